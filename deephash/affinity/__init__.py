@@ -1,0 +1,1 @@
+"""Which items are neighbours: ground truth for ranking, and supervision for training."""

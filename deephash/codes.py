@@ -1,0 +1,84 @@
+"""Bits and packed codes: the one place that knows the bit order and the zero rule.
+
+A code of b bits is packed into B = ⌈b/8⌉ bytes in the order of `numpy.packbits(..., bitorder="little")`, which is
+that of FAISS's binary indexes: bit j is bit j mod 8 of byte j // 8. The bits that pad the last byte are 0.
+A margin m, a projection's distance from its threshold, gives the bit m >= 0, so a zero margin gives 1.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+
+def code_bytes(bits: int) -> int:
+    """Bytes that a packed code of `bits` bits takes: ⌈bits/8⌉."""
+    return (bits + 7) // 8
+
+
+def hard_bits(margins: Tensor) -> Tensor:
+    """Bits of margins by the zero rule, bit = (margin >= 0).
+
+    Args:
+        margins: any shape, any floating dtype.
+
+    Returns:
+        bool, the same shape.
+    """
+    return margins >= 0
+
+
+def pack(bits: Tensor) -> Tensor:
+    """Pack bits into bytes.
+
+    Args:
+        bits: bool (n, b).
+
+    Returns:
+        uint8 (n, ⌈b/8⌉) on the same device.
+
+    Example:
+        >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
+        tensor([[1, 1]], dtype=torch.uint8)
+    """
+    if bits.device.type == "cpu":
+        return torch.from_numpy(np.packbits(bits.numpy(), axis=1, bitorder="little"))
+    n, b = bits.shape
+    padded = torch.zeros(n, code_bytes(b) * 8, dtype=torch.uint8, device=bits.device)
+    padded[:, :b] = bits
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    # Each shifted bit owns its place in the byte, so the sum never carries past 255.
+    return (padded.view(n, -1, 8) << shifts).sum(-1, dtype=torch.uint8)
+
+
+def unpack(codes: Tensor, bits: int) -> Tensor:
+    """Unpack bytes into bits, the inverse of `pack`.
+
+    Args:
+        codes: uint8 (n, ⌈bits/8⌉).
+        bits: code length b.
+
+    Returns:
+        bool (n, bits) on the same device.
+
+    Raises:
+        InvalidInputError: where the codes are not uint8 of that width.
+    """
+    check_codes(codes, bits)
+    shifts = torch.arange(8, dtype=torch.uint8, device=codes.device)
+    return ((codes[:, :, None] >> shifts) & 1).view(len(codes), -1)[:, :bits].bool()
+
+
+def check_codes(codes: Tensor, bits: int, name: str = "codes") -> None:
+    """Refuse codes that cannot be packed codes of `bits` bits.
+
+    Raises:
+        InvalidInputError: naming the dtype or shape given and the one expected.
+    """
+    if codes.dtype != torch.uint8:
+        raise InvalidInputError(f"{name} have dtype {codes.dtype}; packed codes are torch.uint8 (deephash.codes.pack).")
+    if codes.ndim != 2 or codes.shape[1] != code_bytes(bits):
+        raise InvalidInputError(
+            f"{name} have shape {tuple(codes.shape)}; codes of {bits} bits are packed as (n, {code_bytes(bits)})."
+        )

@@ -1,0 +1,1 @@
+"""Data sets as Lightning data modules, and the descriptors that turn images into features."""

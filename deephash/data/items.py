@@ -1,0 +1,56 @@
+"""The items of a data set, and the part of them that one role plays."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+OfficialPart = Literal["train", "query", "database"]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A whole data set, before any split.
+
+    Args:
+        features: floating (n, d).
+        labels: class indices int64 (n,), multi-label indicator bool (n, c), or None.
+        class_names: the c names of the classes; empty without labels.
+        official: the publisher's own part of each item, an array (n,) of "train", "query" or "database"; None where
+            the publisher made no split.
+        images: uint8 (n, h, w) or (n, h, w, 3) to look at, or None. Rows correspond to the features'.
+    """
+
+    features: Tensor
+    labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
+    official: np.ndarray | None = None
+    images: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def select(self, ids: np.ndarray) -> "Part":
+        """The part of the items with these rows, in this order."""
+        rows = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))
+        return Part(rows, self.features[rows], None if self.labels is None else self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Part:
+    """Items in one role: train, query or database.
+
+    Args:
+        ids: int64 (m,), rows in the data set.
+        features: floating (m, d).
+        labels: int64 (m,), bool (m, c) or None.
+    """
+
+    ids: Tensor
+    features: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -1,0 +1,1 @@
+"""Retrieval metrics, computed exactly from distance counts."""

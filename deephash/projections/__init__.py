@@ -1,0 +1,1 @@
+"""From features to continuous projections: one file per published method."""

@@ -1,0 +1,101 @@
+"""The contract of a projection: features (n, d) → continuous projections (n, k)."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.base import Affinity
+from deephash.validation import InvalidInputError, NotFittedError, check_features, check_labels
+
+
+class Projection(nn.Module, ABC):
+    """A learnt map from features to the continuous values that a quantiser turns into bits.
+
+    A method writes `_fit` (its paper's algorithm) and `forward` (differentiable in its input and its parameters);
+    all state is allocated in `__init__`, so that weights load strictly. Weights that later training may move are
+    `nn.Parameter`s; statistics of the data are buffers. Constructor arguments are kept under their own names, which
+    is how a saved hasher remembers them.
+
+    Shape:
+        features (n, d) → projections (n, k).
+
+    Args:
+        input_dim: feature dimension d.
+        output_dim: number of projections k.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+    """What `fit` needs beside features: a subset of {"labels", "affinity"}."""
+
+    minimum_rows: ClassVar[int] = 1
+    """Least number of training rows with which the method is defined."""
+
+    is_fitted: Tensor
+
+    def __init__(self, input_dim: int, output_dim: int) -> None:
+        super().__init__()
+        for name, value in (("input_dim", input_dim), ("output_dim", output_dim)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidInputError(f"{name}={value!r}; expected a whole number of at least 1.")
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.register_buffer("is_fitted", torch.tensor(False))
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Project features (n, d) to (n, k), differentiably. Neither checks for NaN nor for a missing fit."""
+
+    @abstractmethod
+    def _fit(
+        self, features: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+    ) -> None:
+        """Learn the weights in place from checked input; gradients are off."""
+
+    @torch.no_grad()
+    def fit(
+        self,
+        features: Tensor,
+        *,
+        labels: Tensor | None = None,
+        affinity: Affinity | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Learn the projection by its paper's algorithm.
+
+        Args:
+            features: floating (n, d); not changed.
+            labels: class indices int64 (n,) or indicator bool (n, c), where the method requires them.
+            affinity: which training items are neighbours, where the method requires it.
+            generator: CPU generator of every random draw; None draws from one seeded with 0.
+
+        Returns:
+            self, fitted, on the device of its weights.
+
+        Raises:
+            InvalidInputError: bad features or labels, too few rows, or required supervision missing.
+        """
+        check_features(features, self.input_dim, self.minimum_rows, "training features")
+        if labels is not None:
+            check_labels(labels, len(features), "training labels")
+        for name, given in (("labels", labels), ("affinity", affinity)):
+            if name in self.requires and given is None:
+                raise InvalidInputError(
+                    f"{type(self).__name__} is fitted from {name}, and none were given; use data that have them."
+                )
+        self._fit(features.to(self._device()), labels, affinity, generator or torch.Generator().manual_seed(0))
+        self.is_fitted.fill_(True)
+        return self
+
+    def check_fitted(self) -> None:
+        """Refuse use before `fit`.
+
+        Raises:
+            NotFittedError: where neither `fit` nor loaded weights have set this projection.
+        """
+        if not bool(self.is_fitted):
+            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first, or load a saved hasher.")
+
+    def _device(self) -> torch.device:
+        return self.is_fitted.device

@@ -1,0 +1,1 @@
+"""Which items train, query and are searched: one file per kind of split."""

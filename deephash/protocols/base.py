@@ -1,0 +1,144 @@
+"""The contract of a protocol, and the split it makes."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+ROLES = ("train", "query", "database", "validation_query", "validation_database")
+
+
+def _none() -> np.ndarray:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a data set by the role they play, each int64, ascending and unique.
+
+    Queries are never trained on and never in the database; the validation parts, where a protocol has them, share
+    no row with any other part. Whether training items are also searched is the protocol's to say.
+
+    Args:
+        train: rows that projections and quantisers are fitted on.
+        query: test queries.
+        database: rows that the test queries are ranked against.
+        validation_query: queries for choosing hyper-parameters; empty where the protocol has none.
+        validation_database: rows that those are ranked against; empty where the protocol has none.
+
+    Raises:
+        InvalidInputError: parts that must be disjoint share rows, or train, query or database is empty.
+    """
+
+    train: np.ndarray
+    query: np.ndarray
+    database: np.ndarray
+    validation_query: np.ndarray = field(default_factory=_none)
+    validation_database: np.ndarray = field(default_factory=_none)
+
+    def __post_init__(self) -> None:
+        for role in ROLES:
+            rows = np.unique(np.asarray(getattr(self, role), np.int64))
+            if len(rows) != len(getattr(self, role)):
+                raise InvalidInputError(f"split part {role} holds a row twice; expected unique rows.")
+            object.__setattr__(self, role, rows)
+        for role in ("train", "query", "database"):
+            if len(getattr(self, role)) == 0:
+                raise InvalidInputError(f"split part {role} is empty; raise its size in the protocol.")
+        apart = [("query", other) for other in ROLES if other != "query"]
+        apart += [(v, o) for v in ("validation_query", "validation_database") for o in ("train", "database")]
+        apart += [("validation_query", "validation_database")]
+        for one, other in apart:
+            shared = np.intersect1d(getattr(self, one), getattr(self, other), assume_unique=True)
+            if len(shared):
+                raise InvalidInputError(
+                    f"split parts {one} and {other} share {len(shared)} rows, the first {shared[0]}; they must be "
+                    "disjoint."
+                )
+
+    def role(self, role: str) -> np.ndarray:
+        """Rows of a role.
+
+        Raises:
+            InvalidInputError: no such role, or this split has no rows for it.
+        """
+        if role not in ROLES:
+            raise InvalidInputError(f"role={role!r}; expected one of: {', '.join(ROLES)}.")
+        rows: np.ndarray = getattr(self, role)
+        if len(rows) == 0:
+            raise InvalidInputError(f"This split has no {role} part; choose a protocol that has one, as five_way.")
+        return rows
+
+    def check_fits(self, n: int) -> None:
+        """Refuse a data set of fewer items than this split speaks of.
+
+        Raises:
+            InvalidInputError: naming the largest row and n.
+        """
+        largest = max(int(getattr(self, role)[-1]) for role in ROLES if len(getattr(self, role)))
+        if largest >= n:
+            raise InvalidInputError(
+                f"The split speaks of row {largest}, but the data have {n} items; give its own data."
+            )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256, in hex, of all parts in order: two splits are the same exactly when their hashes are."""
+        digest = hashlib.sha256()
+        for role in ROLES:
+            rows = np.ascontiguousarray(getattr(self, role), "<i8")
+            digest.update(f"{role}:{len(rows)};".encode())
+            digest.update(rows.tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the parts and the hash as one `.npz`, whole or not at all."""
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, hash=np.array(self.hash), **{f.name: getattr(self, f.name) for f in fields(self)})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Split":
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidInputError: missing or truncated file, or contents that do not match their hash.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                split = cls(**{role: stored[role] for role in ROLES})
+                expected = str(stored["hash"])
+        except FileNotFoundError as error:
+            raise InvalidInputError(f"{path} does not exist; give the split.npz of a run.") from error
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise InvalidInputError(f"{path} is not a readable split ({error}); restore it or run again.") from error
+        if split.hash != expected:
+            raise InvalidInputError(
+                f"{path} does not match its hash; it was changed or damaged: restore it or run again."
+            )
+        return split
+
+
+class Protocol(ABC):
+    """A rule that draws a split from a data set."""
+
+    @abstractmethod
+    def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
+        """Draw a split.
+
+        Args:
+            n: number of items.
+            labels: class indices int64 (n,), by which draws are stratified; an indicator bool (n, c) or None are
+                drawn without strata.
+            official: the publisher's part of each item, "train", "query" or "database", or None.
+            seed: same seed, same split.
+
+        Raises:
+            InvalidInputError: sizes that n, or a class, cannot give.
+        """

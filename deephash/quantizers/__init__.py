@@ -1,0 +1,1 @@
+"""From continuous projections to bits: one file per published quantiser."""

@@ -1,0 +1,97 @@
+"""The contract of a quantiser: continuous projections (n, k) → bits (n, b)."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.base import Affinity
+from deephash.ranking.distance import Distance
+from deephash.validation import NotFittedError, check_bits, check_features, check_labels
+
+
+class Quantizer(nn.Module, ABC):
+    """Thresholds that cut continuous projections into bits.
+
+    A method writes `projection_dim`, `distance`, `_fit`, `forward` and `quantize`. `forward` goes through a
+    relaxation, so that gradients pass; where the relaxation is hard, `forward(z) >= 0` equals `quantize(z)`.
+
+    Shape:
+        projections (n, k) → bits (n, b).
+
+    Args:
+        bits: code length b, the bit budget.
+    """
+
+    is_fitted: Tensor
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        check_bits(bits)
+        self.bits = bits
+        self.register_buffer("is_fitted", torch.tensor(False))
+
+    @property
+    @abstractmethod
+    def projection_dim(self) -> int:
+        """Number of projections k that this bit budget needs."""
+
+    @property
+    @abstractmethod
+    def distance(self) -> Distance:
+        """The distance that codes of this quantiser are ranked by."""
+
+    @abstractmethod
+    def forward(self, projections: Tensor) -> Tensor:
+        """Relaxed bits in [-1, 1], (n, k) → (n, b), differentiable in projections and thresholds."""
+
+    @abstractmethod
+    def quantize(self, projections: Tensor) -> Tensor:
+        """Hard bits, (n, k) → bool (n, b)."""
+
+    @abstractmethod
+    def _fit(
+        self, projections: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+    ) -> None:
+        """Learn the thresholds in place from checked input; gradients are off."""
+
+    @torch.no_grad()
+    def fit(
+        self,
+        projections: Tensor,
+        *,
+        labels: Tensor | None = None,
+        affinity: Affinity | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Learn the thresholds by the paper's algorithm.
+
+        Args:
+            projections: floating (n, k) of the training items; not changed.
+            labels: class indices int64 (n,) or indicator bool (n, c), where the method uses them.
+            affinity: which training items are neighbours, where the method uses it.
+            generator: CPU generator of every random draw; None draws from one seeded with 0.
+
+        Returns:
+            self, fitted, on the device of its thresholds.
+
+        Raises:
+            InvalidInputError: bad projections or labels.
+        """
+        check_features(projections, self.projection_dim, 1, "projections")
+        if labels is not None:
+            check_labels(labels, len(projections), "training labels")
+        generator = generator or torch.Generator().manual_seed(0)
+        self._fit(projections.to(self.is_fitted.device), labels, affinity, generator)
+        self.is_fitted.fill_(True)
+        return self
+
+    def check_fitted(self) -> None:
+        """Refuse use before `fit`.
+
+        Raises:
+            NotFittedError: where neither `fit` nor loaded weights have set this quantiser.
+        """
+        if not bool(self.is_fitted):
+            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first, or load a saved hasher.")

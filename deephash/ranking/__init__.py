@@ -1,0 +1,1 @@
+"""Exact Hamming, Manhattan and asymmetric ranking: distance counts and nearest neighbours."""

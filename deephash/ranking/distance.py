@@ -1,0 +1,117 @@
+"""The distances that codes can be ranked by; all are whole numbers from 0 to `maximum`."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deephash.codes import code_bytes
+from deephash.validation import InvalidInputError, check_bits
+
+
+@dataclass(frozen=True)
+class Hamming:
+    """Number of differing bits between packed codes.
+
+    Args:
+        bits: code length b; queries and database are packed codes uint8 (., ⌈b/8⌉).
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits)
+
+    @property
+    def maximum(self) -> int:
+        """The largest distance, b."""
+        return self.bits
+
+    @property
+    def code_bits(self) -> int:
+        """Length b of the packed codes of both sides."""
+        return self.bits
+
+
+@dataclass(frozen=True)
+class Manhattan:
+    """Sum over dimensions of the absolute difference of decoded integers (Kong, Li & Guo, SIGIR 2012, Eq. 3).
+
+    Each dimension holds its region's number in natural binary, least significant bit first.
+
+    Args:
+        dimensions: number of projections k.
+        bits_per_dimension: bits q that a dimension's region number takes, 1 to 8.
+    """
+
+    dimensions: int
+    bits_per_dimension: int
+
+    def __post_init__(self) -> None:
+        check_bits(self.dimensions)
+        check_bits(self.bits_per_dimension, 8, "the most bits a dimension can have")
+
+    @property
+    def maximum(self) -> int:
+        """The largest distance, k (2^q - 1)."""
+        return self.dimensions * (2**self.bits_per_dimension - 1)
+
+    @property
+    def code_bits(self) -> int:
+        """Length k·q of the packed codes of both sides."""
+        return self.dimensions * self.bits_per_dimension
+
+
+@dataclass(frozen=True)
+class Asymmetric:
+    """Weighted Hamming distance whose weights come from each query's own projections (Gordo et al., TPAMI 2014).
+
+    A differing bit j costs the query's whole-number weight w_j, its margin's size on a fixed grid, so that distances
+    stay whole numbers and rankings stay exact histograms. Pass the weights with the query codes to `rank`.
+
+    Args:
+        bits: code length b.
+        weights: int32 (q, b), each >= 0, one row a query; see `from_margins`.
+    """
+
+    bits: int
+    weights: Tensor
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits)
+        if self.weights.dtype != torch.int32 or self.weights.ndim != 2 or self.weights.shape[1] != self.bits:
+            raise InvalidInputError(
+                f"weights have shape {tuple(self.weights.shape)} and dtype {self.weights.dtype}; "
+                f"expected int32 (q, {self.bits}), as Asymmetric.from_margins gives."
+            )
+        if self.weights.numel() and int(self.weights.min()) < 0:
+            raise InvalidInputError(f"weights hold {int(self.weights.min())}; a differing bit cannot cost less than 0.")
+
+    @classmethod
+    def from_margins(cls, margins: Tensor, levels: int = 255) -> "Asymmetric":
+        """Weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
+
+        Args:
+            margins: floating (q, b), projections less thresholds.
+            levels: weight of the largest margin; 255 leaves a rounding error of 0.2 % of it.
+        """
+        largest = margins.abs().max().clamp_min(torch.finfo(margins.dtype).tiny)
+        return cls(margins.shape[1], (margins.abs() * (levels / largest)).round().to(torch.int32))
+
+    @property
+    def maximum(self) -> int:
+        """The largest distance any query can have: the largest sum of a query's weights."""
+        return int(self.weights.sum(1).max()) if len(self.weights) else 0
+
+    @property
+    def code_bits(self) -> int:
+        """Length b of the packed codes of both sides."""
+        return self.bits
+
+
+Distance = Hamming | Manhattan | Asymmetric
+
+
+def distance_bytes(distance: Distance) -> int:
+    """Bytes of a packed code that `distance` ranks."""
+    return code_bytes(distance.code_bits)

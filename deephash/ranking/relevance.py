@@ -1,0 +1,99 @@
+"""Which database items are relevant to which query, in forms that a kernel reads without a q × N matrix."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deephash.validation import InvalidInputError, check_labels
+
+
+@dataclass(frozen=True)
+class SharedLabel:
+    """Relevant = of the same class.
+
+    Args:
+        query: class indices int64 (q,).
+        database: class indices int64 (N,).
+    """
+
+    query: Tensor
+    database: Tensor
+
+    def __post_init__(self) -> None:
+        for labels, name in ((self.query, "query labels"), (self.database, "database labels")):
+            check_labels(labels, len(labels), name)
+            if labels.ndim != 1:
+                raise InvalidInputError(f"{name} are a multi-label indicator; use SharedLabels for those.")
+
+
+@dataclass(frozen=True)
+class SharedLabels:
+    """Relevant = at least one label in common.
+
+    Args:
+        query: indicator bool (q, c).
+        database: indicator bool (N, c).
+    """
+
+    query: Tensor
+    database: Tensor
+
+    def __post_init__(self) -> None:
+        for labels, name in ((self.query, "query labels"), (self.database, "database labels")):
+            check_labels(labels, len(labels), name)
+            if labels.ndim != 2:
+                raise InvalidInputError(f"{name} are class indices; use SharedLabel for those.")
+        if self.query.shape[1] != self.database.shape[1]:
+            raise InvalidInputError(
+                f"query labels have {self.query.shape[1]} classes and database labels {self.database.shape[1]}; "
+                "expected the same classes."
+            )
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Relevant = listed: exact nearest neighbours, or members of an ε-ball.
+
+    Args:
+        offsets: int64 (q + 1,); the neighbours of query i are ids[offsets[i] : offsets[i + 1]].
+        ids: int64, database rows, ascending and unique within a query.
+        database_size: N, to which ids must belong.
+    """
+
+    offsets: Tensor
+    ids: Tensor
+    database_size: int
+
+    def __post_init__(self) -> None:
+        if self.offsets.dtype != torch.int64 or self.ids.dtype != torch.int64 or len(self.offsets) < 1:
+            raise InvalidInputError("neighbour offsets and ids must be int64, with q + 1 offsets.")
+        if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.ids) or bool((self.offsets.diff() < 0).any()):
+            raise InvalidInputError(f"neighbour offsets must rise from 0 to the number of ids, {len(self.ids)}.")
+        if len(self.ids) and not (int(self.ids.min()) >= 0 and int(self.ids.max()) < self.database_size):
+            raise InvalidInputError(
+                f"neighbour ids reach from {int(self.ids.min())} to {int(self.ids.max())}; "
+                f"expected rows of a database of {self.database_size}."
+            )
+
+
+Relevance = SharedLabel | SharedLabels | Neighbours
+
+
+def count_queries(relevance: Relevance) -> int:
+    """Number of queries q that a relevance speaks of."""
+    return len(relevance.offsets) - 1 if isinstance(relevance, Neighbours) else len(relevance.query)
+
+
+def count_items(relevance: Relevance) -> int:
+    """Number of database items N that a relevance speaks of."""
+    return relevance.database_size if isinstance(relevance, Neighbours) else len(relevance.database)
+
+
+def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
+    """The relevance of queries start to stop alone."""
+    if isinstance(relevance, Neighbours):
+        offsets = relevance.offsets[start : stop + 1]
+        ids = relevance.ids[int(offsets[0]) : int(offsets[-1])]
+        return Neighbours(offsets - offsets[0], ids, relevance.database_size)
+    return type(relevance)(relevance.query[start:stop], relevance.database)

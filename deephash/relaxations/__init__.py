@@ -1,0 +1,1 @@
+"""How the step of a threshold lets gradients pass: one file per relaxation."""

@@ -1,0 +1,131 @@
+"""Checks of what a user hands in; each error sentence exists once, here.
+
+A sentence names the value given, what was expected, and what to do.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class InvalidInputError(ValueError):
+    """What the user gave cannot be used; the message is one line that says why and what to do."""
+
+
+class NotFittedError(InvalidInputError):
+    """A module was used before `fit` or before its weights were loaded."""
+
+
+def check_features(
+    features: Tensor, dimension: int | None = None, minimum_rows: int = 0, name: str = "features"
+) -> None:
+    """Refuse features that are not a finite floating matrix (n, d).
+
+    Args:
+        features: what was given; (n, d) is expected.
+        dimension: the d that is required; None accepts any d >= 1.
+        minimum_rows: the least n.
+        name: how the message calls them.
+
+    Raises:
+        InvalidInputError: wrong type, dtype, rank, dimension, too few rows, NaN or infinity.
+    """
+    if not isinstance(features, Tensor):
+        raise InvalidInputError(f"{name} are a {type(features).__name__}; give a torch.Tensor of shape (n, d).")
+    if features.ndim != 2:
+        raise InvalidInputError(f"{name} have shape {tuple(features.shape)}; expected two axes, (n, d).")
+    if not features.is_floating_point():
+        raise InvalidInputError(f"{name} have dtype {features.dtype}; expected a floating dtype, as features.float().")
+    if features.shape[1] == 0:
+        raise InvalidInputError(f"{name} have shape {tuple(features.shape)}; expected at least one dimension.")
+    if dimension is not None and features.shape[1] != dimension:
+        raise InvalidInputError(
+            f"{name} have {features.shape[1]} dimensions; expected {dimension}, the number this was built for."
+        )
+    if len(features) < minimum_rows:
+        raise InvalidInputError(f"{name} have {len(features)} rows; expected at least {minimum_rows}.")
+    check_finite(features, name)
+
+
+def check_finite(features: Tensor, name: str = "features") -> None:
+    """Refuse NaN and infinity, naming the first row that holds one.
+
+    Raises:
+        InvalidInputError: where a value is not finite.
+    """
+    if features.numel() == 0 or torch.isfinite(features.sum()):
+        # A NaN or an infinity makes the sum of all not finite; a finite sum clears the whole matrix in one pass.
+        return
+    finite = torch.isfinite(features).flatten(1).all(1)
+    if bool(finite.all()):  # The sum overflowed, the values did not.
+        return
+    bad = torch.nonzero(~finite).flatten()
+    raise InvalidInputError(
+        f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, the first at row {int(bad[0])}; "
+        "remove or repair those rows."
+    )
+
+
+def check_labels(labels: Tensor, rows: int, name: str = "labels") -> None:
+    """Refuse labels that are neither class indices (n,) nor a multi-label indicator (n, c).
+
+    Args:
+        labels: int64 (n,) class indices >= 0, or bool (n, c).
+        rows: the n that is required.
+        name: how the message calls them.
+
+    Raises:
+        InvalidInputError: wrong type, dtype, shape, length, or a negative class index.
+    """
+    if not isinstance(labels, Tensor):
+        raise InvalidInputError(f"{name} are a {type(labels).__name__}; give a torch.Tensor.")
+    single = labels.ndim == 1 and labels.dtype == torch.int64
+    multiple = labels.ndim == 2 and labels.dtype == torch.bool
+    if not single and not multiple:
+        raise InvalidInputError(
+            f"{name} have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected class indices int64 (n,) "
+            "or a multi-label indicator bool (n, c)."
+        )
+    if len(labels) != rows:
+        raise InvalidInputError(f"{name} have {len(labels)} rows; expected {rows}, one for each item.")
+    if single and rows and int(labels.min()) < 0:
+        raise InvalidInputError(f"{name} hold {int(labels.min())}; class indices start at 0.")
+
+
+def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
+    """Refuse a code length that is not a whole number from 1 to `maximum`.
+
+    Args:
+        bits: code length b.
+        maximum: the most this can give; None for no bound.
+        reason: what sets the bound, for the message.
+
+    Raises:
+        InvalidInputError: naming the length and the bound.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
+        raise InvalidInputError(f"bits={bits!r}; expected a whole number of at least 1.")
+    if maximum is not None and bits > maximum:
+        raise InvalidInputError(f"bits={bits} exceeds {maximum}, {reason}; lower bits or choose another method.")
+
+
+def check_positive(value: float, name: str) -> None:
+    """Refuse a number that is not above zero.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    if isinstance(value, bool) or not value > 0:
+        raise InvalidInputError(f"{name}={value!r}; expected a number above 0.")
+
+
+def check_choice(value: str, choices: Iterable[str], name: str) -> None:
+    """Refuse a word that is not one of the choices.
+
+    Raises:
+        InvalidInputError: naming the word and the choices.
+    """
+    allowed = sorted(choices)
+    if value not in allowed:
+        raise InvalidInputError(f"{name}={value!r}; expected one of: {', '.join(allowed)}.")
