@@ -1,0 +1,45 @@
+"""Fixtures that several test folders share: the real data sets, where they are at hand."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets: DEEPHASH_TEST_DATA, or ../shared/data beside the repository."""
+    folder = Path(os.environ.get("DEEPHASH_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist (set DEEPHASH_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10_npz(real_data: Path) -> Path:
+    """CIFAR-10's 60,000 images, unpacked once into the test cache: images, labels, is_test, classes."""
+    unpacked = test_cache() / "cifar10.npz"
+    if not unpacked.exists():
+        script = real_data / "unpack_cifar10.py"
+        if not script.exists():
+            pytest.skip(f"no CIFAR-10: {script} does not exist")
+        spec = importlib.util.spec_from_file_location("unpack_cifar10", script)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        partial = unpacked.with_name("cifar10.partial.npz")
+        module.main(str(partial))
+        partial.replace(unpacked)
+    return unpacked
+
+
+def test_cache() -> Path:
+    """Folder of what tests compute once and keep: unpacked images, GIST features."""
+    folder = Path(os.environ.get("DEEPHASH_TEST_CACHE", ROOT / ".test_cache"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+test_cache.__test__ = False
