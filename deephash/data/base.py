@@ -1,10 +1,13 @@
 """The contract of a data set: a Lightning data module that loads items and deals them out by a protocol."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import lightning
 import numpy as np
+from torch.utils.data import DataLoader
 
+from deephash.data.blocks import block_loader
 from deephash.data.items import Items, Part
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_finite, check_labels
@@ -74,3 +77,20 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         """The items of a role: train, query, database, validation_query or validation_database."""
         ids: np.ndarray = self.split.role(role)
         return self.items.select(ids)
+
+    def train_dataloader(self) -> "DataLoader[dict[str, Any]]":
+        """The whole training part as one block, which is what a closed-form fit takes."""
+        part = self.part("train")
+        return block_loader(part, rows=len(part))
+
+    def val_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
+        """Blocks of the validation database, then of the validation queries."""
+        return self._ranking_loaders("validation_database", "validation_query")
+
+    def test_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
+        """Blocks of the database, then of the test queries."""
+        return self._ranking_loaders("database", "query")
+
+    def _ranking_loaders(self, *roles: str) -> "list[DataLoader[dict[str, Any]]]":
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return [block_loader(self.part(role), rank=rank, processes=processes) for role in roles]

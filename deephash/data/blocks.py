@@ -1,0 +1,46 @@
+"""Parts of a data set as the row blocks that a Lightning loop goes through."""
+
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from deephash.data.items import Part
+
+BLOCK_ROWS = 16_384
+
+
+class PartBlocks(Dataset[dict[str, Any]]):
+    """One process's share of a part, in blocks of consecutive rows, none repeated and none left out.
+
+    Unlike a distributed sampler, shares are not padded to equal length: a repeated query would count twice.
+
+    Args:
+        part: the items.
+        rows: rows a block.
+        rank: which of the processes this is.
+        processes: how many share the part.
+    """
+
+    def __init__(self, part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1) -> None:
+        first, last = len(part) * rank // processes, len(part) * (rank + 1) // processes
+        self._part = part
+        self._bounds = [(start, min(start + rows, last)) for start in range(first, last, rows)]
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    def __getitem__(self, block: int) -> dict[str, Any]:
+        """The block's positions in the part int64 (m,), features (m, d), and labels where there are any."""
+        start, stop = self._bounds[block]
+        content = {"positions": torch.arange(start, stop), "features": self._part.features[start:stop]}
+        if self._part.labels is not None:
+            content["labels"] = self._part.labels[start:stop]
+        return content
+
+
+def block_loader(
+    part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1
+) -> "DataLoader[dict[str, Any]]":
+    """A loader over `PartBlocks`; features are in memory already, so it needs no workers."""
+    return DataLoader(PartBlocks(part, rows, rank, processes), batch_size=None, num_workers=0)

@@ -1,0 +1,101 @@
+"""Scoring a saved run: the same figures again, or the same hasher on other data, splits, truth or depths."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.hasher import Hasher
+from deephash.protocols.base import Split
+from deephash.training.folder import RunFolder, read_json, write_json
+from deephash.training.hashing_module import HashingModule
+from deephash.validation import InvalidInputError
+
+GROUPS = ("data", "protocol", "truth", "ranking")
+
+
+def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | None]:
+    """Score a saved run.
+
+    Args:
+        config: as `conf/evaluate.yaml` composes it; what is null there is as the run had it.
+        folder: where the new row and figures go.
+
+    Returns:
+        The result, and the stored row where nothing that bears on the figures was changed, else None.
+
+    Raises:
+        InvalidInputError: no complete run there, or data that the hasher cannot take.
+    """
+    from deephash.report.run_report import write_report
+    from deephash.training.run import RunResult, build_data, build_trainer, check_settings, score, score_roles
+
+    run = RunFolder(Path(config.run))
+    run.check_complete()
+    stored_row = read_json(run.metrics, "a result row")
+    merged = merge_settings(run.read_config(), config)
+    check_settings(merged)
+    same_split = not changed(config, "data", "protocol", "seed")
+    hasher = Hasher.load(run.hasher)
+
+    data = build_data(merged, Split.load(run.split) if same_split else None)
+    data.prepare_data()
+    data.setup()
+    if data.feature_dim != hasher.projection.input_dim:
+        raise InvalidInputError(
+            f"data={merged.choices.data} has features of {data.feature_dim} dimensions; the hasher in {run.path} "
+            f"takes {hasher.projection.input_dim}."
+        )
+    module = HashingModule(
+        hasher,
+        instantiate(merged.truth),
+        instantiate(merged.ranking),
+        at=list(merged.metrics.at),
+        radii=list(merged.metrics.radii),
+        stable_order=merged.metrics.stable_order,
+    )
+    trainer = build_trainer(merged, folder)
+    row = score(merged, trainer, module, data)
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = RunFolder(folder)
+        write_report(row, module, data, new, trainer.logger, score_roles(merged))
+        row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
+        write_json(new.metrics, row)
+    unchanged = same_split and not changed(config, "truth", "score") and not changed(config.metrics, "at", "radii")
+    return RunResult(row, folder), stored_row if unchanged else None
+
+
+def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
+    """The run's settings with those of the command in their place."""
+    merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
+    assert isinstance(merged, DictConfig)
+    for group in GROUPS:
+        if config[group] is not None:
+            merged[group] = config[group]
+            merged.choices[group] = config.choices[group]
+    for name in ("seed", "score"):
+        if config[name] is not None:
+            merged[name] = config[name]
+    for name, value in config.metrics.items():
+        if value is not None:
+            merged.metrics[name] = value
+    merged.trainer, merged.logger = config.trainer, config.logger
+    return merged
+
+
+def changed(config: DictConfig, *names: str) -> bool:
+    """Whether the command set any of these."""
+    return any(config[name] is not None for name in names)
+
+
+def trained_on_queries(run: RunFolder, config: DictConfig, data: Any, query_role: str) -> list[str]:
+    """A warning where a new split of the run's own data asks with items that the hasher was fitted on."""
+    if config.data is not None or not changed(config, "protocol", "seed"):
+        return []
+    trained = set(Split.load(run.split).role("train").tolist())
+    shared = sum(1 for row in data.split.role(query_role).tolist() if row in trained)
+    if not shared:
+        return []
+    return [f"The hasher was fitted on {shared} of the {len(data.split.role(query_role))} queries: its score is too high."]

@@ -1,0 +1,48 @@
+"""The classical two steps as a Lightning module: fit the projection, then the quantiser, once, in closed form."""
+
+import time
+from typing import Any
+
+import torch
+
+from deephash.training.hashing_module import HashingModule
+
+
+class ClosedForm(HashingModule):
+    """Fits a hasher by its papers' algorithms in one training step over the whole training part.
+
+    With several processes the first one fits and the others take its weights, so that all hold the same.
+
+    Args:
+        hasher: what is fitted.
+        truth: which items are relevant to which query; the supervision of methods fitted from pairs.
+        ranking: the engine that ranks codes.
+        at: depths k for metrics at k.
+        radii: Hamming radii for metrics within a radius.
+        seed: seed of the method's random draws.
+    """
+
+    def __init__(self, *arguments: Any, seed: int = 0, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.seed = seed
+        self.automatic_optimization = False
+
+    def configure_optimizers(self) -> None:
+        """No optimiser: nothing is learnt by gradient."""
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Fit on the whole training part."""
+        started = time.perf_counter()
+        if self.trainer.is_global_zero:
+            labels = batch.get("labels")
+            truth = self.truth.fit(batch["features"], labels)
+            generator = torch.Generator().manual_seed(self.seed)
+            self.hasher.fit(batch["features"], labels=labels, affinity=truth, generator=generator)
+        self._share_weights()
+        self.seconds["fit"] = time.perf_counter() - started
+
+    def _share_weights(self) -> None:
+        if self.trainer.world_size == 1:
+            return
+        for weight in self.hasher.state_dict().values():
+            torch.distributed.broadcast(weight, src=0)

@@ -1,0 +1,114 @@
+"""What the command-line programs share: one clear line for what the user got wrong, and sweeps that go on past it."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deephash.training.folder import write_json
+from deephash.validation import InvalidInputError
+
+log = logging.getLogger(__name__)
+
+
+def resume_or(resume: str | None, fresh: str) -> str:
+    """The folder of a run: the one to resume, or a fresh one."""
+    return str(resume) if resume else fresh
+
+
+def register_resolvers() -> None:
+    """Make `${run_folder:...}` known to OmegaConf; call before Hydra starts."""
+    OmegaConf.register_new_resolver("run_folder", resume_or, replace=True)
+
+
+def output_folder() -> Path:
+    """Hydra's output folder of the running job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def task_overrides() -> list[str]:
+    """What the user set on the command line, less Hydra's own settings."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def run_command(job: Callable[[], Any]) -> Any:
+    """Run a job; what the user got wrong ends it with one line and exit status 2, without a traceback.
+
+    In a sweep the line goes to `error.json` in the job's folder, for the sweep's table, and the sweep goes on. A
+    folder in which nothing was computed is removed.
+
+    Returns:
+        What the job returns; NaN for a failed job of a sweep, which optimising sweepers read as a failed trial.
+    """
+    folder = output_folder()
+    try:
+        return job()
+    except (InvalidInputError, InstantiationException, OmegaConfBaseException) as error:
+        line = user_line(error)
+        if line is None:
+            raise
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            log.error(line)
+            write_json(folder / "error.json", {"overrides": task_overrides(), "error": line})
+            return float("nan")
+        remove_if_empty(folder)
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if remove_if_empty(folder):
+            print("interrupted; nothing had been computed.", file=sys.stderr)
+        else:
+            print(f"interrupted; go on with: python train.py resume={folder}", file=sys.stderr)
+        sys.exit(130)
+
+
+def user_line(error: BaseException) -> str | None:
+    """The one line to show for an error of the user's; None where the fault is not the user's."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InvalidInputError):
+            return " ".join(str(seen).split())
+        seen = seen.__cause__
+    cause = error.__cause__
+    if isinstance(error, InstantiationException) and isinstance(cause, TypeError):
+        # A setting that the class does not have, or one that it misses.
+        return " ".join(f"{cause} (in {str(error).splitlines()[-1].strip()})".split())
+    if isinstance(error, OmegaConfBaseException):
+        return " ".join(str(error).split())
+    return None
+
+
+def remove_if_empty(folder: Path) -> bool:
+    """Remove a run's folder in which nothing was fitted or scored; whether it was removed."""
+    if not folder.is_dir() or (folder / "hasher" / "fit.json").exists() or (folder / "metrics.json").exists():
+        return False
+    logging.shutdown()  # The job's log file lies in the folder.
+    shutil.rmtree(folder)
+    return True
+
+
+def load_resumed(config: DictConfig, stored: DictConfig) -> DictConfig:
+    """The stored config of a run to resume, with the trainer and logger of this command where it names them.
+
+    Raises:
+        InvalidInputError: the command sets something that the stored run has already decided.
+    """
+    bound = [o for o in task_overrides() if o.lstrip("+~").split("=")[0].split(".")[0] not in ("resume", "trainer", "logger")]
+    if bound:
+        raise InvalidInputError(
+            f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start a new run."
+        )
+    merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
+    assert isinstance(merged, DictConfig)
+    for group in ("trainer", "logger"):
+        if any(o.startswith(group) for o in task_overrides()):
+            merged[group] = config[group]
+    return merged

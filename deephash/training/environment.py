@@ -1,0 +1,57 @@
+"""What a result depends on beside its config: versions, machine, and the state of the source."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import deephash
+
+RECORDED_PACKAGES = (
+    "torch torchvision lightning hydra-core omegaconf numpy scipy scikit-learn numba triton faiss-gpu faiss-cpu "
+    "torchmetrics safetensors wandb"
+).split()
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, machine, threads, GPU, and the git state of the source, ready for JSON."""
+    packages = {name: _version(name) for name in RECORDED_PACKAGES}
+    return {
+        "deephash": deephash.__version__,
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "packages": {name: version for name, version in packages.items() if version is not None},
+        "git": git_state(Path(deephash.__file__).parent),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit, and whether tracked files differ from it; None where the source is no git checkout or git is missing."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "changed_files": [line[3:] for line in changed.splitlines()]}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip("\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

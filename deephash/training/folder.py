@@ -1,0 +1,170 @@
+"""A run's folder: where its files lie, and how they come to be there whole or not at all."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.validation import InvalidInputError
+
+# Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
+UNBOUND_SETTINGS = ("trainer", "logger", "resume", "choices.trainer", "choices.logger")
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a file beside `path`, then put it in place in one step."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    partial.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with two-space indents, whole or not at all."""
+    write_whole(path, lambda partial: _write_text(partial, json.dumps(content, indent=2, allow_nan=True) + "\n"))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read JSON.
+
+    Args:
+        path: the file.
+        what: what it holds, for the message.
+
+    Raises:
+        InvalidInputError: missing or damaged file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path} does not exist; expected {what} there.") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path} is not readable as {what} ({error}); restore it or run again.") from error
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    `config.yaml` comes first and `metrics.json` last: a folder with the first and not the second was interrupted, and
+    resuming it goes on from what is there.
+
+    Args:
+        path: the folder; made by `open`.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Rows of every part, with their hash."""
+        return self.path / "split.npz"
+
+    @property
+    def hasher(self) -> Path:
+        """Folder of the fitted hasher."""
+        return self.path / "hasher"
+
+    @property
+    def metrics(self) -> Path:
+        """The result row; its presence says that the run is complete."""
+        return self.path / "metrics.json"
+
+    @property
+    def fit_seconds(self) -> Path:
+        """How long the fit took, kept so that a resumed run can still tell."""
+        return self.path / "hasher" / "fit.json"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has ended well."""
+        return self.metrics.exists()
+
+    def open(self, config: DictConfig) -> None:
+        """Make the folder for a run of this resolved config, or take up the same run where it was left.
+
+        Raises:
+            InvalidInputError: the folder holds a run of another config.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.config.exists():
+            text = OmegaConf.to_yaml(config, resolve=True)
+            write_whole(self.config, lambda partial: _write_text(partial, text))
+            return
+        differing = differing_settings(self.read_config(), config)
+        if differing:
+            key, there, here = differing[0]
+            more = f" and {len(differing) - 1} more settings differ" if len(differing) > 1 else ""
+            raise InvalidInputError(
+                f"{self.path} holds a run with {key}={there}, not {key}={here}{more}; choose another hydra.run.dir, "
+                "or resume that run with its own settings."
+            )
+
+    def read_config(self) -> DictConfig:
+        """The resolved config of the run.
+
+        Raises:
+            InvalidInputError: no such folder, or no readable config in it.
+        """
+        if not self.path.is_dir():
+            raise InvalidInputError(f"{self.path} does not exist; give the folder of a run of train.py.")
+        try:
+            config = OmegaConf.load(self.config)
+        except FileNotFoundError as error:
+            raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.") from error
+        except Exception as error:  # PyYAML raises several classes, OmegaConf others
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InvalidInputError(f"{self.config} is damaged ({reason}); restore it or run again.") from error
+        if not isinstance(config, DictConfig):
+            raise InvalidInputError(f"{self.config} is damaged (no settings in it); restore it or run again.")
+        return config
+
+    def check_complete(self) -> None:
+        """Refuse a run that did not end.
+
+        Raises:
+            InvalidInputError: with the command that finishes it.
+        """
+        self.read_config()
+        if not self.is_complete:
+            raise InvalidInputError(
+                f"{self.path} holds an interrupted run; finish it with: python train.py resume={self.path}"
+            )
+
+
+def differing_settings(one: DictConfig, other: DictConfig) -> list[tuple[str, Any, Any]]:
+    """Settings on which two resolved configs differ, by dotted name, apart from those that a resumed run may change."""
+    flat_one, flat_other = _flatten(one), _flatten(other)
+    keys = [key for key in {**flat_one, **flat_other} if not any(_within(key, free) for free in UNBOUND_SETTINGS)]
+    missing = "nothing"
+    pairs = [(key, flat_one.get(key, missing), flat_other.get(key, missing)) for key in keys]
+    return [(key, there, here) for key, there, here in pairs if there != here]
+
+
+def _within(key: str, parent: str) -> bool:
+    return key == parent or key.startswith(parent + ".")
+
+
+def _flatten(config: DictConfig) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+
+    def walk(value: Any, prefix: str) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(inner, f"{prefix}.{key}" if prefix else str(key))
+        else:
+            flat[prefix] = value
+
+    walk(OmegaConf.to_container(config, resolve=True), "")
+    return flat

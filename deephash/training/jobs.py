@@ -1,0 +1,81 @@
+"""The two command-line jobs, around the pure functions that do the work: resuming, printing, and what a sweeper gets."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.training.command import load_resumed, output_folder
+from deephash.training.folder import RunFolder
+from deephash.validation import InvalidInputError
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+def train_job(config: DictConfig) -> float | None:
+    """Run, print the result, and return the mAP to sweepers, which may choose by validation queries alone.
+
+    Raises:
+        InvalidInputError: settings that cannot be used, or a sweeper that would choose on test queries.
+    """
+    from deephash.report.summary import print_summary
+    from deephash.training.run import train
+
+    hydra = HydraConfig.get()
+    chooses = hydra.mode is RunMode.MULTIRUN and hydra.sweeper._target_ != BASIC_SWEEPER
+    if chooses and config.score != "validation":
+        raise InvalidInputError(
+            f"score={config.score} with an optimising sweeper would choose hyper-parameters on test queries; "
+            "set score=validation with a protocol that has validation parts, as protocol=five_way."
+        )
+    if config.resume:
+        config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
+    result = train(config, output_folder())
+    if _is_first_process():
+        print_summary(result.row, result.folder)
+    return float(result.row["metrics"]["mAP"]) if chooses else None
+
+
+def evaluate_job(config: DictConfig) -> None:
+    """Score a saved run again, print the result, and say whether an unchanged one came out the same.
+
+    Raises:
+        InvalidInputError: settings or files that cannot be used.
+    """
+    from deephash.evaluation import evaluate
+    from deephash.report.summary import print_summary
+
+    result, stored = evaluate(with_choices(config), output_folder())
+    if not _is_first_process():
+        return
+    print_summary(result.row, result.folder)
+    if stored is None:
+        return
+    differing = differing_metrics(stored["metrics"], result.row["metrics"])
+    if differing:
+        print(f"The saved run has other figures: {differing}", file=sys.stderr)
+        sys.exit(1)
+    print("The figures are those of the saved run, exactly.")
+
+
+def with_choices(config: DictConfig) -> DictConfig:
+    """The config with the names of the groups that the command chose, so that the new row can say them."""
+    choices = {name: value for name, value in HydraConfig.get().runtime.choices.items() if value not in (None, "null")}
+    return OmegaConf.merge(config, {"choices": choices})  # type: ignore[return-value]
+
+
+def differing_metrics(stored: dict[str, Any], now: dict[str, Any]) -> str:
+    """The metrics that both rows have with different values, as text; empty where there are none."""
+    both = [name for name in stored if name in now]
+    differing = [n for n in both if stored[n] != now[n] and not (math.isnan(stored[n]) and math.isnan(now[n]))]
+    return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)
+
+
+def _is_first_process() -> bool:
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
