@@ -1,0 +1,284 @@
+"""What the bits of a set of codes look like, and the warnings that follow.
+
+A good code of b bits has balanced bits, each 1 for half of the items, that tell different things (Weiss, Torralba &
+Fergus, NIPS 2008, Section 2). The failure signatures are the ways in which learnt codes miss that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.codes import check_codes, unpack
+from deephash.progress import track
+from deephash.validation import InvalidInputError, check_bits
+
+# A bit that is 1 for under a tenth of the items, or for over nine tenths, carries less than .47 bit.
+UNBALANCED_SHARE = 0.1
+# Two balanced bits with this correlation agree, or disagree, on 9 of 10 items and share more than half a bit.
+LARGE_CORRELATION = 0.8
+# LSH, whose projections are not orthogonal, has a mean of .10 to .22 on centred MNIST and SIFT; PCAH has .01 to .03.
+MEAN_CORRELATION = 0.3
+# Chance alone gives large correlations among few items (a deviation of .1 at 100), so fewer say nothing.
+CORRELATION_ITEMS = 100
+# A mean over the remaining queries speaks of another task when more than one query in twenty is left out.
+SKIPPED_SHARE = 0.05
+# Between the shortest and the longest code of a sweep, published scores that do rise do so by 6 % or more.
+FLAT_SPREAD = 0.05
+# Scores at 48 and 64 bits are alike for any good method; under a doubling, flatness says nothing.
+FLAT_BITS_RATIO = 2.0
+# Bytes of unpacked float bits held at a time: large enough for a matrix product at full speed.
+BLOCK_BYTES = 1 << 24
+# More bit numbers than this in one line are cut, so that a warning stays a line.
+LISTED_BITS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class BitDiagnostics:
+    """Statistics of the bits of n codes.
+
+    Args:
+        bits: code length b.
+        items: number of codes n.
+        ones: float64 (b,), share of items whose bit is 1.
+        entropy: float64 (b,), entropy of each bit, from 0 (constant) to 1 (balanced).
+        correlation: float64 (b, b), Pearson correlation of the bits; NaN in the rows and columns of constant bits,
+            which have none.
+        distinct_codes: number of different codes among the n.
+    """
+
+    bits: int
+    items: int
+    ones: Tensor
+    entropy: Tensor
+    correlation: Tensor
+    distinct_codes: int
+
+    @property
+    def dead_bits(self) -> list[int]:
+        """Bits that are the same for all items."""
+        return torch.nonzero((self.ones == 0) | (self.ones == 1)).flatten().tolist()
+
+    @property
+    def unbalanced_bits(self) -> list[int]:
+        """Bits that are 1 for less than UNBALANCED_SHARE of the items, or 0 for less than it, but not constant."""
+        minority = torch.minimum(self.ones, 1 - self.ones)
+        return torch.nonzero((minority > 0) & (minority < UNBALANCED_SHARE)).flatten().tolist()
+
+    @property
+    def mean_correlation(self) -> float | None:
+        """Mean |correlation| over pairs of bits that vary; None where fewer than two do."""
+        pairs = self._pairs()
+        return None if len(pairs) == 0 else float(pairs.mean())
+
+    @property
+    def largest_correlation(self) -> float | None:
+        """Largest |correlation| of two bits that vary; None where fewer than two do."""
+        pairs = self._pairs()
+        return None if len(pairs) == 0 else float(pairs.max())
+
+    @property
+    def most_correlated(self) -> tuple[int, int] | None:
+        """The two bits, first the lower, of the largest |correlation|; None where fewer than two vary."""
+        if len(self._pairs()) == 0:
+            return None
+        flat = int(self.correlation.abs().triu(1).nan_to_num(-1.0).argmax())
+        return flat // self.bits, flat % self.bits
+
+    @property
+    def correlated_pairs(self) -> int:
+        """Number of pairs of bits whose |correlation| is at least LARGE_CORRELATION."""
+        return int((self._pairs() >= LARGE_CORRELATION).sum())
+
+    def _pairs(self) -> Tensor:
+        upper = torch.ones(self.bits, self.bits, dtype=torch.bool).triu(1)
+        values = self.correlation[upper].abs()
+        return values[~values.isnan()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the correlation matrix, in types that JSON has."""
+        return {
+            "bits": self.bits,
+            "items": self.items,
+            "ones": self.ones.tolist(),
+            "entropy": self.entropy.tolist(),
+            "dead_bits": self.dead_bits,
+            "unbalanced_bits": self.unbalanced_bits,
+            "mean_correlation": self.mean_correlation,
+            "largest_correlation": self.largest_correlation,
+            "most_correlated": None if self.most_correlated is None else list(self.most_correlated),
+            "correlated_pairs": self.correlated_pairs,
+            "distinct_codes": self.distinct_codes,
+        }
+
+
+def joint_ones(codes: Tensor, bits: int) -> Tensor:
+    """Number of items in which bits i and j are both 1; the diagonal counts the ones of each bit.
+
+    Args:
+        codes: uint8 (n, ⌈bits/8⌉), packed, on any device.
+        bits: code length b.
+
+    Returns:
+        float64 (b, b) on the CPU, whole numbers, exact.
+
+    Raises:
+        InvalidInputError: where the codes are not packed codes of that length.
+    """
+    check_bits(bits)
+    check_codes(codes, bits)
+    counts = torch.zeros(bits, bits, dtype=torch.float64)
+    for block in track(codes.split(max(1, BLOCK_BYTES // (4 * bits))), "Bit diagnostics"):
+        # A block has far fewer than 2^24 rows, so its sums of zeros and ones are exact in single precision.
+        ones = unpack(block, bits).float()
+        counts += (ones.T @ ones).cpu()
+    return counts
+
+
+def bit_entropy(ones: Tensor) -> Tensor:
+    """Entropy in bits of a bit that is 1 with probability `ones`; 0 at probabilities 0 and 1.
+
+    Args:
+        ones: floating, any shape, in [0, 1].
+    """
+    rest = 1 - ones
+    return -(torch.xlogy(ones, ones) + torch.xlogy(rest, rest)) / np.log(2) + 0.0  # + 0.0 turns -0 into 0
+
+
+def bit_correlation(counts: Tensor, items: int) -> Tensor:
+    """Pearson correlation of the bits, from how often they are 1 together.
+
+    Args:
+        counts: float64 (b, b), as `joint_ones` gives.
+        items: number of items n that were counted.
+
+    Returns:
+        float64 (b, b), exactly 1 on the diagonal, NaN in the rows and columns of constant bits.
+    """
+    ones = counts.diagonal()
+    spread = (ones * (items - ones)).sqrt()
+    correlation = ((items * counts - torch.outer(ones, ones)) / torch.outer(spread, spread)).clamp(-1, 1)
+    varying = (ones > 0) & (ones < items)
+    correlation.masked_fill_(~torch.outer(varying, varying), torch.nan)
+    correlation.diagonal()[varying] = 1.0
+    return correlation
+
+
+def count_distinct(codes: Tensor) -> int:
+    """Number of different rows of packed codes uint8 (n, B)."""
+    if len(codes) < 2:
+        return len(codes)
+    rows = codes.cpu().numpy()
+    padded = np.zeros((len(rows), -(-rows.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : rows.shape[1]] = rows
+    words = padded.view(np.uint64)
+    words = words[np.lexsort(words.T)]
+    return 1 + int((words[1:] != words[:-1]).any(1).sum())
+
+
+def diagnose(codes: Tensor, bits: int) -> BitDiagnostics:
+    """Diagnostics of the bits of packed codes, in blocks: beside the codes, O(BLOCK_BYTES + n·B + b²) memory.
+
+    Args:
+        codes: uint8 (n, ⌈bits/8⌉), n >= 1, on any device.
+        bits: code length b.
+
+    Raises:
+        InvalidInputError: no codes, or not packed codes of that length.
+
+    Example:
+        >>> codes = torch.tensor([[0b01], [0b11], [0b01], [0b11]], dtype=torch.uint8)
+        >>> found = diagnose(codes, bits=2)
+        >>> found.dead_bits, found.entropy.tolist(), found.distinct_codes
+        ([0], [0.0, 1.0], 2)
+    """
+    counts = joint_ones(codes, bits)
+    if len(codes) == 0:
+        raise InvalidInputError("codes have 0 rows; diagnostics need at least one code.")
+    ones = counts.diagonal() / len(codes)
+    return BitDiagnostics(
+        bits=bits,
+        items=len(codes),
+        ones=ones,
+        entropy=bit_entropy(ones),
+        correlation=bit_correlation(counts, len(codes)),
+        distinct_codes=count_distinct(codes),
+    )
+
+
+def failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, skipped_queries: int = 0) -> list[str]:
+    """Warnings of one run, one line each: what was seen, its figure, and what to do.
+
+    Args:
+        diagnostics: of the database codes.
+        queries: number of queries that were asked, skipped ones included.
+        skipped_queries: queries without a relevant item, which the means leave out.
+    """
+    warnings = []
+    bits, dead, unbalanced = diagnostics.bits, diagnostics.dead_bits, diagnostics.unbalanced_bits
+    if dead:
+        warnings.append(
+            f"dead bits: {len(dead)} of {bits} are the same for all {diagnostics.items:,} items ({_list(dead)}); "
+            "check that the features are centred and have that many dimensions that vary, or use fewer bits."
+        )
+    if unbalanced:
+        warnings.append(
+            f"unbalanced bits: {len(unbalanced)} of {bits} are 1 for under {UNBALANCED_SHARE:.0%} or over "
+            f"{1 - UNBALANCED_SHARE:.0%} of the items ({_list(unbalanced)}); centre the features or learn the thresholds."
+        )
+    warnings += _correlation_signatures(diagnostics)
+    if skipped_queries and skipped_queries >= SKIPPED_SHARE * queries:
+        warnings.append(
+            f"queries without a relevant item: {skipped_queries:,} of {queries:,} are left out of the means; "
+            "widen the truth (a larger ε or k), or enlarge the database."
+        )
+    return warnings
+
+
+def _correlation_signatures(diagnostics: BitDiagnostics) -> list[str]:
+    pair, mean, largest = diagnostics.most_correlated, diagnostics.mean_correlation, diagnostics.largest_correlation
+    if pair is None or mean is None or largest is None or diagnostics.items < CORRELATION_ITEMS:
+        return []
+    warnings = []
+    if largest >= LARGE_CORRELATION:
+        warnings.append(
+            f"correlated bits: pairs with |correlation| of {LARGE_CORRELATION} or more: {diagnostics.correlated_pairs}, "
+            f"at most {largest:.3f} (bits {pair[0]} and {pair[1]}), which nearly repeat each other; "
+            "use fewer bits or orthogonal projections."
+        )
+    if mean >= MEAN_CORRELATION:
+        warnings.append(
+            f"correlated bits: the mean |correlation| is {mean:.3f} (high from {MEAN_CORRELATION}); "
+            "centre or whiten the features, or use a method with orthogonal projections."
+        )
+    return warnings
+
+
+def flat_scores(scores: Mapping[int, float], metric: str = "mAP") -> str | None:
+    """A warning where a score hardly varies with code length, the sign of codes that learnt nothing from more bits.
+
+    Args:
+        scores: code length → score.
+        metric: the score's name, for the message.
+
+    Returns:
+        One line, or None where the score varies by FLAT_SPREAD of its largest value or more, where the longest code is
+        under FLAT_BITS_RATIO times the shortest, or where a score is not finite.
+    """
+    if len(scores) < 2 or max(scores) < FLAT_BITS_RATIO * min(scores):
+        return None
+    lowest, highest = min(scores.values()), max(scores.values())
+    if not np.isfinite([lowest, highest]).all() or highest - lowest >= FLAT_SPREAD * abs(highest):
+        return None
+    return (
+        f"flat scores: {metric} stays between {lowest:.4f} and {highest:.4f} from {min(scores)} to {max(scores)} bits; "
+        "longer codes add nothing: check the truth, the features and the training part."
+    )
+
+
+def _list(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:LISTED_BITS]))
+    return f"bits {shown}" + (f" and {len(numbers) - LISTED_BITS} more" if len(numbers) > LISTED_BITS else "")

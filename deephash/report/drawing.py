@@ -1,0 +1,105 @@
+"""How figures look, and how they are written: fonts, colours that colour-blind readers can tell apart, same bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deephash.training.folder import write_whole
+from deephash.validation import check_choice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito, "Color Universal Design", 2008, without the yellow, which is too pale for a line on white.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY, PALE, INK = "#6B6B6B", "#DDDDDD", "#222222"
+# Dots an inch: a figure as wide as a page has 2,000 dots, what journals ask of line art in colour.
+RESOLUTION = 300
+STYLE = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.0,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # fonts as text that publishers accept, not as outlines of type 3
+    "svg.hashsalt": "deephash",  # ids that do not change from one drawing to the next
+}
+# The one entry of each format that changes with the day, which would make the same figure differ.
+UNDATED: dict[str, dict[str, Any]] = {
+    "png": {},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """The house style, for the drawing inside the `with` alone."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of that many inches that no pyplot state knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: "Axes") -> None:
+    """Leave an axes its two needed sides and a light grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color=PALE, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def save_figure(figure: "Figure", path: Path) -> Path:
+    """Write a figure whole or not at all, the same bytes each time that it is drawn from the same values.
+
+    Args:
+        figure: what to write.
+        path: file ending in .png, .pdf or .svg; its folder is made where it is missing.
+
+    Returns:
+        path.
+
+    Raises:
+        InvalidInputError: another ending.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    check_choice(kind, UNDATED, f"the ending of {path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with paper_style():
+        write_whole(
+            path, lambda partial: figure.savefig(partial, format=kind, dpi=RESOLUTION, metadata=UNDATED[kind])
+        )
+    return path

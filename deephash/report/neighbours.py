@@ -1,0 +1,167 @@
+"""The picture of some queries with their nearest neighbours: what a method finds, and what it takes for alike."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from deephash.report.drawing import BLUE, GREY, INK, VERMILION, new_figure, paper_style
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# More cells than this cannot be told apart on a page, and take minutes to draw.
+MOST_QUERIES, MOST_NEIGHBOURS = 20, 20
+# Inches of a cell: a thumbnail that shows an image of 32 × 32, and a box that holds a class name.
+THUMBNAIL, BOX_WIDTH, BOX_HEIGHT = 0.66, 0.98, 0.42
+# Letters of a class name that a box holds.
+BOX_LETTERS = 13
+# Frame colour, line and mark of relevant and other items: the marks and lines tell them apart in grey print.
+RELEVANT, OTHER = (BLUE, "solid", "✓"), (VERMILION, (0, (2, 1.2)), "✗")
+
+
+def class_text(labels: Tensor | None, class_names: Sequence[str], item: int) -> str:
+    """The class name, or names, of an item; empty without labels.
+
+    Args:
+        labels: class indices int64 (n,), indicator bool (n, c), or None.
+        class_names: the c names; where they are missing the class index stands for the name.
+        item: row of the data set.
+    """
+    if labels is None:
+        return ""
+    held = [int(labels[item])] if labels.ndim == 1 else labels[item].nonzero().flatten().tolist()
+    return ", ".join(class_names[number] if number < len(class_names) else str(number) for number in held)
+
+
+def neighbours_figure(
+    query_ids: Tensor,
+    neighbour_ids: Tensor,
+    distances: Tensor,
+    relevant: Tensor,
+    *,
+    images: np.ndarray | None = None,
+    labels: Tensor | None = None,
+    class_names: Sequence[str] = (),
+    title: str = "",
+) -> "Figure":
+    """A row for each query: the query, then its nearest items with their distances, framed by right and wrong.
+
+    Args:
+        query_ids: int64 (q,), rows of the data set, q from 1 to MOST_QUERIES.
+        neighbour_ids: int64 (q, k), rows of the data set, nearest first, k from 1 to MOST_NEIGHBOURS.
+        distances: whole numbers (q, k).
+        relevant: bool (q, k), whether the neighbour is relevant to the query.
+        images: uint8 (n, h, w) or (n, h, w, 3) of the data set; None draws boxes with ids and class names.
+        labels: class indices int64 (n,), indicator bool (n, c), or None.
+        class_names: names of the c classes.
+        title: above the figure.
+
+    Returns:
+        A matplotlib figure with one axes a cell: q rows of 1 + k.
+
+    Raises:
+        InvalidInputError: shapes that do not fit each other, too many cells, or ids outside the images or labels.
+    """
+    _check(query_ids, neighbour_ids, distances, relevant, images, labels)
+    queries, count = neighbour_ids.shape
+    width, height = (BOX_WIDTH, BOX_HEIGHT) if images is None else _thumbnail(images)
+    names = [class_text(labels, class_names, int(query)) for query in query_ids]
+    with paper_style():
+        room = 0.55 + (0.25 if title else 0.0)
+        figure = new_figure(0.9 * (images is not None) + (1 + count) * width, queries * (height + 0.17) + room)
+        cells = figure.subplots(queries, 1 + count, squeeze=False)
+        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0)
+        for row in range(queries):
+            query = int(query_ids[row])
+            _cell(cells[row, 0], images, query, names[row], ("black", "solid"))
+            if images is not None:
+                cells[row, 0].set_ylabel(_wrap(names[row]), rotation=0, ha="right", va="center", fontsize=8)
+            for rank in range(count):
+                item, axes = int(neighbour_ids[row, rank]), cells[row, 1 + rank]
+                colour, line, mark = RELEVANT if bool(relevant[row, rank]) else OTHER
+                _cell(axes, images, item, class_text(labels, class_names, item), (colour, line))
+                axes.set_xlabel(f"{mark} {int(distances[row, rank])}", fontsize=7.5, color=colour, labelpad=1.5)
+        cells[0, 0].set_title("query", fontsize=8)
+        cells[0, 1].set_title("nearest", fontsize=8)
+        _legend(figure)
+        if title:
+            figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _thumbnail(images: np.ndarray) -> tuple[float, float]:
+    """Inches of a cell of the images' aspect, of the area of a square thumbnail."""
+    aspect = float(np.clip(images.shape[2] / images.shape[1], 0.4, 2.5))
+    return THUMBNAIL * aspect**0.5, THUMBNAIL / aspect**0.5
+
+
+def _wrap(name: str) -> str:
+    """A class name on lines of BOX_LETTERS letters, at most three."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(name, BOX_LETTERS, max_lines=3, placeholder=" …"))
+
+
+def _cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: tuple[str, object]) -> None:
+    """Draw one item, its picture or its class name and id, in a frame of that colour and line."""
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(edgecolor=frame[0], linestyle=frame[1], linewidth=1.6)
+    if images is not None:
+        axes.imshow(images[item], cmap="gray" if images.ndim == 3 else None, vmin=0, vmax=255, aspect="auto")
+        return
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    text = name if len(name) <= BOX_LETTERS else name[: BOX_LETTERS - 1] + "…"
+    axes.text(0.5, 0.64 if text else 0.5, text, ha="center", va="center", fontsize=7.5, color=INK)
+    axes.text(0.5, 0.28 if text else 0.5, f"#{item}", ha="center", va="center", fontsize=6.5, color=GREY)
+
+
+def _legend(figure: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, linewidth=1.6, label=f"{mark} {word}, distance below")
+        for (colour, line, mark), word in ((RELEVANT, "relevant"), (OTHER, "not relevant"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7.5, handlelength=2.4)
+
+
+def _check(
+    query_ids: Tensor,
+    neighbour_ids: Tensor,
+    distances: Tensor,
+    relevant: Tensor,
+    images: np.ndarray | None,
+    labels: Tensor | None,
+) -> None:
+    if neighbour_ids.ndim != 2 or query_ids.shape != neighbour_ids.shape[:1]:
+        raise InvalidInputError(
+            f"query_ids have shape {tuple(query_ids.shape)} and neighbour_ids {tuple(neighbour_ids.shape)}; "
+            "expected (q,) and (q, k)."
+        )
+    if distances.shape != neighbour_ids.shape or relevant.shape != neighbour_ids.shape:
+        raise InvalidInputError(
+            f"distances have shape {tuple(distances.shape)} and relevant {tuple(relevant.shape)}; "
+            f"expected that of neighbour_ids, {tuple(neighbour_ids.shape)}."
+        )
+    queries, count = neighbour_ids.shape
+    if not (1 <= queries <= MOST_QUERIES and 1 <= count <= MOST_NEIGHBOURS):
+        raise InvalidInputError(
+            f"{queries} queries with {count} neighbours each; a picture holds 1 to {MOST_QUERIES} queries with "
+            f"1 to {MOST_NEIGHBOURS} neighbours: pass fewer."
+        )
+    if images is not None and (images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,))):
+        raise InvalidInputError(
+            f"images have shape {images.shape} and dtype {images.dtype}; expected uint8 (n, h, w) or (n, h, w, 3)."
+        )
+    lowest = min(int(query_ids.min()), int(neighbour_ids.min()))
+    highest = max(int(query_ids.max()), int(neighbour_ids.max()))
+    for held, name in ((images, "images"), (labels, "labels")):
+        if held is not None and not (lowest >= 0 and highest < len(held)):
+            raise InvalidInputError(
+                f"ids reach from {lowest} to {highest}; expected rows of the data set, which has {len(held)} {name}."
+            )

@@ -1,0 +1,100 @@
+"""What a run came to, on one page: for the terminal, and as Markdown."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deephash.report.tables import IDENTITY, markdown_table, text
+
+# The figures that papers compare come first; the others follow in the order of the row.
+LEADING_METRICS = ("mAP", "AUPRC_micro", "AUPRC_macro")
+# Files of a run's folder, in the order in which a reader wants them.
+FILES = (
+    ("metrics.json", "the result row"),
+    ("per_query.parquet", "each query's scores"),
+    ("pr_curve.png", "precision-recall curve"),
+    ("bits.png", "balance and correlation of the bits"),
+    ("neighbours.png", "sample queries with their neighbours"),
+    ("hasher", "the fitted hasher"),
+    ("split.npz", "rows of every part"),
+    ("config.yaml", "the resolved config"),
+    ("environment.json", "versions, machine, state of the source"),
+)
+
+
+def ordered_metrics(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The metrics of a result row, those that papers compare first."""
+    metrics = dict(result.get("metrics", {}))
+    leading = [name for name in LEADING_METRICS if name in metrics]
+    return [(name, metrics[name]) for name in (*leading, *(name for name in metrics if name not in leading))]
+
+
+def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the result is a result of: identity, split, sizes and seconds, as name and text."""
+    rows = [(name, text(result[name])) for name in IDENTITY if name in result]
+    if "split" in result:
+        rows.append(("split", str(result["split"])[:12]))
+    if result.get("sizes"):
+        rows.append(("sizes", ", ".join(f"{role} {size:,}" for role, size in result["sizes"].items())))
+    if result.get("seconds"):
+        rows.append(("seconds", ", ".join(f"{step} {seconds:.2f}" for step, seconds in result["seconds"].items())))
+    return rows
+
+
+def result_title(result: Mapping[str, Any]) -> str:
+    """A title for tables and figures of a result, as "itq · sbq, 64 bits, cifar10_gist"."""
+    method = " · ".join(str(result[name]) for name in ("method", "quantizer") if name in result)
+    bits = f"{result['bits']} bits" if "bits" in result else ""
+    return ", ".join(part for part in (method, bits, str(result.get("data", ""))) if part)
+
+
+def summary_markdown(result: Mapping[str, Any], folder: Path | None = None) -> str:
+    """A result row as a Markdown page.
+
+    Args:
+        result: as in `metrics.json`.
+        folder: where the run's files are, named at the end; None leaves it out.
+    """
+    parts = [f"# {result_title(result)}\n"]
+    parts.append(markdown_table(("setting", "value"), setting_rows(result)))
+    metrics = ordered_metrics(result)
+    if result.get("skipped_queries"):
+        metrics.append(("queries without a relevant item", str(result["skipped_queries"])))
+    parts.append(markdown_table(("metric", "value"), metrics, right=(1,)))
+    if result.get("warnings"):
+        parts.append("Warnings:\n\n" + "".join(f"- {line}\n" for line in result["warnings"]))
+    if folder is not None:
+        parts.append(f"Files: `{folder}`\n")
+    return "\n".join(parts)
+
+
+def print_summary(result: Mapping[str, Any], folder: Path) -> None:
+    """Print a result row on standard output, its warnings, and where the run's files are.
+
+    Args:
+        result: as in `metrics.json`.
+        folder: the run's folder.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(title=escape(result_title(result)), title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in ordered_metrics(result):
+        table.add_row(escape(name), text(value), style="bold" if name in LEADING_METRICS else None)
+    console.print(table)
+    shown = ("protocol", "truth", "score", "k", "seed", "split", "sizes", "seconds")
+    for name, value in setting_rows(result):
+        if name in shown:
+            console.print(f"{name:9}{escape(value)}")
+    if result.get("skipped_queries"):
+        console.print(f"queries without a relevant item, left out: {result['skipped_queries']:,}")
+    for line in result.get("warnings", ()):
+        console.print(f"[yellow]warning:[/yellow] {escape(line)}")
+    console.print(f"files    {escape(str(folder))}")
+    for name, content in FILES:
+        if (folder / name).exists():
+            console.print(f"         {name:19}{content}")
