@@ -3,7 +3,9 @@
 A sentence names the value given, what was expected, and what to do.
 """
 
+import math
 from collections.abc import Iterable
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -104,20 +106,57 @@ def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
     Raises:
         InvalidInputError: naming the length and the bound.
     """
-    if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
-        raise InvalidInputError(f"bits={bits!r}; expected a whole number of at least 1.")
+    check_count(bits, "bits")
     if maximum is not None and bits > maximum:
         raise InvalidInputError(f"bits={bits} exceeds {maximum}, {reason}; lower bits or choose another method.")
 
 
-def check_positive(value: float, name: str) -> None:
-    """Refuse a number that is not above zero.
+def check_count(value: int, name: str) -> None:
+    """Refuse what is not a whole number of at least 1, as a dimension or a number of rounds must be.
 
     Raises:
         InvalidInputError: naming the value.
     """
-    if isinstance(value, bool) or not value > 0:
-        raise InvalidInputError(f"{name}={value!r}; expected a number above 0.")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"{name}={value!r}; expected a whole number of at least 1.")
+
+
+def check_directions(given: int, available: int, source: str) -> None:
+    """Refuse more projections than there are directions to project on.
+
+    Args:
+        given: number of projections k that was asked for.
+        available: the most there can be.
+        source: what sets the bound, completing "the 64 directions ...".
+
+    Raises:
+        InvalidInputError: naming both numbers.
+    """
+    if given > available:
+        raise InvalidInputError(
+            f"{given} projections exceed the {available} directions {source}; lower bits or choose a quantiser of "
+            "several bits a projection."
+        )
+
+
+def check_positive(value: float, name: str) -> None:
+    """Refuse what is not a finite number above zero.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise InvalidInputError(f"{name}={value!r}; expected a finite number above 0.")
+
+
+def check_fraction(value: float, name: str) -> None:
+    """Refuse what is not a number from 0 to 1.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        raise InvalidInputError(f"{name}={value!r}; expected a number from 0 to 1.")
 
 
 def check_choice(value: str, choices: Iterable[str], name: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.base import Affinity
-from deephash.validation import InvalidInputError, NotFittedError, check_features, check_labels
+from deephash.validation import InvalidInputError, NotFittedError, check_count, check_features, check_labels
 
 
 class Projection(nn.Module, ABC):
@@ -36,9 +36,8 @@ class Projection(nn.Module, ABC):
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
-        for name, value in (("input_dim", input_dim), ("output_dim", output_dim)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInputError(f"{name}={value!r}; expected a whole number of at least 1.")
+        check_count(input_dim, "input_dim")
+        check_count(output_dim, "output_dim")
         self.input_dim = input_dim
         self.output_dim = output_dim
         self.register_buffer("is_fitted", torch.tensor(False))

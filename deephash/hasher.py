@@ -1,0 +1,199 @@
+"""The hasher: a projection and a quantiser joined, fitted, applied and stored as one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash import storage
+from deephash.affinity.base import Affinity
+from deephash.codes import code_bytes, pack
+from deephash.progress import track
+from deephash.projections.base import Projection
+from deephash.quantizers.base import Quantizer
+from deephash.ranking.distance import Distance
+from deephash.validation import InvalidInputError, check_count, check_features
+
+# 8192 rows of 512 float32 features are 16 MB: enough to keep a device busy, little beside the data.
+BLOCK_ROWS = 8192
+
+
+@final
+class Hasher(nn.Module):
+    """Features to packed codes, by a projection and a quantiser.
+
+    Shape:
+        features (n, d) → relaxed bits (n, b) by `forward`, packed codes uint8 (n, ⌈b/8⌉) by `encode`.
+
+    Args:
+        projection: features (n, d) → (n, k).
+        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`.
+
+    Raises:
+        InvalidInputError: the two differ in k.
+
+    Example:
+        >>> from deephash.projections.itq import ITQ
+        >>> from deephash.quantizers.sbq import SBQ
+        >>> features = torch.randn(100, 16, generator=torch.Generator().manual_seed(0))
+        >>> Hasher(ITQ(16, 12), SBQ(12)).fit(features).encode(features).shape
+        torch.Size([100, 2])
+    """
+
+    def __init__(self, projection: Projection, quantizer: Quantizer) -> None:
+        super().__init__()
+        if projection.output_dim != quantizer.projection_dim:
+            raise InvalidInputError(
+                f"{type(projection).__name__} gives {projection.output_dim} projections, but "
+                f"{type(quantizer).__name__} of {quantizer.bits} bits takes {quantizer.projection_dim}; build the "
+                "projection with output_dim=quantizer.projection_dim."
+            )
+        self.projection = projection
+        self.quantizer = quantizer
+
+    @property
+    def bits(self) -> int:
+        """Code length b."""
+        return self.quantizer.bits
+
+    @property
+    def input_dim(self) -> int:
+        """Feature dimension d."""
+        return self.projection.input_dim
+
+    @property
+    def distance(self) -> Distance:
+        """The distance that codes are ranked by."""
+        return self.quantizer.distance
+
+    @property
+    def identity(self) -> str:
+        """SHA-256, in hex, of what this is built of and its weights: the same exactly where two hashers are."""
+        return storage.identity(self._description(), self.state_dict())
+
+    def fit(
+        self,
+        features: Tensor,
+        *,
+        labels: Tensor | None = None,
+        affinity: Affinity | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Fit the projection, then the quantiser on its projections.
+
+        Args:
+            features: floating (n, d), the training items; not changed.
+            labels: int64 (n,) or bool (n, c), where a part uses them.
+            affinity: which training items are neighbours, where a part uses it.
+            generator: CPU generator of every random draw; None draws from one seeded with 0.
+
+        Returns:
+            self, fitted.
+
+        Raises:
+            InvalidInputError: whatever either part refuses.
+        """
+        generator = generator or torch.Generator().manual_seed(0)
+        self.projection.fit(features, labels=labels, affinity=affinity, generator=generator)
+        self.quantizer.fit(self.project(features), labels=labels, affinity=affinity, generator=generator)
+        return self
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Relaxed bits in [-1, 1], (n, d) → (n, b), differentiable in the features and every parameter."""
+        relaxed: Tensor = self.quantizer(self.projection(features))
+        return relaxed
+
+    @torch.no_grad()
+    def project(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
+        """Continuous projections without gradients, computed in blocks on the device of the weights.
+
+        Args:
+            features: floating (n, d), on any device, n from 0.
+            block_size: rows that are moved to the weights and computed at a time.
+
+        Returns:
+            (n, k), on the features' device.
+
+        Raises:
+            InvalidInputError: bad features or block size; `NotFittedError` where the projection is not fitted.
+        """
+        blocks = [block.to(features.device) for block in self._projections(features, block_size, "Projecting")]
+        return torch.cat(blocks)
+
+    @torch.no_grad()
+    def encode(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
+        """Packed codes, computed in blocks on the device of the weights.
+
+        The result does not depend on `block_size`, save for margins so near 0 (a millionth of the projections' size)
+        that the order in which a matrix product is summed decides their sign. Autocast is ignored, so that training
+        and search give the same codes.
+
+        Args:
+            features: floating (n, d), on any device, n from 0.
+            block_size: rows that are moved to the weights and computed at a time.
+
+        Returns:
+            uint8 (n, ⌈b/8⌉), on the features' device.
+
+        Raises:
+            InvalidInputError: bad features or block size; `NotFittedError` where a part is not fitted.
+        """
+        self.quantizer.check_fitted()
+        codes = torch.empty(len(features), code_bytes(self.bits), dtype=torch.uint8, device=features.device)
+        start = 0
+        for projections in self._projections(features, block_size, "Encoding"):
+            codes[start : start + len(projections)] = pack(self.quantizer.quantize(projections))
+            start += len(projections)
+        return codes
+
+    def save(self, folder: str | Path) -> None:
+        """Write `hasher.json` and `weights.safetensors` into a folder, made where missing, each whole or not at all.
+
+        Raises:
+            InvalidInputError: a part is not fitted, or holds an argument that JSON cannot.
+        """
+        self.projection.check_fitted()
+        self.quantizer.check_fitted()
+        storage.write(Path(folder), self._description(), self.state_dict())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Hasher":
+        """Read what `save` wrote, bit for bit, onto the CPU.
+
+        A part of a class that is not deephash's own needs its module imported first: a stored file makes Python import
+        nothing else.
+
+        Raises:
+            InvalidInputError: missing or damaged files, another format version, an unknown class, or contents that do
+                not match their identity.
+        """
+        description, weights = storage.read(Path(folder))
+        try:
+            projection = storage.rebuild(description["projection"], Projection)
+            quantizer = storage.rebuild(description["quantizer"], Quantizer)
+            hasher = cls(cast("Projection", projection), cast("Quantizer", quantizer))
+            # Assigned, not copied, so that float64 weights stay float64.
+            hasher.load_state_dict(weights, assign=True)
+        except (KeyError, AttributeError, RuntimeError) as error:
+            raise InvalidInputError(f"{folder} holds no whole hasher ({error}); restore it or fit again.") from error
+        return hasher
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "projection": storage.describe(self.projection),
+            "quantizer": storage.describe(self.quantizer),
+            "sizes": {"input_dim": self.input_dim, "projections": self.projection.output_dim, "bits": self.bits},
+        }
+
+    def _projections(self, features: Tensor, block_size: int, description: str) -> Iterator[Tensor]:
+        """Check, then give the projections of one block of rows after another, at least one, on the weights' device."""
+        self.projection.check_fitted()
+        check_count(block_size, "block_size")
+        check_features(features, self.input_dim)
+        device = self.projection.is_fitted.device
+        for block in track(torch.split(features, block_size), description):
+            with torch.autocast(device.type, enabled=False):
+                projections: Tensor = self.projection(block.to(device))
+            yield projections

@@ -1,0 +1,62 @@
+"""Single-bit quantisation: one threshold and one bit a dimension."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.base import Affinity
+from deephash.codes import hard_bits
+from deephash.quantizers.base import Quantizer
+from deephash.ranking.distance import Hamming
+from deephash.relaxations.base import Relaxation
+from deephash.relaxations.straight_through import StraightThrough
+
+
+@final
+class SBQ(Quantizer):
+    """One bit a dimension: whether the projection reaches its threshold.
+
+    Thresholds are 0, the mean of projections of centred features; joint training may move them. Neighbours on either
+    side of a threshold get different bits however close they are, which the multi-bit quantisers mend.
+
+    Shape:
+        projections (n, b) → bits (n, b).
+
+    Args:
+        bits: code length b, and number of projections.
+        relaxation: what stands for the step in `forward`; None for `StraightThrough()`, hard bits with a gradient.
+
+    References:
+        The rule of Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002; named single-bit
+        quantisation in Kong & Li, "Double-bit quantization for hashing", AAAI 2012.
+    """
+
+    def __init__(self, bits: int, relaxation: Relaxation | None = None) -> None:
+        super().__init__(bits)
+        self.relaxation = StraightThrough() if relaxation is None else relaxation
+        self.thresholds = nn.Parameter(torch.zeros(bits))
+
+    @property
+    def projection_dim(self) -> int:
+        """As many projections as bits."""
+        return self.bits
+
+    @property
+    def distance(self) -> Hamming:
+        """Hamming distance."""
+        return Hamming(self.bits)
+
+    def forward(self, projections: Tensor) -> Tensor:
+        """Relaxed bits of the margins, projections - thresholds."""
+        relaxed: Tensor = self.relaxation(projections - self.thresholds)
+        return relaxed
+
+    def quantize(self, projections: Tensor) -> Tensor:
+        """Bits of the margins by the zero rule."""
+        return hard_bits(projections - self.thresholds)
+
+    def _fit(
+        self, projections: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+    ) -> None:
+        self.thresholds.zero_()

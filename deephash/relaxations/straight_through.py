@@ -1,0 +1,60 @@
+"""The clipped straight-through estimator (Bengio, Léonard & Courville, 2013; Hubara et al., NIPS 2016)."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from deephash.relaxations.base import Relaxation
+from deephash.validation import check_positive
+
+
+class _StepWithIdentityGradient(torch.autograd.Function):
+    """±1 by the zero rule; backward, the identity where |margin| <= clip and 0 elsewhere."""
+
+    @staticmethod
+    def forward(margins: Tensor, clip: float) -> Tensor:
+        return torch.where(margins >= 0, 1.0, -1.0).to(margins.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        margins, clip = inputs
+        ctx.save_for_backward(margins.abs() <= clip)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (within,) = ctx.saved_tensors
+        return gradient * within, None
+
+
+@final
+class StraightThrough(Relaxation):
+    """Hard bits forward; backward, the gradient passes unchanged where |margin| <= clip and stops beyond it.
+
+    What is trained is then exactly what is encoded. The gradient is that of the clipped identity
+    max(-1, min(1, m / clip)) times clip, not that of the forward value, hence an estimator with a bias. A margin that
+    has left [-clip, clip] learns no more, so scale projections to about unit size before joint training.
+
+    Shape:
+        margins, any shape → ±1, the same shape and dtype.
+
+    Args:
+        clip: largest |margin| that still learns; 1 as in Hubara et al., Eq. 4.
+
+    Raises:
+        InvalidInputError: clip not above 0.
+
+    References:
+        Bengio, Léonard & Courville, "Estimating or propagating gradients through stochastic neurons for conditional
+        computation", 2013. Hubara, Courbariaux, Soudry, El-Yaniv & Bengio, "Binarized neural networks", NIPS 2016.
+    """
+
+    def __init__(self, clip: float = 1.0) -> None:
+        super().__init__()
+        check_positive(clip, "clip")
+        self.clip = clip
+
+    def forward(self, margins: Tensor) -> Tensor:
+        """±1 of margins by the zero rule."""
+        relaxed: Tensor = _StepWithIdentityGradient.apply(margins, self.clip)
+        return relaxed

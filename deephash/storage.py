@@ -1,0 +1,162 @@
+"""How a hasher lies on disk: a description in JSON and its weights in safetensors, with a hash over both.
+
+Nothing is pickled, and nothing that a stored file names is imported from outside this package.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deephash.relaxations.base import Relaxation
+from deephash.validation import InvalidInputError
+
+FORMAT = "deephash hasher"
+VERSION = 1
+DESCRIPTION_FILE = "hasher.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def describe(part: nn.Module) -> dict[str, Any]:
+    """The class path of a part and the arguments it was built with, as JSON holds them.
+
+    Arguments are read back from the attributes that bear the names of the constructor's parameters.
+
+    Args:
+        part: a projection, quantiser or relaxation.
+
+    Raises:
+        InvalidInputError: an argument is not kept under its own name, or JSON cannot hold it.
+    """
+    path = f"{type(part).__module__}.{type(part).__qualname__}"
+    arguments: dict[str, Any] = {}
+    for name in inspect.signature(type(part)).parameters:
+        if not hasattr(part, name):
+            raise InvalidInputError(f"{path} does not keep its argument {name}; set self.{name} so that it is saved.")
+        value = getattr(part, name)
+        try:
+            arguments[name] = describe(value) if isinstance(value, nn.Module) else json.loads(json.dumps(value))
+        except TypeError as error:
+            raise InvalidInputError(
+                f"{path} has {name}={value!r}, which JSON cannot hold; use numbers, words, lists or modules."
+            ) from error
+    return {"class": path, "arguments": arguments}
+
+
+def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
+    """Build the part that `describe` described, with its weights still to be loaded.
+
+    Args:
+        description: class path and arguments.
+        contract: what the class must be a subclass of.
+
+    Raises:
+        InvalidInputError: unknown class, one of another kind, or arguments that it does not take.
+    """
+    path = str(description["class"])
+    module_name, _, class_name = path.rpartition(".")
+    if module_name.partition(".")[0] == "deephash":
+        try:
+            importlib.import_module(module_name)
+        except ImportError as error:
+            raise InvalidInputError(f"{path} does not exist; it was saved by another version of deephash.") from error
+    # A class of the user's own must be imported already: a stored file never makes Python run a module it names.
+    found = getattr(sys.modules.get(module_name), class_name, None)
+    if not (isinstance(found, type) and issubclass(found, contract)):
+        raise InvalidInputError(
+            f"{path} is no known {contract.__name__}; where it is your own, import its module before loading."
+        )
+    arguments = {
+        name: rebuild(value, Relaxation) if isinstance(value, dict) and "class" in value else value
+        for name, value in description["arguments"].items()
+    }
+    try:
+        return found(**arguments)
+    except TypeError as error:
+        raise InvalidInputError(f"{path} does not take {arguments} ({error}); another version saved it.") from error
+
+
+def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    """SHA-256, in hex, over a description and weights: two hashers are the same exactly when theirs is.
+
+    Args:
+        description: as `describe` gives, JSON values alone.
+        weights: tensors by name.
+    """
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write a description and weights into a folder, made where missing; each file whole or not at all.
+
+    The description comes last, so that a folder without one is known to be unfinished.
+
+    Args:
+        folder: where to; files of an earlier save are replaced.
+        description: JSON values alone.
+        weights: tensors by name.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    stored = {"format": FORMAT, "version": VERSION, **description, "identity": identity(description, tensors)}
+    partial = folder / (WEIGHTS_FILE + ".partial")
+    save_file(tensors, partial)
+    partial.replace(folder / WEIGHTS_FILE)
+    partial = folder / (DESCRIPTION_FILE + ".partial")
+    partial.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / DESCRIPTION_FILE)
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read what `write` wrote.
+
+    Returns:
+        The description, and the weights on the CPU.
+
+    Raises:
+        InvalidInputError: missing folder or file, damaged or foreign contents, another format version, or contents
+            that do not match their hash.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
+        if not path.exists():
+            raise InvalidInputError(f"{path} does not exist; give the folder of a saved hasher, as RUN/hasher.")
+    try:
+        stored = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"{folder / DESCRIPTION_FILE} is damaged ({error}); restore it or fit again."
+        ) from error
+    if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
+        raise InvalidInputError(f"{folder / DESCRIPTION_FILE} does not describe a hasher; give the folder of one.")
+    version = stored.pop("version", None)
+    if version != VERSION:
+        raise InvalidInputError(
+            f"{folder / DESCRIPTION_FILE} has format version {version!r}; this deephash reads {VERSION}: upgrade it or "
+            "fit again."
+        )
+    try:
+        weights = load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise InvalidInputError(f"{folder / WEIGHTS_FILE} is damaged ({error}); restore it or fit again.") from error
+    expected = stored.pop("identity", None)
+    if identity(stored, weights) != expected:
+        raise InvalidInputError(
+            f"{folder} does not match its identity {expected}; a file was changed, or a save broke off: restore it or "
+            "fit again."
+        )
+    return stored, weights
