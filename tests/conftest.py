@@ -43,3 +43,27 @@ def test_cache() -> Path:
 
 
 test_cache.__test__ = False
+
+
+@pytest.fixture(scope="session")
+def compose_config():
+    """A function that composes `conf/train.yaml`, or another, with overrides, as the command line would."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    from deephash.training.command import register_resolvers
+
+    register_resolvers()
+
+    def compose_with(*overrides: str, config_name: str = "train"):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config = compose(config_name, overrides=["logger=none", *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        OmegaConf.resolve(config)  # What it takes from Hydra's own config it takes now.
+        HydraConfig.instance().cfg = None
+        return config
+
+    return compose_with

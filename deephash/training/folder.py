@@ -126,7 +126,7 @@ class RunFolder:
         except Exception as error:  # PyYAML raises several classes, OmegaConf others
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InvalidInputError(f"{self.config} is damaged ({reason}); restore it or run again.") from error
-        if not isinstance(config, DictConfig):
+        if not isinstance(config, DictConfig) or not config:
             raise InvalidInputError(f"{self.config} is damaged (no settings in it); restore it or run again.")
         return config
 

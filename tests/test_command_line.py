@@ -1,0 +1,172 @@
+"""`train.py` and `evaluate.py` as a user types them: processes of their own, exit codes, one-line errors, sweeps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("method=pcah", "bits=16", "metrics.at=[10]", "logger=none", "hydra.run.dir=run")
+
+
+def start(folder, program, *overrides, **environment):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / program), *overrides],
+        cwd=folder,
+        env={**os.environ, "WANDB_MODE": "offline", "COLUMNS": "160", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder, program, *overrides, **environment):
+    process = start(folder, program, *overrides, **environment)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())["metrics"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The README's job, with W&B as it is by default and no key."""
+    folder = tmp_path_factory.mktemp("main")
+    environment = {"WANDB_API_KEY": "", "NETRC": str(folder / "no-netrc")}
+    os.environ.pop("WANDB_MODE", None)
+    status, out, err = run(folder, "train.py", "method=itq", "bits=64", **environment)
+    assert status == 0, err
+    return folder, out, err
+
+
+def test_main_job_prints_its_result_and_its_folder(finished):
+    folder, out, err = finished
+    (run_folder,) = (path.parent for path in folder.glob("runs/mnist5k/*/*/metrics.json"))
+    assert "Traceback" not in err
+    assert "mAP" in out
+    assert f"{metrics(run_folder)['mAP']:.4f}" in out
+    assert str(run_folder.relative_to(folder)) in out.replace("\n", "")
+    assert list(run_folder.glob("wandb/offline-run-*")), "W&B wrote no offline run"
+
+
+def test_evaluation_reproduces_the_main_job(finished):
+    folder, _, _ = finished
+    (run_folder,) = (path.parent for path in folder.glob("runs/mnist5k/*/*/metrics.json"))
+    status, out, err = run(folder, "evaluate.py", f"run={run_folder}")
+    assert status == 0, err
+    assert "The figures are those of the saved run, exactly." in out
+    (again,) = run_folder.glob("evaluations/*")
+    assert metrics(again) == metrics(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["bits=0"], "error: bits=0; expected a whole number of at least 1."),
+        (["bits=2000", "method=pcah"], "error: 2000 projections exceed the 784 directions"),
+        (["data=arrays", "data.features=nowhere.npy"], "nowhere.npy"),
+        (["method=itq", "projection.iterations=-1"], "iterations=-1"),
+        (["resume=nowhere"], "error: nowhere does not exist"),
+        (["+projection.rounds=3"], "rounds"),
+    ],
+)
+def test_wrong_values_give_one_line(tmp_path, overrides, line):
+    status, _, err = run(tmp_path, "train.py", *SMALL, *overrides)
+    assert status == 2
+    assert line in err
+    assert "Traceback" not in err
+    assert len([text for text in err.splitlines() if text.startswith("error:")]) == 1
+    assert not (tmp_path / "run").exists(), "a folder without results was left behind"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=itk"], ["Could not find 'method/itk'", "lsh", "itq"]),
+        (["bitz=3"], ["Could not override 'bitz'"]),
+    ],
+)
+def test_wrong_names_get_hydras_choices(tmp_path, overrides, words):
+    status, _, err = run(tmp_path, "train.py", *overrides)
+    assert status != 0
+    assert all(word in err for word in words)
+    assert "Traceback" not in err
+
+
+def test_wrong_evaluation_gives_one_line(tmp_path):
+    status, _, err = run(tmp_path, "evaluate.py", "run=nowhere")
+    assert (status, "error: nowhere does not exist; give the folder of a run of train.py." in err) == (2, True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_killed_run_resumes(tmp_path):
+    """Killed at once after its fit, a run goes on with `resume=` and gives the figures of one never killed."""
+    process = start(tmp_path, "train.py", *SMALL)
+    fitted = tmp_path / "run" / "hasher" / "fit.json"
+    deadline = time.monotonic() + 120
+    while not fitted.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert fitted.exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+    status, _, err = run(tmp_path, "evaluate.py", "run=run")
+    assert status == 2
+    assert "finish it with: python train.py resume=run" in err
+
+    status, _, err = run(tmp_path, "train.py", "resume=run", "bits=8")
+    assert status == 2
+    assert "bits=8 cannot be set" in err
+
+    status, out, err = run(tmp_path, "train.py", "resume=run", "logger=none")
+    assert status == 0, err
+    status, _, err = run(tmp_path, "train.py", *SMALL[:-1], "hydra.run.dir=whole")
+    assert status == 0, err
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+
+
+def test_two_processes_give_the_figures_of_one(tmp_path):
+    settings = ("method=itq", "bits=32", "metrics.at=[10,100]", "logger=none", "metrics.stable_order=true")
+    assert run(tmp_path, "train.py", *settings, "hydra.run.dir=one")[0] == 0
+    status, out, err = run(tmp_path, "train.py", *settings, "trainer=ddp", "hydra.run.dir=two")
+    assert status == 0, err
+    assert metrics(tmp_path / "two") == metrics(tmp_path / "one")
+    assert (tmp_path / "two" / "per_query.parquet").read_bytes() == (tmp_path / "one" / "per_query.parquet").read_bytes()
+    assert out.count("mAP_worst") <= 1, "both processes printed the result"
+
+
+def test_sweep_ends_with_one_table_and_one_plot(tmp_path):
+    """Two methods at two code lengths, one of which a method cannot give: the table shows it as failed."""
+    status, out, err = run(
+        tmp_path,
+        "train.py",
+        "-m",
+        "method=lsh,pcah",
+        "bits=16,1000",
+        "metrics.at=[10]",
+        "logger=none",
+        "hydra.sweep.dir=sweep",
+    )
+    assert status == 1, err
+    assert "Traceback" not in err
+    assert len(list(tmp_path.glob("sweep/*/metrics.json"))) == 3
+    (failed,) = tmp_path.glob("sweep/*/error.json")
+    assert "1000" in json.loads(failed.read_text())["error"]
+    for name in ("sweep.csv", "sweep.md", "sweep.json", "sweep.png"):
+        assert (tmp_path / "sweep" / name).stat().st_size > 0
+    assert "lsh" in out
+    assert "pcah" in out
+    # The same sweep again runs only what has not ended well.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")}
+    run(tmp_path, "train.py", "-m", "method=lsh,pcah", "bits=16,1000", "metrics.at=[10]", "logger=none",
+        "hydra.sweep.dir=sweep")  # fmt: skip
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")} == before

@@ -1,0 +1,78 @@
+"""A run's folder: whole files, the same config or a refusal."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from deephash.training.folder import RunFolder, differing_settings, read_json, write_json, write_whole
+from deephash.validation import InvalidInputError
+
+
+def config(**settings):
+    return OmegaConf.create({"bits": 64, "trainer": {"devices": 1}, "method": {"iterations": 50}, **settings})
+
+
+def test_json_round_trip(tmp_path):
+    write_json(tmp_path / "a.json", {"mAP": 0.25, "k": [1, 2]})
+    assert read_json(tmp_path / "a.json", "a row") == {"mAP": 0.25, "k": [1, 2]}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+
+    def fail(partial):
+        partial.write_text("half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_whole(path, fail)
+    assert json.loads(path.read_text()) == 1
+
+
+def test_reading_says_what_is_wrong(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"none.json does not exist; expected a row there"):
+        read_json(tmp_path / "none.json", "a row")
+    (tmp_path / "half.json").write_text('{"mAP": 0.')
+    with pytest.raises(InvalidInputError, match=r"half.json is not readable as a row"):
+        read_json(tmp_path / "half.json", "a row")
+
+
+def test_open_takes_up_the_same_run(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.open(config())
+    run.open(config(trainer={"devices": 2}, resume=str(tmp_path)))
+    assert run.read_config() == config()
+    assert not run.is_complete
+
+
+def test_open_refuses_another_run(tmp_path):
+    run = RunFolder(tmp_path)
+    run.open(config())
+    with pytest.raises(InvalidInputError, match=r"holds a run with bits=64, not bits=32; choose another hydra.run.dir"):
+        run.open(config(bits=32))
+    with pytest.raises(InvalidInputError, match=r"method.iterations=50, not method.iterations=5 and 1 more"):
+        run.open(config(method={"iterations": 5}, seed=1))
+
+
+def test_differing_settings_names_missing_ones():
+    assert differing_settings(config(), config(seed=1)) == [("seed", "nothing", 1)]
+
+
+def test_incomplete_and_missing_runs(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"does not exist; give the folder of a run"):
+        RunFolder(tmp_path / "no").check_complete()
+    with pytest.raises(InvalidInputError, match=r"holds no config.yaml"):
+        RunFolder(tmp_path).check_complete()
+    run = RunFolder(tmp_path / "run")
+    run.open(config())
+    with pytest.raises(InvalidInputError, match=r"interrupted run; finish it with: python train.py resume="):
+        run.check_complete()
+    run.config.write_text("bits: [")
+    with pytest.raises(InvalidInputError, match=r"config.yaml is damaged"):
+        run.read_config()
+    run.config.write_text("")
+    with pytest.raises(InvalidInputError, match=r"config.yaml is damaged \(no settings in it\)"):
+        run.read_config()
