@@ -1,6 +1,8 @@
 """The contract of a protocol, and the split it makes."""
 
 import hashlib
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -46,6 +48,8 @@ class Split:
             rows = np.unique(np.asarray(getattr(self, role), np.int64))
             if len(rows) != len(getattr(self, role)):
                 raise InvalidInputError(f"split part {role} holds a row twice; expected unique rows.")
+            if len(rows) and rows[0] < 0:
+                raise InvalidInputError(f"split part {role} holds row {rows[0]}; rows start at 0.")
             object.__setattr__(self, role, rows)
         for role in ("train", "query", "database"):
             if len(getattr(self, role)) == 0:
@@ -116,7 +120,7 @@ class Split:
                 expected = str(stored["hash"])
         except FileNotFoundError as error:
             raise InvalidInputError(f"{path} does not exist; give the split.npz of a run.") from error
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InvalidInputError(f"{path} is not a readable split ({error}); restore it or run again.") from error
         if split.hash != expected:
             raise InvalidInputError(

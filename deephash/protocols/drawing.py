@@ -1,0 +1,235 @@
+"""How items are dealt into disjoint parts: sizes, strata and random order, which all protocols share.
+
+A protocol deals from one queue for each class. The queue's order comes from the seed alone, so that with the same
+seed the parts dealt first stay the same, whatever the sizes of the later ones.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from deephash.validation import InvalidInputError, check_labels
+
+Size = int | float | str
+"""A part's size: a whole number, a fraction of the items in (0, 1), "100 per class", or "rest"."""
+
+REST = "rest"
+PER_CLASS = re.compile(r"([1-9][0-9]*) per class")
+
+
+def check_size(size: Size, part: str, also: tuple[str, ...] = ()) -> None:
+    """Refuse what is not a size.
+
+    Args:
+        size: what was given.
+        part: its parameter's name, for the message.
+        also: further words that this parameter takes.
+
+    Raises:
+        InvalidInputError: naming the size and what can be given.
+    """
+    if isinstance(size, str):
+        if size in (REST, *also) or PER_CLASS.fullmatch(size):
+            return
+    elif not isinstance(size, bool) and isinstance(size, int | float):
+        if isinstance(size, int) and size >= 1:
+            return
+        if isinstance(size, float) and 0 < size < 1:
+            return
+    words = ", ".join(repr(word) for word in ("100 per class", REST, *also))
+    raise InvalidInputError(
+        f"protocol.{part}={size!r}; expected a whole number of at least 1, a fraction between 0 and 1, or one of "
+        f"{words}: set it as protocol.{part}=500."
+    )
+
+
+def random_order(n: int, seed: int) -> np.ndarray:
+    """A random order of n items that is the same on every platform and with every release of NumPy.
+
+    Items are sorted by the raw 64-bit words of PCG64, a stream that NumPy keeps; what its `Generator` makes of that
+    stream may change between releases.
+
+    Args:
+        n: number of items.
+        seed: whole number of at least 0.
+
+    Returns:
+        int64 (n,), a permutation of 0 … n − 1.
+
+    Raises:
+        InvalidInputError: a seed that is not a whole number of at least 0.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InvalidInputError(f"seed={seed!r}; expected a whole number of at least 0, as seed=0.")
+    words: np.ndarray = np.random.PCG64(int(seed)).random_raw(n)
+    return np.argsort(words, kind="stable")
+
+
+def strata_of(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
+    """The stratum of each item: its class where labels are single, else 0 for all.
+
+    Args:
+        n: number of items.
+        labels: class indices int64 (n,), indicator bool (n, c) or None.
+        stratified: False gives all items the one stratum 0.
+
+    Returns:
+        int64 (n,).
+
+    Raises:
+        InvalidInputError: labels of another length than n, or that are no labels.
+    """
+    if labels is not None:
+        check_labels(labels, n)
+    if labels is None or labels.ndim != 1 or not stratified:
+        return np.zeros(n, np.int64)
+    classes: np.ndarray = labels.cpu().numpy()
+    return classes
+
+
+def proportional_quotas(size: int, available: np.ndarray, priority: np.ndarray) -> np.ndarray:
+    """Shares of `size` in proportion to what each class has, rounded by largest remainders.
+
+    Args:
+        size: number of items to share out, at most the sum of `available`.
+        available: int64 (c,), items each class has left.
+        priority: int64 (c,), a rank that settles equal remainders, lowest first.
+
+    Returns:
+        int64 (c,), which sum to `size`, each within 1 of its exact share and never above what the class has.
+    """
+    total = int(available.sum())
+    quotas = size * available // total
+    remainders = size * available - quotas * total
+    missing = size - int(quotas.sum())
+    quotas[np.lexsort((priority, -remainders))[:missing]] += 1
+    return quotas
+
+
+def deal(
+    sizes: Mapping[str, Size], strata: np.ndarray, seed: int, pool: np.ndarray | None = None, source: str = "the data"
+) -> dict[str, np.ndarray]:
+    """Deal items into disjoint parts, each with every class in proportion to what is left of it.
+
+    Parts are dealt in the order given, the one whose size is "rest" last. What no part asks for stays unused.
+
+    Args:
+        sizes: size of each part, by parameter name; fractions are of the pool.
+        strata: int64 (n,), from `strata_of`.
+        seed: same seed, same parts.
+        pool: int64, rows to deal from; None deals from all n.
+        source: what the pool is called in messages.
+
+    Returns:
+        Rows of each part, int64, ascending.
+
+    Raises:
+        InvalidInputError: sizes beyond the pool, two parts of "rest", or a part that would miss a class.
+    """
+    order = random_order(len(strata), seed)
+    if pool is not None:
+        order = order[np.isin(order, pool)]
+    n = len(order)
+    if n == 0:
+        raise InvalidInputError(f"There are no items in {source} to split; give data that have some.")
+    rests = [part for part, size in sizes.items() if size == REST]
+    if len(rests) > 1:
+        raise InvalidInputError(
+            f"protocol.{rests[0]} and protocol.{rests[1]} are both rest; give one a size, as protocol.{rests[0]}=2000."
+        )
+    classes, first_seen, inverse, available = np.unique(
+        strata[order], return_index=True, return_inverse=True, return_counts=True
+    )
+    single = bool(len(classes) == 1 and classes[0] == 0)
+    counts = _whole_sizes(sizes, n, len(classes), single, source)
+
+    by_class = np.argsort(inverse, kind="stable")
+    starts = np.cumsum(available) - available
+    place = np.empty(n, np.int64)  # each item's place in the queue of its class
+    place[by_class] = np.arange(n) - np.repeat(starts, available)
+    priority = np.argsort(np.argsort(first_seen))  # random, so that no class is favoured over the draws
+
+    dealt = np.zeros_like(available)
+    rows: dict[str, np.ndarray] = {}
+    for part in sorted(sizes, key=lambda part: part in rests):
+        left = available - dealt
+        quotas = _quotas(sizes[part], counts.get(part), left, classes, priority, part)
+        empty = np.flatnonzero(quotas == 0)
+        if len(empty):
+            _refuse_missing_class(part, sizes[part], classes, available, int(empty[0]), int(quotas.sum()), source)
+        chosen = (place >= dealt[inverse]) & (place < (dealt + quotas)[inverse])
+        rows[part] = np.sort(order[chosen])
+        dealt = dealt + quotas
+    return {part: rows[part] for part in sizes}
+
+
+def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, source: str) -> dict[str, int]:
+    """The number of items of each part but the rest; refuses sizes that the pool cannot give."""
+    counts: dict[str, int] = {}
+    for part, size in sizes.items():
+        check_size(size, part)
+        if size == REST:
+            continue
+        if isinstance(size, str):
+            if single:
+                raise InvalidInputError(
+                    f"protocol.{part}={size!r} needs stratified data with one class label an item, of two classes or "
+                    f"more; give a number of items, as protocol.{part}=1000."
+                )
+            counts[part] = int(size.split()[0]) * classes
+        elif isinstance(size, float):
+            counts[part] = int(n * size + 0.5)
+        else:
+            counts[part] = size
+        if counts[part] == 0:
+            raise InvalidInputError(
+                f"protocol.{part}={size} of the {n} items in {source} is less than 1 item; raise it, as "
+                f"protocol.{part}=1."
+            )
+    rest = next((part for part in sizes if part not in counts), None)
+    asked = sum(counts.values())
+    if asked > n or (rest is not None and asked == n):
+        listed = " + ".join(f"{part} {count}" for part, count in counts.items())
+        largest = max(counts, key=lambda part: counts[part]) if counts else rest
+        leaving = "" if rest is None else f", which must leave at least 1 for {rest}"
+        suggestion = max(1, counts.get(str(largest), 0) - (asked - n) - (rest is not None))
+        raise InvalidInputError(
+            f"The protocol asks for {listed} = {asked} items of the {n} in {source}{leaving}; lower a size, as "
+            f"protocol.{largest}={suggestion}, give fractions, as protocol.{largest}=0.1, or choose another protocol."
+        )
+    return counts
+
+
+def _quotas(
+    size: Size, count: int | None, left: np.ndarray, classes: np.ndarray, priority: np.ndarray, part: str
+) -> np.ndarray:
+    """Number of items of each class in a part."""
+    if count is None:
+        return left
+    if not isinstance(size, str):
+        return proportional_quotas(count, left, priority)
+    each = int(size.split()[0])
+    short = np.flatnonzero(left < each)
+    if len(short):
+        raise InvalidInputError(
+            f"protocol.{part}={size!r}, but class {classes[short[0]]} has {left[short[0]]} items left; lower it, as "
+            f"protocol.{part}='{max(1, int(left.min()))} per class'."
+        )
+    return np.full_like(left, each)
+
+
+def _refuse_missing_class(
+    part: str, size: Size, classes: np.ndarray, available: np.ndarray, missing: int, count: int, source: str
+) -> None:
+    if count < len(classes):
+        raise InvalidInputError(
+            f"protocol.{part}={size} gives {count} items, fewer than 1 for each of {len(classes)} classes; set "
+            f"protocol.{part}={len(classes)} or more, or draw without regard to class: protocol.stratified=false."
+        )
+    raise InvalidInputError(
+        f"class {classes[missing]} has {available[missing]} of the {available.sum()} items in {source}, too few for "
+        f"protocol.{part}={size} to hold one; raise that size, drop or merge the class, or draw without regard to "
+        "class: protocol.stratified=false."
+    )
