@@ -179,7 +179,7 @@ def count_distinct(codes: Tensor) -> int:
     return 1 + int((words[1:] != words[:-1]).any(1).sum())
 
 
-def diagnose(codes: Tensor, bits: int) -> BitDiagnostics:
+def bit_diagnostics(codes: Tensor, bits: int) -> BitDiagnostics:
     """Diagnostics of the bits of packed codes, in blocks: beside the codes, O(BLOCK_BYTES + n·B + b²) memory.
 
     Args:
@@ -191,7 +191,7 @@ def diagnose(codes: Tensor, bits: int) -> BitDiagnostics:
 
     Example:
         >>> codes = torch.tensor([[0b01], [0b11], [0b01], [0b11]], dtype=torch.uint8)
-        >>> found = diagnose(codes, bits=2)
+        >>> found = bit_diagnostics(codes, bits=2)
         >>> found.dead_bits, found.entropy.tolist(), found.distinct_codes
         ([0], [0.0, 1.0], 2)
     """
@@ -227,7 +227,8 @@ def failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, skipped
     if unbalanced:
         warnings.append(
             f"unbalanced bits: {len(unbalanced)} of {bits} are 1 for under {UNBALANCED_SHARE:.0%} or over "
-            f"{1 - UNBALANCED_SHARE:.0%} of the items ({_list(unbalanced)}); centre the features or learn the thresholds."
+            f"{1 - UNBALANCED_SHARE:.0%} of the items ({_list(unbalanced)}); "
+            "centre the features or learn the thresholds."
         )
     warnings += _correlation_signatures(diagnostics)
     if skipped_queries and skipped_queries >= SKIPPED_SHARE * queries:
@@ -242,12 +243,12 @@ def _correlation_signatures(diagnostics: BitDiagnostics) -> list[str]:
     pair, mean, largest = diagnostics.most_correlated, diagnostics.mean_correlation, diagnostics.largest_correlation
     if pair is None or mean is None or largest is None or diagnostics.items < CORRELATION_ITEMS:
         return []
-    warnings = []
+    warnings, bits = [], diagnostics.bits
     if largest >= LARGE_CORRELATION:
         warnings.append(
-            f"correlated bits: pairs with |correlation| of {LARGE_CORRELATION} or more: {diagnostics.correlated_pairs}, "
-            f"at most {largest:.3f} (bits {pair[0]} and {pair[1]}), which nearly repeat each other; "
-            "use fewer bits or orthogonal projections."
+            f"correlated bits: {diagnostics.correlated_pairs} of {bits * (bits - 1) // 2} pairs have |correlation| of "
+            f"{LARGE_CORRELATION} or more, at most {largest:.3f} (bits {pair[0]} and {pair[1]}), and nearly repeat "
+            "each other; use fewer bits or orthogonal projections."
         )
     if mean >= MEAN_CORRELATION:
         warnings.append(

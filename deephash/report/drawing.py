@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deephash.training.folder import write_whole
+from deephash.files import write_whole
 from deephash.validation import check_choice
 
 if TYPE_CHECKING:
@@ -97,9 +97,6 @@ def save_figure(figure: "Figure", path: Path) -> Path:
     """
     kind = path.suffix.lower().lstrip(".")
     check_choice(kind, UNDATED, f"the ending of {path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with paper_style():
-        write_whole(
-            path, lambda partial: figure.savefig(partial, format=kind, dpi=RESOLUTION, metadata=UNDATED[kind])
-        )
+        write_whole(path, lambda partial: figure.savefig(partial, format=kind, dpi=RESOLUTION, metadata=UNDATED[kind]))
     return path

@@ -154,7 +154,9 @@ def _check(
             f"{queries} queries with {count} neighbours each; a picture holds 1 to {MOST_QUERIES} queries with "
             f"1 to {MOST_NEIGHBOURS} neighbours: pass fewer."
         )
-    if images is not None and (images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,))):
+    if images is not None and (
+        images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,))
+    ):
         raise InvalidInputError(
             f"images have shape {images.shape} and dtype {images.dtype}; expected uint8 (n, h, w) or (n, h, w, 3)."
         )

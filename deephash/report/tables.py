@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from deephash.training.folder import write_json, write_whole
+from deephash.files import write_json, write_text, write_whole
 from deephash.validation import InvalidInputError, check_choice
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: 
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(header))]
 
     def join(cells: Sequence[str]) -> str:
-        padded = [c.rjust(w) if i in to_right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        padded = [
+            c.rjust(w) if i in to_right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "| " + " | ".join(padded) + " |"
 
     rule = ["-" * (width - 1) + ":" if i in to_right else "-" * width for i, width in enumerate(widths)]
@@ -103,7 +105,7 @@ def write_rows(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
     """Write results as a table, whole or not at all.
 
     Args:
-        path: file ending in .csv, .md or .json; its folder is made where it is missing.
+        path: file ending in .csv, .md or .json.
         results: as in `metrics.json`. JSON keeps them as they are, the others take `flat_row` of each.
 
     Returns:
@@ -115,7 +117,6 @@ def write_rows(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
     import polars
 
     check_choice(path.suffix.lower(), (".csv", ".md", ".json"), f"the ending of {path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [flat_row(result) for result in results]
     if path.suffix.lower() == ".json":
         write_json(path, [finite(dict(result)) for result in results])
@@ -129,20 +130,11 @@ def write_rows(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text with plain newlines, whole or not at all."""
-    write_whole(path, lambda partial: _write(partial, content))
-
-
-def _write(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8", newline="\n")
-
-
 def write_per_query(path: Path, values: Mapping[str, Tensor], query_ids: Tensor) -> Path:
     """Write what each query scored as Parquet, whole or not at all.
 
     Args:
-        path: the file; its folder is made where it is missing.
+        path: the file.
         values: name → (q,) values of one metric; NaN, a query without a relevant item, becomes null.
         query_ids: int64 (q,), the queries' rows in the data set.
 
@@ -162,7 +154,6 @@ def write_per_query(path: Path, values: Mapping[str, Tensor], query_ids: Tensor)
             )
     columns = {"query": query_ids, **values}
     frame = polars.DataFrame({name: column.detach().cpu().numpy() for name, column in columns.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, frame.with_columns(polars.selectors.float().fill_nan(None)).write_parquet)
     return path
 

@@ -1,0 +1,123 @@
+"""The report that ends a sweep: one table and one plot over methods × bits.
+
+It reads the jobs' files alone, so it does not matter which launcher ran them, or where. To build it again, as after
+adding jobs to a folder: `python -m deephash.report.sweep FOLDER`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from deephash.files import write_json, write_text, write_whole
+from deephash.report.tables import finite, markdown_table
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    import polars
+
+
+# The least n for which an exact two-sided signed-rank test of n pairs can give p < .05.
+FEW_SEEDS = 6
+
+
+def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP") -> list[Path]:
+    """Write a sweep's report into its folder.
+
+    Args:
+        folder: the sweep's folder.
+        runs: as `collect` gives.
+        metric: what table, tests and plot are about. The CSV and JSON files hold every metric.
+
+    Returns:
+        The files: `sweep.csv` (mean and interval of every metric of every group), `sweep.md` (tables, tests,
+        warnings), `sweep.json` (all of that, and every run), `sweep.png`.
+
+    Raises:
+        InvalidInputError: no run is done, or none has that metric.
+    """
+    from deephash.report.drawing import save_figure
+    from deephash.report.sweep_statistics import aggregate, compare, sweep_warnings
+    from deephash.report.sweep_views import sweep_figure, sweep_markdown
+
+    means, tests, warnings = aggregate(runs), compare(runs, metric), sweep_warnings(runs, metric)
+    paths = [folder / f"sweep.{ending}" for ending in ("csv", "md", "json", "png")]
+    write_whole(paths[0], means.write_csv)
+    parts = [sweep_markdown(runs, metric), "Mean over seeds ± half the 95 % interval of the mean (Student's t).\n"]
+    if tests.height:
+        title = f"Paired Wilcoxon signed-rank tests of {metric} over shared seeds, p corrected by Holm's method:\n"
+        header = ("data", "bits", "first", "second", "seeds", "difference", "p_value", "p_holm")
+        parts += [title, markdown_table(header, tests.select(header).rows(), right=(1, 4, 5, 6, 7))]
+        if min(tests["seeds"].to_list()) < FEW_SEEDS:
+            parts.append(
+                f"With n shared seeds no p can be below 2^(1 - n): {FEW_SEEDS} seeds or more are needed for one of .05.\n"
+            )
+    if warnings:
+        parts.append("Warnings:\n\n" + "".join(f"- {line}\n" for line in warnings))
+    write_text(paths[1], "\n".join(parts))
+    content = {"metric": metric, "groups": means.to_dicts(), "tests": tests.to_dicts(), "warnings": warnings}
+    write_json(paths[2], finite(content | {"runs": runs.to_dicts()}))
+    save_figure(sweep_figure(runs, metric), paths[3])
+    return paths
+
+
+def report_sweep(folder: Path, metric: str = "mAP") -> None:
+    """Collect a sweep, write its report, and print the table, the warnings and where the files are.
+
+    Raises:
+        InvalidInputError: no sweep there, no run of it done, or none has that metric.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from deephash.report.sweep_runs import collect
+    from deephash.report.sweep_statistics import sweep_warnings
+    from deephash.report.sweep_views import sweep_table
+
+    runs = collect(folder)
+    paths = write_sweep(folder, runs, metric)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(sweep_table(runs, metric))
+    for line in sweep_warnings(runs, metric):
+        console.print(f"[yellow]warning:[/yellow] {escape(line)}")
+    for path in paths:
+        console.print(escape(str(path)))
+
+
+class SweepReport(Callback):
+    """Hydra callback that reports a multirun when all of its jobs have ended.
+
+    Args:
+        metric: what table, tests and plot are about.
+    """
+
+    def __init__(self, metric: str = "mAP") -> None:
+        self.metric = metric
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Report the sweep in `hydra.sweep.dir`; what cannot be reported is said in one line."""
+        try:
+            report_sweep(Path(config.hydra.sweep.dir), self.metric)
+        except InvalidInputError as error:
+            print(f"no sweep report: {error}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Report the sweep in a folder; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m deephash.report.sweep", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="folder of the sweep, as multirun/DATE")
+    parser.add_argument("--metric", default="mAP", help="what table, tests and plot are about (default: mAP)")
+    chosen = parser.parse_args(arguments)
+    try:
+        report_sweep(chosen.folder, chosen.metric)
+    except InvalidInputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The jobs of a sweep as they lie in its folder: done, failed, damaged or interrupted, and none left out."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from deephash.files import read_json
+from deephash.progress import track
+from deephash.report.tables import text
+from deephash.training.folder import RunFolder, differing_settings
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    import polars
+
+# What is measured once for each seed; runs that agree on all of it differ by the seed alone.
+SETTING = ("data", "protocol", "truth", "score", "k")
+GROUP = (*SETTING, "method", "quantizer", "settings", "bits")
+RUN_COLUMNS = ("status", "folder", "error", *GROUP, "seed", "split", "skipped_queries", "warnings")
+# Settings that the columns of a row say already.
+SAID_SETTINGS = ("seed", "bits", "score", "choices")
+REQUIRED = ("method", "bits", "seed", "metrics")
+
+
+def collect(folder: Path) -> "polars.DataFrame":
+    """Read every job of a sweep.
+
+    Args:
+        folder: the sweep's folder; a job is a folder within it that holds `metrics.json`, `error.json` or
+            `config.yaml`. Folders within a job, as those of later evaluations, are not looked into.
+
+    Returns:
+        One row a job, by folder: the columns RUN_COLUMNS, then one column a metric. `status` is "done", "failed" (the
+        job left `error.json`), "damaged" (a file cannot be read; `error` says why), "interrupted" (no result yet) or
+        "repeated" (a newer job has the same settings and seed, and counts in this one's place). `settings` names what
+        else tells jobs of one method and length apart, as "projection.iterations=10".
+
+    Raises:
+        InvalidInputError: no such folder, or no job in it.
+    """
+    import polars
+
+    if not folder.is_dir():
+        raise InvalidInputError(f"{folder} does not exist; give the folder of a sweep, as multirun/DATE.")
+    jobs = sorted(job_folders(folder), key=lambda job: _natural(job.relative_to(folder)))
+    if not jobs:
+        raise InvalidInputError(
+            f"{folder} holds no runs; give the folder of a sweep, whose jobs are folders within it."
+        )
+    rows = [read_job(job, folder) for job in track(jobs, "Results of the sweep")]
+    _tell_settings(rows, jobs)
+    _mark_repeated(rows, jobs)
+    frame = polars.DataFrame(rows, infer_schema_length=None)
+    known = {"bits": polars.Int64, "seed": polars.Int64, "skipped_queries": polars.Int64}
+    missing = [polars.lit(None).alias(name) for name in RUN_COLUMNS if name not in frame.columns]
+    frame = frame.with_columns(missing)
+    others = [name for name in RUN_COLUMNS if name not in (*known, "warnings")]
+    frame = frame.with_columns(*(polars.col(name).cast(kind) for name, kind in known.items()))
+    frame = frame.with_columns(polars.col(others).cast(polars.String))
+    return frame.select(*RUN_COLUMNS, *(name for name in frame.columns if name not in RUN_COLUMNS))
+
+
+def metric_names(runs: "polars.DataFrame") -> list[str]:
+    """Names of the metrics of collected runs."""
+    return [name for name in runs.columns if name not in RUN_COLUMNS]
+
+
+def job_folders(folder: Path) -> Iterator[Path]:
+    """Folders below `folder` in which a job left a file, and none within those."""
+    for path, folders, files in os.walk(folder):
+        if Path(path) != folder and {"metrics.json", "error.json", "config.yaml"} & set(files):
+            folders.clear()
+            yield Path(path)
+
+
+def read_job(job: Path, sweep: Path) -> dict[str, Any]:
+    """A job's row, whatever state it is in."""
+    row: dict[str, Any] = {"folder": str(job.relative_to(sweep)), "error": None, "settings": "", "warnings": []}
+    try:
+        if (job / "metrics.json").exists():
+            return row | {"status": "done"} | _result_columns(job / "metrics.json")
+        if (job / "error.json").exists():
+            failure = read_json(job / "error.json", "why a job failed")
+            if not isinstance(failure, Mapping):
+                raise InvalidInputError(f"{job / 'error.json'} is no JSON object; run that job again.")
+            said = _overridden(failure.get("overrides") or [])
+            return row | {"status": "failed", "error": str(failure.get("error", "no reason given"))} | said
+        return row | {"status": "interrupted", "error": f"no result; finish it with: python train.py resume={job}"}
+    except InvalidInputError as error:
+        return row | {"status": "damaged", "error": str(error)}
+
+
+def _result_columns(path: Path) -> dict[str, Any]:
+    result = read_json(path, "a result row")
+    if not isinstance(result, Mapping) or any(name not in result for name in REQUIRED):
+        raise InvalidInputError(f"{path} lacks one of {', '.join(REQUIRED)}; run that job again.")
+    metrics, bits = result["metrics"], result["bits"]
+    if not isinstance(metrics, Mapping) or isinstance(bits, bool) or not isinstance(bits, int):
+        raise InvalidInputError(
+            f"{path} has bits={bits!r} and metrics of {type(metrics).__name__}; run that job again."
+        )
+    columns = {name: result[name] for name in ("method", "quantizer", "bits", "seed", "split") if name in result}
+    columns |= {name: text(result[name]) for name in SETTING if name in result}
+    columns |= {"skipped_queries": result.get("skipped_queries", 0), "warnings": list(result.get("warnings", []))}
+    return columns | {name: None if value is None else float(value) for name, value in metrics.items()}
+
+
+def _overridden(overrides: list[str]) -> dict[str, Any]:
+    """What a failed job's overrides say of the columns of its row."""
+    said = dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
+    columns: dict[str, Any] = {name: said[name] for name in ("method", "quantizer", *SETTING) if name in said}
+    return columns | {name: int(said[name]) for name in ("bits", "seed") if said.get(name, "").isdigit()}
+
+
+def _tell_settings(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
+    """Fill `settings` where done jobs of one method have configs that differ in more than length and seed."""
+    groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], DictConfig]]] = {}
+    for row, job in zip(rows, jobs, strict=True):
+        if row["status"] == "done" and (job / "config.yaml").exists():
+            try:
+                config = RunFolder(job).read_config()
+            except InvalidInputError:
+                continue  # Its result is whole, so it counts; only what tells it apart is lost.
+            key = tuple(row.get(name) for name in GROUP if name not in ("settings", "bits"))
+            groups.setdefault(key, []).append((row, config))
+    for members in groups.values():
+        for (row, _), values in zip(members, _differing_values([config for _, config in members]), strict=True):
+            row["settings"] = " ".join(f"{key}={value}" for key, value in sorted(values.items()))
+
+
+def _differing_values(configs: list[DictConfig]) -> list[dict[str, Any]]:
+    """For each config, its values of the settings on which any two differ beside length and seed.
+
+    A setting that follows from the length or the seed, having one value for each, is not among them.
+    """
+    first = configs[0]
+    differing = [{key: (there, here) for key, there, here in differing_settings(first, config)} for config in configs]
+    original = {key: there for differences in differing for key, (there, _) in differences.items()}
+    values = [original | {key: here for key, (_, here) in differences.items()} for differences in differing]
+    telling = []
+    for key in original:
+        if key.split(".")[0] in SAID_SETTINGS:
+            continue
+        by_bits = {(str(config.get("bits")), str(held[key])) for config, held in zip(configs, values, strict=True)}
+        follows_bits = len(by_bits) == len({bits for bits, _ in by_bits})
+        follows_seed = all(held[key] == config.get("seed") for config, held in zip(configs, values, strict=True))
+        if not follows_bits and not follows_seed:
+            telling.append(key)
+    return [{key: held[key] for key in telling} for held in values]
+
+
+def _mark_repeated(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
+    """Let the newest of jobs with equal settings and seed count: twice the same draw is not two draws."""
+    newest: dict[tuple[Any, ...], tuple[float, int]] = {}
+    for place, (row, job) in enumerate(zip(rows, jobs, strict=True)):
+        if row["status"] != "done":
+            continue
+        key = tuple(row.get(name) for name in (*GROUP, "seed"))
+        age = ((job / "metrics.json").stat().st_mtime, place)
+        if key in newest:
+            loser = newest[key][1] if age > newest[key] else place
+            rows[loser] |= {
+                "status": "repeated",
+                "error": "another job has the same settings and seed; the newest counts",
+            }
+        newest[key] = max(age, newest.get(key, age))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A key by which job 2 comes before job 10."""
+    import re
+
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
