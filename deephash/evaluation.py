@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
-from deephash.training.folder import RunFolder, read_json, write_json
+from deephash.files import read_json, write_json
+from deephash.training.folder import RunFolder
 from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError
 

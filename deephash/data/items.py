@@ -54,3 +54,8 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self, positions: Tensor) -> "Part":
+        """The items at these positions int64 (r,) of the part."""
+        labels = None if self.labels is None else self.labels[positions]
+        return Part(self.ids[positions], self.features[positions], labels)

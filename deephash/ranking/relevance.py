@@ -97,3 +97,22 @@ def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
         ids = relevance.ids[int(offsets[0]) : int(offsets[-1])]
         return Neighbours(offsets - offsets[0], ids, relevance.database_size)
     return type(relevance)(relevance.query[start:stop], relevance.database)
+
+
+def is_relevant(relevance: Relevance, ids: Tensor) -> Tensor:
+    """Whether database items are relevant to the query in whose row they stand.
+
+    Args:
+        relevance: of q queries.
+        ids: int64 (q, k), rows of the database.
+
+    Returns:
+        bool (q, k).
+    """
+    if isinstance(relevance, SharedLabel):
+        return relevance.query[:, None] == relevance.database[ids]
+    if isinstance(relevance, SharedLabels):
+        return (relevance.query[:, None] & relevance.database[ids]).any(-1)
+    listed = [relevance.ids[start:stop] for start, stop in relevance.offsets.unfold(0, 2, 1).tolist()]
+    rows = [torch.isin(row, neighbours) for row, neighbours in zip(ids, listed, strict=True)]
+    return torch.stack(rows) if rows else torch.zeros_like(ids, dtype=torch.bool)

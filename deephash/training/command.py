@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deephash.training.folder import write_json
+from deephash.files import write_json
 from deephash.validation import InvalidInputError
 
 log = logging.getLogger(__name__)

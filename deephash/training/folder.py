@@ -1,51 +1,16 @@
 """A run's folder: where its files lie, and how they come to be there whole or not at all."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from deephash.files import write_text
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
 UNBOUND_SETTINGS = ("trainer", "logger", "resume", "choices.trainer", "choices.logger")
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a file beside `path`, then put it in place in one step."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON with two-space indents, whole or not at all."""
-    write_whole(path, lambda partial: _write_text(partial, json.dumps(content, indent=2, allow_nan=True) + "\n"))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def read_json(path: Path, what: str) -> Any:
-    """Read JSON.
-
-    Args:
-        path: the file.
-        what: what it holds, for the message.
-
-    Raises:
-        InvalidInputError: missing or damaged file.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"{path} does not exist; expected {what} there.") from error
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path} is not readable as {what} ({error}); restore it or run again.") from error
 
 
 @dataclass(frozen=True)
@@ -99,8 +64,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
-            text = OmegaConf.to_yaml(config, resolve=True)
-            write_whole(self.config, lambda partial: _write_text(partial, text))
+            write_text(self.config, OmegaConf.to_yaml(config, resolve=True))
             return
         differing = differing_settings(self.read_config(), config)
         if differing:

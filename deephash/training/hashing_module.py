@@ -99,7 +99,7 @@ class HashingModule(lightning.LightningModule):
         self.seconds["encode"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
-        relevance = relevance_of(self.truth, self.data.part("train"), _rows(queries, positions.cpu()), database)
+        relevance = relevance_of(self.truth, self.data.part("train"), queries.rows(positions.cpu()), database)
         self.seconds["truth"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
@@ -146,7 +146,3 @@ def relevance_of(truth: Affinity, train: Part, queries: Part, database: Part) ->
     truth.fit(train.features, train.labels)
     return truth.relevance(queries.features, queries.labels, database.features, database.labels)
 
-
-def _rows(part: Part, positions: Tensor) -> Part:
-    labels = None if part.labels is None else part.labels[positions]
-    return Part(part.ids[positions], part.features[positions], labels)

@@ -19,7 +19,8 @@ from deephash.quantizers.base import Quantizer
 from deephash.report.run_report import write_report
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
-from deephash.training.folder import RunFolder, read_json, write_json
+from deephash.files import read_json, write_json
+from deephash.training.folder import RunFolder
 from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError, check_bits, check_choice
 

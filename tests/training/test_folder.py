@@ -1,43 +1,14 @@
 """A run's folder: whole files, the same config or a refusal."""
 
-import json
-
 import pytest
 from omegaconf import OmegaConf
 
-from deephash.training.folder import RunFolder, differing_settings, read_json, write_json, write_whole
+from deephash.training.folder import RunFolder, differing_settings
 from deephash.validation import InvalidInputError
 
 
 def config(**settings):
     return OmegaConf.create({"bits": 64, "trainer": {"devices": 1}, "method": {"iterations": 50}, **settings})
-
-
-def test_json_round_trip(tmp_path):
-    write_json(tmp_path / "a.json", {"mAP": 0.25, "k": [1, 2]})
-    assert read_json(tmp_path / "a.json", "a row") == {"mAP": 0.25, "k": [1, 2]}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, 1)
-
-    def fail(partial):
-        partial.write_text("half")
-        raise RuntimeError("disk full")
-
-    with pytest.raises(RuntimeError, match="disk full"):
-        write_whole(path, fail)
-    assert json.loads(path.read_text()) == 1
-
-
-def test_reading_says_what_is_wrong(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"none.json does not exist; expected a row there"):
-        read_json(tmp_path / "none.json", "a row")
-    (tmp_path / "half.json").write_text('{"mAP": 0.')
-    with pytest.raises(InvalidInputError, match=r"half.json is not readable as a row"):
-        read_json(tmp_path / "half.json", "a row")
 
 
 def test_open_takes_up_the_same_run(tmp_path):
