@@ -1,10 +1,10 @@
-"""What the bits of a set of codes look like, and the warnings that follow.
+"""What the bits of a set of codes look like.
 
 A good code of b bits has balanced bits, each 1 for half of the items, that tell different things (Weiss, Torralba &
-Fergus, NIPS 2008, Section 2). The failure signatures are the ways in which learnt codes miss that.
+Fergus, NIPS 2008, Section 2).
 """
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +20,8 @@ from deephash.validation import InvalidInputError, check_bits
 UNBALANCED_SHARE = 0.1
 # Two balanced bits with this correlation agree, or disagree, on 9 of 10 items and share more than half a bit.
 LARGE_CORRELATION = 0.8
-# LSH, whose projections are not orthogonal, has a mean of .10 to .22 on centred MNIST and SIFT; PCAH has .01 to .03.
-MEAN_CORRELATION = 0.3
-# Chance alone gives large correlations among few items (a deviation of .1 at 100), so fewer say nothing.
-CORRELATION_ITEMS = 100
-# A mean over the remaining queries speaks of another task when more than one query in twenty is left out.
-SKIPPED_SHARE = 0.05
-# Between the shortest and the longest code of a sweep, published scores that do rise do so by 6 % or more.
-FLAT_SPREAD = 0.05
-# Scores at 48 and 64 bits are alike for any good method; under a doubling, flatness says nothing.
-FLAT_BITS_RATIO = 2.0
 # Bytes of unpacked float bits held at a time: large enough for a matrix product at full speed.
 BLOCK_BYTES = 1 << 24
-# More bit numbers than this in one line are cut, so that a warning stays a line.
-LISTED_BITS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +59,19 @@ class BitDiagnostics:
     @property
     def mean_correlation(self) -> float | None:
         """Mean |correlation| over pairs of bits that vary; None where fewer than two do."""
-        pairs = self._pairs()
+        pairs = self._sizes()
         return None if len(pairs) == 0 else float(pairs.mean())
 
     @property
     def largest_correlation(self) -> float | None:
         """Largest |correlation| of two bits that vary; None where fewer than two do."""
-        pairs = self._pairs()
+        pairs = self._sizes()
         return None if len(pairs) == 0 else float(pairs.max())
 
     @property
     def most_correlated(self) -> tuple[int, int] | None:
         """The two bits, first the lower, of the largest |correlation|; None where fewer than two vary."""
-        if len(self._pairs()) == 0:
+        if len(self._sizes()) == 0:
             return None
         flat = int(self.correlation.abs().triu(1).nan_to_num(-1.0).argmax())
         return flat // self.bits, flat % self.bits
@@ -91,12 +79,16 @@ class BitDiagnostics:
     @property
     def correlated_pairs(self) -> int:
         """Number of pairs of bits whose |correlation| is at least LARGE_CORRELATION."""
-        return int((self._pairs() >= LARGE_CORRELATION).sum())
+        return int((self._sizes() >= LARGE_CORRELATION).sum())
 
-    def _pairs(self) -> Tensor:
+    def pair_correlations(self) -> Tensor:
+        """Correlation of every two bits that vary, each pair once: float64, (pairs,)."""
         upper = torch.ones(self.bits, self.bits, dtype=torch.bool).triu(1)
-        values = self.correlation[upper].abs()
+        values = self.correlation[upper]
         return values[~values.isnan()]
+
+    def _sizes(self) -> Tensor:
+        return self.pair_correlations().abs()
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the correlation matrix, in types that JSON has."""
@@ -131,8 +123,8 @@ def joint_ones(codes: Tensor, bits: int) -> Tensor:
     check_bits(bits)
     check_codes(codes, bits)
     counts = torch.zeros(bits, bits, dtype=torch.float64)
-    for block in track(codes.split(max(1, BLOCK_BYTES // (4 * bits))), "Bit diagnostics"):
-        # A block has far fewer than 2^24 rows, so its sums of zeros and ones are exact in single precision.
+    for block in track(torch.split(codes, max(1, BLOCK_BYTES // (4 * bits))), "Bit diagnostics"):
+        # A block has at most 2^22 rows, so its sums of zeros and ones are exact in single precision.
         ones = unpack(block, bits).float()
         counts += (ones.T @ ones).cpu()
     return counts
@@ -145,7 +137,8 @@ def bit_entropy(ones: Tensor) -> Tensor:
         ones: floating, any shape, in [0, 1].
     """
     rest = 1 - ones
-    return -(torch.xlogy(ones, ones) + torch.xlogy(rest, rest)) / np.log(2) + 0.0  # + 0.0 turns -0 into 0
+    # abs, for the sign of the zero that a constant bit has.
+    return ((torch.xlogy(ones, ones) + torch.xlogy(rest, rest)) / math.log(2)).abs()
 
 
 def bit_correlation(counts: Tensor, items: int) -> Tensor:
@@ -207,79 +200,3 @@ def bit_diagnostics(codes: Tensor, bits: int) -> BitDiagnostics:
         correlation=bit_correlation(counts, len(codes)),
         distinct_codes=count_distinct(codes),
     )
-
-
-def failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, skipped_queries: int = 0) -> list[str]:
-    """Warnings of one run, one line each: what was seen, its figure, and what to do.
-
-    Args:
-        diagnostics: of the database codes.
-        queries: number of queries that were asked, skipped ones included.
-        skipped_queries: queries without a relevant item, which the means leave out.
-    """
-    warnings = []
-    bits, dead, unbalanced = diagnostics.bits, diagnostics.dead_bits, diagnostics.unbalanced_bits
-    if dead:
-        warnings.append(
-            f"dead bits: {len(dead)} of {bits} are the same for all {diagnostics.items:,} items ({_list(dead)}); "
-            "check that the features are centred and have that many dimensions that vary, or use fewer bits."
-        )
-    if unbalanced:
-        warnings.append(
-            f"unbalanced bits: {len(unbalanced)} of {bits} are 1 for under {UNBALANCED_SHARE:.0%} or over "
-            f"{1 - UNBALANCED_SHARE:.0%} of the items ({_list(unbalanced)}); "
-            "centre the features or learn the thresholds."
-        )
-    warnings += _correlation_signatures(diagnostics)
-    if skipped_queries and skipped_queries >= SKIPPED_SHARE * queries:
-        warnings.append(
-            f"queries without a relevant item: {skipped_queries:,} of {queries:,} are left out of the means; "
-            "widen the truth (a larger ε or k), or enlarge the database."
-        )
-    return warnings
-
-
-def _correlation_signatures(diagnostics: BitDiagnostics) -> list[str]:
-    pair, mean, largest = diagnostics.most_correlated, diagnostics.mean_correlation, diagnostics.largest_correlation
-    if pair is None or mean is None or largest is None or diagnostics.items < CORRELATION_ITEMS:
-        return []
-    warnings, bits = [], diagnostics.bits
-    if largest >= LARGE_CORRELATION:
-        warnings.append(
-            f"correlated bits: {diagnostics.correlated_pairs} of {bits * (bits - 1) // 2} pairs have |correlation| of "
-            f"{LARGE_CORRELATION} or more, at most {largest:.3f} (bits {pair[0]} and {pair[1]}), and nearly repeat "
-            "each other; use fewer bits or orthogonal projections."
-        )
-    if mean >= MEAN_CORRELATION:
-        warnings.append(
-            f"correlated bits: the mean |correlation| is {mean:.3f} (high from {MEAN_CORRELATION}); "
-            "centre or whiten the features, or use a method with orthogonal projections."
-        )
-    return warnings
-
-
-def flat_scores(scores: Mapping[int, float], metric: str = "mAP") -> str | None:
-    """A warning where a score hardly varies with code length, the sign of codes that learnt nothing from more bits.
-
-    Args:
-        scores: code length → score.
-        metric: the score's name, for the message.
-
-    Returns:
-        One line, or None where the score varies by FLAT_SPREAD of its largest value or more, where the longest code is
-        under FLAT_BITS_RATIO times the shortest, or where a score is not finite.
-    """
-    if len(scores) < 2 or max(scores) < FLAT_BITS_RATIO * min(scores):
-        return None
-    lowest, highest = min(scores.values()), max(scores.values())
-    if not np.isfinite([lowest, highest]).all() or highest - lowest >= FLAT_SPREAD * abs(highest):
-        return None
-    return (
-        f"flat scores: {metric} stays between {lowest:.4f} and {highest:.4f} from {min(scores)} to {max(scores)} bits; "
-        "longer codes add nothing: check the truth, the features and the training part."
-    )
-
-
-def _list(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:LISTED_BITS]))
-    return f"bits {shown}" + (f" and {len(numbers) - LISTED_BITS} more" if len(numbers) > LISTED_BITS else "")

@@ -27,7 +27,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY, PALE, INK = "#6B6B6B", "#DDDDDD", "#222222"
 # Dots an inch: a figure as wide as a page has 2,000 dots, what journals ask of line art in colour.
 RESOLUTION = 300
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.labelsize": 9.0,
@@ -65,12 +65,13 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of that many inches that no pyplot state knows of."""
+def new_figure(width: float, height: float, **padding: Any) -> "Figure":
+    """An empty figure of that many inches that no pyplot state knows of; `padding` as of the constrained layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**padding), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

@@ -1,7 +1,7 @@
 """The picture of some queries with their nearest neighbours: what a method finds, and what it takes for alike."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -20,7 +20,8 @@ THUMBNAIL, BOX_WIDTH, BOX_HEIGHT = 0.66, 0.98, 0.42
 # Letters of a class name that a box holds.
 BOX_LETTERS = 13
 # Frame colour, line and mark of relevant and other items: the marks and lines tell them apart in grey print.
-RELEVANT, OTHER = (BLUE, "solid", "✓"), (VERMILION, (0, (2, 1.2)), "✗")
+RELEVANT: tuple[str, Any, str] = (BLUE, "solid", "✓")
+OTHER: tuple[str, Any, str] = (VERMILION, (0, (2, 1.2)), "✗")
 
 
 def class_text(labels: Tensor | None, class_names: Sequence[str], item: int) -> str:
@@ -72,9 +73,10 @@ def neighbours_figure(
     names = [class_text(labels, class_names, int(query)) for query in query_ids]
     with paper_style():
         room = 0.55 + (0.25 if title else 0.0)
-        figure = new_figure(0.9 * (images is not None) + (1 + count) * width, queries * (height + 0.17) + room)
+        width_of_names = 0.0 if images is None else 0.9
+        size = (width_of_names + (1 + count) * width, queries * (height + 0.17) + room)
+        figure = new_figure(*size, w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0)
         cells = figure.subplots(queries, 1 + count, squeeze=False)
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, wspace=0.0, hspace=0.0)
         for row in range(queries):
             query = int(query_ids[row])
             _cell(cells[row, 0], images, query, names[row], ("black", "solid"))
@@ -106,7 +108,7 @@ def _wrap(name: str) -> str:
     return "\n".join(textwrap.wrap(name, BOX_LETTERS, max_lines=3, placeholder=" …"))
 
 
-def _cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: tuple[str, object]) -> None:
+def _cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: tuple[str, Any]) -> None:
     """Draw one item, its picture or its class name and id, in a frame of that colour and line."""
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():

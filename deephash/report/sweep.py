@@ -53,7 +53,7 @@ def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP") -> 
         parts += [title, markdown_table(header, tests.select(header).rows(), right=(1, 4, 5, 6, 7))]
         if min(tests["seeds"].to_list()) < FEW_SEEDS:
             parts.append(
-                f"With n shared seeds no p can be below 2^(1 - n): {FEW_SEEDS} seeds or more are needed for one of .05.\n"
+                f"With n shared seeds no p can be below 2^(1 - n): one of .05 needs {FEW_SEEDS} seeds or more.\n"
             )
     if warnings:
         parts.append("Warnings:\n\n" + "".join(f"- {line}\n" for line in warnings))

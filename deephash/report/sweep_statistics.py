@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deephash.report.diagnostics import flat_scores
+from deephash.report.failure_signatures import flat_scores
 from deephash.report.sweep_runs import GROUP, SETTING, metric_names
 from deephash.validation import InvalidInputError, check_choice
 
@@ -29,7 +29,7 @@ def done_runs(runs: "polars.DataFrame", metric: str | None = None) -> "polars.Da
 
     done = runs.filter(polars.col("status") == "done")
     if done.is_empty():
-        reason = runs["error"].drop_nulls().first()
+        reason = next((error for error in runs["error"].to_list() if error), "nothing")
         raise InvalidInputError(f"0 of {runs.height} runs are done; repair what stopped them. The first said: {reason}")
     if metric is not None:
         check_choice(metric, metric_names(runs), "metric")

@@ -1,0 +1,107 @@
+"""What a run shows in Weights & Biases: its curve, its bits, sample queries with their neighbours, and its row.
+
+Every function takes the run that `wandb.init` or Lightning's `WandbLogger.experiment` gives, online or offline.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from deephash.report.diagnostics import BitDiagnostics
+from deephash.report.tables import finite
+
+# Bars of the histograms of shares and correlations; W&B draws at most 512.
+HISTOGRAM_BARS = 40
+
+
+def log_result(run: Any, result: Mapping[str, Any]) -> None:
+    """Log a result row: its metrics as the run's summary, the rest as its config.
+
+    Args:
+        run: the W&B run.
+        result: as in `metrics.json`.
+    """
+    described = {name: value for name, value in result.items() if name not in ("metrics", "warnings", "seconds")}
+    # A resumed run, and Lightning's logger, may have set some of these already, to the same values.
+    run.config.update(finite(described), allow_val_change=True)
+    summary = dict(result.get("metrics", {})) | {"skipped_queries": result.get("skipped_queries", 0)}
+    summary |= {f"seconds/{step}": seconds for step, seconds in result.get("seconds", {}).items()}
+    run.summary.update(finite(summary) | {"warnings": list(result.get("warnings", []))})
+
+
+def log_pr_curve(
+    run: Any, recall: Tensor, precision: Tensor, title: str = "Precision-recall", key: str = "pr_curve"
+) -> None:
+    """Log a precision-recall curve as a table of radius, recall and precision, and as a plot of it.
+
+    Args:
+        run: the W&B run.
+        recall: floating (b + 1,), recall within each radius from 0.
+        precision: floating (b + 1,); a radius that retrieves nothing (NaN) is left out.
+        title: of the plot.
+        key: the name that the plot is logged under.
+    """
+    import wandb
+
+    from deephash.report.figures import check_curve
+
+    check_curve(recall, precision)
+    points = zip(range(len(recall)), recall.tolist(), precision.tolist(), strict=True)
+    # A NaN is the only number that differs from itself.
+    rows = [list(point) for point in points if point[1] == point[1] and point[2] == point[2]]
+    table = wandb.Table(columns=["radius", "recall", "precision"], data=rows)
+    run.log({key: wandb.plot.line(table, "recall", "precision", title=title)})
+
+
+def log_bits(run: Any, diagnostics: BitDiagnostics) -> None:
+    """Log the bits: a table with a row for each, histograms of balance and correlation, and the totals.
+
+    Args:
+        run: the W&B run.
+        diagnostics: of the database codes.
+    """
+    import numpy as np
+    import wandb
+
+    largest = diagnostics.correlation.abs().fill_diagonal_(0).nan_to_num(0).amax(1)
+    rows = zip(diagnostics.ones.tolist(), diagnostics.entropy.tolist(), largest.tolist(), strict=True)
+    table = wandb.Table(
+        columns=["bit", "share of ones", "entropy", "largest |correlation|"],
+        data=[[bit, *row] for bit, row in enumerate(rows)],
+    )
+    logged: dict[str, Any] = {"bits/table": table}
+    shares = np.histogram(diagnostics.ones.numpy(), bins=HISTOGRAM_BARS, range=(0, 1))
+    logged["bits/share of ones"] = wandb.Histogram(np_histogram=shares)
+    pairs = diagnostics.pair_correlations()
+    if len(pairs):
+        correlations = np.histogram(pairs.numpy(), bins=HISTOGRAM_BARS, range=(-1, 1))
+        logged["bits/correlation"] = wandb.Histogram(np_histogram=correlations)
+    run.log(logged)
+    totals = {
+        "dead": len(diagnostics.dead_bits),
+        "unbalanced": len(diagnostics.unbalanced_bits),
+        "mean |correlation|": diagnostics.mean_correlation,
+        "largest |correlation|": diagnostics.largest_correlation,
+        "distinct codes": diagnostics.distinct_codes,
+    }
+    run.summary.update({f"bits/{name}": value for name, value in totals.items()})
+
+
+def log_pictures(run: Any, folder: Path) -> list[str]:
+    """Log the figures of a run's folder as images, each under its name.
+
+    Args:
+        run: the W&B run.
+        folder: where `pr_curve.png`, `bits.png` and `neighbours.png` are; those that are missing are left out.
+
+    Returns:
+        The names that were logged.
+    """
+    import wandb
+
+    names = [name for name in ("pr_curve", "bits", "neighbours") if (folder / f"{name}.png").exists()]
+    if names:
+        run.log({f"figures/{name}": wandb.Image(str(folder / f"{name}.png")) for name in names})
+    return names
