@@ -64,7 +64,7 @@ def read_json_split(path: Path) -> Split:
     if missing:
         raise InvalidInputError(f"protocol.path={path} lacks {missing[0]!r}; it must list {', '.join(REQUIRED)}.")
     for role, rows in stored.items():
-        whole = isinstance(rows, list) and all(type(row) is int and row >= 0 for row in rows)
+        whole = isinstance(rows, list) and all(type(row) is int and 0 <= row < 2**63 for row in rows)
         if not whole:
             raise InvalidInputError(
                 f"protocol.path={path}: {role} must be a list of rows, whole numbers from 0; repair it."
