@@ -1,0 +1,71 @@
+"""Checks of what metrics are asked for; each error sentence exists once, here."""
+
+import torch
+from torch import Tensor
+
+from deephash.ranking.counts import DistanceCounts
+from deephash.validation import InvalidInputError
+
+
+def check_counts(counts: DistanceCounts) -> None:
+    """Refuse counts that cannot be two histograms of the same rankings.
+
+    Raises:
+        InvalidInputError: wrong dtype or shape, a negative count, or more relevant items than items.
+    """
+    total, relevant = counts.total, counts.relevant
+    if total.dtype != torch.int64 or relevant.dtype != torch.int64:
+        raise InvalidInputError(
+            f"counts have dtypes {total.dtype} and {relevant.dtype}; expected torch.int64 for both."
+        )
+    if total.ndim != 2 or total.shape != relevant.shape or total.shape[1] == 0:
+        raise InvalidInputError(
+            f"counts have shapes {tuple(total.shape)} and {tuple(relevant.shape)}; expected (q, D + 1) for both."
+        )
+    if bool((relevant < 0).any()):
+        raise InvalidInputError(f"relevant counts hold {int(relevant.min())}; a count is at least 0.")
+    bad = torch.nonzero(relevant > total)
+    if len(bad):
+        query, distance = bad[0].tolist()
+        raise InvalidInputError(
+            f"row {query} counts {int(relevant[query, distance])} relevant items among {int(total[query, distance])} "
+            f"at distance {distance}; relevant items are part of the total: count both over one database."
+        )
+
+
+def check_cutoff(k: int, items: int | None = None) -> None:
+    """Refuse a cutoff that is not a whole number from 1 to the number of ranked items.
+
+    Args:
+        k: rank at which the ranking is cut.
+        items: number of database items N; None where it is not known yet.
+
+    Raises:
+        InvalidInputError: naming k and the bound.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InvalidInputError(f"k={k!r}; expected a whole number of at least 1.")
+    if items is not None and k > items:
+        raise InvalidInputError(f"k={k} exceeds the {items} items that are ranked; lower k.")
+
+
+def check_radius(radius: int, maximum: int) -> None:
+    """Refuse a radius that is not a whole number from 0 to the largest distance.
+
+    Raises:
+        InvalidInputError: naming the radius and the bound.
+    """
+    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
+        raise InvalidInputError(f"radius={radius!r}; expected a whole number of at least 0.")
+    if radius > maximum:
+        raise InvalidInputError(f"radius={radius} exceeds {maximum}, the largest distance of these codes; lower it.")
+
+
+def ranked_items(counts: DistanceCounts) -> int | None:
+    """The fewest items that a query of these counts ranks, N; None without queries."""
+    return int(counts.total.sum(1).min()) if len(counts.total) else None
+
+
+def or_nan(values: Tensor, counts: DistanceCounts) -> Tensor:
+    """Values (q,), with NaN for the queries that have no relevant item, where no ranking is better than another."""
+    return values.masked_fill(counts.relevant.sum(1) == 0, torch.nan)

@@ -1,0 +1,124 @@
+"""How sure a figure is: intervals over repeated runs, and paired tests between methods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+Values = Sequence[float] | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """A mean over runs with its confidence interval.
+
+    Args:
+        mean: mean over the runs.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        runs: number of runs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    runs: int
+
+    @property
+    def half_width(self) -> float:
+        """What stands behind ± in a table."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Outcome of a two-sided Wilcoxon signed-rank test.
+
+    Args:
+        p_value: chance of differences at least as lopsided, were the two methods alike.
+        statistic: the smaller of the two sums of signed ranks.
+        median_difference: median of first less second.
+        pairs: number of pairs compared.
+        ties: pairs of equal values, which the test sets aside.
+    """
+
+    p_value: float
+    statistic: float
+    median_difference: float
+    pairs: int
+    ties: int
+
+
+def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
+    """Mean over runs with Student's t interval: mean ± t_{n-1} · s / √n.
+
+    Args:
+        values: one figure a run, (n,), n >= 2; runs must differ in their seed, or the interval says nothing.
+        level: chance that such an interval covers the expected figure; .95 as papers print it.
+
+    Raises:
+        InvalidInputError: fewer than 2 runs, a figure that is not finite, or a level outside (0, 1).
+    """
+    from scipy import stats
+
+    runs = _vector(values, "runs")
+    if not 0 < level < 1:
+        raise InvalidInputError(f"level={level!r}; expected a number between 0 and 1, as 0.95.")
+    if len(runs) < 2:
+        raise InvalidInputError(f"{len(runs)} run gives no interval; expected at least 2, with different seeds.")
+    if not np.isfinite(runs).all():
+        raise InvalidInputError(
+            f"run {int(np.argmin(np.isfinite(runs)))} is not finite; leave out runs without a figure."
+        )
+    mean, deviation = float(runs.mean()), float(runs.std(ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, len(runs) - 1)) * deviation / len(runs) ** 0.5
+    return MeanInterval(mean, mean - half, mean + half, len(runs))
+
+
+def wilcoxon(first: Values, second: Values) -> PairedTest:
+    """Two-sided Wilcoxon signed-rank test between two methods, paired by query or by run.
+
+    Args:
+        first: a method's figures, (n,), one a query or run.
+        second: the other method's, for the same queries or runs in the same order. A pair is left out where both
+            are NaN, a query without a relevant item.
+
+    Returns:
+        The outcome; p = 1 where all pairs are equal.
+
+    Raises:
+        InvalidInputError: different lengths, NaN on one side alone, infinity, or fewer than 2 pairs.
+    """
+    from scipy import stats
+
+    a, b = _vector(first, "first"), _vector(second, "second")
+    if len(a) != len(b):
+        raise InvalidInputError(
+            f"first has {len(a)} values and second {len(b)}; a paired test needs one pair a query or run."
+        )
+    skipped = np.isnan(a) & np.isnan(b)
+    a, b = a[~skipped], b[~skipped]
+    lone = ~(np.isfinite(a) & np.isfinite(b))
+    if lone.any():
+        raise InvalidInputError(
+            f"{int(lone.sum())} pairs hold a value that is not finite; compare both methods on the same queries."
+        )
+    if len(a) < 2:
+        raise InvalidInputError(f"{len(a)} pairs cannot be tested; expected at least 2 queries or runs.")
+    differences = a - b
+    ties = int((differences == 0).sum())
+    if ties == len(a):
+        return PairedTest(1.0, 0.0, 0.0, len(a), ties)
+    outcome = stats.wilcoxon(differences[differences != 0])
+    return PairedTest(float(outcome.pvalue), float(outcome.statistic), float(np.median(differences)), len(a), ties)
+
+
+def _vector(values: Values, name: str) -> np.ndarray:
+    """Values as float64 (n,)."""
+    vector = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
+    if vector.ndim != 1:
+        raise InvalidInputError(f"{name} have shape {vector.shape}; expected one axis, (n,).")
+    return vector

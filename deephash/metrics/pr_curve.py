@@ -1,0 +1,125 @@
+"""The precision-recall curve that a growing Hamming radius traces, and the area under it.
+
+Points are at the radii 0 to D, joined by straight lines (the trapezoid rule), as Moran's papers and thesis
+("Learning to hash for large scale image retrieval", Edinburgh 2016) integrate it. A curve of few points needs a
+starting point at recall 0: here it is the precision of the first radius that finds anything, so that a code which
+maps everything to one point scores its share of relevant items, what a random order scores. (0, 1), as in
+scikit-learn, would give it half the plane; no starting point would give a perfect code, with all relevant items at
+distance 0, no area.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deephash.metrics.query_blocks import in_query_blocks, query_blocks
+from deephash.ranking.counts import DistanceCounts
+
+
+@dataclass(frozen=True)
+class PrecisionRecallCurve:
+    """Precision against recall at each radius.
+
+    Args:
+        recall: float64 (D + 1,), never falling, 1 at the largest radius.
+        precision: float64 (D + 1,).
+    """
+
+    recall: Tensor
+    precision: Tensor
+
+
+def pr_curve_micro(counts: DistanceCounts) -> PrecisionRecallCurve:
+    """The curve of all query-item pairs pooled: precision and recall of the pairs within each radius.
+
+    Queries without a relevant item take part with their wrong pairs, as in Moran's evaluation. A radius that finds
+    nothing takes the precision of the first that does, at recall 0.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+
+    Returns:
+        The curve; NaN where no query has a relevant item.
+    """
+    total, relevant = counts.total.sum(0, keepdim=True), counts.relevant.sum(0, keepdim=True)
+    recall = relevant.cumsum(1)[0].double() / relevant.sum()
+    return PrecisionRecallCurve(recall, _precision_by_radius(total, relevant)[0])
+
+
+def pr_curve_macro(counts: DistanceCounts) -> PrecisionRecallCurve:
+    """The mean over queries of precision and of recall at each radius.
+
+    Its point at r is the mean of `precision_within` and of `recall_within`: a query that finds nothing within r has
+    precision 0 there. Queries without a relevant item are left out.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+
+    Returns:
+        The curve; NaN where no query has a relevant item.
+    """
+    recall = torch.zeros(counts.total.shape[1], dtype=torch.float64, device=counts.total.device)
+    precision = torch.zeros_like(recall)
+    for block in query_blocks(counts):
+        items, hits = block.total.cumsum(1), block.relevant.cumsum(1)
+        valid = hits[:, -1] > 0
+        items, hits = items[valid], hits[valid].double()
+        precision += (hits / items.clamp_min(1)).sum(0)
+        recall += (hits / hits[:, -1:]).sum(0)
+    queries = (counts.relevant.sum(1) > 0).sum()
+    return PrecisionRecallCurve(recall / queries, precision / queries)
+
+
+@in_query_blocks
+def auprc(counts: DistanceCounts) -> Tensor:
+    """Area under each query's own curve, by trapezoids from recall 0.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+
+    Returns:
+        float64 (q,); NaN where a query has no relevant item. Its mean over the others is the macro-averaged AUPRC.
+    """
+    precision = _precision_by_radius(counts.total, counts.relevant)
+    heights = precision.clone()
+    heights[:, 1:] += precision[:, :-1]
+    heights[:, 0] += precision[:, 0]
+    return heights.mul_(counts.relevant).sum(1) / (2 * counts.relevant.sum(1))
+
+
+def auprc_macro(counts: DistanceCounts) -> Tensor:
+    """Mean over queries of the area under each one's curve, float64 (); queries without a relevant item left out."""
+    return auprc(counts).nanmean()
+
+
+def auprc_micro(counts: DistanceCounts) -> Tensor:
+    """Area under the curve of all pairs pooled, float64 (); NaN where no query has a relevant item.
+
+    Queries with many relevant items rule it, so that it may order two methods otherwise than mAP.
+    """
+    return auprc(DistanceCounts(counts.total.sum(0, keepdim=True), counts.relevant.sum(0, keepdim=True)))[0]
+
+
+def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
+    """The micro-averaged area as the code published with NPQ and GRH integrates it, for comparison; float64 ().
+
+    It has no starting point at recall 0, gives a radius that finds nothing precision 0, and leaves out the largest
+    distance that occurs. It is smaller than `auprc_micro` by little where few relevant items lie at the smallest
+    distance, and by all the area where all of them do.
+    """
+    total, relevant = counts.total.sum(0), counts.relevant.sum(0)
+    used = torch.nonzero(total).flatten()
+    radii = int(used[-1]) if len(used) else 0
+    recall = relevant.cumsum(0)[:radii].double() / relevant.sum()
+    precision = relevant.cumsum(0)[:radii].double() / total.cumsum(0)[:radii].clamp_min(1)
+    return torch.trapezoid(precision, recall)
+
+
+def _precision_by_radius(total: Tensor, relevant: Tensor) -> Tensor:
+    """Precision within each radius, float64 (q, D + 1); before the first radius that finds anything, that one's."""
+    items, hits = total.cumsum(1), relevant.cumsum(1)
+    found = items > 0
+    precision = hits.double().div_(items.clamp_min_(1))
+    first = found.long().argmax(1, keepdim=True)
+    return torch.where(found, precision, precision.gather(1, first))

@@ -1,0 +1,96 @@
+"""Precision, recall and F1 of the first k ranks, and of a Hamming ball.
+
+Within the first k, the tie group that k cuts counts in expectation over its orders (McSherry & Najork, ECIR 2008,
+Section 3.2): c of its n ranks hold c·r/n of its r relevant items. A ball cuts no group.
+"""
+
+from torch import Tensor
+
+from deephash.metrics.checks import check_cutoff, check_radius, or_nan, ranked_items
+from deephash.metrics.query_blocks import in_query_blocks
+from deephash.metrics.tie_groups import TieGroups, cut_group
+from deephash.ranking.counts import DistanceCounts
+
+
+def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
+    """Relevant items expected among the first k; float64 (q,)."""
+    check_cutoff(k, ranked_items(counts))
+    cut = cut_group(TieGroups.of(counts, k))
+    return cut.relevant_before + cut.taken.double() * cut.relevant / cut.total
+
+
+@in_query_blocks
+def precision_at(counts: DistanceCounts, k: int) -> Tensor:
+    """Expected share of relevant items among the first k: hits / k.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+        k: number of ranks, 1 to N.
+
+    Returns:
+        float64 (q,); NaN where a query has no relevant item.
+
+    Raises:
+        InvalidInputError: k below 1 or above the number of ranked items.
+    """
+    return or_nan(_expected_hits(counts, k) / k, counts)
+
+
+@in_query_blocks
+def recall_at(counts: DistanceCounts, k: int) -> Tensor:
+    """Expected share of the relevant items that is among the first k: hits / relevant items.
+
+    Args, returns, raises: as `precision_at`.
+    """
+    return _expected_hits(counts, k) / counts.relevant.sum(1)
+
+
+@in_query_blocks
+def f1_at(counts: DistanceCounts, k: int) -> Tensor:
+    """Expected F1 of the first k: 2 hits / (k + relevant items), the harmonic mean of precision and recall.
+
+    Args, returns, raises: as `precision_at`.
+    """
+    return or_nan(2 * _expected_hits(counts, k) / (k + counts.relevant.sum(1)), counts)
+
+
+def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
+    """Items, and relevant items, within the radius; int64 (q,) each."""
+    check_radius(radius, counts.total.shape[1] - 1)
+    return counts.total[:, : radius + 1].sum(1), counts.relevant[:, : radius + 1].sum(1)
+
+
+def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
+    """Share of relevant items among those within a distance; 0 where there is none, a failed look-up.
+
+    Some papers leave failed look-ups out instead, which favours codes that seldom find anything.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+        radius: largest distance r that is still inside, 0 to D.
+
+    Returns:
+        float64 (q,); NaN where a query has no relevant item.
+
+    Raises:
+        InvalidInputError: radius below 0 or above D.
+    """
+    items, hits = _ball(counts, radius)
+    return or_nan(hits.double() / items.clamp_min(1), counts)
+
+
+def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
+    """Share of the relevant items that lies within a distance.
+
+    Args, returns, raises: as `precision_within`.
+    """
+    return _ball(counts, radius)[1].double() / counts.relevant.sum(1)
+
+
+def f1_within(counts: DistanceCounts, radius: int) -> Tensor:
+    """F1 of the items within a distance: 2 hits / (items inside + relevant items).
+
+    Args, returns, raises: as `precision_within`.
+    """
+    items, hits = _ball(counts, radius)
+    return or_nan(2 * hits.double() / (items + counts.relevant.sum(1)), counts)

@@ -1,0 +1,228 @@
+"""All retrieval figures of a hashing method, accumulated over batches and processes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from deephash.metrics import average_precision, precision_recall, tie_bounds
+from deephash.metrics.checks import check_counts, check_cutoff, check_radius, ranked_items
+from deephash.metrics.pr_curve import (
+    PrecisionRecallCurve,
+    auprc,
+    auprc_micro,
+    auprc_micro_without_start,
+    pr_curve_macro,
+    pr_curve_micro,
+)
+from deephash.ranking.counts import DistanceCounts
+from deephash.validation import InvalidInputError
+
+
+def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence[int]) -> dict[str, Tensor]:
+    """Every metric that is defined for a single query, under the name that its mean over queries has.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+        at: the k of the metrics at k.
+        radii: the r of the metrics within r.
+
+    Returns:
+        float64 (q,) each, NaN where a query has no relevant item.
+    """
+    values = {
+        "mAP": average_precision.average_precision(counts),
+        "mAP_best": tie_bounds.best_average_precision(counts),
+        "mAP_worst": tie_bounds.worst_average_precision(counts),
+        "AUPRC_macro": auprc(counts),
+    }
+    for k in at:
+        values |= {
+            f"mAP@{k}": average_precision.average_precision_at(counts, k),
+            f"mAP_best@{k}": tie_bounds.best_average_precision_at(counts, k),
+            f"mAP_worst@{k}": tie_bounds.worst_average_precision_at(counts, k),
+            f"mAP@{k}/hits": average_precision.average_precision_at_over_hits(counts, k),
+            f"mAP_best@{k}/hits": tie_bounds.best_average_precision_at_over_hits(counts, k),
+            f"mAP_worst@{k}/hits": tie_bounds.worst_average_precision_at_over_hits(counts, k),
+            f"mAP@{k}/relevant": average_precision.average_precision_at_over_relevant(counts, k),
+            f"precision@{k}": precision_recall.precision_at(counts, k),
+            f"recall@{k}": precision_recall.recall_at(counts, k),
+            f"F1@{k}": precision_recall.f1_at(counts, k),
+        }
+    for radius in radii:
+        values |= {
+            f"precision@r{radius}": precision_recall.precision_within(counts, radius),
+            f"recall@r{radius}": precision_recall.recall_within(counts, radius),
+            f"F1@r{radius}": precision_recall.f1_within(counts, radius),
+        }
+    return values
+
+
+class HammingRetrieval(Metric):
+    """Retrieval figures over a set of queries, from their distance counts.
+
+    Figures are means over the queries that have a relevant item; "skipped_queries" says how many have none and are
+    left out. AUPRC_micro alone pools all pairs, and counts the wrong pairs of those queries. Per k in `at` and r in
+    `radii`:
+
+    - mAP, AUPRC_macro, AUPRC_micro: tie-aware AP over the whole ranking; areas under the precision-recall curve.
+    - AUPRC_micro/published: the area as the code published with NPQ and GRH integrates it.
+    - mAP@k: AP of the first k ranks over min(k, relevant items), which can reach 1 and never rewards a miss;
+      mAP@k/hits, over the relevant items among the first k, is what most deep hashing code prints;
+      mAP@k/relevant, over all relevant items, is TREC's.
+    - mAP_best, mAP_worst (and @k, @k/hits): what the luckiest and unluckiest order of tied items gives.
+    - precision@k, recall@k, F1@k; precision@r2, recall@r2, F1@r2 within Hamming radius 2.
+
+    A query counts once, however often a sampler hands it out to make processes even. Means are exact sums rounded
+    once, so that batches, processes and threads cannot change a digit.
+
+    Args:
+        maximum_distance: largest distance D of the codes, `Distance.maximum`.
+        at: ranks k to cut at; none by default, since k must fit the database.
+        radii: distances r to look within; none by default, since r must fit the codes.
+        kwargs: torchmetrics' own, as `process_group`.
+
+    Raises:
+        InvalidInputError: a k below 1, or a radius below 0 or above D.
+
+    Example:
+        >>> counts = DistanceCounts(torch.tensor([[1, 1, 2]]), torch.tensor([[0, 1, 1]]))
+        >>> metric = HammingRetrieval(maximum_distance=2, radii=[1])
+        >>> metric.update(counts, query_ids=torch.tensor([0]))
+        >>> round(float(metric.compute()["mAP"]), 4), float(metric.compute()["precision@r1"])
+        (0.5417, 0.5)
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    total: list[Tensor] | Tensor
+    relevant: list[Tensor] | Tensor
+    query_ids: list[Tensor] | Tensor
+
+    def __init__(self, maximum_distance: int, at: Sequence[int] = (), radii: Sequence[int] = (), **kwargs: Any) -> None:
+        for k in at:
+            check_cutoff(k)
+        for radius in radii:
+            check_radius(radius, maximum_distance)
+        super().__init__(**kwargs)
+        self.maximum_distance = maximum_distance
+        self.at = tuple(at)
+        self.radii = tuple(radii)
+        for state in ("total", "relevant", "query_ids"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, counts: DistanceCounts, query_ids: Tensor) -> None:
+        """Add a batch of queries.
+
+        Args:
+            counts: items and relevant items at each distance, int64 (q, D + 1); q may be 0.
+            query_ids: int64 (q,), one number a query, the same in whichever process and batch it comes.
+
+        Raises:
+            InvalidInputError: counts of another D or not counts at all, ids that are not one a query, a k above N.
+        """
+        check_counts(counts)
+        if counts.total.shape[1] != self.maximum_distance + 1:
+            raise InvalidInputError(
+                f"counts reach to distance {counts.total.shape[1] - 1}; expected {self.maximum_distance}, the largest "
+                "distance that this metric was built for."
+            )
+        if query_ids.dtype != torch.int64 or query_ids.shape != counts.total.shape[:1]:
+            raise InvalidInputError(
+                f"query_ids have shape {tuple(query_ids.shape)} and dtype {query_ids.dtype}; expected int64 "
+                f"({len(counts.total)},), one id a query."
+            )
+        for k in self.at:
+            check_cutoff(k, ranked_items(counts))
+        for state, values in (("total", counts.total), ("relevant", counts.relevant), ("query_ids", query_ids)):
+            getattr(self, state).append(values)
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the queries of all processes, those that have none included."""
+        # torchmetrics sends an empty float vector for a process without a batch, which no int64 (q, D + 1) can meet.
+        for state, shape in self._empty_shapes().items():
+            if isinstance(getattr(self, state), list) and not getattr(self, state):
+                setattr(self, state, [torch.zeros(shape, dtype=torch.int64, device=self.device)])
+        super().sync(*args, **kwargs)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures over all queries of all processes, by name.
+
+        Returns:
+            float64 () each, "skipped_queries" int64 (); NaN where no query has a relevant item.
+
+        Raises:
+            InvalidInputError: no queries, or one id with two different counts.
+        """
+        counts, _ = self._distinct_queries()
+        figures = {name: _mean(values) for name, values in per_query_metrics(counts, self.at, self.radii).items()}
+        figures["AUPRC_micro"] = auprc_micro(counts)
+        figures["AUPRC_micro/published"] = auprc_micro_without_start(counts)
+        figures["skipped_queries"] = (counts.relevant.sum(1) == 0).sum()
+        return figures
+
+    def per_query(self) -> dict[str, Tensor]:
+        """The figures of each query, in the order of their ids; all processes must call this together.
+
+        Returns:
+            (q,) each: "query" and "relevant" (items), int64, and every metric of `per_query_metrics`, float64.
+
+        Raises:
+            InvalidInputError: as `compute`.
+        """
+        with self._gathered():
+            counts, ids = self._distinct_queries()
+        columns = {"query": ids, "relevant": counts.relevant.sum(1)}
+        return columns | per_query_metrics(counts, self.at, self.radii)
+
+    def pr_curve(self) -> dict[str, PrecisionRecallCurve]:
+        """The precision-recall curves by radius, "micro" and "macro"; all processes must call this together.
+
+        Raises:
+            InvalidInputError: as `compute`.
+        """
+        with self._gathered():
+            counts, _ = self._distinct_queries()
+        return {"micro": pr_curve_micro(counts), "macro": pr_curve_macro(counts)}
+
+    def _gathered(self) -> Any:
+        """A context in which the states hold the queries of all processes, as torchmetrics gives `compute` alone."""
+        return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=not self._is_synced)
+
+    def _empty_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape that each state has without a query."""
+        counts = (0, self.maximum_distance + 1)
+        return {"total": counts, "relevant": counts, "query_ids": (0,)}
+
+    def _distinct_queries(self) -> tuple[DistanceCounts, Tensor]:
+        """Counts and ids, each query once, in the order of ids."""
+        gathered = [getattr(self, state) for state in self._empty_shapes()]
+        total, relevant, ids = (dim_zero_cat(state) if len(state) else torch.zeros(0) for state in gathered)
+        if len(ids) == 0:
+            raise InvalidInputError("no query was given; call update before asking for figures.")
+        ids, order = torch.sort(ids, stable=True)
+        total, relevant = total[order], relevant[order]
+        first = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+        first[1:] = ids[1:] != ids[:-1]
+        again = torch.nonzero(~first).flatten()
+        same = (total[again] == total[again - 1]).all(1) & (relevant[again] == relevant[again - 1]).all(1)
+        if not bool(same.all()):
+            raise InvalidInputError(
+                f"query {int(ids[again[~same][0]])} came twice with different counts; give each query its own id."
+            )
+        if len(again):
+            total, relevant, ids = total[first], relevant[first], ids[first]
+        return DistanceCounts(total, relevant), ids
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean of the values that are not NaN, float64 (): their exact sum, rounded once."""
+    valid = values[~values.isnan()]
+    mean = math.fsum(valid.tolist()) / len(valid) if len(valid) else math.nan
+    return torch.tensor(mean, dtype=torch.float64, device=values.device)

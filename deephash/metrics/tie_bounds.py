@@ -1,0 +1,155 @@
+"""The largest and smallest average precision that the order of tied items can give.
+
+Code that sorts by distance prints some value between the two; how far apart they are says how much of a published
+difference the sort alone could make.
+"""
+
+import torch
+from torch import Tensor
+
+from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
+from deephash.metrics.harmonic import rank_sum
+from deephash.metrics.query_blocks import in_query_blocks
+from deephash.metrics.tie_groups import CutGroup, TieGroups, cut_group
+from deephash.ranking.counts import DistanceCounts
+
+
+def _gains(before: Tensor, hits: Tensor, relevant_before: Tensor) -> Tensor:
+    """Σ_{i=1..h} (R+i) / (N+i): h relevant items in a row after N ranks with R relevant; float64, any shape."""
+    first = relevant_before.double() + 1
+    return rank_sum(before, hits, first, torch.ones_like(first))
+
+
+def best_gains(groups: TieGroups) -> Tensor:
+    """What each tie group adds to the sum of precisions with its relevant items first; float64 (q, g)."""
+    return _gains(groups.before, torch.minimum(groups.relevant, groups.taken), groups.relevant_before)
+
+
+def worst_gains(groups: TieGroups) -> Tensor:
+    """What each tie group adds to the sum of precisions with its relevant items last; float64 (q, g)."""
+    others = groups.total - groups.relevant
+    return _gains(groups.before + others, (groups.taken - others).clamp_min_(0), groups.relevant_before)
+
+
+@in_query_blocks
+def best_average_precision(counts: DistanceCounts) -> Tensor:
+    """AP over the whole ranking with relevant items first among tied ones.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+
+    Returns:
+        float64 (q,); NaN where a query has no relevant item.
+    """
+    return best_gains(TieGroups.of(counts)).sum(1) / counts.relevant.sum(1)
+
+
+@in_query_blocks
+def worst_average_precision(counts: DistanceCounts) -> Tensor:
+    """AP over the whole ranking with relevant items last among tied ones.
+
+    Args, returns: as `best_average_precision`.
+    """
+    return worst_gains(TieGroups.of(counts)).sum(1) / counts.relevant.sum(1)
+
+
+@in_query_blocks
+def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
+    """The largest AP@k, divided by min(k, relevant items), of any order of tied items.
+
+    Args:
+        counts: items and relevant items at each distance, (q, D + 1).
+        k: number of ranks, 1 to N.
+
+    Returns:
+        float64 (q,); NaN where a query has no relevant item.
+
+    Raises:
+        InvalidInputError: k below 1 or above the number of ranked items.
+    """
+    check_cutoff(k, ranked_items(counts))
+    return best_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1).clamp_max(k)
+
+
+@in_query_blocks
+def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
+    """The smallest AP@k, divided by min(k, relevant items), of any order of tied items.
+
+    Args, returns, raises: as `best_average_precision_at`.
+    """
+    check_cutoff(k, ranked_items(counts))
+    return worst_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1).clamp_max(k)
+
+
+@in_query_blocks
+def best_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
+    """The largest AP@k, divided by all relevant items, of any order of tied items.
+
+    Args, returns, raises: as `best_average_precision_at`.
+    """
+    check_cutoff(k, ranked_items(counts))
+    return best_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1)
+
+
+@in_query_blocks
+def worst_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
+    """The smallest AP@k, divided by all relevant items, of any order of tied items.
+
+    Args, returns, raises: as `best_average_precision_at`.
+    """
+    check_cutoff(k, ranked_items(counts))
+    return worst_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1)
+
+
+@in_query_blocks
+def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
+    """The largest AP@k, divided by the relevant items among the first k, of any order of tied items.
+
+    More hits are not always better here. With h hits in the cut group, first there, the sum of precisions is convex
+    in h, so that its ratio to R + h has no largest value inside: the fewest or the most hits give it.
+
+    Args, returns, raises: as `best_average_precision_at`.
+    """
+    check_cutoff(k, ranked_items(counts))
+    groups = TieGroups.of(counts, k)
+    cut = cut_group(groups)
+    gains_before = best_gains(groups).masked_fill_(~cut.earlier, 0.0).sum(1)
+    fewest, most = _possible_hits(cut)
+
+    def score(hits: Tensor) -> Tensor:
+        gains = gains_before + _gains(cut.before, hits, cut.relevant_before)
+        return gains / (cut.relevant_before + hits).clamp_min(1)
+
+    return or_nan(torch.maximum(score(fewest), score(most)), counts)
+
+
+@in_query_blocks
+def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
+    """The smallest AP@k, divided by the relevant items among the first k, of any order of tied items.
+
+    With h hits in the cut group, last there, the sum of precisions is convex in h, so that its ratio to R + h falls
+    and then rises: halving finds the h where it turns.
+
+    Args, returns, raises: as `best_average_precision_at`.
+    """
+    check_cutoff(k, ranked_items(counts))
+    groups = TieGroups.of(counts, k)
+    cut = cut_group(groups)
+    gains_before = worst_gains(groups).masked_fill_(~cut.earlier, 0.0).sum(1)
+    low, high = _possible_hits(cut)
+
+    def score(hits: Tensor) -> Tensor:
+        gains = gains_before + _gains(cut.before + cut.taken - hits, hits, cut.relevant_before)
+        return gains / (cut.relevant_before + hits).clamp_min(1)
+
+    while bool((low < high).any()):
+        middle = (low + high) // 2
+        rises = score(torch.minimum(middle + 1, high)) >= score(middle)
+        low, high = torch.where(rises, low, torch.minimum(middle + 1, high)), torch.where(rises, middle, high)
+    return or_nan(score(low), counts)
+
+
+def _possible_hits(cut: CutGroup) -> tuple[Tensor, Tensor]:
+    """The fewest and the most relevant items that the first c ranks of the cut group can hold; int64 (q,) each."""
+    others = cut.total - cut.relevant
+    return (cut.taken - others).clamp_min(0), torch.minimum(cut.relevant, cut.taken)
