@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
-from deephash.ranking.relevance import Relevance
+from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
 
 
 class Affinity(ABC):
@@ -34,3 +35,37 @@ class Affinity(ABC):
             database_features: (N, d).
             database_labels: as the queries'.
         """
+
+    def block(self, features_a: Tensor, labels_a: Tensor | None, features_b: Tensor, labels_b: Tensor | None) -> Tensor:
+        """Affinity between two sets of items, as supervision takes it: rows of A against all training items B.
+
+        An item that is in both is its own neighbour, unless it has no label to share. Ask for as many rows at a time
+        as memory holds.
+
+        Args:
+            features_a: (a, d).
+            labels_a: int64 (a,), bool (a, c) or None.
+            features_b: (b, d).
+            labels_b: as A's.
+
+        Returns:
+            bool (a, b), True where item j of B is a neighbour of item i of A.
+        """
+        return dense(self.relevance(features_a, labels_a, features_b, labels_b))
+
+
+def dense(relevance: Relevance) -> Tensor:
+    """A relevance as a matrix, for blocks small enough to hold.
+
+    Returns:
+        bool (q, N), True where database item j is relevant to query i.
+    """
+    if isinstance(relevance, Neighbours):
+        q = len(relevance.offsets) - 1
+        matrix = torch.zeros(q, relevance.database_size, dtype=torch.bool, device=relevance.ids.device)
+        rows = torch.repeat_interleave(torch.arange(q, device=matrix.device), relevance.offsets.diff())
+        matrix[rows, relevance.ids] = True
+        return matrix
+    if isinstance(relevance, SharedLabel):
+        return relevance.query[:, None] == relevance.database
+    return relevance.query.float() @ relevance.database.float().T > 0

@@ -1,0 +1,106 @@
+"""Neighbours within a radius: the ε-ball truth of unsupervised hashing and of the quantisation papers."""
+
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.affinity.base import Affinity
+from deephash.affinity.euclidean import as_array, nearest, within_radius
+from deephash.protocols.drawing import random_order
+from deephash.ranking.relevance import Neighbours
+from deephash.validation import InvalidInputError, NotFittedError, check_features
+
+# Neighbours whose ids are held, 4 GB; a radius that gathers more is no neighbourhood.
+MAXIMUM_IDS = 500_000_000
+
+
+class EpsilonBall(Affinity):
+    """Neighbours = items within a radius, the mean distance from a training item to its 50th nearest neighbour.
+
+    The radius of Kulis & Darrell (NIPS 2009) and Raginsky & Lazebnik (NIPS 2009), taken up by Kong, Li & Guo (SIGIR
+    2012) and Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within the training part alone, so the
+    radius falls as that part grows: compare figures only where training parts have the same size.
+
+    A pair is within the radius where its squared distance in float64 is at most radius²; see `euclidean`.
+
+    Args:
+        neighbours: which neighbour's distance is averaged; the papers' 50.
+        sample: number of training items averaged over, all where there are fewer. The papers took 100; 1,000 bring
+            the sampling error of the radius to about 1 %.
+        seed: which items are sampled.
+
+    Raises:
+        InvalidInputError: neighbours or sample that are no whole number of at least 1.
+    """
+
+    def __init__(self, neighbours: int = 50, sample: int = 1000, seed: int = 0) -> None:
+        for value, name in ((neighbours, "neighbours"), (sample, "sample")):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidInputError(f"truth.{name}={value!r}; expected a whole number of at least 1.")
+        self.neighbours = neighbours
+        self.sample = sample
+        self.seed = seed
+        self.radius: float | None = None
+
+    def fit(self, features: Tensor, labels: Tensor | None) -> Self:
+        """Set the radius from the training items; labels have no part in it.
+
+        Args:
+            features: (n, d), of more than `neighbours` items.
+            labels: not used.
+
+        Raises:
+            InvalidInputError: bad features, or too few.
+        """
+        check_features(features, name="training features")
+        if len(features) <= self.neighbours:
+            raise InvalidInputError(
+                f"truth.neighbours={self.neighbours} needs a training part of more than {self.neighbours} items, but "
+                f"it has {len(features)}; lower truth.neighbours or raise protocol.train."
+            )
+        train = as_array(features)
+        sampled = random_order(len(train), self.seed)[: self.sample]
+        # An item is its own nearest neighbour, at distance 0: one more takes its place.
+        _, squared = nearest(train[sampled], train, self.neighbours + 1, description="Radius of the ε-ball")
+        self.radius = float(np.sqrt(squared).mean())
+        return self
+
+    def relevance(
+        self,
+        query_features: Tensor,
+        query_labels: Tensor | None,
+        database_features: Tensor,
+        database_labels: Tensor | None,
+    ) -> Neighbours:
+        """Database items within the radius of each query.
+
+        Computed on the CPU; the result is on the device of the queries.
+
+        Raises:
+            NotFittedError: before `fit`.
+            InvalidInputError: bad features, or so many neighbours that their ids would not fit in memory.
+        """
+        if self.radius is None:
+            raise NotFittedError("EpsilonBall has no radius yet; call fit with the training part first.")
+        check_features(query_features, name="query features")
+        check_features(database_features, query_features.shape[1], 1, "database features")
+        query, database = as_array(query_features), as_array(database_features)
+        counts, ids, held = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+        for block_counts, block_ids in within_radius(query, database, self.radius):
+            counts.append(block_counts)
+            ids.append(block_ids)
+            held += len(block_ids)
+            if held > MAXIMUM_IDS:
+                done = sum(map(len, counts))
+                raise InvalidInputError(
+                    f"The ε-ball of radius {self.radius:.4g} holds {held / done / len(database):.0%} of the database "
+                    f"for each query, over {MAXIMUM_IDS:,} neighbours in all; lower truth.neighbours, raise "
+                    "protocol.train, or lower protocol.queries."
+                )
+        offsets = np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
+        device = query_features.device
+        return Neighbours(
+            torch.from_numpy(offsets).to(device), torch.from_numpy(np.concatenate(ids)).to(device), len(database)
+        )

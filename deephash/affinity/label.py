@@ -1,0 +1,52 @@
+"""Neighbours by label: the truth of most published figures."""
+
+from typing import Self
+
+from torch import Tensor
+
+from deephash.affinity.base import Affinity
+from deephash.ranking.relevance import Relevance, SharedLabel, SharedLabels
+from deephash.validation import InvalidInputError, check_labels
+
+
+class Label(Affinity):
+    """Neighbours = items of the same class or, of multi-label data, with at least one label in common.
+
+    A query whose class has no item in the database has no neighbour; metrics skip such queries and count them.
+    """
+
+    def fit(self, features: Tensor, labels: Tensor | None) -> Self:
+        """Check that there are labels; they need no fitting.
+
+        Raises:
+            InvalidInputError: no labels, or bad ones.
+        """
+        check_labels(_required(labels, "training"), len(features), "training labels")
+        return self
+
+    def relevance(
+        self,
+        query_features: Tensor,
+        query_labels: Tensor | None,
+        database_features: Tensor,
+        database_labels: Tensor | None,
+    ) -> Relevance:
+        """Labels of both sides, which a ranking compares as it goes; features have no part in it.
+
+        Raises:
+            InvalidInputError: no labels, single labels on one side and multi-labels on the other, or other lengths.
+        """
+        query = _required(query_labels, "query")
+        database = _required(database_labels, "database")
+        check_labels(query, len(query_features), "query labels")
+        check_labels(database, len(database_features), "database labels")
+        return SharedLabel(query, database) if query.ndim == 1 else SharedLabels(query, database)
+
+
+def _required(labels: Tensor | None, name: str) -> Tensor:
+    if labels is None:
+        raise InvalidInputError(
+            f"truth=label needs labels, and the {name} items have none; use data with labels, or truth by distance, as "
+            "truth=nearest_neighbours or truth=epsilon_ball."
+        )
+    return labels

@@ -1,0 +1,61 @@
+"""Neighbours by rank of distance: the exact nearest neighbours, the truth of similarity search."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from deephash.affinity.base import Affinity
+from deephash.affinity.euclidean import as_array, nearest
+from deephash.ranking.relevance import Neighbours
+from deephash.validation import InvalidInputError, check_features
+
+
+class NearestNeighbours(Affinity):
+    """Neighbours = the k nearest items of the database by Euclidean distance, ties by lower row.
+
+    The truth of SIFT1M's published figures, with k = 100, 1,000 or 10,000 (Jégou, Douze & Schmid, TPAMI 2011, made
+    the data). Every query has exactly k neighbours. Distances are compared in float64; see `euclidean`.
+
+    Between training items, an item is its own nearest neighbour.
+
+    Args:
+        k: neighbours of a query; 100, as many as SIFT1M publishes.
+
+    Raises:
+        InvalidInputError: a k that is no whole number of at least 1.
+    """
+
+    def __init__(self, k: int = 100) -> None:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InvalidInputError(f"truth.k={k!r}; expected a whole number of at least 1.")
+        self.k = k
+
+    def fit(self, features: Tensor, labels: Tensor | None) -> Self:
+        """Nothing to learn: the definition needs no training items."""
+        return self
+
+    def relevance(
+        self,
+        query_features: Tensor,
+        query_labels: Tensor | None,
+        database_features: Tensor,
+        database_labels: Tensor | None,
+    ) -> Neighbours:
+        """The k nearest database items of each query.
+
+        Computed on the CPU; the result is on the device of the queries.
+
+        Raises:
+            InvalidInputError: bad features, or a database of fewer than k items.
+        """
+        check_features(query_features, name="query features")
+        check_features(database_features, query_features.shape[1], 1, "database features")
+        if self.k > len(database_features):
+            raise InvalidInputError(
+                f"truth.k={self.k} exceeds the {len(database_features)} items of the database; lower truth.k."
+            )
+        ids, _ = nearest(as_array(query_features), as_array(database_features), self.k)
+        device = query_features.device
+        offsets = torch.arange(len(ids) + 1, device=device) * self.k
+        return Neighbours(offsets, torch.from_numpy(ids).flatten().to(device), len(database_features))
