@@ -67,3 +67,18 @@ def compose_config():
         return config
 
     return compose_with
+
+
+@pytest.fixture(scope="session")
+def cifar10_gist(cifar10_npz: Path):
+    """CIFAR-10 as 512-D GIST: float32 (60000, 512), labels int64 (60000,), is_test bool (60000,), as tensors."""
+    import numpy as np
+    import torch
+
+    from deephash.data.cache import cached_features
+    from deephash.data.descriptors.gist import Gist
+
+    with np.load(cifar10_npz, allow_pickle=False) as stored:
+        images, labels, is_test = stored["images"], stored["labels"], stored["is_test"]
+    features = cached_features(images, Gist(), test_cache())
+    return features, torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(is_test)

@@ -1,0 +1,1 @@
+"""Descriptors: what turns images into feature vectors, one file each."""

@@ -1,0 +1,52 @@
+"""The contract of a descriptor: images → features (n, d)."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+
+class Descriptor(ABC):
+    """A fixed map from images to feature vectors, one independent of the other images."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever the same images would get other features, so that cached ones are no longer taken."""
+
+    image_size: int | None
+    """Side in pixels to which images are scaled and cropped before; None takes them as they are."""
+
+    @abstractmethod
+    def describe(self, images: np.ndarray) -> Tensor:
+        """Features of images.
+
+        Args:
+            images: uint8 (n, h, w) or (n, h, w, 3).
+
+        Returns:
+            float32 (n, d) on the CPU.
+
+        Raises:
+            InvalidInputError: not images, or of a size that this descriptor does not take.
+        """
+
+    @abstractmethod
+    def parameters(self) -> dict[str, object]:
+        """All that the features depend on beside the images, as JSON values: part of the cache's key."""
+
+
+def check_images(images: np.ndarray) -> None:
+    """Refuse what is not a stack of 8-bit images.
+
+    Raises:
+        InvalidInputError: wrong type, dtype or shape.
+    """
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise InvalidInputError(f"images are {kind}; expected a NumPy array of dtype uint8.")
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape[1:]:
+        raise InvalidInputError(
+            f"images have shape {images.shape}; expected (n, height, width) or (n, height, width, 3)."
+        )
