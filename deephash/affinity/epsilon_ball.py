@@ -19,16 +19,16 @@ MAXIMUM_IDS = 500_000_000
 class EpsilonBall(Affinity):
     """Neighbours = items within a radius, the mean distance from a training item to its 50th nearest neighbour.
 
-    The radius of Kulis & Darrell (NIPS 2009) and Raginsky & Lazebnik (NIPS 2009), taken up by Kong, Li & Guo (SIGIR
-    2012) and Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within the training part alone, so the
-    radius falls as that part grows: compare figures only where training parts have the same size.
+    The radius of Raginsky & Lazebnik (NIPS 2009) and Gong & Lazebnik (CVPR 2011), taken up by Kong, Li & Guo (SIGIR
+    2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within the training part alone, so
+    the radius falls as that part grows: compare figures only where training parts have the same size.
 
     A pair is within the radius where its squared distance in float64 is at most radius²; see `euclidean`.
 
     Args:
         neighbours: which neighbour's distance is averaged; the papers' 50.
-        sample: number of training items averaged over, all where there are fewer. The papers took 100; 1,000 bring
-            the sampling error of the radius to about 1 %.
+        sample: number of training items averaged over, all where there are fewer; 1,000 bring the sampling error of
+            the radius to about 1 %.
         seed: which items are sampled.
 
     Raises:

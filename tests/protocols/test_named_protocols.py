@@ -196,3 +196,11 @@ def test_official_parts_refused(official, message):
 def test_settings_refused_before_data_load(make, message):
     with pytest.raises(InvalidInputError, match=message):
         make()
+
+
+def test_every_protocol_and_truth_is_documented():
+    page = (CONF.parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    for path in CONF.glob("*.yaml"):
+        assert f"**`{path.stem}`**" in page
+    for path in (CONF.parent / "truth").glob("*.yaml"):
+        assert f"**`truth={path.stem}`**" in page
