@@ -67,7 +67,7 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
     """
     check_codes(codes, bits)
     shifts = torch.arange(8, dtype=torch.uint8, device=codes.device)
-    return ((codes[:, :, None] >> shifts) & 1).view(len(codes), -1)[:, :bits].bool()
+    return ((codes[:, :, None] >> shifts) & 1).flatten(1)[:, :bits].bool()
 
 
 def check_codes(codes: Tensor, bits: int, name: str = "codes") -> None:
