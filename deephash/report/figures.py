@@ -84,7 +84,7 @@ def pr_curve_figure(
             axes.axhline(base, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), label=f"random order, {base:.4f}")
         axes.set(xlim=(-0.02, 1.02), ylim=(0, _ceiling(precision, *(macro or ())[1:])))
         axes.set(xlabel="Recall", ylabel="Precision", title=title)
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
     return figure
 
 
@@ -126,6 +126,8 @@ def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
         A matplotlib figure, 7 × 3.3 inches, of two panels and a colour bar. Constant bits are crossed out in grey in
         the map, for they have no correlation.
     """
+    from matplotlib.ticker import MaxNLocator
+
     bits, ones = diagnostics.bits, diagnostics.ones.numpy()
     with paper_style():
         figure = new_figure(7.0, 3.3)
@@ -144,6 +146,8 @@ def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
         shares.set(xlabel="Bit", ylabel="Share of items whose bit is 1", title="Balance")
         shares.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, handletextpad=0.1)
         _heat_map(figure, heat, diagnostics)
+        for axis in (shares.xaxis, heat.xaxis, heat.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 4, 8, 10), integer=True))
         if title:
             figure.suptitle(title, fontsize=10)
     return figure

@@ -8,6 +8,10 @@ from deephash.report.tables import IDENTITY, markdown_table, text
 
 # The figures that papers compare come first; the others follow in the order of the row.
 LEADING_METRICS = ("mAP", "AUPRC_micro", "AUPRC_macro")
+# What the title of a result says.
+TITLE = ("method", "quantizer", "bits", "data")
+# Parts of the names of metrics that exist to be set beside published code: other tie orders, other denominators.
+COMPARISON_MARKS = ("_best", "_worst", "_stable", "/")
 # Files of a run's folder, in the order in which a reader wants them.
 FILES = (
     ("metrics.json", "the result row"),
@@ -29,6 +33,11 @@ def ordered_metrics(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, metrics[name]) for name in (*leading, *(name for name in metrics if name not in leading))]
 
 
+def is_comparison(metric: str) -> bool:
+    """Whether a metric is there for comparison with published code, and not the figure to quote."""
+    return any(mark in metric for mark in COMPARISON_MARKS)
+
+
 def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the result is a result of: identity, split, sizes and seconds, as name and text."""
     rows = [(name, text(result[name])) for name in IDENTITY if name in result]
@@ -43,7 +52,7 @@ def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def result_title(result: Mapping[str, Any]) -> str:
     """A title for tables and figures of a result, as "itq · sbq, 64 bits, cifar10_gist"."""
-    method = " · ".join(str(result[name]) for name in ("method", "quantizer") if name in result)
+    method = " · ".join(str(result[name]) for name in TITLE[:2] if name in result)
     bits = f"{result['bits']} bits" if "bits" in result else ""
     return ", ".join(part for part in (method, bits, str(result.get("data", ""))) if part)
 
@@ -83,12 +92,15 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
     table = Table(title=escape(result_title(result)), title_justify="left", title_style="bold", header_style="bold")
     table.add_column("metric")
     table.add_column("value", justify="right")
-    for name, value in ordered_metrics(result):
+    metrics = ordered_metrics(result)
+    shown = [metric for metric in metrics if not is_comparison(metric[0])]
+    for name, value in shown:
         table.add_row(escape(name), text(value), style="bold" if name in LEADING_METRICS else None)
     console.print(table)
-    shown = ("protocol", "truth", "score", "k", "seed", "split", "sizes", "seconds")
+    if len(shown) < len(metrics):
+        console.print(f"{len(metrics) - len(shown)} more, for other tie orders and denominators, in metrics.json")
     for name, value in setting_rows(result):
-        if name in shown:
+        if name not in TITLE:
             console.print(f"{name:9}{escape(value)}")
     if result.get("skipped_queries"):
         console.print(f"queries without a relevant item, left out: {result['skipped_queries']:,}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deephash.metrics.confidence import mean_interval, wilcoxon
 from deephash.report.failure_signatures import flat_scores
 from deephash.report.sweep_runs import GROUP, SETTING, metric_names
 from deephash.validation import InvalidInputError, check_choice
@@ -59,8 +60,10 @@ def aggregate(runs: "polars.DataFrame") -> "polars.DataFrame":
             values = group[metric].drop_nulls().drop_nans().to_numpy()
             if len(values) == 0:
                 continue
-            low, high = _interval(values)
-            counted = {"metric": metric, "seeds": len(values), "mean": float(values.mean()), "low": low, "high": high}
+            interval = mean_interval(values) if len(values) > 1 else None
+            ends = (None, None) if interval is None else (interval.low, interval.high)
+            counted = {"metric": metric, "seeds": len(values), "mean": float(values.mean())}
+            counted |= dict(zip(("low", "high"), ends, strict=True))
             rows.append(dict(zip(GROUP, key, strict=True)) | counted | {"skipped_queries": skipped})
     return polars.DataFrame(rows, schema=_kinds(*GROUP, "metric", "seeds", "mean", "low", "high", "skipped_queries"))
 
@@ -96,7 +99,7 @@ def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame"
             tests.append(
                 dict(zip((*SETTING, "bits"), key, strict=True))
                 | {"first": first, "second": second, "seeds": len(shared), "difference": float((one - other).mean())}
-                | {"p_value": _wilcoxon(one, other)}
+                | {"p_value": wilcoxon(one, other).p_value}
             )
         corrected = holm([test["p_value"] for test in tests])
         rows += [test | {"p_holm": p} for test, p in zip(tests, corrected, strict=True)]
@@ -170,20 +173,3 @@ def _kinds(*columns: str) -> "dict[str, type[polars.DataType]]":
 
 def _by_draw(runs: "polars.DataFrame", metric: str) -> dict[tuple[Any, ...], float]:
     return {(seed, split): value for seed, split, value in runs.select("seed", "split", metric).rows()}
-
-
-def _interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    if len(values) < 2:
-        return None, None
-    from scipy import stats
-
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean() - half), float(values.mean() + half)
-
-
-def _wilcoxon(one: np.ndarray, other: np.ndarray) -> float:
-    if np.array_equal(one, other):
-        return 1.0  # No difference has a sign.
-    from scipy import stats
-
-    return float(stats.wilcoxon(one, other).pvalue)
