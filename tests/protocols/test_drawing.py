@@ -1,5 +1,6 @@
 """Dealing items into parts: exact sizes, exact strata, one seed one split, on every platform."""
 
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -83,6 +84,31 @@ def test_parts_are_disjoint_exact_and_stratified(counts, fractions, seed, shuffl
     other = deal(sizes, strata, seed + 1)
     assert all((rows[part] == again[part]).all() for part in rows)
     assert any(not np.array_equal(rows[part], other[part]) for part in rows)
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(sum),
+    queries=st.integers(1, 200) | st.floats(0.001, 0.999),
+    train=st.integers(1, 200) | st.floats(0.001, 0.999) | st.sampled_from(["1 per class", "9 per class"]),
+    seed=st.integers(0, 100),
+)
+def test_any_data_is_split_or_refused_in_one_line(counts, queries, train, seed):
+    labels = torch.tensor([c for c, count in enumerate(counts) for _ in range(count)])
+    strata = strata_of(len(labels), labels, True)
+    message = ""
+    try:
+        rows = deal({"queries": queries, "train": train, "database": "rest"}, strata, seed)
+    except InvalidInputError as error:
+        message = str(error)
+    if message:
+        assert "\n" not in message
+        assert re.search(r"; (lower|raise|set|give) ", message)
+        return
+    assert sorted(np.concatenate(list(rows.values())).tolist()) == list(range(len(labels)))
+    present = [c for c, count in enumerate(counts) if count]
+    for part in rows.values():
+        assert np.unique(strata[part]).tolist() == present  # no part misses a class
 
 
 def test_every_item_is_equally_likely_to_be_a_query():
