@@ -54,7 +54,7 @@ class Manhattan:
     @property
     def maximum(self) -> int:
         """The largest distance, k (2^q - 1)."""
-        return self.dimensions * (2**self.bits_per_dimension - 1)
+        return self.dimensions * ((1 << self.bits_per_dimension) - 1)
 
     @property
     def code_bits(self) -> int:

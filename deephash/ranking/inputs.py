@@ -1,0 +1,137 @@
+"""Checks of what a ranking engine is given; each refusal is one line."""
+
+import torch
+from torch import Tensor
+
+from deephash.codes import check_codes
+from deephash.ranking.distance import Asymmetric, Distance
+from deephash.ranking.relevance import Neighbours, Relevance, count_items, count_queries
+from deephash.validation import InvalidInputError
+
+# A table of distances has a row a query; beyond this the weights, not the data, would fill the memory.
+LARGEST_DISTANCE = 2**24
+
+
+def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance) -> None:
+    """Refuse codes that `distance` cannot compare.
+
+    Raises:
+        InvalidInputError: for no tensors, a wrong dtype or width, set padding bits, devices that differ, weights of
+            another number of queries, or a largest distance above 2^24.
+    """
+    for codes, name in ((query_codes, "query codes"), (database_codes, "database codes")):
+        if not isinstance(codes, Tensor):
+            raise InvalidInputError(f"{name} are a {type(codes).__name__}; give packed codes as a torch.Tensor.")
+        check_codes(codes, distance.code_bits, name)
+        check_padding(codes, distance.code_bits, name)
+    check_device(database_codes, query_codes, "database codes")
+    if isinstance(distance, Asymmetric):
+        if len(distance.weights) != len(query_codes):
+            raise InvalidInputError(
+                f"the asymmetric distance has weights of {len(distance.weights)} queries and there are "
+                f"{len(query_codes)} query codes; give both of the same queries."
+            )
+        check_device(distance.weights, query_codes, "weights of the asymmetric distance")
+    if distance.maximum > LARGEST_DISTANCE:
+        raise InvalidInputError(
+            f"the largest distance is {distance.maximum}; rankings count up to {LARGEST_DISTANCE}: "
+            "use fewer dimensions, or fewer levels in Asymmetric.from_margins."
+        )
+
+
+def check_padding(codes: Tensor, bits: int, name: str) -> None:
+    """Refuse codes whose last byte holds ones beyond their length.
+
+    Raises:
+        InvalidInputError: where a padding bit is 1.
+    """
+    if bits % 8 and len(codes) and int(codes[:, -1].max()) >> (bits % 8):
+        raise InvalidInputError(
+            f"{name} have ones beyond bit {bits} in their last byte; pack them with deephash.codes.pack."
+        )
+
+
+def check_device(tensor: Tensor, query_codes: Tensor, name: str) -> None:
+    """Refuse a tensor that is not where the query codes are.
+
+    Raises:
+        InvalidInputError: naming both devices.
+    """
+    if tensor.device != query_codes.device:
+        raise InvalidInputError(
+            f"{name} are on {tensor.device} and the query codes on {query_codes.device}; move them to one device."
+        )
+
+
+def check_relevance(relevance: Relevance, query_codes: Tensor, database_codes: Tensor) -> None:
+    """Refuse a relevance that speaks of other queries or items than the codes.
+
+    Raises:
+        InvalidInputError: for another q or N, another device, or neighbour ids that do not rise within a query.
+    """
+    if count_queries(relevance) != len(query_codes):
+        raise InvalidInputError(
+            f"the relevance speaks of {count_queries(relevance)} queries and there are {len(query_codes)} query codes; "
+            "give both of the same queries."
+        )
+    if count_items(relevance) != len(database_codes):
+        raise InvalidInputError(
+            f"the relevance speaks of {count_items(relevance)} items and there are {len(database_codes)} database "
+            "codes; give both of the same database."
+        )
+    if isinstance(relevance, Neighbours):
+        check_device(relevance.offsets, query_codes, "neighbour offsets")
+        check_device(relevance.ids, query_codes, "neighbour ids")
+        check_rising(relevance)
+    else:
+        check_device(relevance.query, query_codes, "query labels")
+        check_device(relevance.database, query_codes, "database labels")
+
+
+def check_rising(relevance: Neighbours) -> None:
+    """Refuse neighbour ids that are not ascending and unique within a query.
+
+    Raises:
+        InvalidInputError: naming the first query whose ids are not.
+    """
+    falls = relevance.ids.diff() <= 0
+    # The step from one query's last id to the next query's first may fall.
+    between = relevance.offsets[1:-1] - 1
+    falls[between[(between >= 0) & (between < len(falls))]] = False
+    if bool(falls.any()):
+        entry = torch.nonzero(falls)[0] + 1
+        query = int(torch.searchsorted(relevance.offsets, entry, right=True)) - 1
+        raise InvalidInputError(
+            f"the neighbour ids of query {query} are not ascending and unique; sort each query's ids and drop repeats."
+        )
+
+
+def check_exclude(exclude: Tensor, query_codes: Tensor, database_codes: Tensor) -> None:
+    """Refuse rows to exclude that are not one database row, or -1, a query.
+
+    Raises:
+        InvalidInputError: for another dtype, shape or device, or a row outside the database.
+    """
+    if not isinstance(exclude, Tensor) or exclude.dtype != torch.int64 or exclude.shape != (len(query_codes),):
+        given = f"{tuple(exclude.shape)} {exclude.dtype}" if isinstance(exclude, Tensor) else type(exclude).__name__
+        raise InvalidInputError(
+            f"exclude is {given}; expected int64 ({len(query_codes)},), each query's own database row or -1."
+        )
+    check_device(exclude, query_codes, "rows to exclude")
+    if len(exclude) and not (int(exclude.min()) >= -1 and int(exclude.max()) < len(database_codes)):
+        raise InvalidInputError(
+            f"exclude reaches from {int(exclude.min())} to {int(exclude.max())}; "
+            f"expected -1 or rows of a database of {len(database_codes)}."
+        )
+
+
+def check_neighbours_wanted(k: int, database_codes: Tensor) -> None:
+    """Refuse a number of neighbours that the database cannot give.
+
+    Raises:
+        InvalidInputError: where k is not a whole number from 1 to N.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InvalidInputError(f"k={k!r}; expected a whole number of at least 1.")
+    if k > len(database_codes):
+        raise InvalidInputError(f"k={k} exceeds the {len(database_codes)} items of the database; lower k.")

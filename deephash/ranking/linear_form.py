@@ -1,0 +1,58 @@
+"""All three distances as one linear form of an item's bits, for tensor arithmetic on any device.
+
+With the bits x of an item and the bits y of a query, a differing bit j costs w_j, so
+distance = Σ_j w_j [x_j ≠ y_j] = Σ_j w_j y_j + Σ_j w_j (1 - 2 y_j) x_j: an offset and one row of coefficients a query.
+Hamming: w = 1. Asymmetric: the query's weights. Manhattan: w = 1 on levels written in unary, whose differing bits are
+as many as the levels are apart.
+"""
+
+import torch
+from torch import Tensor
+
+from deephash.codes import unpack
+from deephash.ranking.distance import Asymmetric, Distance, Manhattan
+
+
+def form_width(distance: Distance) -> int:
+    """Bits of an item in the linear form."""
+    return distance.maximum if isinstance(distance, Manhattan) else distance.code_bits
+
+
+def form_dtype(distance: Distance, device: torch.device) -> torch.dtype:
+    """A floating dtype whose matrix products are exact for this distance.
+
+    Unit weights are exact in float32 even where its products are rounded (TF32, bfloat16): each is 0 or ±1, and sums
+    stay below 2^24. Weights need float64, except on Metal, which has none and rounds no products.
+    """
+    return torch.float64 if isinstance(distance, Asymmetric) and device.type != "mps" else torch.float32
+
+
+def form_bits(codes: Tensor, distance: Distance) -> Tensor:
+    """The bits of packed codes in the linear form: bool (n, form_width)."""
+    bits = unpack(codes, distance.code_bits)
+    if not isinstance(distance, Manhattan):
+        return bits
+    per_dimension = distance.bits_per_dimension
+    powers = 2 ** torch.arange(per_dimension, device=codes.device)
+    levels = (bits.view(len(codes), distance.dimensions, per_dimension) * powers).sum(-1)
+    return (levels[:, :, None] > torch.arange(2**per_dimension - 1, device=codes.device)).flatten(1)
+
+
+def form_queries(query_codes: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
+    """Offsets (q,) and coefficients (q, form_width) of the queries, in `form_dtype`."""
+    bits = form_bits(query_codes, distance)
+    dtype = form_dtype(distance, query_codes.device)
+    weights = distance.weights.to(dtype) if isinstance(distance, Asymmetric) else torch.ones_like(bits, dtype=dtype)
+    return (weights * bits).sum(1), torch.where(bits, -weights, weights)
+
+
+def pair_distances(query_codes: Tensor, item_codes: Tensor, distance: Distance) -> Tensor:
+    """Distance of each query from the one item beside it: int64 (q,).
+
+    Args:
+        query_codes: uint8 (q, B).
+        item_codes: uint8 (q, B), one item a query.
+        distance: what ranks them; its weights, if any, are the q queries'.
+    """
+    offsets, coefficients = form_queries(query_codes, distance)
+    return (offsets + (coefficients * form_bits(item_codes, distance)).sum(1)).round().to(torch.int64)

@@ -1,0 +1,309 @@
+"""Ranking kernels for the CPU, compiled by numba: 8 queries a block, tables on the stack, specialised by code width.
+
+A kernel is plain, serial code over a range of queries that releases Python's lock; the engine runs it in threads of its
+own. Queries and database share one layout, (n, width), whose dtype says what a pair costs (see `cost`):
+uint64 words are compared by popcount (Hamming), uint8 levels by absolute difference (Manhattan), and an int32 row of a
+query holds a table of 256 costs for each database byte (asymmetric).
+
+A block short of 8 queries repeats its last one, so that no distance is ever beyond the tables.
+Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
+"""
+
+# numba infers the types of compiled functions, and refuses annotations on some.
+# ruff: noqa: ANN001, ANN201, ANN202
+# mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+# 8 queries share each load of a database item, and their words stay in registers.
+BLOCK = 8
+# Words of the widest codes that have kernels of their own: their tables, 128 KiB at the most, fit any thread's stack.
+WIDEST = 16
+
+Kernel = Callable[..., Any]
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Compile without Python's lock, cached on disk where a folder can be written, in memory elsewhere."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # "no locator available": a read-only installation without a user's cache folder
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@intrinsic
+def popcount(typing_context: Any, word: Any) -> Any:
+    """Number of ones in a uint64: one machine instruction."""
+    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
+
+
+@intrinsic(prefer_literal=True)
+def stack(typing_context, dtype, size):
+    """Pointer to `size` elements on the stack, which LLVM can prove not to alias and keep in registers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return cgutils.alloca_once(builder, context.get_data_type(dtype.dtype), size=size.literal_value)
+
+    return types.CPointer(dtype.dtype)(dtype, size), generate
+
+
+def cost(queries, row, column, item):
+    """What one word, level or byte of an item adds to its distance from a query; compiled code only."""
+    raise NotImplementedError
+
+
+@overload(cost)
+def _cost(queries, row, column, item):
+    if queries.dtype == types.uint64:
+        return lambda queries, row, column, item: np.int64(popcount(queries[row, column] ^ item))
+    if queries.dtype == types.uint8:
+        return lambda queries, row, column, item: np.int64(abs(np.int32(queries[row, column]) - np.int32(item)))
+    return lambda queries, row, column, item: np.int64(queries[row, column * 256 + np.int64(item)])
+
+
+@compiled
+def clear(tables):
+    """Set all to zero."""
+    for row in range(tables.shape[0]):
+        for d in range(tables.shape[1]):
+            tables[row, d] = 0
+
+
+@compiled
+def copy_row(target, row, source, source_row):
+    """Copy one row of a matrix into another."""
+    for column in range(target.shape[1]):
+        target[row, column] = source[source_row, column]
+
+
+@cache
+def segment_kernel(words: int) -> Kernel:
+    """Histograms of all items and of those in each query's segment of a database sorted by class.
+
+    Relevance costs nothing: a query's table is noted where its class's segment starts and subtracted where it ends.
+
+    Args:
+        words: 64-bit words of a code that the kernel is for; 0 for any layout.
+    """
+    table, table_size, block_size = 64 * words + 1, BLOCK * (64 * words + 1), BLOCK * max(words, 1)
+
+    def count(queries, database, rows, segments, bins, total, relevant, begin, end):
+        if words:
+            bins, width = table, words
+            tables = carray(stack(np.int32, table_size), (BLOCK, table))
+            block = carray(stack(queries.dtype, block_size), (BLOCK, words))
+        else:
+            width = database.shape[1]
+            tables = np.empty((BLOCK, bins), np.int32)
+            block = np.empty((BLOCK, queries.shape[1]), queries.dtype)
+        edges = np.empty(2 * BLOCK + 1, np.int64)
+        heads = np.empty(BLOCK + 1, np.int64)
+        distances = total.shape[1]
+        for first in range(begin, end, BLOCK):
+            used = min(BLOCK, end - first)
+            clear(tables)
+            for a in range(BLOCK):
+                copy_row(block, a, queries, rows[first + min(a, used - 1)])
+            groups = 0
+            for a in range(used):
+                row = first + a
+                if a == 0 or segments[row, 0] != segments[row - 1, 0] or segments[row, 1] != segments[row - 1, 1]:
+                    edges[2 * groups] = segments[row, 0]
+                    edges[2 * groups + 1] = segments[row, 1]
+                    heads[groups] = a
+                    groups += 1
+            heads[groups] = used
+            edges[2 * groups] = database.shape[0]
+            position = 0
+            for edge in range(2 * groups + 1):
+                for j in range(position, edges[edge]):
+                    for a in range(BLOCK):
+                        distance = np.int64(0)
+                        for w in range(width):
+                            distance += cost(block, a, w, database[j, w])
+                        tables[a, np.uint64(distance)] += 1
+                position = edges[edge]
+                if edge < 2 * groups:
+                    for a in range(heads[edge // 2], heads[edge // 2 + 1]):
+                        row = rows[first + a]
+                        for d in range(distances):
+                            relevant[row, d] = tables[a, d] - (relevant[row, d] if edge % 2 else 0)
+            for a in range(used):
+                row = rows[first + a]
+                for d in range(distances):
+                    total[row, d] = tables[a, d]
+
+    return compiled(count)
+
+
+@cache
+def mask_kernel(words: int, mask_words: int) -> Kernel:
+    """Histograms of all items and of those that share a label, by the bit masks of their labels.
+
+    A relevant item is counted `bins` further on in its query's table, so a pair costs one increment either way.
+
+    Args:
+        words: 64-bit words of a code that the kernel is for; 0 for any layout.
+        mask_words: 64-bit words of a mask; 0 for any number.
+    """
+    table, table_size, block_size = 64 * words + 1, 2 * BLOCK * (64 * words + 1), BLOCK * max(words, 1)
+    labels_size = BLOCK * max(mask_words, 1)
+
+    def count(queries, database, query_masks, masks, bins, total, relevant, begin, end):
+        if words:
+            bins, width = table, words
+            tables = carray(stack(np.int32, table_size), (BLOCK, 2 * table))
+            block = carray(stack(queries.dtype, block_size), (BLOCK, words))
+        else:
+            width = database.shape[1]
+            tables = np.empty((BLOCK, 2 * bins), np.int32)
+            block = np.empty((BLOCK, queries.shape[1]), queries.dtype)
+        if mask_words:
+            mask_width = mask_words
+            labels = carray(stack(np.uint64, labels_size), (BLOCK, mask_words))
+        else:
+            mask_width = masks.shape[1]
+            labels = np.empty((BLOCK, masks.shape[1]), np.uint64)
+        for first in range(begin, end, BLOCK):
+            used = min(BLOCK, end - first)
+            clear(tables)
+            for a in range(BLOCK):
+                row = first + min(a, used - 1)
+                copy_row(block, a, queries, row)
+                copy_row(labels, a, query_masks, row)
+            for j in range(database.shape[0]):
+                for a in range(BLOCK):
+                    distance = np.int64(0)
+                    for w in range(width):
+                        distance += cost(block, a, w, database[j, w])
+                    shared = np.uint64(0)
+                    for m in range(mask_width):
+                        shared |= labels[a, m] & masks[j, m]
+                    tables[a, np.uint64(distance + bins * (shared != 0))] += 1
+            for a in range(used):
+                for d in range(total.shape[1]):
+                    relevant[first + a, d] = tables[a, bins + d]
+                    total[first + a, d] = tables[a, d] + tables[a, bins + d]
+
+    return compiled(count)
+
+
+@cache
+def search_kernel(words: int) -> Kernel:
+    """The k nearest items, in two passes and without a sort.
+
+    The first pass's histograms give the k-th distance and the place where each distance starts in the result; the
+    second meets the items in database order and puts each one within that distance straight into its place.
+
+    Args:
+        words: 64-bit words of a code that the kernel is for; 0 for any layout.
+    """
+    table, table_size, block_size = 64 * words + 1, BLOCK * (64 * words + 1), BLOCK * max(words, 1)
+
+    def search(queries, database, bins, distances, ids, begin, end):
+        if words:
+            bins, width = table, words
+            tables = carray(stack(np.int32, table_size), (BLOCK, table))
+            block = carray(stack(queries.dtype, block_size), (BLOCK, words))
+        else:
+            width = database.shape[1]
+            tables = np.empty((BLOCK, bins), np.int32)
+            block = np.empty((BLOCK, queries.shape[1]), queries.dtype)
+        farthest = carray(stack(np.int64, BLOCK), (BLOCK,))
+        k = distances.shape[1]
+        for first in range(begin, end, BLOCK):
+            used = min(BLOCK, end - first)
+            clear(tables)
+            for a in range(BLOCK):
+                copy_row(block, a, queries, first + min(a, used - 1))
+            for j in range(database.shape[0]):
+                for a in range(BLOCK):
+                    distance = np.int64(0)
+                    for w in range(width):
+                        distance += cost(block, a, w, database[j, w])
+                    tables[a, np.uint64(distance)] += 1
+            for a in range(BLOCK):
+                farthest[a] = -1
+                nearer = 0
+                for d in range(bins):
+                    items = tables[a, d]
+                    tables[a, d] = nearer
+                    if a < used and nearer < k:
+                        farthest[a] = d
+                        for place in range(nearer, min(k, nearer + items)):
+                            distances[first + a, place] = d
+                    nearer += items
+            for j in range(database.shape[0]):
+                for a in range(BLOCK):
+                    distance = np.int64(0)
+                    for w in range(width):
+                        distance += cost(block, a, w, database[j, w])
+                    if distance <= farthest[a]:
+                        place = tables[a, np.uint64(distance)]
+                        tables[a, np.uint64(distance)] = place + 1
+                        if place < k:
+                            ids[first + a, place] = j
+
+    return compiled(search)
+
+
+def _count_listed(queries, database, starts, stops, ids, relevant, begin, end):
+    """Histogram of the distances to each query's listed items, ids[starts[i] : stops[i]]."""
+    for i in range(begin, end):
+        for entry in range(starts[i], stops[i]):
+            distance = np.int64(0)
+            for w in range(database.shape[1]):
+                distance += cost(queries, i, w, database[ids[entry], w])
+            relevant[i, distance] += 1
+
+
+def _rank_listed(queries, database, starts, stops, ids, bins, offsets, ranks, begin, end):
+    """Ranks of each query's listed items in the stable order, without a sort.
+
+    Histograms give the rank at which each distance starts; a pass over the items in database order then meets them in
+    the order of their ranks within a distance. `nearer` and `listed_nearer` hold the next rank of an item, and the next
+    place of a listed item's rank, at each distance.
+    """
+    distances = np.empty(database.shape[0], np.int32)
+    for i in range(begin, end):
+        nearer = np.zeros(bins + 1, np.int64)
+        listed_nearer = np.zeros(bins + 1, np.int64)
+        for j in range(database.shape[0]):
+            distance = np.int64(0)
+            for w in range(database.shape[1]):
+                distance += cost(queries, i, w, database[j, w])
+            distances[j] = distance
+            nearer[distance + 1] += 1
+        for entry in range(starts[i], stops[i]):
+            listed_nearer[distances[ids[entry]] + 1] += 1
+        listed_nearer[0] = offsets[i]
+        for d in range(bins):
+            nearer[d + 1] += nearer[d]
+            listed_nearer[d + 1] += listed_nearer[d]
+        entry = starts[i]
+        for j in range(database.shape[0]):
+            d = distances[j]
+            if entry < stops[i] and ids[entry] == j:
+                ranks[listed_nearer[d]] = nearer[d]
+                listed_nearer[d] += 1
+                entry += 1
+            nearer[d] += 1
+
+
+@cache
+def listed_count_kernel() -> Kernel:
+    """`_count_listed`, compiled."""
+    return compiled(_count_listed)
+
+
+@cache
+def listed_rank_kernel() -> Kernel:
+    """`_rank_listed`, compiled."""
+    return compiled(_rank_listed)

@@ -1,0 +1,204 @@
+"""Packed codes, labels and weights in the layouts that the CPU kernels read."""
+
+# numba infers the types of compiled functions, and refuses annotations on some.
+# ruff: noqa: ANN001, ANN201
+# mypy: allow-untyped-defs
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.ranking.distance import Asymmetric, Distance, Hamming, Manhattan, distance_bytes
+from deephash.ranking.numba_kernels import WIDEST, compiled
+
+# Up to 3 bits a dimension, a unary code has no more bits than a byte, and popcount beats byte arithmetic.
+UNARY_BITS = 3
+# Cost tables of asymmetric distances, 1 KiB for each byte of each query, are built for this many bytes at a time.
+TABLE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Queries and database side by side, and what the kernels that read them are specialised by.
+
+    Args:
+        queries: uint64 (q, width), uint8 (q, width) or int32 (q, 256 width).
+        database: uint64 (N, width) or uint8 (N, width).
+        bins: room for the distances 0 to bins - 1.
+    """
+
+    queries: NDArray[np.generic]
+    database: NDArray[np.generic]
+    bins: int
+
+    @property
+    def words(self) -> int:
+        """Words of a code that has kernels of its own; 0 where the kernels for any layout serve."""
+        return self.database.shape[1] if self.database.dtype == np.uint64 and self.database.shape[1] <= WIDEST else 0
+
+
+def power_of_two(value: int) -> int:
+    """The least power of two that is not below `value`, at least 1: bounds how many kernels are ever compiled."""
+    return 1 << max(value - 1, 0).bit_length()
+
+
+def words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Packed bytes (n, B) as 64-bit words (n, W), W a power of two; no copy where the bytes already are W words."""
+    n, size = codes.shape
+    width = power_of_two((size + 7) // 8)
+    if size == 8 * width and codes.flags.c_contiguous and codes.ctypes.data % 8 == 0:
+        return codes.view(np.uint64)
+    padded = np.zeros((n, 8 * width), np.uint8)
+    padded[:, :size] = codes
+    return padded.view(np.uint64)
+
+
+def layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, start: int, stop: int) -> Layout:
+    """Lay out the packed codes of the database and of queries start to stop, by the distance that ranks them."""
+    queries, database = query_codes[start:stop].numpy(), database_codes.numpy()
+    if isinstance(distance, Hamming):
+        laid = words(queries)
+        return Layout(laid, words(database), 64 * laid.shape[1] + 1)
+    if isinstance(distance, Manhattan):
+        dimensions, bits = distance.dimensions, distance.bits_per_dimension
+        if bits <= UNARY_BITS:
+            width = power_of_two((distance.maximum + 63) // 64)
+            return Layout(
+                unary_words(queries, dimensions, bits, width),
+                unary_words(database, dimensions, bits, width),
+                64 * width + 1,
+            )
+        width = power_of_two(dimensions)
+        return Layout(
+            levels(queries, dimensions, bits, width),
+            levels(database, dimensions, bits, width),
+            power_of_two(distance.maximum + 1),
+        )
+    width = power_of_two(queries.shape[1])
+    database_bytes = np.zeros((len(database), width), np.uint8)
+    database_bytes[:, : queries.shape[1]] = database
+    tables = cost_tables(queries, distance.weights[start:stop].numpy(), width)
+    return Layout(tables, database_bytes, power_of_two(distance.maximum + 1))
+
+
+def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
+    """Starts and stops of blocks of queries whose layout takes at most TABLE_BYTES: all at once but for cost tables."""
+    step = queries
+    if isinstance(distance, Asymmetric):
+        step = max(TABLE_BYTES // (1024 * power_of_two(distance_bytes(distance))), 1)
+    return [(start, min(start + step, queries)) for start in range(0, queries, step)]
+
+
+@compiled
+def unary_words(codes, dimensions, bits, width):
+    """Levels in unary, level v as v ones: the Hamming distance of such codes is the levels' Manhattan distance."""
+    unary = np.zeros((codes.shape[0], width), np.uint64)
+    longest = (1 << bits) - 1
+    for i in range(codes.shape[0]):
+        for dimension in range(dimensions):
+            level = 0
+            for b in range(bits):
+                bit = dimension * bits + b
+                level |= ((codes[i, bit >> 3] >> (bit & 7)) & 1) << b
+            for place in range(dimension * longest, dimension * longest + level):
+                unary[i, place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+    return unary
+
+
+@compiled
+def levels(codes, dimensions, bits, width):
+    """The whole numbers that the dimensions of packed codes hold, uint8 (n, width), padded by zeros."""
+    decoded = np.zeros((codes.shape[0], width), np.uint8)
+    for i in range(codes.shape[0]):
+        for dimension in range(dimensions):
+            level = 0
+            for b in range(bits):
+                bit = dimension * bits + b
+                level |= ((codes[i, bit >> 3] >> (bit & 7)) & 1) << b
+            decoded[i, dimension] = level
+    return decoded
+
+
+@compiled
+def cost_tables(codes, weights, width):
+    """What each value of each database byte costs each query, int32 (q, 256 width)."""
+    tables = np.zeros((codes.shape[0], 256 * width), np.int32)
+    costs = np.zeros(256, np.int32)
+    for i in range(codes.shape[0]):
+        for byte in range(codes.shape[1]):
+            for j in range(8):
+                weight = weights[i, 8 * byte + j] if 8 * byte + j < weights.shape[1] else 0
+                for value in range(1 << j):
+                    costs[value | (1 << j)] = costs[value] + weight
+            for value in range(256):
+                tables[i, 256 * byte + value] = costs[value ^ codes[i, byte]]
+    return tables
+
+
+@compiled
+def sort_by_class(labels, classes):
+    """Counting sort of labels 0 to classes - 1: rows in order of class, stable, and where each class starts."""
+    starts = np.zeros(classes + 1, np.int64)
+    for j in range(len(labels)):
+        starts[labels[j] + 1] += 1
+    for c in range(classes):
+        starts[c + 1] += starts[c]
+    position = starts[:-1].copy()
+    order = np.empty(len(labels), np.int64)
+    for j in range(len(labels)):
+        order[position[labels[j]]] = j
+        position[labels[j]] += 1
+    return order, starts
+
+
+@compiled
+def select_rows(codes, order):
+    """Rows of `codes` in another order: several times faster than fancy indexing for rows of a few words."""
+    selected = np.empty_like(codes)
+    for i in range(len(order)):
+        for w in range(codes.shape[1]):
+            selected[i, w] = codes[order[i], w]
+    return selected
+
+
+@compiled
+def list_sharing(query_masks, masks):
+    """Database rows that share a label with each query, by bit masks: offsets (q + 1,) and ids."""
+    offsets = np.zeros(len(query_masks) + 1, np.int64)
+    for i in range(len(query_masks)):
+        offsets[i + 1] = offsets[i]
+        for j in range(len(masks)):
+            if np.any(query_masks[i] & masks[j]):
+                offsets[i + 1] += 1
+    ids = np.empty(offsets[-1], np.int64)
+    for i in range(len(query_masks)):
+        entry = offsets[i]
+        for j in range(len(masks)):
+            if np.any(query_masks[i] & masks[j]):
+                ids[entry] = j
+                entry += 1
+    return offsets, ids
+
+
+def classes(query: NDArray[np.int64], database: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The database sorted by class, and each query's segment of it.
+
+    Args:
+        query: class indices (q,).
+        database: class indices (N,).
+
+    Returns:
+        order: int64 (N,), database rows by class, ascending within a class.
+        segments: int64 (q, 2), start and stop in `order` of the query's class, rising with the class index.
+    """
+    count = int(database.max()) + 1 if len(database) else 0
+    if count > 4 * len(database) + 1024:  # Sparse indices, such as hashes: number the classes that occur.
+        present, database = np.unique(database, return_inverse=True)
+        order, starts = sort_by_class(database, len(present))
+        place = np.searchsorted(present, query)
+        known = np.append(present, -1)[place] == query
+        return order, np.stack([starts[place], starts[place + known]], 1)
+    order, starts = sort_by_class(database, count)
+    return order, np.stack([starts[np.minimum(query, count)], starts[np.minimum(query + 1, count)]], 1)

@@ -1,0 +1,150 @@
+"""Ranking by plain torch, on any device."""
+
+from collections.abc import Iterator
+from typing import final
+
+import torch
+from torch import Tensor
+
+from deephash.ranking.base import RankingEngine, neighbour_queries
+from deephash.ranking.counts import DistanceCounts
+from deephash.ranking.distance import Distance
+from deephash.ranking.linear_form import form_bits, form_dtype, form_queries, form_width
+from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
+from deephash.validation import InvalidInputError
+
+# int64 and floating values that each pair of a block takes at the most: distances, keys or cells, and a sort's copies.
+PAIR_BYTES = 64
+# Queries to a block; more only make the database part of a block shorter.
+QUERIES = 256
+
+
+def relevant_block(relevance: SharedLabel | Relevance, rows: slice, items: slice) -> Tensor:
+    """Whether each item of a block shares a label with each query of one: bool (rows, items)."""
+    assert not isinstance(relevance, Neighbours)
+    query, database = relevance.query[rows], relevance.database[items]
+    if isinstance(relevance, SharedLabel):
+        return query[:, None] == database[None, :]
+    return query.float() @ database.float().T > 0
+
+
+@final
+class TorchEngine(RankingEngine):
+    """Ranks codes by matrix products of their bits, in blocks of bounded memory, wherever torch runs.
+
+    Args:
+        block_bytes: memory that a block of queries × items may take; 256 MiB keeps an accelerator busy and fits beside
+            a model.
+    """
+
+    def __init__(self, block_bytes: int = 256 * 2**20) -> None:
+        if isinstance(block_bytes, bool) or not isinstance(block_bytes, int) or block_bytes < 2**16:
+            raise InvalidInputError(f"block_bytes={block_bytes!r}; expected a whole number of at least {2**16}.")
+        self.block_bytes = block_bytes
+
+    def _rank(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
+    ) -> DistanceCounts:
+        bins = distance.maximum + 1
+        total = torch.zeros(len(query_codes), bins, dtype=torch.int64, device=query_codes.device)
+        relevant = torch.zeros_like(total)
+        for rows, items, distances in self._blocks(query_codes, database_codes, distance):
+            cells = distances + bins * torch.arange(len(distances), device=distances.device)[:, None]
+            size = len(distances) * bins
+            total[rows] += torch.bincount(cells.flatten(), minlength=size).view(-1, bins)
+            if not isinstance(relevance, Neighbours):
+                cells = cells[relevant_block(relevance, rows, items)]
+                relevant[rows] += torch.bincount(cells, minlength=size).view(-1, bins)
+        if isinstance(relevance, Neighbours):
+            cells = self._listed_distances(query_codes, database_codes, distance, relevance)
+            cells += bins * neighbour_queries(relevance)
+            relevant = torch.bincount(cells, minlength=relevant.numel()).view(-1, bins)
+        return DistanceCounts(total, relevant)
+
+    def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
+        size = len(database_codes)
+        found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
+        for rows, items, distances in self._blocks(query_codes, database_codes, distance, k):
+            # One whole number orders by distance, then by row, and is unlike any other item's.
+            keys = distances * size + torch.arange(items.start, items.stop, device=distances.device)
+            if items.start:
+                keys = torch.cat([found[rows, : min(k, items.start)], keys], 1)
+            nearest = keys.topk(min(k, keys.shape[1]), largest=False, sorted=True).values
+            found[rows, : nearest.shape[1]] = nearest
+        return found // size, found % size
+
+    def _relevant_ranks(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
+    ) -> tuple[Tensor, Tensor]:
+        bins, size, device = distance.maximum + 1, len(database_codes), query_codes.device
+        # The rank at which the next item of each distance will stand.
+        following = torch.zeros(len(query_codes), bins + 1, dtype=torch.int64, device=device)
+        for rows, _, distances in self._blocks(query_codes, database_codes, distance):
+            following[rows, 1:] += _histogram(distances, bins)
+        following = following.cumsum(1)[:, :-1]
+        found: list[Tensor] = []
+        for rows, items, distances in self._blocks(query_codes, database_codes, distance):
+            histogram = _histogram(distances, bins)
+            order = distances.argsort(dim=1, stable=True)
+            place = torch.empty_like(order)
+            place.scatter_(1, order, torch.arange(order.shape[1], device=device).expand_as(order))
+            # An item's place in the block, less its distance's first place, counts the tied items before it.
+            ranks = place + (following[rows] - (histogram.cumsum(1) - histogram)).gather(1, distances)
+            following[rows] += histogram
+            query_rows = torch.arange(rows.start, rows.stop, device=device)[:, None]
+            if isinstance(relevance, Neighbours):
+                entries = slice(int(relevance.offsets[rows.start]), int(relevance.offsets[rows.stop]))
+                ids, queries = relevance.ids[entries], neighbour_queries(relevance)[entries]
+                inside = (ids >= items.start) & (ids < items.stop)
+                ids, queries = ids[inside], queries[inside]
+                found.append(queries * size + ranks[queries - rows.start, ids - items.start])
+            else:
+                found.append((query_rows * size + ranks)[relevant_block(relevance, rows, items)])
+        keys = torch.cat(found).sort().values
+        lengths = torch.bincount(keys // size, minlength=len(query_codes))
+        return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), keys % size
+
+    def _blocks(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, extra: int = 0
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Rows, items and distances int64 (rows, items) of blocks; a query's items come in database order.
+
+        Args:
+            query_codes: uint8 (q, B).
+            database_codes: uint8 (N, B).
+            distance: what ranks them.
+            extra: items that the caller adds to each query's block.
+        """
+        dtype = form_dtype(distance, query_codes.device)
+        offsets, coefficients = form_queries(query_codes, distance)
+        per_pair = PAIR_BYTES * QUERIES
+        step = self.block_bytes // (per_pair + 16 * form_width(distance))
+        queries = max(1, min(QUERIES, self.block_bytes // (PAIR_BYTES * (extra + 1))))
+        for first in range(0, len(query_codes), queries):
+            rows = slice(first, min(first + queries, len(query_codes)))
+            for start in range(0, len(database_codes), max(step, 1)):
+                items = slice(start, min(start + max(step, 1), len(database_codes)))
+                bits = form_bits(database_codes[items], distance).to(dtype)
+                sums = torch.addmm(offsets[rows, None], coefficients[rows], bits.T)
+                yield rows, items, sums.round_().to(torch.int64)
+
+    def _listed_distances(
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Neighbours
+    ) -> Tensor:
+        """Distance of each listed neighbour from its query: int64, as long as the ids."""
+        offsets, coefficients = form_queries(query_codes, distance)
+        queries = neighbour_queries(relevance)
+        step = max(self.block_bytes // (32 * form_width(distance)), 1)
+        distances = torch.empty_like(relevance.ids)
+        for start in range(0, len(distances), step):
+            entries = slice(start, start + step)
+            bits = form_bits(database_codes[relevance.ids[entries]], distance)
+            sums = offsets[queries[entries]] + (coefficients[queries[entries]] * bits).sum(1)
+            distances[entries] = sums.round().to(torch.int64)
+        return distances
+
+
+def _histogram(distances: Tensor, bins: int) -> Tensor:
+    """Items at each distance, int64 (rows, bins), of distances (rows, items)."""
+    cells = distances + bins * torch.arange(len(distances), device=distances.device)[:, None]
+    return torch.bincount(cells.flatten(), minlength=len(distances) * bins).view(-1, bins)
