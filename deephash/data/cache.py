@@ -1,79 +1,89 @@
-"""A cache of computed features: one safetensors file for each set of images and descriptor."""
+"""A cache of computed tensors: one checked safetensors file for each key."""
 
 import hashlib
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor
 
 
-def cache_key(images: np.ndarray, descriptor: Descriptor) -> str:
-    """SHA-256, in hex, of all that features depend on: the pixels, the parameters and the code's version."""
-    description = {"version": descriptor.version, "shape": images.shape, "dtype": str(images.dtype)}
-    digest = hashlib.sha256(json.dumps(description | descriptor.parameters(), sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    return digest.hexdigest()
+def cached(folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors that are computed once and kept.
+
+    A file that is truncated, damaged or another's is computed again, with a warning; a folder that cannot be written
+    costs the next run the time, not this one its tensors.
+
+    Args:
+        folder: where they are kept; `~` is the home folder. Made where it does not exist.
+        name: what they are, the beginning of the file's name.
+        key: hexadecimal digest of all that they depend on.
+        compute: makes them.
+    """
+    path = Path(folder).expanduser() / f"{name}-{key[:32]}.safetensors"
+    if path.exists():
+        try:
+            return _read(path, key)
+        except Exception as error:  # safetensors raises a type of its own for some faults and OSError for others
+            warnings.warn(f"{path} cannot be used ({error}); computing it again.", stacklevel=2)
+    tensors = compute()
+    try:
+        _write(path, key, tensors)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written ({error}); the next run will compute it again.", stacklevel=2)
+    return tensors
 
 
 def cached_features(images: np.ndarray, descriptor: Descriptor, folder: str | Path) -> Tensor:
-    """Features of images, computed once and kept.
-
-    A file that is truncated, damaged or another's is computed again, with a warning; a folder that cannot be written
-    costs the next run the time, not this one its features.
+    """Features of images, computed once and kept under a key of the pixels, the parameters and the code's version.
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3).
         descriptor: what describes them.
-        folder: where features are kept; `~` is the home folder. Made where it does not exist.
+        folder: where features are kept, as `cached` takes it.
 
     Returns:
         float32 (n, d).
     """
-    key = cache_key(images, descriptor)
-    path = Path(folder).expanduser() / f"{type(descriptor).__name__.lower()}-{key[:32]}.safetensors"
-    if path.exists():
-        try:
-            return _read(path, key, len(images))
-        except Exception as error:  # safetensors raises its own type for some faults and OSError for others
-            warnings.warn(f"{path} cannot be used ({error}); computing its features again.", stacklevel=2)
-    features = descriptor.describe(images)
-    try:
-        _write(path, key, features)
-    except OSError as error:
-        warnings.warn(f"{path} cannot be written ({error}); these features are not kept.", stacklevel=2)
-    return features
+    key = description_key(descriptor, {"shape": images.shape, "dtype": str(images.dtype)})
+    key.update(np.ascontiguousarray(images).data)
+    name = type(descriptor).__name__.lower()
+    return cached(folder, name, key.hexdigest(), lambda: {"features": descriptor.describe(images)})["features"]
 
 
-def _read(path: Path, key: str, n: int) -> Tensor:
+def description_key(descriptor: Descriptor, of: dict[str, object]) -> "hashlib._Hash":
+    """A digest that has seen a descriptor's version and parameters and what else is given, all as JSON."""
+    description = {"version": descriptor.version, "parameters": descriptor.parameters(), "of": of}
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+
+
+def _read(path: Path, key: str) -> dict[str, Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-        features: Tensor = file.get_tensor("features")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     if metadata.get("key") != key:
-        raise ValueError("it holds the features of other images or parameters")
-    if features.dtype != torch.float32 or features.ndim != 2 or len(features) != n:
-        raise ValueError(f"it holds {features.dtype} of shape {tuple(features.shape)}")
-    if metadata.get("sha256") != _digest(features):
+        raise ValueError("it holds what was computed from other input")
+    if metadata.get("sha256") != _digest(tensors):
         raise ValueError("its contents do not match their checksum")
-    return features
+    return tensors
 
 
-def _write(path: Path, key: str, features: Tensor) -> None:
+def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two runs may compute the same features at once: each writes its own file, and the last rename wins.
+    # Two runs may compute the same tensors at once: each writes its own file, and the last rename wins.
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        save_file({"features": features}, partial, {"key": key, "sha256": _digest(features)})
+        save_file(tensors, partial, {"key": key, "sha256": _digest(tensors)})
         partial.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error
@@ -81,5 +91,8 @@ def _write(path: Path, key: str, features: Tensor) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _digest(features: Tensor) -> str:
-    return hashlib.sha256(features.numpy().data).hexdigest()
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].contiguous().numpy().data)
+    return digest.hexdigest()

@@ -15,6 +15,9 @@ class Descriptor(ABC):
     version: ClassVar[int] = 1
     """Raised whenever the same images would get other features, so that cached ones are no longer taken."""
 
+    costly: ClassVar[bool] = True
+    """Whether the features are worth keeping in a cache."""
+
     image_size: int | None
     """Side in pixels to which images are scaled and cropped before; None takes them as they are."""
 

@@ -41,13 +41,13 @@ def mirrored(size: int, before: int, after: int) -> Tensor:
     Returns:
         int64 (before + size + after,), each at least 0 and below `size`.
     """
-    position = torch.arange(-before, size + after) % (2 * size)
-    return position.minimum(2 * size - 1 - position)
+    position = torch.arange(-before, size + after).remainder(2 * size)
+    return torch.where(position < size, position, 2 * size - 1 - position)
 
 
 def frequencies(n: int) -> Tensor:
     """Cycles per n pixels of the discrete Fourier transform, ascending, zero at n // 2: float64 (n,)."""
-    return torch.fft.fftshift(torch.fft.fftfreq(n, 1 / n, dtype=torch.float64))
+    return torch.arange(n, dtype=torch.float64) - n // 2
 
 
 def fourier_matrix(n: int) -> Tensor:

@@ -1,0 +1,175 @@
+"""CIFAR-10: 60,000 colour images of 32 × 32 pixels in 10 classes."""
+
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from deephash.data.base import HashingDataModule
+from deephash.data.cache import cached_features
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.download import download
+from deephash.data.items import Items
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError
+
+# The binary edition: the same images as the pickled one that torchvision fetches, in a format that runs no code.
+ADDRESSES = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
+)
+CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
+
+BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+ARRAYS = ("images", "labels", "is_test", "classes")
+SIDE = 32
+RECORD = 1 + 3 * SIDE * SIDE
+
+
+def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
+    """Read the publisher's binary edition, straight from its archive.
+
+    Each image is its label, one byte, and then 1,024 red, 1,024 green and 1,024 blue bytes, row by row.
+
+    Returns:
+        images uint8 (n, 32, 32, 3), labels uint8 (n,), is_test bool (n,) and classes str (c,).
+
+    Raises:
+        InvalidInputError: not that archive, or a damaged one.
+    """
+    try:
+        with tarfile.open(archive) as file:
+            files = {Path(member.name).name: member for member in file.getmembers() if member.isfile()}
+            contents = {}
+            for name in (*(f"{batch}.bin" for batch in BATCHES), "batches.meta.txt"):
+                stream = file.extractfile(files[name])
+                contents[name] = stream.read() if stream else b""
+    except KeyError as error:
+        raise InvalidInputError(f"{archive} has no {error.args[0]}; it is not CIFAR-10's binary edition.") from error
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InvalidInputError(f"{archive} cannot be read ({error}); delete it, to have it fetched again.") from error
+    batches = []
+    for batch in BATCHES:
+        raw = np.frombuffer(contents[f"{batch}.bin"], np.uint8)
+        if len(raw) == 0 or len(raw) % RECORD:
+            raise InvalidInputError(
+                f"{batch}.bin of {archive} has {len(raw)} bytes, not a multiple of {RECORD}; it is damaged: delete the "
+                "archive, to have it fetched again."
+            )
+        batches.append(raw.reshape(-1, RECORD))
+    records = np.concatenate(batches)
+    return {
+        "images": np.ascontiguousarray(records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)),
+        "labels": records[:, 0].copy(),
+        "is_test": np.repeat([batch == "test_batch" for batch in BATCHES], [len(batch) for batch in batches]),
+        "classes": np.array(contents["batches.meta.txt"].decode().split()),
+    }
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read a file of images, labels, is_test and classes.
+
+    Raises:
+        InvalidInputError: no such file, a damaged one, or arrays that are not CIFAR-10's in kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if missing := [name for name in ARRAYS if name not in stored]:
+                raise InvalidInputError(
+                    f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}: CIFAR-10 is images uint8 "
+                    "(n, 32, 32, 3), labels (n,), is_test (n,) and classes (c,)."
+                )
+            arrays = {name: stored[name] for name in ARRAYS}
+    except InvalidInputError:
+        raise
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            f"{path} does not exist; give CIFAR-10 as an .npz, or no path to download it."
+        ) from error
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"{path} is not a readable .npz ({error}); write or fetch it again.") from error
+    images, n = arrays["images"], len(arrays["labels"])
+    if images.dtype != np.uint8 or images.shape != (n, SIDE, SIDE, 3):
+        raise InvalidInputError(
+            f"{path} holds images of dtype {images.dtype} and shape {images.shape} beside {n} labels; expected uint8 "
+            f"({n}, {SIDE}, {SIDE}, 3)."
+        )
+    if arrays["is_test"].shape != (n,):
+        raise InvalidInputError(f"{path} holds is_test of shape {arrays['is_test'].shape} beside {n} labels.")
+    if n == 0 or int(arrays["labels"].max()) >= len(arrays["classes"]):
+        raise InvalidInputError(f"{path} holds {n} labels and {len(arrays['classes'])} classes; labels start at 0.")
+    return arrays
+
+
+@final
+class CIFAR10(HashingDataModule):
+    """CIFAR-10, described by pixels or GIST.
+
+    A. Krizhevsky, "Learning multiple layers of features from tiny images", technical report, University of Toronto,
+    2009. The publisher's training images are the part "train", the test images "query".
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        descriptor: what turns images into features.
+        path: a local `.npz` of images uint8 (n, 32, 32, 3), labels (n,), is_test bool (n,) and classes (c,); None
+            downloads the publisher's archive, 170 MB.
+        cache: folder of downloads and computed features.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        descriptor: Descriptor,
+        path: str | None = None,
+        cache: str = "~/.cache/deephash",
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        self.descriptor = descriptor
+        self.cache = Path(cache).expanduser()
+        self.path = self.cache / "cifar10.npz" if path is None else Path(path).expanduser()
+        self.downloads = path is None
+
+    def prepare_data(self) -> None:
+        """Download the images, where no path was given, and compute the features, once.
+
+        Raises:
+            DownloadError: the archive cannot be fetched.
+        """
+        if self.downloads and not self.path.exists():
+            archive = download(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM)
+            partial = self.path.with_name("cifar10.npz.partial")
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **read_binary_archive(archive))
+            partial.replace(self.path)
+            archive.unlink()
+        if self.descriptor.costly:
+            cached_features(read_npz(self.path)["images"], self.descriptor, self.cache)
+
+    def load(self) -> Items:
+        """Read the images, and their features from the cache.
+
+        Raises:
+            InvalidInputError: no file of images, or not CIFAR-10's.
+        """
+        arrays = read_npz(self.path)
+        images = arrays["images"]
+        features = (
+            cached_features(images, self.descriptor, self.cache)
+            if self.descriptor.costly
+            else self.descriptor.describe(images)
+        )
+        return Items(
+            features=features,
+            labels=torch.from_numpy(arrays["labels"].astype(np.int64)),
+            class_names=tuple(str(name) for name in arrays["classes"]),
+            official=np.where(arrays["is_test"], "query", "train"),
+            images=images,
+        )

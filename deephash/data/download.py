@@ -1,0 +1,148 @@
+"""Downloads that resume, are checked, and never leave a half file under the final name."""
+
+import errno
+import hashlib
+import shutil
+import tarfile
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deephash.data.transfer import ConnectionLostError, RefusedError, from_ftp, from_http
+from deephash.data.transfer_progress import transfer_bar
+from deephash.validation import InvalidInputError
+
+ATTEMPTS = 5
+"""Attempts in a row that may fail without a further byte, for each address."""
+
+
+class DownloadError(InvalidInputError):
+    """A file could not be fetched; the message is one line that says why and what to do."""
+
+
+def download(
+    addresses: Sequence[str],
+    path: Path,
+    checksum: str,
+    *,
+    pause: float = 1.0,
+    timeout: float = 30.0,
+) -> Path:
+    """Fetch a file, unless it is there already.
+
+    What arrives is appended to `path` + ".partial", where a later call, in this process or another, goes on. Only a
+    whole file whose checksum is right gets its final name.
+
+    Args:
+        addresses: the same file's http, https or ftp addresses, tried in this order.
+        path: where it is to lie; folders are made.
+        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have.
+        pause: seconds before the second attempt, doubled for each further one.
+        timeout: seconds without a byte after which a connection counts as lost.
+
+    Returns:
+        `path`.
+
+    Raises:
+        DownloadError: no address gave the file, its checksum is wrong, or the disk is full.
+    """
+    if path.exists():
+        if _matches(path, checksum):
+            return path
+        raise DownloadError(f"{path} does not have the checksum {checksum}; delete it, to have it fetched again.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    failures = []
+    for address in addresses:
+        resumed = partial.exists()
+        try:
+            _fetch(address, partial, path.name, pause, timeout)
+            if resumed and not _matches(partial, checksum):
+                # What lay there was the damaged part, perhaps; only a fetch from the start can tell.
+                partial.unlink()
+                _fetch(address, partial, path.name, pause, timeout)
+        except RefusedError as error:
+            failures.append(f"{address}: {error}")
+            continue
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DownloadError(
+                    f"no space left in {path.parent} while fetching {path.name}; free some and start again: it goes on "
+                    "where it stopped."
+                ) from error
+            raise
+        if not _matches(partial, checksum):
+            partial.unlink()
+            failures.append(f"{address}: the checksum is not {checksum}, so what came was deleted")
+            continue
+        partial.replace(path)
+        return path
+    raise DownloadError(
+        f"{path.name} could not be fetched from {'; '.join(failures)}. Try again later, or fetch it by other means "
+        f"and put it at {path}."
+    )
+
+
+def extract(archive: Path, folder: Path, top: str = ".") -> None:
+    """Unpack one folder of a tar archive, whole or not at all.
+
+    Links, devices and paths that lead out of the archive's own folder are refused.
+
+    Args:
+        archive: a tar archive, compressed or not.
+        folder: where its contents are to lie; it must not exist.
+        top: the folder inside the archive that is wanted.
+
+    Raises:
+        InvalidInputError: a damaged or unsafe archive, or one without that folder.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with tarfile.open(archive) as file:
+            file.extractall(partial, filter="data")
+        (partial / top).replace(folder)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InvalidInputError(
+            f"{archive} cannot be unpacked ({error}); delete it, to have it fetched again."
+        ) from error
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{archive} has no folder {top}; it is another archive: delete it.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _matches(path: Path, checksum: str) -> bool:
+    kind, _, digest = checksum.partition(":")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest() == digest.lower()
+
+
+def _fetch(address: str, partial: Path, name: str, pause: float, timeout: float) -> None:
+    """Bring `partial` to its whole length, over as many connections as it takes."""
+    source = from_ftp if urlsplit(address).scheme == "ftp" else from_http
+    failed = 0
+    while True:
+        have = partial.stat().st_size if partial.exists() else 0
+        try:
+            with source(address, have, timeout) as transfer, partial.open("r+b" if have else "wb") as file:
+                start, total = transfer.start, transfer.total
+                if total is not None and total - start > shutil.disk_usage(partial.parent).free:
+                    raise OSError(errno.ENOSPC, "the rest of the file does not fit")
+                file.seek(start)
+                file.truncate()
+                with transfer_bar(name, start, total) as show:
+                    for chunk in transfer.chunks:
+                        file.write(chunk)
+                        show(len(chunk))
+            if total is None or partial.stat().st_size == total:
+                return
+            raise ConnectionLostError(f"it ended after {partial.stat().st_size} of {total} bytes")
+        except ConnectionLostError as error:
+            now = partial.stat().st_size if partial.exists() else 0
+            failed = 1 if now > have else failed + 1
+            if failed >= ATTEMPTS:
+                raise RefusedError(f"{error} ({ATTEMPTS} attempts)") from error
+            time.sleep(pause * 2 ** (failed - 1))

@@ -1,0 +1,125 @@
+"""SIFT1M: a million 128-D SIFT vectors of the TEXMEX corpus, and any set in the same four files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from deephash.data.base import HashingDataModule
+from deephash.data.download import download, extract
+from deephash.data.items import Items
+from deephash.data.vectors import read_vectors
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError, check_choice
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where a set of the corpus is published, and the checksum that its publisher gives for it."""
+
+    addresses: tuple[str, ...]
+    checksum: str
+
+
+ARCHIVES = {
+    "sift": Archive(
+        (
+            # Oxford's Visual Geometry Group serves the same archive for its practicals.
+            "https://thor.robots.ox.ac.uk/practicals/ann-faiss-2021/data.tar.gz",
+            "ftp://ftp.irisa.fr/local/texmex/corpus/sift.tar.gz",
+        ),
+        "md5:b23d1b3b2ee8469d819b61ca900ef0ed",
+    ),
+    "siftsmall": Archive(
+        ("ftp://ftp.irisa.fr/local/texmex/corpus/siftsmall.tar.gz",), "md5:0b8324a7a82d7f2663d7dcbd57642df7"
+    ),
+}
+
+FILES = {"database": "base.fvecs", "query": "query.fvecs", "train": "learn.fvecs"}
+"""The publisher's file of each part, in the order in which items are numbered: database, query, train."""
+
+
+@final
+class SIFT1M(HashingDataModule):
+    """SIFT vectors with the publisher's parts: 1,000,000 database, 10,000 query and 100,000 training vectors.
+
+    H. Jégou, M. Douze and C. Schmid, "Product quantization for nearest neighbor search", PAMI 33(1), 2011. Without
+    labels: truth is by distance. Items are numbered database first, so that the ids of the published neighbours hold.
+
+    Args:
+        protocol: how the items are split; the publisher's parts are offered to it.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        prefix: the set, which its files' names begin with: "sift", or "siftsmall" with 10,000, 100 and 25,000 vectors.
+        path: a local folder of PREFIX_base.fvecs, PREFIX_query.fvecs and PREFIX_learn.fvecs; None downloads the
+            published archive, 161 MB for "sift" and 5 MB for "siftsmall".
+        cache: folder of downloads.
+
+    Raises:
+        InvalidInputError: no path, and a prefix of which no archive is known.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        prefix: str = "sift",
+        path: str | None = None,
+        cache: str = "~/.cache/deephash",
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        self.prefix = prefix
+        self.cache = Path(cache).expanduser()
+        self.downloads = path is None
+        if self.downloads:
+            check_choice(prefix, ARCHIVES, "prefix")
+        self.path = self.cache / prefix if path is None else Path(path).expanduser()
+
+    def prepare_data(self) -> None:
+        """Download and unpack the archive, where no path was given, once.
+
+        Raises:
+            DownloadError: the archive cannot be fetched.
+        """
+        if not self.downloads or self.path.is_dir():
+            return
+        published = ARCHIVES[self.prefix]
+        archive = download(published.addresses, self.cache / f"{self.prefix}.tar.gz", published.checksum)
+        extract(archive, self.path, self.prefix)
+        archive.unlink()
+
+    def load(self) -> Items:
+        """Read the three files of vectors.
+
+        Raises:
+            InvalidInputError: a file that is missing, damaged or of another dimension.
+        """
+        parts = {part: read_vectors(self._file(name)) for part, name in FILES.items()}
+        dimension = parts["database"].shape[1]
+        for part, vectors in parts.items():
+            if vectors.shape[1] != dimension:
+                raise InvalidInputError(
+                    f"{self._file(FILES[part])} has vectors of dimension {vectors.shape[1]} and "
+                    f"{self._file(FILES['database'])} of {dimension}; expected one dimension: give files of one set."
+                )
+        return Items(
+            features=torch.from_numpy(np.concatenate(list(parts.values()))),
+            official=np.repeat(list(parts), [len(vectors) for vectors in parts.values()]),
+        )
+
+    def published_neighbours(self) -> np.ndarray:
+        """The publisher's exact nearest neighbours of each query, nearest first: int32 (q, 100), ids in the database.
+
+        Equal distances may stand in another order than ours.
+
+        Raises:
+            InvalidInputError: no such file, or a damaged one.
+        """
+        return np.array(read_vectors(self._file("groundtruth.ivecs")))
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{self.prefix}_{name}"

@@ -1,0 +1,105 @@
+"""Connections that give a file's bytes from some byte on, over HTTP and FTP."""
+
+import ftplib
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+CHUNK = 1 << 18
+
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""HTTP statuses that say: try again later."""
+
+
+class ConnectionLostError(Exception):
+    """The connection failed in a way that may pass."""
+
+
+class RefusedError(Exception):
+    """The server will not give this file, however often it is asked."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes under way.
+
+    Args:
+        start: place in the file of the first byte that comes.
+        total: length of the whole file; None where the server does not say.
+        chunks: the bytes.
+    """
+
+    start: int
+    total: int | None
+    chunks: Iterable[bytes]
+
+
+@contextmanager
+def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
+    """Ask for the bytes from `have` on; the connection is closed at the end of the block.
+
+    Raises:
+        ConnectionLostError: no connection, or it broke.
+        RefusedError: there is no such file, or the answer makes no sense.
+    """
+    import requests
+
+    # A compressed transfer would be counted in other bytes than the file's.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with requests.get(address, headers=headers, stream=True, timeout=timeout) as response:
+            status, length = response.status_code, response.headers.get("Content-Length")
+            if status == 206:
+                start, total = _content_range(response.headers.get("Content-Range", ""))
+                if start != have:
+                    raise RefusedError(f"asked for byte {have}, it sent from {start}")
+                yield Transfer(start, total, response.iter_content(CHUNK))
+            elif status == 200:
+                yield Transfer(0, int(length) if length else None, response.iter_content(CHUNK))
+            elif status == 416:
+                # Nothing lies behind what is here: it is whole, or no part of this file, as its checksum will show.
+                yield Transfer(have, have, ())
+            elif status in PASSING:
+                raise ConnectionLostError(f"HTTP {status} {response.reason}")
+            else:
+                raise RefusedError(f"HTTP {status} {response.reason}")
+    except requests.RequestException as error:
+        raise ConnectionLostError(f"the connection failed: {_reason(error)}") from error
+
+
+def _content_range(header: str) -> tuple[int, int | None]:
+    """First byte and whole length of a header such as "bytes 100-199/200"."""
+    span, _, total = header.removeprefix("bytes ").partition("/")
+    first = span.partition("-")[0]
+    if not first.isdigit():
+        raise RefusedError(f"it answered with the range {header!r}")
+    return int(first), int(total) if total.isdigit() else None
+
+
+@contextmanager
+def from_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
+    """Ask for the bytes from `have` on, as `from_http` does."""
+    where = urlsplit(address)
+    file = unquote(where.path)
+    try:
+        with ftplib.FTP(timeout=timeout) as ftp:
+            ftp.connect(where.hostname or "", where.port or ftplib.FTP_PORT)
+            ftp.login()
+            ftp.voidcmd("TYPE I")
+            total = ftp.size(file)
+            connection, _ = ftp.ntransfercmd(f"RETR {file}", rest=have or None)
+            with connection:
+                yield Transfer(have, total, iter(lambda: connection.recv(CHUNK), b""))
+    except ftplib.error_perm as error:
+        raise RefusedError(str(error)) from error
+    except (ftplib.Error, ConnectionError, TimeoutError, EOFError, socket.gaierror) as error:
+        raise ConnectionLostError(f"the connection failed: {error}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, which says what happened in few words."""
+    while error.args and isinstance(error.args[-1], BaseException):
+        error = error.args[-1]
+    return str(getattr(error, "reason", error)) or type(error).__name__

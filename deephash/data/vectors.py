@@ -1,0 +1,97 @@
+"""Files of vectors in the formats of the TEXMEX corpus: `.fvecs`, `.bvecs` and `.ivecs`.
+
+Each vector is its dimension d, a little-endian int32, and then d components: float32, uint8 or int32.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from deephash.validation import InvalidInputError
+
+COMPONENTS: dict[str, np.dtype] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
+
+LARGEST_DIMENSION = 1 << 20
+"""A first number above this is no dimension, but the sign of another format."""
+
+
+def read_vectors(path: str | Path) -> np.ndarray:
+    """Vectors of a file, mapped into memory and not yet read.
+
+    Args:
+        path: a `.fvecs`, `.bvecs` or `.ivecs` file.
+
+    Returns:
+        float32, uint8 or int32 (n, d), read-only.
+
+    Raises:
+        InvalidInputError: no such file, another format, truncated, empty, or vectors of several dimensions.
+    """
+    path = Path(path)
+    component = _component(path)
+    try:
+        size = path.stat().st_size
+        head = np.fromfile(path, "<i4", 1)
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path} does not exist; give a file of vectors.") from error
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give a readable file.") from error
+    if len(head) == 0:
+        raise InvalidInputError(f"{path} is {'truncated' if size else 'empty'}; expected at least one vector.")
+    dimension = int(head[0])
+    if not 1 <= dimension <= LARGEST_DIMENSION:
+        raise InvalidInputError(
+            f"{path} starts with the dimension {dimension}; that is not the {path.suffix} format: "
+            "each vector is an int32 dimension and its components."
+        )
+    record = 4 + dimension * component.itemsize
+    if size % record:
+        raise InvalidInputError(
+            f"{path} has {size} bytes, not a multiple of the {record} that a vector of dimension {dimension} takes; "
+            "it is truncated or damaged: fetch it again."
+        )
+    layout = np.dtype([("dimension", "<i4"), ("vector", component, (dimension,))])
+    records = np.memmap(path, layout, mode="r")
+    wrong = np.flatnonzero(records["dimension"] != dimension)
+    if len(wrong):
+        raise InvalidInputError(
+            f"{path} says dimension {int(records['dimension'][wrong[0]])} at vector {wrong[0]} and {dimension} at the "
+            "first; all must be the same: it is damaged or of another format."
+        )
+    vectors: np.ndarray = records["vector"]
+    return vectors
+
+
+def write_vectors(path: str | Path, vectors: np.ndarray) -> None:
+    """Write vectors, whole or not at all.
+
+    Args:
+        path: where to; the ending `.fvecs`, `.bvecs` or `.ivecs` says the type.
+        vectors: (n, d), of values that the type holds exactly.
+
+    Raises:
+        InvalidInputError: unknown ending, not a matrix, or values that would change.
+    """
+    path = Path(path)
+    component = _component(path)
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or 0 in vectors.shape:
+        raise InvalidInputError(f"vectors have shape {vectors.shape}; expected (n, d) with n and d at least 1.")
+    records = np.empty(len(vectors), np.dtype([("dimension", "<i4"), ("vector", component, (vectors.shape[1],))]))
+    records["dimension"] = vectors.shape[1]
+    with np.errstate(invalid="ignore", over="ignore"):
+        records["vector"] = vectors
+    if not np.array_equal(records["vector"], vectors, equal_nan=vectors.dtype.kind == "f"):
+        raise InvalidInputError(
+            f"vectors hold values that {component.name} cannot; {path.suffix} would change them: choose another type."
+        )
+    partial = path.with_name(path.name + ".partial")
+    records.tofile(partial)
+    partial.replace(path)
+
+
+def _component(path: Path) -> np.dtype:
+    try:
+        return COMPONENTS[path.suffix]
+    except KeyError:
+        raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected one of: {', '.join(COMPONENTS)}.") from None
