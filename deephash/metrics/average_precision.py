@@ -23,10 +23,9 @@ def expected_gains(groups: TieGroups) -> Tensor:
     (r/n) Σ_{i=1..c} (R + 1 + (i-1)(r-1)/(n-1)) / (N+i): a rank holds a relevant item with chance r/n, and then each
     of the i-1 ranks before it does with chance (r-1)/(n-1) (McSherry & Najork 2008, Section 3.5).
     """
-    # Whole numbers divide to float32; these go to float64 first.
-    n, r, R = groups.total.double(), groups.relevant.double(), groups.relevant_before.double()
+    n, r = groups.total, groups.relevant
     step = (r - 1).clamp_min_(0).div_((n - 1).clamp_min_(1))
-    return rank_sum(groups.before, groups.taken, R + 1, step).mul_(r.div_(n.clamp_min_(1)))
+    return rank_sum(groups.before, groups.taken, groups.relevant_before + 1, step).mul_(r / n.clamp_min(1))
 
 
 @in_query_blocks
@@ -96,7 +95,7 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     cut = cut_group(groups)
     gains_before = expected_gains(groups).masked_fill_(~cut.earlier, 0.0).sum(1)
     zero, one = torch.zeros_like(gains_before), torch.ones_like(gains_before)
-    R, c = cut.relevant_before.double(), cut.taken.double()
+    R, c = cut.relevant_before, cut.taken
     linear = rank_sum(cut.before, cut.taken, R + 1, zero) / c
     quadratic = rank_sum(cut.before, cut.taken, zero, one) / (c * (c - 1)).clamp_min(1)
     constant = linear - quadratic * (1 + R)
@@ -113,30 +112,30 @@ def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, befo
     reach as far as Bernstein's inequality leaves more than 1e-18 outside.
 
     Args:
-        total: int64 (q,), n >= 1.
-        relevant: int64 (q,), r.
-        drawn: int64 (q,), c >= 1.
-        before: int64 (q,), R.
+        total: whole float64 (q,), n >= 1.
+        relevant: whole float64 (q,), r.
+        drawn: whole float64 (q,), c >= 1.
+        before: whole float64 (q,), R.
     """
     low, high = (drawn + relevant - total).clamp_min(0), torch.minimum(drawn, relevant)
-    mode = ((drawn + 1) * (relevant + 1)).div(total + 2, rounding_mode="floor").clamp(low, high)
-    share = relevant.double() / total
+    mode = ((drawn + 1) * (relevant + 1) / (total + 2)).floor_().clamp_(low, high)
+    share = relevant / total
     variance = torch.minimum(drawn, total - drawn) * share * (1 - share)
-    reach = (16 + (200 + 85 * variance).sqrt()).long()
+    reach = (16 + (200 + 85 * variance).sqrt_()).floor_()
     start, stop = torch.maximum(low, mode - reach), torch.minimum(high, mode + reach)
     any_hit, inverse_hits = torch.empty_like(share), torch.empty_like(share)
     width = int((stop - start).max()) + 1 if len(total) else 1
-    rows = max(1, (1 << 20) // width)
-    for first in range(0, len(total), rows):
-        block = slice(first, first + rows)
+    rows = max(1, (1 << 17) // width)
+    for begin in range(0, len(total), rows):
+        block = slice(begin, begin + rows)
         n, r, c = total[block, None], relevant[block, None], drawn[block, None]
-        h = start[block, None] + torch.arange(width, device=total.device)
+        h = start[block, None] + torch.arange(width, dtype=torch.float64, device=total.device)
         inside = h <= stop[block, None]
-        # log P(h) - log P(h-1), held at 0 for the first h.
-        up = ((r - h + 1).double() * (c - h + 1)) / (h.double() * (n - r - c + h))
-        steps = torch.where(inside & (h > start[block, None]), up, 1.0).log_()
-        weights = steps.cumsum(1).masked_fill_(~inside, -torch.inf).softmax(1)
+        # P(h) / P(h-1), held at 1 for the first h and beyond the last.
+        ratio = (r - h + 1).mul_(c - h + 1).div_((n - r - c + h).mul_(h))
+        ratio.masked_fill_(~inside | (h <= start[block, None]), 1.0)
+        weights = ratio.log_().cumsum(1).masked_fill_(~inside, -torch.inf).softmax(1)
         found = before[block, None] + h
-        any_hit[block] = weights.masked_fill(found == 0, 0.0).sum(1)
-        inverse_hits[block] = (weights / found).masked_fill_(found == 0, 0.0).sum(1)
+        any_hit[block] = weights.masked_fill_(found == 0, 0.0).sum(1)
+        inverse_hits[block] = weights.div_(found.clamp_min_(1)).sum(1)
     return any_hit, inverse_hits

@@ -12,8 +12,8 @@ _EULER_GAMMA = 0.5772156649015329
 # Sums that start before this rank are looked up or follow from H; from there on, three terms of φ reach the last digit.
 _EARLY = 128
 _SHORT = 64
-# How much larger than the sum's size the parts of its plain form may be: two digits of 16 are given away at most.
-_CANCELLATION = 64.0
+# How much larger than the sum the parts of its plain form may be: little more than one digit of 16 is given away.
+_CANCELLATION = 16.0
 
 
 def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tensor:
@@ -24,49 +24,68 @@ def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tens
     parts would cancel, `_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead, neither of which is negative.
 
     Args:
-        before: int64, any shape; N, the number of ranks before the group.
-        count: int64, the same shape; n, the number of ranks summed over; 0 gives 0.
+        before: float64, any shape; N, the number of ranks before the group.
+        count: float64, the same shape; n, the number of ranks summed over; 0 gives 0.
         first: float64, the same shape; a >= 0, the numerator at the first rank.
         step: float64, the same shape; s >= 0, by how much the numerator grows from rank to rank.
 
     Returns:
         float64 of that shape.
     """
-    n, u = count.double(), before.double().add_(0.5)
-    end = u + n
-    harmonic = (n / u).log1p_().add_(_half_integer_series(end)).sub_(_half_integer_series(u))
-    total = (first - step * (u + 0.5)).mul_(harmonic).add_(step * n)
-    delicate = ((step * end > _CANCELLATION * first) | (before < _EARLY)) & (count > 0)
-    where = torch.nonzero(delicate.flatten()).flatten()
-    if len(where):
-        inverse, rising = _separate_sums(before.flatten()[where], count.flatten()[where])
-        total.view(-1)[where] = first.flatten()[where] * inverse + step.flatten()[where] * rising
+    u = before + 0.5
+    end = u + count
+    harmonic = (count / u).log1p_().add_(_series_difference(u, end))
+    total = (u + 0.5).mul_(step).neg_().add_(first).mul_(harmonic).addcmul_(step, count)
+    early = before < _EARLY
+    delicate = (step * end > _CANCELLATION * first).logical_or_(early).logical_and_(count > 0)
+    short = early.logical_and_(count < _SHORT).logical_and_(delicate)
+    delicate.logical_xor_(short)
+    for chosen, separate_sums in ((short, _tabled_sums), (delicate, _separate_sums)):
+        where = torch.nonzero(chosen.view(-1)).view(-1)
+        if len(where):
+            a, s, N, n = (values.reshape(-1)[where] for values in (first, step, before, count))
+            inverse, rising = separate_sums(N, n)
+            total.view(-1)[where] = inverse.mul_(a).add_(rising.mul_(s))
     return total
 
 
+def _series_difference(u: Tensor, end: Tensor) -> Tensor:
+    """φ(end) - φ(u) for 128 < u <= end, of φ's first two terms."""
+    near, far = (u * u).reciprocal_(), (end * end).reciprocal_()
+    factor = (near + far).mul_(-7 / 960).add_(1 / 24)
+    return far.sub_(near).mul_(factor)
+
+
 def _half_integer_series(u: Tensor) -> Tensor:
-    """φ(u) = H(u - 1/2) - log(u) - γ, for u > 64."""
+    """φ(u) = H(u - 1/2) - log(u) - γ for u > 64, of its first three terms."""
     w = (u * u).reciprocal_()
     return (w * (31 / 8064)).sub_(7 / 960).mul_(w).add_(1 / 24).mul_(w)
 
 
+def _tabled_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ 1/(N+i) and Σ (i-1)/(N+i) over i = 1..n, for N < 128 and n < 64; (m,) → (m,) twice."""
+    inverse, rising, _ = _tables(before.device)
+    entry = (before * _SHORT + count).long()
+    return inverse[entry], rising[entry]
+
+
 def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ 1/(N+i) and Σ (i-1)/(N+i) over i = 1..n, n >= 1, each to 1e-13 of itself; (m,) → (m,) twice.
+    """The same two sums for n >= 64 or N >= 128, each to 1e-13 of itself; (m,) → (m,) twice.
 
     The second, n - (N+1) × the first, is u (x - log(1+x)) - log(1+x)/2 - (u+1/2) (φ(u+n) - φ(u)) with x = n/u.
     """
-    n, u = count.double(), before.double() + 0.5
+    n, u = count, before + 0.5
     log = torch.log1p(n / u)
-    shift = _half_integer_series(u + n) - _half_integer_series(u)
-    inverse = log + shift
+    series = _half_integer_series(u + n)
+    shift = series - _half_integer_series(u)
     rising = u * _x_less_log1p(n / u, log) - 0.5 * log - (u + 0.5) * shift
-
-    inverse_table, rising_table, harmonic = _tables(before.device)
-    row, column = before.clamp_max(_EARLY - 1), count.clamp_max(_SHORT - 1)
-    to_the_top = torch.log(u + n) + _EULER_GAMMA + _half_integer_series(u + n) - harmonic[row]
-    early, short = before < _EARLY, count < _SHORT
-    inverse = torch.where(early, torch.where(short, inverse_table[row, column], to_the_top), inverse)
-    rising = torch.where(early, torch.where(short, rising_table[row, column], n - (u + 0.5) * to_the_top), rising)
+    # φ is not exact at an early u, but H itself is known there.
+    early_inverse = (
+        torch.log(u + n) + _EULER_GAMMA + series - _tables(before.device)[2][before.clamp_max(_EARLY - 1).long()]
+    )
+    early = before < _EARLY
+    inverse = torch.where(early, early_inverse, log + shift)
+    rising = torch.where(early, n - (u + 0.5) * early_inverse, rising)
     # Rounding may leave a hair below zero for n = 1, whose second sum is 0.
     return inverse, rising.clamp_min(0.0)
 
@@ -81,10 +100,10 @@ def _x_less_log1p(x: Tensor, log: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Both separate sums by N and n, (128, 64), and H(N), (128,)."""
+    """Both separate sums at 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
     before = torch.arange(_EARLY, dtype=torch.float64)[:, None]
     i = torch.arange(_SHORT, dtype=torch.float64)
     inverse = torch.where(i > 0, 1 / (before + i), 0.0).cumsum(1)
     rising = torch.where(i > 0, (i - 1) / (before + i), 0.0).cumsum(1)
     harmonic = torch.cat([torch.zeros(1, dtype=torch.float64), 1 / before[1:, 0]]).cumsum(0)
-    return inverse.to(device), rising.to(device), harmonic.to(device)
+    return inverse.flatten().to(device), rising.flatten().to(device), harmonic.to(device)

@@ -16,7 +16,7 @@ def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Relevant items expected among the first k; float64 (q,)."""
     check_cutoff(k, ranked_items(counts))
     cut = cut_group(TieGroups.of(counts, k))
-    return cut.relevant_before + cut.taken.double() * cut.relevant / cut.total
+    return cut.relevant_before + cut.taken * cut.relevant / cut.total
 
 
 @in_query_blocks

@@ -161,7 +161,7 @@ class HammingRetrieval(Metric):
             InvalidInputError: no queries, or one id with two different counts.
         """
         counts, _ = self._distinct_queries()
-        figures = {name: _mean(values) for name, values in per_query_metrics(counts, self.at, self.radii).items()}
+        figures = {name: exact_mean(values) for name, values in per_query_metrics(counts, self.at, self.radii).items()}
         figures["AUPRC_micro"] = auprc_micro(counts)
         figures["AUPRC_micro/published"] = auprc_micro_without_start(counts)
         figures["skipped_queries"] = (counts.relevant.sum(1) == 0).sum()
@@ -221,7 +221,7 @@ class HammingRetrieval(Metric):
         return DistanceCounts(total, relevant), ids
 
 
-def _mean(values: Tensor) -> Tensor:
+def exact_mean(values: Tensor) -> Tensor:
     """Mean of the values that are not NaN, float64 (): their exact sum, rounded once."""
     valid = values[~values.isnan()]
     mean = math.fsum(valid.tolist()) / len(valid) if len(valid) else math.nan

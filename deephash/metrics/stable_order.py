@@ -5,6 +5,8 @@ come as the ranks of their relevant items, `RankingEngine.relevant_ranks`: query
 ranks[offsets[i] : offsets[i+1]], 0-based and rising.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -63,6 +65,27 @@ def stable_average_precision_at_over_hits(offsets: Tensor, ranks: Tensor, k: int
     """
     sums, hits = _precision_sums(offsets, ranks, k)
     return (sums / hits.clamp_min(1)).masked_fill_(offsets.diff() == 0, torch.nan)
+
+
+def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int]) -> dict[str, Tensor]:
+    """Every value of this file, under the name that its mean over queries has.
+
+    Args:
+        offsets: int64 (q + 1,).
+        ranks: int64 (offsets[q],), 0-based, rising within a query.
+        at: the k of the metrics at k.
+
+    Returns:
+        float64 (q,) each; NaN where a query has no relevant item.
+    """
+    values = {"mAP_stable": stable_average_precision(offsets, ranks)}
+    for k in at:
+        values |= {
+            f"mAP_stable@{k}": stable_average_precision_at(offsets, ranks, k),
+            f"mAP_stable@{k}/hits": stable_average_precision_at_over_hits(offsets, ranks, k),
+            f"mAP_stable@{k}/relevant": stable_average_precision_at_over_relevant(offsets, ranks, k),
+        }
+    return values
 
 
 def _precision_sums(offsets: Tensor, ranks: Tensor, k: int | None) -> tuple[Tensor, Tensor]:

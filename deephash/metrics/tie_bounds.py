@@ -16,7 +16,7 @@ from deephash.ranking.counts import DistanceCounts
 
 def _gains(before: Tensor, hits: Tensor, relevant_before: Tensor) -> Tensor:
     """Σ_{i=1..h} (R+i) / (N+i): h relevant items in a row after N ranks with R relevant; float64, any shape."""
-    first = relevant_before.double() + 1
+    first = relevant_before + 1
     return rank_sum(before, hits, first, torch.ones_like(first))
 
 
@@ -143,13 +143,13 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
         return gains / (cut.relevant_before + hits).clamp_min(1)
 
     while bool((low < high).any()):
-        middle = (low + high) // 2
+        middle = ((low + high) / 2).floor()
         rises = score(torch.minimum(middle + 1, high)) >= score(middle)
         low, high = torch.where(rises, low, torch.minimum(middle + 1, high)), torch.where(rises, middle, high)
     return or_nan(score(low), counts)
 
 
 def _possible_hits(cut: CutGroup) -> tuple[Tensor, Tensor]:
-    """The fewest and the most relevant items that the first c ranks of the cut group can hold; int64 (q,) each."""
+    """The fewest and the most relevant items that the first c ranks of the cut group can hold; float64 (q,) each."""
     others = cut.total - cut.relevant
     return (cut.taken - others).clamp_min(0), torch.minimum(cut.relevant, cut.taken)

@@ -12,12 +12,14 @@ from deephash.ranking.counts import DistanceCounts
 class TieGroups:
     """The groups of tied items of q rankings, nearest first, perhaps cut after k ranks.
 
+    Whole numbers are held as float64, which is exact to 2^53: the sums that metrics take of them mix with fractions.
+
     Args:
-        total: int64 (q, g), n, items in the group.
-        relevant: int64 (q, g), r, relevant ones.
-        before: int64 (q, g), N, items in the groups before.
-        relevant_before: int64 (q, g), R, relevant ones in the groups before.
-        taken: int64 (q, g), c, how many of the group's ranks are above the cut: n without a cut.
+        total: (q, g), n, items in the group.
+        relevant: (q, g), r, relevant ones.
+        before: (q, g), N, items in the groups before.
+        relevant_before: (q, g), R, relevant ones in the groups before.
+        taken: (q, g), c, how many of the group's ranks are above the cut: n without a cut.
     """
 
     total: Tensor
@@ -28,14 +30,8 @@ class TieGroups:
 
     @classmethod
     def of(cls, counts: DistanceCounts, k: int | None = None) -> "TieGroups":
-        """The groups of `counts`, cut after the first k ranks, or not.
-
-        Distances that no query has an item at, below the smallest and above the largest, are left out: of 1,024-bit
-        codes, that is most of them.
-        """
-        used = torch.nonzero(counts.total.any(0)).flatten()
-        near, far = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-        total, relevant = counts.total[:, near:far], counts.relevant[:, near:far]
+        """The groups of `counts`, one a distance, cut after the first k ranks, or not."""
+        total, relevant = counts.total.double(), counts.relevant.double()
         before = total.cumsum(1).sub_(total)
         taken = total if k is None else torch.minimum((k - before).clamp_min_(0), total)
         return cls(total, relevant, before, relevant.cumsum(1).sub_(relevant), taken)
@@ -43,7 +39,7 @@ class TieGroups:
 
 @dataclass(frozen=True)
 class CutGroup:
-    """Of each ranking, the group that rank k falls in; every field but `earlier` is int64 (q,), named as in TieGroups.
+    """Of each ranking, the group that rank k falls in; fields are named as in TieGroups, float64 (q,).
 
     Args:
         earlier: bool (q, g), the groups that come before it.
