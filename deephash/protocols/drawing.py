@@ -197,8 +197,8 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
         suggestion = max(1, counts.get(str(largest), 0) - (asked - n) - (rest is not None))
         raise InvalidInputError(
             f"The protocol asks for {listed} = {asked} items of the {n} in {source}{leaving}; lower a size, as "
-            f"protocol.{largest}={suggestion}, give fractions, as protocol.{largest}=0.1, or choose another protocol, as "
-            "five_way_small."
+            f"protocol.{largest}={suggestion}, give fractions, as protocol.{largest}=0.1, or choose another protocol, "
+            "as five_way_small."
         )
     return counts
 
