@@ -10,11 +10,10 @@ that hold just the frequencies of a filter's support and just the pixels inside 
 pixels that is faster than FFTs of the whole bordered image, and it runs as one matrix product for a block of images.
 """
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
 from typing import ClassVar, final
 
 import numpy as np
@@ -22,6 +21,14 @@ import torch
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor, check_images
+from deephash.data.descriptors.gist_filters import (
+    block_averages,
+    fourier_matrix,
+    low_pass_matrix,
+    mirrored,
+    on_both_sides,
+    transfer_functions,
+)
 from deephash.progress import track
 from deephash.validation import InvalidInputError, check_positive
 
@@ -33,76 +40,6 @@ NEGLIGIBLE = 1e-5
 
 BLOCK_VALUES = 1 << 18
 """Spectrum values of one block of images: 2 MB, so that a block stays in a core's cache."""
-
-
-def mirrored(size: int, before: int, after: int) -> Tensor:
-    """Pixels that fill an axis of `size` pixels and its mirrored borders, the edge pixel repeated.
-
-    Returns:
-        int64 (before + size + after,), each at least 0 and below `size`.
-    """
-    position = torch.arange(-before, size + after).remainder(2 * size)
-    return torch.where(position < size, position, 2 * size - 1 - position)
-
-
-def frequencies(n: int) -> Tensor:
-    """Cycles per n pixels of the discrete Fourier transform, ascending, zero at n // 2: float64 (n,)."""
-    return torch.arange(n, dtype=torch.float64) - n // 2
-
-
-def fourier_matrix(n: int) -> Tensor:
-    """The discrete Fourier transform of n pixels, rows in the order of `frequencies`: complex128 (n, n)."""
-    phase = torch.outer(frequencies(n), torch.arange(n, dtype=torch.float64)) / n
-    return torch.exp(-2j * math.pi * phase)
-
-
-def transfer_functions(n: int, orientations_per_scale: Sequence[int]) -> Tensor:
-    """Gabor-like transfer functions, real and one-sided, from the finest scale to the coarsest.
-
-    With r and θ the polar frequency, scale i of o orientations, orientation j:
-    exp(−3.5 (r / (0.3 n / 1.85^i) − 1)² − 2π (o²/64) (θ + π j / o)²).
-
-    Args:
-        n: side of the bordered image in pixels.
-        orientations_per_scale: number of orientations o of each scale.
-
-    Returns:
-        float64 (filters, n, n), rows vertical and columns horizontal frequencies in the order of `frequencies`.
-    """
-    axis = frequencies(n)
-    radius = torch.hypot(axis[:, None], axis[None, :])
-    angle = torch.atan2(axis[:, None].expand(n, n), axis[None, :].expand(n, n))
-    filters = []
-    for scale, orientations in enumerate(orientations_per_scale):
-        radial = -3.5 * (radius / (0.3 * n / 1.85**scale) - 1) ** 2
-        for orientation in range(orientations):
-            turned = angle + math.pi * orientation / orientations
-            turned = torch.where(turned > math.pi, turned - 2 * math.pi, turned)
-            filters.append(torch.exp(radial - 2 * math.pi * orientations**2 / 64 * turned**2))
-    return torch.stack(filters)
-
-
-def low_pass_matrix(n: int, cutoff: float) -> Tensor:
-    """Gaussian low pass of n pixels, half amplitude at `cutoff` cycles, as a real circulant matrix: float64 (n, n)."""
-    gain = torch.exp(-(frequencies(n) ** 2) * math.log(2) / cutoff**2)
-    fourier = fourier_matrix(n)
-    return (fourier.conj().T @ (gain[:, None] * fourier)).real / n
-
-
-def block_averages(size: int, blocks: int) -> Tensor:
-    """Means over consecutive runs of pixels, whose lengths differ by one where they must: float32 (blocks, size)."""
-    edges = [size * i // blocks for i in range(blocks + 1)]
-    averages = torch.zeros(blocks, size)
-    for i, (first, last) in enumerate(pairwise(edges)):
-        averages[i, first:last] = 1 / (last - first)
-    return averages
-
-
-def on_both_sides(matrix: Tensor, stack: Tensor) -> Tensor:
-    """A X Aᵀ for every image X of a stack (h, n, w) whose images are X[:, i, :]: (a, n, a) for A of (a, h = w)."""
-    height, n, width = stack.shape
-    left = (matrix @ stack.reshape(height, n * width)).view(-1, width)
-    return (left @ matrix.T).view(len(matrix), n, len(matrix))
 
 
 def grey_stack(images: Tensor) -> Tensor:
@@ -179,6 +116,14 @@ class _FilterBank:
             # LMgist counts blocks down the columns.
             energies.append(on_both_sides(self.averages, magnitude).permute(1, 2, 0).reshape(n, -1))
         return torch.cat(energies, 1)
+
+
+@lru_cache(maxsize=4)
+def _filter_bank(
+    size: int, border: int, cutoff: float, orientations: tuple[int, ...], blocks: int, device: str
+) -> _FilterBank:
+    """Filter banks take a while to make and serve any number of images."""
+    return _FilterBank(size, border, cutoff, orientations, blocks, device)
 
 
 def _extent(passed: Tensor) -> slice:
@@ -273,7 +218,7 @@ class Gist(Descriptor):
             )
         if size < self.blocks:
             raise InvalidInputError(f"images are {size} pixels wide; expected at least the {self.blocks} blocks.")
-        bank = _FilterBank(size, self.border, self.cutoff, self.orientations_per_scale, self.blocks, self.device)
+        bank = _filter_bank(size, self.border, self.cutoff, self.orientations_per_scale, self.blocks, self.device)
         features = torch.empty(len(images), len(bank.filters) * self.blocks**2)
         step = max(1, BLOCK_VALUES // bank.side**2)
         starts = range(0, len(images), step)

@@ -1,0 +1,140 @@
+"""One array out of a file: `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs`."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deephash.data.vectors import COMPONENTS, read_vectors
+from deephash.validation import InvalidInputError
+
+ENDINGS = (".npy", ".npz", ".parquet", *COMPONENTS)
+
+
+def read_array(
+    path: str | Path, keys: str | Sequence[str] | None = None, drop: str | Sequence[str] | None = None
+) -> np.ndarray:
+    """Read an array.
+
+    Args:
+        path: the file; its ending says the format.
+        keys: which array of an `.npz`, or which columns of a Parquet file: one of lists, or any number of scalars. None
+            takes an `.npz`'s only array and all of a Parquet file's columns.
+        drop: arrays or columns that None does not take, as the labels beside features.
+
+    Returns:
+        The array, of any dtype but object; scalar columns become the columns of a matrix, one named alone a vector.
+        Not to be written to.
+
+    Raises:
+        InvalidInputError: no such file, array or column, a damaged file, or Python objects in it.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in ENDINGS:
+        raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected one of: {', '.join(ENDINGS)}.")
+    if not path.is_file():
+        raise InvalidInputError(f"{path} does not exist; give a file ({', '.join(ENDINGS)}).")
+    if keys is not None and path.suffix not in (".npz", ".parquet"):
+        raise InvalidInputError(f"{path} holds a single array, which has no key {keys!r}; leave the key out.")
+    drop = [drop] if isinstance(drop, str) else list(drop or ())
+    if path.suffix in COMPONENTS:
+        return read_vectors(path)
+    if path.suffix == ".parquet":
+        return _read_parquet(path, keys, drop)
+    array = _read_npz(path, keys, drop) if path.suffix == ".npz" else _read_npy(path)
+    if array.dtype.kind == "O":
+        raise _holds_objects(path)
+    return array
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    return array
+
+
+def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if key is None:
+                rest = [name for name in stored if name not in drop]
+                if len(rest) != 1:
+                    raise InvalidInputError(f"{path} holds {_listed(stored)}; name the one to take by its key.")
+                key = rest[0]
+            if not isinstance(key, str) or key not in stored:
+                raise InvalidInputError(f"{path} has no array {key!r}; it holds {_listed(stored)}.")
+            array: np.ndarray = stored[key]
+    except InvalidInputError:
+        raise
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, KeyError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    return array
+
+
+def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
+    import polars
+
+    try:
+        schema = polars.read_parquet_schema(path)
+        names = [keys] if isinstance(keys, str) else list(keys or (name for name in schema if name not in drop))
+        for name in names:
+            if name not in schema:
+                raise InvalidInputError(f"{path} has no column {name!r}; it holds {_listed(schema)}.")
+        if not names:
+            raise InvalidInputError(f"{path} holds {_listed(schema)}; no column is left to take.")
+        table = polars.read_parquet(path, columns=names)
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise _unreadable(path, error) from error
+    for name in names:
+        if missing := table[name].null_count():
+            raise InvalidInputError(f"column {name!r} of {path} has {missing} missing values; fill or drop those rows.")
+    if len(names) == 1:
+        return _column(path, table[names[0]])
+    for name, kind in table.schema.items():
+        if not (kind.is_numeric() or kind == polars.Boolean):
+            raise InvalidInputError(
+                f"column {name!r} of {path} is of type {kind}; several columns make a matrix only where all are "
+                "numbers: name the ones to take."
+            )
+    return table.to_numpy()
+
+
+def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+    """A column as a vector, a column of lists of one length as a matrix."""
+    import polars
+
+    if isinstance(column.dtype, polars.List):
+        lengths = column.list.len()
+        if lengths.n_unique() > 1:
+            raise InvalidInputError(
+                f"column {column.name!r} of {path} has lists of {lengths.min()} to {lengths.max()} values; expected "
+                "one length, the dimension."
+            )
+        column = column.reshape((len(column), lengths[0] if len(column) else 0))
+    if column.dtype == polars.String or isinstance(column.dtype, polars.Categorical | polars.Enum):
+        return np.array(column.cast(polars.String).to_list(), dtype=np.str_)
+    array: np.ndarray = column.to_numpy()
+    if array.dtype.kind == "O":
+        raise _holds_objects(path)
+    return array
+
+
+def _listed(names: "Sequence[str] | polars.Schema | np.lib.npyio.NpzFile") -> str:  # type: ignore[name-defined]  # noqa: F821
+    return ", ".join(map(str, names)) or "nothing"
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInputError:
+    if "pickle" in str(error).lower():
+        return _holds_objects(path)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InvalidInputError(f"{path} is not a readable {path.suffix} ({reason}); write or fetch it again.")
+
+
+def _holds_objects(path: Path) -> InvalidInputError:
+    return InvalidInputError(
+        f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, as with "
+        ".astype(np.float32) or .astype(str)."
+    )

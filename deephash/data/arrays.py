@@ -1,0 +1,109 @@
+"""A user's own features, and labels where there are some, from files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.array_file import read_array
+from deephash.data.base import HashingDataModule
+from deephash.data.items import Items
+from deephash.data.labels import canonical_labels
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError, check_features
+
+
+def canonical_features(array: np.ndarray, name: str) -> Tensor:
+    """Features as methods take them.
+
+    Args:
+        array: numbers (n, d), with n and d at least 1.
+        name: how messages call them.
+
+    Returns:
+        float32 (n, d), a copy.
+
+    Raises:
+        InvalidInputError: not numbers, not a matrix, empty, or NaN, infinite or beyond float32.
+    """
+    if array.dtype.kind not in "iufb":
+        raise InvalidInputError(f"{name} have dtype {array.dtype}; expected numbers.")
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise InvalidInputError(f"{name} have shape {array.shape}; expected two axes, (n, d) with d at least 1.")
+    if len(array) == 0:
+        raise InvalidInputError(f"{name} have no rows; expected at least one item.")
+    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is refused below.
+        features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    check_features(features, name=name)
+    return features
+
+
+@final
+class Arrays(HashingDataModule):
+    """Features and labels from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        features: file of the features, numbers (n, d).
+        features_key: which array of an `.npz`, or which columns of a Parquet file: one of lists or several of numbers.
+            None takes all but the labels.
+        labels: file of the labels; None takes them from the file of the features where `labels_key` is given, and has
+            no labels where it is not.
+        labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns of
+            0 and 1.
+        images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
+
+    Raises:
+        InvalidInputError: no features given.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        features: str,
+        features_key: str | Sequence[str] | None = None,
+        labels: str | None = None,
+        labels_key: str | Sequence[str] | None = None,
+        images: str | None = None,
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        if not features:
+            raise InvalidInputError(f"features={features!r}; give the file of your features, as data.features=x.npy.")
+        self.features_path = Path(features)
+        self.features_key = features_key
+        self.labels_path = self.features_path if labels is None else Path(labels)
+        self.labels_key = labels_key
+        self.has_labels = labels is not None or labels_key is not None
+        self.images_path = None if images is None else Path(images)
+
+    def load(self) -> Items:
+        """Read the files.
+
+        Raises:
+            InvalidInputError: a file is missing or damaged, or holds what cannot be used; the message says which.
+        """
+        beside = self.labels_key if self.has_labels and self.labels_path == self.features_path else None
+        array = read_array(self.features_path, self.features_key, beside)
+        features = canonical_features(array, f"features of {self.features_path}")
+        labels: Tensor | None = None
+        class_names: tuple[str, ...] = ()
+        images: np.ndarray | None = None
+        if self.has_labels:
+            given = read_array(self.labels_path, self.labels_key)
+            labels, class_names = canonical_labels(given, len(features), f"labels of {self.labels_path}")
+        if self.images_path is not None:
+            images = read_array(self.images_path)
+            if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(features):
+                raise InvalidInputError(
+                    f"images of {self.images_path} have dtype {images.dtype} and shape {images.shape}; expected uint8 "
+                    f"({len(features)}, height, width) or ({len(features)}, height, width, 3)."
+                )
+        return Items(features, labels, class_names, images=images)

@@ -1,0 +1,158 @@
+"""A user's own images: one folder a class, or a manifest that lists files and labels."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.base import HashingDataModule
+from deephash.data.cache import cached, description_key
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.image_listing import Listing, list_folder, list_manifest
+from deephash.data.items import Items
+from deephash.data.labels import canonical_labels
+from deephash.progress import track
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError
+
+BLOCK_IMAGES = 256
+"""Images that are decoded and held at once."""
+
+THUMBNAIL = 64
+"""Side in pixels of the images that are kept to look at."""
+
+
+def read_image(file: Path, size: int) -> np.ndarray:
+    """The middle of an image, scaled so that its shorter side is `size`, upright, as uint8 (size, size, 3).
+
+    Raises:
+        Exception: what Pillow raises for a file that it cannot read, which has no common type.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
+    return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+
+
+def describe_files(files: Sequence[Path], descriptor: Descriptor, size: int) -> dict[str, Tensor]:
+    """Features and thumbnails of image files, in blocks.
+
+    Args:
+        files: n image files.
+        descriptor: what describes them.
+        size: side to which images are scaled and cropped for it.
+
+    Returns:
+        features float32 (n, d) and thumbnails uint8 (n, 64, 64, 3).
+
+    Raises:
+        InvalidInputError: files that cannot be read: how many, and the first of them by name.
+    """
+    from PIL import Image
+
+    features, thumbnails, unreadable = [], [], []
+
+    def decode(file: Path) -> np.ndarray | str:
+        try:
+            return read_image(file, size)
+        except Exception as error:  # Pillow's decoders raise all sorts for damaged files
+            return str(error) or type(error).__name__
+
+    blocks = [files[first : first + BLOCK_IMAGES] for first in range(0, len(files), BLOCK_IMAGES)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for block in track(blocks, "Images"):
+            images = []
+            for file, decoded in zip(block, pool.map(decode, block), strict=True):
+                if isinstance(decoded, str):
+                    unreadable.append((file, decoded))
+                else:
+                    images.append(decoded)
+            if unreadable:  # There will be no features; the other files are only looked at for more of these.
+                continue
+            features.append(descriptor.describe(np.stack(images)))
+            small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
+            thumbnails.append(torch.from_numpy(np.stack(small)))
+    if unreadable:
+        file, reason = unreadable[0]
+        raise InvalidInputError(
+            f"{len(unreadable)} of {len(files)} images cannot be read, the first {file} ({reason}); repair or "
+            "remove them."
+        )
+    return {"features": torch.cat(features), "thumbnails": torch.cat(thumbnails)}
+
+
+@final
+class ImageFolder(HashingDataModule):
+    """Images in class subfolders, or named by a manifest, described by GIST or pixels.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        path: a folder with a subfolder of images for each class, or a CSV file with the heading "path,label".
+        descriptor: what turns images into features; its `image_size` is the side to which they are scaled and cropped.
+        cache: folder of computed features.
+
+    Raises:
+        InvalidInputError: no path, or a descriptor without an image size.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        path: str,
+        descriptor: Descriptor,
+        cache: str = "~/.cache/deephash",
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        if not path:
+            raise InvalidInputError(f"path={path!r}; give the folder of your images or a manifest, as data.path=FOLDER.")
+        if descriptor.image_size is None:
+            raise InvalidInputError(
+                "descriptor.image_size=None; images differ in size: give the side to scale them to."
+            )
+        self.path = Path(path).expanduser()
+        self.descriptor = descriptor
+        self.size = descriptor.image_size
+        self.cache = cache
+
+    def prepare_data(self) -> None:
+        """Compute the features, once."""
+        self._describe(self._list())
+
+    def load(self) -> Items:
+        """Read the features from the cache, and the labels.
+
+        Raises:
+            InvalidInputError: no images, or files that cannot be read.
+        """
+        listing = self._list()
+        described = self._describe(listing)
+        labels: Tensor | None = None
+        class_names: tuple[str, ...] = ()
+        if listing.labels is not None:
+            labels, class_names = canonical_labels(np.array(listing.labels), len(listing.files))
+        images = described["thumbnails"].numpy()
+        return Items(described["features"], labels, class_names, images=images)
+
+    def _list(self) -> Listing:
+        return list_manifest(self.path) if self.path.suffix.lower() == ".csv" else list_folder(self.path)
+
+    def _describe(self, listing: Listing) -> dict[str, Tensor]:
+        key = description_key(self.descriptor, {"images": len(listing.files), "thumbnail": THUMBNAIL})
+        for file in track(listing.files, "Checking images"):
+            with file.open("rb") as stream:
+                key.update(hashlib.file_digest(stream, "sha256").digest())
+        name = f"images-{type(self.descriptor).__name__.lower()}"
+        return cached(
+            self.cache, name, key.hexdigest(), lambda: describe_files(listing.files, self.descriptor, self.size)
+        )

@@ -1,0 +1,83 @@
+"""Which images a user has, and their labels: from class subfolders, or from a manifest."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from deephash.validation import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files and the label of each; labels is None where there are none."""
+
+    files: list[Path]
+    labels: list[str] | None
+
+
+def list_folder(folder: Path) -> Listing:
+    """Images in class subfolders, or, where there is no subfolder, in the folder itself without labels.
+
+    Files are those whose ending Pillow knows as an image's, at any depth, in the order of their paths.
+
+    Raises:
+        InvalidInputError: no such folder, or no images in it, or some inside and some outside class subfolders.
+    """
+    from PIL import Image
+
+    if not folder.is_dir():
+        raise InvalidInputError(f"{folder} is not a folder; give one with a subfolder of images for each class.")
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(
+        (
+            file
+            for file in folder.rglob("*")
+            if file.suffix.lower() in endings
+            and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        ),
+        key=lambda file: file.relative_to(folder).as_posix(),
+    )
+    if not files:
+        raise InvalidInputError(f"{folder} holds no images; expected a subfolder of images for each class.")
+    loose = [file for file in files if file.parent == folder]
+    if len(loose) == len(files):
+        return Listing(files, None)
+    if loose:
+        raise InvalidInputError(
+            f"{folder} holds {len(loose)} images outside its class subfolders, the first {loose[0].name}; move them "
+            "into one, or give a manifest."
+        )
+    return Listing(files, [file.relative_to(folder).parts[0] for file in files])
+
+
+def list_manifest(manifest: Path) -> Listing:
+    """Images that a CSV file names, in its order: a heading "path,label" or "path", then a line for each.
+
+    Relative paths start from the manifest's folder.
+
+    Raises:
+        InvalidInputError: no such file, another heading, an empty field, or files that do not exist.
+    """
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restkey="", strict=True)
+            heading = reader.fieldnames or []
+            if "path" not in heading:
+                raise InvalidInputError(f"{manifest} has the heading {','.join(heading)!r}; expected 'path,label'.")
+            rows = list(reader)
+    except OSError as error:
+        raise InvalidInputError(f"{manifest} cannot be read ({error.strerror}); give a CSV file.") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{manifest} is not a CSV file in UTF-8 ({error}); save it as one.") from error
+    if not rows:
+        raise InvalidInputError(f"{manifest} lists no images; expected a line 'path,label' for each.")
+    for line, row in enumerate(rows, 2):
+        if not row["path"] or ("label" in heading and not row["label"]):
+            raise InvalidInputError(f"{manifest} has no path or no label in row {line}; fill it or drop the row.")
+    files = [manifest.parent / row["path"] for row in rows]
+    if missing := [file for file in files if not file.is_file()]:
+        raise InvalidInputError(
+            f"{manifest} names {len(missing)} files that do not exist, the first {missing[0]}; relative paths "
+            f"start from {manifest.parent}."
+        )
+    return Listing(files, [row["label"] for row in rows] if "label" in heading else None)
