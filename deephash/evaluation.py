@@ -29,7 +29,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     Raises:
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
-    from deephash.report.run_report import write_report
+    from deephash.report.run_report import log_report, write_report
     from deephash.training.run import RunResult, build_data, build_trainer, check_settings, score, score_roles
 
     run = RunFolder(Path(config.run))
@@ -61,8 +61,9 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         new = RunFolder(folder)
-        write_report(row, module, data, new, trainer.logger, score_roles(merged))
+        diagnostics = write_report(row, module, data, folder, score_roles(merged))
         row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
+        log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(new.metrics, row)
     unchanged = same_split and not changed(config, "truth", "score") and not changed(config.metrics, "at", "radii")
     return RunResult(row, folder), stored_row if unchanged else None

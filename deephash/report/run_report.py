@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from deephash.data.base import HashingDataModule
 from deephash.ranking.relevance import is_relevant
@@ -50,13 +51,40 @@ def write_report(
     return diagnostics
 
 
+def log_report(
+    logger: Logger | None, row: dict[str, Any], module: HashingModule, diagnostics: BitDiagnostics, folder: Path
+) -> None:
+    """Log a run's result, and in W&B its curve, bits and pictures too; then let the logger write its last.
+
+    Args:
+        logger: the trainer's; None logs nothing.
+        row: the result row.
+        module: the scored module.
+        diagnostics: what the bits look like.
+        folder: where the figures are.
+    """
+    if logger is None:
+        return
+    logger.log_metrics({**row["metrics"], **{f"seconds/{step}": value for step, value in row["seconds"].items()}})
+    if isinstance(logger, WandbLogger):
+        from deephash.report import wandb_media
+
+        wandb_media.log_result(logger.experiment, row)
+        wandb_media.log_pr_curve(logger.experiment, module.curve["micro"].recall, module.curve["micro"].precision)
+        wandb_media.log_bits(logger.experiment, diagnostics)
+        wandb_media.log_pictures(logger.experiment, folder)
+        logger.experiment.finish()
+    else:
+        logger.finalize("success")
+
+
 def curve_figure(row: dict[str, Any], module: HashingModule, title: str) -> "Figure":
     """The precision-recall curves, micro and macro, with their areas."""
     curve = module.curve
     return pr_curve_figure(
-        curve["recall_micro"],
-        curve["precision_micro"],
-        macro=(curve["recall_macro"], curve["precision_macro"]),
+        curve["micro"].recall,
+        curve["micro"].precision,
+        macro=(curve["macro"].recall, curve["macro"].precision),
         title=title,
         area=row["metrics"]["AUPRC_micro"],
         macro_area=row["metrics"]["AUPRC_macro"],

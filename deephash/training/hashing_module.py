@@ -12,9 +12,16 @@ from deephash.affinity.base import Affinity
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Part
 from deephash.hasher import Hasher
-from deephash.metrics.retrieval import HammingRetrieval
+from deephash.metrics.pr_curve import PrecisionRecallCurve
+from deephash.metrics.retrieval import HammingRetrieval, exact_mean
+from deephash.metrics.stable_order import stable_order_metrics
 from deephash.ranking.base import RankingEngine
+from deephash.ranking.relevance import Relevance, select_queries
 from deephash.validation import InvalidInputError
+
+
+# Queries whose relevant items' ranks are held at a time: a few hundred megabytes at 100,000 relevant items each.
+RANKED_QUERIES = 256
 
 
 class HashingModule(lightning.LightningModule):
@@ -31,6 +38,7 @@ class HashingModule(lightning.LightningModule):
         ranking: the engine that ranks codes.
         at: depths k for metrics at k.
         radii: Hamming radii for metrics within a radius.
+        stable_order: whether to add the values of a stable sort by distance, ties by database index.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class HashingModule(lightning.LightningModule):
         ranking: RankingEngine,
         at: Sequence[int] = (100, 1000),
         radii: Sequence[int] = (2,),
+        stable_order: bool = False,
     ) -> None:
         super().__init__()
         self.hasher = hasher
@@ -47,9 +56,10 @@ class HashingModule(lightning.LightningModule):
         self.ranking = ranking
         self.at = tuple(at)
         self.radii = tuple(radii)
+        self.stable_order = stable_order
         self.results: dict[str, float] = {}
         self.per_query: dict[str, Tensor] = {}
-        self.curve: tuple[Tensor, Tensor] | None = None
+        self.curve: dict[str, PrecisionRecallCurve] = {}
         self.database_codes: Tensor | None = None
         self.seconds: dict[str, float] = {}
         self._codes: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -111,7 +121,30 @@ class HashingModule(lightning.LightningModule):
         self.results = {name: float(value) for name, value in metric.compute().items()}
         self.per_query = metric.per_query()
         self.curve = metric.pr_curve()
+        if self.stable_order:
+            self._add_stable_order(query_codes, positions, relevance)
         self.seconds["rank"] = time.perf_counter() - self._started
+
+    def _add_stable_order(self, query_codes: Tensor, positions: Tensor, relevance: Relevance) -> None:
+        """Add what code that sorts would print, under names of its own."""
+        assert self.database_codes is not None
+        blocks = []
+        for start in range(0, len(query_codes), RANKED_QUERIES):
+            stop = min(start + RANKED_QUERIES, len(query_codes))
+            offsets, ranks = self.ranking.relevant_ranks(
+                query_codes[start:stop],
+                self.database_codes,
+                self.hasher.distance,
+                select_queries(relevance, start, stop),
+            )
+            blocks.append(torch.stack(list(stable_order_metrics(offsets, ranks, self.at).values()), 1))
+        names = list(stable_order_metrics(*_no_ranks(self.device), self.at))
+        local = torch.cat(blocks) if blocks else torch.empty(0, len(names), dtype=torch.float64, device=self.device)
+        order = self._gather_rows(positions[:, None])[:, 0].argsort()
+        values = self._gather_rows(local)[order]
+        for name, column in zip(names, values.unbind(1), strict=True):
+            self.per_query[name] = column
+            self.results[name] = float(exact_mean(column))
 
     def _check_depths(self, items: int) -> None:
         too_deep = [k for k in self.at if k > items]
@@ -141,7 +174,12 @@ class HashingModule(lightning.LightningModule):
         return torch.cat([gathered[rank, :length] for rank, length in enumerate(lengths)])
 
 
-def relevance_of(truth: Affinity, train: Part, queries: Part, database: Part) -> Any:
+def _no_ranks(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Offsets and ranks of no query at all."""
+    return torch.zeros(1, dtype=torch.int64, device=device), torch.empty(0, dtype=torch.int64, device=device)
+
+
+def relevance_of(truth: Affinity, train: Part, queries: Part, database: Part) -> Relevance:
     """Relevance between two parts, with what the truth learns taken from the training part alone."""
     truth.fit(train.features, train.labels)
     return truth.relevance(queries.features, queries.labels, database.features, database.labels)

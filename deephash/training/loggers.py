@@ -9,19 +9,19 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from deephash.validation import InvalidInputError
 
 
-def wandb(save_dir: str, config: dict[str, Any], project: str = "deephash", **settings: Any) -> Logger:
+def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **options: Any) -> Logger:
     """W&B: online where a key is at hand, offline otherwise; it never waits for input.
 
     Args:
         save_dir: the run's folder.
-        config: the resolved config, logged with the run.
+        settings: the resolved config, logged with the run.
         project: W&B project.
-        settings: further arguments of `wandb.init`, as `entity` or `tags`.
+        options: further arguments of `wandb.init`, as `entity` or `tags`.
     """
     mode = os.environ.get("WANDB_MODE", "online" if has_wandb_key() else "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(project=project, save_dir=save_dir, mode=mode, config=config, **settings)
+    logger = WandbLogger(project=project, save_dir=save_dir, mode=mode, config=settings, **options)
     return logger
 
 
@@ -40,12 +40,12 @@ def has_wandb_key() -> bool:
     return any(host in base for host in hosts)
 
 
-def csv(save_dir: str, config: dict[str, Any]) -> Logger:
+def csv(save_dir: str, settings: dict[str, Any]) -> Logger:
     """Metrics as `csv/metrics.csv` in the run's folder."""
     return CSVLogger(save_dir, name="", version="csv")
 
 
-def tensorboard(save_dir: str, config: dict[str, Any]) -> Logger:
+def tensorboard(save_dir: str, settings: dict[str, Any]) -> Logger:
     """TensorBoard event files in `tensorboard/` in the run's folder.
 
     Raises:
@@ -59,5 +59,5 @@ def tensorboard(save_dir: str, config: dict[str, Any]) -> Logger:
         ) from error
 
 
-def none(save_dir: str, config: dict[str, Any]) -> None:
+def none(save_dir: str, settings: dict[str, Any]) -> None:
     """No logger: the run's folder holds everything anyway."""

@@ -16,7 +16,7 @@ from deephash.data.base import HashingDataModule
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
-from deephash.report.run_report import write_report
+from deephash.report.run_report import log_report, write_report
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
 from deephash.files import read_json, write_json
@@ -31,7 +31,8 @@ QUIET = (
     "`LightningModule.configure_optimizers` returned `None`",
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
-    ".*can be pickled.*",
+    ".*You defined a `validation_step` but have no `val_dataloader`.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 
 
@@ -68,6 +69,9 @@ def train(config: DictConfig, folder: Path) -> RunResult:
         log.info("%s holds this run, complete; nothing to do.", folder)
         return RunResult(read_json(run.metrics, "a result row"), folder)
 
+    # Lightning introduces itself and the devices at each start; warnings and errors still come through.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
     data.prepare_data()
@@ -81,14 +85,16 @@ def train(config: DictConfig, folder: Path) -> RunResult:
         module.seconds.update(read_json(run.fit_seconds, "the seconds of a fit"))
     else:
         with quiet():
-            trainer.fit(module, datamodule=data)
+            # The loader alone: a fit in closed form has nothing to validate between its steps.
+            trainer.fit(module, train_dataloaders=data.train_dataloader())
         if trainer.is_global_zero:
             module.hasher.save(run.hasher)
             write_json(run.fit_seconds, {"fit": module.seconds["fit"]})
     row = score(config, trainer, module, data)
     if trainer.is_global_zero:
         write_json(folder / "environment.json", describe_environment())
-        write_report(row, module, data, run, trainer.logger, score_roles(config))
+        diagnostics = write_report(row, module, data, folder, score_roles(config))
+        log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(run.metrics, row)
     return RunResult(row, folder)
 
@@ -157,6 +163,7 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
         ranking=instantiate(config.ranking),
         at=list(config.metrics.at),
         radii=list(config.metrics.radii),
+        stable_order=config.metrics.stable_order,
         seed=config.seed,
     )
     return module
@@ -164,7 +171,9 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
 
 def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
     """The trainer, with its logger; bars are shown on terminals alone."""
-    logger = instantiate(config.logger, save_dir=str(folder), config=OmegaConf.to_container(config, resolve=True))
+    settings = OmegaConf.to_container(config, resolve=True)
+    # Not recursive: the settings are to be logged, and their own `_target_`s not to be called again.
+    logger = instantiate(config.logger, save_dir=str(folder), settings=settings, _recursive_=False, _convert_="all")
     trainer: lightning.Trainer = instantiate(
         config.trainer,
         logger=logger or False,
