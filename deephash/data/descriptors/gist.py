@@ -218,19 +218,19 @@ class Gist(Descriptor):
             )
         if size < self.blocks:
             raise InvalidInputError(f"images are {size} pixels wide; expected at least the {self.blocks} blocks.")
-        bank = _filter_bank(size, self.border, self.cutoff, self.orientations_per_scale, self.blocks, self.device)
-        features = torch.empty(len(images), len(bank.filters) * self.blocks**2)
-        step = max(1, BLOCK_VALUES // bank.side**2)
-        starts = range(0, len(images), step)
-
-        @torch.no_grad()  # which is each thread's own
-        def block(first: int) -> None:
-            pixels = torch.from_numpy(images[first : first + step]).to(self.device)
-            features[first : first + step] = bank.energies(bank.whiten(grey_stack(pixels)))
-
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
+            bank = _filter_bank(size, self.border, self.cutoff, self.orientations_per_scale, self.blocks, self.device)
+            features = torch.empty(len(images), len(bank.filters) * self.blocks**2)
+            step = max(1, BLOCK_VALUES // bank.side**2)
+            starts = range(0, len(images), step)
+
+            @torch.no_grad()  # which is each thread's own
+            def block(first: int) -> None:
+                pixels = torch.from_numpy(images[first : first + step]).to(self.device)
+                features[first : first + step] = bank.energies(bank.whiten(grey_stack(pixels)))
+
             with ThreadPoolExecutor(threads if self.device == "cpu" else 1) as pool:
                 for _ in track(pool.map(block, starts), "GIST features", len(starts)):
                     pass
