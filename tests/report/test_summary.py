@@ -1,0 +1,65 @@
+"""The page of one run: what it is a result of, its figures, warnings and files."""
+
+from deephash.report.summary import ordered_metrics, print_summary, result_title, summary_markdown
+
+RESULT = {
+    "method": "itq",
+    "quantizer": "sbq",
+    "bits": 64,
+    "data": "mnist5k",
+    "protocol": "literature",
+    "truth": "label",
+    "score": "test",
+    "k": [100, 1000],
+    "seed": 7,
+    "split": "0123456789abcdef",
+    "sizes": {"train": 4000, "query": 1000, "database": 4000},
+    "metrics": {"mAP@100": 0.5, "mAP": 0.43216, "mAP_best": 0.44, "mAP@100/hits": 0.6, "AUPRC_micro": 0.39},
+    "skipped_queries": 12,
+    "seconds": {"fit": 1.234, "rank": 0.5},
+    "warnings": ["dead bits: 3 of 64 [all]"],
+}
+
+
+def test_title():
+    assert result_title(RESULT) == "itq · sbq, 64 bits, mnist5k"
+    assert result_title({"bits": 8}) == "8 bits"
+
+
+def test_leading_metrics_come_first():
+    assert [name for name, _ in ordered_metrics(RESULT)][:3] == ["mAP", "AUPRC_micro", "mAP@100"]
+
+
+def test_terminal_page(tmp_path, capsys):
+    (tmp_path / "metrics.json").write_text("{}")
+    print_summary(RESULT, tmp_path)
+    page = capsys.readouterr().out
+    assert "itq · sbq, 64 bits, mnist5k" in page
+    assert "0.4322" in page
+    for line in ("protocol literature", "truth    label", "k        100, 1000", "seed     7", "split    0123456789ab"):
+        assert line in page
+    assert "train 4,000, query 1,000, database 4,000" in page
+    assert "fit 1.23, rank 0.50" in page
+    assert "queries without a relevant item, left out: 12" in page
+    assert "warning: dead bits: 3 of 64 [all]" in page
+    assert str(tmp_path) in page
+    assert "metrics.json" in page
+    assert "pr_curve.png" not in page
+
+
+def test_terminal_page_quotes_no_comparison_figures(tmp_path, capsys):
+    print_summary(RESULT, tmp_path)
+    page = capsys.readouterr().out
+    assert "mAP_best" not in page
+    assert "/hits" not in page
+    assert "2 more, for other tie orders and denominators, in metrics.json" in page
+
+
+def test_markdown_page(tmp_path):
+    page = summary_markdown(RESULT, tmp_path)
+    assert page.startswith("# itq · sbq, 64 bits, mnist5k\n")
+    assert "| mAP                             | 0.4322 |" in page
+    assert "| mAP_best                        | 0.4400 |" in page
+    assert "| queries without a relevant item |     12 |" in page
+    assert "- dead bits: 3 of 64 [all]" in page
+    assert f"`{tmp_path}`" in page

@@ -1,0 +1,328 @@
+"""A sweep's report from its files: nothing dropped, means and tests as NumPy and SciPy give them."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import polars
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+from scipy import stats
+
+from deephash.report.sweep import main, report_sweep
+from deephash.report.sweep_runs import collect, metric_names
+from deephash.report.sweep_statistics import aggregate, compare, holm, line_name, sweep_warnings
+from deephash.report.sweep_views import cell, setting_text, sweep_figure, sweep_markdown
+from deephash.validation import InvalidInputError
+
+METHODS, BITS, SEEDS = {"itq": 0.16, "lsh": 0.12, "pcah": 0.13}, (16, 32, 64), (0, 1, 2)
+
+
+def score(method, bits, seed):
+    """A fixed score that rises with bits for itq, is flat for lsh, falls for pcah, and varies a little by seed."""
+    slope = {"itq": 0.01, "lsh": 0.0, "pcah": -0.01}[method]
+    return METHODS[method] + slope * np.log2(bits / 16) + 0.001 * ((seed * 7 + bits + len(method)) % 5)
+
+
+def write_run(folder, method="itq", bits=16, seed=0, **changes):
+    row = {
+        "method": method,
+        "quantizer": "sbq",
+        "bits": bits,
+        "data": "mnist5k",
+        "protocol": "five_way",
+        "truth": "label",
+        "score": "test",
+        "k": [100, 1000],
+        "seed": seed,
+        "split": f"split{seed}",
+        "sizes": {"query": 1000},
+        "metrics": {"mAP": score(method, bits, seed), "AUPRC_micro": 0.5},
+        "skipped_queries": 0,
+        "seconds": {"fit": 1.0},
+        "warnings": ["dead bits: 3 of 16 are the same"] if method == "pcah" else [],
+    }
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(row | changes))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """27 jobs, of which lsh at 64 bits with seed 2 failed and the result of pcah at 32 bits with seed 1 is cut off."""
+    jobs = [(method, bits, seed) for method in METHODS for bits in BITS for seed in SEEDS]
+    for number, (method, bits, seed) in enumerate(jobs):
+        folder = tmp_path / f"{number}-{method}"
+        if (method, bits, seed) == ("lsh", 64, 2):
+            folder.mkdir()
+            failure = {"overrides": ["method=lsh", "bits=64", "seed=2"], "error": "features hold NaN in 3 rows"}
+            (folder / "error.json").write_text(json.dumps(failure))
+            continue
+        write_run(folder, method, bits, seed)
+        if (method, bits, seed) == ("pcah", 32, 1):
+            whole = (folder / "metrics.json").read_text()
+            (folder / "metrics.json").write_text(whole[: len(whole) // 2])
+    return tmp_path
+
+
+def test_every_job_is_listed(sweep):
+    runs = collect(sweep)
+    assert runs.height == 27
+    assert dict(runs["status"].value_counts().rows()) == {"done": 25, "failed": 1, "damaged": 1}
+    assert runs["folder"].to_list() == [f"{number}-{name}" for number, name in enumerate(np.repeat(list(METHODS), 9))]
+    (failed,) = runs.filter(polars.col("status") == "failed").to_dicts()
+    assert (failed["method"], failed["bits"], failed["seed"]) == ("lsh", 64, 2)
+    assert failed["error"] == "features hold NaN in 3 rows"
+    (damaged,) = runs.filter(polars.col("status") == "damaged").to_dicts()
+    assert "metrics.json is not readable as a result row" in damaged["error"]
+    assert metric_names(runs) == ["mAP", "AUPRC_micro"]
+
+
+def test_means_and_intervals(sweep):
+    means = aggregate(collect(sweep)).filter(polars.col("metric") == "mAP")
+    assert means.height == 9
+    for method in METHODS:
+        for bits in BITS:
+            left_out = {("lsh", 64): 2, ("pcah", 32): 1}.get((method, bits))
+            values = np.array([score(method, bits, seed) for seed in SEEDS if seed != left_out])
+            (row,) = means.filter(polars.col("method") == method, polars.col("bits") == bits).to_dicts()
+            low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+            assert row["seeds"] == len(values)
+            assert [row["mean"], row["low"], row["high"]] == pytest.approx([values.mean(), low, high])
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    write_run(tmp_path / "0")
+    (row, _) = aggregate(collect(tmp_path)).to_dicts()
+    assert (row["seeds"], row["low"], row["high"]) == (1, None, None)
+    assert compare(collect(tmp_path)).is_empty()
+    assert "| itq · sbq |     1 | **0.1640** |" in sweep_markdown(collect(tmp_path))
+
+
+def test_paired_tests_use_shared_seeds(sweep):
+    tests = compare(collect(sweep))
+    assert tests.height == 9
+    (row,) = tests.filter(polars.col("bits") == 64, first="itq · sbq", second="lsh · sbq").to_dicts()
+    differences = np.array([score("itq", 64, seed) - score("lsh", 64, seed) for seed in (0, 1)])
+    assert row["seeds"] == 2
+    assert row["difference"] == pytest.approx(differences.mean())
+    assert row["p_value"] == pytest.approx(stats.wilcoxon(differences).pvalue)
+    (row,) = tests.filter(polars.col("bits") == 16, first="itq · sbq", second="pcah · sbq").to_dicts()
+    assert (row["seeds"], row["p_value"], row["p_holm"]) == (3, 0.25, 0.75)
+
+
+def test_other_splits_are_not_paired(tmp_path):
+    for seed in SEEDS:
+        write_run(tmp_path / f"itq{seed}", "itq", seed=seed)
+        write_run(tmp_path / f"lsh{seed}", "lsh", seed=seed, split="another" if seed == 0 else f"split{seed}")
+    assert compare(collect(tmp_path))["seeds"].to_list() == [2]
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_table_has_methods_by_bits_with_the_best_in_bold(sweep):
+    page = sweep_markdown(collect(sweep))
+    assert page.startswith("mAP: mnist5k, five_way, label truth, test queries, k = 100, 1000\n")
+    header, _, itq, lsh, pcah = page.strip().splitlines()[2:]
+    assert [part.strip() for part in header.strip("|").split("|")] == [
+        "method",
+        "seeds",
+        "16 bits",
+        "32 bits",
+        "64 bits",
+    ]
+    assert itq.count("**") == 6
+    assert lsh.count("**") == pcah.count("**") == 0
+    assert lsh.startswith("| lsh · sbq")
+    assert "|   2–3 |" in lsh
+    values = np.array([score("pcah", 64, seed) for seed in SEEDS])
+    half = stats.t.ppf(0.975, 2) * stats.sem(values)
+    assert f"{values.mean():.4f} ± {half:.4f}" in pcah
+
+
+def test_each_setting_has_its_own_table(tmp_path):
+    write_run(tmp_path / "0")
+    write_run(tmp_path / "1", protocol="literature")
+    page = sweep_markdown(collect(tmp_path))
+    assert page.count("| method") == 2
+    assert "mnist5k, literature, label truth" in page
+    assert len([axes for axes in sweep_figure(collect(tmp_path)).axes if axes.get_visible()]) == 2
+
+
+def test_figure_draws_a_line_and_a_band_a_method(sweep):
+    figure = sweep_figure(collect(sweep))
+    (axes,) = figure.axes
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) == 3]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["itq · sbq", "lsh · sbq", "pcah · sbq"]
+    expected = [np.mean([score("itq", bits, seed) for seed in SEEDS]) for bits in BITS]
+    np.testing.assert_allclose(lines[0].get_ydata(), expected)
+    assert list(lines[0].get_xdata()) == list(BITS)
+    assert len(axes.collections) == 3
+    assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 3
+    assert axes.get_xscale() == "log"
+    assert axes.xaxis.get_transform().base == 2
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "32", "64"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Bits", "mAP")
+
+
+def test_warnings_name_jobs_flat_scores_and_run_warnings(sweep):
+    lines = sweep_warnings(collect(sweep))
+    assert lines[0] == "failed: 17-lsh: features hold NaN in 3 rows"
+    assert lines[1].startswith("damaged: 22-pcah: ")
+    assert lines[2].startswith("lsh · sbq: flat scores: mAP stays between 0.12")
+    assert lines[3] == "pcah: dead bits, in 8 runs, at 16, 32, 64 bits; see warnings in their metrics.json."
+    assert len(lines) == 4
+
+
+def test_report_writes_and_prints(sweep, capsys):
+    report_sweep(sweep)
+    page = capsys.readouterr().out
+    for word in ("itq · sbq", "16 bits", "warning: failed: 17-lsh", str(sweep / "sweep.png")):
+        assert word in page
+    means = polars.read_csv(sweep / "sweep.csv")
+    assert means.height == 18
+    stored = json.loads((sweep / "sweep.json").read_text())
+    assert len(stored["runs"]) == 27
+    assert len(stored["tests"]) == 9
+    assert stored["metric"] == "mAP"
+    page = (sweep / "sweep.md").read_text()
+    assert "Paired Wilcoxon" in page
+    assert "no p can be below 2^(1 - n)" in page
+    assert "- failed: 17-lsh" in page
+    with Image.open(sweep / "sweep.png") as image:
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 10
+    first = {path.name: path.read_bytes() for path in sweep.glob("sweep.*")}
+    report_sweep(sweep)
+    assert {path.name: path.read_bytes() for path in sweep.glob("sweep.*")} == first
+
+
+def test_settings_that_differ_make_lines_of_their_own(tmp_path):
+    for number, (rounds, seed) in enumerate([(10, 0), (10, 1), (50, 0), (50, 1)]):
+        write_run(tmp_path / str(number), seed=seed)
+        config = {"seed": seed, "bits": 16, "projection": {"rounds": rounds, "seed": seed}, "trainer": {"n": number}}
+        OmegaConf.save(OmegaConf.create(config), tmp_path / str(number) / "config.yaml")
+    runs = collect(tmp_path)
+    assert runs["settings"].to_list() == ["projection.rounds=10"] * 2 + ["projection.rounds=50"] * 2
+    assert aggregate(runs)["seeds"].to_list() == [2, 2, 2, 2]
+    assert "itq · sbq · projection.rounds=50" in sweep_markdown(runs)
+
+
+def test_settings_that_follow_from_the_length_do_not(tmp_path):
+    for bits in BITS:
+        write_run(tmp_path / str(bits), bits=bits)
+        config = {"seed": 0, "bits": bits, "projection": {"dimensions": bits // 2}}
+        OmegaConf.save(OmegaConf.create(config), tmp_path / str(bits) / "config.yaml")
+    assert set(collect(tmp_path)["settings"]) == {""}
+
+
+def test_the_newest_of_repeated_runs_counts(tmp_path):
+    write_run(tmp_path / "new")
+    write_run(tmp_path / "old", metrics={"mAP": 0.9})
+    os.utime(tmp_path / "old" / "metrics.json", (1, 1))
+    runs = collect(tmp_path)
+    assert dict(runs.select("folder", "status").rows()) == {"new": "done", "old": "repeated"}
+    assert aggregate(runs)["seeds"].max() == 1
+    assert sweep_warnings(runs)[0].startswith("repeated: old: another job has the same settings and seed")
+
+
+def test_interrupted_jobs_and_later_evaluations(tmp_path):
+    write_run(tmp_path / "0")
+    write_run(tmp_path / "0" / "evaluations" / "later", metrics={"mAP": 0.9})
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "config.yaml").write_text("bits: 16\n")
+    runs = collect(tmp_path)
+    assert runs["status"].to_list() == ["done", "interrupted"]
+    assert runs["error"][1] == f"no result; finish it with: python train.py resume={tmp_path / '1'}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[1, 2]", "lacks one of method, bits, seed, metrics"),
+        ('{"method": "itq", "bits": 16}', "lacks one of method, bits, seed, metrics"),
+        ('{"method": "itq", "bits": "x", "seed": 0, "metrics": {}}', "has bits='x'; expected a whole number"),
+        ('{"method": "itq", "bits": 8, "seed": "0", "metrics": {"mAP": 1}}', "has seed='0'; expected a whole number"),
+        ('{"method": "itq", "bits": 8, "seed": 0, "metrics": {"mAP": "high"}}', "has mAP='high'; expected a number"),
+        ("", "is not readable as a result row"),
+    ],
+)
+def test_wrong_rows_are_damaged_not_fatal(tmp_path, content, reason):
+    write_run(tmp_path / "0")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "metrics.json").write_text(content)
+    runs = collect(tmp_path)
+    assert runs["status"].to_list() == ["done", "damaged"]
+    assert reason in runs["error"][1]
+
+
+def test_folders_that_cannot_be_reported(tmp_path, capsys):
+    with pytest.raises(InvalidInputError, match=r"none does not exist; give the folder of a sweep"):
+        collect(tmp_path / "none")
+    with pytest.raises(InvalidInputError, match=r"holds no runs; give the folder of a sweep, whose jobs"):
+        collect(tmp_path)
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "error.json").write_text('{"overrides": [], "error": "no data"}')
+    with pytest.raises(InvalidInputError, match=r"0 of 1 runs are done; .* The first said: no data"):
+        report_sweep(tmp_path)
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: 0 of 1 runs are done")
+    write_run(tmp_path / "1")
+    with pytest.raises(InvalidInputError, match=r"metric='map'; expected one of: AUPRC_micro, mAP"):
+        report_sweep(tmp_path, "map")
+    assert main([str(tmp_path), "--metric", "AUPRC_micro"]) == 0
+
+
+def test_names_and_cells():
+    assert line_name(("itq", "sbq", "")) == "itq · sbq"
+    assert line_name(("itq", None, "a=1")) == "itq · a=1"
+    assert cell(0.17123, 0.16, 0.18) == "0.1712 ± 0.0100"
+    assert cell(0.17123, None, None) == "0.1712"
+    assert setting_text(("sift1m", None, "nearest_neighbours", "validation", "")) == (
+        "sift1m, nearest_neighbours truth, validation queries"
+    )
+
+
+def test_callback_reports_the_sweep_folder(sweep, capsys):
+    callback = instantiate({"_target_": "deephash.report.sweep.SweepReport", "metric": "AUPRC_micro"})
+    callback.on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}}), config_name="train")
+    assert "AUPRC_micro: mnist5k" in capsys.readouterr().out
+    assert (sweep / "sweep.md").exists()
+    callback.on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep / "none")}}}))
+    assert capsys.readouterr().err.startswith("no sweep report: ")
+
+
+def test_multirun_ends_with_the_report(tmp_path):
+    launcher = "basic" if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None else "joblib"
+    script = """
+        import json, pathlib
+        import hydra
+        from hydra.core.hydra_config import HydraConfig
+
+        @hydra.main(version_base="1.3", config_path=".", config_name="job")
+        def job(config):
+            folder = pathlib.Path(HydraConfig.get().runtime.output_dir)
+            row = {"method": config.method, "bits": config.bits, "seed": 0, "metrics": {"mAP": config.bits / 100}}
+            (folder / "metrics.json").write_text(json.dumps(row))
+
+        job()
+    """
+    (tmp_path / "job.py").write_text(textwrap.dedent(script))
+    callbacks = {"report": {"_target_": "deephash.report.sweep.SweepReport"}}
+    sweep = {"dir": "sweep-${now:%Y-%f}", "subdir": "${hydra.job.num}"}
+    hydra = {"callbacks": callbacks, "sweep": sweep, "output_subdir": None}
+    OmegaConf.save(OmegaConf.create({"method": "itq", "bits": 8, "hydra": hydra}), tmp_path / "job.yaml")
+    command = [sys.executable, "job.py", "-m", "method=itq,lsh", "bits=8,16", f"hydra/launcher={launcher}"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "0.0800" in ended.stdout
+    (report,) = tmp_path.glob("sweep-*/sweep.csv")
+    assert polars.read_csv(report).height == 4
