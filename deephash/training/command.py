@@ -42,13 +42,14 @@ def task_overrides() -> list[str]:
 def run_command(job: Callable[[], Any]) -> Any:
     """Run a job; what the user got wrong ends it with one line and exit status 2, without a traceback.
 
-    In a sweep the line goes to `error.json` in the job's folder, for the sweep's table, and the sweep goes on. A
-    folder in which nothing was computed is removed.
+    In a sweep the line goes to `error.json` in the job's folder, for the sweep's table, and the sweep goes on. What a
+    job leaves in a folder in which it fitted nothing is removed.
 
     Returns:
         What the job returns; NaN for a failed job of a sweep, which optimising sweepers read as a failed trial.
     """
     folder = output_folder()
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     try:
         return job()
     except (InvalidInputError, InstantiationException, OmegaConfBaseException) as error:
@@ -59,11 +60,11 @@ def run_command(job: Callable[[], Any]) -> Any:
             log.error(line)
             write_json(folder / "error.json", {"overrides": task_overrides(), "error": line})
             return float("nan")
-        remove_if_empty(folder)
+        remove_unfitted(folder, before)
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        if remove_if_empty(folder):
+        if remove_unfitted(folder, before):
             print("interrupted; nothing had been computed.", file=sys.stderr)
         else:
             print(f"interrupted; go on with: python train.py resume={folder}", file=sys.stderr)
@@ -86,12 +87,29 @@ def user_line(error: BaseException) -> str | None:
     return None
 
 
-def remove_if_empty(folder: Path) -> bool:
-    """Remove a run's folder in which nothing was fitted or scored; whether it was removed."""
-    if not folder.is_dir() or (folder / "hasher" / "fit.json").exists() or (folder / "metrics.json").exists():
+def remove_unfitted(folder: Path, before: set[Path]) -> bool:
+    """Remove what a job left in its folder, where it fitted and scored nothing; whether it did.
+
+    Args:
+        folder: the job's output folder.
+        before: what lay there when the job began, which is not the job's to remove, save for its log.
+    """
+    if any((folder / name).exists() for name in ("hasher", "metrics.json", "config.yaml") if folder / name in before):
+        return False
+    if (folder / "hasher").exists() or (folder / "metrics.json").exists():
         return False
     logging.shutdown()  # The job's log file lies in the folder.
-    shutil.rmtree(folder)
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=1, quiet=True)
+    own_log = folder / f"{HydraConfig.get().job.name}.log"
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path not in before or path == own_log:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # The folders that were made for this job alone, up to the one it was started in.
+    for parent in (folder, *folder.parents):
+        if parent == Path.cwd() or not parent.is_dir() or any(parent.iterdir()):
+            break
+        parent.rmdir()
     return True
 
 

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from deephash.validation import InvalidInputError
 
 
-def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **options: Any) -> Logger:
-    """W&B: online where a key is at hand, offline otherwise; it never waits for input.
+def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **options: Any) -> Logger | None:
+    """W&B: online where a key is at hand, offline otherwise; it never waits for input. One run for all processes.
 
     Args:
         save_dir: the run's folder.
@@ -18,11 +18,22 @@ def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **
         project: W&B project.
         options: further arguments of `wandb.init`, as `entity` or `tags`.
     """
+    import wandb as client
+
+    if _process_rank() != 0:
+        return None
     mode = os.environ.get("WANDB_MODE", "online" if has_wandb_key() else "offline")
-    os.environ.setdefault("WANDB_SILENT", "true")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(project=project, save_dir=save_dir, mode=mode, config=settings, **options)
-    return logger
+    # A run that is online says where it can be seen; one that is not has nothing to say.
+    run = client.init(
+        project=project,
+        dir=save_dir,
+        mode=mode,
+        config=settings,
+        settings=client.Settings(silent=mode != "online"),
+        **options,
+    )
+    return WandbLogger(experiment=run)
 
 
 def has_wandb_key() -> bool:
@@ -61,3 +72,10 @@ def tensorboard(save_dir: str, settings: dict[str, Any]) -> Logger:
 
 def none(save_dir: str, settings: dict[str, Any]) -> None:
     """No logger: the run's folder holds everything anyway."""
+
+
+def _process_rank() -> int:
+    """This process's place among those of a distributed run, known before the trainer starts them."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0)

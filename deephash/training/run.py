@@ -76,8 +76,8 @@ def train(config: DictConfig, folder: Path) -> RunResult:
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
     data.prepare_data()
     data.setup()
-    trainer = build_trainer(config, folder)
     module = build_module(config, data)
+    trainer = build_trainer(config, folder)
     if trainer.is_global_zero and not run.split.exists():
         data.split.save(run.split)
     if run.fit_seconds.exists():
