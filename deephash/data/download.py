@@ -104,9 +104,9 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         with tarfile.open(archive) as file:
             file.extractall(partial, filter="data")
         (partial / top).replace(folder)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:  # several lines long where no format fits
         raise InvalidInputError(
-            f"{archive} cannot be unpacked ({error}); delete it, to have it fetched again."
+            f"{archive} cannot be unpacked ({str(error).splitlines()[0]}); delete it, to have it fetched again."
         ) from error
     except FileNotFoundError as error:
         raise InvalidInputError(f"{archive} has no folder {top}; it is another archive: delete it.") from error

@@ -115,7 +115,9 @@ class ImageFolder(HashingDataModule):
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:
-            raise InvalidInputError(f"path={path!r}; give the folder of your images or a manifest, as data.path=FOLDER.")
+            raise InvalidInputError(
+                f"path={path!r}; give the folder of your images or a manifest, as data.path=FOLDER."
+            )
         if descriptor.image_size is None:
             raise InvalidInputError(
                 "descriptor.image_size=None; images differ in size: give the side to scale them to."

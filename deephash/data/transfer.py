@@ -45,6 +45,7 @@ def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
         RefusedError: there is no such file, or the answer makes no sense.
     """
     import requests
+    import urllib3
 
     # A compressed transfer would be counted in other bytes than the file's.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -55,9 +56,9 @@ def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
                 start, total = _content_range(response.headers.get("Content-Range", ""))
                 if start != have:
                     raise RefusedError(f"asked for byte {have}, it sent from {start}")
-                yield Transfer(start, total, response.iter_content(CHUNK))
+                yield Transfer(start, total, _arriving(response))
             elif status == 200:
-                yield Transfer(0, int(length) if length else None, response.iter_content(CHUNK))
+                yield Transfer(0, int(length) if length else None, _arriving(response))
             elif status == 416:
                 # Nothing lies behind what is here: it is whole, or no part of this file, as its checksum will show.
                 yield Transfer(have, have, ())
@@ -65,8 +66,13 @@ def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
                 raise ConnectionLostError(f"HTTP {status} {response.reason}")
             else:
                 raise RefusedError(f"HTTP {status} {response.reason}")
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise ConnectionLostError(f"the connection failed: {_reason(error)}") from error
+
+
+def _arriving(response: "requests.Response") -> Iterator[bytes]:  # type: ignore[name-defined]  # noqa: F821
+    """Bytes as they arrive: waiting for full chunks would lose what came of the last one before a connection broke."""
+    return iter(lambda: response.raw.read1(CHUNK), b"")
 
 
 def _content_range(header: str) -> tuple[int, int | None]:
