@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The least n for which an exact two-sided signed-rank test of n pairs can give p < .05.
 FEW_SEEDS = 6
+# Letters a line where standard output is a file or a pipe, which has no width that a table must fit.
+PLAIN_WIDTH = 200
 
 
 def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP") -> list[Path]:
@@ -40,8 +42,9 @@ def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP") -> 
         InvalidInputError: no run is done, or none has that metric.
     """
     from deephash.report.drawing import save_figure
+    from deephash.report.sweep_figure import sweep_figure
     from deephash.report.sweep_statistics import aggregate, compare, sweep_warnings
-    from deephash.report.sweep_views import sweep_figure, sweep_markdown
+    from deephash.report.sweep_tables import sweep_markdown
 
     means, tests, warnings = aggregate(runs), compare(runs, metric), sweep_warnings(runs, metric)
     paths = [folder / f"sweep.{ending}" for ending in ("csv", "md", "json", "png")]
@@ -75,11 +78,11 @@ def report_sweep(folder: Path, metric: str = "mAP") -> None:
 
     from deephash.report.sweep_runs import collect
     from deephash.report.sweep_statistics import sweep_warnings
-    from deephash.report.sweep_views import sweep_table
+    from deephash.report.sweep_tables import sweep_table
 
     runs = collect(folder)
     paths = write_sweep(folder, runs, metric)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(sweep_table(runs, metric))
     for line in sweep_warnings(runs, metric):
         console.print(f"[yellow]warning:[/yellow] {escape(line)}")

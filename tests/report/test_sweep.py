@@ -1,6 +1,7 @@
 """A sweep's report from its files: nothing dropped, means and tests as NumPy and SciPy give them."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -13,12 +14,14 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
+from rich.console import Console
 from scipy import stats
 
 from deephash.report.sweep import main, report_sweep
+from deephash.report.sweep_figure import setting_titles, sweep_figure
 from deephash.report.sweep_runs import collect, metric_names
 from deephash.report.sweep_statistics import aggregate, compare, holm, line_name, sweep_warnings
-from deephash.report.sweep_views import cell, setting_text, sweep_figure, sweep_markdown
+from deephash.report.sweep_tables import cell, setting_text, sweep_markdown, sweep_table
 from deephash.validation import InvalidInputError
 
 METHODS, BITS, SEEDS = {"itq": 0.16, "lsh": 0.12, "pcah": 0.13}, (16, 32, 64), (0, 1, 2)
@@ -326,3 +329,24 @@ def test_multirun_ends_with_the_report(tmp_path):
     assert "0.0800" in ended.stdout
     (report,) = tmp_path.glob("sweep-*/sweep.csv")
     assert polars.read_csv(report).height == 4
+
+
+def test_narrow_terminals_put_the_interval_under_the_mean(sweep):
+    runs = collect(sweep)
+    pages = {}
+    for width in (44, 120):
+        console = Console(width=width, file=io.StringIO())
+        console.print(sweep_table(runs))
+        pages[width] = console.file.getvalue()
+        assert "pcah · sbq" in pages[width]
+        assert "…" not in pages[width]
+    (mean,) = (row["mean"] for row in aggregate(runs).to_dicts()[:1])
+    assert f"{mean:.4f} ±" in pages[120]
+    assert f"{mean:.4f} │" in pages[44]
+
+
+def test_titles_of_panels_say_what_differs():
+    one = ("mnist5k", "five_way", "label", "test", "100")
+    other = ("mnist5k", "literature", "label", "test", "100")
+    assert setting_titles([one, other]) == ("mnist5k, label truth, test queries, k = 100", ["five_way", "literature"])
+    assert setting_titles([one]) == ("", ["mnist5k, five_way, label truth, test queries, k = 100"])

@@ -1,0 +1,125 @@
+"""A sweep as tables of methods × bits, for the terminal and as Markdown."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deephash.report.sweep_runs import SETTING
+from deephash.report.sweep_statistics import LINE, aggregate, done_runs, line_name
+from deephash.report.tables import markdown_table
+
+if TYPE_CHECKING:
+    import polars
+    from rich.console import Group
+
+
+@dataclass(frozen=True)
+class MethodsByBits:
+    """The table of one setting.
+
+    Args:
+        setting: values of the columns SETTING.
+        lengths: code lengths, rising.
+        lines: for each line its name, its number of seeds as text, and its cells by code length.
+        best: code length → the name of the line with the highest mean.
+    """
+
+    setting: tuple[Any, ...]
+    lengths: list[int]
+    lines: list[tuple[str, str, dict[int, str]]]
+    best: dict[int, str]
+
+
+def setting_text(setting: tuple[Any, ...]) -> str:
+    """A setting in words, as "cifar10_gist, five_way, label truth"; parts that are None are left out."""
+    data, protocol, truth, score, k = setting
+    parts = [data, protocol, truth and f"{truth} truth", score and f"{score} queries", k and f"k = {k}"]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def cell(mean: float, low: float | None, high: float | None) -> str:
+    """A mean with half its interval, as "0.1712 ± 0.0021"; the mean alone where there is no interval."""
+    return f"{mean:.4f}" if low is None or high is None else f"{mean:.4f} ± {(high - low) / 2:.4f}"
+
+
+def methods_by_bits(runs: "polars.DataFrame", metric: str = "mAP") -> list[MethodsByBits]:
+    """The table of each setting.
+
+    Args:
+        runs: as `collect` gives.
+        metric: what the cells show.
+
+    Raises:
+        InvalidInputError: no run is done, or none has that metric.
+    """
+    import polars
+
+    done_runs(runs, metric)
+    means = aggregate(runs).filter(polars.col("metric") == metric)
+    tables = []
+    for setting, part in means.group_by(SETTING, maintain_order=True):
+        lines = []
+        for line, group in part.group_by(LINE, maintain_order=True):
+            cells = {bits: cell(*values) for bits, *values in group.select("bits", "mean", "low", "high").rows()}
+            seeds = sorted(set(group["seeds"].to_list()))
+            counts = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}–{seeds[-1]}"
+            lines.append((line_name(line), counts, cells))
+        lengths = sorted(set(part["bits"].to_list()))
+        best = {}
+        for length in lengths:
+            top = part.filter(polars.col("bits") == length).sort("mean", descending=True, maintain_order=True)
+            best[length] = line_name(top.select(LINE).row(0))
+        tables.append(MethodsByBits(setting, lengths, lines, best))
+    return tables
+
+
+def sweep_table(runs: "polars.DataFrame", metric: str = "mAP") -> "Group":
+    """Methods × bits for the terminal, a table for each setting; the best of each code length is bold.
+
+    Args:
+        runs: as `collect` gives.
+        metric: what the cells show.
+
+    Raises:
+        InvalidInputError: no run is done, or none has that metric.
+    """
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    tables = []
+    for found in methods_by_bits(runs, metric):
+        title = f"{metric}: {setting_text(found.setting)}"
+        table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
+        # Names stay whole; where the terminal is narrow, the interval goes under its mean.
+        table.add_column("method", min_width=max(len(name) for name, _, _ in found.lines))
+        table.add_column("seeds", justify="right", min_width=5)
+        for length in found.lengths:
+            table.add_column(f"{length} bits", justify="right", min_width=7)
+        for name, seeds, cells in found.lines:
+            shown = {length: cells.get(length, "–").replace("± ", "±") for length in found.lengths}
+            styled = (f"[bold]{c}[/bold]" if found.best[length] == name else c for length, c in shown.items())
+            table.add_row(escape(name), seeds, *styled)
+        tables.append(table)
+    return Group(*tables)
+
+
+def sweep_markdown(runs: "polars.DataFrame", metric: str = "mAP") -> str:
+    """Methods × bits as Markdown, a table for each setting; the best of each code length is bold.
+
+    Args:
+        runs: as `collect` gives.
+        metric: what the cells show.
+
+    Raises:
+        InvalidInputError: no run is done, or none has that metric.
+    """
+    parts = []
+    for found in methods_by_bits(runs, metric):
+        rows = []
+        for name, seeds, cells in found.lines:
+            shown = {length: cells.get(length, "–") for length in found.lengths}
+            rows.append((name, seeds, *(f"**{c}**" if found.best[n] == name else c for n, c in shown.items())))
+        header = ("method", "seeds", *(f"{length} bits" for length in found.lengths))
+        table = markdown_table(header, rows, right=range(1, len(header)))
+        parts.append(f"{metric}: {setting_text(found.setting)}\n\n{table}")
+    return "\n".join(parts)
