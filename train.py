@@ -14,7 +14,8 @@ def main(config: DictConfig) -> float | None:
     from deephash.training.command import run_command
     from deephash.training.jobs import train_job
 
-    return run_command(lambda: train_job(config))
+    score: float | None = run_command(lambda: train_job(config))
+    return score
 
 
 if __name__ == "__main__":

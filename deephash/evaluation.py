@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from deephash.files import read_json, write_json
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
-from deephash.files import read_json, write_json
 from deephash.training.folder import RunFolder
 from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError
@@ -30,7 +29,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
     from deephash.report.run_report import log_report, write_report
-    from deephash.training.run import RunResult, build_data, build_trainer, check_settings, score, score_roles
+    from deephash.training.run import RunResult, build, build_data, build_trainer, check_settings, score, score_roles
 
     run = RunFolder(Path(config.run))
     run.check_complete()
@@ -50,8 +49,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         )
     module = HashingModule(
         hasher,
-        instantiate(merged.truth),
-        instantiate(merged.ranking),
+        build(merged.truth),
+        build(merged.ranking),
         at=list(merged.metrics.at),
         radii=list(merged.metrics.radii),
         stable_order=merged.metrics.stable_order,
@@ -97,7 +96,8 @@ def trained_on_queries(run: RunFolder, config: DictConfig, data: Any, query_role
     if config.data is not None or not changed(config, "protocol", "seed"):
         return []
     trained = set(Split.load(run.split).role("train").tolist())
-    shared = sum(1 for row in data.split.role(query_role).tolist() if row in trained)
+    queries = data.split.role(query_role).tolist()
+    shared = sum(1 for row in queries if row in trained)
     if not shared:
         return []
-    return [f"The hasher was fitted on {shared} of the {len(data.split.role(query_role))} queries: its score is too high."]
+    return [f"The hasher was fitted on {shared} of the {len(queries)} queries: its score is too high."]

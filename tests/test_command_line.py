@@ -127,7 +127,7 @@ def test_killed_run_resumes(tmp_path):
     assert status == 2
     assert "bits=8 cannot be set" in err
 
-    status, out, err = run(tmp_path, "train.py", "resume=run", "logger=none")
+    status, _, err = run(tmp_path, "train.py", "resume=run", "logger=none")
     assert status == 0, err
     status, _, err = run(tmp_path, "train.py", *SMALL[:-1], "hydra.run.dir=whole")
     assert status == 0, err
@@ -140,7 +140,9 @@ def test_two_processes_give_the_figures_of_one(tmp_path):
     status, out, err = run(tmp_path, "train.py", *settings, "trainer=ddp", "hydra.run.dir=two")
     assert status == 0, err
     assert metrics(tmp_path / "two") == metrics(tmp_path / "one")
-    assert (tmp_path / "two" / "per_query.parquet").read_bytes() == (tmp_path / "one" / "per_query.parquet").read_bytes()
+    assert (tmp_path / "two" / "per_query.parquet").read_bytes() == (
+        tmp_path / "one" / "per_query.parquet"
+    ).read_bytes()
     assert out.count("mAP_worst") <= 1, "both processes printed the result"
 
 

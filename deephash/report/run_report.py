@@ -95,7 +95,7 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
     """A few queries, spread over the query part, with their nearest neighbours."""
     assert module.database_codes is not None
     queries, database = data.part(roles[0]), data.part(roles[1])
-    rows = torch.linspace(0, len(queries) - 1, min(SAMPLE_QUERIES, len(queries))).long().unique()
+    rows = torch.linspace(0, len(queries) - 1, min(SAMPLE_QUERIES, len(queries))).long()
     sample = queries.rows(rows)
     codes = module.hasher.encode(sample.features.to(module.device))
     distances, nearest = module.ranking.search(

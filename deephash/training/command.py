@@ -119,10 +119,11 @@ def load_resumed(config: DictConfig, stored: DictConfig) -> DictConfig:
     Raises:
         InvalidInputError: the command sets something that the stored run has already decided.
     """
-    bound = [o for o in task_overrides() if o.lstrip("+~").split("=")[0].split(".")[0] not in ("resume", "trainer", "logger")]
+    groups = {override: override.lstrip("+~").split("=")[0].split(".")[0] for override in task_overrides()}
+    bound = [override for override, group in groups.items() if group not in ("resume", "trainer", "logger")]
     if bound:
         raise InvalidInputError(
-            f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start a new run."
+            f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start anew."
         )
     merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
     assert isinstance(merged, DictConfig)

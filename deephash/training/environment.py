@@ -13,9 +13,9 @@ import torch
 import deephash
 
 RECORDED_PACKAGES = (
-    "torch torchvision lightning hydra-core omegaconf numpy scipy scikit-learn numba triton faiss-gpu faiss-cpu "
-    "torchmetrics safetensors wandb"
-).split()
+    *("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "safetensors", "wandb"),
+    *("numpy", "scipy", "scikit-learn", "numba", "triton", "faiss-gpu", "faiss-cpu"),
+)
 
 
 def describe_environment() -> dict[str, Any]:

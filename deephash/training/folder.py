@@ -86,7 +86,9 @@ class RunFolder:
         try:
             config = OmegaConf.load(self.config)
         except FileNotFoundError as error:
-            raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.") from error
+            raise InvalidInputError(
+                f"{self.path} holds no config.yaml; give the folder of a run of train.py."
+            ) from error
         except Exception as error:  # PyYAML raises several classes, OmegaConf others
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InvalidInputError(f"{self.config} is damaged ({reason}); restore it or run again.") from error

@@ -19,7 +19,6 @@ from deephash.ranking.base import RankingEngine
 from deephash.ranking.relevance import Relevance, select_queries
 from deephash.validation import InvalidInputError
 
-
 # Queries whose relevant items' ranks are held at a time: a few hundred megabytes at 100,000 relevant items each.
 RANKED_QUERIES = 256
 
@@ -167,11 +166,18 @@ class HashingModule(lightning.LightningModule):
         processes = self.trainer.world_size
         if processes == 1:
             return rows
-        lengths = cast(Tensor, self.all_gather(torch.tensor(len(rows), device=rows.device))).tolist()
+        lengths = [int(length) for length in all_gather(torch.tensor([len(rows)], device=rows.device), processes)]
         padded = rows.new_zeros((max(lengths), rows.shape[1]))
         padded[: len(rows)] = rows
-        gathered = cast(Tensor, self.all_gather(padded))
-        return torch.cat([gathered[rank, :length] for rank, length in enumerate(lengths)])
+        gathered = all_gather(padded, processes)
+        return torch.cat([share[:length] for share, length in zip(gathered, lengths, strict=True)])
+
+
+def all_gather(tensor: Tensor, processes: int) -> list[Tensor]:
+    """A tensor of the same shape from every process, in the order of their ranks."""
+    gathered = [torch.empty_like(tensor) for _ in range(processes)]
+    torch.distributed.all_gather(gathered, tensor)
+    return gathered
 
 
 def _no_ranks(device: torch.device) -> tuple[Tensor, Tensor]:
@@ -183,4 +189,3 @@ def relevance_of(truth: Affinity, train: Part, queries: Part, database: Part) ->
     """Relevance between two parts, with what the truth learns taken from the training part alone."""
     truth.fit(train.features, train.labels)
     return truth.relevance(queries.features, queries.labels, database.features, database.labels)
-

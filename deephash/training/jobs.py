@@ -1,4 +1,4 @@
-"""The two command-line jobs, around the pure functions that do the work: resuming, printing, and what a sweeper gets."""
+"""The two command-line jobs, around the functions that do the work: resuming, printing, and what a sweeper gets."""
 
 import math
 import sys

@@ -22,7 +22,7 @@ def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **
 
     if _process_rank() != 0:
         return None
-    mode = os.environ.get("WANDB_MODE", "online" if has_wandb_key() else "offline")
+    mode: Any = os.environ.get("WANDB_MODE", "online" if has_wandb_key() else "offline")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     # A run that is online says where it can be seen; one that is not has nothing to say.
     run = client.init(

@@ -1,5 +1,6 @@
 """The main job: from a config to a run folder with a fitted hasher and its figures."""
 
+import inspect
 import logging
 import sys
 import warnings
@@ -13,13 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
+from deephash.files import read_json, write_json
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
 from deephash.report.run_report import log_report, write_report
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
-from deephash.files import read_json, write_json
 from deephash.training.folder import RunFolder
 from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError, check_bits, check_choice
@@ -99,7 +100,9 @@ def train(config: DictConfig, folder: Path) -> RunResult:
     return RunResult(row, folder)
 
 
-def score(config: DictConfig, trainer: lightning.Trainer, module: HashingModule, data: HashingDataModule) -> dict[str, Any]:
+def score(
+    config: DictConfig, trainer: lightning.Trainer, module: HashingModule, data: HashingDataModule
+) -> dict[str, Any]:
     """Rank and measure; the result row."""
     loop = trainer.validate if config.score == "validation" else trainer.test
     with quiet():
@@ -139,28 +142,41 @@ def check_settings(config: DictConfig) -> None:
     check_choice(config.score, ("test", "validation"), "score")
 
 
+def build(config: DictConfig, **parts: Any) -> Any:
+    """Build what a config's `_target_` names from its settings, and from parts that are objects already.
+
+    Raises:
+        InvalidInputError: a setting that the target does not have, or one that it misses.
+    """
+    # Hydra would turn parts that are dataclasses into configs, so they are given after it.
+    factory = instantiate(config, _partial_=True)
+    try:
+        inspect.signature(factory).bind(**parts)
+    except TypeError as error:
+        raise InvalidInputError(f"{config._target_} {error}; see its YAML for the settings it has.") from error
+    return factory(**parts)
+
+
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:
     """The data module, with its protocol; `split` is one made before."""
-    data: HashingDataModule = instantiate(
-        config.data, protocol=instantiate(config.protocol), seed=config.seed, split=split
-    )
+    data: HashingDataModule = build(config.data, protocol=build(config.protocol), seed=config.seed, split=split)
     return data
 
 
 def build_hasher(config: DictConfig, feature_dim: int) -> Hasher:
     """Quantiser first: it says how many projections its bit budget needs."""
-    quantizer: Quantizer = instantiate(config.quantizer, bits=config.bits)
-    projection = instantiate(config.projection, input_dim=feature_dim, output_dim=quantizer.projection_dim)
+    quantizer: Quantizer = build(config.quantizer, bits=config.bits)
+    projection = build(config.projection, input_dim=feature_dim, output_dim=quantizer.projection_dim)
     return Hasher(projection, quantizer)
 
 
 def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
     """The Lightning module that fits and scores."""
-    module: ClosedForm = instantiate(
+    module: ClosedForm = build(
         config.train,
         hasher=build_hasher(config, data.feature_dim),
-        truth=instantiate(config.truth),
-        ranking=instantiate(config.ranking),
+        truth=build(config.truth),
+        ranking=build(config.ranking),
         at=list(config.metrics.at),
         radii=list(config.metrics.radii),
         stable_order=config.metrics.stable_order,
@@ -172,9 +188,8 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
 def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
     """The trainer, with its logger; bars are shown on terminals alone."""
     settings = OmegaConf.to_container(config, resolve=True)
-    # Not recursive: the settings are to be logged, and their own `_target_`s not to be called again.
-    logger = instantiate(config.logger, save_dir=str(folder), settings=settings, _recursive_=False, _convert_="all")
-    trainer: lightning.Trainer = instantiate(
+    logger = build(config.logger, save_dir=str(folder), settings=settings)
+    trainer: lightning.Trainer = build(
         config.trainer,
         logger=logger or False,
         default_root_dir=str(folder),

@@ -161,7 +161,9 @@ def test_evaluation_refuses_data_of_another_dimension(finished, compose_config, 
         "protocol=literature",
         config_name="evaluate",
     )
-    with pytest.raises(InvalidInputError, match=r"data=arrays has features of 7 dimensions; the hasher in .* takes 784"):
+    with pytest.raises(
+        InvalidInputError, match=r"data=arrays has features of 7 dimensions; the hasher in .* takes 784"
+    ):
         evaluate(config, tmp_path / "other")
 
 

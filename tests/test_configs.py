@@ -1,0 +1,69 @@
+"""Every YAML composes, and what it names can be built: no stored config can rot."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.utils import get_object
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+CHOICES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
+# Settings that the runner gives, beside those of the YAML.
+GIVEN = {
+    "method": {"input_dim", "output_dim"},
+    "quantizer": {"bits"},
+    "relaxation": set(),
+    "data": {"protocol", "seed", "split"},
+    "protocol": set(),
+    "truth": set(),
+    "ranking": set(),
+    "train": {"hasher", "truth", "ranking", "at", "radii", "stable_order", "seed"},
+    "trainer": {"logger", "default_root_dir", "enable_progress_bar"},
+    "logger": {"save_dir", "settings"},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_choice_composes_and_its_target_takes_its_settings(choice, compose_config):
+    group, name = choice.parts[0], choice.stem
+    if group == "hydra":
+        pytest.skip("composed with every other")
+    config = compose_config(f"{group}={name}")
+    assert config.bits == 64
+    if group == "experiment":
+        return
+    node = config.projection if group == "method" else config[group]
+    if name == "null":
+        return
+    target = get_object(node._target_)
+    settings = {key for key in node if key not in ("_target_", "_partial_", "_recursive_", "_convert_")}
+    inspect.signature(target).bind(**dict.fromkeys(settings | GIVEN[group]))
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_choice_says_what_it_is(choice):
+    if choice.parts[0] in ("logger", "trainer", "hydra", "train", "ranking"):
+        pytest.skip("named by its group")
+    lines = [line for line in (CONF / choice).read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("#"), f"{choice} begins with no comment"
+
+
+def test_experiments_sweep_known_choices():
+    for path in CONF.glob("experiment/*.yaml"):
+        content = yaml.safe_load(path.read_text())
+        params = content.get("hydra", {}).get("sweeper", {}).get("params", {})
+        for method in str(params.get("method", "itq")).split(","):
+            assert (CONF / "method" / f"{method}.yaml").exists()
+
+
+def test_every_group_is_there(compose_config):
+    config = compose_config()
+    for name in ("projection", "quantizer", "data", "protocol", "truth", "train", "trainer", "ranking", "metrics"):
+        assert name in config
+
+
+def test_method_chooses_its_quantizer_and_the_command_line_wins(compose_config):
+    assert compose_config("method=pcah").choices.quantizer == "sbq"
+    assert compose_config("method=pcah", "quantizer=sbq").choices.method == "pcah"
+    assert compose_config("relaxation=tanh").quantizer.relaxation._target_.endswith("Tanh")
