@@ -68,21 +68,6 @@ def _cost(queries, row, column, item):
     return lambda queries, row, column, item: np.int64(queries[row, column * 256 + np.int64(item)])
 
 
-@compiled
-def clear(tables):
-    """Set all to zero."""
-    for row in range(tables.shape[0]):
-        for d in range(tables.shape[1]):
-            tables[row, d] = 0
-
-
-@compiled
-def copy_row(target, row, source, source_row):
-    """Copy one row of a matrix into another."""
-    for column in range(target.shape[1]):
-        target[row, column] = source[source_row, column]
-
-
 @cache
 def segment_kernel(words: int) -> Kernel:
     """Histograms of all items and of those in each query's segment of a database sorted by class.
@@ -92,25 +77,29 @@ def segment_kernel(words: int) -> Kernel:
     Args:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
     """
-    table, table_size, block_size = 64 * words + 1, BLOCK * (64 * words + 1), BLOCK * max(words, 1)
+    rows = BLOCK if words else 1
+    table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
 
-    def count(queries, database, rows, segments, bins, total, relevant, begin, end):
+    def count(queries, database, order, segments, bins, total, relevant, begin, end):
         if words:
             bins, width = table, words
-            tables = carray(stack(np.int32, table_size), (BLOCK, table))
-            block = carray(stack(queries.dtype, block_size), (BLOCK, words))
+            tables = carray(stack(np.int32, table_size), (rows, table))
+            block = carray(stack(queries.dtype, block_size), (rows, words))
         else:
             width = database.shape[1]
-            tables = np.empty((BLOCK, bins), np.int32)
-            block = np.empty((BLOCK, queries.shape[1]), queries.dtype)
-        edges = np.empty(2 * BLOCK + 1, np.int64)
-        heads = np.empty(BLOCK + 1, np.int64)
+            tables = np.empty((rows, bins), np.int32)
+            block = np.empty((rows, queries.shape[1]), queries.dtype)
+        edges = np.empty(2 * rows + 1, np.int64)
+        heads = np.empty(rows + 1, np.int64)
         distances = total.shape[1]
-        for first in range(begin, end, BLOCK):
-            used = min(BLOCK, end - first)
-            clear(tables)
-            for a in range(BLOCK):
-                copy_row(block, a, queries, rows[first + min(a, used - 1)])
+        for first in range(begin, end, rows):
+            used = min(rows, end - first)
+            for a in range(rows):
+                for d in range(tables.shape[1]):
+                    tables[a, d] = 0
+            for a in range(rows):
+                for w in range(block.shape[1]):
+                    block[a, w] = queries[order[first + min(a, used - 1)], w]
             groups = 0
             for a in range(used):
                 row = first + a
@@ -123,20 +112,22 @@ def segment_kernel(words: int) -> Kernel:
             edges[2 * groups] = database.shape[0]
             position = 0
             for edge in range(2 * groups + 1):
-                for j in range(position, edges[edge]):
-                    for a in range(BLOCK):
+                # A slice counts from 0, which spares the loop a check for negative indices.
+                part = database[position : edges[edge]]
+                for j in range(part.shape[0]):
+                    for a in range(rows):
                         distance = np.int64(0)
                         for w in range(width):
-                            distance += cost(block, a, w, database[j, w])
+                            distance += cost(block, a, w, part[j, w])
                         tables[a, np.uint64(distance)] += 1
                 position = edges[edge]
                 if edge < 2 * groups:
                     for a in range(heads[edge // 2], heads[edge // 2 + 1]):
-                        row = rows[first + a]
+                        row = order[first + a]
                         for d in range(distances):
                             relevant[row, d] = tables[a, d] - (relevant[row, d] if edge % 2 else 0)
             for a in range(used):
-                row = rows[first + a]
+                row = order[first + a]
                 for d in range(distances):
                     total[row, d] = tables[a, d]
 
@@ -153,33 +144,38 @@ def mask_kernel(words: int, mask_words: int) -> Kernel:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
         mask_words: 64-bit words of a mask; 0 for any number.
     """
-    table, table_size, block_size = 64 * words + 1, 2 * BLOCK * (64 * words + 1), BLOCK * max(words, 1)
-    labels_size = BLOCK * max(mask_words, 1)
+    rows = BLOCK if words else 1
+    table, table_size, block_size = 64 * words + 1, 2 * rows * (64 * words + 1), rows * max(words, 1)
+    labels_size = rows * max(mask_words, 1)
 
     def count(queries, database, query_masks, masks, bins, total, relevant, begin, end):
         if words:
             bins, width = table, words
-            tables = carray(stack(np.int32, table_size), (BLOCK, 2 * table))
-            block = carray(stack(queries.dtype, block_size), (BLOCK, words))
+            tables = carray(stack(np.int32, table_size), (rows, 2 * table))
+            block = carray(stack(queries.dtype, block_size), (rows, words))
         else:
             width = database.shape[1]
-            tables = np.empty((BLOCK, 2 * bins), np.int32)
-            block = np.empty((BLOCK, queries.shape[1]), queries.dtype)
+            tables = np.empty((rows, 2 * bins), np.int32)
+            block = np.empty((rows, queries.shape[1]), queries.dtype)
         if mask_words:
             mask_width = mask_words
-            labels = carray(stack(np.uint64, labels_size), (BLOCK, mask_words))
+            labels = carray(stack(np.uint64, labels_size), (rows, mask_words))
         else:
             mask_width = masks.shape[1]
-            labels = np.empty((BLOCK, masks.shape[1]), np.uint64)
-        for first in range(begin, end, BLOCK):
-            used = min(BLOCK, end - first)
-            clear(tables)
-            for a in range(BLOCK):
+            labels = np.empty((rows, masks.shape[1]), np.uint64)
+        for first in range(begin, end, rows):
+            used = min(rows, end - first)
+            for a in range(rows):
+                for d in range(tables.shape[1]):
+                    tables[a, d] = 0
+            for a in range(rows):
                 row = first + min(a, used - 1)
-                copy_row(block, a, queries, row)
-                copy_row(labels, a, query_masks, row)
+                for w in range(block.shape[1]):
+                    block[a, w] = queries[row, w]
+                for w in range(labels.shape[1]):
+                    labels[a, w] = query_masks[row, w]
             for j in range(database.shape[0]):
-                for a in range(BLOCK):
+                for a in range(rows):
                     distance = np.int64(0)
                     for w in range(width):
                         distance += cost(block, a, w, database[j, w])
@@ -197,59 +193,78 @@ def mask_kernel(words: int, mask_words: int) -> Kernel:
 
 @cache
 def search_kernel(words: int) -> Kernel:
-    """The k nearest items, in two passes and without a sort.
+    """The k nearest items, in one pass and without a sort.
 
-    The first pass's histograms give the k-th distance and the place where each distance starts in the result; the
-    second meets the items in database order and puts each one within that distance straight into its place.
+    A query takes the items nearer than its limit, and tallies their distances; once k are taken within a distance, the
+    limit falls to it, since a later item at the same distance loses the tie. At the end the tallies give the place
+    where each distance starts in the result, and the taken items, in database order, are put straight into theirs.
 
     Args:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
     """
-    table, table_size, block_size = 64 * words + 1, BLOCK * (64 * words + 1), BLOCK * max(words, 1)
+    rows = BLOCK if words else 1
+    table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
 
     def search(queries, database, bins, distances, ids, begin, end):
         if words:
             bins, width = table, words
-            tables = carray(stack(np.int32, table_size), (BLOCK, table))
-            block = carray(stack(queries.dtype, block_size), (BLOCK, words))
+            tables = carray(stack(np.int32, table_size), (rows, table))
+            block = carray(stack(queries.dtype, block_size), (rows, words))
         else:
             width = database.shape[1]
-            tables = np.empty((BLOCK, bins), np.int32)
-            block = np.empty((BLOCK, queries.shape[1]), queries.dtype)
-        farthest = carray(stack(np.int64, BLOCK), (BLOCK,))
+            tables = np.empty((rows, bins), np.int32)
+            block = np.empty((rows, queries.shape[1]), queries.dtype)
+        limits = carray(stack(np.int64, rows), (rows,))
+        within = carray(stack(np.int64, rows), (rows,))
+        lengths = carray(stack(np.int64, rows), (rows,))
+        # Few of these are ever used, and memory that is not used is not taken.
+        taken = np.empty((rows, database.shape[0]), np.int64)
         k = distances.shape[1]
-        for first in range(begin, end, BLOCK):
-            used = min(BLOCK, end - first)
-            clear(tables)
-            for a in range(BLOCK):
-                copy_row(block, a, queries, first + min(a, used - 1))
+        for first in range(begin, end, rows):
+            used = min(rows, end - first)
+            for a in range(rows):
+                for d in range(bins):
+                    tables[a, d] = 0
+                for w in range(block.shape[1]):
+                    block[a, w] = queries[first + min(a, used - 1), w]
+                limits[a], within[a], lengths[a] = bins, 0, 0
             for j in range(database.shape[0]):
-                for a in range(BLOCK):
+                sign = np.int64(0)
+                for a in range(rows):
                     distance = np.int64(0)
                     for w in range(width):
                         distance += cost(block, a, w, database[j, w])
-                    tables[a, np.uint64(distance)] += 1
-            for a in range(BLOCK):
-                farthest[a] = -1
+                    sign |= distance - limits[a]
+                if sign < 0:  # One branch an item: some query takes it.
+                    for a in range(rows):
+                        distance = np.int64(0)
+                        for w in range(width):
+                            distance += cost(block, a, w, database[j, w])
+                        if distance < limits[a]:
+                            taken[a, lengths[a]] = j
+                            lengths[a] += 1
+                            tables[a, np.uint64(distance)] += 1
+                            within[a] += 1
+                            while within[a] >= k:
+                                limits[a] -= 1
+                                within[a] -= tables[a, np.uint64(limits[a])]
+            for a in range(used):
                 nearer = 0
-                for d in range(bins):
+                for d in range(limits[a] + 1):
                     items = tables[a, d]
                     tables[a, d] = nearer
-                    if a < used and nearer < k:
-                        farthest[a] = d
-                        for place in range(nearer, min(k, nearer + items)):
-                            distances[first + a, place] = d
+                    for place in range(nearer, min(k, nearer + items)):
+                        distances[first + a, place] = d
                     nearer += items
-            for j in range(database.shape[0]):
-                for a in range(BLOCK):
+                for entry in range(lengths[a]):
                     distance = np.int64(0)
                     for w in range(width):
-                        distance += cost(block, a, w, database[j, w])
-                    if distance <= farthest[a]:
+                        distance += cost(block, a, w, database[taken[a, entry], w])
+                    if distance <= limits[a]:
                         place = tables[a, np.uint64(distance)]
                         tables[a, np.uint64(distance)] = place + 1
                         if place < k:
-                            ids[first + a, place] = j
+                            ids[first + a, place] = taken[a, entry]
 
     return compiled(search)
 

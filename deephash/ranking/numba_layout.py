@@ -13,8 +13,8 @@ from torch import Tensor
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, Manhattan, distance_bytes
 from deephash.ranking.numba_kernels import WIDEST, compiled
 
-# Up to 3 bits a dimension, a unary code has no more bits than a byte, and popcount beats byte arithmetic.
-UNARY_BITS = 3
+# Up to this length, codes of levels in unary are ranked faster by popcount than the levels by byte arithmetic.
+UNARY_LENGTH = 512
 # Cost tables of asymmetric distances, 1 KiB for each byte of each query, are built for this many bytes at a time.
 TABLE_BYTES = 64 * 2**20
 
@@ -63,7 +63,7 @@ def layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, star
         return Layout(laid, words(database), 64 * laid.shape[1] + 1)
     if isinstance(distance, Manhattan):
         dimensions, bits = distance.dimensions, distance.bits_per_dimension
-        if bits <= UNARY_BITS:
+        if distance.maximum <= UNARY_LENGTH:
             width = power_of_two((distance.maximum + 63) // 64)
             return Layout(
                 unary_words(queries, dimensions, bits, width),
