@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
 from deephash.metrics.harmonic import rank_sum
-from deephash.metrics.query_blocks import in_query_blocks
+from deephash.metrics.query_blocks import in_query_blocks, row_sums
 from deephash.metrics.tie_groups import TieGroups, cut_group
 from deephash.ranking.counts import DistanceCounts
 
@@ -41,7 +41,7 @@ def average_precision(counts: DistanceCounts) -> Tensor:
     Returns:
         float64 (q,); NaN where a query has no relevant item.
     """
-    return expected_gains(TieGroups.of(counts)).sum(1) / counts.relevant.sum(1)
+    return row_sums(expected_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -63,7 +63,7 @@ def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
     check_cutoff(k, ranked_items(counts))
-    return expected_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1).clamp_max(k)
+    return row_sums(expected_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
 @in_query_blocks
@@ -75,7 +75,7 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
     Args, returns, raises: as `average_precision_at`.
     """
     check_cutoff(k, ranked_items(counts))
-    return expected_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1)
+    return row_sums(expected_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -93,7 +93,7 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     check_cutoff(k, ranked_items(counts))
     groups = TieGroups.of(counts, k)
     cut = cut_group(groups)
-    gains_before = expected_gains(groups).masked_fill_(~cut.earlier, 0.0).sum(1)
+    gains_before = row_sums(expected_gains(groups).masked_fill_(~cut.earlier, 0.0))
     zero, one = torch.zeros_like(gains_before), torch.ones_like(gains_before)
     R, c = cut.relevant_before, cut.taken
     linear = rank_sum(cut.before, cut.taken, R + 1, zero) / c
@@ -134,8 +134,10 @@ def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, befo
         # P(h) / P(h-1), held at 1 for the first h and beyond the last.
         ratio = (r - h + 1).mul_(c - h + 1).div_((n - r - c + h).mul_(h))
         ratio.masked_fill_(~inside | (h <= start[block, None]), 1.0)
-        weights = ratio.log_().cumsum(1).masked_fill_(~inside, -torch.inf).softmax(1)
+        logarithms = ratio.log_().cumsum(1)
+        weights = (logarithms - logarithms.amax(1, keepdim=True)).exp_().masked_fill_(~inside, 0.0)
+        mass = row_sums(weights)
         found = before[block, None] + h
-        any_hit[block] = weights.masked_fill_(found == 0, 0.0).sum(1)
-        inverse_hits[block] = weights.div_(found.clamp_min_(1)).sum(1)
+        any_hit[block] = row_sums(weights.masked_fill_(found == 0, 0.0)) / mass
+        inverse_hits[block] = row_sums(weights.div_(found.clamp_min_(1))) / mass
     return any_hit, inverse_hits

@@ -68,7 +68,8 @@ def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
     if not 0 < level < 1:
         raise InvalidInputError(f"level={level!r}; expected a number between 0 and 1, as 0.95.")
     if len(runs) < 2:
-        raise InvalidInputError(f"{len(runs)} run gives no interval; expected at least 2, with different seeds.")
+        given = "1 run gives" if len(runs) else "0 runs give"
+        raise InvalidInputError(f"{given} no interval; expected at least 2, with different seeds.")
     if not np.isfinite(runs).all():
         raise InvalidInputError(
             f"run {int(np.argmin(np.isfinite(runs)))} is not finite; leave out runs without a figure."
@@ -104,10 +105,10 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
     lone = ~(np.isfinite(a) & np.isfinite(b))
     if lone.any():
         raise InvalidInputError(
-            f"{int(lone.sum())} pairs hold a value that is not finite; compare both methods on the same queries."
+            f"pair {int(lone.argmax())} holds a value that is not finite; compare both methods on the same queries."
         )
     if len(a) < 2:
-        raise InvalidInputError(f"{len(a)} pairs cannot be tested; expected at least 2 queries or runs.")
+        raise InvalidInputError(f"a paired test of {len(a)} pairs says nothing; expected at least 2 queries or runs.")
     differences = a - b
     ties = int((differences == 0).sum())
     if ties == len(a):

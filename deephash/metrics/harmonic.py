@@ -86,8 +86,8 @@ def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     early = before < _EARLY
     inverse = torch.where(early, early_inverse, log + shift)
     rising = torch.where(early, n - (u + 0.5) * early_inverse, rising)
-    # Rounding may leave a hair below zero for n = 1, whose second sum is 0.
-    return inverse, rising.clamp_min(0.0)
+    # Of a single rank, the second sum is 0, whatever rounding leaves of it.
+    return inverse, rising.masked_fill_(n < 2, 0.0)
 
 
 def _x_less_log1p(x: Tensor, log: Tensor) -> Tensor:

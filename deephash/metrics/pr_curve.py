@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deephash.metrics.query_blocks import in_query_blocks, query_blocks
+from deephash.metrics.query_blocks import in_query_blocks, query_blocks, row_sums
 from deephash.ranking.counts import DistanceCounts
 
 
@@ -85,7 +85,7 @@ def auprc(counts: DistanceCounts) -> Tensor:
     heights = precision.clone()
     heights[:, 1:] += precision[:, :-1]
     heights[:, 0] += precision[:, 0]
-    return heights.mul_(counts.relevant).sum(1) / (2 * counts.relevant.sum(1))
+    return row_sums(heights.mul_(counts.relevant)) / (2 * counts.relevant.sum(1))
 
 
 def auprc_macro(counts: DistanceCounts) -> Tensor:
@@ -111,9 +111,8 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
     total, relevant = counts.total.sum(0), counts.relevant.sum(0)
     used = torch.nonzero(total).flatten()
     radii = int(used[-1]) if len(used) else 0
-    recall = relevant.cumsum(0)[:radii].double() / relevant.sum()
-    precision = relevant.cumsum(0)[:radii].double() / total.cumsum(0)[:radii].clamp_min(1)
-    return torch.trapezoid(precision, recall)
+    hits = relevant.cumsum(0)[:radii].double()
+    return torch.trapezoid(hits / total.cumsum(0)[:radii].clamp_min(1), hits) / relevant.sum()
 
 
 def _precision_by_radius(total: Tensor, relevant: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
 from deephash.metrics.harmonic import rank_sum
-from deephash.metrics.query_blocks import in_query_blocks
+from deephash.metrics.query_blocks import in_query_blocks, row_sums
 from deephash.metrics.tie_groups import CutGroup, TieGroups, cut_group
 from deephash.ranking.counts import DistanceCounts
 
@@ -41,7 +41,7 @@ def best_average_precision(counts: DistanceCounts) -> Tensor:
     Returns:
         float64 (q,); NaN where a query has no relevant item.
     """
-    return best_gains(TieGroups.of(counts)).sum(1) / counts.relevant.sum(1)
+    return row_sums(best_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -50,7 +50,7 @@ def worst_average_precision(counts: DistanceCounts) -> Tensor:
 
     Args, returns: as `best_average_precision`.
     """
-    return worst_gains(TieGroups.of(counts)).sum(1) / counts.relevant.sum(1)
+    return row_sums(worst_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -68,7 +68,7 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
     check_cutoff(k, ranked_items(counts))
-    return best_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1).clamp_max(k)
+    return row_sums(best_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
 @in_query_blocks
@@ -78,7 +78,7 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     Args, returns, raises: as `best_average_precision_at`.
     """
     check_cutoff(k, ranked_items(counts))
-    return worst_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1).clamp_max(k)
+    return row_sums(worst_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
 @in_query_blocks
@@ -88,7 +88,7 @@ def best_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> T
     Args, returns, raises: as `best_average_precision_at`.
     """
     check_cutoff(k, ranked_items(counts))
-    return best_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1)
+    return row_sums(best_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -98,7 +98,7 @@ def worst_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> 
     Args, returns, raises: as `best_average_precision_at`.
     """
     check_cutoff(k, ranked_items(counts))
-    return worst_gains(TieGroups.of(counts, k)).sum(1) / counts.relevant.sum(1)
+    return row_sums(worst_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -113,7 +113,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
     check_cutoff(k, ranked_items(counts))
     groups = TieGroups.of(counts, k)
     cut = cut_group(groups)
-    gains_before = best_gains(groups).masked_fill_(~cut.earlier, 0.0).sum(1)
+    gains_before = row_sums(best_gains(groups).masked_fill_(~cut.earlier, 0.0))
     fewest, most = _possible_hits(cut)
 
     def score(hits: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
     check_cutoff(k, ranked_items(counts))
     groups = TieGroups.of(counts, k)
     cut = cut_group(groups)
-    gains_before = worst_gains(groups).masked_fill_(~cut.earlier, 0.0).sum(1)
+    gains_before = row_sums(worst_gains(groups).masked_fill_(~cut.earlier, 0.0))
     low, high = _possible_hits(cut)
 
     def score(hits: Tensor) -> Tensor:
