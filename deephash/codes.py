@@ -49,7 +49,7 @@ def pack(bits: Tensor) -> Tensor:
     padded[:, :b] = bits
     shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
     # Each shifted bit owns its place in the byte, so the sum never carries past 255.
-    return (padded.view(n, -1, 8) << shifts).sum(-1, dtype=torch.uint8)
+    return (padded.view(n, code_bytes(b), 8) << shifts).sum(-1, dtype=torch.uint8)
 
 
 def unpack(codes: Tensor, bits: int) -> Tensor:

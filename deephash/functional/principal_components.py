@@ -5,8 +5,13 @@ from torch import Tensor
 
 from deephash.progress import track
 
-# Rows a block: a block of 512 dimensions in double precision takes 8 MB.
-BLOCK_ROWS = 2048
+# A block of 4096 rows of 512 float32 dimensions is 8 MB; its column stripes of 128 spare most of the lower triangle.
+BLOCK_ROWS = 4096
+BLOCK_COLUMNS = 128
+
+# Products of float32 rows, summed in float64 over blocks, blur variances by some 1e-8 of the largest. Where the least
+# wanted variance is not far above that, the products are taken in float64 too, at twice the cost.
+SAFE_VARIANCE = 1e-3
 
 
 def feature_mean(features: Tensor) -> Tensor:
@@ -53,32 +58,43 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
     Returns:
         mean float64 (d,); directions float64 (d, m), orthonormal columns by falling variance, and their variances
         float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary where that is less: a
-        direction varies where its variance exceeds d · max(ε², ε₆₄) times the largest, ε being the rounding unit of
-        the features' dtype and ε₆₄ that of float64; below that it is rounding noise.
+        direction varies where its variance exceeds d · max(ε², ε₆₄) times the largest, ε being the rounding
+        unit of the features' dtype and ε₆₄ that of float64; below that it is rounding noise.
     """
-    n, d = features.shape
     mean = feature_mean(features)
-    if n < d:
-        centred = features.double() - mean
-        variances, left = torch.linalg.eigh(centred @ centred.T / n)
-        variances, left = variances.flip(0)[:k], left.flip(1)[:, :k]
+    if len(features) < features.shape[1]:
+        variances, directions = _by_gram_matrix(features, mean, k)
     else:
-        variances, directions = torch.linalg.eigh(_covariance(features, mean))
-        variances, directions = variances.flip(0)[:k], directions.flip(1)[:, :k]
-    epsilon, epsilon64 = torch.finfo(features.dtype).eps, torch.finfo(torch.float64).eps
-    varying = (variances > max(d, n if n < d else 0) * max(epsilon**2, epsilon64) * variances[0]) & (variances > 0)
-    m = int(varying.sum())
-    variances = variances[:m]
-    if n < d:
-        directions = (centred.T @ left[:, :m]) / (n * variances).sqrt()
-    return mean, canonical_signs(directions[:, :m]), variances
+        variances, directions = _by_covariance(features, mean, k)
+    epsilon = max(torch.finfo(features.dtype).eps ** 2, torch.finfo(torch.float64).eps)
+    m = int((variances > features.shape[1] * epsilon * variances[0]).sum())
+    return mean, canonical_signs(directions[:, :m]), variances[:m]
 
 
-def _covariance(features: Tensor, mean: Tensor) -> Tensor:
-    """Covariance float64 (d, d) with divisor n."""
+def _by_covariance(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Leading k eigenvalues, falling, and eigenvectors of the covariance."""
+    working = torch.float64 if features.dtype == torch.float64 else torch.float32
+    variances, directions = torch.linalg.eigh(_covariance(features, mean, working), UPLO="U")
+    if working == torch.float32 and variances[-k] < SAFE_VARIANCE * variances[-1]:
+        variances, directions = torch.linalg.eigh(_covariance(features, mean, torch.float64), UPLO="U")
+    return variances.flip(0)[:k], directions.flip(1)[:, :k]
+
+
+def _by_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The same through the n × n matrix of inner products, whose eigenvalues other than 0 are the same."""
+    centred = features.double() - mean
+    variances, left = torch.linalg.eigh(centred @ centred.T / len(features))
+    variances, left = variances.flip(0)[:k], left.flip(1)[:, :k]
+    return variances, centred.T @ left / (len(features) * variances.clamp_min(0)).sqrt()
+
+
+def _covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
+    """Upper triangle of the covariance, float64 (d, d) with divisor n; products in `working`, their sums in float64."""
     d = features.shape[1]
     covariance = torch.zeros(d, d, dtype=torch.float64, device=features.device)
     for block in track(torch.split(features, BLOCK_ROWS), "Covariance"):
-        centred = block.double() - mean
-        covariance.addmm_(centred.T, centred)
+        centred = block.to(working) - mean.to(working)
+        for start in range(0, d, BLOCK_COLUMNS):
+            columns = slice(start, start + BLOCK_COLUMNS)
+            covariance[columns, start:] += centred[:, columns].T @ centred[:, start:]
     return covariance / len(features)

@@ -13,28 +13,34 @@ from deephash.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_directions
 
+# Rows a block: 2048 rows of 64 float32 projections and their signs are 1 MB, which the cache of a core holds.
 BLOCK_ROWS = 2048
 
 
-def quantisation_error(projections: Tensor, rotation: Tensor) -> float:
-    """Q(B, R) = ‖B - V R‖² summed over all entries, at the best bits B = sign(V R) of a rotation (paper, Eq. 2).
+def sign_correlation(projections: Tensor, rotation: Tensor) -> Tensor:
+    """C = Vᵀ B of the bits B = sign(V R) in {-1, 1}, summed over blocks of rows that stay in the cache.
 
     Args:
-        projections: V, (n, k).
+        projections: V, floating (n, k).
         rotation: R, (k, k).
+
+    Returns:
+        C float64 (k, k).
     """
-    error = 0.0
+    rotation = rotation.to(projections.dtype)
+    ones = torch.zeros_like(rotation, dtype=torch.float64)
     for block in torch.split(projections, BLOCK_ROWS):
-        error += float((1 - (block @ rotation).abs()).square().sum(dtype=torch.float64))
-    return error
+        # In place: the rotated block becomes 1 where its bit is 1 (margin >= 0) and 0 elsewhere.
+        ones += block.T @ (block @ rotation).ge_(0)
+    return 2 * ones - projections.sum(0, dtype=torch.float64)[:, None]
 
 
 def iterative_quantisation(projections: Tensor, iterations: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The rotation that turns projections towards the corners of the cube, by alternating minimisation (section 3.2).
 
     Each round fixes R and sets B = sign(V R), then fixes B and solves for R (Procrustes); neither step can raise
-    ‖B - V R‖². B enters only through C = Vᵀ B (k × k), which is summed over blocks of rows that stay in the cache: no
-    code matrix is kept, and the error ‖B - V R‖² = n k + ‖V‖² - 2 tr(Rᵀ C) needs no pass of its own.
+    ‖B - V R‖². B enters only through C = Vᵀ B (k × k), so no code matrix is kept, and the error,
+    ‖B - V R‖² = n k + ‖V‖² - 2 tr(Rᵀ C), needs no pass of its own.
 
     Args:
         projections: V, floating (n, k), centred; the rotation is learnt from every row.
@@ -42,21 +48,14 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
         generator: CPU generator of the random start.
 
     Returns:
-        R float64 (k, k), orthogonal; and the error after each round, float64 (iterations,).
+        R float64 (k, k), orthogonal; and the error ‖B - V R‖² after each round, float64 (iterations,).
     """
     n, k = projections.shape
-    dtype, device = projections.dtype, projections.device
-    rotation = random_orthogonal(k, generator).to(device)
-    constant = n * k + float(
-        sum(block.square().sum(dtype=torch.float64) for block in torch.split(projections, BLOCK_ROWS))
-    )
+    constant = n * k + float(projections.square().sum(dtype=torch.float64))
+    rotation = random_orthogonal(k, generator).to(projections.device)
     errors = torch.empty(iterations, dtype=torch.float64)
     for i in track(range(iterations), "ITQ"):
-        correlation = torch.zeros(k, k, dtype=torch.float64, device=device)
-        for block in torch.split(projections, BLOCK_ROWS):
-            signs = torch.where(block @ rotation.to(dtype) >= 0, 1.0, -1.0).to(dtype)
-            correlation += block.T @ signs
-        rotation, agreement = procrustes_rotation(correlation)
+        rotation, agreement = procrustes_rotation(sign_correlation(projections, rotation))
         errors[i] = constant - 2 * agreement
     return rotation, errors
 
@@ -113,9 +112,11 @@ class ITQ(Projection):
         mean, components, variances = principal_components(features, self.output_dim)
         check_directions(self.output_dim, len(variances), f"in which the {len(features)} training rows vary")
         self.mean.copy_(mean)
-        projections = torch.empty(len(features), self.output_dim, dtype=features.dtype, device=features.device)
-        for rows, out in zip(torch.split(features, BLOCK_ROWS), torch.split(projections, BLOCK_ROWS), strict=True):
-            torch.mm(rows - mean.to(rows.dtype), components.to(rows.dtype), out=out)
+        blocks = [
+            project_centred(rows, self.mean, components.to(self.mean.dtype))
+            for rows in torch.split(features, BLOCK_ROWS)
+        ]
+        projections = torch.cat(blocks)
         rotation, errors = iterative_quantisation(projections, self.iterations, generator)
         self.directions.copy_(components @ rotation)
         self.quantisation_errors.copy_(errors)
