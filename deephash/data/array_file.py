@@ -58,7 +58,8 @@ def _read_npy(path: Path) -> np.ndarray:
 
 def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # NumPy does not close a file that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if key is None:
                 rest = [name for name in stored if name not in drop]
                 if len(rest) != 1:
@@ -127,7 +128,7 @@ def _listed(names: "Sequence[str] | polars.Schema | np.lib.npyio.NpzFile") -> st
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidInputError:
-    if "pickle" in str(error).lower():
+    if "pickle" in str(error).lower() or "Python objects" in str(error):
         return _holds_objects(path)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InvalidInputError(f"{path} is not a readable {path.suffix} ({reason}); write or fetch it again.")

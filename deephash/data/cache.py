@@ -83,7 +83,10 @@ def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
     # Two runs may compute the same tensors at once: each writes its own file, and the last rename wins.
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # safetensors makes files that only their owner can read
         save_file(tensors, partial, {"key": key, "sha256": _digest(tensors)})
+        partial.chmod(mode)
         partial.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error

@@ -76,7 +76,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         InvalidInputError: no such file, a damaged one, or arrays that are not CIFAR-10's in kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # NumPy does not close a file that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if missing := [name for name in ARRAYS if name not in stored]:
                 raise InvalidInputError(
                     f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}: CIFAR-10 is images uint8 "

@@ -1,0 +1,179 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deephash.data.descriptors.gist import Gist
+from deephash.data.descriptors.pixels import Pixels
+from deephash.data.image_folder import ImageFolder
+from deephash.protocols.query_database import QueryDatabase
+from deephash.validation import InvalidInputError
+
+
+def picture(seed, width=20, height=16):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three images of each of two classes, in several formats and modes."""
+    root = tmp_path / "images"
+    for name in ("bee/deep", "ape"):
+        (root / name).mkdir(parents=True)
+    picture(0).save(root / "bee" / "b.png")
+    picture(1).save(root / "bee" / "a.JPG")
+    picture(2).convert("P").save(root / "bee" / "deep" / "c.gif")
+    picture(3).convert("L").save(root / "ape" / "z.bmp")
+    picture(4).convert("RGBA").save(root / "ape" / "y.png")
+    picture(5, 50, 16).save(root / "ape" / "x.tiff")
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+ORDER = ["ape/x.tiff", "ape/y.png", "ape/z.bmp", "bee/a.JPG", "bee/b.png", "bee/deep/c.gif"]
+
+
+def module(path, cache, descriptor=None):
+    return ImageFolder(
+        QueryDatabase(queries=1, stratified=False),
+        0,
+        path=str(path),
+        descriptor=descriptor or Pixels(16),
+        cache=str(cache),
+    )
+
+
+def load(path, cache, descriptor=None):
+    data = module(path, cache, descriptor)
+    data.prepare_data()
+    data.setup()
+    return data.items
+
+
+def middle(file):
+    """The middle 16 × 16 pixels, where an image is 16 pixels high: no scaling is needed."""
+    with Image.open(file) as opened:
+        image = np.array(opened.convert("RGB"))
+    left = (image.shape[1] - 16) // 2
+    return image[:, left : left + 16]
+
+
+def test_class_subfolders_in_the_order_of_their_paths(folder, tmp_path):
+    items = load(folder, tmp_path / "cache")
+    assert items.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert items.class_names == ("ape", "bee")
+    expected = np.stack([middle(folder / name) for name in ORDER])
+    assert torch.equal(items.features, Pixels().describe(expected))
+    assert items.images.shape == (6, 64, 64, 3)
+    assert items.images.dtype == np.uint8
+
+
+def test_images_are_scaled_to_the_descriptor_and_cropped_in_the_middle(folder, tmp_path):
+    items = load(folder, tmp_path / "cache", Gist(image_size=32))
+    assert items.features.shape == (6, 512)
+    assert items.features.min() >= 0
+    assert items.features.std(0).min() > 0
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    upright = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
+    upright.save(tmp_path / "images" / "a" / "0.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90° clockwise
+    upright.rotate(90).save(tmp_path / "images" / "a" / "1.png", exif=turned)
+    data = module(tmp_path / "images", tmp_path / "cache")
+    assert torch.equal(*data.load().features)
+
+
+def test_features_are_computed_once_and_again_when_a_file_changes(folder, tmp_path, monkeypatch):
+    first = load(folder, tmp_path / "cache")
+    monkeypatch.setattr(Pixels, "describe", lambda *_: pytest.fail("computed again"))
+    again = load(folder, tmp_path / "cache")
+    assert torch.equal(first.features, again.features)
+    assert np.array_equal(first.images, again.images)
+    shutil.move(folder, tmp_path / "moved")
+    assert torch.equal(load(tmp_path / "moved", tmp_path / "cache").features, first.features)
+    monkeypatch.undo()
+    picture(9).save(tmp_path / "moved" / "bee" / "b.png")
+    changed = load(tmp_path / "moved", tmp_path / "cache").features
+    assert (changed != first.features).any(1).tolist() == [False, False, False, False, True, False]
+
+
+def test_a_folder_without_subfolders_has_no_labels(folder, tmp_path):
+    items = load(folder / "ape", tmp_path / "cache")
+    assert items.labels is None
+    assert len(items) == 3
+
+
+def test_a_manifest_gives_order_and_labels(folder, tmp_path):
+    manifest = folder / "list.csv"
+    manifest.write_text(f'path,label\nbee/b.png,"two, winged"\n{folder}/ape/z.bmp,other\nape/y.png,other\n')
+    items = load(manifest, tmp_path / "cache")
+    assert items.class_names == ("other", "two, winged")
+    assert items.labels.tolist() == [1, 0, 0]
+    expected = np.stack([middle(folder / name) for name in ("bee/b.png", "ape/z.bmp", "ape/y.png")])
+    assert torch.equal(items.features, Pixels().describe(expected))
+    manifest.write_text("path\nbee/b.png\nape/y.png\nape/z.bmp\n")
+    assert load(manifest, tmp_path / "cache").labels is None
+
+
+def test_all_unreadable_images_are_counted_and_one_is_named(folder, tmp_path):
+    os.truncate(folder / "bee" / "a.JPG", 400)
+    (folder / "ape" / "x.tiff").write_bytes(b"no image")
+    with pytest.raises(
+        InvalidInputError, match=r"2 of 6 images cannot be read, the first .*x.tiff \(.*\); repair or"
+    ) as e:
+        load(folder, tmp_path / "cache")
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ("file,label\nbee/b.png,x\n", "has the heading 'file,label'; expected 'path,label'"),
+        ("", "has the heading ''; expected 'path,label'"),
+        ("path,label\n", "lists no images; expected a line 'path,label' for each"),
+        ("path,label\nbee/b.png,bee\nape/y.png\n", "has no path or no label in row 3; fill it or drop the row"),
+        ("path,label\nbee/b.png,x\nbee/q.png,x\nbee/r.png,x\n", r"names 2 files that do not exist, the first .*q.png"),
+        (b"path,label\n\xff\xfe,x\n", r"is not a CSV file in UTF-8"),
+    ],
+)
+def test_bad_manifests_are_refused(folder, tmp_path, contents, message):
+    manifest = folder / "list.csv"
+    manifest.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    with pytest.raises(InvalidInputError, match=message):
+        load(manifest, tmp_path / "cache")
+
+
+def test_bad_folders_are_refused(folder, tmp_path):
+    with pytest.raises(InvalidInputError, match="absent is not a folder; give one with a subfolder of images"):
+        load(tmp_path / "absent", tmp_path / "cache")
+    with pytest.raises(InvalidInputError, match=r"absent.csv cannot be read \(No such file or directory\)"):
+        load(tmp_path / "absent.csv", tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInputError, match="empty holds no images"):
+        load(tmp_path / "empty", tmp_path / "cache")
+    picture(0).save(folder / "loose.png")
+    with pytest.raises(InvalidInputError, match=r"holds 1 images outside its class subfolders, the first loose.png"):
+        load(folder, tmp_path / "cache")
+    with pytest.raises(InvalidInputError, match=r"descriptor.image_size=None; images differ in size"):
+        module(folder, tmp_path / "cache", Gist())
+    with pytest.raises(InvalidInputError, match="path=None; give the folder of your images"):
+        ImageFolder(QueryDatabase(), 0, path=None, descriptor=Pixels(16))
+
+
+@pytest.mark.data
+def test_real_jpegs_give_the_features_of_their_pixels(cifar10_npz, tmp_path):
+    with np.load(cifar10_npz) as stored:
+        images, labels = stored["images"][::10000], stored["labels"][::10000]
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "images" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / str(label) / f"{i}.png")
+    items = load(tmp_path / "images", tmp_path / "cache", Gist(image_size=32))
+    order = sorted(range(len(labels)), key=lambda i: (str(labels[i]), i))
+    torch.testing.assert_close(items.features, Gist().describe(images[order]), atol=1e-6, rtol=0)

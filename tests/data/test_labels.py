@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+
+from deephash.data.labels import canonical_labels
+from deephash.validation import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("given", "indices", "names"),
+    [
+        ([3, 7, 3], [0, 1, 0], ("3", "7")),
+        (np.array([2, 0, 1], np.uint8), [2, 0, 1], ("0", "1", "2")),
+        ([True, False, True], [1, 0, 1], ("False", "True")),
+        (["cat", "ape", "cat"], [1, 0, 1], ("ape", "cat")),
+        ([[5], [4], [5]], [1, 0, 1], ("4", "5")),
+        ([["b"], ["a"], ["b"]], [1, 0, 1], ("a", "b")),
+    ],
+)
+def test_single_labels_become_class_indices(given, indices, names):
+    labels, class_names = canonical_labels(np.array(given), 3)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == indices
+    assert class_names == names
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float32])
+def test_a_table_of_0_and_1_becomes_an_indicator(dtype):
+    table = np.array([[1, 0, 1], [0, 0, 0]], dtype)
+    labels, class_names = canonical_labels(table, 2)
+    assert labels.dtype == torch.bool
+    assert labels.tolist() == [[True, False, True], [False, False, False]]
+    assert class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.array([1, 2]), "labels have 2 rows; expected 3, one for each row of features"),
+        (np.array(5), "labels have no rows; expected 3"),
+        (
+            np.array([0.0, 1.0, 2.0]),
+            r"labels have dtype float64; expected whole numbers or strings: use .astype\(int\)",
+        ),
+        (np.array([0, -1, 2]), "labels hold -1 in row 1; classes are whole numbers from 0 on: drop rows without"),
+        (np.array([[1, 0], [0, 2], [0, 0]]), "labels hold 2 in row 1, column 1; several columns are several labels"),
+        (np.array([[1, 0], [0, np.nan], [0, 0]]), "labels hold nan in row 1, column 1"),
+        (np.array([["a", "b"]] * 3), r"labels have dtype <U1 and shape \(3, 2\); expected \(n, c\) of 0 and 1"),
+        (np.zeros((3, 2, 2)), r"labels have shape \(3, 2, 2\); expected \(3,\), or \(3, c\) of 0 and 1"),
+        (np.zeros((3, 0)), r"labels have shape \(3, 0\)"),
+    ],
+)
+def test_what_is_no_label_is_refused(given, message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        canonical_labels(given, 3)
+    assert "\n" not in str(caught.value)
