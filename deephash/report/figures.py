@@ -58,7 +58,7 @@ def pr_curve_figure(
         macro: recall and precision averaged over queries, drawn as a second curve; None draws none.
         title: above the figure.
         area: AUPRC of the micro average, named in the legend.
-        macro_area: AUPRC of the macro average.
+        macro_area: mean of the queries' own AUPRC, which is not the area under the curve of the means.
 
     Returns:
         A matplotlib figure, 4.2 × 3.4 inches.
@@ -76,7 +76,7 @@ def pr_curve_figure(
         label = "micro average" + ("" if area is None else f", AUPRC {area:.4f}")
         _curve(axes, recall, precision, colour=BLUE, marker="o", label=label)
         if macro is not None:
-            label = "macro average" + ("" if macro_area is None else f", AUPRC {macro_area:.4f}")
+            label = "macro average" + ("" if macro_area is None else f", mean AUPRC {macro_area:.4f}")
             _curve(axes, *macro, colour=VERMILION, marker="s", label=label)
         _name_radii(axes, recall, precision)
         if not precision[-1].isnan():
@@ -109,10 +109,8 @@ def _name_radii(axes: "Axes", recall: Tensor, precision: Tensor) -> None:
     radii = sorted({int(known[int((reached - value).abs().argmin())]) for value in wanted})
     for radius in radii:
         point = (float(recall[radius]), float(precision[radius]))
-        side, shift = ("right", 2) if point[0] > 0.9 else ("left", 3)
-        axes.annotate(
-            f"r={radius}", point, xytext=(shift, 4), textcoords="offset points", fontsize=7, color=INK, ha=side
-        )
+        side, shift = ("right", (2, 7)) if point[0] > 0.9 else ("left", (3, 4))
+        axes.annotate(f"r={radius}", point, xytext=shift, textcoords="offset points", fontsize=7, color=INK, ha=side)
 
 
 def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":

@@ -44,7 +44,7 @@ def test_pr_curve_draws_its_points_and_names():
 def test_pr_curve_shows_both_averages():
     figure = pr_curve_figure(RECALL, PRECISION, macro=(RECALL, PRECISION * 0.5), macro_area=0.25)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["micro average", "macro average, AUPRC 0.2500", "random order, 0.2500"]
+    assert labels == ["micro average", "macro average, mean AUPRC 0.2500", "random order, 0.2500"]
     np.testing.assert_allclose(figure.axes[0].get_lines()[1].get_ydata(), [0.4, 0.3, 0.125], rtol=1e-6)
 
 
