@@ -22,10 +22,14 @@ class Given(Protocol):
             [...]}`, with validation_query and validation_database where there are any. Rows count from 0.
 
     Raises:
-        InvalidInputError: a file of another kind.
+        InvalidInputError: no file, or one of another kind.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path | None = None) -> None:
+        if path is None:
+            raise InvalidInputError(
+                "protocol=given reads a split from a file; name it, as protocol.path=FOLDER/split.npz of a run."
+            )
         self.path = Path(path)
         if self.path.suffix not in (".npz", ".json"):
             raise InvalidInputError(

@@ -107,6 +107,11 @@ def test_json_refused(tmp_path, content, message):
         Given(path).split(8, None, None, 0)
 
 
+def test_path_is_required():
+    with pytest.raises(InvalidInputError, match=r"name it, as protocol\.path=FOLDER/split\.npz"):
+        Given()
+
+
 def test_other_endings_refused():
     with pytest.raises(InvalidInputError, match=r"protocol\.path=rows\.pkl; expected the \.npz of a run or a \.json"):
         Given("rows.pkl")
