@@ -32,10 +32,14 @@ def form_bits(codes: Tensor, distance: Distance) -> Tensor:
     bits = unpack(codes, distance.code_bits)
     if not isinstance(distance, Manhattan):
         return bits
-    per_dimension = distance.bits_per_dimension
-    powers = 2 ** torch.arange(per_dimension, device=codes.device)
-    levels = (bits.view(len(codes), distance.dimensions, per_dimension) * powers).sum(-1)
-    return (levels[:, :, None] > torch.arange(2**per_dimension - 1, device=codes.device)).flatten(1)
+    ones = torch.arange(2**distance.bits_per_dimension - 1, device=codes.device)
+    return (form_levels(codes, distance)[:, :, None] > ones).flatten(1)
+
+
+def form_levels(codes: Tensor, distance: Manhattan) -> Tensor:
+    """The whole numbers that the dimensions of packed codes hold: int64 (n, k)."""
+    bits = unpack(codes, distance.code_bits).view(len(codes), distance.dimensions, distance.bits_per_dimension)
+    return (bits * 2 ** torch.arange(distance.bits_per_dimension, device=codes.device)).sum(-1)
 
 
 def form_queries(query_codes: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:

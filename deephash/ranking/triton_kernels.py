@@ -1,0 +1,128 @@
+"""Ranking kernels for a GPU, in Triton: distance histograms with relevance computed beside them.
+
+Queries and database share the layout (n, WIDTH): int32 words of packed codes (Hamming), or uint8 levels (Manhattan), or
+bits as uint8, which a query's weights price (asymmetric). With TRITON_INTERPRET=1, set before this module is imported,
+the kernels run on tensors of the CPU.
+"""
+
+# Triton compiles these functions from their source, where a parameter's annotation means a compile-time constant.
+# ruff: noqa: ANN001, ANN201
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
+import triton
+import triton.language as tl
+
+# What a pair costs: differing bits, difference of levels, weights of differing bits.
+HAMMING = tl.constexpr(0)
+MANHATTAN = tl.constexpr(1)
+ASYMMETRIC = tl.constexpr(2)
+# What makes a pair relevant: nothing here (neighbours are counted apart), the same class, a common label.
+LISTED = tl.constexpr(0)
+LABEL = tl.constexpr(1)
+MASK = tl.constexpr(2)
+
+
+@triton.jit
+def popcount(word):
+    """Ones in a uint32 by shifts and additions: runs in the interpreter too, and compiles to popc.b32."""
+    word = word - ((word >> 1) & 0x55555555)
+    word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
+    word = (word + (word >> 4)) & 0x0F0F0F0F
+    word = word + (word >> 8)
+    word = word + (word >> 16)
+    return (word & 0x3F).to(tl.int32)
+
+
+@triton.jit
+def pair_distances(queries, weights, database, rows, items, valid, width, DISTANCE: tl.constexpr):
+    """Distances of items (p,) from rows, one for all or one each; items are int64, that large databases fit."""
+    distances = tl.zeros_like(items).to(tl.int32)
+    for column in range(width):
+        query = tl.load(queries + rows * width + column)
+        item = tl.load(database + items * width + column, mask=valid, other=0)
+        if DISTANCE == HAMMING:
+            distances += popcount((query ^ item).to(tl.uint32, bitcast=True))
+        elif DISTANCE == MANHATTAN:
+            distances += tl.abs(query.to(tl.int32) - item.to(tl.int32))
+        else:
+            distances += (query ^ item).to(tl.int32) * tl.load(weights + rows * width + column)
+    return distances
+
+
+@triton.jit
+def histogram_kernel(
+    queries,
+    weights,
+    database,
+    query_labels,
+    labels,
+    total,
+    relevant,
+    n_items,
+    width,
+    label_width,
+    tiles,
+    DISTANCE: tl.constexpr,
+    RELEVANCE: tl.constexpr,
+    BINS: tl.constexpr,
+    TILE: tl.constexpr,
+    SHARED: tl.constexpr,
+):
+    """Histograms of one query over `tiles` tiles of the database, added to int32 tables (q, BINS).
+
+    With SHARED, a tile is counted in shared memory by tl.histogram and the sums stay in registers; tables too large for
+    that are counted in global memory, an atomic addition a pair.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    part = tl.program_id(1).to(tl.int64)
+    bins = tl.arange(0, BINS)
+    all_counts = tl.zeros((BINS,), dtype=tl.int32)
+    relevant_counts = tl.zeros((BINS,), dtype=tl.int32)
+    for tile in range(tiles):
+        items = (part * tiles + tile) * TILE + tl.arange(0, TILE)
+        valid = items < n_items
+        distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
+        hits = valid
+        if RELEVANCE == LABEL:
+            hits = valid & (tl.load(labels + items, mask=valid, other=-1) == tl.load(query_labels + row))
+        elif RELEVANCE == MASK:
+            common = tl.zeros((TILE,), dtype=tl.int64)
+            for column in range(label_width):
+                mask = tl.load(labels + items * label_width + column, mask=valid, other=0)
+                common |= mask & tl.load(query_labels + row * label_width + column)
+            hits = valid & (common != 0)
+        if SHARED:
+            all_counts += tl.histogram(distances, BINS, mask=valid)
+            if RELEVANCE != LISTED:
+                relevant_counts += tl.histogram(distances, BINS, mask=hits)
+        else:
+            tl.atomic_add(total + row * BINS + distances, 1, mask=valid)
+            if RELEVANCE != LISTED:
+                tl.atomic_add(relevant + row * BINS + distances, 1, mask=hits)
+    if SHARED:
+        tl.atomic_add(total + row * BINS + bins, all_counts)
+        if RELEVANCE != LISTED:
+            tl.atomic_add(relevant + row * BINS + bins, relevant_counts)
+
+
+@triton.jit
+def listed_kernel(
+    queries,
+    weights,
+    database,
+    rows,
+    ids,
+    relevant,
+    n_pairs,
+    width,
+    DISTANCE: tl.constexpr,
+    BINS: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    """Histograms of listed pairs, item ids[p] of query rows[p], added to an int32 table (q, BINS)."""
+    pairs = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    valid = pairs < n_pairs
+    row = tl.load(rows + pairs, mask=valid, other=0)
+    items = tl.load(ids + pairs, mask=valid, other=0)
+    distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
+    tl.atomic_add(relevant + row * BINS + distances, 1, mask=valid)
