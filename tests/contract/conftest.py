@@ -1,0 +1,94 @@
+"""Discovery for the contract tests: every final class of a family, with no list to keep."""
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from deephash.affinity.base import Affinity
+from deephash.projections.base import Projection
+from deephash.quantizers.base import Quantizer
+from deephash.relaxations.base import Relaxation
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+FAMILIES = {
+    "projection_class": ("deephash.projections", Projection, "method"),
+    "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
+    "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),
+}
+DIMENSION, PROJECTIONS, ROWS, CLASSES = 16, 11, 400, 4
+
+
+def final_classes(package_name, contract):
+    """The classes defined in a package's files that fulfil a contract and can be built."""
+    package = importlib.import_module(package_name)
+    for module_info in pkgutil.iter_modules(package.__path__, package_name + "."):
+        module = importlib.import_module(module_info.name)
+        for _, found in inspect.getmembers(module, inspect.isclass):
+            if found.__module__ == module.__name__ and issubclass(found, contract) and not inspect.isabstract(found):
+                yield found
+
+
+def pytest_generate_tests(metafunc):
+    for fixture, (package, contract, _) in FAMILIES.items():
+        if fixture in metafunc.fixturenames:
+            classes = list(final_classes(package, contract))
+            metafunc.parametrize(fixture, classes, ids=[found.__name__ for found in classes])
+    if "config_file" in metafunc.fixturenames:
+        files = sorted(file for _, _, group in FAMILIES.values() for file in (CONF / group).glob("*.yaml"))
+        metafunc.parametrize("config_file", files, ids=[f"{file.parent.name}/{file.stem}" for file in files])
+
+
+class Sample:
+    """Features of four clusters, their labels, and what `fit` of a class requires of them."""
+
+    def __init__(self, seed=0, rows=ROWS, dimension=DIMENSION, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(rows) % CLASSES
+        spread = torch.linspace(2, 0.5, dimension, dtype=torch.float64)
+        centres = 2 * torch.randn(CLASSES, dimension, generator=generator, dtype=torch.float64)
+        noise = torch.randn(rows, dimension, generator=generator, dtype=torch.float64)
+        self.features = ((centres[self.labels] + noise) * spread + 3).to(dtype)
+
+    def supervision(self, fitted_class, rows=slice(None)):
+        requires = getattr(fitted_class, "requires", frozenset())
+        given = {}
+        if "labels" in requires:
+            given["labels"] = self.labels[rows]
+        if "affinity" in requires:
+            from deephash.affinity.label import Label
+
+            affinity: Affinity = Label().fit(self.features[rows], self.labels[rows])
+            given["affinity"] = affinity
+        return given
+
+
+@pytest.fixture
+def sample():
+    return Sample()
+
+
+@pytest.fixture(scope="session")
+def make_sample():
+    return Sample
+
+
+@pytest.fixture(scope="session")
+def configs_of():
+    """The YAML files of a class's family that name it as their target, by file stem."""
+
+    def find(fitted_class):
+        (group,) = {group for _, contract, group in FAMILIES.values() if issubclass(fitted_class, contract)}
+        path = f"{fitted_class.__module__}.{fitted_class.__qualname__}"
+        found = {}
+        for file in sorted((CONF / group).glob("*.yaml")):
+            config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            if path in (config.get("_target_"), config.get("projection", {}).get("_target_")):
+                found[file.stem] = config
+        return found
+
+    return find
