@@ -1,0 +1,125 @@
+"""What every engine refuses, the message it gives, and the empty inputs that it accepts."""
+
+import pytest
+import torch
+from naive_ranking import assert_equals_naive, make_case
+
+from deephash.ranking.auto import AutoEngine, engine_for
+from deephash.ranking.distance import Asymmetric, Hamming, Manhattan
+from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.relevance import Neighbours, SharedLabel
+from deephash.ranking.torch_engine import TorchEngine
+from deephash.validation import InvalidInputError
+
+ENGINE = TorchEngine()
+QUERIES, DATABASE = torch.zeros(2, 2, dtype=torch.uint8), torch.zeros(3, 2, dtype=torch.uint8)
+LABELS = SharedLabel(torch.zeros(2, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+
+
+def ids(*values):
+    return torch.tensor(values, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("queries", "database", "distance", "message"),
+    [
+        (QUERIES.float(), DATABASE, Hamming(16), "query codes have dtype torch.float32; packed codes are torch.uint8"),
+        (QUERIES, DATABASE.bool(), Hamming(16), "database codes have dtype torch.bool; packed codes are torch.uint8"),
+        (QUERIES, DATABASE, Hamming(17), r"query codes have shape \(2, 2\); codes of 17 bits are packed as \(n, 3\)"),
+        (QUERIES, DATABASE[:, :1], Hamming(16), r"database codes have shape \(3, 1\); codes of 16 bits are packed"),
+        (QUERIES[0], DATABASE, Hamming(16), r"query codes have shape \(2,\)"),
+        (QUERIES.numpy(), DATABASE, Hamming(16), "query codes are a ndarray; give packed codes as a torch.Tensor"),
+        (QUERIES, DATABASE + 128, Hamming(15), "database codes have ones beyond bit 15 in their last byte"),
+        (QUERIES, DATABASE.to("meta"), Hamming(16), "database codes are on meta and the query codes on cpu"),
+        (
+            QUERIES,
+            DATABASE,
+            Asymmetric(16, torch.ones(5, 16, dtype=torch.int32)),
+            "weights of 5 queries and there are 2 query codes",
+        ),
+        (
+            QUERIES,
+            DATABASE,
+            Asymmetric(16, torch.full((2, 16), 2**30, dtype=torch.int32)),
+            "the largest distance is 17179869184; rankings count up to 16777216",
+        ),
+    ],
+)
+def test_refuses_codes(queries, database, distance, message):
+    for call in (
+        lambda: ENGINE.rank(queries, database, distance, LABELS),
+        lambda: ENGINE.search(queries, database, distance, 1),
+        lambda: ENGINE.relevant_ranks(queries, database, distance, LABELS),
+    ):
+        with pytest.raises(InvalidInputError, match=message) as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("relevance", "message"),
+    [
+        (SharedLabel(ids(0), ids(0, 0, 0)), "the relevance speaks of 1 queries and there are 2 query codes"),
+        (SharedLabel(ids(0, 0), ids(0, 0)), "the relevance speaks of 2 items and there are 3 database codes"),
+        (Neighbours(ids(0, 0, 0), ids(), 4), "the relevance speaks of 4 items and there are 3 database codes"),
+        (Neighbours(ids(0, 1, 3), ids(2, 2, 0), 3), "the neighbour ids of query 1 are not ascending and unique"),
+        (Neighbours(ids(0, 2, 2), ids(1, 1), 3), "the neighbour ids of query 0 are not ascending and unique"),
+    ],
+)
+def test_refuses_relevance(relevance, message):
+    for call in (ENGINE.rank, ENGINE.relevant_ranks):
+        with pytest.raises(InvalidInputError, match=message):
+            call(QUERIES, DATABASE, Hamming(16), relevance)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        (ids(0), r"exclude is \(1,\) torch.int64; expected int64 \(2,\)"),
+        (torch.zeros(2), r"exclude is \(2,\) torch.float32; expected int64 \(2,\)"),
+        ([0, 1], r"exclude is list; expected int64 \(2,\)"),
+        (ids(0, 3), "exclude reaches from 0 to 3; expected -1 or rows of a database of 3"),
+        (ids(-2, 0), "exclude reaches from -2 to 0; expected -1 or rows of a database of 3"),
+    ],
+)
+def test_refuses_exclude(exclude, message):
+    for call in (ENGINE.rank, ENGINE.relevant_ranks):
+        with pytest.raises(InvalidInputError, match=message):
+            call(QUERIES, DATABASE, Hamming(16), LABELS, exclude)
+
+
+@pytest.mark.parametrize(
+    ("k", "message"),
+    [
+        (0, "k=0; expected a whole number of at least 1"),
+        (2.0, "k=2.0; expected a whole number"),
+        (True, "k=True; expected a whole number"),
+        (4, "k=4 exceeds the 3 items of the database; lower k"),
+    ],
+)
+def test_refuses_k(k, message):
+    with pytest.raises(InvalidInputError, match=message):
+        ENGINE.search(QUERIES, DATABASE, Hamming(16), k)
+
+
+@pytest.mark.parametrize("engine", [NumbaEngine(), TorchEngine(), AutoEngine()])
+@pytest.mark.parametrize(("queries", "items"), [(0, 0), (0, 5), (5, 0), (1, 1)])
+def test_empty_inputs(engine, queries, items):
+    for relevance in ("label", "labels", "neighbours"):
+        assert_equals_naive(engine, make_case(0, queries, items, "hamming", relevance, bits=12))
+    distances, found = engine.search(QUERIES[:0], DATABASE, Hamming(16), 2)
+    assert distances.shape == found.shape == (0, 2)
+
+
+def test_auto_engine_follows_the_device():
+    assert isinstance(engine_for(torch.device("cpu")), NumbaEngine)
+    assert isinstance(engine_for(torch.device("mps")), TorchEngine)
+    assert_equals_naive(AutoEngine(), make_case(4, 8, 30, "hamming", "neighbours"))
+
+
+def test_manhattan_of_known_levels():
+    """Levels 3 and 0 are 3 apart, though their two bits differ in both places: not the Hamming distance."""
+    query, database = torch.tensor([[0b0011]], dtype=torch.uint8), torch.tensor([[0b0000], [0b1001]], dtype=torch.uint8)
+    distances, found = ENGINE.search(query, database, Manhattan(2, 2), 2)
+    assert distances.tolist() == [[3, 4]]
+    assert found.tolist() == [[0, 1]]

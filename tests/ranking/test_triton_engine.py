@@ -1,0 +1,113 @@
+"""The Triton engine: interpreted on the CPU in a process of its own, and compiled for a GPU without one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_ranking import assert_equals_naive, cases, make_case
+
+pytest.importorskip("triton")
+
+from deephash.ranking import triton_engine, triton_kernels
+from deephash.ranking.torch_engine import TorchEngine
+from deephash.ranking.triton_engine import TritonEngine
+from deephash.validation import InvalidInputError
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process of test_interpreted, TRITON_INTERPRET=1")
+compiled = pytest.mark.skipif(INTERPRETED, reason="needs Triton's compiler, which TRITON_INTERPRET=1 replaces")
+
+
+@compiled
+def test_interpreted():
+    """Triton reads TRITON_INTERPRET when the kernels are defined, so those tests run in a process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", str(Path(__file__))],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout, done.stdout
+
+
+@interpreted
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(cases(st.integers(1, 96), largest=40))
+def test_equals_naive(case):
+    assert_equals_naive(TritonEngine(), case)
+
+
+@interpreted
+def test_several_tiles_and_programs(monkeypatch):
+    """Database parts, tiles within a part, and a last tile that is not full."""
+    monkeypatch.setattr(triton_engine, "TILE", 16)
+    monkeypatch.setattr(triton_engine, "TILES", 2)
+    for relevance in ("label", "labels", "neighbours"):
+        assert_equals_naive(TritonEngine(), make_case(0, 3, 75, "hamming", relevance, bits=70))
+
+
+@interpreted
+def test_tables_in_global_memory(monkeypatch):
+    monkeypatch.setattr(triton_engine, "SHARED_BINS", 16)
+    for relevance in ("label", "labels", "neighbours"):
+        assert_equals_naive(TritonEngine(), make_case(0, 3, 40, "asymmetric", relevance, bits=20))
+
+
+@interpreted
+def test_long_codes():
+    assert_equals_naive(TritonEngine(), make_case(0, 2, 20, "hamming", "label", bits=1021))
+
+
+@compiled
+@pytest.mark.parametrize(("relevance", "distance"), [(r, d) for r in range(3) for d in range(3)])
+def test_compiles_for_a_gpu_without_one(relevance, distance):
+    """Every variant becomes PTX, and the shift-and-add popcount becomes the GPU's own instruction."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    item = "*i32" if distance == triton_kernels.HAMMING.value else "*u8"
+    signature = {"queries": item, "weights": "*i32", "database": item, "query_labels": "*i64", "labels": "*i64"}
+    signature |= {"total": "*i32", "relevant": "*i32", "n_items": "i32", "width": "i32"}
+    signature |= {"label_width": "i32", "tiles": "i32"}
+    constants = {"DISTANCE": distance, "RELEVANCE": relevance, "BINS": 128, "TILE": triton_engine.TILE, "SHARED": True}
+    signature |= dict.fromkeys(constants, "constexpr")
+    source = ASTSource(triton_kernels.histogram_kernel, signature, constexprs=constants)
+    ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+    assert ("popc" in ptx) == (item == "*i32")
+    assert ".target sm_90" in ptx
+
+
+@compiled
+def test_refuses_the_cpu():
+    case = make_case(0, 2, 5, "hamming", "label")
+    with pytest.raises(InvalidInputError, match="TritonEngine ranks codes on a CUDA device and these are on cpu"):
+        TritonEngine().rank(case.query_codes, case.database_codes, case.distance, case.relevance)
+
+
+@pytest.mark.gpu
+@compiled
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("relevance", ["label", "labels", "neighbours"])
+@pytest.mark.parametrize("kind", ["hamming", "manhattan", "asymmetric"])
+def test_on_a_gpu(kind, relevance):
+    case = make_case(0, 40, 9001, kind, relevance, bits=64)
+    distance, given_relevance = case.distance, case.relevance
+    if kind == "asymmetric":
+        distance = type(distance)(distance.bits, distance.weights.cuda())
+    fields = {
+        name: value.cuda() if isinstance(value, torch.Tensor) else value for name, value in vars(case.relevance).items()
+    }
+    on_gpu = TritonEngine().rank(
+        case.query_codes.cuda(), case.database_codes.cuda(), distance, type(given_relevance)(**fields)
+    )
+    expected = TorchEngine().rank(case.query_codes, case.database_codes, case.distance, case.relevance)
+    assert torch.equal(on_gpu.total.cpu(), expected.total)
+    assert torch.equal(on_gpu.relevant.cpu(), expected.relevant)
