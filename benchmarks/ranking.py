@@ -1,0 +1,263 @@
+"""Ranking and metrics against C, NumPy and FAISS: python benchmarks/ranking.py [--run FOLDER] [--json FILE].
+
+1,000 queries × 59,000 items, all rivals interleaved in one process and on the same threads; prints the minimum and the
+median of each, and the ratio of the minima. Codes are random (every distance near b/2: many ties), skewed (correlated
+bits of clustered items), and, with --run, those of a run of train.py, such as method=itq data=cifar10_gist.
+Idle OpenMP threads of torch, FAISS and the C loop sleep here (OMP_WAIT_POLICY=passive): spinning, as they do by default,
+they would take the cores from whichever rival runs next. About 4 minutes on 2 cores.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from ranking_rivals import c_histogram, faiss_index, numpy_metrics
+from rich.console import Console
+from rich.table import Table
+
+from deephash.codes import pack, unpack
+from deephash.metrics.average_precision import average_precision
+from deephash.metrics.pr_curve import auprc_micro
+from deephash.ranking.distance import Hamming
+from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.relevance import Neighbours, SharedLabel
+
+QUERIES, ITEMS, CLASSES, K = 1000, 59000, 10, 100
+# A full ranking by FAISS takes some 10 ms a query; a part of the queries, scaled, says as much.
+FULL_RANKING_QUERIES = 50
+REPETITIONS = 9
+BAR = {"histograms": (1 / 1.2, "C"), "metrics": (150, "NumPy"), "full ranking": (300, "FAISS"), "top 100": (2, "FAISS")}
+
+
+def random_codes(bits, queries, items):
+    """Independent fair bits and labels."""
+    generator = torch.Generator().manual_seed(0)
+    codes = [pack(torch.rand(n, bits, generator=generator) < 0.5) for n in (queries, items)]
+    labels = [torch.randint(0, CLASSES, (n,), generator=generator) for n in (queries, items)]
+    return codes, labels
+
+
+def skewed_codes(bits, queries, items):
+    """Signs of random directions through clusters, one a class, in 12 dimensions: correlated, unbalanced bits."""
+    generator = torch.Generator().manual_seed(0)
+    centres, directions = torch.randn(CLASSES, 12, generator=generator), torch.randn(12, bits, generator=generator)
+    labels = [torch.randint(0, CLASSES, (n,), generator=generator) for n in (queries, items)]
+    points = [centres[x] + torch.randn(len(x), 12, generator=generator) for x in labels]
+    return [pack(x @ directions + 1 >= 0) for x in points], labels
+
+
+def run_codes(folder):
+    """Codes and labels of a run's queries and database."""
+    from deephash.hasher import Hasher
+    from deephash.protocols.base import Split
+    from deephash.training.command import register_resolvers
+    from deephash.training.folder import RunFolder
+    from deephash.training.run import build_data
+
+    register_resolvers()
+    run = RunFolder(Path(folder))
+    run.check_complete()
+    data = build_data(run.read_config(), Split.load(run.split))
+    data.prepare_data()
+    data.setup()
+    hasher = Hasher.load(run.hasher)
+    if not isinstance(hasher.distance, Hamming) or hasher.bits % 8:
+        sys.exit(
+            f"{folder} has codes of {hasher.bits} bits under {hasher.distance}; give a run of Hamming codes, b = 8n."
+        )
+    parts = [data.part(role) for role in ("query", "database")]
+    if parts[0].labels is None or parts[0].labels.ndim != 1:
+        sys.exit(f"{folder} has no single labels; give a run of labelled data.")
+    return hasher.bits, ([hasher.encode(part.features) for part in parts], [part.labels for part in parts])
+
+
+def measure(tasks, repetitions=REPETITIONS):
+    """Minimum and median seconds of each task, repetitions interleaved after one that is not counted."""
+    seconds = {name: [] for name in tasks}
+    for repetition in range(repetitions + 1):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if repetition:  # The first compiles and warms the caches.
+                seconds[name].append(time.perf_counter() - start)
+    return {name: (min(values), statistics.median(values)) for name, values in seconds.items()}
+
+
+def scaled(times, factor):
+    return tuple(value * factor for value in times)
+
+
+def compare(name, bits, codes, labels, threads, slow_rivals=True):
+    """One row for each task: ours, the rival's, and how many times faster ours is."""
+    (query_codes, database_codes), (query_labels, database_labels) = codes, labels
+    queries, database = query_codes.numpy(), database_codes.numpy()
+    engine, distance = NumbaEngine(threads), Hamming(bits)
+    same_label = SharedLabel(query_labels, database_labels)
+    nothing = Neighbours(
+        torch.zeros(len(queries) + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), len(database)
+    )
+    padded, histogram = c_histogram(bits, threads)
+    wide_queries, wide_database = padded(queries), padded(database)
+    index = faiss_index(database, bits, threads)
+
+    def metrics():
+        counts = engine.rank(query_codes, database_codes, distance, same_label)
+        return float(average_precision(counts).nanmean()), float(auprc_micro(counts))
+
+    def ours_histogram():
+        return engine.rank(query_codes, database_codes, distance, nothing).total
+
+    def search():
+        return engine.search(query_codes, database_codes, distance, K)
+
+    np.testing.assert_array_equal(ours_histogram().numpy(), histogram(wide_queries, wide_database))
+    np.testing.assert_array_equal(search()[0].numpy(), index.search(queries, K)[0])
+    quick = measure(
+        {
+            "C": lambda: histogram(wide_queries, wide_database),
+            "ours": ours_histogram,
+            "metrics": metrics,
+            "search": search,
+            "FAISS": lambda: index.search(queries, K),
+        }
+    )
+    rows = [
+        ("histograms", "C", quick["ours"], quick["C"]),
+        ("top 100", "FAISS", quick["search"], quick["FAISS"]),
+    ]
+    if slow_rivals:
+        signs = [unpack(x, bits).numpy().astype(np.float32) * 2 - 1 for x in codes]
+        names = [x.numpy() for x in labels]
+        part = queries[:FULL_RANKING_QUERIES]
+        slow = measure(
+            {
+                "NumPy": lambda: numpy_metrics(*signs, *names),
+                "FAISS": lambda: index.search(part, len(database)),
+                "metrics": metrics,
+            },
+            repetitions=3,
+        )
+        ours = tuple(min(pair) for pair in zip(quick["metrics"], slow["metrics"], strict=True))
+        full = scaled(slow["FAISS"], len(queries) / len(part))
+        rows += [("metrics", "NumPy", ours, slow["NumPy"]), ("full ranking", "FAISS", ours, full)]
+        print(
+            f"{name}: mAP and AUPRC {metrics()}, by sorting in NumPy {numpy_metrics(*signs, *names)}", file=sys.stderr
+        )
+    else:
+        rows.append(("metrics", "-", quick["metrics"], None))
+    return [{"codes": name, "bits": bits, "task": task, "rival": rival, "ours": ours, "theirs": theirs}
+            for task, rival, ours, theirs in rows]  # fmt: skip
+
+
+LARGE = """
+import resource, time, torch
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+from deephash.codes import pack
+from deephash.metrics.average_precision import average_precision
+from deephash.metrics.pr_curve import auprc_micro
+from deephash.ranking.distance import Hamming
+from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.relevance import SharedLabel
+imported = peak()
+generator = torch.Generator().manual_seed(0)
+codes = [torch.randint(0, 256, (n, 8), dtype=torch.uint8, generator=generator) for n in (10**4, 10**6)]
+labels = [torch.randint(0, 10, (n,), generator=generator) for n in (10**4, 10**6)]
+start = time.perf_counter()
+counts = NumbaEngine().rank(*codes, Hamming(64), SharedLabel(*labels))
+average_precision(counts).nanmean(), auprc_micro(counts)
+print(time.perf_counter() - start, imported, peak())
+"""
+
+STARTUP = """
+import time
+start = time.perf_counter()
+import torch
+from deephash.ranking.distance import Hamming
+from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.relevance import SharedLabel
+imported = time.perf_counter()
+codes, labels = torch.zeros(1000, 8, dtype=torch.uint8), torch.zeros(1000, dtype=torch.int64)
+NumbaEngine().rank(codes, codes, Hamming(64), SharedLabel(labels, labels))
+print(imported - start, time.perf_counter() - imported)
+"""
+
+
+def in_process(code, **environment):
+    """The numbers that a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    return [float(word) for word in done.stdout.split()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", help="folder of a run of train.py whose codes are measured too")
+    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of ours and of every rival")
+    arguments = parser.parse_args()
+    if os.environ.get("OMP_WAIT_POLICY") != "passive":  # Read when the libraries load, so the process starts again.
+        os.environ |= {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+    rows = []
+    for name, make in (("random", random_codes), ("skewed", skewed_codes)):
+        rows += compare(name, 64, *make(64, QUERIES, ITEMS), arguments.threads)
+    if arguments.run:
+        bits, codes = run_codes(arguments.run)
+        rows += compare("run", bits, *codes, arguments.threads)
+    for bits in (16, 128, 256, 1024):
+        rows += compare("skewed", bits, *skewed_codes(bits, QUERIES, ITEMS), arguments.threads, slow_rivals=False)
+
+    table = Table(title=f"{QUERIES:,} queries × {ITEMS:,} items, {arguments.threads} threads; minimum (median) in ms")
+    for column in ("codes", "bits", "task", "deephash", "rival", "its time", "times faster", "bar"):
+        table.add_column(column, justify="left" if column in ("codes", "task", "rival") else "right")
+    for row in rows:
+        bar = BAR[row["task"]][0]
+        row["times_faster"] = row["theirs"][0] / row["ours"][0] if row["theirs"] else None
+        row["bar"] = bar if row["bits"] == 64 else None
+        times = [f"{1e3 * x[0]:.1f} ({1e3 * x[1]:.1f})" if x else "" for x in (row["ours"], row["theirs"])]
+        ratio = f"{row['times_faster']:.2f}" if row["theirs"] else ""
+        table.add_row(row["codes"], str(row["bits"]), row["task"], times[0], row["rival"], times[1], ratio,
+                      f"{bar:.2f}" if row["bar"] else "")  # fmt: skip
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    console.print(f"FAISS's full ranking: measured on {FULL_RANKING_QUERIES} queries and scaled.")
+
+    seconds, imported, peak = in_process(LARGE)
+    console.print(
+        f"10,000 × 1,000,000 × 64 bits, mAP and AUPRC: {seconds:.2f} s, peak memory {peak:.2f} GB, "
+        f"of which imports {imported:.2f} GB (bar: under 2 GB)"
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        first, second = (in_process(STARTUP, NUMBA_CACHE_DIR=cache) for _ in range(2))
+    console.print(f"First ranking of a process: {first[1]:.2f} s with nothing cached, {second[1]:.2f} s after "
+                  f"(imports {second[0]:.2f} s)")  # fmt: skip
+    if arguments.json:
+        figures = {
+            "rows": rows,
+            "large": {"seconds": seconds, "imports_gb": imported, "peak_gb": peak},
+            "first_ranking_seconds": {"compiling": first[1], "cached": second[1]},
+            "threads": arguments.threads,
+            "machine": platform.processor() or platform.machine(),
+            "load": os.getloadavg(),
+            "peak_gb_of_this": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "torch": torch.__version__,
+        }
+        partial = Path(f"{arguments.json}.partial")
+        partial.write_text(json.dumps(figures, indent=2) + "\n")
+        partial.replace(arguments.json)
+
+
+if __name__ == "__main__":
+    main()
