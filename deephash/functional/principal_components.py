@@ -11,11 +11,16 @@ BLOCK_COLUMNS = 128
 
 # Products of float32 rows, summed in float64 over blocks, blur variances by some 1e-8 of the largest. Where the least
 # wanted variance is not far above that, the products are taken in float64 too, at twice the cost.
-SAFE_VARIANCE = 1e-3
+SAFE_VARIANCE = 1e-4
+
+
+def working_dtype(features: Tensor) -> torch.dtype:
+    """The precision that products of features are taken in: their own, half precision being raised to float32."""
+    return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
 def feature_mean(features: Tensor) -> Tensor:
-    """Mean of rows, summed in float64.
+    """Mean of rows, float32 sums of blocks (float64 ones of float64 features) added up in float64.
 
     Args:
         features: floating (n, d), n >= 1.
@@ -25,7 +30,7 @@ def feature_mean(features: Tensor) -> Tensor:
     """
     total = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     for block in torch.split(features, BLOCK_ROWS):
-        total += block.sum(0, dtype=torch.float64)
+        total += block.sum(0, dtype=working_dtype(features))
     return total / len(features)
 
 
@@ -73,7 +78,7 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
 def _by_covariance(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Leading k eigenvalues, falling, and eigenvectors of the covariance."""
-    working = torch.float64 if features.dtype == torch.float64 else torch.float32
+    working = working_dtype(features)
     variances, directions = torch.linalg.eigh(_covariance(features, mean, working), UPLO="U")
     if working == torch.float32 and variances[-k] < SAFE_VARIANCE * variances[-1]:
         variances, directions = torch.linalg.eigh(_covariance(features, mean, torch.float64), UPLO="U")

@@ -1,5 +1,8 @@
 """Iterative quantisation (Gong & Lazebnik, CVPR 2011)."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar, final
 
 import torch
@@ -15,6 +18,11 @@ from deephash.validation import check_count, check_directions
 
 # Rows a block: 2048 rows of 64 float32 projections and their signs are 1 MB, which the cache of a core holds.
 BLOCK_ROWS = 2048
+
+# The kernel keeps a rotation in the first cache levels, 64 KB at 128; beyond, a library's matrix product is faster.
+WIDEST_KERNEL = 128
+# Terms of all inner products from which the kernel saves more than the .3 s that loading it takes.
+WORTH_COMPILING = 10**10
 
 
 def sign_correlation(projections: Tensor, rotation: Tensor) -> Tensor:
@@ -54,10 +62,25 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
     constant = n * k + float(projections.square().sum(dtype=torch.float64))
     rotation = random_orthogonal(k, generator).to(projections.device)
     errors = torch.empty(iterations, dtype=torch.float64)
-    for i in track(range(iterations), "ITQ"):
-        rotation, agreement = procrustes_rotation(sign_correlation(projections, rotation))
-        errors[i] = constant - 2 * agreement
+    with _correlation_by_signs(projections, iterations) as correlation:
+        for i in track(range(iterations), "ITQ"):
+            rotation, agreement = procrustes_rotation(correlation(rotation))
+            errors[i] = constant - 2 * agreement
     return rotation, errors
+
+
+@contextmanager
+def _correlation_by_signs(projections: Tensor, iterations: int) -> Iterator[Callable[[Tensor], Tensor]]:
+    """`sign_correlation` of these projections, through the compiled kernel where its start is worth the while."""
+    n, k = projections.shape
+    suits = projections.device.type == "cpu" and projections.dtype == torch.float32 and k <= WIDEST_KERNEL
+    if suits and n * k * k * iterations >= WORTH_COMPILING:
+        from deephash.functional.sign_flips import sign_flips
+
+        with sign_flips(projections) as flips:
+            yield flips
+    else:
+        yield partial(sign_correlation, projections)
 
 
 @final

@@ -1,0 +1,141 @@
+"""Time and quantisation error of ITQ beside FAISS's ITQTransform, both fitted on all rows.
+
+python benchmarks/itq.py                                59,000 × 512 synthetic features → 64 bits, 50 rounds
+python benchmarks/itq.py --features gist.npy            the same on features of your own, float32 (n, d)
+python benchmarks/itq.py --json results.json            also as JSON
+
+Runs alternate, so that what else the machine does meets both. FAISS centres and then scales rows to unit length before
+its PCA, so errors are compared twice: of its rotation alone (ITQMatrix) on our PCA projections, where the problem is
+the same, and free of scale, min over s of ‖B - s V R‖² / (n k), for the whole of each.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import faiss
+import numpy as np
+import torch
+
+from deephash.functional.principal_components import principal_components
+from deephash.projections.itq import ITQ
+
+ROUNDS = 50
+
+
+def synthetic_features(n, d):
+    """Gaussian features in a random basis whose variances decay as those of GIST do."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
+    return torch.randn(n, d, generator=generator) @ (torch.arange(1, d + 1).pow(-0.7)[:, None] * basis.T) * 0.1 + 0.1
+
+
+def fit_faiss(features, bits):
+    transform = faiss.ITQTransform(features.shape[1], bits, True)
+    # By default it learns from a sample of 10 rows a dimension.
+    transform.max_train_per_dim = len(features)
+    transform.itq.max_iter = ROUNDS
+    transform.train(features.numpy())
+    return transform
+
+
+def quantisation_error(projections, rotation):
+    """Q(B, R) = ‖sign(V R) - V R‖², the paper's Eq. 2."""
+    return float((1 - (projections @ rotation).abs()).square().sum(dtype=torch.float64))
+
+
+def scale_free_error(projections):
+    """Min over s of ‖sign(Z) - s Z‖² / (n k) = 1 - (Σ|z|)² / (n k Σz²)."""
+    z = projections.double()
+    return float(1 - z.abs().sum() ** 2 / (z.numel() * z.square().sum()))
+
+
+def compare_errors(features, bits):
+    """Ours and FAISS's: whole pipelines, and the rotation alone on the same projections, over three starts."""
+    projection = ITQ(features.shape[1], bits, ROUNDS).fit(features)
+    ours = scale_free_error(projection(features).detach())
+    theirs = scale_free_error(torch.from_numpy(fit_faiss(features, bits).apply(features.numpy())))
+    mean, components, _ = principal_components(features, bits)
+    projections = ((features - mean.float()) @ components.float()).contiguous()
+    rotations = {"deephash": [], "faiss": []}
+    for seed in range(3):
+        fitted = ITQ(features.shape[1], bits, ROUNDS).fit(features, generator=torch.Generator().manual_seed(seed))
+        rotation = (components.T @ fitted.directions.detach().double()).float()
+        rotations["deephash"].append(quantisation_error(projections, rotation))
+        matrix = faiss.ITQMatrix(bits)
+        matrix.max_iter, matrix.seed = ROUNDS, 123 + seed
+        matrix.train(projections.numpy())
+        rotation = torch.from_numpy(faiss.vector_to_array(matrix.A).reshape(bits, bits).T.copy())
+        rotations["faiss"].append(quantisation_error(projections, rotation))
+    return {
+        "scale_free_error": {"deephash": ours, "faiss": theirs},
+        "rotation_error": {name: statistics.median(errors) for name, errors in rotations.items()},
+    }
+
+
+def compare_times(features, bits, repetitions):
+    seconds = {"deephash": [], "faiss": []}
+    runs = {
+        "deephash": lambda: ITQ(features.shape[1], bits, ROUNDS).fit(features),
+        "faiss": lambda: fit_faiss(features, bits),
+    }
+    for repetition in range(repetitions + 1):  # The first warms both up and is not counted.
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if repetition:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", help="features as .npy, floating (n, d); synthetic ones without")
+    parser.add_argument("--rows", type=int, default=59000)
+    parser.add_argument("--bits", type=int, default=64)
+    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--json", help="file to write the figures to")
+    arguments = parser.parse_args()
+    if arguments.features:
+        stored = np.load(arguments.features, allow_pickle=False)[: arguments.rows]
+        features = torch.from_numpy(np.ascontiguousarray(stored, np.float32))
+    else:
+        features = synthetic_features(arguments.rows, 512)
+    seconds = compare_times(features, arguments.bits, arguments.repetitions)
+    errors = compare_errors(features, arguments.bits)
+    print(
+        f"ITQ, {features.shape[0]} × {features.shape[1]} → {arguments.bits} bits, {ROUNDS} rounds, "
+        f"{torch.get_num_threads()} threads, {arguments.repetitions} alternating repetitions"
+    )
+    print(f"{'':10}{'min s':>8}{'median s':>10}{'max s':>8}{'rotation error':>16}{'scale-free error':>18}")
+    for name, values in seconds.items():
+        print(
+            f"{name:10}{min(values):8.3f}{statistics.median(values):10.3f}{max(values):8.3f}"
+            f"{errors['rotation_error'][name]:16.1f}{errors['scale_free_error'][name]:18.5f}"
+        )
+    ratios = sorted(ours / theirs for ours, theirs in zip(seconds["deephash"], seconds["faiss"], strict=True))
+    ratio = {
+        "of_minima": min(seconds["deephash"]) / min(seconds["faiss"]),
+        "median": statistics.median(ratios),
+        "least": ratios[0],
+        "most": ratios[-1],
+    }
+    print("time, deephash / faiss: " + ", ".join(f"{name} {value:.3f}" for name, value in ratio.items()))
+    if arguments.json:
+        figures = {
+            "rows": features.shape[0],
+            "dimensions": features.shape[1],
+            "bits": arguments.bits,
+            "rounds": ROUNDS,
+            "threads": torch.get_num_threads(),
+            "seconds": seconds,
+            "ratio": ratio,
+            **errors,
+        }
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
