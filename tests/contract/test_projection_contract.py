@@ -134,7 +134,7 @@ def check_refusals(projection_class, sample):
         projection.fit(features[0], **given)
     with pytest.raises(InvalidInputError, match=r"dtype torch.int64; expected a floating dtype"):
         projection.fit(features.long(), **given)
-    with pytest.raises(InvalidInputError, match="features are a ndarray; give a torch.Tensor"):
+    with pytest.raises(InvalidInputError, match=r"features are a ndarray; give a torch\.Tensor"):
         projection.fit(features.numpy(), **given)
     few = projection_class.minimum_rows - 1
     with pytest.raises(InvalidInputError, match=f"have {few} rows; expected at least {few + 1}"):

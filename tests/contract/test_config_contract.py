@@ -1,0 +1,75 @@
+"""Every method has its YAML, every YAML its class, and the pieces compose on the command line."""
+
+import inspect
+
+import hydra
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from deephash.projections.base import Projection
+from deephash.quantizers.base import Quantizer
+from deephash.relaxations.base import Relaxation
+
+CONTRACT_OF_GROUP = {"method": Projection, "quantizer": Quantizer, "relaxation": Relaxation}
+
+
+def test_every_projection_has_its_config(projection_class, configs_of):
+    assert_named_alike(projection_class, configs_of)
+
+
+def test_every_quantizer_has_its_config(quantizer_class, configs_of):
+    assert_named_alike(quantizer_class, configs_of)
+
+
+def test_every_relaxation_has_its_config(relaxation_class, configs_of):
+    assert_named_alike(relaxation_class, configs_of)
+
+
+def assert_named_alike(found_class, configs_of):
+    """One word in four places: file, YAML, word on the command line, class."""
+    stem = found_class.__module__.rpartition(".")[2]
+    assert stem.replace("_", "") == found_class.__name__.lower()
+    assert stem in configs_of(found_class), f"conf/ has no {stem}.yaml for {found_class.__name__}"
+
+
+def test_every_config_resolves(config_file):
+    text = config_file.read_text(encoding="utf-8")
+    comments = [line for line in text.splitlines() if line.startswith("#") and "@package" not in line]
+    assert comments, "a YAML begins by saying what it is, and its paper"
+    config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
+    part = config["projection"] if config_file.parent.name == "method" else config
+    target = hydra.utils.get_class(part["_target_"])
+    assert issubclass(target, CONTRACT_OF_GROUP[config_file.parent.name])
+    parameters = inspect.signature(target).parameters
+    assert set(part) - {"_target_"} <= set(parameters), "a setting that the class does not take"
+
+
+def test_every_default_in_a_config_is_the_class_s_own(config_file):
+    config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
+    part = config["projection"] if config_file.parent.name == "method" else config
+    parameters = inspect.signature(hydra.utils.get_class(part["_target_"])).parameters
+    for name, value in part.items():
+        if name != "_target_" and not str(value).startswith("${"):
+            assert parameters[name].default == value, name
+
+
+def test_every_method_composes_and_builds(projection_class, configs_of, compose_config):
+    for method in configs_of(projection_class):
+        config = compose_config(f"method={method}")
+        quantizer = instantiate(config.quantizer, bits=12)
+        projection = instantiate(config.projection, input_dim=16, output_dim=quantizer.projection_dim)
+        assert type(projection) is projection_class
+        assert projection.output_dim == quantizer.projection_dim
+
+
+@pytest.mark.parametrize("relaxation", ["straight_through", "tanh"])
+def test_relaxation_is_chosen_on_the_command_line(relaxation, compose_config):
+    quantizer = instantiate(compose_config("method=itq", f"relaxation={relaxation}").quantizer, bits=8)
+    assert type(quantizer.relaxation).__name__.lower() == relaxation.replace("_", "")
+
+
+def test_settings_are_reached_on_the_command_line(compose_config):
+    config = compose_config("method=itq", "projection.iterations=7", "relaxation=tanh", "relaxation.final_scale=4")
+    assert instantiate(config.projection, input_dim=8, output_dim=4).iterations == 7
+    assert instantiate(config.quantizer, bits=4).relaxation.final_scale == 4
