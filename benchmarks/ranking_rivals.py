@@ -38,20 +38,22 @@ def c_histogram(bits, threads):
 
 
 def numpy_metrics(query_signs, database_signs, query_labels, database_labels):
-    """The mAP and the area under the mean PR curve as most published code has them: one query after another, by argsort.
+    """Mean AP and the area under the mean PR curve as most published code has them: query by query, by argsort.
 
-    Codes are ±1 in float32; distances by inner product, relevance by label, precision and recall by cumulative sums.
+    Codes are ±1 and labels one-hot, both in the floating dtype given: distances and relevance are inner products, precision and recall
+    cumulative sums.
     """
     bits, items = database_signs.shape[1], len(database_signs)
     ranks = np.arange(1, items + 1)
     average_precisions, areas = [], []
-    for signs, label in zip(query_signs, query_labels, strict=True):
+    for signs, labels in zip(query_signs, query_labels, strict=True):
+        relevant = (database_labels @ labels > 0).astype(signs.dtype)
         distances = 0.5 * (bits - database_signs @ signs)
-        relevant = (database_labels == label)[np.argsort(distances)]
+        relevant = relevant[np.argsort(distances)]
         hits = np.cumsum(relevant)
         if hits[-1]:
             precision, recall = hits / ranks, hits / hits[-1]
-            average_precisions.append(precision[relevant].mean())
+            average_precisions.append(precision[relevant == 1].mean())
             areas.append(np.trapezoid(precision, recall))
     return float(np.mean(average_precisions)), float(np.mean(areas))
 

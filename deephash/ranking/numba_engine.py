@@ -18,7 +18,7 @@ from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, Share
 from deephash.validation import InvalidInputError
 
 # Queries that a thread takes at a time: whole blocks of a kernel, few enough that the last thread does not lag.
-SHARE = 4 * kernels.BLOCK
+SHARE = 2 * kernels.BLOCK
 
 
 def run_in_threads(kernel: kernels.Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
@@ -109,7 +109,7 @@ class NumbaEngine(RankingEngine):
             rows, segments = np.arange(count), np.zeros((count, 2), np.int64)
         segment_kernel = kernels.segment_kernel(laid.words)
         self._run(segment_kernel, (queries, database, rows, segments, laid.bins, total, relevant), count)
-        if isinstance(relevance, Neighbours):
+        if isinstance(relevance, Neighbours) and len(relevance.ids):
             self._run(kernels.listed_count_kernel(), (queries, database, *listed(relevance), relevant), count)
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
