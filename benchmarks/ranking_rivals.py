@@ -40,8 +40,8 @@ def c_histogram(bits, threads):
 def numpy_metrics(query_signs, database_signs, query_labels, database_labels):
     """Mean AP and the area under the mean PR curve as most published code has them: query by query, by argsort.
 
-    Codes are ±1 and labels one-hot, both in the floating dtype given: distances and relevance are inner products, precision and recall
-    cumulative sums.
+    Codes are ±1 and labels one-hot, both in the floating dtype given: distances and relevance are inner products,
+    precision and recall cumulative sums.
     """
     bits, items = database_signs.shape[1], len(database_signs)
     ranks = np.arange(1, items + 1)
