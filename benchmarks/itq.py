@@ -22,6 +22,8 @@ from deephash.functional.principal_components import principal_components
 from deephash.projections.itq import ITQ
 
 ROUNDS = 50
+# Seconds in which the threads that one leaves spinning go to sleep before the other starts.
+PAUSE = 0.2
 
 
 def synthetic_features(n, d):
@@ -82,6 +84,7 @@ def compare_times(features, bits, repetitions):
     }
     for repetition in range(repetitions + 1):  # The first warms both up and is not counted.
         for name, run in runs.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             run()
             if repetition:

@@ -176,8 +176,9 @@ class Hasher(nn.Module):
             hasher = cls(cast("Projection", projection), cast("Quantizer", quantizer))
             # Assigned, not copied, so that float64 weights stay float64.
             hasher.load_state_dict(weights, assign=True)
-        except (KeyError, AttributeError, RuntimeError) as error:
-            raise InvalidInputError(f"{folder} holds no whole hasher ({error}); restore it or fit again.") from error
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())  # torch lists what does not fit on several lines
+            raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
         return hasher
 
     def _description(self) -> dict[str, Any]:

@@ -62,17 +62,18 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
     Returns:
         mean float64 (d,); directions float64 (d, m), orthonormal columns by falling variance, and their variances
-        float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary where that is less: a
-        direction varies where its variance exceeds d · max(ε², ε₆₄) times the largest, ε being the rounding
-        unit of the features' dtype and ε₆₄ that of float64; below that it is rounding noise.
+        float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary where that is less:
+        those whose variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), what rounding alone can make of a largest variance
+        λ and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64.
     """
     mean = feature_mean(features)
     if len(features) < features.shape[1]:
         variances, directions = _by_gram_matrix(features, mean, k)
     else:
         variances, directions = _by_covariance(features, mean, k)
-    epsilon = max(torch.finfo(features.dtype).eps ** 2, torch.finfo(torch.float64).eps)
-    m = int((variances > features.shape[1] * epsilon * variances[0]).sum())
+    epsilon = torch.finfo(features.dtype).eps ** 2
+    noise = max(epsilon, torch.finfo(torch.float64).eps) * variances[0] + epsilon * mean.square().sum()
+    m = int((variances > features.shape[1] * noise).sum())
     return mean, canonical_signs(directions[:, :m]), variances[:m]
 
 

@@ -135,11 +135,10 @@ class ITQ(Projection):
         mean, components, variances = principal_components(features, self.output_dim)
         check_directions(self.output_dim, len(variances), f"in which the {len(features)} training rows vary")
         self.mean.copy_(mean)
-        blocks = [
-            project_centred(rows, self.mean, components.to(self.mean.dtype))
-            for rows in torch.split(features, BLOCK_ROWS)
-        ]
-        projections = torch.cat(blocks)
+        projections = torch.empty(len(features), self.output_dim, dtype=self.mean.dtype, device=features.device)
+        directions = components.to(projections.dtype)
+        for rows, out in zip(torch.split(features, BLOCK_ROWS), torch.split(projections, BLOCK_ROWS), strict=True):
+            out.copy_(project_centred(rows, self.mean, directions))
         rotation, errors = iterative_quantisation(projections, self.iterations, generator)
         self.directions.copy_(components @ rotation)
         self.quantisation_errors.copy_(errors)

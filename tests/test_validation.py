@@ -1,0 +1,109 @@
+"""Each error sentence, with what was given, what was expected, and one line."""
+
+import numpy as np
+import pytest
+import torch
+
+from deephash import validation
+from deephash.validation import InvalidInputError
+
+NAN, INFINITY = float("nan"), float("inf")
+
+REFUSED = [
+    (validation.check_features, ([[1.0]],), "features are a list; give a torch.Tensor of shape (n, d)."),
+    (validation.check_features, (torch.zeros(3),), "features have shape (3,); expected two axes, (n, d)."),
+    (validation.check_features, (torch.zeros(2, 3, 4),), "features have shape (2, 3, 4); expected two axes, (n, d)."),
+    (
+        validation.check_features,
+        (torch.zeros(2, 3, dtype=torch.uint8),),
+        "features have dtype torch.uint8; expected a floating dtype, as features.float().",
+    ),
+    (validation.check_features, (torch.zeros(2, 0),), "features have shape (2, 0); expected at least one dimension."),
+    (
+        validation.check_features,
+        (torch.zeros(2, 3), 4),
+        "features have 3 dimensions; expected 4, the number this was built for.",
+    ),
+    (validation.check_features, (torch.zeros(1, 3), 3, 2), "features have 1 rows; expected at least 2."),
+    (
+        validation.check_features,
+        (torch.tensor([[0.0], [NAN], [INFINITY]]), 1, 0, "queries"),
+        "queries hold NaN or infinity in 2 of 3 rows, the first at row 1; remove or repair those rows.",
+    ),
+    (
+        validation.check_finite,
+        (torch.tensor([[INFINITY, -INFINITY]]),),
+        "features hold NaN or infinity in 1 of 1 rows, the first at row 0; remove or repair those rows.",
+    ),
+    (validation.check_labels, (np.zeros(2), 2), "labels are a ndarray; give a torch.Tensor."),
+    (
+        validation.check_labels,
+        (torch.zeros(2), 2),
+        "labels have shape (2,) and dtype torch.float32; expected class indices int64 (n,) or a multi-label indicator "
+        "bool (n, c).",
+    ),
+    (
+        validation.check_labels,
+        (torch.zeros(2, dtype=torch.int64), 3),
+        "labels have 2 rows; expected 3, one for each item.",
+    ),
+    (
+        validation.check_labels,
+        (torch.zeros(2, 5, dtype=torch.bool), 3),
+        "labels have 2 rows; expected 3, one for each item.",
+    ),
+    (validation.check_labels, (torch.tensor([1, -1]), 2), "labels hold -1; class indices start at 0."),
+    (validation.check_bits, (0,), "bits=0; expected a whole number of at least 1."),
+    (validation.check_bits, (8.0,), "bits=8.0; expected a whole number of at least 1."),
+    (validation.check_bits, (True,), "bits=True; expected a whole number of at least 1."),
+    (validation.check_bits, ("64",), "bits='64'; expected a whole number of at least 1."),
+    (
+        validation.check_bits,
+        (9, 8, "the most a dimension can have"),
+        "bits=9 exceeds 8, the most a dimension can have; lower bits or choose another method.",
+    ),
+    (validation.check_count, (-3, "rounds"), "rounds=-3; expected a whole number of at least 1."),
+    (
+        validation.check_directions,
+        (128, 64, "PCAH can give for d=64 features"),
+        "128 projections exceed the 64 directions PCAH can give for d=64 features; lower bits or choose a quantiser of "
+        "several bits a projection.",
+    ),
+    (validation.check_positive, (0, "clip"), "clip=0; expected a finite number above 0."),
+    (validation.check_positive, (NAN, "clip"), "clip=nan; expected a finite number above 0."),
+    (validation.check_positive, (INFINITY, "clip"), "clip=inf; expected a finite number above 0."),
+    (validation.check_positive, ("1", "clip"), "clip='1'; expected a finite number above 0."),
+    (validation.check_fraction, (1.01, "progress"), "progress=1.01; expected a number from 0 to 1."),
+    (validation.check_fraction, (NAN, "progress"), "progress=nan; expected a number from 0 to 1."),
+    (validation.check_choice, ("l3", ["l1", "l2"], "norm"), "norm='l3'; expected one of: l1, l2."),
+]
+
+
+@pytest.mark.parametrize(("check", "given", "message"), REFUSED, ids=[message[:40] for *_, message in REFUSED])
+def test_refusal_says_what_was_given_and_what_is_expected(check, given, message):
+    with pytest.raises(InvalidInputError) as refusal:
+        check(*given)
+    assert str(refusal.value) == message
+    assert "\n" not in message
+
+
+ACCEPTED = [
+    (validation.check_features, (torch.zeros(0, 3), 3)),
+    (validation.check_features, (torch.zeros(2, 3, dtype=torch.float64), 3, 2)),
+    (validation.check_features, (torch.full((3, 2), 3e38),)),  # the sum overflows, the values do not
+    (validation.check_features, (torch.full((3, 2), 6e4, dtype=torch.float16),)),
+    (validation.check_labels, (torch.zeros(0, dtype=torch.int64), 0)),
+    (validation.check_labels, (torch.zeros(2, 5, dtype=torch.bool), 2)),
+    (validation.check_bits, (1,)),
+    (validation.check_bits, (8, 8, "")),
+    (validation.check_directions, (64, 64, "")),
+    (validation.check_positive, (np.float32(0.5), "scale")),
+    (validation.check_fraction, (0, "progress")),
+    (validation.check_fraction, (1, "progress")),
+    (validation.check_choice, ("l1", ["l1", "l2"], "norm")),
+]
+
+
+@pytest.mark.parametrize(("check", "given"), ACCEPTED)
+def test_good_input_passes(check, given):
+    assert check(*given) is None
