@@ -39,8 +39,6 @@ class PartBlocks(Dataset[dict[str, Any]]):
         return content
 
 
-def block_loader(
-    part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1
-) -> "DataLoader[dict[str, Any]]":
+def block_loader(part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1) -> "DataLoader[dict[str, Any]]":
     """A loader over `PartBlocks`; features are in memory already, so it needs no workers."""
     return DataLoader(PartBlocks(part, rows, rank, processes), batch_size=None, num_workers=0)

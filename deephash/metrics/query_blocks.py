@@ -45,7 +45,8 @@ def in_query_blocks(
 
     @wraps(metric)
     def blocked(counts: DistanceCounts, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        return torch.cat([metric(used_distances(block), *args, **kwargs) for block in query_blocks(counts)])
+        blocks = query_blocks(used_distances(counts))
+        return torch.cat([metric(block, *args, **kwargs) for block in blocks])
 
     return blocked
 

@@ -1,5 +1,6 @@
 """The two command-line jobs, around the functions that do the work: resuming, printing, and what a sweeper gets."""
 
+import logging
 import math
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from deephash.training.command import load_resumed, output_folder
 from deephash.training.folder import RunFolder
 from deephash.validation import InvalidInputError
 
+log = logging.getLogger(__name__)
+
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -22,7 +25,7 @@ def train_job(config: DictConfig) -> float | None:
     Raises:
         InvalidInputError: settings that cannot be used, or a sweeper that would choose on test queries.
     """
-    from deephash.report.summary import print_summary
+    from deephash.report.summary import print_summary, result_title
     from deephash.training.run import train
 
     hydra = HydraConfig.get()
@@ -35,7 +38,10 @@ def train_job(config: DictConfig) -> float | None:
     if config.resume:
         config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
     result = train(config, output_folder())
-    if _is_first_process():
+    if hydra.mode is RunMode.MULTIRUN:
+        # Its table comes at the sweep's end.
+        log.info("%s: mAP %.4f  %s", result_title(result.row), result.row["metrics"]["mAP"], result.folder)
+    elif _is_first_process():
         print_summary(result.row, result.folder)
     return float(result.row["metrics"]["mAP"]) if chooses else None
 
