@@ -61,8 +61,8 @@ def run_codes(folder):
     """Codes and labels of a run's queries and database."""
     from deephash.hasher import Hasher
     from deephash.protocols.base import Split
+    from deephash.run_folder import RunFolder
     from deephash.training.command import register_resolvers
-    from deephash.training.folder import RunFolder
     from deephash.training.run import build_data
 
     register_resolvers()

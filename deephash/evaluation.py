@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from deephash.files import read_json, write_json
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
-from deephash.training.folder import RunFolder
+from deephash.report.tables import finite
+from deephash.run_folder import RunFolder
 from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError
 
@@ -28,8 +29,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     Raises:
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
-    from deephash.report.run_report import log_report, write_report
     from deephash.training.run import RunResult, build, build_data, build_trainer, check_settings, score, score_roles
+    from deephash.training.run_report import log_report, write_report
 
     run = RunFolder(Path(config.run))
     run.check_complete()
@@ -63,7 +64,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         diagnostics = write_report(row, module, data, folder, score_roles(merged))
         row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
         log_report(trainer.logger, row, module, diagnostics, folder)
-        write_json(new.metrics, row)
+        write_json(new.metrics, finite(row))
     unchanged = same_split and not changed(config, "truth", "score") and not changed(config.metrics, "at", "radii")
     return RunResult(row, folder), stored_row if unchanged else None
 

@@ -98,9 +98,13 @@ def _covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
     """Upper triangle of the covariance, float64 (d, d) with divisor n; products in `working`, their sums in float64."""
     d = features.shape[1]
     covariance = torch.zeros(d, d, dtype=torch.float64, device=features.device)
+    shift = mean.to(working)
+    # One buffer for all blocks: fresh memory would cost as much as the subtraction.
+    buffer = torch.empty(min(len(features), BLOCK_ROWS), d, dtype=working, device=features.device)
     for block in track(torch.split(features, BLOCK_ROWS), "Covariance"):
-        centred = block.to(working) - mean.to(working)
+        centred = torch.sub(block.to(working), shift, out=buffer[: len(block)])
         for start in range(0, d, BLOCK_COLUMNS):
-            columns = slice(start, start + BLOCK_COLUMNS)
-            covariance[columns, start:] += centred[:, columns].T @ centred[:, start:]
+            covariance[start : start + BLOCK_COLUMNS, start:] += (
+                centred[:, start : start + BLOCK_COLUMNS].T @ centred[:, start:]
+            )
     return covariance / len(features)

@@ -69,9 +69,10 @@ class SignFlips:
     Args:
         projections: V, float32 (n, k) on the CPU; not changed.
         pool: threads that share the rows.
+        threads: their number.
     """
 
-    def __init__(self, projections: Tensor, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, projections: Tensor, pool: ThreadPoolExecutor, threads: int) -> None:
         n, k = projections.shape
         width = -(-k // 8) * 8
         self._pool = pool
@@ -82,7 +83,8 @@ class SignFlips:
         self._negative = np.zeros(self._projections.shape, np.int8)
         self._correlation = projections.sum(0, dtype=torch.float64)[:, None].repeat(1, k)
         bounds = np.linspace(0, len(self._projections) // 2, PARTS + 1).astype(int) * 2
-        self._parts = [slice(*ends) for ends in pairwise(bounds) if ends[0] < ends[1]]
+        self._parts = [slice(*ends) for ends in pairwise(bounds)]
+        self._shares = [range(first, PARTS, threads) for first in range(min(threads, PARTS))]
         self._kernel = _flip_kernel(width)
 
     def __call__(self, rotation: Tensor) -> Tensor:
@@ -91,13 +93,15 @@ class SignFlips:
         flat = torch.nn.functional.pad(rotation.float(), (0, width - k, 0, width - k)).numpy().ravel()
         projections = self._projections.numpy()
 
-        def correct(part: slice) -> np.ndarray:
-            change = np.zeros((width, width), np.float32)
-            self._kernel(projections[part], flat, self._negative[part], change)
-            return change
+        changes = np.zeros((PARTS, width, width), np.float32)
 
-        for change in self._pool.map(correct, self._parts):
-            self._correlation += torch.from_numpy(change)[:k, :k].T
+        def correct(share: range) -> None:
+            for part in share:
+                rows = self._parts[part]
+                self._kernel(projections[rows], flat, self._negative[rows], changes[part])
+
+        list(self._pool.map(correct, self._shares))
+        self._correlation += torch.from_numpy(changes.sum(0, dtype=np.float64))[:k, :k].T
         return self._correlation
 
 
@@ -111,6 +115,6 @@ def sign_flips(projections: Tensor) -> Iterator[SignFlips]:
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            yield SignFlips(projections, pool)
+            yield SignFlips(projections, pool, threads)
     finally:
         torch.set_num_threads(threads)

@@ -67,8 +67,11 @@ def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP") -> 
     return paths
 
 
-def report_sweep(folder: Path, metric: str = "mAP") -> None:
+def report_sweep(folder: Path, metric: str = "mAP") -> "polars.DataFrame":
     """Collect a sweep, write its report, and print the table, the warnings and where the files are.
+
+    Returns:
+        The runs, as `collect` gives them.
 
     Raises:
         InvalidInputError: no sweep there, no run of it done, or none has that metric.
@@ -88,6 +91,7 @@ def report_sweep(folder: Path, metric: str = "mAP") -> None:
         console.print(f"[yellow]warning:[/yellow] {escape(line)}")
     for path in paths:
         console.print(escape(str(path)))
+    return runs
 
 
 class SweepReport(Callback):
@@ -101,11 +105,18 @@ class SweepReport(Callback):
         self.metric = metric
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Report the sweep in `hydra.sweep.dir`; what cannot be reported is said in one line."""
+        """Report the sweep in `hydra.sweep.dir`; what cannot be reported is said in one line.
+
+        Raises:
+            SystemExit: with status 1, where a job did not end well, so that scripts can tell.
+        """
         try:
-            report_sweep(Path(config.hydra.sweep.dir), self.metric)
+            runs = report_sweep(Path(config.hydra.sweep.dir), self.metric)
         except InvalidInputError as error:
             print(f"no sweep report: {error}", file=sys.stderr)
+            sys.exit(1)
+        if not set(runs["status"].to_list()) <= {"done", "repeated"}:
+            sys.exit(1)
 
 
 def main(arguments: list[str] | None = None) -> int:

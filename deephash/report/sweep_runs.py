@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from deephash.files import read_json
 from deephash.progress import track
 from deephash.report.tables import text
-from deephash.training.folder import RunFolder, differing_settings
+from deephash.run_folder import RunFolder, differing_settings
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from deephash.validation import InvalidInputError
 
 log = logging.getLogger(__name__)
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
 
 def resume_or(resume: str | None, fresh: str) -> str:
     """The folder of a run: the one to resume, or a fresh one."""
@@ -46,7 +48,7 @@ def run_command(job: Callable[[], Any]) -> Any:
     job leaves in a folder in which it fitted nothing is removed.
 
     Returns:
-        What the job returns; NaN for a failed job of a sweep, which optimising sweepers read as a failed trial.
+        What the job returns; None for a failed job of a sweep.
     """
     folder = output_folder()
     before = set(folder.iterdir()) if folder.is_dir() else set()
@@ -59,7 +61,9 @@ def run_command(job: Callable[[], Any]) -> Any:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             log.error(line)
             write_json(folder / "error.json", {"overrides": task_overrides(), "error": line})
-            return float("nan")
+            if is_optimising():
+                raise  # Such a sweeper counts its failed trials, up to the rate that it is set to bear.
+            return None
         remove_unfitted(folder, before)
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
@@ -69,6 +73,12 @@ def run_command(job: Callable[[], Any]) -> Any:
         else:
             print(f"interrupted; go on with: python train.py resume={folder}", file=sys.stderr)
         sys.exit(130)
+
+
+def is_optimising() -> bool:
+    """Whether a sweeper that chooses by the score runs this job."""
+    hydra = HydraConfig.get()
+    return hydra.mode is RunMode.MULTIRUN and hydra.sweeper._target_ != BASIC_SWEEPER
 
 
 def user_line(error: BaseException) -> str | None:

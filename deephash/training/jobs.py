@@ -1,7 +1,6 @@
 """The two command-line jobs, around the functions that do the work: resuming, printing, and what a sweeper gets."""
 
 import logging
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,35 +9,36 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.training.command import load_resumed, output_folder
-from deephash.training.folder import RunFolder
-from deephash.validation import InvalidInputError
+from deephash.report.tables import finite
+from deephash.run_folder import RunFolder
+from deephash.training.command import is_optimising, load_resumed, output_folder
 
 log = logging.getLogger(__name__)
-
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def train_job(config: DictConfig) -> float | None:
     """Run, print the result, and return the mAP to sweepers, which may choose by validation queries alone.
 
     Raises:
-        InvalidInputError: settings that cannot be used, or a sweeper that would choose on test queries.
+        InvalidInputError: settings that cannot be used.
+        SystemExit: a sweeper that would choose on test queries.
     """
     from deephash.report.summary import print_summary, result_title
     from deephash.training.run import train
 
-    hydra = HydraConfig.get()
-    chooses = hydra.mode is RunMode.MULTIRUN and hydra.sweeper._target_ != BASIC_SWEEPER
+    chooses = is_optimising()
     if chooses and config.score != "validation":
-        raise InvalidInputError(
-            f"score={config.score} with an optimising sweeper would choose hyper-parameters on test queries; "
-            "set score=validation with a protocol that has validation parts, as protocol=five_way."
+        # Not a trial that failed, but a search that must not be: it ends here.
+        print(
+            f"error: score={config.score} with an optimising sweeper would choose hyper-parameters on test queries; "
+            "set score=validation with a protocol that has validation parts, as protocol=five_way.",
+            file=sys.stderr,
         )
+        sys.exit(2)
     if config.resume:
         config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
     result = train(config, output_folder())
-    if hydra.mode is RunMode.MULTIRUN:
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
         # Its table comes at the sweep's end.
         log.info("%s: mAP %.4f  %s", result_title(result.row), result.row["metrics"]["mAP"], result.folder)
     elif _is_first_process():
@@ -76,8 +76,8 @@ def with_choices(config: DictConfig) -> DictConfig:
 
 def differing_metrics(stored: dict[str, Any], now: dict[str, Any]) -> str:
     """The metrics that both rows have with different values, as text; empty where there are none."""
-    both = [name for name in stored if name in now]
-    differing = [n for n in both if stored[n] != now[n] and not (math.isnan(stored[n]) and math.isnan(now[n]))]
+    now = finite(now)
+    differing = [name for name in stored if name in now and stored[name] != now[name]]
     return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)
 
 

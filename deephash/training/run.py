@@ -18,11 +18,12 @@ from deephash.files import read_json, write_json
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
-from deephash.report.run_report import log_report, write_report
+from deephash.report.tables import finite
+from deephash.run_folder import RunFolder
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
-from deephash.training.folder import RunFolder
 from deephash.training.hashing_module import HashingModule
+from deephash.training.run_report import log_report, write_report
 from deephash.validation import InvalidInputError, check_bits, check_choice
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def train(config: DictConfig, folder: Path) -> RunResult:
         write_json(folder / "environment.json", describe_environment())
         diagnostics = write_report(row, module, data, folder, score_roles(config))
         log_report(trainer.logger, row, module, diagnostics, folder)
-        write_json(run.metrics, row)
+        write_json(run.metrics, finite(row))
     return RunResult(row, folder)
 
 

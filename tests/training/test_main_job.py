@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from deephash.evaluation import evaluate
 from deephash.protocols.base import Split
+from deephash.run_folder import RunFolder
 from deephash.training import run as run_module
-from deephash.training.folder import RunFolder
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
