@@ -76,7 +76,8 @@ def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
     for group in GROUPS:
         if config[group] is not None:
             merged[group] = config[group]
-            merged.choices[group] = config.choices[group]
+            if group in merged.choices:
+                merged.choices[group] = config.choices[group]
     for name in ("seed", "score"):
         if config[name] is not None:
             merged[name] = config[name]

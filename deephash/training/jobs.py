@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from deephash.report.tables import finite
 from deephash.run_folder import RunFolder
@@ -55,7 +55,7 @@ def evaluate_job(config: DictConfig) -> None:
     from deephash.evaluation import evaluate
     from deephash.report.summary import print_summary
 
-    result, stored = evaluate(with_choices(config), output_folder())
+    result, stored = evaluate(config, output_folder())
     if not _is_first_process():
         return
     print_summary(result.row, result.folder)
@@ -66,12 +66,6 @@ def evaluate_job(config: DictConfig) -> None:
         print(f"The saved run has other figures: {differing}", file=sys.stderr)
         sys.exit(1)
     print("The figures are those of the saved run, exactly.")
-
-
-def with_choices(config: DictConfig) -> DictConfig:
-    """The config with the names of the groups that the command chose, so that the new row can say them."""
-    choices = {name: value for name, value in HydraConfig.get().runtime.choices.items() if value not in (None, "null")}
-    return OmegaConf.merge(config, {"choices": choices})  # type: ignore[return-value]
 
 
 def differing_metrics(stored: dict[str, Any], now: dict[str, Any]) -> str:
