@@ -36,7 +36,7 @@ class HashingModule(lightning.LightningModule):
         truth: which items are relevant to which query.
         ranking: the engine that ranks codes.
         at: depths k for metrics at k.
-        radii: Hamming radii for metrics within a radius.
+        radii: Hamming radii for metrics within a radius; those beyond the codes' largest distance are left out.
         stable_order: whether to add the values of a stable sort by distance, ties by database index.
     """
 
@@ -115,7 +115,9 @@ class HashingModule(lightning.LightningModule):
         distance = self.hasher.distance
         self._check_depths(len(database))
         counts = self.ranking.rank(query_codes, self.database_codes, distance, relevance)
-        metric = HammingRetrieval(distance.maximum, at=self.at, radii=self.radii).to(self.device)
+        # A radius beyond the largest distance finds every item and says nothing of the codes.
+        radii = [radius for radius in self.radii if radius <= distance.maximum]
+        metric = HammingRetrieval(distance.maximum, at=self.at, radii=radii).to(self.device)
         metric.update(counts, positions)
         self.results = {name: float(value) for name, value in metric.compute().items()}
         self.per_query = metric.per_query()
