@@ -15,12 +15,15 @@ from deephash.hasher import Hasher
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.metrics.retrieval import HammingRetrieval, exact_mean
 from deephash.metrics.stable_order import stable_order_metrics
+from deephash.progress import track
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.relevance import Relevance, select_queries
 from deephash.validation import InvalidInputError
 
+# Queries ranked in one call: many passes over the database, few enough that a bar moves.
+RANKED_QUERIES = 2048
 # Queries whose relevant items' ranks are held at a time: a few hundred megabytes at 100,000 relevant items each.
-RANKED_QUERIES = 256
+SORTED_QUERIES = 256
 
 
 class HashingModule(lightning.LightningModule):
@@ -114,11 +117,15 @@ class HashingModule(lightning.LightningModule):
         self._started = time.perf_counter()
         distance = self.hasher.distance
         self._check_depths(len(database))
-        counts = self.ranking.rank(query_codes, self.database_codes, distance, relevance)
         # A radius beyond the largest distance finds every item and says nothing of the codes.
         radii = [radius for radius in self.radii if radius <= distance.maximum]
         metric = HammingRetrieval(distance.maximum, at=self.at, radii=radii).to(self.device)
-        metric.update(counts, positions)
+        # At least one block, so that a process without queries takes part too.
+        for start in track(range(0, max(1, len(query_codes)), RANKED_QUERIES), "Ranking"):
+            stop = min(start + RANKED_QUERIES, len(query_codes))
+            block = select_queries(relevance, start, stop)
+            counts = self.ranking.rank(query_codes[start:stop], self.database_codes, distance, block)
+            metric.update(counts, positions[start:stop])
         self.results = {name: float(value) for name, value in metric.compute().items()}
         self.per_query = metric.per_query()
         self.curve = metric.pr_curve()
@@ -130,8 +137,8 @@ class HashingModule(lightning.LightningModule):
         """Add what code that sorts would print, under names of its own."""
         assert self.database_codes is not None
         blocks = []
-        for start in range(0, len(query_codes), RANKED_QUERIES):
-            stop = min(start + RANKED_QUERIES, len(query_codes))
+        for start in track(range(0, len(query_codes), SORTED_QUERIES), "Ranks of relevant items"):
+            stop = min(start + SORTED_QUERIES, len(query_codes))
             offsets, ranks = self.ranking.relevant_ranks(
                 query_codes[start:stop],
                 self.database_codes,
