@@ -296,10 +296,14 @@ def test_names_and_cells():
 
 def test_callback_reports_the_sweep_folder(sweep, capsys):
     callback = instantiate({"_target_": "deephash.report.sweep.SweepReport", "metric": "AUPRC_micro"})
-    callback.on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}}), config_name="train")
+    with pytest.raises(SystemExit) as ended:  # A job of this sweep failed.
+        callback.on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}}), config_name="train")
+    assert ended.value.code == 1
     assert "AUPRC_micro: mnist5k" in capsys.readouterr().out
     assert (sweep / "sweep.md").exists()
-    callback.on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep / "none")}}}))
+    with pytest.raises(SystemExit) as ended:
+        callback.on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep / "none")}}}))
+    assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("no sweep report: ")
 
 
