@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deephash.files import write_json, write_whole
 from deephash.relaxations.base import Relaxation
 from deephash.validation import InvalidInputError
 
@@ -108,15 +109,10 @@ def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor])
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     stored = {"format": FORMAT, "version": VERSION, **description, "identity": identity(description, tensors)}
-    partial = folder / (WEIGHTS_FILE + ".partial")
-    save_file(tensors, partial)
-    partial.replace(folder / WEIGHTS_FILE)
-    partial = folder / (DESCRIPTION_FILE + ".partial")
-    partial.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / DESCRIPTION_FILE)
+    write_whole(folder / WEIGHTS_FILE, lambda partial: save_file(tensors, partial))
+    write_json(folder / DESCRIPTION_FILE, stored)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deephash.files import write_whole
 from deephash.validation import InvalidInputError
 
 COMPONENTS: dict[str, np.dtype] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
@@ -85,9 +86,7 @@ def write_vectors(path: str | Path, vectors: np.ndarray) -> None:
         raise InvalidInputError(
             f"vectors hold values that {component.name} cannot; {path.suffix} would change them: choose another type."
         )
-    partial = path.with_name(path.name + ".partial")
-    records.tofile(partial)
-    partial.replace(path)
+    write_whole(path, records.tofile)
 
 
 def _component(path: Path) -> np.dtype:

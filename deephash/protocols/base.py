@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from deephash.files import write_whole
 from deephash.validation import InvalidInputError
 
 ROLES = ("train", "query", "database", "validation_query", "validation_database")
@@ -101,10 +102,13 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Write the parts and the hash as one `.npz`, whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, hash=np.array(self.hash), **{f.name: getattr(self, f.name) for f in fields(self)})
-        partial.replace(path)
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, hash=np.array(self.hash), **parts)
+
+        write_whole(path, write)
 
     @classmethod
     def load(cls, path: Path) -> "Split":
