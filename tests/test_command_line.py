@@ -103,7 +103,7 @@ def test_wrong_names_get_hydras_choices(tmp_path, overrides, words):
 
 def test_wrong_evaluation_gives_one_line(tmp_path):
     status, _, err = run(tmp_path, "evaluate.py", "run=nowhere")
-    assert (status, "error: nowhere does not exist; give the folder of a run of train.py." in err) == (2, True)
+    assert (status, "error: nowhere holds no config.yaml; give the folder of a run of train.py." in err) == (2, True)
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -17,7 +17,9 @@ def blocks(page, language):
 
 
 def commands():
-    lines = [line for page in PAGES for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    lines = [
+        line for page in PAGES for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()
+    ]
     parts = [part.strip() for line in lines for part in line.split("&&")]
     found = [part for part in parts if re.match(r"(\.venv/bin/)?python train\.py", part) and "..." not in part]
     return sorted({shlex.join(shlex.split(part, comments=True)[2:]) for part in found})

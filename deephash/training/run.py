@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
@@ -28,6 +28,7 @@ from deephash.validation import InvalidInputError, check_bits, check_choice
 
 log = logging.getLogger(__name__)
 
+HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 # What Lightning says of loops that learn nothing by gradient and read from memory; true, and nothing to act on.
 QUIET = (
     "`LightningModule.configure_optimizers` returned `None`",
@@ -149,13 +150,13 @@ def build(config: DictConfig, **parts: Any) -> Any:
     Raises:
         InvalidInputError: a setting that the target does not have, or one that it misses.
     """
-    # Hydra would turn parts that are dataclasses into configs, so they are given after it.
-    factory = instantiate(config, _partial_=True)
+    settings = [str(name) for name in config if name not in HYDRA_KEYS]
     try:
-        inspect.signature(factory).bind(**parts)
+        inspect.signature(get_object(config._target_)).bind(**dict.fromkeys(settings), **parts)
     except TypeError as error:
         raise InvalidInputError(f"{config._target_} {error}; see its YAML for the settings it has.") from error
-    return factory(**parts)
+    # Hydra would turn parts that are dataclasses into configs, so they are given after it.
+    return instantiate(config, _partial_=True)(**parts)
 
 
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:
