@@ -99,6 +99,13 @@ def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
     return type(relevance)(relevance.query[start:stop], relevance.database)
 
 
+def on_device(relevance: Relevance, device: torch.device) -> Relevance:
+    """The same relevance with its tensors on a device, which must be that of the codes it is ranked with."""
+    if isinstance(relevance, Neighbours):
+        return Neighbours(relevance.offsets.to(device), relevance.ids.to(device), relevance.database_size)
+    return type(relevance)(relevance.query.to(device), relevance.database.to(device))
+
+
 def is_relevant(relevance: Relevance, ids: Tensor) -> Tensor:
     """Whether database items are relevant to the query in whose row they stand.
 

@@ -35,9 +35,9 @@ class ClosedForm(HashingModule):
         started = time.perf_counter()
         if self.trainer.is_global_zero:
             labels = batch.get("labels")
-            truth = self.truth.fit(batch["features"], labels)
+            self.fit_truth(batch["features"].cpu(), None if labels is None else labels.cpu())
             generator = torch.Generator().manual_seed(self.seed)
-            self.hasher.fit(batch["features"], labels=labels, affinity=truth, generator=generator)
+            self.hasher.fit(batch["features"], labels=labels, affinity=self.truth, generator=generator)
         self._share_weights()
         self.seconds["fit"] = time.perf_counter() - started
 

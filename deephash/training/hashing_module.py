@@ -17,7 +17,7 @@ from deephash.metrics.retrieval import HammingRetrieval, exact_mean
 from deephash.metrics.stable_order import stable_order_metrics
 from deephash.progress import track
 from deephash.ranking.base import RankingEngine
-from deephash.ranking.relevance import Relevance, select_queries
+from deephash.ranking.relevance import Relevance, on_device, select_queries
 from deephash.validation import InvalidInputError
 
 # Queries ranked in one call: many passes over the database, few enough that a bar moves.
@@ -67,6 +67,7 @@ class HashingModule(lightning.LightningModule):
         self._codes: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._query_positions: list[Tensor] = []
         self._started = 0.0
+        self._truth_is_fitted = False
 
     @property
     def data(self) -> HashingDataModule:
@@ -111,7 +112,8 @@ class HashingModule(lightning.LightningModule):
         self.seconds["encode"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
-        relevance = relevance_of(self.truth, self.data.part("train"), queries.rows(positions.cpu()), database)
+        # Parts stay in the machine's memory, whatever device their codes are on.
+        relevance = on_device(self.relevance(queries.rows(positions.cpu()), database), query_codes.device)
         self.seconds["truth"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
@@ -132,6 +134,18 @@ class HashingModule(lightning.LightningModule):
         if self.stable_order:
             self._add_stable_order(query_codes, positions, relevance)
         self.seconds["rank"] = time.perf_counter() - self._started
+
+    def relevance(self, queries: Part, database: Part) -> Relevance:
+        """Relevance between two parts, on their device, with what the truth learns taken from training items alone."""
+        if not self._truth_is_fitted:
+            train = self.data.part("train")
+            self.fit_truth(train.features, train.labels)
+        return self.truth.relevance(queries.features, queries.labels, database.features, database.labels)
+
+    def fit_truth(self, features: Tensor, labels: Tensor | None) -> None:
+        """Let the truth learn from the training items, once for fitting, scoring and report."""
+        self.truth.fit(features, labels)
+        self._truth_is_fitted = True
 
     def _add_stable_order(self, query_codes: Tensor, positions: Tensor, relevance: Relevance) -> None:
         """Add what code that sorts would print, under names of its own."""
@@ -192,9 +206,3 @@ def all_gather(tensor: Tensor, processes: int) -> list[Tensor]:
 def _no_ranks(device: torch.device) -> tuple[Tensor, Tensor]:
     """Offsets and ranks of no query at all."""
     return torch.zeros(1, dtype=torch.int64, device=device), torch.empty(0, dtype=torch.int64, device=device)
-
-
-def relevance_of(truth: Affinity, train: Part, queries: Part, database: Part) -> Relevance:
-    """Relevance between two parts, with what the truth learns taken from the training part alone."""
-    truth.fit(train.features, train.labels)
-    return truth.relevance(queries.features, queries.labels, database.features, database.labels)

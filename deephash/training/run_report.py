@@ -15,7 +15,7 @@ from deephash.report.figures import bits_figure, pr_curve_figure
 from deephash.report.neighbours import neighbours_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import write_per_query
-from deephash.training.hashing_module import HashingModule, relevance_of
+from deephash.training.hashing_module import HashingModule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +102,7 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
         codes, module.database_codes, module.hasher.distance, min(SAMPLE_NEIGHBOURS, len(database))
     )
     nearest = nearest.cpu()
-    relevance = relevance_of(module.truth, data.part("train"), sample, database)
+    relevance = module.relevance(sample, database)
     return neighbours_figure(
         sample.ids,
         database.ids[nearest],
