@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from deephash import storage
 from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import code_bytes, pack
 from deephash.progress import track
 from deephash.projections.base import Projection
@@ -71,14 +72,14 @@ class Hasher(nn.Module):
     @property
     def identity(self) -> str:
         """SHA-256, in hex, of what this is built of and its weights: the same exactly where two hashers are."""
-        return storage.identity(self._description(), self.state_dict())
+        return storage.identity(self.description(), self.state_dict())
 
     def fit(
         self,
         features: Tensor,
         *,
         labels: Tensor | None = None,
-        affinity: Affinity | None = None,
+        affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Fit the projection, then the quantiser on its projections.
@@ -86,7 +87,8 @@ class Hasher(nn.Module):
         Args:
             features: floating (n, d), the training items; not changed.
             labels: int64 (n,) or bool (n, c), where a part uses them.
-            affinity: which training items are neighbours, where a part uses it.
+            affinity: which training items are neighbours, where a part uses it: a definition fitted on these items,
+                or what its `supervise` gives.
             generator: CPU generator of every random draw; None draws from one seeded with 0.
 
         Returns:
@@ -96,8 +98,9 @@ class Hasher(nn.Module):
             InvalidInputError: whatever either part refuses.
         """
         generator = generator or torch.Generator().manual_seed(0)
-        self.projection.fit(features, labels=labels, affinity=affinity, generator=generator)
-        self.quantizer.fit(self.project(features), labels=labels, affinity=affinity, generator=generator)
+        pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
+        self.projection.fit(features, labels=labels, affinity=pairs, generator=generator)
+        self.quantizer.fit(self.project(features), labels=labels, affinity=pairs, generator=generator)
         return self
 
     def forward(self, features: Tensor) -> Tensor:
@@ -156,7 +159,7 @@ class Hasher(nn.Module):
         """
         self.projection.check_fitted()
         self.quantizer.check_fitted()
-        storage.write(Path(folder), self._description(), self.state_dict())
+        storage.write(Path(folder), self.description(), self.state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Hasher":
@@ -171,9 +174,7 @@ class Hasher(nn.Module):
         """
         description, weights = storage.read(Path(folder))
         try:
-            projection = storage.rebuild(description["projection"], Projection)
-            quantizer = storage.rebuild(description["quantizer"], Quantizer)
-            hasher = cls(cast("Projection", projection), cast("Quantizer", quantizer))
+            hasher = cls.build(description)
             # Assigned, not copied, so that float64 weights stay float64.
             hasher.load_state_dict(weights, assign=True)
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -181,7 +182,22 @@ class Hasher(nn.Module):
             raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
         return hasher
 
-    def _description(self) -> dict[str, Any]:
+    @classmethod
+    def build(cls, description: dict[str, Any]) -> "Hasher":
+        """A hasher with the parts and sizes of the one described, its weights still to be loaded.
+
+        Args:
+            description: as `description` gives.
+
+        Raises:
+            InvalidInputError: a class that is unknown, or that does not take the arguments.
+        """
+        projection = storage.rebuild(description["projection"], Projection)
+        quantizer = storage.rebuild(description["quantizer"], Quantizer)
+        return cls(cast("Projection", projection), cast("Quantizer", quantizer))
+
+    def description(self) -> dict[str, Any]:
+        """The classes and arguments that this is built of, in values that JSON holds."""
         return {
             "projection": storage.describe(self.projection),
             "quantizer": storage.describe(self.quantizer),

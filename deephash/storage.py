@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from deephash.files import write_json, write_whole
-from deephash.relaxations.base import Relaxation
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash hasher"
@@ -74,7 +73,7 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
             f"{path} is no known {contract.__name__}; where it is your own, import its module before loading."
         )
     arguments = {
-        name: rebuild(value, Relaxation) if isinstance(value, dict) and "class" in value else value
+        name: rebuild(value, nn.Module) if isinstance(value, dict) and "class" in value else value
         for name, value in description["arguments"].items()
     }
     try:

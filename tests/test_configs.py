@@ -17,8 +17,9 @@ GIVEN = {
     "data": {"protocol", "seed", "split"},
     "protocol": set(),
     "truth": set(),
+    "supervision": set(),
     "ranking": set(),
-    "train": {"hasher", "truth", "ranking", "at", "radii", "stable_order", "seed"},
+    "train": {"hasher", "truth", "supervision", "ranking", "at", "radii", "stable_order", "seed"},
     "trainer": {"logger", "default_root_dir", "enable_progress_bar"},
     "logger": {"save_dir", "settings"},
 }

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from deephash.affinity.supervision import AmongItems, TrainingAffinity
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
 
 
@@ -35,6 +36,16 @@ class Affinity(ABC):
             database_features: (N, d).
             database_labels: as the queries'.
         """
+
+    def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> TrainingAffinity:
+        """The neighbours among training items, as methods fitted from pairs take them.
+
+        Args:
+            features: (n, d) of the training items.
+            labels: int64 (n,), bool (n, c) or None.
+            positions: int64 (n,), the items' rows in the whole data set, for definitions that name items by those.
+        """
+        return AmongItems(self, features, labels)
 
     def block(self, features_a: Tensor, labels_a: Tensor | None, features_b: Tensor, labels_b: Tensor | None) -> Tensor:
         """Affinity between two sets of items, as supervision takes it: rows of A against all training items B.

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.base import Affinity
-from deephash.validation import InvalidInputError, NotFittedError, check_count, check_features, check_labels
+from deephash.affinity.supervision import TrainingAffinity, check_supervision
+from deephash.validation import NotFittedError, check_count, check_features, check_labels
 
 
 class Projection(nn.Module, ABC):
@@ -16,7 +17,8 @@ class Projection(nn.Module, ABC):
     A method writes `_fit` (its paper's algorithm) and `forward` (differentiable in its input and its parameters);
     all state is allocated in `__init__`, so that weights load strictly. Weights that later training may move are
     `nn.Parameter`s; statistics of the data are buffers. Constructor arguments are kept under their own names, which
-    is how a saved hasher remembers them.
+    is how a saved hasher remembers them; where `fit` finds less data than a size asks for, as rows for anchors, it
+    lowers that argument and allocates anew.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -31,6 +33,9 @@ class Projection(nn.Module, ABC):
 
     minimum_rows: ClassVar[int] = 1
     """Least number of training rows with which the method is defined."""
+
+    samples_rows: ClassVar[bool] = False
+    """Whether `fit` draws training rows at random, as anchors, so that their order is part of the draw."""
 
     is_fitted: Tensor
 
@@ -48,7 +53,7 @@ class Projection(nn.Module, ABC):
 
     @abstractmethod
     def _fit(
-        self, features: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         """Learn the weights in place from checked input; gradients are off."""
 
@@ -58,7 +63,7 @@ class Projection(nn.Module, ABC):
         features: Tensor,
         *,
         labels: Tensor | None = None,
-        affinity: Affinity | None = None,
+        affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Learn the projection by its paper's algorithm.
@@ -66,7 +71,8 @@ class Projection(nn.Module, ABC):
         Args:
             features: floating (n, d); not changed.
             labels: class indices int64 (n,) or indicator bool (n, c), where the method requires them.
-            affinity: which training items are neighbours, where the method requires it.
+            affinity: which training items are neighbours, where the method requires it; a definition fitted on these
+                items, or what its `supervise` gives.
             generator: CPU generator of every random draw; None draws from one seeded with 0.
 
         Returns:
@@ -78,12 +84,9 @@ class Projection(nn.Module, ABC):
         check_features(features, self.input_dim, self.minimum_rows, "training features")
         if labels is not None:
             check_labels(labels, len(features), "training labels")
-        for name, given in (("labels", labels), ("affinity", affinity)):
-            if name in self.requires and given is None:
-                raise InvalidInputError(
-                    f"{type(self).__name__} is fitted from {name}, and none were given; use data that have them."
-                )
-        self._fit(features.to(self._device()), labels, affinity, generator or torch.Generator().manual_seed(0))
+        check_supervision(type(self).__name__, self.requires, labels, affinity, len(features))
+        pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
+        self._fit(features.to(self._device()), labels, pairs, generator or torch.Generator().manual_seed(0))
         self.is_fitted.fill_(True)
         return self
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import principal_components
 from deephash.functional.procrustes import procrustes_rotation, random_orthogonal
@@ -130,7 +130,7 @@ class ITQ(Projection):
         return project_centred(features, self.mean, self.directions)
 
     def _fit(
-        self, features: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         mean, components, variances = principal_components(features, self.output_dim)
         check_directions(self.output_dim, len(variances), f"in which the {len(features)} training rows vary")

@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import feature_mean
 from deephash.projections.base import Projection
@@ -44,7 +44,7 @@ class LSH(Projection):
         return project_centred(features, self.mean, self.directions)
 
     def _fit(
-        self, features: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         self.mean.copy_(feature_mean(features))
         self.directions.copy_(torch.randn(self.directions.shape, generator=generator, dtype=torch.float64))

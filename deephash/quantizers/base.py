@@ -1,12 +1,12 @@
 """The contract of a quantiser: continuous projections (n, k) → bits (n, b)."""
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.ranking.distance import Distance
 from deephash.validation import NotFittedError, check_bits, check_features, check_labels
 
@@ -23,6 +23,9 @@ class Quantizer(nn.Module, ABC):
     Args:
         bits: code length b, the bit budget.
     """
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+    """What `fit` needs beside projections: a subset of {"labels", "affinity"}."""
 
     is_fitted: Tensor
 
@@ -52,7 +55,7 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def _fit(
-        self, projections: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+        self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         """Learn the thresholds in place from checked input; gradients are off."""
 
@@ -62,7 +65,7 @@ class Quantizer(nn.Module, ABC):
         projections: Tensor,
         *,
         labels: Tensor | None = None,
-        affinity: Affinity | None = None,
+        affinity: TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Learn the thresholds by the paper's algorithm.
@@ -70,18 +73,20 @@ class Quantizer(nn.Module, ABC):
         Args:
             projections: floating (n, k) of the training items; not changed.
             labels: class indices int64 (n,) or indicator bool (n, c), where the method uses them.
-            affinity: which training items are neighbours, where the method uses it.
+            affinity: which training items are neighbours, where the method uses it: what an affinity's `supervise`
+                gives, for their features are not at hand here.
             generator: CPU generator of every random draw; None draws from one seeded with 0.
 
         Returns:
             self, fitted, on the device of its thresholds.
 
         Raises:
-            InvalidInputError: bad projections or labels.
+            InvalidInputError: bad projections or labels, or required supervision missing.
         """
         check_features(projections, self.projection_dim, 1, "projections")
         if labels is not None:
             check_labels(labels, len(projections), "training labels")
+        check_supervision(type(self).__name__, self.requires, labels, affinity, len(projections))
         generator = generator or torch.Generator().manual_seed(0)
         self._fit(projections.to(self.is_fitted.device), labels, affinity, generator)
         self.is_fitted.fill_(True)

@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import hard_bits
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Hamming
@@ -57,6 +57,6 @@ class SBQ(Quantizer):
         return hard_bits(projections - self.thresholds)
 
     def _fit(
-        self, projections: Tensor, labels: Tensor | None, affinity: Affinity | None, generator: torch.Generator
+        self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         self.thresholds.zero_()

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from deephash.affinity.base import Affinity
+from deephash.hasher import Hasher
 from deephash.training.hashing_module import HashingModule
 
 
@@ -15,15 +17,17 @@ class ClosedForm(HashingModule):
 
     Args:
         hasher: what is fitted.
-        truth: which items are relevant to which query; the supervision of methods fitted from pairs.
+        truth: which items are relevant to which query.
         ranking: the engine that ranks codes.
         at: depths k for metrics at k.
         radii: Hamming radii for metrics within a radius.
+        supervision: which training items are neighbours, for methods fitted from pairs; None for the truth's own rule.
         seed: seed of the method's random draws.
     """
 
-    def __init__(self, *arguments: Any, seed: int = 0, **named: Any) -> None:
+    def __init__(self, *arguments: Any, supervision: Affinity | None = None, seed: int = 0, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.supervision = supervision
         self.seed = seed
         self.automatic_optimization = False
 
@@ -35,14 +39,22 @@ class ClosedForm(HashingModule):
         started = time.perf_counter()
         if self.trainer.is_global_zero:
             labels = batch.get("labels")
-            self.fit_truth(batch["features"].cpu(), None if labels is None else labels.cpu())
+            items = batch["features"].cpu(), None if labels is None else labels.cpu()
+            self.fit_truth(*items)
+            definition = self.truth if self.supervision is None else self.supervision.fit(*items)
+            affinity = definition.supervise(*items, batch["positions"])
             generator = torch.Generator().manual_seed(self.seed)
-            self.hasher.fit(batch["features"], labels=labels, affinity=self.truth, generator=generator)
+            self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
         self._share_weights()
         self.seconds["fit"] = time.perf_counter() - started
 
     def _share_weights(self) -> None:
         if self.trainer.world_size == 1:
             return
+        # A fit may have lowered sizes to what the data allow, so the others take the first one's parts, then weights.
+        description = [self.hasher.description()]
+        torch.distributed.broadcast_object_list(description, src=0)
+        if not self.trainer.is_global_zero:
+            self.hasher = Hasher.build(description[0]).to(self.device)
         for weight in self.hasher.state_dict().values():
             torch.distributed.broadcast(weight, src=0)

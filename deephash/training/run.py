@@ -84,7 +84,7 @@ def train(config: DictConfig, folder: Path) -> RunResult:
     if trainer.is_global_zero and not run.split.exists():
         data.split.save(run.split)
     if run.fit_seconds.exists():
-        module.hasher.load_state_dict(Hasher.load(run.hasher).state_dict())
+        module.hasher = Hasher.load(run.hasher)
         module.seconds.update(read_json(run.fit_seconds, "the seconds of a fit"))
     else:
         with quiet():
@@ -178,6 +178,7 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
         config.train,
         hasher=build_hasher(config, data.feature_dim),
         truth=build(config.truth),
+        supervision=None if config.supervision is None else build(config.supervision),
         ranking=build(config.ranking),
         at=list(config.metrics.at),
         radii=list(config.metrics.radii),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deephash.affinity.base import Affinity
+from deephash.affinity.label import Label
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
@@ -60,10 +60,7 @@ class Sample:
         if "labels" in requires:
             given["labels"] = self.labels[rows]
         if "affinity" in requires:
-            from deephash.affinity.label import Label
-
-            affinity: Affinity = Label().fit(self.features[rows], self.labels[rows])
-            given["affinity"] = affinity
+            given["affinity"] = Label().supervise(self.features[rows], self.labels[rows])
         return given
 
 

@@ -76,12 +76,14 @@ def check_row_order_and_blocks_do_not_matter(projection_class, double_sample):
     whole = fit(projection_class, double_sample)
     order = torch.randperm(len(double_sample.features), generator=torch.Generator().manual_seed(3))
     margins = whole(double_sample.features)
-    permuted = fit(projection_class, double_sample, rows=order)(double_sample.features)
     blocks = torch.cat([whole(block) for block in double_sample.features.split(37)])
     clear = margins.abs() > 1e-5
     assert clear.float().mean() > 0.99
-    assert torch.equal(hard_bits(permuted)[clear], hard_bits(margins)[clear])
     assert torch.equal(hard_bits(blocks)[clear], hard_bits(margins)[clear])
+    if projection_class.samples_rows:
+        return  # The order of rows is part of the draw.
+    permuted = fit(projection_class, double_sample, rows=order)(double_sample.features)
+    assert torch.equal(hard_bits(permuted)[clear], hard_bits(margins)[clear])
 
 
 def check_gradients(projection_class, sample):
@@ -98,6 +100,9 @@ def check_gradients(projection_class, sample):
 
 def check_gradients_are_right(projection_class, double_sample):
     projection = fit(projection_class, double_sample)
+    moved = double_sample.features + 1e-9
+    if torch.equal(projection(moved), projection(double_sample.features)):
+        return  # Steps, as of trees: their gradient is an estimate, by design not that of the forward value.
     names = [name for name, _ in projection.named_parameters()]
     inputs = [double_sample.features[:5], *projection.parameters()]
 

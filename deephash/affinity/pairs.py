@@ -1,0 +1,76 @@
+"""Neighbours by a list of pairs: supervision where neither labels nor distances say what belongs together."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import ListedPairs
+from deephash.data.array_file import read_array
+from deephash.ranking.relevance import Relevance
+from deephash.validation import InvalidInputError
+
+
+class Pairs(Affinity):
+    """Neighbours = the pairs that a file lists, each both ways; a training item is its own neighbour.
+
+    Pairs are supervision alone, since they say nothing of queries to come: score by another truth. Those with an item
+    outside the training part are left out, so that nothing scored is seen in training.
+
+    Args:
+        path: an .npy file of int64 (p, 2), rows of the data set as the split counts them; required.
+
+    Raises:
+        InvalidInputError: no path, a missing or damaged file, or contents that are no pairs of rows.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        if path is None:
+            raise InvalidInputError("supervision.path is not set; give an .npy file of pairs, int64 (p, 2).")
+        self.path = path
+        self.pairs = torch.from_numpy(_read_pairs(Path(path)))
+
+    def fit(self, features: Tensor, labels: Tensor | None) -> Self:
+        """Nothing to learn: the pairs are given."""
+        return self
+
+    def relevance(
+        self,
+        query_features: Tensor,
+        query_labels: Tensor | None,
+        database_features: Tensor,
+        database_labels: Tensor | None,
+    ) -> Relevance:
+        """Refused: listed pairs are no truth for queries.
+
+        Raises:
+            InvalidInputError: always.
+        """
+        raise InvalidInputError(
+            "pairs are supervision among training items, no truth for queries; score by truth=label, "
+            "truth=epsilon_ball or truth=nearest_neighbours."
+        )
+
+    def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> ListedPairs:
+        """The pairs whose items are both in the training part, renumbered to its rows."""
+        if positions is None:
+            return ListedPairs(self.pairs, len(features))
+        positions = positions.cpu()
+        rows = int(max(positions.max(), self.pairs.max() if self.pairs.numel() else 0)) + 1
+        place = torch.full((rows,), -1)
+        place[positions] = torch.arange(len(positions))
+        pairs = place[self.pairs]
+        return ListedPairs(pairs[(pairs >= 0).all(1)], len(features))
+
+
+def _read_pairs(path: Path) -> np.ndarray:
+    pairs = np.asarray(read_array(path))
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise InvalidInputError(f"{path} has shape {pairs.shape} and dtype {pairs.dtype}; expected integers (p, 2).")
+    pairs = pairs.astype(np.int64)
+    if pairs.size and pairs.min() < 0:
+        raise InvalidInputError(f"{path} names item {pairs.min()}; rows start at 0.")
+    return pairs

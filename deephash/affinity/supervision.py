@@ -1,0 +1,146 @@
+"""Supervision by pairs: which training items are neighbours of which."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self, final
+
+import torch
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from deephash.affinity.base import Affinity
+
+
+class TrainingAffinity(ABC):
+    """Affinity among the n training items, served in blocks of rows: what methods fitted from pairs take.
+
+    It is made once, from the training part alone, so a method that is handed one can see no label outside that part.
+    An item is its own neighbour, unless it has no label to share.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of training items n."""
+
+    @abstractmethod
+    def among(self, rows: Tensor) -> Tensor:
+        """Rows of the affinity matrix.
+
+        Args:
+            rows: int64 (m,), training items by their row. Ask for as many at a time as memory holds.
+
+        Returns:
+            bool (m, n), True where training item j is a neighbour of item rows[i]; on the CPU.
+        """
+
+    @abstractmethod
+    def subset(self, rows: Tensor) -> "TrainingAffinity":
+        """The affinity among some of the training items alone, int64 (m,), in that order."""
+
+
+@final
+class AmongItems(TrainingAffinity):
+    """The neighbours that a definition (labels, an ε-ball) finds among training items.
+
+    Args:
+        affinity: the definition, fitted on the training items.
+        features: floating (n, d).
+        labels: int64 (n,), bool (n, c) or None.
+    """
+
+    def __init__(self, affinity: "Affinity", features: Tensor, labels: Tensor | None) -> None:
+        self.affinity = affinity
+        self.features = features.detach().cpu()
+        self.labels = None if labels is None else labels.cpu()
+
+    def __len__(self) -> int:
+        """Number of training items n."""
+        return len(self.features)
+
+    def among(self, rows: Tensor) -> Tensor:
+        """Rows of the affinity matrix, int64 (m,) → bool (m, n)."""
+        rows = rows.cpu()
+        some = None if self.labels is None else self.labels[rows]
+        return self.affinity.block(self.features[rows], some, self.features, self.labels)
+
+    def subset(self, rows: Tensor) -> Self:
+        """The affinity among some of the items."""
+        rows = rows.cpu()
+        return type(self)(self.affinity, self.features[rows], None if self.labels is None else self.labels[rows])
+
+
+@final
+class ListedPairs(TrainingAffinity):
+    """Neighbours by a list of pairs; pairs not listed are no neighbours, and an item is its own.
+
+    Args:
+        pairs: int64 (p, 2), rows of training items, in any order; each counts both ways.
+        items: number of training items n.
+
+    Raises:
+        InvalidInputError: pairs of another shape or dtype, or rows outside 0 to n - 1.
+    """
+
+    def __init__(self, pairs: Tensor, items: int) -> None:
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.int64:
+            raise InvalidInputError(
+                f"pairs have shape {tuple(pairs.shape)} and dtype {pairs.dtype}; expected int64 (p, 2)."
+            )
+        if pairs.numel() and not 0 <= int(pairs.min()) <= int(pairs.max()) < items:
+            raise InvalidInputError(
+                f"pairs name items {int(pairs.min())} to {int(pairs.max())}; expected rows from 0 to {items - 1}."
+            )
+        own = torch.arange(items)
+        both = torch.unique(torch.cat([pairs, pairs.flip(1), torch.stack([own, own], 1)]), dim=0)
+        self.items = items
+        self.neighbours = both[:, 1].contiguous()
+        self.offsets = torch.cat([torch.zeros(1, dtype=torch.int64), both[:, 0].bincount(minlength=items).cumsum(0)])
+
+    def __len__(self) -> int:
+        """Number of training items n."""
+        return self.items
+
+    def among(self, rows: Tensor) -> Tensor:
+        """Rows of the affinity matrix, int64 (m,) → bool (m, n)."""
+        matrix = torch.zeros(len(rows), self.items, dtype=torch.bool)
+        for i, row in enumerate(rows.tolist()):
+            matrix[i, self.neighbours[self.offsets[row] : self.offsets[row + 1]]] = True
+        return matrix
+
+    def subset(self, rows: Tensor) -> Self:
+        """The affinity among some of the items."""
+        rows = rows.cpu()
+        place = torch.full((self.items,), -1)
+        place[rows] = torch.arange(len(rows))
+        first = torch.repeat_interleave(torch.arange(self.items), self.offsets.diff())
+        pairs = torch.stack([place[first], place[self.neighbours]], 1)
+        return type(self)(pairs[(pairs >= 0).all(1)], len(rows))
+
+
+def check_supervision(
+    method: str,
+    requires: frozenset[str],
+    labels: Tensor | None,
+    affinity: "Affinity | TrainingAffinity | None",
+    items: int,
+) -> None:
+    """Refuse a fit that lacks the supervision its method needs, or has that of other items.
+
+    Args:
+        method: name of the class, for the message.
+        requires: a subset of {"labels", "affinity"}.
+        labels: what was given.
+        affinity: what was given.
+        items: number of training items n.
+
+    Raises:
+        InvalidInputError: something required is None, or the affinity is one among another number of items.
+    """
+    for name, given in (("labels", labels), ("affinity", affinity)):
+        if name in requires and given is None:
+            raise InvalidInputError(f"{method} is fitted from {name}, and none were given; use data that have them.")
+    if isinstance(affinity, TrainingAffinity) and len(affinity) != items:
+        raise InvalidInputError(
+            f"the affinity is one among {len(affinity)} items; expected the {items} training items' own."
+        )

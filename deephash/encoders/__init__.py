@@ -1,0 +1,1 @@
+"""Encoders: what comes before the projection, from features to other features."""

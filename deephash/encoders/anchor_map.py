@@ -1,0 +1,92 @@
+"""The anchor map: an item as its Gaussian kernel values with m anchors, which every kernel method starts from."""
+
+from typing import Self, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.functional.anchors import kmeans_anchors, mean_squared_distance, random_anchors, squared_distances
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+SELECTIONS = {"kmeans": kmeans_anchors, "random": random_anchors}
+
+
+def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Tensor:
+    """exp(-‖x - a‖² / 2σ²) of every row and anchor.
+
+    Args:
+        features: floating (n, d).
+        anchors: (m, d).
+        bandwidth: σ, a scalar above 0.
+
+    Returns:
+        (n, m), differentiable in all three.
+    """
+    return torch.exp(squared_distances(features, anchors) / (-2 * bandwidth.square()))
+
+
+@final
+class AnchorMap(nn.Module):
+    """Kernel features of m anchors, a Nyström view of the Gaussian kernel whose cost does not grow with the data.
+
+    The bandwidth σ² is the mean squared distance between training items and anchors, the rule of KSH (Liu et al.,
+    2012): kernel values then lie around exp(-1/2), whatever the scale of the features. Anchors and bandwidth are
+    parameters, so that later training can move them.
+
+    Shape:
+        features (n, d) → kernel values (n, m), in (0, 1].
+
+    Args:
+        input_dim: feature dimension d.
+        anchors: number of anchors m; 300, as AGH, KSH and SGH take. `fit` lowers it to the number of training items
+            where those are fewer, and then all of them are anchors.
+        selection: "kmeans" for centres of clusters, as in AGH; "random" for training items drawn at random, as in KSH.
+
+    Raises:
+        InvalidInputError: anchors below 1, or another selection; in `fit`, items that are all the same.
+
+    References:
+        Williams & Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2000; Liu, Wang, Kumar & Chang,
+        "Hashing with graphs", ICML 2011; Liu et al., "Supervised hashing with kernels", CVPR 2012.
+    """
+
+    def __init__(self, input_dim: int, anchors: int = 300, selection: str = "kmeans") -> None:
+        super().__init__()
+        check_count(input_dim, "input_dim")
+        check_count(anchors, "anchors")
+        check_choice(selection, SELECTIONS, "selection")
+        self.input_dim = input_dim
+        self.anchors = anchors
+        self.selection = selection
+        self.centres = nn.Parameter(torch.zeros(anchors, input_dim))
+        self.bandwidth = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Kernel values, (n, d) → (n, m)."""
+        return gaussian_kernel(features, self.centres, self.bandwidth)
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, generator: torch.Generator) -> Self:
+        """Choose anchors and bandwidth.
+
+        Args:
+            features: floating (n, d), the training items.
+            generator: CPU generator of the draw.
+
+        Returns:
+            self.
+
+        Raises:
+            InvalidInputError: all items are the same, so that no bandwidth follows from their distances.
+        """
+        self.anchors = min(self.anchors, len(features))
+        centres = SELECTIONS[self.selection](features, self.anchors, generator)
+        squared = mean_squared_distance(features, centres)
+        if squared == 0:
+            raise InvalidInputError(
+                f"all {len(features)} training items are the same, so a kernel of their distances has no bandwidth; "
+                "give data that vary."
+            )
+        self.centres = nn.Parameter(centres.to(self.centres))
+        self.bandwidth.fill_(squared**0.5)
+        return self

@@ -1,0 +1,114 @@
+"""Anchors: a few points that stand for all, by their distances to which kernel methods describe an item."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.functional.principal_components import working_dtype
+from deephash.progress import track
+
+# Pairs of a row and an anchor whose distances are held at a time, 64 MB of float32.
+BLOCK_PAIRS = 2**24
+# Lloyd's rounds, as FAISS and published code of anchor graphs take few: the anchors need to cover, not to converge.
+KMEANS_ROUNDS = 25
+
+
+def random_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Distinct rows drawn at random.
+
+    Args:
+        features: floating (n, d).
+        count: number of anchors m, at most n.
+        generator: CPU generator of the draw.
+
+    Returns:
+        (m, d).
+    """
+    rows = torch.randperm(len(features), generator=generator)[:count]
+    return features[rows.to(features.device)].clone()
+
+
+def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Centres of k-means clusters, by FAISS on the CPU.
+
+    Lloyd's rounds run on a sample of at most 256 rows for each centre, more than which move a centre by little; so a
+    million rows cost no more than the sample.
+
+    Args:
+        features: floating (n, d), n >= m.
+        count: number of anchors m.
+        generator: CPU generator, from which the seed is drawn.
+
+    Returns:
+        (m, d) in the features' dtype; the clustering itself is in float32.
+    """
+    import faiss
+
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+    sampled = features
+    if len(features) > 256 * count:
+        rows = torch.randperm(len(features), generator=generator)[: 256 * count]
+        sampled = features[rows.to(features.device)]
+    kmeans = faiss.Kmeans(
+        features.shape[1],
+        count,
+        niter=KMEANS_ROUNDS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(sampled) // count + 1,
+    )
+    kmeans.train(sampled.detach().float().cpu().numpy())
+    return torch.from_numpy(np.array(kmeans.centroids)).to(features)
+
+
+def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
+    """‖x - a‖² of every row and anchor, differentiable in both; never below 0.
+
+    Both are taken relative to the anchors' mean first: far from the origin, x² - 2xa + a² would cancel to noise.
+
+    Args:
+        features: floating (n, d), few enough rows that (n, m) can be held.
+        anchors: (m, d), whose dtype the result has.
+
+    Returns:
+        (n, m).
+    """
+    origin = anchors.detach().mean(0)
+    x, a = features.to(anchors.dtype) - origin, anchors - origin
+    products = torch.addmm(x.square().sum(1, keepdim=True), x, a.T, alpha=-2)
+    return (products + a.square().sum(1)).clamp_min(0)
+
+
+def mean_squared_distance(features: Tensor, anchors: Tensor) -> float:
+    """Mean of ‖x - a‖² over all rows and anchors, in closed form: no distance is computed.
+
+    Args:
+        features: floating (n, d).
+        anchors: (m, d).
+    """
+    origin = anchors.double().mean(0)
+    total = 0.0
+    step = max(1, BLOCK_PAIRS // features.shape[1])
+    for block in torch.split(features, step):
+        total += float((block.to(working_dtype(features)) - origin.to(working_dtype(features))).square().sum())
+    return total / len(features) + float((anchors.double() - origin).square().sum()) / len(anchors)
+
+
+def nearest_anchors(features: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, Tensor]:
+    """The s anchors nearest to each row, in blocks of rows.
+
+    Args:
+        features: floating (n, d).
+        anchors: (m, d), m >= s.
+        s: anchors of a row.
+
+    Returns:
+        Squared distances, ascending, (n, s) in the anchors' dtype; and the anchors, int64 (n, s).
+    """
+    distances = torch.empty(len(features), s, dtype=anchors.dtype, device=features.device)
+    ids = torch.empty(len(features), s, dtype=torch.int64, device=features.device)
+    step = max(1, BLOCK_PAIRS // len(anchors))
+    for start in track(range(0, len(features), step), "Nearest anchors"):
+        rows = slice(start, start + step)
+        distances[rows], ids[rows] = squared_distances(features[rows], anchors).topk(s, largest=False)
+    return distances, ids
