@@ -178,7 +178,7 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
         config.train,
         hasher=build_hasher(config, data.feature_dim),
         truth=build(config.truth),
-        supervision=None if config.supervision is None else build(config.supervision),
+        supervision=build(config.supervision) if config.get("supervision") else None,
         ranking=build(config.ranking),
         at=list(config.metrics.at),
         radii=list(config.metrics.radii),
