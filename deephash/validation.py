@@ -111,6 +111,24 @@ def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
         raise InvalidInputError(f"bits={bits} exceeds {maximum}, {reason}; lower bits or choose another method.")
 
 
+def check_bits_of_projections(bits: int, per_projection: int) -> None:
+    """Refuse a code length that no whole number of projections gives.
+
+    Args:
+        bits: code length b.
+        per_projection: bits q that the quantiser spends on each projection.
+
+    Raises:
+        InvalidInputError: naming the length and the next ones that fit.
+    """
+    if bits % per_projection:
+        above = bits + per_projection - bits % per_projection
+        below = f"{above - per_projection} or " if above > per_projection else ""
+        raise InvalidInputError(
+            f"bits={bits} is no multiple of the {per_projection} bits a projection; give {below}{above}."
+        )
+
+
 def check_count(value: int, name: str) -> None:
     """Refuse what is not a whole number of at least 1, as a dimension or a number of rounds must be.
 
