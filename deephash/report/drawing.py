@@ -83,12 +83,13 @@ def plain_axes(axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-def save_figure(figure: "Figure", path: Path) -> Path:
+def save_figure(figure: "Figure", path: Path, resolution: int = RESOLUTION) -> Path:
     """Write a figure whole or not at all, the same bytes each time that it is drawn from the same values.
 
     Args:
         figure: what to write.
         path: file ending in .png, .pdf or .svg; its folder is made where it is missing.
+        resolution: dots an inch.
 
     Returns:
         path.
@@ -99,5 +100,5 @@ def save_figure(figure: "Figure", path: Path) -> Path:
     kind = path.suffix.lower().lstrip(".")
     check_choice(kind, UNDATED, f"the ending of {path.name}")
     with paper_style():
-        write_whole(path, lambda partial: figure.savefig(partial, format=kind, dpi=RESOLUTION, metadata=UNDATED[kind]))
+        write_whole(path, lambda partial: figure.savefig(partial, format=kind, dpi=resolution, metadata=UNDATED[kind]))
     return path

@@ -1,0 +1,65 @@
+"""Draws the pictures of the gallery: what each method, and each quantiser, does to a plane.
+
+python docs/draw_pictures.py                 every picture that is missing
+python docs/draw_pictures.py itq npq         these, anew
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from deephash.affinity.label import Label
+from deephash.hasher import Hasher
+from deephash.report.bit_regions import bit_regions_figure, crescents
+from deephash.report.drawing import save_figure
+from deephash.training.command import register_resolvers
+from deephash.training.run import build_hasher
+from deephash.validation import InvalidInputError
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "pictures"
+ITEMS = 300
+# In a plane there are two principal components; what can give more bits shows four.
+BITS = (4, 2)
+
+
+def configs() -> dict[str, list[str]]:
+    """The picture names, each with the settings of its hasher."""
+    methods = {path.stem: [f"method={path.stem}"] for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))}
+    quantizers = sorted(path.stem for path in (ROOT / "conf" / "quantizer").glob("*.yaml"))
+    return methods | {name: ["method=pcah", f"quantizer={name}"] for name in quantizers}
+
+
+def fitted_hasher(settings: list[str]) -> Hasher:
+    """A hasher of these settings, with the longest code that it can give, fitted on the crescents and their labels."""
+    features, labels = crescents(ITEMS)
+    for bits in BITS:
+        try:
+            hasher = build_hasher(_compose(*settings, f"bits={bits}"), 2)
+            affinity = Label().supervise(features, labels)
+            return hasher.fit(features, labels=labels, affinity=affinity, generator=torch.Generator().manual_seed(0))
+        except InvalidInputError as error:
+            refusal = error
+    raise refusal
+
+
+def draw(name: str, folder: Path = PICTURES) -> Path:
+    """Draw one picture; its file."""
+    features, labels = crescents(ITEMS)
+    figure = bit_regions_figure(fitted_hasher(configs()[name]), features, labels)
+    return save_figure(figure, folder / f"{name}.png", resolution=110)
+
+
+def _compose(*overrides: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", overrides=[*overrides])
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or [name for name in configs() if not (PICTURES / f"{name}.png").exists()]
+    for name in chosen:
+        print(draw(name).relative_to(ROOT))

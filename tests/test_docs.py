@@ -1,0 +1,65 @@
+"""The gallery is whole: a page and a picture for every method and quantiser, and every code block on it runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+GALLERY = {
+    path.stem: DOCS / folder / f"{path.stem}.md"
+    for group, folder in (("method", "methods"), ("quantizer", "quantizers"))
+    for path in sorted((ROOT / "conf" / group).glob("*.yaml"))
+}
+SECTIONS = ("How it works", "Cost", "When to choose it", "Source")
+
+
+def python_blocks():
+    for page in PAGES:
+        for place, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)):
+            yield pytest.param(code, id=f"{page.relative_to(DOCS)}-{place}")
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_choice_has_its_page_and_picture(name):
+    text = GALLERY[name].read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    idea = text.split("\n\n")[1]
+    assert len(idea.splitlines()) <= 6, "the idea in five lines"
+    assert [section for section in SECTIONS if f"\n## {section}\n" not in text] == []
+    assert f"(../pictures/{name}.png)" in text
+    assert (DOCS / "pictures" / f"{name}.png").exists(), f"python docs/draw_pictures.py {name}"
+    assert "```python" in text
+    assert f"{name}.md" in (GALLERY[name].parent / "index.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", list(python_blocks()))
+def test_code_block_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "<page>", "exec"), {"__name__": "page"})
+
+
+def test_pictures_are_what_the_code_draws(tmp_path):
+    """The committed picture, drawn again: the same regions, whatever font the machine has."""
+    matplotlib_image = pytest.importorskip("matplotlib.image")
+    command = [
+        sys.executable,
+        "-c",
+        f"import draw_pictures, pathlib; draw_pictures.draw('itq', pathlib.Path({str(tmp_path)!r}))",
+    ]
+    done = subprocess.run(command, cwd=DOCS, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    drawn, kept = (matplotlib_image.imread(folder / "itq.png") for folder in (tmp_path, DOCS / "pictures"))
+    assert drawn.shape == kept.shape
+    assert float(abs(drawn - kept).mean()) < 0.02
+
+
+def test_site_builds(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "site" / "methods" / "itq" / "index.html").exists()
