@@ -1,0 +1,70 @@
+"""No method sees a label outside the training part: with all others changed, the same hasher comes out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hydra.utils import get_class
+
+from deephash.training.run import train
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+CLASSES, ITEMS, TRAIN = 4, 900, 600
+
+
+def supervised_choices():
+    """Every method, and every quantiser, that is fitted from labels or pairs."""
+    for group in ("method", "quantizer"):
+        for path in sorted((CONF / group).glob("*.yaml")):
+            config = yaml.safe_load(path.read_text())
+            target = config["projection"]["_target_"] if group == "method" else config["_target_"]
+            if get_class(target).requires:
+                yield pytest.param([f"{group}={path.stem}"], id=f"{group}={path.stem}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Features, a split, labels, and the same labels with those outside the training part changed."""
+    folder = tmp_path_factory.mktemp("arrays")
+    generator = np.random.default_rng(0)
+    labels = generator.integers(CLASSES, size=ITEMS)
+    centres = 2 * generator.normal(size=(CLASSES, 16))
+    np.save(folder / "features.npy", (centres[labels] + generator.normal(size=(ITEMS, 16))).astype(np.float32))
+    np.save(folder / "labels.npy", labels)
+    outside = labels.copy()
+    outside[TRAIN:] = (labels[TRAIN:] + generator.integers(1, CLASSES, size=ITEMS - TRAIN)) % CLASSES
+    np.save(folder / "outside.npy", outside)
+    inside = labels.copy()
+    inside[:TRAIN] = (labels[:TRAIN] + generator.integers(1, CLASSES, size=TRAIN)) % CLASSES
+    np.save(folder / "inside.npy", inside)
+    roles = {"train": range(TRAIN), "query": range(TRAIN, TRAIN + 50), "database": range(TRAIN + 50, ITEMS)}
+    (folder / "split.json").write_text(json.dumps({role: list(rows) for role, rows in roles.items()}))
+    return folder
+
+
+def hasher_of(settings, labels, folder, run, compose_config):
+    config = compose_config(
+        *settings,
+        "data=arrays",
+        f"data.features={folder}/features.npy",
+        f"data.labels={folder}/{labels}.npy",
+        "protocol=given",
+        f"protocol.path={folder}/split.json",
+        "bits=8",
+        "metrics.at=[10]",
+        "logger=none",
+    )
+    result = train(config, run / labels)
+    stored = json.loads((run / labels / "hasher" / "hasher.json").read_text())
+    return stored["identity"], result.row["metrics"]["mAP"]
+
+
+@pytest.mark.parametrize("settings", list(supervised_choices()))
+def test_labels_outside_the_training_part_are_not_seen(settings, folder, tmp_path, compose_config):
+    one, score = hasher_of(settings, "labels", folder, tmp_path, compose_config)
+    other, changed = hasher_of(settings, "outside", folder, tmp_path, compose_config)
+    assert one == other
+    assert score != changed, "the labels that score were not changed"
+    assert hasher_of(settings, "inside", folder, tmp_path, compose_config)[0] != one, "labels have no part in the fit"
