@@ -52,6 +52,11 @@ class Manhattan:
         check_bits(self.bits_per_dimension, 8, "the most bits a dimension can have")
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of each dimension: q, k times."""
+        return (self.bits_per_dimension,) * self.dimensions
+
+    @property
     def maximum(self) -> int:
         """The largest distance, k (2^q - 1)."""
         return self.dimensions * ((1 << self.bits_per_dimension) - 1)
@@ -60,6 +65,47 @@ class Manhattan:
     def code_bits(self) -> int:
         """Length k·q of the packed codes of both sides."""
         return self.dimensions * self.bits_per_dimension
+
+
+@dataclass(frozen=True)
+class VariableManhattan:
+    """Manhattan distance of decoded integers that take a number of bits of their own in each dimension.
+
+    The code holds dimension 0's region number first, each in natural binary, least significant bit first. Equal to
+    `Manhattan` where all dimensions have the same number of bits.
+
+    Args:
+        bits_per_dimension: bits of each of the k dimensions, 0 to 8; a dimension of 0 bits adds nothing.
+    """
+
+    bits_per_dimension: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        # A tuple, so that equal distances hash alike.
+        if not isinstance(self.bits_per_dimension, tuple):
+            raise InvalidInputError(
+                f"bits_per_dimension is a {type(self.bits_per_dimension).__name__}; give a tuple of whole numbers."
+            )
+        for bits in self.bits_per_dimension:
+            if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= 8:
+                raise InvalidInputError(f"bits_per_dimension holds {bits!r}; expected whole numbers from 0 to 8.")
+        if not sum(self.bits_per_dimension):
+            raise InvalidInputError(f"bits_per_dimension={self.bits_per_dimension}; give some dimension a bit.")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of each dimension."""
+        return self.bits_per_dimension
+
+    @property
+    def maximum(self) -> int:
+        """The largest distance, Σ (2^q - 1) over the dimensions."""
+        return sum((1 << bits) - 1 for bits in self.bits_per_dimension)
+
+    @property
+    def code_bits(self) -> int:
+        """Length Σ q of the packed codes of both sides."""
+        return sum(self.bits_per_dimension)
 
 
 @dataclass(frozen=True)
@@ -109,7 +155,10 @@ class Asymmetric:
         return self.bits
 
 
-Distance = Hamming | Manhattan | Asymmetric
+OfLevels = Manhattan | VariableManhattan
+"""Distances of whole numbers that dimensions hold, their bits told by `widths`."""
+
+Distance = Hamming | OfLevels | Asymmetric
 
 
 def distance_bytes(distance: Distance) -> int:

@@ -1,4 +1,4 @@
-"""All three distances as one linear form of an item's bits, for tensor arithmetic on any device.
+"""All distances as one linear form of an item's bits, for tensor arithmetic on any device.
 
 With the bits x of an item and the bits y of a query, a differing bit j costs w_j, so
 distance = Σ_j w_j [x_j ≠ y_j] = Σ_j w_j y_j + Σ_j w_j (1 - 2 y_j) x_j: an offset and one row of coefficients a query.
@@ -6,16 +6,18 @@ Hamming: w = 1. Asymmetric: the query's weights. Manhattan: w = 1 on levels writ
 as many as the levels are apart.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.ranking.distance import Asymmetric, Distance, Manhattan
+from deephash.ranking.distance import Asymmetric, Distance, OfLevels
 
 
 def form_width(distance: Distance) -> int:
     """Bits of an item in the linear form."""
-    return distance.maximum if isinstance(distance, Manhattan) else distance.code_bits
+    return distance.maximum if isinstance(distance, OfLevels) else distance.code_bits
 
 
 def form_dtype(distance: Distance, device: torch.device) -> torch.dtype:
@@ -30,16 +32,27 @@ def form_dtype(distance: Distance, device: torch.device) -> torch.dtype:
 def form_bits(codes: Tensor, distance: Distance) -> Tensor:
     """The bits of packed codes in the linear form: bool (n, form_width)."""
     bits = unpack(codes, distance.code_bits)
-    if not isinstance(distance, Manhattan):
+    if not isinstance(distance, OfLevels):
         return bits
-    ones = torch.arange(2**distance.bits_per_dimension - 1, device=codes.device)
-    return (form_levels(codes, distance)[:, :, None] > ones).flatten(1)
+    dimensions, places = numbered([(1 << bits) - 1 for bits in distance.widths], codes.device)
+    levels = form_levels(codes, distance).to(torch.uint8)
+    return levels[:, dimensions] > places.to(torch.uint8)
 
 
-def form_levels(codes: Tensor, distance: Manhattan) -> Tensor:
+def form_levels(codes: Tensor, distance: OfLevels) -> Tensor:
     """The whole numbers that the dimensions of packed codes hold: int64 (n, k)."""
-    bits = unpack(codes, distance.code_bits).view(len(codes), distance.dimensions, distance.bits_per_dimension)
-    return (bits * 2 ** torch.arange(distance.bits_per_dimension, device=codes.device)).sum(-1)
+    dimensions, places = numbered(distance.widths, codes.device)
+    values = torch.zeros(distance.code_bits, len(distance.widths), device=codes.device)
+    values[torch.arange(len(places), device=codes.device), dimensions] = 2.0**places
+    # Sums of distinct powers of two below 2^8: exact even where products are rounded (TF32, bfloat16).
+    return (unpack(codes, distance.code_bits).float() @ values).round().to(torch.int64)
+
+
+def numbered(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The owner of each of Σ counts things in a row, and its number within its owner: int64, both from 0."""
+    lengths = torch.tensor(counts, device=device)
+    owners = torch.arange(len(counts), device=device).repeat_interleave(lengths)
+    return owners, torch.arange(len(owners), device=device) - (lengths.cumsum(0) - lengths)[owners]
 
 
 def form_queries(query_codes: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.ranking.distance import Asymmetric, Distance, Hamming, Manhattan, distance_bytes
+from deephash.ranking.distance import Asymmetric, Distance, Hamming, OfLevels, distance_bytes
 from deephash.ranking.numba_kernels import WIDEST, compiled
 
 # Up to this length, codes of levels in unary are ranked faster by popcount than the levels by byte arithmetic.
@@ -61,21 +61,13 @@ def layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, star
     if isinstance(distance, Hamming):
         laid = words(queries)
         return Layout(laid, words(database), 64 * laid.shape[1] + 1)
-    if isinstance(distance, Manhattan):
-        dimensions, bits = distance.dimensions, distance.bits_per_dimension
+    if isinstance(distance, OfLevels):
+        bits = np.array(distance.widths, np.int64)
         if distance.maximum <= UNARY_LENGTH:
             width = power_of_two((distance.maximum + 63) // 64)
-            return Layout(
-                unary_words(queries, dimensions, bits, width),
-                unary_words(database, dimensions, bits, width),
-                64 * width + 1,
-            )
-        width = power_of_two(dimensions)
-        return Layout(
-            levels(queries, dimensions, bits, width),
-            levels(database, dimensions, bits, width),
-            power_of_two(distance.maximum + 1),
-        )
+            return Layout(unary_words(queries, bits, width), unary_words(database, bits, width), 64 * width + 1)
+        width = power_of_two(len(bits))
+        return Layout(levels(queries, bits, width), levels(database, bits, width), power_of_two(distance.maximum + 1))
     width = power_of_two(queries.shape[1])
     database_bytes = np.zeros((len(database), width), np.uint8)
     database_bytes[:, : queries.shape[1]] = database
@@ -92,31 +84,33 @@ def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
 
 
 @compiled
-def unary_words(codes, dimensions, bits, width):
+def unary_words(codes, bits, width):
     """Levels in unary, level v as v ones: the Hamming distance of such codes is the levels' Manhattan distance."""
     unary = np.zeros((codes.shape[0], width), np.uint64)
-    longest = (1 << bits) - 1
     for i in range(codes.shape[0]):
-        for dimension in range(dimensions):
+        bit, start = 0, 0
+        for dimension in range(len(bits)):
             level = 0
-            for b in range(bits):
-                bit = dimension * bits + b
+            for b in range(bits[dimension]):
                 level |= ((codes[i, bit >> 3] >> (bit & 7)) & 1) << b
-            for place in range(dimension * longest, dimension * longest + level):
+                bit += 1
+            for place in range(start, start + level):
                 unary[i, place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+            start += (1 << bits[dimension]) - 1
     return unary
 
 
 @compiled
-def levels(codes, dimensions, bits, width):
+def levels(codes, bits, width):
     """The whole numbers that the dimensions of packed codes hold, uint8 (n, width), padded by zeros."""
     decoded = np.zeros((codes.shape[0], width), np.uint8)
     for i in range(codes.shape[0]):
-        for dimension in range(dimensions):
+        bit = 0
+        for dimension in range(len(bits)):
             level = 0
-            for b in range(bits):
-                bit = dimension * bits + b
+            for b in range(bits[dimension]):
                 level |= ((codes[i, bit >> 3] >> (bit & 7)) & 1) << b
+                bit += 1
             decoded[i, dimension] = level
     return decoded
 

@@ -9,7 +9,7 @@ from deephash.codes import pack, unpack
 from deephash.ranking import triton_kernels as kernels
 from deephash.ranking.base import RankingEngine, neighbour_queries
 from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.distance import Distance, Hamming, Manhattan
+from deephash.ranking.distance import Distance, Hamming, OfLevels
 from deephash.ranking.linear_form import form_levels
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
 from deephash.ranking.torch_engine import TorchEngine
@@ -34,7 +34,7 @@ def laid_out(codes: Tensor, distance: Distance) -> Tensor:
     """Codes as the kernels read them: int32 words, levels uint8 or bits uint8, (n, width)."""
     if isinstance(distance, Hamming):
         return words(codes, 4, torch.int32)
-    if isinstance(distance, Manhattan):
+    if isinstance(distance, OfLevels):
         return form_levels(codes, distance).to(torch.uint8)
     return unpack(codes, distance.bits).to(torch.uint8)
 
@@ -59,7 +59,7 @@ class TritonEngine(RankingEngine):
         _check_device(query_codes)
         queries, database = laid_out(query_codes, distance), laid_out(database_codes, distance)
         weights, kind = queries, kernels.HAMMING
-        if isinstance(distance, Manhattan):
+        if isinstance(distance, OfLevels):
             kind = kernels.MANHATTAN
         elif not isinstance(distance, Hamming):
             kind, weights = kernels.ASYMMETRIC, distance.weights.contiguous()

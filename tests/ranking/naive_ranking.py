@@ -7,8 +7,10 @@ import torch
 from hypothesis import strategies as st
 
 from deephash.codes import pack
-from deephash.ranking.distance import Asymmetric, Hamming, Manhattan
+from deephash.ranking.distance import Asymmetric, Hamming, Manhattan, VariableManhattan
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
+
+KINDS = ("hamming", "manhattan", "variable manhattan", "asymmetric")
 
 
 @dataclass
@@ -38,6 +40,13 @@ def naive_distances(case):
         return (q[:, None] != d[None]).sum(-1)
     if isinstance(distance, Asymmetric):
         return ((q[:, None] != d[None]) * distance.weights.numpy()[:, None].astype(np.int64)).sum(-1)
+    if isinstance(distance, VariableManhattan):
+        distances, start = np.zeros((len(q), len(d)), np.int64), 0
+        for bits in distance.bits_per_dimension:
+            levels = [x[:, start : start + bits] @ 2 ** np.arange(bits) for x in (q, d)]
+            distances += np.abs(levels[0][:, None] - levels[1][None])
+            start += bits
+        return distances
     powers = 2 ** np.arange(distance.bits_per_dimension)
     levels = [x.reshape(len(x), distance.dimensions, len(powers)) @ powers for x in (q, d)]
     return np.abs(levels[0][:, None] - levels[1][None]).sum(-1)
@@ -71,6 +80,14 @@ def naive_ranks(case, exclude=None):
     return ranks
 
 
+def draw_widths(rng, bits, largest):
+    """Numbers of bits from 0 to `largest` that sum to `bits`."""
+    widths = []
+    while sum(widths) < bits:
+        widths.append(min(int(rng.integers(0, largest + 1)), bits - sum(widths)))
+    return tuple(widths)
+
+
 def make_case(seed, queries, items, kind, relevance, bits=64, per_dimension=2, spread=0.5, classes=5):
     """A case by seed; a small spread makes nearly equal codes, and so many ties."""
     rng = np.random.default_rng(seed)
@@ -82,6 +99,8 @@ def make_case(seed, queries, items, kind, relevance, bits=64, per_dimension=2, s
         distance = Hamming(bits)
     elif kind == "manhattan":
         distance = Manhattan(bits // per_dimension, per_dimension)
+    elif kind == "variable manhattan":
+        distance = VariableManhattan(draw_widths(rng, bits, per_dimension))
     else:
         distance = Asymmetric(bits, torch.from_numpy(rng.integers(0, 9, (queries, bits)).astype(np.int32)))
     if relevance in ("label", "sparse label"):
@@ -100,7 +119,7 @@ def make_case(seed, queries, items, kind, relevance, bits=64, per_dimension=2, s
     return Case(query_bits, database_bits, distance, given, relevant, exclude)
 
 
-def cases(lengths, kinds=("hamming", "manhattan", "asymmetric"), largest=70):
+def cases(lengths, kinds=KINDS, largest=70):
     """Hypothesis strategy of cases whose code lengths come from `lengths`."""
     return st.builds(
         make_case,

@@ -5,7 +5,7 @@ import torch
 from naive_ranking import assert_equals_naive, make_case
 
 from deephash.ranking.auto import AutoEngine, engine_for
-from deephash.ranking.distance import Asymmetric, Hamming, Manhattan
+from deephash.ranking.distance import Asymmetric, Hamming, Manhattan, VariableManhattan
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.relevance import Neighbours, SharedLabel
 from deephash.ranking.torch_engine import TorchEngine
@@ -123,3 +123,42 @@ def test_manhattan_of_known_levels():
     distances, found = ENGINE.search(query, database, Manhattan(2, 2), 2)
     assert distances.tolist() == [[3, 4]]
     assert found.tolist() == [[0, 1]]
+
+
+def test_manhattan_of_dimensions_with_bits_of_their_own():
+    """Bits 1, 0, 3 and 2, lowest first: 1 011 01 against 0 000 00 is 1 + 6 + 2."""
+    distance = VariableManhattan((1, 0, 3, 2))
+    assert distance.code_bits == 6
+    assert distance.maximum == 1 + 0 + 7 + 3
+    query, database = torch.tensor([[0b101101]], dtype=torch.uint8), torch.tensor([[0], [0b101101]], dtype=torch.uint8)
+    for engine in (ENGINE, NumbaEngine()):
+        distances, found = engine.search(query, database, distance, 2)
+        assert distances.tolist() == [[0, 9]]
+        assert found.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("engine", [NumbaEngine(), ENGINE])
+@pytest.mark.parametrize(("dimensions", "bits"), [(11, 3), (40, 5)])
+def test_equal_bits_are_plain_manhattan(engine, dimensions, bits):
+    case = make_case(6, 9, 50, "manhattan", "label", dimensions * bits, bits)
+    codes = (case.query_codes, case.database_codes)
+    variable = engine.rank(*codes, VariableManhattan((bits,) * dimensions), case.relevance)
+    plain = engine.rank(*codes, Manhattan(dimensions, bits), case.relevance)
+    assert torch.equal(variable.total, plain.total)
+    assert torch.equal(variable.relevant, plain.relevant)
+
+
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [
+        ([1, 2], "bits_per_dimension is a list; give a tuple of whole numbers"),
+        ((1, 9), "bits_per_dimension holds 9; expected whole numbers from 0 to 8"),
+        ((1, -1), "bits_per_dimension holds -1; expected whole numbers from 0 to 8"),
+        ((True,), "bits_per_dimension holds True; expected whole numbers from 0 to 8"),
+        ((0, 0), r"bits_per_dimension=\(0, 0\); give some dimension a bit"),
+        ((), r"bits_per_dimension=\(\); give some dimension a bit"),
+    ],
+)
+def test_refuses_bits_per_dimension(bits, message):
+    with pytest.raises(InvalidInputError, match=message):
+        VariableManhattan(bits)

@@ -43,7 +43,13 @@ def test_equals_naive(case):
 
 @pytest.mark.parametrize(
     ("kind", "bits", "per_dimension"),
-    [("hamming", 1100, 1), ("manhattan", 256, 8), ("manhattan", 64, 4), ("asymmetric", 130, 1)],
+    [
+        ("hamming", 1100, 1),
+        ("manhattan", 256, 8),
+        ("manhattan", 64, 4),
+        ("variable manhattan", 256, 8),
+        ("asymmetric", 130, 1),
+    ],
 )
 def test_any_layout_equals_naive(kind, bits, per_dimension):
     for relevance in ("label", "labels", "neighbours"):

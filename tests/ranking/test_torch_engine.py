@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_ranking import assert_equals_naive, cases, make_case
+from naive_ranking import KINDS, assert_equals_naive, cases, make_case
 
 from deephash.ranking import torch_engine
 from deephash.ranking.torch_engine import TorchEngine
@@ -17,7 +17,7 @@ def test_equals_naive(case, block_bytes):
 
 
 @pytest.mark.parametrize("relevance", ["label", "labels", "neighbours"])
-@pytest.mark.parametrize("kind", ["hamming", "manhattan", "asymmetric"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_many_blocks(monkeypatch, kind, relevance):
     """Blocks of 7 queries and a few items: sums, merges and ranks carry over from block to block."""
     monkeypatch.setattr(torch_engine, "QUERIES", 7)

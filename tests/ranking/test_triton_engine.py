@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_ranking import assert_equals_naive, cases, make_case
+from naive_ranking import KINDS, assert_equals_naive, cases, make_case
 
 pytest.importorskip("triton")
 
@@ -96,7 +96,7 @@ def test_refuses_the_cpu():
 @compiled
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("relevance", ["label", "labels", "neighbours"])
-@pytest.mark.parametrize("kind", ["hamming", "manhattan", "asymmetric"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu(kind, relevance):
     case = make_case(0, 40, 9001, kind, relevance, bits=64)
     distance, given_relevance = case.distance, case.relevance
