@@ -8,6 +8,9 @@ dimension 0 first.
 import torch
 from torch import Tensor
 
+# Up to this many thresholds of a dimension, comparing with each is faster than a binary search and a look-up.
+FEW_THRESHOLDS = 31
+
 
 def single_bit_encoding() -> Tensor:
     """One threshold, regions 0 and 1 (SBQ): bool (2, 1)."""
@@ -63,10 +66,9 @@ def region_numbers(projections: Tensor, thresholds: Tensor) -> Tensor:
     Returns:
         int64 (n, k), from 0 to T.
     """
-    regions = torch.zeros(projections.shape, dtype=torch.int64, device=projections.device)
-    for threshold in thresholds.unbind(1):
-        regions += projections >= threshold
-    return regions
+    dtype = torch.promote_types(projections.dtype, thresholds.dtype)
+    ordered = thresholds.to(dtype).sort(1).values
+    return torch.searchsorted(ordered, projections.to(dtype).T.contiguous(), right=True).T
 
 
 def encoded_bits(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> Tensor:
@@ -80,6 +82,8 @@ def encoded_bits(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> T
     Returns:
         bool (n, k·q), dimension by dimension.
     """
+    if thresholds.shape[1] > FEW_THRESHOLDS:
+        return encoding.to(projections.device)[region_numbers(projections, thresholds)].flatten(1)
     reached = [projections >= threshold for threshold in thresholds.sort(1).values.unbind(1)]
     bits = torch.empty(*projections.shape, encoding.shape[1], dtype=torch.bool, device=projections.device)
     for j, (first, flips) in enumerate(_flips(encoding)):

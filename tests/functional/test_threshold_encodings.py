@@ -21,7 +21,7 @@ ENCODINGS = {
     "single": single_bit_encoding(),
     "double": double_bit_encoding(),
     "hierarchical": hierarchical_encoding(),
-    **{f"natural {q}": natural_binary_encoding(q) for q in (1, 2, 3, 4)},
+    **{f"natural {q}": natural_binary_encoding(q) for q in (1, 2, 3, 4, 6)},
 }
 
 
@@ -82,8 +82,9 @@ def test_margins_are_distances_from_the_nearest_flip():
 @pytest.mark.parametrize("name", sorted(ENCODINGS))
 def test_margins_have_the_right_gradients_and_reach_every_threshold(name):
     generator = torch.Generator().manual_seed(1)
-    z = torch.randn(200, 2, generator=generator, dtype=torch.float64).requires_grad_()
-    thresholds = torch.randn(2, len(ENCODINGS[name]) - 1, generator=generator, dtype=torch.float64).requires_grad_()
+    z = torch.randn(2000, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    thresholds = torch.linspace(-1.5, 1.4, len(ENCODINGS[name]) - 1, dtype=torch.float64).expand(2, -1).clone()
+    thresholds.requires_grad_()
     bit_margins(z, thresholds, ENCODINGS[name]).square().sum().backward()
     assert bool((thresholds.grad != 0).all())
     assert bool((z.grad != 0).all())
