@@ -23,13 +23,13 @@ def cluster_thresholds(values: Tensor, regions: int) -> Tensor:
         regions: number of clusters.
 
     Returns:
-        (regions - 1,), ascending; where there are fewer distinct values the last threshold is repeated.
+        float64 (regions - 1,), ascending; where there are fewer distinct values the last threshold is repeated.
     """
     from deephash.functional.line_clusters import line_clusters
 
     centres = torch.from_numpy(line_clusters(values.detach().cpu().double().numpy(), regions))
     halfway = (centres[1:] + centres[:-1]) / 2 if len(centres) > 1 else centres
-    return torch.cat([halfway, halfway[-1:].expand(regions - 1 - len(halfway))]).to(values)
+    return torch.cat([halfway, halfway[-1:].expand(regions - 1 - len(halfway))]).to(values.device)
 
 
 @final
