@@ -13,8 +13,12 @@ class Affinity(ABC):
     """Neighbourhood between items, from their labels or their features.
 
     One definition serves as ground truth, between queries and database, and as supervision, within training items.
-    What an affinity learns from data (an ε-ball's radius) it learns from training items alone, in `fit`.
+    What an affinity learns from data (an ε-ball's radius) it learns from training items, in `fit`, unless it names
+    another part.
     """
+
+    learns_from: str = "train"
+    """The part of a split whose items `fit` takes when this is the truth."""
 
     @abstractmethod
     def fit(self, features: Tensor, labels: Tensor | None) -> "Affinity":

@@ -10,18 +10,22 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.euclidean import as_array, nearest, within_radius
 from deephash.protocols.drawing import random_order
 from deephash.ranking.relevance import Neighbours
-from deephash.validation import InvalidInputError, NotFittedError, check_features
+from deephash.validation import InvalidInputError, NotFittedError, check_choice, check_features
 
 # Neighbours whose ids are held, 4 GB; a radius that gathers more is no neighbourhood.
 MAXIMUM_IDS = 500_000_000
+PARTS = {"train": "training", "database": "database"}
 
 
 class EpsilonBall(Affinity):
     """Neighbours = items within a radius, the mean distance from a training item to its 50th nearest neighbour.
 
     The radius of Raginsky & Lazebnik (NIPS 2009) and Gong & Lazebnik (CVPR 2011), taken up by Kong, Li & Guo (SIGIR
-    2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within the training part alone, so
-    the radius falls as that part grows: compare figures only where training parts have the same size.
+    2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within one part alone, so the radius
+    falls as that part grows: compare figures only where these parts have the same size. In the training part of the
+    five-way split, 2,000 items, the ball is wide: a query has thousands of neighbours in the database. The papers'
+    figures belong to balls drawn in the whole set (`among="database"`), with hundreds: one number, learnt without
+    labels, which only says what counts as a neighbour.
 
     A pair is within the radius where its squared distance in float64 is at most radius²; see `euclidean`.
 
@@ -30,22 +34,26 @@ class EpsilonBall(Affinity):
         sample: number of training items averaged over, all where there are fewer; 1,000 bring the sampling error of
             the radius to about 1 %.
         seed: which items are sampled.
+        among: "train" or "database", the part within which the radius is found.
 
     Raises:
-        InvalidInputError: neighbours or sample that are no whole number of at least 1.
+        InvalidInputError: neighbours or sample that are no whole number of at least 1, or another part.
     """
 
-    def __init__(self, neighbours: int = 50, sample: int = 1000, seed: int = 0) -> None:
+    def __init__(self, neighbours: int = 50, sample: int = 1000, seed: int = 0, among: str = "train") -> None:
         for value, name in ((neighbours, "neighbours"), (sample, "sample")):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidInputError(f"truth.{name}={value!r}; expected a whole number of at least 1.")
         self.neighbours = neighbours
         self.sample = sample
+        check_choice(among, PARTS, "truth.among")
         self.seed = seed
+        self.among = among
+        self.learns_from = among
         self.radius: float | None = None
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
-        """Set the radius from the training items; labels have no part in it.
+        """Set the radius from the items of one part; labels have no part in it.
 
         Args:
             features: (n, d), of more than `neighbours` items.
@@ -57,8 +65,8 @@ class EpsilonBall(Affinity):
         check_features(features, name="training features")
         if len(features) <= self.neighbours:
             raise InvalidInputError(
-                f"truth.neighbours={self.neighbours} needs a training part of more than {self.neighbours} items, but "
-                f"it has {len(features)}; lower truth.neighbours or raise protocol.train."
+                f"truth.neighbours={self.neighbours} needs a {PARTS[self.among]} part of more than {self.neighbours} "
+                f"items, but it has {len(features)}; lower truth.neighbours or raise protocol.{self.among}."
             )
         train = as_array(features)
         sampled = random_order(len(train), self.seed)[: self.sample]

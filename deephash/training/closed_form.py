@@ -40,7 +40,8 @@ class ClosedForm(HashingModule):
         if self.trainer.is_global_zero:
             labels = batch.get("labels")
             items = batch["features"].cpu(), None if labels is None else labels.cpu()
-            self.fit_truth(*items)
+            if not self._truth_is_fitted:
+                self.fit_truth(self.data)
             definition = self.truth if self.supervision is None else self.supervision.fit(*items)
             affinity = definition.supervise(*items, batch["positions"])
             generator = torch.Generator().manual_seed(self.seed)

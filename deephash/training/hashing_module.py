@@ -136,15 +136,19 @@ class HashingModule(lightning.LightningModule):
         self.seconds["rank"] = time.perf_counter() - self._started
 
     def relevance(self, queries: Part, database: Part) -> Relevance:
-        """Relevance between two parts, on their device, with what the truth learns taken from training items alone."""
+        """Relevance between two parts, on their device, with the truth fitted first where it is not."""
         if not self._truth_is_fitted:
-            train = self.data.part("train")
-            self.fit_truth(train.features, train.labels)
+            self.fit_truth(self.data)
         return self.truth.relevance(queries.features, queries.labels, database.features, database.labels)
 
-    def fit_truth(self, features: Tensor, labels: Tensor | None) -> None:
-        """Let the truth learn from the training items, once for fitting, scoring and report."""
-        self.truth.fit(features, labels)
+    def fit_truth(self, data: HashingDataModule) -> None:
+        """Let the truth learn what it needs, once for fitting, scoring and report.
+
+        Args:
+            data: set up; the truth says from which part it learns, by rule the training part.
+        """
+        part = data.part(self.truth.learns_from)
+        self.truth.fit(part.features, part.labels)
         self._truth_is_fitted = True
 
     def _add_stable_order(self, query_codes: Tensor, positions: Tensor, relevance: Relevance) -> None:

@@ -87,6 +87,7 @@ def train(config: DictConfig, folder: Path) -> RunResult:
         module.hasher = Hasher.load(run.hasher)
         module.seconds.update(read_json(run.fit_seconds, "the seconds of a fit"))
     else:
+        module.fit_truth(data)
         with quiet():
             # The loader alone: a fit in closed form has nothing to validate between its steps.
             trainer.fit(module, train_dataloaders=data.train_dataloader())

@@ -163,3 +163,14 @@ def test_blocks_make_up_the_training_affinity(truth: Affinity):
     assert 40 < int(whole.sum()) < 800
     parts = [truth.block(train[i : i + 7], labels[i : i + 7], train, labels) for i in range(0, 40, 7)]
     assert torch.equal(torch.cat(parts), whole)
+
+
+def test_radius_within_the_database_is_that_part_s_own():
+    ball = EpsilonBall(neighbours=3, among="database")
+    assert (ball.learns_from, EpsilonBall().learns_from) == ("database", "train")
+    with pytest.raises(
+        InvalidInputError, match=r"needs a database part of more than 3 items, but it has 3; .* protocol\.database"
+    ):
+        ball.fit(torch.randn(3, 4), None)
+    with pytest.raises(InvalidInputError, match=r"truth\.among='query'; expected one of: database, train"):
+        EpsilonBall(among="query")

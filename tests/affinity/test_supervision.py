@@ -99,7 +99,9 @@ def test_missing_files_of_pairs_are_refused(tmp_path):
 def test_bad_pairs_are_refused():
     with pytest.raises(InvalidInputError, match="pairs name items 0 to 9; expected rows from 0 to 5"):
         ListedPairs(torch.tensor([[0, 9]]), 6)
-    with pytest.raises(InvalidInputError, match=r"pairs have shape \(2,\) and dtype torch.int64; expected int64 \(p, 2\)"):
+    with pytest.raises(
+        InvalidInputError, match=r"pairs have shape \(2,\) and dtype torch.int64; expected int64 \(p, 2\)"
+    ):
         ListedPairs(torch.tensor([0, 1]), 6)
 
 
