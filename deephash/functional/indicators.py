@@ -1,0 +1,21 @@
+"""Labels as indicators: one column a class, which supervised methods regress on."""
+
+import torch
+from torch import Tensor
+
+
+def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 where an item has a label, 0 elsewhere.
+
+    Args:
+        labels: class indices int64 (n,), or bool (n, c).
+        dtype: of the result.
+
+    Returns:
+        (n, c); c is one more than the largest class index, or the number of columns.
+    """
+    if labels.ndim == 2:
+        return labels.to(dtype)
+    classes = int(labels.max()) + 1 if len(labels) else 0
+    indicators = torch.zeros(len(labels), classes, dtype=dtype, device=labels.device)
+    return indicators.scatter_(1, labels[:, None], 1)
