@@ -1,0 +1,241 @@
+"""Supervised hashing with kernels (Liu, Wang, Ji, Jiang & Chang, CVPR 2012)."""
+
+from collections.abc import Callable
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.encoders.anchor_map import AnchorMap
+from deephash.progress import track
+from deephash.projections.base import Projection
+from deephash.validation import InvalidInputError, check_count
+
+# Items with different neighbours whose affinity is held as a matrix: 1 GB of float32.
+MOST_GROUPS = 16_384
+BLOCK_ROWS = 1024
+# Nesterov's rounds for a bit, and the change of the objective for each item that ends them, as in the paper's code.
+ROUNDS = 500
+SETTLED = 1e-2
+# Directions with less than this share of the largest variance are left out of the generalised eigenproblem.
+RANK_TOLERANCE = 1e-10
+
+
+def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
+    """The label matrix S in {-1, 1} (n, n), held as one row and column for all items that share their neighbours.
+
+    With class labels the groups are the classes, so S comes to c × c; with an ε-ball it stays n × n.
+
+    Args:
+        affinity: among the n items; taken to be symmetric.
+
+    Returns:
+        The group of each item, int64 (n,); and S among groups, float32 (g, g).
+
+    Raises:
+        InvalidInputError: more than 16,384 groups.
+    """
+    rows = torch.arange(len(affinity)).split(BLOCK_ROWS)
+    packed = np.concatenate([np.packbits(affinity.among(block).numpy(), axis=1) for block in rows])
+    _, first, group = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    if len(first) > MOST_GROUPS:
+        raise InvalidInputError(
+            f"the affinity tells {len(first)} training items apart, and KSH holds it as a matrix of at most "
+            f"{MOST_GROUPS}; fit it on fewer items."
+        )
+    del packed
+    among = torch.cat([affinity.among(block)[:, torch.from_numpy(first)] for block in torch.from_numpy(first).split(BLOCK_ROWS)])
+    return torch.from_numpy(group.ravel()), among.float() * 2 - 1
+
+
+def spectral_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
+    """The a that maximises aᵀ Kᵀ R K a with aᵀ Kᵀ K a fixed, the relaxation without sign (Eq. 12).
+
+    Args:
+        agreement: Kᵀ R K, float64 (m, m), R being the residual label matrix.
+        whitening: T, float64 (m, q), with Tᵀ Kᵀ K T = I.
+
+    Returns:
+        a float64 (m,), with ‖K a‖ = 1; its largest entry is positive.
+    """
+    import scipy.linalg
+
+    problem = (whitening.T @ agreement @ whitening).cpu().numpy()
+    last = len(problem) - 1
+    _, vectors = scipy.linalg.eigh(problem, subset_by_index=[last, last])
+    direction = whitening @ torch.from_numpy(vectors[:, 0]).to(whitening)
+    return direction * direction[direction.abs().argmax()].sign()
+
+
+def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Lower -φ(K a)ᵀ R φ(K a), sign being smoothed to φ(x) = 2 / (1 + exp(-x)) - 1, by Nesterov's gradient method (Eq. 14).
+
+    A step's length is found by doubling its inverse until the quadratic bound holds. As K a is linear, the two
+    products with K of a round serve every length that is tried.
+
+    Args:
+        kernel: K, floating (n, m), centred.
+        residual: y (n,) → R y, R being the residual label matrix, symmetric.
+        start: a (m,).
+
+    Returns:
+        a (m,).
+    """
+
+    def smoothed(margins: Tensor) -> tuple[Tensor, Tensor, float]:
+        y = torch.tanh(margins / 2)
+        product = residual(y)
+        return y, product, -float(y @ product)
+
+    previous, current = start, start
+    previous_margins = margins = kernel @ start
+    cost = smoothed(margins)[2]
+    momentum, inverse_step = (0.0, 1.0), 1.0
+    for _ in range(ROUNDS):
+        ahead = (momentum[0] - 1) / momentum[1]
+        probe = current + ahead * (current - previous)
+        probe_margins = margins + ahead * (margins - previous_margins)
+        y, product, probe_cost = smoothed(probe_margins)
+        gradient = -(kernel.T @ (product * (1 - y.square())))
+        squared = float(gradient @ gradient)
+        gradient_margins = kernel @ gradient
+        for _ in range(50):
+            tried_margins = probe_margins - gradient_margins / inverse_step
+            tried_cost = smoothed(tried_margins)[2]
+            if tried_cost <= probe_cost - squared / (2 * inverse_step):
+                break
+            inverse_step *= 2
+        else:
+            return current
+        previous, current = current, probe - gradient / inverse_step
+        previous_margins, margins = margins, tried_margins
+        momentum = momentum[1], (1 + (1 + 4 * momentum[1] ** 2) ** 0.5) / 2
+        change, cost = abs(tried_cost - cost), tried_cost
+        if change <= SETTLED * len(kernel):
+            break
+    return current
+
+
+def fit_codes_to_labels(kernel: Tensor, group: Tensor, labels: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Hash functions sign(K a), one after another, each for what those before leave of r S (Algorithm 1).
+
+    Args:
+        kernel: K, floating (n, m), centred.
+        group: of each item, int64 (n,).
+        labels: S among groups, (g, g).
+        bits: r.
+
+    Returns:
+        a of each bit, float64 (m, r); whether the smoothed solution was kept rather than the spectral one, bool (r,);
+        and ‖Σ y yᵀ / r - S‖² / n² after each bit, float64 (r,).
+    """
+    n = len(kernel)
+    codes = torch.zeros(bits, n, dtype=kernel.dtype, device=kernel.device)
+    directions = torch.empty(kernel.shape[1], bits, dtype=torch.float64, device=kernel.device)
+    smoothed = torch.zeros(bits, dtype=torch.bool)
+    losses = torch.empty(bits, dtype=torch.float64)
+    labels = labels.to(kernel)
+    one_each = len(labels) == n
+
+    def times_labels(y: Tensor) -> Tensor:
+        sums = torch.zeros(len(labels), dtype=y.dtype, device=y.device).index_add_(0, group, y)
+        return (labels @ sums)[group]
+
+    sums = torch.zeros(len(labels), kernel.shape[1], dtype=torch.float64, device=kernel.device)
+    sums.index_add_(0, group, kernel.double())
+    agreement = bits * (sums.T @ labels.double() @ sums)
+    values, vectors = torch.linalg.eigh(kernel.double().T @ kernel.double())
+    kept = values > RANK_TOLERANCE * values[-1]
+    whitening = vectors[:, kept] / values[kept].sqrt()
+    loss = 1.0
+    for bit in track(range(bits), "KSH"):
+        before = codes[:bit]
+
+        def residual(y: Tensor, before: Tensor = before) -> Tensor:
+            return bits * times_labels(y) - before.T @ (before @ y)
+
+        spectral = spectral_direction(agreement, whitening).to(kernel.dtype) * n**0.5
+        best = -float("inf")
+        for is_smoothed, direction in enumerate((spectral, sigmoid_direction(kernel, residual, spectral))):
+            y = (kernel @ direction >= 0).to(kernel.dtype) * 2 - 1
+            fit = float(y.double() @ residual(y).double())
+            if fit > best:
+                best, codes[bit] = fit, y
+                directions[:, bit] = direction.double()
+                smoothed[bit] = bool(is_smoothed)
+        aligned = kernel.T.double() @ codes[bit].double()
+        agreement -= torch.outer(aligned, aligned)
+        loss += (1 - 2 * best / n**2) / bits**2
+        losses[bit] = loss
+    return directions, smoothed, losses
+
+
+@final
+class KSH(Projection):
+    """Kernel hyperplanes whose codes' inner products fit r for neighbours and -r for the others.
+
+    Inner products of codes are Hamming distances, so the fit orders them as the labels do; and being sums over bits
+    they can be fitted one bit after another, each to what the ones before have left. A bit starts from the spectral
+    solution, which leaves out the sign, and goes on with a sigmoid in its place; of the two, the one whose bits fit
+    better stays. Known weakness: every pair of items counts, so the items must be few (some thousand) or fall into few
+    classes, and pairs of different classes, which are many, outweigh those of one.
+
+    Shape:
+        features (n, d) → projections (n, k).
+
+    Args:
+        input_dim: feature dimension d.
+        output_dim: number of projections k, the r of the paper.
+        anchors: number of anchors m, 300 as in the paper; `fit` lowers it to the number of training items.
+        selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
+
+    Attributes:
+        smoothed: bool (k,), whether the bit is the sigmoid's solution rather than the spectral one.
+        losses: float64 (k,), ‖Σ y yᵀ / r - S‖² / n² after each bit of the last fit.
+
+    Raises:
+        InvalidInputError: anchors below 1, or another selection; in `fit`, no affinity, or one that tells more than
+            16,384 items apart.
+
+    References:
+        Liu, Wang, Ji, Jiang & Chang, "Supervised hashing with kernels", CVPR 2012.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"affinity"})
+    minimum_rows: ClassVar[int] = 2
+    samples_rows: ClassVar[bool] = True
+
+    mean: Tensor
+    smoothed: Tensor
+    losses: Tensor
+
+    def __init__(self, input_dim: int, output_dim: int, anchors: int = 300, selection: str = "random") -> None:
+        super().__init__(input_dim, output_dim)
+        self.kernel = AnchorMap(input_dim, anchors, selection)
+        self.anchors = anchors
+        self.selection = selection
+        self.register_buffer("mean", torch.zeros(anchors))
+        self.register_buffer("smoothed", torch.zeros(output_dim, dtype=torch.bool))
+        self.register_buffer("losses", torch.zeros(output_dim, dtype=torch.float64))
+        self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(κ(X) - μ) A, κ being the kernel values of the anchors."""
+        values: Tensor = self.kernel(features)
+        return (values - self.mean) @ self.weights
+
+    def _fit(
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
+    ) -> None:
+        assert affinity is not None
+        group, among = group_by_neighbours(affinity)
+        self.anchors = self.kernel.fit(features, generator).anchors
+        kernel = torch.cat([self.kernel(block) for block in features.split(BLOCK_ROWS)])
+        self.mean = kernel.mean(0, dtype=torch.float64).to(self.mean.dtype)
+        kernel -= self.mean
+        weights, smoothed, losses = fit_codes_to_labels(kernel, group.to(kernel.device), among, self.output_dim)
+        self.weights = nn.Parameter(weights.to(self.weights.dtype))
+        self.smoothed.copy_(smoothed)
+        self.losses.copy_(losses)
