@@ -55,9 +55,8 @@ def linear_svm(features: Tensor, bits: Tensor, cost: float) -> tuple[Tensor, Ten
 
 def _newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
     """Minimise the squared hinge losses of centred rows (n, d) and targets ±1 (n, b): weights above bias (d + 1, b)."""
-    n, d = centred.shape
     precondition = _preconditioner(centred, cost)
-    solution = torch.zeros(d + 1, targets.shape[1], dtype=centred.dtype, device=centred.device)
+    solution = torch.zeros(centred.shape[1] + 1, targets.shape[1], dtype=centred.dtype, device=centred.device)
     margins = torch.zeros_like(targets)
     # Bits still on their way; the others' columns cost nothing more.
     going = torch.arange(targets.shape[1], device=centred.device)

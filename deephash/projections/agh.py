@@ -1,0 +1,142 @@
+"""Anchor graph hashing (Liu, Wang, Kumar & Chang, ICML 2011)."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.functional.anchors import kmeans_anchors, nearest_anchors
+from deephash.functional.linear_map import project_centred
+from deephash.projections.base import Projection
+from deephash.validation import InvalidInputError, check_count, check_directions
+
+# Eigenvalues below it are rounding: their eigenvectors, divided by its root, would be noise.
+LEAST_EIGENVALUE = 1e-10
+
+
+def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int) -> tuple[Tensor, Tensor]:
+    """A row of Z (Eq. 2): exp(-‖x - u‖² / σ²) for the s nearest anchors u, divided by their sum.
+
+    Neither the choice of anchors nor the shares depend on ‖x‖², which is therefore left out.
+
+    Args:
+        features: floating (n, d).
+        anchors: (m, d), m >= s.
+        bandwidth: σ, a scalar above 0.
+        s: anchors of a row.
+
+    Returns:
+        Weights (n, s) of sum 1, differentiable in features, anchors and bandwidth; and the anchors, int64 (n, s).
+    """
+    origin = anchors.detach().mean(0)
+    relative = anchors - origin
+    closeness = 2 * project_centred(features, origin, relative.T) - relative.square().sum(1)
+    nearest, ids = closeness.topk(s, sorted=False)
+    return torch.softmax(nearest / bandwidth.square(), 1), ids
+
+
+def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Eigenfunctions of the anchor graph A = Z Λ⁻¹ Zᵀ as maps of Z, Λ = diag(Zᵀ 1) (section 3.2).
+
+    A's eigenvectors are √n Z W with W = Λ^(-1/2) V Σ^(-1/2), of the eigenvectors V of the small matrix
+    Λ^(-1/2) Zᵀ Z Λ^(-1/2). The trivial one, whose eigenvector of A is constant, is taken out before the
+    decomposition: where the graph falls apart, others share its eigenvalue 1.
+
+    Args:
+        weights: of Z, floating (n, s).
+        ids: their columns in Z, int64 (n, s).
+        m: number of anchors.
+
+    Returns:
+        √n W float64 (m, r), and the eigenvalues float64 (r,), descending; of each column the largest entry is
+        positive.
+    """
+    n, s = ids.shape
+    shares = weights.double()
+    gram = torch.zeros(m * m, dtype=torch.float64, device=weights.device)
+    for i in range(s):
+        for j in range(s):
+            gram.index_add_(0, ids[:, i] * m + ids[:, j], shares[:, i] * shares[:, j])
+    degrees = torch.zeros(m, dtype=torch.float64, device=weights.device)
+    degrees.index_add_(0, ids.flatten(), shares.flatten())
+    # An anchor that is near no row has a row and a column of zeros.
+    scale = torch.where(degrees > 0, degrees.clamp_min(torch.finfo(torch.float64).tiny).rsqrt(), 0)
+    trivial = degrees.sqrt() / degrees.sum().sqrt()
+    small = scale[:, None] * gram.view(m, m) * scale - torch.outer(trivial, trivial)
+    eigenvalues, vectors = torch.linalg.eigh(small)
+    eigenvalues, vectors = eigenvalues.flip(0), vectors.flip(1)
+    kept = eigenvalues > LEAST_EIGENVALUE
+    eigenvalues, maps = eigenvalues[kept], scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * n**0.5
+    largest = maps.gather(0, maps.abs().argmax(0, keepdim=True))
+    return maps * torch.where(largest < 0, -1, 1), eigenvalues
+
+
+@final
+class AGH(Projection):
+    """The smoothest functions on a graph of all items, which is held through a few anchors.
+
+    Each item is joined to its s nearest anchors, and two items as far as they share anchors. Projections are the
+    graph's eigenvectors after the trivial one, continued to new items by their own anchors. With `SBQ` this is the
+    paper's one layer, cut at 0; with `HQ`, half as many eigenvectors cut again on either side: its two layers.
+    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing with one layer; an
+    item far from all anchors still looks like one of them.
+
+    Shape:
+        features (n, d) → projections (n, k).
+
+    Args:
+        input_dim: feature dimension d.
+        output_dim: number of projections k, fewer than anchors.
+        anchors: number of k-means anchors m; 300 as in the paper. `fit` lowers it where there are fewer rows.
+        nearest: anchors s that an item is joined to; 2 as in the paper.
+
+    Raises:
+        InvalidInputError: anchors or nearest below 1, more nearest anchors than anchors, projections not fewer than
+            anchors; in `fit`, rows that are all the same, or fewer eigenvectors than projections.
+
+    References:
+        Liu, Wang, Kumar & Chang, "Hashing with graphs", ICML 2011, sections 3 and 4. The kernel's width, the mean
+        distance of an item from its s-th nearest anchor, is that of the authors' code.
+    """
+
+    minimum_rows: ClassVar[int] = 2
+    samples_rows: ClassVar[bool] = True
+
+    def __init__(self, input_dim: int, output_dim: int, anchors: int = 300, nearest: int = 2) -> None:
+        super().__init__(input_dim, output_dim)
+        check_count(anchors, "anchors")
+        check_count(nearest, "nearest")
+        if nearest > anchors:
+            raise InvalidInputError(f"nearest={nearest} exceeds anchors={anchors}; lower nearest or raise anchors.")
+        check_directions(output_dim, anchors - 1, f"of a graph with {anchors} anchors")
+        self.anchors = anchors
+        self.nearest = nearest
+        self.centres = nn.Parameter(torch.zeros(anchors, input_dim))
+        self.bandwidth = nn.Parameter(torch.ones(()))
+        self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Z(X) W: each item's anchors' values, in its shares of them."""
+        shares, ids = anchor_weights(features, self.centres, self.bandwidth, self.nearest)
+        return torch.einsum("ns,nsk->nk", shares, self.weights[ids])
+
+    def _fit(
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
+    ) -> None:
+        anchors = min(self.anchors, len(features))
+        check_directions(self.output_dim, anchors - 1, f"of a graph with {anchors} anchors")
+        nearest = min(self.nearest, anchors)
+        centres = kmeans_anchors(features, anchors, generator).to(self.centres)
+        distances, ids = nearest_anchors(features, centres, nearest)
+        bandwidth = distances[:, -1].sqrt().mean()
+        if bandwidth == 0:
+            raise InvalidInputError(
+                f"all {len(features)} training items lie on their anchors, so the graph has no width; give more rows "
+                "that differ, or fewer anchors."
+            )
+        weights, eigenvalues = anchor_graph_spectrum(torch.softmax(-distances / bandwidth.square(), 1), ids, anchors)
+        check_directions(self.output_dim, len(eigenvalues), f"of the graph of {len(features)} training rows")
+        self.anchors, self.nearest = anchors, nearest
+        self.centres, self.weights = nn.Parameter(centres), nn.Parameter(weights[:, : self.output_dim].to(centres))
+        self.bandwidth.copy_(bandwidth)
