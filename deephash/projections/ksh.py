@@ -11,7 +11,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.progress import track
 from deephash.projections.base import Projection
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import InvalidInputError
 
 # Items with different neighbours whose affinity is held as a matrix: 1 GB of float32.
 MOST_GROUPS = 16_384
@@ -37,7 +37,7 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
     Raises:
         InvalidInputError: more than 16,384 groups.
     """
-    rows = torch.arange(len(affinity)).split(BLOCK_ROWS)
+    rows = torch.split(torch.arange(len(affinity)), BLOCK_ROWS)
     packed = np.concatenate([np.packbits(affinity.among(block).numpy(), axis=1) for block in rows])
     _, first, group = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
     if len(first) > MOST_GROUPS:
@@ -46,7 +46,12 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
             f"{MOST_GROUPS}; fit it on fewer items."
         )
     del packed
-    among = torch.cat([affinity.among(block)[:, torch.from_numpy(first)] for block in torch.from_numpy(first).split(BLOCK_ROWS)])
+    among = torch.cat(
+        [
+            affinity.among(block)[:, torch.from_numpy(first)]
+            for block in torch.split(torch.from_numpy(first), BLOCK_ROWS)
+        ]
+    )
     return torch.from_numpy(group.ravel()), among.float() * 2 - 1
 
 
@@ -70,7 +75,7 @@ def spectral_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
 
 
 def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """Lower -φ(K a)ᵀ R φ(K a), sign being smoothed to φ(x) = 2 / (1 + exp(-x)) - 1, by Nesterov's gradient method (Eq. 14).
+    """Lower -φ(K a)ᵀ R φ(K a), φ(x) = 2 / (1 + exp(-x)) - 1 being a smooth sign, by Nesterov's method (Eq. 14).
 
     A step's length is found by doubling its inverse until the quadratic bound holds. As K a is linear, the two
     products with K of a round serve every length that is tried.
@@ -137,7 +142,6 @@ def fit_codes_to_labels(kernel: Tensor, group: Tensor, labels: Tensor, bits: int
     smoothed = torch.zeros(bits, dtype=torch.bool)
     losses = torch.empty(bits, dtype=torch.float64)
     labels = labels.to(kernel)
-    one_each = len(labels) == n
 
     def times_labels(y: Tensor) -> Tensor:
         sums = torch.zeros(len(labels), dtype=y.dtype, device=y.device).index_add_(0, group, y)
@@ -232,7 +236,7 @@ class KSH(Projection):
         assert affinity is not None
         group, among = group_by_neighbours(affinity)
         self.anchors = self.kernel.fit(features, generator).anchors
-        kernel = torch.cat([self.kernel(block) for block in features.split(BLOCK_ROWS)])
+        kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
         self.mean = kernel.mean(0, dtype=torch.float64).to(self.mean.dtype)
         kernel -= self.mean
         weights, smoothed, losses = fit_codes_to_labels(kernel, group.to(kernel.device), among, self.output_dim)
