@@ -67,7 +67,7 @@ class GRH(Projection):
             cannot be built or fitted with these dimensions and this supervision.
 
     References:
-        Moran & Lavrenko, "Graph regularised hashing", ECIR 2015, algorithm 1; the graph step is score regularisation,
+        Moran & Lavrenko, "Graph regularised hashing", ECIR 2015; the graph step is score regularisation,
         Diaz, "Regularizing query-based retrieval scores", Information Retrieval 2007.
     """
 
@@ -119,6 +119,7 @@ class GRH(Projection):
             directions, bias = linear_svm(features, bits, self.cost / variance)
             self.directions.copy_(directions)
             self.bias.copy_(bias + self.mean.to(directions) @ directions)
-            return self(features) >= 0
+            margins: Tensor = self(features)
+            return margins >= 0
 
         regularise(affinity, self.initial(features) >= 0, self.alpha, self.rounds, learn)
