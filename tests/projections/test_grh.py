@@ -33,7 +33,7 @@ FEATURES = 4 + CENTRES[LABELS] + torch.randn(300, 8, generator=generator(2), dty
 
 
 def plain_grh(features, labels, bits, rounds, alpha, cost):
-    """The paper's two steps with matrices written out and each machine's loss minimised by a general solver; its margins."""
+    """The paper's two steps with matrices and a general solver for each machine's loss; the last margins."""
     centred = features - features.mean(0)
     scaled = centred / np.sqrt(np.square(centred).sum(1).mean())
     similar = (labels[:, None] == labels).astype(float)
