@@ -1,0 +1,76 @@
+"""The division of a line into regions that maximises a sum over regions; compiled for the CPU.
+
+B(r, j), the most that r regions below cut j can give, is the maximum over cuts i < j of B(r - 1, i) + gain(i, j). The
+gain need have no structure, so all pairs of cuts are visited.
+"""
+
+# numba infers the types of compiled functions, and refuses annotations on some.
+# ruff: noqa: ANN001, ANN202
+# mypy: allow-untyped-defs
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile without Python's lock, cached on disk where a folder can be written, in memory elsewhere."""
+    options: Any = {"nogil": True, "error_model": "numpy"}
+    compiled: Callable[..., Any]
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # A read-only installation without a user's cache folder.
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+@_compiled
+def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square, regions):
+    """For each number of regions and each cut, where the last region starts."""
+    ends = len(items)
+    best = np.full((ends, regions + 1), -np.inf)
+    starts = np.zeros((ends, regions + 1), np.int64)
+    best[0, 0] = 0.0
+    for j in range(1, ends):
+        for i in range(j):
+            held = float(items[j] - items[i])
+            total = sums[j] - sums[i]
+            gain = per_neighbours * neighbours[j, i] + per_pair * (held * (held - 1.0) / 2.0)
+            gain += per_square * (total * total / held)
+            for r in range(1, min(i + 1, regions) + 1):
+                value = best[i, r - 1] + gain
+                if value > best[j, r]:
+                    best[j, r] = value
+                    starts[j, r] = i
+    return starts
+
+
+def best_partition(
+    neighbours: NDArray[np.int32],
+    items: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    weights: tuple[float, float, float],
+    cuts: int,
+) -> NDArray[np.int64]:
+    """The cuts whose regions, none empty, have the largest Σ a·(neighbours) + b·(pairs) + c·(sum²/items).
+
+    Args:
+        neighbours: (g + 1, g + 1), symmetric, pairs of neighbours between two cuts; 0 and g are the ends.
+        items: (g + 1,), items below each cut, rising.
+        sums: (g + 1,), sum of the values below each cut.
+        weights: a, b, c.
+        cuts: how many to place between the ends, fewer than g.
+
+    Returns:
+        (cuts,), ascending, from 1 to g - 1.
+    """
+    starts = _region_starts(neighbours, items, sums, *weights, cuts + 1)
+    found = np.empty(cuts, np.int64)
+    end = len(items) - 1
+    for r in range(cuts, 0, -1):
+        end = starts[end, r + 1]
+        found[r - 1] = end
+    return found

@@ -1,0 +1,129 @@
+"""Variable bit quantisation (Moran, Lavrenko & Osborne, ACL 2013)."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.functional.bit_allocation import allocate_bits
+from deephash.functional.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
+from deephash.functional.threshold_encodings import bit_margins, encoded_bits, natural_binary_encoding
+from deephash.progress import track
+from deephash.quantizers.base import Quantizer
+from deephash.ranking.distance import VariableManhattan
+from deephash.relaxations.base import Relaxation
+from deephash.relaxations.straight_through import StraightThrough
+from deephash.threshold_searches.base import ThresholdSearch
+from deephash.threshold_searches.evolutionary_search import EvolutionarySearch
+from deephash.validation import check_bits, check_count
+
+
+@final
+class VBQ(Quantizer):
+    """As many bits for each dimension as it is worth: 0 to 4, by a knapsack over F1 under the budget.
+
+    A dimension that keeps neighbours together is cut finely, one that does not is dropped. For each dimension and each
+    number of bits q, 2^q - 1 thresholds are fitted as by NPQ with α = 1, and their F1 on training pairs is what q bits
+    are worth there; 0 bits are worth the F1 of a single region, which takes all pairs for neighbours. The allocation of
+    largest total that spends exactly b bits is found by dynamic programming, where the authors use a binary linear
+    programme. Regions are numbered in binary and ranked by Manhattan distance, to which a dimension of q bits
+    adds up to 2^q - 1. Known weakness: dimensions that repeat each other are each given bits.
+
+    Shape:
+        projections (n, b) → bits (n, b): as many projections as bits, of which some get none.
+
+    Args:
+        bits: code length b, spent to the last bit.
+        most_bits: the most a dimension can get, from 1 to 8.
+        search: how F1 is maximised; None for `EvolutionarySearch()`, the authors' kind. `ExactSearch()` finds the best.
+        pairs_sample: training items among which pairs are counted, drawn at random from more.
+        relaxation: what stands for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
+
+    Raises:
+        InvalidInputError: bits or most_bits out of range.
+
+    References:
+        Moran, Lavrenko & Osborne, "Variable bit quantisation for LSH", ACL 2013.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"affinity"})
+
+    allocation: Tensor
+
+    def __init__(
+        self,
+        bits: int,
+        most_bits: int = 4,
+        search: ThresholdSearch | None = None,
+        pairs_sample: int = 2000,
+        relaxation: Relaxation | None = None,
+    ) -> None:
+        super().__init__(bits)
+        check_count(most_bits, "most_bits")
+        check_bits(most_bits, 8, "the most bits a projection can have")
+        check_count(pairs_sample, "pairs_sample")
+        self.most_bits = most_bits
+        self.search = EvolutionarySearch() if search is None else search
+        self.pairs_sample = pairs_sample
+        self.relaxation = StraightThrough() if relaxation is None else relaxation
+        # Of a dimension with q bits the first 2^q - 1 count; the others stay 0.
+        self.thresholds = nn.Parameter(torch.zeros(bits, 2**most_bits - 1))
+        self.register_buffer("allocation", torch.ones(bits, dtype=torch.int64))
+
+    @property
+    def projection_dim(self) -> int:
+        """As many projections as bits."""
+        return self.bits
+
+    @property
+    def distance(self) -> VariableManhattan:
+        """Manhattan distance of the regions' numbers, each with the bits of its dimension."""
+        return VariableManhattan(tuple(self.allocation.tolist()))
+
+    def forward(self, projections: Tensor) -> Tensor:
+        """Relaxed bits of each bit's distance from the nearest threshold at which it flips."""
+        margins = [bit_margins(*group) for group in self._groups(projections)]
+        relaxed: Tensor = self.relaxation(torch.cat(margins, 1)[:, self._places()])
+        return relaxed
+
+    def quantize(self, projections: Tensor) -> Tensor:
+        """The bits of the regions that projections lie in."""
+        bits = [encoded_bits(*group) for group in self._groups(projections)]
+        return torch.cat(bits, 1)[:, self._places()]
+
+    def _groups(self, projections: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Projections, thresholds and encoding of the dimensions with 1 bit, with 2, ..., where there are any."""
+        groups = []
+        for q in range(1, self.most_bits + 1):
+            dimensions = (self.allocation == q).nonzero().flatten()
+            if len(dimensions):
+                thresholds = self.thresholds[dimensions, : 2**q - 1]
+                groups.append((projections[:, dimensions], thresholds, natural_binary_encoding(q)))
+        return groups
+
+    def _places(self) -> Tensor:
+        """Where each bit of the code, dimension by dimension, stands among the bits of the groups, int64 (b,)."""
+        owners = torch.repeat_interleave(self.allocation)
+        # Groups hold their dimensions in order, so a stable sort by the number of bits gives the groups' bits.
+        return self.allocation[owners].argsort(stable=True).argsort()
+
+    def _fit(
+        self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
+    ) -> None:
+        assert affinity is not None
+        rows, neighbours = sampled_neighbours(affinity, self.pairs_sample, "VBQ", generator)
+        sample = projections[rows.to(projections.device)].cpu()
+        worth = torch.empty(self.projection_dim, self.most_bits + 1, dtype=torch.float64)
+        fitted: list[list[Tensor]] = []
+        for j in track(range(self.projection_dim), "VBQ"):
+            objective = neighbourhood_objective(sample[:, j], neighbours)
+            counts = [2**q - 1 for q in range(self.most_bits + 1)]
+            cuts = [torch.empty(0, dtype=torch.int64)]
+            cuts += [self.search.best_cuts(objective, count, generator) for count in counts[1:]]
+            worth[j] = torch.cat([objective.f1(found[None]) for found in cuts])
+            fitted.append([objective.thresholds(*given) for given in zip(cuts, counts, strict=True)])
+        self.allocation.copy_(torch.from_numpy(allocate_bits(worth.numpy(), self.bits)))
+        self.thresholds.zero_()
+        for j, q in enumerate(self.allocation.tolist()):
+            self.thresholds[j, : 2**q - 1] = fitted[j][q]
