@@ -10,7 +10,7 @@ from deephash.files import write_text
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
-UNBOUND_SETTINGS = ("trainer", "logger", "resume", "choices.trainer", "choices.logger")
+UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer", "choices.logger")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class RunFolder:
     def fit_seconds(self) -> Path:
         """How long the fit took, kept so that a resumed run can still tell."""
         return self.path / "hasher" / "fit.json"
+
+    @property
+    def tuning(self) -> Path:
+        """The values that were tried, with their scores, and those chosen."""
+        return self.path / "tune.json"
 
     @property
     def is_complete(self) -> bool:

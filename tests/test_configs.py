@@ -37,6 +37,10 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
     node = config.projection if group == "method" else config[group]
     if name == "null":
         return
+    if group == "tune":
+        assert set(node) <= {"parameters", "metric", "samples"}
+        assert all(len(values) > 1 for values in node.parameters.values())
+        return
     target = get_object(node._target_)
     settings = {key for key in node if key not in ("_target_", "_partial_", "_recursive_", "_convert_")}
     inspect.signature(target).bind(**dict.fromkeys(settings | GIVEN[group]))

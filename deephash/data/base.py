@@ -30,6 +30,7 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         self.seed = seed
         self._given_split = split
         self._items: Items | None = None
+        self._read: Items | None = None
         self._split: Split | None = split
 
     @abstractmethod
@@ -44,7 +45,7 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         """
         if self._items is not None:
             return
-        items = self.load()
+        items = self.load() if self._read is None else self._read
         check_finite(items.features, "features")
         if items.labels is not None:
             check_labels(items.labels, len(items))
@@ -53,6 +54,15 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         else:
             self._split = self.protocol.split(len(items), items.labels, items.official, self.seed)
         self._items = items
+
+    def take(self, items: Items) -> None:
+        """Take what another module of the same data set has read; `setup` then reads nothing."""
+        self._read = items
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the items are in memory, so that nothing need be downloaded or computed."""
+        return self._items is not None or self._read is not None
 
     @property
     def items(self) -> Items:

@@ -144,6 +144,8 @@ class CIFAR10(HashingDataModule):
         Raises:
             DownloadError: the archive cannot be fetched.
         """
+        if self.is_read:
+            return
         if self.downloads and not self.path.exists():
             archive = download(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM)
             partial = self.path.with_name("cifar10.npz.partial")

@@ -129,6 +129,8 @@ class ImageFolder(HashingDataModule):
 
     def prepare_data(self) -> None:
         """Compute the features, once."""
+        if self.is_read:
+            return
         self._describe(self._list())
 
     def load(self) -> Items:

@@ -22,6 +22,7 @@ FILES = (
     ("hasher", "the fitted hasher"),
     ("split.npz", "rows of every part"),
     ("config.yaml", "the resolved config"),
+    ("tune.json", "values tried on validation queries"),
     ("environment.json", "versions, machine, state of the source"),
 )
 
@@ -45,6 +46,8 @@ def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("split", str(result["split"])[:12]))
     if result.get("sizes"):
         rows.append(("sizes", ", ".join(f"{role} {size:,}" for role, size in result["sizes"].items())))
+    if result.get("tuned"):
+        rows.append(("tuned", ", ".join(f"{key}={value}" for key, value in result["tuned"].items())))
     if result.get("seconds"):
         rows.append(("seconds", ", ".join(f"{step} {seconds:.2f}" for step, seconds in result["seconds"].items())))
     return rows

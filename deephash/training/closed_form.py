@@ -38,16 +38,20 @@ class ClosedForm(HashingModule):
         """Fit on the whole training part."""
         started = time.perf_counter()
         if self.trainer.is_global_zero:
-            labels = batch.get("labels")
-            items = batch["features"].cpu(), None if labels is None else labels.cpu()
             if not self._truth_is_fitted:
                 self.fit_truth(self.data)
-            definition = self.truth if self.supervision is None else self.supervision.fit(*items)
-            affinity = definition.supervise(*items, batch["positions"])
-            generator = torch.Generator().manual_seed(self.seed)
-            self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
+            self.fit_hasher(batch)
         self._share_weights()
         self.seconds["fit"] = time.perf_counter() - started
+
+    def fit_hasher(self, batch: dict[str, Any]) -> None:
+        """Fit on a block of the whole training part; the truth is fitted already."""
+        labels = batch.get("labels")
+        items = batch["features"].cpu(), None if labels is None else labels.cpu()
+        definition = self.truth if self.supervision is None else self.supervision.fit(*items)
+        affinity = definition.supervise(*items, batch["positions"])
+        generator = torch.Generator().manual_seed(self.seed)
+        self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
 
     def _share_weights(self) -> None:
         if self.trainer.world_size == 1:

@@ -106,7 +106,7 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
     """
     if any((folder / name).exists() for name in ("hasher", "metrics.json", "config.yaml") if folder / name in before):
         return False
-    if (folder / "hasher").exists() or (folder / "metrics.json").exists():
+    if any((folder / name).exists() for name in ("hasher", "metrics.json", "tune.json")):
         return False
     logging.shutdown()  # The job's log file lies in the folder.
     if "wandb" in sys.modules:

@@ -68,6 +68,8 @@ class HashingModule(lightning.LightningModule):
         self._query_positions: list[Tensor] = []
         self._started = 0.0
         self._truth_is_fitted = False
+        # Relevance between whole parts by the roles of database and queries; runs that share it may share the mapping.
+        self.known_relevance: dict[tuple[str, str], Relevance] = {}
 
     @property
     def data(self) -> HashingDataModule:
@@ -113,7 +115,10 @@ class HashingModule(lightning.LightningModule):
 
         self._started = time.perf_counter()
         # Parts stay in the machine's memory, whatever device their codes are on.
-        relevance = on_device(self.relevance(queries.rows(positions.cpu()), database), query_codes.device)
+        if self.trainer.world_size == 1:
+            relevance = on_device(self.relevance_between(database_role, query_role, self.data), query_codes.device)
+        else:
+            relevance = on_device(self.relevance(queries.rows(positions.cpu()), database), query_codes.device)
         self.seconds["truth"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
@@ -140,6 +145,15 @@ class HashingModule(lightning.LightningModule):
         if not self._truth_is_fitted:
             self.fit_truth(self.data)
         return self.truth.relevance(queries.features, queries.labels, database.features, database.labels)
+
+    def relevance_between(self, database_role: str, query_role: str, data: HashingDataModule) -> Relevance:
+        """Relevance between whole parts, computed once."""
+        roles = (database_role, query_role)
+        if roles not in self.known_relevance:
+            if not self._truth_is_fitted:
+                self.fit_truth(data)
+            self.known_relevance[roles] = self.relevance(data.part(query_role), data.part(database_role))
+        return self.known_relevance[roles]
 
     def fit_truth(self, data: HashingDataModule) -> None:
         """Let the truth learn what it needs, once for fitting, scoring and report.

@@ -2,8 +2,9 @@
 
 import logging
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -12,6 +13,9 @@ from omegaconf import DictConfig
 from deephash.report.tables import finite
 from deephash.run_folder import RunFolder
 from deephash.training.command import is_optimising, load_resumed, output_folder
+
+if TYPE_CHECKING:
+    from deephash.training.kept_data import KeptData
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +41,22 @@ def train_job(config: DictConfig) -> float | None:
         sys.exit(2)
     if config.resume:
         config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
-    result = train(config, output_folder())
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
+    sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
+    result = train(config, output_folder(), kept_in_sweep() if sweeps else None)
+    if sweeps:
         # Its table comes at the sweep's end.
         log.info("%s: mAP %.4f  %s", result_title(result.row), result.row["metrics"]["mAP"], result.folder)
     elif _is_first_process():
         print_summary(result.row, result.folder)
     return float(result.row["metrics"]["mAP"]) if chooses else None
+
+
+@cache
+def kept_in_sweep() -> "KeptData":
+    """What jobs of a sweep that run in this process share."""
+    from deephash.training.kept_data import KeptData
+
+    return KeptData()
 
 
 def evaluate_job(config: DictConfig) -> None:

@@ -23,7 +23,9 @@ from deephash.run_folder import RunFolder
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
 from deephash.training.hashing_module import HashingModule
+from deephash.training.kept_data import KeptData
 from deephash.training.run_report import log_report, write_report
+from deephash.training.tuning import tune, with_values
 from deephash.validation import InvalidInputError, check_bits, check_choice
 
 log = logging.getLogger(__name__)
@@ -52,12 +54,13 @@ class RunResult:
     folder: Path
 
 
-def train(config: DictConfig, folder: Path) -> RunResult:
+def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> RunResult:
     """Carry out a run, or go on with it where it was interrupted.
 
     Args:
         config: as `conf/train.yaml` composes it.
         folder: where the run's files go. A folder that holds a complete run of this config gives its result at once.
+        kept: what earlier runs of this process read and found, for runs of a sweep; None reads all anew.
 
     Returns:
         The result row and the folder.
@@ -77,12 +80,17 @@ def train(config: DictConfig, folder: Path) -> RunResult:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
-    data.prepare_data()
-    data.setup()
-    module = build_module(config, data)
+    kept = kept or KeptData()
+    kept.read(config, data)
     trainer = build_trainer(config, folder)
     if trainer.is_global_zero and not run.split.exists():
         data.split.save(run.split)
+    known_relevance, tuned = kept.relevance(config, data), {}
+    if config.get("tune"):
+        tuned = tune(config, run, data, known_relevance, trainer.strategy.root_device, trainer.is_global_zero)
+        config = with_values(config, tuned)
+    module = build_module(config, data)
+    module.known_relevance = known_relevance
     if run.fit_seconds.exists():
         module.hasher = Hasher.load(run.hasher)
         module.seconds.update(read_json(run.fit_seconds, "the seconds of a fit"))
@@ -95,9 +103,11 @@ def train(config: DictConfig, folder: Path) -> RunResult:
             module.hasher.save(run.hasher)
             write_json(run.fit_seconds, {"fit": module.seconds["fit"]})
     row = score(config, trainer, module, data)
+    if tuned:
+        row["tuned"] = tuned
     if trainer.is_global_zero:
         write_json(folder / "environment.json", describe_environment())
-        diagnostics = write_report(row, module, data, folder, score_roles(config))
+        diagnostics = write_report(row, module, data, folder, score_roles(config), config.get("figures", True))
         log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(run.metrics, finite(row))
     return RunResult(row, folder)

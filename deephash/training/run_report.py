@@ -25,7 +25,12 @@ SAMPLE_NEIGHBOURS = 10
 
 
 def write_report(
-    row: dict[str, Any], module: HashingModule, data: HashingDataModule, folder: Path, roles: tuple[str, str]
+    row: dict[str, Any],
+    module: HashingModule,
+    data: HashingDataModule,
+    folder: Path,
+    roles: tuple[str, str],
+    figures: bool = True,
 ) -> BitDiagnostics:
     """Write a run's figures and per-query scores into its folder, and add its warnings to its row.
 
@@ -35,6 +40,7 @@ def write_report(
         data: the data it was scored on.
         folder: where the files go.
         roles: the roles of the queries and of the database.
+        figures: whether to draw; what is drawn takes longer than many a fit.
 
     Returns:
         What the bits of the database look like.
@@ -43,8 +49,10 @@ def write_report(
     queries = data.part(roles[0])
     diagnostics = bit_diagnostics(module.database_codes, module.hasher.distance.code_bits)
     row["warnings"] = failure_signatures(diagnostics, queries=len(queries), skipped_queries=row["skipped_queries"])
-    title = result_title(row)
     write_per_query(folder / "per_query.parquet", module.per_query, queries.ids)
+    if not figures:
+        return diagnostics
+    title = result_title(row)
     save_figure(curve_figure(row, module, title), folder / "pr_curve.png")
     save_figure(bits_figure(diagnostics, title), folder / "bits.png")
     save_figure(sample_figure(module, data, roles, title), folder / "neighbours.png")
