@@ -1,0 +1,225 @@
+"""Supervised discrete hashing (Shen, Shen, Liu & Shen, CVPR 2015)."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.encoders.anchor_map import AnchorMap
+from deephash.functional.anchors import nearest_anchors
+from deephash.functional.indicators import label_indicators
+from deephash.progress import track
+from deephash.projections.base import Projection
+from deephash.validation import check_count, check_positive
+
+# Rows whose kernel values or codes are worked on at a time.
+BLOCK_ROWS = 4096
+# Sweeps over the bits in a B-step; it ends sooner once no bit flips.
+SWEEPS = 10
+
+
+def mean_nearest_distance(features: Tensor, anchors: Tensor) -> float:
+    """Mean distance from a row to the nearest anchor that is not the row itself.
+
+    Args:
+        features: floating (n, d).
+        anchors: (m, d).
+
+    Returns:
+        0 where every row is an anchor's equal or there is but one anchor.
+    """
+    squared, _ = nearest_anchors(features, anchors, min(2, len(anchors)))
+    # An anchor drawn from the rows is at distance 0 from itself, up to rounding of the norms it is computed from.
+    own = squared[:, 0] <= 1e-6 * squared.mean()
+    nearest = torch.where(own, squared[:, -1], squared[:, 0])
+    return float(nearest.double().sqrt().mean())
+
+
+def ridge_regression(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
+    """(Xᵀ X + λ I)⁻¹ Xᵀ Y.
+
+    Args:
+        gram: Xᵀ X, (m, m).
+        products: Xᵀ Y, (m, c).
+        ridge: λ.
+
+    Returns:
+        (m, c).
+    """
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    solution: Tensor = torch.linalg.solve(gram + ridge * identity, products)
+    return solution
+
+
+def cyclic_coordinate_descent(codes: Tensor, targets: Tensor, classifier: Tensor) -> None:
+    """Lower ‖Bᵀ W‖² - 2 tr(Bᵀ Q) over B in {-1, 1}, in place, one bit after another (Eq. 11).
+
+    Given all other bits the best value of bit k is sign(q_k - B'ᵀ W' w_k), where a prime leaves out bit k; so no step
+    raises the objective. Items do not depend on each other.
+
+    Args:
+        codes: B, floating (k, n), bits in rows.
+        targets: Q = W Yᵀ + ν F(X), (k, n).
+        classifier: W, (k, c).
+    """
+    interactions = classifier @ classifier.T
+    interactions.fill_diagonal_(0)
+    for _ in range(SWEEPS):
+        before = codes.clone()
+        for k, row in enumerate(interactions):
+            codes[k] = (targets[k] - row @ codes >= 0).to(codes.dtype) * 2 - 1
+        if torch.equal(before, codes):
+            return
+
+
+def discrete_codes(
+    kernel: Tensor,
+    indicators: Tensor,
+    codes: Tensor,
+    rounds: int,
+    classifier_ridge: float,
+    code_weight: float,
+    kernel_ridge: float,
+) -> tuple[Tensor, Tensor]:
+    """Codes that a linear classifier tells apart, and the map of kernel values to them (Algorithm 1).
+
+    The objective ‖Y - B W‖² + λ ‖W‖² + ν (‖B - Φ P‖² + γ ‖P‖²) is lowered over W, then over B, then over P.
+
+    Args:
+        kernel: Φ, floating (n, m).
+        indicators: Y, (n, c).
+        codes: B to start from, in {-1, 1}, (n, k); changed in place.
+        rounds: rounds of the three steps.
+        classifier_ridge: λ.
+        code_weight: ν.
+        kernel_ridge: γ.
+
+    Returns:
+        P float64 (m, k); and the objective after each round, float64 (rounds,).
+    """
+    gram = torch.zeros(kernel.shape[1], kernel.shape[1], dtype=torch.float64, device=kernel.device)
+    for block in torch.split(kernel, BLOCK_ROWS):
+        gram += block.T @ block
+    regression = ridge_regression(gram, _products(kernel, codes), kernel_ridge)
+    objectives = torch.empty(rounds, dtype=torch.float64)
+    for i in track(range(rounds), "SDH"):
+        classifier = ridge_regression(_products(codes, codes), _products(codes, indicators), classifier_ridge)
+        for start in range(0, len(codes), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = codes[rows].double().T.contiguous()
+            targets = classifier @ indicators[rows].double().T
+            targets += code_weight * (kernel[rows] @ regression.to(kernel.dtype)).double().T
+            cyclic_coordinate_descent(block, targets, classifier)
+            codes[rows] = block.T.to(codes.dtype)
+        correlations = _products(kernel, codes)
+        regression = ridge_regression(gram, correlations, kernel_ridge)
+        # At the minimum over P, ‖B - Φ P‖² + γ ‖P‖² = n k - tr(Pᵀ Φᵀ B).
+        error = codes.numel() - float((regression * correlations).sum())
+        misfit = 0.0
+        for y, b in zip(torch.split(indicators, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
+            misfit += float((y.double() - b.double() @ classifier).square().sum())
+        objectives[i] = misfit + classifier_ridge * float(classifier.square().sum()) + code_weight * error
+    return regression, objectives
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """Xᵀ Y in float64, over blocks of rows."""
+    total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
+    for a, b in zip(torch.split(x, BLOCK_ROWS), torch.split(y, BLOCK_ROWS), strict=True):
+        total += a.T @ b.to(a.dtype)
+    return total
+
+
+@final
+class SDH(Projection):
+    """Codes that make the labels linearly predictable, and kernel features that predict the codes.
+
+    The codes stay binary while they are learnt: each bit is set in turn to the value that lowers the regression of
+    labels on codes, rather than to the sign of a continuous solution. The map to new items is the ridge regression of
+    the codes on kernel values with the anchors. Known weakness: with one label an item, all of a class come to share
+    one code, so within a class nothing is ordered; and classes get codes from a random start, however alike they are.
+
+    Shape:
+        features (n, d) → projections (n, k).
+
+    Args:
+        input_dim: feature dimension d.
+        output_dim: number of projections k.
+        anchors: number of anchors m; 1,000 as in the paper. `fit` lowers it to the number of training items.
+        selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
+        rounds: rounds of classifier, codes and map; 5 as in the paper.
+        classifier_ridge: λ, the weight of ‖W‖²; 1 as in the paper.
+        code_weight: ν, the weight of the distance between codes and map; 1e-5 as in the paper.
+        kernel_ridge: γ, the ridge of the map, which the published code sets to .01.
+
+    Attributes:
+        objectives: float64 (rounds,), the objective after each round of the last fit; it never rises.
+
+    Raises:
+        InvalidInputError: anchors or rounds below 1, a weight not above 0, or another selection; in `fit`, no labels.
+
+    References:
+        Shen, Shen, Liu & Shen, "Supervised discrete hashing", CVPR 2015, with the L2 loss. The bandwidth of the
+        kernel is the mean distance from an item to its nearest anchor, as in the published code.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    minimum_rows: ClassVar[int] = 2
+    samples_rows: ClassVar[bool] = True
+
+    objectives: Tensor
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        anchors: int = 1000,
+        selection: str = "random",
+        rounds: int = 5,
+        classifier_ridge: float = 1.0,
+        code_weight: float = 1e-5,
+        kernel_ridge: float = 0.01,
+    ) -> None:
+        super().__init__(input_dim, output_dim)
+        self.kernel = AnchorMap(input_dim, anchors, selection)
+        check_count(rounds, "rounds")
+        check_positive(classifier_ridge, "classifier_ridge")
+        check_positive(code_weight, "code_weight")
+        check_positive(kernel_ridge, "kernel_ridge")
+        self.anchors = anchors
+        self.selection = selection
+        self.rounds = rounds
+        self.classifier_ridge = classifier_ridge
+        self.code_weight = code_weight
+        self.kernel_ridge = kernel_ridge
+        self.register_buffer("objectives", torch.zeros(rounds, dtype=torch.float64))
+        self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """F(X) = Φ(X) P, Φ being the kernel values of the anchors."""
+        values: Tensor = self.kernel(features)
+        return values @ self.weights
+
+    def _fit(
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
+    ) -> None:
+        assert labels is not None
+        self.anchors = self.kernel.fit(features, generator).anchors
+        distance = mean_nearest_distance(features, self.kernel.centres)
+        if distance > 0:
+            self.kernel.bandwidth.fill_(distance)
+        kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
+        start = torch.randint(2, (len(features), self.output_dim), generator=generator)
+        codes = (start * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
+        weights, objectives = discrete_codes(
+            kernel,
+            label_indicators(labels.to(kernel.device), kernel.dtype),
+            codes,
+            self.rounds,
+            self.classifier_ridge,
+            self.code_weight,
+            self.kernel_ridge,
+        )
+        self.weights = nn.Parameter(weights.to(self.weights.dtype))
+        self.objectives.copy_(objectives)
