@@ -59,8 +59,9 @@ class GRH(Projection):
             labels one is enough: the machines repeat the classes' bits, and further rounds add their mistakes.
         alpha: α, the share of the neighbours' bits against the initial ones, .1 to 1 in the paper.
             Among classes it has to exceed ½ before an item can be outvoted; with 1 each class comes to share its bits.
+            Chosen on validation queries; from ITQ+CCA, which the labels have shaped already, .75 was better.
         cost: C of the machines, .01 to 100 in the paper, for features scaled to unit total variance, so that their
-            scale does not matter.
+            scale does not matter; .3 was best on validation queries, of 2,000 labelled items.
 
     Raises:
         InvalidInputError: rounds below 1, alpha outside [0, 1], cost not above 0, or an initial projection that
@@ -84,7 +85,7 @@ class GRH(Projection):
         initial: InitialProjection = LSH,
         rounds: int = 1,
         alpha: float = 1.0,
-        cost: float = 0.1,
+        cost: float = 0.3,
     ) -> None:
         super().__init__(input_dim, output_dim)
         check_count(rounds, "rounds")

@@ -39,7 +39,7 @@ class GRHRBF(Projection):
             labels one is enough: the machines repeat the classes' bits, and further rounds add their mistakes.
         alpha: α, the share of the neighbours' bits against the initial ones, .1 to 1 in the paper.
             Among classes it has to exceed ½ before an item can be outvoted; with 1 each class comes to share its bits.
-        cost: C of the machines, .01 to 100 in the paper.
+        cost: C of the machines, .01 to 100 in the paper; 3 and γ of 2 were best on validation queries.
         gamma: γ of the kernel exp(-γ ‖x - y‖² / m), .001 to 10 in the paper; m, the mean squared distance between
             items, makes it independent of the features' scale.
         anchors: most items that the machines are fitted on and expand over; of more, so many are drawn at random.
