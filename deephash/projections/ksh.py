@@ -11,13 +11,12 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.progress import track
 from deephash.projections.base import Projection
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, check_count
 
 # Items with different neighbours whose affinity is held as a matrix: 1 GB of float32.
 MOST_GROUPS = 16_384
 BLOCK_ROWS = 1024
-# Nesterov's rounds for a bit, and the change of the objective for each item that ends them, as in the paper's code.
-ROUNDS = 500
+# Change of the objective for each item that ends the gradient method, as in the authors' code.
 SETTLED = 1e-2
 # Directions with less than this share of the largest variance are left out of the generalised eigenproblem.
 RANK_TOLERANCE = 1e-10
@@ -74,7 +73,7 @@ def spectral_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
     return direction * direction[direction.abs().argmax()].sign()
 
 
-def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], start: Tensor, rounds: int) -> Tensor:
     """Lower -φ(K a)ᵀ R φ(K a), φ(x) = 2 / (1 + exp(-x)) - 1 being a smooth sign, by Nesterov's method (Eq. 14).
 
     A step's length is found by doubling its inverse until the quadratic bound holds. As K a is linear, the two
@@ -84,6 +83,7 @@ def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], star
         kernel: K, floating (n, m), centred.
         residual: y (n,) → R y, R being the residual label matrix, symmetric.
         start: a (m,).
+        rounds: most steps.
 
     Returns:
         a (m,).
@@ -98,7 +98,7 @@ def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], star
     previous_margins = margins = kernel @ start
     cost = smoothed(margins)[2]
     momentum, inverse_step = (0.0, 1.0), 1.0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         ahead = (momentum[0] - 1) / momentum[1]
         probe = current + ahead * (current - previous)
         probe_margins = margins + ahead * (margins - previous_margins)
@@ -123,7 +123,9 @@ def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], star
     return current
 
 
-def fit_codes_to_labels(kernel: Tensor, group: Tensor, labels: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+def fit_codes_to_labels(
+    kernel: Tensor, group: Tensor, labels: Tensor, bits: int, rounds: int = 200
+) -> tuple[Tensor, Tensor, Tensor]:
     """Hash functions sign(K a), one after another, each for what those before leave of r S (Algorithm 1).
 
     Args:
@@ -131,6 +133,7 @@ def fit_codes_to_labels(kernel: Tensor, group: Tensor, labels: Tensor, bits: int
         group: of each item, int64 (n,).
         labels: S among groups, (g, g).
         bits: r.
+        rounds: most gradient steps a bit.
 
     Returns:
         a of each bit, float64 (m, r); whether the smoothed solution was kept rather than the spectral one, bool (r,);
@@ -162,7 +165,7 @@ def fit_codes_to_labels(kernel: Tensor, group: Tensor, labels: Tensor, bits: int
 
         spectral = spectral_direction(agreement, whitening).to(kernel.dtype) * n**0.5
         best = -float("inf")
-        for is_smoothed, direction in enumerate((spectral, sigmoid_direction(kernel, residual, spectral))):
+        for is_smoothed, direction in enumerate((spectral, sigmoid_direction(kernel, residual, spectral, rounds))):
             y = (kernel @ direction >= 0).to(kernel.dtype) * 2 - 1
             fit = float(y.double() @ residual(y).double())
             if fit > best:
@@ -194,14 +197,16 @@ class KSH(Projection):
         output_dim: number of projections k, the r of the paper.
         anchors: number of anchors m, 300 as in the paper; `fit` lowers it to the number of training items.
         selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
+        rounds: most gradient steps a bit; 200. The 500 of the authors' code take more than twice the time and fit the
+            labelled items closer, but ranked others no better on CIFAR-10 GIST with 2,000 labelled.
 
     Attributes:
         smoothed: bool (k,), whether the bit is the sigmoid's solution rather than the spectral one.
         losses: float64 (k,), ‖Σ y yᵀ / r - S‖² / n² after each bit of the last fit.
 
     Raises:
-        InvalidInputError: anchors below 1, or another selection; in `fit`, no affinity, or one that tells more than
-            16,384 items apart.
+        InvalidInputError: anchors or rounds below 1, or another selection; in `fit`, no affinity, or one that tells
+            more than 16,384 items apart.
 
     References:
         Liu, Wang, Ji, Jiang & Chang, "Supervised hashing with kernels", CVPR 2012.
@@ -215,11 +220,15 @@ class KSH(Projection):
     smoothed: Tensor
     losses: Tensor
 
-    def __init__(self, input_dim: int, output_dim: int, anchors: int = 300, selection: str = "random") -> None:
+    def __init__(
+        self, input_dim: int, output_dim: int, anchors: int = 300, selection: str = "random", rounds: int = 200
+    ) -> None:
         super().__init__(input_dim, output_dim)
+        check_count(rounds, "rounds")
         self.kernel = AnchorMap(input_dim, anchors, selection)
         self.anchors = anchors
         self.selection = selection
+        self.rounds = rounds
         self.register_buffer("mean", torch.zeros(anchors))
         self.register_buffer("smoothed", torch.zeros(output_dim, dtype=torch.bool))
         self.register_buffer("losses", torch.zeros(output_dim, dtype=torch.float64))
@@ -239,7 +248,9 @@ class KSH(Projection):
         kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
         self.mean = kernel.mean(0, dtype=torch.float64).to(self.mean.dtype)
         kernel -= self.mean
-        weights, smoothed, losses = fit_codes_to_labels(kernel, group.to(kernel.device), among, self.output_dim)
+        weights, smoothed, losses = fit_codes_to_labels(
+            kernel, group.to(kernel.device), among, self.output_dim, self.rounds
+        )
         self.weights = nn.Parameter(weights.to(self.weights.dtype))
         self.smoothed.copy_(smoothed)
         self.losses.copy_(losses)

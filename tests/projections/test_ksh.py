@@ -83,7 +83,7 @@ def test_agrees_with_the_plain_algorithm():
     features, labels = clusters()
     kernel = centred_kernel(features)
     group, among = group_by_neighbours(supervision(labels))
-    directions, _, losses = fit_codes_to_labels(kernel, group, among, 6)
+    directions, _, losses = fit_codes_to_labels(kernel, group, among, 6, rounds=500)
     similarity = np.where(labels[:, None] == labels[None], 1.0, -1.0)
     expected, loss = plain_ksh(kernel.numpy(), similarity, 6)
     np.testing.assert_allclose(directions.numpy(), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
@@ -118,7 +118,7 @@ def test_the_better_of_spectral_and_smoothed_is_kept(monkeypatch):
     group, among = group_by_neighbours(supervision(labels))
     _, kept, losses = fit_codes_to_labels(kernel, group, among, 8)
     assert bool(kept.any())
-    monkeypatch.setattr(ksh_module, "sigmoid_direction", lambda kernel, residual, start: -start)
+    monkeypatch.setattr(ksh_module, "sigmoid_direction", lambda kernel, residual, start, rounds: -start)
     _, none_kept, spectral = fit_codes_to_labels(kernel, group, among, 8)
     assert not bool(none_kept.any())
     assert float(losses[-1]) < float(spectral[-1])
@@ -135,7 +135,7 @@ def test_gradient_steps_lower_the_smoothed_objective():
         y = torch.tanh(kernel @ a / 2)
         return float(-y @ residual @ y)
 
-    assert cost(sigmoid_direction(kernel, lambda y: residual @ y, start)) < cost(start) - 100
+    assert cost(sigmoid_direction(kernel, lambda y: residual @ y, start, rounds=50)) < cost(start) - 100
 
 
 def test_items_with_the_same_neighbours_are_one_group():
@@ -171,6 +171,8 @@ def test_anchors_are_at_most_the_items():
 def test_bad_settings_and_affinities_are_refused(monkeypatch):
     with pytest.raises(InvalidInputError, match="anchors=0; expected a whole number of at least 1"):
         KSH(6, 3, anchors=0)
+    with pytest.raises(InvalidInputError, match="rounds=0; expected a whole number of at least 1"):
+        KSH(6, 3, rounds=0)
     with pytest.raises(InvalidInputError, match="selection='best'"):
         KSH(6, 3, selection="best")
     features, labels = clusters(40)
