@@ -26,48 +26,59 @@ FEW_SEEDS = 6
 PLAIN_WIDTH = 200
 
 
-def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP") -> list[Path]:
+def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> list[Path]:
     """Write a sweep's report into its folder.
 
     Args:
         folder: the sweep's folder.
         runs: as `collect` gives.
         metric: what table, tests and plot are about. The CSV and JSON files hold every metric.
+        over: columns of the tables and horizontal axis of the plot, as `collect` took it.
 
     Returns:
         The files: `sweep.csv` (mean and interval of every metric of every group), `sweep.md` (tables, tests,
-        warnings), `sweep.json` (all of that, and every run), `sweep.png`.
+        warnings), `sweep.json` (all of that, and every run), `sweep.png`; where there are lines and draws enough,
+        `sweep_ranks.png`, the critical-difference diagram.
 
     Raises:
         InvalidInputError: no run is done, or none has that metric.
     """
+    from deephash.report.critical_difference import critical_difference_figure, ranking_markdown, rankings
     from deephash.report.drawing import save_figure
     from deephash.report.sweep_figure import sweep_figure
     from deephash.report.sweep_statistics import aggregate, compare, sweep_warnings
-    from deephash.report.sweep_tables import sweep_markdown
+    from deephash.report.sweep_tables import grid_markdown, sweep_markdown
 
     means, tests, warnings = aggregate(runs), compare(runs, metric), sweep_warnings(runs, metric)
     paths = [folder / f"sweep.{ending}" for ending in ("csv", "md", "json", "png")]
-    write_whole(paths[0], means.write_csv)
-    parts = [sweep_markdown(runs, metric), "Mean over seeds ± half the 95 % interval of the mean (Student's t).\n"]
+    write_whole(paths[0], means.rename({"bits": over}).write_csv)
+    parts = [sweep_markdown(runs, metric, over), grid_markdown(runs, metric, over)]
+    parts = [part for part in parts if part] + ["Mean over seeds ± half the 95 % interval of the mean (Student's t).\n"]
     if tests.height:
         title = f"Paired Wilcoxon signed-rank tests of {metric} over shared seeds, p corrected by Holm's method:\n"
         header = ("data", "bits", "first", "second", "seeds", "difference", "p_value", "p_holm")
-        parts += [title, markdown_table(header, tests.select(header).rows(), right=(1, 4, 5, 6, 7))]
+        shown = [over if name == "bits" else name for name in header]
+        parts += [title, markdown_table(shown, tests.select(header).rows(), right=(1, 4, 5, 6, 7))]
         if min(tests["seeds"].to_list()) < FEW_SEEDS:
             parts.append(
                 f"With n shared seeds no p can be below 2^(1 - n): one of .05 needs {FEW_SEEDS} seeds or more.\n"
             )
+    ranked = rankings(runs, metric)
+    if ranked:
+        parts.append(ranking_markdown(ranked, metric))
     if warnings:
         parts.append("Warnings:\n\n" + "".join(f"- {line}\n" for line in warnings))
     write_text(paths[1], "\n".join(parts))
-    content = {"metric": metric, "groups": means.to_dicts(), "tests": tests.to_dicts(), "warnings": warnings}
+    content = {"metric": metric, "over": over, "groups": means.to_dicts(), "tests": tests.to_dicts()}
+    content["warnings"] = warnings
     write_json(paths[2], finite(content | {"runs": runs.to_dicts()}))
-    save_figure(sweep_figure(runs, metric), paths[3])
+    save_figure(sweep_figure(runs, metric, over), paths[3])
+    if ranked:
+        paths.append(save_figure(critical_difference_figure(ranked, metric), folder / "sweep_ranks.png"))
     return paths
 
 
-def report_sweep(folder: Path, metric: str = "mAP") -> "polars.DataFrame":
+def report_sweep(folder: Path, metric: str = "mAP", over: str = "bits") -> "polars.DataFrame":
     """Collect a sweep, write its report, and print the table, the warnings and where the files are.
 
     Returns:
@@ -83,10 +94,10 @@ def report_sweep(folder: Path, metric: str = "mAP") -> "polars.DataFrame":
     from deephash.report.sweep_statistics import sweep_warnings
     from deephash.report.sweep_tables import sweep_table
 
-    runs = collect(folder)
-    paths = write_sweep(folder, runs, metric)
+    runs = collect(folder, over)
+    paths = write_sweep(folder, runs, metric, over)
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    console.print(sweep_table(runs, metric))
+    console.print(sweep_table(runs, metric, over))
     for line in sweep_warnings(runs, metric):
         console.print(f"[yellow]warning:[/yellow] {escape(line)}")
     for path in paths:
@@ -99,10 +110,12 @@ class SweepReport(Callback):
 
     Args:
         metric: what table, tests and plot are about.
+        over: what they are over: the code length, or the config key of another number.
     """
 
-    def __init__(self, metric: str = "mAP") -> None:
+    def __init__(self, metric: str = "mAP", over: str = "bits") -> None:
         self.metric = metric
+        self.over = over
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report the sweep in `hydra.sweep.dir`; what cannot be reported is said in one line.
@@ -111,7 +124,7 @@ class SweepReport(Callback):
             SystemExit: with status 1, where a job did not end well, so that scripts can tell.
         """
         try:
-            runs = report_sweep(Path(config.hydra.sweep.dir), self.metric)
+            runs = report_sweep(Path(config.hydra.sweep.dir), self.metric, self.over)
         except InvalidInputError as error:
             print(f"no sweep report: {error}", file=sys.stderr)
             sys.exit(1)
@@ -124,9 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deephash.report.sweep", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="folder of the sweep, as multirun/DATE")
     parser.add_argument("--metric", default="mAP", help="what table, tests and plot are about (default: mAP)")
+    parser.add_argument("--over", default="bits", help="columns and horizontal axis, as protocol.train (default: bits)")
     chosen = parser.parse_args(arguments)
     try:
-        report_sweep(chosen.folder, chosen.metric)
+        report_sweep(chosen.folder, chosen.metric, chosen.over)
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

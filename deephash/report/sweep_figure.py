@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE_STYLES = ("-", "--", ":", "-.")
+AXIS_TITLES = {"bits": "Bits", "protocol.train": "Training items"}
 # Panels side by side, and inches of one.
 PANELS, PANEL_WIDTH, PANEL_HEIGHT = 2, 3.6, 2.9
 # Code lengths nearer than this ratio would have their numbers run into each other.
 NEAREST_TICKS = 1.2
 
 
-def sweep_figure(runs: "polars.DataFrame", metric: str = "mAP") -> "Figure":
-    """A metric against code length: a line for each method, its 95 % interval as a band, a panel for each setting.
+def sweep_figure(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> "Figure":
+    """A metric against code length, or another number: a line for each method, a panel for each setting.
+
+    Bands are 95 % intervals.
 
     Args:
         runs: as `collect` gives.
         metric: the vertical axis.
+        over: the horizontal axis, as `collect` took it.
 
     Returns:
         A matplotlib figure whose horizontal axes are logarithmic with base 2. A panel's title names its setting; of
@@ -52,7 +56,7 @@ def sweep_figure(runs: "polars.DataFrame", metric: str = "mAP") -> "Figure":
                 points = part.filter(*_equal(LINE, line)).sort("bits").select("bits", "mean", "low", "high").rows()
                 if points:
                     handles[line_name(line)] = _line(panel, place, points)
-            _bits_axis(panel, sorted(set(part["bits"].to_list())))
+            _axis(panel, sorted(set(part["bits"].to_list())), over)
             panel.set_ylabel(metric)
             panel.set_title(title, fontsize=8)
         if shared:
@@ -97,7 +101,7 @@ def _line(axes: "Axes", place: int, points: list[tuple[Any, ...]]) -> Any:
     return axes.plot(bits, means, color=colour, marker=marker, linestyle=dashes)[0]
 
 
-def _bits_axis(axes: "Axes", lengths: list[int]) -> None:
+def _axis(axes: "Axes", lengths: list[int], over: str) -> None:
     plain_axes(axes)
     axes.set_xscale("log", base=2)
     ticks: list[int] = []
@@ -107,4 +111,4 @@ def _bits_axis(axes: "Axes", lengths: list[int]) -> None:
     axes.set_xticks(ticks, [str(length) for length in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(lengths[0] / 1.15, lengths[-1] * 1.15)
-    axes.set_xlabel("Bits")
+    axes.set_xlabel(AXIS_TITLES.get(over, over))

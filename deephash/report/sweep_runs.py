@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deephash.files import read_json
 from deephash.progress import track
@@ -25,12 +25,15 @@ SAID_SETTINGS = ("seed", "bits", "score", "choices")
 REQUIRED = ("method", "bits", "seed", "metrics")
 
 
-def collect(folder: Path) -> "polars.DataFrame":
+def collect(folder: Path, over: str = "bits") -> "polars.DataFrame":
     """Read every job of a sweep.
 
     Args:
         folder: the sweep's folder; a job is a folder within it that holds `metrics.json`, `error.json` or
             `config.yaml`. Folders within a job, as those of later evaluations, are not looked into.
+        over: what the columns of tables and the horizontal axis of plots are: the code length, or the config key of
+            another number, as "protocol.train". That number then stands in the column `bits`, and the code length
+            among the settings.
 
     Returns:
         One row a job, by folder: the columns RUN_COLUMNS, then one column a metric. `status` is "done", "failed" (the
@@ -39,7 +42,7 @@ def collect(folder: Path) -> "polars.DataFrame":
         else tells jobs of one method and length apart, as "projection.iterations=10".
 
     Raises:
-        InvalidInputError: no such folder, or no job in it.
+        InvalidInputError: no such folder, no job in it, or a done job whose config has no whole number at `over`.
     """
     import polars
 
@@ -51,7 +54,9 @@ def collect(folder: Path) -> "polars.DataFrame":
             f"{folder} holds no runs; give the folder of a sweep, whose jobs are folders within it."
         )
     rows = [read_job(job, folder) for job in track(jobs, "Results of the sweep")]
-    _tell_settings(rows, jobs)
+    _tell_settings(rows, jobs, over)
+    if over != "bits":
+        _put_in_place_of_bits(rows, jobs, over)
     _mark_repeated(rows, jobs)
     frame = polars.DataFrame(rows, infer_schema_length=None)
     known = {"bits": polars.Int64, "seed": polars.Int64, "skipped_queries": polars.Int64}
@@ -120,7 +125,7 @@ def _overridden(overrides: list[str]) -> dict[str, Any]:
     return columns | {name: int(said[name]) for name in ("bits", "seed") if said.get(name, "").isdigit()}
 
 
-def _tell_settings(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
+def _tell_settings(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> None:
     """Fill `settings` where done jobs of one method have configs that differ in more than length and seed."""
     groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], DictConfig]]] = {}
     for row, job in zip(rows, jobs, strict=True):
@@ -132,11 +137,11 @@ def _tell_settings(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
             key = tuple(row.get(name) for name in GROUP if name not in ("settings", "bits"))
             groups.setdefault(key, []).append((row, config))
     for members in groups.values():
-        for (row, _), values in zip(members, _differing_values([config for _, config in members]), strict=True):
+        for (row, _), values in zip(members, _differing_values([config for _, config in members], over), strict=True):
             row["settings"] = " ".join(f"{key}={value}" for key, value in sorted(values.items()))
 
 
-def _differing_values(configs: list[DictConfig]) -> list[dict[str, Any]]:
+def _differing_values(configs: list[DictConfig], over: str) -> list[dict[str, Any]]:
     """For each config, its values of the settings on which any two differ beside length and seed.
 
     A setting that follows from the length or the seed, having one value for each, is not among them.
@@ -147,7 +152,7 @@ def _differing_values(configs: list[DictConfig]) -> list[dict[str, Any]]:
     values = [original | {key: here for key, (_, here) in differences.items()} for differences in differing]
     telling = []
     for key in original:
-        if key.split(".")[0] in SAID_SETTINGS:
+        if key.split(".")[0] in SAID_SETTINGS or key == over:
             continue
         by_bits = {(str(config.get("bits")), str(held[key])) for config, held in zip(configs, values, strict=True)}
         follows_bits = len(by_bits) == len({bits for bits, _ in by_bits})
@@ -155,6 +160,18 @@ def _differing_values(configs: list[DictConfig]) -> list[dict[str, Any]]:
         if not follows_bits and not follows_seed:
             telling.append(key)
     return [{key: held[key] for key in telling} for held in values]
+
+
+def _put_in_place_of_bits(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> None:
+    """Let another number of the config stand where the code length does, and name the length among the settings."""
+    for row, job in zip(rows, jobs, strict=True):
+        if row["status"] != "done":
+            continue
+        value = OmegaConf.select(RunFolder(job).read_config(), over)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidInputError(f"{job} has {over}={value}; over takes a setting that is a whole number.")
+        row["settings"] = f"{row['bits']} bits {row['settings']}".strip()
+        row["bits"] = value
 
 
 def _mark_repeated(rows: list[dict[str, Any]], jobs: list[Path]) -> None:

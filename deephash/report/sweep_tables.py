@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 
+INTERVAL = ("mean", "low", "high")
+
+
 @dataclass(frozen=True)
 class MethodsByBits:
     """The table of one setting.
@@ -72,12 +75,18 @@ def methods_by_bits(runs: "polars.DataFrame", metric: str = "mAP") -> list[Metho
     return tables
 
 
-def sweep_table(runs: "polars.DataFrame", metric: str = "mAP") -> "Group":
+def column_title(over: str, value: int) -> str:
+    """The title of a column, as "16 bits" or "train 1000"."""
+    return f"{value} bits" if over == "bits" else f"{over.rpartition('.')[2]} {value}"
+
+
+def sweep_table(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> "Group":
     """Methods × bits for the terminal, a table for each setting; the best of each code length is bold.
 
     Args:
         runs: as `collect` gives.
         metric: what the cells show.
+        over: what the columns are, as `collect` took it.
 
     Raises:
         InvalidInputError: no run is done, or none has that metric.
@@ -94,7 +103,7 @@ def sweep_table(runs: "polars.DataFrame", metric: str = "mAP") -> "Group":
         table.add_column("method", min_width=max(len(name) for name, _, _ in found.lines))
         table.add_column("seeds", justify="right", min_width=5)
         for length in found.lengths:
-            table.add_column(f"{length} bits", justify="right", min_width=7)
+            table.add_column(column_title(over, length), justify="right", min_width=7)
         for name, seeds, cells in found.lines:
             shown = {length: cells.get(length, "–").replace("± ", "±") for length in found.lengths}
             styled = (f"[bold]{c}[/bold]" if found.best[length] == name else c for length, c in shown.items())
@@ -103,12 +112,13 @@ def sweep_table(runs: "polars.DataFrame", metric: str = "mAP") -> "Group":
     return Group(*tables)
 
 
-def sweep_markdown(runs: "polars.DataFrame", metric: str = "mAP") -> str:
+def sweep_markdown(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> str:
     """Methods × bits as Markdown, a table for each setting; the best of each code length is bold.
 
     Args:
         runs: as `collect` gives.
         metric: what the cells show.
+        over: what the columns are, as `collect` took it.
 
     Raises:
         InvalidInputError: no run is done, or none has that metric.
@@ -119,7 +129,44 @@ def sweep_markdown(runs: "polars.DataFrame", metric: str = "mAP") -> str:
         for name, seeds, cells in found.lines:
             shown = {length: cells.get(length, "–") for length in found.lengths}
             rows.append((name, seeds, *(f"**{c}**" if found.best[n] == name else c for n, c in shown.items())))
-        header = ("method", "seeds", *(f"{length} bits" for length in found.lengths))
+        header = ("method", "seeds", *(column_title(over, length) for length in found.lengths))
         table = markdown_table(header, rows, right=range(1, len(header)))
         parts.append(f"{metric}: {setting_text(found.setting)}\n\n{table}")
+    return "\n".join(parts)
+
+
+def grid_markdown(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> str:
+    """Projections × quantisers as Markdown, a table for each setting and code length that has several of both.
+
+    Args:
+        runs: as `collect` gives.
+        metric: what the cells show; the best of each row is bold.
+        over: what tells tables of one setting apart, as `collect` took it.
+
+    Returns:
+        The tables; empty where no setting has several projections and several quantisers.
+
+    Raises:
+        InvalidInputError: no run is done, or none has that metric.
+    """
+    import polars
+
+    done_runs(runs, metric)
+    means = aggregate(runs).filter(polars.col("metric") == metric)
+    parts = []
+    for (*setting, length), part in means.group_by((*SETTING, "bits"), maintain_order=True):
+        quantizers = part["quantizer"].unique(maintain_order=True).to_list()
+        cells = {(line_name((m, None, s)), q): values for m, q, s, *values in part.select(*LINE, *INTERVAL).rows()}
+        names = list(dict.fromkeys(name for name, _ in cells))
+        if len(names) < 2 or len(quantizers) < 2:
+            continue
+        rows = []
+        for name in names:
+            best = max(cells[name, q][0] for q in quantizers if (name, q) in cells)
+            shown = [cell(*cells[name, q]) if (name, q) in cells else "–" for q in quantizers]
+            is_best = [(name, q) in cells and cells[name, q][0] == best for q in quantizers]
+            rows.append((name, *(f"**{c}**" if bold else c for c, bold in zip(shown, is_best, strict=True))))
+        table = markdown_table(("projection", *map(str, quantizers)), rows, right=range(1, len(quantizers) + 1))
+        title = f"{metric}, {column_title(over, length)}: {setting_text(tuple(setting))}"
+        parts.append(f"{title}\n\n{table}")
     return "\n".join(parts)

@@ -17,11 +17,12 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
+from deephash.report.critical_difference import critical_difference_figure, ranking_markdown, rankings
 from deephash.report.sweep import main, report_sweep
 from deephash.report.sweep_figure import setting_titles, sweep_figure
 from deephash.report.sweep_runs import collect, metric_names
 from deephash.report.sweep_statistics import aggregate, compare, holm, line_name, sweep_warnings
-from deephash.report.sweep_tables import cell, setting_text, sweep_markdown, sweep_table
+from deephash.report.sweep_tables import cell, grid_markdown, setting_text, sweep_markdown, sweep_table
 from deephash.validation import InvalidInputError
 
 METHODS, BITS, SEEDS = {"itq": 0.16, "lsh": 0.12, "pcah": 0.13}, (16, 32, 64), (0, 1, 2)
@@ -29,8 +30,8 @@ METHODS, BITS, SEEDS = {"itq": 0.16, "lsh": 0.12, "pcah": 0.13}, (16, 32, 64), (
 
 def score(method, bits, seed):
     """A fixed score that rises with bits for itq, is flat for lsh, falls for pcah, and varies a little by seed."""
-    slope = {"itq": 0.01, "lsh": 0.0, "pcah": -0.01}[method]
-    return METHODS[method] + slope * np.log2(bits / 16) + 0.001 * ((seed * 7 + bits + len(method)) % 5)
+    slope = {"itq": 0.01, "pcah": -0.01}.get(method, 0.0)
+    return METHODS.get(method, 0.1) + slope * np.log2(bits / 16) + 0.001 * ((seed * 7 + bits + len(method)) % 5)
 
 
 def write_run(folder, method="itq", bits=16, seed=0, **changes):
@@ -354,3 +355,105 @@ def test_titles_of_panels_say_what_differs():
     other = ("mnist5k", "literature", "label", "test", "100")
     assert setting_titles([one, other]) == ("mnist5k, label truth, test queries, k = 100", ["five_way", "literature"])
     assert setting_titles([one]) == ("", ["mnist5k, five_way, label truth, test queries, k = 100"])
+
+
+def write_ranked(folder, lines, seeds=range(8), bits=(16, 32)):
+    """Lines whose scores rank them the same in every draw, by (method, quantiser) → level."""
+    for (method, quantizer), level in lines.items():
+        for length in bits:
+            for seed in seeds:
+                value = level * (1 + 0.01 * seed + length / 1000)
+                write_run(
+                    folder / f"{method}-{quantizer}-{length}-{seed}",
+                    method,
+                    length,
+                    seed,
+                    quantizer=quantizer,
+                    metrics={"mAP": value},
+                )
+
+
+def test_ranks_and_what_is_told_apart(tmp_path):
+    levels = {("itq", "sbq"): 0.3, ("sh", "sbq"): 0.2, ("lsh", "sbq"): 0.1}
+    write_ranked(tmp_path, levels)
+    # A fourth line that equals lsh but for a sign that alternates: not to be told apart from it.
+    for length in (16, 32):
+        for seed in range(8):
+            value = 0.1 * (1 + 0.01 * seed + length / 1000) + (-1) ** seed * 0.0001 * (seed // 2 + 1)
+            write_run(tmp_path / f"odd{length}-{seed}", "odd", length, seed, metrics={"mAP": value})
+    (found,) = rankings(collect(tmp_path))
+    assert found.names[:2] == ["itq · sbq", "sh · sbq"]
+    assert found.mean_ranks.tolist() == [1, 2, 3.5, 3.5]
+    assert found.blocks == 16
+    table = {name: [] for name in found.names}
+    for run in collect(tmp_path).sort("method", "bits", "seed").to_dicts():
+        table[f"{run['method']} · sbq"].append(run["mAP"])
+    assert found.friedman_p == pytest.approx(stats.friedmanchisquare(*table.values()).pvalue)
+    pair = stats.wilcoxon(np.array(table["itq · sbq"]) - np.array(table["sh · sbq"])).pvalue
+    assert found.pairs[0, 1] == pytest.approx(6 * pair)
+    assert found.pairs[2, 3] > 0.5
+    page = ranking_markdown([found], "mAP")
+    assert "| itq · sbq |      1.00 | –" in page
+    assert "Over 16 shared draws" in page
+    figure = critical_difference_figure([found], "mAP")
+    (axes,) = figure.axes
+    texts = " ".join(text.get_text() for text in axes.texts)
+    assert all(name in texts for name in found.names)
+
+
+def test_ranking_needs_lines_and_draws(tmp_path):
+    write_ranked(tmp_path / "two", {("itq", "sbq"): 0.3, ("sh", "sbq"): 0.2})
+    assert rankings(collect(tmp_path / "two")) == []
+    levels = {("itq", "sbq"): 0.3, ("sh", "sbq"): 0.2, ("lsh", "sbq"): 0.1}
+    write_ranked(tmp_path / "few", levels, seeds=range(2))
+    assert rankings(collect(tmp_path / "few")) == []
+    write_ranked(tmp_path / "some", levels)
+    write_ranked(tmp_path / "some", {("pcah", "sbq"): 0.05}, seeds=range(1))
+    (found,) = rankings(collect(tmp_path / "some"))
+    assert (found.left_out, found.blocks) == (["pcah · sbq"], 16)
+    assert "Left out, for want of shared draws: pcah · sbq" in ranking_markdown([found], "mAP")
+
+
+def test_many_lines_are_ranked_by_projection_and_by_quantiser(tmp_path, monkeypatch):
+    monkeypatch.setattr("deephash.report.critical_difference.MOST_LINES", 5)
+    levels = {"lsh": 0.1, "sh": 0.2, "itq": 0.3}
+    lines = {(method, quantizer): level for method, level in levels.items() for quantizer in ("sbq", "dbq")}
+    write_ranked(tmp_path, lines, seeds=range(3))
+    (found,) = rankings(collect(tmp_path))  # Two quantisers are too few to rank.
+    assert found.names == ["itq", "sh", "lsh"]
+    assert found.blocks == 12
+    assert found.title.endswith(": projections")
+
+
+def test_projections_by_quantisers(tmp_path):
+    write_ranked(tmp_path, {("itq", "sbq"): 0.3, ("itq", "dbq"): 0.4, ("lsh", "sbq"): 0.1}, seeds=range(1))
+    page = grid_markdown(collect(tmp_path))
+    assert page.startswith("mAP, 16 bits: mnist5k, five_way, label truth")
+    assert "mAP, 32 bits: " in page
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    assert rows[0] == ["projection", "dbq", "sbq"]
+    assert rows[2:4] == [["itq", "**0.4064**", "0.3048"], ["lsh", "–", "**0.1016**"]]
+    (tmp_path / "one").mkdir()
+    write_run(tmp_path / "one" / "0")
+    assert grid_markdown(collect(tmp_path / "one")) == ""
+
+
+def test_sweep_over_another_number(tmp_path):
+    for size in (250, 1000):
+        for bits in (16, 32):
+            folder = tmp_path / f"{size}-{bits}"
+            write_run(folder, bits=bits, metrics={"mAP": size / 10000 + bits / 1000})
+            config = {"seed": 0, "bits": bits, "protocol": {"train": size}}
+            OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    report_sweep(tmp_path, over="protocol.train")
+    page = (tmp_path / "sweep.md").read_text()
+    assert "| method              | seeds |  train 250 | train 1000 |" in page
+    assert "itq · sbq · 32 bits" in page
+    table = polars.read_csv(tmp_path / "sweep.csv")
+    assert sorted(set(table["protocol.train"])) == [250, 1000]
+    (axes,) = sweep_figure(collect(tmp_path, "protocol.train"), over="protocol.train").axes
+    assert axes.get_xlabel() == "Training items"
+    assert list(axes.get_lines()[0].get_xdata()) == [250, 1000]
+    assert main([str(tmp_path), "--over", "protocol.name"]) == 2
+    with pytest.raises(InvalidInputError, match=r"has protocol.name=None; over takes a setting that is a whole number"):
+        collect(tmp_path, "protocol.name")
