@@ -25,7 +25,7 @@ class NeighbourhoodObjective:
     Args:
         distinct: floating (g,), the distinct values, ascending.
         items: int64 (g + 1,), items below each cut; 0 first and n last.
-        neighbours: int32 (g + 1, g + 1), entry (i, j) the pairs of neighbours between cuts i and j.
+        neighbours: int32 (g + 1, g + 1), entry (j, i) the pairs of neighbours between cuts i and j >= i.
         sums: float64 (g + 1,), sum of the values below each cut, measured from their mean.
         scatter: squared distance of all values from their mean.
         f1_weight: α.
@@ -46,7 +46,7 @@ class NeighbourhoodObjective:
     @property
     def pairs_of_neighbours(self) -> int:
         """P."""
-        return int(self.neighbours[0, -1])
+        return int(self.neighbours[-1, 0])
 
     def parts(self, cuts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """F1's numerator and denominator, and 1 - Ω.
@@ -61,7 +61,7 @@ class NeighbourhoodObjective:
         edges = torch.nn.functional.pad(torch.nn.functional.pad(cuts, (1, 0), value=0), (0, 1), value=last)
         lower, upper = edges[:, :-1], edges[:, 1:]
         held = (self.items[upper] - self.items[lower]).double()
-        found = 2 * self.neighbours[lower, upper].double().sum(1)
+        found = 2 * self.neighbours[upper, lower].double().sum(1)
         together = (held * (held - 1) / 2).sum(1) + self.pairs_of_neighbours
         between = ((self.sums[upper] - self.sums[lower]).square() / held.clamp_min(1)).sum(1)
         return found, together, between / self.scatter
@@ -90,24 +90,22 @@ class NeighbourhoodObjective:
 
 
 def neighbourhood_objective(values: Tensor, neighbours: Tensor, f1_weight: float = 1.0) -> NeighbourhoodObjective:
-    """Count the neighbours between any two cuts, by prefix sums over the affinity in the order of the values.
+    """Count the neighbours between any two cuts, item by item in the order of the values.
 
     Args:
         values: floating (n,), projections of n items on one dimension.
         neighbours: bool (n, n), symmetric; the diagonal is not read.
         f1_weight: α, from 0 to 1.
     """
+    from deephash.functional.neighbour_regions import neighbours_within
+
     values = values.cpu()
     order = values.argsort(stable=True)
     distinct, counts = values[order].unique_consecutive(return_counts=True)
     items = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    affinity = neighbours[order][:, order].to(torch.int32).fill_diagonal_(0)
-    below = torch.nn.functional.pad(affinity.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
+    within = torch.from_numpy(neighbours_within(neighbours.numpy(), order.numpy()))
     if len(distinct) < len(values):
-        below = below[items][:, items]
-    corner = below.diagonal()
-    # Each pair is there twice; between cuts i and j are those below j less those with an item below i.
-    within = (corner[None] + corner[:, None] - below - below.T) // 2
+        within = within[items][:, items]
     centred = values[order].double()
     centred -= centred.mean()
     sums = torch.cat([centred.new_zeros(1), centred.cumsum(0)])[items]

@@ -16,7 +16,9 @@ from deephash.relaxations.base import Relaxation
 from deephash.relaxations.straight_through import StraightThrough
 from deephash.threshold_searches.base import ThresholdSearch
 from deephash.threshold_searches.evolutionary_search import EvolutionarySearch
-from deephash.validation import check_bits, check_count
+from deephash.validation import InvalidInputError, check_count
+
+MOST_BITS = 8
 
 
 @final
@@ -61,7 +63,8 @@ class VBQ(Quantizer):
     ) -> None:
         super().__init__(bits)
         check_count(most_bits, "most_bits")
-        check_bits(most_bits, 8, "the most bits a projection can have")
+        if most_bits > MOST_BITS:
+            raise InvalidInputError(f"most_bits={most_bits} exceeds {MOST_BITS}, the most bits a projection can have.")
         check_count(pairs_sample, "pairs_sample")
         self.most_bits = most_bits
         self.search = EvolutionarySearch() if search is None else search

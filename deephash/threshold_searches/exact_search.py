@@ -12,7 +12,7 @@ from deephash.threshold_searches.base import ThresholdSearch
 
 def partition(objective: NeighbourhoodObjective, count: int, weights: tuple[float, float, float]) -> Tensor:
     """The cuts of largest Σ a·(neighbours) + b·(pairs) + c·(sum²/items), int64 (count,)."""
-    from deephash.functional.best_partition import best_partition
+    from deephash.functional.neighbour_regions import best_partition
 
     tables = objective.neighbours.numpy(), objective.items.numpy(), objective.sums.numpy()
     return torch.from_numpy(best_partition(*tables, weights, count))

@@ -1,4 +1,4 @@
-"""The division of a line into regions that maximises a sum over regions; compiled for the CPU.
+"""Regions of a line: the neighbours in any of them, and the division that maximises a sum over them; compiled.
 
 B(r, j), the most that r regions below cut j can give, is the maximum over cuts i < j of B(r - 1, i) + gain(i, j). The
 gain need have no structure, so all pairs of cuts are visited.
@@ -28,6 +28,20 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
+def _neighbours_within(affinity, order):
+    n = len(order)
+    within = np.zeros((n + 1, n + 1), np.int32)
+    for j in range(1, n + 1):
+        row = affinity[order[j - 1]]
+        found = 0
+        for i in range(j - 1, -1, -1):
+            # Item i of the order joins the region that ends with item j - 1; no item is its own neighbour.
+            found += i < j - 1 and row[order[i]]
+            within[j, i] = within[j - 1, i] + found
+    return within
+
+
+@_compiled
 def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square, regions):
     """For each number of regions and each cut, where the last region starts."""
     ends = len(items)
@@ -48,6 +62,20 @@ def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square
     return starts
 
 
+def neighbours_within(affinity: NDArray[np.bool_], order: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The pairs of neighbours among any run of items in an order.
+
+    Args:
+        affinity: (n, n), symmetric; the diagonal is not read.
+        order: (n,), the items in order.
+
+    Returns:
+        (n + 1, n + 1), entry (j, i) for i <= j the pairs among items i to j - 1 of the order; 0 above the diagonal.
+    """
+    within: NDArray[np.int32] = _neighbours_within(affinity, order)
+    return within
+
+
 def best_partition(
     neighbours: NDArray[np.int32],
     items: NDArray[np.int64],
@@ -58,7 +86,7 @@ def best_partition(
     """The cuts whose regions, none empty, have the largest Σ a·(neighbours) + b·(pairs) + c·(sum²/items).
 
     Args:
-        neighbours: (g + 1, g + 1), symmetric, pairs of neighbours between two cuts; 0 and g are the ends.
+        neighbours: (g + 1, g + 1), entry (j, i) the pairs of neighbours between cuts i and j >= i.
         items: (g + 1,), items below each cut, rising.
         sums: (g + 1,), sum of the values below each cut.
         weights: a, b, c.
