@@ -22,6 +22,8 @@ from deephash.validation import InvalidInputError
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 ITEMS = 300
+# As many as the crescents' shape needs; by default every one of the few points would be an anchor.
+ANCHORS = 40
 # In a plane there are two principal components; what can give more bits shows four.
 BITS = (4, 2)
 
@@ -38,7 +40,10 @@ def fitted_hasher(settings: list[str]) -> Hasher:
     features, labels = crescents(ITEMS)
     for bits in BITS:
         try:
-            hasher = build_hasher(_compose(*settings, f"bits={bits}"), 2)
+            config = _compose(*settings, f"bits={bits}")
+            if "anchors" in config.projection:
+                config.projection.anchors = ANCHORS
+            hasher = build_hasher(config, 2)
             affinity = Label().supervise(features, labels)
             return hasher.fit(features, labels=labels, affinity=affinity, generator=torch.Generator().manual_seed(0))
         except InvalidInputError as error:
