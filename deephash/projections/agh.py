@@ -13,6 +13,8 @@ from deephash.validation import InvalidInputError, check_count, check_directions
 
 # Eigenvalues below it are rounding: their eigenvectors, divided by its root, would be noise.
 LEAST_EIGENVALUE = 1e-10
+# Entries of an eigenvector below it are rounding: 0, as on a part of the graph that is joined to no other.
+LEAST_ENTRY = 1e-12
 
 
 def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int) -> tuple[Tensor, Tensor]:
@@ -66,6 +68,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
     small = scale[:, None] * gram.view(m, m) * scale - torch.outer(trivial, trivial)
     eigenvalues, vectors = torch.linalg.eigh(small)
     eigenvalues, vectors = eigenvalues.flip(0), vectors.flip(1)
+    vectors = torch.where(vectors.abs() < LEAST_ENTRY, 0, vectors)
     kept = eigenvalues > LEAST_EIGENVALUE
     eigenvalues, maps = eigenvalues[kept], scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * n**0.5
     largest = maps.gather(0, maps.abs().argmax(0, keepdim=True))
@@ -79,8 +82,9 @@ class AGH(Projection):
     Each item is joined to its s nearest anchors, and two items as far as they share anchors. Projections are the
     graph's eigenvectors after the trivial one, continued to new items by their own anchors. With `SBQ` this is the
     paper's one layer, cut at 0; with `HQ`, half as many eigenvectors cut again on either side: its two layers.
-    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing with one layer; an
-    item far from all anchors still looks like one of them.
+    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing; where clusters lie so far
+    apart that the graph falls apart, most eigenvectors are 0 on all clusters but one; an item far from all anchors
+    still looks like one of them.
 
     Shape:
         features (n, d) → projections (n, k).

@@ -77,7 +77,8 @@ def check_row_order_and_blocks_do_not_matter(projection_class, double_sample):
     order = torch.randperm(len(double_sample.features), generator=torch.Generator().manual_seed(3))
     margins = whole(double_sample.features)
     blocks = torch.cat([whole(block) for block in double_sample.features.split(37)])
-    clear = margins.abs() > 1e-5
+    # An exact 0, as of an eigenvector outside its part of a graph, is 1 by the zero rule, and as clear.
+    clear = (margins.abs() > 1e-5) | (margins == 0)
     assert clear.float().mean() > 0.99
     assert torch.equal(hard_bits(blocks)[clear], hard_bits(margins)[clear])
     if projection_class.samples_rows:
