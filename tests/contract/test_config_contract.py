@@ -45,13 +45,20 @@ def test_every_config_resolves(config_file):
     assert set(part) - {"_target_"} <= set(parameters), "a setting that the class does not take"
 
 
-def test_every_default_in_a_config_is_the_class_s_own(config_file):
-    config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
-    part = config["projection"] if config_file.parent.name == "method" else config
+def check_defaults(part):
+    """A nested part stands where the class's own default is None; its settings are its own class's."""
     parameters = inspect.signature(hydra.utils.get_class(part["_target_"])).parameters
     for name, value in part.items():
-        if name != "_target_" and not str(value).startswith("${"):
+        if isinstance(value, dict):
+            assert parameters[name].default is None, name
+            check_defaults(value)
+        elif name != "_target_" and not str(value).startswith("${"):
             assert parameters[name].default == value, name
+
+
+def test_every_default_in_a_config_is_the_class_s_own(config_file):
+    config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
+    check_defaults(config["projection"] if config_file.parent.name == "method" else config)
 
 
 def test_every_method_composes_and_builds(projection_class, configs_of, compose_config):
