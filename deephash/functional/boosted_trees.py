@@ -1,0 +1,135 @@
+"""Boosted decision trees of two classes: AdaBoost on features cut to at most 256 levels, compiled by numba.
+
+Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
+"""
+
+# numba infers the types of compiled functions, and refuses annotations on some.
+# ruff: noqa: ANN001, ANN201
+# mypy: allow-untyped-defs, disable-error-code="no-untyped-call, untyped-decorator"
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def best_splits(levels, features, rows, node, signed, weights, first, nodes, limit, scores, cuts):
+    """For each of some features, the best cut of every node on one layer.
+
+    A leaf with weights w₊ and w₋ has exponential loss 2 √(w₊ w₋) once its value is ½ log(w₊ / w₋); a cut's score is
+    the sum over its two sides.
+
+    Args:
+        levels: uint8 (d, n).
+        features: int64 (f,), the features to try.
+        rows: int64 (m,), the rows to use.
+        node: int16 (n,), the node of each row.
+        signed: float32 (n,), weight times class.
+        weights: float32 (n,).
+        first: the layer's first node.
+        nodes: how many it has.
+        limit: number of levels.
+        scores: written, float64 (f, nodes), of the best cuts.
+        cuts: written, int64 (f, nodes); rows of a level up to the cut go left, and -1 says that no cut gains.
+    """
+    for i in range(len(features)):
+        column = levels[features[i]]
+        sums = np.zeros((nodes, limit, 2), dtype=np.float64)
+        for row in rows:
+            cell = sums[node[row] - first, column[row]]
+            cell[0] += weights[row]
+            cell[1] += signed[row]
+        for j in range(nodes):
+            total = 0.0
+            difference = 0.0
+            for level in range(limit):
+                total += sums[j, level, 0]
+                difference += sums[j, level, 1]
+            best = np.sqrt(max(0.0, total * total - difference * difference))
+            cut = -1
+            left = 0.0
+            left_difference = 0.0
+            for level in range(limit - 1):
+                if sums[j, level, 0] == 0:
+                    continue
+                left += sums[j, level, 0]
+                left_difference += sums[j, level, 1]
+                right = max(0.0, total - left)
+                right_difference = difference - left_difference
+                score = np.sqrt(max(0.0, left * left - left_difference * left_difference)) + np.sqrt(
+                    max(0.0, right * right - right_difference * right_difference)
+                )
+                if score < best - 1e-12:
+                    best = score
+                    cut = level
+            scores[i, j] = best
+            cuts[i, j] = cut
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def heavy_rows(weights, share):
+    """Rows in descending order of weight that hold a share of the total between them (weight trimming)."""
+    order = np.argsort(-weights, kind="mergesort")
+    total = weights.astype(np.float64).sum()
+    held = 0.0
+    for count in range(len(order)):
+        held += weights[order[count]]
+        if held >= share * total:
+            return np.sort(order[: count + 1])
+    return np.sort(order)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def boost(levels, classes, sampled, depth, share, limit):
+    """AdaBoost of trees by exponential loss, each on some of the features and the heaviest rows.
+
+    Args:
+        levels: uint8 (d, n), the features' levels.
+        classes: float32 (n,), each -1 or 1.
+        sampled: int64 (trees, f), the features that each tree may use (LazyBoost).
+        depth: of the trees, all of which are full: a node that gains by no cut sends every row left.
+        share: of the total weight, held by the rows a tree is learnt from.
+        limit: number of levels.
+
+    Returns:
+        Feature and last level that goes left, int64 (trees, 2^depth - 1); leaf values float64 (trees, 2^depth); and
+        the sum of all trees for each row, float64 (n,).
+    """
+    n = levels.shape[1]
+    trees = len(sampled)
+    features = np.zeros((trees, 2**depth - 1), dtype=np.int64)
+    cuts = np.full((trees, 2**depth - 1), limit - 1, dtype=np.int64)
+    leaves = np.zeros((trees, 2**depth), dtype=np.float64)
+    margins = np.zeros(n, dtype=np.float64)
+    node = np.zeros(n, dtype=np.int16)
+    for tree in range(trees):
+        weights = np.exp(-margins * classes)
+        weights = (weights / weights.sum()).astype(np.float32)
+        signed = weights * classes
+        rows = heavy_rows(weights, share)
+        node[:] = 0
+        for layer in range(depth):
+            first = 2**layer - 1
+            nodes = 2**layer
+            scores = np.empty((sampled.shape[1], nodes), dtype=np.float64)
+            found = np.empty((sampled.shape[1], nodes), dtype=np.int64)
+            best_splits(levels, sampled[tree], rows, node, signed, weights, first, nodes, limit, scores, found)
+            for j in range(nodes):
+                i = np.argmin(scores[:, j])
+                if found[i, j] >= 0:
+                    features[tree, first + j] = sampled[tree, i]
+                    cuts[tree, first + j] = found[i, j]
+            for row in range(n):
+                at = node[row]
+                goes_right = levels[features[tree, at], row] > cuts[tree, at]
+                node[row] = 2 * at + 1 + goes_right
+        first = 2**depth - 1
+        sums = np.zeros((2**depth, 2), dtype=np.float64)
+        for row in rows:
+            sums[node[row] - first, int(classes[row] > 0)] += weights[row]
+        # A leaf of one class would be infinite; one row's mean weight of the other class keeps it finite.
+        smoothing = 1 / n
+        for leaf in range(2**depth):
+            leaves[tree, leaf] = np.log((sums[leaf, 1] + smoothing) / (sums[leaf, 0] + smoothing)) / 2
+        for row in range(n):
+            margins[row] += leaves[tree, node[row] - first]
+    return features, cuts, leaves, margins
