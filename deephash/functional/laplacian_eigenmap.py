@@ -63,7 +63,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     n = graph.shape[0]
-    degrees = np.maximum(graph.sum(1), LEAST_WEIGHT)
+    degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), LEAST_WEIGHT)
     parts, part = connected_components(graph, directed=False)
     weights = np.bincount(part, degrees)
     vectors = _directions_between(features, part, degrees, weights)[part][:, :k]

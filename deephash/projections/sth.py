@@ -6,13 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
+from deephash.functional.laplacian_eigenmap import balanced_bits, smoothest_vectors
 from deephash.functional.linear_map import project_centred
-from deephash.functional.neighbour_graph import (
-    laplacian_eigenmap,
-    median_bits,
-    nearest_neighbours,
-    symmetric_graph,
-)
+from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
 from deephash.functional.principal_components import feature_mean
 from deephash.functional.support_vectors import linear_svm
 from deephash.projections.base import Projection
@@ -22,7 +18,7 @@ from deephash.validation import InvalidInputError, check_count, check_directions
 def root_mean_square(features: Tensor, mean: Tensor) -> float:
     """Root of the mean squared distance from the mean, by which a machine's cost is free of the features' scale."""
     total = sum(float((block - mean).square().sum(dtype=torch.float64)) for block in torch.split(features, 8192))
-    return (total / len(features)) ** 0.5
+    return float((total / len(features)) ** 0.5)
 
 
 @final
@@ -45,14 +41,14 @@ class STH(Projection):
         cost: C of the machines, on features of mean squared length 1.
 
     Raises:
-        InvalidInputError: neighbours below 1, a cost not above 0; in `fit`, projections not fewer than rows, or rows
-            that are all the same.
+        InvalidInputError: neighbours below 1, a cost not above 0; in `fit`, more projections than n - 2, or rows that
+            are all the same.
 
     References:
         Zhang, Wang, Cai & Lu, "Self-taught hashing for fast similarity search", SIGIR 2010.
     """
 
-    minimum_rows: ClassVar[int] = 2
+    minimum_rows: ClassVar[int] = 3
 
     mean: Tensor
 
@@ -73,13 +69,13 @@ class STH(Projection):
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        check_directions(self.output_dim, len(features) - 1, f"of a graph of {len(features)} items")
+        check_directions(self.output_dim, len(features) - 2, f"of a graph of {len(features)} items")
         mean = feature_mean(features).to(features)
         scale = root_mean_square(features, mean)
         if scale == 0:
             raise InvalidInputError(f"all {len(features)} training items are the same; give data that vary.")
         graph = symmetric_graph(nearest_neighbours(features, min(self.neighbours, len(features) - 1)))
-        bits = median_bits(laplacian_eigenmap(graph, self.output_dim)).to(features.device)
+        bits = balanced_bits(smoothest_vectors(graph, features, self.output_dim)).to(features.device)
         weights, bias = linear_svm((features - mean) / scale, bits, self.cost)
         self.mean.copy_(mean)
         self.directions.copy_(weights / scale)

@@ -19,7 +19,7 @@ class STHRBF(Projection):
     """STH whose graph joins known neighbours, as items that share a label, and whose machines have a Gaussian kernel.
 
     The setting of the graph regularised hashing paper, where STH learns from the same labelled items as its rivals. An
-    edge weighs the cosine of the items that it joins, as in STH. With classes as neighbours the graph falls into one
+    edge weighs the cosine of the items that it joins. With classes as neighbours the graph falls into one
     part a class: the first bits tell classes apart, the others spread each class along its own eigenvectors.
     Known weakness: those others say nothing of the class, so codes longer than the number of classes gain nothing; and
     every training item is compared with a query.
