@@ -82,8 +82,8 @@ class AGH(Projection):
     Each item is joined to its s nearest anchors, and two items as far as they share anchors. Projections are the
     graph's eigenvectors after the trivial one, continued to new items by their own anchors. With `SBQ` this is the
     paper's one layer, cut at 0; with `HQ`, half as many eigenvectors cut again on either side: its two layers.
-    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing; where clusters lie so far
-    apart that the graph falls apart, most eigenvectors are 0 on all clusters but one; an item far from all anchors
+    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing; where clusters lie
+    so far apart that no item joins two, most eigenvectors are 0 on all clusters but one; an item far from all anchors
     still looks like one of them.
 
     Shape:
