@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.euclidean import as_array, nearest, within_radius
+from deephash.affinity.supervision import AmongItems
 from deephash.protocols.drawing import random_order
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, NotFittedError, check_choice, check_features
@@ -25,7 +26,8 @@ class EpsilonBall(Affinity):
     falls as that part grows: compare figures only where these parts have the same size. In the training part of the
     five-way split, 2,000 items, the ball is wide: a query has thousands of neighbours in the database. The papers'
     figures belong to balls drawn in the whole set (`among="database"`), with hundreds: one number, learnt without
-    labels, which only says what counts as a neighbour.
+    labels, which only says what counts as a neighbour. Pairs for training are drawn within the training part's own
+    radius even then.
 
     A pair is within the radius where its squared distance in float64 is at most radius²; see `euclidean`.
 
@@ -74,6 +76,13 @@ class EpsilonBall(Affinity):
         _, squared = nearest(train[sampled], train, self.neighbours + 1, description="Radius of the ε-ball")
         self.radius = float(np.sqrt(squared).mean())
         return self
+
+    def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> AmongItems:
+        """Neighbours among training items, within a radius of their own: supervision sees nothing of other parts."""
+        if self.among == "train":
+            return AmongItems(self, features, labels)
+        own = type(self)(self.neighbours, self.sample, self.seed).fit(features, labels)
+        return AmongItems(own, features, labels)
 
     def relevance(
         self,
