@@ -41,7 +41,7 @@ def drawn_pairs(affinity: TrainingAffinity, near: int, far: int, generator: torc
 class BRESupervised(ReconstructiveEmbedding):
     """Kernel hyperplanes whose codes agree for neighbours and differ for other items.
 
-    The supervised form of BRE: the distance that a pair is to have is 0 for neighbours and 1 for others (section 2.2),
+    The supervised form of BRE: the distance that a pair is to have is 0 for neighbours and 1 for others,
     and the same exact coordinate descent fits the codes to it. Known weakness: no codes of several classes differ
     in all bits, so the targets cannot be met, and pairs far apart already go on costing; KSH, which asks for the same,
     does better.

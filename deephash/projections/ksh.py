@@ -55,7 +55,7 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
 
 
 def spectral_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
-    """The a that maximises aᵀ Kᵀ R K a with aᵀ Kᵀ K a fixed, the relaxation without sign (Eq. 12).
+    """The a that maximises aᵀ Kᵀ R K a with aᵀ Kᵀ K a fixed, the relaxation without sign.
 
     Args:
         agreement: Kᵀ R K, float64 (m, m), R being the residual label matrix.
@@ -74,7 +74,7 @@ def spectral_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
 
 
 def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], start: Tensor, rounds: int) -> Tensor:
-    """Lower -φ(K a)ᵀ R φ(K a), φ(x) = 2 / (1 + exp(-x)) - 1 being a smooth sign, by Nesterov's method (Eq. 14).
+    """Lower -φ(K a)ᵀ R φ(K a), φ(x) = 2 / (1 + exp(-x)) - 1 being a smooth sign, by Nesterov's method.
 
     A step's length is found by doubling its inverse until the quadratic bound holds. As K a is linear, the two
     products with K of a round serve every length that is tried.
@@ -126,7 +126,7 @@ def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], star
 def fit_codes_to_labels(
     kernel: Tensor, group: Tensor, labels: Tensor, bits: int, rounds: int = 200
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hash functions sign(K a), one after another, each for what those before leave of r S (Algorithm 1).
+    """Hash functions sign(K a), one after another, each for what those before leave of r S.
 
     Args:
         kernel: K, floating (n, m), centred.

@@ -23,7 +23,7 @@ def distinct_pairs(pairs: Tensor) -> Tensor:
 def reconstruct_distances(
     kernel: Tensor, pairs: Tensor, targets: Tensor, bits: int, points: int, sweeps: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Kernel hyperplanes whose Hamming distances, over b, are near wanted ones, by coordinate descent (section 3).
+    """Kernel hyperplanes whose Hamming distances, over b, are near wanted ones, by coordinate descent.
 
     Args:
         kernel: centred kernel values of the items, floating (n, m).
