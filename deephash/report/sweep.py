@@ -49,7 +49,7 @@ def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP", ove
     from deephash.report.sweep_statistics import aggregate, compare, sweep_warnings
     from deephash.report.sweep_tables import grid_markdown, sweep_markdown
 
-    means, tests, warnings = aggregate(runs), compare(runs, metric), sweep_warnings(runs, metric)
+    means, tests, warnings = aggregate(runs), compare(runs, metric), sweep_warnings(runs, metric, over)
     paths = [folder / f"sweep.{ending}" for ending in ("csv", "md", "json", "png")]
     write_whole(paths[0], means.rename({"bits": over}).write_csv)
     parts = [sweep_markdown(runs, metric, over), grid_markdown(runs, metric, over)]
@@ -98,7 +98,7 @@ def report_sweep(folder: Path, metric: str = "mAP", over: str = "bits") -> "pola
     paths = write_sweep(folder, runs, metric, over)
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(sweep_table(runs, metric, over))
-    for line in sweep_warnings(runs, metric):
+    for line in sweep_warnings(runs, metric, over):
         console.print(f"[yellow]warning:[/yellow] {escape(line)}")
     for path in paths:
         console.print(escape(str(path)))

@@ -122,12 +122,13 @@ def line_name(line: tuple[Any, ...]) -> str:
     return " · ".join(part for part in (method, quantizer, settings) if part)
 
 
-def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP") -> list[str]:
+def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> list[str]:
     """What a reader of the table must know, one line each.
 
     Args:
         runs: as `collect` gives.
         metric: whose variation with code length is looked at.
+        over: as `collect` took it; over another number than the code length, scores may well be flat.
 
     Returns:
         Jobs that do not count, with why; methods whose scores hardly vary with code length; warnings of the runs,
@@ -138,7 +139,7 @@ def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP") -> list[str]:
     lines = []
     for status, folder, error in runs.filter(polars.col("status") != "done").select("status", "folder", "error").rows():
         lines.append(f"{status}: {folder}: {error}")
-    if (runs["status"] == "done").any() and metric in metric_names(runs):
+    if over == "bits" and (runs["status"] == "done").any() and metric in metric_names(runs):
         means = aggregate(runs).filter(polars.col("metric") == metric)
         for key, group in means.group_by((*SETTING, *LINE), maintain_order=True):
             flat = flat_scores(dict(group.select("bits", "mean").rows()), metric)
@@ -152,10 +153,8 @@ def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP") -> list[str]:
             kinds.setdefault((method, kind), set()).add(bits)
             counts[method, kind] = counts.get((method, kind), 0) + 1
     for (method, kind), lengths in sorted(kinds.items()):
-        at = ", ".join(map(str, sorted(lengths)))
-        lines.append(
-            f"{method}: {kind}, in {counts[method, kind]} runs, at {at} bits; see warnings in their metrics.json."
-        )
+        at = ", ".join(map(str, sorted(lengths))) + (" bits" if over == "bits" else f" of {over}")
+        lines.append(f"{method}: {kind}, in {counts[method, kind]} runs, at {at}; see warnings in their metrics.json.")
     return lines
 
 

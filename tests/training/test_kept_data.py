@@ -1,0 +1,48 @@
+"""Runs of a sweep share what is the same for all of them, and nothing that is not."""
+
+import pytest
+
+from deephash.data.mnist5k import MNIST5k
+from deephash.training.kept_data import KeptData
+from deephash.training.run import train
+
+SETTINGS = ("method=lsh", "bits=16", "protocol=five_way_small", "metrics.at=[10]", "figures=false")
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """How often the images were read."""
+    counted = []
+    original = MNIST5k.load
+    monkeypatch.setattr(MNIST5k, "load", lambda self: counted.append(self) or original(self))
+    return counted
+
+
+def test_data_are_read_once_and_figures_are_those_of_single_runs(compose_config, tmp_path, loads):
+    kept = KeptData()
+    jobs = [("truth=label",), ("truth=epsilon_ball",), ("truth=epsilon_ball", "bits=8"), ("truth=label", "seed=1")]
+    shared = [train(compose_config(*SETTINGS, *job), tmp_path / f"kept{i}", kept) for i, job in enumerate(jobs)]
+    assert len(loads) == 1
+    for place, job in enumerate(jobs):
+        alone = train(compose_config(*SETTINGS, *job), tmp_path / f"alone{place}")
+        assert alone.row["metrics"] == shared[place].row["metrics"]
+        assert alone.row["split"] == shared[place].row["split"]
+    assert len(loads) == 1 + len(jobs)
+
+
+def test_truth_is_computed_once_for_a_split(compose_config, tmp_path, monkeypatch):
+    from deephash.affinity.epsilon_ball import EpsilonBall
+
+    times = []
+    original = EpsilonBall.relevance
+    monkeypatch.setattr(EpsilonBall, "relevance", lambda *given: times.append(1) or original(*given))
+    kept = KeptData()
+    for place, job in enumerate([("bits=8",), ("bits=12",), ("seed=1",), ("seed=1", "truth.neighbours=20")]):
+        train(compose_config(*SETTINGS, "truth=epsilon_ball", *job), tmp_path / str(place), kept)
+    assert len(times) == 3
+
+
+def test_no_figures_where_none_are_wanted(compose_config, tmp_path):
+    run = train(compose_config(*SETTINGS), tmp_path / "run")
+    assert not list(run.folder.glob("*.png"))
+    assert (run.folder / "per_query.parquet").exists()
