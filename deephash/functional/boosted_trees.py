@@ -12,52 +12,47 @@ from numba import njit
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def best_splits(levels, features, rows, node, signed, weights, first, nodes, limit, scores, cuts):
+def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cuts):
     """For each of some features, the best cut of every node on one layer.
 
     A leaf with weights w₊ and w₋ has exponential loss 2 √(w₊ w₋) once its value is ½ log(w₊ / w₋); a cut's score is
-    the sum over its two sides.
+    half the sum over its two sides.
 
     Args:
         levels: uint8 (d, n).
         features: int64 (f,), the features to try.
         rows: int64 (m,), the rows to use.
-        node: int16 (n,), the node of each row.
-        signed: float32 (n,), weight times class.
-        weights: float32 (n,).
-        first: the layer's first node.
-        nodes: how many it has.
+        cells: int64 (m,), where the sums of a row's node and class begin: 2 · node · limit + class.
+        weights: float32 (m,).
+        nodes: how many the layer has.
         limit: number of levels.
         scores: written, float64 (f, nodes), of the best cuts.
         cuts: written, int64 (f, nodes); rows of a level up to the cut go left, and -1 says that no cut gains.
     """
+    sums = np.empty(nodes * limit * 2, dtype=np.float64)
     for i in range(len(features)):
         column = levels[features[i]]
-        sums = np.zeros((nodes, limit, 2), dtype=np.float64)
-        for row in rows:
-            cell = sums[node[row] - first, column[row]]
-            cell[0] += weights[row]
-            cell[1] += signed[row]
+        sums[:] = 0
+        for m in range(len(rows)):
+            sums[cells[m] + 2 * np.int64(column[rows[m]])] += weights[m]
         for j in range(nodes):
-            total = 0.0
-            difference = 0.0
+            at = 2 * j * limit
+            total = np.zeros(2)
             for level in range(limit):
-                total += sums[j, level, 0]
-                difference += sums[j, level, 1]
-            best = np.sqrt(max(0.0, total * total - difference * difference))
+                total[0] += sums[at + 2 * level]
+                total[1] += sums[at + 2 * level + 1]
+            best = np.sqrt(total[0] * total[1])
             cut = -1
-            left = 0.0
-            left_difference = 0.0
+            left_0 = 0.0
+            left_1 = 0.0
             for level in range(limit - 1):
-                if sums[j, level, 0] == 0:
+                here_0 = sums[at + 2 * level]
+                here_1 = sums[at + 2 * level + 1]
+                if here_0 + here_1 == 0:
                     continue
-                left += sums[j, level, 0]
-                left_difference += sums[j, level, 1]
-                right = max(0.0, total - left)
-                right_difference = difference - left_difference
-                score = np.sqrt(max(0.0, left * left - left_difference * left_difference)) + np.sqrt(
-                    max(0.0, right * right - right_difference * right_difference)
-                )
+                left_0 += here_0
+                left_1 += here_1
+                score = np.sqrt(left_0 * left_1) + np.sqrt(max(0.0, total[0] - left_0) * max(0.0, total[1] - left_1))
                 if score < best - 1e-12:
                     best = score
                     cut = level
@@ -104,15 +99,17 @@ def boost(levels, classes, sampled, depth, share, limit):
     for tree in range(trees):
         weights = np.exp(-margins * classes)
         weights = (weights / weights.sum()).astype(np.float32)
-        signed = weights * classes
         rows = heavy_rows(weights, share)
+        heavy = weights[rows]
+        positive = (classes[rows] > 0).astype(np.int64)
         node[:] = 0
         for layer in range(depth):
             first = 2**layer - 1
             nodes = 2**layer
             scores = np.empty((sampled.shape[1], nodes), dtype=np.float64)
             found = np.empty((sampled.shape[1], nodes), dtype=np.int64)
-            best_splits(levels, sampled[tree], rows, node, signed, weights, first, nodes, limit, scores, found)
+            cells = 2 * limit * (node[rows] - first) + positive
+            best_splits(levels, sampled[tree], rows, cells, heavy, nodes, limit, scores, found)
             for j in range(nodes):
                 i = np.argmin(scores[:, j])
                 if found[i, j] >= 0:

@@ -105,7 +105,7 @@ class FastHash(Projection):
         output_dim: number of projections k.
         trees: trees of a bit.
         depth: of a tree; 4 as in the paper.
-        levels: that a feature is cut to while trees are learnt, 2 to 256.
+        levels: that a feature is cut to while trees are learnt, 2 to 256; few, as thousands of items can tell apart.
         tried: features drawn at random for a tree to choose from (LazyBoost), at most d.
         kept_weight: share of the weight held by the items that a tree is learnt from (weight trimming).
 
@@ -128,11 +128,11 @@ class FastHash(Projection):
         self,
         input_dim: int,
         output_dim: int,
-        trees: int = 100,
+        trees: int = 200,
         depth: int = 4,
-        levels: int = 256,
-        tried: int = 64,
-        kept_weight: float = 0.9,
+        levels: int = 32,
+        tried: int = 32,
+        kept_weight: float = 0.99,
     ) -> None:
         super().__init__(input_dim, output_dim)
         for name, value in (("trees", trees), ("depth", depth), ("levels", levels), ("tried", tried)):
