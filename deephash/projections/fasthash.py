@@ -23,11 +23,12 @@ SWEEPS = 2
 SOFTNESS = 0.1
 
 
-def hinge_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
-    """What a bit that agrees costs a pair over one that differs, times 4, which makes it whole numbers.
+def pair_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
+    """What a bit that agrees costs a pair over one that differs, in whole numbers.
 
-    The loss of Hamming distance D over the bits so far, r with this one, is D² for neighbours and max(r / 2 - D, 0)²
-    for others. A pair of neighbours therefore never has a term above 0.
+    The loss of Hamming distance D over the bits so far, r with this one, is D² for neighbours and (r - D)² for others,
+    a quarter of KSH's. A pair of neighbours therefore has a term below 0, any other one above 0, so that no bit is
+    ever indifferent to the labels, as with a hinge it would be once all classes lie r / 2 apart.
 
     Args:
         distances: D over the bits before, floating (m, n).
@@ -37,8 +38,7 @@ def hinge_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
     Returns:
         (m, n).
     """
-    short = (bit - 2 * distances).clamp_min(0).square() - (bit - 2 * distances - 2).clamp_min(0).square()
-    return torch.where(neighbours, -8 * distances - 4, short)
+    return torch.where(neighbours, -2 * distances - 1, 2 * (bit - distances) - 1)
 
 
 def infer_bit(z: Tensor, codes: Tensor, neighbours: Tensor, blocks: list[Tensor], generator: torch.Generator) -> Tensor:
@@ -61,7 +61,7 @@ def infer_bit(z: Tensor, codes: Tensor, neighbours: Tensor, blocks: list[Tensor]
         for index in torch.randperm(len(blocks), generator=generator).tolist():
             rows = blocks[index]
             distances = (before - codes[:, rows].T @ codes) / 2
-            terms = hinge_terms(distances, neighbours[rows], before + 1)
+            terms = pair_terms(distances, neighbours[rows], before + 1)
             within = terms[:, rows]
             unary = terms.double() @ z.double() - within.double() @ z[rows].double()
             best = minimise_submodular(unary.round().long().numpy(), within.round().long().numpy())
@@ -114,7 +114,7 @@ class FastHash(Projection):
 
     References:
         Lin, Shen, Shi, van den Hengel & Suter, "Fast supervised hashing with decision trees for high-dimensional
-        data", CVPR 2014; with the hinge loss.
+        data", CVPR 2014; with the loss of KSH.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"affinity"})

@@ -9,7 +9,7 @@ import torch
 from deephash.affinity.label import Label
 from deephash.functional.block_cuts import minimise_submodular, similar_blocks
 from deephash.functional.boosted_trees import boost
-from deephash.projections.fasthash import FastHash, hinge_terms, infer_bit, quantile_edges
+from deephash.projections.fasthash import FastHash, infer_bit, pair_terms, quantile_edges
 from deephash.validation import InvalidInputError
 
 
@@ -28,16 +28,16 @@ def affinity(labels=LABELS):
 
 
 def pair_loss(distance, similar, bits):
-    return distance**2 if similar else max(bits / 2 - distance, 0) ** 2
+    return distance**2 if similar else (bits - distance) ** 2
 
 
 @pytest.mark.parametrize("bit", [1, 2, 7])
 def test_terms_are_the_difference_that_agreeing_makes_to_the_loss(bit):
     for distance, similar in itertools.product(range(bit), (True, False)):
-        expected = 4 * (pair_loss(distance, similar, bit) - pair_loss(distance + 1, similar, bit))
-        found = hinge_terms(torch.tensor([float(distance)]), torch.tensor([similar]), bit)
+        expected = pair_loss(distance, similar, bit) - pair_loss(distance + 1, similar, bit)
+        found = pair_terms(torch.tensor([float(distance)]), torch.tensor([similar]), bit)
         assert float(found) == expected
-        assert (found <= 0) == similar or expected == 0
+        assert bool(found < 0) == similar
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -67,7 +67,7 @@ def test_blocks_are_of_neighbours_and_hold_every_item_once():
 def test_search_never_raises_the_loss_and_lowers_it():
     codes = torch.randint(2, (5, 200), generator=generator(3)).float() * 2 - 1
     z = torch.randint(2, (200,), generator=generator(4)).float() * 2 - 1
-    terms = hinge_terms((5 - codes.T @ codes) / 2, NEIGHBOURS, 6).double()
+    terms = pair_terms((5 - codes.T @ codes) / 2, NEIGHBOURS, 6).double()
     energies = [float(z.double() @ terms @ z.double())]
     blocks = similar_blocks(NEIGHBOURS, 30, generator())
     for seed in range(3):

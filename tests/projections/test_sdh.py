@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from deephash import Hasher
 from deephash.affinity.label import Label
 from deephash.functional.indicators import label_indicators
+from deephash.metrics.average_precision import average_precision
+from deephash.projections.itq import ITQ
 from deephash.projections.sdh import SDH, cyclic_coordinate_descent, discrete_codes, mean_nearest_distance
+from deephash.quantizers.sbq import SBQ
+from deephash.ranking.auto import AutoEngine
+from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 
 
@@ -126,3 +132,23 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_items_that_are_all_the_same_are_refused():
     with pytest.raises(InvalidInputError, match="all 300 training items are the same"):
         SDH(6, 8).fit(torch.ones(300, 6), labels=LABELS)
+
+
+@pytest.mark.data
+def test_twice_the_score_of_itq_on_gist(cifar10_gist):
+    """Published, 59,000 items with labels: .46 against .165 at 32 bits; with a sixth of the labels SDH has less."""
+    features, labels, _ = cifar10_gist
+    rows = torch.randperm(len(features), generator=generator())
+    query, database = rows[:1000], rows[1000:11_000]
+    relevance = SharedLabel(labels[query], labels[database])
+
+    def score(projection):
+        hasher = Hasher(projection, SBQ(32))
+        given = {"labels": labels[database]} if isinstance(projection, SDH) else {}
+        hasher.fit(features[database], generator=generator(), **given)
+        codes = hasher.encode(features[query]), hasher.encode(features[database])
+        return float(average_precision(AutoEngine().rank(*codes, hasher.distance, relevance)).mean())
+
+    sdh, itq = score(SDH(512, 32)), score(ITQ(512, 32))
+    assert 0.33 < sdh < 0.5
+    assert sdh > 2 * itq
