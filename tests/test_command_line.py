@@ -134,8 +134,13 @@ def test_killed_run_resumes(tmp_path):
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
 
 
-def test_two_processes_give_the_figures_of_one(tmp_path):
-    settings = ("method=itq", "bits=32", "metrics.at=[10,100]", "logger=none", "metrics.stable_order=true")
+# More anchors than training items: the fit lowers their number, which the other process has to learn.
+LOWERED = ("method=agh", "projection.anchors=1200", "protocol=five_way_small")
+
+
+@pytest.mark.parametrize("method", [("method=itq",), LOWERED], ids=["itq", "agh"])
+def test_two_processes_give_the_figures_of_one(method, tmp_path):
+    settings = (*method, "bits=16", "metrics.at=[10,100]", "logger=none", "metrics.stable_order=true")
     assert run(tmp_path, "train.py", *settings, "hydra.run.dir=one")[0] == 0
     status, out, err = run(tmp_path, "train.py", *settings, "trainer=ddp", "hydra.run.dir=two")
     assert status == 0, err

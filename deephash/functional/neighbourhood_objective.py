@@ -101,7 +101,7 @@ def neighbourhood_objective(values: Tensor, neighbours: Tensor, f1_weight: float
 
     values = values.cpu()
     order = values.argsort(stable=True)
-    distinct, counts = values[order].unique_consecutive(return_counts=True)
+    distinct, counts = torch.unique_consecutive(values[order], return_counts=True)
     items = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     within = torch.from_numpy(neighbours_within(neighbours.numpy(), order.numpy()))
     if len(distinct) < len(values):

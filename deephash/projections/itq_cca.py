@@ -42,12 +42,12 @@ def canonical_directions(
     indicators = indicators.to(features.device)
     label_mean = feature_mean(indicators)
     cross = torch.zeros(features.shape[1], indicators.shape[1], dtype=torch.float64, device=features.device)
-    for x, y in zip(features.split(BLOCK_ROWS), indicators.split(BLOCK_ROWS), strict=True):
+    for x, y in zip(torch.split(features, BLOCK_ROWS), torch.split(indicators, BLOCK_ROWS), strict=True):
         cross += (x.double() - mean).T @ y.double()
     label_covariance = torch.zeros(
         indicators.shape[1], indicators.shape[1], dtype=torch.float64, device=features.device
     )
-    for y in indicators.split(BLOCK_ROWS):
+    for y in torch.split(indicators, BLOCK_ROWS):
         label_covariance += y.double().T @ y.double()
     label_covariance = label_covariance / len(features) - label_mean.outer(label_mean)
     label_covariance.diagonal().add_(LABEL_REGULARISATION)
@@ -129,7 +129,7 @@ class ITQCCA(Projection):
         scaled[:, : len(correlations)] = directions * correlations
         self.mean.copy_(mean)
         projections = torch.empty(len(features), k, dtype=self.mean.dtype, device=features.device)
-        for rows, out in zip(features.split(BLOCK_ROWS), projections.split(BLOCK_ROWS), strict=True):
+        for rows, out in zip(torch.split(features, BLOCK_ROWS), torch.split(projections, BLOCK_ROWS), strict=True):
             out.copy_(project_centred(rows, self.mean, scaled.to(self.mean.dtype)))
         rotation, _ = iterative_quantisation(projections, self.iterations, generator)
         self.directions.copy_(scaled @ rotation)

@@ -102,6 +102,13 @@ def test_resumes_after_the_fit(finished, compose_config, tmp_path, monkeypatch):
     assert resumed.row["seconds"]["fit"] == finished.row["seconds"]["fit"]
 
 
+def test_resumes_with_sizes_that_the_fit_lowered(compose_config, tmp_path):
+    settings = ("method=agh", "projection.anchors=1200", "protocol=five_way_small", "bits=8", "metrics.at=[10]")
+    whole = train(compose_config(*settings), tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert train(RunFolder(tmp_path / "run").read_config(), tmp_path / "run").row["metrics"] == whole.row["metrics"]
+
+
 def test_resumes_before_the_fit(finished, tmp_path):
     interrupted = tmp_path / "interrupted"
     interrupted.mkdir()
