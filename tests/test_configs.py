@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CHOICES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
 # Settings that the runner gives, beside those of the YAML.
 GIVEN = {
     "method": {"input_dim", "output_dim"},
+    "initial": {"input_dim", "output_dim"},
     "quantizer": {"bits"},
     "relaxation": set(),
     "data": {"protocol", "seed", "split"},
@@ -30,11 +32,13 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
     group, name = choice.parts[0], choice.stem
     if group == "hydra":
         pytest.skip("composed with every other")
-    config = compose_config(f"{group}={name}")
+    # A start of GRH is a choice of that method's alone.
+    config = compose_config(*(["method=grh"] if group == "initial" else []), f"{group}={name}")
     assert config.bits == 64
     if group == "experiment":
         return
-    node = config.projection if group == "method" else config[group]
+    places = {"method": "projection", "initial": "projection.initial"}
+    node = OmegaConf.select(config, places.get(group, group))
     if name == "null":
         return
     if group == "tune":
