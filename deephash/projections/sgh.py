@@ -78,7 +78,8 @@ def sequential_directions(
     kept = values > RANK_TOLERANCE * values[-1]
     whitening = vectors[:, kept] / values[kept].sqrt()
     agreement = bits * similarity
-    directions, aligned = torch.zeros(2, bits, kernel.shape[1], dtype=torch.float64, device=kernel.device)
+    directions = torch.zeros(bits, kernel.shape[1], dtype=torch.float64, device=kernel.device)
+    aligned = torch.zeros_like(directions)
     order = [*range(bits), *(bit for _ in range(rounds) for bit in torch.randperm(bits, generator=generator).tolist())]
     for bit in track(order, "SGH"):
         agreement += torch.outer(aligned[bit], aligned[bit])
@@ -155,7 +156,9 @@ class SGH(Projection):
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         self.mean.copy_(feature_mean(features))
-        directions = self._directions_of(features)
+        directions = torch.empty(features.shape, dtype=self.mean.dtype, device=features.device)
+        for values, block in zip(torch.split(directions, BLOCK_ROWS), torch.split(features, BLOCK_ROWS), strict=True):
+            values.copy_(self._directions_of(block))
         self.anchors = self.kernel.fit(directions, generator).anchors
         m = self.anchors
         kernel = torch.empty(len(features), m, dtype=directions.dtype, device=directions.device)
