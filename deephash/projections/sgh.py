@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
+from deephash.functional.single_thread import single_thread
 from deephash.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count
@@ -74,19 +75,21 @@ def sequential_directions(
     Returns:
         Float64 (m, c).
     """
-    values, vectors = torch.linalg.eigh(_products(kernel, kernel))
-    kept = values > RANK_TOLERANCE * values[-1]
-    whitening = vectors[:, kept] / values[kept].sqrt()
+    gram = _products(kernel, kernel)
     agreement = bits * similarity
     directions = torch.zeros(bits, kernel.shape[1], dtype=torch.float64, device=kernel.device)
     aligned = torch.zeros_like(directions)
     order = [*range(bits), *(bit for _ in range(rounds) for bit in torch.randperm(bits, generator=generator).tolist())]
-    for bit in track(order, "SGH"):
-        agreement += torch.outer(aligned[bit], aligned[bit])
-        directions[bit] = largest_direction(agreement, whitening)
-        signs = torch.where(kernel @ directions[bit].to(kernel.dtype) >= 0, 1, -1).to(kernel.dtype)
-        aligned[bit] = _products(kernel, signs[:, None])[:, 0]
-        agreement -= torch.outer(aligned[bit], aligned[bit])
+    with single_thread():
+        values, vectors = torch.linalg.eigh(gram)
+        kept = values > RANK_TOLERANCE * values[-1]
+        whitening = vectors[:, kept] / values[kept].sqrt()
+        for bit in track(order, "SGH"):
+            agreement += torch.outer(aligned[bit], aligned[bit])
+            directions[bit] = largest_direction(agreement, whitening)
+            signs = torch.where(kernel @ directions[bit].to(kernel.dtype) >= 0, 1, -1).to(kernel.dtype)
+            aligned[bit] = _products(kernel, signs[:, None])[:, 0]
+            agreement -= torch.outer(aligned[bit], aligned[bit])
     return directions.T
 
 
