@@ -149,7 +149,8 @@ def critical_difference_figure(found: list[Ranking], metric: str) -> "Figure":
 
     heights = [1.1 + 0.2 * (len(ranking.names) / 2 + 2) for ranking in found]
     with paper_style():
-        figure = new_figure(7.2, sum(heights))
+        # Names hang out on either side, and would squeeze the scale to nothing if the layout made room for them.
+        figure = new_figure(7.2, sum(heights), rect=(0.27, 0, 0.46, 1))
         panels = figure.subplots(len(found), 1, squeeze=False, height_ratios=heights)
         for axes, ranking in zip(panels.flat, found, strict=True):
             pairs = pandas.DataFrame(ranking.pairs, index=ranking.names, columns=ranking.names)
@@ -160,6 +161,8 @@ def critical_difference_figure(found: list[Ranking], metric: str) -> "Figure":
                 ranks, pairs, ax=axes, alpha=LEVEL, label_props={"fontsize": 7}, marker_props={"s": 8},
                 label_fmt_left="{label} ({rank:.2f})", label_fmt_right="({rank:.2f}) {label}",
             )  # fmt: skip
+            for text in axes.texts:
+                text.set_in_layout(False)
             tested = f"{ranking.blocks} draws, Friedman p = {ranking.friedman_p:.2g}"
             axes.set_title(f"Mean rank by {metric}: {ranking.title}\n{tested}", fontsize=8)
     return figure

@@ -138,7 +138,7 @@ def _tell_settings(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> N
             groups.setdefault(key, []).append((row, config))
     for members in groups.values():
         for (row, _), values in zip(members, _differing_values([config for _, config in members], over), strict=True):
-            row["settings"] = " ".join(f"{key}={value}" for key, value in sorted(values.items()))
+            row["settings"] = " ".join(_setting(key, value) for key, value in sorted(values.items()))
 
 
 def _differing_values(configs: list[DictConfig], over: str) -> list[dict[str, Any]]:
@@ -172,6 +172,13 @@ def _put_in_place_of_bits(rows: list[dict[str, Any]], jobs: list[Path], over: st
             raise InvalidInputError(f"{job} has {over}={value}; over takes a setting that is a whole number.")
         row["settings"] = f"{row['bits']} bits {row['settings']}".strip()
         row["bits"] = value
+
+
+def _setting(key: str, value: Any) -> str:
+    """A setting as `projection.iterations=10`; a part that was chosen by the last word of its class path."""
+    if key.endswith("._target_"):
+        return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
+    return f"{key}={value}"
 
 
 def _mark_repeated(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
