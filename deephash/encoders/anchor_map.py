@@ -32,7 +32,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
     left = torch.cat([x, x.square().sum(1, keepdim=True), torch.ones_like(x[:, :1])], 1)
     squared = a.square().sum(1, keepdim=True)
     right = torch.cat([a, torch.full_like(squared, -0.5), -0.5 * squared], 1) * precision
-    return torch.exp((left @ right.T).clamp_max(0))
+    return (left @ right.T).clamp_max(0).exp_()
 
 
 @final
