@@ -36,7 +36,9 @@ def describe(part: nn.Module) -> dict[str, Any]:
     """
     path = f"{type(part).__module__}.{type(part).__qualname__}"
     arguments: dict[str, Any] = {}
-    for name in inspect.signature(type(part)).parameters:
+    # A class without an __init__ of its own shows nn.Module's catch-all, and takes no argument.
+    takes_none = type(part).__init__ is nn.Module.__init__
+    for name in () if takes_none else inspect.signature(type(part)).parameters:
         if not hasattr(part, name):
             raise InvalidInputError(f"{path} does not keep its argument {name}; set self.{name} so that it is saved.")
         value = getattr(part, name)

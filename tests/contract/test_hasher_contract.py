@@ -1,7 +1,10 @@
 """What a hasher of every projection, and of every quantiser, promises."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from hydra.utils import instantiate
 
 from deephash.codes import pack
 from deephash.hasher import Hasher
@@ -9,6 +12,8 @@ from deephash.projections.lsh import LSH
 from deephash.quantizers.sbq import SBQ
 from deephash.relaxations.straight_through import StraightThrough
 from deephash.validation import NotFittedError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 @pytest.fixture
@@ -54,6 +59,18 @@ def test_hasher_of_every_projection(hasher_with_projection, sample, tmp_path):
 
 def test_hasher_of_every_quantizer(hasher_with_quantizer, sample, tmp_path):
     assert_keeps_its_promises(hasher_with_quantizer, sample.features, tmp_path / "hasher")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "quantizer").glob("*.yaml")))
+def test_hasher_of_every_quantizer_config(name, sample, tmp_path, compose_config):
+    """Several YAMLs may share a class and differ in its parts, which are stored with it."""
+    quantizer = instantiate(compose_config(f"quantizer={name}").quantizer, bits=12)
+    hasher = Hasher(LSH(16, quantizer.projection_dim), quantizer)
+    hasher.fit(sample.features, **sample.supervision(type(quantizer)))
+    hasher.save(tmp_path)
+    loaded = Hasher.load(tmp_path)
+    assert loaded.description() == hasher.description()
+    assert torch.equal(loaded.encode(sample.features), hasher.encode(sample.features))
 
 
 def test_double_precision_is_stored_bit_for_bit(projection_class, make_sample, tmp_path):
