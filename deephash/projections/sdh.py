@@ -146,8 +146,8 @@ class SDH(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k.
-        anchors: number of anchors m; `fit` lowers it to the number of training items. 2,000: the paper's 1,000 bound what
-            the map can learn from tens of thousands of labels; on GIST of all CIFAR-10 they give a tenth less mAP.
+        anchors: number of anchors m; `fit` lowers it to the number of training items. 2,000: the paper's 1,000 bound
+            what the map can learn from tens of thousands of labels; on GIST of all CIFAR-10 they give a tenth less mAP.
         selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
         rounds: rounds of classifier, codes and map; 5 as in the paper.
         classifier_ridge: λ, the weight of ‖W‖²; 1 as in the paper.
