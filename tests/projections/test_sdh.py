@@ -136,7 +136,7 @@ def test_items_that_are_all_the_same_are_refused():
 
 @pytest.mark.data
 def test_twice_the_score_of_itq_on_gist(cifar10_gist):
-    """Published, 59,000 items with labels: .46 against .165 at 32 bits; with a sixth of the labels SDH has less."""
+    """Published, 59,000 items with labels: .46 against .165 at 32 bits; here a sixth of them, all searched too."""
     features, labels, _ = cifar10_gist
     rows = torch.randperm(len(features), generator=generator())
     query, database = rows[:1000], rows[1000:11_000]
@@ -150,5 +150,5 @@ def test_twice_the_score_of_itq_on_gist(cifar10_gist):
         return float(average_precision(AutoEngine().rank(*codes, hasher.distance, relevance)).mean())
 
     sdh, itq = score(SDH(512, 32)), score(ITQ(512, 32))
-    assert 0.33 < sdh < 0.5
+    assert 0.4 < sdh < 0.7
     assert sdh > 2 * itq
