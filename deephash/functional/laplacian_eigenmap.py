@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import canonical_signs, working_dtype
+from deephash.functional.single_thread import single_thread
 from deephash.progress import track
 
 # Pairs of affinity that are held at a time, 16 MB.
@@ -60,7 +61,6 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     from scipy.sparse import dia_array
     from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import LinearOperator, eigsh
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     n = graph.shape[0]
     degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), LEAST_WEIGHT)
@@ -82,7 +82,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
         start = np.random.default_rng(0).standard_normal(n)
         operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
         # Threads that share vectors this short only wait for each other: one alone is many times faster.
-        with threadpool_limits(1, user_api="blas"):
+        with single_thread():
             values, found = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
         found = found[:, np.argsort(-values, kind="stable")] / roots[:, None]
         # Noise instead of 0 would give the other parts' items bits at random.

@@ -41,12 +41,11 @@ def nearest_neighbours(features: Tensor, count: int) -> Tensor:
     return torch.from_numpy(neighbours)
 
 
-def symmetric_graph(neighbours: Tensor, joined: Tensor | None = None) -> "csr_matrix":
+def symmetric_graph(neighbours: Tensor) -> "csr_matrix":
     """Adjacency matrix, 1 where either of two items is among the other's neighbours.
 
     Args:
         neighbours: int64 (n, k).
-        joined: bool (n, k), which of them count; None for all.
 
     Returns:
         Sparse float64 (n, n), symmetric, with an empty diagonal.
@@ -55,8 +54,5 @@ def symmetric_graph(neighbours: Tensor, joined: Tensor | None = None) -> "csr_ma
 
     n, k = neighbours.shape
     first, second = torch.arange(n).repeat_interleave(k).numpy(), neighbours.flatten().numpy()
-    if joined is not None:
-        keep = joined.flatten().numpy()
-        first, second = first[keep], second[keep]
     graph = csr_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
     return graph.maximum(graph.T).tocsr()

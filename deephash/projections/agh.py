@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import kmeans_anchors, nearest_anchors
 from deephash.functional.linear_map import project_centred
+from deephash.functional.principal_components import canonical_signs
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions
 
@@ -71,8 +72,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
     vectors = torch.where(vectors.abs() < LEAST_ENTRY, 0, vectors)
     kept = eigenvalues > LEAST_EIGENVALUE
     eigenvalues, maps = eigenvalues[kept], scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * n**0.5
-    largest = maps.gather(0, maps.abs().argmax(0, keepdim=True))
-    return maps * torch.where(largest < 0, -1, 1), eigenvalues
+    return canonical_signs(maps), eigenvalues
 
 
 @final

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
-from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
+from deephash.functional.principal_components import BLOCK_ROWS, canonical_signs, feature_mean
 from deephash.functional.single_thread import single_thread
 from deephash.progress import track
 from deephash.projections.base import Projection
@@ -53,8 +53,7 @@ def largest_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
     problem = (whitening.T @ agreement @ whitening).cpu().numpy()
     last = len(problem) - 1
     _, vectors = scipy.linalg.eigh(problem, subset_by_index=[last, last])
-    direction = whitening @ torch.from_numpy(vectors[:, 0]).to(whitening)
-    return direction * direction[direction.abs().argmax()].sign()
+    return canonical_signs(whitening @ torch.from_numpy(vectors).to(whitening))[:, 0]
 
 
 def sequential_directions(

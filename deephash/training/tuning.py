@@ -133,12 +133,11 @@ def tune(
             module = build_module(candidate, data)
             module.known_relevance = known_relevance
             metrics = validation_metrics(module.to(device), data)
-            check_choice(metric, metrics, "tune.metric")
-            entry: dict[str, Any] = {"values": values, "score": _number(metrics[metric]), "metrics": metrics}
         except InvalidInputError as error:
-            if str(error).startswith("tune.metric"):
-                raise
-            entry = {"values": values, "score": None, "error": " ".join(str(error).split())}
+            entry: dict[str, Any] = {"values": values, "score": None, "error": " ".join(str(error).split())}
+        else:
+            check_choice(metric, metrics, "tune.metric")
+            entry = {"values": values, "score": metrics[metric], "metrics": metrics}
         entry["seconds"] = time.perf_counter() - started
         record.append(entry)
         log.info("tune: %s: %s", values_text(values), entry.get("error") or f"{metric} {text(entry['score'])}")
@@ -172,7 +171,7 @@ def validation_metrics(module: ClosedForm, data: HashingDataModule) -> dict[str,
         data: set up.
     """
     module.fit_truth(data)
-    device = next(iter(module.hasher.state_dict().values()), torch.empty(0)).device
+    device = module.device
     (block,) = data.train_dataloader()
     module.fit_hasher({name: tensor.to(device) for name, tensor in block.items()})
     relevance = on_device(module.relevance_between(*VALIDATION, data), device)
