@@ -88,6 +88,23 @@ def test_wrong_values_give_one_line(tmp_path, overrides, line):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["quantizer=mhq", "bits=13"], "error: bits=13 is no multiple of the 2 bits a projection; give 12 or 14."),
+        (["truth=epsilon_ball", "truth.neighbours=9999"], "error: truth.neighbours=9999 needs a training part of more"),
+    ],
+    ids=["before the logger starts", "after it"],
+)
+def test_wrong_values_give_one_line_beside_the_default_logger(tmp_path, overrides, line):
+    settings = ("method=pcah", "hydra.run.dir=run")
+    status, _, err = run(tmp_path, "train.py", *settings, *overrides, WANDB_MODE="offline")
+    assert status == 2, err
+    assert line in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists(), "a folder without results was left behind"
+
+
+@pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["method=itk"], ["Could not find 'method/itk'", "lsh", "itq"]),

@@ -110,7 +110,7 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
         return False
     logging.shutdown()  # The job's log file lies in the folder.
     if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=1, quiet=True)
+        sys.modules["wandb"].finish(exit_code=1)
     own_log = folder / f"{HydraConfig.get().job.name}.log"
     for path in folder.iterdir() if folder.is_dir() else ():
         if path not in before or path == own_log:

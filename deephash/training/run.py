@@ -82,6 +82,8 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
     kept = kept or KeptData()
     kept.read(config, data)
+    # Before the trainer, so that what cannot be built is refused before a logger starts.
+    module = build_module(config, data)
     trainer = build_trainer(config, folder)
     if trainer.is_global_zero and not run.split.exists():
         data.split.save(run.split)
@@ -89,7 +91,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     if config.get("tune"):
         tuned = tune(config, run, data, known_relevance, trainer.strategy.root_device, trainer.is_global_zero)
         config = with_values(config, tuned)
-    module = build_module(config, data)
+        module = build_module(config, data)
     module.known_relevance = known_relevance
     if run.fit_seconds.exists():
         module.hasher = Hasher.load(run.hasher)
