@@ -5,34 +5,10 @@ from typing import Self, final
 import torch
 from torch import Tensor, nn
 
-from deephash.functional.anchors import kmeans_anchors, mean_squared_distance, random_anchors
+from deephash.functional.anchors import gaussian_kernel, kmeans_anchors, mean_squared_distance, random_anchors
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 SELECTIONS = {"kmeans": kmeans_anchors, "random": random_anchors}
-
-
-def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Tensor:
-    """exp(-‖x - a‖² / 2σ²) of every row and anchor.
-
-    With ‖x‖² and 1 beside x, and their factors beside a / σ², one product gives the exponent: what follows it are two
-    passes over the values in place of six, which take as long as the product.
-
-    Args:
-        features: floating (n, d).
-        anchors: (m, d).
-        bandwidth: σ, a scalar above 0.
-
-    Returns:
-        (n, m), differentiable in all three.
-    """
-    # Far from the origin, x² - 2xa + a² would cancel to noise.
-    origin = anchors.detach().mean(0)
-    x, a = features.to(anchors.dtype) - origin, anchors - origin
-    precision = bandwidth.square().reciprocal()
-    left = torch.cat([x, x.square().sum(1, keepdim=True), torch.ones_like(x[:, :1])], 1)
-    squared = a.square().sum(1, keepdim=True)
-    right = torch.cat([a, torch.full_like(squared, -0.5), -0.5 * squared], 1) * precision
-    return (left @ right.T).clamp_max(0).exp_()
 
 
 @final

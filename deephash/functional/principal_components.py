@@ -34,6 +34,21 @@ def feature_mean(features: Tensor) -> Tensor:
     return total / len(features)
 
 
+def root_mean_square(features: Tensor, mean: Tensor) -> float:
+    """Root of the mean squared distance from the mean, by which a machine's cost is free of the features' scale.
+
+    Args:
+        features: floating (n, d).
+        mean: (d,).
+    """
+    working = working_dtype(features)
+    total = sum(
+        float((block.to(working) - mean.to(working)).square().sum(dtype=torch.float64))
+        for block in torch.split(features, BLOCK_ROWS)
+    )
+    return float((total / len(features)) ** 0.5)
+
+
 def canonical_signs(directions: Tensor) -> Tensor:
     """Turn each direction so that its entry of largest magnitude is positive.
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deephash.functional.anchors import squared_distances
+from deephash.functional.anchors import gaussian_kernel
 from deephash.functional.principal_components import working_dtype
 from deephash.progress import track
 
@@ -165,7 +165,7 @@ def rbf_svm(features: Tensor, bits: Tensor, cost: float, bandwidth: float) -> tu
     import numpy as np
     from sklearn.svm import SVC
 
-    kernel = torch.exp(squared_distances(features, features) / (-2 * bandwidth**2)).cpu().double().numpy()
+    kernel = gaussian_kernel(features, features, features.new_tensor(bandwidth)).cpu().double().numpy()
     dual = np.zeros(bits.shape)
     bias = np.where(bits.any(0).cpu().numpy(), 1.0, -1.0)
     targets = bits.cpu().numpy()

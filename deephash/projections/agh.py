@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.anchors import kmeans_anchors, nearest_anchors
+from deephash.functional.anchors import anchor_graph_weights, kmeans_anchors
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import canonical_signs
 from deephash.projections.base import Projection
@@ -132,14 +132,13 @@ class AGH(Projection):
         check_directions(self.output_dim, anchors - 1, f"of a graph with {anchors} anchors")
         nearest = min(self.nearest, anchors)
         centres = kmeans_anchors(features, anchors, generator).to(self.centres)
-        distances, ids = nearest_anchors(features, centres, nearest)
-        bandwidth = distances[:, -1].sqrt().mean()
+        shares, ids, bandwidth = anchor_graph_weights(features, centres, nearest)
         if bandwidth == 0:
             raise InvalidInputError(
                 f"all {len(features)} training items lie on their anchors, so the graph has no width; give more rows "
                 "that differ, or fewer anchors."
             )
-        weights, eigenvalues = anchor_graph_spectrum(torch.softmax(-distances / bandwidth.square(), 1), ids, anchors)
+        weights, eigenvalues = anchor_graph_spectrum(shares, ids, anchors)
         check_directions(self.output_dim, len(eigenvalues), f"of the graph of {len(features)} training rows")
         self.anchors, self.nearest = anchors, nearest
         self.centres, self.weights = nn.Parameter(centres), nn.Parameter(weights[:, : self.output_dim].to(centres))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.graph_regularisation import regularise
 from deephash.functional.linear_map import project_centred
-from deephash.functional.principal_components import feature_mean
+from deephash.functional.principal_components import feature_mean, root_mean_square
 from deephash.functional.support_vectors import linear_svm
 from deephash.projections.base import Projection
 from deephash.projections.lsh import LSH
@@ -110,14 +110,14 @@ class GRH(Projection):
         assert affinity is not None
         self.initial.to(self.mean).fit(features, labels=labels, affinity=affinity, generator=generator)
         self.mean.copy_(feature_mean(features))
-        variance = float((features.to(self.mean.dtype) - self.mean).square().sum()) / len(features)
-        if variance == 0:
+        scale = root_mean_square(features, self.mean)
+        if scale == 0:
             raise InvalidInputError(
                 f"all {len(features)} training items are the same, so no hyperplane parts them; give data that vary."
             )
 
         def learn(bits: Tensor) -> Tensor:
-            directions, bias = linear_svm(features, bits, self.cost / variance)
+            directions, bias = linear_svm(features, bits, self.cost / scale**2)
             self.directions.copy_(directions)
             self.bias.copy_(bias + self.mean.to(directions) @ directions)
             margins: Tensor = self(features)

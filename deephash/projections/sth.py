@@ -9,16 +9,10 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.laplacian_eigenmap import balanced_bits, smoothest_vectors
 from deephash.functional.linear_map import project_centred
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
-from deephash.functional.principal_components import feature_mean
+from deephash.functional.principal_components import feature_mean, root_mean_square
 from deephash.functional.support_vectors import linear_svm
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions, check_positive
-
-
-def root_mean_square(features: Tensor, mean: Tensor) -> float:
-    """Root of the mean squared distance from the mean, by which a machine's cost is free of the features' scale."""
-    total = sum(float((block - mean).square().sum(dtype=torch.float64)) for block in torch.split(features, 8192))
-    return float((total / len(features)) ** 0.5)
 
 
 @final
@@ -70,13 +64,13 @@ class STH(Projection):
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         check_directions(self.output_dim, len(features) - 2, f"of a graph of {len(features)} items")
-        mean = feature_mean(features).to(features)
+        mean = feature_mean(features)
         scale = root_mean_square(features, mean)
         if scale == 0:
             raise InvalidInputError(f"all {len(features)} training items are the same; give data that vary.")
         graph = symmetric_graph(nearest_neighbours(features, min(self.neighbours, len(features) - 1)))
         bits = balanced_bits(smoothest_vectors(graph, features, self.output_dim)).to(features.device)
-        weights, bias = linear_svm((features - mean) / scale, bits, self.cost)
+        directions, bias = linear_svm(features, bits, self.cost / scale**2)
         self.mean.copy_(mean)
-        self.directions.copy_(weights / scale)
-        self.bias.copy_(bias)
+        self.directions.copy_(directions)
+        self.bias.copy_(bias + mean.to(directions) @ directions)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.encoders.anchor_map import gaussian_kernel
-from deephash.functional.anchors import mean_squared_distance
+from deephash.functional.anchors import gaussian_kernel, mean_squared_distance
 from deephash.functional.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
 from deephash.functional.support_vectors import rbf_svm
 from deephash.projections.base import Projection

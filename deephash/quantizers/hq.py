@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.anchors import kmeans_anchors, nearest_anchors
+from deephash.functional.anchors import anchor_graph_weights, kmeans_anchors
 from deephash.functional.threshold_encodings import bit_margins, encoded_bits, hierarchical_encoding
 from deephash.progress import track
 from deephash.quantizers.base import Quantizer
@@ -16,24 +16,6 @@ from deephash.relaxations.straight_through import StraightThrough
 from deephash.validation import check_bits_of_projections, check_count
 
 BITS_PER_PROJECTION = 2
-
-
-def anchor_weights(rows: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, Tensor]:
-    """Z, each row's weights on its s nearest anchors (Eq. 2): exp(-‖x - u‖² / σ²), divided by their sum.
-
-    σ is the mean distance of a row from the s-th nearest anchor, as in the authors' code.
-
-    Args:
-        rows: floating (n, k).
-        anchors: (m, k), m >= s.
-        s: anchors of a row.
-
-    Returns:
-        Weights (n, s) of sum 1, and anchors, int64 (n, s).
-    """
-    distances, ids = nearest_anchors(rows, anchors, s)
-    bandwidth = distances[:, -1].sqrt().mean().square().clamp_min(torch.finfo(distances.dtype).tiny)
-    return torch.softmax(-distances / bandwidth, 1), ids
 
 
 def second_thresholds(values: Tensor, weights: Tensor, anchors: Tensor) -> Tensor:
@@ -130,7 +112,7 @@ class HQ(Quantizer):
     ) -> None:
         count = min(self.anchors, len(projections))
         centres = kmeans_anchors(projections, count, generator)
-        weights, ids = anchor_weights(projections, centres, min(self.nearest, count))
+        weights, ids, _ = anchor_graph_weights(projections, centres, min(self.nearest, count))
         self.thresholds[:, 1] = 0
         for j in track(range(self.projection_dim), "HQ"):
             self.thresholds[j, 0::2] = second_thresholds(projections[:, j], weights, ids).to(self.thresholds)

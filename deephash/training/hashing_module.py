@@ -122,23 +122,38 @@ class HashingModule(lightning.LightningModule):
         self.seconds["truth"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
-        distance = self.hasher.distance
         self._check_depths(len(database))
-        # A radius beyond the largest distance finds every item and says nothing of the codes.
-        radii = [radius for radius in self.radii if radius <= distance.maximum]
-        metric = HammingRetrieval(distance.maximum, at=self.at, radii=radii).to(self.device)
-        # At least one block, so that a process without queries takes part too.
-        for start in track(range(0, max(1, len(query_codes)), RANKED_QUERIES), "Ranking"):
-            stop = min(start + RANKED_QUERIES, len(query_codes))
-            block = select_queries(relevance, start, stop)
-            counts = self.ranking.rank(query_codes[start:stop], self.database_codes, distance, block)
-            metric.update(counts, positions[start:stop])
+        metric = self.measure(query_codes, self.database_codes, relevance, positions, self.at)
         self.results = {name: float(value) for name, value in metric.compute().items()}
         self.per_query = metric.per_query()
         self.curve = metric.pr_curve()
         if self.stable_order:
             self._add_stable_order(query_codes, positions, relevance)
         self.seconds["rank"] = time.perf_counter() - self._started
+
+    def measure(
+        self, query_codes: Tensor, database_codes: Tensor, relevance: Relevance, positions: Tensor, at: Sequence[int]
+    ) -> HammingRetrieval:
+        """Rank queries in blocks and gather what every metric needs.
+
+        Args:
+            query_codes: packed, uint8 (q, ⌈b/8⌉).
+            database_codes: packed, uint8 (N, ⌈b/8⌉).
+            relevance: of the same queries and items, on the codes' device.
+            positions: int64 (q,), the queries' places among all processes' queries.
+            at: depths k.
+        """
+        distance = self.hasher.distance
+        # A radius beyond the largest distance finds every item and says nothing of the codes.
+        radii = [radius for radius in self.radii if radius <= distance.maximum]
+        metric = HammingRetrieval(distance.maximum, at=at, radii=radii).to(self.device)
+        # At least one block, so that a process without queries takes part too.
+        for start in track(range(0, max(1, len(query_codes)), RANKED_QUERIES), "Ranking"):
+            stop = min(start + RANKED_QUERIES, len(query_codes))
+            block = select_queries(relevance, start, stop)
+            counts = self.ranking.rank(query_codes[start:stop], database_codes, distance, block)
+            metric.update(counts, positions[start:stop])
+        return metric
 
     def relevance(self, queries: Part, database: Part) -> Relevance:
         """Relevance between two parts, on their device, with the truth fitted first where it is not."""

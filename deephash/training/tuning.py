@@ -16,13 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.files import read_json, write_json
-from deephash.metrics.retrieval import HammingRetrieval
 from deephash.progress import track
-from deephash.ranking.relevance import Relevance, on_device, select_queries
+from deephash.ranking.relevance import Relevance, on_device
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder
 from deephash.training.closed_form import ClosedForm
-from deephash.training.hashing_module import RANKED_QUERIES
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
@@ -176,15 +174,8 @@ def validation_metrics(module: ClosedForm, data: HashingDataModule) -> dict[str,
     module.fit_hasher({name: tensor.to(device) for name, tensor in block.items()})
     relevance = on_device(module.relevance_between(*VALIDATION, data), device)
     database, queries = (module.hasher.encode(data.part(role).features.to(device)) for role in VALIDATION)
-    maximum = module.hasher.distance.maximum
     depths = [depth for depth in module.at if depth <= len(database)]
-    radii = [radius for radius in module.radii if radius <= maximum]
-    metric = HammingRetrieval(maximum, at=depths, radii=radii).to(device)
-    for start in range(0, len(queries), RANKED_QUERIES):
-        stop = min(start + RANKED_QUERIES, len(queries))
-        block = select_queries(relevance, start, stop)
-        counts = module.ranking.rank(queries[start:stop], database, module.hasher.distance, block)
-        metric.update(counts, torch.arange(start, stop, device=device))
+    metric = module.measure(queries, database, relevance, torch.arange(len(queries), device=device), depths)
     values = {name: _number(float(value)) for name, value in metric.compute().items()}
     del values["skipped_queries"]
     return values
@@ -195,9 +186,9 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _number(value: float | None) -> float | None:
+def _number(value: float) -> float | None:
     """A score that can be compared and written as JSON; None for NaN."""
-    return None if value is None or math.isnan(value) else value
+    return None if math.isnan(value) else value
 
 
 def _flat(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

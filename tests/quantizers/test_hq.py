@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.quantizers.hq import HQ, anchor_weights, second_thresholds
+from deephash.functional.anchors import anchor_graph_weights
+from deephash.quantizers.hq import HQ, second_thresholds
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError
 
@@ -40,7 +41,7 @@ def test_thresholds_have_the_least_cost_of_all_balanced_ones(seed):
     rows -= rows.mean(0) * (seed < 4)
     anchors = rows[rng.choice(120, 15, replace=False)]
     z = slow_weights(rows, anchors, 3)
-    weights, ids = anchor_weights(torch.from_numpy(rows), torch.from_numpy(anchors), 3)
+    weights, ids, _ = anchor_graph_weights(torch.from_numpy(rows), torch.from_numpy(anchors), 3)
     dense = torch.zeros(120, 15, dtype=torch.float64).scatter_(1, ids, weights)
     np.testing.assert_allclose(dense.numpy(), z, atol=1e-9)
     for j in range(3):
