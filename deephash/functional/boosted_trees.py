@@ -8,10 +8,11 @@ Everything compiled stands in this one file, because numba's disk cache only wat
 # mypy: allow-untyped-defs, disable-error-code="no-untyped-call, untyped-decorator"
 
 import numpy as np
-from numba import njit
+
+from deephash.functional.compiled import compiled
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled
 def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cuts):
     """For each of some features, the best cut of every node on one layer.
 
@@ -60,7 +61,7 @@ def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cu
             cuts[i, j] = cut
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled
 def heavy_rows(weights, share):
     """Rows in descending order of weight that hold a share of the total between them (weight trimming)."""
     order = np.argsort(-weights, kind="mergesort")
@@ -73,7 +74,7 @@ def heavy_rows(weights, share):
     return np.sort(order)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled
 def boost(levels, classes, sampled, depth, share, limit):
     """AdaBoost of trees by exponential loss, each on some of the features and the heaviest rows.
 

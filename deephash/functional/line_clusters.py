@@ -9,26 +9,13 @@ concave Monge array), which spares all but O(n log n) of the n² pairs of a roun
 # ruff: noqa: ANN001, ANN202
 # mypy: allow-untyped-defs
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without Python's lock, cached on disk where a folder can be written, in memory elsewhere."""
-    options: Any = {"nogil": True, "error_model": "numpy"}
-    compiled: Callable[..., Any]
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # A read-only installation without a user's cache folder.
-        compiled = numba.njit(**options)(function)
-    return compiled
+from deephash.functional.compiled import compiled
 
 
-@_compiled
+@compiled
 def _cluster_starts(values, clusters):
     """Where each cluster of least total squared error starts in ascending float64 values; int64 (clusters,)."""
     n = len(values)

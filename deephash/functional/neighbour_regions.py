@@ -8,26 +8,13 @@ gain need have no structure, so all pairs of cuts are visited.
 # ruff: noqa: ANN001, ANN202
 # mypy: allow-untyped-defs
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without Python's lock, cached on disk where a folder can be written, in memory elsewhere."""
-    options: Any = {"nogil": True, "error_model": "numpy"}
-    compiled: Callable[..., Any]
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # A read-only installation without a user's cache folder.
-        compiled = numba.njit(**options)(function)
-    return compiled
+from deephash.functional.compiled import compiled
 
 
-@_compiled
+@compiled
 def _neighbours_within(affinity, order):
     n = len(order)
     within = np.zeros((n + 1, n + 1), np.int32)
@@ -41,7 +28,7 @@ def _neighbours_within(affinity, order):
     return within
 
 
-@_compiled
+@compiled
 def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square, regions):
     """For each number of regions and each cut, where the last region starts."""
     ends = len(items)

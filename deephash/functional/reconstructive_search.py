@@ -5,26 +5,22 @@ through these breakpoints in order, with the loss corrected at each flip, finds 
 pass over the pairs.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from deephash.functional.compiled import compiled
 
 # Breakpoints nearer to each other than this share of their size count as one: no weight fits between them.
 SAME_BREAKPOINT = 1e-9
 
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    options: Any = {"nogil": True, "fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # A read-only installation without a user's cache folder: compiled anew in each process.
-        return numba.njit(**options)(function)
+# Sums of costs may be taken in any order, and so in whole vectors.
+_reassociated = partial(compiled, fastmath={"reassoc", "contract"})
 
 
-@_compiled
+@_reassociated
 def _best_step(margins: Any, values: Any, bits: Any, costs: Any, offsets: Any, partners: Any) -> Any:
     """The step of one weight that lowers the loss most, and the loss's change; both 0 where none lowers it."""
     steps = np.empty(len(margins))
@@ -52,7 +48,7 @@ def _best_step(margins: Any, values: Any, bits: Any, costs: Any, offsets: Any, p
     return best_step, best
 
 
-@_compiled
+@_reassociated
 def _descend(
     weights: Any, margins: Any, kernel: Any, moved: Any, share: Any, errors: Any, offsets: Any, partners: Any
 ) -> Any:

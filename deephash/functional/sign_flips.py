@@ -11,10 +11,11 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from deephash.functional.compiled import compiled
 
 # Rows are cut into this many parts whatever the number of threads, so that sums are taken in one order everywhere.
 PARTS = 16
@@ -54,13 +55,7 @@ def _flip_kernel(k: int) -> Callable[..., None]:
                             for q in range(k):
                                 correlation[j, q] += change * projections[i + row, q]
 
-    options: Any = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-    kernel: Callable[..., None]
-    try:
-        kernel = numba.njit(cache=True, **options)(correct)
-    except RuntimeError:  # A read-only installation without a user's cache folder: compiled anew in each process.
-        kernel = numba.njit(**options)(correct)
-    return kernel
+    return compiled(correct, fastmath={"contract"})
 
 
 class SignFlips:

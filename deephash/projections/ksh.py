@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
+from deephash.functional.generalised_eigenproblem import largest_direction, whitening
 from deephash.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count
@@ -18,8 +19,6 @@ MOST_GROUPS = 16_384
 BLOCK_ROWS = 1024
 # Change of the objective for each item that ends the gradient method, as in the authors' code.
 SETTLED = 1e-2
-# Directions with less than this share of the largest variance are left out of the generalised eigenproblem.
-RANK_TOLERANCE = 1e-10
 
 
 def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
@@ -52,25 +51,6 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
         ]
     )
     return torch.from_numpy(group.ravel()), among.float() * 2 - 1
-
-
-def spectral_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
-    """The a that maximises aᵀ Kᵀ R K a with aᵀ Kᵀ K a fixed, the relaxation without sign.
-
-    Args:
-        agreement: Kᵀ R K, float64 (m, m), R being the residual label matrix.
-        whitening: T, float64 (m, q), with Tᵀ Kᵀ K T = I.
-
-    Returns:
-        a float64 (m,), with ‖K a‖ = 1; its largest entry is positive.
-    """
-    import scipy.linalg
-
-    problem = (whitening.T @ agreement @ whitening).cpu().numpy()
-    last = len(problem) - 1
-    _, vectors = scipy.linalg.eigh(problem, subset_by_index=[last, last])
-    direction = whitening @ torch.from_numpy(vectors[:, 0]).to(whitening)
-    return direction * direction[direction.abs().argmax()].sign()
 
 
 def sigmoid_direction(kernel: Tensor, residual: Callable[[Tensor], Tensor], start: Tensor, rounds: int) -> Tensor:
@@ -153,9 +133,7 @@ def fit_codes_to_labels(
     sums = torch.zeros(len(labels), kernel.shape[1], dtype=torch.float64, device=kernel.device)
     sums.index_add_(0, group, kernel.double())
     agreement = bits * (sums.T @ labels.double() @ sums)
-    values, vectors = torch.linalg.eigh(kernel.double().T @ kernel.double())
-    kept = values > RANK_TOLERANCE * values[-1]
-    whitening = vectors[:, kept] / values[kept].sqrt()
+    whitened = whitening(kernel.double().T @ kernel.double())
     loss = 1.0
     for bit in track(range(bits), "KSH"):
         before = codes[:bit]
@@ -163,7 +141,8 @@ def fit_codes_to_labels(
         def residual(y: Tensor, before: Tensor = before) -> Tensor:
             return bits * times_labels(y) - before.T @ (before @ y)
 
-        spectral = spectral_direction(agreement, whitening).to(kernel.dtype) * n**0.5
+        # The relaxation without sign: the a that maximises aᵀ Kᵀ R K a with ‖K a‖² = n.
+        spectral = largest_direction(agreement, whitened).to(kernel.dtype) * n**0.5
         best = -float("inf")
         for is_smoothed, direction in enumerate((spectral, sigmoid_direction(kernel, residual, spectral, rounds))):
             y = (kernel @ direction >= 0).to(kernel.dtype) * 2 - 1

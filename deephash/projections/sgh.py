@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
-from deephash.functional.principal_components import BLOCK_ROWS, canonical_signs, feature_mean
+from deephash.functional.generalised_eigenproblem import largest_direction, whitening
+from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
 from deephash.functional.single_thread import single_thread
 from deephash.progress import track
 from deephash.projections.base import Projection
@@ -16,8 +17,6 @@ from deephash.validation import check_count
 
 # ρ of S = exp(-‖x - y‖² / ρ): twice the largest ‖x‖², so that 2xᵀy/ρ lies in [-1, 1] (section 3.1).
 RHO = 2.0
-# Directions with less than this share of the largest variance are left out of the generalised eigenproblem.
-RANK_TOLERANCE = 1e-10
 
 
 def transformed_features(features: Tensor) -> Tensor:
@@ -36,24 +35,6 @@ def transformed_features(features: Tensor) -> Tensor:
     slope, height = math.sinh(1), math.cosh(1)
     shrunk = torch.exp(features.square().sum(1, keepdim=True) / -RHO)
     return torch.cat([(4 * slope / RHO) ** 0.5 * features, (2 * height) ** 0.5 * torch.ones_like(shrunk)], 1) * shrunk
-
-
-def largest_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
-    """The w that maximises wᵀ A w with wᵀ Kᵀ K w = 1 (Eq. 7).
-
-    Args:
-        agreement: A, float64 (m, m), symmetric.
-        whitening: T, float64 (m, q), with Tᵀ Kᵀ K T = I.
-
-    Returns:
-        w float64 (m,); its largest entry is positive.
-    """
-    import scipy.linalg
-
-    problem = (whitening.T @ agreement @ whitening).cpu().numpy()
-    last = len(problem) - 1
-    _, vectors = scipy.linalg.eigh(problem, subset_by_index=[last, last])
-    return canonical_signs(whitening @ torch.from_numpy(vectors).to(whitening))[:, 0]
 
 
 def sequential_directions(
@@ -80,12 +61,10 @@ def sequential_directions(
     aligned = torch.zeros_like(directions)
     order = [*range(bits), *(bit for _ in range(rounds) for bit in torch.randperm(bits, generator=generator).tolist())]
     with single_thread():
-        values, vectors = torch.linalg.eigh(gram)
-        kept = values > RANK_TOLERANCE * values[-1]
-        whitening = vectors[:, kept] / values[kept].sqrt()
+        whitened = whitening(gram)
         for bit in track(order, "SGH"):
             agreement += torch.outer(aligned[bit], aligned[bit])
-            directions[bit] = largest_direction(agreement, whitening)
+            directions[bit] = largest_direction(agreement, whitened)
             signs = torch.where(kernel @ directions[bit].to(kernel.dtype) >= 0, 1, -1).to(kernel.dtype)
             aligned[bit] = _products(kernel, signs[:, None])[:, 0]
             agreement -= torch.outer(aligned[bit], aligned[bit])

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.functional.compiled import Kernel
 from deephash.ranking import numba_kernels as kernels
 from deephash.ranking import numba_layout as layouts
 from deephash.ranking.base import RankingEngine
@@ -21,7 +22,7 @@ from deephash.validation import InvalidInputError
 SHARE = 2 * kernels.BLOCK
 
 
-def run_in_threads(kernel: kernels.Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
+def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
     """Call kernel(*arguments, begin, end) over all the queries, by threads of this call alone.
 
     Kernels release Python's lock, so these threads run truly side by side, several callers do not disturb each other,
@@ -136,7 +137,7 @@ class NumbaEngine(RankingEngine):
             self._run(kernels.listed_rank_kernel(), arguments, stop - start)
         return torch.from_numpy(offsets), torch.from_numpy(ranks)
 
-    def _run(self, kernel: kernels.Kernel, arguments: tuple[Any, ...], queries: int) -> None:
+    def _run(self, kernel: Kernel, arguments: tuple[Any, ...], queries: int) -> None:
         threads = self.threads or min(torch.get_num_threads(), os.cpu_count() or 1)
         run_in_threads(kernel, arguments, queries, threads)
 

@@ -13,29 +13,20 @@ Everything compiled stands in this one file, because numba's disk cache only wat
 # ruff: noqa: ANN001, ANN201, ANN202
 # mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+
+from deephash.functional.compiled import Kernel, compiled
 
 # 8 queries share each load of a database item, and their words stay in registers.
 BLOCK = 8
 # Words of the widest codes that have kernels of their own: their tables, 128 KiB at the most, fit any thread's stack.
 WIDEST = 16
-
-Kernel = Callable[..., Any]
-
-
-def compiled(function: Kernel) -> Kernel:
-    """Compile without Python's lock, cached on disk where a folder can be written, in memory elsewhere."""
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # "no locator available": a read-only installation without a user's cache folder
-        return njit(nogil=True, error_model="numpy")(function)
 
 
 @intrinsic

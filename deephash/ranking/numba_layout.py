@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.functional.compiled import compiled
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, OfLevels, distance_bytes
-from deephash.ranking.numba_kernels import WIDEST, compiled
+from deephash.ranking.numba_kernels import WIDEST
 
 # Up to this length, codes of levels in unary are ranked faster by popcount than the levels by byte arithmetic.
 UNARY_LENGTH = 512
