@@ -43,10 +43,10 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     data = build_data(merged, Split.load(run.split) if same_split else None)
     data.prepare_data()
     data.setup()
-    if data.feature_dim != hasher.projection.input_dim:
+    if data.feature_dim != hasher.input_dim:
         raise InvalidInputError(
             f"data={merged.choices.data} has features of {data.feature_dim} dimensions; the hasher in {run.path} "
-            f"takes {hasher.projection.input_dim}."
+            f"takes {hasher.input_dim}."
         )
     module = HashingModule(
         hasher,

@@ -1,6 +1,7 @@
-"""The hasher: a projection and a quantiser joined, fitted, applied and stored as one."""
+"""The hasher: encoder, projection and quantiser joined, fitted, applied and stored as one."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast, final
 
@@ -11,6 +12,8 @@ from deephash import storage
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import code_bytes, pack
+from deephash.encoders.base import Encoder
+from deephash.encoders.identity import Identity
 from deephash.progress import track
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
@@ -23,17 +26,18 @@ BLOCK_ROWS = 8192
 
 @final
 class Hasher(nn.Module):
-    """Features to packed codes, by a projection and a quantiser.
+    """Features to packed codes, by an encoder, a projection and a quantiser.
 
     Shape:
         features (n, d) → relaxed bits (n, b) by `forward`, packed codes uint8 (n, ⌈b/8⌉) by `encode`.
 
     Args:
-        projection: features (n, d) → (n, k).
+        projection: (n, e) → (n, k).
         quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`.
+        encoder: features (n, d) → (n, e), what the projection takes; None for the features as they are, e = d.
 
     Raises:
-        InvalidInputError: the two differ in k.
+        InvalidInputError: neighbouring parts differ in e or k.
 
     Example:
         >>> from deephash.projections.itq import ITQ
@@ -43,14 +47,17 @@ class Hasher(nn.Module):
         torch.Size([100, 2])
     """
 
-    def __init__(self, projection: Projection, quantizer: Quantizer) -> None:
+    def __init__(self, projection: Projection, quantizer: Quantizer, encoder: Encoder | None = None) -> None:
         super().__init__()
+        encoder = Identity(projection.input_dim) if encoder is None else encoder
+        check_encoder_fits(encoder, projection)
         if projection.output_dim != quantizer.projection_dim:
             raise InvalidInputError(
                 f"{type(projection).__name__} gives {projection.output_dim} projections, but "
                 f"{type(quantizer).__name__} of {quantizer.bits} bits takes {quantizer.projection_dim}; build the "
                 "projection with output_dim=quantizer.projection_dim."
             )
+        self.encoder = encoder
         self.projection = projection
         self.quantizer = quantizer
 
@@ -62,7 +69,7 @@ class Hasher(nn.Module):
     @property
     def input_dim(self) -> int:
         """Feature dimension d."""
-        return self.projection.input_dim
+        return self.encoder.input_dim
 
     @property
     def distance(self) -> Distance:
@@ -82,7 +89,7 @@ class Hasher(nn.Module):
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
-        """Fit the projection, then the quantiser on its projections.
+        """Set the encoder's start, fit the projection on what it gives, then the quantiser on the projections.
 
         Args:
             features: floating (n, d), the training items; not changed.
@@ -98,15 +105,37 @@ class Hasher(nn.Module):
             InvalidInputError: whatever either part refuses.
         """
         generator = generator or torch.Generator().manual_seed(0)
+        check_features(features, self.input_dim, 1, "training features")
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
-        self.projection.fit(features, labels=labels, affinity=pairs, generator=generator)
+        with torch.no_grad():
+            self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
+        check_encoder_fits(self.encoder, self.projection)
+        self.projection.fit(self.encoded(features), labels=labels, affinity=pairs, generator=generator)
         self.quantizer.fit(self.project(features), labels=labels, affinity=pairs, generator=generator)
         return self
 
     def forward(self, features: Tensor) -> Tensor:
         """Relaxed bits in [-1, 1], (n, d) → (n, b), differentiable in the features and every parameter."""
-        relaxed: Tensor = self.quantizer(self.projection(features))
+        relaxed: Tensor = self.quantizer(self.projection(self.encoder(features)))
         return relaxed
+
+    @torch.no_grad()
+    def encoded(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
+        """What the encoder gives, without gradients, computed in blocks on the device of the weights.
+
+        Args:
+            features: floating (n, d), on any device, n from 0.
+            block_size: rows that are moved to the weights and computed at a time.
+
+        Returns:
+            (n, e), on the features' device; the features themselves where there is no encoder.
+        """
+        if isinstance(self.encoder, Identity):
+            return features
+        device = self.projection.is_fitted.device
+        with evaluating(self):
+            blocks = [self.encoder(block.to(device)).to(features.device) for block in torch.split(features, block_size)]
+        return torch.cat(blocks)
 
     @torch.no_grad()
     def project(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
@@ -194,11 +223,14 @@ class Hasher(nn.Module):
         """
         projection = storage.rebuild(description["projection"], Projection)
         quantizer = storage.rebuild(description["quantizer"], Quantizer)
-        return cls(cast("Projection", projection), cast("Quantizer", quantizer))
+        # Hashers stored before there were encoders have none.
+        encoder = storage.rebuild(description["encoder"], Encoder) if "encoder" in description else None
+        return cls(cast("Projection", projection), cast("Quantizer", quantizer), cast("Encoder | None", encoder))
 
     def description(self) -> dict[str, Any]:
         """The classes and arguments that this is built of, in values that JSON holds."""
         return {
+            "encoder": storage.describe(self.encoder),
             "projection": storage.describe(self.projection),
             "quantizer": storage.describe(self.quantizer),
             "sizes": {"input_dim": self.input_dim, "projections": self.projection.output_dim, "bits": self.bits},
@@ -210,7 +242,34 @@ class Hasher(nn.Module):
         check_count(block_size, "block_size")
         check_features(features, self.input_dim)
         device = self.projection.is_fitted.device
-        for block in track(torch.split(features, block_size), description):
-            with torch.autocast(device.type, enabled=False):
-                projections: Tensor = self.projection(block.to(device))
-            yield projections
+        with evaluating(self):
+            for block in track(torch.split(features, block_size), description):
+                with torch.autocast(device.type, enabled=False):
+                    projections: Tensor = self.projection(self.encoder(block.to(device)))
+                yield projections
+
+
+def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:
+    """Refuse an encoder that gives another dimension than the projection takes.
+
+    Raises:
+        InvalidInputError: naming both.
+    """
+    if encoder.output_dim != projection.input_dim:
+        raise InvalidInputError(
+            f"{type(encoder).__name__} gives {encoder.output_dim} features, but {type(projection).__name__} takes "
+            f"{projection.input_dim}; build the projection with input_dim=encoder.output_dim, and an encoder with "
+            "no more anchors than there are training items."
+        )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, in which dropout and random bits rest, and back into the mode it was in."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

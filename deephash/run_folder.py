@@ -12,6 +12,9 @@ from deephash.validation import InvalidInputError
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
 UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer", "choices.logger")
 
+# How long a fit took, kept beside its hasher, whose last file it is.
+FIT_SECONDS = "fit.json"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -42,6 +45,26 @@ class RunFolder:
         return self.path / "hasher"
 
     @property
+    def start(self) -> Path:
+        """Folder of the hasher as fitted, where joint training begins."""
+        return self.path / "start"
+
+    @property
+    def best(self) -> Path:
+        """Folder of the best hasher so far of a joint training, by its validation queries."""
+        return self.path / "best"
+
+    @property
+    def history(self) -> Path:
+        """Losses and validation scores of a joint training by epoch."""
+        return self.path / "history.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a joint training at the end of its last epoch."""
+        return self.path / "checkpoint" / "last.safetensors"
+
+    @property
     def metrics(self) -> Path:
         """The result row; its presence says that the run is complete."""
         return self.path / "metrics.json"
@@ -49,7 +72,7 @@ class RunFolder:
     @property
     def fit_seconds(self) -> Path:
         """How long the fit took, kept so that a resumed run can still tell."""
-        return self.path / "hasher" / "fit.json"
+        return self.hasher / FIT_SECONDS
 
     @property
     def tuning(self) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from deephash.files import write_json, write_whole
 from deephash.validation import InvalidInputError
@@ -34,11 +35,15 @@ def describe(part: nn.Module) -> dict[str, Any]:
     Raises:
         InvalidInputError: an argument is not kept under its own name, or JSON cannot hold it.
     """
-    path = f"{type(part).__module__}.{type(part).__qualname__}"
+    # A weight under a constraint gives its module a class of torch's own making.
+    kind: type[nn.Module] = parametrize.type_before_parametrizations(part)
+    path = f"{kind.__module__}.{kind.__qualname__}"
     arguments: dict[str, Any] = {}
     # A class without an __init__ of its own shows nn.Module's catch-all, and takes no argument.
-    takes_none = type(part).__init__ is nn.Module.__init__
-    for name in () if takes_none else inspect.signature(type(part)).parameters:
+    takes_none = "__init__" not in {
+        name for base in kind.__mro__[: kind.__mro__.index(nn.Module)] for name in vars(base)
+    }
+    for name in () if takes_none else inspect.signature(kind).parameters:
         if not hasattr(part, name):
             raise InvalidInputError(f"{path} does not keep its argument {name}; set self.{name} so that it is saved.")
         value = getattr(part, name)

@@ -157,6 +157,16 @@ def check_directions(given: int, available: int, source: str) -> None:
         )
 
 
+def check_number(value: float, name: str) -> None:
+    """Refuse what is not a finite number.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InvalidInputError(f"{name}={value!r}; expected a finite number.")
+
+
 def check_positive(value: float, name: str) -> None:
     """Refuse what is not a finite number above zero.
 

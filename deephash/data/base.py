@@ -1,15 +1,18 @@
 """The contract of a data set: a Lightning data module that loads items and deals them out by a protocol."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import lightning
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from deephash.data.blocks import block_loader
 from deephash.data.items import Items, Part
 from deephash.protocols.base import Protocol, Split
+from deephash.protocols.drawing import random_order, strata_of
 from deephash.validation import InvalidInputError, check_finite, check_labels
 
 
@@ -32,6 +35,8 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         self._items: Items | None = None
         self._read: Items | None = None
         self._split: Split | None = split
+        self._held_out: np.ndarray = np.empty(0, np.int64)
+        self._batches: Callable[[int, int], DataLoader[dict[str, Any]]] | None = None
 
     @abstractmethod
     def load(self) -> Items:
@@ -85,11 +90,71 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
 
     def part(self, role: str) -> Part:
         """The items of a role: train, query, database, validation_query or validation_database."""
+        return self.items.select(self.ids(role))
+
+    @property
+    def classes(self) -> int:
+        """Number of classes c; 0 without labels."""
+        labels = self.items.labels
+        if labels is None:
+            return 0
+        return labels.shape[1] if labels.ndim > 1 else max(len(self.items.class_names), int(labels.max()) + 1)
+
+    def ids(self, role: str) -> np.ndarray:
+        """Rows of a role in the data set, int64 (m,), ascending."""
+        if len(self._held_out):
+            if role == "validation_query":
+                return self._held_out
+            if role in ("train", "validation_database"):
+                return np.setdiff1d(self.split.role("train"), self._held_out, assume_unique=True)
         ids: np.ndarray = self.split.role(role)
-        return self.items.select(ids)
+        return ids
+
+    def hold_out(self, share: float) -> None:
+        """Take validation queries from the training part, to be ranked against the rest of it, which is trained on.
+
+        For splits without validation parts: what is scored in the end stays unseen. Drawn at random by the seed, in the
+        classes' proportions where items have one class each.
+
+        Args:
+            share: of the training items, above 0 and below 1.
+
+        Raises:
+            InvalidInputError: a share outside that, or a training part too small for it.
+        """
+        if isinstance(share, bool) or not isinstance(share, float) or not 0 < share < 1:
+            raise InvalidInputError(f"train.holdout={share!r}; expected a fraction between 0 and 1.")
+        train = self.split.role("train")
+        labels = self.items.labels
+        strata = strata_of(len(train), None if labels is None else labels[torch.from_numpy(train)], stratified=True)
+        # Each class in random order; a row's place in its class, as a share of the class, says whether it is held out.
+        order = random_order(len(train), self.seed)
+        order = order[np.argsort(strata[order], kind="stable")]
+        sizes = np.bincount(strata)
+        sizes = sizes[sizes > 0]
+        places = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
+        held = train[order[places < share]]
+        if not 0 < len(held) < len(train) - 1:
+            raise InvalidInputError(
+                f"train.holdout={share} of {len(train)} training items leaves {len(held)} to choose by; raise the "
+                "protocol's training part, or choose a protocol with validation parts, as five_way."
+            )
+        self._held_out = np.sort(held)
+
+    @property
+    def held_out(self) -> int:
+        """Number of training items held out."""
+        return len(self._held_out)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are queries to choose by, of the split or held out."""
+        return self.held_out > 0 or len(self.split.validation_query) > 0
 
     def train_dataloader(self) -> "DataLoader[dict[str, Any]]":
-        """The whole training part as one block, which is what a closed-form fit takes."""
+        """The whole training part as one block, which a closed-form fit takes, or the batches that were asked for."""
+        if self._batches is not None:
+            return self._batches(*self._process())
         part = self.part("train")
         return block_loader(part, rows=len(part))
 
@@ -101,6 +166,14 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         """Blocks of the database, then of the test queries."""
         return self._ranking_loaders("database", "query")
 
+    def train_in(self, batches: "Callable[[int, int], DataLoader[dict[str, Any]]]") -> None:
+        """Say what training goes through: from this process's rank and the number of processes to a loader."""
+        self._batches = batches
+
+    def _process(self) -> tuple[int, int]:
+        """Rank of this process, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def _ranking_loaders(self, *roles: str) -> "list[DataLoader[dict[str, Any]]]":
-        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, processes = self._process()
         return [block_loader(self.part(role), rank=rank, processes=processes) for role in roles]

@@ -31,9 +31,11 @@ class PartBlocks(Dataset[dict[str, Any]]):
         return len(self._bounds)
 
     def __getitem__(self, block: int) -> dict[str, Any]:
-        """The block's positions in the part int64 (m,), features (m, d), and labels where there are any."""
+        """The block's positions in the part and rows in the data set, int64 (m,), features (m, d), labels if any."""
         start, stop = self._bounds[block]
-        content = {"positions": torch.arange(start, stop), "features": self._part.features[start:stop]}
+        part = self._part
+        content = {"positions": torch.arange(start, stop), "ids": part.ids[start:stop]}
+        content["features"] = part.features[start:stop]
         if self._part.labels is not None:
             content["labels"] = self._part.labels[start:stop]
         return content

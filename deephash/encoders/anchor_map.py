@@ -5,6 +5,7 @@ from typing import Self, final
 import torch
 from torch import Tensor, nn
 
+from deephash.encoders.base import Encoder
 from deephash.functional.anchors import gaussian_kernel, kmeans_anchors, mean_squared_distance, random_anchors
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -12,7 +13,7 @@ SELECTIONS = {"kmeans": kmeans_anchors, "random": random_anchors}
 
 
 @final
-class AnchorMap(nn.Module):
+class AnchorMap(Encoder):
     """Kernel features of m anchors, a Nyström view of the Gaussian kernel whose cost does not grow with the data.
 
     The bandwidth σ² is the mean squared distance between training items and anchors, the rule of KSH (Liu et al.,
@@ -37,11 +38,10 @@ class AnchorMap(nn.Module):
     """
 
     def __init__(self, input_dim: int, anchors: int = 300, selection: str = "kmeans") -> None:
-        super().__init__()
         check_count(input_dim, "input_dim")
         check_count(anchors, "anchors")
         check_choice(selection, SELECTIONS, "selection")
-        self.input_dim = input_dim
+        super().__init__(input_dim, anchors)
         self.anchors = anchors
         self.selection = selection
         self.centres = nn.Parameter(torch.zeros(anchors, input_dim))
@@ -65,7 +65,7 @@ class AnchorMap(nn.Module):
         Raises:
             InvalidInputError: all items are the same, so that no bandwidth follows from their distances.
         """
-        self.anchors = min(self.anchors, len(features))
+        self.anchors = self.output_dim = min(self.anchors, len(features))
         centres = SELECTIONS[self.selection](features, self.anchors, generator)
         squared = mean_squared_distance(features, centres)
         if squared == 0:

@@ -119,6 +119,19 @@ def bit_margins(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> Te
     return torch.where(bits, distance, -distance.clamp_min(least)).flatten(1)
 
 
+def step_margins(projections: Tensor, thresholds: Tensor) -> Tensor:
+    """Distance of each projection from each of its thresholds, negative below it: a region's number in unary.
+
+    Args:
+        projections: floating (n, k).
+        thresholds: (k, T), in any order.
+
+    Returns:
+        (n, k·T), dimension by dimension, thresholds in rising order; differentiable in both.
+    """
+    return (projections[..., None] - thresholds.sort(1).values).flatten(1)
+
+
 def threshold_between(lower: Tensor, upper: Tensor) -> Tensor:
     """Thresholds halfway between two values, rounded so that the lower one stays below its own.
 

@@ -37,6 +37,9 @@ class Projection(nn.Module, ABC):
     samples_rows: ClassVar[bool] = False
     """Whether `fit` draws training rows at random, as anchors, so that their order is part of the draw."""
 
+    orthonormal: ClassVar[tuple[str, ...]] = ()
+    """Parameters (d, k) whose columns are orthonormal by the method's definition; joint training keeps them so."""
+
     is_fitted: Tensor
 
     def __init__(self, input_dim: int, output_dim: int) -> None:

@@ -112,6 +112,7 @@ class ITQ(Projection):
     """
 
     minimum_rows: ClassVar[int] = 2
+    orthonormal: ClassVar[tuple[str, ...]] = ("directions",)
 
     mean: Tensor
     quantisation_errors: Tensor

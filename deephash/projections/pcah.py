@@ -36,6 +36,7 @@ class PCAH(Projection):
     """
 
     minimum_rows: ClassVar[int] = 2
+    orthonormal: ClassVar[tuple[str, ...]] = ("directions",)
 
     mean: Tensor
 

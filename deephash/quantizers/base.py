@@ -14,8 +14,9 @@ from deephash.validation import NotFittedError, check_bits, check_features, chec
 class Quantizer(nn.Module, ABC):
     """Thresholds that cut continuous projections into bits.
 
-    A method writes `projection_dim`, `distance`, `_fit`, `forward` and `quantize`. `forward` goes through a
-    relaxation, so that gradients pass; where the relaxation is hard, `forward(z) >= 0` equals `quantize(z)`.
+    A method writes `projection_dim`, `distance`, `_fit`, `forward`, `unary` and `quantize`. `forward` and `unary` go
+    through a relaxation, so that gradients pass; where the relaxation is hard, `forward(z) >= 0` equals `quantize(z)`,
+    and Hamming distances of `unary(z)` equal the distances that codes are ranked by.
 
     Shape:
         projections (n, k) → bits (n, b).
@@ -28,12 +29,15 @@ class Quantizer(nn.Module, ABC):
     """What `fit` needs beside projections: a subset of {"labels", "affinity"}."""
 
     is_fitted: Tensor
+    unit: Tensor
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         check_bits(bits)
         self.bits = bits
         self.register_buffer("is_fitted", torch.tensor(False))
+        # How relaxations see margins is a matter of training, not of the codes, so it is not stored with the weights.
+        self.register_buffer("unit", torch.tensor(1.0), persistent=False)
 
     @property
     @abstractmethod
@@ -48,6 +52,15 @@ class Quantizer(nn.Module, ABC):
     @abstractmethod
     def forward(self, projections: Tensor) -> Tensor:
         """Relaxed bits in [-1, 1], (n, k) → (n, b), differentiable in projections and thresholds."""
+
+    @abstractmethod
+    def unary(self, projections: Tensor) -> Tensor:
+        """Relaxed code in which ranking distances are Hamming distances, (n, k) → (n, l), differentiable.
+
+        Where codes are ranked by Hamming distance these are the relaxed bits. Where they are ranked by Manhattan
+        distance of the regions' numbers, there is one relaxed step for each threshold: a number in unary. Two codes
+        u and v in [-1, 1] lie at distance (l - u·v) / 2, which is what losses are made of; l is the largest distance.
+        """
 
     @abstractmethod
     def quantize(self, projections: Tensor) -> Tensor:
@@ -88,9 +101,32 @@ class Quantizer(nn.Module, ABC):
             check_labels(labels, len(projections), "training labels")
         check_supervision(type(self).__name__, self.requires, labels, affinity, len(projections))
         generator = generator or torch.Generator().manual_seed(0)
+        self.unit = torch.ones((), dtype=self.unit.dtype, device=self.unit.device)
         self._fit(projections.to(self.is_fitted.device), labels, affinity, generator)
         self.is_fitted.fill_(True)
         return self
+
+    @torch.no_grad()
+    def calibrate(self, projections: Tensor) -> Self:
+        """Measure margins in units of each projection's mean absolute deviation, in `forward` and `unary`.
+
+        Relaxations are made for margins of about 1, and projections can be of any size. Codes stay as they are.
+
+        Args:
+            projections: floating (n, k) of the training items.
+
+        Returns:
+            self.
+        """
+        deviation = (projections - projections.mean(0)).abs().mean(0)
+        # A constant projection has no size of its own.
+        self.unit = torch.where(deviation > 0, deviation, 1.0).to(self.unit)
+        return self
+
+    def in_units(self, projections: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+        """Projections (n, k) and their thresholds (k, T) over the unit of each projection."""
+        unit = self.unit.to(thresholds.dtype).expand(self.projection_dim)
+        return projections / unit, thresholds / unit[:, None]
 
     def check_fitted(self) -> None:
         """Refuse use before `fit`.

@@ -110,8 +110,12 @@ class DBQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Relaxed bits of each bit's distance from its threshold: the upper one for the first bit of a dimension."""
-        relaxed: Tensor = self.relaxation(bit_margins(projections, self.thresholds, self.encoding))
+        relaxed: Tensor = self.relaxation(bit_margins(*self.in_units(projections, self.thresholds), self.encoding))
         return relaxed
+
+    def unary(self, projections: Tensor) -> Tensor:
+        """The relaxed bits."""
+        return self.forward(projections)
 
     def quantize(self, projections: Tensor) -> Tensor:
         """The bits of the regions that projections lie in."""

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.threshold_encodings import bit_margins, encoded_bits, natural_binary_encoding
+from deephash.functional.threshold_encodings import (
+    bit_margins,
+    encoded_bits,
+    natural_binary_encoding,
+    step_margins,
+)
 from deephash.progress import track
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Manhattan
@@ -79,7 +84,12 @@ class MHQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Relaxed bits of each bit's distance from the nearest threshold at which it flips."""
-        relaxed: Tensor = self.relaxation(bit_margins(projections, self.thresholds, self.encoding))
+        relaxed: Tensor = self.relaxation(bit_margins(*self.in_units(projections, self.thresholds), self.encoding))
+        return relaxed
+
+    def unary(self, projections: Tensor) -> Tensor:
+        """A relaxed step for each threshold, (n, k) → (n, k·(2^q - 1))."""
+        relaxed: Tensor = self.relaxation(step_margins(*self.in_units(projections, self.thresholds)))
         return relaxed
 
     def quantize(self, projections: Tensor) -> Tensor:

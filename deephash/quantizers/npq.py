@@ -12,6 +12,7 @@ from deephash.functional.threshold_encodings import (
     double_bit_encoding,
     encoded_bits,
     natural_binary_encoding,
+    step_margins,
 )
 from deephash.progress import track
 from deephash.quantizers.base import Quantizer
@@ -104,7 +105,14 @@ class NPQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Relaxed bits of each bit's distance from the nearest threshold at which it flips."""
-        relaxed: Tensor = self.relaxation(bit_margins(projections, self.thresholds, self.encoding))
+        relaxed: Tensor = self.relaxation(bit_margins(*self.in_units(projections, self.thresholds), self.encoding))
+        return relaxed
+
+    def unary(self, projections: Tensor) -> Tensor:
+        """The relaxed bits for 1 and 2 thresholds; for more a relaxed step for each, (n, k) → (n, k·T)."""
+        if self.thresholds_per_projection <= 2:
+            return self.forward(projections)
+        relaxed: Tensor = self.relaxation(step_margins(*self.in_units(projections, self.thresholds)))
         return relaxed
 
     def quantize(self, projections: Tensor) -> Tensor:

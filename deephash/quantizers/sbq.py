@@ -49,8 +49,13 @@ class SBQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Relaxed bits of the margins, projections - thresholds."""
-        relaxed: Tensor = self.relaxation(projections - self.thresholds)
+        projections, thresholds = self.in_units(projections, self.thresholds[:, None])
+        relaxed: Tensor = self.relaxation(projections - thresholds[:, 0])
         return relaxed
+
+    def unary(self, projections: Tensor) -> Tensor:
+        """The relaxed bits."""
+        return self.forward(projections)
 
     def quantize(self, projections: Tensor) -> Tensor:
         """Bits of the margins by the zero rule."""

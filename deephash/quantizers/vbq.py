@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.bit_allocation import allocate_bits
 from deephash.functional.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
-from deephash.functional.threshold_encodings import bit_margins, encoded_bits, natural_binary_encoding
+from deephash.functional.threshold_encodings import (
+    bit_margins,
+    encoded_bits,
+    natural_binary_encoding,
+    step_margins,
+)
 from deephash.progress import track
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import VariableManhattan
@@ -86,23 +91,31 @@ class VBQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Relaxed bits of each bit's distance from the nearest threshold at which it flips."""
-        margins = [bit_margins(*group) for group in self._groups(projections)]
-        relaxed: Tensor = self.relaxation(torch.cat(margins, 1)[:, self._places()])
+        groups = self._groups(*self.in_units(projections, self.thresholds))
+        margins = torch.cat([bit_margins(*group) for group in groups], 1)
+        relaxed: Tensor = self.relaxation(margins[:, self._places()])
+        return relaxed
+
+    def unary(self, projections: Tensor) -> Tensor:
+        """A relaxed step for each threshold, dimensions with fewer bits before those with more."""
+        groups = self._groups(*self.in_units(projections, self.thresholds))
+        steps = [step_margins(values, thresholds) for values, thresholds, _ in groups]
+        relaxed: Tensor = self.relaxation(torch.cat(steps, 1))
         return relaxed
 
     def quantize(self, projections: Tensor) -> Tensor:
         """The bits of the regions that projections lie in."""
-        bits = [encoded_bits(*group) for group in self._groups(projections)]
+        bits = [encoded_bits(*group) for group in self._groups(projections, self.thresholds)]
         return torch.cat(bits, 1)[:, self._places()]
 
-    def _groups(self, projections: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _groups(self, projections: Tensor, thresholds: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Projections, thresholds and encoding of the dimensions with 1 bit, with 2, ..., where there are any."""
         groups = []
         for q in range(1, self.most_bits + 1):
             dimensions = (self.allocation == q).nonzero().flatten()
             if len(dimensions):
-                thresholds = self.thresholds[dimensions, : 2**q - 1]
-                groups.append((projections[:, dimensions], thresholds, natural_binary_encoding(q)))
+                some = thresholds[dimensions, : 2**q - 1]
+                groups.append((projections[:, dimensions], some, natural_binary_encoding(q)))
         return groups
 
     def _places(self) -> Tensor:

@@ -4,8 +4,10 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity
 from deephash.hasher import Hasher
 from deephash.training.hashing_module import HashingModule
 
@@ -48,8 +50,7 @@ class ClosedForm(HashingModule):
         """Fit on a block of the whole training part; the truth is fitted already."""
         labels = batch.get("labels")
         items = batch["features"].cpu(), None if labels is None else labels.cpu()
-        definition = self.truth if self.supervision is None else self.supervision.fit(*items)
-        affinity = definition.supervise(*items, batch["positions"])
+        affinity = training_affinity(self.truth, self.supervision, *items, batch["ids"])
         generator = torch.Generator().manual_seed(self.seed)
         self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
 
@@ -63,3 +64,19 @@ class ClosedForm(HashingModule):
             self.hasher = Hasher.build(description[0]).to(self.device)
         for weight in self.hasher.state_dict().values():
             torch.distributed.broadcast(weight, src=0)
+
+
+def training_affinity(
+    truth: Affinity, supervision: Affinity | None, features: Tensor, labels: Tensor | None, ids: Tensor
+) -> TrainingAffinity:
+    """Which training items are neighbours: what methods and losses learn from.
+
+    Args:
+        truth: fitted; its rule serves where there is no supervision.
+        supervision: a rule of its own, fitted here on the training items; or None.
+        features: floating (n, d), the whole training part.
+        labels: int64 (n,), bool (n, c) or None.
+        ids: int64 (n,), the items' rows in the data set, by which listed pairs name them.
+    """
+    definition = truth if supervision is None else supervision.fit(features, labels)
+    return definition.supervise(features, labels, ids)

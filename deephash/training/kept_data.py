@@ -41,7 +41,7 @@ class KeptData:
             config: the run's.
             data: set up.
         """
-        wanted = self._data + OmegaConf.to_yaml(config.truth, resolve=True) + data.split.hash
+        wanted = self._data + OmegaConf.to_yaml(config.truth, resolve=True) + data.split.hash + str(data.held_out)
         if wanted != self._truth:
             self._truth, self._relevance = wanted, {}
         return self._relevance

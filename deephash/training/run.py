@@ -11,18 +11,24 @@ from typing import Any
 import lightning
 import torch
 from hydra.utils import get_object, instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
+from deephash.encoders.base import Encoder
 from deephash.files import read_json, write_json
 from deephash.hasher import Hasher
+from deephash.losses.weighted_sum import WeightedSum
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
 from deephash.report.tables import finite
-from deephash.run_folder import RunFolder
+from deephash.run_folder import FIT_SECONDS, RunFolder
+from deephash.training.checkpoint import SafetensorsCheckpoint
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
 from deephash.training.hashing_module import HashingModule
+from deephash.training.joint import Joint, plain_hasher
+from deephash.training.keep_best import KeepBest
 from deephash.training.kept_data import KeptData
 from deephash.training.run_report import log_report, write_report
 from deephash.training.tuning import tune, with_values
@@ -30,6 +36,8 @@ from deephash.validation import InvalidInputError, check_bits, check_choice
 
 log = logging.getLogger(__name__)
 
+# Settings of `train` for the run around the training.
+RUNNER_SETTINGS = ("select_by", "patience", "validate_every", "holdout", "compile")
 HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 # What Lightning says of loops that learn nothing by gradient and read from memory; true, and nothing to act on.
 QUIET = (
@@ -85,6 +93,9 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     # Before the trainer, so that what cannot be built is refused before a logger starts.
     module = build_module(config, data)
     trainer = build_trainer(config, folder)
+    if learns_jointly(config) and config.train.select_by is not None and not data.has_validation:
+        data.hold_out(config.train.holdout)
+        log.info("train=joint: %d training items held out to choose by", data.held_out)
     if trainer.is_global_zero and not run.split.exists():
         data.split.save(run.split)
     known_relevance, tuned = kept.relevance(config, data), {}
@@ -93,17 +104,13 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         config = with_values(config, tuned)
         module = build_module(config, data)
     module.known_relevance = known_relevance
-    if run.fit_seconds.exists():
-        module.hasher = Hasher.load(run.hasher)
-        module.seconds.update(read_json(run.fit_seconds, "the seconds of a fit"))
+    if learns_jointly(config):
+        if not run.fit_seconds.exists():
+            fit(run.start, trainer, module, data)
+            train_jointly(config, run, trainer, module, data)
+        load(run.hasher, module)
     else:
-        module.fit_truth(data)
-        with quiet():
-            # The loader alone: a fit in closed form has nothing to validate between its steps.
-            trainer.fit(module, train_dataloaders=data.train_dataloader())
-        if trainer.is_global_zero:
-            module.hasher.save(run.hasher)
-            write_json(run.fit_seconds, {"fit": module.seconds["fit"]})
+        fit(run.hasher, trainer, module, data)
     row = score(config, trainer, module, data)
     if tuned:
         row["tuned"] = tuned
@@ -113,6 +120,91 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(run.metrics, finite(row))
     return RunResult(row, folder)
+
+
+def learns_jointly(config: DictConfig) -> bool:
+    """Whether joint training follows the fit."""
+    return isinstance(get_object(config.train._target_), type) and issubclass(get_object(config.train._target_), Joint)
+
+
+def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: HashingDataModule) -> None:
+    """Fit a hasher by its papers' algorithms, or load the one that a folder holds already.
+
+    Args:
+        folder: where the hasher goes.
+        trainer: of one epoch.
+        module: unfitted.
+        data: set up.
+    """
+    if (folder / FIT_SECONDS).exists():
+        load(folder, module)
+        return
+    module.fit_truth(data)
+    with quiet():
+        # The loader alone: a fit in closed form has nothing to validate between its steps.
+        trainer.fit(module, train_dataloaders=data.train_dataloader())
+    if trainer.is_global_zero:
+        module.hasher.save(folder)
+        write_json(folder / FIT_SECONDS, {"fit": module.seconds["fit"]})
+
+
+def load(folder: Path, module: ClosedForm) -> None:
+    """Load the hasher that a folder holds, and how long it took."""
+    module.hasher = Hasher.load(folder)
+    module.seconds.update(read_json(folder / FIT_SECONDS, "the seconds of a fit"))
+
+
+def train_jointly(
+    config: DictConfig, run: RunFolder, trainer: lightning.Trainer, start: ClosedForm, data: HashingDataModule
+) -> None:
+    """Train a fitted hasher end to end, or go on where a training was interrupted, and save the best of it.
+
+    Args:
+        config: the run's.
+        run: where the training's state, its history and the best hasher go.
+        trainer: of the fit; the training takes its logger.
+        start: fitted.
+        data: set up.
+    """
+    joint = build_joint(config, start, data)
+    joint.failed_batch = run.path / "failed_batch.json"
+    choose = config.train.select_by is not None
+    # A checkpoint of Lightning's is a pickle; this one is not.
+    checkpoints = ModelCheckpoint(
+        run.checkpoint.parent, run.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    checkpoints.FILE_EXTENSION = run.checkpoint.suffix
+    callbacks: list[lightning.Callback] = [checkpoints]
+    if choose:
+        settings = (config.train.select_by, config.train.patience)
+        callbacks.insert(0, KeepBest(run.best, run.history, *settings))
+    own = config.trainer.get("callbacks") or []
+    training = build(
+        config.trainer,
+        logger=trainer.logger or False,
+        default_root_dir=str(run.path),
+        enable_progress_bar=sys.stderr.isatty(),
+        max_epochs=config.train.epochs,
+        check_val_every_n_epoch=config.train.validate_every,
+        num_sanity_val_steps=-1 if choose else 0,
+        limit_val_batches=1.0 if choose else 0,
+        enable_checkpointing=True,
+        callbacks=[*(instantiate(callback) for callback in own), *callbacks],
+        plugins=[SafetensorsCheckpoint()],
+    )
+    data.train_in(lambda rank, processes: joint.training_batches(data, rank, processes))
+    module = torch.compile(joint) if config.train.compile else joint
+    with quiet():
+        training.fit(
+            module,
+            datamodule=data,
+            ckpt_path=str(run.checkpoint) if run.checkpoint.exists() else None,
+        )
+    if training.is_global_zero:
+        best = Hasher.load(run.best) if choose else plain_hasher(joint.hasher)
+        best.save(run.hasher)
+        write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
+    training.strategy.barrier()
 
 
 def score(
@@ -132,7 +224,7 @@ def score(
         "k": list(config.metrics.at),
         "seed": config.seed,
         "split": data.split.hash,
-        "sizes": {role: len(data.split.role(role)) for role in roles},
+        "sizes": {role: len(data.ids(role)) for role in roles},
         "feature_dim": data.feature_dim,
         "metrics": results,
         "skipped_queries": skipped,
@@ -163,7 +255,7 @@ def build(config: DictConfig, **parts: Any) -> Any:
     Raises:
         InvalidInputError: a setting that the target does not have, or one that it misses.
     """
-    settings = [str(name) for name in config if name not in HYDRA_KEYS]
+    settings = [str(name) for name in config if name not in (*HYDRA_KEYS, *parts)]
     try:
         inspect.signature(get_object(config._target_)).bind(**dict.fromkeys(settings), **parts)
     except TypeError as error:
@@ -181,14 +273,14 @@ def build_data(config: DictConfig, split: Split | None = None) -> HashingDataMod
 def build_hasher(config: DictConfig, feature_dim: int) -> Hasher:
     """Quantiser first: it says how many projections its bit budget needs."""
     quantizer: Quantizer = build(config.quantizer, bits=config.bits)
-    projection = build(config.projection, input_dim=feature_dim, output_dim=quantizer.projection_dim)
-    return Hasher(projection, quantizer)
+    encoder: Encoder = build(config.encoder, input_dim=feature_dim)
+    projection = build(config.projection, input_dim=encoder.output_dim, output_dim=quantizer.projection_dim)
+    return Hasher(projection, quantizer, encoder)
 
 
 def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
     """The Lightning module that fits and scores."""
-    module: ClosedForm = build(
-        config.train,
+    module = ClosedForm(
         hasher=build_hasher(config, data.feature_dim),
         truth=build(config.truth),
         supervision=build(config.supervision) if config.get("supervision") else None,
@@ -201,6 +293,49 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
     return module
 
 
+def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) -> Joint:
+    """The Lightning module of joint training, from a fitted hasher, ready for its first step."""
+    settings = OmegaConf.masked_copy(config.train, [key for key in config.train if key not in RUNNER_SETTINGS])
+    hasher = start.hasher
+    joint: Joint = build(
+        settings,
+        hasher=hasher,
+        truth=start.truth,
+        supervision=start.supervision,
+        ranking=start.ranking,
+        at=[depth for depth in start.at if depth <= len(data.ids("validation_database"))]
+        if data.has_validation
+        else [],
+        radii=start.radii,
+        loss=build_loss(config, hasher, data),
+        augmentation=build(config.augmentation, input_dim=data.feature_dim) if config.get("augmentation") else None,
+        seed=config.seed,
+    )
+    # A truth that is fitted need not be fitted again.
+    joint.known_relevance = start.known_relevance
+    joint.fit_truth(data)
+    joint.prepare(data)
+    return joint
+
+
+def build_loss(config: DictConfig, hasher: Hasher, data: HashingDataModule) -> WeightedSum:
+    """The losses that a config adds up, with the sizes that those with weights of their own take."""
+    entries = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
+    sizes = {
+        "code_length": hasher.distance.maximum,
+        "projections": hasher.projection.output_dim,
+        "classes": data.classes,
+        "generator": torch.Generator().manual_seed(config.seed),
+    }
+    losses, weights = {}, {}
+    for name, entry in entries.items():
+        weights[name] = entry.get("weight", 1.0)
+        settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
+        takes = inspect.signature(get_object(entry._target_)).parameters
+        losses[name] = build(settings, **{size: value for size, value in sizes.items() if size in takes})
+    return WeightedSum(losses, weights)
+
+
 def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
     """The trainer, with its logger; bars are shown on terminals alone."""
     settings = OmegaConf.to_container(config, resolve=True)
@@ -210,6 +345,12 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
         logger=logger or False,
         default_root_dir=str(folder),
         enable_progress_bar=sys.stderr.isatty(),
+        # What is set for training by gradient has no place in a fit of one step, nor in scoring.
+        max_epochs=1,
+        accumulate_grad_batches=1,
+        gradient_clip_val=None,
+        precision="32-true",
+        callbacks=None,
     )
     return trainer
 

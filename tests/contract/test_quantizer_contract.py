@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from deephash.codes import pack
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Hamming
+from deephash.ranking.torch_engine import TorchEngine
 from deephash.validation import InvalidInputError, NotFittedError
 
 BITS = 12
@@ -56,6 +58,31 @@ def check_bits(quantizer_class, sample):
         assert torch.equal(quantizer.quantize(projections[:rows]), bits[:rows])
 
 
+def check_unary(quantizer_class, sample):
+    quantizer = fit(quantizer_class, sample)
+    projections = projections_of(sample, quantizer)[:50]
+    codes = pack(quantizer.quantize(projections))
+    unary = quantizer.unary(projections)
+    assert unary.shape == (50, quantizer.distance.maximum)
+    hard = torch.where(unary >= 0, 1.0, -1.0)
+    distances = (hard.shape[1] - hard @ hard.T) / 2
+    rank = TorchEngine().search(codes, codes, quantizer.distance, 50)
+    expected = torch.empty(50, 50, dtype=torch.int64).scatter_(1, rank[1], rank[0].long())
+    assert torch.equal(distances.long(), expected), "codes are ranked by other distances than losses see"
+
+
+def check_calibration(quantizer_class, sample):
+    quantizer = fit(quantizer_class, sample)
+    projections = projections_of(sample, quantizer)
+    bits, relaxed = quantizer.quantize(projections), quantizer.unary(projections) >= 0
+    assert quantizer.calibrate(projections) is quantizer
+    assert quantizer.unit.shape == (quantizer.projection_dim,)
+    assert torch.equal(quantizer.quantize(projections), bits)
+    changed = (quantizer.unary(projections) >= 0) != relaxed
+    assert changed.float().mean() < 1e-3, "units moved a threshold"
+    assert "unit" not in quantizer.state_dict()
+
+
 def check_gradients(quantizer_class, sample):
     quantizer = quantizer_class(BITS)
     # Small, so that thresholds lie near enough for a straight-through estimator to pass gradients.
@@ -95,7 +122,7 @@ def check_docstring(quantizer_class):
         assert f"{section}\n" in quantizer_class.__doc__, section
 
 
-CHECKS = [check_fit, check_bits, check_gradients, check_refusals]
+CHECKS = [check_fit, check_bits, check_unary, check_calibration, check_gradients, check_refusals]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__[6:])
@@ -123,7 +150,10 @@ class Threshold(Quantizer):
         return Hamming(self.bits)
 
     def forward(self, projections):
-        return (projections - self.thresholds).tanh()
+        return ((projections - self.thresholds) / self.unit).tanh()
+
+    def unary(self, projections):
+        return self.forward(projections)
 
     def quantize(self, projections):
         return projections >= self.thresholds
@@ -152,6 +182,17 @@ class Detached(Threshold):
         return (projections - self.thresholds.detach()).tanh()
 
 
+class OtherDistance(Threshold):
+    def unary(self, projections):
+        relaxed = self.forward(projections)
+        return torch.cat([relaxed[:, :1], relaxed[:, :-1]], 1)
+
+
+class MovedByUnits(Threshold):
+    def quantize(self, projections):
+        return projections / self.unit >= self.unit + self.thresholds - 1
+
+
 class AcceptsAnything(Threshold):
     def fit(self, projections, **given):
         return self
@@ -161,6 +202,8 @@ BROKEN = [
     (LearnsNothing, check_fit),
     (AllOnes, check_bits),
     (OtherSide, check_bits),
+    (OtherDistance, check_unary),
+    (MovedByUnits, check_calibration),
     (Detached, check_gradients),
     (AcceptsAnything, check_refusals),
 ]

@@ -1,0 +1,112 @@
+"""The training part in random batches, the same for the same seed and epoch whatever was drawn before."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from deephash.data.items import Part
+from deephash.validation import InvalidInputError, check_count
+
+Order = Callable[..., Iterable[int]]
+"""A sampler to be built with `labels=`: it gives rows of the training part, as those of pytorch-metric-learning do."""
+
+
+class EpochBatches(Sampler[Tensor]):
+    """Rows of each batch of an epoch, of which several processes take equal shares.
+
+    A batch is drawn whole and then dealt out, so that the batches of an epoch do not depend on the number of processes.
+    Rows that fill no batch at the end are left to another epoch's order.
+
+    Args:
+        items: number of training items.
+        batch_size: items a batch, of all processes together; a smaller training part is one batch.
+        seed: seed of every epoch's order.
+        rank: which of the processes this is.
+        processes: how many share each batch.
+        order: gives rows in the order they are to be taken; None for all of them, shuffled.
+        labels: handed to `order`.
+
+    Raises:
+        InvalidInputError: a batch size below 2 or fewer items than 2, for losses look at pairs; or fewer than there are
+            processes.
+    """
+
+    def __init__(
+        self,
+        items: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        order: Order | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        check_count(batch_size, "train.batch_size")
+        if min(batch_size, items) < max(2, processes):
+            raise InvalidInputError(
+                f"train.batch_size={batch_size} of {items} training items for {processes} processes; expected at "
+                "least 2, and an item for each process: raise train.batch_size."
+            )
+        # Equal shares: codes are joined across processes, which takes as many from each.
+        self.batch_size = min(batch_size, items) // processes * processes
+        self.items, self.seed, self.rank, self.processes = items, seed, rank, processes
+        self.order, self.labels = order, labels
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.items // self.batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rows = self._rows()
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield rows[start : start + self.batch_size][self.rank :: self.processes]
+
+    def _rows(self) -> Tensor:
+        seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)
+        if self.order is None:
+            return torch.randperm(self.items, generator=torch.Generator().manual_seed(int(seeds[0])))
+        # Samplers of other libraries draw from NumPy's own state.
+        np.random.seed(int(seeds[0]))  # noqa: NPY002
+        labels = None if self.labels is None else self.labels.numpy()
+        wanted = len(self) * self.batch_size
+        rows: list[int] = []
+        while len(rows) < wanted:
+            before = len(rows)
+            rows.extend(int(row) for row in self.order(labels=labels))
+            if len(rows) == before:
+                raise InvalidInputError(f"train.order={self.order!r} gives no rows of {self.items} training items.")
+        return torch.tensor(rows[:wanted])
+
+
+class PartRows(Dataset[dict[str, Any]]):
+    """Items of a part by tensors of their rows.
+
+    Args:
+        part: the items.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, rows: Tensor) -> dict[str, Any]:
+        """Positions in the part int64 (m,), features (m, d), and labels where there are any."""
+        content = {"positions": rows, "features": self.part.features[rows]}
+        if self.part.labels is not None:
+            content["labels"] = self.part.labels[rows]
+        return content
+
+
+def batch_loader(part: Part, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":
+    """A loader of a part's batches; features are in memory already, so it needs no workers."""
+    return DataLoader(PartRows(part), sampler=batches, batch_size=None, num_workers=0)

@@ -1,0 +1,56 @@
+"""Histograms of distances through which gradients pass: each distance shared between its two nearest bins."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _SoftHistogram(torch.autograd.Function):
+    """A distance adds 1 - |x - i| to the bins i within 1 of it; its gradient is the difference of the two bins' own.
+
+    The matrix of all distances and all bins is never made: each distance touches two bins, so both passes cost what the
+    distances themselves do.
+    """
+
+    @staticmethod
+    def forward(places: Tensor, weights: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+        lower = places.clamp(0, bins - 1).floor().clamp(max=bins - 2).long()
+        share = places.clamp(0, bins - 1) - lower
+        histogram = places.new_zeros(len(places), bins)
+        histogram.scatter_add_(1, lower, weights * (1 - share))
+        histogram.scatter_add_(1, lower + 1, weights * share)
+        return histogram, lower
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+        places, weights, bins = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(weights, output[1], (places >= 0) & (places <= bins - 1))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        weights, lower, within = ctx.saved_tensors
+        slopes = gradient[:, 1:] - gradient[:, :-1]
+        return slopes.gather(1, lower) * weights * within, None, None
+
+
+def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int) -> Tensor:
+    """Weighted counts of distances in bins whose centres spread evenly from 0 to the largest distance.
+
+    Triangular shares, as in the histogram loss (Ustinova & Lempitsky, NIPS 2016, Eq. 2). With maximum + 1 bins, whole
+    distances are counted exactly.
+
+    Args:
+        distances: floating (q, n), from 0 to `maximum`.
+        weights: of the same shape, which count how much; gradients do not pass to them.
+        maximum: the largest distance.
+        bins: number of bins, at least 2.
+
+    Returns:
+        (q, bins), differentiable in the distances but where one lies on a bin's centre: there it has the slope to the
+        right, and none beyond the ends.
+    """
+    histogram: Tensor
+    histogram, _ = _SoftHistogram.apply(distances * ((bins - 1) / maximum), weights.to(distances), bins)
+    return histogram

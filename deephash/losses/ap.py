@@ -1,0 +1,79 @@
+"""Average precision of a batch, tie-aware, through soft histograms (He, Cakir, Bargal & Sclaroff, CVPR 2018)."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from deephash.functional.soft_histogram import soft_histogram
+from deephash.losses.base import Loss
+from deephash.losses.batch import TrainingBatch
+from deephash.validation import InvalidInputError, check_count
+
+
+def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
+    """Average precision of lists with ties, of counts that need not be whole.
+
+    Items of a bin stand in random order; the expectation over orders is taken at the middle of the bin, Eq. 8 of the
+    paper: Σ_d r_d (R_{d-1} + (r_d + 1) / 2) / (N_{d-1} + (n_d + 1) / 2) / R. With at most one item a bin it is exact.
+
+    Args:
+        total: floating (q, bins), items at each distance, nearest first.
+        relevant: (q, bins), the relevant ones among them.
+
+    Returns:
+        (q,), 0 for a query without relevant items; differentiable in both.
+    """
+    before_total = total.cumsum(1) - total
+    before_relevant = relevant.cumsum(1) - relevant
+    precision = (before_relevant + (relevant + 1) / 2) / (before_total + (total + 1) / 2)
+    return (relevant * precision).sum(1) / relevant.sum(1).clamp_min(torch.finfo(relevant.dtype).tiny)
+
+
+@final
+class AP(Loss):
+    """1 - mean average precision, each item of the batch a query against the others.
+
+    It is the measure itself, on relaxed codes, ties and all: no margins to choose, and pairs weigh as much as ranking
+    makes of them. Known weakness: a batch ranks few items, so the head of the true list is seen by chance; large
+    batches serve it, and cost grows with their square.
+
+    Shape:
+        codes (n, l), neighbours (n, n) → scalar in [0, 1]. Items without a neighbour in the batch are no queries.
+
+    Args:
+        bins: of the distance histogram; None for one for each distance, l + 1, which is exact for hard codes. Fewer are
+            smoother.
+
+    Raises:
+        InvalidInputError: fewer than 2 bins.
+
+    References:
+        He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018. Cakir, He, Xia, Kulis &
+        Sclaroff, "Deep metric learning to rank", CVPR 2019.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"neighbours"})
+
+    def __init__(self, bins: int | None = None) -> None:
+        super().__init__()
+        if bins is not None:
+            check_count(bins, "bins")
+            if bins < 2:
+                raise InvalidInputError(f"bins={bins}; expected at least 2: one for the nearest, one for the farthest.")
+        self.bins = bins
+
+    def forward(self, batch: TrainingBatch) -> Tensor:
+        """1 - mean average precision."""
+        assert batch.neighbours is not None
+        codes = batch.codes
+        n, length = codes.shape
+        distances = (length - codes @ codes.T) / 2
+        others = ~torch.eye(n, dtype=torch.bool, device=codes.device)
+        neighbours = batch.neighbours & others
+        bins = length + 1 if self.bins is None else self.bins
+        total = soft_histogram(distances, others, length, bins)
+        relevant = soft_histogram(distances, neighbours, length, bins)
+        queries = neighbours.any(1)
+        average_precision = tie_aware_average_precision(total, relevant)
+        return ((1 - average_precision) * queries).sum() / queries.sum().clamp_min(1)

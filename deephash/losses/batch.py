@@ -1,0 +1,38 @@
+"""A batch of training items as losses see it."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Relaxed codes of n training items, and what is known of them.
+
+    Tensors share a device. Of several processes each sees the whole batch here, codes of all of them joined, so that a
+    loss over pairs is the same however many there are.
+
+    Args:
+        codes: floating (n, l) in [-1, 1], relaxed, in unary: two codes u, v lie at distance (l - u·v) / 2, which is
+            what codes are ranked by once they are hard. Of quantisers ranked by Hamming distance these are the bits.
+        projections: floating (n, k), before the quantiser, gradients pass.
+        features: floating (n, d), as the hasher took them, after augmentation.
+        positions: int64 (n,), rows of the training part.
+        labels: class indices int64 (n,), indicator bool (n, c), or None where the data have none.
+        neighbours: bool (n, n), symmetric, which items are neighbours of which, an item its own; None where no
+            loss asks.
+        second_codes: floating (n, l), codes of another augmentation of the same items; None where no loss asks.
+        quantizer: the quantiser that `codes` come from, for losses that look at its thresholds.
+    """
+
+    codes: Tensor
+    projections: Tensor
+    features: Tensor
+    positions: Tensor
+    labels: Tensor | None = None
+    neighbours: Tensor | None = None
+    second_codes: Tensor | None = None
+    quantizer: nn.Module | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)

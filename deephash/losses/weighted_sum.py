@@ -1,0 +1,46 @@
+"""Losses that add up by weight."""
+
+from collections.abc import Mapping
+from typing import final
+
+from torch import Tensor, nn
+
+from deephash.losses.base import Loss
+from deephash.losses.batch import TrainingBatch
+from deephash.validation import InvalidInputError, check_number
+
+
+@final
+class WeightedSum(nn.Module):
+    """Σ weight · loss, each term kept by its name for the log.
+
+    Args:
+        losses: by name.
+        weights: a finite number for each name; 0 leaves a loss out.
+
+    Raises:
+        InvalidInputError: no loss with a weight, or a weight that is no number.
+    """
+
+    def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        for name in losses:
+            check_number(weights[name], f"loss.{name}.weight")
+        self.weights = {name: float(weights[name]) for name in losses if weights[name] != 0}
+        if not self.weights:
+            raise InvalidInputError(
+                "joint training has no loss; choose one, as loss=ap, or several, as loss=[ap,balance]."
+            )
+        self.losses = nn.ModuleDict({name: losses[name] for name in self.weights})
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the losses read, together."""
+        return frozenset().union(*(loss.requires for loss in self.losses.values()))  # type: ignore[arg-type]
+
+    def forward(self, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, a scalar, and each loss before its weight."""
+        terms: dict[str, Tensor] = {name: loss(batch) for name, loss in self.losses.items()}
+        total = sum(self.weights[name] * term for name, term in terms.items())
+        assert isinstance(total, Tensor)
+        return total, terms

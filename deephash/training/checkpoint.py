@@ -1,0 +1,94 @@
+"""Lightning's checkpoints without pickle: tensors in safetensors, everything else as JSON in its header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.plugins import CheckpointIO
+from torch import Tensor
+
+from deephash.files import write_whole
+from deephash.validation import InvalidInputError
+
+# A JSON object holds string keys alone and no tuples, so both are marked; a word of the user's own cannot be mistaken
+# for a mark, since every mapping is written as a list of pairs.
+TENSOR, MAPPING, TUPLE = "tensor", "mapping", "tuple"
+
+
+class SafetensorsCheckpoint(CheckpointIO):
+    """Writes and reads a training's whole state: weights, optimiser, schedule, loops and callbacks.
+
+    Each file is written whole or not at all, so that a kill while writing leaves the one before.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            InvalidInputError: a value that is neither a tensor nor what JSON can hold.
+        """
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {}
+        state = json.dumps(_written(checkpoint, tensors, "checkpoint"))
+        write_whole(Path(path), lambda partial: save_file(tensors, partial, {"state": state}))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint, onto the CPU.
+
+        Raises:
+            InvalidInputError: a missing or damaged file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                state = json.loads(file.metadata()["state"])
+                checkpoint = _read(state, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InvalidInputError(
+                f"{path} is no readable checkpoint ({reason}); delete it to train again from the fitted start."
+            ) from error
+        assert isinstance(checkpoint, dict)
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint, if there is one."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
+    """A value as JSON, its tensors set aside under numbers."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        # A copy of its own: safetensors refuses tensors that share memory, as averaged and present weights may.
+        tensors[name] = value.detach().cpu().clone().contiguous()
+        return [TENSOR, name]
+    if isinstance(value, dict):
+        pairs = [
+            [_written(key, tensors, place), _written(item, tensors, f"{place}.{key}")] for key, item in value.items()
+        ]
+        return [MAPPING, pairs]
+    if isinstance(value, tuple):
+        return [TUPLE, [_written(item, tensors, place) for item in value]]
+    if isinstance(value, list):
+        return ["list", [_written(item, tensors, place) for item in value]]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InvalidInputError(
+        f"{place} is a {type(value).__name__}, which a checkpoint cannot hold; expected tensors, "
+        "numbers, words, lists or mappings."
+    )
+
+
+def _read(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, list):
+        return value
+    kind, content = value
+    if kind == TENSOR:
+        return tensors[content]
+    if kind == MAPPING:
+        return {_read(key, tensors): _read(item, tensors) for key, item in content}
+    items = [_read(item, tensors) for item in content]
+    return tuple(items) if kind == TUPLE else items

@@ -1,0 +1,301 @@
+"""Joint training: encoder, projection and quantiser together, by gradient, from the classical solution on."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from deephash.affinity.base import Affinity
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.augmentations.base import Augmentation
+from deephash.data.base import HashingDataModule
+from deephash.data.batches import EpochBatches, Order, batch_loader
+from deephash.files import write_json
+from deephash.functional.orthonormal_columns import OrthonormalColumns
+from deephash.hasher import Hasher
+from deephash.losses.batch import TrainingBatch
+from deephash.losses.weighted_sum import WeightedSum
+from deephash.relaxations.base import Relaxation
+from deephash.training.closed_form import training_affinity
+from deephash.training.hashing_module import HashingModule
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+PARTS = ("encoder", "projection", "quantizer")
+# Items whose projections set the unit of margins: a mean over them is known to a hundredth.
+CALIBRATION_ROWS = 10_000
+
+Schedule = Callable[[float], float]
+
+
+class Joint(HashingModule):
+    """Trains a fitted hasher end to end: relaxed codes of a batch, a loss of them, gradients into every part.
+
+    Training begins at the hasher it is given, with `prepare`. The relaxation sharpens with progress. Validation encodes
+    hard and ranks as any scoring does. Parameters that a projection declares orthonormal stay so.
+
+    Several processes share each batch, join their codes and lower the same loss over all its pairs, so gradients are
+    those of one process.
+
+    Args:
+        hasher: fitted, where training begins.
+        truth: which items are relevant to which query.
+        ranking: the engine that ranks codes.
+        loss: what is lowered.
+        supervision: which training items are neighbours; None for the truth's own rule.
+        optimizer: from groups of parameters to an optimiser, as a partial of `torch.optim.AdamW`.
+        schedule: from the share of steps done to a factor of the rate.
+        epochs: passes over the training part.
+        batch_size: items a batch, of all processes together.
+        moves: which of encoder, projection and quantizer learn; the rest stays as fitted.
+        rates: factors of the optimiser's rate for a part, or for "loss", its own weights; 1 where not named.
+        keep_orthogonal: whether what a projection declares orthonormal stays so.
+        augmentation: of each batch; None for the items as they are.
+        order: see `EpochBatches`.
+        seed: seed of batches, dropout and augmentation.
+        named: what `HashingModule` takes beside.
+
+    Raises:
+        InvalidInputError: a part that is not there, or none that moves.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        loss: WeightedSum,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        schedule: Schedule,
+        supervision: Affinity | None = None,
+        epochs: int = 60,
+        batch_size: int = 512,
+        moves: Iterable[str] = PARTS,
+        rates: Mapping[str, float] | None = None,
+        keep_orthogonal: bool = True,
+        augmentation: Augmentation | None = None,
+        order: Order | None = None,
+        seed: int = 0,
+        **named: Any,
+    ) -> None:
+        super().__init__(*arguments, **named)
+        check_count(epochs, "train.epochs")
+        for part in (*moves, *(rates or {})):
+            check_choice(part, (*PARTS, "loss") if part not in moves else PARTS, "train.moves or train.rates")
+        if not list(moves):
+            raise InvalidInputError(f"train.moves=[]; name at least one part that learns, of {', '.join(PARTS)}.")
+        self.loss = loss
+        self.supervision = supervision
+        self.optimizer, self.schedule = optimizer, schedule
+        self.epochs, self.batch_size = epochs, batch_size
+        self.moves = tuple(moves)
+        self.rates = dict(rates or {})
+        self.keep_orthogonal = keep_orthogonal
+        self.augmentation = augmentation
+        self.order = order
+        self.seed = seed
+        self.validated: Hasher | None = None
+        self.failed_batch: Path | None = None
+        self._pairs: TrainingAffinity | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+
+    def prepare(self, data: HashingDataModule) -> None:
+        """Ready the fitted hasher for gradients; before the first step, and the same before a resumed one.
+
+        Args:
+            data: set up.
+
+        Raises:
+            InvalidInputError: a loss asks for labels that the data do not have, or nothing that moves has a weight.
+        """
+        part = data.part("train")
+        self._check_labels(part.labels)
+        if "neighbours" in self.loss.requires:
+            if not self._truth_is_fitted:
+                self.fit_truth(data)
+            self._pairs = training_affinity(self.truth, self.supervision, part.features, part.labels, part.ids)
+        sample = part.features[:: max(1, len(part) // CALIBRATION_ROWS)]
+        self.hasher.quantizer.calibrate(self.hasher.project(sample).to(self.hasher.quantizer.is_fitted.device))
+        for name in PARTS:
+            self.hasher.get_submodule(name).requires_grad_(name in self.moves)
+        if not any(weight.requires_grad for weight in self.hasher.parameters()):
+            raise InvalidInputError(
+                f"train.moves={list(self.moves)} has no weight to learn in this hasher; name another part of "
+                f"{', '.join(PARTS)}."
+            )
+        projection = self.hasher.projection
+        if self.keep_orthogonal and "projection" in self.moves:
+            for name in projection.orthonormal:
+                parametrize.register_parametrization(projection, name, OrthonormalColumns())
+
+    def training_batches(self, data: HashingDataModule, rank: int, processes: int) -> Any:
+        """The loader of one process's share of each batch."""
+        part = data.part("train")
+        batches = EpochBatches(len(part), self.batch_size, self.seed, rank, processes, self.order, part.labels)
+        return batch_loader(part, batches)
+
+    def configure_optimizers(self) -> Any:
+        """One group of parameters for each part, and the schedule, a factor for each step."""
+        groups = []
+        for name, module in (*((part, self.hasher.get_submodule(part)) for part in PARTS), ("loss", self.loss)):
+            weights = [weight for weight in module.parameters() if weight.requires_grad]
+            # Decay pulls towards 0, which makes sense for a network's matrices; the others start at a solution.
+            decayed = [weight for weight in weights if weight.ndim > 1 and name in ("encoder", "loss")]
+            kept = [weight for weight in weights if not any(weight is other for other in decayed)]
+            for chosen, settings in ((decayed, {}), (kept, {"weight_decay": 0.0})):
+                if chosen:
+                    groups.append({"params": chosen, "rate": float(self.rates.get(name, 1.0)), **settings})
+        optimizer = self.optimizer(groups)
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("rate")
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(min(1.0, step / steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._train_started = time.perf_counter()
+
+    def on_train_end(self) -> None:
+        """Stop the clock."""
+        self.seconds["joint"] = self.seconds.get("joint", 0.0) + time.perf_counter() - self._train_started
+
+    def on_train_epoch_start(self) -> None:
+        """Seed what draws from torch's default generator, so that an epoch does not depend on the ones before."""
+        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
+        self._sums, self._summed = {}, 0
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss of a batch.
+
+        Raises:
+            InvalidInputError: a loss that is not finite, with its terms and where the batch was written.
+        """
+        self._set_progress(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+        coded = self.coded_batch(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            total: Tensor
+            total, terms = self.loss(coded)
+        if not bool(total.isfinite()):
+            self._refuse_batch(coded, terms, batch_idx)
+        for name, term in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + term.detach()
+        self._summed += 1
+        return total
+
+    def on_train_epoch_end(self) -> None:
+        """Log each loss's mean over the epoch."""
+        self.log_dict({f"loss/{name}": value for name, value in self.mean_terms().items()}, rank_zero_only=True)
+
+    def mean_terms(self) -> dict[str, float]:
+        """Each loss, before its weight, averaged over the batches of the present epoch."""
+        return {name: float(total) / self._summed for name, total in self._sums.items()}
+
+    def on_validation_epoch_start(self) -> None:
+        """Keep a copy of what is validated: with averaged weights it is not what goes on training."""
+        super().on_validation_epoch_start()
+        self.validated = plain_hasher(self.hasher)
+
+    def coded_batch(self, batch: dict[str, Any]) -> TrainingBatch:
+        """Relaxed codes of a batch, of all processes' shares together."""
+        wants_second = "second_codes" in self.loss.requires
+        features, positions = batch["features"], batch["positions"]
+        views = [
+            features if self.augmentation is None else self.augmentation(features) for _ in range(1 + wants_second)
+        ]
+        hasher = self.hasher
+        # Both views in one pass, so that a batch normalisation sees the same statistics for both.
+        projections = hasher.projection(hasher.encoder(torch.cat(views)))
+        codes = hasher.quantizer.unary(projections).float()
+        codes_of, projections_of = codes.chunk(len(views)), projections.float().chunk(len(views))
+        labels = batch.get("labels")
+        positions = self._joined(positions)
+        return TrainingBatch(
+            codes=self._joined(codes_of[0]),
+            projections=self._joined(projections_of[0]),
+            features=self._joined(views[0]),
+            positions=positions,
+            labels=None if labels is None else self._joined(labels),
+            neighbours=self._neighbours(positions),
+            second_codes=self._joined(codes_of[1]) if wants_second else None,
+            quantizer=hasher.quantizer,
+        )
+
+    def _neighbours(self, positions: Tensor) -> Tensor | None:
+        if self._pairs is None:
+            return None
+        among = self._pairs.subset(positions.cpu())
+        return among.among(torch.arange(len(positions))).to(positions.device)
+
+    def _joined(self, tensor: Tensor) -> Tensor:
+        """The rows of all processes, one after another.
+
+        Each process lowers the whole loss; the sum over processes in the backward pass of joining, and the mean over
+        them that follows, leave the gradient of one.
+        """
+        if self._trainer is None or self.trainer.world_size == 1:
+            return tensor
+        if not tensor.requires_grad:
+            shares = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather(shares, tensor.contiguous())
+            return torch.cat(shares)
+        return torch.cat(torch.distributed.nn.all_gather(tensor.contiguous()))  # type: ignore[no-untyped-call]
+
+    def _set_progress(self, progress: float) -> None:
+        for module in self.modules():
+            if isinstance(module, Relaxation):
+                module.set_progress(min(1.0, progress))
+
+    def _check_labels(self, labels: Tensor | None) -> None:
+        for name, loss in self.loss.losses.items():
+            requires = loss.requires
+            assert isinstance(requires, frozenset)
+            if requires & {"labels", "single_labels"} and labels is None:
+                raise InvalidInputError(f"loss={name} learns from labels, and the training items have none.")
+            if "single_labels" in requires and labels is not None and labels.ndim > 1:
+                raise InvalidInputError(f"loss={name} takes one class an item, and these items have several labels.")
+            if "second_codes" in requires and self.augmentation is None:
+                raise InvalidInputError(
+                    f"loss={name} compares two views of an item, and there is no augmentation; choose one, as "
+                    "augmentation=noise."
+                )
+
+    def _refuse_batch(self, batch: TrainingBatch, terms: Mapping[str, Tensor], batch_idx: int) -> None:
+        values = {name: float(term) for name, term in terms.items()}
+        finite = {name: bool(tensor.isfinite().all()) for name, tensor in vars(batch).items() if name in FLOATS}
+        where = ""
+        if self.failed_batch is not None and self.trainer.is_global_zero:
+            record = {
+                "epoch": self.current_epoch,
+                "batch": batch_idx,
+                "positions": batch.positions.tolist(),
+                "terms": {name: repr(value) for name, value in values.items()},
+                "finite": finite,
+            }
+            write_json(self.failed_batch, record)
+            where = f" Its rows are in {self.failed_batch}."
+        bad = [name for name, is_finite in finite.items() if not is_finite]
+        listed = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        raise InvalidInputError(
+            f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}: {listed}"
+            f"{', with NaN or infinity in its ' + ' and '.join(bad) if bad else ''}; lower train.optimizer.lr or set "
+            f"trainer.gradient_clip_val=1.{where}"
+        )
+
+
+FLOATS = ("codes", "projections", "features")
+
+
+def plain_hasher(hasher: Hasher) -> Hasher:
+    """A copy on the CPU with weights of its own, as a stored hasher's: constraints become their values."""
+    weights = {name: weight for name, weight in hasher.state_dict().items() if ".parametrizations." not in name}
+    for place, module in hasher.named_modules():
+        if parametrize.is_parametrized(module):
+            assert isinstance(module.parametrizations, nn.ModuleDict)
+            weights |= {f"{place}.{name}": getattr(module, name) for name in module.parametrizations}
+    plain = Hasher.build(hasher.description())
+    plain.load_state_dict({name: weight.detach().cpu().clone() for name, weight in weights.items()}, assign=True)
+    return plain

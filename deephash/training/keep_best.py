@@ -1,0 +1,77 @@
+"""Keeping the best hasher of a training by its validation score, the fitted start being candidate zero."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+
+from deephash.files import write_json
+from deephash.training.joint import Joint
+from deephash.validation import check_choice
+
+log = logging.getLogger(__name__)
+
+
+class KeepBest(lightning.Callback):
+    """Writes down each validation, keeps the best hasher on disk, and stops where it no longer gets better.
+
+    The start is scored before the first step and kept until something is better, so what is kept is never below it on
+    the validation queries.
+
+    Args:
+        folder: where the best hasher is kept.
+        history: a JSON file of scores, losses and rates by epoch.
+        metric: which validation metric counts, as mAP; larger is better.
+        patience: validations without a better score after which training stops; None for never.
+    """
+
+    def __init__(self, folder: Path, history: Path, metric: str = "mAP", patience: int | None = None) -> None:
+        self.folder, self.history = folder, history
+        self.metric, self.patience = metric, patience
+        self.best = -math.inf
+        self.best_epoch = 0
+        self.since = 0
+        self.record: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """A training that had stopped for good when it was interrupted does not go on."""
+        self._stop_where_stale(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Take note of a validation, the one before training included."""
+        joint = cast(Joint, module)
+        epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
+        check_choice(self.metric, joint.results, "train.select_by")
+        score = joint.results[self.metric]
+        if math.isnan(score):
+            score = -math.inf
+        entry = {"epoch": epoch, "validation": {k: v if math.isfinite(v) else None for k, v in joint.results.items()}}
+        if not trainer.sanity_checking:
+            entry["losses"] = joint.mean_terms()
+            entry["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        self.record.append(entry)
+        self.since += 1
+        if score > self.best or not self.record[1:]:
+            self.best, self.best_epoch, self.since = score, epoch, 0
+            assert joint.validated is not None
+            if trainer.is_global_zero:
+                joint.validated.save(self.folder)
+        if trainer.is_global_zero:
+            write_json(self.history, {"metric": self.metric, "best_epoch": self.best_epoch, "epochs": self.record})
+        log.info("epoch %d: validation %s %.4f, best %.4f", epoch, self.metric, score, self.best)
+        self._stop_where_stale(trainer)
+
+    def _stop_where_stale(self, trainer: lightning.Trainer) -> None:
+        if self.patience is not None and self.since >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training has to know."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "since": self.since, "record": self.record}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where a training was left."""
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.since, self.record = state_dict["since"], state_dict["record"]
