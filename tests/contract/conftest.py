@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from deephash.affinity.label import Label
+from deephash.losses.base import Loss
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
@@ -19,6 +20,7 @@ FAMILIES = {
     "projection_class": ("deephash.projections", Projection, "method"),
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
     "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),
+    "loss_class": ("deephash.losses", Loss, "loss"),
 }
 DIMENSION, PROJECTIONS, ROWS, CLASSES = 16, 11, 400, 4
 

@@ -7,11 +7,12 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from deephash.losses.base import Loss
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
 
-CONTRACT_OF_GROUP = {"method": Projection, "quantizer": Quantizer, "relaxation": Relaxation}
+CONTRACT_OF_GROUP = {"method": Projection, "quantizer": Quantizer, "relaxation": Relaxation, "loss": Loss}
 
 
 def test_every_projection_has_its_config(projection_class, configs_of):
@@ -26,6 +27,10 @@ def test_every_relaxation_has_its_config(relaxation_class, configs_of):
     assert_named_alike(relaxation_class, configs_of)
 
 
+def test_every_loss_has_its_config(loss_class, configs_of):
+    assert_named_alike(loss_class, configs_of)
+
+
 def assert_named_alike(found_class, configs_of):
     """One word in four places: file, YAML, word on the command line, class."""
     stem = found_class.__module__.rpartition(".")[2]
@@ -33,12 +38,20 @@ def assert_named_alike(found_class, configs_of):
     assert stem in configs_of(found_class), f"conf/ has no {stem}.yaml for {found_class.__name__}"
 
 
+def class_part(config, group):
+    """What a YAML hands to its class: a method's is its projection; a loss's weight is the sum's, not its own."""
+    if group == "loss":
+        assert config["weight"] == 1.0
+        return {name: value for name, value in config.items() if name != "weight"}
+    return config["projection"] if group == "method" else config
+
+
 def test_every_config_resolves(config_file):
     text = config_file.read_text(encoding="utf-8")
     comments = [line for line in text.splitlines() if line.startswith("#") and "@package" not in line]
     assert comments, "a YAML begins by saying what it is, and its paper"
     config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
-    part = config["projection"] if config_file.parent.name == "method" else config
+    part = class_part(config, config_file.parent.name)
     target = hydra.utils.get_class(part["_target_"])
     assert issubclass(target, CONTRACT_OF_GROUP[config_file.parent.name])
     parameters = inspect.signature(target).parameters
@@ -46,11 +59,11 @@ def test_every_config_resolves(config_file):
 
 
 def check_defaults(part):
-    """A nested part stands where the class's own default is None; its settings are its own class's."""
+    """A nested part stands where the class's own default is None, or where it has none; its settings are its own."""
     parameters = inspect.signature(hydra.utils.get_class(part["_target_"])).parameters
     for name, value in part.items():
         if isinstance(value, dict):
-            assert parameters[name].default is None, name
+            assert parameters[name].default in (None, inspect.Parameter.empty), name
             check_defaults(value)
         elif name != "_target_" and not str(value).startswith("${"):
             assert parameters[name].default == value, name
@@ -58,7 +71,7 @@ def check_defaults(part):
 
 def test_every_default_in_a_config_is_the_class_s_own(config_file):
     config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
-    check_defaults(config["projection"] if config_file.parent.name == "method" else config)
+    check_defaults(class_part(config, config_file.parent.name))
 
 
 def test_every_method_composes_and_builds(projection_class, configs_of, compose_config):
