@@ -22,6 +22,13 @@ GROUP = (*SETTING, "method", "quantizer", "settings", "bits")
 RUN_COLUMNS = ("status", "folder", "error", *GROUP, "seed", "split", "skipped_queries", "warnings")
 # Settings that the columns of a row say already.
 SAID_SETTINGS = ("seed", "bits", "score", "choices")
+# Groups whose choice is told by its name where it differs, with the places of their settings.
+NAMED_CHOICES = {
+    "encoder": ("encoder",),
+    "loss": ("loss",),
+    "relaxation": ("relaxation", "quantizer.relaxation"),
+    "train": ("train",),
+}
 REQUIRED = ("method", "bits", "seed", "metrics")
 
 
@@ -150,9 +157,12 @@ def _differing_values(configs: list[DictConfig], over: str) -> list[dict[str, An
     differing = [{key: (there, here) for key, there, here in differing_settings(first, config)} for config in configs]
     original = {key: there for differences in differing for key, (there, _) in differences.items()}
     values = [original | {key: here for key, (_, here) in differences.items()} for differences in differing]
+    named = {f"choices.{group}": group for group in NAMED_CHOICES if f"choices.{group}" in original}
     telling = []
     for key in original:
-        if key.split(".")[0] in SAID_SETTINGS or key == over:
+        if key == over or (key.split(".")[0] in SAID_SETTINGS and key not in named):
+            continue
+        if any(_chosen_apart(key, group, values) for group in named.values()):
             continue
         by_bits = {(str(config.get("bits")), str(held[key])) for config, held in zip(configs, values, strict=True)}
         follows_bits = len(by_bits) == len({bits for bits, _ in by_bits})
@@ -160,6 +170,14 @@ def _differing_values(configs: list[DictConfig], over: str) -> list[dict[str, An
         if not follows_bits and not follows_seed:
             telling.append(key)
     return [{key: held[key] for key in telling} for held in values]
+
+
+def _chosen_apart(key: str, group: str, values: list[dict[str, Any]]) -> bool:
+    """Whether a setting is one of a group's and has one value for each choice of that group, which then says it."""
+    if not any(key == place or key.startswith(place + ".") for place in NAMED_CHOICES[group]):
+        return False
+    by_choice = {(str(held[f"choices.{group}"]), str(held[key])) for held in values}
+    return len(by_choice) == len({choice for choice, _ in by_choice})
 
 
 def _put_in_place_of_bits(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> None:
@@ -176,6 +194,7 @@ def _put_in_place_of_bits(rows: list[dict[str, Any]], jobs: list[Path], over: st
 
 def _setting(key: str, value: Any) -> str:
     """A setting as `projection.iterations=10`; a part that was chosen by the last word of its class path."""
+    key = key.removeprefix("choices.")
     if key.endswith("._target_"):
         return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
     return f"{key}={value}"

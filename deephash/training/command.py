@@ -104,9 +104,13 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
         folder: the job's output folder.
         before: what lay there when the job began, which is not the job's to remove, save for its log.
     """
-    if any((folder / name).exists() for name in ("hasher", "metrics.json", "config.yaml") if folder / name in before):
+    if any(
+        (folder / name).exists()
+        for name in ("hasher", "start", "metrics.json", "config.yaml")
+        if folder / name in before
+    ):
         return False
-    if any((folder / name).exists() for name in ("hasher", "metrics.json", "tune.json")):
+    if any((folder / name).exists() for name in ("hasher", "start", "metrics.json", "tune.json")):
         return False
     logging.shutdown()  # The job's log file lies in the folder.
     if "wandb" in sys.modules:

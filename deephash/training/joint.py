@@ -96,7 +96,8 @@ class Joint(HashingModule):
         self.augmentation = augmentation
         self.order = order
         self.seed = seed
-        self.validated: Hasher | None = None
+        # In a list, lest it count as a part of this module.
+        self._validated: list[Hasher] = []
         self.failed_batch: Path | None = None
         self._pairs: TrainingAffinity | None = None
         self._sums: dict[str, Tensor] = {}
@@ -176,6 +177,8 @@ class Joint(HashingModule):
         """
         self._set_progress(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
         coded = self.coded_batch(batch)
+        if not bool(coded.codes.isfinite().all()):
+            self._refuse_batch(coded, {}, batch_idx)
         with torch.autocast(self.device.type, enabled=False):
             total: Tensor
             total, terms = self.loss(coded)
@@ -197,7 +200,13 @@ class Joint(HashingModule):
     def on_validation_epoch_start(self) -> None:
         """Keep a copy of what is validated: with averaged weights it is not what goes on training."""
         super().on_validation_epoch_start()
-        self.validated = plain_hasher(self.hasher)
+        self._validated = [plain_hasher(self.hasher)]
+
+    @property
+    def validated(self) -> Hasher:
+        """The hasher that the last validation scored."""
+        (hasher,) = self._validated
+        return hasher
 
     def coded_batch(self, batch: dict[str, Any]) -> TrainingBatch:
         """Relaxed codes of a batch, of all processes' shares together."""
@@ -278,11 +287,11 @@ class Joint(HashingModule):
             write_json(self.failed_batch, record)
             where = f" Its rows are in {self.failed_batch}."
         bad = [name for name, is_finite in finite.items() if not is_finite]
-        listed = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        found = [f"{name}={value:g}" for name, value in values.items()]
+        found += [f"NaN or infinity in its {' and '.join(bad)}"] if bad else []
         raise InvalidInputError(
-            f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}: {listed}"
-            f"{', with NaN or infinity in its ' + ' and '.join(bad) if bad else ''}; lower train.optimizer.lr or set "
-            f"trainer.gradient_clip_val=1.{where}"
+            f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}: {', '.join(found)}; lower "
+            f"train.optimizer.lr or set trainer.gradient_clip_val=1.{where}"
         )
 
 

@@ -55,7 +55,6 @@ class KeepBest(lightning.Callback):
         self.since += 1
         if score > self.best or not self.record[1:]:
             self.best, self.best_epoch, self.since = score, epoch, 0
-            assert joint.validated is not None
             if trainer.is_global_zero:
                 joint.validated.save(self.folder)
         if trainer.is_global_zero:

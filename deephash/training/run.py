@@ -21,6 +21,9 @@ from deephash.hasher import Hasher
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
+from deephash.report.drawing import save_figure
+from deephash.report.learning_curve import learning_curve_figure
+from deephash.report.summary import result_title
 from deephash.report.tables import finite
 from deephash.run_folder import FIT_SECONDS, RunFolder
 from deephash.training.checkpoint import SafetensorsCheckpoint
@@ -39,10 +42,12 @@ log = logging.getLogger(__name__)
 # Settings of `train` for the run around the training.
 RUNNER_SETTINGS = ("select_by", "patience", "validate_every", "holdout", "compile")
 HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
-# What Lightning says of loops that learn nothing by gradient and read from memory; true, and nothing to act on.
+# What Lightning says of loops that learn nothing by gradient, read from memory and go on where they were interrupted;
+# true, and nothing to act on.
 QUIET = (
     "`LightningModule.configure_optimizers` returned `None`",
     ".*does not have many workers.*",
+    "Checkpoint directory .* exists and is not empty.*",
     ".*GPU available but not used.*",
     ".*You defined a `validation_step` but have no `val_dataloader`.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
@@ -112,11 +117,17 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     else:
         fit(run.hasher, trainer, module, data)
     row = score(config, trainer, module, data)
+    if run.history.exists():
+        row["training"] = chosen_epoch(read_json(run.history, "a training's history"))
     if tuned:
         row["tuned"] = tuned
     if trainer.is_global_zero:
         write_json(folder / "environment.json", describe_environment())
-        diagnostics = write_report(row, module, data, folder, score_roles(config), config.get("figures", True))
+        figures = config.get("figures", True)
+        diagnostics = write_report(row, module, data, folder, score_roles(config), figures)
+        if figures and run.history.exists():
+            history = read_json(run.history, "a training's history")
+            save_figure(learning_curve_figure(history, result_title(row)), folder / "learning_curve.png")
         log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(run.metrics, finite(row))
     return RunResult(row, folder)
@@ -179,6 +190,7 @@ def train_jointly(
         settings = (config.train.select_by, config.train.patience)
         callbacks.insert(0, KeepBest(run.best, run.history, *settings))
     own = config.trainer.get("callbacks") or []
+    goes_on = run.checkpoint.exists()
     training = build(
         config.trainer,
         logger=trainer.logger or False,
@@ -186,7 +198,8 @@ def train_jointly(
         enable_progress_bar=sys.stderr.isatty(),
         max_epochs=config.train.epochs,
         check_val_every_n_epoch=config.train.validate_every,
-        num_sanity_val_steps=-1 if choose else 0,
+        # The start is scored before the first step, and a training that goes on has its score.
+        num_sanity_val_steps=-1 if choose and not goes_on else 0,
         limit_val_batches=1.0 if choose else 0,
         enable_checkpointing=True,
         callbacks=[*(instantiate(callback) for callback in own), *callbacks],
@@ -198,13 +211,21 @@ def train_jointly(
         training.fit(
             module,
             datamodule=data,
-            ckpt_path=str(run.checkpoint) if run.checkpoint.exists() else None,
+            ckpt_path=str(run.checkpoint) if goes_on else None,
         )
     if training.is_global_zero:
         best = Hasher.load(run.best) if choose else plain_hasher(joint.hasher)
         best.save(run.hasher)
         write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
     training.strategy.barrier()
+
+
+def chosen_epoch(history: dict[str, Any]) -> dict[str, Any]:
+    """Which epoch was kept, of how many, and the validation score there and at the start."""
+    metric, epochs = history["metric"], history["epochs"]
+    scores = {entry["epoch"]: entry["validation"][metric] for entry in epochs}
+    best = history["best_epoch"]
+    return {"metric": metric, "start": scores[0], "best": scores[best], "best_epoch": best, "epochs": max(scores)}
 
 
 def score(
