@@ -6,28 +6,10 @@ import torch
 from torch import Tensor
 
 from deephash.functional.soft_histogram import soft_histogram
+from deephash.functional.tied_average_precision import tie_aware_average_precision
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.validation import InvalidInputError, check_count
-
-
-def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
-    """Average precision of lists with ties, of counts that need not be whole.
-
-    Items of a bin stand in random order; the expectation over orders is taken at the middle of the bin, Eq. 8 of the
-    paper: Σ_d r_d (R_{d-1} + (r_d + 1) / 2) / (N_{d-1} + (n_d + 1) / 2) / R. With at most one item a bin it is exact.
-
-    Args:
-        total: floating (q, bins), items at each distance, nearest first.
-        relevant: (q, bins), the relevant ones among them.
-
-    Returns:
-        (q,), 0 for a query without relevant items; differentiable in both.
-    """
-    before_total = total.cumsum(1) - total
-    before_relevant = relevant.cumsum(1) - relevant
-    precision = (before_relevant + (relevant + 1) / 2) / (before_total + (total + 1) / 2)
-    return (relevant * precision).sum(1) / relevant.sum(1).clamp_min(torch.finfo(relevant.dtype).tiny)
 
 
 @final
@@ -42,15 +24,16 @@ class AP(Loss):
         codes (n, l), neighbours (n, n) → scalar in [0, 1]. Items without a neighbour in the batch are no queries.
 
     Args:
-        bins: of the distance histogram; None for one for each distance, l + 1, which is exact for hard codes. Fewer are
-            smoother.
+        bins: of the distance histogram; None for one for each distance, l + 1, so that of hard codes the loss is
+            1 - mAP exactly. Fewer are smoother; ever more tend to the average precision of the relaxed distances.
 
     Raises:
         InvalidInputError: fewer than 2 bins.
 
     References:
-        He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018. Cakir, He, Xia, Kulis &
-        Sclaroff, "Deep metric learning to rank", CVPR 2019.
+        He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018, Section 4, but for the
+        expectation over ties, which is exact here. Cakir, He, Xia, Kulis & Sclaroff, "Deep metric learning to rank",
+        CVPR 2019.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"neighbours"})

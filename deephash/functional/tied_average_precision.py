@@ -1,0 +1,52 @@
+"""Average precision of rankings with ties from counts that need not be whole, so that gradients pass."""
+
+import torch
+from torch import Tensor
+
+# Below this many items a bin counts as empty; a rate of change is the same as at 0 to six digits.
+EMPTY = 1e-6
+# Half the width of the window around one item within which a share is taken on a line between the window's ends.
+WINDOW = 1e-3
+
+
+def harmonic_rise(before: Tensor, items: Tensor) -> Tensor:
+    """Σ_{i=1..n} 1 / (N + i), of counts n and N that need not be whole: ψ(N + n + 1) - ψ(N + 1)."""
+    return torch.digamma(before + items + 1) - torch.digamma(before + 1)
+
+
+def _pair_share(before: Tensor, items: Tensor) -> Tensor:
+    """Σ_{i=1..n} (i - 1) / (N + i) over n (n - 1), where n is neither 0 nor 1."""
+    return (items - (before + 1) * harmonic_rise(before, items)) / (items * (items - 1))
+
+
+def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
+    """Average precision of rankings with ties, expected over all orders of tied items, of counts that need not be whole.
+
+    A group of n items, r of them relevant, after N items with R relevant, adds (r/n) Σ_{i=1..n} (R + 1 + (i-1)(r-1) /
+    (n-1)) / (N+i) to the sum of precisions (McSherry & Najork, ECIR 2008, Section 3.5): exact, where He et al. (Eq. 8)
+    take the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which takes the formula to
+    counts that are not whole. There, too, a relevant item shared between two bins with no other adds just the precision
+    at its rank.
+
+    Args:
+        total: floating (q, bins), items at each distance, nearest first.
+        relevant: (q, bins), the relevant ones among them.
+
+    Returns:
+        (q,), 0 for a query without relevant items; differentiable in both.
+    """
+    dtype = total.dtype
+    # Differences of digamma functions of hundreds of items lose what single precision has.
+    total, relevant = total.double(), relevant.double()
+    before_total = total.cumsum(1) - total
+    before_relevant = relevant.cumsum(1) - relevant
+    items = total.clamp_min(EMPTY)
+    # The share of pairs is smooth in n, but its formula is 0/0 at n = 1.
+    single = (items - 1).abs() < WINDOW
+    low, high = items.masked_fill(single, 1 - WINDOW), items.masked_fill(single, 1 + WINDOW)
+    position = (items - 1 + WINDOW) / (2 * WINDOW)
+    below, above = _pair_share(before_total, low), _pair_share(before_total, high)
+    pair_share = torch.where(single, below + position * (above - below), below)
+    precision = (before_relevant + 1) * harmonic_rise(before_total, items) / items + (relevant - 1) * pair_share
+    found = relevant.sum(1)
+    return ((relevant * precision).sum(1) / found.clamp_min(torch.finfo(dtype).tiny)).to(dtype)
