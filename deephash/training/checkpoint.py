@@ -44,7 +44,7 @@ class SafetensorsCheckpoint(CheckpointIO):
         try:
             with safe_open(path, "pt") as file:
                 state = json.loads(file.metadata()["state"])
-                checkpoint = _read(state, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                checkpoint = _read(state, {name: file.get_tensor(name).clone() for name in file.keys()})  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InvalidInputError(
