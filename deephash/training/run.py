@@ -12,6 +12,7 @@ import lightning
 import torch
 from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
@@ -112,7 +113,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     if learns_jointly(config):
         if not run.fit_seconds.exists():
             fit(run.start, trainer, module, data)
-            train_jointly(config, run, trainer, module, data)
+            train_jointly(config, run, trainer.logger, module, data)
         load(run.hasher, module)
     else:
         fit(run.hasher, trainer, module, data)
@@ -166,14 +167,14 @@ def load(folder: Path, module: ClosedForm) -> None:
 
 
 def train_jointly(
-    config: DictConfig, run: RunFolder, trainer: lightning.Trainer, start: ClosedForm, data: HashingDataModule
+    config: DictConfig, run: RunFolder, logger: Logger | None, start: ClosedForm, data: HashingDataModule
 ) -> None:
     """Train a fitted hasher end to end, or go on where a training was interrupted, and save the best of it.
 
     Args:
         config: the run's.
         run: where the training's state, its history and the best hasher go.
-        trainer: of the fit; the training takes its logger.
+        logger: what losses and validation scores go to; None for nothing but the history.
         start: fitted.
         data: set up.
     """
@@ -193,7 +194,7 @@ def train_jointly(
     goes_on = run.checkpoint.exists()
     training = build(
         config.trainer,
-        logger=trainer.logger or False,
+        logger=logger or False,
         default_root_dir=str(run.path),
         enable_progress_bar=sys.stderr.isatty(),
         max_epochs=config.train.epochs,
@@ -216,6 +217,7 @@ def train_jointly(
     if training.is_global_zero:
         best = Hasher.load(run.best) if choose else plain_hasher(joint.hasher)
         best.save(run.hasher)
+        # The time of the last part alone, where the training was interrupted.
         write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
     training.strategy.barrier()
 
@@ -346,6 +348,7 @@ def build_loss(config: DictConfig, hasher: Hasher, data: HashingDataModule) -> W
         "code_length": hasher.distance.maximum,
         "projections": hasher.projection.output_dim,
         "classes": data.classes,
+        "input_dim": hasher.input_dim,
         "generator": torch.Generator().manual_seed(config.seed),
     }
     losses, weights = {}, {}

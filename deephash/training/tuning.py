@@ -15,18 +15,21 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
+from deephash.data.blocks import block_loader
 from deephash.files import read_json, write_json
+from deephash.hasher import Hasher
 from deephash.progress import track
 from deephash.ranking.relevance import Relevance, on_device
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder
 from deephash.training.closed_form import ClosedForm
+from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
 # What a grid may set: what is fitted. Data, split, truth, code length and seed are the question, not the answer.
-TUNED_PARTS = ("projection", "quantizer", "supervision", "train")
+TUNED_PARTS = ("encoder", "projection", "quantizer", "relaxation", "supervision", "loss", "train")
 VALIDATION = ("validation_database", "validation_query")
 
 
@@ -111,26 +114,30 @@ def tune(
         InvalidInputError: a grid that does not fit the run, a split without validation parts, a metric that is not
             there, or no candidate that can be fitted.
     """
-    from deephash.training.run import build_module
+    from deephash.training.run import build_module, learns_jointly, train_jointly
 
     points = candidates(config.tune, config.seed)
     tried = [(values, with_values(config, values)) for values in points]
-    for role in VALIDATION:
-        if not len(getattr(data.split, role)):
-            raise InvalidInputError(
-                f"tune chooses on validation queries, and protocol={config.choices.protocol} has none; choose one that "
-                "has, as protocol=five_way."
-            )
+    if not data.has_validation:
+        raise InvalidInputError(
+            f"tune chooses on validation queries, and protocol={config.choices.protocol} has none; choose one that "
+            "has, as protocol=five_way."
+        )
     metric = str(config.tune.get("metric") or "mAP")
     record: list[dict[str, Any]] = read_json(run.tuning, "tuned values")["candidates"] if run.tuning.exists() else []
-    for values, candidate in track(tried, "Tuning"):
+    for number, (values, candidate) in enumerate(track(tried, "Tuning")):
         if any(entry["values"] == values for entry in record):
             continue
         started = time.perf_counter()
         try:
             module = build_module(candidate, data)
             module.known_relevance = known_relevance
-            metrics = validation_metrics(module.to(device), data)
+            fit(module.to(device), data)
+            if learns_jointly(candidate):
+                trained = RunFolder(run.path / "tuning" / str(number))
+                train_jointly(candidate, trained, None, module, data)
+                module.hasher = Hasher.load(trained.hasher).to(device)
+            metrics = validation_metrics(module, data)
         except InvalidInputError as error:
             entry: dict[str, Any] = {"values": values, "score": None, "error": " ".join(str(error).split())}
         else:
@@ -161,17 +168,29 @@ def best(record: list[dict[str, Any]]) -> dict[str, Any]:
     return chosen
 
 
-def validation_metrics(module: ClosedForm, data: HashingDataModule) -> dict[str, float | None]:
-    """Fit on the training part, rank the validation queries against the validation database, and measure.
+def fit(module: ClosedForm, data: HashingDataModule) -> None:
+    """Fit on the training part.
 
     Args:
         module: unfitted, on the device to work on.
         data: set up.
     """
+    started = time.perf_counter()
     module.fit_truth(data)
+    part = data.part("train")
+    (block,) = block_loader(part, rows=len(part))
+    module.fit_hasher({name: tensor.to(module.device) for name, tensor in block.items()})
+    module.seconds["fit"] = time.perf_counter() - started
+
+
+def validation_metrics(module: HashingModule, data: HashingDataModule) -> dict[str, float | None]:
+    """Rank the validation queries against the validation database, and measure.
+
+    Args:
+        module: fitted, on the device to work on.
+        data: set up.
+    """
     device = module.device
-    (block,) = data.train_dataloader()
-    module.fit_hasher({name: tensor.to(device) for name, tensor in block.items()})
     relevance = on_device(module.relevance_between(*VALIDATION, data), device)
     database, queries = (module.hasher.encode(data.part(role).features.to(device)) for role in VALIDATION)
     depths = [depth for depth in module.at if depth <= len(database)]

@@ -5,7 +5,9 @@ import json
 import pytest
 from omegaconf import OmegaConf, open_dict
 
+from deephash.files import read_json
 from deephash.report.summary import summary_markdown
+from deephash.run_folder import RunFolder
 from deephash.training import tuning
 from deephash.training.run import train
 from deephash.training.tuning import best, candidates, with_values
@@ -92,8 +94,8 @@ def test_a_candidate_that_cannot_be_fitted_is_recorded(compose_tuned, tmp_path):
     ("overrides", "tune", "message"),
     [
         ((), {"parameters": {"projection.width": [1]}}, r"has projection.width, which this run does not; it has: ne"),
-        ((), {"parameters": {"seed": [1, 2]}}, r"what tune.parameters sets by seed='seed'; expected one of: proj"),
-        ((), {"parameters": {"protocol.train": [1, 2]}}, r"sets by protocol.train='protocol'; expected one of: proj"),
+        ((), {"parameters": {"seed": [1, 2]}}, r"what tune.parameters sets by seed='seed'; expected one of: encoder, "),
+        ((), {"parameters": {"protocol.train": [1, 2]}}, r"by protocol.train='protocol'; expected one of: encoder, "),
         ((), {"parameters": {"projection.gamma": 1.0}}, r"projection.gamma=1.0; expected a list of values to try"),
         ((), {"parameters": {}}, r"tune.parameters=\{\}; expected config keys with lists of values"),
         ((), {"samples": 0}, r"tune.samples=0"),
@@ -131,3 +133,14 @@ def test_values_go_into_a_copy(compose_config):
 def test_first_of_equals():
     entries = [{"values": {"a": a}, "score": score} for a, score in [(1, None), (2, 0.5), (3, 0.5), (4, 0.4)]]
     assert best(entries) == {"a": 2}
+
+
+def test_joint_training_is_tuned_too(compose_config, tmp_path):
+    settings = ("method=itq", "train=joint", "relaxation=tanh", "tune=joint", "protocol=five_way_small", "bits=8")
+    grid = ("tune.parameters={train.optimizer.lr:[1.0e-9,0.01]}", "train.epochs=4", "metrics.at=[10]")
+    run = RunFolder(train(compose_config(*settings, *grid, "figures=false"), tmp_path / "run").folder)
+    told = read_json(run.tuning, "tuned values")
+    standing, moving = (entry["score"] for entry in told["candidates"])
+    assert moving > standing + 0.02
+    assert told["chosen"] == {"train.optimizer.lr": 0.01}
+    assert read_json(run.metrics, "a row")["training"]["best"] == pytest.approx(moving, abs=1e-9)
