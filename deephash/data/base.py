@@ -1,7 +1,8 @@
 """The contract of a data set: a Lightning data module that loads items and deals them out by a protocol."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -166,9 +167,14 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         """Blocks of the database, then of the test queries."""
         return self._ranking_loaders("database", "query")
 
-    def train_in(self, batches: "Callable[[int, int], DataLoader[dict[str, Any]]]") -> None:
-        """Say what training goes through: from this process's rank and the number of processes to a loader."""
+    @contextmanager
+    def batched(self, batches: "Callable[[int, int], DataLoader[dict[str, Any]]]") -> Iterator[None]:
+        """Within it, training goes through these: from this process's rank and the number of processes to a loader."""
         self._batches = batches
+        try:
+            yield
+        finally:
+            self._batches = None
 
     def _process(self) -> tuple[int, int]:
         """Rank of this process, and how many there are."""

@@ -206,9 +206,8 @@ def train_jointly(
         callbacks=[*(instantiate(callback) for callback in own), *callbacks],
         plugins=[SafetensorsCheckpoint()],
     )
-    data.train_in(lambda rank, processes: joint.training_batches(data, rank, processes))
     module = torch.compile(joint) if config.train.compile else joint
-    with quiet():
+    with quiet(), data.batched(lambda rank, processes: joint.training_batches(data, rank, processes)):
         training.fit(
             module,
             datamodule=data,
