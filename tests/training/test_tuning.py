@@ -137,8 +137,9 @@ def test_first_of_equals():
 
 def test_joint_training_is_tuned_too(compose_config, tmp_path):
     settings = ("method=itq", "train=joint", "relaxation=tanh", "tune=joint", "protocol=five_way_small", "bits=8")
-    grid = ("tune.parameters={train.optimizer.lr:[1.0e-9,0.01]}", "train.epochs=4", "metrics.at=[10]")
-    run = RunFolder(train(compose_config(*settings, *grid, "figures=false"), tmp_path / "run").folder)
+    config = compose_config(*settings, "train.epochs=4", "metrics.at=[10]", "figures=false")
+    config.tune.parameters = {"train.optimizer.lr": [1e-9, 0.01]}
+    run = RunFolder(train(config, tmp_path / "run").folder)
     told = read_json(run.tuning, "tuned values")
     standing, moving = (entry["score"] for entry in told["candidates"])
     assert moving > standing + 0.02
