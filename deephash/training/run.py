@@ -36,7 +36,7 @@ from deephash.training.keep_best import KeepBest
 from deephash.training.kept_data import KeptData
 from deephash.training.run_report import log_report, write_report
 from deephash.training.tuning import tune, with_values
-from deephash.validation import InvalidInputError, check_bits, check_choice
+from deephash.validation import InvalidInputError, check_bits, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def train_jointly(
         default_root_dir=str(run.path),
         enable_progress_bar=sys.stderr.isatty(),
         max_epochs=config.train.epochs,
-        check_val_every_n_epoch=config.train.validate_every,
+        check_val_every_n_epoch=largest_divisor(config.train.epochs, config.train.validate_every),
         # The start is scored before the first step, and a training that goes on has its score.
         num_sanity_val_steps=-1 if choose and not goes_on else 0,
         limit_val_batches=1.0 if choose else 0,
@@ -219,6 +219,17 @@ def train_jointly(
         # The time of the last part alone, where the training was interrupted.
         write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
     training.strategy.barrier()
+
+
+def largest_divisor(epochs: int, at_most: int) -> int:
+    """The largest number of epochs between validations with which the last epoch is validated too.
+
+    Raises:
+        InvalidInputError: a number below 1.
+    """
+    check_count(at_most, "train.validate_every")
+    check_count(epochs, "train.epochs")
+    return max(step for step in range(1, min(at_most, epochs) + 1) if epochs % step == 0)
 
 
 def chosen_epoch(history: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from deephash.hasher import Hasher
 from deephash.run_folder import RunFolder
 from deephash.training import run as run_module
-from deephash.training.run import build_data, build_hasher, build_joint, build_module, train
+from deephash.training.run import build_data, build_hasher, build_joint, build_module, largest_divisor, train
 from deephash.validation import InvalidInputError
 
 FEW = ("metrics.at=[10]", "figures=false", "bits=8")
@@ -206,6 +206,17 @@ def test_without_validation_parts_some_of_the_training_part_is_held_out(arrays, 
     assert np.array_equal(data.ids("validation_database"), kept)
     counts = np.bincount(data.items.labels[torch.from_numpy(held)], minlength=6)
     assert counts.max() - counts.min() <= 2, "classes are held out in their proportions"
+
+
+def test_the_last_epoch_is_validated():
+    assert [largest_divisor(60, 5), largest_divisor(12, 5), largest_divisor(4, 5), largest_divisor(61, 5)] == [
+        5,
+        4,
+        4,
+        1,
+    ]
+    with pytest.raises(InvalidInputError, match=r"train.validate_every=0"):
+        largest_divisor(10, 0)
 
 
 def test_patience_stops(arrays, compose_config, tmp_path):
