@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deephash.validation import InvalidInputError, check_count
+
 
 class _SoftHistogram(torch.autograd.Function):
     """A distance adds 1 - |x - i| to the bins i within 1 of it; its gradient is the difference of the two bins' own.
@@ -54,3 +56,16 @@ def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int
     histogram: Tensor
     histogram, _ = _SoftHistogram.apply(distances * ((bins - 1) / maximum), weights.to(distances), bins)
     return histogram
+
+
+def check_bins(bins: int | None) -> None:
+    """Refuse a number of bins that cannot hold a nearest and a farthest distance; None stands for a default.
+
+    Raises:
+        InvalidInputError: naming the number.
+    """
+    if bins is None:
+        return
+    check_count(bins, "bins")
+    if bins < 2:
+        raise InvalidInputError(f"bins={bins}; expected at least 2: one for the nearest, one for the farthest.")

@@ -20,13 +20,13 @@ def _pair_share(before: Tensor, items: Tensor) -> Tensor:
 
 
 def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
-    """Average precision of rankings with ties, expected over all orders of tied items, of counts that need not be whole.
+    """Average precision of rankings with ties, expected over all orders of tied items, of counts not always whole.
 
     A group of n items, r of them relevant, after N items with R relevant, adds (r/n) Σ_{i=1..n} (R + 1 + (i-1)(r-1) /
     (n-1)) / (N+i) to the sum of precisions (McSherry & Najork, ECIR 2008, Section 3.5): exact, where He et al. (Eq. 8)
-    take the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which takes the formula to
-    counts that are not whole. There, too, a relevant item shared between two bins with no other adds just the precision
-    at its rank.
+    take the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which takes the formula
+    to counts that are not whole. There, too, a relevant item shared between two bins with no other adds just the
+    precision at its rank.
 
     Args:
         total: floating (q, bins), items at each distance, nearest first.

@@ -5,11 +5,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from deephash.functional.soft_histogram import soft_histogram
+from deephash.functional.soft_histogram import check_bins, soft_histogram
 from deephash.functional.tied_average_precision import tie_aware_average_precision
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import InvalidInputError, check_count
 
 
 @final
@@ -40,10 +39,7 @@ class AP(Loss):
 
     def __init__(self, bins: int | None = None) -> None:
         super().__init__()
-        if bins is not None:
-            check_count(bins, "bins")
-            if bins < 2:
-                raise InvalidInputError(f"bins={bins}; expected at least 2: one for the nearest, one for the farthest.")
+        check_bins(bins)
         self.bins = bins
 
     def forward(self, batch: TrainingBatch) -> Tensor:

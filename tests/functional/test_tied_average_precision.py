@@ -112,9 +112,9 @@ def test_as_bins_narrow_it_becomes_the_average_precision_of_the_distances():
     hits = relevant.gather(1, distances.argsort(1)).double()
     exact = (hits * hits.cumsum(1) / torch.arange(1, 31)).sum(1) / hits.sum(1)
     errors = []
-    for bins in (9, 65, 513, 4097, 1 << 18):
+    for bins in (9, 65, 513, 4097, 1 << 15):
         counts = [soft_histogram(distances, mask, 8, bins) for mask in (torch.ones_like(relevant), relevant)]
         errors.append(float((tie_aware_average_precision(*counts) - exact).abs().max()))
     assert all(after < before for before, after in itertools.pairwise(errors))
     assert errors[0] > 0.02
-    assert errors[-1] < 1e-5
+    assert errors[-1] < 1e-3

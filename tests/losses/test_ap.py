@@ -47,15 +47,15 @@ def test_relaxed_codes_lose_what_their_order_lacks_as_bins_narrow():
     codes, labels = random_codes(), torch.arange(24) % 4
     expected = []
     for q in range(24):
-        others = sorted((i for i in range(24) if i != q), key=lambda i: -float(codes[q] @ codes[i]))  # noqa: B023
+        others = sorted((i for i in range(24) if i != q), key=lambda i: -float(codes[q] @ codes[i]))
         hits, value = 0, 0.0
         for rank, i in enumerate(others, 1):
             if labels[i] == labels[q]:
                 hits += 1
                 value += hits / rank
         expected.append(value / hits)
-    loss = AP(bins=1 << 18)(batch_of(codes, labels))
-    assert float(loss) == pytest.approx(1 - sum(expected) / 24, abs=1e-5)
+    loss = AP(bins=1 << 14)(batch_of(codes, labels))
+    assert float(loss) == pytest.approx(1 - sum(expected) / 24, abs=1e-3)
     assert abs(float(AP(bins=3)(batch_of(codes, labels))) - float(loss)) > 0.01
 
 
@@ -89,8 +89,8 @@ def test_several_labels_are_neighbours_by_one_in_common():
 def test_steps_reach_a_perfect_ranking():
     labels = torch.arange(30) % 3
     free = (0.3 * random_codes(30, 16)).requires_grad_()
-    optimizer = torch.optim.Adam([free], lr=0.05)
-    for _ in range(60):
+    optimizer = torch.optim.Adam([free], lr=0.1)
+    for _ in range(30):
         optimizer.zero_grad()
         AP()(batch_of(free.tanh(), labels)).backward()
         optimizer.step()

@@ -1,0 +1,72 @@
+"""The loss of HashNet (Cao, Long, Wang & Yu, ICCV 2017)."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.losses.base import Loss
+from deephash.losses.batch import TrainingBatch
+from deephash.validation import check_positive
+
+
+def weighted_likelihood(codes: Tensor, neighbours: Tensor, alpha: float) -> Tensor:
+    """Mean over pairs of w (log(1 + exp(α u·v)) - s α u·v); w = |S| / |S₁| of neighbours, |S| / |S₀| of others (Eq. 4).
+
+    So it is the mean over neighbour pairs plus the mean over the other pairs, whatever their numbers.
+
+    Args:
+        codes: floating (n, l).
+        neighbours: bool (n, n), s of each pair.
+        alpha: steepness of the sigmoid.
+
+    Returns:
+        A scalar; a kind of pairs that is absent adds 0.
+    """
+    logits = alpha * (codes @ codes.T)
+    others = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)
+    costs = nn.functional.binary_cross_entropy_with_logits(logits, neighbours.to(logits), reduction="none")
+    similar, dissimilar = neighbours & others, ~neighbours & others
+    return mean_over(costs, similar) + mean_over(costs, dissimilar)
+
+
+def mean_over(costs: Tensor, pairs: Tensor) -> Tensor:
+    """Mean of the costs of some pairs, 0 where there are none."""
+    return (costs * pairs).sum() / pairs.sum().clamp_min(1)
+
+
+@final
+class HashNet(Loss):
+    """Likelihood of which pairs are neighbours, with neighbours and others of equal weight however few they are.
+
+    The paper's continuation, which takes relaxed codes to bits, is `relaxation=tanh`. Known weakness: the weights come
+    from the batch, so one that holds few neighbour pairs rests half of its gradient on those.
+
+    Shape:
+        codes (n, l), neighbours (n, n) → scalar, at least 0.
+
+    Args:
+        alpha: steepness of the sigmoid, below 1 so that long codes do not saturate it; None for 10 / l, as in the
+            authors' code. Each pair of neighbours counts alike here; for items of several labels the paper weighs them
+            by the share that is common.
+
+    Raises:
+        InvalidInputError: a steepness that is not above 0.
+
+    References:
+        Cao, Long, Wang & Yu, "HashNet: deep learning to hash by continuation", ICCV 2017, Eqs. 2 to 4.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"neighbours"})
+
+    def __init__(self, alpha: float | None = None) -> None:
+        super().__init__()
+        if alpha is not None:
+            check_positive(alpha, "alpha")
+        self.alpha = alpha
+
+    def forward(self, batch: TrainingBatch) -> Tensor:
+        """Weighted negative log-likelihood of the pairs."""
+        assert batch.neighbours is not None
+        alpha = 10 / batch.codes.shape[1] if self.alpha is None else self.alpha
+        return weighted_likelihood(batch.codes, batch.neighbours, alpha)
