@@ -58,7 +58,9 @@ def soft_explained_variance(values: Tensor, membership: Tensor) -> Tensor:
     Returns:
         (...), from 0 to 1, and 0 where all values are the same; differentiable in both.
     """
-    centred = values - values.mean(-1, keepdim=True)
+    # The mean of many equal values may miss them by a rounding, which would make a variance of it.
+    varies = (values != values[..., :1]).any(-1, keepdim=True)
+    centred = (values - values.mean(-1, keepdim=True)) * varies
     sums = (membership * centred[..., None]).sum(-2)
     # A region without members adds nothing, whatever it is divided by.
     between = (sums.square() / membership.sum(-2).clamp_min(torch.finfo(values.dtype).eps)).sum(-1)

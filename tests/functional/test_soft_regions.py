@@ -97,7 +97,7 @@ def test_gradients():
     assert torch.autograd.gradcheck(objective, (values, thresholds))
 
 
-@pytest.mark.parametrize("values", [[0.3], [1.0, 1.0, 1.0], [-50.0, 40.0]])
+@pytest.mark.parametrize("values", [[0.3], [0.1] * 7, [-50.0, 40.0]])
 def test_degenerate_lines_have_finite_values_and_gradients(values):
     values = torch.tensor(values, requires_grad=True)
     thresholds = torch.tensor([0.0, 0.0, 5.0], requires_grad=True)

@@ -1,0 +1,48 @@
+"""What quantisation loses: the distance of codes or projections from hard bits (Liu, Wang, Shan & Chen, CVPR 2016)."""
+
+from typing import final
+
+from torch import Tensor
+
+from deephash.functional.threshold_distances import threshold_distances, unit_thresholds
+from deephash.losses.base import Loss
+from deephash.losses.batch import TrainingBatch
+from deephash.validation import check_choice
+
+
+@final
+class Quantization(Loss):
+    """Mean of (|u| - 1)², the squared distance from the nearest hard bit.
+
+    What is trained is relaxed, what is searched is hard; the nearer the two, the more of training survives.
+    Known weakness: it holds each bit on the side on which it is, wrong ones too, so a large weight ends learning early.
+
+    Shape:
+        codes (n, l) or projections (n, k) → scalar, a mean.
+
+    Args:
+        of: "projections" for their distance from the nearest threshold, in units of each projection's mean absolute
+            deviation, which is what is left before the relaxation; "codes" for relaxed bits, all hard already under
+            `straight_through`, where this says nothing.
+
+    Raises:
+        InvalidInputError: another word.
+
+    References:
+        Liu, Wang, Shan & Chen, "Deep supervised hashing for fast image retrieval", CVPR 2016, whose regulariser takes
+        absolute values; Li, Wang & Kang, "Feature learning based deep supervised hashing with pairwise labels",
+        IJCAI 2016, squares.
+    """
+
+    def __init__(self, of: str = "projections") -> None:
+        super().__init__()
+        check_choice(of, ("codes", "projections"), "of")
+        self.of = of
+
+    def forward(self, batch: TrainingBatch) -> Tensor:
+        """Mean squared distance from ±1."""
+        size = batch.codes.abs()
+        if self.of == "projections":
+            size = threshold_distances(*unit_thresholds(batch.projections, batch.quantizer))
+        # Without a dimension that has a threshold there is nothing to lose.
+        return (size - 1).square().sum() / max(1, size.numel())

@@ -1,0 +1,62 @@
+"""Features from codes by a linear decoder (Carreira-Perpiñán & Raziperchikolaei, CVPR 2015)."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from deephash.functional.random_linear import random_linear
+from deephash.losses.base import Loss
+from deephash.losses.batch import TrainingBatch
+from deephash.validation import check_count
+
+
+def standardised(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Features about their mean, in units of one deviation for all dimensions, so that directions keep their weight.
+
+    Args:
+        features: floating (n, d).
+
+    Returns:
+        (n, d), and whether the features vary, a scalar of 0 or 1.
+    """
+    centred = features - features.mean(0)
+    deviation = centred.square().mean().sqrt()
+    # The mean of many equal values may miss them by a rounding, which would make a deviation of it.
+    varies = (features != features[:1]).any() & (deviation > 0)
+    return centred / torch.where(varies, deviation, 1.0), varies.to(features)
+
+
+@final
+class Reconstruction(Loss):
+    """Share of the features' variance that a linear decoder, trained with the codes, cannot read from them.
+
+    It needs neither labels nor neighbours: codes that tell where an item lies keep its neighbours near. With a linear
+    encoder it is the binary autoencoder, whose optimum without the step is PCA. Known weakness: it spends bits on
+    whatever varies most, be it of interest or not. Features are those that the hasher took, after augmentation.
+
+    Shape:
+        codes (n, l), features (n, d) → scalar, 1 where codes say nothing; 0 where all items are the same.
+
+    Args:
+        code_length: l.
+        input_dim: d.
+        generator: CPU generator of the decoder's start.
+
+    Raises:
+        InvalidInputError: a dimension below 1.
+
+    References:
+        Carreira-Perpiñán & Raziperchikolaei, "Hashing with binary autoencoders", CVPR 2015.
+    """
+
+    def __init__(self, code_length: int, input_dim: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        check_count(input_dim, "input_dim")
+        self.decoder = random_linear(code_length, input_dim, generator)
+
+    def forward(self, batch: TrainingBatch) -> Tensor:
+        """Mean squared error of the decoded features, in units of their variance in the batch."""
+        features, varies = standardised(batch.features.to(batch.codes.dtype))
+        decoded: Tensor = self.decoder(batch.codes)
+        return (decoded - features).square().mean() * varies
