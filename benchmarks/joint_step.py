@@ -1,0 +1,110 @@
+"""What a step of joint training costs beside its encoder's own forward and backward pass.
+
+python benchmarks/joint_step.py                                    every loss of conf/loss at 64 bits and batch 512
+python benchmarks/joint_step.py --losses ap dpsh csq --bits 32     some, at another length
+python benchmarks/joint_step.py --output joint_step                writes joint_step.md too
+
+The encoder is an MLP 512-1024-512 and a linear projection to the bits, on random features of ten classes. Bare:
+forward, the sum of the projections, backward. Step: forward, relaxation, loss, backward. Both are timed in turn, round
+after round, so that what else the machine does meets both; the ratio is that of the medians.
+"""
+
+import argparse
+import inspect
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from deephash.losses.batch import TrainingBatch
+from deephash.quantizers.sbq import SBQ
+from deephash.relaxations.tanh import Tanh
+from deephash.report.tables import markdown_table
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+CLASSES = 10
+
+
+def build_loss(name, bits):
+    """A loss as its YAML configures it, with the sizes of this benchmark."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        (entry,) = compose("train", overrides=["train=joint", f"loss={name}"]).loss.values()
+    settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
+    sizes = {"code_length": bits, "projections": bits, "classes": CLASSES, "input_dim": 512}
+    sizes["generator"] = torch.Generator().manual_seed(0)
+    takes = inspect.signature(get_object(entry._target_)).parameters
+    return instantiate(settings, _partial_=True)(**{key: value for key, value in sizes.items() if key in takes})
+
+
+def seconds(step, device):
+    """Time of one call."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--losses", nargs="+", default=sorted(path.stem for path in (CONF / "loss").glob("*.yaml")))
+    parser.add_argument("--bits", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--output", help="write OUTPUT.md")
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    n, bits = arguments.batch, arguments.bits
+    features = torch.randn(n, 512, device=device)
+    labels = torch.arange(n, device=device) % CLASSES
+    network = nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 512), nn.Linear(512, bits)).to(device)
+    quantizer = SBQ(bits, Tanh()).to(device)
+
+    def bare():
+        network.zero_grad()
+        network(features).sum().backward()
+
+    rows = []
+    for name in arguments.losses:
+        loss = build_loss(name, bits).to(device)
+
+        def step(loss=loss):
+            network.zero_grad()
+            loss.zero_grad()
+            views = torch.cat([features, features]) if "second_codes" in loss.requires else features
+            projections = network(views)
+            codes = quantizer.unary(projections)
+            batch = TrainingBatch(
+                codes=codes[:n],
+                projections=projections[:n],
+                features=features,
+                positions=torch.arange(n, device=device),
+                labels=labels,
+                neighbours=labels[:, None] == labels if "neighbours" in loss.requires else None,
+                second_codes=codes[n:] if "second_codes" in loss.requires else None,
+                quantizer=quantizer,
+            )
+            loss(batch).backward()
+
+        for warm in (bare, step, bare, step):
+            warm()
+        pairs = [(seconds(bare, device), seconds(step, device)) for _ in range(arguments.rounds)]
+        without, with_loss = (statistics.median(column) for column in zip(*pairs, strict=True))
+        rows.append((name, f"{1e3 * without:.1f}", f"{1e3 * with_loss:.1f}", f"{with_loss / without:.2f}"))
+        print(*rows[-1], flush=True)
+    table = markdown_table(("loss", "bare ms", "step ms", "step / bare"), rows, right=(1, 2, 3))
+    print(f"\n{n} items, {bits} bits, {device.type}, {torch.get_num_threads()} threads\n\n{table}")
+    if arguments.output:
+        Path(f"{arguments.output}.md").write_text(table + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
