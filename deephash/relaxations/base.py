@@ -11,11 +11,16 @@ from deephash.validation import check_fraction
 class Relaxation(nn.Module, ABC):
     """A stand-in for the step of a threshold, whose own gradient is zero wherever it is defined.
 
-    A margin is a projection's distance from its threshold. The bit it stands for follows the zero rule: bit 1, here +1,
-    where margin >= 0. Every relaxation keeps that side: its value is >= 0 exactly where the margin is.
+    A margin is a projection's distance from its threshold, measured in joint training by the projection's mean absolute
+    deviation. The bit it stands for follows the zero rule: bit 1, here +1, where margin >= 0. In evaluation mode every
+    relaxation keeps that side: its value is >= 0 exactly where the margin is. In training mode one may draw the side,
+    from torch's default generator, or choose it by the batch.
+
+    A relaxation of the batch takes the last axis of the margins for bits and all before it for items, and knows the
+    items of its own process alone.
 
     Shape:
-        margins, any shape → the same shape, in [-1, 1].
+        margins, any shape → the same shape and dtype, in [-1, 1].
     """
 
     progress: Tensor

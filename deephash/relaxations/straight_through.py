@@ -1,30 +1,12 @@
 """The clipped straight-through estimator (Bengio, Léonard & Courville, 2013; Hubara et al., NIPS 2016)."""
 
-from typing import Any, final
+from typing import final
 
-import torch
 from torch import Tensor
 
+from deephash.functional.surrogate_gradient import hard_step, learning_within
 from deephash.relaxations.base import Relaxation
 from deephash.validation import check_positive
-
-
-class _StepWithIdentityGradient(torch.autograd.Function):
-    """±1 by the zero rule; backward, the identity where |margin| <= clip and 0 elsewhere."""
-
-    @staticmethod
-    def forward(margins: Tensor, clip: float) -> Tensor:
-        return torch.where(margins >= 0, 1.0, -1.0).to(margins.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
-        margins, clip = inputs
-        ctx.save_for_backward(margins.abs() <= clip)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (within,) = ctx.saved_tensors
-        return gradient * within, None
 
 
 @final
@@ -32,8 +14,8 @@ class StraightThrough(Relaxation):
     """Hard bits forward; backward, the gradient passes unchanged where |margin| <= clip and stops beyond it.
 
     What is trained is then exactly what is encoded. The gradient is that of the clipped identity
-    max(-1, min(1, m / clip)) times clip, not that of the forward value, hence an estimator with a bias. A margin that
-    has left [-clip, clip] learns no more, so scale projections to about unit size before joint training.
+    max(-clip, min(clip, m)), not that of the forward value, hence an estimator with a bias. A margin that has left
+    [-clip, clip] learns no more, so scale projections to about unit size before joint training.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.
@@ -56,5 +38,4 @@ class StraightThrough(Relaxation):
 
     def forward(self, margins: Tensor) -> Tensor:
         """±1 of margins by the zero rule."""
-        relaxed: Tensor = _StepWithIdentityGradient.apply(margins, self.clip)
-        return relaxed
+        return hard_step(margins, learning_within(margins, self.clip))

@@ -4,8 +4,8 @@ from typing import final
 
 from torch import Tensor
 
+from deephash.functional.annealing import check_rising, geometric
 from deephash.relaxations.base import Relaxation
-from deephash.validation import InvalidInputError, check_positive
 
 
 @final
@@ -33,16 +33,10 @@ class Tanh(Relaxation):
 
     def __init__(self, initial_scale: float = 1.0, final_scale: float = 10.0) -> None:
         super().__init__()
-        check_positive(initial_scale, "initial_scale")
-        check_positive(final_scale, "final_scale")
-        if final_scale < initial_scale:
-            raise InvalidInputError(
-                f"final_scale={final_scale!r} is below initial_scale={initial_scale!r}; a continuation only sharpens."
-            )
+        check_rising(initial_scale, final_scale, "scale")
         self.initial_scale = initial_scale
         self.final_scale = final_scale
 
     def forward(self, margins: Tensor) -> Tensor:
         """tanh(β · margins) at the present β."""
-        scale = self.initial_scale * (self.final_scale / self.initial_scale) ** self.progress
-        return (margins * scale).tanh()
+        return (margins * geometric(self.initial_scale, self.final_scale, self.progress)).tanh()

@@ -1,0 +1,53 @@
+"""How a setting moves from its value at the start of training to that at the end."""
+
+from torch import Tensor
+
+from deephash.validation import InvalidInputError, check_positive
+
+
+def geometric(initial: float, final: float, progress: Tensor) -> Tensor:
+    """initial^(1-t) · final^t: each equal step of the progress t multiplies by the same factor."""
+    return initial * (final / initial) ** progress
+
+
+def linear(initial: float, final: float, progress: Tensor) -> Tensor:
+    """(1 - t) · initial + t · final: each equal step of the progress t adds the same."""
+    return initial + (final - initial) * progress
+
+
+def check_rising(initial: float, final: float, name: str) -> None:
+    """Refuse scales that are not above 0, or that fall: a step sharpens with its scale.
+
+    Args:
+        initial: at progress 0.
+        final: at progress 1.
+        name: of the setting, before which stand "initial_" and "final_".
+
+    Raises:
+        InvalidInputError: naming the values.
+    """
+    check_positive(initial, f"initial_{name}")
+    check_positive(final, f"final_{name}")
+    if final < initial:
+        raise InvalidInputError(
+            f"final_{name}={final!r} is below initial_{name}={initial!r}; a continuation only sharpens."
+        )
+
+
+def check_falling(initial: float, final: float, name: str) -> None:
+    """Refuse temperatures that are not above 0, or that rise: a step sharpens as it cools.
+
+    Args:
+        initial: at progress 0.
+        final: at progress 1.
+        name: of the setting, before which stand "initial_" and "final_".
+
+    Raises:
+        InvalidInputError: naming the values.
+    """
+    check_positive(initial, f"initial_{name}")
+    check_positive(final, f"final_{name}")
+    if final > initial:
+        raise InvalidInputError(
+            f"final_{name}={final!r} is above initial_{name}={initial!r}; a continuation only sharpens."
+        )
