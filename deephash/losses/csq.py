@@ -79,6 +79,8 @@ class CSQ(Loss):
         super().__init__()
         check_number(quantization_weight, "quantization_weight")
         check_positive(least_probability, "least_probability")
+        if quantization_weight < 0:
+            raise InvalidInputError(f"quantization_weight={quantization_weight!r}; expected a number of at least 0.")
         if least_probability >= 0.5:
             raise InvalidInputError(f"least_probability={least_probability!r}; expected a number below 0.5.")
         self.quantization_weight = quantization_weight
