@@ -16,6 +16,9 @@ GIVEN = {
     "initial": {"input_dim", "output_dim"},
     "quantizer": {"bits"},
     "relaxation": set(),
+    "loss": set(),
+    "encoder": {"input_dim"},
+    "augmentation": {"input_dim"},
     "data": {"protocol", "seed", "split"},
     "protocol": set(),
     "truth": set(),
@@ -24,6 +27,11 @@ GIVEN = {
     "train": {"hasher", "truth", "supervision", "ranking", "at", "radii", "stable_order", "seed"},
     "trainer": {"logger", "default_root_dir", "enable_progress_bar"},
     "logger": {"save_dir", "settings"},
+}
+# Of these a class is given what it takes.
+GIVEN_WHERE_TAKEN = {
+    "loss": {"code_length", "projections", "input_dim", "classes", "generator"},
+    "train": {"loss", "augmentation"},
 }
 
 
@@ -37,7 +45,7 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
     assert config.bits == 64
     if group == "experiment":
         return
-    places = {"method": "projection", "initial": "projection.initial"}
+    places = {"method": "projection", "initial": "projection.initial", "loss": f"loss.{name}"}
     node = OmegaConf.select(config, places.get(group, group))
     if name == "null":
         return
@@ -47,7 +55,10 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
         return
     target = get_object(node._target_)
     settings = {key for key in node if key not in ("_target_", "_partial_", "_recursive_", "_convert_")}
-    inspect.signature(target).bind(**dict.fromkeys(settings | GIVEN[group]))
+    if group == "loss":
+        settings.remove("weight")
+    taken = GIVEN_WHERE_TAKEN.get(group, set()) & set(inspect.signature(target).parameters)
+    inspect.signature(target).bind(**dict.fromkeys(settings | GIVEN[group] | taken))
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)

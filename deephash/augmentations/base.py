@@ -4,14 +4,30 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from deephash.validation import check_count
+
 
 class Augmentation(nn.Module, ABC):
     """A random change of training items, each item by a draw of its own, from torch's default generator.
 
+    An augmentation writes `change`. In evaluation mode items pass as they are.
+
     Shape:
         features, floating (n, d) → the same shape and dtype; the input is not changed.
+
+    Args:
+        input_dim: feature dimension d.
     """
 
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        check_count(input_dim, "input_dim")
+        self.input_dim = input_dim
+
     @abstractmethod
+    def change(self, features: Tensor) -> Tensor:
+        """Changed features, (n, d) → (n, d), n from 0; every item by the same rule, whichever others are beside it."""
+
     def forward(self, features: Tensor) -> Tensor:
-        """Changed features, (n, d) → (n, d)."""
+        """Changed features in training mode, (n, d) → (n, d)."""
+        return self.change(features) if self.training else features

@@ -10,6 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 from deephash.affinity.label import Label
+from deephash.augmentations.base import Augmentation
+from deephash.encoders.base import Encoder
 from deephash.losses.base import Loss
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
@@ -21,6 +23,8 @@ FAMILIES = {
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
     "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),
     "loss_class": ("deephash.losses", Loss, "loss"),
+    "encoder_class": ("deephash.encoders", Encoder, "encoder"),
+    "augmentation_class": ("deephash.augmentations", Augmentation, "augmentation"),
 }
 DIMENSION, PROJECTIONS, ROWS, CLASSES = 16, 11, 400, 4
 

@@ -7,12 +7,21 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from deephash.augmentations.base import Augmentation
+from deephash.encoders.base import Encoder
 from deephash.losses.base import Loss
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
 
-CONTRACT_OF_GROUP = {"method": Projection, "quantizer": Quantizer, "relaxation": Relaxation, "loss": Loss}
+CONTRACT_OF_GROUP = {
+    "method": Projection,
+    "quantizer": Quantizer,
+    "relaxation": Relaxation,
+    "loss": Loss,
+    "encoder": Encoder,
+    "augmentation": Augmentation,
+}
 
 
 def test_every_projection_has_its_config(projection_class, configs_of):
@@ -29,6 +38,14 @@ def test_every_relaxation_has_its_config(relaxation_class, configs_of):
 
 def test_every_loss_has_its_config(loss_class, configs_of):
     assert_named_alike(loss_class, configs_of)
+
+
+def test_every_encoder_has_its_config(encoder_class, configs_of):
+    assert_named_alike(encoder_class, configs_of)
+
+
+def test_every_augmentation_has_its_config(augmentation_class, configs_of):
+    assert_named_alike(augmentation_class, configs_of)
 
 
 def assert_named_alike(found_class, configs_of):
@@ -66,7 +83,10 @@ def check_defaults(part):
             assert parameters[name].default in (None, inspect.Parameter.empty), name
             check_defaults(value)
         elif name != "_target_" and not str(value).startswith("${"):
-            assert parameters[name].default == value, name
+            default = parameters[name].default
+            # What has no default is what the YAML is there to choose, as a network; a tuple cannot be changed by chance.
+            expected = list(default) if isinstance(default, tuple) else default
+            assert default is inspect.Parameter.empty or expected == value, name
 
 
 def test_every_default_in_a_config_is_the_class_s_own(config_file):

@@ -1,0 +1,100 @@
+"""Images moved by some pixels, mirrored, and with a square cut out."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from deephash.augmentations.base import Augmentation
+from deephash.functional.flat_images import image_shape
+from deephash.validation import InvalidInputError, check_fraction
+
+
+def mirrored_into(places: Tensor, size: int) -> Tensor:
+    """Places on a line → 0 to size - 1, mirrored at both ends without repeating the last: -1 is 1, size is size - 2.
+
+    Args:
+        places: int64, from 1 - size to 2 size - 2.
+        size: pixels of the line.
+    """
+    return (size - 1) - ((size - 1) - places.abs()).abs()
+
+
+@final
+class CropAndFlip(Augmentation):
+    """Moves each flat image by up to some pixels either way, mirrors half of them, and may cut a square out.
+
+    Pixels that come in from outside are those inside, mirrored at the border: the same as padding an image by its own
+    mirror image and cropping it at random.
+
+    Known weakness: mirroring changes what digits, letters and signs are; set flip to 0 there.
+
+    Shape:
+        flat images (n, h · w · c) → (n, h · w · c).
+
+    Args:
+        input_dim: values of an image, h · w · c.
+        shift: the most pixels an image is moved by, along each axis; 2, which suits short training at 32 × 32; He et
+            al. (2016) take 4.
+        flip: probability of mirroring left and right; 0.5.
+        cutout: side of a square, at a random place, that is set to the image's mean colour; 0 for none, 16 in the paper
+            at 32 × 32.
+        channels: channels of the images; None: 3 or 1, whichever the values allow.
+        height: rows of pixels; None for square images.
+        width: columns of pixels; None for square images.
+
+    Raises:
+        InvalidInputError: values that are no such images, or a setting out of range.
+
+    References:
+        He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016, §4.2; DeVries & Taylor,
+        "Improved regularization of convolutional neural networks with cutout", arXiv:1708.04552, 2017.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        shift: int = 2,
+        flip: float = 0.5,
+        cutout: int = 0,
+        channels: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> None:
+        super().__init__(input_dim)
+        check_fraction(flip, "flip")
+        self.channels, self.height, self.width = image_shape(input_dim, channels, height, width)
+        for name, value in (("shift", shift), ("cutout", cutout)):
+            most = min(self.height, self.width) - (name == "shift")
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise InvalidInputError(
+                    f"{name}={value!r}; expected a whole number from 0 to {most}, for images of {self.height} × "
+                    f"{self.width}."
+                )
+        self.shift = shift
+        self.flip = flip
+        self.cutout = cutout
+
+    def change(self, features: Tensor) -> Tensor:
+        """Moved and mirrored images."""
+        n, device = len(features), features.device
+        down, right = torch.randint(-self.shift, self.shift + 1, (2, n, 1), device=device)
+        rows = mirrored_into(torch.arange(self.height, device=device) + down, self.height)
+        columns = mirrored_into(torch.arange(self.width, device=device) + right, self.width)
+        flipped = torch.rand(n, 1, device=device) < self.flip
+        columns = torch.where(flipped, self.width - 1 - columns, columns)
+        pixels = features.reshape(n, self.height * self.width, self.channels)
+        places = (rows[:, :, None] * self.width + columns[:, None, :]).reshape(n, -1, 1)
+        moved = pixels.gather(1, places.expand(-1, -1, self.channels))
+        if self.cutout:
+            moved = torch.where(self._cut(n, device)[:, :, None], pixels.mean(1, keepdim=True), moved)
+        return moved.reshape(n, self.input_dim)
+
+    def _cut(self, n: int, device: torch.device) -> Tensor:
+        """Where the square lies, bool (n, h · w). Its centre is any pixel, so some of it may lie outside."""
+        inside = []
+        for size in (self.height, self.width):
+            first = torch.randint(size, (n, 1), device=device) - self.cutout // 2
+            places = torch.arange(size, device=device)
+            inside.append((places >= first) & (places < first + self.cutout))
+        return (inside[0][:, :, None] & inside[1][:, None, :]).reshape(n, -1)

@@ -1,0 +1,95 @@
+"""A convolution over the grid of blocks that a descriptor such as GIST is averaged over."""
+
+import math
+from typing import Self, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.encoders.base import Encoder
+from deephash.functional.feature_scale import mean_and_deviation
+from deephash.functional.layers import check_dropout, draw_layers
+from deephash.validation import InvalidInputError, check_count
+
+
+@final
+class GridConvolutional(Encoder):
+    """Standardised features as maps over a square grid, one 3 × 3 convolution, and one hidden layer.
+
+    A descriptor that averages filters over a grid of image blocks, as GIST does, is a small image of many channels.
+    What neighbouring blocks say together is learnt once for all places, which takes fewer labels than a perceptron
+    that has to learn it at each. Features come filter by filter, each with its blocks. What the hidden layer gives,
+    after its ReLU, is projected. The start is random.
+
+    Known weakness: it is of no use on features without such a grid, and does not notice: any features of 32 s² values
+    are taken for one.
+
+    Shape:
+        features (n, c · s²) → (n, hidden), not below 0.
+
+    Args:
+        input_dim: feature dimension d = c · s².
+        channels: filters c of the descriptor; 32, GIST's 4 scales of 8 orientations.
+        filters: channels of the convolution; 128.
+        hidden: width of the hidden layer; 512.
+        dropout: share of the values before and after the hidden layer that training sets to 0; 0.5, as Srivastava et
+            al. advise for hidden layers.
+
+    Raises:
+        InvalidInputError: a dimension that is no square grid of so many channels, or a setting out of range.
+
+    References:
+        LeCun et al., "Gradient-based learning applied to document recognition", Proceedings of the IEEE 86(11), 1998;
+        Oliva & Torralba, "Modeling the shape of the scene", IJCV 42(3), 2001, for the grid; Srivastava et al.,
+        "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self, input_dim: int, channels: int = 32, filters: int = 128, hidden: int = 512, dropout: float = 0.5
+    ) -> None:
+        check_count(input_dim, "input_dim")
+        check_count(channels, "channels")
+        check_count(filters, "filters")
+        check_count(hidden, "hidden")
+        check_dropout(dropout)
+        side = math.isqrt(input_dim // channels)
+        if side == 0 or channels * side**2 != input_dim:
+            raise InvalidInputError(
+                f"{input_dim} features are no square grid of channels={channels}; choose a descriptor that has one, as "
+                "data=cifar10_gist, or give the channels that it has."
+            )
+        super().__init__(input_dim, hidden)
+        self.channels = channels
+        self.filters = filters
+        self.hidden = hidden
+        self.dropout = dropout
+        self.side = side
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("deviation", torch.ones(input_dim))
+        self.layers = nn.Sequential(
+            nn.Unflatten(1, (channels, side, side)),
+            nn.Conv2d(channels, filters, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(filters * side**2, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What the hidden layer gives, (n, d) → (n, hidden)."""
+        encoded: Tensor = self.layers((features.to(self.mean.dtype) - self.mean) / self.deviation)
+        return encoded
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, generator: torch.Generator) -> Self:
+        """Measure the features' means and deviations, and draw the weights."""
+        mean, deviation = mean_and_deviation(features)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+        draw_layers(self.layers, generator)
+        return self

@@ -1,0 +1,47 @@
+"""What encoders of images share: how flat rows are images, and how many pass at a time."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from deephash.encoders.base import Encoder
+from deephash.functional.flat_images import as_images
+
+# Images that pass at a time outside of training, where nothing asks for all at once: their maps stay in the caches,
+# and a block of thousands of rows does not need gigabytes.
+BLOCK_IMAGES = 256
+
+
+class ImageEncoder(Encoder):
+    """An encoder of images that come flat, pixel after pixel: (r, g, b, r, g, b, ...), row by row.
+
+    A network writes `encode_images` and `fit`.
+
+    Shape:
+        features (n, h · w · c) → features (n, e).
+
+    Args:
+        input_dim: values of an image.
+        output_dim: dimension e of what it gives.
+        shape: channels c, height h and width w of the images.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, shape: tuple[int, int, int]) -> None:
+        super().__init__(input_dim, output_dim)
+        self.channels, self.height, self.width = shape
+
+    @abstractmethod
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Encode images (n, c, h, w), in the dtype they come in, to (n, e), differentiably."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Encode flat images, (n, d) → (n, e)."""
+        images = self.images(features)
+        if self.training or torch.is_grad_enabled():
+            return self.encode_images(images)
+        return torch.cat([self.encode_images(block) for block in torch.split(images, BLOCK_IMAGES)])
+
+    def images(self, features: Tensor) -> Tensor:
+        """Flat rows as images, (n, d) → (n, c, h, w)."""
+        return as_images(features, (self.channels, self.height, self.width))

@@ -1,0 +1,67 @@
+"""A multilayer perceptron, from a random start."""
+
+from collections.abc import Sequence
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from deephash.encoders.base import Encoder
+from deephash.functional.feature_scale import mean_and_deviation
+from deephash.functional.layers import check_dropout, check_widths, draw_layers, hidden_layers
+from deephash.validation import check_count
+
+
+@final
+class MLP(Encoder):
+    """Standardised features through hidden layers; what the last of them gives, after its ReLU, is projected.
+
+    The projection is thus the network's last linear map. The start is random, so until it is trained its codes are
+    those of random features, below those of the features themselves; `ResidualMLP` starts at the classical solution.
+    Known weakness: with a few hundred labels a class it learns the training items by heart; dropout and augmentation
+    hold that back.
+
+    Shape:
+        features (n, d) → (n, e), not below 0, for the last hidden width e.
+
+    Args:
+        input_dim: feature dimension d.
+        hidden: widths of the hidden layers, the last of which is e; [1024], twice the dimension of GIST.
+        dropout: share of each hidden layer's values that training sets to 0; 0.5, as Srivastava et al. advise for
+            hidden layers.
+
+    Raises:
+        InvalidInputError: no width, one below 1, or a dropout that is not in [0, 1).
+
+    References:
+        Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323, 1986;
+        Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, input_dim: int, hidden: Sequence[int] = (1024,), dropout: float = 0.5) -> None:
+        check_count(input_dim, "input_dim")
+        widths = check_widths(hidden, "hidden")
+        check_dropout(dropout)
+        super().__init__(input_dim, widths[-1])
+        self.hidden = widths
+        self.dropout = dropout
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("deviation", torch.ones(input_dim))
+        self.layers = hidden_layers(input_dim, widths, dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What the last hidden layer gives, (n, d) → (n, e)."""
+        encoded: Tensor = self.layers((features.to(self.mean.dtype) - self.mean) / self.deviation)
+        return encoded
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, generator: torch.Generator) -> Self:
+        """Measure the features' means and deviations, and draw the weights."""
+        mean, deviation = mean_and_deviation(features)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+        draw_layers(self.layers, generator)
+        return self

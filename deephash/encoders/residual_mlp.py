@@ -1,0 +1,74 @@
+"""Features and a learnt correction of them, which is zero at the start."""
+
+from collections.abc import Sequence
+from typing import Self, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.encoders.base import Encoder
+from deephash.functional.feature_scale import mean_and_deviation
+from deephash.functional.layers import check_dropout, check_widths, draw_layers, hidden_layers
+from deephash.validation import check_count
+
+
+@final
+class ResidualMLP(Encoder):
+    """x + g((x - mean) / deviation), where g is a multilayer perceptron whose last layer starts at zero.
+
+    At the start it is the identity, bit for bit, so that training begins at the projection's own solution on the
+    features and every gain is over that. The gradients of the inner layers are zero in the first step alone, which
+    moves the last layer.
+
+    Known weakness: the correction is in the units of the features, so features of very different scales, or of a scale
+    far from 1, are corrected at very different speeds; give such features standardised.
+
+    Shape:
+        features (n, d) → (n, d).
+
+    Args:
+        input_dim: feature dimension d.
+        hidden: widths of the hidden layers; [1024], twice the dimension of GIST.
+        dropout: share of each hidden layer's values that training sets to 0; 0.5, as Srivastava et al. advise for
+            hidden layers.
+
+    Raises:
+        InvalidInputError: no width, one below 1, or a dropout that is not in [0, 1).
+
+    References:
+        He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016, Eq. 1; Goyal et al.,
+        "Accurate, large minibatch SGD", arXiv:1706.02677, 2017, §5.1, for the zero start; Srivastava et al.,
+        "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, input_dim: int, hidden: Sequence[int] = (1024,), dropout: float = 0.5) -> None:
+        check_count(input_dim, "input_dim")
+        widths = check_widths(hidden, "hidden")
+        check_dropout(dropout)
+        super().__init__(input_dim, input_dim)
+        self.hidden = widths
+        self.dropout = dropout
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("deviation", torch.ones(input_dim))
+        self.layers = hidden_layers(input_dim, widths, dropout)
+        self.last = nn.Linear(widths[-1], input_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features and their correction, (n, d) → (n, d)."""
+        x = features.to(self.mean.dtype)
+        correction: Tensor = self.last(self.layers((x - self.mean) / self.deviation))
+        return x + correction
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, generator: torch.Generator) -> Self:
+        """Measure the features' means and deviations, draw the hidden layers, and set the last one to zero."""
+        mean, deviation = mean_and_deviation(features)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+        draw_layers(self.layers, generator)
+        self.last.weight.zero_()
+        self.last.bias.zero_()
+        return self

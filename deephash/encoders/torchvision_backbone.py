@@ -1,0 +1,207 @@
+"""Any of torchvision's classification networks, without its classifier."""
+
+from pathlib import Path
+from typing import Self, final
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deephash.encoders.image_encoder import ImageEncoder
+from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
+from deephash.functional.flat_images import image_shape
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+FILES = (".safetensors", ".pth", ".pt")
+# Networks that do not end in one linear map of features: two have side branches, two end in a convolution.
+OTHERWISE_BUILT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
+# ImageNet's mean and standard deviation of red, green and blue in [0, 1], which all of torchvision's weights expect.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+# A random start's statistics come from few images: 256 of 224 × 224 take a ResNet-50 a minute on a CPU.
+SAMPLE, BATCH = 256, 32
+
+
+def available_networks() -> list[str]:
+    """Names of torchvision's classification networks that end in one linear map."""
+    return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in OTHERWISE_BUILT]
+
+
+def headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
+    """A network with random weights whose classifier, its last linear map, is replaced by the identity.
+
+    Torchvision draws from torch's default generator, which is given a seed here, and its own state back afterwards.
+
+    Args:
+        network: one of `available_networks`.
+        seed: of the weights.
+
+    Returns:
+        The network, the dimension of what it gives, and the name of the classifier.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        built: nn.Module = torchvision.models.get_model(network, weights=None)
+    name, head = [(name, module) for name, module in built.named_modules() if isinstance(module, nn.Linear)][-1]
+    built.set_submodule(name, nn.Identity())
+    return built, head.in_features, name
+
+
+def stored_weights(network: str, weights: str) -> dict[str, Tensor]:
+    """Weights of a file, or of torchvision's, which are downloaded where they are not in torch's cache.
+
+    Args:
+        network: one of `available_networks`.
+        weights: a path that ends in .safetensors, .pth or .pt, or a name of torchvision's for this network.
+
+    Raises:
+        InvalidInputError: no such file, or one that holds no weights.
+    """
+    if not weights.endswith(FILES):
+        state: dict[str, Tensor] = torchvision.models.get_model_weights(network)[weights].get_state_dict(
+            progress=False, check_hash=True
+        )
+        return state
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise InvalidInputError(f"weights={weights!r} does not exist; give a file of {network}'s weights, or null.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises depends on where the damage lies
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); save a state dict anew.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InvalidInputError(f"weights={weights!r} holds no state dict; save what network.state_dict() gives.")
+    return state
+
+
+@final
+class TorchvisionBackbone(ImageEncoder):
+    """What a network of torchvision's gives to its classifier, for images of any size.
+
+    Images are scaled to the size that the network takes, and normalised as its ImageNet weights expect. Weights are
+    set by `fit`, never on construction, so that a stored hasher, which brings its own, needs no download and no file.
+
+    Known weakness: images far smaller than the network's hold nothing for most of its layers, and cost as much as
+    large ones: for 32 × 32 pixels take `Convolutional`, at a thirtieth of a ResNet-18's cost. The networks are large:
+    train them on a GPU, or keep them frozen.
+
+    Shape:
+        flat images (n, h · w · c), in [0, 1] → (n, e), for the width e of the network's last layer but one.
+
+    Args:
+        input_dim: values of an image, h · w · c.
+        network: a name of torchvision's, as resnet18, alexnet, vit_b_16 or efficientnet_b0.
+        weights: None for a random start; a name of torchvision's, as IMAGENET1K_V1, or DEFAULT for its best, which is
+            downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
+        frozen: whether the weights stay as they are set, and normalisations keep their statistics, whatever trains.
+        image_size: side to which images are scaled; 224, as most of the weights were trained with.
+        channels: channels of the images, 3 or 1; None: whichever the values allow.
+        height: rows of pixels; None for square images.
+        width: columns of pixels; None for square images.
+
+    Raises:
+        InvalidInputError: an unknown network or weights, values that are no such images, or a size that the network
+            does not take; in `fit`, a missing or damaged file, weights of another network, or values beyond [0, 1].
+
+    References:
+        The papers of the networks: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016;
+        Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, 2014;
+        Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        input_dim: int,
+        network: str,
+        weights: str | None = None,
+        frozen: bool = False,
+        image_size: int = 224,
+        channels: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> None:
+        check_count(input_dim, "input_dim")
+        check_count(image_size, "image_size")
+        check_choice(network, available_networks(), "network")
+        if weights is not None and not weights.endswith(FILES):
+            check_choice(weights, torchvision.models.get_model_weights(network).__members__, "weights")
+        shape = image_shape(input_dim, channels, height, width)
+        if shape[0] not in (1, 3):
+            raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey ones of 1.")
+        backbone, output_dim, head = headless(network, 0)
+        fixed = getattr(backbone, "image_size", image_size)  # of vision transformers alone
+        if fixed != image_size:
+            raise InvalidInputError(f"image_size={image_size}; {network} takes images of {fixed} × {fixed} alone.")
+        super().__init__(input_dim, output_dim, shape)
+        self.network = network
+        self.weights = weights
+        self.frozen = frozen
+        self.image_size = image_size
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
+        self.backbone = backbone
+        self._head = head
+        self.requires_grad_()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether weights learn; those of a frozen network never do."""
+        return super().requires_grad_(requires_grad and not self.frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; a frozen network stays in the latter, and keeps its statistics."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Scale, normalise and encode images, (n, c, h, w) → (n, e)."""
+        images = images.to(self.mean.dtype)
+        size = (self.image_size, self.image_size)
+        if images.shape[2:] != size:
+            images = functional.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        encoded: Tensor = self.backbone((images - self.mean) / self.deviation)
+        return encoded
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, generator: torch.Generator) -> Self:
+        """Load the weights, or draw them and measure the statistics of their normalisations on some training images.
+
+        Raises:
+            InvalidInputError: a missing or damaged file, weights of another network, or values beyond [0, 1].
+        """
+        least, most = float(features.min()), float(features.max())
+        if least < 0 or most > 1:
+            raise InvalidInputError(
+                f"images have values from {least:g} to {most:g}; {self.network} takes brightness in [0, 1], as data of "
+                "pixels give: divide 8-bit values by 255."
+            )
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        drawn, _, _ = headless(self.network, seed)
+        self.backbone.load_state_dict(drawn.state_dict())
+        if self.weights is not None:
+            self._load(stored_weights(self.network, self.weights))
+        elif len(features) > 1:
+            measure_batch_statistics(self, random_batches(features, SAMPLE, BATCH, generator))
+        return self
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        without_head = {name: value for name, value in state.items() if not name.startswith(f"{self._head}.")}
+        try:
+            self.backbone.load_state_dict(without_head)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidInputError(
+                f"weights={self.weights!r} are not those of {self.network} ({reason}); give a state dict of "
+                f"torchvision's {self.network}."
+            ) from error

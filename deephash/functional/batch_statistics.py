@@ -1,0 +1,53 @@
+"""Statistics of batch normalisations, measured over data rather than gathered while training."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+# Items from which a mean and a variance are known to a few hundredths; a pass over all would tell little more.
+SAMPLE = 2048
+
+
+@torch.no_grad()
+def measure_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running means and variances of every batch normalisation in a network to their averages over batches.
+
+    Everything else stays in evaluation mode, and every part returns to its mode. A randomly drawn network needs this
+    before its first use: with the means of 0 and variances of 1 that it is born with, its layers grow or shrink what
+    passes.
+
+    Args:
+        network: from a batch to anything; changed in place.
+        batches: each of two items or more.
+    """
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not layers:
+        return
+    modes = {module: module.training for module in network.modules()}
+    momenta = [layer.momentum for layer in layers]
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.train()
+        layer.momentum = None  # a plain average over the batches
+    for batch in batches:
+        network(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def random_batches(features: Tensor, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Distinct rows drawn at random, in batches of nearly equal size.
+
+    Args:
+        features: (n, d).
+        count: rows in all, at most n.
+        size: the most rows of a batch.
+        generator: CPU generator of the draw.
+    """
+    rows = torch.randperm(len(features), generator=generator)[:count]
+    return features[rows.to(features.device)].chunk(-(-len(rows) // size))

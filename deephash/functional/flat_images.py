@@ -1,0 +1,59 @@
+"""Images as flat rows of features, pixel after pixel, and back: (r, g, b, r, g, b, ...), row by row of the image."""
+
+import math
+
+from torch import Tensor
+
+from deephash.validation import InvalidInputError, check_count
+
+
+def image_shape(
+    input_dim: int, channels: int | None = None, height: int | None = None, width: int | None = None
+) -> tuple[int, int, int]:
+    """Channels, height and width of images that come as rows of `input_dim` values.
+
+    What is None follows from the rest; where all three are None, images are square, of three channels or of one:
+    3a² = b² has no solution, so no number of values is both.
+
+    Args:
+        input_dim: values of an image.
+        channels: channels c.
+        height: rows of pixels h.
+        width: columns of pixels w.
+
+    Returns:
+        (c, h, w) with c · h · w = input_dim.
+
+    Raises:
+        InvalidInputError: no such images.
+    """
+    for name, value in (("channels", channels), ("height", height), ("width", width)):
+        if value is not None:
+            check_count(value, name)
+    for c in (3, 1) if channels is None else (channels,):
+        pixels = input_dim // c
+        h = height or (pixels // width if width else math.isqrt(pixels))
+        w = width or pixels // max(1, h)
+        square = bool(height or width) or h == w
+        if square and c * h * w == input_dim:
+            return c, h, w
+    given = {"channels": channels, "height": height, "width": width}
+    named = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    raise InvalidInputError(
+        f"{input_dim} features are no images of {named or '3 channels or 1, as high as wide'}; choose data of pixels, "
+        "as data=cifar10, or give the channels, height and width of its images."
+    )
+
+
+def as_images(features: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Rows as images, without moving a value: the result is in the memory format channels_last.
+
+    Args:
+        features: (n, h · w · c).
+        shape: (c, h, w).
+
+    Returns:
+        (n, c, h, w).
+    """
+    channels, height, width = shape
+    return features.reshape(-1, height, width, channels).permute(0, 3, 1, 2)

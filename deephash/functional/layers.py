@@ -1,0 +1,67 @@
+"""Layers of networks: their settings checked, built, and drawn at random from a generator."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from deephash.validation import InvalidInputError, check_count, check_fraction
+
+
+def hidden_layers(input_dim: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """Linear map, ReLU and dropout, once for each hidden width.
+
+    Args:
+        input_dim: dimension of the input.
+        hidden: widths.
+        dropout: share of a layer's values that training sets to 0.
+    """
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(input_dim, width), nn.ReLU(), nn.Dropout(dropout)]
+        input_dim = width
+    return nn.Sequential(*layers)
+
+
+def check_widths(widths: Iterable[int], name: str) -> list[int]:
+    """The widths of layers as a list.
+
+    Raises:
+        InvalidInputError: no list, none in it, or one below 1.
+    """
+    listed = list(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else []
+    if not listed:
+        raise InvalidInputError(f"{name}={widths!r}; expected a list of at least one width, as [1024].")
+    for width in listed:
+        check_count(width, name)
+    return listed
+
+
+def check_dropout(dropout: float) -> None:
+    """Refuse a share of values to set to 0 that is not in [0, 1).
+
+    Raises:
+        InvalidInputError: naming the share.
+    """
+    check_fraction(dropout, "dropout")
+    if dropout == 1:
+        raise InvalidInputError("dropout=1 leaves nothing of a layer; give a number below 1.")
+
+
+@torch.no_grad()
+def draw_layers(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of every linear map and convolution for ReLUs, and set their biases to 0.
+
+    Normal values of variance 2 / fan-in keep the second moment of what passes from layer to layer (He, Zhang, Ren &
+    Sun, "Delving deep into rectifiers", ICCV 2015, Eq. 10).
+
+    Args:
+        network: changed in place.
+        generator: CPU generator.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            drawn = torch.empty(layer.weight.shape, dtype=torch.float64)
+            layer.weight.copy_(nn.init.kaiming_normal_(drawn, nonlinearity="relu", generator=generator))
+            if layer.bias is not None:
+                layer.bias.zero_()
