@@ -1,24 +1,51 @@
 """Deep supervised hashing with triplet labels (Wang, Shi & Kitani, ACCV 2016)."""
 
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.validation import InvalidInputError, check_number
 
-# Triplets whose differences are held at once: 16 MB of float32, and as much again for each step of the backward pass.
-BLOCK_TRIPLETS = 1 << 22
+# Triplets whose differences are held at once: 4 MB of float32 for each of a few steps, which stays near the processor.
+BLOCK_TRIPLETS = 1 << 20
+
+
+class _TripletSum(torch.autograd.Function):
+    """Σ -log σ(θ_qi - θ_qj - α) over pairs (q, i) and all j that are no neighbours of q.
+
+    The gradient is made along with the sum, block by block, so that of the triplets nothing is kept but one number for
+    each pair.
+    """
+
+    @staticmethod
+    def forward(theta: Tensor, queries: Tensor, near: Tensor, others: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+        total, gradient = theta.new_zeros(()), torch.zeros_like(theta)
+        rows = max(1, BLOCK_TRIPLETS // len(theta))
+        for q, i in zip(torch.split(queries, rows), torch.split(near, rows), strict=True):
+            differences = theta[q, i][:, None] - theta[q] - margin
+            slopes = torch.sigmoid(-differences) * others[q]
+            total -= (nn.functional.logsigmoid(differences) * others[q]).sum()
+            gradient.index_add_(0, q, slopes)
+            gradient[q, i] -= slopes.sum(1)  # Each pair comes once.
+        return total, gradient
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return gradient * ctx.saved_tensors[0], None, None, None, None
 
 
 def triplet_likelihood(codes: Tensor, neighbours: Tensor, margin: float) -> Tensor:
     """Mean over triplets of -log σ(θ_qi - θ_qj - α), θ being u·v / 2, i a neighbour of q and j none.
-
-    Triplets are as many as pairs of neighbours times other items, so they come in blocks of which the backward pass
-    works out each anew.
 
     Args:
         codes: floating (n, l).
@@ -28,23 +55,11 @@ def triplet_likelihood(codes: Tensor, neighbours: Tensor, margin: float) -> Tens
     Returns:
         A scalar; 0 where there is no triplet.
     """
-    n = len(codes)
     theta = codes @ codes.T / 2
-    itself = torch.eye(n, dtype=torch.bool, device=codes.device)
+    itself = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
     others = ~neighbours & ~itself
     queries, near = (neighbours & ~itself).nonzero(as_tuple=True)
-
-    def block_sum(theta: Tensor, queries: Tensor, near: Tensor) -> Tensor:
-        differences = theta[queries, near][:, None] - theta[queries] - margin
-        return -(nn.functional.logsigmoid(differences) * others[queries]).sum()
-
-    total = 0 * theta.sum()
-    rows = max(1, BLOCK_TRIPLETS // n)
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
-        total = total + checkpoint(
-            block_sum, theta, queries[block], near[block], use_reentrant=False, preserve_rng_state=False
-        )
+    total: Tensor = _TripletSum.apply(theta, queries, near, others, margin)[0]
     return total / others.sum(1)[queries].sum().clamp_min(1)
 
 
