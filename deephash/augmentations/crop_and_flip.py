@@ -83,8 +83,9 @@ class CropAndFlip(Augmentation):
         columns = mirrored_into(torch.arange(self.width, device=device) + right, self.width)
         flipped = torch.rand(n, 1, device=device) < self.flip
         columns = torch.where(flipped, self.width - 1 - columns, columns)
-        pixels = features.reshape(n, self.height * self.width, self.channels)
-        places = (rows[:, :, None] * self.width + columns[:, None, :]).reshape(n, -1, 1)
+        count = self.height * self.width
+        pixels = features.reshape(n, count, self.channels)
+        places = (rows[:, :, None] * self.width + columns[:, None, :]).reshape(n, count, 1)
         moved = pixels.gather(1, places.expand(-1, -1, self.channels))
         if self.cutout:
             moved = torch.where(self._cut(n, device)[:, :, None], pixels.mean(1, keepdim=True), moved)
@@ -97,4 +98,4 @@ class CropAndFlip(Augmentation):
             first = torch.randint(size, (n, 1), device=device) - self.cutout // 2
             places = torch.arange(size, device=device)
             inside.append((places >= first) & (places < first + self.cutout))
-        return (inside[0][:, :, None] & inside[1][:, None, :]).reshape(n, -1)
+        return (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)

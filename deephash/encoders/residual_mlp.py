@@ -12,13 +12,24 @@ from deephash.functional.layers import check_dropout, check_widths, draw_layers,
 from deephash.validation import check_count
 
 
+def branch(generator: torch.Generator) -> torch.Generator:
+    """A generator seeded by where another one stands, which stays there.
+
+    Args:
+        generator: CPU generator.
+    """
+    copy = torch.Generator()
+    copy.set_state(generator.get_state())
+    return torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (1,), generator=copy)))
+
+
 @final
 class ResidualMLP(Encoder):
     """x + g((x - mean) / deviation), where g is a multilayer perceptron whose last layer starts at zero.
 
-    At the start it is the identity, bit for bit, so that training begins at the projection's own solution on the
-    features and every gain is over that. The gradients of the inner layers are zero in the first step alone, which
-    moves the last layer.
+    At the start it is the identity, bit for bit, and `fit` leaves the generator where it stands, so that training
+    begins at the very codes that the projection gives without it, and every gain is over those. The gradients of the
+    hidden layers are zero in the first step alone, which moves the last layer.
 
     Known weakness: the correction is in the units of the features, so features of very different scales, or of a scale
     far from 1, are corrected at very different speeds; give such features standardised.
@@ -68,7 +79,7 @@ class ResidualMLP(Encoder):
         mean, deviation = mean_and_deviation(features)
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
-        draw_layers(self.layers, generator)
+        draw_layers(self.layers, branch(generator))
         self.last.weight.zero_()
         self.last.bias.zero_()
         return self

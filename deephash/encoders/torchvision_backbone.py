@@ -147,8 +147,8 @@ class TorchvisionBackbone(ImageEncoder):
         self.weights = weights
         self.frozen = frozen
         self.image_size = image_size
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
+        self.register_buffer("mean", torch.zeros(3, 1, 1))
+        self.register_buffer("deviation", torch.ones(3, 1, 1))
         self.backbone = backbone
         self._head = head
         self.requires_grad_()
@@ -186,6 +186,8 @@ class TorchvisionBackbone(ImageEncoder):
                 f"images have values from {least:g} to {most:g}; {self.network} takes brightness in [0, 1], as data of "
                 "pixels give: divide 8-bit values by 255."
             )
+        self.mean.copy_(torch.tensor(MEAN, dtype=torch.float64)[:, None, None])
+        self.deviation.copy_(torch.tensor(DEVIATION, dtype=torch.float64)[:, None, None])
         seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
         drawn, _, _ = headless(self.network, seed)
         self.backbone.load_state_dict(drawn.state_dict())
