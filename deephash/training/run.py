@@ -353,7 +353,9 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
 
 def build_loss(config: DictConfig, hasher: Hasher, data: HashingDataModule) -> WeightedSum:
     """The losses that a config adds up, with the sizes that those with weights of their own take."""
-    entries = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
+    named = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
+    # A method's setting of a loss of its own, where another was chosen in its place, names no loss.
+    entries = {name: entry for name, entry in named.items() if "_target_" in entry}
     sizes = {
         "code_length": hasher.distance.maximum,
         "projections": hasher.projection.output_dim,
