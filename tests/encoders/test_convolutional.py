@@ -57,7 +57,7 @@ def test_the_network_starts_with_the_statistics_of_the_data():
     assert len(reached) == 4
     for output in reached.values():
         assert float(output.mean((0, 2, 3)).abs().max()) < 1e-3
-        assert torch.allclose(output.var((0, 2, 3)), torch.ones(output.shape[1]).double(), atol=1e-3)
+        assert torch.allclose(output.var((0, 2, 3)), torch.ones(output.shape[1]).double(), atol=1e-2)
     # The running average of training goes on from there, as before.
     assert all(m.momentum == 0.1 for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
