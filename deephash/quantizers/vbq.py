@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.bit_allocation import allocate_bits
+from deephash.bit_allocations.base import BitAllocation, BitOptions
+from deephash.bit_allocations.knapsack import Knapsack
 from deephash.functional.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
 from deephash.functional.threshold_encodings import (
     bit_margins,
     encoded_bits,
     natural_binary_encoding,
+    region_numbers,
     step_margins,
 )
 from deephash.progress import track
@@ -34,8 +36,9 @@ class VBQ(Quantizer):
     number of bits q, 2^q - 1 thresholds are fitted as by NPQ with α = 1, and their F1 on training pairs is what q bits
     are worth there; 0 bits are worth the F1 of a single region, which takes all pairs for neighbours. The allocation of
     largest total that spends exactly b bits is found by dynamic programming, where the authors use a binary linear
-    programme. Regions are numbered in binary and ranked by Manhattan distance, to which a dimension of q bits
-    adds up to 2^q - 1. Known weakness: dimensions that repeat each other are each given bits.
+    programme; another `allocator` may spend them otherwise. Regions are numbered in binary and ranked by Manhattan
+    distance, to which a dimension of q bits adds up to 2^q - 1. Known weakness: dimensions that repeat each other are
+    each given bits, unless `Gumbel` allocates them.
 
     Shape:
         projections (n, b) → bits (n, b): as many projections as bits, of which some get none.
@@ -46,6 +49,7 @@ class VBQ(Quantizer):
         search: how F1 is maximised; None for `EvolutionarySearch()`, the authors' kind. `ExactSearch()` finds the best.
         pairs_sample: training items among which pairs are counted, drawn at random from more.
         relaxation: what stands for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
+        allocator: how bits are spent; None for `Knapsack()`, the authors' optimum. `Gumbel()` looks at codes whole.
 
     Raises:
         InvalidInputError: bits or most_bits out of range.
@@ -65,6 +69,7 @@ class VBQ(Quantizer):
         search: ThresholdSearch | None = None,
         pairs_sample: int = 2000,
         relaxation: Relaxation | None = None,
+        allocator: BitAllocation | None = None,
     ) -> None:
         super().__init__(bits)
         check_count(most_bits, "most_bits")
@@ -75,6 +80,7 @@ class VBQ(Quantizer):
         self.search = EvolutionarySearch() if search is None else search
         self.pairs_sample = pairs_sample
         self.relaxation = StraightThrough() if relaxation is None else relaxation
+        self.allocator = Knapsack() if allocator is None else allocator
         # Of a dimension with q bits the first 2^q - 1 count; the others stay 0.
         self.thresholds = nn.Parameter(torch.zeros(bits, 2**most_bits - 1))
         self.register_buffer("allocation", torch.ones(bits, dtype=torch.int64))
@@ -130,16 +136,19 @@ class VBQ(Quantizer):
         assert affinity is not None
         rows, neighbours = sampled_neighbours(affinity, self.pairs_sample, "VBQ", generator)
         sample = projections[rows.to(projections.device)].cpu()
+        counts = [2**q - 1 for q in range(self.most_bits + 1)]
         worth = torch.empty(self.projection_dim, self.most_bits + 1, dtype=torch.float64)
+        regions = torch.zeros(len(sample), self.projection_dim, self.most_bits + 1, dtype=torch.int16)
         fitted: list[list[Tensor]] = []
         for j in track(range(self.projection_dim), "VBQ"):
             objective = neighbourhood_objective(sample[:, j], neighbours)
-            counts = [2**q - 1 for q in range(self.most_bits + 1)]
             cuts = [torch.empty(0, dtype=torch.int64)]
             cuts += [self.search.best_cuts(objective, count, generator) for count in counts[1:]]
             worth[j] = torch.cat([objective.f1(found[None]) for found in cuts])
             fitted.append([objective.thresholds(*given) for given in zip(cuts, counts, strict=True)])
-        self.allocation.copy_(torch.from_numpy(allocate_bits(worth.numpy(), self.bits)))
+            for q in range(1, self.most_bits + 1):
+                regions[:, j, q] = region_numbers(sample[:, j : j + 1], fitted[j][q][None])[:, 0].short()
+        self.allocation.copy_(self.allocator.allocate(BitOptions(worth, regions, neighbours), self.bits, generator))
         self.thresholds.zero_()
         for j, q in enumerate(self.allocation.tolist()):
             self.thresholds[j, : 2**q - 1] = fitted[j][q]

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
+from deephash.bit_allocations.base import BitAllocation
+from deephash.bit_allocations.knapsack import Knapsack
 from deephash.codes import pack
 from deephash.functional.bit_allocation import allocate_bits
 from deephash.quantizers.npq import NPQ
 from deephash.quantizers.vbq import VBQ
 from deephash.ranking.torch_engine import TorchEngine
+from deephash.storage import describe, rebuild
 from deephash.threshold_searches.exact_search import ExactSearch
 from deephash.validation import InvalidInputError
 
@@ -108,3 +111,41 @@ def test_refuses_training_items_without_pairs():
     z = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InvalidInputError, match="no two of 5 training items are neighbours, so VBQ has no pairs"):
         VBQ(2).fit(z, affinity=Label().supervise(z, torch.arange(5)))
+
+
+def test_a_hasher_saved_without_an_allocator_loads_with_the_knapsack():
+    z, labels = labelled()
+    quantizer = VBQ(6).fit(z, affinity=Label().supervise(z, labels))
+    description = describe(quantizer)
+    assert description["arguments"].pop("allocator")["class"].endswith(".Knapsack")
+    loaded = rebuild(description, VBQ)
+    loaded.load_state_dict(quantizer.state_dict())
+    assert isinstance(loaded.allocator, Knapsack)
+    assert torch.equal(loaded.quantize(z), quantizer.quantize(z))
+
+
+class FirstDimensions(BitAllocation):
+    """As many bits as there are for one dimension after the other."""
+
+    def allocate(self, options, budget, generator):
+        most = options.worth.shape[1] - 1
+        spent = torch.arange(len(options.worth)) * most
+        self.seen = options
+        return (budget - spent).clamp(0, most)
+
+
+def test_the_allocator_is_told_what_each_choice_does():
+    z, labels = labelled(n=60)
+    affinity = Label().supervise(z, labels)
+    quantizer = VBQ(6, 4, ExactSearch(), allocator=FirstDimensions()).fit(z, affinity=affinity)
+    assert quantizer.allocation.tolist() == [4, 2, 0, 0, 0, 0]
+    seen = quantizer.allocator.seen
+    assert torch.equal(seen.neighbours, (labels[:, None] == labels).fill_diagonal_(False))
+    for j, bits in enumerate(quantizer.allocation.tolist()):
+        reached = (z[:, j, None] >= quantizer.thresholds[j, : 2**bits - 1]).sum(1)
+        assert torch.equal(seen.regions[:, j, bits].long(), reached)
+        upper = torch.ones(60, 60, dtype=torch.bool).triu(1)
+        together = (reached[:, None] == reached)[upper]
+        same = seen.neighbours[upper]
+        f1 = 2 * int((together & same).sum()) / int(together.sum() + same.sum())
+        assert float(seen.worth[j, bits]) == pytest.approx(f1)

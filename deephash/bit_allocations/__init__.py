@@ -1,0 +1,1 @@
+"""How VBQ spends its bits on dimensions: one file per way."""
