@@ -43,7 +43,15 @@ def test_the_correction_is_of_standardised_features():
     torch.nn.init.normal_(encoder.last.weight, generator=generator())
     standard = (FEATURES.double() - FEATURES.double().mean(0)) / FEATURES.double().std(0, correction=0)
     hidden = (standard @ encoder.layers[0].weight.T + encoder.layers[0].bias).clamp_min(0)
-    assert torch.allclose(encoder(FEATURES.double()), FEATURES.double() + hidden @ encoder.last.weight.T)
+    scale = FEATURES.double().var(0, correction=0).mean().sqrt()
+    assert torch.allclose(encoder(FEATURES.double()), FEATURES.double() + scale * (hidden @ encoder.last.weight.T))
+
+
+def test_constant_features_have_no_say_in_the_scale():
+    constant = torch.full((300, 6), 0.1)
+    assert float(ResidualMLP(6, [4]).fit(constant, generator()).scale) == 1
+    both = ResidualMLP(12, [4]).fit(torch.cat([FEATURES, constant], 1), generator())
+    assert float(both.scale) == pytest.approx(float(FEATURES.var(0, correction=0).mean().div(2).sqrt()))
 
 
 def test_it_learns():
