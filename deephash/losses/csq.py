@@ -41,8 +41,9 @@ class CSQ(Loss):
 
     Each item learns by itself where its class goes, so no pairs are drawn and classes of any frequency are parted
     alike. Centres are rows of a Hadamard matrix, or fair coins where there is none. Of several classes the centre is
-    their majority, bit by bit. Known weakness: centres know nothing of how alike classes are; and of quantisers ranked
-    by Manhattan distance a centre may be no code at all.
+    their majority, bit by bit. Known weakness: centres know nothing of how alike classes are, nor of the fitted codes
+    that training starts from, which get worse before they get better: it wants a large rate and many epochs. Of
+    quantisers ranked by Manhattan distance a centre may be no code at all.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar, a mean over bits. Items without labels count nothing.

@@ -17,9 +17,10 @@ class DPN(Loss):
 
     It bounds the Hamming distance between items of a class from above, and once a bit is far enough on its side it is
     left alone, unlike in CSQ's cross-entropy. Of several classes the codeword is their majority.
-    Known weakness: random codewords may be near each other in short codes and know nothing of how alike classes are;
-    the paper's variant that moves them with the codes (DPN-A) is not here. Of quantisers ranked by Manhattan distance a
-    codeword may be no code at all.
+    Known weakness: random codewords may be near each other in short codes, and know nothing of how alike classes are,
+    nor of the fitted codes that training starts from, which get worse before they get better: it wants a large rate and
+    many epochs. The paper's variant that moves codewords with the codes (DPN-A) is not here. Of quantisers ranked by
+    Manhattan distance a codeword may be no code at all.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar, a mean over bits. Items without labels count nothing.

@@ -37,7 +37,9 @@ class OrthoHash(Loss):
 
     One term does what others need several for: a code that points to its codeword, whose entries are ±1, is of its
     class, has bits of one size, and lies half of all bits away from the other classes'. Known weakness: balanced bits
-    are left to a batch normalisation of the projections; and codewords know nothing of how alike classes are.
+    are left to a batch normalisation of the projections; and codewords know nothing of how alike classes are, nor of
+    the fitted codes that training starts from, which get worse before they get better: it wants a large rate and many
+    epochs.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar. Items without labels count nothing.
