@@ -25,5 +25,5 @@ class PlainTanh(Relaxation):
     """
 
     def forward(self, margins: Tensor) -> Tensor:
-        """tanh of margins."""
+        """The hyperbolic tangent of margins."""
         return margins.tanh()

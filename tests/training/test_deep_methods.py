@@ -1,0 +1,135 @@
+"""Deep methods are YAML alone: each composes, gives way to the command line, learns on real digits, and is stored."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from deephash.hasher import Hasher
+from deephash.run_folder import RunFolder
+from deephash.training.kept_data import KeptData
+from deephash.training.run import build_data, build_hasher, build_loss, build_module, train
+from deephash.validation import InvalidInputError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+UNSUPERVISED = {"bihalf", "cibhash"}
+# Ten classes of equal size: what codes that know nothing reach.
+CHANCE = 0.1
+SMALL = ("protocol=five_way_small", "bits=16", "metrics.at=[10]", "figures=false")
+
+
+def overrides_of(path):
+    """The group choices of a method's YAML."""
+    choices = {}
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("defaults", []):
+        choices |= {key.removeprefix("override /"): value for key, value in entry.items()}
+    return choices
+
+
+METHODS = {path.stem: overrides_of(path) for path in sorted((CONF / "method").glob("*.yaml"))}
+DEEP = {name: choices for name, choices in METHODS.items() if choices.get("train") == "joint"}
+
+
+def losses_of(choice):
+    return [choice] if isinstance(choice, str) else list(choice)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """What runs read, read once."""
+    return KeptData()
+
+
+@pytest.fixture(scope="module")
+def digits(compose_config):
+    """A small split of real digits."""
+    data = build_data(compose_config(*SMALL))
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_the_known_ones_are_there():
+    known = {"dsh", "dpsh", "hashnet", "dsdh", "dtsh", "greedyhash", "dpn", "csq", "orthohash", "cibhash", "bihalf"}
+    assert known <= DEEP.keys()
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_it_chooses_all_that_its_paper_does(name, compose_config):
+    config = compose_config(f"method={name}")
+    assert config.train._target_ == "deephash.training.joint.Joint"
+    assert (
+        config.relaxation._target_
+        == yaml.safe_load((CONF / "relaxation" / f"{DEEP[name]['relaxation']}.yaml").read_text(encoding="utf-8"))[
+            "_target_"
+        ]
+    )
+    assert config.quantizer.relaxation == config.relaxation
+    assert list(config.loss) == losses_of(DEEP[name]["loss"])
+    assert config.choices.encoder in ("mlp", "residual_mlp")
+    assert (config.get("augmentation") is not None) == ("augmentation" in DEEP[name])
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_the_command_line_wins(name, compose_config):
+    chosen = ("encoder=identity", "relaxation=binary_concrete", "loss=mihash", "augmentation=feature_dropout")
+    config = compose_config(f"method={name}", *chosen, "quantizer=npq", "train.batch_size=9", "train.epochs=3")
+    assert config.choices.encoder == "identity"
+    assert config.quantizer.relaxation._target_.endswith("BinaryConcrete")
+    assert [loss for loss, entry in config.loss.items() if "_target_" in entry] == ["mihash"]
+    assert config.augmentation._target_.endswith("FeatureDropout")
+    assert config.quantizer._target_.endswith("NPQ")
+    assert (config.train.batch_size, config.train.epochs) == (9, 3)
+    assert compose_config(f"method={name}", "train=fit").train._target_.endswith("ClosedForm")
+    # To say what it does anyway changes nothing.
+    assert compose_config(f"method={name}", "train=joint") == compose_config(f"method={name}")
+    several = compose_config(f"method={name}", "loss=[ap,balance]")
+    assert [loss for loss, entry in several.loss.items() if "_target_" in entry] == ["ap", "balance"]
+
+
+def test_other_methods_are_trained_by_ap_unless_told_otherwise(compose_config):
+    assert list(compose_config("method=itq", "train=joint").loss) == ["ap"]
+    assert list(compose_config("method=itq", "train=joint", "loss=balance").loss) == ["balance"]
+    assert compose_config("method=itq").get("loss") is None
+
+
+def test_a_loss_of_the_method_that_was_replaced_is_left_out(compose_config, digits):
+    config = compose_config("method=greedyhash", "loss=dpsh", *SMALL)
+    hasher = build_hasher(config, digits.feature_dim)
+    assert list(build_loss(config, hasher, digits).losses) == ["dpsh"]
+    whole = build_loss(compose_config("method=greedyhash", *SMALL), hasher, digits)
+    assert whole.weights == {"classification": 1.0, "greedy_penalty": 0.1}
+    config.loss = {"greedy_penalty": {"weight": 0.1}}
+    with pytest.raises(InvalidInputError, match="no loss; choose one"):
+        build_loss(config, hasher, digits)
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_it_learns_real_digits_and_is_stored(name, compose_config, kept, digits, tmp_path):
+    epochs = 8
+    schedule = (f"train.epochs={epochs}", f"train.validate_every={epochs}")
+    config = compose_config(f"method={name}", *SMALL, *schedule, "encoder.hidden=[256]")
+    result = train(config, tmp_path / name, kept)
+    run = RunFolder(result.folder)
+    told = json.loads(run.history.read_text())["epochs"]
+    start, end = (entry["validation"]["mAP"] for entry in (told[0], told[-1]))
+    assert [entry["epoch"] for entry in told] == [0, epochs]
+    assert end > start + (0.02 if name in UNSUPERVISED else 0.1)
+    assert result.row["metrics"]["mAP"] > 2 * CHANCE
+    # What is stored is what was trained: the test score follows from it alone.
+    module = build_module(config, digits)
+    module.hasher = Hasher.load(run.hasher)
+    database, queries = (module.hasher.encode(digits.part(role).features) for role in ("database", "query"))
+    module.fit_truth(digits)
+    relevance = module.relevance_between("database", "query", digits)
+    scored = module.measure(queries, database, relevance, torch.arange(len(queries)), [10]).compute()
+    assert float(scored["mAP"]) == result.row["metrics"]["mAP"]
+
+
+def test_unsupervised_ones_read_no_labels(compose_config, digits):
+    for name in DEEP:
+        config = compose_config(f"method={name}", *SMALL)
+        required = build_loss(config, build_hasher(config, digits.feature_dim), digits).requires
+        assert bool(required & {"labels", "single_labels", "neighbours"}) == (name not in UNSUPERVISED), name
