@@ -52,7 +52,8 @@ class Joint(HashingModule):
         epochs: passes over the training part.
         batch_size: items a batch, of all processes together.
         moves: which of encoder, projection and quantizer learn; the rest stays as fitted.
-        rates: factors of the optimiser's rate for a part, or for "loss", its own weights; 1 where not named.
+        rates: factors of the optimiser's rate for a part, or for "loss", its own weights; 1 where not named. The
+            rates of projection and quantiser are relative to the size of each weight, see `weight_sizes`.
         keep_orthogonal: whether what a projection declares orthonormal stays so.
         augmentation: of each batch; None for the items as they are.
         order: see `EpochBatches`.
@@ -100,6 +101,7 @@ class Joint(HashingModule):
         self._validated: list[Hasher] = []
         self.failed_batch: Path | None = None
         self._pairs: TrainingAffinity | None = None
+        self._sizes: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
 
@@ -127,10 +129,13 @@ class Joint(HashingModule):
                 f"train.moves={list(self.moves)} has no weight to learn in this hasher; name another part of "
                 f"{', '.join(PARTS)}."
             )
+        self._sizes = weight_sizes(self.hasher)
         projection = self.hasher.projection
         if self.keep_orthogonal and "projection" in self.moves:
             for name in projection.orthonormal:
                 parametrize.register_parametrization(projection, name, OrthonormalColumns())
+                size = self._sizes.pop(f"projection.{name}")
+                self._sizes[f"projection.parametrizations.{name}.original"] = size
 
     def training_batches(self, data: HashingDataModule, rank: int, processes: int) -> Any:
         """The loader of one process's share of each batch."""
@@ -139,16 +144,17 @@ class Joint(HashingModule):
         return batch_loader(part, batches)
 
     def configure_optimizers(self) -> Any:
-        """One group of parameters for each part, and the schedule, a factor for each step."""
-        groups = []
+        """A group for each parameter, with its own rate, and the schedule, a factor for each step."""
+        groups: list[dict[str, Any]] = []
         for name, module in (*((part, self.hasher.get_submodule(part)) for part in PARTS), ("loss", self.loss)):
-            weights = [weight for weight in module.parameters() if weight.requires_grad]
-            # Decay pulls towards 0, which makes sense for a network's matrices; the others start at a solution.
-            decayed = [weight for weight in weights if weight.ndim > 1 and name in ("encoder", "loss")]
-            kept = [weight for weight in weights if not any(weight is other for other in decayed)]
-            for chosen, settings in ((decayed, {}), (kept, {"weight_decay": 0.0})):
-                if chosen:
-                    groups.append({"params": chosen, "rate": float(self.rates.get(name, 1.0)), **settings})
+            for place, weight in module.named_parameters():
+                if weight.requires_grad:
+                    size = self._sizes[f"{name}.{place}"] if name in ("projection", "quantizer") else 1.0
+                    group: dict[str, Any] = {"params": [weight], "rate": float(self.rates.get(name, 1.0)) * size}
+                    # Decay pulls towards 0, which makes sense for a network's matrices; the others start at a solution.
+                    if name in ("projection", "quantizer") or weight.ndim < 2:
+                        group["weight_decay"] = 0.0
+                    groups.append(group)
         optimizer = self.optimizer(groups)
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("rate")
@@ -293,6 +299,26 @@ class Joint(HashingModule):
             f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}: {', '.join(found)}; lower "
             f"train.optimizer.lr or set trainer.gradient_clip_val=1.{where}"
         )
+
+
+def weight_sizes(hasher: Hasher) -> dict[str, float]:
+    """What a relative rate of 1 is for each weight of projection and quantiser, by its name.
+
+    Their solutions come in the scales of the data, and an optimiser that normalises gradients, as Adam, moves all
+    weights alike: a step that is nothing to a bandwidth of 20 wrecks directions of .04. So a projection's weights move
+    relative to their root mean square, and whatever is compared with projections, as thresholds and offsets that are 0,
+    relative to the projections' mean absolute deviation.
+
+    Args:
+        hasher: fitted and calibrated.
+    """
+    deviation = float(hasher.quantizer.unit.mean())
+    sizes = {}
+    for part in ("projection", "quantizer"):
+        for name, weight in hasher.get_submodule(part).named_parameters():
+            size = float(weight.detach().double().square().mean().sqrt())
+            sizes[f"{part}.{name}"] = deviation if size == 0 or name == "thresholds" else size
+    return sizes
 
 
 FLOATS = ("codes", "projections", "features")
