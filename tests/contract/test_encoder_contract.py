@@ -22,7 +22,7 @@ SIZES = {
     "frequencies": 10,
     "hidden": 20,
     "image_size": 32,
-    "network": "resnet18",
+    "network": "mobilenet_v3_small",
     "widths": 6,
 }
 
