@@ -84,7 +84,7 @@ def check_defaults(part):
             check_defaults(value)
         elif name != "_target_" and not str(value).startswith("${"):
             default = parameters[name].default
-            # What has no default is what the YAML is there to choose, as a network; a tuple cannot be changed by chance.
+            # What has no default is for the YAML to choose, as a network; YAML has lists where Python has tuples.
             expected = list(default) if isinstance(default, tuple) else default
             assert default is inspect.Parameter.empty or expected == value, name
 
