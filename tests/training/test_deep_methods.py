@@ -89,6 +89,13 @@ def test_the_command_line_wins(name, compose_config):
     assert [loss for loss, entry in several.loss.items() if "_target_" in entry] == ["ap", "balance"]
 
 
+@pytest.mark.parametrize("encoder", ["convolutional", "alexnet", "resnet50"])
+def test_images_need_another_encoder_and_nothing_else(encoder, compose_config):
+    config = compose_config("method=hashnet", "data=cifar10", f"encoder={encoder}", "bits=8")
+    hasher = build_hasher(config, 32 * 32 * 3)
+    assert hasher.projection.input_dim == hasher.encoder.output_dim > 8
+
+
 def test_other_methods_are_trained_by_ap_unless_told_otherwise(compose_config):
     assert list(compose_config("method=itq", "train=joint").loss) == ["ap"]
     assert list(compose_config("method=itq", "train=joint", "loss=balance").loss) == ["balance"]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.affinity.pairs import Pairs
 from deephash.hasher import Hasher
+from deephash.protocols.base import Split
 from deephash.run_folder import RunFolder
 from deephash.training import run as run_module
 from deephash.training.run import build_data, build_hasher, build_joint, build_module, largest_divisor, train
@@ -311,3 +313,22 @@ def test_the_headline_command_composes(compose_config):
     assert type(build_hasher(config, 64).quantizer.relaxation).__name__ == "Tanh"
     assert compose_config("train=joint", "loss=[ap]").loss.keys() == {"ap"}
     assert "loss" not in compose_config("method=itq")
+
+
+@pytest.mark.parametrize("stage", ["fit", "joint"])
+def test_listed_pairs_name_rows_of_the_data_set(arrays, compose_config, tmp_path, monkeypatch, stage):
+    np.save(tmp_path / "pairs.npy", np.array([[0, 6], [1, 7]]))
+    asked = []
+    supervise = Pairs.supervise
+
+    def noted(self, features, labels, positions=None):
+        asked.append(positions)
+        return supervise(self, features, labels, positions)
+
+    monkeypatch.setattr(Pairs, "supervise", noted)
+    settings = ("method=itq", f"train={stage}", "train.epochs=1") if stage == "joint" else ("method=itq",)
+    config = compose_config(*arrays, *settings, *FEW, "supervision=pairs", f"supervision.path={tmp_path / 'pairs.npy'}")
+    folder = train(config, tmp_path / "run").folder
+    rows = torch.from_numpy(Split.load(RunFolder(folder).split).train)
+    assert len(asked) == (2 if stage == "joint" else 1)
+    assert all(torch.equal(positions, rows) for positions in asked)
