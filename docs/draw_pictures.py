@@ -5,8 +5,10 @@ python docs/draw_pictures.py itq npq         these, anew
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -16,7 +18,7 @@ from deephash.hasher import Hasher
 from deephash.report.bit_regions import bit_regions_figure, crescents
 from deephash.report.drawing import save_figure
 from deephash.training.command import register_resolvers
-from deephash.training.run import build_hasher
+from deephash.training.run import build_hasher, learns_jointly, train
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +43,8 @@ def fitted_hasher(settings: list[str]) -> Hasher:
     for bits in BITS:
         try:
             config = _compose(*settings, f"bits={bits}")
+            if learns_jointly(config):
+                return trained_hasher(settings, features, labels)
             if "anchors" in config.projection:
                 config.projection.anchors = ANCHORS
             hasher = build_hasher(config, 2)
@@ -49,6 +53,21 @@ def fitted_hasher(settings: list[str]) -> Hasher:
         except InvalidInputError as error:
             refusal = error
     raise refusal
+
+
+def trained_hasher(settings: list[str], features: torch.Tensor, labels: torch.Tensor) -> Hasher:
+    """A hasher of a deep method's settings, trained on some points and their labels, the last epoch's."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        np.save(folder / "features.npy", features.numpy())
+        np.save(folder / "labels.npy", labels.numpy())
+        data = ["data=arrays", f"data.features={folder / 'features.npy'}", f"data.labels={folder / 'labels.npy'}"]
+        # Few points, so small batches make as many steps as larger data have in an epoch.
+        schedule = ["train.epochs=100", "train.batch_size=30", "train.select_by=null", "encoder.dropout=0"]
+        scoring = ["protocol.queries=30", "metrics.at=[10]", "figures=false", "logger=none", "trainer=cpu"]
+        config = _compose(*settings, *data, *schedule, *scoring, f"bits={BITS[0]}", "choices=null")
+        config.choices = {}
+        return Hasher.load(train(config, folder / "run").folder / "hasher")
 
 
 def draw(name: str, folder: Path = PICTURES) -> Path:
