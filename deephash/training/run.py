@@ -252,6 +252,8 @@ def score(
     roles = ("train", *score_roles(config))
     return {
         **OmegaConf.to_container(config.choices, resolve=True),  # type: ignore[dict-item]
+        # Hydra names one choice of a group, and losses add up.
+        "loss": "+".join(chosen_losses(config)) if learns_jointly(config) else None,
         "bits": config.bits,
         "score": config.score,
         "k": list(config.metrics.at),
@@ -351,11 +353,18 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
     return joint
 
 
+def chosen_losses(config: DictConfig) -> dict[str, DictConfig]:
+    """The losses that a config adds up, by name.
+
+    A method's setting of a loss of its own, where another was chosen in its place, names no loss.
+    """
+    named = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
+    return {name: entry for name, entry in named.items() if "_target_" in entry}
+
+
 def build_loss(config: DictConfig, hasher: Hasher, data: HashingDataModule) -> WeightedSum:
     """The losses that a config adds up, with the sizes that those with weights of their own take."""
-    named = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
-    # A method's setting of a loss of its own, where another was chosen in its place, names no loss.
-    entries = {name: entry for name, entry in named.items() if "_target_" in entry}
+    entries = chosen_losses(config)
     sizes = {
         "code_length": hasher.distance.maximum,
         "projections": hasher.projection.output_dim,
@@ -368,6 +377,10 @@ def build_loss(config: DictConfig, hasher: Hasher, data: HashingDataModule) -> W
         weights[name] = entry.get("weight", 1.0)
         settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
         takes = inspect.signature(get_object(entry._target_)).parameters
+        if "classes" in takes and data.classes == 0:
+            raise InvalidInputError(
+                f"loss={name} learns from labels, and the data have none; choose one of pairs, as loss=ap."
+            )
         losses[name] = build(settings, **{size: value for size, value in sizes.items() if size in takes})
     return WeightedSum(losses, weights)
 

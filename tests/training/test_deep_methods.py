@@ -125,6 +125,7 @@ def test_it_learns_real_digits_and_is_stored(name, compose_config, kept, digits,
     assert [entry["epoch"] for entry in told] == [0, epochs]
     assert end > start + (0.02 if name in UNSUPERVISED else 0.1)
     assert result.row["metrics"]["mAP"] > 2 * CHANCE
+    assert result.row["loss"] == "+".join(losses_of(DEEP[name]["loss"]))
     # What is stored is what was trained: the test score follows from it alone.
     module = build_module(config, digits)
     module.hasher = Hasher.load(run.hasher)

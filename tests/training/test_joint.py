@@ -284,6 +284,13 @@ def test_options_of_the_trainer(arrays, compose_config, tmp_path, overrides):
     assert chosen["best"] > chosen["start"] + 0.03
 
 
+def test_a_loss_of_classes_refuses_data_without_labels(arrays, compose_config, tmp_path):
+    unlabelled = [setting for setting in arrays if not setting.startswith("data.labels")]
+    settings = (*ITQ, "truth=epsilon_ball", "truth.neighbours=5", "loss=csq")
+    with pytest.raises(InvalidInputError, match="loss=csq learns from labels, and the data have none"):
+        train(compose_config(*unlabelled, *settings), tmp_path / "run")
+
+
 def gradients(config, batch_rows):
     data = build_data(config)
     data.setup()
