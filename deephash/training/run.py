@@ -353,7 +353,7 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
     return joint
 
 
-def chosen_losses(config: DictConfig) -> dict[str, DictConfig]:
+def chosen_losses(config: DictConfig) -> dict[str, Any]:
     """The losses that a config adds up, by name.
 
     A method's setting of a loss of its own, where another was chosen in its place, names no loss.
