@@ -279,7 +279,7 @@ class Joint(HashingModule):
                 )
 
     def _refuse_batch(self, batch: TrainingBatch, terms: Mapping[str, Tensor], batch_idx: int) -> None:
-        values = {name: float(term) for name, term in terms.items()}
+        values = {name: float(term.detach()) for name, term in terms.items()}
         finite = {name: bool(tensor.isfinite().all()) for name, tensor in vars(batch).items() if name in FLOATS}
         where = ""
         if self.failed_batch is not None and self.trainer.is_global_zero:

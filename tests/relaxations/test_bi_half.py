@@ -54,7 +54,7 @@ def test_the_pull_alone_leads_to_balanced_signs():
     margins = margins_of(20, 2).requires_grad_()
     layer = BiHalf()
     optimizer = torch.optim.SGD([margins], lr=1.0)
-    assert abs(float(layer.eval()(margins).sum())) > 10
+    assert abs(float(layer.eval()(margins).detach().sum())) > 10
     layer.train()
     for _ in range(40):
         optimizer.zero_grad()

@@ -279,7 +279,7 @@ def test_wrong_settings_are_refused(arrays, compose_config, tmp_path, overrides,
     ids=["precision", "accumulation", "averaged weights"],
 )
 def test_options_of_the_trainer(arrays, compose_config, tmp_path, overrides):
-    settings = (*ITQ, "train.epochs=10", "train.optimizer.lr=0.01", *overrides)
+    settings = (*ITQ, "train.epochs=10", "train.optimizer.lr=0.05", *overrides)
     chosen = train(compose_config(*arrays, *settings), tmp_path / "run").row["training"]
     assert chosen["best"] > chosen["start"] + 0.03
 
