@@ -138,10 +138,10 @@ def test_first_of_equals():
 def test_joint_training_is_tuned_too(compose_config, tmp_path):
     settings = ("method=itq", "train=joint", "relaxation=tanh", "tune=joint", "protocol=five_way_small", "bits=8")
     config = compose_config(*settings, "train.epochs=4", "metrics.at=[10]", "figures=false")
-    config.tune.parameters = {"train.optimizer.lr": [1e-9, 0.01]}
+    config.tune.parameters = {"train.optimizer.lr": [1e-9, 0.1]}
     run = RunFolder(train(config, tmp_path / "run").folder)
     told = read_json(run.tuning, "tuned values")
     standing, moving = (entry["score"] for entry in told["candidates"])
     assert moving > standing + 0.02
-    assert told["chosen"] == {"train.optimizer.lr": 0.01}
+    assert told["chosen"] == {"train.optimizer.lr": 0.1}
     assert read_json(run.metrics, "a row")["training"]["best"] == pytest.approx(moving, abs=1e-9)
