@@ -10,35 +10,31 @@ after round, so that what else the machine does meets both; the ratio is that of
 """
 
 import argparse
-import inspect
 import statistics
 import time
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object, instantiate
-from omegaconf import OmegaConf
 from torch import nn
 
 from deephash.losses.batch import TrainingBatch
 from deephash.quantizers.sbq import SBQ
 from deephash.relaxations.tanh import Tanh
 from deephash.report.tables import markdown_table
+from deephash.training.building import build_loss
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CLASSES = 10
 
 
-def build_loss(name, bits):
+def loss_of(name, bits):
     """A loss as its YAML configures it, with the sizes of this benchmark."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        (entry,) = compose("train", overrides=["train=joint", f"loss={name}"]).loss.values()
-    settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
+        config = compose("train", overrides=["train=joint", f"loss={name}"])
     sizes = {"code_length": bits, "projections": bits, "classes": CLASSES, "input_dim": 512}
-    sizes["generator"] = torch.Generator().manual_seed(0)
-    takes = inspect.signature(get_object(entry._target_)).parameters
-    return instantiate(settings, _partial_=True)(**{key: value for key, value in sizes.items() if key in takes})
+    (loss,) = build_loss(config, sizes | {"generator": torch.Generator().manual_seed(0)}).losses.values()
+    return loss
 
 
 def seconds(step, device):
@@ -74,7 +70,7 @@ def main():
 
     rows = []
     for name in arguments.losses:
-        loss = build_loss(name, bits).to(device)
+        loss = loss_of(name, bits).to(device)
 
         def step(loss=loss):
             network.zero_grad()

@@ -62,8 +62,8 @@ def run_codes(folder):
     from deephash.hasher import Hasher
     from deephash.protocols.base import Split
     from deephash.run_folder import RunFolder
+    from deephash.training.building import build_data
     from deephash.training.command import register_resolvers
-    from deephash.training.run import build_data
 
     register_resolvers()
     run = RunFolder(Path(folder))

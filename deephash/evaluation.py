@@ -29,7 +29,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     Raises:
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
-    from deephash.training.run import RunResult, build, build_data, build_trainer, check_settings, score, score_roles
+    from deephash.training.building import build, build_data, build_trainer
+    from deephash.training.run import RunResult, check_settings, score, score_roles
     from deephash.training.run_report import log_report, write_report
 
     run = RunFolder(Path(config.run))

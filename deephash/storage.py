@@ -40,10 +40,9 @@ def describe(part: nn.Module) -> dict[str, Any]:
     path = f"{kind.__module__}.{kind.__qualname__}"
     arguments: dict[str, Any] = {}
     # A class without an __init__ of its own shows nn.Module's catch-all, and takes no argument.
-    takes_none = "__init__" not in {
-        name for base in kind.__mro__[: kind.__mro__.index(nn.Module)] for name in vars(base)
-    }
-    for name in () if takes_none else inspect.signature(kind).parameters:
+    signature = inspect.signature(kind)
+    takes_none = signature == inspect.signature(nn.Module)
+    for name in () if takes_none else signature.parameters:
         if not hasattr(part, name):
             raise InvalidInputError(f"{path} does not keep its argument {name}; set self.{name} so that it is saved.")
         value = getattr(part, name)

@@ -17,8 +17,10 @@ from deephash.affinity.label import Label
 from deephash.hasher import Hasher
 from deephash.report.bit_regions import bit_regions_figure, crescents
 from deephash.report.drawing import save_figure
+from deephash.training.building import build_hasher
 from deephash.training.command import register_resolvers
-from deephash.training.run import build_hasher, learns_jointly, train
+from deephash.training.joint_run import learns_jointly
+from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -40,8 +40,7 @@ class ClosedForm(HashingModule):
         """Fit on the whole training part."""
         started = time.perf_counter()
         if self.trainer.is_global_zero:
-            if not self._truth_is_fitted:
-                self.fit_truth(self.data)
+            self.fit_truth(self.data)
             self.fit_hasher(batch)
         self._share_weights()
         self.seconds["fit"] = time.perf_counter() - started

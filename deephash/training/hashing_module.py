@@ -118,7 +118,9 @@ class HashingModule(lightning.LightningModule):
         if self.trainer.world_size == 1:
             relevance = on_device(self.relevance_between(database_role, query_role, self.data), query_codes.device)
         else:
-            relevance = on_device(self.relevance(queries.rows(positions.cpu()), database), query_codes.device)
+            relevance = on_device(
+                self.relevance(queries.rows(positions.cpu()), database, self.data), query_codes.device
+            )
         self.seconds["truth"] = time.perf_counter() - self._started
 
         self._started = time.perf_counter()
@@ -155,19 +157,16 @@ class HashingModule(lightning.LightningModule):
             metric.update(counts, positions[start:stop])
         return metric
 
-    def relevance(self, queries: Part, database: Part) -> Relevance:
+    def relevance(self, queries: Part, database: Part, data: HashingDataModule) -> Relevance:
         """Relevance between two parts, on their device, with the truth fitted first where it is not."""
-        if not self._truth_is_fitted:
-            self.fit_truth(self.data)
+        self.fit_truth(data)
         return self.truth.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def relevance_between(self, database_role: str, query_role: str, data: HashingDataModule) -> Relevance:
         """Relevance between whole parts, computed once."""
         roles = (database_role, query_role)
         if roles not in self.known_relevance:
-            if not self._truth_is_fitted:
-                self.fit_truth(data)
-            self.known_relevance[roles] = self.relevance(data.part(query_role), data.part(database_role))
+            self.known_relevance[roles] = self.relevance(data.part(query_role), data.part(database_role), data)
         return self.known_relevance[roles]
 
     def fit_truth(self, data: HashingDataModule) -> None:
@@ -176,9 +175,17 @@ class HashingModule(lightning.LightningModule):
         Args:
             data: set up; the truth says from which part it learns, by rule the training part.
         """
+        if self._truth_is_fitted:
+            return
         part = data.part(self.truth.learns_from)
         self.truth.fit(part.features, part.labels)
         self._truth_is_fitted = True
+
+    def share_truth(self, other: "HashingModule") -> None:
+        """Take the truth of another module of the same run, as far as it is fitted, and the relevance that it found."""
+        self.truth = other.truth
+        self._truth_is_fitted = other._truth_is_fitted
+        self.known_relevance = other.known_relevance
 
     def _add_stable_order(self, query_codes: Tensor, positions: Tensor, relevance: Relevance) -> None:
         """Add what code that sorts would print, under names of its own."""

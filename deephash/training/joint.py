@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed.nn
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
@@ -16,18 +15,22 @@ from deephash.augmentations.base import Augmentation
 from deephash.data.base import HashingDataModule
 from deephash.data.batches import EpochBatches, Order, batch_loader
 from deephash.files import write_json
-from deephash.functional.orthonormal_columns import OrthonormalColumns
 from deephash.hasher import Hasher
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.relaxations.base import Relaxation
 from deephash.training.closed_form import training_affinity
+from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.hashing_module import HashingModule
+from deephash.training.relative_rates import parameter_groups, weight_sizes
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 PARTS = ("encoder", "projection", "quantizer")
 # Items whose projections set the unit of margins: a mean over them is known to a hundredth.
 CALIBRATION_ROWS = 10_000
+
+# What of a batch may hold NaN or infinity.
+FLOATS = ("codes", "projections", "features")
 
 Schedule = Callable[[float], float]
 
@@ -83,16 +86,18 @@ class Joint(HashingModule):
     ) -> None:
         super().__init__(*arguments, **named)
         check_count(epochs, "train.epochs")
-        for part in (*moves, *(rates or {})):
-            check_choice(part, (*PARTS, "loss") if part not in moves else PARTS, "train.moves or train.rates")
-        if not list(moves):
+        self.moves = tuple(moves)
+        if not self.moves:
             raise InvalidInputError(f"train.moves=[]; name at least one part that learns, of {', '.join(PARTS)}.")
+        self.rates = dict(rates or {})
+        for part in self.moves:
+            check_choice(part, PARTS, "train.moves")
+        for part in self.rates:
+            check_choice(part, (*PARTS, "loss"), "train.rates")
         self.loss = loss
         self.supervision = supervision
         self.optimizer, self.schedule = optimizer, schedule
         self.epochs, self.batch_size = epochs, batch_size
-        self.moves = tuple(moves)
-        self.rates = dict(rates or {})
         self.keep_orthogonal = keep_orthogonal
         self.augmentation = augmentation
         self.order = order
@@ -104,6 +109,7 @@ class Joint(HashingModule):
         self._sizes: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
+        self._clock = 0.0
 
     def prepare(self, data: HashingDataModule) -> None:
         """Ready the fitted hasher for gradients; before the first step, and the same before a resumed one.
@@ -117,8 +123,7 @@ class Joint(HashingModule):
         part = data.part("train")
         self._check_labels(part.labels)
         if "neighbours" in self.loss.requires:
-            if not self._truth_is_fitted:
-                self.fit_truth(data)
+            self.fit_truth(data)
             self._pairs = training_affinity(self.truth, self.supervision, part.features, part.labels, part.ids)
         sample = part.features[:: max(1, len(part) // CALIBRATION_ROWS)]
         self.hasher.quantizer.calibrate(self.hasher.project(sample).to(self.hasher.quantizer.is_fitted.device))
@@ -129,13 +134,9 @@ class Joint(HashingModule):
                 f"train.moves={list(self.moves)} has no weight to learn in this hasher; name another part of "
                 f"{', '.join(PARTS)}."
             )
-        self._sizes = weight_sizes(self.hasher)
-        projection = self.hasher.projection
         if self.keep_orthogonal and "projection" in self.moves:
-            for name in projection.orthonormal:
-                parametrize.register_parametrization(projection, name, OrthonormalColumns())
-                size = self._sizes.pop(f"projection.{name}")
-                self._sizes[f"projection.parametrizations.{name}.original"] = size
+            keep_orthonormal(self.hasher.projection)
+        self._sizes = weight_sizes(self.hasher)
 
     def training_batches(self, data: HashingDataModule, rank: int, processes: int) -> Any:
         """The loader of one process's share of each batch."""
@@ -145,17 +146,8 @@ class Joint(HashingModule):
 
     def configure_optimizers(self) -> Any:
         """A group for each parameter, with its own rate, and the schedule, a factor for each step."""
-        groups: list[dict[str, Any]] = []
-        for name, module in (*((part, self.hasher.get_submodule(part)) for part in PARTS), ("loss", self.loss)):
-            for place, weight in module.named_parameters():
-                if weight.requires_grad:
-                    size = self._sizes[f"{name}.{place}"] if name in ("projection", "quantizer") else 1.0
-                    group: dict[str, Any] = {"params": [weight], "rate": float(self.rates.get(name, 1.0)) * size}
-                    # Decay pulls towards 0, which makes sense for a network's matrices; the others start at a solution.
-                    if name in ("projection", "quantizer") or weight.ndim < 2:
-                        group["weight_decay"] = 0.0
-                    groups.append(group)
-        optimizer = self.optimizer(groups)
+        parts = {name: self.hasher.get_submodule(name) for name in PARTS}
+        optimizer = self.optimizer(parameter_groups({**parts, "loss": self.loss}, self.rates, self._sizes))
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("rate")
         steps = max(1, int(self.trainer.estimated_stepping_batches))
@@ -164,11 +156,25 @@ class Joint(HashingModule):
 
     def on_train_start(self) -> None:
         """Start the clock."""
-        self._train_started = time.perf_counter()
+        self._clock = time.perf_counter()
 
     def on_train_end(self) -> None:
-        """Stop the clock."""
-        self.seconds["joint"] = self.seconds.get("joint", 0.0) + time.perf_counter() - self._train_started
+        """Read the clock."""
+        self._read_clock()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time spent so far, so that a training that goes on tells the whole."""
+        self._read_clock()
+        checkpoint["seconds"] = self.seconds["joint"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the time spent before."""
+        self.seconds["joint"] = checkpoint["seconds"]
+
+    def _read_clock(self) -> None:
+        now = time.perf_counter()
+        self.seconds["joint"] = self.seconds.get("joint", 0.0) + now - self._clock
+        self._clock = now
 
     def on_train_epoch_start(self) -> None:
         """Seed what draws from torch's default generator, so that an epoch does not depend on the ones before."""
@@ -299,38 +305,3 @@ class Joint(HashingModule):
             f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}: {', '.join(found)}; lower "
             f"train.optimizer.lr or set trainer.gradient_clip_val=1.{where}"
         )
-
-
-def weight_sizes(hasher: Hasher) -> dict[str, float]:
-    """What a relative rate of 1 is for each weight of projection and quantiser, by its name.
-
-    Their solutions come in the scales of the data, and an optimiser that normalises gradients, as Adam, moves all
-    weights alike: a step that is nothing to a bandwidth of 20 wrecks directions of .04. So a projection's weights move
-    relative to their root mean square, and whatever is compared with projections, as thresholds and offsets that are 0,
-    relative to the projections' mean absolute deviation.
-
-    Args:
-        hasher: fitted and calibrated.
-    """
-    deviation = float(hasher.quantizer.unit.mean())
-    sizes = {}
-    for part in ("projection", "quantizer"):
-        for name, weight in hasher.get_submodule(part).named_parameters():
-            size = float(weight.detach().double().square().mean().sqrt())
-            sizes[f"{part}.{name}"] = deviation if size == 0 or name == "thresholds" else size
-    return sizes
-
-
-FLOATS = ("codes", "projections", "features")
-
-
-def plain_hasher(hasher: Hasher) -> Hasher:
-    """A copy on the CPU with weights of its own, as a stored hasher's: constraints become their values."""
-    weights = {name: weight for name, weight in hasher.state_dict().items() if ".parametrizations." not in name}
-    for place, module in hasher.named_modules():
-        if parametrize.is_parametrized(module):
-            assert isinstance(module.parametrizations, nn.ModuleDict)
-            weights |= {f"{place}.{name}": getattr(module, name) for name in module.parametrizations}
-    plain = Hasher.build(hasher.description())
-    plain.load_state_dict({name: weight.detach().cpu().clone() for name, weight in weights.items()}, assign=True)
-    return plain

@@ -110,7 +110,7 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
         codes, module.database_codes, module.hasher.distance, min(SAMPLE_NEIGHBOURS, len(database))
     )
     nearest = nearest.cpu()
-    relevance = module.relevance(sample, database)
+    relevance = module.relevance(sample, database, data)
     return neighbours_figure(
         sample.ids,
         database.ids[nearest],

@@ -22,8 +22,10 @@ from deephash.progress import track
 from deephash.ranking.relevance import Relevance, on_device
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder
+from deephash.training.building import build_module
 from deephash.training.closed_form import ClosedForm
 from deephash.training.hashing_module import HashingModule
+from deephash.training.joint_run import learns_jointly, train_jointly
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
@@ -114,8 +116,6 @@ def tune(
         InvalidInputError: a grid that does not fit the run, a split without validation parts, a metric that is not
             there, or no candidate that can be fitted.
     """
-    from deephash.training.run import build_module, learns_jointly, train_jointly
-
     points = candidates(config.tune, config.seed)
     tried = [(values, with_values(config, values)) for values in points]
     if not data.has_validation:

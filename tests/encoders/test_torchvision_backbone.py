@@ -178,7 +178,7 @@ def test_bad_weights_are_refused(weights, tmp_path):
 
 
 def test_a_network_that_is_not_named_is_asked_for(compose_config):
-    from deephash.training.run import build
+    from deephash.training.building import build
 
     with pytest.raises(InvalidInputError, match="network=None; expected one of: alexnet, "):
         build(compose_config("encoder=torchvision_backbone").encoder, input_dim=768)

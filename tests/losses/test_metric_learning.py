@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from deephash.data.batches import EpochBatches
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.metric_learning import MetricLearning
-from deephash.training.run import build
+from deephash.training.building import build
 
 losses = pytest.importorskip("pytorch_metric_learning.losses")
 miners = pytest.importorskip("pytorch_metric_learning.miners")

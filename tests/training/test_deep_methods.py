@@ -9,14 +9,16 @@ import yaml
 
 from deephash.hasher import Hasher
 from deephash.run_folder import RunFolder
+from deephash.training.building import build_data, build_hasher, build_loss, build_module
 from deephash.training.kept_data import KeptData
-from deephash.training.run import build_data, build_hasher, build_loss, build_module, train
+from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 UNSUPERVISED = {"bihalf", "cibhash"}
 # Ten classes of equal size: what codes that know nothing reach.
 CHANCE = 0.1
+SIZES = {"code_length": 16, "projections": 16, "classes": 10, "input_dim": 784, "generator": torch.Generator()}
 SMALL = ("protocol=five_way_small", "bits=16", "metrics.at=[10]", "figures=false")
 
 
@@ -102,15 +104,14 @@ def test_other_methods_are_trained_by_ap_unless_told_otherwise(compose_config):
     assert compose_config("method=itq").get("loss") is None
 
 
-def test_a_loss_of_the_method_that_was_replaced_is_left_out(compose_config, digits):
+def test_a_loss_of_the_method_that_was_replaced_is_left_out(compose_config):
     config = compose_config("method=greedyhash", "loss=dpsh", *SMALL)
-    hasher = build_hasher(config, digits.feature_dim)
-    assert list(build_loss(config, hasher, digits).losses) == ["dpsh"]
-    whole = build_loss(compose_config("method=greedyhash", *SMALL), hasher, digits)
+    assert list(build_loss(config, SIZES).losses) == ["dpsh"]
+    whole = build_loss(compose_config("method=greedyhash", *SMALL), SIZES)
     assert whole.weights == {"classification": 1.0, "greedy_penalty": 0.1}
     config.loss = {"greedy_penalty": {"weight": 0.1}}
     with pytest.raises(InvalidInputError, match="no loss; choose one"):
-        build_loss(config, hasher, digits)
+        build_loss(config, SIZES)
 
 
 @pytest.mark.parametrize("name", DEEP)
@@ -136,8 +137,8 @@ def test_it_learns_real_digits_and_is_stored(name, compose_config, kept, digits,
     assert float(scored["mAP"]) == result.row["metrics"]["mAP"]
 
 
-def test_unsupervised_ones_read_no_labels(compose_config, digits):
+def test_unsupervised_ones_read_no_labels(compose_config):
     for name in DEEP:
         config = compose_config(f"method={name}", *SMALL)
-        required = build_loss(config, build_hasher(config, digits.feature_dim), digits).requires
+        required = build_loss(config, SIZES).requires
         assert bool(required & {"labels", "single_labels", "neighbours"}) == (name not in UNSUPERVISED), name

@@ -11,8 +11,10 @@ from deephash.affinity.pairs import Pairs
 from deephash.hasher import Hasher
 from deephash.protocols.base import Split
 from deephash.run_folder import RunFolder
-from deephash.training import run as run_module
-from deephash.training.run import build_data, build_hasher, build_joint, build_module, largest_divisor, train
+from deephash.training.building import build_data, build_hasher, build_module
+from deephash.training.joint import Joint
+from deephash.training.joint_run import build_joint, largest_divisor
+from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 FEW = ("metrics.at=[10]", "figures=false", "bits=8")
@@ -118,7 +120,7 @@ def test_resumes_to_the_same_weights(trained, tmp_path, monkeypatch, epoch):
     class Killed(BaseException):
         """What no handler of errors catches."""
 
-    step = run_module.Joint.training_step
+    step = Joint.training_step
 
     def killed_step(self, batch, batch_idx):
         if (self.current_epoch, batch_idx) == (epoch, 2):
@@ -126,21 +128,52 @@ def test_resumes_to_the_same_weights(trained, tmp_path, monkeypatch, epoch):
         return step(self, batch, batch_idx)
 
     config = RunFolder(trained.folder).read_config()
-    monkeypatch.setattr(run_module.Joint, "training_step", killed_step)
+    monkeypatch.setattr(Joint, "training_step", killed_step)
     with pytest.raises(Killed):
         train(config, tmp_path / "run")
     assert not RunFolder(tmp_path / "run").hasher.exists()
-    monkeypatch.setattr(run_module.Joint, "training_step", step)
+    monkeypatch.setattr(Joint, "training_step", step)
     steps = []
-    monkeypatch.setattr(
-        run_module.Joint, "on_train_epoch_start", _noted(run_module.Joint.on_train_epoch_start, steps), raising=True
-    )
+    monkeypatch.setattr(Joint, "on_train_epoch_start", _noted(Joint.on_train_epoch_start, steps), raising=True)
     resumed = train(config, tmp_path / "run")
     assert steps[0] == epoch, "what was done before the kill is done again"
     assert same_weights(RunFolder(resumed.folder).hasher, RunFolder(trained.folder).hasher)
     for one, other in zip(history(resumed)["epochs"], history(trained)["epochs"], strict=True):
         assert one == other
     assert resumed.row["metrics"] == trained.row["metrics"]
+
+
+AFTER_THE_LAST_EPOCH = {
+    "all epochs": (),
+    "patience": ("train.patience=1", "train.optimizer.lr=30"),
+    "nothing to choose by": ("train.select_by=null",),
+}
+
+
+@pytest.mark.parametrize("settings", AFTER_THE_LAST_EPOCH.values(), ids=AFTER_THE_LAST_EPOCH)
+def test_resumes_after_the_last_epoch(arrays, compose_config, tmp_path, monkeypatch, settings):
+    overrides = (*ITQ, "train.epochs=4", "train.validate_every=1", *settings)
+    whole = train(compose_config(*arrays, *overrides), tmp_path / "whole")
+
+    class Killed(BaseException):
+        """What no handler of errors catches."""
+
+    save = Hasher.save
+
+    def killed_save(self, folder):
+        if folder.name == "hasher":
+            raise Killed
+        save(self, folder)
+
+    monkeypatch.setattr(Hasher, "save", killed_save)
+    with pytest.raises(Killed):
+        train(compose_config(*arrays, *overrides), tmp_path / "run")
+    monkeypatch.setattr(Hasher, "save", save)
+    monkeypatch.setattr(Joint, "training_step", lambda *_: pytest.fail("trained again"))
+    resumed = train(compose_config(*arrays, *overrides), tmp_path / "run")
+    assert same_weights(RunFolder(resumed.folder).hasher, RunFolder(whole.folder).hasher)
+    assert resumed.row["seconds"]["joint"] > 0
+    assert resumed.row["metrics"] == whole.row["metrics"]
 
 
 def _noted(method, epochs):
@@ -228,7 +261,7 @@ def test_patience_stops(arrays, compose_config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch(arrays, compose_config, tmp_path, monkeypatch):
-    coded_batch = run_module.Joint.coded_batch
+    coded_batch = Joint.coded_batch
 
     def spoiled(self, batch):
         coded = coded_batch(self, batch)
@@ -236,7 +269,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(arrays, compose_config, 
             coded.codes.data[3] = float("nan")
         return coded
 
-    monkeypatch.setattr(run_module.Joint, "coded_batch", spoiled)
+    monkeypatch.setattr(Joint, "coded_batch", spoiled)
     with pytest.raises(
         InvalidInputError, match=r"not finite in epoch 1, batch 2: NaN or infinity in its codes; lower train"
     ):
@@ -250,9 +283,10 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(arrays, compose_config, 
     ("overrides", "message"),
     [
         (["train.moves=[]"], "train.moves=\\[\\]; name at least one part"),
-        (["train.moves=[decoder]"], "train.moves or train.rates='decoder'; expected one of"),
+        (["train.moves=[decoder]"], "train.moves='decoder'; expected one of: encoder, projection, quantizer"),
         (["train.moves=[encoder]"], "has no weight to learn"),
         (["train.batch_size=1"], "train.batch_size=1 of .* expected at least 2"),
+        (["+train.rates.decoder=2"], "train.rates='decoder'; expected one of: encoder, loss, projection, quantizer"),
         (["train.epochs=0"], "train.epochs=0"),
         (["loss.ap.weight=0"], "joint training has no loss"),
         (["loss.ap.weight=much"], "loss.ap.weight='much'; expected a finite number"),

@@ -1,0 +1,134 @@
+"""Joint training as a part of a run: its trainer, its files, where it goes on, and which epoch is kept."""
+
+import sys
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import get_class, instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.data.base import HashingDataModule
+from deephash.files import write_json
+from deephash.hasher import Hasher
+from deephash.run_folder import RunFolder
+from deephash.training.building import build, build_loss
+from deephash.training.checkpoint import SafetensorsCheckpoint
+from deephash.training.closed_form import ClosedForm
+from deephash.training.constraints import plain_hasher
+from deephash.training.joint import Joint
+from deephash.training.keep_best import KeepBest
+from deephash.training.quiet import quiet
+from deephash.validation import check_count
+
+# Settings of `train` for the run around the training.
+RUNNER_SETTINGS = ("select_by", "patience", "validate_every", "holdout", "compile")
+
+
+def learns_jointly(config: DictConfig) -> bool:
+    """Whether joint training follows the fit."""
+    return issubclass(get_class(config.train._target_), Joint)
+
+
+def train_jointly(
+    config: DictConfig, run: RunFolder, logger: Logger | None, start: ClosedForm, data: HashingDataModule
+) -> None:
+    """Train a fitted hasher end to end, or go on where a training was interrupted, and save the best of it.
+
+    Args:
+        config: the run's.
+        run: where the training's state, its history and the best hasher go.
+        logger: what losses and validation scores go to; None for nothing but the history.
+        start: fitted.
+        data: set up.
+    """
+    joint = build_joint(config, start, data)
+    joint.failed_batch = run.path / "failed_batch.json"
+    choose = config.train.select_by is not None
+    # A checkpoint of Lightning's is a pickle; this one is not.
+    checkpoints = ModelCheckpoint(
+        run.checkpoint.parent, run.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    checkpoints.FILE_EXTENSION = run.checkpoint.suffix
+    callbacks: list[lightning.Callback] = [checkpoints]
+    if choose:
+        settings = (config.train.select_by, config.train.patience)
+        callbacks.insert(0, KeepBest(run.best, run.history, *settings))
+    own = config.trainer.get("callbacks") or []
+    goes_on = run.checkpoint.exists()
+    training = build(
+        config.trainer,
+        logger=logger or False,
+        default_root_dir=str(run.path),
+        enable_progress_bar=sys.stderr.isatty(),
+        max_epochs=joint.epochs,
+        check_val_every_n_epoch=largest_divisor(joint.epochs, config.train.validate_every),
+        # The start is scored before the first step, and a training that goes on has its score.
+        num_sanity_val_steps=-1 if choose and not goes_on else 0,
+        limit_val_batches=1.0 if choose else 0,
+        enable_checkpointing=True,
+        callbacks=[*(instantiate(callback) for callback in own), *callbacks],
+        plugins=[SafetensorsCheckpoint()],
+    )
+    module = torch.compile(joint) if config.train.compile else joint
+    with quiet(), data.batched(lambda rank, processes: joint.training_batches(data, rank, processes)):
+        training.fit(
+            module,
+            datamodule=data,
+            ckpt_path=str(run.checkpoint) if goes_on else None,
+        )
+    if training.is_global_zero:
+        best = Hasher.load(run.best) if choose else plain_hasher(joint.hasher)
+        best.save(run.hasher)
+        write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
+    training.strategy.barrier()
+
+
+def largest_divisor(epochs: int, at_most: int) -> int:
+    """The largest number of epochs between validations with which the last epoch is validated too.
+
+    Raises:
+        InvalidInputError: a number below 1.
+    """
+    check_count(at_most, "train.validate_every")
+    check_count(epochs, "train.epochs")
+    return max(step for step in range(1, min(at_most, epochs) + 1) if epochs % step == 0)
+
+
+def chosen_epoch(history: dict[str, Any]) -> dict[str, Any]:
+    """Which epoch was kept, of how many, and the validation score there and at the start."""
+    metric, epochs = history["metric"], history["epochs"]
+    scores = {entry["epoch"]: entry["validation"][metric] for entry in epochs}
+    best = history["best_epoch"]
+    return {"metric": metric, "start": scores[0], "best": scores[best], "best_epoch": best, "epochs": max(scores)}
+
+
+def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) -> Joint:
+    """The Lightning module of joint training, from a fitted hasher, ready for its first step."""
+    settings = OmegaConf.masked_copy(config.train, [key for key in config.train if key not in RUNNER_SETTINGS])
+    hasher = start.hasher
+    sizes = {
+        "code_length": hasher.distance.maximum,
+        "projections": hasher.projection.output_dim,
+        "classes": data.classes,
+        "input_dim": hasher.input_dim,
+        "generator": torch.Generator().manual_seed(config.seed),
+    }
+    searched = len(data.ids("validation_database")) if data.has_validation else 0
+    joint: Joint = build(
+        settings,
+        hasher=hasher,
+        truth=start.truth,
+        supervision=start.supervision,
+        ranking=start.ranking,
+        at=[depth for depth in start.at if depth <= searched],
+        radii=start.radii,
+        loss=build_loss(config, sizes),
+        augmentation=build(config.augmentation, input_dim=data.feature_dim) if config.get("augmentation") else None,
+        seed=config.seed,
+    )
+    joint.share_truth(start)
+    joint.prepare(data)
+    return joint
