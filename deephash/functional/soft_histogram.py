@@ -37,22 +37,22 @@ class _SoftHistogram(torch.autograd.Function):
         return slopes.gather(1, lower) * weights * within, None, None
 
 
-def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int) -> Tensor:
+def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int | None = None) -> Tensor:
     """Weighted counts of distances in bins whose centres spread evenly from 0 to the largest distance.
 
-    Triangular shares, as in the histogram loss (Ustinova & Lempitsky, NIPS 2016, Eq. 2). With maximum + 1 bins, whole
-    distances are counted exactly.
+    Triangular shares, as in the histogram loss (Ustinova & Lempitsky, NIPS 2016, Eq. 2).
 
     Args:
         distances: floating (q, n), from 0 to `maximum`.
         weights: of the same shape, which count how much; gradients do not pass to them.
         maximum: the largest distance.
-        bins: number of bins, at least 2.
+        bins: number of bins, at least 2; None for maximum + 1, with which whole distances are counted exactly.
 
     Returns:
         (q, bins), differentiable in the distances but where one lies on a bin's centre: there it has the slope to the
         right, and none beyond the ends.
     """
+    bins = int(maximum) + 1 if bins is None else bins
     histogram: Tensor
     histogram, _ = _SoftHistogram.apply(distances * ((bins - 1) / maximum), weights.to(distances), bins)
     return histogram

@@ -2,7 +2,6 @@
 
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from deephash.functional.soft_histogram import check_bins, soft_histogram
@@ -45,14 +44,10 @@ class AP(Loss):
     def forward(self, batch: TrainingBatch) -> Tensor:
         """1 - mean average precision."""
         assert batch.neighbours is not None
-        codes = batch.codes
-        n, length = codes.shape
-        distances = (length - codes @ codes.T) / 2
-        others = ~torch.eye(n, dtype=torch.bool, device=codes.device)
-        neighbours = batch.neighbours & others
-        bins = length + 1 if self.bins is None else self.bins
-        total = soft_histogram(distances, others, length, bins)
-        relevant = soft_histogram(distances, neighbours, length, bins)
+        length = batch.codes.shape[1]
+        neighbours = batch.neighbours & batch.others
+        total = soft_histogram(batch.distances, batch.others, length, self.bins)
+        relevant = soft_histogram(batch.distances, neighbours, length, self.bins)
         queries = neighbours.any(1)
         average_precision = tie_aware_average_precision(total, relevant)
         return ((1 - average_precision) * queries).sum() / queries.sum().clamp_min(1)

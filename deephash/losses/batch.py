@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -36,3 +37,13 @@ class TrainingBatch:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def distances(self) -> Tensor:
+        """Relaxed distance of each two codes, (n, n), from 0 to l."""
+        return (self.codes.shape[1] - self.codes @ self.codes.T) / 2
+
+    @property
+    def others(self) -> Tensor:
+        """Bool (n, n), pairs of two different items."""
+        return ~torch.eye(len(self), dtype=torch.bool, device=self.codes.device)

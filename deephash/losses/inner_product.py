@@ -2,7 +2,6 @@
 
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from deephash.losses.base import Loss
@@ -31,6 +30,5 @@ class InnerProduct(Loss):
         assert batch.neighbours is not None
         n, length = batch.codes.shape
         products = batch.codes @ batch.codes.T / length
-        others = ~torch.eye(n, dtype=torch.bool, device=products.device)
         errors = (products - (2 * batch.neighbours.to(products) - 1)).square()
-        return (errors * others).sum() / max(1, n * (n - 1))
+        return (errors * batch.others).sum() / max(1, n * (n - 1))

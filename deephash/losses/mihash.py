@@ -64,14 +64,11 @@ class MIHash(Loss):
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Minus the mean mutual information of the items that have both kinds."""
         assert batch.neighbours is not None
-        codes = batch.codes
-        n, length = codes.shape
-        distances = (length - codes @ codes.T) / 2
-        itself = torch.eye(n, dtype=torch.bool, device=codes.device)
-        neighbours, others = batch.neighbours & ~itself, ~batch.neighbours & ~itself
-        bins = length + 1 if self.bins is None else self.bins
+        length = batch.codes.shape[1]
+        neighbours, others = batch.neighbours & batch.others, ~batch.neighbours & batch.others
         information = mutual_information(
-            soft_histogram(distances, neighbours, length, bins), soft_histogram(distances, others, length, bins)
+            soft_histogram(batch.distances, neighbours, length, self.bins),
+            soft_histogram(batch.distances, others, length, self.bins),
         )
         queries = neighbours.any(1) & others.any(1)
         return -(information * queries).sum() / queries.sum().clamp_min(1)

@@ -2,7 +2,6 @@
 
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from deephash.functional.soft_histogram import check_bins, soft_histogram
@@ -46,14 +45,11 @@ class PooledAP(Loss):
     def forward(self, batch: TrainingBatch) -> Tensor:
         """1 - average precision of the pairs, each counted once."""
         assert batch.neighbours is not None
-        codes = batch.codes
-        n, length = codes.shape
-        distances = (length - codes @ codes.T) / 2
-        pairs = torch.ones(n, n, dtype=torch.bool, device=codes.device).triu(1)
+        length = batch.codes.shape[1]
+        pairs = batch.others.triu()
         neighbours = batch.neighbours & pairs
-        bins = length + 1 if self.bins is None else self.bins
         # By rows first: adding all pairs into one row of bins at once is slow on a GPU.
-        total = soft_histogram(distances, pairs, length, bins).sum(0, keepdim=True)
-        relevant = soft_histogram(distances, neighbours, length, bins).sum(0, keepdim=True)
+        total = soft_histogram(batch.distances, pairs, length, self.bins).sum(0, keepdim=True)
+        relevant = soft_histogram(batch.distances, neighbours, length, self.bins).sum(0, keepdim=True)
         lacking: Tensor = 1 - tie_aware_average_precision(total, relevant)
         return (lacking * neighbours.any()).sum()
