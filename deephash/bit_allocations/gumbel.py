@@ -7,8 +7,10 @@ from torch import Tensor
 
 from deephash.bit_allocations.base import BitAllocation, BitOptions
 from deephash.bit_allocations.knapsack import Knapsack
+from deephash.functional.annealing import geometric
 from deephash.functional.bit_allocation import allocate_bits
 from deephash.functional.soft_histogram import soft_histogram
+from deephash.functional.tied_average_precision import tie_aware_average_precision
 from deephash.validation import check_count, check_positive
 
 # Most pairs of each kind, neighbours and others, by which codes are judged.
@@ -39,24 +41,6 @@ def sampled_pairs(neighbours: Tensor, count: int, generator: torch.Generator) ->
         kinds.append(torch.full((len(kept),), kind))
         weights.append(torch.full((len(kept),), len(pairs) / max(1, len(kept))))
     return torch.cat(drawn), torch.cat(kinds), torch.cat(weights)
-
-
-def average_precision_of_bins(total: Tensor, relevant: Tensor) -> Tensor:
-    """Average precision of weighted pairs in bins, nearest first: the area under the curve of precision and recall.
-
-    Within a bin the precision at its middle counts for all.
-
-    Args:
-        total: floating (..., bins), pairs in each.
-        relevant: (..., bins), those of neighbours; not all 0.
-
-    Returns:
-        (...), differentiable in both.
-    """
-    middle = total.cumsum(-1) - total / 2
-    found = relevant.cumsum(-1) - relevant / 2
-    precision = found / middle.clamp_min(torch.finfo(middle.dtype).eps)
-    return (relevant * precision).sum(-1) / relevant.sum(-1)
 
 
 def code_distances(added: Tensor, bits: Tensor) -> Tensor:
@@ -118,7 +102,7 @@ class Gumbel(BitAllocation):
         def precision(bits: Tensor) -> float:
             distances, counted = code_distances(added, bits), weights.double()
             total, relevant = torch.bincount(distances, counted), torch.bincount(distances, counted * kinds)
-            return float(average_precision_of_bins(total, relevant))
+            return float(tie_aware_average_precision(total[None], relevant[None]))
 
         return learnt if precision(learnt) > precision(start) else start
 
@@ -135,7 +119,7 @@ class Gumbel(BitAllocation):
         optimizer = torch.optim.Adam([logits], lr=RATE)
         for step in range(self.steps):
             progress = step / max(1, self.steps - 1)
-            temperature = TEMPERATURES[0] ** (1 - progress) * TEMPERATURES[1] ** progress
+            temperature = geometric(*TEMPERATURES, progress)
             uniform = torch.rand(DRAWS, k, choices, generator=generator).clamp_min(torch.finfo(added.dtype).tiny)
             chosen = ((logits - (-uniform.log()).log()) / temperature).softmax(-1)
             distances = chosen.flatten(1) @ added.T
@@ -144,7 +128,7 @@ class Gumbel(BitAllocation):
             relevant = soft_histogram(distances, counted * kinds, largest, BINS)
             excess = (chosen @ numbers).sum(1) / budget - 1
             optimizer.zero_grad()
-            loss = (self.penalty * excess.square() - average_precision_of_bins(total, relevant)).mean()
+            loss = (self.penalty * excess.square() - tie_aware_average_precision(total, relevant)).mean()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return logits.detach()

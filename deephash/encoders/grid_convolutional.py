@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.encoders.base import Encoder
-from deephash.functional.feature_scale import mean_and_deviation
+from deephash.functional.feature_scale import Standardisation
 from deephash.functional.layers import check_dropout, draw_layers
 from deephash.validation import InvalidInputError, check_count
 
@@ -44,9 +44,6 @@ class GridConvolutional(Encoder):
         "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(
         self, input_dim: int, channels: int = 32, filters: int = 128, hidden: int = 512, dropout: float = 0.5
     ) -> None:
@@ -67,8 +64,7 @@ class GridConvolutional(Encoder):
         self.hidden = hidden
         self.dropout = dropout
         self.side = side
-        self.register_buffer("mean", torch.zeros(input_dim))
-        self.register_buffer("deviation", torch.ones(input_dim))
+        self.standardised = Standardisation(input_dim)
         self.layers = nn.Sequential(
             nn.Unflatten(1, (channels, side, side)),
             nn.Conv2d(channels, filters, 3, padding=1),
@@ -82,14 +78,12 @@ class GridConvolutional(Encoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """What the hidden layer gives, (n, d) → (n, hidden)."""
-        encoded: Tensor = self.layers((features.to(self.mean.dtype) - self.mean) / self.deviation)
+        encoded: Tensor = self.layers(self.standardised(features))
         return encoded
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
         """Measure the features' means and deviations, and draw the weights."""
-        mean, deviation = mean_and_deviation(features)
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation)
+        self.standardised.fit(features)
         draw_layers(self.layers, generator)
         return self

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deephash.encoders.base import Encoder
-from deephash.functional.feature_scale import mean_and_deviation
+from deephash.functional.feature_scale import Standardisation
 from deephash.functional.layers import check_dropout, check_widths, draw_layers, hidden_layers
 from deephash.validation import check_count
 
@@ -38,9 +38,6 @@ class MLP(Encoder):
         Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, input_dim: int, hidden: Sequence[int] = (1024,), dropout: float = 0.5) -> None:
         check_count(input_dim, "input_dim")
         widths = check_widths(hidden, "hidden")
@@ -48,20 +45,17 @@ class MLP(Encoder):
         super().__init__(input_dim, widths[-1])
         self.hidden = widths
         self.dropout = dropout
-        self.register_buffer("mean", torch.zeros(input_dim))
-        self.register_buffer("deviation", torch.ones(input_dim))
+        self.standardised = Standardisation(input_dim)
         self.layers = hidden_layers(input_dim, widths, dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """What the last hidden layer gives, (n, d) → (n, e)."""
-        encoded: Tensor = self.layers((features.to(self.mean.dtype) - self.mean) / self.deviation)
+        encoded: Tensor = self.layers(self.standardised(features))
         return encoded
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
         """Measure the features' means and deviations, and draw the weights."""
-        mean, deviation = mean_and_deviation(features)
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation)
+        self.standardised.fit(features)
         draw_layers(self.layers, generator)
         return self

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.encoders.base import Encoder
-from deephash.functional.feature_scale import mean_and_deviation
+from deephash.functional.feature_scale import Standardisation
 from deephash.functional.layers import check_dropout, check_widths, draw_layers, hidden_layers
 from deephash.validation import check_count
 
@@ -55,8 +55,6 @@ class ResidualMLP(Encoder):
         "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
     """
 
-    mean: Tensor
-    deviation: Tensor
     scale: Tensor
 
     def __init__(self, input_dim: int, hidden: Sequence[int] = (1024,), dropout: float = 0.5) -> None:
@@ -66,24 +64,20 @@ class ResidualMLP(Encoder):
         super().__init__(input_dim, input_dim)
         self.hidden = widths
         self.dropout = dropout
-        self.register_buffer("mean", torch.zeros(input_dim))
-        self.register_buffer("deviation", torch.ones(input_dim))
+        self.standardised = Standardisation(input_dim)
         self.register_buffer("scale", torch.ones(()))
         self.layers = hidden_layers(input_dim, widths, dropout)
         self.last = nn.Linear(widths[-1], input_dim)
 
     def forward(self, features: Tensor) -> Tensor:
         """The features and their correction, (n, d) → (n, d)."""
-        x = features.to(self.mean.dtype)
-        correction: Tensor = self.last(self.layers((x - self.mean) / self.deviation))
-        return x + self.scale * correction
+        correction: Tensor = self.last(self.layers(self.standardised(features)))
+        return features.to(correction.dtype) + self.scale * correction
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
         """Measure the features' means, deviations and scale, draw the hidden layers, and set the last one to zero."""
-        mean, deviation = mean_and_deviation(features)
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation)
+        deviation = self.standardised.fit(features).deviation
         varies = (features != features[:1]).any(0)
         self.scale.copy_(deviation[varies].square().sum().div(len(varies)).sqrt() if varies.any() else torch.ones(()))
         draw_layers(self.layers, branch(generator))

@@ -1,16 +1,21 @@
 """How a setting moves from its value at the start of training to that at the end."""
 
+from typing import TypeVar
+
 from torch import Tensor
 
 from deephash.validation import InvalidInputError, check_positive
 
+Progress = TypeVar("Progress", float, Tensor)
 
-def geometric(initial: float, final: float, progress: Tensor) -> Tensor:
+
+def geometric(initial: float, final: float, progress: Progress) -> Progress:
     """initial^(1-t) · final^t: each equal step of the progress t multiplies by the same factor."""
-    return initial * (final / initial) ** progress
+    value: Progress = initial * (final / initial) ** progress
+    return value
 
 
-def linear(initial: float, final: float, progress: Tensor) -> Tensor:
+def linear(initial: float, final: float, progress: Progress) -> Progress:
     """(1 - t) · initial + t · final: each equal step of the progress t adds the same."""
     return initial + (final - initial) * progress
 

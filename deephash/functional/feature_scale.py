@@ -1,7 +1,9 @@
 """Where each feature lies and how far it spreads."""
 
+from typing import Self, final
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -15,3 +17,35 @@ def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
     constant = features.amin(0) == features.amax(0)
     deviation = (features.double() - mean).square().mean(0).sqrt()
     return mean, deviation.masked_fill(constant, 1.0)
+
+
+@final
+class Standardisation(nn.Module):
+    """Features less their means, over their standard deviations.
+
+    Shape:
+        (n, d) → (n, d), in the dtype of the means.
+
+    Args:
+        input_dim: feature dimension d.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("deviation", torch.ones(input_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardised features."""
+        return (features.to(self.mean.dtype) - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> Self:
+        """Measure means and deviations of the training items."""
+        mean, deviation = mean_and_deviation(features)
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+        return self

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from deephash.functional.annealing import geometric
 from deephash.functional.neighbourhood_objective import NeighbourhoodObjective
 from deephash.functional.soft_regions import soft_regions
 from deephash.threshold_searches.base import ThresholdSearch
@@ -100,9 +101,9 @@ def climb(objective: NeighbourhoodObjective, pairs: GroupedPairs, places: Tensor
     )
     for step in range(steps):
         progress = step / max(1, steps - 1)
-        temperature = warmest ** (1 - progress) * coldest**progress
+        temperature = geometric(warmest, coldest, progress)
         for group in optimizer.param_groups:
-            group["lr"] = STEPS[0] ** (1 - progress) * STEPS[1] ** progress
+            group["lr"] = geometric(*STEPS, progress)
         optimizer.zero_grad()
         soft_objective(objective, pairs, soft_regions(values, places, temperature)).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -2,13 +2,12 @@
 
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
 
 from deephash.affinity.label import Label
 from deephash.bit_allocations.base import BitOptions
-from deephash.bit_allocations.gumbel import Gumbel, average_precision_of_bins, code_distances, sampled_pairs
+from deephash.bit_allocations.gumbel import Gumbel, code_distances, sampled_pairs
 from deephash.bit_allocations.knapsack import Knapsack
 from deephash.functional.bit_allocation import allocate_bits
 from deephash.hasher import Hasher
@@ -49,26 +48,6 @@ def repeating_options():
     regions = torch.stack([first, first, third], 1)[..., None].repeat(1, 1, 2).short()
     regions[..., 0] = 0
     return options_of(regions, first + 2 * second)
-
-
-def test_average_precision_is_the_area_that_a_plain_loop_adds_up():
-    rng = np.random.default_rng(0)
-    total = rng.random(9) * 5
-    relevant = total * rng.random(9)
-    area = before = hits = 0.0
-    for n, r in zip(total, relevant, strict=True):
-        area += r * (hits + r / 2) / (before + n / 2)
-        before, hits = before + n, hits + r
-    found = average_precision_of_bins(torch.from_numpy(total), torch.from_numpy(relevant))
-    assert float(found) == pytest.approx(area / hits)
-    both = torch.from_numpy(np.stack([total, relevant])).requires_grad_()
-    assert torch.autograd.gradcheck(lambda counts: average_precision_of_bins(counts[0], counts[1]), both)
-
-
-def test_average_precision_of_a_perfect_order_is_1_and_of_none_the_share():
-    relevant = torch.tensor([4.0, 0.0, 0.0])
-    assert float(average_precision_of_bins(torch.tensor([4.0, 3.0, 9.0]), relevant)) == 1
-    assert float(average_precision_of_bins(torch.tensor([16.0, 0.0, 0.0]), relevant)) == pytest.approx(0.25)
 
 
 def test_distances_are_the_sum_of_what_is_chosen():

@@ -42,7 +42,7 @@ def test_constant_features_are_no_trouble():
     features = FEATURES.float()
     features[:, 2] = 0.1
     encoder = MLP(6, [20]).fit(features, generator())
-    assert float(encoder.deviation[2]) == 1
+    assert float(encoder.standardised.deviation[2]) == 1
     assert bool(encoder(features[:1].expand(5, 6)).isfinite().all())
     assert bool(MLP(6, [20]).fit(features[:1], generator())(features).isfinite().all())
 
