@@ -7,13 +7,12 @@ from typing import Any
 
 import lightning
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from deephash.data.blocks import block_loader
 from deephash.data.items import Items, Part
 from deephash.protocols.base import Protocol, Split
-from deephash.protocols.drawing import random_order, strata_of
+from deephash.protocols.drawing import REST, Size, deal, strata_of
 from deephash.validation import InvalidInputError, check_finite, check_labels
 
 
@@ -36,7 +35,7 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         self._items: Items | None = None
         self._read: Items | None = None
         self._split: Split | None = split
-        self._held_out: np.ndarray = np.empty(0, np.int64)
+        self._held_out: dict[str, np.ndarray] = {}
         self._batches: Callable[[int, int], DataLoader[dict[str, Any]]] | None = None
 
     @abstractmethod
@@ -103,19 +102,19 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
 
     def ids(self, role: str) -> np.ndarray:
         """Rows of a role in the data set, int64 (m,), ascending."""
-        if len(self._held_out):
-            if role == "validation_query":
-                return self._held_out
-            if role in ("train", "validation_database"):
-                return np.setdiff1d(self.split.role("train"), self._held_out, assume_unique=True)
+        if role in self._held_out:
+            return self._held_out[role]
         ids: np.ndarray = self.split.role(role)
         return ids
 
     def hold_out(self, share: float) -> None:
-        """Take validation queries from the training part, to be ranked against the rest of it, which is trained on.
+        """Take validation queries out of the training part, and what they are ranked against.
 
-        For splits without validation parts: what is scored in the end stays unseen. Drawn at random by the seed, in the
-        classes' proportions where items have one class each.
+        For splits without validation parts: what is scored in the end stays unseen. Where most of the database is
+        trained on, queries are ranked against the rest of the training part. Elsewhere the database holds items that
+        training has not seen, which are found less well, so a quarter of what is held out are queries and the others
+        are what those are ranked against. Drawn at random by the seed, in the classes' proportions where there are
+        queries enough for each.
 
         Args:
             share: of the training items, above 0 and below 1.
@@ -126,26 +125,27 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         if isinstance(share, bool) or not isinstance(share, float) or not 0 < share < 1:
             raise InvalidInputError(f"train.holdout={share!r}; expected a fraction between 0 and 1.")
         train = self.split.role("train")
-        labels = self.items.labels
-        strata = strata_of(len(train), None if labels is None else labels[torch.from_numpy(train)], stratified=True)
-        # Each class in random order; a row's place in its class, as a share of the class, says whether it is held out.
-        order = random_order(len(train), self.seed)
-        order = order[np.argsort(strata[order], kind="stable")]
-        sizes = np.bincount(strata)
-        sizes = sizes[sizes > 0]
-        places = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
-        held = train[order[places < share]]
-        if not 0 < len(held) < len(train) - 1:
+        searches_trained = np.isin(self.split.role("database"), train).mean() > 0.5
+        held = round(share * len(train))
+        queries = held if searches_trained else held // 4
+        if queries < 1 or len(train) - held < 2:
             raise InvalidInputError(
-                f"train.holdout={share} of {len(train)} training items leaves {len(held)} to choose by; raise the "
-                "protocol's training part, or choose a protocol with validation parts, as five_way."
+                f"train.holdout={share} of {len(train)} training items leaves {queries} queries to choose by; raise "
+                "the protocol's training part, or choose a protocol with validation parts, as five_way."
             )
-        self._held_out = np.sort(held)
+        strata = strata_of(len(self.items), self.items.labels, stratified=True)
+        if queries < len(np.unique(strata[train])):
+            strata = np.zeros_like(strata)
+        sizes: dict[str, Size] = {"validation_query": queries}
+        if not searches_trained:
+            sizes["validation_database"] = held - queries
+        dealt = deal({**sizes, "train": REST}, strata, self.seed, train, "the training part")
+        self._held_out = {"validation_database": dealt["train"], **dealt}
 
     @property
     def held_out(self) -> int:
         """Number of training items held out."""
-        return len(self._held_out)
+        return len(self.split.role("train")) - len(self.ids("train"))
 
     @property
     def has_validation(self) -> bool:

@@ -226,30 +226,44 @@ def test_what_does_not_move_stays_as_fitted(arrays, compose_config, tmp_path, mo
     assert ("quantizer.thresholds" in {n for n in start if not torch.equal(start[n], end[n])}) == (moves == "quantizer")
 
 
-def test_without_validation_parts_some_of_the_training_part_is_held_out(arrays, compose_config, tmp_path):
-    config = compose_config(*arrays[:3], "protocol=literature", "protocol.queries=200", *ITQ, "train.epochs=5")
+# Queries, what they are ranked against, and what is left to train on: where the database is trained on, and elsewhere.
+HELD_OUT = {
+    "literature": (("protocol=literature", "protocol.queries=200"), (70, 630, 630)),
+    "labelled": (("protocol=cifar10_59k", "protocol.queries=200", "protocol.train=300"), (7, 23, 270)),
+}
+
+
+@pytest.mark.parametrize(("protocol", "sizes"), HELD_OUT.values(), ids=HELD_OUT)
+def test_some_are_held_out_where_there_are_no_validation_parts(arrays, compose_config, tmp_path, protocol, sizes):
+    config = compose_config(*arrays[:3], *protocol, *ITQ, "train.epochs=5")
     result = train(config, tmp_path / "run")
-    assert result.row["sizes"] == {"train": 628, "query": 200, "database": 700}
+    assert result.row["sizes"] == {"train": sizes[2], "query": 200, "database": 700}
     data = build_data(config)
     data.setup()
     data.hold_out(0.1)
-    held, kept = data.ids("validation_query"), data.ids("train")
-    assert len(held) == 72
-    assert np.array_equal(np.union1d(held, kept), data.split.train)
-    assert not np.intersect1d(held, kept).size
-    assert not np.intersect1d(held, data.ids("query")).size
-    assert np.array_equal(data.ids("validation_database"), kept)
-    counts = np.bincount(data.items.labels[torch.from_numpy(held)], minlength=6)
+    roles = [data.ids(role) for role in ("validation_query", "validation_database", "train")]
+    assert tuple(map(len, roles)) == sizes
+    queries, database, kept = roles
+    assert data.held_out == len(data.split.train) - len(kept)
+    assert np.array_equal(np.unique(np.concatenate(roles)), data.split.train)
+    assert not np.intersect1d(queries, np.concatenate([database, kept, data.ids("query")])).size
+    if not np.array_equal(database, kept):
+        assert not np.intersect1d(database, kept).size
+    counts = np.bincount(data.items.labels[torch.from_numpy(queries)], minlength=6)
     assert counts.max() - counts.min() <= 2, "classes are held out in their proportions"
 
 
+def test_too_few_to_hold_out_are_refused(arrays, compose_config):
+    data = build_data(compose_config(*arrays[:3], "protocol=literature", "protocol.queries=200"))
+    data.setup()
+    data.hold_out(0.002)
+    assert len(data.ids("validation_query")) == 1
+    with pytest.raises(InvalidInputError, match=r"train.holdout=0.0005 of 700 training items leaves 0 queries"):
+        data.hold_out(0.0005)
+
+
 def test_the_last_epoch_is_validated():
-    assert [largest_divisor(60, 5), largest_divisor(12, 5), largest_divisor(4, 5), largest_divisor(61, 5)] == [
-        5,
-        4,
-        4,
-        1,
-    ]
+    assert [largest_divisor(epochs, 5) for epochs in (60, 12, 4, 61)] == [5, 4, 4, 1]
     with pytest.raises(InvalidInputError, match=r"train.validate_every=0"):
         largest_divisor(10, 0)
 
