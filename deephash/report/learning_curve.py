@@ -26,7 +26,8 @@ def learning_curve_figure(history: Mapping[str, Any], title: str = "") -> "Figur
     score, losses = figure.subplots(2, 1, sharex=True)
     found = [(entry["epoch"], entry["validation"][metric]) for entry in epochs]
     found = [(epoch, value) for epoch, value in found if value is not None]
-    score.plot(*zip(*found, strict=True), marker=".") if found else None
+    if found:
+        score.plot(*zip(*found, strict=True), marker=".")
     for epoch, value in found:
         if epoch == 0:
             score.axhline(value, linestyle=":", color="0.5", label=f"fitted start {value:.3f}")
