@@ -9,15 +9,24 @@ Importing this package loads none of its parts; each is loaded when it is used.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Hasher", "__version__"]
+__all__ = ["CrossModalHasher", "Hasher", "__version__", "load"]
+
+# Where each name is, imported when it is asked for.
+HOMES = {
+    "CrossModalHasher": "deephash.cross_modal_hasher",
+    "Hasher": "deephash.hasher",
+    "load": "deephash.loading",
+}
 
 if TYPE_CHECKING:
+    from deephash.cross_modal_hasher import CrossModalHasher
     from deephash.hasher import Hasher
+    from deephash.loading import load
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Hasher":
-        from deephash.hasher import Hasher
+    if name in HOMES:
+        from importlib import import_module
 
-        return Hasher
+        return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'deephash' has no attribute {name!r}")

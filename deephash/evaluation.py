@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.files import read_json, write_json
-from deephash.hasher import Hasher
+from deephash.loading import load as load_hasher
 from deephash.protocols.base import Split
 from deephash.report.tables import finite
 from deephash.run_folder import RunFolder
@@ -39,7 +39,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     merged = merge_settings(run.read_config(), config)
     check_settings(merged)
     same_split = not changed(config, "data", "protocol", "seed")
-    hasher = Hasher.load(run.hasher)
+    hasher = load_hasher(run.hasher)
 
     data = build_data(merged, Split.load(run.split) if same_split else None)
     data.prepare_data()

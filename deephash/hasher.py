@@ -1,6 +1,6 @@
 """The hasher: encoder, projection and quantiser joined, fitted, applied and stored as one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast, final
@@ -22,6 +22,8 @@ from deephash.validation import InvalidInputError, check_count, check_features
 
 # 8192 rows of 512 float32 features are 16 MB: enough to keep a device busy, little beside the data.
 BLOCK_ROWS = 8192
+# The name of the view where there is but one.
+ONE_VIEW = ""
 
 
 @final
@@ -75,6 +77,16 @@ class Hasher(nn.Module):
     def distance(self) -> Distance:
         """The distance that codes are ranked by."""
         return self.quantizer.distance
+
+    @property
+    def parts(self) -> "dict[str, Hasher]":
+        """The hasher of each view by its name: itself, of the one there is."""
+        return {ONE_VIEW: self}
+
+    @property
+    def directions(self) -> tuple[tuple[str, str], ...]:
+        """Which view asks and which is searched."""
+        return ((ONE_VIEW, ONE_VIEW),)
 
     @property
     def identity(self) -> str:
@@ -180,6 +192,27 @@ class Hasher(nn.Module):
             start += len(projections)
         return codes
 
+    def codes_of(self, features: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Packed codes of the one view, and the rows of the items that they are of: all."""
+        return {ONE_VIEW: (self.encode(features), torch.arange(len(features), device=features.device))}
+
+    def calibrate(self, features: Tensor) -> None:
+        """Set the unit of the quantiser's margins from training items."""
+        self.quantizer.calibrate(self.project(features).to(self.quantizer.is_fitted.device))
+
+    def relaxed(self, copies: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Relaxed codes in unary and projections of each copy of the same items, differentiable.
+
+        All copies go through in one pass, so that a batch normalisation sees the same statistics for each.
+        """
+        projections = self.projection(self.encoder(torch.cat(list(copies))))
+        codes = self.quantizer.unary(projections).float()
+        return list(zip(codes.chunk(len(copies)), projections.float().chunk(len(copies)), strict=True))
+
+    def coded_rows(self, features: Tensor) -> tuple[Tensor, None]:
+        """Of each code that `relaxed` gives the row of its item; views are not told apart where there is but one."""
+        return torch.arange(len(features), device=features.device), None
+
     def save(self, folder: str | Path) -> None:
         """Write `hasher.json` and `weights.safetensors` into a folder, made where missing, each whole or not at all.
 
@@ -202,14 +235,11 @@ class Hasher(nn.Module):
                 not match their identity.
         """
         description, weights = storage.read(Path(folder))
-        try:
-            hasher = cls.build(description)
-            # Assigned, not copied, so that float64 weights stay float64.
-            hasher.load_state_dict(weights, assign=True)
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())  # torch lists what does not fit on several lines
-            raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
-        return hasher
+        if "quantizers" in description:
+            raise InvalidInputError(
+                f"{folder} holds a hasher of two views; load it with deephash.load, and take one view with its view()."
+            )
+        return storage.restored(cls.build, description, weights, Path(folder))
 
     @classmethod
     def build(cls, description: dict[str, Any]) -> "Hasher":

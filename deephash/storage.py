@@ -8,8 +8,9 @@ import importlib
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ FORMAT = "deephash hasher"
 VERSION = 1
 DESCRIPTION_FILE = "hasher.json"
 WEIGHTS_FILE = "weights.safetensors"
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def describe(part: nn.Module) -> dict[str, Any]:
@@ -162,3 +165,27 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "fit again."
         )
     return stored, weights
+
+
+def restored(
+    build: Callable[[dict[str, Any]], M], description: dict[str, Any], weights: dict[str, Tensor], folder: Path
+) -> M:
+    """The hasher that `read` found, built of its description and given its weights.
+
+    Args:
+        build: from a description to a hasher whose weights are still to be loaded.
+        description: as read.
+        weights: as read.
+        folder: where from, for the message.
+
+    Raises:
+        InvalidInputError: a description or weights that make no whole hasher.
+    """
+    try:
+        hasher = build(description)
+        # Assigned, not copied, so that float64 weights stay float64.
+        hasher.load_state_dict(weights, assign=True)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch lists what does not fit on several lines
+        raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
+    return hasher

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from deephash.data.blocks import block_loader
 from deephash.data.items import Items, Part
+from deephash.data.views import Views
 from deephash.protocols.base import Protocol, Split
 from deephash.protocols.drawing import REST, Size, deal, strata_of
 from deephash.validation import InvalidInputError, check_finite, check_labels
@@ -51,7 +52,9 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         if self._items is not None:
             return
         items = self.load() if self._read is None else self._read
-        check_finite(items.features, "features")
+        views = items.features.features if isinstance(items.features, Views) else {"": items.features}
+        for view, features in views.items():
+            check_finite(features, f"{view} features".lstrip())
         if items.labels is not None:
             check_labels(items.labels, len(items))
         if self._given_split is not None:
@@ -84,9 +87,11 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         return self._split
 
     @property
-    def feature_dim(self) -> int:
-        """Feature dimension d."""
-        return self.items.features.shape[1]
+    def feature_dim(self) -> int | dict[str, int]:
+        """Feature dimension d; by view where there are several."""
+        features = self.items.features
+        dimension: int | dict[str, int] = features.dimensions if isinstance(features, Views) else features.shape[1]
+        return dimension
 
     def part(self, role: str) -> Part:
         """The items of a role: train, query, database, validation_query or validation_database."""

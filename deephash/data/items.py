@@ -1,12 +1,14 @@
 """The items of a data set, and the part of them that one role plays."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+# A tensor (n, d), or `Views` of items in several views: both know their length, give rows by index and move by `to`.
+Features = Any
 OfficialPart = Literal["train", "query", "database"]
 
 
@@ -15,19 +17,21 @@ class Items:
     """A whole data set, before any split.
 
     Args:
-        features: floating (n, d).
+        features: floating (n, d), or `Views`.
         labels: class indices int64 (n,), multi-label indicator bool (n, c), or None.
         class_names: the c names of the classes; empty without labels.
         official: the publisher's own part of each item, an array (n,) of "train", "query" or "database"; None where
             the publisher made no split.
         images: uint8 (n, h, w) or (n, h, w, 3) to look at, or None. Rows correspond to the features'.
+        texts: n texts to read beside results, or None.
     """
 
-    features: Tensor
+    features: Features
     labels: Tensor | None = None
     class_names: tuple[str, ...] = ()
     official: np.ndarray | None = None
     images: np.ndarray | None = None
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -44,12 +48,12 @@ class Part:
 
     Args:
         ids: int64 (m,), rows in the data set.
-        features: floating (m, d).
+        features: floating (m, d), or `Views`.
         labels: int64 (m,), bool (m, c) or None.
     """
 
     ids: Tensor
-    features: Tensor
+    features: Features
     labels: Tensor | None
 
     def __len__(self) -> int:

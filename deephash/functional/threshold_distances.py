@@ -25,6 +25,11 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
         return projections, projections.new_zeros(projections.shape[1], 1)
     thresholds = getattr(quantizer, "thresholds", None)
     if not isinstance(quantizer, Quantizer) or not isinstance(thresholds, Tensor):
+        if isinstance(quantizer, nn.ModuleDict):
+            raise InvalidInputError(
+                "Each of two views has thresholds of its own, which this loss does not tell apart; give it codes, as "
+                "loss.quantization.of=codes."
+            )
         raise InvalidInputError(
             f"{type(quantizer).__name__} has no thresholds that a loss could look at; choose another quantiser or "
             "leave out losses of thresholds."

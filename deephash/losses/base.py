@@ -21,8 +21,9 @@ class Loss(nn.Module, ABC):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What it reads beside codes: a subset of {"labels", "single_labels", "neighbours", "second_codes"}, where
-    "single_labels" asks for class indices and "labels" takes indicators of several labels too."""
+    """What it reads beside codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
+    "two_views"}, where "single_labels" asks for class indices and "labels" takes indicators of several labels too;
+    "one_view" says that it reads features or thresholds of one view, "two_views" that it compares views."""
 
     @abstractmethod
     def forward(self, batch: TrainingBatch) -> Tensor:

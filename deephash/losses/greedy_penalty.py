@@ -1,6 +1,6 @@
 """GreedyHash's penalty on what is cut to signs (Su, Zhang, Han & Tian, NeurIPS 2018)."""
 
-from typing import final
+from typing import ClassVar, final
 
 from torch import Tensor
 
@@ -24,6 +24,8 @@ class GreedyPenalty(Loss):
     References:
         Su, Zhang, Han & Tian, "Greedy hash: towards fast optimization for accurate hash coding in CNN", NeurIPS 2018.
     """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"one_view"})
 
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean cube of | |h| - 1 |."""

@@ -36,7 +36,7 @@ class NPQObjective(Loss):
         Moran, Lavrenko & Osborne, "Neighbourhood preserving quantisation for LSH", SIGIR 2013.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"neighbours"})
+    requires: ClassVar[frozenset[str]] = frozenset({"neighbours", "one_view"})
 
     def __init__(self, f1_weight: float = 1.0, temperature: float = 0.1) -> None:
         super().__init__()

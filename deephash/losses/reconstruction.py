@@ -1,6 +1,6 @@
 """Features from codes by a linear decoder (Carreira-Perpiñán & Raziperchikolaei, CVPR 2015)."""
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class Reconstruction(Loss):
     References:
         Carreira-Perpiñán & Raziperchikolaei, "Hashing with binary autoencoders", CVPR 2015.
     """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"one_view"})
 
     def __init__(self, code_length: int, input_dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Cosines of features kept by codes, the objective of bi-half hashing (Li & van Gemert, AAAI 2021)."""
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ class SimilarityPreserving(Loss):
         Li & van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021, whose code draws some
         pairs of a batch where this takes all.
     """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"one_view"})
 
     def __init__(self, centred: bool = True) -> None:
         super().__init__()

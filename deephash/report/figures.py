@@ -1,5 +1,7 @@
 """Figures of one run: its precision-recall curve and its bits. Neighbours are in `neighbours`, sweeps in `sweep`."""
 
+from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 NAMED_RADII = 6
 # Radii that are marked each; the marks of more would hide the line.
 MOST_MARKED_RADII = 130
+DIRECTION_STYLES = ((BLUE, "o"), (VERMILION, "s"), (INK, "^"), (GREY, "D"))
 BIT_KINDS = (("balanced", BLUE, "o"), ("unbalanced", VERMILION, "D"), ("constant", INK, "X"))
 
 
@@ -111,6 +114,35 @@ def _name_radii(axes: "Axes", recall: Tensor, precision: Tensor) -> None:
         point = (float(recall[radius]), float(precision[radius]))
         side, shift = ("right", (2, 7)) if point[0] > 0.9 else ("left", (3, 4))
         axes.annotate(f"r={radius}", point, xytext=shift, textcoords="offset points", fontsize=7, color=INK, ha=side)
+
+
+def directions_figure(curves: Mapping[str, tuple[Tensor, Tensor, float]], *, title: str = "") -> "Figure":
+    """The precision-recall curves of several directions of search, each with its area.
+
+    Args:
+        curves: recall (b + 1,), precision (b + 1,) and area, by the name of the direction.
+        title: above the figure.
+
+    Returns:
+        A matplotlib figure, 4.2 × 3.4 inches.
+
+    Raises:
+        InvalidInputError: as `pr_curve_figure`.
+    """
+    for recall, precision, _ in curves.values():
+        check_curve(recall, precision)
+    with paper_style():
+        figure = new_figure(4.2, 3.4)
+        axes = figure.add_subplot()
+        plain_axes(axes)
+        for (name, (recall, precision, area)), (colour, marker) in zip(
+            curves.items(), cycle(DIRECTION_STYLES), strict=False
+        ):
+            _curve(axes, recall, precision, colour=colour, marker=marker, label=f"{name}, AUPRC {area:.4f}")
+        axes.set(xlim=(-0.02, 1.02), ylim=(0, _ceiling(*(precision for _, precision, _ in curves.values()))))
+        axes.set(xlabel="Recall", ylabel="Precision", title=title)
+        axes.legend(loc="best")
+    return figure
 
 
 def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":

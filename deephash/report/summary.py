@@ -39,7 +39,15 @@ def ordered_metrics(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def is_comparison(metric: str) -> bool:
     """Whether a metric is there for comparison with published code, and not the figure to quote."""
-    return any(mark in metric for mark in COMPARISON_MARKS)
+    # Of two views a metric follows the name of its direction: image_to_text/mAP.
+    direction, _, own = metric.partition("/")
+    return any(mark in (own if "_to_" in direction else metric) for mark in COMPARISON_MARKS)
+
+
+def is_detail(metric: str) -> bool:
+    """Whether a metric is one direction's, and not among those that papers compare."""
+    direction, _, own = metric.partition("/")
+    return "_to_" in direction and own not in LEADING_METRICS and not own.startswith("mAP@")
 
 
 def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -99,7 +107,7 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
     table.add_column("metric")
     table.add_column("value", justify="right")
     metrics = ordered_metrics(result)
-    shown = [metric for metric in metrics if not is_comparison(metric[0])]
+    shown = [metric for metric in metrics if not is_comparison(metric[0]) and not is_detail(metric[0])]
     for name, value in shown:
         table.add_row(escape(name), text(value), style="bold" if name in LEADING_METRICS else None)
     console.print(table)

@@ -130,13 +130,16 @@ def write_rows(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_per_query(path: Path, values: Mapping[str, Tensor], query_ids: Tensor) -> Path:
+def write_per_query(
+    path: Path, values: Mapping[str, Tensor], query_ids: Tensor, directions: Sequence[str] | None = None
+) -> Path:
     """Write what each query scored as Parquet, whole or not at all.
 
     Args:
         path: the file.
         values: name → (q,) values of one metric; NaN, a query without a relevant item, becomes null.
         query_ids: int64 (q,), the queries' rows in the data set.
+        directions: which view of each query asked and which was searched, q names; None where there is one view.
 
     Returns:
         path.
@@ -154,6 +157,8 @@ def write_per_query(path: Path, values: Mapping[str, Tensor], query_ids: Tensor)
             )
     columns = {"query": query_ids, **values}
     frame = polars.DataFrame({name: column.detach().cpu().numpy() for name, column in columns.items()})
+    if directions is not None:
+        frame = frame.with_columns(polars.Series("direction", list(directions)))
     write_whole(path, frame.with_columns(polars.selectors.float().fill_nan(None)).write_parquet)
     return path
 

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from deephash.augmentations.view_augmentations import ViewAugmentations
+from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
 from deephash.encoders.base import Encoder
 from deephash.hasher import Hasher
 from deephash.losses.weighted_sum import WeightedSum
+from deephash.paired_projections.base import PairedProjection
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
 from deephash.training.closed_form import ClosedForm
@@ -43,12 +47,67 @@ def build_data(config: DictConfig, split: Split | None = None) -> HashingDataMod
     return data
 
 
-def build_hasher(config: DictConfig, feature_dim: int) -> Hasher:
-    """Quantiser first: it says how many projections its bit budget needs."""
-    quantizer: Quantizer = build(config.quantizer, bits=config.bits)
-    encoder: Encoder = build(config.encoder, input_dim=feature_dim)
-    projection = build(config.projection, input_dim=encoder.output_dim, output_dim=quantizer.projection_dim)
-    return Hasher(projection, quantizer, encoder)
+def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hasher | CrossModalHasher:
+    """Quantiser first: it says how many projections its bit budget needs.
+
+    Raises:
+        InvalidInputError: a method of one view for data with two, or the other way round.
+    """
+    paired = issubclass(get_class(config.projection._target_), PairedProjection)
+    name = config.choices.method
+    if isinstance(feature_dim, int):
+        if paired:
+            raise InvalidInputError(
+                f"method={name} learns from items in two views, and the data have one; choose data with "
+                "two, as data=wiki."
+            )
+        quantizer: Quantizer = build(config.quantizer, bits=config.bits)
+        encoder: Encoder = build(config.encoder, input_dim=feature_dim)
+        projection = build(config.projection, input_dim=encoder.output_dim, output_dim=quantizer.projection_dim)
+        return Hasher(projection, quantizer, encoder)
+    if not paired:
+        raise InvalidInputError(
+            f"method={name} takes one view, and the data have {len(feature_dim)}: {', '.join(feature_dim)}; choose one "
+            f"of them, as data.view={next(iter(feature_dim))}, or a cross-modal method, as method=cvh."
+        )
+    quantizers: dict[str, Quantizer] = {view: build(config.quantizer, bits=config.bits) for view in feature_dim}
+    encoders: dict[str, Encoder] = {
+        view: build(of_view(config.encoder, view, "encoder"), input_dim=size) for view, size in feature_dim.items()
+    }
+    projection = build(
+        config.projection,
+        input_dims={view: encoder.output_dim for view, encoder in encoders.items()},
+        output_dim=quantizers[next(iter(feature_dim))].projection_dim,
+    )
+    return CrossModalHasher(projection, quantizers, encoders)
+
+
+def of_view(config: DictConfig, view: str, group: str) -> DictConfig:
+    """A view's own part of a group that names one for each view, or the group's one for all.
+
+    Raises:
+        InvalidInputError: the group names other views.
+    """
+    if "_target_" in config:
+        return config
+    if view not in config:
+        raise InvalidInputError(
+            f"{group} names {', '.join(map(str, config))}; the data have a view {view} too: set it."
+        )
+    own: DictConfig = config[view]
+    return own
+
+
+def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, int]) -> nn.Module | None:
+    """The augmentation of training items, or of each of their views; None without one."""
+    if not config:
+        return None
+    if isinstance(feature_dim, int):
+        one: nn.Module = build(config, input_dim=feature_dim)
+        return one
+    return ViewAugmentations(
+        {view: build(of_view(config, view, "augmentation"), input_dim=size) for view, size in feature_dim.items()}
+    )
 
 
 def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.hasher import Hasher
 from deephash.training.hashing_module import HashingModule
 
 
@@ -60,7 +59,7 @@ class ClosedForm(HashingModule):
         description = [self.hasher.description()]
         torch.distributed.broadcast_object_list(description, src=0)
         if not self.trainer.is_global_zero:
-            self.hasher = Hasher.build(description[0]).to(self.device)
+            self.hasher = type(self.hasher).build(description[0]).to(self.device)
         for weight in self.hasher.state_dict().values():
             torch.distributed.broadcast(weight, src=0)
 

@@ -1,7 +1,8 @@
 """Scoring as a Lightning loop: encode database and queries, rank, and measure, on one process or several."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import lightning
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.base import Affinity
+from deephash.codes import code_bytes
+from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Part
 from deephash.hasher import Hasher
@@ -26,16 +29,73 @@ RANKED_QUERIES = 2048
 SORTED_QUERIES = 256
 
 
+@dataclass(frozen=True)
+class CodedItems:
+    """Codes, and the places of the items that they are of.
+
+    Args:
+        codes: packed, uint8 (m, ⌈b/8⌉).
+        positions: int64 (m,), places of the items in their part of the split.
+    """
+
+    codes: Tensor
+    positions: Tensor
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+@dataclass(frozen=True)
+class DirectionScores:
+    """What the ranking of one view's queries against one view's database came to.
+
+    Args:
+        results: metrics by name, means over the queries.
+        per_query: each query's own values by metric, (q,).
+        curve: precision and recall by radius, micro- and macro-averaged.
+    """
+
+    results: dict[str, float]
+    per_query: dict[str, Tensor]
+    curve: dict[str, PrecisionRecallCurve]
+
+
+def direction_name(query_view: str, database_view: str) -> str:
+    """What a direction is called in results: image_to_text."""
+    return f"{query_view}_to_{database_view}"
+
+
+def all_results(scores: Mapping[tuple[str, str], DirectionScores]) -> dict[str, float]:
+    """The metrics of one view; of two, means over the directions across views, then each direction's own.
+
+    Args:
+        scores: by the views that ask and are searched.
+    """
+    if len(scores) == 1:
+        (only,) = scores.values()
+        return only.results
+    across = [found.results for (one, other), found in scores.items() if one != other]
+    results = {name: sum(found[name] for found in across) / len(across) for name in across[0]}
+    results["skipped_queries"] = sum(found["skipped_queries"] for found in across)
+    for direction, found in scores.items():
+        name = direction_name(*direction)
+        results |= {f"{name}/{metric}": value for metric, value in found.results.items() if metric != "skipped_queries"}
+    return results
+
+
 class HashingModule(lightning.LightningModule):
     """A hasher with what it takes to score it.
 
     `trainer.test` ranks the test queries against the database, `trainer.validate` the validation queries against the
     validation database. Each process encodes its share of both, all share the database's codes, and each ranks its own
-    queries, so that the figures do not depend on how many there are. Afterwards `results`, `metric`,
-    `database_codes` and `seconds` hold what the report needs.
+    queries, so that the figures do not depend on how many there are. Afterwards `results`, `scores`, `codes` and
+    `seconds` hold what the report needs.
+
+    With two views each view asks and each is searched: `scores` has an entry for each of the four directions, and
+    `results` the means over the two across views, which is what cross-modal retrieval is, then each direction's own.
 
     Args:
-        hasher: what turns features into codes.
+        hasher: what turns features, of one view or of two, into codes.
         truth: which items are relevant to which query.
         ranking: the engine that ranks codes.
         at: depths k for metrics at k.
@@ -45,7 +105,7 @@ class HashingModule(lightning.LightningModule):
 
     def __init__(
         self,
-        hasher: Hasher,
+        hasher: Hasher | CrossModalHasher,
         truth: Affinity,
         ranking: RankingEngine,
         at: Sequence[int] = (100, 1000),
@@ -60,12 +120,11 @@ class HashingModule(lightning.LightningModule):
         self.radii = tuple(radii)
         self.stable_order = stable_order
         self.results: dict[str, float] = {}
-        self.per_query: dict[str, Tensor] = {}
-        self.curve: dict[str, PrecisionRecallCurve] = {}
-        self.database_codes: Tensor | None = None
+        self.scores: dict[tuple[str, str], DirectionScores] = {}
+        # Codes of the database and of this process's queries, by view, with the places of their items in those parts.
+        self.codes: tuple[dict[str, CodedItems], dict[str, CodedItems]] = ({}, {})
         self.seconds: dict[str, float] = {}
-        self._codes: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self._query_positions: list[Tensor] = []
+        self._blocks: tuple[dict[str, list[CodedItems]], dict[str, list[CodedItems]]] = ({}, {})
         self._started = 0.0
         self._truth_is_fitted = False
         # Relevance between whole parts by the roles of database and queries; runs that share it may share the mapping.
@@ -78,8 +137,7 @@ class HashingModule(lightning.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Forget the codes of an earlier scoring."""
-        self._codes = ([], [])
-        self._query_positions = []
+        self._blocks = ({}, {})
         self._started = time.perf_counter()
 
     def on_validation_epoch_start(self) -> None:
@@ -88,9 +146,8 @@ class HashingModule(lightning.LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode one block: of the database from loader 0, of the queries from loader 1."""
-        self._codes[dataloader_idx].append(self.hasher.encode(batch["features"]))
-        if dataloader_idx == 1:
-            self._query_positions.append(batch["positions"])
+        for view, (codes, rows) in self.hasher.codes_of(batch["features"]).items():
+            self._blocks[dataloader_idx].setdefault(view, []).append(CodedItems(codes, batch["positions"][rows]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode one block, as `test_step`."""
@@ -106,32 +163,64 @@ class HashingModule(lightning.LightningModule):
 
     def _score(self, database_role: str, query_role: str) -> None:
         """Rank this process's queries against the whole database and reduce the metrics over all processes."""
-        database, queries = self.data.part(database_role), self.data.part(query_role)
-        self.database_codes = self._gather_rows(self._concatenate(self._codes[0]))
-        query_codes = self._concatenate(self._codes[1])
-        positions = torch.cat(self._query_positions) if self._query_positions else torch.empty(0, dtype=torch.int64)
-        positions = positions.to(query_codes.device)
+        views = tuple(self.hasher.parts)
+        searched = {view: self._gathered(self._concatenated(self._blocks[0], view)) for view in views}
+        asking = {view: self._concatenated(self._blocks[1], view) for view in views}
+        self.codes = (searched, asking)
         self.seconds["encode"] = time.perf_counter() - self._started
+        self._check_depths(min(len(items) for items in searched.values()))
+        alone = self.trainer.world_size == 1
+        self.scores = self.scores_between(asking, searched, (database_role, query_role), self.data, self.at, alone)
+        self.results = all_results(self.scores)
 
-        self._started = time.perf_counter()
-        # Parts stay in the machine's memory, whatever device their codes are on.
-        if self.trainer.world_size == 1:
-            relevance = on_device(self.relevance_between(database_role, query_role, self.data), query_codes.device)
-        else:
-            relevance = on_device(
-                self.relevance(queries.rows(positions.cpu()), database, self.data), query_codes.device
+    def scores_between(
+        self,
+        asking: "Mapping[str, CodedItems]",
+        searched: "Mapping[str, CodedItems]",
+        roles: tuple[str, str],
+        data: HashingDataModule,
+        at: Sequence[int],
+        alone: bool = True,
+    ) -> "dict[tuple[str, str], DirectionScores]":
+        """Rank coded queries against coded items in every direction, and measure over all processes.
+
+        Args:
+            asking: this process's queries by view, on the device to work on.
+            searched: all items of the database by view, there too.
+            roles: of the database and of the queries.
+            data: set up.
+            at: depths k.
+            alone: whether there is no other process, so that `asking` is the whole part.
+        """
+        database, queries = data.part(roles[0]), data.part(roles[1])
+        self.seconds["truth"] = self.seconds["rank"] = 0.0
+        scores = {}
+        for query_view, database_view in self.hasher.directions:
+            started = time.perf_counter()
+            one, other = asking[query_view], searched[database_view]
+            if alone and len(one) == len(queries) and len(other) == len(database):
+                relevance = self.relevance_between(*roles, data)
+            else:
+                # Parts stay in the machine's memory, whatever device their codes are on.
+                items = database if len(other) == len(database) else database.rows(other.positions.cpu())
+                relevance = self.relevance(queries.rows(one.positions.cpu()), items, data)
+            relevance = on_device(relevance, one.codes.device)
+            self.seconds["truth"] += time.perf_counter() - started
+            started = time.perf_counter()
+            metric = self.measure(one.codes, other.codes, relevance, one.positions, at)
+            found = DirectionScores(
+                {name: float(value) for name, value in metric.compute().items()}, metric.per_query(), metric.pr_curve()
             )
-        self.seconds["truth"] = time.perf_counter() - self._started
+            if self.stable_order:
+                self._add_stable_order(found, one, other, relevance)
+            scores[query_view, database_view] = found
+            self.seconds["rank"] += time.perf_counter() - started
+        return scores
 
-        self._started = time.perf_counter()
-        self._check_depths(len(database))
-        metric = self.measure(query_codes, self.database_codes, relevance, positions, self.at)
-        self.results = {name: float(value) for name, value in metric.compute().items()}
-        self.per_query = metric.per_query()
-        self.curve = metric.pr_curve()
-        if self.stable_order:
-            self._add_stable_order(query_codes, positions, relevance)
-        self.seconds["rank"] = time.perf_counter() - self._started
+    def coded(self, part: Part) -> "dict[str, CodedItems]":
+        """Codes of a part's items by view, computed here on the device of the weights."""
+        found = self.hasher.codes_of(part.features.to(self.device))
+        return {view: CodedItems(codes, rows) for view, (codes, rows) in found.items()}
 
     def measure(
         self, query_codes: Tensor, database_codes: Tensor, relevance: Relevance, positions: Tensor, at: Sequence[int]
@@ -187,26 +276,27 @@ class HashingModule(lightning.LightningModule):
         self._truth_is_fitted = other._truth_is_fitted
         self.known_relevance = other.known_relevance
 
-    def _add_stable_order(self, query_codes: Tensor, positions: Tensor, relevance: Relevance) -> None:
+    def _add_stable_order(
+        self, scores: "DirectionScores", queries: "CodedItems", database: "CodedItems", relevance: Relevance
+    ) -> None:
         """Add what code that sorts would print, under names of its own."""
-        assert self.database_codes is not None
         blocks = []
-        for start in track(range(0, len(query_codes), SORTED_QUERIES), "Ranks of relevant items"):
-            stop = min(start + SORTED_QUERIES, len(query_codes))
+        for start in track(range(0, len(queries), SORTED_QUERIES), "Ranks of relevant items"):
+            stop = min(start + SORTED_QUERIES, len(queries))
             offsets, ranks = self.ranking.relevant_ranks(
-                query_codes[start:stop],
-                self.database_codes,
+                queries.codes[start:stop],
+                database.codes,
                 self.hasher.distance,
                 select_queries(relevance, start, stop),
             )
             blocks.append(torch.stack(list(stable_order_metrics(offsets, ranks, self.at).values()), 1))
         names = list(stable_order_metrics(*_no_ranks(self.device), self.at))
         local = torch.cat(blocks) if blocks else torch.empty(0, len(names), dtype=torch.float64, device=self.device)
-        order = self._gather_rows(positions[:, None])[:, 0].argsort()
+        order = self._gather_rows(queries.positions[:, None])[:, 0].argsort()
         values = self._gather_rows(local)[order]
         for name, column in zip(names, values.unbind(1), strict=True):
-            self.per_query[name] = column
-            self.results[name] = float(exact_mean(column))
+            scores.per_query[name] = column
+            scores.results[name] = float(exact_mean(column))
 
     def _check_depths(self, items: int) -> None:
         too_deep = [k for k in self.at if k > items]
@@ -216,13 +306,21 @@ class HashingModule(lightning.LightningModule):
                 f"set metrics.at=[{max(1, items // 10)}] or another depth up to {items}."
             )
 
-    def _concatenate(self, blocks: list[Tensor]) -> Tensor:
-        from deephash.codes import code_bytes
+    def _concatenated(self, blocks: "dict[str, list[CodedItems]]", view: str) -> "CodedItems":
+        """The blocks of a view as one; of no rows where this process had none."""
+        found = blocks.get(view)
+        if found:
+            return CodedItems(
+                torch.cat([block.codes for block in found]), torch.cat([block.positions for block in found])
+            )
+        codes = torch.empty(0, code_bytes(self.hasher.distance.code_bits), dtype=torch.uint8, device=self.device)
+        return CodedItems(codes, torch.empty(0, dtype=torch.int64, device=self.device))
 
-        if blocks:
-            return torch.cat(blocks)
-        width = code_bytes(self.hasher.distance.code_bits)
-        return torch.empty(0, width, dtype=torch.uint8, device=self.device)
+    def _gathered(self, items: "CodedItems") -> "CodedItems":
+        """The coded items of all processes, in order."""
+        return CodedItems(
+            self._gather_rows(items.codes), self._gather_rows(items.positions.to(items.codes.device)[:, None])[:, 0]
+        )
 
     def _gather_rows(self, rows: Tensor) -> Tensor:
         """Rows of all processes, in order; shares may differ in length, which the padding evens out on the way."""

@@ -12,8 +12,10 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.augmentations.base import Augmentation
+from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
 from deephash.data.batches import EpochBatches, Order, batch_loader
+from deephash.data.views import Views
 from deephash.files import write_json
 from deephash.hasher import Hasher
 from deephash.losses.batch import TrainingBatch
@@ -103,7 +105,7 @@ class Joint(HashingModule):
         self.order = order
         self.seed = seed
         # In a list, lest it count as a part of this module.
-        self._validated: list[Hasher] = []
+        self._validated: list[Hasher | CrossModalHasher] = []
         self.failed_batch: Path | None = None
         self._pairs: TrainingAffinity | None = None
         self._sizes: dict[str, float] = {}
@@ -121,12 +123,12 @@ class Joint(HashingModule):
             InvalidInputError: a loss asks for labels that the data do not have, or nothing that moves has a weight.
         """
         part = data.part("train")
-        self._check_labels(part.labels)
+        self._check_losses(part.labels)
         if "neighbours" in self.loss.requires:
             self.fit_truth(data)
             self._pairs = training_affinity(self.truth, self.supervision, part.features, part.labels, part.ids)
         sample = part.features[:: max(1, len(part) // CALIBRATION_ROWS)]
-        self.hasher.quantizer.calibrate(self.hasher.project(sample).to(self.hasher.quantizer.is_fitted.device))
+        self.hasher.calibrate(sample)
         for name in PARTS:
             self.hasher.get_submodule(name).requires_grad_(name in self.moves)
         if not any(weight.requires_grad for weight in self.hasher.parameters()):
@@ -215,7 +217,7 @@ class Joint(HashingModule):
         self._validated = [plain_hasher(self.hasher)]
 
     @property
-    def validated(self) -> Hasher:
+    def validated(self) -> Hasher | CrossModalHasher:
         """The hasher that the last validation scored."""
         (hasher,) = self._validated
         return hasher
@@ -224,25 +226,25 @@ class Joint(HashingModule):
         """Relaxed codes of a batch, of all processes' shares together."""
         wants_second = "second_codes" in self.loss.requires
         features, positions = batch["features"], batch["positions"]
-        views = [
+        copies = [
             features if self.augmentation is None else self.augmentation(features) for _ in range(1 + wants_second)
         ]
-        hasher = self.hasher
-        # Both views in one pass, so that a batch normalisation sees the same statistics for both.
-        projections = hasher.projection(hasher.encoder(torch.cat(views)))
-        codes = hasher.quantizer.unary(projections).float()
-        codes_of, projections_of = codes.chunk(len(views)), projections.float().chunk(len(views))
+        (codes, projections), *second = self.hasher.relaxed(copies)
+        # Of two views each item has a code in each.
+        rows, views = self.hasher.coded_rows(features)
         labels = batch.get("labels")
-        positions = self._joined(positions)
+        positions = self._joined(positions[rows])
         return TrainingBatch(
-            codes=self._joined(codes_of[0]),
-            projections=self._joined(projections_of[0]),
-            features=self._joined(views[0]),
+            codes=self._joined(codes),
+            projections=self._joined(projections),
+            features=self._joined(copies[0]),
             positions=positions,
-            labels=None if labels is None else self._joined(labels),
+            labels=None if labels is None else self._joined(labels[rows]),
             neighbours=self._neighbours(positions),
-            second_codes=self._joined(codes_of[1]) if wants_second else None,
-            quantizer=hasher.quantizer,
+            second_codes=self._joined(second[0][0]) if wants_second else None,
+            quantizer=self.hasher.quantizer,
+            rows=None if views is None else self._joined(rows + len(features) * self.global_rank),
+            views=None if views is None else self._joined(views),
         )
 
     def _neighbours(self, positions: Tensor) -> Tensor | None:
@@ -251,14 +253,19 @@ class Joint(HashingModule):
         among = self._pairs.subset(positions.cpu())
         return among.among(torch.arange(len(positions))).to(positions.device)
 
-    def _joined(self, tensor: Tensor) -> Tensor:
-        """The rows of all processes, one after another.
+    def _joined(self, tensor: Any) -> Any:
+        """The rows of all processes, one after another, of a tensor or of `Views`.
 
         Each process lowers the whole loss; the sum over processes in the backward pass of joining, and the mean over
         them that follows, leave the gradient of one.
         """
         if self._trainer is None or self.trainer.world_size == 1:
             return tensor
+        if isinstance(tensor, Views):
+            return Views(
+                {name: self._joined(rows) for name, rows in tensor.features.items()},
+                {name: self._joined(rows) for name, rows in tensor.present.items()},
+            )
         if not tensor.requires_grad:
             shares = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather(shares, tensor.contiguous())
@@ -270,10 +277,20 @@ class Joint(HashingModule):
             if isinstance(module, Relaxation):
                 module.set_progress(min(1.0, progress))
 
-    def _check_labels(self, labels: Tensor | None) -> None:
+    def _check_losses(self, labels: Tensor | None) -> None:
+        views = len(self.hasher.parts)
         for name, loss in self.loss.losses.items():
             requires = loss.requires
             assert isinstance(requires, frozenset)
+            if "one_view" in requires and views > 1:
+                raise InvalidInputError(
+                    f"loss={name} looks at features or thresholds of one view, and the data have {views}; choose "
+                    "one of codes, as loss=ap."
+                )
+            if "two_views" in requires and views == 1:
+                raise InvalidInputError(
+                    f"loss={name} compares two views of an item; choose data with two, as data=wiki."
+                )
             if requires & {"labels", "single_labels"} and labels is None:
                 raise InvalidInputError(f"loss={name} learns from labels, and the training items have none.")
             if "single_labels" in requires and labels is not None and labels.ndim > 1:

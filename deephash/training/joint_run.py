@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.files import write_json
-from deephash.hasher import Hasher
+from deephash.loading import load
 from deephash.run_folder import RunFolder
-from deephash.training.building import build, build_loss
+from deephash.training.building import build, build_augmentation, build_loss
 from deephash.training.checkpoint import SafetensorsCheckpoint
 from deephash.training.closed_form import ClosedForm
 from deephash.training.constraints import plain_hasher
@@ -80,7 +80,7 @@ def train_jointly(
             ckpt_path=str(run.checkpoint) if goes_on else None,
         )
     if training.is_global_zero:
-        best = Hasher.load(run.best) if choose else plain_hasher(joint.hasher)
+        best = load(run.best) if choose else plain_hasher(joint.hasher)
         best.save(run.hasher)
         write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
     training.strategy.barrier()
@@ -126,7 +126,7 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
         at=[depth for depth in start.at if depth <= searched],
         radii=start.radii,
         loss=build_loss(config, sizes),
-        augmentation=build(config.augmentation, input_dim=data.feature_dim) if config.get("augmentation") else None,
+        augmentation=build_augmentation(config.get("augmentation"), data.feature_dim),
         seed=config.seed,
     )
     joint.share_truth(start)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.hasher import Hasher
 
 # Parts whose weights are a solution in the scale of the data, where a network's are drawn in one of their own.
@@ -35,7 +36,7 @@ def parameter_groups(
     return groups
 
 
-def weight_sizes(hasher: Hasher) -> dict[str, float]:
+def weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:
     """What a relative rate of 1 is for each weight of projection and quantiser, by its name.
 
     Their solutions come in the scales of the data, and an optimiser that normalises gradients, as Adam, moves all
@@ -46,10 +47,13 @@ def weight_sizes(hasher: Hasher) -> dict[str, float]:
     Args:
         hasher: fitted and calibrated.
     """
-    deviation = float(hasher.quantizer.unit.mean())
+    deviations = {
+        id(weight): float(one.quantizer.unit.mean()) for one in hasher.parts.values() for weight in one.parameters()
+    }
     sizes = {}
     for part in SOLUTIONS:
         for name, weight in hasher.get_submodule(part).named_parameters():
             size = float(weight.detach().double().square().mean().sqrt())
-            sizes[f"{part}.{name}"] = deviation if size == 0 or name == "thresholds" else size
+            compared = size == 0 or name.rpartition(".")[2] == "thresholds"
+            sizes[f"{part}.{name}"] = deviations[id(weight)] if compared else size
     return sizes

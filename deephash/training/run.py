@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.files import read_json, write_json
-from deephash.hasher import Hasher
+from deephash.loading import load as load_hasher
 from deephash.protocols.base import Split
 from deephash.report.drawing import save_figure
 from deephash.report.learning_curve import learning_curve_figure
@@ -133,7 +133,7 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
 
 def load(folder: Path, module: ClosedForm) -> None:
     """Load the hasher that a folder holds, and how long it took."""
-    module.hasher = Hasher.load(folder)
+    module.hasher = load_hasher(folder)
     module.seconds.update(read_json(folder / FIT_SECONDS, "the seconds of a fit"))
 
 

@@ -11,17 +11,20 @@ from deephash.ranking.relevance import is_relevant
 from deephash.report.diagnostics import BitDiagnostics, bit_diagnostics
 from deephash.report.drawing import save_figure
 from deephash.report.failure_signatures import failure_signatures
-from deephash.report.figures import bits_figure, pr_curve_figure
+from deephash.report.figures import bits_figure, directions_figure, pr_curve_figure
+from deephash.report.modality_bias import ModalityBias, bit_agreement, own_view_share
 from deephash.report.neighbours import neighbours_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import write_per_query
-from deephash.training.hashing_module import HashingModule
+from deephash.training.hashing_module import HashingModule, direction_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLE_QUERIES = 8
 SAMPLE_NEIGHBOURS = 10
+# The first places of a mixed database whose views are counted.
+BIAS_DEPTH = 50
 
 
 def write_report(
@@ -45,18 +48,63 @@ def write_report(
     Returns:
         What the bits of the database look like.
     """
-    assert module.database_codes is not None
     queries = data.part(roles[0])
-    diagnostics = bit_diagnostics(module.database_codes, module.hasher.distance.code_bits)
-    row["warnings"] = failure_signatures(diagnostics, queries=len(queries), skipped_queries=row["skipped_queries"])
-    write_per_query(folder / "per_query.parquet", module.per_query, queries.ids)
+    searched = torch.cat([items.codes for items in module.codes[0].values()])
+    diagnostics = bit_diagnostics(searched, module.hasher.distance.code_bits)
+    asked = len(queries) * sum(one != other or len(module.scores) == 1 for one, other in module.scores)
+    row["warnings"] = failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"])
+    write_scores(folder / "per_query.parquet", module, queries.ids)
+    title = result_title(row)
+    if len(module.scores) > 1:
+        bias = modality_bias(module)
+        row["modality_bias"] = bias.as_dict()
+        row["warnings"] += bias.warnings()
     if not figures:
         return diagnostics
-    title = result_title(row)
     save_figure(curve_figure(row, module, title), folder / "pr_curve.png")
     save_figure(bits_figure(diagnostics, title), folder / "bits.png")
-    save_figure(sample_figure(module, data, roles, title), folder / "neighbours.png")
+    if len(module.scores) == 1:
+        save_figure(sample_figure(module, data, roles, title), folder / "neighbours.png")
     return diagnostics
+
+
+def write_scores(path: Path, module: HashingModule, query_ids: torch.Tensor) -> None:
+    """Write each query's scores; with two views, in every direction.
+
+    Args:
+        path: the Parquet file.
+        module: scored.
+        query_ids: int64 (q,), rows in the data set of the query part.
+    """
+    if len(module.scores) == 1:
+        (only,) = module.scores.values()
+        write_per_query(path, only.per_query, query_ids)
+        return
+    found = {direction_name(*views): scores.per_query for views, scores in module.scores.items()}
+    names = [name for name, columns in found.items() for _ in columns["query"]]
+    columns = {key: torch.cat([own[key] for own in found.values()]) for key in next(iter(found.values()))}
+    write_per_query(path, columns, query_ids[columns.pop("query").cpu()], names)
+
+
+def modality_bias(module: HashingModule) -> ModalityBias:
+    """How the views of a scored module differ in its code space."""
+    searched, asking = module.codes
+    codes = {view: items.codes for view, items in searched.items()}
+    total = sum(map(len, codes.values()))
+    depth, distance = min(BIAS_DEPTH, total), module.hasher.distance
+    one, other = searched.values()
+    # Codes of the items that have both views, in the same order.
+    in_both = [torch.isin(items.positions, rest.positions) for items, rest in ((one, other), (other, one))]
+    return ModalityBias(
+        mean_average_precision={direction_name(*views): found.results["mAP"] for views, found in module.scores.items()},
+        depth=depth,
+        own_share={
+            view: own_view_share(items.codes, codes, view, distance, module.ranking, depth)
+            for view, items in asking.items()
+        },
+        database_share={view: len(own) / total for view, own in codes.items()},
+        bit_agreement=bit_agreement(one.codes[in_both[0]], other.codes[in_both[1]], distance.code_bits),
+    )
 
 
 def log_report(
@@ -78,7 +126,8 @@ def log_report(
         from deephash.report import wandb_media
 
         wandb_media.log_result(logger.experiment, row)
-        wandb_media.log_pr_curve(logger.experiment, module.curve["micro"].recall, module.curve["micro"].precision)
+        curve = next(iter(module.scores.values())).curve["micro"]
+        wandb_media.log_pr_curve(logger.experiment, curve.recall, curve.precision)
         wandb_media.log_bits(logger.experiment, diagnostics)
         wandb_media.log_pictures(logger.experiment, folder)
         logger.experiment.finish()
@@ -87,8 +136,19 @@ def log_report(
 
 
 def curve_figure(row: dict[str, Any], module: HashingModule, title: str) -> "Figure":
-    """The precision-recall curves, micro and macro, with their areas."""
-    curve = module.curve
+    """The precision-recall curves with their areas: micro and macro, or of two views micro in every direction."""
+    if len(module.scores) > 1:
+        curves = {
+            direction_name(*views).replace("_to_", " → "): (
+                found.curve["micro"].recall,
+                found.curve["micro"].precision,
+                found.results["AUPRC_micro"],
+            )
+            for views, found in module.scores.items()
+        }
+        return directions_figure(curves, title=title)
+    (only,) = module.scores.values()
+    curve = only.curve
     return pr_curve_figure(
         curve["micro"].recall,
         curve["micro"].precision,
@@ -101,13 +161,13 @@ def curve_figure(row: dict[str, Any], module: HashingModule, title: str) -> "Fig
 
 def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[str, str], title: str) -> "Figure":
     """A few queries, spread over the query part, with their nearest neighbours."""
-    assert module.database_codes is not None
+    (searched,) = module.codes[0].values()
     queries, database = data.part(roles[0]), data.part(roles[1])
     rows = torch.linspace(0, len(queries) - 1, min(SAMPLE_QUERIES, len(queries))).long()
     sample = queries.rows(rows)
-    codes = module.hasher.encode(sample.features.to(module.device))
+    (codes,) = (items.codes for items in module.coded(sample).values())
     distances, nearest = module.ranking.search(
-        codes, module.database_codes, module.hasher.distance, min(SAMPLE_NEIGHBOURS, len(database))
+        codes, searched.codes, module.hasher.distance, min(SAMPLE_NEIGHBOURS, len(database))
     )
     nearest = nearest.cpu()
     relevance = module.relevance(sample, database, data)

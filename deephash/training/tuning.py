@@ -17,14 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from deephash.data.base import HashingDataModule
 from deephash.data.blocks import block_loader
 from deephash.files import read_json, write_json
-from deephash.hasher import Hasher
+from deephash.loading import load as load_hasher
 from deephash.progress import track
-from deephash.ranking.relevance import Relevance, on_device
+from deephash.ranking.relevance import Relevance
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder
 from deephash.training.building import build_module
 from deephash.training.closed_form import ClosedForm
-from deephash.training.hashing_module import HashingModule
+from deephash.training.hashing_module import HashingModule, all_results
 from deephash.training.joint_run import learns_jointly, train_jointly
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -136,7 +136,7 @@ def tune(
             if learns_jointly(candidate):
                 trained = RunFolder(run.path / "tuning" / str(number))
                 train_jointly(candidate, trained, None, module, data)
-                module.hasher = Hasher.load(trained.hasher).to(device)
+                module.hasher = load_hasher(trained.hasher).to(device)
             metrics = validation_metrics(module, data)
         except InvalidInputError as error:
             entry: dict[str, Any] = {"values": values, "score": None, "error": " ".join(str(error).split())}
@@ -190,12 +190,10 @@ def validation_metrics(module: HashingModule, data: HashingDataModule) -> dict[s
         module: fitted, on the device to work on.
         data: set up.
     """
-    device = module.device
-    relevance = on_device(module.relevance_between(*VALIDATION, data), device)
-    database, queries = (module.hasher.encode(data.part(role).features.to(device)) for role in VALIDATION)
-    depths = [depth for depth in module.at if depth <= len(database)]
-    metric = module.measure(queries, database, relevance, torch.arange(len(queries), device=device), depths)
-    values = {name: _number(float(value)) for name, value in metric.compute().items()}
+    database, queries = (module.coded(data.part(role)) for role in VALIDATION)
+    depths = [depth for depth in module.at if depth <= min(len(items) for items in database.values())]
+    results = all_results(module.scores_between(queries, database, VALIDATION, data, depths))
+    values = {name: _number(value) for name, value in results.items()}
     del values["skipped_queries"]
     return values
 

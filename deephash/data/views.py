@@ -1,0 +1,120 @@
+"""Features of the same items in several views: an image and its text, say."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+
+@final
+class Views:
+    """Rows of features by view; row i of every view is item i.
+
+    An item may lack a view: its row there is 0 and not `present`, and is never fitted on, encoded or ranked.
+
+    Args:
+        features: floating (n, d of the view), by the name of the view; at least two views.
+        present: bool (n,), by view; None where every item has every view.
+
+    Raises:
+        InvalidInputError: fewer than two views, views of different lengths, or an item that no view has.
+
+    Example:
+        >>> pairs = Views({"image": torch.zeros(3, 4), "text": torch.zeros(3, 2)})
+        >>> len(pairs[torch.tensor([0, 2])]), pairs.dimensions
+        (2, {'image': 4, 'text': 2})
+    """
+
+    def __init__(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> None:
+        if len(features) < 2:
+            raise InvalidInputError(f"views={list(features)}; expected at least two, as image and text.")
+        lengths = {name: len(rows) for name, rows in features.items()}
+        if len(set(lengths.values())) > 1:
+            raise InvalidInputError(f"views have {lengths} rows; expected one row in each view for each item.")
+        self.features = dict(features)
+        n = next(iter(lengths.values()))
+        if present is None:
+            present = {name: torch.ones(n, dtype=torch.bool, device=rows.device) for name, rows in features.items()}
+        self.present = {name: present[name] for name in features}
+        if n and not bool(torch.stack(tuple(self.present.values())).any(0).all()):
+            lacking = int((~torch.stack(tuple(self.present.values())).any(0)).nonzero()[0])
+            raise InvalidInputError(f"item {lacking} has no view at all; leave it out.")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.features.values())))
+
+    def __getitem__(self, rows: Tensor | slice) -> "Views":
+        """The items of these rows."""
+        return Views(
+            {name: features[rows] for name, features in self.features.items()},
+            {name: present[rows] for name, present in self.present.items()},
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the views, in order."""
+        return tuple(self.features)
+
+    @property
+    def dimensions(self) -> dict[str, int]:
+        """Feature dimension d of each view."""
+        return {name: features.shape[1] for name, features in self.features.items()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return next(iter(self.features.values())).device
+
+    @property
+    def complete(self) -> Tensor:
+        """Bool (n,), items that every view has."""
+        return torch.stack(tuple(self.present.values())).all(0)
+
+    def rows(self, view: str) -> Tensor:
+        """Int64, the items that a view has, ascending."""
+        return self.present[view].nonzero()[:, 0]
+
+    def of(self, view: str) -> Tensor:
+        """Features of a view, of the items that have it."""
+        present = self.present[view]
+        features = self.features[view]
+        return features if bool(present.all()) else features[present]
+
+    def pairs(self) -> "Views":
+        """The items that every view has."""
+        complete = self.complete
+        return self if bool(complete.all()) else self[complete.nonzero()[:, 0]]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Views":
+        """The same on a device."""
+        return Views(
+            {name: rows.to(device, non_blocking=non_blocking) for name, rows in self.features.items()},
+            {name: rows.to(device, non_blocking=non_blocking) for name, rows in self.present.items()},
+        )
+
+    def cpu(self) -> "Views":
+        """The same in the machine's memory."""
+        return self.to("cpu")
+
+    def detach(self) -> Self:
+        """The same; features of a data set have no gradient."""
+        return self
+
+    def map(self, features: Mapping[str, Tensor]) -> "Views":
+        """Other features of the same items."""
+        return Views(features, self.present)
+
+
+def joined(parts: Sequence[Tensor] | Sequence[Views]) -> Tensor | Views:
+    """Rows of several parts, one after another."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))  # type: ignore[arg-type]
+    views: Iterable[Views] = parts  # type: ignore[assignment]
+    return Views(
+        {name: torch.cat([part.features[name] for part in views]) for name in first.names},
+        {name: torch.cat([part.present[name] for part in views]) for name in first.names},
+    )
