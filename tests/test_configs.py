@@ -12,7 +12,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 CHOICES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
 # Settings that the runner gives, beside those of the YAML.
 GIVEN = {
-    "method": {"input_dim", "output_dim"},
+    "method": {"output_dim"},
     "initial": {"input_dim", "output_dim"},
     "quantizer": {"bits"},
     "relaxation": set(),
@@ -32,6 +32,8 @@ GIVEN = {
 GIVEN_WHERE_TAKEN = {
     "loss": {"code_length", "projections", "input_dim", "classes", "generator"},
     "train": {"loss", "augmentation"},
+    # Of one view, or of two.
+    "method": {"input_dim", "input_dims"},
 }
 
 

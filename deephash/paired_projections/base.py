@@ -39,7 +39,14 @@ class PairedProjection(nn.Module, ABC):
     minimum_rows: ClassVar[int] = 2
     """Least number of training pairs with which the method is defined."""
 
+    samples_rows: ClassVar[bool] = False
+    """Whether `fit` draws training pairs at random, as anchors, so that their order is part of the draw."""
+
     views: nn.ModuleDict
+
+    learnt_codes: Tensor | None = None
+    """Bits bool (n, k) that `fit` learnt for the training pairs themselves, in their order, where the method learns
+    any; not kept with the weights. See `metrics.database_codes` for what they are good for."""
 
     def __init__(self, input_dims: Mapping[str, int], output_dim: int) -> None:
         super().__init__()

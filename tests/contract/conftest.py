@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 
 from deephash.affinity.label import Label
 from deephash.augmentations.base import Augmentation
+from deephash.data.views import Views
 from deephash.encoders.base import Encoder
 from deephash.losses.base import Loss
+from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
@@ -20,6 +22,7 @@ from deephash.relaxations.base import Relaxation
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FAMILIES = {
     "projection_class": ("deephash.projections", Projection, "method"),
+    "paired_class": ("deephash.paired_projections", PairedProjection, "method"),
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
     "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),
     "loss_class": ("deephash.losses", Loss, "loss"),
@@ -27,6 +30,7 @@ FAMILIES = {
     "augmentation_class": ("deephash.augmentations", Augmentation, "augmentation"),
 }
 DIMENSION, PROJECTIONS, ROWS, CLASSES = 16, 11, 400, 4
+VIEW_DIMENSIONS, PAIRS = {"image": 12, "text": 8}, 160
 
 
 def final_classes(package_name, contract):
@@ -45,7 +49,7 @@ def pytest_generate_tests(metafunc):
             classes = list(final_classes(package, contract))
             metafunc.parametrize(fixture, classes, ids=[found.__name__ for found in classes])
     if "config_file" in metafunc.fixturenames:
-        files = sorted(file for _, _, group in FAMILIES.values() for file in (CONF / group).glob("*.yaml"))
+        files = sorted({file for _, _, group in FAMILIES.values() for file in (CONF / group).glob("*.yaml")})
         metafunc.parametrize("config_file", files, ids=[f"{file.parent.name}/{file.stem}" for file in files])
 
 
@@ -70,9 +74,36 @@ class Sample:
         return given
 
 
+class PairedSample(Sample):
+    """Pairs of four classes as images and texts are stored: shares of visual words, shares of topics, each to 1."""
+
+    def __init__(self, seed=0, rows=PAIRS, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(rows) % CLASSES
+        # The views of a pair have its class in common, and something of its own.
+        centres = 1.5 * torch.randn(CLASSES, 5, generator=generator, dtype=torch.float64)
+        common = centres[self.labels] + 0.7 * torch.randn(rows, 5, generator=generator, dtype=torch.float64)
+        features = {}
+        for name, dimension in VIEW_DIMENSIONS.items():
+            weights = torch.randn(5, dimension, generator=generator, dtype=torch.float64) / 2
+            noise = torch.randn(rows, dimension, generator=generator, dtype=torch.float64) / 4
+            features[name] = (common @ weights + noise).softmax(1).to(dtype)
+        self.features = Views(features)
+
+
 @pytest.fixture
 def sample():
     return Sample()
+
+
+@pytest.fixture
+def paired_sample():
+    return PairedSample()
+
+
+@pytest.fixture(scope="session")
+def make_paired_sample():
+    return PairedSample
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,13 @@ from omegaconf import OmegaConf
 from deephash.augmentations.base import Augmentation
 from deephash.encoders.base import Encoder
 from deephash.losses.base import Loss
+from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
 
 CONTRACT_OF_GROUP = {
-    "method": Projection,
+    "method": (Projection, PairedProjection),
     "quantizer": Quantizer,
     "relaxation": Relaxation,
     "loss": Loss,
@@ -26,6 +27,10 @@ CONTRACT_OF_GROUP = {
 
 def test_every_projection_has_its_config(projection_class, configs_of):
     assert_named_alike(projection_class, configs_of)
+
+
+def test_every_paired_projection_has_its_config(paired_class, configs_of):
+    assert_named_alike(paired_class, configs_of)
 
 
 def test_every_quantizer_has_its_config(quantizer_class, configs_of):
@@ -101,6 +106,16 @@ def test_every_method_composes_and_builds(projection_class, configs_of, compose_
         projection = instantiate(config.projection, input_dim=16, output_dim=quantizer.projection_dim)
         assert type(projection) is projection_class
         assert projection.output_dim == quantizer.projection_dim
+
+
+def test_every_paired_method_composes_and_builds(paired_class, configs_of, compose_config):
+    for method in configs_of(paired_class):
+        config = compose_config(f"method={method}")
+        quantizer = instantiate(config.quantizer, bits=8)
+        sizes = {"input_dims": {"image": 16, "text": 9}, "output_dim": quantizer.projection_dim}
+        projection = instantiate(config.projection, **sizes)
+        assert type(projection) is paired_class
+        assert list(projection.views) == ["image", "text"]
 
 
 @pytest.mark.parametrize("relaxation", ["straight_through", "tanh"])
