@@ -54,3 +54,9 @@ class TrainingBatch:
     def others(self) -> Tensor:
         """Bool (n, n), pairs of two different items."""
         return ~torch.eye(len(self), dtype=torch.bool, device=self.codes.device)
+
+    @property
+    def across(self) -> Tensor:
+        """Bool (n, n), pairs of codes of different views, those of one item among them; of data with two views."""
+        assert self.views is not None
+        return self.views[:, None] != self.views

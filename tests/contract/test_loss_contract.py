@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from deephash.data.views import Views
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.quantizers.sbq import SBQ
@@ -18,7 +19,7 @@ from deephash.quantizers.sbq import SBQ
 CONF = Path(__file__).resolve().parents[2] / "conf" / "loss"
 LENGTH, CLASSES, FEATURES, ITEMS = 8, 4, 5, 12
 LEARNT = ("codes", "projections", "second_codes")
-SUPERVISION = {"labels", "single_labels", "neighbours", "second_codes"}
+SUPERVISION = {"labels", "single_labels", "neighbours", "second_codes", "one_view", "two_views"}
 
 
 def build(loss_class, seed=0):
@@ -54,6 +55,10 @@ def batch_for(loss, items=ITEMS, dtype=torch.float64, seed=0, several_labels=Fal
     projections, features = 2 * uniform(items, LENGTH), uniform(items, FEATURES)
     quantizer = SBQ(LENGTH).fit(projections.float()).to(dtype)
     requires = loss.requires
+    rows = views = None
+    if "two_views" in requires:
+        rows, views, features = in_two_views(items, uniform)
+        labels, neighbours = labels[rows], neighbours[rows][:, rows]
     return TrainingBatch(
         codes.requires_grad_(),
         projections.requires_grad_(),
@@ -63,7 +68,18 @@ def batch_for(loss, items=ITEMS, dtype=torch.float64, seed=0, several_labels=Fal
         neighbours if "neighbours" in requires else None,
         second.requires_grad_() if "second_codes" in requires else None,
         quantizer,
+        rows,
+        views,
     )
+
+
+def in_two_views(codes, uniform):
+    """Rows and views of codes, two an item; of an odd number the last item lacks its text."""
+    numbers = torch.arange(codes)
+    items = (codes + 1) // 2
+    features = {"image": uniform(items, FEATURES).abs(), "text": uniform(items, FEATURES - 1).abs()}
+    present = {"image": torch.ones(items, dtype=torch.bool), "text": torch.arange(items) < codes // 2}
+    return numbers // 2, numbers % 2, Views(features, present)
 
 
 def learnt(batch):
@@ -137,8 +153,10 @@ def check_order_does_not_matter(loss_class):
     batch = batch_for(loss)
     value, gradients = value_and_gradients(loss, batch)
     order = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(3))
-    names = ("codes", "projections", "features", "positions", "labels", "second_codes")
+    names = ("codes", "projections", "features", "positions", "labels", "second_codes", "rows", "views")
     rows = {name: getattr(batch, name) for name in names}
+    if batch.views is not None:
+        del rows["features"]  # Of items, which codes find by their rows.
     shuffled = {name: tensor.detach()[order] for name, tensor in rows.items() if tensor is not None}
     for name in learnt(batch):
         shuffled[name].requires_grad_()
@@ -236,6 +254,8 @@ def test_gpu_gives_the_same(loss_class):
         for name, tensor in vars(batch).items()
         if isinstance(tensor, torch.Tensor)
     }
+    if isinstance(batch.features, Views):
+        moved["features"] = batch.features.to("cuda")
     on_gpu = replace(batch, **moved, quantizer=copy.deepcopy(batch.quantizer).cuda())
     gpu_value, gpu_gradients = value_and_gradients(loss.cuda(), on_gpu)
     assert torch.allclose(gpu_value.cpu(), value)
