@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.text_descriptors.base import TextDescriptor
 
 
 def cached(folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -56,7 +57,7 @@ def cached_features(images: np.ndarray, descriptor: Descriptor, folder: str | Pa
     return cached(folder, name, key.hexdigest(), lambda: {"features": descriptor.describe(images)})["features"]
 
 
-def description_key(descriptor: Descriptor, of: dict[str, object]) -> "hashlib._Hash":
+def description_key(descriptor: Descriptor | TextDescriptor, of: dict[str, object]) -> "hashlib._Hash":
     """A digest that has seen a descriptor's version and parameters and what else is given, all as JSON."""
     description = {"version": descriptor.version, "parameters": descriptor.parameters(), "of": of}
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode())

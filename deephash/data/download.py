@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import tarfile
 import time
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ class DownloadError(InvalidInputError):
 def download(
     addresses: Sequence[str],
     path: Path,
-    checksum: str,
+    checksum: str | None,
     *,
     pause: float = 1.0,
     timeout: float = 30.0,
@@ -38,7 +39,9 @@ def download(
     Args:
         addresses: the same file's http, https or ftp addresses, tried in this order.
         path: where it is to lie; folders are made.
-        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have.
+        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None where its publisher
+            gives none: then a file is whole when it has the length that the server says, and its reader must do the
+            rest, as a zip archive's does by the checksums within.
         pause: seconds before the second attempt, doubled for each further one.
         timeout: seconds without a byte after which a connection counts as lost.
 
@@ -86,12 +89,12 @@ def download(
 
 
 def extract(archive: Path, folder: Path, top: str = ".") -> None:
-    """Unpack one folder of a tar archive, whole or not at all.
+    """Unpack one folder of a tar or zip archive, whole or not at all.
 
-    Links, devices and paths that lead out of the archive's own folder are refused.
+    Links, devices and paths that lead out of the archive's own folder are refused; a zip's checksums are checked.
 
     Args:
-        archive: a tar archive, compressed or not.
+        archive: a tar archive, compressed or not, or a zip archive.
         folder: where its contents are to lie; it must not exist.
         top: the folder inside the archive that is wanted.
 
@@ -101,10 +104,18 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with tarfile.open(archive) as file:
-            file.extractall(partial, filter="data")
+        if zipfile.is_zipfile(archive):
+            _extract_zip(archive, partial)
+        else:
+            with tarfile.open(archive) as file:
+                file.extractall(partial, filter="data")
         (partial / top).replace(folder)
-    except (tarfile.TarError, EOFError, zlib.error) as error:  # several lines long where no format fits
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        zlib.error,
+    ) as error:  # several lines long where no format fits
         raise InvalidInputError(
             f"{archive} cannot be unpacked ({str(error).splitlines()[0]}); delete it, to have it fetched again."
         ) from error
@@ -114,7 +125,18 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _matches(path: Path, checksum: str) -> bool:
+def _extract_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            # Python's own unpacking drops such parts of a path; an archive that has them is not the published one.
+            if member.filename.startswith("/") or ".." in Path(member.filename).parts:
+                raise zipfile.BadZipFile(f"{member.filename} leads out of its folder")
+        file.extractall(folder)
+
+
+def _matches(path: Path, checksum: str | None) -> bool:
+    if checksum is None:
+        return True
     kind, _, digest = checksum.partition(":")
     with path.open("rb") as file:
         return hashlib.file_digest(file, kind).hexdigest() == digest.lower()

@@ -40,16 +40,16 @@ def read_image(file: Path, size: int) -> np.ndarray:
     return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
 
-def describe_files(files: Sequence[Path], descriptor: Descriptor, size: int) -> dict[str, Tensor]:
+def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: int) -> dict[str, Tensor]:
     """Features and thumbnails of image files, in blocks.
 
     Args:
         files: n image files.
-        descriptor: what describes them.
+        descriptor: what describes them; None makes thumbnails alone.
         size: side to which images are scaled and cropped for it.
 
     Returns:
-        features float32 (n, d) and thumbnails uint8 (n, 64, 64, 3).
+        features float32 (n, d), where there is a descriptor, and thumbnails uint8 (n, 64, 64, 3).
 
     Raises:
         InvalidInputError: files that cannot be read: how many, and the first of them by name.
@@ -75,7 +75,8 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor, size: int) -> 
                     images.append(decoded)
             if unreadable:  # There will be no features; the other files are only looked at for more of these.
                 continue
-            features.append(descriptor.describe(np.stack(images)))
+            if descriptor is not None:
+                features.append(descriptor.describe(np.stack(images)))
             small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
             thumbnails.append(torch.from_numpy(np.stack(small)))
     if unreadable:
@@ -84,7 +85,8 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor, size: int) -> 
             f"{len(unreadable)} of {len(files)} images cannot be read, the first {file} ({reason}); repair or "
             "remove them."
         )
-    return {"features": torch.cat(features), "thumbnails": torch.cat(thumbnails)}
+    described = {"thumbnails": torch.cat(thumbnails)}
+    return described if descriptor is None else described | {"features": torch.cat(features)}
 
 
 @final

@@ -1,24 +1,70 @@
-"""Wikipedia's featured articles: 2,866 pairs of an image and a text in 10 classes (Rasiwasia et al., ACM MM 2010)."""
+"""Wikipedia's featured articles: 2,866 pairs of an image and a text in 10 classes."""
 
 from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deephash.data.array_file import read_array
+from deephash.data.arrays import canonical_features
 from deephash.data.base import HashingDataModule
+from deephash.data.described import described_images, described_texts
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.download import download, extract
 from deephash.data.items import Items
+from deephash.data.labels import canonical_labels
+from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
+from deephash.data.wiki_files import (
+    CLASSES,
+    article_images,
+    article_texts,
+    read_categories,
+    read_list,
+    read_matrices,
+    wiki_folder,
+)
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_choice
 
+# UCSD's Statistical Visual Computing Laboratory; it gives no checksum.
+ADDRESSES = (
+    "https://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
+    "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
+)
 VIEWS = ("image", "text")
+PARTS = ("train", "test")
 
 
 @final
 class Wiki(HashingDataModule):
-    """Images as 128 counts of SIFT words, texts as 10 topics of an LDA, in the publisher's 2,173 and 693 pairs."""
+    """Images as 128 counts of SIFT words, texts as 10 topics of an LDA, in the publisher's 2,173 and 693 pairs.
+
+    The parts are "train" and "query"; searched are the 2,173. Where the layout has the texts and images themselves,
+    they are kept to look at, and may be described anew, as by a language model.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        path: a local folder in the publisher's layout (raw_features.mat, trainset_txt_img_cat.list,
+            testset_txt_img_cat.list, and categories.list, texts and images where they are there), or an `.npz` of
+            image_train, image_test, text_train, text_test, label_train, label_test and class_names; None downloads
+            the publisher's archive.
+        view: "image" or "text", for that view's features alone; None for both.
+        image_descriptor: what describes the images instead of the published features.
+        text_descriptor: what describes the texts instead of the published topics.
+        cache: folder of downloads and computed features.
+
+    Raises:
+        InvalidInputError: an unknown view.
+
+    References:
+        Rasiwasia, Costa Pereira, Coviello, Doyle, Lanckriet, Levy & Vasconcelos, "A new approach to cross-modal
+        multimedia retrieval", ACM MM 2010.
+    """
 
     def __init__(
         self,
@@ -28,23 +74,112 @@ class Wiki(HashingDataModule):
         *,
         path: str | None = None,
         view: str | None = None,
+        image_descriptor: Descriptor | None = None,
+        text_descriptor: TextDescriptor | None = None,
+        cache: str = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         if view is not None:
-            check_choice(view, VIEWS, "data.view")
-        if path is None:
-            raise InvalidInputError("data.path=None; give the folder or the .npz of the Wiki data.")
-        self.path, self.view = Path(path), view
+            check_choice(view, VIEWS, "view")
+        self.view = view
+        self.image_descriptor = image_descriptor
+        self.text_descriptor = text_descriptor
+        self.cache = Path(cache).expanduser()
+        self.downloads = path is None
+        self.path = self.cache / "wiki" if path is None else Path(path).expanduser()
+
+    def prepare_data(self) -> None:
+        """Download and unpack the archive, where no path was given, and compute the features asked for, once.
+
+        Raises:
+            DownloadError: the archive cannot be fetched.
+        """
+        if self.is_read:
+            return
+        if self.downloads and not self.path.is_dir():
+            archive = download(ADDRESSES, self.cache / "wikipedia_dataset.zip", None)
+            extract(archive, self.path)
+            archive.unlink()
+        if self.image_descriptor is not None or self.text_descriptor is not None:
+            self.load()
 
     def load(self) -> Items:
-        """Read both views."""
-        stored = {
-            name: read_array(self.path, name)
-            for name in ("image_train", "image_test", "text_train", "text_test", "label_train", "label_test")
-        }
+        """Read both views, or the one asked for.
+
+        Raises:
+            InvalidInputError: a file that is missing or damaged, or parts that do not fit each other.
+        """
+        items = self._from_npz() if self.path.suffix == ".npz" else self._from_folder()
+        if self.view is None:
+            return items
+        features = items.features.features[self.view]
+        return Items(features, items.labels, items.class_names, items.official, items.images, items.texts)
+
+    def _from_npz(self) -> Items:
+        if self.image_descriptor is not None or self.text_descriptor is not None:
+            raise InvalidInputError(f"{self.path} holds no images or texts to describe; give the publisher's folder.")
+        names = [f"{kind}_{part}" for kind in (*VIEWS, "label") for part in PARTS]
+        stored = {name: read_array(self.path, name) for name in names}
+        classes = tuple(str(name) for name in read_array(self.path, "class_names"))
+        labels = {part: stored.pop(f"label_{part}") for part in PARTS}
+        return self._assemble(stored, labels, classes)
+
+    def _from_folder(self) -> Items:
+        if not self.path.is_dir():
+            raise InvalidInputError(
+                f"{self.path} does not exist; give the folder of the Wikipedia articles or their .npz, or no path to "
+                "download them."
+            )
+        folder = wiki_folder(self.path)
+        classes = read_categories(folder)
+        parts = {part: read_list(folder, part, len(classes)) for part in PARTS}
+        labels = {part: np.array([article.label for article in articles]) for part, articles in parts.items()}
+        articles = parts["train"] + parts["test"]
+        texts = article_texts(folder, articles)
+        files = article_images(folder, articles, classes)
+        described: dict[str, Tensor] = {}
+        images = None
+        if files is None and self.image_descriptor is not None:
+            raise InvalidInputError(f"{folder} has no folder images to describe; unpack the whole archive.")
+        if files is not None:
+            found = described_images(files, self.image_descriptor, self.cache)
+            images = found.pop("thumbnails").numpy()
+            described |= {"image": features for features in found.values()}
+        if self.text_descriptor is not None:
+            if texts is None:
+                raise InvalidInputError(f"{folder} has no folder texts to describe; unpack the whole archive.")
+            described["text"] = described_texts(texts, self.text_descriptor, self.cache)
+        return self._assemble(read_matrices(folder), labels, classes, described, images, texts)
+
+    def _assemble(
+        self,
+        matrices: dict[str, np.ndarray],
+        labels: dict[str, np.ndarray],
+        classes: tuple[str, ...] = CLASSES,
+        described: dict[str, Tensor] | None = None,
+        images: np.ndarray | None = None,
+        texts: tuple[str, ...] | None = None,
+    ) -> Items:
+        for name, matrix in matrices.items():
+            part = name.split("_")[1]
+            if matrix.ndim != 2 or len(matrix) != len(labels[part]):
+                raise InvalidInputError(
+                    f"{name} of {self.path} has shape {matrix.shape} beside {len(labels[part])} articles of the list; "
+                    "expected a row for each: fetch the files again."
+                )
         features = {
-            view: torch.from_numpy(np.concatenate([stored[f"{view}_train"], stored[f"{view}_test"]])) for view in VIEWS
+            view: canonical_features(np.concatenate([matrices[f"{view}_{part}"] for part in PARTS]), f"{view} features")
+            for view in VIEWS
         }
-        labels = torch.from_numpy(np.concatenate([stored["label_train"], stored["label_test"]]))
-        official = np.repeat(["train", "query"], [len(stored["label_train"]), len(stored["label_test"])])
-        return Items(Views(features) if self.view is None else features[self.view], labels, official=official)
+        joined = np.concatenate([labels[part] for part in PARTS])
+        indices, _ = canonical_labels(joined, len(joined), f"labels of {self.path}")
+        if len(indices) and int(joined.max()) >= len(classes):
+            raise InvalidInputError(f"labels of {self.path} reach {joined.max()}; its {len(classes)} classes do not.")
+        return Items(
+            Views(features | (described or {})),
+            torch.from_numpy(joined.astype(np.int64)),
+            classes,
+            np.repeat(["train", "query"], [len(labels[part]) for part in PARTS]),
+            images,
+            texts,
+        )

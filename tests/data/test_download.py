@@ -6,6 +6,7 @@ import shutil
 import socket
 import tarfile
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -330,3 +331,29 @@ def test_bad_archives_leave_nothing(tmp_path, spoil, message):
         extract(archive, inner / "out", "top")
     assert [file.name for file in inner.iterdir()] == ["a.tar.gz"]
     assert [file.name for file in tmp_path.iterdir()] == ["inner"]
+
+
+def test_a_zip_archive_is_unpacked_and_checked(tmp_path):
+    archive = tmp_path / "a.zip"
+    content = np.random.default_rng(0).bytes(5000)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("top/x", content)
+    extract(archive, tmp_path / "out", "top")
+    assert (tmp_path / "out" / "x").read_bytes() == content
+    damaged = bytearray(archive.read_bytes())
+    damaged[2000] ^= 1
+    archive.write_bytes(damaged)
+    with pytest.raises(InvalidInputError, match=r"a.zip cannot be unpacked \(Bad CRC-32"):
+        extract(archive, tmp_path / "again", "top")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("../evil", content)
+    with pytest.raises(InvalidInputError, match=r"cannot be unpacked \(../evil leads out of its folder"):
+        extract(archive, tmp_path / "again")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.zip", "out"}
+
+
+def test_without_a_published_checksum_a_whole_file_is_taken(serve, tmp_path):
+    server = serve(cuts=[400_000])
+    assert fetch(server, tmp_path / "file.bin", None).read_bytes() == CONTENT
+    assert fetch(server, tmp_path / "file.bin", None).exists()
+    assert server.asked == [None, "bytes=400000-"]

@@ -1,0 +1,1 @@
+"""Fixed maps from sentences to feature vectors."""

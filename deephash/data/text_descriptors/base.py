@@ -1,0 +1,40 @@
+"""The contract of a text descriptor: texts → features (n, d)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+
+class TextDescriptor(ABC):
+    """A fixed map from texts to feature vectors, one independent of the other texts."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever the same texts would get other features, so that cached ones are no longer taken."""
+
+    costly: ClassVar[bool] = True
+    """Whether the features are worth keeping in a cache."""
+
+    @abstractmethod
+    def describe(self, texts: Sequence[str]) -> Tensor:
+        """Features of n texts, float32 (n, d) on the CPU."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, object]:
+        """All that the features depend on beside the texts, as JSON values: part of the cache's key."""
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what is not a sequence of texts.
+
+    Raises:
+        InvalidInputError: a single string, no texts, or something else among them.
+    """
+    if isinstance(texts, str) or len(texts) == 0:
+        raise InvalidInputError(f"texts={texts!r}; expected a sequence of at least one text.")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidInputError(f"text {row} is {text!r}; expected a string.")

@@ -1,0 +1,76 @@
+"""Counts of hashed words, as features: no vocabulary, no model, nothing to download."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.text_descriptors.base import TextDescriptor, check_texts
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+STOP_WORDS = ("english",)
+
+
+@final
+class HashedWords(TextDescriptor):
+    """How often a text's words occur, each word in one of `dimension` places by its hash: the baseline of features.
+
+    A word counts by log(1 + occurrences), with a sign that its hash gives, so that words which share a place cancel
+    on average; each text then has length 1.
+
+    Known weakness: two words that mean the same have nothing in common.
+
+    Args:
+        dimension: number of places d. 1,024 hold the few thousand words of captions with few collisions a text.
+        stop_words: "english" leaves out its most common words; None leaves in all.
+
+    Raises:
+        InvalidInputError: a dimension below 1, or unknown stop words.
+
+    References:
+        Weinberger, Dasgupta, Langford, Smola & Attenberg, "Feature hashing for large scale multitask learning", ICML
+        2009.
+    """
+
+    costly: ClassVar[bool] = False
+
+    def __init__(self, dimension: int = 1024, stop_words: str | None = "english") -> None:
+        check_count(dimension, "dimension")
+        if stop_words is not None:
+            check_choice(stop_words, STOP_WORDS, "stop_words")
+        self.dimension = dimension
+        self.stop_words = stop_words
+
+    def parameters(self) -> dict[str, object]:
+        """All that the features depend on beside the texts."""
+        return {"descriptor": "hashed_words", "dimension": self.dimension, "stop_words": self.stop_words}
+
+    def describe(self, texts: Sequence[str]) -> Tensor:
+        """Features of n texts.
+
+        Returns:
+            float32 (n, d), rows of length 1; 0 where a text has no words.
+
+        Raises:
+            InvalidInputError: not texts, or more than memory holds.
+        """
+        from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.preprocessing import normalize
+
+        check_texts(texts)
+        vectorizer = HashingVectorizer(
+            n_features=self.dimension, stop_words=self.stop_words, norm=None, alternate_sign=True, dtype=np.float32
+        )
+        counts = vectorizer.transform(texts)
+        counts.data = np.sign(counts.data) * np.log1p(np.abs(counts.data))
+        try:
+            features: Tensor = torch.from_numpy(normalize(counts).toarray())
+        except MemoryError as error:
+            size = len(texts) * self.dimension * 4 / 2**30
+            raise InvalidInputError(
+                f"features of {len(texts)} texts take {math.ceil(size)} GiB; lower dimension={self.dimension}."
+            ) from error
+        return features

@@ -1,0 +1,136 @@
+"""The files in which the Wikipedia articles are published: features in MATLAB's format, and lists of the articles."""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deephash.validation import InvalidInputError
+
+FEATURES = "raw_features.mat"
+LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}
+CATEGORIES = "categories.list"
+VARIABLES = {"image_train": "I_tr", "image_test": "I_te", "text_train": "T_tr", "text_test": "T_te"}
+CLASSES = (
+    "art",
+    "biology",
+    "geography",
+    "history",
+    "literature",
+    "media",
+    "music",
+    "royalty",
+    "sport",
+    "warfare",
+)
+"""The publisher's order; labels in the lists count from 1."""
+
+ARTICLE = re.compile(r"<text>(.*?)</text>", re.DOTALL)
+LAYOUT = f"{FEATURES}, {LISTS['train']} and {LISTS['test']}"
+
+
+@dataclass(frozen=True)
+class Article:
+    """A line of a list: the article's text file, its image file, both without ending, and its class from 0."""
+
+    text: str
+    image: str
+    label: int
+
+
+def wiki_folder(path: Path) -> Path:
+    """The folder with the features: the path itself, or the only one below that has them.
+
+    Raises:
+        InvalidInputError: none, or several.
+    """
+    if (path / FEATURES).is_file():
+        return path
+    found = sorted(path.rglob(FEATURES))
+    if len(found) != 1:
+        raise InvalidInputError(f"{path} holds {FEATURES} {len(found)} times; give the folder of {LAYOUT}.")
+    return found[0].parent
+
+
+def read_matrices(folder: Path) -> dict[str, np.ndarray]:
+    """The publisher's four matrices, as image_train, image_test, text_train and text_test.
+
+    Raises:
+        InvalidInputError: a damaged file, or one without them.
+    """
+    from scipy.io import loadmat
+
+    path = folder / FEATURES
+    try:
+        stored = loadmat(path, variable_names=list(VARIABLES.values()))
+    except Exception as error:  # what a damaged file raises depends on where the damage lies
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInputError(f"{path} cannot be read ({reason}); unpack or fetch it again.") from error
+    if missing := [name for name in VARIABLES.values() if name not in stored]:
+        raise InvalidInputError(f"{path} has no {' and no '.join(missing)}; it is another file: fetch it again.")
+    return {name: np.asarray(stored[variable]) for name, variable in VARIABLES.items()}
+
+
+def read_list(folder: Path, part: str, classes: int) -> list[Article]:
+    """The articles of a part, "train" or "test", in the order of the features' rows.
+
+    Raises:
+        InvalidInputError: no such file, or a line that is not a text, an image and a class.
+    """
+    path = folder / LISTS[part]
+    articles = []
+    for number, line in enumerate(_lines(path), 1):
+        fields = line.split()
+        if len(fields) != 3 or not fields[2].isdecimal() or not 1 <= int(fields[2]) <= classes:
+            raise InvalidInputError(
+                f"line {number} of {path} is {line!r}; expected a text, an image and a class from 1 to {classes}."
+            )
+        articles.append(Article(fields[0], fields[1], int(fields[2]) - 1))
+    return articles
+
+
+def read_categories(folder: Path) -> tuple[str, ...]:
+    """Names of the classes; the publisher's where the file is missing."""
+    path = folder / CATEGORIES
+    if not path.is_file():
+        return CLASSES
+    # A line may number its class before or after the name.
+    return tuple(" ".join(word for word in line.split() if not word.isdecimal()) for line in _lines(path))
+
+
+def article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] | None:
+    """The articles' texts, one line each; None where the folder has no `texts`.
+
+    Raises:
+        InvalidInputError: a text that is missing or has no text element.
+    """
+    if not (folder / "texts").is_dir():
+        return None
+    texts = []
+    for article in articles:
+        path = folder / "texts" / f"{article.text}.xml"
+        if not path.is_file():
+            raise InvalidInputError(f"{path} does not exist; unpack the texts again, or remove their folder.")
+        found = ARTICLE.search(path.read_text(encoding="utf-8", errors="replace"))
+        if found is None:
+            raise InvalidInputError(f"{path} has no <text> element; unpack the texts again, or remove their folder.")
+        texts.append(" ".join(html.unescape(found[1]).split()))
+    return tuple(texts)
+
+
+def article_images(folder: Path, articles: Sequence[Article], classes: Sequence[str]) -> list[Path] | None:
+    """The articles' image files, in a folder for each class; None where the folder has no `images`."""
+    images = folder / "images"
+    if not images.is_dir():
+        return None
+    return [images / classes[article.label] / f"{article.image}.jpg" for article in articles]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); the layout is {LAYOUT}.") from error
