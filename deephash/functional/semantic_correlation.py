@@ -1,0 +1,57 @@
+"""Semantic correlation (Zhang & Li, AAAI 2014): how two views' directions agree with the similarity of labels."""
+
+import torch
+from torch import Tensor
+
+from deephash.functional.indicators import label_indicators
+from deephash.functional.principal_components import BLOCK_ROWS, canonical_signs
+
+
+def label_directions(labels: Tensor) -> Tensor:
+    """L̂, each item's labels as a vector of length 1, so that L̂ L̂ᵀ is the cosine similarity of labels.
+
+    Args:
+        labels: class indices int64 (n,), or bool (n, c); an item without a label is 0.
+
+    Returns:
+        float64 (n, c).
+    """
+    indicators = label_indicators(labels, torch.float64)
+    return indicators / indicators.norm(dim=1, keepdim=True).clamp_min(1)
+
+
+def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+    """XᵀS̃Y / n² of centred views with S̃ = 2 L̂L̂ᵀ - 11ᵀ, the cosine of labels stretched to [-1, 1].
+
+    S̃ is never made: the sum over pairs factors into (XᵀL̂)(YᵀL̂)ᵀ, and 1ᵀX is 0.
+
+    Args:
+        first: X before it is centred, floating (n, d).
+        second: Y, floating (n, e).
+        means: of each.
+        labels: int64 (n,) or bool (n, c).
+
+    Returns:
+        float64 (d, e).
+    """
+    sums = []
+    directions = label_directions(labels)
+    for features, mean in zip((first, second), means, strict=True):
+        total = torch.zeros(features.shape[1], directions.shape[1], dtype=torch.float64, device=features.device)
+        for rows, of_rows in zip(torch.split(features, BLOCK_ROWS), torch.split(directions, BLOCK_ROWS), strict=True):
+            total += (rows.double() - mean).T @ of_rows.to(features.device)
+        sums.append(total / len(features))
+    return 2 * sums[0] @ sums[1].T
+
+
+def whitening(covariance: Tensor, regularisation: float) -> Tensor:
+    """T with Tᵀ (C + ρI) T = I, ρ being `regularisation` in units of C's mean variance; float64 (d, d)."""
+    values, vectors = torch.linalg.eigh(covariance)
+    ridge = regularisation * covariance.diagonal().mean()
+    return vectors / (values.clamp_min(0) + ridge).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+
+
+def turned_pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of directions (d, k) and (e, k), each pair turned so that its first one has a canonical sign."""
+    signs = (canonical_signs(first) * first).sum(0).sign()
+    return first * signs, second * signs
