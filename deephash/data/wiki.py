@@ -143,8 +143,9 @@ class Wiki(HashingDataModule):
             raise InvalidInputError(f"{folder} has no folder images to describe; unpack the whole archive.")
         if files is not None:
             found = described_images(files, self.image_descriptor, self.cache)
-            images = found.pop("thumbnails").numpy()
-            described |= {"image": features for features in found.values()}
+            images = found["thumbnails"].numpy()
+            if self.image_descriptor is not None:
+                described["image"] = found["features"]
         if self.text_descriptor is not None:
             if texts is None:
                 raise InvalidInputError(f"{folder} has no folder texts to describe; unpack the whole archive.")

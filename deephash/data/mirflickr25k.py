@@ -1,0 +1,199 @@
+"""MIRFlickr-25k: 25,000 images of Flickr, with their tags and 24 labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.array_file import read_array
+from deephash.data.arrays import canonical_features
+from deephash.data.base import HashingDataModule
+from deephash.data.described import described_images
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.items import Items
+from deephash.data.views import Views
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError, check_choice
+
+VIEWS = ("image", "text")
+LABELS = (24, 38)
+IMAGES, TAGS, COMMON = "mirflickr", "mirflickr/meta/tags", "mirflickr/doc/common_tags.txt"
+ANNOTATIONS = "mirflickr25k_annotations_v080"
+LAYOUT = (
+    f"{IMAGES}/im1.jpg …, {TAGS}/tags1.txt … and {COMMON} (from mirflickr25k.zip, MD5 "
+    f"a23d0a8564ee84cda5622a6c2f947785), and {ANNOTATIONS}/NAME.txt (from {ANNOTATIONS}.zip, unpacked into a folder of "
+    "that name)"
+)
+
+
+def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
+    """The common tags, in the publisher's order, and which of them each image has, by its number.
+
+    Raises:
+        InvalidInputError: no such files.
+    """
+    common = [line.split()[0] for line in _lines(folder / COMMON)]
+    known = set(common)
+    files = sorted((folder / TAGS).glob("tags*.txt"), key=lambda file: _number(file, "tags"))
+    if not files:
+        raise InvalidInputError(f"{folder / TAGS} holds no tags; the layout is {LAYOUT}.")
+    return common, {_number(file, "tags"): [tag for tag in _lines(file) if tag in known] for file in files}
+
+
+def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
+    """Numbers of the images that have each label, by its name, in the alphabet's order.
+
+    Args:
+        folder: where the publisher's archives are unpacked.
+        labels: 24 "potential" labels, in a wide sense; or 38, with the 14 `_r1` in which the object is salient.
+
+    Raises:
+        InvalidInputError: another number of labels there, or a line that is no number.
+    """
+    files = [file for file in sorted((folder / ANNOTATIONS).glob("*.txt")) if file.stem.lower() != "readme"]
+    files = [file for file in files if labels == max(LABELS) or not file.stem.endswith("_r1")]
+    if len(files) != labels:
+        raise InvalidInputError(
+            f"{folder / ANNOTATIONS} has {len(files)} labels, not {labels}; the layout is {LAYOUT}."
+        )
+    numbers = {}
+    for file in files:
+        lines = _lines(file)
+        if wrong := [line for line in lines if not line.isdecimal()]:
+            raise InvalidInputError(f"{file} holds {wrong[0]!r}; expected an image's number in each line.")
+        numbers[file.stem] = [int(line) for line in lines]
+    return numbers
+
+
+def indicator(rows: Sequence[int], members: Sequence[Sequence[int]]) -> np.ndarray:
+    """Which of the images numbered `rows` is in which list of numbers, bool (n, number of lists)."""
+    return np.stack([np.isin(rows, numbers) for numbers in members], 1)
+
+
+@final
+class MIRFlickr25k(HashingDataModule):
+    """Images as GIST or any other features, texts as which of the 1,386 common tags; several labels each.
+
+    The layout is the publisher's own (M. Huiskes and M. Lew, LIACS, Leiden). Common are the tags that at least 20
+    images have, as the publisher lists them; kept, as in the DCMH paper, are the images that have a common tag and a
+    label: 20,015 with the 24 labels. There are no publisher's parts.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        path: the folder in which the publisher's two archives are unpacked.
+        labels: 24 labels in a wide sense, as papers on hashing mostly take, or 38, with the 14 in a narrow sense.
+        image_descriptor: what turns images into features.
+        image_features: a file of features of all the images, in their numbers' order, instead, as published for other
+            papers; then the images are not read, and need not be there.
+        view: "image" or "text", for that view's features alone; None for both.
+        cache: folder of computed features.
+
+    Raises:
+        InvalidInputError: no path, an unknown view, other than 24 or 38 labels, or neither descriptor nor features.
+
+    References:
+        Huiskes & Lew, "The MIR Flickr retrieval evaluation", MIR 2008. Jiang & Li, "Deep cross-modal hashing", CVPR
+        2017 (which images are kept).
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        path: str,
+        labels: int = 24,
+        image_descriptor: Descriptor | None = None,
+        image_features: str | None = None,
+        view: str | None = None,
+        cache: str = "~/.cache/deephash",
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        if not path:
+            raise InvalidInputError(f"path={path!r}; give the folder of MIRFlickr, as data.path=FOLDER: {LAYOUT}.")
+        if labels not in LABELS:
+            raise InvalidInputError(f"labels={labels}; expected 24, or 38 with those in a narrow sense.")
+        if view is not None:
+            check_choice(view, VIEWS, "view")
+        if image_descriptor is None and image_features is None:
+            raise InvalidInputError("image_descriptor=None and image_features=None; give one of them.")
+        self.path = Path(path).expanduser()
+        self.labels = labels
+        self.descriptor = image_descriptor
+        self.image_features = image_features
+        self.view = view
+        self.cache = cache
+
+    def prepare_data(self) -> None:
+        """Compute the images' features, once."""
+        if not self.is_read and self.image_features is None:
+            self.load()
+
+    def load(self) -> Items:
+        """Read tags and labels, and the images' features from the cache.
+
+        Raises:
+            InvalidInputError: a file that is missing or damaged; the message gives the layout.
+        """
+        common, tags = read_tags(self.path)
+        annotations = read_annotations(self.path, self.labels)
+        numbers = list(tags)
+        labels = indicator(numbers, list(annotations.values()))
+        having: dict[str, list[int]] = {tag: [] for tag in common}
+        for number, own in tags.items():
+            for tag in own:
+                having[tag].append(number)
+        texts = indicator(numbers, list(having.values()))
+        kept = np.flatnonzero(labels.any(1) & texts.any(1))
+        if len(kept) == 0:
+            raise InvalidInputError(
+                f"No image of {self.path} has both a common tag and a label; the layout is {LAYOUT}."
+            )
+        features: dict[str, Tensor] = {}
+        images = None
+        if self.view != "text":
+            features["image"], images = self._images(numbers, kept)
+        if self.view != "image":
+            features["text"] = torch.from_numpy(texts[kept]).float()
+        return Items(
+            Views(features) if self.view is None else features[self.view],
+            torch.from_numpy(labels[kept]),
+            tuple(annotations),
+            images=images,
+            texts=tuple(" ".join(tags[numbers[row]]) for row in kept),
+        )
+
+    def _images(self, numbers: Sequence[int], kept: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
+        if self.image_features is not None:
+            stored = read_array(self.image_features)
+            if len(stored) != len(numbers):
+                raise InvalidInputError(
+                    f"{self.image_features} has {len(stored)} rows and {self.path} tags of {len(numbers)} images; give "
+                    "features of all images, in their numbers' order."
+                )
+            return canonical_features(np.asarray(stored)[kept], f"features of {self.image_features}"), None
+        files = [self.path / IMAGES / f"im{numbers[row]}.jpg" for row in kept]
+        described = described_images(files, self.descriptor, self.cache)
+        return described["features"], described["thumbnails"].numpy()
+
+
+def _number(file: Path, prefix: str) -> int:
+    """The number in a file's name, as 17 of tags17.txt."""
+    digits = file.stem.removeprefix(prefix)
+    if not digits.isdecimal():
+        raise InvalidInputError(f"{file} is not named {prefix}NUMBER; remove it.")
+    return int(digits)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); the layout is {LAYOUT}.") from error
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,242 @@
+"""NUS-WIDE: 269,648 images of Flickr, with their tags and 81 concepts."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.base import HashingDataModule
+from deephash.data.cache import cached
+from deephash.data.items import Items
+from deephash.data.views import Views
+from deephash.progress import track
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+VIEWS = ("image", "text")
+WORDS, TAGS, CONCEPTS = 500, 1000, 81
+
+LABELS = "Groundtruth/AllLabels"
+TAG_FILE = "NUS_WID_Tags/AllTags1k.txt"
+TAG_NAMES = "NUS_WID_Tags/TagList1k.txt"
+WORD_FILE = "Low_Level_Features/BoW_int.dat"
+# An edition of the features has the words of the publisher's two parts in a file each.
+WORD_PARTS = {"Train": "Low_Level_Features/BoW_Train_int.dat", "Test": "Low_Level_Features/BoW_Test_int.dat"}
+IMAGE_LIST = "ImageList/Imagelist.txt"
+PART_LISTS = {"Train": "ImageList/TrainImagelist.txt", "Test": "ImageList/TestImagelist.txt"}
+
+LAYOUT = (
+    f"{LABELS}/Labels_NAME.txt of {CONCEPTS} concepts (from Groundtruth.zip), {TAG_FILE} (from NUS_WID_Tags.zip), "
+    f"{WORD_FILE}, or {WORD_PARTS['Train']} and {WORD_PARTS['Test']} (from NUS_WID_Low_Level_Features.rar), and "
+    f"{IMAGE_LIST}, {PART_LISTS['Train']} and {PART_LISTS['Test']} (from ImageList.zip)"
+)
+
+
+def read_numbers(path: Path, columns: int) -> np.ndarray:
+    """A table of whole numbers, separated by blanks.
+
+    Args:
+        path: the file.
+        columns: numbers in a row.
+
+    Returns:
+        float32 (n, columns).
+
+    Raises:
+        InvalidInputError: no such file, something else than numbers, or a number of them that is no whole rows.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # what NumPy does at the first thing that is no number
+            numbers: np.ndarray = np.fromfile(path, np.float32, sep=" ")
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path} does not exist; the layout is {LAYOUT}.") from error
+    except (OSError, DeprecationWarning, ValueError) as error:
+        raise InvalidInputError(f"{path} is no table of numbers ({error}); unpack it again.") from error
+    if len(numbers) == 0 or len(numbers) % columns:
+        raise InvalidInputError(
+            f"{path} holds {len(numbers)} numbers, not a multiple of {columns}; it is damaged or another file: unpack "
+            "it again."
+        )
+    return numbers.reshape(-1, columns)
+
+
+def most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
+    """The columns of the concepts that most items have, in the columns' order; of equally frequent ones the first."""
+    order = np.argsort(-labels.sum(0, dtype=np.int64), kind="stable")[:concepts]
+    return np.sort(order)
+
+
+@final
+class NUSWIDE(HashingDataModule):
+    """Images as 500 counts of SIFT words, texts as which of the 1,000 most frequent tags; several labels each.
+
+    Kept are the items that have at least one of the concepts asked for: of the published 269,648, 186,577 have one of
+    the 10 most frequent and 195,834 one of the 21. The publisher's parts are "train" and "query" (its "test").
+
+    Known weakness: the images themselves are not published, only their addresses; so there is nothing to look at, and
+    nothing else to describe. The publisher's server has closed: its archives are found in web archives, and have no
+    checksums.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        path: a folder that holds the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last
+            may be missing where the words are in one file, and then there are no publisher's parts.
+        concepts: how many of the most frequent concepts are the labels: 10 and 21 are usual, 81 are all.
+        view: "image" or "text", for that view's features alone; None for both.
+        cache: folder in which the tables are kept as read, in a hundredth of the time of the text files.
+
+    Raises:
+        InvalidInputError: no path, an unknown view, or other than 1 to 81 concepts.
+
+    References:
+        Chua, Tang, Hong, Li, Luo & Zheng, "NUS-WIDE: a real-world web image database from National University of
+        Singapore", CIVR 2009.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        path: str,
+        concepts: int = 10,
+        view: str | None = None,
+        cache: str = "~/.cache/deephash",
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        if not path:
+            raise InvalidInputError(f"path={path!r}; give the folder of NUS-WIDE, as data.path=FOLDER: {LAYOUT}.")
+        check_count(concepts, "concepts")
+        if concepts > CONCEPTS:
+            raise InvalidInputError(f"concepts={concepts}; NUS-WIDE has {CONCEPTS}: 10 and 21 are usual.")
+        if view is not None:
+            check_choice(view, VIEWS, "view")
+        self.path = Path(path).expanduser()
+        self.concepts = concepts
+        self.view = view
+        self.cache = cache
+
+    def prepare_data(self) -> None:
+        """Read the text files, once."""
+        if not self.is_read:
+            self._tables()
+
+    def load(self) -> Items:
+        """Read the views and labels of the items that have a label.
+
+        Raises:
+            InvalidInputError: a file that is missing, damaged, or of another number of items.
+        """
+        tables = self._tables()
+        names = self._concept_names()
+        columns = most_frequent(tables["labels"].numpy(), self.concepts)
+        labels = tables["labels"][:, torch.from_numpy(columns)].bool()
+        kept = labels.any(1).nonzero()[:, 0]
+        if len(kept) == 0:
+            raise InvalidInputError(
+                f"No item of {self.path} has one of the {self.concepts} concepts; check its labels."
+            )
+        features = {view: tables[view][kept].float() for view in VIEWS if self.view in (None, view)}
+        official = None
+        if "train" in tables:
+            official = np.where(tables["train"][kept].numpy(), "train", "query")
+        return Items(
+            Views(features) if self.view is None else features[self.view],
+            labels[kept],
+            tuple(names[column] for column in columns),
+            official,
+        )
+
+    def _tables(self) -> dict[str, Tensor]:
+        """All items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
+        if not self.path.is_dir():
+            raise InvalidInputError(f"{self.path} is not a folder; give one with {LAYOUT}.")
+        files = [file for file in sorted(self.path.rglob("*")) if file.suffix in (".txt", ".dat")]
+        states = [(str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        key = hashlib.sha256(json.dumps(states).encode()).hexdigest()
+        return cached(self.cache, "nuswide", key, self._read_tables)
+
+    def _read_tables(self) -> dict[str, Tensor]:
+        parts: dict[str, Callable[[], np.ndarray]] = {
+            "labels": self._read_labels,
+            "text": lambda: read_numbers(self.path / TAG_FILE, TAGS).astype(np.uint8),
+            "image": self._read_words,
+        }
+        tables: dict[str, Tensor] = {}
+        for name, read in track(parts.items(), "NUS-WIDE"):
+            tables[name] = torch.from_numpy(read())
+            if len(tables[name]) != len(tables["labels"]):
+                raise InvalidInputError(
+                    f"{self.path} has labels of {len(tables['labels'])} items and {name} features of "
+                    f"{len(tables[name])}; all files are of the same items: unpack them again."
+                )
+        if (self.path / IMAGE_LIST).is_file():
+            tables["train"] = torch.from_numpy(self._rows_of_parts()["Train"].astype(np.uint8))
+        return tables
+
+    def _concept_names(self) -> list[str]:
+        names = sorted(file.stem.removeprefix("Labels_") for file in (self.path / LABELS).glob("Labels_*.txt"))
+        if len(names) != CONCEPTS:
+            raise InvalidInputError(
+                f"{self.path / LABELS} has labels of {len(names)} concepts, not {CONCEPTS}: {LAYOUT}."
+            )
+        return names
+
+    def _read_labels(self) -> np.ndarray:
+        columns = [read_numbers(self.path / LABELS / f"Labels_{name}.txt", 1)[:, 0] for name in self._concept_names()]
+        lengths = {len(column) for column in columns}
+        if len(lengths) > 1:
+            raise InvalidInputError(
+                f"the files of {self.path / LABELS} have {min(lengths)} to {max(lengths)} lines; expected one number."
+            )
+        return np.stack(columns, 1).astype(np.uint8)
+
+    def _read_words(self) -> np.ndarray:
+        """Counts of the words of all items, from one file or from the parts' two."""
+        if (self.path / WORD_FILE).is_file() or not (self.path / WORD_PARTS["Train"]).is_file():
+            return read_numbers(self.path / WORD_FILE, WORDS)
+        masks = self._rows_of_parts()
+        words = np.empty((len(masks["Train"]), WORDS), np.float32)
+        for part, file in WORD_PARTS.items():
+            rows = read_numbers(self.path / file, WORDS)
+            if len(rows) != masks[part].sum():
+                raise InvalidInputError(
+                    f"{self.path / file} has {len(rows)} rows and {PART_LISTS[part]} {masks[part].sum()} images; "
+                    "expected as many: unpack them again."
+                )
+            words[masks[part]] = rows
+        return words
+
+    def _rows_of_parts(self) -> dict[str, np.ndarray]:
+        """Which of all items are in the publisher's two parts, bool (n,) each.
+
+        The lists of the parts are in the order of the whole list, as their features are.
+        """
+        every = self._list(IMAGE_LIST)
+        members = {part: set(self._list(file)) for part, file in PART_LISTS.items()}
+        masks = {part: np.fromiter((name in names for name in every), np.bool_) for part, names in members.items()}
+        if not (masks["Train"] ^ masks["Test"]).all():
+            raise InvalidInputError(
+                f"an image of {IMAGE_LIST} is in both or none of {' and '.join(PART_LISTS.values())}."
+            )
+        return masks
+
+    def _list(self, file: str) -> list[str]:
+        try:
+            lines = (self.path / file).read_text(encoding="latin-1").splitlines()
+        except OSError as error:
+            raise InvalidInputError(
+                f"{self.path / file} cannot be read ({error.strerror}); the layout is {LAYOUT}."
+            ) from error
+        # "actor\0001_2124494179.jpg", in some editions behind the folder of the publisher's own disk.
+        return ["/".join(line.strip().replace("\\", "/").split("/")[-2:]) for line in lines if line.strip()]

@@ -1,0 +1,147 @@
+"""A user's own features of the same items in several views, from files; pairs may lack a side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.array_file import read_array
+from deephash.data.arrays import canonical_features
+from deephash.data.base import HashingDataModule
+from deephash.data.items import Items
+from deephash.data.labels import canonical_labels
+from deephash.data.views import Views
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError
+
+
+def present_rows(array: np.ndarray, name: str) -> np.ndarray:
+    """Which items a view has: those whose row is not NaN throughout.
+
+    Args:
+        array: numbers (n, d).
+        name: how messages call them.
+
+    Returns:
+        bool (n,).
+
+    Raises:
+        InvalidInputError: a row that is NaN in part, or no row that is there.
+    """
+    if array.dtype.kind != "f" or array.ndim != 2:
+        return np.ones(len(array), np.bool_)
+    unknown = np.isnan(array)
+    absent = unknown.all(1)
+    partly = np.flatnonzero(unknown.any(1) & ~absent)
+    if len(partly):
+        raise InvalidInputError(
+            f"{name} hold NaN in {unknown[partly[0]].sum()} of {array.shape[1]} columns of row {partly[0]}; a row of "
+            "NaN alone says that the item lacks this view: fill the others, or make the whole row NaN."
+        )
+    if len(absent) and absent.all():
+        raise InvalidInputError(f"{name} hold NaN alone; at least one item must have this view.")
+    return ~absent
+
+
+@final
+class PairedArrays(HashingDataModule):
+    """Features of two or more views from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
+
+    Row i of every file is item i. An item that lacks a view has there a row of NaN alone: methods are fitted on the
+    items that they can use, and the item is encoded and ranked in the views that it has.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        features: a file for each view, numbers (n, d of the view).
+        views: names of the views, in the files' order.
+        features_keys: for each view, which array of an `.npz` or which columns of a Parquet file; None where the file
+            holds one array. None alone: for no view.
+        labels: file of the labels; None: no labels.
+        labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns
+            of 0 and 1.
+        texts: a file of strings (n,) to show beside results.
+        images: a file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
+
+    Raises:
+        InvalidInputError: fewer than two files, or another number of names or keys.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        features: Sequence[str],
+        views: Sequence[str] = ("image", "text"),
+        features_keys: Sequence[str | Sequence[str] | None] | None = None,
+        labels: str | None = None,
+        labels_key: str | Sequence[str] | None = None,
+        texts: str | None = None,
+        images: str | None = None,
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        if features is None or isinstance(features, str) or len(features) < 2:
+            raise InvalidInputError(
+                f"features={features!r}; give the file of each view, as data.features=[image.npy,text.npy]."
+            )
+        keys = [None] * len(features) if features_keys is None else list(features_keys)
+        for name, given in (("views", list(views)), ("features_keys", keys)):
+            if len(given) != len(features):
+                raise InvalidInputError(f"{name}={given} beside {len(features)} files of features; give one for each.")
+        if len(set(views)) < len(views):
+            raise InvalidInputError(f"views={list(views)}; give each view a name of its own.")
+        self.files = {view: Path(file) for view, file in zip(views, features, strict=True)}
+        self.keys = dict(zip(views, keys, strict=True))
+        self.labels_path = None if labels is None else Path(labels)
+        self.labels_key = labels_key
+        self.texts_path = None if texts is None else Path(texts)
+        self.images_path = None if images is None else Path(images)
+
+    def load(self) -> Items:
+        """Read the files.
+
+        Raises:
+            InvalidInputError: a file is missing or damaged, holds what cannot be used, or has other rows than the
+                first; the message says which.
+        """
+        features: dict[str, Tensor] = {}
+        present: dict[str, Tensor] = {}
+        for view, path in self.files.items():
+            array, name = read_array(path, self.keys[view]), f"{view} features of {path}"
+            there = present_rows(array, name)
+            features[view] = canonical_features(array if there.all() else _without_nan(array, there), name)
+            present[view] = torch.from_numpy(there)
+        views = Views(features, present)
+        labels: Tensor | None = None
+        class_names: tuple[str, ...] = ()
+        if self.labels_path is not None:
+            given = read_array(self.labels_path, self.labels_key)
+            labels, class_names = canonical_labels(given, len(views), f"labels of {self.labels_path}")
+        texts = None if self.texts_path is None else self._beside(self.texts_path, "U", 1, len(views))
+        images = None if self.images_path is None else self._beside(self.images_path, "u", 3, len(views))
+        return Items(views, labels, class_names, images=images, texts=None if texts is None else tuple(map(str, texts)))
+
+    @staticmethod
+    def _beside(path: Path, kind: str, axes: int, rows: int) -> np.ndarray:
+        """An array to look at: strings, or 8-bit images."""
+        array = read_array(path)
+        wanted = {"U": f"strings ({rows},)", "u": f"uint8 images ({rows}, height, width) or (…, 3)"}[kind]
+        fits = array.dtype.kind == kind and axes <= array.ndim <= axes + (kind == "u") and len(array) == rows
+        if not fits or (kind == "u" and array.dtype != np.uint8):
+            raise InvalidInputError(
+                f"{path} holds dtype {array.dtype} and shape {array.shape}; expected {wanted}, to show beside results."
+            )
+        return array
+
+
+def _without_nan(array: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The same with rows of 0 where an item lacks the view."""
+    filled = np.array(array)
+    filled[~present] = 0
+    return filled
