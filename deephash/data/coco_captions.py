@@ -1,0 +1,189 @@
+"""MS COCO: photographs, five sentences about each, and the 80 kinds of object in them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.base import HashingDataModule
+from deephash.data.described import described_images, described_texts
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.items import Items
+from deephash.data.text_descriptors.base import TextDescriptor
+from deephash.data.views import Views
+from deephash.protocols.base import Protocol, Split
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+VIEWS = ("image", "text")
+# The publisher's parts of an edition, and their role.
+PARTS = {"train": "train", "val": "query"}
+LAYOUT = (
+    "annotations/captions_train2017.json, captions_val2017.json, instances_train2017.json and instances_val2017.json "
+    "(from annotations_trainval2017.zip), and the images in train2017 and val2017 (from train2017.zip and val2017.zip)"
+)
+
+
+@final
+class COCOCaptions(HashingDataModule):
+    """Images and sentences, each described once by an encoder of its own; the kinds of object are the labels.
+
+    An item is an image with the first of its sentences, or several joined. Where the annotations of the objects are
+    there, items without any object are left out, as papers on hashing do; where they are not, there are no labels. A
+    part of the publisher's may be missing: with `captions_val2017.json` and `val2017` alone, 5,000 items.
+
+    Args:
+        protocol: how the items are split.
+        seed: seed of the split.
+        split: a split made before; None draws one.
+        path: the folder with `annotations` and the images' folders, as published.
+        image_descriptor: what turns images into features, once; kept in the cache.
+        text_descriptor: what turns sentences into features, once; kept in the cache.
+        year: the edition, which the files' names end in.
+        captions: sentences that are joined into an item's text; 1 to 5.
+        view: "image" or "text", for that view's features alone; None for both.
+        cache: folder of computed features.
+
+    Raises:
+        InvalidInputError: no path, an unknown view, or a number of captions below 1.
+
+    References:
+        Lin et al., "Microsoft COCO: common objects in context", ECCV 2014. Chen et al., "Microsoft COCO captions: data
+        collection and evaluation server", arXiv:1504.00325, 2015.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        seed: int = 0,
+        split: Split | None = None,
+        *,
+        path: str,
+        image_descriptor: Descriptor,
+        text_descriptor: TextDescriptor,
+        year: int = 2017,
+        captions: int = 1,
+        view: str | None = None,
+        cache: str = "~/.cache/deephash",
+    ) -> None:
+        super().__init__(protocol, seed, split)
+        if not path:
+            raise InvalidInputError(f"path={path!r}; give the folder of COCO, as data.path=FOLDER: {LAYOUT}.")
+        check_count(year, "year")
+        check_count(captions, "captions")
+        if view is not None:
+            check_choice(view, VIEWS, "view")
+        self.path = Path(path).expanduser()
+        self.image_descriptor = image_descriptor
+        self.text_descriptor = text_descriptor
+        self.year = year
+        self.captions = captions
+        self.view = view
+        self.cache = cache
+
+    def prepare_data(self) -> None:
+        """Compute the features, once."""
+        if not self.is_read:
+            self.load()
+
+    def load(self) -> Items:
+        """Read sentences and labels, and the features from the cache.
+
+        Raises:
+            InvalidInputError: a file that is missing or damaged; the message gives the layout.
+        """
+        parts = [part for part in PARTS if self._annotations("captions", part).is_file()]
+        if not parts:
+            raise InvalidInputError(
+                f"{self.path / 'annotations'} has neither captions_train{self.year}.json nor "
+                f"captions_val{self.year}.json; the layout is {LAYOUT}."
+            )
+        files: list[Path] = []
+        texts: list[str] = []
+        labels: list[np.ndarray] = []
+        roles: list[str] = []
+        names: tuple[str, ...] = ()
+        labelled = [self._annotations("instances", part).is_file() for part in parts]
+        for part in parts:
+            own_files, own_texts, ids = self._sentences(part)
+            kept = np.ones(len(ids), np.bool_)
+            if all(labelled):
+                table, own_names = self._objects(part, ids)
+                if names and own_names != names:
+                    raise InvalidInputError(
+                        f"{self.path / 'annotations'} names other objects in each part; fetch it again."
+                    )
+                names, kept = own_names, table.any(1)
+                labels.append(table[kept])
+            files += [file for file, keep in zip(own_files, kept, strict=True) if keep]
+            texts += [text for text, keep in zip(own_texts, kept, strict=True) if keep]
+            roles += [PARTS[part]] * int(kept.sum())
+        features: dict[str, Tensor] = {}
+        images = None
+        if self.view != "text":
+            described = described_images(files, self.image_descriptor, self.cache)
+            features["image"], images = described["features"], described["thumbnails"].numpy()
+        if self.view != "image":
+            features["text"] = described_texts(texts, self.text_descriptor, self.cache)
+        return Items(
+            Views(features) if self.view is None else features[self.view],
+            torch.from_numpy(np.concatenate(labels)) if labels else None,
+            names,
+            np.array(roles) if len(parts) > 1 else None,
+            images,
+            tuple(texts),
+        )
+
+    def _sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:
+        """Image files, joined sentences and ids of a part's images, in the order of their ids."""
+        path = self._annotations("captions", part)
+        content = _read(path, ("images", "annotations"))
+        sentences: dict[int, list[tuple[int, str]]] = {}
+        names: dict[int, str] = {}
+        try:
+            for image in content["images"]:
+                names[image["id"]] = image["file_name"]
+            for annotation in content["annotations"]:
+                sentence = (annotation["id"], " ".join(annotation["caption"].split()))
+                sentences.setdefault(annotation["image_id"], []).append(sentence)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(f"{path} lacks {error} in an entry; it is damaged or another file.") from error
+        ids = sorted(names.keys() & sentences.keys())
+        if not ids:
+            raise InvalidInputError(f"{path} has no image with a sentence; it is another file: the layout is {LAYOUT}.")
+        texts = [" ".join(text for _, text in sorted(sentences[each])[: self.captions]) for each in ids]
+        return [self.path / f"{part}{self.year}" / names[each] for each in ids], texts, ids
+
+    def _objects(self, part: str, ids: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Which kinds of object the images show, bool (n, c), and the kinds' names, in the order of their ids."""
+        path = self._annotations("instances", part)
+        content = _read(path, ("categories", "annotations"))
+        row = {image: number for number, image in enumerate(ids)}
+        try:
+            categories = sorted((category["id"], category["name"]) for category in content["categories"])
+            column = {category: number for number, (category, _) in enumerate(categories)}
+            table = np.zeros((len(ids), len(categories)), np.bool_)
+            for annotation in content["annotations"]:
+                if annotation["image_id"] in row:
+                    table[row[annotation["image_id"]], column[annotation["category_id"]]] = True
+        except (KeyError, TypeError) as error:
+            raise InvalidInputError(f"{path} lacks {error} in an entry; it is damaged or another file.") from error
+        return table, tuple(name for _, name in categories)
+
+    def _annotations(self, kind: str, part: str) -> Path:
+        return self.path / "annotations" / f"{kind}_{part}{self.year}.json"
+
+
+def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path} is not readable ({error}); unpack it again.") from error
+    if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in keys):
+        raise InvalidInputError(
+            f"{path} has no lists {' and '.join(keys)}; it is another file: the layout is {LAYOUT}."
+        )
+    return content

@@ -1,0 +1,100 @@
+"""What a network of torchvision's sees in images, as features."""
+
+import hashlib
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.descriptors.base import Descriptor, check_images
+from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, available_networks, headless, stored_weights
+from deephash.progress import track
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+
+@final
+class TorchvisionFeatures(Descriptor):
+    """What a network gives to its classifier, with weights that were learnt elsewhere and stay as they are.
+
+    For features that are computed once and kept; `encoder=torchvision_backbone` has the same networks where they are
+    to be trained.
+
+    Known weakness: without weights the features are those of a random network, hardly better than pixels; so weights
+    must be named.
+
+    Args:
+        network: a name of torchvision's, as resnet18, alexnet or vit_b_16.
+        weights: a name of torchvision's, as IMAGENET1K_V1, which is downloaded where torch's cache lacks it, or a file
+            of the network's weights, .safetensors, .pth or .pt.
+        image_size: side in pixels to which loaders scale and crop images; 224, as most of the weights were learnt with.
+        batch_size: images that go through at once; 32 take a ResNet-50 about 2 GiB.
+        device: "cpu", "cuda" or the like; features differ by rounding between devices.
+
+    Raises:
+        InvalidInputError: an unknown network, or no weights; in `describe`, weights that are missing or do not fit.
+    """
+
+    def __init__(
+        self, network: str, weights: str, image_size: int = 224, batch_size: int = 32, device: str = "cpu"
+    ) -> None:
+        check_choice(network, available_networks(), "network")
+        if not weights:
+            raise InvalidInputError(f"weights={weights!r}; name torchvision's, as IMAGENET1K_V1, or a file of them.")
+        check_count(image_size, "image_size")
+        check_count(batch_size, "batch_size")
+        self.network = network
+        self.weights = weights
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.device = device
+
+    def parameters(self) -> dict[str, object]:
+        """All that the features depend on beside the images; of a file of weights its contents."""
+        path = Path(self.weights).expanduser()
+        weights = self.weights
+        if path.is_file():
+            with path.open("rb") as file:
+                weights = hashlib.file_digest(file, "sha256").hexdigest()
+        return {
+            "descriptor": "torchvision_features",
+            "network": self.network,
+            "weights": weights,
+            "image_size": self.image_size,
+            "device": torch.device(self.device).type,
+        }
+
+    @torch.no_grad()
+    def describe(self, images: np.ndarray) -> Tensor:
+        """Features of images.
+
+        Args:
+            images: uint8 (n, h, w, 3), or (n, h, w), which become grey in three channels.
+
+        Returns:
+            float32 (n, d), for the width d of the network's last layer but one.
+
+        Raises:
+            InvalidInputError: weights that are missing, damaged or of another network.
+        """
+        check_images(images)
+        network = self._network().to(self.device)
+        mean, deviation = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, DEVIATION))
+        features = []
+        starts = range(0, len(images), self.batch_size)
+        for start in track(starts, f"{self.network} features"):
+            batch = torch.from_numpy(images[start : start + self.batch_size]).to(self.device)
+            batch = batch[..., None].expand(-1, -1, -1, 3) if batch.ndim == 3 else batch
+            features.append(network((batch.movedim(3, 1).float() / 255 - mean) / deviation).float().cpu())
+        return torch.cat(features)
+
+    def _network(self) -> torch.nn.Module:
+        network, _, head = headless(self.network, 0)
+        state = stored_weights(self.network, self.weights)
+        try:
+            network.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidInputError(f"weights={self.weights!r} are not those of {self.network} ({reason}).") from error
+        return network.eval()
