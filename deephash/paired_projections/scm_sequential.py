@@ -66,7 +66,8 @@ class SCMSequential(PairedProjection):
     As `SCM`, it wants sgn(XW) sgn(YV)ᵀ ≈ k S̃, S̃ being the cosine of labels stretched to [-1, 1]. It keeps the signs:
     every bit's product is taken off k S̃, and the next pair of directions is the leading one of the residue. Directions
     may repeat or lean on each other, so that any number of bits can be learnt from two small views.
-    Known weakness: greedy; no bit is looked at again, and the hyperplanes are bound to pass through the mean.
+    Known weakness: greedy; no bit is looked at again, hyperplanes are bound to pass through the mean, and once they
+    have said what they can, a further bit no longer brings the codes nearer.
 
     Shape:
         features (n, d of the view) → projections (n, k).
@@ -106,8 +107,6 @@ class SCMSequential(PairedProjection):
         agreement = semantic_agreement(first, second, (mean, other_mean), labels)
         refuse_agreement_of_nothing(agreement, cross, len(labels))
         whitenings = whitening(own, self.regularisation), whitening(others, self.regularisation)
-        directions = residual_directions(
-            (first, second), (mean, other_mean), agreement, whitenings, self.output_dim
-        )
+        directions = residual_directions((first, second), (mean, other_mean), agreement, whitenings, self.output_dim)
         for name, centre, found in zip(views, (mean, other_mean), directions, strict=True):
             self.view(name).set(centre, found)
