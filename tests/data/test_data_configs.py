@@ -13,24 +13,43 @@ from deephash.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "conf" / "data").glob("*.yaml"))
-USERS_OWN = {"arrays": "features", "image_folder": "path"}
+# Settings without which a module is refused, and what one is given here.
+USERS_OWN = {
+    "arrays": ("features", "mine.npy"),
+    "paired_arrays": ("features", ["image.npy", "text.npy"]),
+    **dict.fromkeys(("image_folder", "nuswide", "mirflickr25k", "coco_captions"), ("path", "mine")),
+}
+PAIRED = {"coco_captions", "mirflickr25k", "nuswide", "paired_arrays", "wiki"}
+
+
+def data_of(path):
+    """The data node, also of a YAML that chooses a protocol beside it."""
+    config = OmegaConf.load(path)
+    return config.data if "data" in config else config
+
+
+def first_line(path):
+    return next(line for line in path.read_text().splitlines() if line != "# @package _global_")
 
 
 def test_the_data_sets_are_those_documented():
     names = {path.stem for path in CONFIGS}
-    assert names == {"arrays", "cifar10", "cifar10_gist", "image_folder", "mnist5k", "sift1m", "siftsmall"}
+    assert names == PAIRED | {"arrays", "cifar10", "cifar10_gist", "image_folder", "mnist5k", "sift1m", "siftsmall"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_makes_its_module(path, monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPHASH_CACHE", str(tmp_path))
-    config = OmegaConf.load(path)
-    assert path.read_text().startswith(f"# data={path.stem}")
+    config = data_of(path)
+    assert first_line(path).startswith(f"# data={path.stem}")
+    if path.stem == "coco_captions":
+        pytest.importorskip("sentence_transformers", reason="needs pip install 'deephash[text]'")
     if path.stem in USERS_OWN:
-        with pytest.raises(Exception, match=f"{USERS_OWN[path.stem]}=None; give the f") as caught:
+        setting, value = USERS_OWN[path.stem]
+        with pytest.raises(Exception, match=f"{setting}=None; give the f") as caught:
             instantiate(config, protocol=QueryDatabase(), seed=3, split=None)
         assert isinstance(caught.value.__cause__ or caught.value, InvalidInputError)
-        config[USERS_OWN[path.stem]] = "mine.npy"
+        config[setting] = value
     module = instantiate(config, protocol=QueryDatabase(), seed=3, split=None)
     assert isinstance(module, HashingDataModule)
     assert module.seed == 3
@@ -38,8 +57,17 @@ def test_a_config_makes_its_module(path, monkeypatch, tmp_path):
         assert Path(module.cache) == tmp_path
 
 
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem in PAIRED], ids=lambda path: path.stem)
+def test_the_command_line_chooses_another_protocol(path, compose_config):
+    chosen = OmegaConf.load(path).get("defaults", [{"override /protocol": "literature"}])[0]["override /protocol"]
+    assert compose_config(f"data={path.stem}").choices.protocol == chosen
+    other = compose_config(f"data={path.stem}", "protocol=five_way_small")
+    assert other.choices.protocol == "five_way_small"
+    assert other.protocol.train == 0.2
+
+
 def test_mnist5k_needs_no_download():
-    config = OmegaConf.load(next(path for path in CONFIGS if path.stem == "mnist5k"))
+    config = data_of(next(path for path in CONFIGS if path.stem == "mnist5k"))
     data = instantiate(config, protocol=QueryDatabase(queries=500), seed=0, split=None)
     data.prepare_data()
     data.setup()
