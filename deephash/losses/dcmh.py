@@ -86,7 +86,9 @@ class DCMH(Loss):
 
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Negative log-likelihood of the pairs across views, distance from shared bits, and imbalance."""
-        assert batch.neighbours is not None and batch.rows is not None and batch.views is not None
+        assert batch.neighbours is not None
+        assert batch.rows is not None
+        assert batch.views is not None
         likelihood = cross_view_likelihood(batch.codes, batch.neighbours, batch.across)
         quantisation = (batch.codes - shared_bits(batch.codes, batch.rows)).square().mean()
         return likelihood + self.gamma * quantisation + self.eta * bit_balance(batch.codes, batch.views)

@@ -77,7 +77,9 @@ class DJSRH(Loss):
 
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean squared error of cosines across views, and within each of them."""
-        assert isinstance(batch.features, Views) and batch.rows is not None and batch.views is not None
+        assert isinstance(batch.features, Views)
+        assert batch.rows is not None
+        assert batch.views is not None
         features = batch.features.pairs()
         if not len(features):
             return 0 * batch.codes.sum()
