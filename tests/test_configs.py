@@ -71,6 +71,11 @@ def test_choice_says_what_it_is(choice):
     assert lines[0].startswith("#"), f"{choice} begins with no comment"
 
 
+def test_an_experiment_decides_over_the_defaults_and_the_command_line_over_it(compose_config):
+    assert compose_config("experiment=cifar10_pixels", "data.path=x").bits == 32
+    assert compose_config("experiment=cifar10_pixels", "data.path=x", "bits=16").bits == 16
+
+
 def test_experiments_sweep_known_choices():
     for path in CONF.glob("experiment/*.yaml"):
         content = yaml.safe_load(path.read_text())

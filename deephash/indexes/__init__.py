@@ -1,0 +1,1 @@
+"""Indexes of packed codes: what searches a database without a ranking of all of it."""

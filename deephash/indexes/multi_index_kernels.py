@@ -1,0 +1,275 @@
+"""Kernels of multi-index hashing for the CPU, compiled by numba.
+
+Codes are rows of uint64 words. A table for each substring holds the database sorted by that substring's value: where a
+value's bucket starts, and beside it the items' codes and ids, so that a bucket is read from one place in memory.
+
+An item may share a bucket with the query in several tables. It counts in the first one alone, which its substrings'
+distances tell: no list of visited items is kept.
+
+Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
+"""
+
+# numba infers the types of compiled functions, and refuses annotations on some.
+# ruff: noqa: ANN001, ANN202
+# mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from deephash.functional.compiled import Kernel, compiled
+
+
+@intrinsic
+def popcount(typing_context: Any, word: Any) -> Any:
+    """Number of ones in a uint64: one machine instruction."""
+    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
+
+
+def _substring(words, start, length):
+    """Bits start to start + length of a code, as a number; length is below 64."""
+    first, shift = start // 64, np.uint64(start % 64)
+    value = words[first] >> shift
+    if start % 64 + length > 64:
+        value |= words[first + 1] << (np.uint64(64) - shift)
+    return value & ((np.uint64(1) << np.uint64(length)) - np.uint64(1))
+
+
+def _next_mask(mask):
+    """The next larger number with as many ones (Gosper)."""
+    lowest = mask & (~mask + np.uint64(1))
+    ripple = mask + lowest
+    # The division of the textbook form as two shifts: by the lowest one's place, and by two more.
+    places = popcount(lowest - np.uint64(1)) + np.uint64(2)
+    return ripple | ((mask ^ ripple) >> places)
+
+
+@cache
+def substring_kernel() -> Kernel:
+    """The value of one substring of each code: (codes (n, W), start, length, out int64 (n,))."""
+    substring = compiled(_substring)
+
+    def values(codes, start, length, out):
+        for item in range(len(codes)):
+            out[item] = np.int64(substring(codes[item], start, length))
+
+    return compiled(values)
+
+
+@cache
+def sort_kernel() -> Kernel:
+    """Sort codes by a substring's value, stably: (codes, values, starts int64 (2^length + 1,), sorted codes, ids).
+
+    `starts` comes in as 0s and goes out as where each value's bucket begins.
+    """
+
+    def sort(codes, values, starts, laid, ids):
+        for item in range(len(values)):
+            starts[values[item] + 1] += 1
+        for value in range(len(starts) - 1):
+            starts[value + 1] += starts[value]
+        for item in range(len(values)):
+            place = starts[values[item]]
+            starts[values[item]] += 1
+            ids[place] = item
+            for word in range(codes.shape[1]):
+                laid[place, word] = codes[item, word]
+        # Each start has moved to its end, which is the next one's start.
+        for value in range(len(starts) - 1, 0, -1):
+            starts[value] = starts[value - 1]
+        starts[0] = 0
+
+    return compiled(sort)
+
+
+def _kept(distance, item, near, near_ids, counts, kept, bound, within, k):
+    """Keep an item that lies within the bound, and lower the bound to the least distance within which k are kept.
+
+    Items beyond the bound make room for new ones; where all lie within it, there is twice the room.
+    """
+    if kept == len(near):
+        left = 0
+        for entry in range(kept):
+            if near[entry] <= bound:
+                near[left], near_ids[left] = near[entry], near_ids[entry]
+                left += 1
+        kept = left
+        if 2 * kept > len(near):
+            more, more_ids = np.empty(2 * len(near), np.int64), np.empty(2 * len(near), np.int64)
+            more[:kept], more_ids[:kept] = near[:kept], near_ids[:kept]
+            near, near_ids = more, more_ids
+    near[kept], near_ids[kept] = distance, item
+    counts[distance] += 1
+    within += 1
+    while within - counts[bound] >= k:
+        within -= counts[bound]
+        bound -= 1
+    return near, near_ids, kept + 1, bound, within
+
+
+def _apart(query, laid, table, place):
+    """Hamming distance of a query and a code of a table."""
+    total = np.int64(0)
+    for word in range(len(query)):
+        total += np.int64(popcount(laid[table, place, word] ^ query[word]))
+    return total
+
+
+@cache
+def _inner() -> tuple[Kernel, ...]:
+    """The inner functions, compiled once."""
+    return compiled(_substring), compiled(_next_mask), compiled(_kept), compiled(_apart)
+
+
+@cache
+def nearest_kernel() -> Kernel:
+    """The k nearest codes of each query, exactly, the lower id first among equals.
+
+    Arguments: queries (q, W); sorted codes of each table (m, n, W); ids int32 (m, n); starts of all tables' buckets,
+    one table after another, int64; where each table begins among them, int64 (m,); first bits int64 (m,); lengths int64
+    (m,); k; the most buckets to look into before all items are scanned; distances int64 (q, k), ids int64 (q, k) and
+    looked-at codes int64 (q,) to fill; begin, end of the queries to answer.
+
+    After the buckets within distance ρ of tables 0 to j, and within ρ - 1 of the others, every code within mρ + j is
+    found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from everything would look into more buckets
+    than there are items; then all are scanned.
+    """
+    substring, next_mask, keep, apart = _inner()
+
+    def search(
+        queries, laid, ids, starts, table_starts, firsts, lengths, k, most_buckets, distances, found, looked, begin, end
+    ):
+        tables, n, width = laid.shape
+        counts = np.empty(64 * width + 1, np.int64)
+        own = np.empty(tables, np.uint64)
+        near, near_ids = np.empty(4 * k + 1024, np.int64), np.empty(4 * k + 1024, np.int64)
+        for row in range(begin, end):
+            query = queries[row]
+            counts[:] = 0
+            kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
+            for table in range(tables):
+                own[table] = substring(query, firsts[table], lengths[table])
+            # Steps go through the tables, radius by radius: step = m · radius + table, which is also what is certain.
+            step = 0
+            while bound >= step or within < k:
+                table, radius = step % tables, step // tables
+                if buckets > most_buckets:
+                    break
+                if radius <= lengths[table]:
+                    mask = (np.uint64(1) << np.uint64(radius)) - np.uint64(1)
+                    last = np.uint64(1) << np.uint64(lengths[table])
+                    while mask < last:
+                        buckets += 1
+                        bucket = table_starts[table] + np.int64(own[table] ^ mask)
+                        for place in range(starts[bucket], starts[bucket + 1]):
+                            seen += 1
+                            distance = apart(query, laid, table, place)
+                            if distance > bound:
+                                continue
+                            # It was met before if another substring is nearer, or as near and came first.
+                            met = False
+                            for other in range(tables):
+                                if other != table:
+                                    theirs = substring(laid[table, place], firsts[other], lengths[other])
+                                    gap = np.int64(popcount(theirs ^ own[other]))
+                                    met = met or gap < radius or (gap == radius and other < table)
+                            if not met:
+                                near, near_ids, kept, bound, within = keep(
+                                    distance, ids[table, place], near, near_ids, counts, kept, bound, within, k
+                                )
+                        if mask == 0:
+                            break
+                        mask = next_mask(mask)
+                step += 1
+            if bound >= step or within < k:
+                counts[:] = 0
+                kept, bound, within = 0, 64 * width, 0
+                for place in range(n):
+                    distance = apart(query, laid, 0, place)
+                    if distance <= bound:
+                        near, near_ids, kept, bound, within = keep(
+                            distance, ids[0, place], near, near_ids, counts, kept, bound, within, k
+                        )
+                seen += n
+            looked[row] = seen
+            left = 0
+            for entry in range(kept):
+                if near[entry] <= bound:
+                    near[left], near_ids[left] = near[entry], near_ids[entry]
+                    left += 1
+            order = np.argsort(near[:left] * np.int64(n) + near_ids[:left])
+            for rank in range(k):
+                distances[row, rank] = near[order[rank]]
+                found[row, rank] = near_ids[order[rank]]
+
+    return compiled(search)
+
+
+@cache
+def radius_kernel() -> Kernel:
+    """The codes within a radius of each query, exactly, each query's in the order in which buckets give them.
+
+    Arguments: as `nearest_kernel` up to `lengths`; radius; counts int64 (q,); offsets int64 (q + 1,); distances and ids
+    int64, to fill; whether to fill them or only to count; begin, end.
+
+    Codes within r differ from the query by at most ⌊r/m⌋ in one of the first r mod m + 1 substrings, or by at most
+    ⌊r/m⌋ - 1 in one of the others (Section 3.1, the same).
+    """
+    substring, next_mask, _, apart = _inner()
+
+    def search(
+        queries,
+        laid,
+        ids,
+        starts,
+        table_starts,
+        firsts,
+        lengths,
+        radius,
+        counts,
+        offsets,
+        distances,
+        found,
+        fill,
+        begin,
+        end,
+    ):
+        tables = len(laid)
+        own = np.empty(tables, np.uint64)
+        for row in range(begin, end):
+            query = queries[row]
+            for table in range(tables):
+                own[table] = substring(query, firsts[table], lengths[table])
+            total = 0
+            for step in range(radius + 1):
+                table, near = step % tables, step // tables
+                if near > lengths[table]:
+                    continue
+                mask = (np.uint64(1) << np.uint64(near)) - np.uint64(1)
+                last = np.uint64(1) << np.uint64(lengths[table])
+                while mask < last:
+                    bucket = table_starts[table] + np.int64(own[table] ^ mask)
+                    for place in range(starts[bucket], starts[bucket + 1]):
+                        distance = apart(query, laid, table, place)
+                        if distance > radius:
+                            continue
+                        met = False
+                        for other in range(tables):
+                            if other != table:
+                                theirs = substring(laid[table, place], firsts[other], lengths[other])
+                                gap = np.int64(popcount(theirs ^ own[other]))
+                                met = met or gap < near or (gap == near and other < table)
+                        if not met:
+                            if fill:
+                                distances[offsets[row] + total] = distance
+                                found[offsets[row] + total] = ids[table, place]
+                            total += 1
+                    if mask == 0:
+                        break
+                    mask = next_mask(mask)
+            counts[row] = total
+
+    return compiled(search)
