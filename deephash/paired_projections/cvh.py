@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.principal_components import BLOCK_ROWS, canonical_signs, feature_mean
+from deephash.functional.pair_covariances import pair_covariances
+from deephash.functional.principal_components import canonical_signs
 from deephash.paired_projections.base import PairedProjection
 from deephash.paired_projections.linear_view import LinearView
 from deephash.validation import check_directions, check_positive
 
 
 def covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Means and covariances of two views, in blocks.
+    """Means and covariances of two views.
 
     Args:
         first: X, floating (n, d).
@@ -23,15 +24,9 @@ def covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     Returns:
         Means float64 (d,) and (e,); C_xx (d, d), C_yy (e, e), C_xy (d, e).
     """
-    means = feature_mean(first), feature_mean(second)
-    joint = torch.zeros(first.shape[1] + second.shape[1], first.shape[1] + second.shape[1], dtype=torch.float64)
-    joint = joint.to(first.device)
-    for x, y in zip(torch.split(first, BLOCK_ROWS), torch.split(second, BLOCK_ROWS), strict=True):
-        rows = torch.cat([x.double() - means[0], y.double() - means[1]], 1)
-        joint += rows.T @ rows
-    joint /= len(first)
+    mean, other_mean, joint = pair_covariances(first, second)
     d = first.shape[1]
-    return means[0], means[1], joint[:d, :d], joint[d:, d:], joint[:d, d:]
+    return mean, other_mean, joint[:d, :d], joint[d:, d:], joint[:d, d:]
 
 
 def canonical_pairs(
@@ -91,7 +86,7 @@ class CVH(PairedProjection):
         input_dims: feature dimension of each view by its name.
         output_dim: number of projections k, at most the larger dimension.
         regularisation: ridge on each view's covariance, in units of its mean variance; features that sum to one have a
-            direction in which nothing varies.
+            direction in which nothing varies, and hardly more is needed where pairs are many.
 
     Attributes:
         correlations: float64 (k,), of the canonical pairs, 0 beyond their number.
@@ -105,7 +100,7 @@ class CVH(PairedProjection):
 
     correlations: Tensor
 
-    def __init__(self, input_dims: Mapping[str, int], output_dim: int, regularisation: float = 1e-3) -> None:
+    def __init__(self, input_dims: Mapping[str, int], output_dim: int, regularisation: float = 1e-4) -> None:
         super().__init__(input_dims, output_dim)
         check_positive(regularisation, "regularisation")
         check_directions(output_dim, max(input_dims.values()), "of the larger view that CVH can give")
