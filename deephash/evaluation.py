@@ -11,6 +11,7 @@ from deephash.protocols.base import Split
 from deephash.report.tables import finite
 from deephash.run_folder import RunFolder
 from deephash.training.hashing_module import HashingModule
+from deephash.training.learnt_codes import FUNCTIONS, LEARNT, load_learnt
 from deephash.validation import InvalidInputError
 
 GROUPS = ("data", "protocol", "truth", "ranking")
@@ -49,6 +50,10 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
             f"data={merged.choices.data} has features of {data.feature_dim} dimensions; the hasher in {run.path} "
             f"takes {hasher.input_dim}."
         )
+    if merged.metrics.database_codes == LEARNT and config.data is not None:
+        raise InvalidInputError(
+            f"metrics.database_codes={LEARNT} is of the run's own training items; leave data as the run had it."
+        )
     module = HashingModule(
         hasher,
         build(merged.truth),
@@ -56,7 +61,9 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         at=list(merged.metrics.at),
         radii=list(merged.metrics.radii),
         stable_order=merged.metrics.stable_order,
+        database_codes=merged.metrics.database_codes,
     )
+    module.learnt = load_learnt(run.hasher)
     trainer = build_trainer(merged, folder)
     row = score(merged, trainer, module, data)
     if trainer.is_global_zero:
@@ -66,7 +73,11 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
         log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(new.metrics, finite(row))
-    unchanged = same_split and not changed(config, "truth", "score") and not changed(config.metrics, "at", "radii")
+    unchanged = (
+        same_split
+        and not changed(config, "truth", "score")
+        and not changed(config.metrics, "at", "radii", "database_codes")
+    )
     return RunResult(row, folder), stored_row if unchanged else None
 
 
@@ -85,6 +96,8 @@ def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
     for name, value in config.metrics.items():
         if value is not None:
             merged.metrics[name] = value
+    # Runs from before there was a choice.
+    merged.metrics.setdefault("database_codes", FUNCTIONS)
     merged.trainer, merged.logger = config.trainer, config.logger
     return merged
 

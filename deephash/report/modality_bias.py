@@ -20,6 +20,8 @@ BLOCK_PAIRS = 1 << 16
 LARGE_GAP = 0.25
 # A view that takes this much more of the first places than it has of the database crowds the other out.
 LARGE_SURPLUS = 0.2
+# Bits of pairs that agree this little more often than those of any two items would say nothing of pairs.
+SMALL_AGREEMENT = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class ModalityBias:
         own_share: by the view that asks, the share of its own view among the first k of a database of both views,
             expected over all orders of tied items.
         database_share: by view, its share of that database, which is what chance gives.
-        bit_agreement: float64 (b,), share of the database's pairs whose two codes agree in each bit; .5 is chance for
-            balanced bits.
+        bit_agreement: float64 (b,), share of the database's pairs whose two codes agree in each bit.
+        chance_agreement: float64 (b,), the share that any image with any text would come to, given how many of each
+            view have the bit; .5 where either view's bit is balanced.
     """
 
     mean_average_precision: dict[str, float]
@@ -41,21 +44,28 @@ class ModalityBias:
     own_share: dict[str, float]
     database_share: dict[str, float]
     bit_agreement: Tensor
+    chance_agreement: Tensor
 
     @property
     def gap(self) -> float:
         """How far the worse direction across views lies below the better, as a share of the better one's mAP."""
-        across = [
-            score for direction, score in self.mean_average_precision.items() if len(set(direction.split("_to_"))) > 1
-        ]
-        best = max(across)
-        return 0.0 if best == 0 else 1 - min(across) / best
+        across = self._across()
+        best = max(across.values())
+        return 0.0 if best == 0 else 1 - min(across.values()) / best
+
+    def _across(self) -> dict[str, float]:
+        """mAP of the directions in which one view asks and another is searched."""
+        return {
+            direction: score
+            for direction, score in self.mean_average_precision.items()
+            if len(set(direction.split("_to_"))) > 1
+        }
 
     def warnings(self) -> list[str]:
         """A line for each sign of bias, with its figure and what to do."""
         lines = []
         if self.gap > LARGE_GAP:
-            names = {d: s for d, s in self.mean_average_precision.items() if len(set(d.split("_to_"))) > 1}
+            names = self._across()
             worst, best = min(names, key=names.__getitem__), max(names, key=names.__getitem__)
             lines.append(
                 f"modality bias: {worst} has mAP {names[worst]:.4f} and {best} {names[best]:.4f}, {self.gap:.0%} "
@@ -69,6 +79,12 @@ class ModalityBias:
                     f"{self.depth} of a database in which it has {self.database_share[view]:.0%}; search one "
                     "view at a time, or choose a method that brings the views of a pair together."
                 )
+        agreement, chance = float(self.bit_agreement.mean()), float(self.chance_agreement.mean())
+        if agreement - chance < SMALL_AGREEMENT:
+            lines.append(
+                f"modality bias: the two views of a pair agree in {agreement:.0%} of their bits, where chance gives "
+                f"{chance:.0%}; use fewer bits, or a method that brings the views of a pair together."
+            )
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,6 +96,7 @@ class ModalityBias:
             "own_share": self.own_share,
             "database_share": self.database_share,
             "bit_agreement": float(self.bit_agreement.mean()),
+            "chance_agreement": float(self.chance_agreement.mean()),
             "bit_agreement_by_bit": self.bit_agreement.tolist(),
         }
 
@@ -114,8 +131,8 @@ def own_view_share(
     return float(metric.compute()[f"precision@{depth}"])
 
 
-def bit_agreement(first: Tensor, second: Tensor, bits: int) -> Tensor:
-    """Share of pairs whose codes agree, bit by bit.
+def bit_agreement(first: Tensor, second: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Share of pairs whose codes agree, bit by bit, and what chance would give.
 
     Args:
         first: packed codes uint8 (n, B) of one view.
@@ -123,9 +140,13 @@ def bit_agreement(first: Tensor, second: Tensor, bits: int) -> Tensor:
         bits: code length b.
 
     Returns:
-        float64 (b,), NaN where there are no pairs.
+        Agreement, and the agreement of items paired at random: float64 (b,), NaN where there are no pairs.
     """
-    agreeing = torch.zeros(bits, dtype=torch.float64)
+    agreeing, ones, other_ones = torch.zeros(3, bits, dtype=torch.float64).unbind()
     for one, other in zip(torch.split(first, BLOCK_PAIRS), torch.split(second, BLOCK_PAIRS), strict=True):
-        agreeing += (unpack(one, bits) == unpack(other, bits)).sum(0).cpu()
-    return agreeing / len(first) if len(first) else torch.full((bits,), torch.nan, dtype=torch.float64)
+        one_bits, other_bits = unpack(one, bits), unpack(other, bits)
+        for count, counted in ((agreeing, one_bits == other_bits), (ones, one_bits), (other_ones, other_bits)):
+            count += counted.sum(0).cpu()
+    n = len(first) or torch.nan
+    share, other_share = ones / n, other_ones / n
+    return agreeing / n, share * other_share + (1 - share) * (1 - other_share)

@@ -68,7 +68,9 @@ def result_title(result: Mapping[str, Any]) -> str:
     """A title for tables and figures of a result, as "itq · sbq, 64 bits, cifar10_gist"."""
     method = " · ".join(str(result[name]) for name in TITLE[:2] if name in result)
     bits = f"{result['bits']} bits" if "bits" in result else ""
-    return ", ".join(part for part in (method, bits, str(result.get("data", ""))) if part)
+    # A figure of this protocol is never to be read as one of the other.
+    searched = "database by learnt codes" if result.get("database_codes") == "learnt" else ""
+    return ", ".join(part for part in (method, bits, str(result.get("data", "")), searched) if part)
 
 
 def summary_markdown(result: Mapping[str, Any], folder: Path | None = None) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars
 
 # What is measured once for each seed; runs that agree on all of it differ by the seed alone.
-SETTING = ("data", "protocol", "truth", "score", "k")
+SETTING = ("data", "protocol", "truth", "score", "database_codes", "k")
 GROUP = (*SETTING, "method", "quantizer", "settings", "bits")
 RUN_COLUMNS = ("status", "folder", "error", *GROUP, "seed", "split", "skipped_queries", "warnings")
 # Settings that the columns of a row say already.
@@ -117,7 +117,10 @@ def _result_columns(path: Path) -> dict[str, Any]:
         if value is not None and not isinstance(value, int | float):
             raise InvalidInputError(f"{path} has {name}={value!r}; expected a number: run that job again.")
     columns = {name: result[name] for name in ("method", "quantizer", "bits", "seed", "split") if name in result}
-    columns |= {name: text(result[name]) for name in SETTING if name in result}
+    # Rows from before there was a choice are of codes by the functions.
+    columns |= {
+        name: text(value) for name, value in {"database_codes": "functions", **result}.items() if name in SETTING
+    }
     columns |= {
         "skipped_queries": result.get("skipped_queries", 0),
         "warnings": [str(line) for line in result.get("warnings") or []],

@@ -34,8 +34,9 @@ class MethodsByBits:
 
 def setting_text(setting: tuple[Any, ...]) -> str:
     """A setting in words, as "cifar10_gist, five_way, label truth"; parts that are None are left out."""
-    data, protocol, truth, score, k = setting
-    parts = [data, protocol, truth and f"{truth} truth", score and f"{score} queries", k and f"k = {k}"]
+    data, protocol, truth, score, database_codes, k = setting
+    parts = [data, protocol, truth and f"{truth} truth", score and f"{score} queries"]
+    parts += ["database by learnt codes" if database_codes == "learnt" else None, k and f"k = {k}"]
     return ", ".join(str(part) for part in parts if part)
 
 

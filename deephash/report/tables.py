@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What identifies a result; every row names them all, so that no figure stands without its setting.
-IDENTITY = ("method", "quantizer", "bits", "data", "protocol", "truth", "score", "k", "seed")
+IDENTITY = ("method", "quantizer", "bits", "data", "protocol", "truth", "score", "database_codes", "k", "seed")
 
 
 def text(value: Any, decimals: int = 4) -> str:

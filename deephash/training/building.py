@@ -120,6 +120,7 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
         at=list(config.metrics.at),
         radii=list(config.metrics.radii),
         stable_order=config.metrics.stable_order,
+        database_codes=config.metrics.database_codes,
         seed=config.seed,
     )
 

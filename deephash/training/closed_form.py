@@ -9,6 +9,7 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.training.hashing_module import HashingModule
+from deephash.training.learnt_codes import LEARNT, check_learnt, learnt_codes
 
 
 class ClosedForm(HashingModule):
@@ -51,15 +52,18 @@ class ClosedForm(HashingModule):
         affinity = training_affinity(self.truth, self.supervision, *items, batch["ids"])
         generator = torch.Generator().manual_seed(self.seed)
         self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
+        self.learnt = learnt_codes(self.hasher, batch["features"], batch["ids"])
+        if self.database_codes == LEARNT:
+            check_learnt(self.learnt, self.hasher)
 
     def _share_weights(self) -> None:
         if self.trainer.world_size == 1:
             return
         # A fit may have lowered sizes to what the data allow, so the others take the first one's parts, then weights.
-        description = [self.hasher.description()]
-        torch.distributed.broadcast_object_list(description, src=0)
+        shared: list[Any] = [self.hasher.description(), self.learnt]
+        torch.distributed.broadcast_object_list(shared, src=0)
         if not self.trainer.is_global_zero:
-            self.hasher = type(self.hasher).build(description[0]).to(self.device)
+            self.hasher, self.learnt = type(self.hasher).build(shared[0]).to(self.device), shared[1]
         for weight in self.hasher.state_dict().values():
             torch.distributed.broadcast(weight, src=0)
 

@@ -21,6 +21,7 @@ from deephash.metrics.stable_order import stable_order_metrics
 from deephash.progress import track
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.relevance import Relevance, on_device, select_queries
+from deephash.training.learnt_codes import FUNCTIONS, LEARNT, LearntCodes, check_learnt
 from deephash.validation import InvalidInputError
 
 # Queries ranked in one call: many passes over the database, few enough that a bar moves.
@@ -101,6 +102,8 @@ class HashingModule(lightning.LightningModule):
         at: depths k for metrics at k.
         radii: Hamming radii for metrics within a radius; those beyond the codes' largest distance are left out.
         stable_order: whether to add the values of a stable sort by distance, ties by database index.
+        database_codes: "functions", or "learnt": items of the database are ranked by the codes that the fit learnt for
+            them, with their labels where it has those, which is another task and goes by its own name.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class HashingModule(lightning.LightningModule):
         at: Sequence[int] = (100, 1000),
         radii: Sequence[int] = (2,),
         stable_order: bool = False,
+        database_codes: str = FUNCTIONS,
     ) -> None:
         super().__init__()
         self.hasher = hasher
@@ -119,6 +123,9 @@ class HashingModule(lightning.LightningModule):
         self.at = tuple(at)
         self.radii = tuple(radii)
         self.stable_order = stable_order
+        self.database_codes = database_codes
+        # What the fit learnt for its training items themselves, where it did.
+        self.learnt: LearntCodes | None = None
         self.results: dict[str, float] = {}
         self.scores: dict[tuple[str, str], DirectionScores] = {}
         # Codes of the database and of this process's queries, by view, with the places of their items in those parts.
@@ -166,6 +173,8 @@ class HashingModule(lightning.LightningModule):
         views = tuple(self.hasher.parts)
         searched = {view: self._gathered(self._concatenated(self._blocks[0], view)) for view in views}
         asking = {view: self._concatenated(self._blocks[1], view) for view in views}
+        if self.database_codes == LEARNT:
+            searched = {view: self._learnt(items, database_role) for view, items in searched.items()}
         self.codes = (searched, asking)
         self.seconds["encode"] = time.perf_counter() - self._started
         self._check_depths(min(len(items) for items in searched.values()))
@@ -297,6 +306,12 @@ class HashingModule(lightning.LightningModule):
         for name, column in zip(names, values.unbind(1), strict=True):
             scores.per_query[name] = column
             scores.results[name] = float(exact_mean(column))
+
+    def _learnt(self, items: "CodedItems", role: str) -> "CodedItems":
+        """The same items of a role by the codes that the fit learnt for them."""
+        ids = torch.from_numpy(self.data.ids(role))[items.positions.cpu()]
+        codes = check_learnt(self.learnt, self.hasher).of(ids)
+        return CodedItems(codes.to(items.codes.device), items.positions)
 
     def _check_depths(self, items: int) -> None:
         too_deep = [k for k in self.at if k > items]

@@ -23,6 +23,7 @@ from deephash.training.environment import describe_environment
 from deephash.training.hashing_module import HashingModule
 from deephash.training.joint_run import chosen_epoch, learns_jointly, train_jointly
 from deephash.training.kept_data import KeptData
+from deephash.training.learnt_codes import DATABASE_CODES, LEARNT, check_trained_on, load_learnt
 from deephash.training.quiet import quiet
 from deephash.training.run_report import log_report, write_report
 from deephash.training.tuning import tune, with_values
@@ -72,6 +73,8 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
     kept = kept or KeptData()
     kept.read(config, data)
+    if config.metrics.database_codes == LEARNT:
+        check_trained_on(data, score_roles(config)[1])
     # Before the trainer, so that what cannot be built is refused before a logger starts.
     module = build_module(config, data)
     trainer = build_trainer(config, folder)
@@ -128,12 +131,14 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
         trainer.fit(module, train_dataloaders=data.train_dataloader())
     if trainer.is_global_zero:
         module.hasher.save(folder)
+        if module.learnt is not None:
+            module.learnt.save(folder)
         write_json(folder / FIT_SECONDS, {"fit": module.seconds["fit"]})
 
 
 def load(folder: Path, module: ClosedForm) -> None:
     """Load the hasher that a folder holds, and how long it took."""
-    module.hasher = load_hasher(folder)
+    module.hasher, module.learnt = load_hasher(folder), load_learnt(folder)
     module.seconds.update(read_json(folder / FIT_SECONDS, "the seconds of a fit"))
 
 
@@ -153,6 +158,7 @@ def score(
         "loss": "+".join(chosen_losses(config)) if learns_jointly(config) else None,
         "bits": config.bits,
         "score": config.score,
+        "database_codes": config.metrics.database_codes,
         "k": list(config.metrics.at),
         "seed": config.seed,
         "split": data.split.hash,
@@ -179,3 +185,9 @@ def check_settings(config: DictConfig) -> None:
     if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise InvalidInputError(f"seed={config.seed!r}; expected a whole number from 0 to {2**32 - 1}.")
     check_choice(config.score, ("test", "validation"), "score")
+    check_choice(config.metrics.database_codes, DATABASE_CODES, "metrics.database_codes")
+    if config.metrics.database_codes == LEARNT and learns_jointly(config):
+        raise InvalidInputError(
+            f"metrics.database_codes={LEARNT} ranks by what the fit learnt, which joint training leaves behind; choose "
+            "train=fit."
+        )

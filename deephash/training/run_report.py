@@ -95,6 +95,7 @@ def modality_bias(module: HashingModule) -> ModalityBias:
     one, other = searched.values()
     # Codes of the items that have both views, in the same order.
     in_both = [torch.isin(items.positions, rest.positions) for items, rest in ((one, other), (other, one))]
+    agreement, chance = bit_agreement(one.codes[in_both[0]], other.codes[in_both[1]], distance.code_bits)
     return ModalityBias(
         mean_average_precision={direction_name(*views): found.results["mAP"] for views, found in module.scores.items()},
         depth=depth,
@@ -103,7 +104,8 @@ def modality_bias(module: HashingModule) -> ModalityBias:
             for view, items in asking.items()
         },
         database_share={view: len(own) / total for view, own in codes.items()},
-        bit_agreement=bit_agreement(one.codes[in_both[0]], other.codes[in_both[1]], distance.code_bits),
+        bit_agreement=agreement,
+        chance_agreement=chance,
     )
 
 

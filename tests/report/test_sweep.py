@@ -290,8 +290,11 @@ def test_names_and_cells():
     assert line_name(("itq", None, "a=1")) == "itq · a=1"
     assert cell(0.17123, 0.16, 0.18) == "0.1712 ± 0.0100"
     assert cell(0.17123, None, None) == "0.1712"
-    assert setting_text(("sift1m", None, "nearest_neighbours", "validation", "")) == (
+    assert setting_text(("sift1m", None, "nearest_neighbours", "validation", "functions", "")) == (
         "sift1m, nearest_neighbours truth, validation queries"
+    )
+    assert setting_text(("wiki", "official", "label", "test", "learnt", "50")) == (
+        "wiki, official, label truth, test queries, database by learnt codes, k = 50"
     )
 
 
@@ -351,8 +354,8 @@ def test_narrow_terminals_put_the_interval_under_the_mean(sweep):
 
 
 def test_titles_of_panels_say_what_differs():
-    one = ("mnist5k", "five_way", "label", "test", "100")
-    other = ("mnist5k", "literature", "label", "test", "100")
+    one = ("mnist5k", "five_way", "label", "test", "functions", "100")
+    other = ("mnist5k", "literature", "label", "test", "functions", "100")
     assert setting_titles([one, other]) == ("mnist5k, label truth, test queries, k = 100", ["five_way", "literature"])
     assert setting_titles([one]) == ("", ["mnist5k, five_way, label truth, test queries, k = 100"])
 
