@@ -7,27 +7,8 @@ import torch
 from torch import Tensor
 
 from deephash.augmentations.base import Augmentation
-from deephash.validation import InvalidInputError, check_count, check_fraction
-
-
-def mirror_permutation(orientations_per_scale: Iterable[int], blocks: int) -> Tensor:
-    """Places of the mirrored image's features among an image's: gist(mirrored) = gist(image)[places].
-
-    Mirroring turns orientation j of o into (o - j) mod o, and the grid's last column into its first.
-
-    Args:
-        orientations_per_scale: orientations o of each scale.
-        blocks: blocks along each side; features of a filter go down one column after another.
-
-    Returns:
-        int64 (d,), which undoes itself.
-    """
-    filters, first = [], 0
-    for orientations in orientations_per_scale:
-        filters.append(first + torch.arange(orientations).neg().remainder(orientations))
-        first += orientations
-    places = torch.arange(first * blocks**2).reshape(first, blocks, blocks)
-    return places[torch.cat(filters)].flip(1).flatten()
+from deephash.functional.mirrored_gist import gist_mirror
+from deephash.validation import check_fraction
 
 
 @final
@@ -67,19 +48,11 @@ class MirroredGIST(Augmentation):
     ) -> None:
         super().__init__(input_dim)
         check_fraction(flip, "flip")
-        check_count(blocks, "blocks")
         orientations = list(orientations_per_scale)
-        for count in orientations:
-            check_count(count, "orientations_per_scale")
-        if sum(orientations) * blocks**2 != input_dim:
-            raise InvalidInputError(
-                f"{input_dim} features are no GIST of orientations_per_scale={orientations} and blocks={blocks}, which "
-                f"has {sum(orientations) * blocks**2}; choose data=cifar10_gist, or give the descriptor's own settings."
-            )
+        self.register_buffer("places", gist_mirror(input_dim, orientations, blocks), persistent=False)
         self.flip = flip
         self.orientations_per_scale = orientations
         self.blocks = blocks
-        self.register_buffer("places", mirror_permutation(orientations, blocks), persistent=False)
 
     def change(self, features: Tensor) -> Tensor:
         """Features of images some of which are mirrored."""

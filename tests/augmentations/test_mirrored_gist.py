@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.augmentations.mirrored_gist import MirroredGIST, mirror_permutation
+from deephash.augmentations.mirrored_gist import MirroredGIST
 from deephash.data.descriptors.gist import Gist
+from deephash.functional.mirrored_gist import mirror_permutation
 from deephash.validation import InvalidInputError
 
 

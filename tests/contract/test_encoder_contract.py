@@ -17,12 +17,14 @@ DIMENSION, ROWS = 768, 24
 # Small sizes, for those that take them.
 SIZES = {
     "anchors": 12,
+    "blocks": 16,
     "channels": 3,
     "filters": 5,
     "frequencies": 10,
     "hidden": 20,
     "image_size": 32,
     "network": "mobilenet_v3_small",
+    "orientations_per_scale": 3,
     "widths": 6,
 }
 

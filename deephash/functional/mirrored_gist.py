@@ -1,0 +1,54 @@
+"""Where the features of the mirrored image are among an image's GIST."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from deephash.validation import InvalidInputError, check_count
+
+
+def mirror_permutation(orientations_per_scale: Iterable[int], blocks: int) -> Tensor:
+    """Places of the mirrored image's features among an image's: gist(mirrored) = gist(image)[places].
+
+    Mirroring turns orientation j of o into (o - j) mod o, and the grid's last column into its first.
+
+    Args:
+        orientations_per_scale: orientations o of each scale.
+        blocks: blocks along each side; features of a filter go down one column after another.
+
+    Returns:
+        int64 (d,), which undoes itself.
+    """
+    filters, first = [], 0
+    for orientations in orientations_per_scale:
+        filters.append(first + torch.arange(orientations).neg().remainder(orientations))
+        first += orientations
+    places = torch.arange(first * blocks**2).reshape(first, blocks, blocks)
+    return places[torch.cat(filters)].flip(1).flatten()
+
+
+def gist_mirror(input_dim: int, orientations_per_scale: Iterable[int], blocks: int) -> Tensor:
+    """`mirror_permutation` of features that may be such a GIST.
+
+    Args:
+        input_dim: feature dimension d.
+        orientations_per_scale: orientations of each scale.
+        blocks: blocks along each side.
+
+    Returns:
+        int64 (d,).
+
+    Raises:
+        InvalidInputError: settings out of range, or that give another dimension.
+    """
+    check_count(blocks, "blocks")
+    orientations = list(orientations_per_scale)
+    for count in orientations:
+        check_count(count, "orientations_per_scale")
+    if sum(orientations) * blocks**2 != input_dim:
+        raise InvalidInputError(
+            f"{input_dim} features are no GIST of orientations_per_scale={orientations} and blocks={blocks}, which "
+            f"has {sum(orientations) * blocks**2}; choose data=cifar10_gist, or give the descriptor's own settings."
+        )
+    return mirror_permutation(orientations, blocks)
