@@ -54,7 +54,7 @@ class ModalityBias:
         return 0.0 if best == 0 else 1 - min(across.values()) / best
 
     def _across(self) -> dict[str, float]:
-        """mAP of the directions in which one view asks and another is searched."""
+        """Scores of the directions in which one view asks and another is searched."""
         return {
             direction: score
             for direction, score in self.mean_average_precision.items()

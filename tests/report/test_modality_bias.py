@@ -1,4 +1,4 @@
-"""Modality bias against plain loops: which view crowds the first places, with ties in every order, and agreeing bits."""
+"""Modality bias against plain loops: who crowds the first places, with ties in every order, and agreeing bits."""
 
 from itertools import permutations
 
