@@ -95,16 +95,21 @@ class MIH(Index):
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         distances, ids = (np.empty((len(queries), k), np.int64) for _ in range(2))
         self._looked_at = np.zeros(len(queries), np.int64)
-        self._run(kernels.nearest_kernel(), queries, (k, self.size // BUCKET_COST, distances, ids, self._looked_at))
+        self._run(
+            kernels.nearest_kernel(self._codes.shape[2]),
+            queries,
+            (k, self.size // BUCKET_COST, distances, ids, self._looked_at),
+        )
         return torch.from_numpy(distances), torch.from_numpy(ids)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
         counts = np.zeros(len(queries), np.int64)
         nothing = np.empty(0, np.int64)
-        self._run(kernels.radius_kernel(), queries, (radius, counts, nothing, nothing, nothing, False))
+        kernel = kernels.radius_kernel(self._codes.shape[2])
+        self._run(kernel, queries, (radius, counts, nothing, nothing, nothing, False))
         offsets = np.concatenate([[0], np.cumsum(counts)])
         distances, ids = (np.empty(offsets[-1], np.int64) for _ in range(2))
-        self._run(kernels.radius_kernel(), queries, (radius, counts, offsets, distances, ids, True))
+        self._run(kernel, queries, (radius, counts, offsets, distances, ids, True))
         return ordered_within(*(torch.from_numpy(array) for array in (offsets, distances, ids)))
 
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:

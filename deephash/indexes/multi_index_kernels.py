@@ -110,23 +110,29 @@ def _kept(distance, item, near, near_ids, counts, kept, bound, within, k):
     return near, near_ids, kept + 1, bound, within
 
 
-def _apart(query, laid, table, place):
-    """Hamming distance of a query and a code of a table."""
+def _apart_one(query, codes, place):
+    """Hamming distance of a query and a code of one word."""
+    return np.int64(popcount(codes[place, 0] ^ query[0]))
+
+
+def _apart(query, codes, place):
+    """Hamming distance of a query and a code."""
     total = np.int64(0)
     for word in range(len(query)):
-        total += np.int64(popcount(laid[table, place, word] ^ query[word]))
+        total += np.int64(popcount(codes[place, word] ^ query[word]))
     return total
 
 
 @cache
-def _inner() -> tuple[Kernel, ...]:
-    """The inner functions, compiled once."""
-    return compiled(_substring), compiled(_next_mask), compiled(_kept), compiled(_apart)
+def _inner(words: int) -> tuple[Kernel, ...]:
+    """The inner functions for codes of so many words, compiled once."""
+    apart = compiled(_apart_one) if words == 1 else compiled(_apart)
+    return compiled(_substring), compiled(_next_mask), compiled(_kept), apart
 
 
 @cache
-def nearest_kernel() -> Kernel:
-    """The k nearest codes of each query, exactly, the lower id first among equals.
+def nearest_kernel(words: int) -> Kernel:
+    """The k nearest codes of each query, exactly, the lower id first among equals; of codes of so many words.
 
     Arguments: queries (q, W); sorted codes of each table (m, n, W); ids int32 (m, n); starts of all tables' buckets,
     one table after another, int64; where each table begins among them, int64 (m,); first bits int64 (m,); lengths int64
@@ -137,7 +143,7 @@ def nearest_kernel() -> Kernel:
     found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from everything would look into more buckets
     than there are items; then all are scanned.
     """
-    substring, next_mask, keep, apart = _inner()
+    substring, next_mask, keep, apart = _inner(words)
 
     def search(
         queries, laid, ids, starts, table_starts, firsts, lengths, k, most_buckets, distances, found, looked, begin, end
@@ -158,6 +164,7 @@ def nearest_kernel() -> Kernel:
                 table, radius = step % tables, step // tables
                 if buckets > most_buckets:
                     break
+                codes, of = laid[table], ids[table]
                 if radius <= lengths[table]:
                     mask = (np.uint64(1) << np.uint64(radius)) - np.uint64(1)
                     last = np.uint64(1) << np.uint64(lengths[table])
@@ -166,19 +173,22 @@ def nearest_kernel() -> Kernel:
                         bucket = table_starts[table] + np.int64(own[table] ^ mask)
                         for place in range(starts[bucket], starts[bucket + 1]):
                             seen += 1
-                            distance = apart(query, laid, table, place)
+                            distance = apart(query, codes, place)
                             if distance > bound:
                                 continue
+                            if step == 0 and within >= k and bound == 0:
+                                # All copies of the query are in this bucket, the lower ids first.
+                                break
                             # It was met before if another substring is nearer, or as near and came first.
                             met = False
                             for other in range(tables):
                                 if other != table:
-                                    theirs = substring(laid[table, place], firsts[other], lengths[other])
+                                    theirs = substring(codes[place], firsts[other], lengths[other])
                                     gap = np.int64(popcount(theirs ^ own[other]))
                                     met = met or gap < radius or (gap == radius and other < table)
                             if not met:
                                 near, near_ids, kept, bound, within = keep(
-                                    distance, ids[table, place], near, near_ids, counts, kept, bound, within, k
+                                    distance, of[place], near, near_ids, counts, kept, bound, within, k
                                 )
                         if mask == 0:
                             break
@@ -188,7 +198,7 @@ def nearest_kernel() -> Kernel:
                 counts[:] = 0
                 kept, bound, within = 0, 64 * width, 0
                 for place in range(n):
-                    distance = apart(query, laid, 0, place)
+                    distance = apart(query, laid[0], place)
                     if distance <= bound:
                         near, near_ids, kept, bound, within = keep(
                             distance, ids[0, place], near, near_ids, counts, kept, bound, within, k
@@ -209,7 +219,7 @@ def nearest_kernel() -> Kernel:
 
 
 @cache
-def radius_kernel() -> Kernel:
+def radius_kernel(words: int) -> Kernel:
     """The codes within a radius of each query, exactly, each query's in the order in which buckets give them.
 
     Arguments: as `nearest_kernel` up to `lengths`; radius; counts int64 (q,); offsets int64 (q + 1,); distances and ids
@@ -218,7 +228,7 @@ def radius_kernel() -> Kernel:
     Codes within r differ from the query by at most ⌊r/m⌋ in one of the first r mod m + 1 substrings, or by at most
     ⌊r/m⌋ - 1 in one of the others (Section 3.1, the same).
     """
-    substring, next_mask, _, apart = _inner()
+    substring, next_mask, _, apart = _inner(words)
 
     def search(
         queries,
@@ -246,6 +256,7 @@ def radius_kernel() -> Kernel:
             total = 0
             for step in range(radius + 1):
                 table, near = step % tables, step // tables
+                codes, of = laid[table], ids[table]
                 if near > lengths[table]:
                     continue
                 mask = (np.uint64(1) << np.uint64(near)) - np.uint64(1)
@@ -253,19 +264,19 @@ def radius_kernel() -> Kernel:
                 while mask < last:
                     bucket = table_starts[table] + np.int64(own[table] ^ mask)
                     for place in range(starts[bucket], starts[bucket + 1]):
-                        distance = apart(query, laid, table, place)
+                        distance = apart(query, codes, place)
                         if distance > radius:
                             continue
                         met = False
                         for other in range(tables):
                             if other != table:
-                                theirs = substring(laid[table, place], firsts[other], lengths[other])
+                                theirs = substring(codes[place], firsts[other], lengths[other])
                                 gap = np.int64(popcount(theirs ^ own[other]))
                                 met = met or gap < near or (gap == near and other < table)
                         if not met:
                             if fill:
                                 distances[offsets[row] + total] = distance
-                                found[offsets[row] + total] = ids[table, place]
+                                found[offsets[row] + total] = of[place]
                             total += 1
                     if mask == 0:
                         break
