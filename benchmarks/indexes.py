@@ -1,0 +1,107 @@
+"""Exact search of real codes: multi-index hashing against the flat scan and FAISS, by ratios in one run.
+
+python benchmarks/indexes.py --images cifar10.npz --sizes 100000 1000000 10000000 --queries 200
+
+Codes are ITQ's, 64 bits, of random 12 × 12 patches of CIFAR-10's images (an .npz with `images` uint8 (n, 32, 32, 3)),
+of which there are as many as one likes; queries are further patches. Each time is the least of three passes, of this
+process's own CPU time where one thread works, so that a busy machine disturbs it little.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+
+from deephash.hasher import Hasher
+from deephash.indexes.flat import Flat
+from deephash.indexes.mih import MIH
+from deephash.projections.itq import ITQ
+from deephash.quantizers.sbq import SBQ
+
+SIDE = 12
+FITTED_PATCHES = 20_000
+BLOCK = 50_000
+PASSES = 3
+# FAISS's multi-hash looks into buckets within this radius of each of its hashes, which finds what lies within
+# (radius + 1) · hashes - 1 bits; it is set for each size so that the k-th neighbour of every query lies within.
+MOST_FLIPS = 8
+
+
+def patch_codes(path, count, seed=0):
+    """ITQ codes, uint8 (count, 8), of random patches."""
+    images = np.load(path, allow_pickle=False)["images"]
+    windows = np.lib.stride_tricks.sliding_window_view(images, (SIDE, SIDE), axis=(1, 2))
+    rng = np.random.default_rng(seed)
+
+    def patches(rows):
+        item, top, left = (rng.integers(0, size, rows) for size in windows.shape[:3])
+        return torch.from_numpy(windows[item, top, left].reshape(rows, -1).astype(np.float32) / 255)
+
+    hasher = Hasher(ITQ(3 * SIDE**2, 64), SBQ(64)).fit(patches(FITTED_PATCHES))
+    blocks = [hasher.encode(patches(min(BLOCK, count - start))) for start in range(0, count, BLOCK)]
+    return torch.cat(blocks)
+
+
+def least_seconds(search, clock):
+    """Least time of some passes."""
+    times = []
+    for _ in range(PASSES):
+        started = clock()
+        search()
+        times.append(clock() - started)
+    return min(times)
+
+
+def multi_hash(codes, queries, farthest, tables):
+    """FAISS's multi-hash with as many hashes, and as few flips as reach every query's k-th neighbour."""
+    length = 64 // tables
+    index = faiss.IndexBinaryMultiHash(64, tables, length)
+    index.add(codes.numpy())
+    index.nflip = min(MOST_FLIPS, max(0, math.ceil((farthest + 1) / tables) - 1))
+    return index
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--faiss-up-to", type=int, default=1_000_000, help="its tables are large and slow to fill")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    faiss.omp_set_num_threads(arguments.threads)
+    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    codes = patch_codes(arguments.images, max(arguments.sizes) + arguments.queries)
+    queries, k = codes[-arguments.queries :], arguments.k
+    measured = []
+    for size in arguments.sizes:
+        database = codes[:size]
+        flat, index = Flat(database, 64), MIH(database, 64)
+        (expected, expected_ids), (found, ids) = flat.search(queries, k), index.search(queries, k)
+        if not (torch.equal(expected, found) and torch.equal(expected_ids, ids)):
+            raise SystemExit("multi-index hashing and the scan differ")
+        seconds = least_seconds(lambda index=index: index.search(queries, k), clock) / len(queries)
+        scan = least_seconds(lambda flat=flat: flat.search(queries, k), clock) / len(queries)
+        measured.append((size, seconds))
+        line = (
+            f"{size:>10,}: MIH of {index.tables} tables {1e3 * seconds:.3f} ms a query, {scan / seconds:.1f} × the scan"
+        )
+        if size <= arguments.faiss_up_to:
+            rival = multi_hash(database, queries, int(expected.max()), index.tables)
+            theirs = least_seconds(lambda rival=rival: rival.search(queries.numpy(), k), clock) / len(queries)
+            recall = (np.sort(rival.search(queries.numpy(), k)[0], 1) == np.sort(expected.numpy(), 1)).mean()
+            line += f", {theirs / seconds:.1f} × FAISS's multi-hash (nflip {rival.nflip}, recall {recall:.3f})"
+        print(line, flush=True)
+    if len(measured) > 1:
+        (first, start), (last, end) = measured[0], measured[-1]
+        print(f"growth from {first:,} to {last:,}: N^{math.log(end / start) / math.log(last / first):.2f}")
+
+
+if __name__ == "__main__":
+    main()
