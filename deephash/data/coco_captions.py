@@ -109,14 +109,14 @@ class COCOCaptions(HashingDataModule):
         labelled = [self._annotations("instances", part).is_file() for part in parts]
         for part in parts:
             own_files, own_texts, ids = self._sentences(part)
-            kept = np.ones(len(ids), np.bool_)
+            kept: np.ndarray = np.ones(len(ids), np.bool_)
             if all(labelled):
                 table, own_names = self._objects(part, ids)
                 if names and own_names != names:
                     raise InvalidInputError(
                         f"{self.path / 'annotations'} names other objects in each part; fetch it again."
                     )
-                names, kept = own_names, table.any(1)
+                names, kept = own_names, np.asarray(table.any(1))
                 labels.append(table[kept])
             files += [file for file, keep in zip(own_files, kept, strict=True) if keep]
             texts += [text for text, keep in zip(own_texts, kept, strict=True) if keep]

@@ -92,7 +92,7 @@ class NUSWIDE(HashingDataModule):
             may be missing where the words are in one file, and then there are no publisher's parts.
         concepts: how many of the most frequent concepts are the labels: 10 and 21 are usual, 81 are all.
         view: "image" or "text", for that view's features alone; None for both.
-        cache: folder in which the tables are kept as read, in a hundredth of the time of the text files.
+        cache: folder in which the tables are kept as read: the text files take minutes, these seconds.
 
     Raises:
         InvalidInputError: no path, an unknown view, or other than 1 to 81 concepts.

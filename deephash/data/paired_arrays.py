@@ -43,7 +43,8 @@ def present_rows(array: np.ndarray, name: str) -> np.ndarray:
         )
     if len(absent) and absent.all():
         raise InvalidInputError(f"{name} hold NaN alone; at least one item must have this view.")
-    return ~absent
+    present: np.ndarray = ~absent
+    return present
 
 
 @final
