@@ -19,6 +19,7 @@ FILES = (
     ("pr_curve.png", "precision-recall curve"),
     ("bits.png", "balance and correlation of the bits"),
     ("neighbours.png", "sample queries with their neighbours"),
+    ("neighbours.html", "sample queries of each view with what they found in the other"),
     ("learning_curve.png", "validation score and losses by epoch"),
     ("history.json", "the same as numbers"),
     ("hasher", "the hasher"),
@@ -44,10 +45,43 @@ def is_comparison(metric: str) -> bool:
     return any(mark in (own if "_to_" in direction else metric) for mark in COMPARISON_MARKS)
 
 
-def is_detail(metric: str) -> bool:
-    """Whether a metric is one direction's, and not among those that papers compare."""
-    direction, _, own = metric.partition("/")
-    return "_to_" in direction and own not in LEADING_METRICS and not own.startswith("mAP@")
+def by_direction(result: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The figures that papers compare, a row for each direction of two views, the mean across views first.
+
+    Args:
+        result: as in `metrics.json`.
+
+    Returns:
+        Names of the metrics, and rows of a direction's name and its figures as text; no rows where there is one view.
+    """
+    metrics = dict(result.get("metrics", {}))
+    directions = list(dict.fromkeys(name.partition("/")[0] for name in metrics if "_to_" in name.partition("/")[0]))
+    own = [name for name, _ in ordered_metrics(result) if "_to_" not in name and not is_comparison(name)]
+    names = [name for name in own if name in LEADING_METRICS or name.startswith("mAP@")]
+    rows = [(title_of(d), *(text(metrics.get(f"{d}/{name}")) for name in names)) for d in directions]
+    return names, [("mean across views", *(text(metrics[name]) for name in names)), *rows] if rows else []
+
+
+def title_of(direction: str) -> str:
+    """A direction as it is read: image_to_text as image → text."""
+    return direction.replace("_to_", " → ")
+
+
+def bias_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Modality bias in words, as name and text; nothing where there is one view."""
+    bias = result.get("modality_bias")
+    if not bias:
+        return []
+    shares = ", ".join(
+        f"{view} {share:.0%} (of the database {bias['database_share'][view]:.0%})"
+        for view, share in bias["own_share"].items()
+    )
+    agreement = f"{bias['bit_agreement']:.0%} (by chance {bias['chance_agreement']:.0%})"
+    return [
+        ("gap between directions", f"{bias['gap']:.0%}"),
+        (f"own view in the first {bias['depth']}", shares),
+        ("bits that a pair agrees in", agreement),
+    ]
 
 
 def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -85,6 +119,11 @@ def summary_markdown(result: Mapping[str, Any], folder: Path | None = None) -> s
     metrics = ordered_metrics(result)
     if result.get("skipped_queries"):
         metrics.append(("queries without a relevant item", str(result["skipped_queries"])))
+    names, directions = by_direction(result)
+    if directions:
+        parts.append(markdown_table(("direction", *names), directions, right=range(1, len(names) + 1)))
+        parts.append(markdown_table(("modality bias", "value"), bias_rows(result)))
+        metrics = [(name, value) for name, value in metrics if "_to_" not in name and name not in names]
     parts.append(markdown_table(("metric", "value"), metrics, right=(1,)))
     if result.get("warnings"):
         parts.append("Warnings:\n\n" + "".join(f"- {line}\n" for line in result["warnings"]))
@@ -106,18 +145,30 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     table = Table(title=escape(result_title(result)), title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
     metrics = ordered_metrics(result)
-    shown = [metric for metric in metrics if not is_comparison(metric[0]) and not is_detail(metric[0])]
-    for name, value in shown:
-        table.add_row(escape(name), text(value), style="bold" if name in LEADING_METRICS else None)
-    console.print(table)
-    if len(shown) < len(metrics):
-        console.print(f"{len(metrics) - len(shown)} more, for other tie orders and denominators, in metrics.json")
+    names, directions = by_direction(result)
+    if directions:
+        table.add_column("direction")
+        for name in names:
+            table.add_column(escape(name), justify="right")
+        for place, row in enumerate(directions):
+            table.add_row(*map(escape, row), style="bold" if place == 0 else None)
+        console.print(table)
+        console.print(f"{len(metrics) - len(names) * len(directions)} more figures in metrics.json")
+        for name, value in bias_rows(result):
+            console.print(f"{name}: {escape(value)}")
+    else:
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        shown = [metric for metric in metrics if not is_comparison(metric[0])]
+        for name, value in shown:
+            table.add_row(escape(name), text(value), style="bold" if name in LEADING_METRICS else None)
+        console.print(table)
+        if len(shown) < len(metrics):
+            console.print(f"{len(metrics) - len(shown)} more, for other tie orders and denominators, in metrics.json")
     for name, value in setting_rows(result):
         if name not in TITLE:
-            console.print(f"{name:9}{escape(value)}")
+            console.print(f"{name:8} {escape(value)}")
     if result.get("skipped_queries"):
         console.print(f"queries without a relevant item, left out: {result['skipped_queries']:,}")
     for line in result.get("warnings", ()):

@@ -94,7 +94,8 @@ def log_pictures(run: Any, folder: Path) -> list[str]:
 
     Args:
         run: the W&B run.
-        folder: where `pr_curve.png`, `bits.png` and `neighbours.png` are; those that are missing are left out.
+        folder: where `pr_curve.png`, `bits.png` and `neighbours.png`, or with two views the page `neighbours.html`,
+            are; those that are missing are left out.
 
     Returns:
         The names that were logged.
@@ -104,4 +105,8 @@ def log_pictures(run: Any, folder: Path) -> list[str]:
     names = [name for name in ("pr_curve", "bits", "neighbours") if (folder / f"{name}.png").exists()]
     if names:
         run.log({f"figures/{name}": wandb.Image(str(folder / f"{name}.png")) for name in names})
+    page = folder / "neighbours.html"
+    if page.exists():
+        run.log({"neighbours": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
+        names.append("neighbours")
     return names

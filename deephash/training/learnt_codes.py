@@ -81,7 +81,8 @@ def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, id
         return None
     if isinstance(features, Views):
         ids = ids[features.complete.to(ids.device)]
-    return LearntCodes(pack(bits).cpu(), ids.cpu())
+    # A fit that drew some of the pairs learnt codes of those alone.
+    return LearntCodes(pack(bits).cpu(), ids.cpu()) if len(bits) == len(ids) else None
 
 
 def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -> LearntCodes:

@@ -3,17 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from deephash.data.base import HashingDataModule
+from deephash.data.items import Items
+from deephash.files import write_text
 from deephash.ranking.relevance import is_relevant
 from deephash.report.diagnostics import BitDiagnostics, bit_diagnostics
 from deephash.report.drawing import save_figure
 from deephash.report.failure_signatures import failure_signatures
 from deephash.report.figures import bits_figure, directions_figure, pr_curve_figure
 from deephash.report.modality_bias import ModalityBias, bit_agreement, own_view_share
-from deephash.report.neighbours import neighbours_figure
+from deephash.report.neighbours import class_text, neighbours_figure
+from deephash.report.neighbours_page import Found, ShownItem, neighbours_page
 from deephash.report.summary import result_title
 from deephash.report.tables import write_per_query
 from deephash.training.hashing_module import HashingModule, direction_name
@@ -65,6 +69,8 @@ def write_report(
     save_figure(bits_figure(diagnostics, title), folder / "bits.png")
     if len(module.scores) == 1:
         save_figure(sample_figure(module, data, roles, title), folder / "neighbours.png")
+    else:
+        write_text(folder / "neighbours.html", sample_page(module, data, roles, title))
     return diagnostics
 
 
@@ -182,4 +188,42 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
         labels=data.items.labels,
         class_names=data.items.class_names,
         title=title,
+    )
+
+
+def sample_page(module: HashingModule, data: HashingDataModule, roles: tuple[str, str], title: str) -> str:
+    """A few queries of each view, spread over the query part, with what they find first in the other view."""
+    queries, database = data.part(roles[0]), data.part(roles[1])
+    found: dict[tuple[str, str], list[tuple[ShownItem, list[Found]]]] = {}
+    for asking, searched in module.hasher.directions:
+        if asking == searched:
+            continue
+        with_view, items = queries.features.rows(asking), module.codes[0][searched]
+        places = torch.linspace(0, len(with_view) - 1, min(SAMPLE_QUERIES, len(with_view))).long()
+        sample = queries.rows(with_view[places].cpu())
+        codes = module.coded(sample)[asking].codes
+        depth = min(SAMPLE_NEIGHBOURS, len(items))
+        distances, nearest = module.ranking.search(codes, items.codes, module.hasher.distance, depth)
+        nearest = items.positions.cpu()[nearest.cpu()]
+        relevant = is_relevant(module.relevance(sample, database, data), nearest)
+        found[asking, searched] = [
+            (
+                shown_item(data.items, int(sample.ids[i])),
+                [
+                    Found(shown_item(data.items, int(row)), int(distance), bool(good))
+                    for row, distance, good in zip(database.ids[nearest[i]], distances[i], relevant[i], strict=True)
+                ],
+            )
+            for i in range(len(sample))
+        ]
+    return neighbours_page(title, found)
+
+
+def shown_item(items: Items, row: int) -> ShownItem:
+    """What the page shows of an item: picture and text where the data set has them, whichever view was coded."""
+    return ShownItem(
+        row,
+        class_text(items.labels, items.class_names, row),
+        "" if items.texts is None else items.texts[row],
+        None if items.images is None else np.asarray(items.images[row]),
     )
