@@ -17,7 +17,8 @@ def label_directions(labels: Tensor) -> Tensor:
         float64 (n, c).
     """
     indicators = label_indicators(labels, torch.float64)
-    return indicators / indicators.norm(dim=1, keepdim=True).clamp_min(1)
+    lengths: Tensor = indicators.norm(dim=1, keepdim=True)
+    return indicators / lengths.clamp_min(1)
 
 
 def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
@@ -48,7 +49,9 @@ def whitening(covariance: Tensor, regularisation: float) -> Tensor:
     """T with Tᵀ (C + ρI) T = I, ρ being `regularisation` in units of C's mean variance; float64 (d, d)."""
     values, vectors = torch.linalg.eigh(covariance)
     ridge = regularisation * covariance.diagonal().mean()
-    return vectors / (values.clamp_min(0) + ridge).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    scales: Tensor = (values.clamp_min(0) + ridge).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    whitened: Tensor = vectors / scales
+    return whitened
 
 
 def turned_pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
