@@ -49,7 +49,12 @@ class LearntCodes:
 
     def save(self, folder: Path) -> None:
         """Write `learnt_codes.npz` into a hasher's folder."""
-        write_whole(folder / FILE, lambda file: np.savez(file, codes=self.codes.numpy(), ids=self.ids.numpy()))
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:  # a file, for to a path NumPy would add its own ending
+                np.savez(file, codes=self.codes.numpy(), ids=self.ids.numpy())
+
+        write_whole(folder / FILE, write)
 
 
 def load_learnt(folder: Path) -> LearntCodes | None:
