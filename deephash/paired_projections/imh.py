@@ -114,7 +114,7 @@ class IMH(PairedProjection):
         smoothness: λ, of the graphs against the regressions, for views scaled to unit total variance; chosen on
             held-out pairs of Wiki, where 10 or more are much alike.
         regularisation: β, ridge of the regressions, in units of a view's total variance; chosen in the same way.
-        pairs: most training pairs to fit on; of more, as many are drawn at random.
+        most_pairs: most training pairs to fit on; of more, as many are drawn at random.
 
     Attributes:
         costs: float64 (k,), of each value in the eigenproblem: λ times its variation over the graphs, less the shares
@@ -142,17 +142,17 @@ class IMH(PairedProjection):
         neighbours: int = 1,
         smoothness: float = 100.0,
         regularisation: float = 0.01,
-        pairs: int = 8192,
+        most_pairs: int = 8192,
     ) -> None:
         super().__init__(input_dims, output_dim)
         check_count(neighbours, "neighbours")
         check_positive(smoothness, "smoothness")
         check_positive(regularisation, "regularisation")
-        check_count(pairs, "pairs")
+        check_count(most_pairs, "most_pairs")
         self.neighbours = neighbours
         self.smoothness = smoothness
         self.regularisation = regularisation
-        self.pairs = pairs
+        self.most_pairs = most_pairs
         self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
         self.register_buffer("costs", torch.zeros(output_dim, dtype=torch.float64))
 
@@ -164,10 +164,10 @@ class IMH(PairedProjection):
         generator: torch.Generator,
     ) -> None:
         total = len(next(iter(views.values())))
-        if total > self.pairs:
-            drawn = torch.randperm(total, generator=generator)[: self.pairs]
+        if total > self.most_pairs:
+            drawn = torch.randperm(total, generator=generator)[: self.most_pairs]
             views = {name: rows[drawn.to(rows.device)] for name, rows in views.items()}
-        n = min(total, self.pairs)
+        n = min(total, self.most_pairs)
         check_directions(self.output_dim, n - 2, f"of the graph of {n} training pairs")
         if self.neighbours >= n:
             raise InvalidInputError(
