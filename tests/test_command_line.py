@@ -15,10 +15,11 @@ SMALL = ("method=pcah", "bits=16", "metrics.at=[10]", "logger=none", "hydra.run.
 
 
 def start(folder, program, *overrides, **environment):
+    settings = {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "160", **environment}
     return subprocess.Popen(
         [sys.executable, str(ROOT / program), *overrides],
         cwd=folder,
-        env={**os.environ, "WANDB_MODE": "offline", "COLUMNS": "160", **environment},
+        env={name: value for name, value in settings.items() if value is not None},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -40,8 +41,7 @@ def metrics(folder):
 def finished(tmp_path_factory):
     """The README's job, with W&B as it is by default and no key."""
     folder = tmp_path_factory.mktemp("main")
-    environment = {"WANDB_API_KEY": "", "NETRC": str(folder / "no-netrc")}
-    os.environ.pop("WANDB_MODE", None)
+    environment = {"WANDB_MODE": None, "WANDB_API_KEY": "", "NETRC": str(folder / "no-netrc")}
     status, out, err = run(folder, "train.py", "method=itq", "bits=64", **environment)
     assert status == 0, err
     return folder, out, err

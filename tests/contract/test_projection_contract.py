@@ -100,7 +100,8 @@ def check_gradients(projection_class, sample):
 
 
 def check_gradients_are_right(projection_class, double_sample):
-    projection = fit(projection_class, double_sample)
+    # Few rows: what is kept of each, as its place for an anchor, is moved number by number.
+    projection = fit(projection_class, double_sample, rows=slice(60))
     moved = double_sample.features + 1e-9
     if torch.equal(projection(moved), projection(double_sample.features)):
         return  # Steps, as of trees: their gradient is an estimate, by design not that of the forward value.

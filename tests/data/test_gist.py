@@ -87,9 +87,11 @@ def test_equals_the_plain_computation_with_other_parameters(images):
 @pytest.mark.data
 def test_does_not_depend_on_the_other_images_or_on_threads(images):
     many = np.concatenate([images] * 4)
-    whole = Gist().describe(many)
     threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(3)
+        whole = Gist().describe(many)
+        assert torch.get_num_threads() == 3
         torch.set_num_threads(1)
         assert torch.equal(Gist().describe(many), whole)
         assert torch.get_num_threads() == 1

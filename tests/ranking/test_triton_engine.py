@@ -27,7 +27,7 @@ compiled = pytest.mark.skipif(INTERPRETED, reason="needs Triton's compiler, whic
 def test_interpreted():
     """Triton reads TRITON_INTERPRET when the kernels are defined, so those tests run in a process of their own."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", str(Path(__file__))],
+        [sys.executable, "-m", "pytest", "-q", "-rf", "-n", "0", "-p", "no:cacheprovider", str(Path(__file__))],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

@@ -15,6 +15,8 @@ from deephash.training import run as run_module
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
+NONE_DRAWN = "figures=false"
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, compose_config):
@@ -87,7 +89,9 @@ def test_same_seed_gives_the_same_run(finished, compose_config, tmp_path):
 
 
 def test_other_seed_gives_another_split(finished, compose_config, tmp_path):
-    other = train(compose_config("method=itq", "bits=24", "metrics.at=[10,100]", "seed=1"), tmp_path / "other")
+    other = train(
+        compose_config("method=itq", "bits=24", "metrics.at=[10,100]", "seed=1", NONE_DRAWN), tmp_path / "other"
+    )
     assert other.row["split"] != finished.row["split"]
     assert other.row["metrics"]["mAP"] != finished.row["metrics"]["mAP"]
 
@@ -103,7 +107,14 @@ def test_resumes_after_the_fit(finished, compose_config, tmp_path, monkeypatch):
 
 
 def test_resumes_with_sizes_that_the_fit_lowered(compose_config, tmp_path):
-    settings = ("method=agh", "projection.anchors=1200", "protocol=five_way_small", "bits=8", "metrics.at=[10]")
+    settings = (
+        "method=agh",
+        "projection.anchors=1200",
+        "protocol=five_way_small",
+        "bits=8",
+        "metrics.at=[10]",
+        NONE_DRAWN,
+    )
     whole = train(compose_config(*settings), tmp_path / "run")
     (tmp_path / "run" / "metrics.json").unlink()
     assert train(RunFolder(tmp_path / "run").read_config(), tmp_path / "run").row["metrics"] == whole.row["metrics"]
@@ -193,7 +204,7 @@ def test_wrong_settings_are_refused(compose_config, tmp_path, overrides, message
 
 
 def test_validation_queries_are_scored_apart(compose_config, tmp_path):
-    settings = ("method=pcah", "bits=16", "protocol=five_way_small", "metrics.at=[10]")
+    settings = ("method=pcah", "bits=16", "protocol=five_way_small", "metrics.at=[10]", NONE_DRAWN)
     test = train(compose_config(*settings), tmp_path / "test")
     validation = train(compose_config(*settings, "score=validation"), tmp_path / "validation")
     assert test.row["split"] == validation.row["split"]

@@ -55,6 +55,7 @@ def hasher_of(settings, labels, folder, run, compose_config):
         "bits=8",
         "metrics.at=[10]",
         "logger=none",
+        "figures=false",
     )
     result = train(config, run / labels)
     stored = json.loads((run / labels / "hasher" / "hasher.json").read_text())
