@@ -1,0 +1,88 @@
+"""Pairs of one item's first view and another's second, drawn from an affinity and weighted from bit to bit."""
+
+import torch
+from torch import Tensor
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.validation import InvalidInputError
+
+# Entries of the affinity that are looked at together, 64 MiB as int32.
+BLOCK_ENTRIES = 2**24
+# Agreement of a bit with all pairs, or none, would weigh some by 0 or infinity.
+LARGEST_AGREEMENT = 1 - 1e-9
+
+
+def sampled_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
+    """Items drawn at random, each with one of its neighbours, or of those that are none.
+
+    Items are drawn evenly, with replacement, so that a large class has no more pairs than its share of items. One
+    that has no partner gives no pair.
+
+    Args:
+        affinity: among the n items.
+        count: number of items drawn.
+        similar: whether partners are neighbours; an item may be its own.
+        generator: CPU generator.
+
+    Returns:
+        int64 (p, 2), p <= count, on the CPU.
+
+    Raises:
+        InvalidInputError: no item has a partner.
+    """
+    rows = torch.randint(len(affinity), (count,), generator=generator)
+    places = torch.rand(count, generator=generator, dtype=torch.float64)
+    partners = torch.full((count,), -1)
+    block = max(1, BLOCK_ENTRIES // len(affinity))
+    for start in range(0, count, block):
+        part = slice(start, start + block)
+        neighbours = affinity.among(rows[part]).cpu()
+        running = (neighbours if similar else ~neighbours).cumsum(1, dtype=torch.int32)
+        wanted = (places[part] * running[:, -1]).floor().int() + 1
+        found = torch.searchsorted(running, wanted[:, None])[:, 0]
+        partners[part] = torch.where(running[:, -1] > 0, found, -1)
+    pairs = torch.stack([rows, partners], 1)[partners >= 0]
+    if not len(pairs):
+        what = "no training item has a neighbour" if similar else "all training items are each other's neighbours"
+        raise InvalidInputError(f"{what}, so there are no pairs to tell apart; give supervision that has both kinds.")
+    return pairs
+
+
+def signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As many similar pairs as dissimilar ones, where each item has both.
+
+    Args:
+        affinity: among the n items.
+        count: number of each kind.
+        generator: CPU generator.
+
+    Returns:
+        Pairs int64 (p, 2) and signs float64 (p,), 1 of similar and -1 of dissimilar ones.
+    """
+    kinds = [sampled_pairs(affinity, count, similar, generator) for similar in (True, False)]
+    signs = [torch.full((len(pairs),), sign, dtype=torch.float64) for pairs, sign in zip(kinds, (1, -1), strict=True)]
+    return torch.cat(kinds), torch.cat(signs)
+
+
+def boosted(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
+    """Weights of the pairs for the next bit: up where this one is wrong, down where it is right.
+
+    With AdaBoost's own step, α = ½ log((1 + r) / (1 - r)), this bit is right on half of the new weight: what comes next
+    has to say something else.
+
+    Args:
+        weights: float64 (p,), summing to 1.
+        outcomes: ±1 (p,), 1 where the bit is right.
+        step: α; None for AdaBoost's.
+
+    Returns:
+        The new weights, summing to 1, and the old ones' agreement r = Σ weights outcomes.
+
+    References:
+        Freund & Schapire, "A decision-theoretic generalization of on-line learning and an application to boosting",
+        1997.
+    """
+    agreement = weights @ outcomes
+    bounded = agreement.clamp(-LARGEST_AGREEMENT, LARGEST_AGREEMENT)
+    new = weights * torch.exp(-(bounded.atanh() if step is None else step) * outcomes)
+    return new / new.sum(), float(agreement)
