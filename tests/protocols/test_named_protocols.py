@@ -27,6 +27,13 @@ CIFAR10_SIZES = {
     "cifar10_full": (50000, 10000, 50000, 0, 0),
     "official": (50000, 10000, 50000, 0, 0),
 }
+# Protocols of data in two views: (items, train, query, database).
+PAIRED_SIZES = {
+    "wiki_rcmh": (2866, 574, 573, 2293),
+    "nuswide_rcmh": (186577, 1866, 1866, 184711),
+    "nuswide_dcmh": (195834, 10500, 2100, 193734),
+    "mirflickr_dcmh": (20015, 10000, 2000, 18015),
+}
 
 
 def protocol(name, *overrides):
@@ -48,7 +55,16 @@ def cifar10(cifar10_npz):
 
 def test_every_protocol_is_listed():
     named = {path.stem for path in CONF.glob("*.yaml")}
-    assert named == CIFAR10_SIZES.keys() | {"given", "five_way_sift1m"}
+    assert named == CIFAR10_SIZES.keys() | PAIRED_SIZES.keys() | {"given", "five_way_sift1m"}
+
+
+@pytest.mark.parametrize("name", PAIRED_SIZES)
+def test_published_sizes_on_data_in_two_views(name):
+    n, *sizes = PAIRED_SIZES[name]
+    split = protocol(name).split(n, torch.arange(n) % 10, None, 0)
+    assert [len(part) for part in (split.train, split.query, split.database)] == sizes
+    assert np.isin(split.train, split.database).all()
+    assert not np.isin(split.query, split.database).any()
 
 
 @pytest.mark.parametrize("name", CIFAR10_SIZES)
