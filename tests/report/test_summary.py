@@ -63,3 +63,56 @@ def test_markdown_page(tmp_path):
     assert "| queries without a relevant item |     12 |" in page
     assert "- dead bits: 3 of 64 [all]" in page
     assert f"`{tmp_path}`" in page
+
+
+TWO_VIEWS = {
+    "method": "cvh",
+    "quantizer": "sbq",
+    "bits": 8,
+    "data": "wiki",
+    "metrics": {
+        "mAP": 0.187,
+        "AUPRC_micro": 0.175,
+        "mAP@50": 0.11,
+        "mAP@50/hits": 0.2,
+        "precision@50": 0.15,
+        "image_to_text/mAP": 0.1894,
+        "image_to_text/AUPRC_micro": 0.17,
+        "image_to_text/mAP@50": 0.1,
+        "image_to_text/precision@50": 0.16,
+        "text_to_text/mAP": 0.41,
+        "text_to_text/AUPRC_micro": 0.39,
+        "text_to_text/mAP@50": 0.4,
+    },
+    "modality_bias": {
+        "gap": 0.026,
+        "depth": 50,
+        "own_share": {"image": 0.52, "text": 0.71},
+        "database_share": {"image": 0.5, "text": 0.5},
+        "bit_agreement": 0.58,
+        "chance_agreement": 0.51,
+    },
+}
+
+
+def test_two_views_are_one_table_of_directions(tmp_path, capsys):
+    print_summary(TWO_VIEWS, tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["mean", "across", "views", "0.1870", "0.1750", "0.1100"] in lines
+    assert ["image", "→", "text", "0.1894", "0.1700", "0.1000"] in lines
+    assert ["text", "→", "text", "0.4100", "0.3900", "0.4000"] in lines
+    assert ["3", "more", "figures", "in", "metrics.json"] in lines
+    assert ["bits", "that", "a", "pair", "agrees", "in:", "58%", "(by", "chance", "51%)"] in lines
+    assert len(lines) < 20
+
+
+def test_markdown_of_two_views_has_directions_and_bias():
+    page = summary_markdown(TWO_VIEWS)
+    assert "| image → text      | 0.1894 |" in page
+    assert "| gap between directions     | 3%" in page
+    assert "image_to_text" not in page
+
+
+def test_the_title_names_the_protocol_of_learnt_codes():
+    assert result_title(TWO_VIEWS | {"database_codes": "functions"}) == "cvh · sbq, 8 bits, wiki"
+    assert result_title(TWO_VIEWS | {"database_codes": "learnt"}).endswith("wiki, database by learnt codes")
