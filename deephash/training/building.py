@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         )
     quantizers: dict[str, Quantizer] = {view: build(config.quantizer, bits=config.bits) for view in feature_dim}
     encoders: dict[str, Encoder] = {
-        view: build(of_view(config.encoder, view, "encoder"), input_dim=size) for view, size in feature_dim.items()
+        view: build(of_view(config.encoder, view, feature_dim, "encoder"), input_dim=size)
+        for view, size in feature_dim.items()
     }
     projection = build(
         config.projection,
@@ -82,20 +83,20 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
     return CrossModalHasher(projection, quantizers, encoders)
 
 
-def of_view(config: DictConfig, view: str, group: str) -> DictConfig:
-    """A view's own part of a group that names one for each view, or the group's one for all.
+def of_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> DictConfig:
+    """A view's own part of a group, as `+encoder@encoder.image=convolutional` sets it, or the group's choice for all.
 
     Raises:
-        InvalidInputError: the group names other views.
+        InvalidInputError: the group names other views alone.
     """
-    if "_target_" in config:
-        return config
-    if view not in config:
+    if view in config:
+        own: DictConfig = config[view]
+        return own
+    if "_target_" not in config:
         raise InvalidInputError(
             f"{group} names {', '.join(map(str, config))}; the data have a view {view} too: set it."
         )
-    own: DictConfig = config[view]
-    return own
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in set(views)])
 
 
 def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, int]) -> nn.Module | None:
@@ -106,7 +107,10 @@ def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, i
         one: nn.Module = build(config, input_dim=feature_dim)
         return one
     return ViewAugmentations(
-        {view: build(of_view(config, view, "augmentation"), input_dim=size) for view, size in feature_dim.items()}
+        {
+            view: build(of_view(config, view, feature_dim, "augmentation"), input_dim=size)
+            for view, size in feature_dim.items()
+        }
     )
 
 
@@ -143,13 +147,20 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
             code_length, projections, classes (0 where there are no labels), input_dim, generator.
 
     Raises:
-        InvalidInputError: a loss of classes where there are none, or settings that one does not have.
+        InvalidInputError: a loss of classes where there are none, one of one view where there are two, or settings
+            that one does not have.
     """
     losses, weights = {}, {}
     for name, entry in chosen_losses(config).items():
         weights[name] = entry.get("weight", 1.0)
         settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
         takes = inspect.signature(get_object(entry._target_)).parameters
+        views = sizes["input_dim"]
+        if isinstance(views, Mapping) and "one_view" in getattr(get_object(entry._target_), "requires", ()):
+            raise InvalidInputError(
+                f"loss={name} looks at features or thresholds of one view, and the data have {len(views)}; choose one "
+                "of codes, as loss=ap."
+            )
         if "classes" in takes and sizes["classes"] == 0:
             raise InvalidInputError(
                 f"loss={name} learns from labels, and the data have none; choose one of pairs, as loss=ap."

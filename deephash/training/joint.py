@@ -282,11 +282,6 @@ class Joint(HashingModule):
         for name, loss in self.loss.losses.items():
             requires = loss.requires
             assert isinstance(requires, frozenset)
-            if "one_view" in requires and views > 1:
-                raise InvalidInputError(
-                    f"loss={name} looks at features or thresholds of one view, and the data have {views}; choose "
-                    "one of codes, as loss=ap."
-                )
             if "two_views" in requires and views == 1:
                 raise InvalidInputError(
                     f"loss={name} compares two views of an item; choose data with two, as data=wiki."
