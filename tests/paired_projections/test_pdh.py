@@ -5,7 +5,6 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
-from deephash.paired_projections import pdh
 from deephash.paired_projections.pdh import PDH, decorrelated, predicting_directions
 from deephash.validation import InvalidInputError
 
@@ -120,16 +119,16 @@ def test_agrees_with_plain_rounds(noisy_pairs):
         assert np.mean((method.view(name)(features.of(name)) >= 0).numpy() == expected) > 0.99
 
 
-def test_learnt_bits_are_decorrelated_balanced_and_predictable(noisy_pairs, monkeypatch):
-    method, features = fitted(noisy_pairs, 24)
-    monkeypatch.setattr(pdh, "decorrelated", lambda bits, way: bits.double() - 0.5)
-    alike, _ = fitted(noisy_pairs, 24)
+def test_learnt_bits_are_balanced_and_predictable_and_decorrelated_by_eigenvectors(noisy_pairs):
+    method, features = fitted(noisy_pairs, 12, rounds=1)
     bits = method.learnt_codes
-    assert mean_correlation(bits) < 0.9 * mean_correlation(alike.learnt_codes)
+    assert bits.shape == (200, 12)
     assert float((bits.double().mean(0) - 0.5).abs().max()) < 0.25
     for name in DIMENSIONS:
         assert float(((method.view(name)(features.of(name)) >= 0) == bits).double().mean()) > 0.7
     assert "learnt_codes" not in method.state_dict()
+    apart = fitted(noisy_pairs, 12, rounds=1, decorrelation="eigenvectors")[0].learnt_codes
+    assert mean_correlation(apart) < 0.5 * mean_correlation(bits)
 
 
 def test_refusals(noisy_pairs):
