@@ -1,0 +1,106 @@
+"""What a language model makes of sentences, as features."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from deephash.data.text_descriptors.base import TextDescriptor, check_texts
+from deephash.progress import track
+from deephash.validation import InvalidInputError, check_count
+
+BLOCK_TEXTS = 1024
+"""Texts between two steps of the progress bar; the model takes `batch_size` of them at once."""
+
+
+def contents_digest(folder: Path) -> str:
+    """Hexadecimal SHA-256 of a folder's files, their names and contents, wherever it lies."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(file.relative_to(folder).as_posix().encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+@final
+class SentenceTransformer(TextDescriptor):
+    """Embeddings of sentences by a model in the format of the library sentence-transformers, as MiniLM.
+
+    Needs `pip install 'deephash[text]'`. A model is a folder, or a name of the Hugging Face hub, which is downloaded
+    where its cache lacks it.
+
+    Known weakness: a model reads the beginning of a long text alone, MiniLM 256 word pieces of it.
+
+    Args:
+        model: the folder or the name, as sentence-transformers/all-MiniLM-L6-v2.
+        batch_size: texts that go through at once.
+        device: "cpu", "cuda" or the like; features differ by rounding between devices.
+
+    Raises:
+        InvalidInputError: no model, or the library is not installed; in `describe`, a model that cannot be read.
+
+    References:
+        Reimers & Gurevych, "Sentence-BERT: sentence embeddings using siamese BERT-networks", EMNLP 2019. Wang et al.,
+        "MiniLM: deep self-attention distillation for task-agnostic compression of pre-trained transformers", NeurIPS
+        2020.
+    """
+
+    def __init__(self, model: str, batch_size: int = 32, device: str = "cpu") -> None:
+        if not model:
+            raise InvalidInputError(
+                f"model={model!r}; give a folder or a name, as sentence-transformers/all-MiniLM-L6-v2."
+            )
+        check_count(batch_size, "batch_size")
+        if find_spec("sentence_transformers") is None:
+            raise InvalidInputError("sentence-transformers is not installed; run pip install 'deephash[text]'.")
+        self.model = model
+        self.batch_size = batch_size
+        self.device = device
+
+    def parameters(self) -> dict[str, object]:
+        """All that the features depend on beside the texts; of a folder its files' contents."""
+        folder = Path(self.model).expanduser()
+        model = contents_digest(folder) if folder.is_dir() else self.model
+        return {"descriptor": "sentence_transformer", "model": model, "device": torch.device(self.device).type}
+
+    def describe(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings of n texts.
+
+        Returns:
+            float32 (n, d), for the model's dimension d; of length 1 where the model makes them so.
+
+        Raises:
+            InvalidInputError: not texts, or a model that cannot be read.
+        """
+        check_texts(texts)
+        model = self._read()
+        embeddings = []
+        for start in track(range(0, len(texts), BLOCK_TEXTS), "Sentences"):
+            block = list(texts[start : start + BLOCK_TEXTS])
+            encoded = model.encode(block, batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False)
+            embeddings.append(encoded.float().cpu())
+        return torch.cat(embeddings)
+
+    def _read(self) -> Any:
+        # Imported so that a type checker need not follow it through the whole of transformers.
+        library, logging = import_module("sentence_transformers"), import_module("transformers.utils.logging")
+        folder = Path(self.model).expanduser()
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # of the weights, which takes no second
+        try:
+            return library.SentenceTransformer(
+                str(folder) if folder.is_dir() else self.model, device=self.device, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidInputError(f"model={self.model!r} cannot be read ({reason}); give a folder of it.") from error
+        finally:
+            if shown:
+                logging.enable_progress_bar()
