@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -60,7 +60,9 @@ class Found:
     relevant: bool
 
 
-def neighbours_page(title: str, directions: dict[tuple[str, str], Sequence[tuple[ShownItem, Sequence[Found]]]]) -> str:
+def neighbours_page(
+    title: str, directions: Mapping[tuple[str, str], Sequence[tuple[ShownItem, Sequence[Found]]]]
+) -> str:
     """The page, whole in itself: its style and pictures are in it, and it runs no script.
 
     Args:

@@ -1,5 +1,6 @@
 """What a run leaves for its reader: figures, per-query scores, warnings, and the same for its logger."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +195,7 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
 def sample_page(module: HashingModule, data: HashingDataModule, roles: tuple[str, str], title: str) -> str:
     """A few queries of each view, spread over the query part, with what they find first in the other view."""
     queries, database = data.part(roles[0]), data.part(roles[1])
-    found: dict[tuple[str, str], list[tuple[ShownItem, list[Found]]]] = {}
+    found: dict[tuple[str, str], list[tuple[ShownItem, Sequence[Found]]]] = {}
     for asking, searched in module.hasher.directions:
         if asking == searched:
             continue

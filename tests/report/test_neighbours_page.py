@@ -54,4 +54,5 @@ def test_the_page_is_well_formed():
 
     page = page_of(Found(ShownItem(3, classes="a", words="b", image=np.zeros((4, 4), np.uint8)), 2, True))
     body = page[page.index("<body>") : page.index("</html>")]
-    assert ElementTree.fromstring(body.replace("&quot;", '"')).tag == "body"
+    # HTML's pictures have no end tag.
+    assert ElementTree.fromstring(re.sub(r"(<img[^>]*)>", r"\1/>", body)).tag == "body"
