@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from deephash.codes import unpack
 from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.cache import cached_features
-from deephash.data.descriptors.gist import GIST
+from deephash.data.descriptors.gist import Gist
 from deephash.data.views import Views
 from deephash.metrics.average_precision import average_precision
 from deephash.ranking.counts import DistanceCounts
@@ -48,7 +48,7 @@ def two_views(path, cache):
     """GIST and colour histograms of all images, and their labels."""
     with np.load(path, allow_pickle=False) as stored:
         images, labels = stored["images"], torch.from_numpy(stored["labels"].astype(np.int64))
-    gist = cached_features(images, GIST(), cache)
+    gist = cached_features(images, Gist(), cache)
     return Views({"gist": gist, "colour": torch.from_numpy(colour_histogram(images))}), labels
 
 
