@@ -46,7 +46,8 @@ def shared_bits(codes: Tensor, rows: Tensor) -> Tensor:
 
 def bit_balance(codes: Tensor, views: Tensor) -> Tensor:
     """Squared mean of each bit over each view's codes, summed over bits and views."""
-    means = [(codes * (views == view)[:, None]).sum(0) / (views == view).sum() for view in views.unique()]
+    present = views.unique()  # type: ignore[no-untyped-call]
+    means = [(codes * (views == view)[:, None]).sum(0) / (views == view).sum() for view in present]
     return torch.stack(means).square().sum()
 
 
