@@ -18,7 +18,8 @@ def label_directions(labels: Tensor) -> Tensor:
     """
     indicators = label_indicators(labels, torch.float64)
     lengths: Tensor = indicators.norm(dim=1, keepdim=True)
-    return indicators / lengths.clamp_min(1)
+    directions: Tensor = indicators / lengths.clamp_min(1)
+    return directions
 
 
 def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
@@ -42,7 +43,8 @@ def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tenso
         for rows, of_rows in zip(torch.split(features, BLOCK_ROWS), torch.split(directions, BLOCK_ROWS), strict=True):
             total += (rows.double() - mean).T @ of_rows.to(features.device)
         sums.append(total / len(features))
-    return 2 * sums[0] @ sums[1].T
+    agreement: Tensor = 2 * sums[0] @ sums[1].T
+    return agreement
 
 
 def whitening(covariance: Tensor, regularisation: float) -> Tensor:

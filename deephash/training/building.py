@@ -54,12 +54,11 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         InvalidInputError: a method of one view for data with two, or the other way round.
     """
     paired = issubclass(get_class(config.projection._target_), PairedProjection)
-    name = config.choices.method
     if isinstance(feature_dim, int):
         if paired:
             raise InvalidInputError(
-                f"method={name} learns from items in two views, and the data have one; choose data with "
-                "two, as data=wiki."
+                f"method={config.choices.method} learns from items in two views, and the data have one; choose data "
+                "with two, as data=wiki."
             )
         quantizer: Quantizer = build(config.quantizer, bits=config.bits)
         encoder: Encoder = build(config.encoder, input_dim=feature_dim)
@@ -67,8 +66,9 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         return Hasher(projection, quantizer, encoder)
     if not paired:
         raise InvalidInputError(
-            f"method={name} takes one view, and the data have {len(feature_dim)}: {', '.join(feature_dim)}; choose one "
-            f"of them, as data.view={next(iter(feature_dim))}, or a cross-modal method, as method=cvh."
+            f"method={config.choices.method} takes one view, and the data have {len(feature_dim)}: "
+            f"{', '.join(feature_dim)}; choose one of them, as data.view={next(iter(feature_dim))}, "
+            "or a cross-modal method, as method=cvh."
         )
     quantizers: dict[str, Quantizer] = {view: build(config.quantizer, bits=config.bits) for view in feature_dim}
     encoders: dict[str, Encoder] = {

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hydra.utils import get_class
 
+from deephash.paired_projections.base import PairedProjection
 from deephash.training.run import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -15,13 +16,14 @@ CLASSES, ITEMS, TRAIN = 4, 900, 600
 
 
 def supervised_choices():
-    """Every method, and every quantiser, that is fitted from labels or pairs."""
+    """Every method, and every quantiser, that is fitted from labels or pairs, with the data that it takes."""
     for group in ("method", "quantizer"):
         for path in sorted((CONF / group).glob("*.yaml")):
             config = yaml.safe_load(path.read_text())
             target = config["projection"]["_target_"] if group == "method" else config["_target_"]
             if get_class(target).requires:
-                yield pytest.param([f"{group}={path.stem}"], id=f"{group}={path.stem}")
+                data = "paired_arrays" if issubclass(get_class(target), PairedProjection) else "arrays"
+                yield pytest.param([f"{group}={path.stem}", f"data={data}"], id=f"{group}={path.stem}")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,10 @@ def folder(tmp_path_factory):
     generator = np.random.default_rng(0)
     labels = generator.integers(CLASSES, size=ITEMS)
     centres = 2 * generator.normal(size=(CLASSES, 16))
-    np.save(folder / "features.npy", (centres[labels] + generator.normal(size=(ITEMS, 16))).astype(np.float32))
+    features = (centres[labels] + generator.normal(size=(ITEMS, 16))).astype(np.float32)
+    np.save(folder / "features.npy", features)
+    np.save(folder / "image.npy", features[:, :9])
+    np.save(folder / "text.npy", features[:, 9:])
     np.save(folder / "labels.npy", labels)
     outside = labels.copy()
     outside[TRAIN:] = (labels[TRAIN:] + generator.integers(1, CLASSES, size=ITEMS - TRAIN)) % CLASSES
@@ -45,10 +50,11 @@ def folder(tmp_path_factory):
 
 
 def hasher_of(settings, labels, folder, run, compose_config):
+    paired = "data=paired_arrays" in settings
+    features = f"[{folder}/image.npy,{folder}/text.npy]" if paired else f"{folder}/features.npy"
     config = compose_config(
         *settings,
-        "data=arrays",
-        f"data.features={folder}/features.npy",
+        f"data.features={features}",
         f"data.labels={folder}/{labels}.npy",
         "protocol=given",
         f"protocol.path={folder}/split.json",
@@ -59,7 +65,8 @@ def hasher_of(settings, labels, folder, run, compose_config):
     )
     result = train(config, run / labels)
     stored = json.loads((run / labels / "hasher" / "hasher.json").read_text())
-    return stored["identity"], result.row["metrics"]["mAP"]
+    metrics = result.row["metrics"]
+    return stored["identity"], metrics["image_to_text" if paired else "mAP"]
 
 
 @pytest.mark.parametrize("settings", list(supervised_choices()))
