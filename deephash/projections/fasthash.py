@@ -170,7 +170,8 @@ class FastHash(Projection):
         if not torch.is_grad_enabled():
             return hard
         soft = self._soft_margins(features, nodes, thresholds, leaves)
-        return soft + (hard - soft).detach()
+        # Added as a zero, the soft value leaves the hard one exact.
+        return hard + (soft - soft.detach())
 
     def _soft_margins(self, features: Tensor, nodes: Tensor, thresholds: Tensor, leaves: Tensor) -> Tensor:
         """The same trees, each leaf weighted by how far an item goes its way, (n,)."""
