@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 # One thread a process: workers and the processes that tests start do not compete for cores, and sums have the same
 # order with any number of either. It is read when torch is imported, so here is early enough. What threads share, tests
 # ask for by number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine stalls single examples, and the same examples are drawn each time.
+settings.register_profile("deephash", deadline=None, derandomize=True)
+settings.load_profile("deephash")
 
 ROOT = Path(__file__).resolve().parent.parent
 
