@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,16 @@ def chosen_losses(config: DictConfig) -> dict[str, Any]:
     """The losses that a config adds up, by name.
 
     A method's setting of a loss of its own, where another was chosen in its place, names no loss.
+
+    Raises:
+        InvalidInputError: a setting of a loss that does not exist.
     """
     named = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
+    for name, entry in named.items():
+        if "_target_" not in entry and find_spec(f"deephash.losses.{name}") is None:
+            raise InvalidInputError(
+                f"loss.{name} sets a loss that does not exist; name one that loss= takes, or give its _target_."
+            )
     return {name: entry for name, entry in named.items() if "_target_" in entry}
 
 

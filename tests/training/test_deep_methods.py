@@ -116,6 +116,12 @@ def test_a_loss_of_the_method_that_was_replaced_is_left_out(compose_config):
         build_loss(config, SIZES)
 
 
+def test_a_setting_of_no_loss_is_refused(compose_config):
+    config = compose_config("train=joint", "loss=ap", "+loss.balanse.weight=0.1")
+    with pytest.raises(InvalidInputError, match=r"loss\.balanse sets a loss that does not exist"):
+        build_loss(config, SIZES)
+
+
 @pytest.mark.parametrize("name", sorted(DEEP.keys() - OF_TWO_VIEWS))
 def test_it_learns_real_digits_and_is_stored(name, compose_config, kept, digits, tmp_path):
     epochs = 8
