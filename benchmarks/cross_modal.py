@@ -20,6 +20,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from deephash.affinity.label import Label
 from deephash.codes import unpack
 from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.cache import cached_features
@@ -78,7 +79,8 @@ def measure(arguments, method):
     hasher = CrossModalHasher(projection, quantizers)
     training = views[database]
     start = time.perf_counter()
-    hasher.fit(training, labels=labels[database])
+    affinity = Label().supervise(training, labels[database])
+    hasher.fit(training, labels=labels[database], affinity=affinity, generator=torch.Generator().manual_seed(0))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     asked, searched = hasher.encode(views[queries]), hasher.encode(training)
