@@ -1,17 +1,6 @@
 """Score a saved run: `python evaluate.py run=FOLDER`, with other data, protocol, truth or depths as you set them."""
 
-import hydra
-from omegaconf import DictConfig
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    """Score one run and print its result."""
-    from deephash.training.command import run_command
-    from deephash.training.jobs import evaluate_job
-
-    run_command(lambda: evaluate_job(config))
-
+from deephash.programs.evaluate import main
 
 if __name__ == "__main__":
     main()

@@ -133,7 +133,7 @@ class RunFolder:
         self.read_config()
         if not self.is_complete:
             raise InvalidInputError(
-                f"{self.path} holds an interrupted run; finish it with: python train.py resume={self.path}"
+                f"{self.path} holds an interrupted run; finish it with: deephash train resume={self.path}"
             )
 
 

@@ -138,7 +138,7 @@ def test_killed_run_resumes(tmp_path):
 
     status, _, err = run(tmp_path, "evaluate.py", "run=run")
     assert status == 2
-    assert "finish it with: python train.py resume=run" in err
+    assert "finish it with: deephash train resume=run" in err
 
     status, _, err = run(tmp_path, "train.py", "resume=run", "bits=8")
     assert status == 2

@@ -39,7 +39,7 @@ def test_incomplete_and_missing_runs(tmp_path):
         RunFolder(tmp_path).check_complete()
     run = RunFolder(tmp_path / "run")
     run.open(config())
-    with pytest.raises(InvalidInputError, match=r"interrupted run; finish it with: python train.py resume="):
+    with pytest.raises(InvalidInputError, match=r"interrupted run; finish it with: deephash train resume="):
         run.check_complete()
     run.config.write_text("bits: [")
     with pytest.raises(InvalidInputError, match=r"config.yaml is damaged"):

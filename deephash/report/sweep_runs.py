@@ -100,7 +100,7 @@ def read_job(job: Path, sweep: Path) -> dict[str, Any]:
                 raise InvalidInputError(f"{job / 'error.json'} is no JSON object; run that job again.")
             said = _overridden(failure.get("overrides") or [])
             return row | {"status": "failed", "error": str(failure.get("error", "no reason given"))} | said
-        return row | {"status": "interrupted", "error": f"no result; finish it with: python train.py resume={job}"}
+        return row | {"status": "interrupted", "error": f"no result; finish it with: deephash train resume={job}"}
     except InvalidInputError as error:
         return row | {"status": "damaged", "error": str(error)}
 

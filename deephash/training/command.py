@@ -71,7 +71,7 @@ def run_command(job: Callable[[], Any]) -> Any:
         if remove_unfitted(folder, before):
             print("interrupted; nothing had been computed.", file=sys.stderr)
         else:
-            print(f"interrupted; go on with: python train.py resume={folder}", file=sys.stderr)
+            print(f"interrupted; go on with: deephash train resume={folder}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -245,7 +245,7 @@ def test_interrupted_jobs_and_later_evaluations(tmp_path):
     (tmp_path / "1" / "config.yaml").write_text("bits: 16\n")
     runs = collect(tmp_path)
     assert runs["status"].to_list() == ["done", "interrupted"]
-    assert runs["error"][1] == f"no result; finish it with: python train.py resume={tmp_path / '1'}"
+    assert runs["error"][1] == f"no result; finish it with: deephash train resume={tmp_path / '1'}"
 
 
 @pytest.mark.parametrize(

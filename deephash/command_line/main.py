@@ -1,0 +1,73 @@
+"""The `deephash` program itself: its commands, and what becomes of their errors.
+
+Nothing heavy is imported here or in the commands' files, so that help and shell completion come at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import deephash
+from deephash.command_line.evaluate import evaluate
+from deephash.command_line.train import train
+
+EPILOG = (
+    "Exit status: 0, done; 1, done, but a check failed (rows that cannot be encoded, figures that differ); 2, wrong "
+    "usage or input, with one line on standard error; 130, interrupted."
+)
+# Arguments that are Hydra's to read, --help included.
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    name="deephash",
+    help="Learning to hash: fit hashers, encode features into short binary codes, and search them.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"deephash {deephash.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
+app.command(context_settings=PASSED_ON, add_help_option=False)(train)
+app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
+
+
+def main() -> None:
+    """Run the program; what the user got wrong ends it with one red line on standard error and exit status 2."""
+    try:
+        app()
+    except ValueError as error:
+        # Only a part that was imported can have raised its error: asking by name imports nothing for the check.
+        validation = sys.modules.get("deephash.validation")
+        if validation is None or not isinstance(error, validation.InvalidInputError):
+            raise
+        show_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        show_error("interrupted.", "")
+        sys.exit(130)
+
+
+def show_error(text: str, label: str = "error: ") -> None:
+    """One line on standard error, red on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text(label + " ".join(text.split()), style="bold red"))

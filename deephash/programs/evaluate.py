@@ -1,0 +1,19 @@
+"""Score a saved run: `deephash evaluate run=FOLDER`, with other data, protocol, truth or depths as you set them."""
+
+import hydra
+from omegaconf import DictConfig
+
+from deephash.programs.configuration import configuration_folder
+
+
+@hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Score one run and print its result."""
+    from deephash.training.command import run_command
+    from deephash.training.jobs import evaluate_job
+
+    run_command(lambda: evaluate_job(config))
+
+
+if __name__ == "__main__":
+    main()

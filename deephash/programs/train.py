@@ -1,0 +1,27 @@
+"""Fit a hasher and score it: `deephash train method=itq bits=64`; `deephash train --help` lists the choices.
+
+Hydra names a job, its log file included, by the file of its function. Lightning and launchers of sweeps start this file
+for their further processes.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from deephash.programs.configuration import configuration_folder
+from deephash.training.command import register_resolvers
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="train")
+def main(config: DictConfig) -> float | None:
+    """Carry out one job and print its result; the score, for sweepers that choose by it."""
+    from deephash.training.command import run_command
+    from deephash.training.jobs import train_job
+
+    score: float | None = run_command(lambda: train_job(config))
+    return score
+
+
+if __name__ == "__main__":
+    main()
