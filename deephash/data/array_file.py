@@ -44,7 +44,7 @@ def read_array(
         return _read_parquet(path, keys, drop)
     array = _read_npz(path, keys, drop) if path.suffix == ".npz" else _read_npy(path)
     if array.dtype.kind == "O":
-        raise _holds_objects(path)
+        raise holds_objects(path)
     return array
 
 
@@ -52,7 +52,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return array
 
 
@@ -71,7 +71,7 @@ def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) 
     except InvalidInputError:
         raise
     except (OSError, ValueError, EOFError, TypeError, AttributeError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return array
 
 
@@ -88,7 +88,7 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
             raise InvalidInputError(f"{path} holds {_listed(schema)}; no column is left to take.")
         table = polars.read_parquet(path, columns=names)
     except (OSError, polars.exceptions.PolarsError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     for name in names:
         if missing := table[name].null_count():
             raise InvalidInputError(f"column {name!r} of {path} has {missing} missing values; fill or drop those rows.")
@@ -119,7 +119,7 @@ def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[
         return np.array(column.cast(polars.String).to_list(), dtype=np.str_)
     array: np.ndarray = column.to_numpy()
     if array.dtype.kind == "O":
-        raise _holds_objects(path)
+        raise holds_objects(path)
     return array
 
 
@@ -127,14 +127,16 @@ def _listed(names: "Sequence[str] | polars.Schema | np.lib.npyio.NpzFile") -> st
     return ", ".join(map(str, names)) or "nothing"
 
 
-def _unreadable(path: Path, error: Exception) -> InvalidInputError:
+def unreadable(path: Path, error: Exception) -> InvalidInputError:
+    """The error of a file that cannot be read as what its ending says."""
     if "pickle" in str(error).lower() or "Python objects" in str(error):
-        return _holds_objects(path)
+        return holds_objects(path)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InvalidInputError(f"{path} is not a readable {path.suffix} ({reason}); write or fetch it again.")
 
 
-def _holds_objects(path: Path) -> InvalidInputError:
+def holds_objects(path: Path) -> InvalidInputError:
+    """The error of a file that only unsafe unpickling would read."""
     return InvalidInputError(
         f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, as with "
         ".astype(np.float32) or .astype(str)."

@@ -15,13 +15,11 @@ class Listing:
     labels: list[str] | None
 
 
-def list_folder(folder: Path) -> Listing:
-    """Images in class subfolders, or, where there is no subfolder, in the folder itself without labels.
-
-    Files are those whose ending Pillow knows as an image's, at any depth, in the order of their paths.
+def find_images(folder: Path) -> list[Path]:
+    """Files whose ending Pillow knows as an image's, at any depth, in the order of their paths.
 
     Raises:
-        InvalidInputError: no such folder, or no images in it, or some inside and some outside class subfolders.
+        InvalidInputError: no such folder, or no images in it.
     """
     from PIL import Image
 
@@ -39,6 +37,16 @@ def list_folder(folder: Path) -> Listing:
     )
     if not files:
         raise InvalidInputError(f"{folder} holds no images; expected a subfolder of images for each class.")
+    return files
+
+
+def list_folder(folder: Path) -> Listing:
+    """Images in class subfolders, or, where there is no subfolder, in the folder itself without labels.
+
+    Raises:
+        InvalidInputError: no such folder, or no images in it, or some inside and some outside class subfolders.
+    """
+    files = find_images(folder)
     loose = [file for file in files if file.parent == folder]
     if len(loose) == len(files):
         return Listing(files, None)

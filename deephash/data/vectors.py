@@ -16,17 +16,17 @@ LARGEST_DIMENSION = 1 << 20
 """A first number above this is no dimension, but the sign of another format."""
 
 
-def read_vectors(path: str | Path) -> np.ndarray:
-    """Vectors of a file, mapped into memory and not yet read.
+def vector_layout(path: str | Path) -> tuple[np.dtype, int]:
+    """How the vectors of a file lie in it.
 
     Args:
         path: a `.fvecs`, `.bvecs` or `.ivecs` file.
 
     Returns:
-        float32, uint8 or int32 (n, d), read-only.
+        The layout of a record, with the fields dimension and vector, and the number of records.
 
     Raises:
-        InvalidInputError: no such file, another format, truncated, empty, or vectors of several dimensions.
+        InvalidInputError: no such file, another format, truncated or empty.
     """
     path = Path(path)
     component = _component(path)
@@ -45,22 +45,51 @@ def read_vectors(path: str | Path) -> np.ndarray:
             f"{path} starts with the dimension {dimension}; that is not the {path.suffix} format: "
             "each vector is an int32 dimension and its components."
         )
-    record = 4 + dimension * component.itemsize
-    if size % record:
-        raise InvalidInputError(
-            f"{path} has {size} bytes, not a multiple of the {record} that a vector of dimension {dimension} takes; "
-            "it is truncated or damaged: fetch it again."
-        )
     layout = np.dtype([("dimension", "<i4"), ("vector", component, (dimension,))])
-    records = np.memmap(path, layout, mode="r")
+    if size % layout.itemsize:
+        raise InvalidInputError(
+            f"{path} has {size} bytes, not a multiple of the {layout.itemsize} that a vector of dimension {dimension} "
+            "takes; it is truncated or damaged: fetch it again."
+        )
+    return layout, size // layout.itemsize
+
+
+def vectors_of(records: np.ndarray, path: str | Path, first: int = 0) -> np.ndarray:
+    """The vectors of records that all say the same dimension.
+
+    Args:
+        records: (n,) of the layout that `vector_layout` gives.
+        path: where they are from, for the message.
+        first: place of the first of them in the file.
+
+    Raises:
+        InvalidInputError: one says another dimension.
+    """
+    dimension = records.dtype["vector"].shape[0]
     wrong = np.flatnonzero(records["dimension"] != dimension)
     if len(wrong):
         raise InvalidInputError(
-            f"{path} says dimension {int(records['dimension'][wrong[0]])} at vector {wrong[0]} and {dimension} at the "
-            "first; all must be the same: it is damaged or of another format."
+            f"{path} says dimension {int(records['dimension'][wrong[0]])} at vector {first + wrong[0]} and {dimension} "
+            "at the first; all must be the same: it is damaged or of another format."
         )
     vectors: np.ndarray = records["vector"]
     return vectors
+
+
+def read_vectors(path: str | Path) -> np.ndarray:
+    """Vectors of a file, mapped into memory and not yet read.
+
+    Args:
+        path: a `.fvecs`, `.bvecs` or `.ivecs` file.
+
+    Returns:
+        float32, uint8 or int32 (n, d), read-only.
+
+    Raises:
+        InvalidInputError: no such file, another format, truncated, empty, or vectors of several dimensions.
+    """
+    layout, _ = vector_layout(path)
+    return vectors_of(np.memmap(path, layout, mode="r"), path)
 
 
 def write_vectors(path: str | Path, vectors: np.ndarray) -> None:

@@ -1,1 +1,1 @@
-"""The programs that Hydra runs: `train` and `evaluate`, in a clone, from the installed package, and as other processes."""
+"""The programs that Hydra runs, in a clone, from the installed package, and as further processes of one job."""
