@@ -9,18 +9,22 @@ Importing this package loads none of its parts; each is loaded when it is used.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CrossModalHasher", "Hasher", "__version__", "load"]
+__all__ = ["CrossModalHasher", "Hasher", "__version__", "index", "load", "load_index"]
 
 # Where each name is, imported when it is asked for.
 HOMES = {
     "CrossModalHasher": "deephash.cross_modal_hasher",
     "Hasher": "deephash.hasher",
+    "index": "deephash.index_building",
     "load": "deephash.loading",
+    "load_index": "deephash.index_storage",
 }
 
 if TYPE_CHECKING:
     from deephash.cross_modal_hasher import CrossModalHasher
     from deephash.hasher import Hasher
+    from deephash.index_building import index
+    from deephash.index_storage import load_index
     from deephash.loading import load
 
 

@@ -1,15 +1,45 @@
 """The contract of an index: packed codes, searched for the nearest or for all within a radius."""
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.ranking.distance import Hamming
+from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.inputs import check_ranked
 from deephash.validation import InvalidInputError
+
+# The id in place of a neighbour that an approximate index did not find.
+NOT_FOUND = -1
+
+
+class Identified(Protocol):
+    """A hasher, of one view or of two."""
+
+    @property
+    def identity(self) -> str:
+        """SHA-256, in hex, of what it is built of and its weights."""
+
+    @property
+    def bits(self) -> int:
+        """Code length b."""
+
+    @property
+    def distance(self) -> Distance:
+        """The distance that its codes are ranked by."""
+
+
+class Encoding(Identified, Protocol):
+    """A hasher of one view."""
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Packed codes uint8 (n, ⌈b/8⌉) of features (n, d)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +60,8 @@ class WithinRadius:
 class Index(ABC):
     """A database of codes that is searched again and again.
 
-    An index writes `_search`, and `_within` where its engine can. Ids are rows of the codes that it was built from.
+    An index writes `_search`, `_within` where its engine can, and `_write` where the engine has a file of its own. Ids
+    are rows of the codes that it was built from. Codes stay at hand for rescoring and saving.
 
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), on the CPU.
@@ -40,8 +71,12 @@ class Index(ABC):
         InvalidInputError: no codes, or none of that length.
     """
 
-    exact: ClassVar[bool] = True
-    """Whether it finds the true nearest: the same as a scan, item for item."""
+    exact: bool = True
+    """Whether it finds the true nearest: the distances of a scan, and its ids but for ties at the last place."""
+    engine_file: ClassVar[str | None] = None
+    """Name of the engine's own file or folder in a saved index; such a class takes its path as `saved`."""
+    not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved"})
+    """Arguments that are no settings of a saved index."""
 
     def __init__(self, codes: Tensor, bits: int) -> None:
         self.distance = Hamming(bits)
@@ -49,6 +84,8 @@ class Index(ABC):
         if len(codes) == 0:
             raise InvalidInputError("codes have 0 rows; expected at least one to search.")
         self.size = len(codes)
+        self.codes = codes.contiguous()
+        self.hasher: str | None = None
 
     def __len__(self) -> int:
         return self.size
@@ -57,6 +94,37 @@ class Index(ABC):
     def bits(self) -> int:
         """Code length b."""
         return self.distance.bits
+
+    @property
+    def kind(self) -> str:
+        """The word that chooses this class: its file's name, and its YAML's."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What this was built with beside its codes, by the constructor's names, in values that JSON holds."""
+        return {name: getattr(self, name) for name in self.setting_names()}
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """The constructor's arguments that are settings."""
+        return sorted(set(inspect.signature(cls).parameters) - cls.not_settings)
+
+    @classmethod
+    def restored(cls, codes: Tensor, bits: int, settings: dict[str, Any], engine: Path | None) -> Self:
+        """The index that was saved, from its parts.
+
+        Args:
+            codes: as it was built from.
+            bits: code length b.
+            settings: as `settings` gave.
+            engine: the engine's own file, where it has one.
+        """
+        return cls(codes, bits, **settings, **({} if engine is None else {"saved": engine}))
+
+    def _write(self, path: Path) -> None:
+        """Write the engine's own file or folder, where `engine_file` says that there is one."""
+        raise NotImplementedError(f"{type(self).__name__} writes no file of its own")
 
     @abstractmethod
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -67,7 +135,7 @@ class Index(ABC):
             f"{type(self).__name__} finds the k nearest alone; for a radius choose kind=mih or flat."
         )
 
-    def search(self, queries: Tensor, k: int = 10) -> tuple[Tensor, Tensor]:
+    def search(self, queries: Tensor | NDArray[np.uint8], k: int = 10) -> tuple[Tensor, Tensor]:
         """The k nearest codes of each query, nearest first; among equals the lower id.
 
         Args:
@@ -75,11 +143,13 @@ class Index(ABC):
             k: number of neighbours, 1 to N.
 
         Returns:
-            Distances and ids, int64 (q, k).
+            Distances and ids, int64 (q, k). Where an approximate index finds fewer than k, the last ids are -1, at
+            distance b + 1.
 
         Raises:
             InvalidInputError: codes of another length, or a k that the database does not have.
         """
+        queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InvalidInputError(f"k={k!r}; expected a whole number of at least 1.")
@@ -90,7 +160,7 @@ class Index(ABC):
             return empty, empty.clone()
         return self._search(queries.cpu().contiguous(), k)
 
-    def within(self, queries: Tensor, radius: int) -> WithinRadius:
+    def within(self, queries: Tensor | NDArray[np.uint8], radius: int) -> WithinRadius:
         """All codes within a Hamming radius of each query, nearest first; among equals the lower id first.
 
         Args:
@@ -100,10 +170,86 @@ class Index(ABC):
         Raises:
             InvalidInputError: codes of another length, a radius beyond that, or an index that cannot.
         """
+        queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
         if isinstance(radius, bool) or not isinstance(radius, int) or not 0 <= radius <= self.bits:
             raise InvalidInputError(f"radius={radius!r}; expected a whole number from 0 to {self.bits}.")
         return self._within(queries.cpu().contiguous(), radius)
+
+    def check_hasher(self, hasher: Identified) -> None:
+        """Refuse a hasher whose codes this index does not hold.
+
+        Raises:
+            InvalidInputError: another hasher than the index was made with, or an index that knows of none.
+        """
+        if self.hasher is None:
+            raise InvalidInputError(
+                "the index does not say which hasher made its codes; build it by deephash.index(codes, hasher=hasher)."
+            )
+        if hasher.identity != self.hasher:
+            raise InvalidInputError(
+                f"the index holds codes of the hasher {self.hasher}, and this one is {hasher.identity}; search with "
+                "the hasher that made them, or encode the database again."
+            )
+
+    def search_features(self, hasher: Encoding, features: Tensor, k: int = 10) -> tuple[Tensor, Tensor]:
+        """The k nearest codes of features, encoded by the hasher that the index was made with.
+
+        Args:
+            hasher: of one view; of two, check the pair by `check_hasher` and search with codes of one view.
+            features: floating (q, d).
+            k: number of neighbours, 1 to N.
+
+        Returns:
+            Distances and ids, int64 (q, k).
+
+        Raises:
+            InvalidInputError: another hasher, or what it or `search` refuses.
+        """
+        self.check_hasher(hasher)
+        return self.search(hasher.encode(features), k)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index into a folder, for `deephash.load_index`; one that is there is replaced in one step.
+
+        Raises:
+            InvalidInputError: a folder that cannot be written, or a setting that JSON cannot hold.
+        """
+        from deephash.index_storage import write
+
+        write(self, Path(folder))
+
+
+def as_codes(codes: Tensor | NDArray[np.uint8], name: str = "codes") -> Tensor:
+    """Packed codes as a tensor; NumPy's share their memory where it can be written.
+
+    Raises:
+        InvalidInputError: an array of another dtype than uint8.
+    """
+    if not isinstance(codes, np.ndarray):
+        return codes
+    if codes.dtype != np.uint8:
+        raise InvalidInputError(f"{name} have dtype {codes.dtype}; packed codes are uint8 (numpy.packbits).")
+    return torch.from_numpy(codes if codes.flags.writeable else codes.copy())
+
+
+def ordered_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tensor, Tensor]:
+    """An engine's neighbours by distance, then by id; those it did not find, of an id below 0, at the end.
+
+    Args:
+        distances: (q, k) of any dtype that holds whole numbers, in any order.
+        ids: (q, k).
+        farthest: the distance that is given to those not found, b + 1.
+
+    Returns:
+        Distances and ids, int64 (q, k).
+    """
+    ids = ids.to(torch.int64)
+    missing = ids < 0
+    distances = distances.masked_fill(missing, 0).to(torch.int64).masked_fill(missing, farthest)
+    order = ids.argsort(dim=1, stable=True)
+    order = order.gather(1, distances.gather(1, order).argsort(dim=1, stable=True))
+    return distances.gather(1, order), ids.gather(1, order).clamp_min(NOT_FOUND)
 
 
 def ordered_within(offsets: Tensor, distances: Tensor, ids: Tensor) -> WithinRadius:

@@ -1,6 +1,6 @@
 """A scan of all codes by the ranking engine: exact, no preparation, no memory beside the codes."""
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -27,9 +27,11 @@ class Flat(Index):
         engine: what scans; None for the fastest of the codes' device.
     """
 
+    # All engines find the same, so which one scans is no matter of what is saved.
+    not_settings: ClassVar[frozenset[str]] = Index.not_settings | {"engine"}
+
     def __init__(self, codes: Tensor, bits: int, engine: RankingEngine | None = None) -> None:
         super().__init__(codes, bits)
-        self.codes = codes.contiguous()
         self.engine = AutoEngine() if engine is None else engine
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from deephash.affinity.label import Label
 from deephash.augmentations.base import Augmentation
 from deephash.data.views import Views
 from deephash.encoders.base import Encoder
+from deephash.indexes.base import Index
 from deephash.losses.base import Loss
 from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
@@ -26,6 +27,7 @@ FAMILIES = {
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
     "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),
     "loss_class": ("deephash.losses", Loss, "loss"),
+    "index_class": ("deephash.indexes", Index, "index"),
     "encoder_class": ("deephash.encoders", Encoder, "encoder"),
     "augmentation_class": ("deephash.augmentations", Augmentation, "augmentation"),
 }

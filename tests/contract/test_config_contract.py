@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from deephash.augmentations.base import Augmentation
 from deephash.encoders.base import Encoder
+from deephash.indexes.base import Index
 from deephash.losses.base import Loss
 from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
@@ -21,6 +22,7 @@ CONTRACT_OF_GROUP = {
     "relaxation": Relaxation,
     "loss": Loss,
     "encoder": Encoder,
+    "index": Index,
     "augmentation": Augmentation,
 }
 
@@ -47,6 +49,10 @@ def test_every_loss_has_its_config(loss_class, configs_of):
 
 def test_every_encoder_has_its_config(encoder_class, configs_of):
     assert_named_alike(encoder_class, configs_of)
+
+
+def test_every_index_has_its_config(index_class, configs_of):
+    assert_named_alike(index_class, configs_of)
 
 
 def test_every_augmentation_has_its_config(augmentation_class, configs_of):

@@ -1,0 +1,149 @@
+"""From codes to an index of any kind, by its name or by measured cost."""
+
+import inspect
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.base import Identified, Index, as_codes
+from deephash.ranking.distance import Hamming
+from deephash.validation import InvalidInputError, check_choice
+
+AUTO = "auto"
+# Below this many codes the scan takes some tens of microseconds a query, and multi-index hashing has not been faster.
+LEAST_FOR_TABLES = 250_000
+# What is asked of both: queries, each an item of the database, and neighbours, the item itself included.
+TRIED_QUERIES, TRIED_NEIGHBOURS = 32, 11
+PASSES = 2
+
+
+def index_kinds() -> list[str]:
+    """The kinds of index there are: the files in conf/index."""
+    return sorted(path.stem for path in index_configs().glob("*.yaml"))
+
+
+def index_configs() -> Path:
+    """The folder of the YAML of each kind."""
+    from deephash.programs.configuration import configuration_folder
+
+    return Path(configuration_folder()) / "index"
+
+
+def index_class(kind: str) -> type[Index]:
+    """The class of a kind, which its YAML names.
+
+    Raises:
+        InvalidInputError: no such kind.
+    """
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    check_choice(kind, index_kinds(), "kind")
+    found: type[Index] = get_class(OmegaConf.load(index_configs() / f"{kind}.yaml")._target_)
+    return found
+
+
+def index(
+    codes: Tensor | NDArray[np.uint8],
+    kind: str = "mih",
+    bits: int | None = None,
+    hasher: Identified | None = None,
+    **settings: Any,
+) -> Index:
+    """An index of packed codes, ready to search.
+
+    `kind="auto"` takes the scan or multi-index hashing, whichever answers faster here for queries like the database's
+    own codes; both are exact and give equal answers, so the choice changes nothing but the time.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.
+        kind: a file in conf/index, as mih, flat or faiss_hnsw, or auto.
+        bits: code length b; None takes the hasher's, or all bits of the bytes.
+        hasher: what made the codes; the index remembers its identity, and `check_hasher` refuses another.
+        settings: the kind's own, as its YAML lists them.
+
+    Raises:
+        InvalidInputError: no such kind or setting, codes of another length, or a hasher whose codes are not ranked by
+            Hamming distance.
+
+    Example:
+        >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
+        >>> distances, ids = index(codes, kind="flat").search(codes[:1], k=2)
+        >>> distances.tolist(), ids.tolist()
+        ([[0, 1]], [[0, 2]])
+    """
+    codes = as_codes(codes)
+    if not isinstance(codes, Tensor) or codes.ndim != 2:
+        given = tuple(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+        raise InvalidInputError(
+            f"codes are {given}; expected packed codes uint8 (N, bytes), a tensor or a NumPy array."
+        )
+    codes = codes.cpu().contiguous()
+    if hasher is not None and not isinstance(hasher.distance, Hamming):
+        raise InvalidInputError(
+            f"the hasher's codes are ranked by {type(hasher.distance).__name__} distance, and an index by Hamming; "
+            "rank them with deephash.ranking, or choose a quantiser of Hamming distance, as quantizer=sbq."
+        )
+    if bits is None:
+        bits = 8 * codes.shape[1] if hasher is None else hasher.bits
+    elif hasher is not None and bits != hasher.bits:
+        raise InvalidInputError(f"bits={bits}, and the hasher gives {hasher.bits}; leave bits out.")
+    built = faster_exact(codes, bits, **settings) if kind == AUTO else built_index(kind, codes, bits, settings)
+    built.hasher = None if hasher is None else hasher.identity
+    return built
+
+
+def built_index(kind: str, codes: Tensor, bits: int, settings: dict[str, Any]) -> Index:
+    """An index of one kind.
+
+    Raises:
+        InvalidInputError: no such kind or setting.
+    """
+    if kind not in index_kinds():
+        check_choice(kind, [*index_kinds(), AUTO], "kind")
+    found = index_class(kind)
+    # What the constructor takes beside codes and length: also what is not saved, as the scan's engine.
+    allowed = sorted(set(inspect.signature(found).parameters) - Index.not_settings)
+    for name in settings:
+        if name not in allowed:
+            raise InvalidInputError(
+                f"kind={kind} has no setting {name}; it takes {', '.join(allowed) if allowed else 'none'}."
+            )
+    return found(codes, bits, **settings)
+
+
+def faster_exact(codes: Tensor, bits: int, **settings: Any) -> Index:
+    """The scan or multi-index hashing, whichever takes less time for some of the database's own codes.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉).
+        bits: code length b.
+        settings: those of multi-index hashing.
+
+    Raises:
+        InvalidInputError: a setting that multi-index hashing does not have.
+    """
+    from deephash.indexes.flat import Flat
+
+    flat = Flat(codes, bits)
+    if len(codes) < LEAST_FOR_TABLES:
+        return flat
+    tables = built_index("mih", codes, bits, settings)
+    queries = codes[torch.linspace(0, len(codes) - 1, TRIED_QUERIES).long()]
+    return min((flat, tables), key=lambda tried: least_seconds(tried, queries))
+
+
+def least_seconds(tried: Index, queries: Tensor) -> float:
+    """Least time of some searches, after one that compiles what is needed."""
+    tried.search(queries, TRIED_NEIGHBOURS)
+    times = []
+    for _ in range(PASSES):
+        started = time.perf_counter()
+        tried.search(queries, TRIED_NEIGHBOURS)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,242 @@
+"""Saved indexes: a folder that shows a reader a whole index, old or new, while another is written.
+
+`index.json` names a generation, the subfolder that holds `codes.npy` and the engine's own file. A save fills a new
+generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds its generation gone
+reads `index.json` again. One writer at a time.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.codes import code_bytes
+from deephash.files import read_json
+from deephash.index_building import index_class
+from deephash.indexes.base import Index
+from deephash.validation import InvalidInputError, check_count
+
+FORMAT = "deephash index"
+VERSION = 1
+DESCRIPTION_FILE = "index.json"
+CODES_FILE = "codes.npy"
+GENERATION = re.compile(r"generation-[0-9a-f]{16}")
+# Saves that may end while one is read; more in a row mean that something else is wrong.
+ATTEMPTS = 10
+
+
+def write(index: Index, folder: Path) -> None:
+    """Write an index into a folder, made where missing; what was there stays whole until the new one is.
+
+    Raises:
+        InvalidInputError: a folder that cannot be written or holds other files, or a setting that JSON cannot hold.
+    """
+    generation = f"generation-{secrets.token_hex(8)}"
+    description = described(index, generation)
+    try:
+        check_own_folder(folder)
+        fill(index, folder / generation)
+        description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
+        write_flushed(folder / DESCRIPTION_FILE, json.dumps(description, indent=2, allow_nan=False) + "\n")
+    except BaseException as error:
+        shutil.rmtree(folder / generation, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        raise InvalidInputError(
+            f"{folder} cannot be written ({error.strerror or error}); an index that was there is unchanged."
+        ) from error
+    for path in folder.iterdir():
+        if GENERATION.fullmatch(path.name) and path.name != generation:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def described(index: Index, generation: str) -> dict[str, Any]:
+    """What `index.json` holds of an index, beside the digests of its files.
+
+    Raises:
+        InvalidInputError: a setting that JSON cannot hold.
+    """
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": index.kind,
+        "settings": index.settings,
+        "bits": index.bits,
+        "size": index.size,
+        "hasher": index.hasher,
+        "generation": generation,
+    }
+    try:
+        json.dumps(description, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"a setting of kind={index.kind} is nothing that JSON holds ({error}); such an index cannot be saved."
+        ) from error
+    return description
+
+
+def check_own_folder(folder: Path) -> None:
+    """Refuse a folder in which something else lies, so that a slip of the hand mixes nothing.
+
+    Raises:
+        InvalidInputError: naming the folder.
+    """
+    if (folder / DESCRIPTION_FILE).exists() or not folder.exists():
+        return
+    # Where no index is yet, a save that was killed may have left its generation.
+    if not folder.is_dir() or any(not GENERATION.fullmatch(path.name) for path in folder.iterdir()):
+        raise InvalidInputError(f"{folder} holds something else than an index; give a folder of the index's own.")
+
+
+def fill(index: Index, content: Path) -> None:
+    """Write the codes and the engine's own file into a new folder, through to the disk."""
+    content.mkdir(parents=True)
+    np.save(content / CODES_FILE, index.codes.numpy(), allow_pickle=False)
+    if index.engine_file is not None:
+        index._write(content / index.engine_file)
+    for path in (*content.rglob("*"), content):
+        flush(path)
+
+
+def write_flushed(path: Path, text: str) -> None:
+    """Put a file in place in one step, once all of it is on the disk."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    flush(partial)
+    partial.replace(path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or a folder's list of names, written to the disk itself."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders.
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def load_index(folder: str | Path) -> Index:
+    """The index that `save` wrote into a folder. Codes stay on disk, mapped into memory.
+
+    Raises:
+        InvalidInputError: missing or damaged files, another format version, or an unknown kind.
+    """
+    folder = Path(folder)
+    for _ in range(ATTEMPTS):
+        description = read_description(folder)
+        try:
+            return read_generation(folder, description)
+        except (InvalidInputError, OSError) as error:
+            if read_description(folder)["generation"] != description["generation"]:
+                continue  # A save replaced it in the meantime.
+            if isinstance(error, InvalidInputError):
+                raise
+            raise InvalidInputError(f"{folder} is not whole ({error}); restore it or build it again.") from error
+    raise InvalidInputError(f"{folder} was replaced {ATTEMPTS} times while it was read; try again.")
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What `index.json` holds.
+
+    Raises:
+        InvalidInputError: a missing, damaged or foreign file, or another format version.
+    """
+    path = folder / DESCRIPTION_FILE
+    stored = read_json(path, "the description of an index")
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        raise InvalidInputError(f"{path} does not describe an index; give the folder of one.")
+    if stored.get("version") != VERSION:
+        raise InvalidInputError(
+            f"{path} has format version {stored.get('version')!r}; this deephash reads {VERSION}: upgrade it or build "
+            "the index again."
+        )
+    expected: dict[str, type | tuple[type, ...]] = {
+        "kind": str,
+        "settings": dict,
+        "bits": int,
+        "size": int,
+        "hasher": (str, type(None)),
+        "generation": str,
+        "files": dict,
+    }
+    for name, kinds in expected.items():
+        if not isinstance(stored.get(name), kinds):
+            raise InvalidInputError(f"{path} has {name}={stored.get(name)!r}; restore it or build the index again.")
+    if not GENERATION.fullmatch(stored["generation"]):
+        raise InvalidInputError(f"{path} names {stored['generation']!r}, which is no generation; restore it.")
+    return stored
+
+
+def read_generation(folder: Path, description: dict[str, Any]) -> Index:
+    """The index that a description names.
+
+    Raises:
+        InvalidInputError: contents that do not match the description.
+        OSError: a file that is not there or cannot be read.
+    """
+    content = folder / description["generation"]
+    found = index_class(description["kind"])
+    names = {CODES_FILE, *([found.engine_file] if found.engine_file else [])}
+    if set(description["files"]) != names:
+        raise InvalidInputError(f"{folder} lists {sorted(description['files'])}; expected {sorted(names)}.")
+    for name, expected in description["files"].items():
+        if digest(content / name) != expected:
+            raise InvalidInputError(
+                f"{content / name} does not match its digest; it was damaged or changed: restore it or build it again."
+            )
+    unknown = set(description["settings"]) - set(found.setting_names())
+    if unknown:
+        raise InvalidInputError(f"{folder} has settings that kind={description['kind']} does not take: {unknown}.")
+    codes = read_codes(content / CODES_FILE, description["size"], description["bits"])
+    engine = content / found.engine_file if found.engine_file else None
+    try:
+        index = found.restored(codes, description["bits"], description["settings"], engine)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"{folder} has settings of a wrong type ({error}); restore it or build it again."
+        ) from error
+    index.hasher = description["hasher"]
+    return index
+
+
+def read_codes(path: Path, size: int, bits: int) -> Tensor:
+    """Codes uint8 (size, ⌈bits/8⌉), mapped into memory; what is changed there never reaches the file.
+
+    Raises:
+        InvalidInputError: no NumPy file, or one of another dtype or shape.
+    """
+    check_count(bits, "bits")
+    try:
+        stored = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InvalidInputError(f"{path} is no array of codes ({error}); restore it or build it again.") from error
+    if stored.dtype != np.uint8 or stored.shape != (size, code_bytes(bits)):
+        raise InvalidInputError(
+            f"{path} holds {stored.dtype} {stored.shape}; expected uint8 {(size, code_bytes(bits))}: restore it."
+        )
+    return torch.from_numpy(np.asarray(stored))
+
+
+def digest(path: Path) -> str:
+    """SHA-256, in hex, of a file's bytes, or of the names and bytes of all files in a folder."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist")
+    whole = hashlib.sha256()
+    for inner in sorted(path.rglob("*")):
+        if inner.is_file():
+            whole.update(f"{inner.relative_to(path).as_posix()}:{digest(inner)};".encode())
+    return whole.hexdigest()
