@@ -48,11 +48,12 @@ def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP", ove
     from deephash.report.sweep_figure import sweep_figure
     from deephash.report.sweep_statistics import aggregate, compare, sweep_warnings
     from deephash.report.sweep_tables import grid_markdown, sweep_markdown
+    from deephash.report.sweep_views import views_markdown
 
     means, tests, warnings = aggregate(runs), compare(runs, metric), sweep_warnings(runs, metric, over)
     paths = [folder / f"sweep.{ending}" for ending in ("csv", "md", "json", "png")]
     write_whole(paths[0], means.rename({"bits": over}).write_csv)
-    parts = [sweep_markdown(runs, metric, over), grid_markdown(runs, metric, over)]
+    parts = [sweep_markdown(runs, metric, over), grid_markdown(runs, metric, over), views_markdown(runs, metric)]
     parts = [part for part in parts if part] + ["Mean over seeds ± half the 95 % interval of the mean (Student's t).\n"]
     if tests.height:
         title = f"Paired Wilcoxon signed-rank tests of {metric} over shared seeds, p corrected by Holm's method:\n"

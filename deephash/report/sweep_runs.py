@@ -29,6 +29,8 @@ NAMED_CHOICES = {
     "relaxation": ("relaxation", "quantizer.relaxation"),
     "train": ("train",),
 }
+# What the columns of modality bias begin with.
+BIAS = "modality_bias/"
 REQUIRED = ("method", "bits", "seed", "metrics")
 
 
@@ -125,7 +127,17 @@ def _result_columns(path: Path) -> dict[str, Any]:
         "skipped_queries": result.get("skipped_queries", 0),
         "warnings": [str(line) for line in result.get("warnings") or []],
     }
+    metrics |= _bias_columns(result.get("modality_bias"))
     return columns | {name: None if value is None else float(value) for name, value in metrics.items()}
+
+
+def _bias_columns(bias: Any) -> dict[str, float]:
+    """What a run of two views measured of their bias, a column each; none for another run."""
+    if not isinstance(bias, Mapping):
+        return {}
+    single = {name: bias[name] for name in ("gap", "bit_agreement", "chance_agreement") if name in bias}
+    own = {f"own_share/{view}": share for view, share in dict(bias.get("own_share") or {}).items()}
+    return {BIAS + name: value for name, value in (single | own).items()}
 
 
 def _overridden(overrides: list[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from deephash.report.sweep_figure import setting_titles, sweep_figure
 from deephash.report.sweep_runs import collect, metric_names
 from deephash.report.sweep_statistics import aggregate, compare, holm, line_name, sweep_warnings
 from deephash.report.sweep_tables import cell, grid_markdown, setting_text, sweep_markdown, sweep_table
+from deephash.report.sweep_views import views_markdown
 from deephash.validation import InvalidInputError
 
 METHODS, BITS, SEEDS = {"itq": 0.16, "lsh": 0.12, "pcah": 0.13}, (16, 32, 64), (0, 1, 2)
@@ -439,6 +440,28 @@ def test_projections_by_quantisers(tmp_path):
     (tmp_path / "one").mkdir()
     write_run(tmp_path / "one" / "0")
     assert grid_markdown(collect(tmp_path / "one")) == ""
+
+
+def test_directions_and_bias_of_two_views(tmp_path):
+    for seed, score in enumerate((0.2, 0.3)):
+        metrics = {"mAP": score, "image_to_text/mAP": score, "text_to_image/mAP": 0.1, "image_to_text/mAP@50": 0.4}
+        bias = {"mAP": {}, "gap": score, "own_share": {"image": 0.75, "text": 1.0}, "bit_agreement": 0.6}
+        bias |= {"chance_agreement": 0.5, "depth": 50, "bit_agreement_by_bit": [0.6]}
+        write_run(tmp_path / str(seed), "cvh", seed=seed, metrics=metrics, modality_bias=bias)
+    runs = collect(tmp_path)
+    title, _, header, _, row = views_markdown(runs).strip().splitlines()
+    assert title == "mAP by direction: mnist5k, five_way, label truth, test queries, k = 100, 1000"
+    assert "own view, image / text" in header
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        *("cvh · sbq", "16", "0.2500", "0.1000", "25%", "75% / 100%", "60% (50%)"),
+    ]
+    assert "0.4000" in views_markdown(runs, "image_to_text/mAP@50")
+    report_sweep(tmp_path)
+    assert "mAP by direction" in (tmp_path / "sweep.md").read_text()
+
+
+def test_one_view_has_no_directions(sweep):
+    assert views_markdown(collect(sweep)) == ""
 
 
 def test_sweep_over_another_number(tmp_path):
