@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 import deephash
+from deephash.command_line.encode import encode
+from deephash.command_line.errors import show_error
 from deephash.command_line.evaluate import evaluate
 from deephash.command_line.train import train
 
@@ -47,6 +49,7 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
+app.command()(encode)
 
 
 def main() -> None:
@@ -63,11 +66,3 @@ def main() -> None:
     except KeyboardInterrupt:
         show_error("interrupted.", "")
         sys.exit(130)
-
-
-def show_error(text: str, label: str = "error: ") -> None:
-    """One line on standard error, red on a terminal."""
-    from rich.console import Console
-    from rich.text import Text
-
-    Console(stderr=True, soft_wrap=True).print(Text(label + " ".join(text.split()), style="bold red"))

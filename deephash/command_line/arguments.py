@@ -1,0 +1,16 @@
+"""Arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[
+    Path, typer.Argument(help="Folder of a run of `deephash train`, or of a saved hasher.", show_default=False)
+]
+View = Annotated[
+    str | None, typer.Option(help="Which view of a hasher of two views, as image or text.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, or auto, a GPU where there is one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace what lies there.")]

@@ -1,0 +1,66 @@
+"""`deephash encode`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deephash.command_line.arguments import Device, Overwrite, Run, View
+from deephash.command_line.errors import show_error
+
+
+def encode(
+    run: Run,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Features in a .npy, .npz, .parquet, .csv, .fvecs or .bvecs file, or a folder of images.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="Where the codes go: .npy, with .ids.npy beside it, or .parquet.", show_default=False)
+    ],
+    view: View = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be encoded.")] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Array of an .npz, or columns of a table, with commas between.", show_default=False),
+    ] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Column of ids of a table; id where there is one.", show_default=False)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels to scale images to; the run's.", show_default=False, min=1)
+    ] = None,
+    device: Device = "auto",
+    rows: Annotated[int, typer.Option(help="Rows read and encoded at a time.", min=1)] = 16_384,
+    overwrite: Overwrite = False,
+) -> None:
+    """Encode features or images into packed codes, in memory that does not grow with them.
+
+    Killed at any moment, the same command goes on where it was and gives the same bytes. Rows with NaN and images that
+    cannot be read are listed in OUT's .bad.json; without --skip-bad they keep the codes from being put in place, and
+    the exit status is 1.
+    """
+    from deephash.encoding.encode_file import encode_file
+    from deephash.encoding.encoder_of import load_view
+    from deephash.encoding.open_source import open_source
+
+    hasher, identity, view_name = load_view(run, view, device)
+    columns = features.split(",") if features else None
+    rows_of = open_source(source, run, features=columns, ids=ids, image_size=image_size)
+    done = encode_file(
+        hasher, rows_of, out, identity=identity, view=view_name, skip_bad=skip_bad, rows=rows, overwrite=overwrite
+    )
+    report = out.with_suffix(".bad.json")
+    if not done.is_done:
+        show_error(
+            f"{done.bad:,} of {done.bad + done.rows:,} rows cannot be encoded, the first {done.first_bad}; all are "
+            f"listed in {report}: repair them, or leave them out with --skip-bad, which takes the codes as they are."
+        )
+        raise typer.Exit(1)
+    if done.was_there:
+        typer.echo(f"{out} holds these codes already; nothing to do.")
+    left_out = f"; {done.bad:,} rows left out, listed in {report}" if done.bad else ""
+    typer.echo(f"{done.rows:,} codes of {hasher.bits} bits in {out}{left_out}")

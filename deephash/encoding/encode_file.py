@@ -1,0 +1,221 @@
+"""Encoding a source into a file of codes: in blocks, resumed where it was broken off."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deephash.codes import code_bytes
+from deephash.encoding.code_file import CodePaths, describe_codes
+from deephash.encoding.code_writer import (
+    COMPLETE,
+    PROGRESS,
+    CodeWriter,
+    Progress,
+    complete,
+    put_in_place,
+    remove_unfinished,
+    write_bad_rows,
+)
+from deephash.encoding.rows import RowBlock, RowSource
+from deephash.files import read_json, write_json
+from deephash.hasher import Hasher
+from deephash.progress import track
+from deephash.validation import InvalidInputError, check_count
+
+# 16384 rows of 512 float32 features are 32 MB; about three such blocks are held.
+BLOCK_ROWS = 16_384
+# What a kill at any moment costs at most, beside the block in work.
+SECONDS_BETWEEN_NOTES = 1.0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What came of an encoding.
+
+    Args:
+        rows: number of codes.
+        bad: rows that cannot be encoded.
+        first_bad: the first of them in words, where they keep the codes from being put in place.
+        is_done: whether the codes are in place; not where there are bad rows that were not to be skipped.
+        was_there: whether they were before.
+    """
+
+    rows: int
+    bad: int
+    first_bad: str
+    is_done: bool
+    was_there: bool = False
+
+
+def encode_file(
+    hasher: Hasher,
+    source: RowSource,
+    out: str | Path,
+    *,
+    identity: str | None = None,
+    view: str = "",
+    skip_bad: bool = False,
+    rows: int = BLOCK_ROWS,
+    overwrite: bool = False,
+) -> Encoded:
+    """Encode all rows of a source.
+
+    Until all are encoded, the codes grow in the folder `OUT.encoding`, and the same call goes on from what is there. It
+    then gives the same bytes as one that was never broken off, because blocks begin at the same rows.
+
+    Args:
+        hasher: fitted, on the device that is to encode.
+        source: of features.
+        out: `.npy` for codes, with ids in `.ids.npy` beside them, or `.parquet` with the columns id and code.
+        identity: of the hasher that the codes are said to be of; None takes this one's own.
+        view: which view of a hasher of two this is.
+        skip_bad: whether rows that cannot be encoded are left out; else nothing is put in place where there are some.
+        rows: rows that are read and encoded at a time.
+        overwrite: whether other codes there are replaced.
+
+    Returns:
+        Numbers of rows encoded and not. Bad rows are listed in `.bad.json` beside the codes in either case.
+
+    Raises:
+        InvalidInputError: a damaged source, features of another dimension, other codes in place, an encoding of
+            something else begun there, or no row that can be encoded.
+    """
+    check_count(rows, "rows")
+    paths = CodePaths(Path(out).expanduser())
+    rows = min(rows, source.most_rows or rows)
+    device = hasher.projection.is_fitted.device
+    identity = hasher.identity if identity is None else identity
+    if source.dimension is not None:
+        check_dimension(source.dimension, hasher)
+    task = {"hasher": identity, "view": view, "rows": rows, "device": device.type, "source": source.fingerprint()}
+    if (there := finished(paths, task, skip_bad, overwrite)) is not None:
+        return there
+    progress = begun(paths, task, overwrite)
+    if not (paths.unfinished / COMPLETE).exists():
+        writer = CodeWriter(paths, code_bytes(hasher.bits), source.named, progress)
+        try:
+            if source.rows is None or progress.row < source.rows:
+                encode_rest(hasher, source, writer, task, rows)
+        finally:
+            writer.close()
+        first_bad = described_bad(paths) if progress.bad else ""
+        if progress.bad and not skip_bad:
+            write_bad_rows(paths, paths.unfinished)
+            return Encoded(progress.kept, progress.bad, first_bad, is_done=False)
+        if progress.kept == 0:
+            raise InvalidInputError(f"0 of {progress.bad} rows can be encoded; the first: {first_bad or 'none'}.")
+        described = describe_codes(
+            paths, progress.kept, progress.bad, identity, hasher.distance, hasher.bits, view, task["source"]
+        )
+        complete(paths, progress, writer.width, source.named, described)
+    put_in_place(paths)
+    return Encoded(progress.kept, progress.bad, "", is_done=True)
+
+
+def encode_rest(hasher: Hasher, source: RowSource, writer: CodeWriter, task: dict[str, Any], rows: int) -> None:
+    """Encode from the progress on, noting it now and then and at the end."""
+    device = hasher.projection.is_fitted.device
+    noted = time.monotonic()
+    remaining = None if source.rows is None else -(-(source.rows - writer.progress.row) // rows)
+    for block in track(read_ahead(source.blocks(writer.progress.row, rows)), "Encoding", remaining):
+        if len(block.features):
+            check_dimension(block.features.shape[1], hasher)
+            codes = hasher.encode(block.features.to(device), rows).cpu()
+        else:
+            codes = torch.empty(0, writer.width, dtype=torch.uint8)
+        writer.append(codes.numpy(), block.ids, block.bad, block.stop)
+        if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
+            note(writer, task)
+            noted = time.monotonic()
+    note(writer, task)
+
+
+def note(writer: CodeWriter, task: dict[str, Any]) -> None:
+    """Bring the codes onto the disk, then how far they go."""
+    writer.flush()
+    write_json(writer.paths.unfinished / PROGRESS, {"task": task, "progress": asdict(writer.progress)})
+
+
+def read_ahead(blocks: Iterator[RowBlock]) -> Iterator[RowBlock]:
+    """The same blocks, the next one being read while one is in use."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            yield block
+
+
+def begun(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Progress:
+    """How far an earlier call came with the same task; nowhere where there was none.
+
+    Raises:
+        InvalidInputError: an encoding of something else was begun there.
+    """
+    noted = paths.unfinished / PROGRESS
+    if not noted.exists():
+        remove_unfinished(paths)
+        return Progress()
+    stored = read_json(noted, "the progress of an encoding")
+    try:
+        differing = [name for name in task if stored["task"][name] != task[name]]
+        progress = Progress(**stored["progress"])
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(f"{noted} is damaged; remove {paths.unfinished} to begin anew.") from error
+    if differing and overwrite:
+        remove_unfinished(paths)
+        return Progress()
+    if differing:
+        raise InvalidInputError(
+            f"{paths.unfinished} holds an encoding begun with another {' and '.join(differing)}; go on with that, or "
+            "begin anew with --overwrite."
+        )
+    return progress
+
+
+def finished(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool) -> Encoded | None:
+    """The result of an earlier call with the same task that came to its end; None where there was none.
+
+    Raises:
+        InvalidInputError: other codes, or what is no description of codes, lie there.
+    """
+    if (paths.unfinished / PROGRESS).exists():
+        return None
+    occupied = [path for path in (paths.codes, paths.description) if path.exists()]
+    if not occupied:
+        return None
+    there = read_json(paths.description, "the description of codes") if paths.description.exists() else {}
+    same = isinstance(there, dict) and there.get("file") == paths.codes.name and paths.codes.exists()
+    same = same and all(there.get(name) == task[name] for name in ("hasher", "view", "source"))
+    if overwrite:
+        return None
+    if not same or (there["skipped"] and not skip_bad):
+        raise InvalidInputError(
+            f"{occupied[0]} exists already and is of something else; choose another, or --overwrite."
+        )
+    remove_unfinished(paths)  # What a kill after the last step left.
+    return Encoded(there["rows"], there["skipped"], "", is_done=True, was_there=True)
+
+
+def described_bad(paths: CodePaths) -> str:
+    """The first bad row in words."""
+    with (paths.unfinished / "bad.jsonl").open(encoding="utf-8") as lines:
+        first = json.loads(next(lines))
+    return f"{first['id']} ({first['reason']})"
+
+
+def check_dimension(dimension: int, hasher: Hasher) -> None:
+    """Refuse features that the hasher does not take.
+
+    Raises:
+        InvalidInputError: naming both dimensions.
+    """
+    if dimension != hasher.input_dim:
+        raise InvalidInputError(
+            f"the features have {dimension} dimensions; the hasher takes {hasher.input_dim}: give features of its kind."
+        )

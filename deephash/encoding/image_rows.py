@@ -1,0 +1,78 @@
+"""Images in a folder as rows of features, by what described the images of a run."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.image_folder import BLOCK_IMAGES, read_image
+from deephash.data.image_listing import find_images
+from deephash.encoding.fingerprint import listing_fingerprint
+from deephash.encoding.rows import BadRow, RowBlock, RowSource, checked_block
+
+
+@final
+class ImageRows(RowSource):
+    """Images at any depth of a folder; ids are their paths from there.
+
+    Args:
+        folder: of the images.
+        descriptor: what turns them into features.
+        size: side in pixels to which they are scaled and cropped for it.
+
+    Raises:
+        InvalidInputError: no such folder, or no images in it.
+    """
+
+    most_rows = BLOCK_IMAGES
+    named = True
+
+    def __init__(self, folder: Path, descriptor: Descriptor, size: int) -> None:
+        self.folder = folder
+        self.descriptor = descriptor
+        self.size = size
+        self.files = find_images(folder)
+        self.rows = len(self.files)
+
+    @property
+    def dimension(self) -> None:
+        """Known when the first images are described."""
+        return None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The files' names, sizes and times of change, and how they are described."""
+        described = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters(), "side": self.size}
+        return {**listing_fingerprint(self.folder, self.files), **described}
+
+    def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
+        """Blocks of images, those that cannot be decoded set apart."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for first in range(start, len(self.files), rows):
+                yield self._block(first, self.files[first : first + rows], pool)
+
+    def _block(self, first: int, files: list[Path], pool: ThreadPoolExecutor) -> RowBlock:
+        images, places, bad = [], [], []
+        names = [file.relative_to(self.folder).as_posix() for file in files]
+        for place, decoded in enumerate(pool.map(self._decode, files)):
+            if isinstance(decoded, str):
+                bad.append(BadRow(first + place, names[place], decoded))
+            else:
+                images.append(decoded)
+                places.append(place)
+        stop = first + len(files)
+        if not images:
+            return RowBlock(torch.empty(0, 0), [], bad, stop)
+        features = self.descriptor.describe(np.stack(images))
+        ids = [names[place] for place in places]
+        block = checked_block(features.numpy(), ids, first + np.array(places), stop)
+        return RowBlock(block.features, block.ids, bad + block.bad, stop)
+
+    def _decode(self, file: Path) -> np.ndarray | str:
+        try:
+            return read_image(file, self.size)
+        except Exception as error:  # Pillow's decoders raise all sorts for damaged files
+            return " ".join(str(error).split()) or type(error).__name__

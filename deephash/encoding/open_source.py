@@ -1,0 +1,88 @@
+"""A source of rows by what its path is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deephash.data.vectors import COMPONENTS
+from deephash.encoding.array_rows import open_npy, open_npz, open_vectors
+from deephash.encoding.rows import RowSource
+from deephash.encoding.table_rows import TableRows
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from deephash.data.descriptors.base import Descriptor
+
+TABLES = (".parquet", ".csv")
+ENDINGS = (".npy", ".npz", *TABLES, *COMPONENTS)
+
+
+def open_source(
+    path: str | Path,
+    run: str | Path,
+    *,
+    features: Sequence[str] | None = None,
+    ids: str | None = None,
+    image_size: int | None = None,
+) -> RowSource:
+    """The rows of a file of features, or of a folder of images.
+
+    Args:
+        path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file, or a folder of images.
+        run: the folder of the run whose hasher is to encode them; its data say how images become features.
+        features: which array of an `.npz`, or which columns of a table; None takes the only one, or all but the ids.
+        ids: which column of a table holds the ids; None takes `id` where there is one.
+        image_size: side in pixels to which images are scaled; None takes that of the run's data.
+
+    Raises:
+        InvalidInputError: no such file, one of another kind, a damaged one, or images for a run of none.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        from deephash.encoding.image_rows import ImageRows  # Data sets, and Lightning with them, are slow to import.
+
+        descriptor = image_descriptor(Path(run))
+        size = image_size or descriptor.image_size
+        if size is None:
+            raise InvalidInputError(
+                f"the data of {run} take images as they are, of one size; give theirs, as --image-size 32."
+            )
+        return ImageRows(path, descriptor, size)
+    if path.suffix not in ENDINGS:
+        raise InvalidInputError(f"{path} is no folder of images and does not end in one of: {', '.join(ENDINGS)}.")
+    if not path.is_file():
+        raise InvalidInputError(f"{path} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images.")
+    if path.suffix in TABLES:
+        return TableRows(path, features, ids)
+    if ids is not None:
+        raise InvalidInputError(f"{path} has no columns, and so none of ids; leave --ids {ids} out.")
+    if path.suffix == ".npz":
+        if features is not None and len(features) > 1:
+            raise InvalidInputError(f"{len(features)} arrays are named; features are one array of {path}.")
+        return open_npz(path, features[0] if features else None)
+    if features is not None:
+        raise InvalidInputError(f"{path} holds a single array; leave --features out.")
+    return open_npy(path) if path.suffix == ".npy" else open_vectors(path)
+
+
+def image_descriptor(run: Path) -> "Descriptor":
+    """What described the images of a run's data.
+
+    Raises:
+        InvalidInputError: no run, or one whose data are no images.
+    """
+    from hydra.utils import instantiate
+    from omegaconf import DictConfig
+
+    from deephash.run_folder import RunFolder
+
+    config = RunFolder(run).read_config()
+    data = config.get("data") or {}
+    for name in ("descriptor", "image_descriptor"):
+        if isinstance(data.get(name), DictConfig):
+            descriptor: Descriptor = instantiate(data[name])
+            return descriptor
+    raise InvalidInputError(
+        f"{run} was fitted on features that its data do not make from images; give a file of such features, not a "
+        f"folder of images ({', '.join(ENDINGS)})."
+    )

@@ -1,0 +1,299 @@
+"""`deephash encode` on a real run: every kind of source, bad rows, broken-off encodings."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+import torch
+from PIL import Image
+
+from deephash.encoding import code_writer
+from deephash.encoding.array_rows import open_npy
+from deephash.encoding.code_file import read_codes
+from deephash.encoding.encode_file import encode_file
+from deephash.encoding.encoder_of import load_view
+from deephash.loading import load
+
+PROGRAM = Path(sys.executable).with_name("deephash")
+
+
+@pytest.fixture(scope="session")
+def expected(fitted_run, digits):
+    """Codes of the digits as the hasher itself gives them."""
+    return load(fitted_run).encode(torch.from_numpy(digits))
+
+
+def save_npy(path, x):
+    np.save(path.with_suffix(".npy"), x)
+    return path.with_suffix(".npy"), np.arange(len(x))
+
+
+def save_columns_first(path, x):
+    np.save(path.with_suffix(".npy"), np.asfortranarray(x.astype(np.float64)))
+    return path.with_suffix(".npy"), np.arange(len(x))
+
+
+def save_npz(path, x):
+    np.savez_compressed(path.with_suffix(".npz"), x=x.astype(np.uint8))
+    return path.with_suffix(".npz"), np.arange(len(x))
+
+
+def save_fvecs(path, x):
+    from deephash.data.vectors import write_vectors
+
+    write_vectors(path.with_suffix(".fvecs"), x)
+    return path.with_suffix(".fvecs"), np.arange(len(x))
+
+
+def save_parquet_of_lists(path, x):
+    table = {"id": np.arange(len(x)) * 3, "vector": polars.Series(x, dtype=polars.Array(polars.Float32, x.shape[1]))}
+    polars.DataFrame(table).write_parquet(path.with_suffix(".parquet"), row_group_size=700)
+    return path.with_suffix(".parquet"), np.arange(len(x)) * 3
+
+
+def save_csv(path, x):
+    names = [f"Ziffer ü{row}" for row in range(len(x))]
+    polars.DataFrame({"id": names, **{f"x{j}": x[:, j] for j in range(x.shape[1])}}).write_csv(path.with_suffix(".csv"))
+    return path.with_suffix(".csv"), np.array(names)
+
+
+@pytest.mark.parametrize("save", [save_npy, save_columns_first, save_npz, save_fvecs, save_parquet_of_lists, save_csv])
+@pytest.mark.parametrize("ending", [".npy", ".parquet"])
+def test_every_kind_of_source_gives_the_hashers_codes(save, ending, deephash, fitted_run, digits, expected, tmp_path):
+    source, ids = save(tmp_path / "features", digits[:2_000])
+    out = tmp_path / f"codes{ending}"
+    ended = deephash("encode", fitted_run, source, out, "--rows", "300")
+    assert (ended.status, ended.err) == (0, "")
+    assert "2,000 codes of 16 bits" in ended.out
+    read = read_codes(out)
+    assert torch.equal(read.codes, expected[:2_000])
+    assert np.array_equal(read.ids, ids)
+    assert read.hasher == load(fitted_run).identity
+    left = {path.name for path in tmp_path.iterdir()} - {source.name}
+    assert left == {out.name, "codes.json"} | ({"codes.ids.npy"} if ending == ".npy" else set())
+
+
+def test_bad_rows_are_listed_and_refused_then_skipped(deephash, fitted_run, digits, expected, tmp_path):
+    x = digits[:1_000].copy()
+    x[7, 3], x[998, 0] = np.nan, np.inf
+    np.save(tmp_path / "x.npy", x)
+    out = tmp_path / "codes.npy"
+    ended = deephash("encode", fitted_run, tmp_path / "x.npy", out)
+    assert ended.status == 1
+    assert "2 of 1,000 rows cannot be encoded, the first 7 (value 3 is NaN or missing)" in ended.err
+    assert not out.exists()
+    report = json.loads((tmp_path / "codes.bad.json").read_text())
+    assert [(bad["row"], bad["reason"]) for bad in report] == [
+        (7, "value 3 is NaN or missing"),
+        (998, "value 0 is infinite or beyond float32"),
+    ]
+    ended = deephash("encode", fitted_run, tmp_path / "x.npy", out, "--skip-bad")
+    assert ended.status == 0
+    kept = np.delete(np.arange(1_000), [7, 998])
+    read = read_codes(out)
+    assert np.array_equal(read.ids, kept)
+    assert torch.equal(read.codes, expected[kept])
+    assert json.loads((tmp_path / "codes.bad.json").read_text()) == report
+
+
+def test_cells_of_a_table_that_are_no_numbers_are_bad_rows(deephash, fitted_run, digits, expected, tmp_path):
+    source, _ = save_csv(tmp_path / "x", digits[:500])
+    lines = source.read_text().splitlines()
+    lines[201] = lines[201].rpartition(",")[0] + ",seven"
+    lines[402] = lines[402].rpartition(",")[0] + ","
+    lines[303] = lines[303].rpartition(",")[0] + ",NaN"
+    source.write_text("\n".join(lines) + "\n")
+    ended = deephash("encode", fitted_run, source, tmp_path / "codes.npy", "--skip-bad", "--rows", "64")
+    assert ended.status == 0, ended.err
+    report = json.loads((tmp_path / "codes.bad.json").read_text())
+    assert [bad["row"] for bad in report] == [200, 302, 401]
+    assert report[0]["id"] == "Ziffer ü200"
+    assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[np.delete(np.arange(500), [200, 302, 401])])
+
+
+def test_lists_of_other_lengths_are_bad_rows(deephash, fitted_run, digits, expected, tmp_path):
+    rows = [row.tolist() for row in digits[:50]]
+    rows[0], rows[20], rows[30] = [], rows[20][:9], None
+    polars.DataFrame({"id": [None, *range(1, 50)], "v": rows}).write_parquet(tmp_path / "x.parquet")
+    ended = deephash("encode", fitted_run, tmp_path / "x.parquet", tmp_path / "codes.npy", "--skip-bad")
+    assert ended.status == 0, ended.err
+    report = json.loads((tmp_path / "codes.bad.json").read_text())
+    assert [(bad["row"], bad["reason"]) for bad in report] == [
+        (0, "no id"),
+        (20, "9 values, not 784"),
+        (30, "0 values, not 784"),
+    ]
+    assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[np.delete(np.arange(50), [0, 20, 30])])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.txt", b"1", "is no folder of images and does not end in one of"),
+        ("x.npy", b"1", "x.npy is not a readable .npy"),
+        ("x.npz", b"PK", "x.npz is not a readable .npz"),
+        ("x.parquet", b"PAR1", "x.parquet is not a readable .parquet"),
+        ("x.csv", b"", "x.csv is not a readable .csv"),
+        ("x.csv", b"a,b\nx,y\n", "column 'a' of"),
+        ("x.fvecs", b"\1\0", "x.fvecs is truncated"),
+    ],
+)
+def test_what_is_no_source_gives_one_line(name, content, words, deephash, fitted_run, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    ended = deephash("encode", fitted_run, tmp_path / name, tmp_path / "codes.npy")
+    assert ended.status == 2
+    assert words in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "codes.npy").exists()
+
+
+def test_pickled_and_truncated_arrays_are_refused(deephash, fitted_run, digits, tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    assert "only unsafe unpickling reads" in deephash("encode", fitted_run, tmp_path / "objects.npy", "c.npy").err
+    np.save(tmp_path / "x.npy", digits[:100])
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(whole[:-1])
+    assert "truncated: 1 bytes are missing" in deephash("encode", fitted_run, tmp_path / "x.npy", "c.npy").err
+
+
+def test_other_dimensions_and_other_codes_in_place_are_refused(deephash, fitted_run, digits, tmp_path):
+    np.save(tmp_path / "x.npy", digits[:100, :9])
+    ended = deephash("encode", fitted_run, tmp_path / "x.npy", tmp_path / "codes.npy")
+    assert ended.err == ("error: the features have 9 dimensions; the hasher takes 784: give features of its kind.\n")
+    np.save(tmp_path / "x.npy", digits[:100])
+    np.save(tmp_path / "y.npy", digits[100:200])
+    assert deephash("encode", fitted_run, tmp_path / "x.npy", tmp_path / "codes.npy").status == 0
+    assert "nothing to do" in deephash("encode", fitted_run, tmp_path / "x.npy", tmp_path / "codes.npy").out
+    before = (tmp_path / "codes.npy").read_bytes()
+    ended = deephash("encode", fitted_run, tmp_path / "y.npy", tmp_path / "codes.npy")
+    assert ended.status == 2
+    assert "exists already and is of something else" in ended.err
+    assert (tmp_path / "codes.npy").read_bytes() == before
+    assert deephash("encode", fitted_run, tmp_path / "y.npy", tmp_path / "codes.npy", "--overwrite").status == 0
+    assert (tmp_path / "codes.npy").read_bytes() != before
+
+
+def test_images_of_a_run_of_images(deephash, compose_config, tmp_path):
+    """Images at any depth become features as the run's own did; those that cannot be decoded are listed."""
+    from deephash.training.run import train
+
+    draw = np.random.default_rng(0)
+    for kind in ("bright", "dark"):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for number in range(20):
+            pixels = draw.integers(0, 128, (24, 30, 3), dtype=np.uint8) + (127 if kind == "bright" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / kind / f"{number:02d}.png")
+    settings = (
+        "method=pcah", "bits=8", "figures=false", "metrics.at=[1]", "data=image_folder", "data.descriptor.image_size=32",
+        f"data.path={tmp_path / 'images'}", f"data.cache={tmp_path / 'cache'}", "protocol.queries=4",
+    )  # fmt: skip
+    train(compose_config(*settings), tmp_path / "run")
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "codes.parquet"
+    assert deephash("encode", tmp_path / "run", tmp_path / "images", out).status == 1
+    assert deephash("encode", tmp_path / "run", tmp_path / "images", out, "--skip-bad").status == 0
+    (bad,) = json.loads((tmp_path / "codes.bad.json").read_text())
+    assert bad["id"] == "broken.png"
+    read = read_codes(out)
+    assert read.ids.tolist() == [f"{kind}/{number:02d}.png" for kind in ("bright", "dark") for number in range(20)]
+    from deephash.training.building import build_data
+
+    (tmp_path / "images" / "broken.png").unlink()
+    data = build_data(compose_config(*settings))
+    data.prepare_data()
+    data.setup()
+    assert torch.equal(read.codes, load(tmp_path / "run").encode(data.items.features))
+
+
+def test_images_for_a_run_of_features_are_refused(deephash, fitted_run, tmp_path):
+    ended = deephash("encode", fitted_run, tmp_path, tmp_path / "codes.npy")
+    assert ended.status == 2
+    assert "give a file of such features, not a folder of images" in ended.err
+
+
+def contents(folder, stem):
+    return {path.name.removeprefix(stem): path.read_bytes() for path in folder.glob(f"{stem}*") if path.is_file()}
+
+
+def test_killed_encoding_goes_on_and_gives_the_same_bytes(fitted_run, digits, tmp_path):
+    """SIGKILL at a random moment; the same command again makes the files that one never killed makes."""
+    np.save(tmp_path / "x.npy", np.concatenate([digits] * 2))
+    command = [str(PROGRAM), "encode", str(fitted_run), "x.npy", "killed.npy", "--rows", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    noted = tmp_path / "killed.npy.encoding" / "progress.json"
+    deadline = time.monotonic() + 100
+    while not noted.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(random.uniform(0, 0.3))
+    assert process.poll() is None, "it ended before it could be killed; give it more rows"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed.npy").exists()
+    assert 0 < json.loads(noted.read_text())["progress"]["row"] < 10_000
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "whole").mkdir()
+    hasher, _, _ = load_view(fitted_run)
+    encode_file(hasher, open_npy(tmp_path / "x.npy"), tmp_path / "whole" / "killed.npy", rows=2)
+    assert contents(tmp_path, "killed") == contents(tmp_path / "whole", "killed")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".parquet"])
+def test_broken_off_at_every_step_of_the_end_it_goes_on(ending, fitted_run, digits, expected, tmp_path, monkeypatch):
+    """Whatever file operation of the last steps is the last to happen, the next call ends well."""
+    x = digits[:100].copy()
+    x[5, 0] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    hasher, _, _ = load_view(fitted_run)
+    operations = ("replace", "unlink", "rmdir")
+    originals = {name: getattr(Path, name) for name in operations}
+    broken = 0
+    for last in range(40):
+        count = 0
+
+        def limited(name, last=last):
+            def operation(path, *arguments, **options):
+                nonlocal count
+                count += 1
+                if count > last:
+                    raise KeyboardInterrupt
+                return originals[name](path, *arguments, **options)
+
+            return operation
+
+        folder = tmp_path / str(last)
+        folder.mkdir()
+        for name in operations:
+            monkeypatch.setattr(Path, name, limited(name))
+        try:
+            encode_file(hasher, open_npy(tmp_path / "x.npy"), folder / f"c{ending}", skip_bad=True)
+        except KeyboardInterrupt:
+            broken += 1
+        for name in operations:
+            monkeypatch.setattr(Path, name, originals[name])
+        done = encode_file(hasher, open_npy(tmp_path / "x.npy"), folder / f"c{ending}", skip_bad=True)
+        assert (done.rows, done.bad) == (99, 1)
+        assert torch.equal(read_codes(folder / f"c{ending}").codes, expected[np.delete(np.arange(100), 5)])
+        assert not (folder / f"c{ending}.encoding").exists()
+        assert contents(folder, "c") == contents(tmp_path / "0", "c")
+    assert 5 < broken < 40
+
+
+def test_parquet_of_several_parts_is_one_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_writer, "PARQUET_ROWS", 7)
+    codes = np.random.default_rng(0).integers(0, 256, (20, 3), dtype=np.uint8)
+    np.save(tmp_path / "codes.npy", codes)
+    np.save(tmp_path / "ids.npy", np.array([f"i{row}" for row in range(20)]))
+    code_writer.write_parquet(tmp_path / "codes.npy", tmp_path / "ids.npy", tmp_path / "out.parquet")
+    table = polars.read_parquet(tmp_path / "out.parquet")
+    assert np.array_equal(table["code"].to_numpy(), codes)
+    assert table["id"].to_list() == [f"i{row}" for row in range(20)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.npy", "ids.npy", "out.parquet"]

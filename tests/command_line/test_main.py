@@ -1,0 +1,56 @@
+"""The program itself: quick to start, one line for an error, a version, completion."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import deephash as package
+
+PROGRAM = Path(sys.executable).with_name("deephash")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['deephash', '--help']\n"
+        "from deephash.command_line.main import app\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'numpy', 'hydra', 'polars', 'lightning') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "Exit status" in done.stdout
+
+
+def test_every_command_has_help(deephash):
+    from deephash.command_line.main import app
+
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert {"train", "evaluate", "encode"} <= set(names)
+    for name in set(names) - {"train", "evaluate"}:
+        shown = deephash(name, "--help")
+        assert shown.status == 0
+        assert f"deephash {name}" in shown.out
+
+
+def test_version(deephash):
+    assert deephash("--version").out == f"deephash {package.__version__}\n"
+
+
+def test_wrong_usage_has_status_2(deephash):
+    for arguments in (["encode"], ["nothing"], ["encode", "run", "x.npy", "y.npy", "--rows", "0"]):
+        assert deephash(*arguments).status == 2
+
+
+def test_wrong_input_is_one_line(deephash, tmp_path):
+    ended = deephash("encode", tmp_path / "nowhere", "x.npy", tmp_path / "codes.npy")
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.startswith(f"error: {tmp_path / 'nowhere'} does not exist")
+    assert ended.err.count("\n") == 1
+
+
+def test_shell_completion_knows_the_commands():
+    asked = {**os.environ, "_DEEPHASH_COMPLETE": "complete_bash", "COMP_WORDS": "deephash enc", "COMP_CWORD": "1"}
+    done = subprocess.run([str(PROGRAM)], env=asked, capture_output=True, text=True)
+    assert done.stdout.split() == ["encode"]
