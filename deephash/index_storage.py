@@ -187,9 +187,9 @@ def read_generation(folder: Path, description: dict[str, Any]) -> Index:
     """
     content = folder / description["generation"]
     found = index_class(description["kind"])
-    names = {CODES_FILE, *([found.engine_file] if found.engine_file else [])}
-    if set(description["files"]) != names:
-        raise InvalidInputError(f"{folder} lists {sorted(description['files'])}; expected {sorted(names)}.")
+    listed = set(description["files"])
+    if not {CODES_FILE} <= listed <= {CODES_FILE, found.engine_file}:
+        raise InvalidInputError(f"{folder} lists files {sorted(listed)} that kind={description['kind']} does not have.")
     for name, expected in description["files"].items():
         if digest(content / name) != expected:
             raise InvalidInputError(
@@ -199,7 +199,7 @@ def read_generation(folder: Path, description: dict[str, Any]) -> Index:
     if unknown:
         raise InvalidInputError(f"{folder} has settings that kind={description['kind']} does not take: {unknown}.")
     codes = read_codes(content / CODES_FILE, description["size"], description["bits"])
-    engine = content / found.engine_file if found.engine_file else None
+    engine = content / found.engine_file if found.engine_file in listed else None
     try:
         index = found.restored(codes, description["bits"], description["settings"], engine)
     except TypeError as error:

@@ -73,7 +73,7 @@ class Index(ABC):
 
     exact: bool = True
     """Whether it finds the true nearest: the distances of a scan, and its ids but for ties at the last place."""
-    engine_file: ClassVar[str | None] = None
+    engine_file: str | None = None
     """Name of the engine's own file or folder in a saved index; such a class takes its path as `saved`."""
     not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved"})
     """Arguments that are no settings of a saved index."""

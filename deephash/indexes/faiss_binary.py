@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class FaissBinary(Index):
         saved: the file that FAISS wrote; None builds the index.
     """
 
-    engine_file: ClassVar[str | None] = "index.faiss"
+    engine_file: str | None = "index.faiss"
 
     def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
         super().__init__(codes, bits)

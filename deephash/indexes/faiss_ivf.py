@@ -1,0 +1,54 @@
+"""FAISS's inverted lists over binary codes (IndexBinaryIVF): approximate."""
+
+import math
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.faiss_binary import FaissBinary
+from deephash.validation import check_count
+
+# FAISS wants this many training codes for each centre, and warns of fewer.
+CODES_PER_LIST = 39
+
+
+@final
+class FaissIVF(FaissBinary):
+    """Groups codes around centres, and scans the lists of the centres nearest to a query.
+
+    Little memory beside the codes and quick to build. Known weakness: centres of bits by majority say little of short
+    codes, so that a graph finds more in the same time.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉).
+        bits: code length b.
+        lists: number of centres; None for 4 √N, and at most one for each 39 codes.
+        probes: lists that a query scans; more find more and take longer.
+        saved: the file that FAISS wrote; None builds the index.
+    """
+
+    exact = False
+
+    def __init__(
+        self, codes: Tensor, bits: int, lists: int | None = None, probes: int = 16, saved: Path | None = None
+    ) -> None:
+        usual = max(1, min(round(4 * math.sqrt(len(codes))), len(codes) // CODES_PER_LIST))
+        self.lists = usual if lists is None else lists
+        self.probes = probes
+        check_count(self.lists, "lists")
+        check_count(probes, "probes")
+        super().__init__(codes, bits, saved)
+        self._faiss.nprobe = min(probes, self._faiss.nlist)
+
+    def _built(self, codes: NDArray[np.uint8]) -> Any:
+        import faiss
+
+        centres = faiss.IndexBinaryFlat(self._faiss_bits)
+        index = faiss.IndexBinaryIVF(centres, self._faiss_bits, min(self.lists, len(codes)))
+        index.cp.min_points_per_centroid = 1  # FAISS's warning is for figures, and few lists are the user's choice.
+        index.train(codes)
+        index.add(codes)
+        return index

@@ -1,0 +1,51 @@
+"""FAISS's multi-index hashing within a fixed radius (IndexBinaryMultiHash): approximate."""
+
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.faiss_binary import FaissBinary
+from deephash.indexes.mih import usual_tables
+from deephash.validation import InvalidInputError, check_bits, check_count
+
+
+@final
+class FaissMultiHash(FaissBinary):
+    """Looks substrings up in tables, within a fixed number of flipped bits of each.
+
+    All within hashes · (flips + 1) - 1 bits are found, and nothing is promised beyond; `MIH` widens the radius until
+    the k nearest are certain, and is faster. For comparison, and where FAISS runs already.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉).
+        bits: code length b.
+        hashes: number of substrings; None for the one with which a bucket holds about one item.
+        flips: bits of a substring that are flipped at the most; buckets grow with its power.
+        saved: the file that FAISS wrote; None builds the index.
+    """
+
+    exact = False
+
+    def __init__(
+        self, codes: Tensor, bits: int, hashes: int | None = None, flips: int = 2, saved: Path | None = None
+    ) -> None:
+        check_bits(bits)
+        self.hashes = usual_tables(bits, len(codes)) if hashes is None else hashes
+        check_count(self.hashes, "hashes")
+        if self.hashes > bits:
+            raise InvalidInputError(f"hashes={hashes} exceeds the {bits} bits of a code; lower it.")
+        if isinstance(flips, bool) or not isinstance(flips, int) or flips < 0:
+            raise InvalidInputError(f"flips={flips!r}; expected a whole number of at least 0.")
+        self.flips = flips
+        super().__init__(codes, bits, saved)
+        self._faiss.nflip = flips
+
+    def _built(self, codes: NDArray[np.uint8]) -> Any:
+        import faiss
+
+        index = faiss.IndexBinaryMultiHash(self._faiss_bits, self.hashes, self.bits // self.hashes)
+        index.add(codes)
+        return index

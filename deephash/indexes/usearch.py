@@ -1,0 +1,87 @@
+"""USearch over binary codes (b1, Hamming): its graph, or its exact scan."""
+
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
+from deephash.indexes.engine_package import engine_package
+from deephash.validation import InvalidInputError, check_count
+
+
+@final
+class USearch(Index):
+    """Walks a graph of neighbours (HNSW), or compares all where `approximate` is false; by torch's number of threads.
+
+    Args:
+        codes: packed codes uint8 (N, ⌈b/8⌉).
+        bits: code length b.
+        approximate: by the graph; False scans, and builds nothing.
+        links: neighbours M of a node.
+        ef_construction: candidates kept while the graph is built.
+        ef_search: candidates kept while it is searched, at least k; more find more and take longer.
+        saved: the file that USearch wrote; None builds the index.
+
+    Raises:
+        InvalidInputError: the package is not installed, or a setting that is no whole number of at least 1.
+    """
+
+    engine_file: str | None = "index.usearch"
+
+    def __init__(
+        self,
+        codes: Tensor,
+        bits: int,
+        approximate: bool = True,
+        links: int = 16,
+        ef_construction: int = 128,
+        ef_search: int = 64,
+        saved: Path | None = None,
+    ) -> None:
+        super().__init__(codes, bits)
+        self.approximate, self.exact = approximate, not approximate
+        self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
+        for name in ("links", "ef_construction", "ef_search"):
+            check_count(getattr(self, name), name)
+        self._package = engine_package("usearch.index", "usearch")
+        if not approximate:
+            self.engine_file = None
+            return
+        self._graph = self._package.Index(
+            ndim=8 * self.codes.shape[1],
+            metric="hamming",
+            dtype="b1",
+            connectivity=links,
+            expansion_add=ef_construction,
+            expansion_search=ef_search,
+        )
+        if saved is None:
+            self._graph.add(np.arange(self.size), self.codes.numpy(), threads=torch.get_num_threads())
+            return
+        try:
+            self._graph.load(str(saved))
+        except (RuntimeError, ValueError) as error:
+            raise InvalidInputError(f"{saved} is no index of USearch ({error}); restore it or build again.") from error
+
+    def _write(self, path: Path) -> None:
+        self._graph.save(str(path))
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        threads = torch.get_num_threads()
+        if self.exact:
+            found = self._package.search(
+                self.codes.numpy(), queries.numpy(), k, "hamming", exact=True, dtype="b1", threads=threads
+            )
+        else:
+            self._graph.expansion_search = max(self.ef_search, k)
+            found = self._graph.search(queries.numpy(), k, threads=threads)
+        # Of one query USearch gives a row, of several a matrix.
+        ids = torch.from_numpy(found.keys.astype(np.int64)).view(len(queries), k)
+        distances = torch.from_numpy(found.distances).view(len(queries), k)
+        counts = torch.from_numpy(np.atleast_1d(found.counts).astype(np.int64)) if hasattr(found, "counts") else None
+        if counts is not None:
+            ids = ids.masked_fill(torch.arange(k) >= counts[:, None], NOT_FOUND)
+        return ordered_nearest(distances, ids, self.bits + 1)
