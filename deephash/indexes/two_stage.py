@@ -1,0 +1,90 @@
+"""Search in two stages: candidates by Hamming distance from any index, then the nearest of them by more than bits."""
+
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.base import NOT_FOUND, Index, as_codes
+from deephash.indexes.rescoring import Rescoring
+from deephash.validation import InvalidInputError, check_count
+
+# Memory that scoring a block of queries may take.
+BLOCK_BYTES = 64 * 2**20
+
+
+@final
+class TwoStage:
+    """Takes `factor` times as many candidates as are wanted from an index, and orders them by their scores.
+
+    Args:
+        index: of any kind.
+        rescoring: of the same items, in the same order: `FloatVectors`, `Int8Vectors` or `Margins`.
+        factor: candidates for each neighbour that is wanted; more find more and take longer.
+
+    Raises:
+        InvalidInputError: a factor below 1, or another number of items.
+
+    Example:
+        >>> from deephash.indexes.flat import Flat
+        >>> from deephash.indexes.rescoring import FloatVectors
+        >>> vectors = torch.tensor([[0.1], [0.9], [0.8], [-1.0]])
+        >>> index = Flat((vectors > 0).to(torch.uint8), 1)
+        >>> query = torch.tensor([[0.7]])
+        >>> TwoStage(index, FloatVectors(vectors)).search((query > 0).to(torch.uint8), query, k=2)[1]
+        tensor([[2, 1]])
+    """
+
+    def __init__(self, index: Index, rescoring: Rescoring, factor: int = 10) -> None:
+        check_count(factor, "factor")
+        if rescoring.size != index.size:
+            raise InvalidInputError(
+                f"the index holds {index.size} items and there are {rescoring.size} to score; give both of the same."
+            )
+        self.index, self.rescoring, self.factor = index, rescoring, factor
+
+    def search(
+        self, codes: Tensor | NDArray[np.uint8], queries: Tensor | NDArray[np.floating], k: int = 10
+    ) -> tuple[Tensor, Tensor]:
+        """The k nearest of the candidates, nearest first; among equals the lower id.
+
+        Args:
+            codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
+            queries: their vectors (q, d), or margins (q, b), as the rescoring takes them.
+            k: number of neighbours, 1 to N.
+
+        Returns:
+            Scores float32 or float64 and ids int64, (q, k). Where an approximate index finds fewer than k, the last
+            ids are -1, and their scores are infinitely far.
+
+        Raises:
+            InvalidInputError: queries that do not fit the index or the rescoring, or as many as there are codes.
+        """
+        codes = as_codes(codes, "query codes")
+        queries = torch.from_numpy(np.asarray(queries)) if isinstance(queries, np.ndarray) else queries
+        self.rescoring.check(codes, queries)
+        if len(codes) != len(queries):
+            raise InvalidInputError(
+                f"there are {len(codes)} query codes and {len(queries)} queries; give one for each."
+            )
+        check_count(k, "k")
+        # A k beyond the database is for the index to refuse.
+        wanted = max(k, min(k * self.factor, self.index.size))
+        rows = max(1, BLOCK_BYTES // (wanted * self.rescoring.item_bytes))
+        blocks = [
+            self._block(code, query, k, wanted)
+            for code, query in zip(torch.split(codes.cpu(), rows), torch.split(queries.cpu(), rows), strict=True)
+        ]
+        scores, ids = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+        return scores, ids
+
+    def _block(self, codes: Tensor, queries: Tensor, k: int, wanted: int) -> tuple[Tensor, Tensor]:
+        ids = self.index.search(codes, wanted)[1].sort(1).values
+        if not len(codes):
+            return torch.empty(0, k), ids[:, :k]
+        away = -torch.inf if self.rescoring.more_is_nearer else torch.inf
+        scores = self.rescoring.scores(codes, queries, ids.clamp_min(0)).masked_fill(ids == NOT_FOUND, away)
+        order = scores.argsort(dim=1, stable=True, descending=self.rescoring.more_is_nearer)[:, :k]
+        return scores.gather(1, order), ids.gather(1, order)
