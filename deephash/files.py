@@ -1,28 +1,108 @@
 """Files that are there whole or not at all, and JSON that says what is wrong with it."""
 
+import errno
+import glob
 import json
+import os
+import re
+import secrets
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, StorageError
+
+LEFTOVER_SECONDS = 24 * 60 * 60
+"""Age from which an unfinished file is taken for that of a writer that was killed."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have `write` fill a file beside `path`, then put it in place in one step.
+    """Have `write` fill a file beside `path`, bring it to the disk, then put it in place in one step.
+
+    A kill or a power failure at any moment leaves the old file or the new one. Writers of one target do not meet: each
+    fills a file of its own, `NAME.XXXXXXXX.partial`, and the last to end wins. What a killed writer left of such a file
+    is removed by a later write of the same target, a day on.
 
     Args:
         path: where the file belongs; its folder is made where it is missing.
-        write: writes to the path it is given, `path` with `.partial` added.
+        write: writes to the path it is given, where an empty file lies.
+
+    Raises:
+        StorageError: the disk is full, the folder is not to be written to, the name is too long, or another reason of
+            the operating system's; the file that was there is unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    # A name of up to 255 bytes leaves no room for an ending.
+    stem = path.name.encode(errors="ignore")[:200].decode(errors="ignore")
+    partial = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
     try:
+        made = [folder for folder in path.parents if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, stem)
+        partial.touch()
+        mode = partial.stat().st_mode
         write(partial)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
+        partial.chmod(mode)  # safetensors makes files that only their owner can read.
+        flush(partial)
+        partial.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = system_reason(error)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"{path} cannot be written ({reason}); what lay there is unchanged: free space or choose another folder."
+        ) from error
+    try:
+        for folder in (path.parent, *(folder.parent for folder in made)):
+            flush(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{path} was written, but the disk may lose it at a power failure ({error.strerror}); check the disk."
+        ) from error
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove unfinished files of a target whose writers must be long gone."""
+    for leftover in folder.glob(f"{glob.escape(stem)}.{'[0-9a-f]' * 8}.partial"):
+        with suppress(OSError):  # Another writer may remove it at the same time.
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                leftover.unlink()
+
+
+def flush(path: Path) -> None:
+    """Have a file, or a folder's list of names, brought to the disk itself, where the platform can.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return  # Windows opens no folders.
+    opened = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        # Some network file systems have no such call for folders.
+        if not (is_folder and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(opened)
+
+
+def system_reason(error: BaseException) -> str | None:
+    """Why the operating system refused to write; None where the error is no such refusal.
+
+    Libraries written in Rust, as safetensors and polars, and in C++, as FAISS, have errors of their own for it.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, Exception) and (found := re.search(r"([\w ]+) \(os error \d+\)|write error.*\((.+)\)", text)):
+        return (found[1] or found[2]).strip()
+    return text or type(error).__name__ if isinstance(error, OSError) else None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,5 +129,5 @@ def read_json(path: Path, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path} does not exist; expected {what} there.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} is not readable as {what} ({error}); restore it or run again.") from error

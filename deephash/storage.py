@@ -106,21 +106,29 @@ def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
 
 
 def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Write a description and weights into a folder, made where missing; each file whole or not at all.
+    """Write a description and weights into a folder, made where missing.
 
-    The description comes last, so that a folder without one is known to be unfinished.
+    The description comes last, so that a folder without one is known to be unfinished. Where a hasher lies there
+    already, the new weights carry their description as well: a save that broke off between the two files is whole.
 
     Args:
         folder: where to; files of an earlier save are replaced.
         description: JSON values alone.
         weights: tensors by name.
+
+    Raises:
+        StorageError: a file that cannot be written; a hasher that was there is unchanged.
     """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     stored = {"format": FORMAT, "version": VERSION, **description, "identity": identity(description, tensors)}
-    write_whole(folder / WEIGHTS_FILE, lambda partial: save_file(tensors, partial))
-    write_json(folder / DESCRIPTION_FILE, stored)
+    path = folder / DESCRIPTION_FILE
+    metadata = None
+    if path.is_file():
+        metadata = {"save": json.dumps({"replaces": hashlib.sha256(path.read_bytes()).hexdigest(), "by": stored})}
+    write_whole(folder / WEIGHTS_FILE, lambda partial: save_file(tensors, partial, metadata))
+    write_json(path, stored)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -133,18 +141,28 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         InvalidInputError: missing folder or file, damaged or foreign contents, another format version, or contents
             that do not match their hash.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
         if not path.exists():
             raise InvalidInputError(f"{path} does not exist; give the folder of a saved hasher, as RUN/hasher.")
     try:
-        stored = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        written = (folder / DESCRIPTION_FILE).read_bytes()
+        stored = json.loads(written.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{folder / DESCRIPTION_FILE} is damaged ({error}); restore it or fit again."
         ) from error
+    try:
+        with safe_open(folder / WEIGHTS_FILE, "pt") as file:
+            # Copies begin where memory is aligned, as fitted weights do; in the file's own place, sums can round
+            # otherwise.
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            save = json.loads((file.metadata() or {}).get("save", "{}"))
+        if save and save["replaces"] == hashlib.sha256(written).hexdigest():
+            stored = save["by"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInputError(f"{folder / WEIGHTS_FILE} is damaged ({error}); restore it or fit again.") from error
     if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
         raise InvalidInputError(f"{folder / DESCRIPTION_FILE} does not describe a hasher; give the folder of one.")
     version = stored.pop("version", None)
@@ -153,11 +171,6 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{folder / DESCRIPTION_FILE} has format version {version!r}; this deephash reads {VERSION}: upgrade it or "
             "fit again."
         )
-    try:
-        # Copies begin where memory is aligned, as fitted weights do; in the file's own place, sums can round otherwise.
-        weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
-    except (OSError, SafetensorError) as error:
-        raise InvalidInputError(f"{folder / WEIGHTS_FILE} is damaged ({error}); restore it or fit again.") from error
     expected = stored.pop("identity", None)
     if identity(stored, weights) != expected:
         raise InvalidInputError(

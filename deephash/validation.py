@@ -15,6 +15,10 @@ class InvalidInputError(ValueError):
     """What the user gave cannot be used; the message is one line that says why and what to do."""
 
 
+class StorageError(InvalidInputError):
+    """A file could not be written: a full disk, a folder that is read-only; the message names it."""
+
+
 class NotFittedError(InvalidInputError):
     """A module was used before `fit` or before its weights were loaded."""
 

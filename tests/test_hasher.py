@@ -150,7 +150,7 @@ def test_a_later_save_replaces_the_earlier(hasher, folder):
     assert Hasher.load(folder).identity == hasher.identity
 
 
-def test_interrupted_save_is_noticed(hasher, folder, monkeypatch):
+def test_save_that_broke_off_between_its_files_is_whole(hasher, folder, monkeypatch):
     other = Hasher(LSH(32, 13), SBQ(13)).fit(features_of())
     replaced = []
 
@@ -163,6 +163,10 @@ def test_interrupted_save_is_noticed(hasher, folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         other.save(folder)
     monkeypatch.undo()
+    assert json.loads((folder / "hasher.json").read_text())["identity"] == hasher.identity
+    assert Hasher.load(folder).identity == other.identity
+    # What the broken save left does not cover for a description that was changed since.
+    rewrite(folder, bits=12)
     with pytest.raises(InvalidInputError, match=r"does not match its identity .*; a file was changed, or a save broke"):
         Hasher.load(folder)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.text_descriptors.base import TextDescriptor
+from deephash.files import write_whole
+from deephash.validation import StorageError
 
 
 def cached(folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -35,8 +36,8 @@ def cached(folder: str | Path, name: str, key: str, compute: Callable[[], dict[s
     tensors = compute()
     try:
         _write(path, key, tensors)
-    except OSError as error:
-        warnings.warn(f"{path} cannot be written ({error}); the next run will compute it again.", stacklevel=2)
+    except StorageError as error:
+        warnings.warn(f"{error} The next run will compute it again.", stacklevel=2)
     return tensors
 
 
@@ -77,22 +78,9 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
 
 
 def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two runs may compute the same tensors at once: each writes its own file, and the last rename wins.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode  # safetensors makes files that only their owner can read
-        save_file(tensors, partial, {"key": key, "sha256": _digest(tensors)})
-        partial.chmod(mode)
-        partial.replace(path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, lambda partial: save_file(tensors, partial, {"key": key, "sha256": _digest(tensors)}))
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -13,6 +13,7 @@ from deephash.data.cache import cached_features
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.download import download
 from deephash.data.items import Items
+from deephash.files import write_whole
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError
 
@@ -148,10 +149,13 @@ class CIFAR10(HashingDataModule):
             return
         if self.downloads and not self.path.exists():
             archive = download(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM)
-            partial = self.path.with_name("cifar10.npz.partial")
-            with partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **read_binary_archive(archive))
-            partial.replace(self.path)
+            arrays = read_binary_archive(archive)
+
+            def write(partial: Path) -> None:
+                with partial.open("wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)
+
+            write_whole(self.path, write)
             archive.unlink()
         if self.descriptor.costly:
             cached_features(read_npz(self.path)["images"], self.descriptor, self.cache)

@@ -100,7 +100,7 @@ def test_another_key_under_the_same_name_is_not_taken(tmp_path):
 
 def test_a_folder_that_cannot_be_written_costs_no_features(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match=r"cannot be written .*; the next run will compute it again"):
+    with pytest.warns(UserWarning, match=r"cannot be written .* The next run will compute it again"):
         features = cached_features(IMAGES, Counted(), tmp_path / "file")
     assert torch.equal(features, Counted().describe(IMAGES))
 
