@@ -44,14 +44,6 @@ def test_package_and_configuration_come_from_the_wheel(installed, tmp_path):
 def test_train_and_evaluate_run_outside_a_clone(installed, tmp_path):
     program = str(installed / "bin" / "deephash")
     settings = ("bits=16", "logger=none", "figures=false", "hydra.run.dir=run")
-    wrong = run(installed, tmp_path, program, "train", "method=itq", *settings, "bits=0")
-    assert wrong.returncode == 2
-    assert "error: bits=0; expected a whole number of at least 1." in wrong.stderr
-    unknown = run(installed, tmp_path, program, "train", "method=itk")
-    assert unknown.returncode == 1
-    assert "Config search path" in unknown.stderr
-    assert f"{installed}/deephash/conf" in unknown.stderr.replace("\n", "")
-
     trained = run(installed, tmp_path, program, "train", "method=itq", *settings)
     assert trained.returncode == 0, trained.stderr
     assert "mAP" in trained.stdout
@@ -60,4 +52,4 @@ def test_train_and_evaluate_run_outside_a_clone(installed, tmp_path):
     again = run(installed, tmp_path, program, "evaluate", "run=run")
     assert again.returncode == 0, again.stderr
     assert "The figures are those of the saved run, exactly." in again.stdout
-    assert "Traceback" not in wrong.stderr + trained.stderr + again.stderr
+    assert "Traceback" not in trained.stderr + again.stderr

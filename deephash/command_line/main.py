@@ -12,6 +12,7 @@ import deephash
 from deephash.command_line.encode import encode
 from deephash.command_line.errors import show_error
 from deephash.command_line.evaluate import evaluate
+from deephash.command_line.export import export
 from deephash.command_line.train import train
 
 EPILOG = (
@@ -49,7 +50,8 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-app.command()(encode)
+for command in (encode, export):
+    app.command()(command)
 
 
 def main() -> None:

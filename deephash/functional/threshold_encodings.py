@@ -86,7 +86,7 @@ def encoded_bits(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> T
         return encoding.to(projections.device)[region_numbers(projections, thresholds)].flatten(1)
     reached = [projections >= threshold for threshold in thresholds.sort(1).values.unbind(1)]
     bits = torch.empty(*projections.shape, encoding.shape[1], dtype=torch.bool, device=projections.device)
-    for j, (first, flips) in enumerate(_flips(encoding)):
+    for j, (first, flips) in enumerate(bit_flips(encoding)):
         # Beyond a threshold at which the bit flips it is the other one, so a bit is the parity of those reached.
         parity = reached[flips[0]]
         for flip in flips[1:]:
@@ -113,7 +113,7 @@ def bit_margins(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> Te
     differences = projections[..., None] - thresholds.sort(1).values
     bits = encoded_bits(projections.detach(), thresholds.detach(), encoding)
     bits = bits.view(*projections.shape, encoding.shape[1])
-    distances = [differences[..., flips].abs().amin(-1) for _, flips in _flips(encoding)]
+    distances = [differences[..., flips].abs().amin(-1) for _, flips in bit_flips(encoding)]
     distance = torch.stack(distances, -1)
     least = torch.finfo(distance.dtype).tiny
     return torch.where(bits, distance, -distance.clamp_min(least)).flatten(1)
@@ -146,7 +146,7 @@ def threshold_between(lower: Tensor, upper: Tensor) -> Tensor:
     return torch.where(halfway > lower, halfway, upper)
 
 
-def _flips(encoding: Tensor) -> list[tuple[bool, list[int]]]:
+def bit_flips(encoding: Tensor) -> list[tuple[bool, list[int]]]:
     """Each bit's value in region 0, and the thresholds at which it changes."""
     changes = encoding[1:] != encoding[:-1]
     return [(bool(encoding[0, j]), torch.nonzero(changes[:, j]).flatten().tolist()) for j in range(encoding.shape[1])]

@@ -160,7 +160,7 @@ class FastHash(Projection):
         nodes, thresholds, leaves = self.nodes[bit], self.thresholds[bit], self.leaves[bit]
         with torch.no_grad():
             offsets = torch.arange(self.trees, device=features.device) * nodes.shape[1]
-            at = torch.zeros(len(features), self.trees, dtype=torch.int64, device=features.device)
+            at = torch.zeros(features.shape[0], self.trees, dtype=torch.int64, device=features.device)
             for _ in range(self.depth):
                 place = at + offsets
                 right = features.gather(1, nodes.flatten()[place]) >= thresholds.flatten()[place]

@@ -191,8 +191,9 @@ def test_images_of_a_run_of_images(deephash, compose_config, tmp_path):
             pixels = draw.integers(0, 128, (24, 30, 3), dtype=np.uint8) + (127 if kind == "bright" else 0)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / kind / f"{number:02d}.png")
     settings = (
-        "method=pcah", "bits=8", "figures=false", "metrics.at=[1]", "data=image_folder", "data.descriptor.image_size=32",
+        "method=pcah", "bits=8", "figures=false", "data=image_folder", "data.descriptor.image_size=32",
         f"data.path={tmp_path / 'images'}", f"data.cache={tmp_path / 'cache'}", "protocol.queries=4",
+        "metrics.at=[1]",
     )  # fmt: skip
     train(compose_config(*settings), tmp_path / "run")
     (tmp_path / "images" / "broken.png").write_bytes(b"no image")

@@ -1,0 +1,1 @@
+"""A hasher as a program that runs without deephash, from features to packed codes."""

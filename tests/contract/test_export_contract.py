@@ -1,0 +1,58 @@
+"""Every method and quantiser can be exported, and the program gives its codes, bit for bit."""
+
+import pytest
+import torch
+
+from deephash.codes import unpack
+from deephash.exporting import packed_program
+from deephash.exporting.export_hasher import export_hasher
+from deephash.exporting.formats import FORMATS
+from deephash.hasher import Hasher
+from deephash.projections.itq import ITQ
+from deephash.quantizers.sbq import SBQ
+from deephash.quantizers.vbq import VBQ
+from deephash.validation import InvalidInputError
+
+
+def fitted(projection_class, quantizer, sample):
+    hasher = Hasher(projection_class(16, quantizer.projection_dim), quantizer)
+    given = sample.supervision(projection_class) | sample.supervision(type(quantizer))
+    return hasher.fit(sample.features, **given)
+
+
+def test_every_projection_is_exported(projection_class, sample, tmp_path):
+    hasher = fitted(projection_class, SBQ(5), sample)
+    done = export_hasher(hasher, sample.features, tmp_path / "program.pt2")
+    assert (done.rows, done.differing_bits) == (len(sample.features), 0)
+    program = FORMATS["torch_export"].load(tmp_path / "program.pt2")
+    assert torch.equal(program(sample.features[:7]), hasher.encode(sample.features[:7]))
+
+
+def test_every_quantizer_is_exported(quantizer_class, sample, tmp_path):
+    hasher = fitted(ITQ, quantizer_class(12), sample)
+    done = export_hasher(hasher, sample.features, tmp_path / "program.pt")
+    assert (done.rows, done.differing_bits) == (len(sample.features), 0)
+
+
+def test_onnx_of_several_bits_a_projection(sample, tmp_path):
+    hasher = fitted(ITQ, VBQ(12), sample)
+    export_hasher(hasher, sample.features, tmp_path / "program.onnx")
+    program = FORMATS["onnx"].load(tmp_path / "program.onnx")
+    differing = unpack(program(sample.features), 12) != unpack(hasher.encode(sample.features), 12)
+    assert differing.float().mean() <= 1e-4
+
+
+def test_a_program_with_other_codes_is_not_kept(sample, tmp_path, monkeypatch):
+    hasher = fitted(ITQ, SBQ(5), sample)
+    monkeypatch.setattr(packed_program, "PLACES", packed_program.PLACES[::-1])
+    with pytest.raises(InvalidInputError, match=r"torchscript program gives .* otherwise than the hasher"):
+        export_hasher(hasher, sample.features, tmp_path / "program.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_traced_gives_the_reason(sample, tmp_path):
+    hasher = fitted(ITQ, SBQ(5), sample)
+    hasher.quantizer.quantize = lambda projections: projections >= (0 if projections.sum() > 0 else 1)
+    with pytest.raises(InvalidInputError, match=r"ITQ with SBQ cannot be written as torch_export \(.+\); choose"):
+        export_hasher(hasher, sample.features, tmp_path / "program.pt2")
+    assert list(tmp_path.iterdir()) == []
