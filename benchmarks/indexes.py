@@ -1,6 +1,10 @@
-"""Exact search of real codes: multi-index hashing against the flat scan and FAISS, by ratios in one run.
+"""Search of real codes: multi-index hashing and the flat scan against FAISS and USearch, by ratios in one run.
 
 python benchmarks/indexes.py --images cifar10.npz --sizes 100000 1000000 10000000 --queries 200
+python benchmarks/indexes.py --images cifar10.npz --sizes 100000 --kinds flat faiss_ivf faiss_hnsw usearch duckdb
+
+The second prints, for each kind of index by its defaults, the time to build it, the time of a query asked with others
+and of one asked alone (by the clock), and recall@10; pgvector goes by libpq's environment, as PGHOST.
 
 Codes are ITQ's, 64 bits, of random 12 × 12 patches of CIFAR-10's images (an .npz with `images` uint8 (n, 32, 32, 3)),
 of which there are as many as one likes; queries are further patches. Each time is the least of three passes, of this
@@ -15,7 +19,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
+from usearch.index import search as usearch_search
 
+import deephash
 from deephash.hasher import Hasher
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import MIH
@@ -65,6 +71,41 @@ def multi_hash(codes, queries, farthest, tables):
     return index
 
 
+def compare_scans(flat, queries, k, clock, threads):
+    """How much longer the exact scans of FAISS and USearch take than ours, for the k nearest."""
+    codes, asked = flat.codes.numpy(), queries.numpy()
+    rival = faiss.IndexBinaryFlat(8 * codes.shape[1])
+    rival.add(codes)
+    scans = {
+        "ours": lambda: flat.search(queries, k),
+        "FAISS": lambda: rival.search(asked, k),
+        "USearch": lambda: usearch_search(codes, asked, k, "hamming", exact=True, dtype="b1", threads=threads),
+    }
+    seconds = {name: least_seconds(scan, clock) / len(queries) for name, scan in scans.items()}
+    theirs = ", ".join(f"{seconds[name] / seconds['ours']:.1f} × by {name}" for name in ("FAISS", "USearch"))
+    print(f"{len(codes):>10,}: scan for the {k} nearest {1e3 * seconds['ours']:.3f} ms a query; {theirs}", flush=True)
+
+
+def compare_kinds(kinds, database, queries, k):
+    """Time to build, time of a query and recall of each kind by its defaults."""
+    expected = Flat(database, 64).search(queries, k)[0][:, -1:]
+    for kind in kinds:
+        started = time.perf_counter()
+        index = deephash.index(database, kind)
+        built = time.perf_counter() - started
+        found = index.search(queries, k)[0]
+        together = least_seconds(lambda index=index: index.search(queries, k), time.perf_counter) / len(queries)
+        alone = least_seconds(
+            lambda index=index: [index.search(q, k) for q in queries[:20].split(1)], time.perf_counter
+        )
+        print(
+            f"{len(database):>10,}: {kind:<16} built in {built:.2f} s, {1e3 * together:.3f} ms a query of "
+            f"{len(queries)}, {1e3 * alone / min(20, len(queries)):.3f} ms alone, "
+            f"recall@{k} {(found <= expected).double().mean():.3f}",
+            flush=True,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
@@ -73,6 +114,8 @@ def main():
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--faiss-up-to", type=int, default=1_000_000, help="its tables are large and slow to fill")
+    parser.add_argument("--scanned", type=int, default=100, help="neighbours k of the comparison of scans")
+    parser.add_argument("--kinds", nargs="+", default=[], help="compare these kinds instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
@@ -82,6 +125,9 @@ def main():
     measured = []
     for size in arguments.sizes:
         database = codes[:size]
+        if arguments.kinds:
+            compare_kinds(arguments.kinds, database, queries, k)
+            continue
         flat, index = Flat(database, 64), MIH(database, 64)
         (expected, expected_ids), (found, ids) = flat.search(queries, k), index.search(queries, k)
         if not (torch.equal(expected, found) and torch.equal(expected_ids, ids)):
@@ -98,6 +144,7 @@ def main():
             recall = (np.sort(rival.search(queries.numpy(), k)[0], 1) == np.sort(expected.numpy(), 1)).mean()
             line += f", {theirs / seconds:.1f} × FAISS's multi-hash (nflip {rival.nflip}, recall {recall:.3f})"
         print(line, flush=True)
+        compare_scans(flat, queries, arguments.scanned, clock, arguments.threads)
     if len(measured) > 1:
         (first, start), (last, end) = measured[0], measured[-1]
         print(f"growth from {first:,} to {last:,}: N^{math.log(end / start) / math.log(last / first):.2f}")

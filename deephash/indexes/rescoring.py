@@ -66,8 +66,8 @@ def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
     products = torch.bmm(items, queries[:, :, None])[:, :, 0]
     if measure == "inner_product":
         return products
-    lengths = items.norm(dim=2) * queries.norm(dim=1)[:, None]
-    return products / lengths.clamp_min(torch.finfo(torch.float32).tiny)
+    lengths = torch.linalg.vector_norm(items, dim=2) * torch.linalg.vector_norm(queries, dim=1)[:, None]
+    return products.div_(lengths.clamp_min(torch.finfo(torch.float32).tiny))
 
 
 def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None:
@@ -103,7 +103,7 @@ class FloatVectors(Rescoring):
         check_vectors(vectors, floating=True)
         check_choice(measure, MEASURES, "measure")
         self.vectors, self.measure = vectors, measure
-        self.size, self.dimension = vectors.shape
+        self.size, self.dimension = (int(axis) for axis in vectors.shape)
         self.more_is_nearer = MEASURES[measure]
         # Rows as stored, as float32, and their differences or squares.
         self.item_bytes = 16 * self.dimension
@@ -133,7 +133,7 @@ class Int8Vectors(Rescoring):
     def __init__(self, values: Tensor | NDArray[np.int8], scale: Tensor, measure: str = "euclidean") -> None:
         check_vectors(values, floating=False)
         check_choice(measure, MEASURES, "measure")
-        self.size, self.dimension = values.shape
+        self.size, self.dimension = (int(axis) for axis in values.shape)
         if scale.shape != (self.dimension,):
             raise InvalidInputError(f"scale has shape {tuple(scale.shape)}; expected ({self.dimension},).")
         self.values, self.scale, self.measure = values, scale.float(), measure
