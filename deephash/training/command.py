@@ -3,7 +3,8 @@
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deephash.files import write_json
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,13 @@ def run_command(job: Callable[[], Any]) -> Any:
             raise
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             log.error(line)
-            write_json(folder / "error.json", {"overrides": task_overrides(), "error": line})
+            with suppress(StorageError):  # A full disk takes no table entry either; the other jobs may have room.
+                write_json(folder / "error.json", {"overrides": task_overrides(), "error": line})
             if is_optimising():
                 raise  # Such a sweeper counts its failed trials, up to the rate that it is set to bear.
             return None
-        remove_unfitted(folder, before)
+        if not remove_unfitted(folder, before) and is_refused_by_disk(error):
+            line += f" All that was saved before is whole; go on with: deephash train resume={folder}"
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -81,13 +84,24 @@ def is_optimising() -> bool:
     return hydra.mode is RunMode.MULTIRUN and hydra.sweeper._target_ != BASIC_SWEEPER
 
 
-def user_line(error: BaseException) -> str | None:
-    """The one line to show for an error of the user's; None where the fault is not the user's."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
     seen: BaseException | None = error
     while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def is_refused_by_disk(error: BaseException) -> bool:
+    """Whether a file could not be written."""
+    return any(isinstance(seen, StorageError) for seen in causes(error))
+
+
+def user_line(error: BaseException) -> str | None:
+    """The one line to show for an error of the user's; None where the fault is not the user's."""
+    for seen in causes(error):
         if isinstance(seen, InvalidInputError):
             return " ".join(str(seen).split())
-        seen = seen.__cause__
     cause = error.__cause__
     if isinstance(error, InstantiationException) and isinstance(cause, TypeError):
         # A setting that the class does not have, or one that it misses.
@@ -123,7 +137,8 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
     for parent in (folder, *folder.parents):
         if parent == Path.cwd() or not parent.is_dir() or any(parent.iterdir()):
             break
-        parent.rmdir()
+        with suppress(OSError):  # A disk's own folder cannot be removed.
+            parent.rmdir()
     return True
 
 
