@@ -9,10 +9,14 @@ from typing import Annotated
 import typer
 
 import deephash
+from deephash.command_line.compare import compare
 from deephash.command_line.encode import encode
 from deephash.command_line.errors import show_error
 from deephash.command_line.evaluate import evaluate
 from deephash.command_line.export import export
+from deephash.command_line.index import index
+from deephash.command_line.info import info
+from deephash.command_line.search import search
 from deephash.command_line.train import train
 
 EPILOG = (
@@ -50,7 +54,7 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, export):
+for command in (encode, index, search, info, compare, export):
     app.command()(command)
 
 

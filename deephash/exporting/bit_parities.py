@@ -42,17 +42,17 @@ def bit_parities(quantizer: Quantizer) -> BitParities | None:
     if isinstance(quantizer, VBQ):
         encodings = {q: natural_binary_encoding(q) for q in range(1, quantizer.most_bits + 1)}
         of_dimension = [encodings.get(q) for q in quantizer.allocation.tolist()]
-    elif isinstance(getattr(quantizer, "encoding", None), Tensor) and isinstance(thresholds, Tensor):
-        of_dimension = [quantizer.encoding] * quantizer.projection_dim
+    elif isinstance(encoding := getattr(quantizer, "encoding", None), Tensor) and isinstance(thresholds, Tensor):
+        of_dimension = [encoding] * quantizer.projection_dim
     else:
         return None
     assert isinstance(thresholds, Tensor)
     dimensions, values, first = [], [], []
-    for dimension, encoding in enumerate(of_dimension):
-        if encoding is None:  # A dimension without bits.
+    for dimension, own in enumerate(of_dimension):
+        if own is None:  # A dimension without bits.
             continue
-        ordered = thresholds.detach()[dimension, : len(encoding) - 1].sort().values
-        for below, flips in bit_flips(encoding):
+        ordered = thresholds.detach()[dimension, : len(own) - 1].sort().values
+        for below, flips in bit_flips(own):
             dimensions.append(dimension)
             values.append(ordered[flips])
             first.append(below)

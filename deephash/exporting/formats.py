@@ -35,14 +35,14 @@ class Format:
 def write_torchscript(program: nn.Module, features: Tensor, path: Path) -> None:
     """Trace and save, for `torch.jit.load` in Python and C++."""
     with quiet():
-        traced = torch.jit.trace(program, (features,), check_trace=False)
+        traced = torch.jit.trace(program, (features,), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
 
 
 def load_torchscript(path: Path) -> Run:
     """What `write_torchscript` wrote."""
     with quiet():
-        program: Run = torch.jit.load(str(path))
+        program: Run = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
     return program
 
 

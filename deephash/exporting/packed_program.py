@@ -37,4 +37,5 @@ class PackedProgram(nn.Module):
         bits = self.quantize(self.projection(self.encoder(features)))
         width = code_bytes(self.bits)
         padded = nn.functional.pad(bits.to(torch.int32), (0, 8 * width - self.bits))
-        return (padded.unflatten(1, (width, 8)) * self.places).sum(2).to(torch.uint8)
+        packed: Tensor = (padded.view(-1, width, 8) * self.places).sum(2).to(torch.uint8)
+        return packed

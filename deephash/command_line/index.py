@@ -1,0 +1,44 @@
+"""`deephash index`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def index(
+    source: Annotated[
+        Path, typer.Argument(help="Codes of deephash encode, or a run, whose database is taken.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option(help="mih, flat, faiss_hnsw, ...; auto takes the faster exact one by measurement.")
+    ] = "auto",
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A setting of the kind, as tables=4; may be repeated.", show_default=False)
+    ] = None,
+) -> None:
+    """Build an index of packed codes and save it; it remembers which hasher made them."""
+    from deephash.encoding.index_codes import codes_to_index, save_index
+    from deephash.validation import InvalidInputError
+
+    settings = {}
+    for pair in setting or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInputError(f"--setting {pair}; expected NAME=VALUE, as tables=4.")
+        settings[name] = as_value(value)
+    codes, ids, maker = codes_to_index(source)
+    built = save_index(codes, ids, maker, kind, settings, out)
+    typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")
+
+
+def as_value(text: str) -> object:
+    """A setting as JSON reads it, or the word itself."""
+    import json
+
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value

@@ -1,0 +1,44 @@
+"""`deephash info`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deephash.command_line.arguments import AsJson
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A run, a hasher, a file of codes or an index.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run, a hasher, a file of codes or a saved index is, and which hasher it is of."""
+    from deephash.report.path_description import describe_path
+
+    described = describe_path(path)
+    if as_json:
+        typer.echo(json.dumps(described, indent=2))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(str(path)), title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # An identity is there to be copied whole.
+    for name, value in flat(described):
+        table.add_row(escape(name), escape(value))
+    Console(soft_wrap=True).print(table)
+
+
+def flat(described: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and values as text, those within another by both names."""
+    rows = []
+    for name, value in described.items():
+        if isinstance(value, dict):
+            rows += flat(value, f"{prefix}{name} ") if value else []
+        else:
+            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+            rows.append((f"{prefix}{name}", "–" if value is None else shown))
+    return rows

@@ -1,0 +1,60 @@
+"""`deephash search`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deephash.command_line.arguments import AsJson, Device, View
+
+# Queries and neighbours that a table shows; a file holds all.
+SHOWN_QUERIES, SHOWN_NEIGHBOURS = 20, 10
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="Folder of deephash index.", show_default=False)],
+    queries: Annotated[
+        Path,
+        typer.Argument(
+            help="Codes of deephash encode; with --run, features or images as it takes.", show_default=False
+        ),
+    ],
+    k: Annotated[int, typer.Option("-k", "--neighbours", help="Neighbours of each query.", min=1)] = 10,
+    run: Annotated[
+        Path | None, typer.Option(help="The run whose hasher encodes the queries.", show_default=False)
+    ] = None,
+    view: View = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Where all results go: .npz or .parquet.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest codes of each query; codes of another hasher than the index's are refused."""
+    from deephash.encoding.search_index import ENDINGS, search_saved, write_found
+    from deephash.validation import check_choice
+
+    if out is not None:
+        check_choice(out.suffix, ENDINGS, f"the ending of {out.name}")
+    found = search_saved(index, queries, k, run, view, device)
+    if out is not None:
+        write_found(found, out)
+        typer.echo(f"{k} neighbours of {len(found.queries):,} queries in {out}")
+        return
+    rows = zip(found.queries.tolist(), found.ids.tolist(), found.distances.tolist(), strict=True)
+    if as_json:
+        typer.echo(json.dumps([{"query": query, "ids": ids, "distances": near} for query, ids, near in rows]))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("query", "nearest, each with its distance")
+    for query, ids, near in list(rows)[:SHOWN_QUERIES]:
+        cells = [f"{name} ({distance})" for name, distance in zip(ids, near, strict=True)][:SHOWN_NEIGHBOURS]
+        more = [f"and {k - SHOWN_NEIGHBOURS} more"] if k > SHOWN_NEIGHBOURS else []
+        table.add_row(escape(str(query)), escape("  ".join(cells + more)))
+    Console(soft_wrap=True).print(table)
+    if len(found.queries) > SHOWN_QUERIES:
+        typer.echo(f"and {len(found.queries) - SHOWN_QUERIES:,} more queries; --out FILE or --json gives all")

@@ -1,0 +1,127 @@
+"""From a file of codes, or a run's own database, to a saved index with its ids."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+import deephash
+from deephash.data.array_file import read_array
+from deephash.encoding.code_file import read_codes
+from deephash.files import write_whole
+from deephash.indexes.base import Index
+from deephash.ranking import distance as distances
+from deephash.ranking.distance import Distance
+from deephash.validation import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What an index remembers of the hasher that made its codes.
+
+    Args:
+        identity: of the hasher.
+        bits: code length b.
+        distance: what the codes are ranked by.
+    """
+
+    identity: str
+    bits: int
+    distance: Distance
+
+
+def ids_path(index_folder: Path) -> Path:
+    """Where the ids of an index's codes lie, beside its folder; without it they are the codes' places."""
+    return index_folder.with_name(index_folder.name + ".ids.npy")
+
+
+def save_index(
+    codes: Tensor, ids: np.ndarray, maker: Maker, kind: str, settings: Mapping[str, Any], out: Path
+) -> Index:
+    """Build an index and save it, its ids first.
+
+    Args:
+        codes: packed uint8 (N, ⌈b/8⌉).
+        ids: of the codes, whole numbers or words (N,).
+        maker: the hasher that made them.
+        kind: of index, or auto.
+        settings: the kind's own.
+        out: folder of the index.
+
+    Raises:
+        InvalidInputError: what building or saving refuses.
+    """
+    built = deephash.index(codes, kind=kind, hasher=maker, **settings)
+    if np.array_equal(ids, np.arange(len(ids))):
+        ids_path(out).unlink(missing_ok=True)
+    else:
+        content = io.BytesIO()
+        np.save(content, ids, allow_pickle=False)
+        write_whole(ids_path(out), lambda partial: partial.write_bytes(content.getbuffer()))
+    built.save(out)
+    return built
+
+
+def load_ids(index_folder: Path, size: int) -> np.ndarray:
+    """The ids of a saved index's codes (N,).
+
+    Raises:
+        InvalidInputError: as many ids as the index has no codes.
+    """
+    path = ids_path(index_folder)
+    if not path.exists():
+        return np.arange(size)
+    ids = np.array(read_array(path))
+    if ids.shape != (size,):
+        raise InvalidInputError(
+            f"{path} holds ids of shape {ids.shape}; {index_folder} has {size} codes: build it again."
+        )
+    return ids
+
+
+def maker_of(description: Mapping[str, Any]) -> Maker:
+    """The hasher that a file of codes names.
+
+    Raises:
+        InvalidInputError: a distance that does not exist.
+    """
+    try:
+        settings = dict(description["distance"])
+        kind = {
+            found.__name__: found for found in (distances.Hamming, distances.Manhattan, distances.VariableManhattan)
+        }
+        name = settings.pop("name")
+        made: Any = kind[name]
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        return Maker(description["hasher"], description["bits"], made(**values))
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(f"the codes' description has a damaged distance ({error}); encode again.") from error
+
+
+def codes_to_index(source: Path) -> tuple[Tensor, np.ndarray, Maker]:
+    """Codes, ids and maker of a file of codes, or of the database part of a run's own data.
+
+    Raises:
+        InvalidInputError: neither of them, or a run of two views, of which each must be encoded by itself.
+    """
+    if not source.is_dir():
+        read = read_codes(source)
+        return read.codes, read.ids, maker_of(read.description)
+    from deephash.hasher import Hasher
+    from deephash.loading import load
+    from deephash.protocols.base import Split
+    from deephash.run_folder import RunFolder
+    from deephash.training.building import build_data
+
+    hasher, run = load(source), RunFolder(source)
+    if not isinstance(hasher, Hasher):
+        raise InvalidInputError(f"{source} is of two views; encode one by deephash encode --view, and index its codes.")
+    data = build_data(run.read_config(), Split.load(run.split))
+    data.prepare_data()
+    data.setup()
+    part = data.part("database")
+    return hasher.encode(part.features), part.ids.numpy(), Maker(hasher.identity, hasher.bits, hasher.distance)

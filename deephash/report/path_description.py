@@ -1,0 +1,81 @@
+"""What lies at a path, in names and values: a run, a hasher, a file of codes or a saved index."""
+
+from pathlib import Path
+from typing import Any
+
+from deephash import storage
+from deephash.encoding.code_file import ENDINGS, CodePaths, read_description
+from deephash.files import read_json
+from deephash.loading import load
+from deephash.report.summary import LEADING_METRICS
+from deephash.run_folder import RunFolder
+from deephash.validation import InvalidInputError
+
+
+def describe_path(path: Path) -> dict[str, Any]:
+    """What lies there, as JSON values; its kind comes first.
+
+    Raises:
+        InvalidInputError: nothing that deephash wrote, or a damaged part of it.
+    """
+    from deephash import index_storage
+
+    if path.is_dir():
+        if (path / index_storage.DESCRIPTION_FILE).exists():
+            return describe_index(path)
+        if (path / "config.yaml").exists():
+            return describe_run(RunFolder(path))
+        if (path / storage.DESCRIPTION_FILE).exists():
+            return {"what": "hasher", **describe_hasher(path)}
+    elif path.is_file() and path.suffix in ENDINGS and CodePaths(path).description.exists():
+        description = read_description(path)
+        del description["format"], description["version"], description["file"]
+        return {"what": "codes", "bytes": path.stat().st_size, **description}
+    there = "holds nothing that deephash wrote" if path.exists() else "does not exist"
+    raise InvalidInputError(
+        f"{path} {there}; give the folder of a run, a hasher or an index, or a file of deephash encode."
+    )
+
+
+def describe_hasher(folder: Path) -> dict[str, Any]:
+    """Parts, sizes and identity of a hasher, whose files are checked against it."""
+    hasher = load(folder)
+    parts = {
+        name or "hasher": " → ".join(type(part).__name__ for part in (part.encoder, part.projection, part.quantizer))
+        for name, part in hasher.parts.items()
+    }
+    weights = list(hasher.state_dict().values())
+    return {
+        "parts": parts if len(parts) > 1 else next(iter(parts.values())),
+        "input_dim": hasher.input_dim,
+        "bits": hasher.bits,
+        "distance": type(hasher.distance).__name__,
+        "weights": sum(tensor.numel() for tensor in weights),
+        "bytes": sum(tensor.nbytes for tensor in weights),
+        "identity": hasher.identity,
+    }
+
+
+def describe_run(run: RunFolder) -> dict[str, Any]:
+    """A run's choices, its hasher and its leading figures."""
+    config = run.read_config()
+    described: dict[str, Any] = {"what": "run", "state": "complete" if run.is_complete else "interrupted"}
+    described |= {str(name): choice for name, choice in (config.get("choices") or {}).items() if choice is not None}
+    described |= {"seed": config.get("seed")}
+    if (run.hasher / storage.DESCRIPTION_FILE).exists():
+        described["hasher"] = describe_hasher(run.path)
+    if run.is_complete:
+        row = read_json(run.metrics, "a result row")
+        described["sizes"] = row.get("sizes")
+        described["metrics"] = {name: row["metrics"][name] for name in LEADING_METRICS if name in row["metrics"]}
+    return described
+
+
+def describe_index(folder: Path) -> dict[str, Any]:
+    """Kind, size and hasher of a saved index."""
+    from deephash import index_storage
+
+    stored = index_storage.read_description(folder)
+    names = ("kind", "settings", "size", "bits", "hasher")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return {"what": "index", **{name: stored[name] for name in names}, "bytes": size}
