@@ -141,7 +141,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         InvalidInputError: missing folder or file, damaged or foreign contents, another format version, or contents
             that do not match their hash.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
         if not path.exists():
@@ -161,7 +161,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             save = json.loads((file.metadata() or {}).get("save", "{}"))
         if save and save["replaces"] == hashlib.sha256(written).hexdigest():
             stored = save["by"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except Exception as error:  # safetensors and torch raise several classes
         raise InvalidInputError(f"{folder / WEIGHTS_FILE} is damaged ({error}); restore it or fit again.") from error
     if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
         raise InvalidInputError(f"{folder / DESCRIPTION_FILE} does not describe a hasher; give the folder of one.")
@@ -198,7 +198,9 @@ def restored(
         hasher = build(description)
         # Assigned, not copied, so that float64 weights stay float64.
         hasher.load_state_dict(weights, assign=True)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except InvalidInputError:
+        raise
+    except Exception as error:  # constructors fail in their own ways at values that no hasher was built with
         reason = " ".join(str(error).split())  # torch lists what does not fit on several lines
         raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
     return hasher

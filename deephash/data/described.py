@@ -59,4 +59,6 @@ def _states(files: Sequence[Path]) -> str:
         states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except FileNotFoundError as error:
         raise InvalidInputError(f"{error.filename} does not exist; unpack the images again.") from error
+    except (OSError, ValueError) as error:  # a name from a damaged list may be none that a file can have
+        raise InvalidInputError(f"an image of the list cannot be read ({error}); unpack the images again.") from error
     return json.dumps(states)

@@ -2,18 +2,22 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import tarfile
 import time
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from deephash.data.transfer import ConnectionLostError, RefusedError, from_ftp, from_http
 from deephash.data.transfer_progress import transfer_bar
-from deephash.validation import InvalidInputError
+from deephash.files import flush
+from deephash.validation import InvalidInputError, StorageError
+
+LARGE, LARGEST_EXPANSION = 1 << 28, 100
+"""Archives that unpack to more bytes than the first and to more than this multiple of their own are refused."""
 
 ATTEMPTS = 5
 """Attempts in a row that may fail without a further byte, for each address."""
@@ -55,12 +59,12 @@ def download(
         if _matches(path, checksum):
             return path
         raise DownloadError(f"{path} does not have the checksum {checksum}; delete it, to have it fetched again.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     failures = []
     for address in addresses:
-        resumed = partial.exists()
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            resumed = partial.exists()
             _fetch(address, partial, path.name, pause, timeout)
             if resumed and not _matches(partial, checksum):
                 # What lay there was the damaged part, perhaps; only a fetch from the start can tell.
@@ -75,12 +79,17 @@ def download(
                     f"no space left in {path.parent} while fetching {path.name}; free some and start again: it goes on "
                     "where it stopped."
                 ) from error
-            raise
+            raise DownloadError(
+                f"{partial} cannot be written ({error.strerror or error}); what came before is kept: name another "
+                "folder with data.cache."
+            ) from error
         if not _matches(partial, checksum):
             partial.unlink()
             failures.append(f"{address}: the checksum is not {checksum}, so what came was deleted")
             continue
+        flush(partial)
         partial.replace(path)
+        flush(path.parent)
         return path
     raise DownloadError(
         f"{path.name} could not be fetched from {'; '.join(failures)}. Try again later, or fetch it by other means "
@@ -99,34 +108,70 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         top: the folder inside the archive that is wanted.
 
     Raises:
-        InvalidInputError: a damaged or unsafe archive, or one without that folder.
+        InvalidInputError: a damaged or unsafe archive, one without that folder, one that would unpack to far more than
+            it holds, or a disk that does not take it.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         if zipfile.is_zipfile(archive):
             _extract_zip(archive, partial)
         else:
-            with tarfile.open(archive) as file:
-                file.extractall(partial, filter="data")
+            _extract_tar(archive, partial)
+        if not (partial / top).is_dir():
+            raise InvalidInputError(f"{archive} has no folder {top}; it is another archive: delete it.")
+        if hasattr(os, "sync"):
+            os.sync()  # The folder takes its name once its thousands of files are on the disk.
         (partial / top).replace(folder)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-    ) as error:  # several lines long where no format fits
-        raise InvalidInputError(
-            f"{archive} cannot be unpacked ({str(error).splitlines()[0]}); delete it, to have it fetched again."
-        ) from error
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"{archive} has no folder {top}; it is another archive: delete it.") from error
+    except InvalidInputError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise StorageError(
+                f"{partial} cannot be written ({error.strerror}); {archive} is whole: free space and start again."
+            ) from error
+        raise _damaged(archive, error) from error
+    except Exception as error:  # tarfile, zipfile and the decompressors raise several classes
+        raise _damaged(archive, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _damaged(archive: Path, error: Exception) -> InvalidInputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__  # lines long where no format fits
+    return InvalidInputError(f"{archive} cannot be unpacked ({reason}); delete it, to have it fetched again.")
+
+
+def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
+    """Refuse an archive whose contents would fill the disk, or are packed as only hostile ones are.
+
+    Raises:
+        StorageError: the disk has no room for it.
+        ValueError: far more than the archive's own length.
+    """
+    length, total = archive.stat().st_size, 0
+    for size in sizes:
+        total += size
+        if total > max(LARGE, LARGEST_EXPANSION * length):
+            raise ValueError(f"it would unpack from {length} to more than {total} bytes")
+    free = shutil.disk_usage(folder.parent).free
+    if total > free:
+        raise StorageError(
+            f"{folder.parent} has {free} bytes free and {archive} unpacks to {total}; it is whole: free space and "
+            "start again."
+        )
+
+
+def _extract_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as file:
+        _check_expansion(archive, (member.size for member in file), folder)
+        file.extractall(folder, filter="data")
+
+
 def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
+        _check_expansion(archive, (member.file_size for member in file.infolist()), folder)
         for member in file.infolist():
             # Python's own unpacking drops such parts of a path; an archive that has them is not the published one.
             if member.filename.startswith("/") or ".." in Path(member.filename).parts:

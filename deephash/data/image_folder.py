@@ -13,7 +13,7 @@ from torch import Tensor
 from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_listing import Listing, list_folder, list_manifest
+from deephash.data.image_listing import Listing, image_formats, list_folder, list_manifest
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
 from deephash.progress import track
@@ -22,6 +22,9 @@ from deephash.validation import InvalidInputError
 
 BLOCK_IMAGES = 256
 """Images that are decoded and held at once."""
+
+LARGEST_IMAGE = 1 << 26
+"""Pixels of the largest image that is decoded: 8,192 × 8,192, in 200 MB."""
 
 THUMBNAIL = 64
 """Side in pixels of the images that are kept to look at."""
@@ -35,7 +38,9 @@ def read_image(file: Path, size: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file) as opened:
+    with Image.open(file, formats=image_formats()) as opened:
+        if opened.width * opened.height > LARGEST_IMAGE:
+            raise ValueError(f"it claims {opened.width} × {opened.height} pixels, more than {LARGEST_IMAGE}")
         image = ImageOps.exif_transpose(opened).convert("RGB")
     return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
@@ -156,8 +161,11 @@ class ImageFolder(HashingDataModule):
     def _describe(self, listing: Listing) -> dict[str, Tensor]:
         key = description_key(self.descriptor, {"images": len(listing.files), "thumbnail": THUMBNAIL})
         for file in track(listing.files, "Checking images"):
-            with file.open("rb") as stream:
-                key.update(hashlib.file_digest(stream, "sha256").digest())
+            try:
+                with file.open("rb") as stream:
+                    key.update(hashlib.file_digest(stream, "sha256").digest())
+            except OSError as error:
+                raise InvalidInputError(f"{file} cannot be read ({error.strerror}); repair or remove it.") from error
         name = f"images-{type(self.descriptor).__name__.lower()}"
         return cached(
             self.cache, name, key.hexdigest(), lambda: describe_files(listing.files, self.descriptor, self.size)

@@ -15,6 +15,14 @@ class Listing:
     labels: list[str] | None
 
 
+def image_formats() -> list[str]:
+    """Formats that Pillow decodes by itself; for PostScript it would start another program on the file."""
+    from PIL import Image
+
+    Image.init()
+    return sorted(set(Image.OPEN) - {"EPS"})
+
+
 def find_images(folder: Path) -> list[Path]:
     """Files whose ending Pillow knows as an image's, at any depth, in the order of their paths.
 
@@ -25,7 +33,7 @@ def find_images(folder: Path) -> list[Path]:
 
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is not a folder; give one with a subfolder of images for each class.")
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in image_formats()}
     files = sorted(
         (
             file
@@ -75,7 +83,7 @@ def list_manifest(manifest: Path) -> Listing:
             rows = list(reader)
     except OSError as error:
         raise InvalidInputError(f"{manifest} cannot be read ({error.strerror}); give a CSV file.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, ValueError) as error:
         raise InvalidInputError(f"{manifest} is not a CSV file in UTF-8 ({error}); save it as one.") from error
     if not rows:
         raise InvalidInputError(f"{manifest} lists no images; expected a line 'path,label' for each.")

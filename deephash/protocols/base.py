@@ -1,7 +1,6 @@
 """The contract of a protocol, and the split it makes."""
 
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from deephash.files import write_whole
+from deephash.npz_file import opened_npz
 from deephash.validation import InvalidInputError
 
 ROLES = ("train", "query", "database", "validation_query", "validation_database")
@@ -118,7 +118,7 @@ class Split:
             InvalidInputError: missing or truncated file, or contents that do not match their hash.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            with opened_npz(path) as stored:
                 split = cls(**{role: stored[role] for role in ROLES})
                 expected = str(stored["hash"])
         except FileNotFoundError as error:

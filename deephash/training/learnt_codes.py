@@ -13,6 +13,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.views import Views
 from deephash.files import write_whole
 from deephash.hasher import Hasher
+from deephash.npz_file import opened_npz
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError
 
@@ -67,8 +68,11 @@ def load_learnt(folder: Path) -> LearntCodes | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return LearntCodes(torch.from_numpy(stored["codes"]), torch.from_numpy(stored["ids"]))
+        with opened_npz(path) as stored:
+            codes, ids = stored["codes"], stored["ids"]
+        if codes.dtype != np.uint8 or codes.ndim != 2 or ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
+            raise ValueError(f"codes {codes.dtype} {codes.shape}, ids {ids.dtype} {ids.shape}")
+        return LearntCodes(torch.from_numpy(codes), torch.from_numpy(ids))
     except Exception as error:  # zipfile, NumPy and zlib raise several classes
         raise InvalidInputError(f"{path} is damaged ({error}); restore it or fit again.") from error
 

@@ -211,7 +211,7 @@ def test_a_full_disk_is_said_before_it_is_full(serve, tmp_path, monkeypatch):
 
 def test_other_disk_errors_are_not_hidden(serve, tmp_path):
     (tmp_path / "file.bin.partial").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(DownloadError, match=r"file.bin.partial cannot be written \(Is a directory\); what came before"):
         fetch(serve(), tmp_path / "file.bin")
 
 
