@@ -1,0 +1,166 @@
+"""Hashing as a scikit-learn transformer: features in, codes out, in pipelines and grid searches."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from hydra.utils import get_class, instantiate
+from numpy.typing import ArrayLike, NDArray
+from omegaconf import OmegaConf
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from deephash.affinity.label import Label
+from deephash.hasher import Hasher
+from deephash.programs.configuration import configuration_folder
+from deephash.projections.base import Projection
+from deephash.quantizers.base import Quantizer
+from deephash.validation import InvalidInputError, check_choice
+
+PACKED, BITS = "packed", "bits"
+
+
+class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Fits a hasher and turns features into its codes.
+
+    Settings are taken as they are and checked by `fit`, as scikit-learn's are.
+
+    Args:
+        method: a projection by its name in conf/method, as itq, sh or ksh.
+        bits: code length b.
+        quantizer: a quantiser by its name in conf/quantizer, as sbq or dbq.
+        seed: of every random draw.
+        output: packed, bytes uint8 (n, ⌈b/8⌉) in deephash's order of bits; or bits, uint8 (n, b) of 0 and 1.
+        method_settings: the method's own, as its YAML lists them; None for its defaults.
+        quantizer_settings: the quantiser's own.
+
+    Attributes:
+        hasher_: the fitted `Hasher`.
+        n_features_in_: feature dimension d.
+
+    Raises:
+        InvalidInputError: from `fit`: an unknown name or setting, or what the method refuses.
+
+    Example:
+        >>> features = np.random.default_rng(0).normal(size=(100, 16))
+        >>> HashingTransformer(method="itq", bits=12).fit_transform(features).shape
+        (100, 2)
+    """
+
+    def __init__(
+        self,
+        method: str = "itq",
+        bits: int = 64,
+        quantizer: str = "sbq",
+        seed: int = 0,
+        output: str = PACKED,
+        method_settings: Mapping[str, Any] | None = None,
+        quantizer_settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.method = method
+        self.bits = bits
+        self.quantizer = quantizer
+        self.seed = seed
+        self.output = output
+        self.method_settings = method_settings
+        self.quantizer_settings = quantizer_settings
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Fit the hasher.
+
+        Args:
+            X: numbers (n, d).
+            y: class of each item (n,), for methods that learn from labels; others ignore it.
+
+        Returns:
+            self.
+
+        Raises:
+            InvalidInputError: a setting that is no good, or no labels for a method that needs them.
+        """
+        check_choice(self.output, (PACKED, BITS), "output")
+        array = validate_data(self, X, dtype=[np.float32, np.float64], ensure_min_samples=2)
+        features = torch.from_numpy(np.array(array, np.float32))
+        projection_class, build_projection = part_builder("method", self.method, Projection, self.method_settings)
+        quantizer_class, build_quantizer = part_builder("quantizer", self.quantizer, Quantizer, self.quantizer_settings)
+        quantizer = build_quantizer(bits=self.bits)
+        projection = build_projection(input_dim=features.shape[1], output_dim=quantizer.projection_dim)
+        requires = projection_class.requires | quantizer_class.requires
+        labels = None
+        if requires:
+            if y is None:
+                raise InvalidInputError(f"{self.method} with {self.quantizer} learns from labels; give y.")
+            labels = torch.from_numpy(np.unique(np.asarray(y), return_inverse=True)[1].reshape(-1))
+        generator = torch.Generator().manual_seed(self.seed)
+        affinity = Label() if "affinity" in requires else None
+        self.hasher_ = Hasher(projection, quantizer).fit(
+            features, labels=labels, affinity=affinity, generator=generator
+        )
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """Codes of items.
+
+        Args:
+            X: numbers (n, d).
+
+        Returns:
+            uint8, packed (n, ⌈b/8⌉) or bits (n, b).
+        """
+        check_is_fitted(self)
+        array = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
+        codes: NDArray[np.uint8] = self.hasher_.encode(torch.from_numpy(np.array(array, np.float32))).numpy()
+        if self.output == BITS:
+            return np.unpackbits(codes, axis=1, count=self.bits, bitorder="little")
+        return codes
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn is to know: codes are uint8, whatever the features are."""
+        tags: Tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """Number of columns that `transform` gives."""
+        return self.bits if self.output == BITS else (self.bits + 7) // 8
+
+
+def part_builder(
+    group: str, name: str, contract: type[Any], settings: Mapping[str, Any] | None
+) -> tuple[type[Any], Any]:
+    """The class that a choice of a group names, and a function that builds it with the choice's settings.
+
+    Args:
+        group: method or quantizer.
+        name: stem of its YAML.
+        contract: what the class must be a subclass of.
+        settings: the user's, in place of the YAML's.
+
+    Raises:
+        InvalidInputError: no such choice or setting, or one that is more than a class: methods of two views, and those
+            that are trained end to end.
+    """
+    files = {path.stem: path for path in (Path(configuration_folder()) / group).glob("*.yaml")}
+    check_choice(name, files, group)
+    config: Any = OmegaConf.load(files[name])
+    chosen = {
+        key.removeprefix("override /"): value for entry in config.pop("defaults", []) for key, value in entry.items()
+    }
+    section = config if group == "quantizer" else config.projection
+    found = get_class(section._target_)
+    if not issubclass(found, contract) or chosen.get("train") == "joint":
+        raise InvalidInputError(
+            f"{group}={name!r} is more than a {contract.__name__.lower()}; train it by deephash train {group}={name}."
+        )
+    # What another group chooses is left at the class's default.
+    own = {key: section._get_node(key) for key in section if not OmegaConf.is_interpolation(section, key)}
+    allowed = inspect.signature(found).parameters
+    for key in settings or ():
+        if key not in allowed:
+            raise InvalidInputError(f"{group}={name} has no setting {key!r}; it has {', '.join(allowed)}.")
+    return found, instantiate(OmegaConf.create({**own, **(settings or {})}), _partial_=True)

@@ -1,0 +1,79 @@
+"""The transformer keeps scikit-learn's contract, and gives the hasher's codes."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from deephash.hasher import Hasher
+from deephash.projections.itq import ITQ
+from deephash.quantizers.dbq import DBQ
+from deephash.sklearn_transformer import HashingTransformer
+from deephash.validation import InvalidInputError
+
+
+@parametrize_with_checks(
+    [HashingTransformer(method="lsh", bits=8), HashingTransformer(method="sklsh", bits=5, output="bits")]
+)
+def test_scikit_learns_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def blobs():
+    draw = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 50)
+    return draw.normal(size=(4, 12))[y] * 3 + draw.normal(size=(200, 12)), y
+
+
+def test_codes_are_the_hashers(blobs):
+    x, _ = blobs
+    transformer = HashingTransformer("itq", 10, "dbq", seed=3, method_settings={"iterations": 7})
+    features = torch.from_numpy(x.astype(np.float32))
+    quantizer = DBQ(10)
+    hasher = Hasher(ITQ(12, 5, iterations=7), quantizer).fit(features, generator=torch.Generator().manual_seed(3))
+    codes = transformer.fit_transform(x)
+    assert np.array_equal(codes, hasher.encode(features).numpy())
+    bits = HashingTransformer("itq", 10, "dbq", 3, "bits", {"iterations": 7}).fit_transform(x)
+    assert bits.shape == (200, 10)
+    assert np.array_equal(np.packbits(bits, axis=1, bitorder="little"), codes)
+
+
+def test_labels_in_a_pipeline_and_a_grid_search(blobs):
+    x, y = blobs
+    pipeline = make_pipeline(
+        StandardScaler(), HashingTransformer("ksh", 8, output="bits"), KNeighborsClassifier(metric="hamming")
+    )
+    search = GridSearchCV(pipeline, {"hashingtransformer__bits": [2, 8]}, cv=2).fit(x, np.array(list("abcd"))[y])
+    assert search.best_score_ > 0.9
+    assert list(search.best_estimator_[1].get_feature_names_out()) == [
+        f"hashingtransformer{place}" for place in range(search.best_params_["hashingtransformer__bits"])
+    ]
+
+
+def test_settings_of_a_choices_yaml_are_taken(blobs):
+    x, y = blobs
+    transformer = HashingTransformer("grh", 4, "npq_exact", quantizer_settings={"pairs_sample": 100}).fit(x, y)
+    assert type(transformer.hasher_.quantizer.search).__name__ == "ExactSearch"
+    assert transformer.hasher_.quantizer.pairs_sample == 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "itk"}, "method='itk'; expected one of:"),
+        ({"method": "cvh"}, "method='cvh' is more than a projection; train it by deephash train method=cvh"),
+        ({"method": "dpsh"}, "method='dpsh' is more than a projection"),
+        ({"method_settings": {"rounds": 3}}, "method=itq has no setting 'rounds'; it has"),
+        ({"method": "ksh"}, "ksh with sbq learns from labels; give y."),
+        ({"output": "words"}, "output='words'; expected one of: bits, packed."),
+        ({"bits": 0}, "bits=0; expected a whole number"),
+    ],
+)
+def test_wrong_settings_are_refused_by_fit(blobs, settings, words):
+    with pytest.raises(InvalidInputError, match=words):
+        HashingTransformer(**{"bits": 4, **settings}).fit(blobs[0])
