@@ -30,7 +30,7 @@ class DuckDB(Index):
     """Keeps codes in a table `codes`: `id`, and 64 bits to each of the columns `w0`, `w1`, ...
 
     For codes that lie beside other columns in DuckDB: the saved file is a database like any other, to join with. A
-    query is a scan in SQL, `bit_count(xor(w0, ?))`, some ten times slower than `Flat`.
+    query is a scan in SQL, `bit_count(xor(w0, ?))`, some ten times the time of `Flat`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

@@ -15,8 +15,8 @@ from deephash.validation import check_count
 class FaissHNSW(FaissBinary):
     """Walks a graph of neighbours in layers towards the query.
 
-    Fast at high recall for far neighbours too, where multi-index hashing ends as a scan. Known weakness: its graph
-    takes more memory than the codes and minutes a million to build; many equal codes tear it.
+    Known weakness: its graph takes several times the codes' memory and long to build, and many equal codes, as of flat
+    patches of images, leave parts that no wider search reaches: try `usearch` beside it.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

@@ -19,8 +19,8 @@ CODES_PER_LIST = 39
 class FaissIVF(FaissBinary):
     """Groups codes around centres, and scans the lists of the centres nearest to a query.
 
-    Little memory beside the codes and quick to build. Known weakness: centres of bits by majority say little of short
-    codes, so that a graph finds more in the same time.
+    Little memory beside the codes, and the fastest where a few per cent of neighbours may be lost. Known weakness: of
+    queries unlike the database, the nearest may lie in lists that are not scanned, and nothing tells.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
