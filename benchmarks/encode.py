@@ -1,0 +1,159 @@
+"""`deephash encode`: rows a second beside the bare matrix product, memory, and kills at random moments.
+
+python benchmarks/encode.py speed [ROWS]    speed and memory, ROWS of 512 float32 features
+python benchmarks/encode.py kills [TIMES]   SIGKILL at random moments; the codes must come out the same each time
+"""
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars
+import torch
+
+from deephash.codes import pack
+from deephash.encoding.array_rows import open_npy
+from deephash.encoding.encode_file import BLOCK_ROWS, encode_file
+from deephash.encoding.rows import RowSource
+from deephash.encoding.table_rows import TableRows
+from deephash.hasher import Hasher
+from deephash.projections.itq import ITQ
+from deephash.quantizers.sbq import SBQ
+
+DIMENSION, BITS = 512, 64
+
+
+def fitted() -> Hasher:
+    features = torch.randn(5_000, DIMENSION, generator=torch.Generator().manual_seed(0))
+    return Hasher(ITQ(DIMENSION, BITS), SBQ(BITS)).fit(features)
+
+
+def write_features(path: Path, rows: int) -> None:
+    """Features of a file too large to be held, a block at a time."""
+    draw = np.random.default_rng(0)
+    array = np.lib.format.open_memmap(path, "w+", np.float32, (rows, DIMENSION))
+    for first in range(0, rows, BLOCK_ROWS):
+        count = min(BLOCK_ROWS, rows - first)
+        array[first : first + count] = draw.standard_normal((count, DIMENSION), np.float32)
+    del array
+
+
+def matrix_product_seconds(hasher: Hasher, rows: int) -> float:
+    """Least time of centring, product, threshold and packing of features that are in memory already."""
+    block = torch.randn(BLOCK_ROWS, DIMENSION)
+    mean, directions = hasher.projection.mean, hasher.projection.directions.detach()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(8):
+            pack((block - mean) @ directions >= 0)
+        times.append((time.perf_counter() - start) / 8)
+    return min(times) * rows / BLOCK_ROWS
+
+
+def reading_seconds(source: RowSource) -> float:
+    """Time of going through the rows alone."""
+    start = time.perf_counter()
+    for _ in source.blocks(0, BLOCK_ROWS):
+        pass
+    return time.perf_counter() - start
+
+
+def speed(rows: int) -> None:
+    hasher = fitted()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.npy"
+        write_features(file, rows)
+        tables = {".npy": file}
+        small = np.array(np.load(file, mmap_mode="r")[: min(rows, 200_000)])
+        frame = polars.DataFrame({"vector": polars.Series(small, dtype=polars.Array(polars.Float32, DIMENSION))})
+        frame.write_parquet(file.with_suffix(".parquet"), row_group_size=50_000)
+        frame["vector"].arr.to_struct().struct.unnest().write_csv(file.with_suffix(".csv"), float_precision=5)
+        del small, frame
+        tables |= {ending: file.with_suffix(ending) for ending in (".parquet", ".csv")}
+        hasher.save(Path(folder) / "hasher")
+        for path in tables.values():
+            # A process each, so that its peak of memory is its own.
+            subprocess.run([sys.executable, __file__, "one", str(path)], check=True)
+
+
+def one(path: Path) -> None:
+    """Encode one file beside its saved hasher, and say what that took."""
+    hasher = Hasher.load(path.parent / "hasher")
+    hasher.encode(torch.randn(2, DIMENSION))
+    before = peak_megabytes()
+    source = open_npy(path) if path.suffix == ".npy" else TableRows(path)
+    start = time.perf_counter()
+    done = encode_file(hasher, source, path.with_name(f"codes{path.suffix}.npy"))
+    seconds = time.perf_counter() - start
+    peak = peak_megabytes()
+    product = matrix_product_seconds(hasher, done.rows)
+    print(
+        f"{path.suffix:9} {done.rows:,} rows in {seconds:.2f} s, {done.rows / seconds:,.0f} a second; reading alone "
+        f"{reading_seconds(source):.2f} s, the product alone {product:.2f} s; memory {peak:.0f} MB, "
+        f"{peak - before:.0f} MB more than before",
+        flush=True,
+    )
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def kills(times: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fitted().save(folder / "hasher")
+        write_features(folder / "x.npy", 60_000)
+        program = str(Path(sys.executable).with_name("deephash"))
+        command = [program, "encode", "hasher", "x.npy", "{}", "--rows", "16", "--device", "cpu"]
+
+        def start(out: str) -> subprocess.Popen[bytes]:
+            filled = [word.format(out) for word in command]
+            return subprocess.Popen(filled, cwd=folder, stdout=subprocess.DEVNULL)
+
+        began = time.monotonic()
+        assert start("whole.npy").wait() == 0
+        whole = time.monotonic() - began
+        reached = []
+        for trial in range(times):
+            out = f"{trial}.npy"
+            attempts = 0
+            while True:
+                process = start(out)
+                attempts += 1
+                try:
+                    status = process.wait(random.uniform(0.2, 1.1) * whole if attempts < 4 else None)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    noted = folder / f"{out}.encoding" / "progress.json"
+                    reached.append(json.loads(noted.read_text())["progress"]["row"] if noted.exists() else 0)
+                    continue
+                assert status == 0
+                break
+            for ending in (".npy", ".ids.npy"):
+                same = (folder / f"{trial}{ending}").read_bytes() == (folder / f"whole{ending}").read_bytes()
+                assert same, f"trial {trial}: {ending} differs"
+            assert not (folder / f"{out}.encoding").exists()
+        print(
+            f"{times} encodings killed {len(reached)} times: all came out the same; rows noted at the kills, of 60,000:"
+        )
+        print(sorted(reached))
+
+
+if __name__ == "__main__":
+    what, *number = sys.argv[1:]
+    if what == "one":
+        one(Path(number[0]))
+    elif what == "speed":
+        speed(int(number[0]) if number else 1_000_000)
+    else:
+        kills(int(number[0]) if number else 20)
