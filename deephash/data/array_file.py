@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
 from deephash.npz_file import check_size, opened_npz
 from deephash.validation import InvalidInputError
@@ -87,6 +88,7 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
             raise InvalidInputError(f"{path} holds {_listed(schema)}; no column is left to take.")
         rows = polars.scan_parquet(path, glob=False).select(polars.len()).collect().item()
         check_size(8 * rows * len(names), path.stat().st_size, path.name)
+        try_decoding(PARQUET, path, *names)
         table = polars.read_parquet(path, columns=names, glob=False)
     except InvalidInputError:
         raise
@@ -134,7 +136,7 @@ def unreadable(path: Path, error: Exception) -> InvalidInputError:
     """The error of a file that cannot be read as what its ending says."""
     if "pickle" in str(error).lower() or "Python objects" in str(error):
         return holds_objects(path)
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return InvalidInputError(f"{path} is not a readable {path.suffix} ({reason}); write or fetch it again.")
 
 

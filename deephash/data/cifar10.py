@@ -95,7 +95,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             f"{path} does not exist; give CIFAR-10 as an .npz, or no path to download it."
         ) from error
     except Exception as error:  # zipfile, NumPy and zlib raise several classes
-        raise InvalidInputError(f"{path} is not a readable .npz ({error}); write or fetch it again.") from error
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInputError(f"{path} is not a readable .npz ({reason}); write or fetch it again.") from error
     for name in ("labels", "classes"):
         if not isinstance(arrays[name], np.ndarray) or arrays[name].ndim != 1:
             raise InvalidInputError(f"{path} holds {name} that are no vector; expected labels (n,) and classes (c,).")

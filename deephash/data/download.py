@@ -139,7 +139,7 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
 
 
 def _damaged(archive: Path, error: Exception) -> InvalidInputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__  # lines long where no format fits
+    reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__  # lines long where no format fits
     return InvalidInputError(f"{archive} cannot be unpacked ({reason}); delete it, to have it fetched again.")
 
 

@@ -36,6 +36,8 @@ def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
         InvalidInputError: no such files.
     """
     common = [line.split()[0] for line in _lines(folder / COMMON)]
+    if not common:
+        raise InvalidInputError(f"{folder / COMMON} lists no tags; the layout is {LAYOUT}.")
     known = set(common)
     files = sorted((folder / TAGS).glob("tags*.txt"), key=lambda file: _number(file, "tags"))
     if not files:

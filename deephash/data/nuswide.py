@@ -182,6 +182,11 @@ class NUSWIDE(HashingDataModule):
                 )
         if (self.path / IMAGE_LIST).is_file():
             tables["train"] = torch.from_numpy(self._rows_of_parts()["Train"].astype(np.uint8))
+            if len(tables["train"]) != len(tables["labels"]):
+                raise InvalidInputError(
+                    f"{self.path / IMAGE_LIST} lists {len(tables['train'])} images and {self.path / LABELS} has labels "
+                    f"of {len(tables['labels'])}; all files are of the same items: unpack them again."
+                )
         return tables
 
     def _concept_names(self) -> list[str]:

@@ -124,7 +124,7 @@ class Split:
         except FileNotFoundError as error:
             raise InvalidInputError(f"{path} does not exist; give the split.npz of a run.") from error
         except Exception as error:  # what a damaged archive raises has no common class
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:300]
             raise InvalidInputError(f"{path} is not a readable split ({reason}); restore it or run again.") from error
         if split.hash != expected:
             raise InvalidInputError(

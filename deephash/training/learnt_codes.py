@@ -74,7 +74,8 @@ def load_learnt(folder: Path) -> LearntCodes | None:
             raise ValueError(f"codes {codes.dtype} {codes.shape}, ids {ids.dtype} {ids.shape}")
         return LearntCodes(torch.from_numpy(codes), torch.from_numpy(ids))
     except Exception as error:  # zipfile, NumPy and zlib raise several classes
-        raise InvalidInputError(f"{path} is damaged ({error}); restore it or fit again.") from error
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInputError(f"{path} is damaged ({reason}); restore it or fit again.") from error
 
 
 def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor) -> LearntCodes | None:

@@ -1,0 +1,27 @@
+"""Decoding a file in a process of its own first, where a damaged one can make the decoder end its process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PARQUET = "import sys, polars; polars.read_parquet(sys.argv[1], columns=sys.argv[2:], glob=False)"
+MATLAB = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1], variable_names=sys.argv[2:])"
+
+
+def try_decoding(code: str, path: Path, *arguments: str) -> None:
+    """Run a decoder on a file, and forget what it gives.
+
+    Args:
+        code: Python, which finds the path and the arguments in `sys.argv`: `PARQUET` or `MATLAB`.
+        path: the file.
+        arguments: columns, or variables.
+
+    Raises:
+        ValueError: why it cannot be decoded.
+    """
+    # -P: a module that lies beside the data is not taken for the package of its name.
+    command = [sys.executable, "-P", "-c", code, str(path), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise ValueError(lines[-1] if done.returncode > 0 and lines else "its damage ends the decoder")
