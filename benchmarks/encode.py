@@ -114,7 +114,7 @@ def kills(times: int) -> None:
         fitted().save(folder / "hasher")
         write_features(folder / "x.npy", 30_000)
         program = str(Path(sys.executable).with_name("deephash"))
-        command = [program, "encode", "hasher", "x.npy", "{}", "--rows", "16", "--device", "cpu"]
+        command = [program, "encode", "hasher", "x.npy", "{}", "--rows", "4", "--device", "cpu"]
 
         def start(out: str) -> subprocess.Popen[bytes]:
             filled = [word.format(out) for word in command]
@@ -131,7 +131,7 @@ def kills(times: int) -> None:
                 process = start(out)
                 attempts += 1
                 try:
-                    status = process.wait(random.uniform(0.2, 1.1) * whole if attempts < 4 else None)
+                    status = process.wait(random.uniform(0.1, 0.8) * whole if attempts < 3 else None)
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
