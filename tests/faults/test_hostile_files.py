@@ -79,11 +79,11 @@ def lying_npz(folder):
 
 
 def npz_bomb(folder):
-    """1.1 GB of zeros in 1 MB."""
+    """168 MB of zeros in 160 kB."""
     packed = zipfile.ZipFile(folder / "x.npz", "w", zipfile.ZIP_DEFLATED)
     with packed as archive, archive.open("x.npy", "w", force_zip64=True) as member:
-        member.write(npy_header((66 << 22,)))
-        for _ in range(66):
+        member.write(npy_header((10 << 22,)))
+        for _ in range(10):
             member.write(bytes(1 << 24))
     return folder / "x.npz"
 
@@ -117,11 +117,12 @@ def png_bomb(folder):
 READ = """
 import resource, sys
 from pathlib import Path
-import numpy, deephash, deephash.loading, deephash.data.image_folder, deephash.data.array_file
+import numpy, deephash, deephash.loading, deephash.data.image_folder, deephash.data.array_file, deephash.npz_file
 import PIL.Image, safetensors.torch
 from deephash.validation import InvalidInputError
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 29), taken + (1 << 29)))
+resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 27), taken + (1 << 27)))
+deephash.npz_file.LARGE = 1 << 26
 for path in map(Path, sys.argv[1:]):
     try:
         if path.suffix == ".png":
@@ -137,7 +138,7 @@ for path in map(Path, sys.argv[1:]):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is limited as on Linux")
 def test_files_that_claim_to_be_huge_are_refused_in_little_memory(tmp_path):
-    """Each is read in a process that may take 512 MB more than it has."""
+    """Each is read in a process that may take 128 MB more than it has."""
     makers = (huge_npy, endless_npy, lying_npz, npz_bomb, wide_fvecs, long_safetensors, png_bomb)
     paths = []
     for maker in makers:
