@@ -123,7 +123,7 @@ def test_a_download_is_kept_as_arrays_and_gist_is_computed_once(tmp_path, monkey
         ({"labels": LABELS[:59]}, "beside 59 labels; expected uint8"),
         ({"labels": LABELS + 1}, "holds 60 labels and 10 classes; labels start at 0"),
         ({"is_test": np.arange(50) > 5}, r"is_test of shape \(50,\) beside 60 labels"),
-        ({"classes": np.array([["a"], 1], dtype=object)}, "is not a readable .npz .*allow_pickle"),
+        ({"classes": np.array([["a"], 1], dtype=object)}, "is not a readable .npz .*Python objects"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):
