@@ -7,7 +7,6 @@ reads `index.json` again. One writer at a time.
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deephash.codes import code_bytes
-from deephash.files import read_json
+from deephash.files import flush, read_json, write_json
 from deephash.index_building import index_class
 from deephash.indexes.base import Index
 from deephash.validation import InvalidInputError, check_count
@@ -29,6 +28,8 @@ VERSION = 1
 DESCRIPTION_FILE = "index.json"
 CODES_FILE = "codes.npy"
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
+# What a killed save may have left where no index is yet.
+LEFTOVER = re.compile(rf"{GENERATION.pattern}|index\.json\.[0-9a-f]{{8}}\.partial")
 # Saves that may end while one is read; more in a row mean that something else is wrong.
 ATTEMPTS = 10
 
@@ -45,9 +46,11 @@ def write(index: Index, folder: Path) -> None:
         check_own_folder(folder)
         fill(index, folder / generation)
         description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
-        write_flushed(folder / DESCRIPTION_FILE, json.dumps(description, indent=2, allow_nan=False) + "\n")
+        write_json(folder / DESCRIPTION_FILE, description)
     except BaseException as error:
-        shutil.rmtree(folder / generation, ignore_errors=True)
+        # A description that is in place, and only not surely on the disk yet, keeps what it names.
+        if not is_current(folder, generation):
+            shutil.rmtree(folder / generation, ignore_errors=True)
         if not isinstance(error, OSError):
             raise
         raise InvalidInputError(
@@ -56,6 +59,14 @@ def write(index: Index, folder: Path) -> None:
     for path in folder.iterdir():
         if GENERATION.fullmatch(path.name) and path.name != generation:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def is_current(folder: Path, generation: str) -> bool:
+    """Whether the folder's description names a generation."""
+    try:
+        return bool(read_description(folder)["generation"] == generation)
+    except InvalidInputError:
+        return False
 
 
 def described(index: Index, generation: str) -> dict[str, Any]:
@@ -91,8 +102,7 @@ def check_own_folder(folder: Path) -> None:
     """
     if (folder / DESCRIPTION_FILE).exists() or not folder.exists():
         return
-    # Where no index is yet, a save that was killed may have left its generation.
-    if not folder.is_dir() or any(not GENERATION.fullmatch(path.name) for path in folder.iterdir()):
+    if not folder.is_dir() or any(not LEFTOVER.fullmatch(path.name) for path in folder.iterdir()):
         raise InvalidInputError(f"{folder} holds something else than an index; give a folder of the index's own.")
 
 
@@ -104,26 +114,6 @@ def fill(index: Index, content: Path) -> None:
         index._write(content / index.engine_file)
     for path in (*content.rglob("*"), content):
         flush(path)
-
-
-def write_flushed(path: Path, text: str) -> None:
-    """Put a file in place in one step, once all of it is on the disk."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    flush(partial)
-    partial.replace(path)
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Have a file, or a folder's list of names, written to the disk itself."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders.
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def load_index(folder: str | Path) -> Index:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import deephash
-from deephash import index_storage
+from deephash import files, index_storage
 from deephash.hasher import Hasher
 from deephash.projections.lsh import LSH
 from deephash.quantizers.mhq import MHQ
@@ -150,6 +150,28 @@ def test_a_failed_save_leaves_the_old_index(tmp_path, codes, monkeypatch):
     monkeypatch.undo()
     assert len(deephash.load_index(tmp_path)) == 300
     assert len(list(tmp_path.glob("generation-*"))) == 1
+
+
+def test_a_folder_that_is_not_flushed_has_the_new_index(tmp_path, codes, monkeypatch):
+    deephash.index(codes, "flat", bits=20).save(tmp_path)
+    flush = files.flush
+
+    def refusing(path):
+        if path == tmp_path:
+            raise OSError(5, "Input/output error")
+        flush(path)
+
+    monkeypatch.setattr(files, "flush", refusing)
+    with pytest.raises(InvalidInputError, match="may lose it at a power failure"):
+        deephash.index(codes[:7], "flat", bits=20).save(tmp_path)
+    assert len(deephash.load_index(tmp_path)) == 7
+
+
+def test_what_a_killed_first_save_left_is_no_hindrance(tmp_path, codes):
+    (tmp_path / f"generation-{'0' * 16}").mkdir()
+    (tmp_path / "index.json.0123abcd.partial").write_text("{")
+    deephash.index(codes, "flat", bits=20).save(tmp_path)
+    assert len(deephash.load_index(tmp_path)) == 300
 
 
 def test_readers_see_a_whole_index_while_one_writes(tmp_path, clustered_codes):
