@@ -165,11 +165,13 @@ def write_bad_rows(paths: CodePaths, folder: Path) -> None:
 
 
 def write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Fill the room at a file's beginning with NumPy's header."""
+    """Fill the room at a file's beginning with NumPy's header, through to the disk."""
     with path.open("r+b") as file:
         kind = np.lib.format.dtype_to_descr(dtype)
         np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
         assert file.tell() == HEADER_BYTES
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_words(lines: Path, path: Path, rows: int) -> None:

@@ -329,7 +329,7 @@ def check_damages(whole: Whole, folder: Path) -> None:
     refused = []
 
     # These are decoded in a process of their own first, which takes half a second to start.
-    @settings(max_examples=4 if whole.path.suffix in (".parquet", ".mat") else 30, database=None)
+    @settings(max_examples=4 if whole.path.suffix in (".parquet", ".mat") else 30, database=None, derandomize=True)
     @given(DAMAGES)
     def damage_one(damage):
         whole.path.write_bytes(damage.of(content))
@@ -353,7 +353,7 @@ def check_damages(whole: Whole, folder: Path) -> None:
         assert "\n" not in message
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, derandomize=True)
 @given(
     st.sampled_from(["f4", "f8", "i2", "u8", "c8", "?", "S3", "U2", "M8[s]", "V4", "f2", "O"]),
     st.lists(st.integers(0, 3), max_size=4),
