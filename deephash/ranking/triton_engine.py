@@ -1,5 +1,6 @@
 """Ranking on a GPU by Triton kernels."""
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -19,6 +20,8 @@ from deephash.validation import InvalidInputError
 TILE = 1024
 # Tables of more distances are counted in global memory; 1,025 distances of 1,024 bits still fit.
 SHARED_BINS = 2048
+# Distances up to which k-th neighbours are found by counting; tables of more would outgrow the lists themselves.
+LISTED_BINS = 65536
 # Tiles that a program counts before it adds its tables to the query's: few, so that a small batch fills the GPU.
 TILES = 8
 
@@ -39,12 +42,56 @@ def laid_out(codes: Tensor, distance: Distance) -> Tensor:
     return unpack(codes, distance.bits).to(torch.uint8)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Queries and database as the kernels read them, and what a pair of them costs.
+
+    Attributes:
+        queries: (q, width), see `laid_out`.
+        weights: int32 (q, width), a query's price of each differing bit; else the queries again.
+        database: (N, width).
+        kind: HAMMING, MANHATTAN or ASYMMETRIC of the kernels.
+        bins: columns of a table of distances: a power of two above the largest.
+    """
+
+    queries: Tensor
+    weights: Tensor
+    database: Tensor
+    kind: int
+    bins: int
+
+    @classmethod
+    def of(cls, query_codes: Tensor, database_codes: Tensor, distance: Distance) -> "Pairs":
+        """Lay out packed codes, uint8 (q, B) and (N, B), for `distance`."""
+        queries, database = laid_out(query_codes, distance), laid_out(database_codes, distance)
+        weights, kind = queries, kernels.HAMMING
+        if isinstance(distance, OfLevels):
+            kind = kernels.MANHATTAN
+        elif not isinstance(distance, Hamming):
+            kind, weights = kernels.ASYMMETRIC, distance.weights.contiguous()
+        return cls(queries, weights, database, kind, max(16, 1 << distance.maximum.bit_length()))
+
+    def of_queries(self, rows: slice | Tensor) -> "Pairs":
+        """The same for some queries."""
+        return Pairs(self.queries[rows], self.weights[rows], self.database, self.kind, self.bins)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the database to a program."""
+        return min(TILES, -(-len(self.database) // TILE))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Programs: queries × parts of the database."""
+        return len(self.queries), -(-len(self.database) // (TILE * self.tiles))
+
+
 @final
 class TritonEngine(RankingEngine):
     """Ranks codes on a CUDA device: histograms in shared memory, relevance computed in the kernel.
 
-    `search` and `relevant_ranks` return lists, not tables: their time goes into selection and sorting, for which
-    torch's own CUDA kernels are used (`TorchEngine`).
+    `search` counts distances first, which tells how far each query's k-th neighbour lies, and then collects and sorts
+    the items up to there alone. `relevant_ranks` orders whole lists, by torch's own CUDA kernels (`TorchEngine`).
 
     Args:
         block_bytes: memory that a block of `search` and `relevant_ranks` may take.
@@ -57,55 +104,21 @@ class TritonEngine(RankingEngine):
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> DistanceCounts:
         _check_device(query_codes)
-        queries, database = laid_out(query_codes, distance), laid_out(database_codes, distance)
-        weights, kind = queries, kernels.HAMMING
-        if isinstance(distance, OfLevels):
-            kind = kernels.MANHATTAN
-        elif not isinstance(distance, Hamming):
-            kind, weights = kernels.ASYMMETRIC, distance.weights.contiguous()
-        query_labels, labels, label_width, relevance_kind = queries, database, 1, kernels.LISTED
-        if isinstance(relevance, SharedLabel):
-            query_labels, labels = relevance.query.contiguous(), relevance.database.contiguous()
-            relevance_kind = kernels.LABEL
-        elif not isinstance(relevance, Neighbours):
-            query_labels, labels = (words(pack(side), 8, torch.int64) for side in (relevance.query, relevance.database))
-            label_width, relevance_kind = labels.shape[1], kernels.MASK
-        bins = max(16, 1 << distance.maximum.bit_length())
-        total = torch.zeros(len(queries), bins, dtype=torch.int32, device=queries.device)
-        relevant = torch.zeros_like(total)
-        tiles = min(TILES, -(-len(database) // TILE))
-        grid = (len(queries), -(-len(database) // (TILE * tiles)))
-        kernels.histogram_kernel[grid](
-            queries,
-            weights,
-            database,
-            query_labels,
-            labels,
-            total,
-            relevant,
-            len(database),
-            database.shape[1],
-            label_width,
-            tiles,
-            DISTANCE=kind,
-            RELEVANCE=relevance_kind,
-            BINS=bins,
-            TILE=TILE,
-            SHARED=bins <= SHARED_BINS,
-        )
+        pairs = Pairs.of(query_codes, database_codes, distance)
+        total, relevant = _histograms(pairs, relevance)
         if isinstance(relevance, Neighbours) and len(relevance.ids):
             rows, ids = neighbour_queries(relevance), relevance.ids.contiguous()
             kernels.listed_kernel[(-(-len(ids) // TILE),)](
-                queries,
-                weights,
-                database,
+                pairs.queries,
+                pairs.weights,
+                pairs.database,
                 rows,
                 ids,
                 relevant,
                 len(ids),
-                database.shape[1],
-                DISTANCE=kind,
-                BINS=bins,
+                pairs.database.shape[1],
+                DISTANCE=pairs.kind,
+                BINS=pairs.bins,
                 TILE=TILE,
             )
         size = distance.maximum + 1
@@ -113,13 +126,89 @@ class TritonEngine(RankingEngine):
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         _check_device(query_codes)
-        return self._lists._search(query_codes, database_codes, distance, k)
+        pairs = Pairs.of(query_codes, database_codes, distance)
+        if pairs.bins > LISTED_BINS:
+            return self._lists._search(query_codes, database_codes, distance, k)
+        found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
+        # Two int32 tables, and the sums of one as int64.
+        step = max(1, self._lists.block_bytes // (16 * pairs.bins))
+        for first in range(0, len(query_codes), step):
+            self._collect(pairs.of_queries(slice(first, first + step)), k, found[first : first + step])
+        return found // len(database_codes), found % len(database_codes)
+
+    def _collect(self, pairs: Pairs, k: int, found: Tensor) -> None:
+        """Write each query's k smallest keys, distance * N + item, to a block of `found`, int64 (q, k), in order."""
+        reached = _histograms(pairs, None)[0].cumsum(1)
+        # The first distance within which k items lie, and how many do, ties at it included.
+        limits = (reached < k).sum(1)
+        within = reached.gather(1, limits[:, None])[:, 0]
+        # Queries with like numbers of items share a block, so that one with many ties doesn't widen all.
+        sizes, order = within.sort()
+        ends = sizes.tolist()
+        last = len(ends)
+        while last:
+            capacity = ends[last - 1]
+            # Keys, and a sort's copies of them with their places.
+            rows = max(1, min(last, self._lists.block_bytes // (32 * capacity)))
+            some = order[last - rows : last]
+            keys = torch.full((rows, capacity), torch.iinfo(torch.int64).max, device=found.device)
+            filled = torch.zeros(rows, dtype=torch.int32, device=found.device)
+            block = pairs.of_queries(some)
+            kernels.collect_kernel[block.grid](
+                block.queries,
+                block.weights,
+                block.database,
+                limits[some].to(torch.int32),
+                filled,
+                keys,
+                len(block.database),
+                block.database.shape[1],
+                capacity,
+                block.tiles,
+                DISTANCE=block.kind,
+                TILE=TILE,
+            )
+            found[some] = keys.topk(k, largest=False, sorted=True).values
+            last -= rows
 
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
         _check_device(query_codes)
         return self._lists._relevant_ranks(query_codes, database_codes, distance, relevance)
+
+
+def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tensor]:
+    """Items, and those that a label makes relevant, at each distance from each query: int32 (q, bins), twice."""
+    query_labels, labels, label_width, relevance_kind = pairs.queries, pairs.database, 1, kernels.LISTED
+    if relevance is not None:
+        if isinstance(relevance, SharedLabel):
+            query_labels, labels = relevance.query.contiguous(), relevance.database.contiguous()
+            relevance_kind = kernels.LABEL
+        elif not isinstance(relevance, Neighbours):
+            query_labels, labels = (words(pack(side), 8, torch.int64) for side in (relevance.query, relevance.database))
+            label_width, relevance_kind = labels.shape[1], kernels.MASK
+    total = torch.zeros(len(pairs.queries), pairs.bins, dtype=torch.int32, device=pairs.queries.device)
+    relevant = torch.zeros_like(total)
+    kernels.histogram_kernel[pairs.grid](
+        pairs.queries,
+        pairs.weights,
+        pairs.database,
+        query_labels,
+        labels,
+        total,
+        relevant,
+        len(pairs.database),
+        pairs.database.shape[1],
+        label_width,
+        pairs.tiles,
+        DISTANCE=pairs.kind,
+        RELEVANCE=relevance_kind,
+        BINS=pairs.bins,
+        TILE=TILE,
+        SHARED=pairs.bins <= SHARED_BINS,
+    )
+    return total, relevant
 
 
 def _check_device(query_codes: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Ranking kernels for a GPU, in Triton: distance histograms with relevance computed beside them.
+"""Ranking kernels for a GPU, in Triton: distance histograms with relevance computed beside them, and nearest items.
 
 Queries and database share the layout (n, WIDTH): int32 words of packed codes (Hamming), or uint8 levels (Manhattan), or
 bits as uint8, which a query's weights price (asymmetric). With TRITON_INTERPRET=1, set before this module is imported,
@@ -126,3 +126,34 @@ def listed_kernel(
     items = tl.load(ids + pairs, mask=valid, other=0)
     distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
     tl.atomic_add(relevant + row * BINS + distances, 1, mask=valid)
+
+
+@triton.jit
+def collect_kernel(
+    queries,
+    weights,
+    database,
+    limits,
+    filled,
+    keys,
+    n_items,
+    width,
+    capacity,
+    tiles,
+    DISTANCE: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    """Items of one query within its distance limits[row], over `tiles` tiles, as keys distance * n_items + item.
+
+    They go to the next free places of keys (q, capacity), int64, in no order; filled (q,) counts them.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    part = tl.program_id(1).to(tl.int64)
+    limit = tl.load(limits + row)
+    for tile in range(tiles):
+        items = (part * tiles + tile) * TILE + tl.arange(0, TILE)
+        valid = items < n_items
+        distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
+        near = valid & (distances <= limit)
+        places = tl.atomic_add(filled + row + tl.zeros_like(items), 1, mask=near)
+        tl.store(keys + row * capacity + places, distances.to(tl.int64) * n_items + items, mask=near)

@@ -34,7 +34,7 @@ def test_interpreted():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout, done.stdout
+    assert "6 passed" in done.stdout, done.stdout
 
 
 @interpreted
@@ -65,6 +65,24 @@ def test_long_codes():
     assert_equals_naive(TritonEngine(), make_case(0, 2, 20, "hamming", "label", bits=1021))
 
 
+@interpreted
+def test_search_in_small_blocks():
+    """Blocks of one query, and of a part of those whose k-th neighbours tie with many."""
+    case = make_case(0, 5, 60, "hamming", "label", bits=6)
+    engine = TritonEngine(2**16)
+    engine._lists.block_bytes = 32 * 40
+    distances, items = engine.search(case.query_codes, case.database_codes, case.distance, 7)
+    expected = TorchEngine().search(case.query_codes, case.database_codes, case.distance, 7)
+    assert torch.equal(distances, expected[0])
+    assert torch.equal(items, expected[1])
+
+
+@interpreted
+def test_search_of_distances_too_many_to_count(monkeypatch):
+    monkeypatch.setattr(triton_engine, "LISTED_BINS", 8)
+    assert_equals_naive(TritonEngine(), make_case(0, 3, 40, "hamming", "label", bits=20))
+
+
 @compiled
 @pytest.mark.parametrize(("relevance", "distance"), [(r, d) for r in range(3) for d in range(3)])
 def test_compiles_for_a_gpu_without_one(relevance, distance):
@@ -83,6 +101,20 @@ def test_compiles_for_a_gpu_without_one(relevance, distance):
     ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
     assert ("popc" in ptx) == (item == "*i32")
     assert ".target sm_90" in ptx
+
+
+@compiled
+def test_collecting_compiles_for_a_gpu_without_one():
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = {"queries": "*i32", "weights": "*i32", "database": "*i32", "limits": "*i32", "filled": "*i32"}
+    signature |= {"keys": "*i64", "n_items": "i32", "width": "i32", "capacity": "i32", "tiles": "i32"}
+    constants = {"DISTANCE": 0, "TILE": triton_engine.TILE}
+    signature |= dict.fromkeys(constants, "constexpr")
+    source = ASTSource(triton_kernels.collect_kernel, signature, constexprs=constants)
+    assert "atom" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
 
 
 @compiled
@@ -105,9 +137,12 @@ def test_on_a_gpu(kind, relevance):
     fields = {
         name: value.cuda() if isinstance(value, torch.Tensor) else value for name, value in vars(case.relevance).items()
     }
-    on_gpu = TritonEngine().rank(
-        case.query_codes.cuda(), case.database_codes.cuda(), distance, type(given_relevance)(**fields)
-    )
-    expected = TorchEngine().rank(case.query_codes, case.database_codes, case.distance, case.relevance)
+    codes = case.query_codes, case.database_codes, case.distance
+    codes_on_gpu = case.query_codes.cuda(), case.database_codes.cuda(), distance
+    on_gpu = TritonEngine().rank(*codes_on_gpu, type(given_relevance)(**fields))
+    expected = TorchEngine().rank(*codes, case.relevance)
     assert torch.equal(on_gpu.total.cpu(), expected.total)
     assert torch.equal(on_gpu.relevant.cpu(), expected.relevant)
+    for k in (1, 100, 9001):
+        found, by_torch = TritonEngine().search(*codes_on_gpu, k), TorchEngine().search(*codes, k)
+        assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(found, by_torch, strict=True))
