@@ -10,6 +10,7 @@ import typer
 
 import deephash
 from deephash.command_line.compare import compare
+from deephash.command_line.demo import demo
 from deephash.command_line.encode import encode
 from deephash.command_line.errors import show_error
 from deephash.command_line.evaluate import evaluate
@@ -54,7 +55,7 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, index, search, info, compare, export):
+for command in (encode, index, search, info, compare, demo, export):
     app.command()(command)
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import final
+from typing import BinaryIO, final
 
 import numpy as np
 import torch
@@ -30,17 +30,30 @@ THUMBNAIL = 64
 """Side in pixels of the images that are kept to look at."""
 
 
-def read_image(file: Path, size: int) -> np.ndarray:
+class TooManyPixelsError(ValueError):
+    """An image claims more pixels than are decoded."""
+
+
+def read_image(
+    file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = LARGEST_IMAGE
+) -> np.ndarray:
     """The middle of an image, scaled so that its shorter side is `size`, upright, as uint8 (size, size, 3).
 
+    Args:
+        file: the file, or its contents as a stream.
+        size: side in pixels.
+        formats: Pillow's names of the formats that are decoded; None takes all that Pillow decodes by itself.
+        most_pixels: of the largest image that is decoded.
+
     Raises:
+        TooManyPixelsError: a larger image, by what its head claims.
         Exception: what Pillow raises for a file that it cannot read, which has no common type.
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file, formats=image_formats()) as opened:
-        if opened.width * opened.height > LARGEST_IMAGE:
-            raise ValueError(f"it claims {opened.width} × {opened.height} pixels, more than {LARGEST_IMAGE}")
+    with Image.open(file, formats=image_formats() if formats is None else formats) as opened:
+        if opened.width * opened.height > most_pixels:
+            raise TooManyPixelsError(f"it claims {opened.width} × {opened.height} pixels, more than {most_pixels}")
         image = ImageOps.exif_transpose(opened).convert("RGB")
     return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 

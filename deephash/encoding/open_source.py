@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deephash.data.vectors import COMPONENTS
 from deephash.encoding.array_rows import open_npy, open_npz, open_vectors
 from deephash.encoding.rows import RowSource
 from deephash.encoding.table_rows import TableRows
 from deephash.validation import InvalidInputError
-
-if TYPE_CHECKING:
-    from deephash.data.descriptors.base import Descriptor
 
 TABLES = (".parquet", ".csv")
 ENDINGS = (".npy", ".npz", *TABLES, *COMPONENTS)
@@ -39,7 +35,9 @@ def open_source(
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        from deephash.encoding.image_rows import ImageRows  # Data sets, and Lightning with them, are slow to import.
+        # Data sets, and Lightning with them, are slow to import.
+        from deephash.encoding.image_rows import ImageRows
+        from deephash.encoding.run_descriptors import image_descriptor
 
         descriptor = image_descriptor(Path(run))
         size = image_size or descriptor.image_size
@@ -63,26 +61,3 @@ def open_source(
     if features is not None:
         raise InvalidInputError(f"{path} holds a single array; leave --features out.")
     return open_npy(path) if path.suffix == ".npy" else open_vectors(path)
-
-
-def image_descriptor(run: Path) -> "Descriptor":
-    """What described the images of a run's data.
-
-    Raises:
-        InvalidInputError: no run, or one whose data are no images.
-    """
-    from hydra.utils import instantiate
-    from omegaconf import DictConfig
-
-    from deephash.run_folder import RunFolder
-
-    config = RunFolder(run).read_config()
-    data = config.get("data") or {}
-    for name in ("descriptor", "image_descriptor"):
-        if isinstance(data.get(name), DictConfig):
-            descriptor: Descriptor = instantiate(data[name])
-            return descriptor
-    raise InvalidInputError(
-        f"{run} was fitted on features that its data do not make from images; give a file of such features, not a "
-        f"folder of images ({', '.join(ENDINGS)})."
-    )

@@ -17,6 +17,7 @@ FILES = (
     ("metrics.json", "the result row"),
     ("per_query.parquet", "each query's scores"),
     ("pr_curve.png", "precision-recall curve"),
+    ("pr_curve.json", "the same as numbers"),
     ("bits.png", "balance and correlation of the bits"),
     ("neighbours.png", "sample queries with their neighbours"),
     ("neighbours.html", "sample queries of each view with what they found in the other"),

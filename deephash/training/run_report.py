@@ -11,7 +11,9 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.files import write_text
+from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.ranking.relevance import is_relevant
+from deephash.report.curve_file import write_curves
 from deephash.report.diagnostics import BitDiagnostics, bit_diagnostics
 from deephash.report.drawing import save_figure
 from deephash.report.failure_signatures import failure_signatures
@@ -59,6 +61,7 @@ def write_report(
     asked = len(queries) * sum(one != other or len(module.scores) == 1 for one, other in module.scores)
     row["warnings"] = failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"])
     write_scores(folder / "per_query.parquet", module, queries.ids)
+    write_curves(folder, measured_curves(module))
     title = result_title(row)
     if len(module.scores) > 1:
         bias = modality_bias(module)
@@ -91,6 +94,15 @@ def write_scores(path: Path, module: HashingModule, query_ids: torch.Tensor) -> 
     names = [name for name, columns in found.items() for _ in columns["query"]]
     columns = {key: torch.cat([own[key] for own in found.values()]) for key in next(iter(found.values()))}
     write_per_query(path, columns, query_ids[columns.pop("query").cpu()], names)
+
+
+def measured_curves(module: HashingModule) -> dict[str, tuple[PrecisionRecallCurve, float]]:
+    """The micro-averaged curve and its area by direction, which has no name where there is one view."""
+    named = len(module.scores) > 1
+    return {
+        direction_name(*views) if named else "": (found.curve["micro"], found.results["AUPRC_micro"])
+        for views, found in module.scores.items()
+    }
 
 
 def modality_bias(module: HashingModule) -> ModalityBias:

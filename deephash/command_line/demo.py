@@ -1,0 +1,45 @@
+"""`deephash demo`."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deephash.command_line.arguments import Device
+from deephash.command_line.errors import show_error
+
+
+def demo(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of complete runs, one or more.", show_default=False)],
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but a loopback one lets others see these data.")
+    ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further host name by which the page is asked for; may be given again.", show_default=False
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Show on a local web page what runs find: neighbours of images, texts and queries, side by side.
+
+    The page is served to this machine alone, writes nothing to disk, and loads nothing from elsewhere.
+    """
+    from deephash.validation import InvalidInputError
+
+    try:
+        from deephash.demo.server import is_loopback, serve
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(f"deephash demo needs {error.name}; pip install 'deephash[demo]'.") from error
+    if not is_loopback(host):
+        show_error(
+            f"whoever can reach {host} port {port} sees the data of these runs, without a password or encryption, and "
+            "can have images decoded here; leave --host out to serve this machine alone.",
+            "warning: ",
+        )
+    typer.echo(f"reading {len(runs)} run{'s' if len(runs) > 1 else ''} ...")
+    with suppress(KeyboardInterrupt):
+        serve(runs, host, port, name or (), device, lambda address: typer.echo(f"{address} (Ctrl+C ends it)"))

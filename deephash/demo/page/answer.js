@@ -1,0 +1,72 @@
+// One run's answer: the query's bits, and what was found, by distance.
+
+import { bitGrid } from "./bits.js";
+import { counted, element } from "./elements.js";
+
+export function itemFace(item, view) {
+  const name = item.classes || `item ${item.row}`;
+  const words = item.words ? element("span", { class: "words" }, item.words) : null;
+  if (item.picture) return [element("img", { src: item.picture, alt: name, loading: "lazy" }), words];
+  const what = element("span", { class: "number" }, view ? `${view} ${item.row}` : `item ${item.row}`);
+  return [words ?? element("span", { class: "name" }, item.classes || "no label"), what];
+}
+
+function foundItem(item, view, compare, choose) {
+  const known = item.relevant !== null;
+  const kind = item.is_query ? "self" : !known ? "unknown" : item.relevant ? "good" : "bad";
+  const said = item.is_query ? "the query itself" : !known ? "" : item.relevant ? "relevant" : "not relevant";
+  const mark = item.is_query ? "=" : !known ? "" : item.relevant ? "✓" : "✗";
+  const label = [`item ${item.row}`, item.classes, `distance ${item.distance}`, said].filter(Boolean).join(", ");
+  const wide = item.words ? "worded" : item.picture ? "pictured" : "bare";
+  const foot = item.picture || item.words ? item.classes || `#${item.row}` : "";
+  const show = () => compare(item);
+  const hide = () => compare(null);
+  const button = element(
+    "button",
+    {
+      type: "button", class: `item ${kind} ${wide}`, title: label, "aria-label": label, "data-row": item.row,
+      onclick: () => choose(item), onmouseenter: show, onmouseleave: hide, onfocus: show, onblur: hide,
+    },
+    ...itemFace(item, view),
+    element("span", { class: "foot" }, element("span", { class: `mark ${kind}` }, mark), " ", foot),
+  );
+  return element("li", {}, button);
+}
+
+function tieGroup(tie, items, view, compare, choose) {
+  const tied = tie.items > 1;
+  const count = tie.shown < tie.items ? `${tie.shown} of ${tie.items.toLocaleString("en")} tied` : `${tie.items} tied`;
+  const good = tied && tie.relevant !== null ? `, ${tie.relevant.toLocaleString("en")} relevant` : "";
+  const more = tied ? element("span", { class: "quiet" }, `, ${count}`) : null;
+  const said = `distance ${tie.distance}: ${counted(tie.items, "item")}${good}`;
+  return element(
+    "li",
+    { class: "tie", "data-distance": tie.distance },
+    element("p", { class: "distance", title: said }, "at ", element("strong", {}, String(tie.distance)), more),
+    element("ul", { class: "items" }, ...items.map((item) => foundItem(item, view, compare, choose))),
+  );
+}
+
+export function answerView(run, answer, choose) {
+  const { node, compare } = bitGrid(answer, run.distance !== "Hamming");
+  const groups = answer.ties.map((tie) => {
+    const items = answer.found.filter((item) => item.distance === tie.distance);
+    return tieGroup(tie, items, answer.searched, compare, (item) => choose(item, answer));
+  });
+  const others = answer.found.filter((item) => !item.is_query);
+  const good = others.filter((item) => item.relevant).length;
+  const told = answer.relevant === null
+    ? "relevance is not known: the query is no item of the data"
+    : `${good} of ${others.length} shown are relevant`;
+  const among = `Ranked by ${run.distance} distance among ${counted(answer.size, "item")}; ${told}`;
+  return [node, element("p", { class: "quiet told" }, among), element("ol", { class: "ties" }, ...groups)];
+}
+
+export function answerColumn(run, content) {
+  const heading = element("h3", {}, run.title, " ", element("span", { class: "quiet" }, run.folder));
+  return element("article", { class: "answer", "data-run": run.number, "aria-label": run.title }, heading, ...content);
+}
+
+export function refusalView(sentence) {
+  return [element("p", { class: "refusal" }, sentence)];
+}

@@ -1,0 +1,31 @@
+// Which runs are shown, and which view asks which.
+
+import { byId, element } from "./elements.js";
+
+export const ALL = "all";
+
+function choice(name, value, chosen, onChosen, ...content) {
+  const input = element("input", { type: "radio", name, value, onchange: () => onChosen(value) });
+  input.checked = chosen;
+  return element("label", { class: "choice" }, input, element("span", {}, ...content));
+}
+
+export function showRunChoices(runs, chosen, onChosen) {
+  const choices = runs.map((run) =>
+    choice("run", String(run.number), chosen === String(run.number), onChosen,
+      run.title, element("small", { class: "quiet" }, run.folder)));
+  if (runs.length > 1) {
+    choices.push(choice("run", ALL, chosen === ALL, onChosen, "Side by side",
+      element("small", { class: "quiet" }, `all ${runs.length} runs`)));
+  }
+  byId("runs").append(...choices);
+  byId("runs").hidden = false;
+}
+
+export function showDirections(directions, chosen, onChosen) {
+  const box = byId("directions");
+  box.hidden = directions.length < 2;
+  box.replaceChildren(element("legend", {}, "Direction"), ...directions.map((direction, place) =>
+    choice("direction", String(place), direction === chosen, () => onChosen(direction),
+      `${direction.asking} → ${direction.searched}`)));
+}

@@ -1,0 +1,35 @@
+// The runs' figures side by side.
+
+import { element } from "./elements.js";
+
+function isLeading(name) {
+  return ["mAP", "AUPRC_micro", "AUPRC_macro"].includes(name.split("/").pop());
+}
+
+function table(runs, names) {
+  const value = (run, name) => run.metrics.find((metric) => metric.name === name)?.value ?? null;
+  // Figures on different data have no best.
+  const comparable = runs.length > 1 && new Set(runs.map((run) => run.collection)).size === 1;
+  const rows = names.map((name) => {
+    const values = runs.map((run) => value(run, name));
+    const best = comparable ? Math.max(...values.filter((one) => one !== null)) : null;
+    const cells = values.map((one) =>
+      element("td", { class: one !== null && one === best ? "best" : "" }, one === null ? "–" : one.toFixed(4)));
+    return element("tr", {}, element("th", { scope: "row" }, name.replace("_to_", " → ").replace("/", " ")), ...cells);
+  });
+  const heads = runs.map((run) => element("th", { scope: "col" }, run.folder));
+  return element(
+    "div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": "Figures of the runs" },
+    element("table", {}, element("thead", {}, element("tr", {}, element("td"), ...heads)), element("tbody", {}, ...rows)),
+  );
+}
+
+export function metricsView(runs) {
+  const names = [...new Set(runs.flatMap((run) => run.metrics.map((metric) => metric.name)))];
+  const leading = names.filter(isLeading);
+  const rest = names.filter((name) => !isLeading(name));
+  const more = rest.length
+    ? element("details", {}, element("summary", {}, `${rest.length} more figures`), table(runs, rest))
+    : null;
+  return [table(runs, leading), more];
+}

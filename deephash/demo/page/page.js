@@ -1,0 +1,210 @@
+// The page: what is asked of which runs, and what they answer.
+
+import { answerColumn, answerView, itemFace, refusalView } from "./answer.js";
+import { markPicked, showPicker, showRefusals, showTab, watchFiles, watchItems, watchTabs, watchText } from "./asking.js";
+import { ALL, showDirections, showRunChoices } from "./choosing.js";
+import { curvesFigure } from "./curves.js";
+import { byId, element } from "./elements.js";
+import { metricsView } from "./metrics.js";
+import { drawQueries, findNeighbours, listCurves, listRuns } from "./requests.js";
+
+const DRAWN = 24;
+const ONE_VIEW = { asking: "", searched: "" };
+
+const state = {
+  runs: [],
+  bounds: {},
+  chosen: ALL, // the number of a run as text, or ALL
+  direction: ONE_VIEW,
+  question: null,
+  collection: 0, // that an item of the question is of
+  seed: 0,
+  asked: new AbortController(),
+  preview: null, // address of the picture that was handed in
+};
+
+const shownRuns = () => state.runs.filter((run) => state.chosen === ALL || state.chosen === String(run.number));
+const directionOf = (run) => (run.views.length > 1 ? state.direction : ONE_VIEW);
+const takes = (run) => run.views.includes(directionOf(run).asking) && run.views.includes(directionOf(run).searched);
+
+function say(sentence) {
+  byId("message").textContent = sentence;
+  byId("message").hidden = sentence === "";
+}
+
+function showQuestion(item) {
+  const { question } = state;
+  let face = [];
+  if (question.kind === "image") {
+    const name = question.file.name || "an image";
+    face = [element("img", { src: state.preview, alt: "the image asked with" }), element("span", {}, name)];
+  } else if (question.kind === "text") {
+    face = [element("blockquote", {}, question.text)];
+  } else if (item !== null) {
+    const told = item.picture || item.words ? [item.classes, `item ${item.row}`].filter(Boolean).join(", ") : "";
+    face = [...itemFace(item, state.direction.asking), element("span", {}, told)];
+  }
+  byId("query").replaceChildren(...face.filter((part) => part !== null));
+}
+
+async function answerOf(run, signal) {
+  if (!takes(run)) throw new Error(`This run has the views ${run.views.join(" and ")} alone; choose another direction.`);
+  if (state.question.kind === "item" && run.collection !== state.collection) {
+    throw new Error("This run is on other data, which the item is not of. Ask with an image or a text, or show it alone.");
+  }
+  return findNeighbours(run, state.question, directionOf(run), Number(byId("depth").value), signal);
+}
+
+async function ask() {
+  if (state.question === null) return;
+  state.asked.abort();
+  state.asked = new AbortController();
+  const { signal } = state.asked;
+  const runs = shownRuns();
+  byId("answers").setAttribute("aria-busy", "true");
+  const answers = await Promise.allSettled(runs.map((run) => answerOf(run, signal)));
+  if (signal.aborted) return;
+  byId("answers").setAttribute("aria-busy", "false");
+  const errors = answers.map((answer) => answer.reason?.message ?? null);
+  if (errors.every((error) => error !== null && error === errors[0])) {
+    refuse(errors[0]);
+    return;
+  }
+  say("");
+  const first = answers.find((answer) => answer.status === "fulfilled").value;
+  showQuestion(first.query);
+  markPicked(state.question.kind === "item" ? state.question.row : null);
+  const columns = runs.map((run, place) => {
+    const answer = answers[place].value;
+    return answerColumn(run, answer ? answerView(run, answer, (item) => askNext(run, item, answer)) : refusalView(errors[place]));
+  });
+  byId("answers").replaceChildren(...columns);
+  byId("status").textContent = `${first.found.length} neighbours in ${columns.length} run${columns.length > 1 ? "s" : ""}`;
+}
+
+function refuse(sentence) {
+  say(sentence);
+  byId("answers").replaceChildren();
+  byId("query").replaceChildren();
+  byId("status").textContent = "";
+  markPicked(null);
+}
+
+function askItem(row, collection = shownRuns()[0].collection) {
+  state.collection = collection;
+  state.question = { kind: "item", row };
+  return ask();
+}
+
+// A found item as the next query, by the view that was searched.
+function askNext(run, item, answer) {
+  if (run.views.length > 1 && answer.searched !== state.direction.asking) {
+    choose({ asking: answer.searched, searched: answer.asking });
+  }
+  showTab("item");
+  return askItem(item.row, run.collection);
+}
+
+function askImage(file) {
+  showTab("image");
+  if (file.size > state.bounds.image_bytes) {
+    const most = Math.floor(state.bounds.image_bytes / 2 ** 20);
+    refuse(`This file has ${Math.ceil(file.size / 2 ** 20)} MB, and at most ${most} MB are taken; choose a smaller one.`);
+    return;
+  }
+  if (state.preview !== null) URL.revokeObjectURL(state.preview);
+  state.preview = URL.createObjectURL(file);
+  state.question = { kind: "image", file };
+  askBy("image");
+}
+
+function askText(text) {
+  state.question = { kind: "text", text };
+  askBy("text");
+}
+
+// Ask by a view: where another asks, the direction turns.
+function askBy(view) {
+  const directions = knownDirections();
+  if (state.direction.asking !== view && directions.some((one) => one.asking === view)) {
+    choose(directions.find((one) => one.asking === view));
+  }
+  return ask();
+}
+
+function knownDirections() {
+  return shownRuns().find((run) => run.views.length > 1)?.directions ?? [];
+}
+
+function choose(direction) {
+  const known = knownDirections();
+  state.direction = known.find((one) => one.asking === direction.asking && one.searched === direction.searched) ?? ONE_VIEW;
+  showDirections(known, state.direction, turn);
+}
+
+async function turn(direction) {
+  choose(direction);
+  await draw();
+  // An image asks as an image and a text as a text: turned round, an item of the data asks.
+  if (state.question.kind !== "item" && state.question.kind !== direction.asking) await askFirst();
+  else await ask();
+}
+
+async function draw() {
+  const [run] = shownRuns();
+  const { asking } = directionOf(run);
+  try {
+    const queries = await drawQueries(run, asking, state.seed, DRAWN);
+    showPicker(queries, asking, (row) => askItem(row));
+    byId("item-number").max = run.items - 1;
+    return queries;
+  } catch (error) {
+    say(error.message);
+    return [];
+  }
+}
+
+async function askFirst() {
+  showTab("item");
+  const queries = await draw();
+  if (queries.length > 0) await askItem(queries[0].row);
+}
+
+async function showRuns(chosen) {
+  state.chosen = chosen;
+  const runs = shownRuns();
+  choose(state.direction.asking === "" ? (knownDirections()[0] ?? ONE_VIEW) : state.direction);
+  if (state.direction === ONE_VIEW && knownDirections().length > 0) choose(knownDirections()[0]);
+  showRefusals(runs);
+  const { question } = state;
+  const stays = question !== null && (question.kind !== "item" || runs.some((run) => run.collection === state.collection));
+  if (!stays) await askFirst();
+  else {
+    await draw();
+    await ask();
+  }
+}
+
+async function start() {
+  try {
+    const [{ runs, bounds }, curves] = [await listRuns(), await listCurves()];
+    Object.assign(state, { runs, bounds, chosen: runs.length > 1 ? ALL : "0" });
+    const most = Math.floor(bounds.image_bytes / 2 ** 20);
+    byId("image-bounds").textContent =
+      `${bounds.image_formats}, up to ${most} MB and ${bounds.image_pixels / 1e6} megapixels; it stays on this machine`;
+    byId("text").maxLength = bounds.text_letters;
+    showRunChoices(runs, state.chosen, showRuns);
+    byId("curves").replaceChildren(...curvesFigure(runs, curves));
+    byId("metrics").replaceChildren(...metricsView(runs).filter((part) => part !== null));
+    await showRuns(state.chosen);
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+watchTabs((kind) => { if (kind === "item") say(""); });
+watchFiles(askImage);
+watchText(askText);
+watchItems((row) => askItem(row), () => { state.seed += 1; draw().then(() => markPicked(state.question?.row ?? null)); });
+byId("depth").addEventListener("change", ask);
+start();

@@ -1,0 +1,68 @@
+"""The precision-recall curves of a run as numbers, beside their picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deephash.files import read_json, write_json
+from deephash.metrics.pr_curve import PrecisionRecallCurve
+from deephash.report.tables import finite
+from deephash.validation import InvalidInputError
+
+NAME = "pr_curve.json"
+
+
+@dataclass(frozen=True)
+class StoredCurve:
+    """The micro-averaged curve of one direction of search.
+
+    Args:
+        direction: as image_to_text; empty where there is one view.
+        recall: at each radius from 0; None where it is undefined.
+        precision: the same.
+        area: under the curve, AUPRC_micro; None where it is undefined.
+    """
+
+    direction: str
+    recall: list[float | None]
+    precision: list[float | None]
+    area: float | None
+
+
+def write_curves(folder: Path, curves: Mapping[str, tuple[PrecisionRecallCurve, float]]) -> None:
+    """Write curves with their areas, by direction, into a run's folder, whole or not at all."""
+    rows = [
+        {"direction": name, "recall": curve.recall.tolist(), "precision": curve.precision.tolist(), "area": area}
+        for name, (curve, area) in curves.items()
+    ]
+    write_json(folder / NAME, finite(rows))
+
+
+def read_curves(folder: Path) -> list[StoredCurve]:
+    """The curves of a run; none of a run from before they were kept.
+
+    Raises:
+        InvalidInputError: a damaged file.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return []
+    rows = read_json(path, "precision-recall curves")
+    try:
+        return [_curve(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"{path} is damaged ({error}); restore it, or score the run again.") from error
+
+
+def _curve(row: Mapping[str, Any]) -> StoredCurve:
+    recall, precision = ([_number(value) for value in row[name]] for name in ("recall", "precision"))
+    if len(recall) != len(precision):
+        raise ValueError(f"{len(recall)} values of recall and {len(precision)} of precision")
+    return StoredCurve(str(row["direction"]), recall, precision, _number(row["area"]))
+
+
+def _number(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{value} where a number from 0 to 1 is expected")
+    return None if value is None else float(value)
