@@ -127,7 +127,7 @@ def own_view_share(
     of_query = torch.full((len(queries),), numbers[view])
     relevance = SharedLabel(of_query.to(queries.device), of_item.to(queries.device))
     # One process writes the report: the others would never come to add theirs up.
-    metric = HammingRetrieval(distance.maximum, at=(depth,), sync_on_compute=False)
+    metric = HammingRetrieval(distance.maximum, at=(depth,), sync_on_compute=False).to(queries.device)
     metric.update(engine.rank(queries, mixed, distance, relevance), torch.arange(len(queries), device=queries.device))
     return float(metric.compute()[f"precision@{depth}"])
 
