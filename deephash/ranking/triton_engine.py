@@ -49,7 +49,7 @@ class Pairs:
     Attributes:
         queries: (q, width), see `laid_out`.
         weights: int32 (q, width), a query's price of each differing bit; else the queries again.
-        database: (N, width).
+        database: (width, N).
         kind: HAMMING, MANHATTAN or ASYMMETRIC of the kernels.
         bins: columns of a table of distances: a power of two above the largest.
     """
@@ -69,21 +69,31 @@ class Pairs:
             kind = kernels.MANHATTAN
         elif not isinstance(distance, Hamming):
             kind, weights = kernels.ASYMMETRIC, distance.weights.contiguous()
-        return cls(queries, weights, database, kind, max(16, 1 << distance.maximum.bit_length()))
+        return cls(queries, weights, database.T.contiguous(), kind, max(16, 1 << distance.maximum.bit_length()))
 
     def of_queries(self, rows: slice | Tensor) -> "Pairs":
         """The same for some queries."""
         return Pairs(self.queries[rows], self.weights[rows], self.database, self.kind, self.bins)
 
     @property
+    def width(self) -> int:
+        """Words, levels or bits of a code."""
+        return self.database.shape[0]
+
+    @property
+    def items(self) -> int:
+        """Codes N of the database."""
+        return self.database.shape[1]
+
+    @property
     def tiles(self) -> int:
         """Tiles of the database to a program."""
-        return min(TILES, -(-len(self.database) // TILE))
+        return min(TILES, -(-self.items // TILE))
 
     @property
     def grid(self) -> tuple[int, int]:
         """Programs: queries × parts of the database."""
-        return len(self.queries), -(-len(self.database) // (TILE * self.tiles))
+        return len(self.queries), -(-self.items // (TILE * self.tiles))
 
 
 @final
@@ -116,7 +126,8 @@ class TritonEngine(RankingEngine):
                 ids,
                 relevant,
                 len(ids),
-                pairs.database.shape[1],
+                pairs.items,
+                pairs.width,
                 DISTANCE=pairs.kind,
                 BINS=pairs.bins,
                 TILE=TILE,
@@ -161,8 +172,8 @@ class TritonEngine(RankingEngine):
                 limits[some].to(torch.int32),
                 filled,
                 keys,
-                len(block.database),
-                block.database.shape[1],
+                block.items,
+                block.width,
                 capacity,
                 block.tiles,
                 DISTANCE=block.kind,
@@ -198,8 +209,8 @@ def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tens
         labels,
         total,
         relevant,
-        len(pairs.database),
-        pairs.database.shape[1],
+        pairs.items,
+        pairs.width,
         label_width,
         pairs.tiles,
         DISTANCE=pairs.kind,

@@ -1,8 +1,9 @@
 """Ranking kernels for a GPU, in Triton: distance histograms with relevance computed beside them, and nearest items.
 
-Queries and database share the layout (n, WIDTH): int32 words of packed codes (Hamming), or uint8 levels (Manhattan), or
-bits as uint8, which a query's weights price (asymmetric). With TRITON_INTERPRET=1, set before this module is imported,
-the kernels run on tensors of the CPU.
+Queries (q, WIDTH) and the database (WIDTH, N) hold int32 words of packed codes (Hamming), or uint8 levels (Manhattan),
+or bits as uint8, which a query's weights price (asymmetric). The database lies the other way round, so that
+neighbouring threads read neighbouring words. With TRITON_INTERPRET=1, set before this module is imported, the kernels
+run on tensors of the CPU.
 """
 
 # Triton compiles these functions from their source, where a parameter's annotation means a compile-time constant.
@@ -34,12 +35,14 @@ def popcount(word):
 
 
 @triton.jit
-def pair_distances(queries, weights, database, rows, items, valid, width, DISTANCE: tl.constexpr):
-    """Distances of items (p,) from rows, one for all or one each; items are int64, that large databases fit."""
+def pair_distances(queries, weights, database, rows, items, valid, n_items, width, DISTANCE: tl.constexpr):
+    """Distances of items (p,), counted from where `database` points, from rows, one for all or one each."""
     distances = tl.zeros_like(items).to(tl.int32)
+    column_start = database
     for column in range(width):
         query = tl.load(queries + rows * width + column)
-        item = tl.load(database + items * width + column, mask=valid, other=0)
+        item = tl.load(column_start + items, mask=valid, other=0)
+        column_start += n_items
         if DISTANCE == HAMMING:
             distances += popcount((query ^ item).to(tl.uint32, bitcast=True))
         elif DISTANCE == MANHATTAN:
@@ -79,16 +82,18 @@ def histogram_kernel(
     all_counts = tl.zeros((BINS,), dtype=tl.int32)
     relevant_counts = tl.zeros((BINS,), dtype=tl.int32)
     for tile in range(tiles):
-        items = (part * tiles + tile) * TILE + tl.arange(0, TILE)
-        valid = items < n_items
-        distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
+        # int64 once a tile, that large databases fit; int32 within it, which is faster.
+        start = (part * tiles + tile) * TILE
+        places = tl.arange(0, TILE)
+        valid = places < n_items - start
+        distances = pair_distances(queries, weights, database + start, row, places, valid, n_items, width, DISTANCE)
         hits = valid
         if RELEVANCE == LABEL:
-            hits = valid & (tl.load(labels + items, mask=valid, other=-1) == tl.load(query_labels + row))
+            hits = valid & (tl.load(labels + start + places, mask=valid, other=-1) == tl.load(query_labels + row))
         elif RELEVANCE == MASK:
             common = tl.zeros((TILE,), dtype=tl.int64)
             for column in range(label_width):
-                mask = tl.load(labels + items * label_width + column, mask=valid, other=0)
+                mask = tl.load(labels + (start + places) * label_width + column, mask=valid, other=0)
                 common |= mask & tl.load(query_labels + row * label_width + column)
             hits = valid & (common != 0)
         if SHARED:
@@ -114,6 +119,7 @@ def listed_kernel(
     ids,
     relevant,
     n_pairs,
+    n_items,
     width,
     DISTANCE: tl.constexpr,
     BINS: tl.constexpr,
@@ -124,7 +130,7 @@ def listed_kernel(
     valid = pairs < n_pairs
     row = tl.load(rows + pairs, mask=valid, other=0)
     items = tl.load(ids + pairs, mask=valid, other=0)
-    distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
+    distances = pair_distances(queries, weights, database, row, items, valid, n_items, width, DISTANCE)
     tl.atomic_add(relevant + row * BINS + distances, 1, mask=valid)
 
 
@@ -151,9 +157,11 @@ def collect_kernel(
     part = tl.program_id(1).to(tl.int64)
     limit = tl.load(limits + row)
     for tile in range(tiles):
-        items = (part * tiles + tile) * TILE + tl.arange(0, TILE)
-        valid = items < n_items
-        distances = pair_distances(queries, weights, database, row, items, valid, width, DISTANCE)
+        # int64 once a tile, that large databases fit; int32 within it, which is faster.
+        start = (part * tiles + tile) * TILE
+        places = tl.arange(0, TILE)
+        valid = places < n_items - start
+        distances = pair_distances(queries, weights, database + start, row, places, valid, n_items, width, DISTANCE)
         near = valid & (distances <= limit)
-        places = tl.atomic_add(filled + row + tl.zeros_like(items), 1, mask=near)
-        tl.store(keys + row * capacity + places, distances.to(tl.int64) * n_items + items, mask=near)
+        free = tl.atomic_add(filled + row + tl.zeros_like(places), 1, mask=near)
+        tl.store(keys + row * capacity + free, distances.to(tl.int64) * n_items + start + places, mask=near)

@@ -57,6 +57,8 @@ def write_report(
     """
     queries = data.part(roles[0])
     searched = torch.cat([items.codes for items in module.codes[0].values()])
+    # The trainer has put the weights back into the machine's memory; what is shown is encoded where the codes lie.
+    module.to(searched.device)
     diagnostics = bit_diagnostics(searched, module.hasher.distance.code_bits)
     asked = len(queries) * sum(one != other or len(module.scores) == 1 for one, other in module.scores)
     row["warnings"] = failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"])
