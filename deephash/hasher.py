@@ -16,6 +16,7 @@ from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
 from deephash.progress import track
 from deephash.projections.base import Projection
+from deephash.projections.online import OnlineProjection, Update
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Distance
 from deephash.validation import InvalidInputError, check_count, check_features
@@ -125,6 +126,40 @@ class Hasher(nn.Module):
         self.projection.fit(self.encoded(features), labels=labels, affinity=pairs, generator=generator)
         self.quantizer.fit(self.project(features), labels=labels, affinity=pairs, generator=generator)
         return self
+
+    def partial_fit(
+        self, features: Tensor, *, labels: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Update:
+        """Go on learning from a batch of a stream; the encoder's start and the thresholds are those of the first batch.
+
+        Args:
+            features: floating (n, d), in the order of their arrival; not changed.
+            labels: int64 (n,) or bool (n, c), where the projection requires them.
+            generator: CPU generator of all random draws, taken by the first batch alone; None draws from one seeded
+                with 0.
+
+        Returns:
+            Which projections moved: codes made before are stale in their bits.
+
+        Raises:
+            InvalidInputError: a projection that learns from all items at once alone, or whatever it refuses.
+        """
+        if not isinstance(self.projection, OnlineProjection):
+            raise InvalidInputError(
+                f"{type(self.projection).__name__} learns from all items at once; fit it anew, or choose a method that "
+                "learns from a stream, as StreamingITQCCA."
+            )
+        starts = not bool(self.projection.is_fitted)
+        generator = generator or torch.Generator().manual_seed(0)
+        if starts:
+            check_features(features, self.input_dim, 1, "stream features")
+            with torch.no_grad():
+                self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
+            check_encoder_fits(self.encoder, self.projection)
+        update = self.projection.partial_fit(self.encoded(features), labels, generator)
+        if starts:
+            self.quantizer.fit(self.project(features), labels=labels, generator=generator)
+        return update
 
     def forward(self, features: Tensor) -> Tensor:
         """Relaxed bits in [-1, 1], (n, d) → (n, b), differentiable in the features and every parameter."""

@@ -17,12 +17,14 @@ from deephash.indexes.base import Index
 from deephash.losses.base import Loss
 from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
+from deephash.projections.online import OnlineProjection
 from deephash.quantizers.base import Quantizer
 from deephash.relaxations.base import Relaxation
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FAMILIES = {
     "projection_class": ("deephash.projections", Projection, "method"),
+    "online_class": ("deephash.projections", OnlineProjection, "method"),
     "paired_class": ("deephash.paired_projections", PairedProjection, "method"),
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
     "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),

@@ -1,0 +1,61 @@
+"""Mean and scatter of a stream, kept up to date and decayed: what PCA and CCA need of all items seen so far."""
+
+import torch
+from torch import Tensor
+
+from deephash.validation import check_positive
+
+
+def decay_weights(count: int, half_life: float | None) -> tuple[Tensor, float]:
+    """How much each item of a batch counts at the batch's end, and what remains of all that came before it.
+
+    Args:
+        count: items of the batch, in the order of their arrival.
+        half_life: items after which one counts half; None: all count the same for ever.
+
+    Returns:
+        float64 (n,), the last item's being 1; and the factor of what came before.
+    """
+    if half_life is None:
+        return torch.ones(count, dtype=torch.float64), 1.0
+    ages = torch.arange(count - 1, -1, -1, dtype=torch.float64)
+    return torch.exp2(-ages / half_life), 2.0 ** (-count / half_life)
+
+
+def update_moments(
+    weight: Tensor, mean: Tensor, scatter: Tensor, rows: Tensor, weights: Tensor, remains: float
+) -> None:
+    """Add rows to a weighted mean and to the scatter Σ w (x - μ)(x - μ)ᵀ, in place.
+
+    About the batch's own mean and joined by the distance of the means (Chan, Golub & LeVeque, 1979): exact, and free of
+    the cancellation of Σ x xᵀ - n μ μᵀ. The result does not depend on how the rows are cut into batches, but for
+    rounding.
+
+    Args:
+        weight: Σ w, float64 scalar.
+        mean: μ, float64 (p,).
+        scatter: float64 (p, p).
+        rows: floating (n, p), n >= 1.
+        weights: w of the rows, float64 (n,), above 0.
+        remains: factor of what was there before.
+    """
+    rows, weights = rows.double(), weights.to(rows.device)
+    total = weights.sum()
+    batch_mean = weights @ rows / total
+    centred = rows - batch_mean
+    before = weight * remains
+    step = batch_mean - mean
+    scatter.mul_(remains).addmm_(centred.T * weights, centred)
+    scatter.add_(torch.outer(step, step) * (before * total / (before + total)))
+    mean.add_(step * (total / (before + total)))
+    weight.copy_(before + total)
+
+
+def check_half_life(half_life: float | None) -> None:
+    """Refuse a half-life that is not a number of items above 0; None stands for no decay.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    if half_life is not None:
+        check_positive(half_life, "half_life")

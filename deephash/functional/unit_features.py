@@ -1,0 +1,30 @@
+"""Features of unit length around a centre: what online methods take, so that one step size serves all data."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def unit_features(features: Tensor, mean: Tensor) -> Tensor:
+    """(x - μ) / ‖x - μ‖ of each row, in the dtype of μ; 0 where x = μ.
+
+    Args:
+        features: floating (n, d).
+        mean: (d,).
+
+    Returns:
+        (n, d), differentiable in both.
+    """
+    # Coordinates of raw pixels or counts can be large, so that squares of single precision stay in range.
+    return normalize(features.to(mean.dtype) - mean, eps=torch.finfo(mean.dtype).tiny ** 0.5)
+
+
+def random_unit_directions(d: int, k: int, generator: torch.Generator) -> Tensor:
+    """Gaussian directions scaled to unit length, float64 (d, k): the start of online methods, as LSH's.
+
+    Args:
+        d: their dimension.
+        k: their number.
+        generator: CPU generator of the draw.
+    """
+    return normalize(torch.randn(d, k, generator=generator, dtype=torch.float64), dim=0)
