@@ -62,8 +62,16 @@ export function answerView(run, answer, choose) {
   return [node, element("p", { class: "quiet told" }, among), element("ol", { class: "ties" }, ...groups)];
 }
 
-export function answerColumn(run, content) {
-  const heading = element("h3", {}, run.title, " ", element("span", { class: "quiet" }, run.folder));
+// mAP of the run, in the direction of the answer where there are several.
+function meanPrecision(run, answer) {
+  const name = run.views.length > 1 ? `${answer.asking}_to_${answer.searched}/mAP` : "mAP";
+  const value = run.metrics.find((metric) => metric.name === name)?.value ?? null;
+  return value === null ? "" : ` · mAP ${value.toFixed(4)}`;
+}
+
+export function answerColumn(run, answer, content) {
+  const told = run.folder + (answer ? meanPrecision(run, answer) : "");
+  const heading = element("h3", {}, run.title, " ", element("span", { class: "quiet" }, told));
   return element("article", { class: "answer", "data-run": run.number, "aria-label": run.title }, heading, ...content);
 }
 

@@ -2,8 +2,11 @@
 
 import { element } from "./elements.js";
 
+// What papers compare; of two views, across them.
 function isLeading(name) {
-  return ["mAP", "AUPRC_micro", "AUPRC_macro"].includes(name.split("/").pop());
+  const [direction, metric] = name.includes("_to_") ? name.split("/") : [null, name];
+  if (direction !== null && new Set(direction.split("_to_")).size === 1) return false;
+  return ["mAP", "AUPRC_micro", "AUPRC_macro"].includes(metric);
 }
 
 function table(runs, names) {

@@ -76,7 +76,10 @@ async function ask() {
   markPicked(state.question.kind === "item" ? state.question.row : null);
   const columns = runs.map((run, place) => {
     const answer = answers[place].value;
-    return answerColumn(run, answer ? answerView(run, answer, (item) => askNext(run, item, answer)) : refusalView(errors[place]));
+    const content = answer
+      ? answerView(run, answer, (item) => askNext(run, item, answer))
+      : refusalView(errors[place]);
+    return answerColumn(run, answer, content);
   });
   byId("answers").replaceChildren(...columns);
   byId("status").textContent = `${first.found.length} neighbours in ${columns.length} run${columns.length > 1 ? "s" : ""}`;
