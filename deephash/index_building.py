@@ -53,6 +53,7 @@ def index(
     kind: str = "mih",
     bits: int | None = None,
     hasher: Identified | None = None,
+    names: NDArray[Any] | None = None,
     **settings: Any,
 ) -> Index:
     """An index of packed codes, ready to search.
@@ -65,11 +66,13 @@ def index(
         kind: a file in conf/index, as mih, flat or faiss_hnsw, or auto.
         bits: code length b; None takes the hasher's, or all bits of the bytes.
         hasher: what made the codes; the index remembers its identity, and `check_hasher` refuses another.
+        names: what the items are called elsewhere, whole numbers or words (N,): saved with the index, and given for
+            what was found by its `named`. None: their rows.
         settings: the kind's own, as its YAML lists them.
 
     Raises:
-        InvalidInputError: no such kind or setting, codes of another length, or a hasher whose codes are not ranked by
-            Hamming distance.
+        InvalidInputError: no such kind or setting, codes of another length, a hasher whose codes are not ranked by
+            Hamming distance, or names of another number or type.
 
     Example:
         >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
@@ -93,9 +96,24 @@ def index(
         bits = 8 * codes.shape[1] if hasher is None else hasher.bits
     elif hasher is not None and bits != hasher.bits:
         raise InvalidInputError(f"bits={bits}, and the hasher gives {hasher.bits}; leave bits out.")
+    names = None if names is None else checked_names(np.asarray(names), len(codes))
     built = faster_exact(codes, bits, **settings) if kind == AUTO else built_index(kind, codes, bits, settings)
     built.hasher = None if hasher is None else hasher.identity
+    built.names = names
     return built
+
+
+def checked_names(names: NDArray[Any], size: int) -> NDArray[Any]:
+    """Names of the items of an index, int64 or words.
+
+    Raises:
+        InvalidInputError: another number of them, or neither whole numbers nor words.
+    """
+    if names.shape != (size,) or names.dtype.kind not in "iuU":
+        raise InvalidInputError(
+            f"names are {names.dtype} {names.shape}; expected a whole number or a word for each of the {size} items."
+        )
+    return names if names.dtype.kind == "U" else names.astype(np.int64)
 
 
 def built_index(kind: str, codes: Tensor, bits: int, settings: dict[str, Any]) -> Index:

@@ -1,8 +1,8 @@
 """Saved indexes: a folder that shows a reader a whole index, old or new, while another is written.
 
-`index.json` names a generation, the subfolder that holds `codes.npy` and the engine's own file. A save fills a new
-generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds its generation gone
-reads `index.json` again. One writer at a time.
+`index.json` names a generation, the subfolder that holds `codes.npy`, the items' names and the engine's own file. A save
+fills a new generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds its
+generation gone reads `index.json` again. One writer at a time.
 """
 
 import hashlib
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from deephash.codes import code_bytes
+from deephash.data.array_file import read_array
 from deephash.files import flush, read_json, write_json
-from deephash.index_building import index_class
+from deephash.index_building import checked_names, index_class
 from deephash.indexes.base import Index
 from deephash.validation import InvalidInputError, check_count
 
@@ -27,6 +28,7 @@ FORMAT = "deephash index"
 VERSION = 1
 DESCRIPTION_FILE = "index.json"
 CODES_FILE = "codes.npy"
+NAMES_FILE = "names.npy"
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
 # What a killed save may have left where no index is yet.
 LEFTOVER = re.compile(rf"{GENERATION.pattern}|index\.json\.[0-9a-f]{{8}}\.partial")
@@ -110,6 +112,8 @@ def fill(index: Index, content: Path) -> None:
     """Write the codes and the engine's own file into a new folder, through to the disk."""
     content.mkdir(parents=True)
     np.save(content / CODES_FILE, index.codes.numpy(), allow_pickle=False)
+    if index.names is not None:
+        np.save(content / NAMES_FILE, index.names, allow_pickle=False)
     if index.engine_file is not None:
         index._write(content / index.engine_file)
     for path in (*content.rglob("*"), content):
@@ -178,7 +182,7 @@ def read_generation(folder: Path, description: dict[str, Any]) -> Index:
     content = folder / description["generation"]
     found = index_class(description["kind"])
     listed = set(description["files"])
-    if not {CODES_FILE} <= listed <= {CODES_FILE, found.engine_file}:
+    if not {CODES_FILE} <= listed <= {CODES_FILE, NAMES_FILE, found.engine_file}:
         raise InvalidInputError(f"{folder} lists files {sorted(listed)} that kind={description['kind']} does not have.")
     for name, expected in description["files"].items():
         if digest(content / name) != expected:
@@ -197,6 +201,8 @@ def read_generation(folder: Path, description: dict[str, Any]) -> Index:
             f"{folder} has settings of a wrong type ({error}); restore it or build it again."
         ) from error
     index.hasher = description["hasher"]
+    if NAMES_FILE in listed:
+        index.names = checked_names(read_array(content / NAMES_FILE), index.size)
     return index
 
 

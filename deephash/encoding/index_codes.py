@@ -1,6 +1,5 @@
 """From a file of codes, or a run's own database, to a saved index with its ids."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,7 @@ import numpy as np
 from torch import Tensor
 
 import deephash
-from deephash.data.array_file import read_array
 from deephash.encoding.code_file import read_codes
-from deephash.files import write_whole
 from deephash.indexes.base import Index
 from deephash.ranking import distance as distances
 from deephash.ranking.distance import Distance
@@ -34,15 +31,10 @@ class Maker:
     distance: Distance
 
 
-def ids_path(index_folder: Path) -> Path:
-    """Where the ids of an index's codes lie, beside its folder; without it they are the codes' places."""
-    return index_folder.with_name(index_folder.name + ".ids.npy")
-
-
 def save_index(
     codes: Tensor, ids: np.ndarray, maker: Maker, kind: str, settings: Mapping[str, Any], out: Path
 ) -> Index:
-    """Build an index and save it, its ids first.
+    """Build an index and save it with the ids of its codes.
 
     Args:
         codes: packed uint8 (N, ⌈b/8⌉).
@@ -55,32 +47,10 @@ def save_index(
     Raises:
         InvalidInputError: what building or saving refuses.
     """
-    built = deephash.index(codes, kind=kind, hasher=maker, **settings)
-    if np.array_equal(ids, np.arange(len(ids))):
-        ids_path(out).unlink(missing_ok=True)
-    else:
-        content = io.BytesIO()
-        np.save(content, ids, allow_pickle=False)
-        write_whole(ids_path(out), lambda partial: partial.write_bytes(content.getbuffer()))
+    names = None if np.array_equal(ids, np.arange(len(ids))) else ids
+    built = deephash.index(codes, kind=kind, hasher=maker, names=names, **settings)
     built.save(out)
     return built
-
-
-def load_ids(index_folder: Path, size: int) -> np.ndarray:
-    """The ids of a saved index's codes (N,).
-
-    Raises:
-        InvalidInputError: as many ids as the index has no codes.
-    """
-    path = ids_path(index_folder)
-    if not path.exists():
-        return np.arange(size)
-    ids = np.array(read_array(path))
-    if ids.shape != (size,):
-        raise InvalidInputError(
-            f"{path} holds ids of shape {ids.shape}; {index_folder} has {size} codes: build it again."
-        )
-    return ids
 
 
 def maker_of(description: Mapping[str, Any]) -> Maker:

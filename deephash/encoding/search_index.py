@@ -10,7 +10,6 @@ import deephash
 from deephash.encoding.code_file import read_codes
 from deephash.encoding.encode_file import BLOCK_ROWS, check_dimension
 from deephash.encoding.encoder_of import load_view
-from deephash.encoding.index_codes import load_ids
 from deephash.encoding.open_source import open_source
 from deephash.files import write_whole
 from deephash.indexes.base import Index
@@ -51,7 +50,6 @@ def search_saved(
         InvalidInputError: no index, codes of another hasher, or queries that cannot be encoded.
     """
     index = deephash.load_index(index_folder)
-    names = load_ids(index_folder, len(index))
     if run is None:
         read = read_codes(queries)
         if index.hasher != read.hasher:
@@ -60,13 +58,11 @@ def search_saved(
                 "search with codes of the same hasher."
             )
         distances, places = index.search(read.codes, k)
-        return Found(read.ids, distances.numpy(), names[places.numpy()])
-    return search_rows(index, names, queries, k, run, view, device)
+        return Found(read.ids, distances.numpy(), index.named(places))
+    return search_rows(index, queries, k, run, view, device)
 
 
-def search_rows(
-    index: Index, names: np.ndarray, queries: Path, k: int, run: Path, view: str | None, device: str
-) -> Found:
+def search_rows(index: Index, queries: Path, k: int, run: Path, view: str | None, device: str) -> Found:
     """The nearest of features, encoded and searched a block at a time."""
     hasher, identity, _ = load_view(run, view, device)
     if index.hasher != identity:
@@ -87,7 +83,7 @@ def search_rows(
         near, places = index.search(hasher.encode(block.features.to(where)).cpu(), k)
         asked.append(np.array(block.ids))
         distances.append(near)
-        found.append(names[places.numpy()])
+        found.append(index.named(places))
     return Found(np.concatenate(asked), torch.cat(distances).numpy(), np.concatenate(found))
 
 

@@ -61,7 +61,8 @@ class Index(ABC):
     """A database of codes that is searched again and again.
 
     An index writes `_search`, `_within` where its engine can, and `_write` where the engine has a file of its own. Ids
-    are rows of the codes that it was built from. Codes stay at hand for rescoring and saving.
+    are rows of the codes that it was built from; `names` keeps what the items are called elsewhere. Codes stay at hand
+    for rescoring and saving.
 
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), on the CPU.
@@ -86,6 +87,7 @@ class Index(ABC):
         self.size = len(codes)
         self.codes = codes.contiguous()
         self.hasher: str | None = None
+        self.names: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return self.size
@@ -99,6 +101,19 @@ class Index(ABC):
     def kind(self) -> str:
         """The word that chooses this class: its file's name, and its YAML's."""
         return type(self).__module__.rpartition(".")[2]
+
+    def named(self, ids: Tensor) -> NDArray[Any]:
+        """What ids that were found are called elsewhere, of the same shape: `names`, or the ids where there are none.
+
+        Args:
+            ids: int64, any shape, as `search` gives; -1, where it found too few, is called -1 or the empty word.
+        """
+        places = ids.numpy()
+        if self.names is None:
+            return places
+        found: NDArray[Any] = self.names[places]
+        found[places < 0] = "" if found.dtype.kind == "U" else -1
+        return found
 
     @property
     def settings(self) -> dict[str, Any]:

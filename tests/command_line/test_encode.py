@@ -217,7 +217,7 @@ def test_images_of_a_run_of_images(deephash, compose_config, tmp_path):
 def test_images_for_a_run_of_features_are_refused(deephash, fitted_run, tmp_path):
     ended = deephash("encode", fitted_run, tmp_path, tmp_path / "codes.npy")
     assert ended.status == 2
-    assert "give a file of such features, not a folder of images" in ended.err
+    assert "give features of that kind, not images" in ended.err
 
 
 def contents(folder, stem):
@@ -228,19 +228,24 @@ def contents(folder, stem):
 
 def test_killed_encoding_goes_on_and_gives_the_same_bytes(fitted_run, digits, tmp_path):
     """SIGKILL at a random moment; the same command again makes the files that one never killed makes."""
-    np.save(tmp_path / "x.npy", np.concatenate([digits] * 2))
     command = [str(PROGRAM), "encode", str(fitted_run), "x.npy", "killed.npy", "--rows", "2"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     noted = tmp_path / "killed.npy.encoding" / "progress.json"
-    deadline = time.monotonic() + 100
-    while not noted.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(random.uniform(0, 0.3))
-    assert process.poll() is None, "it ended before it could be killed; give it more rows"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    # On a busy machine it may end before this process has its turn; then it gets more to do.
+    for times in (2, 4, 8, 16):
+        np.save(tmp_path / "x.npy", np.concatenate([digits] * times))
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 100
+        while not noted.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if noted.exists():
+            break
+        for path in tmp_path.glob("killed*"):
+            path.unlink()
     assert not (tmp_path / "killed.npy").exists()
-    assert 0 < json.loads(noted.read_text())["progress"]["row"] < 10_000
+    assert 0 < json.loads(noted.read_text())["progress"]["row"] < 5000 * times
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -47,6 +47,37 @@ def test_a_folder_is_replaced_and_keeps_one_generation(tmp_path, codes):
     assert len(list((tmp_path / "index").iterdir())) == 2
 
 
+@pytest.mark.parametrize("names", [np.array([f"item {i}" for i in range(300)]), np.arange(300, dtype=np.uint16) * 7])
+def test_names_are_kept_and_replaced_with_the_codes(tmp_path, codes, names):
+    built = deephash.index(codes, "flat", bits=20, names=names)
+    built.save(tmp_path / "index")
+    loaded = deephash.load_index(tmp_path / "index")
+    found = torch.tensor([[3, 299], [0, -1]])
+    nothing = "" if names.dtype.kind == "U" else -1
+    assert loaded.named(found).tolist() == [[names[3], names[299]], [names[0], nothing]]
+    assert loaded.names.dtype == built.names.dtype
+    deephash.index(codes[:50], "flat", bits=20).save(tmp_path / "index")
+    again = deephash.load_index(tmp_path / "index")
+    assert again.named(found).tolist() == found.tolist()
+    assert loaded.named(found).tolist() == [[names[3], names[299]], [names[0], nothing]]
+
+
+@pytest.mark.parametrize("names", [np.arange(299), np.ones(300), np.array([None] * 300), np.zeros((300, 1), np.int64)])
+def test_other_names_are_refused(codes, names):
+    with pytest.raises(InvalidInputError, match="expected a whole number or a word for each of the 300 items"):
+        deephash.index(codes, "flat", bits=20, names=names)
+
+
+def test_damaged_names_are_refused(tmp_path, codes):
+    deephash.index(codes, "flat", bits=20, names=np.arange(300) + 1).save(tmp_path)
+    (path,) = tmp_path.glob("*/names.npy")
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"names\.npy does not match its digest"):
+        deephash.load_index(tmp_path)
+
+
 def test_a_loaded_index_outlives_its_generation(tmp_path, codes):
     index = deephash.index(codes, "flat", bits=20)
     index.save(tmp_path)
