@@ -4,14 +4,21 @@ import { counted, element } from "./elements.js";
 
 const WIDE = 64;
 
+// Sizes of margins from 0 to 1, which twice their mean and more have: one large margin leaves the others to be seen.
+function strengths(margins) {
+  const sizes = margins.map(Math.abs);
+  const full = (2 * sizes.reduce((sum, size) => sum + size, 0)) / sizes.length || 1;
+  return sizes.map((size) => Math.min(1, size / full));
+}
+
 export function bitGrid(answer, manhattan) {
   const bits = [...answer.bits];
-  const largest = answer.margins ? Math.max(...answer.margins.map(Math.abs)) || 1 : 1;
+  const strength = strengths(answer.margins ?? []);
   const cells = bits.map((bit, place) => {
     const margin = answer.margins ? answer.margins[place] : null;
     const told = margin === null ? "" : `, margin ${margin > 0 ? "+" : ""}${margin.toPrecision(3)}`;
     const cell = element("span", { class: `bit ${bit === "1" ? "one" : "zero"}`, title: `bit ${place}: ${bit}${told}` });
-    if (margin !== null) cell.style.setProperty("--strength", (Math.abs(margin) / largest).toFixed(3));
+    if (margin !== null) cell.style.setProperty("--strength", strength[place].toFixed(3));
     return cell;
   });
   const ones = bits.filter((bit) => bit === "1").length;

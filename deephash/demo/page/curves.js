@@ -6,6 +6,7 @@ const WIDTH = 560;
 const HEIGHT = 340;
 const EDGE = { left: 58, right: 12, top: 12, bottom: 42 };
 const COLOURS = 6;
+const DASHES = 4;
 
 function line(from, to, kind) {
   return drawn("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: kind });
@@ -31,8 +32,14 @@ function axes(x, y, top) {
   return parts;
 }
 
-export function seriesClass(place) {
-  return `series series-${place % COLOURS} dash-${Math.floor(place / COLOURS) % 3}`;
+// A colour for each run, and a dash for each of its directions.
+function seriesClasses(curves) {
+  const directions = new Map();
+  return curves.map(({ run }) => {
+    const place = directions.get(run) ?? 0;
+    directions.set(run, place + 1);
+    return `series series-${run % COLOURS} dash-${(place + Math.floor(run / COLOURS)) % DASHES}`;
+  });
 }
 
 export function curvesFigure(runs, curves) {
@@ -44,13 +51,14 @@ export function curvesFigure(runs, curves) {
   const x = (recall) => EDGE.left + recall * (WIDTH - EDGE.left - EDGE.right);
   const y = (precision) => HEIGHT - EDGE.bottom - (precision / top) * (HEIGHT - EDGE.top - EDGE.bottom);
   const name = (curve) => [runs[curve.run].title, curve.direction].filter(Boolean).join(", ");
+  const classes = seriesClasses(curves);
   const paths = curves.map((curve, place) => {
     const points = curve.recall
       .map((recall, radius) => [recall, curve.precision[radius]])
       .filter(([recall, precision]) => recall !== null && precision !== null)
       .map(([recall, precision]) => `${x(recall).toFixed(1)},${y(precision).toFixed(1)}`);
     return drawn(
-      "polyline", { points: points.join(" "), class: seriesClass(place), "data-run": curve.run },
+      "polyline", { points: points.join(" "), class: classes[place], "data-run": curve.run },
       drawn("title", {}, name(curve)),
     );
   });
@@ -62,7 +70,7 @@ export function curvesFigure(runs, curves) {
   const legend = curves.map((curve, place) => {
     const swatch = drawn(
       "svg", { viewBox: "0 0 28 8", class: "swatch", "aria-hidden": "true" },
-      drawn("line", { x1: 0, y1: 4, x2: 28, y2: 4, class: seriesClass(place) }),
+      drawn("line", { x1: 0, y1: 4, x2: 28, y2: 4, class: classes[place] }),
     );
     const area = curve.area === null ? "–" : curve.area.toFixed(4);
     const row = element("li", {}, swatch, element("span", {}, name(curve)), element("span", { class: "quiet" }, `AUPRC ${area}`));

@@ -24,8 +24,11 @@ const state = {
 };
 
 const shownRuns = () => state.runs.filter((run) => state.chosen === ALL || state.chosen === String(run.number));
-const directionOf = (run) => (run.views.length > 1 ? state.direction : ONE_VIEW);
-const takes = (run) => run.views.includes(directionOf(run).asking) && run.views.includes(directionOf(run).searched);
+// The direction that was chosen, or the first of a run that has no such views.
+function directionOf(run) {
+  const same = (one) => one.asking === state.direction.asking && one.searched === state.direction.searched;
+  return run.directions.find(same) ?? run.directions[0];
+}
 
 function say(sentence) {
   byId("message").textContent = sentence;
@@ -47,12 +50,16 @@ function showQuestion(item) {
   byId("query").replaceChildren(...face.filter((part) => part !== null));
 }
 
+// A run that cannot be asked this at all, whatever the file or the words.
+class Unable extends Error {}
+
 async function answerOf(run, signal) {
-  if (!takes(run)) throw new Error(`This run has the views ${run.views.join(" and ")} alone; choose another direction.`);
-  if (state.question.kind === "item" && run.collection !== state.collection) {
-    throw new Error("This run is on other data, which the item is not of. Ask with an image or a text, or show it alone.");
+  const { question } = state;
+  if (question.kind === "item" && run.collection !== state.collection) {
+    throw new Unable("This run is on other data, which the item is not of. Ask with an image or a text, or show it alone.");
   }
-  return findNeighbours(run, state.question, directionOf(run), Number(byId("depth").value), signal);
+  if (question.kind !== "item" && run.refuses[question.kind] !== null) throw new Unable(run.refuses[question.kind]);
+  return findNeighbours(run, question, directionOf(run), Number(byId("depth").value), signal);
 }
 
 async function ask() {
@@ -65,20 +72,20 @@ async function ask() {
   const answers = await Promise.allSettled(runs.map((run) => answerOf(run, signal)));
   if (signal.aborted) return;
   byId("answers").setAttribute("aria-busy", "false");
-  const errors = answers.map((answer) => answer.reason?.message ?? null);
-  if (errors.every((error) => error !== null && error === errors[0])) {
-    refuse(errors[0]);
+  const first = answers.find((answer) => answer.status === "fulfilled")?.value;
+  if (first === undefined) {
+    const reasons = answers.map((answer) => answer.reason);
+    refuse((reasons.find((reason) => !(reason instanceof Unable)) ?? reasons[0]).message);
     return;
   }
   say("");
-  const first = answers.find((answer) => answer.status === "fulfilled").value;
   showQuestion(first.query);
   markPicked(state.question.kind === "item" ? state.question.row : null);
   const columns = runs.map((run, place) => {
     const answer = answers[place].value;
     const content = answer
       ? answerView(run, answer, (item) => askNext(run, item, answer))
-      : refusalView(errors[place]);
+      : refusalView(answers[place].reason.message);
     return answerColumn(run, answer, content);
   });
   byId("answers").replaceChildren(...columns);
@@ -141,7 +148,8 @@ function knownDirections() {
 
 function choose(direction) {
   const known = knownDirections();
-  state.direction = known.find((one) => one.asking === direction.asking && one.searched === direction.searched) ?? ONE_VIEW;
+  const same = (one) => one.asking === direction.asking && one.searched === direction.searched;
+  state.direction = known.find(same) ?? known[0] ?? ONE_VIEW;
   showDirections(known, state.direction, turn);
 }
 
@@ -176,8 +184,7 @@ async function askFirst() {
 async function showRuns(chosen) {
   state.chosen = chosen;
   const runs = shownRuns();
-  choose(state.direction.asking === "" ? (knownDirections()[0] ?? ONE_VIEW) : state.direction);
-  if (state.direction === ONE_VIEW && knownDirections().length > 0) choose(knownDirections()[0]);
+  choose(state.direction);
   showRefusals(runs);
   const { question } = state;
   const stays = question !== null && (question.kind !== "item" || runs.some((run) => run.collection === state.collection));
