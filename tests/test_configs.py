@@ -24,14 +24,16 @@ GIVEN = {
     "truth": set(),
     "supervision": set(),
     "ranking": set(),
-    "train": {"hasher", "truth", "supervision", "ranking", "at", "radii", "stable_order", "seed"},
+    "train": {"hasher", "truth", "supervision", "ranking", "seed"},
+    "stream": set(),
+    "reencoding": set(),
     "trainer": {"logger", "default_root_dir", "enable_progress_bar"},
     "logger": {"save_dir", "settings"},
 }
 # Of these a class is given what it takes.
 GIVEN_WHERE_TAKEN = {
     "loss": {"code_length", "projections", "input_dim", "classes", "generator"},
-    "train": {"loss", "augmentation"},
+    "train": {"loss", "augmentation", "at", "radii", "stable_order", "stream", "reencoding"},
     # Of one view, or of two.
     "method": {"input_dim", "input_dims"},
 }
@@ -49,8 +51,9 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
             codes=None, bits=None, **dict.fromkeys(set(node) - {"_target_"})
         )
         return
-    # A start of GRH is a choice of that method's alone.
-    config = compose_config(*(["method=grh"] if group == "initial" else []), f"{group}={name}")
+    # A start of GRH is a choice of that method's alone, a stream one of learning from it.
+    needs = {"initial": ["method=grh"], "stream": ["train=stream"], "reencoding": ["train=stream"]}
+    config = compose_config(*needs.get(group, []), f"{group}={name}")
     if group == "experiment":
         return  # It may choose its own bits.
     assert config.bits == 64

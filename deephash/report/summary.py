@@ -21,6 +21,7 @@ FILES = (
     ("bits.png", "balance and correlation of the bits"),
     ("neighbours.png", "sample queries with their neighbours"),
     ("neighbours.html", "sample queries of each view with what they found in the other"),
+    ("stream.png", "mAP by items seen, and what was re-encoded"),
     ("learning_curve.png", "validation score and losses by epoch"),
     ("history.json", "the same as numbers"),
     ("hasher", "the hasher"),

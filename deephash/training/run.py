@@ -26,6 +26,7 @@ from deephash.training.kept_data import KeptData
 from deephash.training.learnt_codes import DATABASE_CODES, LEARNT, check_trained_on, load_learnt
 from deephash.training.quiet import quiet
 from deephash.training.run_report import log_report, write_report
+from deephash.training.stream_run import learns_from_stream, train_stream
 from deephash.training.tuning import tune, with_values
 from deephash.validation import InvalidInputError, check_bits, check_choice
 
@@ -65,6 +66,9 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     if run.is_complete:
         log.info("%s holds this run, complete; nothing to do.", folder)
         return RunResult(read_json(run.metrics, "a result row"), folder)
+
+    if learns_from_stream(config):
+        return RunResult(train_stream(config, run, kept or KeptData()), folder)
 
     # Lightning introduces itself and the devices at each start; warnings and errors still come through.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -1,0 +1,61 @@
+"""The contract of a policy of re-encoding."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """What a policy may know after a step of the stream.
+
+    Args:
+        made: int64 (n,), of each code the number of the function that made it.
+        function: number of the present function; those of a lower number made codes that may be stale.
+        seen: items that have arrived.
+        since: of them, those since codes were last made anew.
+        precision: of the nearest neighbours that the arriving items found before they were learnt from: the signal
+            that falls when the world changes. NaN where nothing was searched.
+    """
+
+    made: Tensor
+    function: int
+    seen: int
+    since: int
+    precision: float
+
+    def stale(self) -> Tensor:
+        """Places of codes that an earlier function made, int64, the oldest first."""
+        places = torch.nonzero(self.made < self.function).flatten()
+        return places[self.made[places].argsort(stable=True)]
+
+
+class Reencoding(ABC):
+    """Decides after each step of a stream which codes are made anew."""
+
+    maps_queries: ClassVar[bool] = False
+    """Whether queries are mapped into the spaces of older codes; else they are encoded by the present function alone,
+    whatever made the codes that they are compared with."""
+
+    @abstractmethod
+    def due(self, staleness: Staleness) -> Tensor:
+        """Places of the codes to make anew now, int64."""
+
+    def publishes(self, items: int) -> bool:
+        """Whether what has been learnt is put to use now: items and queries are encoded by it from here on.
+
+        Args:
+            items: that have arrived since the last time.
+        """
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers, in tensors, numbers and lists, so that a killed stream goes on as it would have."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        assert not state

@@ -1,0 +1,1 @@
+"""Streams: which items of a data set arrive when, and what they look like by then."""

@@ -1,0 +1,42 @@
+"""A stream whose classes take turns in being frequent."""
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+
+from deephash.streams.base import Stream
+from deephash.validation import check_positive
+
+
+@final
+class ShiftingPriors(Stream):
+    """All classes all the time, their shares rising and falling smoothly one after another.
+
+    The share of class c at position t of n goes with exp(s cos 2π(c/C - turns · t/n)).
+
+    Args:
+        length: items of the stream.
+        strength: s; at 2 the most frequent class comes exp(4) = 55 times as often as the rarest.
+        turns: rounds in which each class is the most frequent once.
+
+    Raises:
+        InvalidInputError: strength or turns not above 0.
+    """
+
+    def __init__(self, length: int = 10_000, strength: float = 2.0, turns: float = 1.0) -> None:
+        super().__init__(length)
+        check_positive(strength, "stream.strength")
+        check_positive(turns, "stream.turns")
+        self.strength = strength
+        self.turns = turns
+
+    def shares(self, positions: Tensor, classes: int) -> Tensor:
+        """As the formula says."""
+        phase = torch.arange(classes, dtype=torch.float64) / classes - self.turns * positions[:, None] / self.length
+        return torch.softmax(self.strength * torch.cos(2 * math.pi * phase), 1)
+
+    def changes(self, classes: int) -> list[int]:
+        """None at which it would change at once."""
+        return []

@@ -1,0 +1,381 @@
+"""Learning from a stream: test on what arrives, learn from it, encode it, and re-encode as a policy says."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deephash import storage
+from deephash.affinity.base import Affinity
+from deephash.codes import pack, unpack
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.items import Items
+from deephash.hasher import Hasher
+from deephash.metrics.average_precision import average_precision
+from deephash.projections.online import OnlineProjection
+from deephash.ranking.base import RankingEngine
+from deephash.ranking.counts import DistanceCounts
+from deephash.ranking.relevance import SharedLabel, SharedLabels, is_relevant
+from deephash.reencoding.base import Reencoding, Staleness
+from deephash.reencoding.compatible import chained, mapped, projection_map
+from deephash.streams.base import Stream
+from deephash.streams.database import StreamDatabase
+from deephash.training.checkpoint import SafetensorsCheckpoint
+from deephash.training.closed_form import training_affinity
+from deephash.validation import InvalidInputError, check_count
+
+# Stored items from which a map between the projections of two functions is learnt.
+MAP_ITEMS = 2000
+
+
+class StreamTraining:
+    """A hasher, a database and a policy on their way through a stream, in memory that does not grow with it.
+
+    A method that learns from a stream takes each batch as it comes. Any other is fitted anew, from the start, on all
+    items that the database holds whenever `refit_every` have arrived: what learning from a stream is measured against.
+
+    Args:
+        hasher: what learns.
+        truth: which items are relevant; labels alone.
+        ranking: the engine that ranks codes.
+        stream: what arrives.
+        reencoding: which codes are made anew.
+        supervision: which items are neighbours, for methods fitted from pairs; None for the truth's own rule.
+        seed: of all random draws.
+        batch_size: items a step.
+        first_batch: items of the first step, from which the hasher starts.
+        checkpoints: times, evenly through the stream, at which all queries are ranked and the state is stored.
+        queries: most queries.
+        capacity: most items of the database.
+        refit_every: items from one fit to the next, of methods that learn from all items at once; None: the first
+            batch is all that they ever learn from.
+        neighbours: nearest items that arriving ones are tested on.
+
+    Raises:
+        InvalidInputError: a number below 1.
+    """
+
+    def __init__(
+        self,
+        hasher: Hasher,
+        truth: Affinity,
+        ranking: RankingEngine,
+        stream: Stream,
+        reencoding: Reencoding,
+        supervision: Affinity | None = None,
+        seed: int = 0,
+        batch_size: int = 100,
+        first_batch: int = 500,
+        checkpoints: int = 20,
+        queries: int = 500,
+        capacity: int = 10_000,
+        refit_every: int | None = 1000,
+        neighbours: int = 10,
+    ) -> None:
+        for name, value in (
+            ("batch_size", batch_size),
+            ("first_batch", first_batch),
+            ("checkpoints", checkpoints),
+            ("queries", queries),
+            ("neighbours", neighbours),
+        ):
+            check_count(value, f"train.{name}")
+        if refit_every is not None:
+            check_count(refit_every, "train.refit_every")
+        self.blueprint = hasher.description()
+        self.learner = self.present = hasher
+        self.truth = truth
+        self.ranking = ranking
+        self.stream = stream
+        self.reencoding = reencoding
+        self.supervision = supervision
+        self.seed = seed
+        self.batch_size = batch_size
+        self.first_batch = first_batch
+        self.checkpoints = checkpoints
+        self.queries = queries
+        self.capacity = capacity
+        self.refit_every = refit_every
+        self.neighbours = neighbours
+
+        self.generator = torch.Generator().manual_seed(seed)
+        self.function = self.published_at = self.fitted_at = self.reencoded_at = 0
+        self.reencoded_items = self.flipped_bits = 0
+        self.maps: dict[int, Tensor] = {}
+        self.precisions = [0.0, 0.0]  # Their sum and number.
+        self.seconds = dict.fromkeys(("learn", "encode", "reencode", "evaluate"), 0.0)
+        self.history: list[dict[str, Any]] = []
+
+    def prepare(
+        self, items: Items, pool: Tensor, queries: Tensor, classes: int, descriptor: Descriptor | None = None
+    ) -> None:
+        """Lay out the stream over a data set.
+
+        Args:
+            items: the data set, with labels.
+            pool: int64, the rows that may arrive.
+            queries: int64, the rows that ask.
+            classes: number of classes c.
+            descriptor: what turns its images into features, where it has one.
+
+        Raises:
+            InvalidInputError: data that the stream cannot be made of, or a first batch beyond its length.
+        """
+        self.stream.check(items, descriptor)
+        if self.first_batch > self.stream.length:
+            raise InvalidInputError(
+                f"train.first_batch={self.first_batch} exceeds the {self.stream.length} items of the stream; lower it."
+            )
+        assert items.labels is not None
+        self.items, self.classes, self.descriptor = items, classes, descriptor
+        self.arrivals = self.stream.arrivals(items.labels, pool, classes, self.seed)
+        self.query_rows = balanced(items.labels, queries, self.queries, self.seed)
+        self.database = StreamDatabase(self.capacity, self.learner.input_dim, self.learner.bits, items.labels)
+
+    def run(self, checkpoint: Path, report: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """Go through the stream to its end, from where a checkpoint left it.
+
+        Args:
+            checkpoint: the file that holds the state at the last checkpoint; written at each.
+            report: is told what each checkpoint found.
+        """
+        if checkpoint.exists():
+            self.restore(SafetensorsCheckpoint().load_checkpoint(checkpoint))
+        while self.seen < self.stream.length:
+            size = self.batch_size if self.seen else self.first_batch
+            due = self._next_checkpoint()
+            self.step(self.arrivals[self.seen : min(self.seen + size, due)])
+            if self.seen == due:
+                self.history.append(self.evaluate())
+                SafetensorsCheckpoint().save_checkpoint(self.state(), checkpoint)
+                if report is not None:
+                    report(self.history[-1])
+
+    @property
+    def seen(self) -> int:
+        """Items that have arrived."""
+        return self.database.seen
+
+    def step(self, rows: Tensor) -> None:
+        """Items arrive: test on them, learn from them, encode them, and make anew what the policy says.
+
+        Args:
+            rows: int64 (n,), rows of the data set.
+        """
+        features = self.stream.features(self.items, rows, self.seen, self.descriptor, self.seed)
+        assert self.items.labels is not None
+        labels = self.items.labels[rows]
+        precision = self._test(features, labels)
+        with self._timed("learn"):
+            moved = self._learn(features, labels, rows)
+        if moved and (self.seen == 0 or self.reencoding.publishes(self.seen + len(rows) - self.published_at)):
+            self._publish(self.seen + len(rows))
+        with self._timed("encode"):
+            codes = self.present.encode(features)
+        self.database.add(features, labels, codes, self.function, self.generator)
+        self._reencode(precision)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Rank the queries, as they look now, against the database: mAP by the classes' present shares; and the costs."""
+        with self._timed("evaluate"):
+            features = self.stream.features(self.items, self.query_rows, self.seen, self.descriptor, self.seed)
+            assert self.items.labels is not None
+            labels = self.items.labels[self.query_rows]
+            scores = average_precision(self._counts(features, labels))
+        per_class, mean = [], float(scores.nanmean())
+        if labels.ndim == 1:
+            own = [scores[labels == label] for label in range(self.classes)]
+            per_class = [float(s.nanmean()) if bool(s.isfinite().any()) else None for s in own]
+            shares = self.stream.shares(torch.tensor([self.seen - 1]), self.classes)[0].tolist()
+            mean = sum(share * (score or 0.0) for share, score in zip(shares, per_class, strict=True))
+        total, number = self.precisions
+        return {
+            "seen": self.seen,
+            "mAP": mean,
+            "per_class": per_class,
+            "database": len(self.database),
+            "stale": int((self.database.made < self.function).sum()),
+            "functions": self.function,
+            "prequential_precision": total / number if number else math.nan,
+            "reencoded_items": self.reencoded_items,
+            "reencoded_bytes": self.reencoded_items * self.database.codes.shape[1],
+            "flipped_bits": self.flipped_bits,
+            "seconds": dict(self.seconds),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the stream depends on."""
+        return {
+            "learner": stored(self.learner),
+            "present": None if self.present is self.learner else stored(self.present),
+            "database": self.database.state(),
+            "reencoding": self.reencoding.state(),
+            "generator": self.generator.get_state(),
+            "counters": [
+                self.function,
+                self.published_at,
+                self.fitted_at,
+                self.reencoded_at,
+                self.reencoded_items,
+                self.flipped_bits,
+            ],
+            "maps": self.maps,
+            "precisions": self.precisions,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.learner = restored(state["learner"])
+        self.present = self.learner if state["present"] is None else restored(state["present"])
+        self.database.restore(state["database"])
+        self.reencoding.restore(state["reencoding"])
+        self.generator.set_state(state["generator"])
+        self.function, self.published_at, self.fitted_at, self.reencoded_at, *costs = state["counters"]
+        self.reencoded_items, self.flipped_bits = costs
+        self.maps, self.precisions = state["maps"], state["precisions"]
+        self.seconds, self.history = state["seconds"], state["history"]
+
+    def present_classes(self) -> list[bool]:
+        """Of each class, whether it arrives at the end of the stream."""
+        return (self.stream.shares(torch.tensor([self.stream.length - 1]), self.classes)[0] > 0).tolist()
+
+    def _next_checkpoint(self) -> int:
+        """Items at the next checkpoint; the first comes no earlier than the first batch."""
+        spaced = (-(-(i + 1) * self.stream.length // self.checkpoints) for i in range(self.checkpoints))
+        return next(at for at in spaced if at > self.seen and at >= self.first_batch)
+
+    def _test(self, features: Tensor, labels: Tensor) -> float:
+        """Precision of what arriving items find among the present function's codes; NaN before there are enough."""
+        searched = torch.arange(len(self.database))
+        if self.reencoding.maps_queries:
+            searched = torch.nonzero(self.database.made == self.function).flatten()
+        if len(searched) < self.neighbours:
+            return math.nan
+        with self._timed("evaluate"):
+            codes, distance = self.present.encode(features), self.present.distance
+            _, nearest = self.ranking.search(codes, self.database.codes[searched], distance, self.neighbours)
+            assert self.database.labels is not None
+            relevance = shared(labels, self.database.labels[searched])
+            precision = float(is_relevant(relevance, nearest).double().mean())
+        self.precisions = [self.precisions[0] + precision, self.precisions[1] + 1]
+        return precision
+
+    def _learn(self, features: Tensor, labels: Tensor, rows: Tensor) -> bool:
+        """Whether the learner is another function now."""
+        if isinstance(self.learner.projection, OnlineProjection):
+            needs = "labels" in self.learner.projection.requires
+            generator = torch.Generator().manual_seed(self.seed)
+            update = self.learner.partial_fit(features, labels=labels if needs else None, generator=generator)
+            return update.is_stale
+        since = self.seen + len(rows) - self.fitted_at
+        if self.seen and (self.refit_every is None or since < self.refit_every):
+            return False
+        kept = self.database.labels
+        assert kept is not None
+        features, labels = torch.cat([self.database.features, features]), torch.cat([kept, labels])
+        self.learner = Hasher.build(copy.deepcopy(self.blueprint))
+        affinity = None
+        if "affinity" in self.learner.projection.requires | self.learner.quantizer.requires:
+            ids = torch.arange(len(features))
+            affinity = training_affinity(self.truth.fit(features, labels), self.supervision, features, labels, ids)
+        generator = torch.Generator().manual_seed(self.seed)
+        self.learner.fit(features, labels=labels, affinity=affinity, generator=generator)
+        self.fitted_at = self.seen + len(rows)
+        return True
+
+    def _publish(self, seen: int) -> None:
+        """Put what has been learnt to use."""
+        if self.reencoding.maps_queries:
+            with self._timed("reencode"):
+                before, self.present = self.present, copy.deepcopy(self.learner)
+                if self.function:
+                    sample = self.database.features[:MAP_ITEMS]
+                    step = projection_map(self.present.project(sample), before.project(sample))
+                    self.maps = {number: chained(step, older) for number, older in self.maps.items()}
+                    self.maps[self.function] = step
+        else:
+            self.present = self.learner
+        self.function += 1
+        self.published_at = seen
+
+    def _reencode(self, precision: float) -> None:
+        since = self.seen - self.reencoded_at
+        places = self.reencoding.due(Staleness(self.database.made, self.function, self.seen, since, precision))
+        if len(places) == 0:
+            return
+        with self._timed("reencode"):
+            codes = self.present.encode(self.database.features[places])
+            old, bits = self.database.codes[places], self.present.distance.code_bits
+            self.flipped_bits += int((unpack(codes, bits) != unpack(old, bits)).sum())
+            self.database.replace(places, codes, self.function)
+        self.reencoded_items += len(places)
+        self.reencoded_at = self.seen
+        alive = set(self.database.made.unique().tolist())
+        self.maps = {number: older for number, older in self.maps.items() if number in alive}
+
+    def _counts(self, features: Tensor, labels: Tensor) -> DistanceCounts:
+        """What lies at each distance from each query, in all spaces together."""
+        assert self.database.labels is not None
+        projections = self.present.project(features)
+        if not self.reencoding.maps_queries:
+            codes = pack(self.present.quantizer.quantize(projections))
+            relevance = shared(labels, self.database.labels)
+            return self.ranking.rank(codes, self.database.codes, self.present.distance, relevance)
+        parts = []
+        for number in self.database.made.unique().tolist():
+            inside = self.database.made == number
+            own = projections if number == self.function else mapped(projections, self.maps[number])
+            codes = pack(self.present.quantizer.quantize(own))
+            relevance = shared(labels, self.database.labels[inside])
+            parts.append(self.ranking.rank(codes, self.database.codes[inside], self.present.distance, relevance))
+        return DistanceCounts(
+            torch.stack([part.total for part in parts]).sum(0), torch.stack([part.relevant for part in parts]).sum(0)
+        )
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - started
+
+
+def shared(query: Tensor, database: Tensor) -> SharedLabel | SharedLabels:
+    """Relevance by labels of either kind."""
+    return SharedLabel(query, database) if query.ndim == 1 else SharedLabels(query, database)
+
+
+def balanced(labels: Tensor, rows: Tensor, most: int, seed: int) -> Tensor:
+    """Some of the rows, as many of each class, or any of items with several labels.
+
+    Args:
+        labels: int64 (n,) or bool (n, c).
+        rows: int64, to choose from.
+        most: how many at most.
+        seed: of the draw.
+
+    Returns:
+        int64, rising.
+    """
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+    if labels.ndim == 1:
+        own = [rows[labels[rows] == label] for label in labels[rows].unique().tolist()]
+        rows = torch.cat([part[: max(1, most // len(own))] for part in own])
+    return rows[:most].sort().values
+
+
+def stored(hasher: Hasher) -> dict[str, Any]:
+    """What a hasher is built of, and its weights."""
+    return {"description": hasher.description(), "weights": dict(hasher.state_dict())}
+
+
+def restored(state: dict[str, Any]) -> Hasher:
+    """The hasher that `stored` gave."""
+    return storage.restored(Hasher.build, state["description"], state["weights"], Path("checkpoint"))

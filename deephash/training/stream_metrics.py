@@ -1,0 +1,89 @@
+"""What the course of a stream comes to: area, lag after changes, forgetting."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Share of a phase's final level that counts as recovered, and the part of a phase that tells its level.
+RECOVERED = 0.95
+LAST_PART = 0.25
+
+
+def area(seen: Sequence[int], scores: Sequence[float]) -> float:
+    """Mean score over the stream from the first to the last checkpoint, by the trapezoidal rule.
+
+    Args:
+        seen: items at each checkpoint, rising.
+        scores: of the checkpoints.
+    """
+    if len(seen) == 1:
+        return float(scores[0])
+    return float(np.trapezoid(scores, seen) / (seen[-1] - seen[0]))
+
+
+def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -> list[float]:
+    """Items from each change to the first checkpoint at 95 % of the level that its phase comes to.
+
+    That level is the mean of the checkpoints in the phase's last quarter. As fine as the checkpoints lie.
+
+    Args:
+        seen: items at each checkpoint, rising.
+        scores: of the checkpoints.
+        changes: positions at which the stream changes.
+
+    Returns:
+        A lag for each change with a checkpoint in its phase.
+    """
+    found = []
+    for start, stop in zip(changes, [*changes[1:], seen[-1]], strict=True):
+        phase = [(at, score) for at, score in zip(seen, scores, strict=True) if start < at <= stop]
+        if not phase:
+            continue
+        tail = [score for at, score in phase if at > stop - LAST_PART * (stop - start)]
+        level = float(np.mean(tail or [phase[-1][1]]))
+        found.append(float(next((at for at, score in phase if score >= RECOVERED * level), stop) - start))
+    return found
+
+
+def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bool]) -> float:
+    """By how much classes that are no longer present have fallen from their best earlier score, in the mean.
+
+    Args:
+        per_class: score of each class at each checkpoint; None where it had none.
+        present: of each class, whether it still arrives at the end. Where all do, the fall is of all.
+
+    Returns:
+        The mean fall, from -1 to 1; NaN where no class has two scores.
+    """
+    scores = np.array([[np.nan if score is None else score for score in row] for row in per_class], float)
+    gone = ~np.asarray(present)
+    chosen = scores[:, gone] if gone.any() else scores
+    falls = [np.nanmax(column[:-1]) - column[-1] for column in chosen.T if np.isfinite(column).sum() > 1]
+    return float(np.nanmean(falls)) if falls else float("nan")
+
+
+def summarised(history: Sequence[dict[str, Any]], changes: Sequence[int], present: Sequence[bool]) -> dict[str, Any]:
+    """The metrics of a whole stream.
+
+    Args:
+        history: what each checkpoint found.
+        changes: positions at which the stream changes.
+        present: of each class, whether it still arrives at the end.
+
+    Returns:
+        "mAP" at the end, its "area", the mean "lag" (NaN without changes), "forgetting", "prequential_precision" in the
+        mean of all steps, and the items and bytes that were encoded anew.
+    """
+    seen, scores = [entry["seen"] for entry in history], [entry["mAP"] for entry in history]
+    recovered = lags(seen, scores, changes)
+    last = history[-1]
+    return {
+        "mAP": scores[-1],
+        "area": area(seen, scores),
+        "lag": float(np.mean(recovered)) if recovered else float("nan"),
+        "forgetting": forgetting([entry["per_class"] for entry in history], present),
+        "prequential_precision": last["prequential_precision"],
+        "reencoded_items": last["reencoded_items"],
+        "reencoded_bytes": last["reencoded_bytes"],
+    }

@@ -1,0 +1,121 @@
+"""Learning from a stream as a run: from a config to a folder with the course of the scores and the last hasher."""
+
+import logging
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.affinity.label import Label
+from deephash.data.base import HashingDataModule
+from deephash.files import write_json
+from deephash.hasher import Hasher
+from deephash.protocols.base import Split
+from deephash.report.drawing import save_figure
+from deephash.report.stream_figure import stream_figure
+from deephash.report.summary import result_title
+from deephash.report.tables import finite
+from deephash.run_folder import FIT_SECONDS, RunFolder
+from deephash.training.building import build, build_data, build_hasher
+from deephash.training.environment import describe_environment
+from deephash.training.kept_data import KeptData
+from deephash.training.stream import StreamTraining
+from deephash.training.stream_metrics import summarised
+from deephash.validation import InvalidInputError
+
+log = logging.getLogger(__name__)
+
+
+def learns_from_stream(config: DictConfig) -> bool:
+    """Whether a run learns from a stream."""
+    return issubclass(get_class(config.train._target_), StreamTraining)
+
+
+def train_stream(config: DictConfig, run: RunFolder, kept: KeptData) -> dict[str, Any]:
+    """Go through a stream, or go on where a run of it was interrupted.
+
+    Args:
+        config: as `conf/train.yaml` composes it with train=stream.
+        run: where the files go, open.
+        kept: what earlier runs of this process read.
+
+    Returns:
+        The result row.
+
+    Raises:
+        InvalidInputError: settings or data that no stream can be made of.
+    """
+    data = build_data(config, Split.load(run.split) if run.split.exists() else None)
+    kept.read(config, data)
+    training = build_training(config, data)
+    if not run.split.exists():
+        data.split.save(run.split)
+
+    def report(found: dict[str, Any]) -> None:
+        log.info("%7d items: mAP %.4f, %d re-encoded", found["seen"], found["mAP"], found["reencoded_items"])
+
+    training.run(run.checkpoint, report)
+    changes = training.stream.changes(training.classes)
+    row = {
+        **OmegaConf.to_container(config.choices, resolve=True),  # type: ignore[dict-item]
+        "loss": None,
+        "bits": config.bits,
+        "score": config.score,
+        "database_codes": config.metrics.database_codes,
+        "k": [],
+        "seed": config.seed,
+        "split": data.split.hash,
+        "sizes": {"stream": training.stream.length, "query": len(training.query_rows), "database": training.capacity},
+        "feature_dim": data.feature_dim,
+        "metrics": summarised(training.history, changes, training.present_classes()),
+        "skipped_queries": 0,
+        "changes": changes,
+        "seconds": training.seconds,
+        "warnings": [],
+    }
+    training.present.save(run.hasher)
+    write_json(run.hasher / FIT_SECONDS, {"fit": training.seconds["learn"]})
+    write_json(run.history, finite({"checkpoints": training.history})["checkpoints"])
+    write_json(run.path / "environment.json", describe_environment())
+    if config.get("figures", True):
+        save_figure(stream_figure(training.history, changes, result_title(row)), run.path / "stream.png")
+    write_json(run.metrics, finite(row))
+    return row
+
+
+def build_training(config: DictConfig, data: HashingDataModule) -> StreamTraining:
+    """The stream, laid out over the data, with an unfitted hasher at its start.
+
+    Raises:
+        InvalidInputError: data with two views or without labels, or a truth other than labels.
+    """
+    truth = build(config.truth)
+    if not isinstance(truth, Label):
+        raise InvalidInputError(
+            f"truth={config.choices.truth} with train=stream; a stream is scored by labels alone: choose truth=label."
+        )
+    hasher = build_hasher(config, data.feature_dim)
+    if not isinstance(hasher, Hasher):
+        raise InvalidInputError(f"method={config.choices.method} takes two views; a stream has one: choose another.")
+    if data.items.labels is None:
+        raise InvalidInputError(f"data={config.choices.data} have no labels, which a stream is scored by; give some.")
+    training: StreamTraining = build(
+        config.train,
+        hasher=hasher,
+        truth=truth,
+        ranking=build(config.ranking),
+        stream=build(config.stream),
+        reencoding=build(config.reencoding),
+        supervision=build(config.supervision) if config.get("supervision") else None,
+        seed=config.seed,
+    )
+    roles = ("validation_query", "validation_database") if config.score == "validation" else ("query", "database")
+    queries, pool = (torch.from_numpy(data.ids(role)) for role in roles)
+    if not len(queries) or not len(pool):
+        raise InvalidInputError(
+            f"score={config.score} with protocol={config.choices.protocol}, which has no such parts; choose "
+            "protocol=five_way."
+        )
+    training.prepare(data.items, pool, queries, data.classes, getattr(data, "descriptor", None))
+    return training
