@@ -8,7 +8,6 @@ Importing this package loads none of its parts; each is loaded when it is used.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
 __all__ = ["CrossModalHasher", "Hasher", "__version__", "index", "load", "load_index"]
 
 # Where each name is, imported when it is asked for.
@@ -21,6 +20,7 @@ HOMES = {
 }
 
 if TYPE_CHECKING:
+    __version__: str
     from deephash.cross_modal_hasher import CrossModalHasher
     from deephash.hasher import Hasher
     from deephash.index_building import index
@@ -29,8 +29,20 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in HOMES:
         from importlib import import_module
 
         return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'deephash' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """The version that was installed, which its tag gave; 0 where the source is used without installing it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("deephash")
+    except PackageNotFoundError:
+        return "0"
