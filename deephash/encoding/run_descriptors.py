@@ -29,8 +29,7 @@ def image_descriptor(run: Path) -> Descriptor:
             descriptor: Descriptor = instantiate(data[name])
             return descriptor
     raise NoDescriptorError(
-        f"{run} was fitted on features that its data do not make from images; give a file of such features, not a "
-        "folder of images."
+        f"{run} was fitted on features that its data do not make from images; give features of that kind, not images."
     )
 
 
