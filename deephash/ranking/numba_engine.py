@@ -20,6 +20,8 @@ from deephash.validation import InvalidInputError
 
 # Queries that a thread takes at a time: whole blocks of a kernel, few enough that the last thread does not lag.
 SHARE = 2 * kernels.BLOCK
+# Queries that are searched for one by one.
+FEW = 6
 
 
 def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
@@ -120,7 +122,10 @@ class NumbaEngine(RankingEngine):
         for start, stop in layouts.query_blocks(len(query_codes), distance):
             laid = layouts.layout(query_codes, database_codes, distance, start, stop)
             found = (distances[start:stop].numpy(), ids[start:stop].numpy())
-            self._run(kernels.search_kernel(laid.words), (laid.queries, laid.database, laid.bins, *found), stop - start)
+            # A pass for eight takes as long as several for one.
+            rows = kernels.BLOCK if laid.words and stop - start > FEW else 1
+            kernel = kernels.search_kernel(laid.words, rows)
+            self._run(kernel, (laid.queries, laid.database, laid.bins, *found), stop - start)
         return distances, ids
 
     def _relevant_ranks(

@@ -183,7 +183,7 @@ def mask_kernel(words: int, mask_words: int) -> Kernel:
 
 
 @cache
-def search_kernel(words: int) -> Kernel:
+def search_kernel(words: int, rows: int) -> Kernel:
     """The k nearest items, in one pass and without a sort.
 
     A query takes the items nearer than its limit, and tallies their distances; once k are taken within a distance, the
@@ -192,8 +192,8 @@ def search_kernel(words: int) -> Kernel:
 
     Args:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
+        rows: queries to a pass over the database, BLOCK or 1; of any layout 1.
     """
-    rows = BLOCK if words else 1
     table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
 
     def search(queries, database, bins, distances, ids, begin, end):

@@ -30,7 +30,7 @@ if "unwritable" in sys.argv:
 codes = pack(torch.eye(20, dtype=torch.bool))
 distances, ids = NumbaEngine().search(codes, codes, Hamming(20), 2)
 assert distances.tolist() == [[0, 2]] * 20 and ids[:, 0].tolist() == list(range(20)), (distances, ids)
-kernel = search_kernel(1)
+kernel = search_kernel(1, 8)
 print(sum(kernel.stats.cache_hits.values()) if "unwritable" not in sys.argv else "ran")
 """
 
