@@ -39,10 +39,7 @@ class TwoStage:
 
     def __init__(self, index: Index, rescoring: Rescoring, factor: int = 10) -> None:
         check_count(factor, "factor")
-        if rescoring.size != index.size:
-            raise InvalidInputError(
-                f"the index holds {index.size} items and there are {rescoring.size} to score; give both of the same."
-            )
+        check_same_items(rescoring, index.size)
         self.index, self.rescoring, self.factor = index, rescoring, factor
 
     def search(
@@ -81,10 +78,40 @@ class TwoStage:
         return scores, ids
 
     def _block(self, codes: Tensor, queries: Tensor, k: int, wanted: int) -> tuple[Tensor, Tensor]:
-        ids = self.index.search(codes, wanted)[1].sort(1).values
-        if not len(codes):
-            return torch.empty(0, k), ids[:, :k]
-        away = -torch.inf if self.rescoring.more_is_nearer else torch.inf
-        scores = self.rescoring.scores(codes, queries, ids.clamp_min(0)).masked_fill(ids == NOT_FOUND, away)
-        order = scores.argsort(dim=1, stable=True, descending=self.rescoring.more_is_nearer)[:, :k]
-        return scores.gather(1, order), ids.gather(1, order)
+        return nearest_candidates(self.rescoring, codes, queries, self.index.search(codes, wanted)[1], k)
+
+
+def nearest_candidates(
+    rescoring: Rescoring, codes: Tensor, queries: Tensor, ids: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """The k nearest of each query's candidates, nearest first; among equals the lower id.
+
+    Args:
+        rescoring: what scores them.
+        codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
+        queries: what the rescoring takes of them beside, one row a query.
+        ids: int64 (q, c), rows of the database in any order, -1 where a candidate was not found; c at least k.
+        k: number of neighbours.
+
+    Returns:
+        Scores and ids, (q, k); the scores of those not found are infinitely far.
+    """
+    ids = ids.sort(1).values
+    if not len(codes):
+        return torch.empty(0, k), ids[:, :k]
+    away = -torch.inf if rescoring.more_is_nearer else torch.inf
+    scores = rescoring.scores(codes, queries, ids.clamp_min(0)).masked_fill(ids == NOT_FOUND, away)
+    order = scores.argsort(dim=1, stable=True, descending=rescoring.more_is_nearer)[:, :k]
+    return scores.gather(1, order), ids.gather(1, order)
+
+
+def check_same_items(rescoring: Rescoring, size: int) -> None:
+    """Refuse a rescoring of another number of items than are searched.
+
+    Raises:
+        InvalidInputError: naming both.
+    """
+    if rescoring.size != size:
+        raise InvalidInputError(
+            f"the index holds {size} items and there are {rescoring.size} to score; give both of the same."
+        )

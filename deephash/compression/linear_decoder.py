@@ -1,0 +1,169 @@
+"""Vectors read back from codes by a linear map, so that a query in float meets codes of bits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from deephash.codes import check_codes, code_bytes, unpack
+from deephash.files import write_whole
+from deephash.validation import InvalidInputError, check_features
+
+# Rows whose bits and vectors are held in float at a time.
+BLOCK_ROWS = 8192
+# Added to the squares of each bit, as a share of the rows: keeps bits that never vary, or that say the same, solvable.
+RIDGE = 1e-4
+# The least length that a vector is divided by.
+TINY = torch.finfo(torch.float32).tiny
+
+
+def signs(codes: Tensor, bits: int) -> Tensor:
+    """The bits of packed codes as float32 -1 and 1, (n, b)."""
+    return unpack(codes, bits).float().mul_(2).sub_(1)
+
+
+@final
+@dataclass(frozen=True)
+class LinearDecoder:
+    """An estimate of a vector from its code: offset + Σ_j ±direction_j, the sign being bit j's.
+
+    The inner product of a query and an estimate is a sum over bits, of the query's own product with each direction: the
+    query is not cut to bits at all. `fit` takes the codes of any hasher: least squares give each bit what it says of
+    the vectors, whatever made it. A dimension's two bits in natural binary are two such terms; of three or more bits a
+    dimension, and of curved maps, the linear part alone is read.
+
+    Args:
+        offset: float32 (d,).
+        directions: float32 (b, d).
+
+    Raises:
+        InvalidInputError: parts that do not fit each other.
+
+    References:
+        Gordo, Perronnin, Gong & Lazebnik, "Asymmetric distances for binary embeddings", TPAMI 2014, whose expectation
+        of a projection given its bit this estimates for all bits at once.
+
+    Example:
+        >>> vectors = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> codes = torch.tensor([[3], [1], [2], [0]], dtype=torch.uint8)
+        >>> LinearDecoder.fit(codes, vectors, bits=2).decode(codes[:1]).round().tolist()
+        [[1.0, 1.0]]
+    """
+
+    offset: Tensor
+    directions: Tensor
+
+    def __post_init__(self) -> None:
+        if self.directions.ndim != 2 or self.offset.shape != self.directions.shape[1:]:
+            raise InvalidInputError(
+                f"offset has shape {tuple(self.offset.shape)} and directions {tuple(self.directions.shape)}; "
+                "expected (d,) and (b, d)."
+            )
+
+    @classmethod
+    def fit(cls, codes: Tensor, vectors: Tensor, bits: int) -> Self:
+        """The decoder with the least squared error on some items, in one pass over blocks of them.
+
+        Args:
+            codes: packed codes uint8 (n, ⌈b/8⌉), n at least 1.
+            vectors: floating (n, d), what they are of.
+            bits: code length b.
+
+        Raises:
+            InvalidInputError: codes or vectors that are not, or not as many.
+        """
+        check_codes(codes, bits)
+        check_features(vectors, minimum_rows=1, name="vectors")
+        if len(codes) != len(vectors):
+            raise InvalidInputError(f"there are {len(codes)} codes and {len(vectors)} vectors; give one for each.")
+        squares = torch.zeros(bits + 1, bits + 1, dtype=torch.float64)
+        products = torch.zeros(bits + 1, vectors.shape[1], dtype=torch.float64)
+        for code, vector in zip(torch.split(codes, BLOCK_ROWS), torch.split(vectors, BLOCK_ROWS), strict=True):
+            # Sums of ±1 over a block are exact in float32.
+            inputs = torch.cat([torch.ones(len(code), 1), signs(code.cpu(), bits)], 1)
+            squares += inputs.T @ inputs
+            products += inputs.T @ vector.cpu().float()
+        squares += RIDGE * len(codes) * torch.eye(bits + 1, dtype=torch.float64)
+        solution = torch.linalg.solve(squares, products).float()
+        return cls(solution[0], solution[1:])
+
+    @property
+    def bits(self) -> int:
+        """Code length b."""
+        return len(self.directions)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension d of vectors."""
+        return len(self.offset)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Estimates float32 (n, d) of packed codes uint8 (n, ⌈b/8⌉)."""
+        return self.offset + signs(codes, self.bits) @ self.directions
+
+    def lengths(self, estimates: Tensor) -> Tensor:
+        """Euclidean lengths of estimates, from their signs, at the cost of b products and not of d.
+
+        Args:
+            estimates: float32 (..., b) of -1 and 1, as `signs` gives.
+
+        Returns:
+            float32 (...), above 0.
+        """
+        # Columns of the triangle have the inner products of offset and directions, in b + 1 dimensions at the most.
+        triangle = torch.linalg.qr(torch.cat([self.offset[None], self.directions]).T, mode="r").R.T
+        return torch.linalg.vector_norm(triangle[0] + estimates @ triangle[1:], dim=-1).clamp_min(TINY)
+
+    def weights(self, queries: Tensor) -> Tensor:
+        """What each bit adds to a query's inner product where it is 1, and takes off where it is 0.
+
+        Args:
+            queries: floating (q, d).
+
+        Returns:
+            float32 (q, b).
+
+        Raises:
+            InvalidInputError: queries of another dimension, or not finite.
+        """
+        check_features(queries, self.dimension, name="queries")
+        return queries.float() @ self.directions.T
+
+    def check_codes(self, codes: Tensor) -> None:
+        """Refuse codes that are not of this decoder's length.
+
+        Raises:
+            InvalidInputError: naming both.
+        """
+        if codes.dtype != torch.uint8 or codes.ndim != 2 or codes.shape[1] != code_bytes(self.bits):
+            raise InvalidInputError(
+                f"codes have shape {tuple(codes.shape)} and dtype {codes.dtype}; the decoder reads codes of "
+                f"{self.bits} bits, packed as uint8 (N, {code_bytes(self.bits)})."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all."""
+        from safetensors.torch import save_file
+
+        parts = {"offset": self.offset.contiguous(), "directions": self.directions.contiguous()}
+        write_whole(Path(path), lambda partial: save_file(parts, partial))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidInputError: no such file, or another's.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            parts = load_file(path)
+            return cls(parts["offset"], parts["directions"])
+        except (OSError, KeyError, SafetensorError) as error:
+            raise InvalidInputError(
+                f"{path} is no decoder ({error}); give a file that LinearDecoder.save wrote."
+            ) from error
