@@ -1,6 +1,5 @@
 """`deephash demo`."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -41,5 +40,4 @@ def demo(
             "warning: ",
         )
     typer.echo(f"reading {len(runs)} run{'s' if len(runs) > 1 else ''} ...")
-    with suppress(KeyboardInterrupt):
-        serve(runs, host, port, name or (), device, lambda address: typer.echo(f"{address} (Ctrl+C ends it)"))
+    serve(runs, host, port, name or (), device, lambda address: typer.echo(f"{address} (Ctrl+C ends it)"))

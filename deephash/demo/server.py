@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from deephash.demo.served_run import load_runs
 from deephash.validation import InvalidInputError
 
 # Requests at once, beyond which more are turned away.
-MOST_REQUESTS = 64
+MOST_REQUESTS = 32
 
 
 def serve(
@@ -51,7 +52,8 @@ def serve(
             lifespan="off",
             limit_concurrency=MOST_REQUESTS,
         )
-        uvicorn.Server(settings).run(sockets=[opened])
+        with suppress(KeyboardInterrupt):  # how the page is meant to be ended
+            uvicorn.Server(settings).run(sockets=[opened])
 
 
 def listening(host: str, port: int) -> socket.socket:

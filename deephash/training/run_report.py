@@ -90,7 +90,9 @@ def write_scores(path: Path, module: HashingModule, query_ids: torch.Tensor) -> 
     """
     if len(module.scores) == 1:
         (only,) = module.scores.values()
-        write_per_query(path, only.per_query, query_ids)
+        columns = dict(only.per_query)
+        # Scores come by the queries' places in their part.
+        write_per_query(path, columns, query_ids[columns.pop("query").cpu()])
         return
     found = {direction_name(*views): scores.per_query for views, scores in module.scores.items()}
     names = [name for name, columns in found.items() for _ in columns["query"]]

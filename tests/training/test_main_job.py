@@ -65,6 +65,7 @@ def test_folder_holds_the_run(finished):
     assert Split.load(run.split).hash == finished.row["split"]
     per_query = pl.read_parquet(run.path / "per_query.parquet")
     assert len(per_query) == 1000
+    assert per_query["query"].to_list() == Split.load(run.split).role("query").tolist()
     assert per_query["mAP"].mean() == pytest.approx(finished.row["metrics"]["mAP"], abs=1e-12)
     environment = json.loads((run.path / "environment.json").read_text())
     assert {"python", "packages", "git", "threads", "command"} <= environment.keys()
