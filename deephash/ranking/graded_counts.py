@@ -1,0 +1,112 @@
+"""The result of a ranking by graded relevance: how many items of each grade lie at each distance.
+
+A grade is the number of labels that a query and an item have in common. Metrics of user models need no more than these
+counts, whatever the order of tied items.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deephash.ranking.counts import DistanceCounts
+from deephash.ranking.distance import Distance
+from deephash.ranking.inputs import check_ranked
+from deephash.ranking.torch_engine import TorchEngine
+from deephash.validation import InvalidInputError, check_count
+
+
+@dataclass(frozen=True)
+class GradedCounts:
+    """A query's whole ranking as histograms over its D + 1 possible distances, one for each grade.
+
+    Args:
+        by_grade: int64 (q, D + 1, G + 1), items of grade 0, 1, ..., G at each distance.
+
+    Raises:
+        InvalidInputError: another dtype or shape, no grade beside 0, or a negative count.
+    """
+
+    by_grade: Tensor
+
+    def __post_init__(self) -> None:
+        counts = self.by_grade
+        if counts.dtype != torch.int64 or counts.ndim != 3 or counts.shape[2] < 2:
+            raise InvalidInputError(
+                f"graded counts are {counts.dtype} {tuple(counts.shape)}; expected int64 (q, D + 1, G + 1), G from 1."
+            )
+        if bool((counts < 0).any()):
+            raise InvalidInputError(f"graded counts hold {int(counts.min())}; a count is at least 0.")
+
+    @classmethod
+    def of(cls, counts: DistanceCounts) -> "GradedCounts":
+        """Relevance of two grades: 0, not relevant, and 1."""
+        return cls(torch.stack([counts.total - counts.relevant, counts.relevant], 2))
+
+    @property
+    def highest(self) -> int:
+        """The highest grade G that an item can have."""
+        return self.by_grade.shape[2] - 1
+
+    @property
+    def total(self) -> Tensor:
+        """int64 (q, D + 1), items at each distance."""
+        return self.by_grade.sum(2)
+
+    def at_least(self, grade: int) -> DistanceCounts:
+        """Two histograms with an item relevant from `grade` on.
+
+        Raises:
+            InvalidInputError: a grade below 1 or above G.
+        """
+        check_count(grade, "grade")
+        if grade > self.highest:
+            raise InvalidInputError(f"grade={grade} exceeds {self.highest}, the highest there is; lower it.")
+        return DistanceCounts(self.total, self.by_grade[:, :, grade:].sum(2))
+
+
+def graded_counts(
+    query_codes: Tensor,
+    database_codes: Tensor,
+    distance: Distance,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    block_bytes: int = 256 * 2**20,
+) -> GradedCounts:
+    """Items at each distance by the number of labels that they share with the query, in blocks of bounded memory.
+
+    Args:
+        query_codes: packed uint8 (q, ⌈b/8⌉).
+        database_codes: packed uint8 (N, ⌈b/8⌉), on the same device.
+        distance: what ranks them.
+        query_labels: indicator bool (q, c), on that device.
+        database_labels: indicator bool (N, c).
+        block_bytes: memory that a block of queries × items may take.
+
+    Returns:
+        Grades 0 to G, the most labels that any query has.
+
+    Raises:
+        InvalidInputError: codes of another length, or labels that are no such indicators.
+    """
+    check_ranked(query_codes, database_codes, distance)
+    for labels, codes, name in ((query_labels, query_codes, "query"), (database_labels, database_codes, "database")):
+        if labels.dtype != torch.bool or labels.ndim != 2 or len(labels) != len(codes):
+            raise InvalidInputError(
+                f"{name} labels are {labels.dtype} {tuple(labels.shape)}; expected an indicator bool ({len(codes)}, c)."
+            )
+    if query_labels.shape[1] != database_labels.shape[1]:
+        raise InvalidInputError(
+            f"query labels have {query_labels.shape[1]} classes and database labels {database_labels.shape[1]}; "
+            "expected the same classes."
+        )
+    grades = 1 + max(1, int(query_labels.sum(1).max()) if len(query_labels) else 1)
+    bins = distance.maximum + 1
+    counts = torch.zeros(len(query_codes), bins * grades, dtype=torch.int64, device=query_codes.device)
+    for rows, items, distances in TorchEngine(block_bytes)._blocks(query_codes, database_codes, distance):
+        # Products of zeros and ones, exact below 2^24.
+        shared = (query_labels[rows].float() @ database_labels[items].float().T).long()
+        cells = distances.mul_(grades).add_(shared)
+        cells += bins * grades * torch.arange(len(cells), device=cells.device)[:, None]
+        counts[rows] += torch.bincount(cells.flatten(), minlength=len(cells) * bins * grades).view(len(cells), -1)
+    return GradedCounts(counts.view(len(query_codes), bins, grades))
