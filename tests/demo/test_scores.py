@@ -9,7 +9,7 @@ from deephash.demo.served_run import load_runs
 
 BALL = ("method=itq", "bits=12", "truth=epsilon_ball", "protocol=five_way_small")
 RUNS = {
-    "labels": ("method=lsh", "bits=12"),
+    "labels": ("method=lsh", "bits=12", "protocol=five_way_small"),
     "epsilon ball": BALL,
     "validation queries": (*BALL, "score=validation"),
     "regions": ("method=pcah", "quantizer=mhq", "bits=12", "protocol=five_way_small"),
