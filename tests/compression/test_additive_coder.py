@@ -1,0 +1,109 @@
+"""Additive codes: the descent against every code there is, and what is gained over the hasher's."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from deephash.codes import pack, unpack
+from deephash.compression.additive_coder import AdditiveCoder, descend
+from deephash.compression.linear_decoder import LinearDecoder
+from deephash.hasher import Hasher
+from deephash.projections.itq import ITQ
+from deephash.projections.pcah import PCAH
+from deephash.quantizers.mhq import MHQ
+from deephash.quantizers.sbq import SBQ
+from deephash.validation import InvalidInputError
+
+DIMENSION, BITS = 16, 12
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    generator = torch.Generator().manual_seed(0)
+    # More rows than a block has, whose dimensions go together.
+    mixed = torch.randn(DIMENSION, DIMENSION, generator=generator)
+    return torch.randn(9000, DIMENSION, generator=generator) @ mixed / 4 + 0.2
+
+
+@pytest.fixture(scope="module")
+def coder(vectors):
+    return AdditiveCoder(Hasher(ITQ(DIMENSION, BITS), SBQ(BITS)).fit(vectors)).fit(vectors)
+
+
+def errors(decoder, codes, vectors):
+    return (decoder.decode(codes) - vectors).square().sum(1)
+
+
+def test_no_single_bit_is_better_flipped(coder, vectors):
+    """What the descent ends at, told bit by bit without its running products."""
+    rows = vectors[:200]
+    codes = descend(rows, coder.hasher.encode(rows), coder.decoder, sweeps=50)
+    least = errors(coder.decoder, codes, rows)
+    for bit in range(BITS):
+        flipped = unpack(codes, BITS)
+        flipped[:, bit] = ~flipped[:, bit]
+        assert (errors(coder.decoder, pack(flipped), rows) >= least - 1e-4).all()
+
+
+def test_descent_comes_near_the_best_of_all_codes(coder, vectors):
+    rows = vectors[:200]
+    every = pack(torch.tensor(list(itertools.product([False, True], repeat=BITS))))
+    best = torch.cdist(rows, coder.decoder.decode(every)).square().amin(1)
+    found = errors(coder.decoder, coder.encode(rows), rows)
+    assert (found >= best - 1e-4).all()
+    hashed = errors(coder.decoder, coder.hasher.encode(rows), rows)
+    assert float((found - best).sum()) < 0.2 * float((hashed - best).sum())
+
+
+def test_no_item_gets_worse_and_the_sum_much_better(coder, vectors):
+    codes = coder.hasher.encode(vectors)
+    before = errors(coder.decoder, codes, vectors)
+    after = errors(coder.decoder, coder.encode(vectors), vectors)
+    assert (after <= before + 1e-4).all()
+    threshold = errors(LinearDecoder.fit(codes, vectors, BITS), codes, vectors)
+    assert float(after.sum()) < 0.85 * float(threshold.sum())
+
+
+def test_neither_step_raises_the_sum_of_errors(coder, vectors):
+    codes = coder.hasher.encode(vectors)
+    sums = []
+    for _ in range(5):
+        decoder = LinearDecoder.fit(codes, vectors, BITS)
+        sums.append(float(errors(decoder, codes, vectors).sum()))
+        codes = descend(vectors, codes, decoder, sweeps=2)
+        sums.append(float(errors(decoder, codes, vectors).sum()))
+    assert all(later <= earlier * (1 + 1e-5) for earlier, later in itertools.pairwise(sums))
+    assert sums[-1] < 0.9 * sums[0]
+
+
+def test_items_are_coded_each_by_itself(coder, vectors):
+    assert torch.equal(coder.encode(vectors)[7:9], coder.encode(vectors[7:9]))
+    assert coder.encode(vectors[:0]).shape == (0, 2)
+    assert coder.encode(vectors[:5].double()).dtype == torch.uint8
+
+
+def test_fit_is_the_same_twice(coder, vectors):
+    again = AdditiveCoder(coder.hasher).fit(vectors)
+    assert torch.equal(again.decoder.directions, coder.decoder.directions)
+
+
+def test_saved_and_read(coder, vectors, tmp_path):
+    coder.save(tmp_path / "coder")
+    read = AdditiveCoder.load(tmp_path / "coder")
+    assert np.array_equal(read.encode(vectors[:99]), coder.encode(vectors[:99]))
+
+
+def test_what_does_not_fit_is_refused(coder, vectors):
+    unfitted = AdditiveCoder(coder.hasher)
+    with pytest.raises(InvalidInputError, match="the coder is not fitted; call fit"):
+        unfitted.encode(vectors)
+    with pytest.raises(InvalidInputError, match="ranked by Manhattan; give one of independent bits"):
+        AdditiveCoder(Hasher(PCAH(DIMENSION, 4), MHQ(8)))
+    with pytest.raises(InvalidInputError, match="8 bits and 16 dimensions; expected the hasher's 12 and 16"):
+        AdditiveCoder(coder.hasher, LinearDecoder(torch.zeros(16), torch.zeros(8, 16)))
+    with pytest.raises(InvalidInputError, match="training vectors have 15 dimensions"):
+        unfitted.fit(vectors[:, 1:])
+    with pytest.raises(InvalidInputError, match="rounds=0"):
+        unfitted.fit(vectors, rounds=0)
