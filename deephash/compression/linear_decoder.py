@@ -114,7 +114,8 @@ class LinearDecoder:
         """
         # Columns of the triangle have the inner products of offset and directions, in b + 1 dimensions at the most.
         triangle = torch.linalg.qr(torch.cat([self.offset[None], self.directions]).T, mode="r").R.T
-        return torch.linalg.vector_norm(triangle[0] + estimates @ triangle[1:], dim=-1).clamp_min(TINY)
+        lengths: Tensor = torch.linalg.vector_norm(triangle[0] + estimates @ triangle[1:], dim=-1)
+        return lengths.clamp_min(TINY)
 
     def weights(self, queries: Tensor) -> Tensor:
         """What each bit adds to a query's inner product where it is 1, and takes off where it is 0.
