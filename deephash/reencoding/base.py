@@ -17,15 +17,15 @@ class Staleness:
         function: number of the present function; those of a lower number made codes that may be stale.
         seen: items that have arrived.
         since: of them, those since codes were last made anew.
-        precision: of the nearest neighbours that the arriving items found before they were learnt from: the signal
-            that falls when the world changes. NaN where nothing was searched.
+        precisions: float64 (m,), of the nearest neighbours that each arriving item found before it was learnt from: the
+            signal that changes when the world does. Empty where nothing was searched.
     """
 
     made: Tensor
     function: int
     seen: int
     since: int
-    precision: float
+    precisions: Tensor
 
     def stale(self) -> Tensor:
         """Places of codes that an earlier function made, int64, the oldest first."""

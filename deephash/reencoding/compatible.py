@@ -23,7 +23,8 @@ def projection_map(new: Tensor, old: Tensor, ridge: float = 1e-3) -> Tensor:
     x = torch.cat([new.double(), torch.ones(len(new), 1, dtype=torch.float64)], 1)
     gram = x.T @ x
     gram.diagonal()[:-1] += ridge * gram.diagonal()[:-1].mean().clamp_min(torch.finfo(torch.float64).tiny)
-    return torch.linalg.solve(gram, x.T @ old.double())
+    solution: Tensor = torch.linalg.solve(gram, x.T @ old.double())
+    return solution
 
 
 def mapped(projections: Tensor, map_to_old: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """All stale codes are made anew where a detector finds that the stream has changed."""
 
-import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -41,13 +40,13 @@ class OnDrift(Reencoding):
     """All stale codes when the precision of what arriving items find changes, and once more when it has settled.
 
     The projection goes on learning after a change, so the codes made at the alarm are stale soon: they are made anew
-    `settle` items later. A detector's own state cannot be stored without a pickle; so it forgets after every `memory`
-    signals, and what it has been told since is kept and told again to a resumed one.
+    once more `settle` items later. A detector's own state cannot be stored without a pickle; so it forgets after every
+    `memory` signals, and what it has been told since is kept and told again to a resumed one.
 
     Args:
         detector: of river.drift: "ADWIN", "KSWIN" or "PageHinkley".
         settings: the detector's arguments, as {delta: 0.01}.
-        memory: signals, one a step, after which the detector begins anew.
+        memory: signals, one an item, after which the detector begins anew.
         settle: items from an alarm to the second time.
 
     Raises:
@@ -58,7 +57,7 @@ class OnDrift(Reencoding):
         self,
         detector: str = "ADWIN",
         settings: dict[str, Any] | None = None,
-        memory: int = 1000,
+        memory: int = 10_000,
         settle: int = 1000,
     ) -> None:
         check_count(memory, "reencoding.memory")
@@ -75,7 +74,7 @@ class OnDrift(Reencoding):
 
     def due(self, staleness: Staleness) -> Tensor:
         """All that are stale at an alarm, or when it has settled; else none."""
-        alarm = self._tell(staleness.precision)
+        alarm = self._tell(staleness.precisions.tolist())
         if alarm:
             self.alarms.append(staleness.seen)
             self._due_at = staleness.seen + self.settle
@@ -95,12 +94,13 @@ class OnDrift(Reencoding):
         for signal in self._signals:
             self._running.update(signal)
 
-    def _tell(self, signal: float) -> bool:
-        """Whether a signal, with those before it, is an alarm."""
-        if math.isnan(signal):
-            return False
-        if len(self._signals) >= self.memory:
-            self._signals, self._running = [], self._fresh()
-        self._signals.append(signal)
-        self._running.update(signal)
-        return bool(self._running.drift_detected)
+    def _tell(self, signals: list[float]) -> bool:
+        """Whether any of these signals, with those before it, is an alarm."""
+        alarm = False
+        for signal in signals:
+            if len(self._signals) >= self.memory:
+                self._signals, self._running = [], self._fresh()
+            self._signals.append(signal)
+            self._running.update(signal)
+            alarm |= bool(self._running.drift_detected)
+        return alarm

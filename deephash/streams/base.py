@@ -98,14 +98,14 @@ class Stream(ABC):
         if labels is None or labels.ndim > 1:
             return pool[_rounds(len(pool), self.length, generator)]
         drawn = []
-        for positions in torch.arange(self.length).split(BLOCK):
+        for positions in torch.split(torch.arange(self.length), BLOCK):
             edges = self.shares(positions, classes).cumsum(1)
             edges /= edges[:, -1:].clone()
             chance = torch.rand(len(positions), 1, generator=generator, dtype=torch.float64)
             drawn.append((chance >= edges).sum(1))
         order = torch.cat(drawn)
         rows = torch.empty(self.length, dtype=torch.int64)
-        for label in order.unique().tolist():
+        for label in torch.unique(order).tolist():
             own, due = pool[labels[pool] == label], order == label
             if not len(own):
                 raise InvalidInputError(f"class {label} is due in the stream, and no item has it; choose other data.")

@@ -29,7 +29,8 @@ def rotated(images: np.ndarray, degrees: float) -> np.ndarray:
     turn = torch.tensor([[[cosine, -sine, 0], [sine, cosine, 0]]], dtype=torch.float32).expand(len(planes), 2, 3)
     grid = affine_grid(turn, list(planes.shape), align_corners=False)
     turned = grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
-    return turned.round().clamp(0, 255).byte().permute(0, 2, 3, 1).reshape(images.shape).numpy()
+    turned = turned.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    return np.asarray(turned.reshape(images.shape))
 
 
 def brightened(images: np.ndarray, levels: float) -> np.ndarray:

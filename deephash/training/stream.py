@@ -16,6 +16,7 @@ from deephash.affinity.base import Affinity
 from deephash.codes import pack, unpack
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
+from deephash.functional.single_thread import single_thread
 from deephash.hasher import Hasher
 from deephash.metrics.average_precision import average_precision
 from deephash.projections.online import OnlineProjection
@@ -148,14 +149,15 @@ class StreamTraining:
         if checkpoint.exists():
             self.restore(SafetensorsCheckpoint().load_checkpoint(checkpoint))
         while self.seen < self.stream.length:
-            size = self.batch_size if self.seen else self.first_batch
             due = self._next_checkpoint()
-            self.step(self.arrivals[self.seen : min(self.seen + size, due)])
-            if self.seen == due:
-                self.history.append(self.evaluate())
-                SafetensorsCheckpoint().save_checkpoint(self.state(), checkpoint)
-                if report is not None:
-                    report(self.history[-1])
+            with single_thread():  # Small products and decompositions, thousands of them.
+                while self.seen < due:
+                    size = self.batch_size if self.seen else self.first_batch
+                    self.step(self.arrivals[self.seen : min(self.seen + size, due)])
+            self.history.append(self.evaluate())
+            SafetensorsCheckpoint().save_checkpoint(self.state(), checkpoint)
+            if report is not None:
+                report(self.history[-1])
 
     @property
     def seen(self) -> int:
@@ -171,7 +173,7 @@ class StreamTraining:
         features = self.stream.features(self.items, rows, self.seen, self.descriptor, self.seed)
         assert self.items.labels is not None
         labels = self.items.labels[rows]
-        precision = self._test(features, labels)
+        precisions = self._test(features, labels)
         with self._timed("learn"):
             moved = self._learn(features, labels, rows)
         if moved and (self.seen == 0 or self.reencoding.publishes(self.seen + len(rows) - self.published_at)):
@@ -179,10 +181,10 @@ class StreamTraining:
         with self._timed("encode"):
             codes = self.present.encode(features)
         self.database.add(features, labels, codes, self.function, self.generator)
-        self._reencode(precision)
+        self._reencode(precisions)
 
     def evaluate(self) -> dict[str, Any]:
-        """Rank the queries, as they look now, against the database: mAP by the classes' present shares; and the costs."""
+        """Rank the queries, as they look now, against the database: mAP by the classes' present shares; the costs."""
         with self._timed("evaluate"):
             features = self.stream.features(self.items, self.query_rows, self.seen, self.descriptor, self.seed)
             assert self.items.labels is not None
@@ -252,21 +254,21 @@ class StreamTraining:
         spaced = (-(-(i + 1) * self.stream.length // self.checkpoints) for i in range(self.checkpoints))
         return next(at for at in spaced if at > self.seen and at >= self.first_batch)
 
-    def _test(self, features: Tensor, labels: Tensor) -> float:
-        """Precision of what arriving items find among the present function's codes; NaN before there are enough."""
+    def _test(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Precision of what each arriving item finds among codes of the present function; empty where these are few."""
         searched = torch.arange(len(self.database))
         if self.reencoding.maps_queries:
             searched = torch.nonzero(self.database.made == self.function).flatten()
         if len(searched) < self.neighbours:
-            return math.nan
+            return torch.empty(0, dtype=torch.float64)
         with self._timed("evaluate"):
             codes, distance = self.present.encode(features), self.present.distance
             _, nearest = self.ranking.search(codes, self.database.codes[searched], distance, self.neighbours)
             assert self.database.labels is not None
             relevance = shared(labels, self.database.labels[searched])
-            precision = float(is_relevant(relevance, nearest).double().mean())
-        self.precisions = [self.precisions[0] + precision, self.precisions[1] + 1]
-        return precision
+            precisions = is_relevant(relevance, nearest).double().mean(1)
+        self.precisions = [self.precisions[0] + float(precisions.sum()), self.precisions[1] + len(precisions)]
+        return precisions
 
     def _learn(self, features: Tensor, labels: Tensor, rows: Tensor) -> bool:
         """Whether the learner is another function now."""
@@ -306,9 +308,9 @@ class StreamTraining:
         self.function += 1
         self.published_at = seen
 
-    def _reencode(self, precision: float) -> None:
+    def _reencode(self, precisions: Tensor) -> None:
         since = self.seen - self.reencoded_at
-        places = self.reencoding.due(Staleness(self.database.made, self.function, self.seen, since, precision))
+        places = self.reencoding.due(Staleness(self.database.made, self.function, self.seen, since, precisions))
         if len(places) == 0:
             return
         with self._timed("reencode"):
@@ -318,7 +320,7 @@ class StreamTraining:
             self.database.replace(places, codes, self.function)
         self.reencoded_items += len(places)
         self.reencoded_at = self.seen
-        alive = set(self.database.made.unique().tolist())
+        alive = set(torch.unique(self.database.made).tolist())
         self.maps = {number: older for number, older in self.maps.items() if number in alive}
 
     def _counts(self, features: Tensor, labels: Tensor) -> DistanceCounts:
@@ -330,7 +332,7 @@ class StreamTraining:
             relevance = shared(labels, self.database.labels)
             return self.ranking.rank(codes, self.database.codes, self.present.distance, relevance)
         parts = []
-        for number in self.database.made.unique().tolist():
+        for number in torch.unique(self.database.made).tolist():
             inside = self.database.made == number
             own = projections if number == self.function else mapped(projections, self.maps[number])
             codes = pack(self.present.quantizer.quantize(own))
@@ -366,7 +368,7 @@ def balanced(labels: Tensor, rows: Tensor, most: int, seed: int) -> Tensor:
     """
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     if labels.ndim == 1:
-        own = [rows[labels[rows] == label] for label in labels[rows].unique().tolist()]
+        own = [rows[labels[rows] == label] for label in torch.unique(labels[rows]).tolist()]
         rows = torch.cat([part[: max(1, most // len(own))] for part in own])
     return rows[:most].sort().values
 

@@ -36,7 +36,7 @@ def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -
         A lag for each change with a checkpoint in its phase.
     """
     found = []
-    for start, stop in zip(changes, [*changes[1:], seen[-1]], strict=True):
+    for start, stop in zip(changes, [*changes, seen[-1]][1:], strict=True):
         phase = [(at, score) for at, score in zip(seen, scores, strict=True) if start < at <= stop]
         if not phase:
             continue

@@ -112,10 +112,5 @@ def build_training(config: DictConfig, data: HashingDataModule) -> StreamTrainin
     )
     roles = ("validation_query", "validation_database") if config.score == "validation" else ("query", "database")
     queries, pool = (torch.from_numpy(data.ids(role)) for role in roles)
-    if not len(queries) or not len(pool):
-        raise InvalidInputError(
-            f"score={config.score} with protocol={config.choices.protocol}, which has no such parts; choose "
-            "protocol=five_way."
-        )
     training.prepare(data.items, pool, queries, data.classes, getattr(data, "descriptor", None))
     return training

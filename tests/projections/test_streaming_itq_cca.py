@@ -41,7 +41,7 @@ def test_directions_are_those_of_all_items(labels):
 @pytest.mark.parametrize("size", [37, 600])
 def test_with_all_items_held_and_rotations_from_the_start_it_is_itq_cca(labels, size):
     batch = ITQCCA(10, 8).double().fit(FEATURES, labels=labels, generator=seeded(9))
-    stream = streamed(labels, size=size, carried=False)
+    stream = streamed(labels, size=size, carried=False, iterations=50)
     assert torch.allclose(stream.directions, batch.directions, atol=1e-6)
     assert torch.allclose(stream.mean, batch.mean)
 
@@ -54,7 +54,7 @@ def test_classes_that_come_late_count_as_if_known_before():
             order[LABELS[order] >= 2],
         ]
     )
-    stream = streamed(LABELS, order, carried=False)
+    stream = streamed(LABELS, order, carried=False, iterations=50)
     assert stream.classes == 4
     batch = ITQCCA(10, 8).double().fit(FEATURES[order], labels=LABELS[order], generator=seeded(9))
     assert torch.allclose(stream.directions, batch.directions, atol=1e-6)

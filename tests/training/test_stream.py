@@ -1,0 +1,238 @@
+"""Learning from a stream, end to end: killed anywhere it ends the same, and each policy does what it says."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from deephash.affinity.label import Label
+from deephash.data.items import Items
+from deephash.hasher import Hasher
+from deephash.projections.hcoh import HCOH
+from deephash.projections.itq_cca import ITQCCA
+from deephash.projections.lsh import LSH
+from deephash.projections.streaming_itq_cca import StreamingITQCCA
+from deephash.quantizers.sbq import SBQ
+from deephash.ranking.torch_engine import TorchEngine
+from deephash.reencoding.budget import Budget
+from deephash.reencoding.compatible import Compatible
+from deephash.reencoding.every import Every
+from deephash.reencoding.never import Never
+from deephash.reencoding.on_drift import OnDrift
+from deephash.run_folder import RunFolder
+from deephash.streams.new_classes import NewClasses
+from deephash.streams.recurring import Recurring
+from deephash.streams.stationary import Stationary
+from deephash.training.run import train
+from deephash.training.stream import StreamTraining, balanced
+from deephash.validation import InvalidInputError
+
+CLASSES, DIMENSION, BITS = 6, 12, 8
+
+
+def items_of(n=1500, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % CLASSES
+    centres = 2 * torch.randn(CLASSES, DIMENSION, generator=generator)
+    return Items(centres[labels] + torch.randn(n, DIMENSION, generator=generator), labels)
+
+
+def training_of(projection=StreamingITQCCA, stream=None, policy=None, **settings):
+    settings = {"batch_size": 50, "first_batch": 100, "checkpoints": 5, "queries": 60, "capacity": 400, **settings}
+    training = StreamTraining(
+        Hasher(projection(DIMENSION, BITS), SBQ(BITS)),
+        Label(),
+        TorchEngine(),
+        stream or Recurring(1000, phases=4),
+        policy or Every(200),
+        **settings,
+    )
+    rows = torch.arange(1500)
+    training.prepare(items_of(), rows[300:], rows[:300], CLASSES)
+    return training
+
+
+def comparable(training):
+    """All of the state but for the time it took."""
+    state = copy.deepcopy(training.state())
+    del state["seconds"]
+    for entry in state["history"]:
+        del entry["seconds"]
+    return state
+
+
+def assert_same(one, other, place="state"):
+    assert type(one) is type(other), place
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), place
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{place}.{i}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), place
+    else:
+        assert one == other or (one != one and other != other), place
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("policy", [Never, lambda: Every(150), lambda: Budget(7), lambda: Compatible(200, 2), OnDrift])
+@pytest.mark.parametrize("projection", [StreamingITQCCA, HCOH, ITQCCA])
+def test_a_stream_killed_at_any_item_ends_in_the_same_state(policy, projection, tmp_path):
+    if policy is OnDrift:
+        pytest.importorskip("river")
+    whole = training_of(projection, policy=policy(), refit_every=300)
+    whole.run(tmp_path / "whole.safetensors")
+    assert len(whole.history) == 5
+    for kill in (130, 990):
+        file = tmp_path / f"{kill}.safetensors"
+        killed = training_of(projection, policy=policy(), refit_every=300)
+        step = killed.step
+
+        def stop(rows, killed=killed, step=step, kill=kill):
+            if killed.seen + len(rows) > kill:
+                raise Killed
+            step(rows)
+
+        killed.step = stop
+        with pytest.raises(Killed):
+            killed.run(file)
+        resumed = training_of(projection, policy=policy(), refit_every=300)
+        resumed.run(file)
+        assert_same(comparable(whole), comparable(resumed))
+
+
+def test_state_is_bounded_by_the_capacity():
+    def size(value):
+        if isinstance(value, torch.Tensor):
+            return value.numel()
+        if isinstance(value, dict):
+            return sum(map(size, value.values()))
+        return 0
+
+    sizes = []
+    training = training_of(stream=Stationary(3000), checkpoints=3)
+    for rows in training.arrivals.split(100):
+        training.step(rows)
+        sizes.append(size(training.state()))
+    assert sizes[9] == sizes[-1]
+    assert len(training.database) == 400
+
+
+def test_never_leaves_the_codes_and_every_makes_all_anew(tmp_path):
+    never, every = training_of(policy=Never()), training_of(policy=Every(1))
+    never.run(tmp_path / "never")
+    every.run(tmp_path / "every")
+    assert never.history[-1]["reencoded_items"] == 0
+    assert never.history[-1]["stale"] > 100
+    assert every.history[-1]["stale"] == 0
+    assert torch.equal(every.database.codes, every.present.encode(every.database.features))
+    assert not torch.equal(never.database.codes, never.present.encode(never.database.features))
+    assert every.history[-1]["reencoded_bytes"] == every.history[-1]["reencoded_items"]  # 8 bits each
+    assert every.history[-1]["flipped_bits"] > 0
+
+
+def test_budget_is_kept(tmp_path):
+    training = training_of(policy=Budget(7))
+    training.run(tmp_path / "state")
+    assert 0 < training.history[-1]["reencoded_items"] <= 7 * 19
+
+
+def test_compatible_keeps_no_more_functions_than_it_may(tmp_path):
+    training = training_of(policy=Compatible(200, kept=3), checkpoints=10)
+    training.run(tmp_path / "state")
+    made = torch.unique(training.database.made).tolist()
+    assert 1 < len(made) <= 3
+    assert set(training.maps) >= set(made) - {training.function}
+    assert training.function == 5  # the first batch's, and one after every 200 items
+    assert 0 < training.history[-1]["reencoded_items"] < 400
+
+
+def test_mapped_queries_find_what_an_unrelated_function_encoded(tmp_path):
+    training = training_of(LSH, policy=Compatible(5000), stream=Stationary(1000), refit_every=None)
+    training.run(tmp_path / "state")
+    before = training.evaluate()["mAP"]
+    other = Hasher(LSH(DIMENSION, BITS), SBQ(BITS))
+    training.learner = other.fit(items_of().features, generator=torch.Generator().manual_seed(1))
+    training._publish(training.seen)
+    mapped = training.evaluate()["mAP"]
+    training.maps = {1: torch.cat([torch.eye(BITS), torch.zeros(1, BITS)]).double()}
+    assert mapped > 0.8 * before > 1.5 * training.evaluate()["mAP"]
+
+
+def test_scores_are_by_the_present_shares(tmp_path):
+    training = training_of(stream=Recurring(1000, concepts=2, phases=2))
+    training.run(tmp_path / "state")
+    last = training.history[-1]
+    assert last["mAP"] == pytest.approx(sum(last["per_class"][label] for label in (1, 3, 5)) / 3)
+    assert training.present_classes() == [False, True] * 3
+
+
+def test_it_learns(tmp_path):
+    """A stream of two labels' worth of structure: a moving method ends above one that saw the first batch alone."""
+    moving = training_of(HCOH, stream=NewClasses(1000))
+    moving.run(tmp_path / "moving")
+    static = training_of(ITQCCA, stream=NewClasses(1000), refit_every=None)
+    static.run(tmp_path / "static")
+    refitted = training_of(ITQCCA, stream=NewClasses(1000), refit_every=200)
+    refitted.run(tmp_path / "refitted")
+    assert static.function == 1
+    assert refitted.function == 5
+    assert refitted.history[-1]["mAP"] > static.history[-1]["mAP"]
+    assert moving.history[-1]["mAP"] > static.history[-1]["mAP"]
+
+
+def test_queries_are_balanced():
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    chosen = balanced(labels, torch.arange(100), 20, 0)
+    assert torch.bincount(labels[chosen]).tolist() == [10, 10]
+    several = torch.ones(100, 3, dtype=torch.bool)
+    assert len(balanced(several, torch.arange(100), 20, 0)) == 20
+
+
+def test_a_first_batch_beyond_the_stream_is_refused():
+    with pytest.raises(InvalidInputError, match=r"train.first_batch=2000 exceeds the 1000 items of the stream"):
+        training_of(first_batch=2000)
+    with pytest.raises(InvalidInputError, match=r"train.neighbours=0; expected a whole number"):
+        training_of(neighbours=0)
+
+
+STREAM_RUN = ["train=stream", "bits=16", "figures=false", "stream.length=1500", "train.checkpoints=3"]
+
+
+def test_a_run_of_a_stream(compose_config, tmp_path):
+    config = compose_config(*STREAM_RUN, "method=streaming_itq_cca", "stream=new_classes", "reencoding=budget")
+    row = train(config, tmp_path).row
+    run = RunFolder(tmp_path)
+    assert run.is_complete
+    assert (row["stream"], row["reencoding"]) == ("new_classes", "budget")
+    assert row["changes"] == [300, 600, 900, 1200]
+    assert 0.2 < row["metrics"]["mAP"] < 1
+    assert [entry["seen"] for entry in json.loads(run.history.read_text())] == [500, 1000, 1500]
+    assert Hasher.load(run.hasher).bits == 16
+    assert train(config, tmp_path).row["metrics"] == json.loads(run.metrics.read_text())["metrics"]
+
+
+def test_a_run_draws_its_course(compose_config, tmp_path):
+    config = compose_config("train=stream", "bits=8", "method=hcoh", "stream.length=1000", "train.checkpoints=2")
+    train(config, tmp_path)
+    assert (tmp_path / "stream.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["truth=epsilon_ball"], "truth=epsilon_ball with train=stream; a stream is scored by labels alone"),
+        (["stream=feature_drift"], "stream=feature_drift changes images before they are described"),
+        (["score=validation"], "This split has no validation_query part; choose a protocol that has one, as five_way"),
+    ],
+)
+def test_runs_that_no_stream_is_made_of_are_refused(settings, message, compose_config, tmp_path):
+    with pytest.raises(InvalidInputError, match=message):
+        train(compose_config(*STREAM_RUN, "method=hcoh", *settings), tmp_path)
