@@ -17,7 +17,10 @@ from deephash.command_line.evaluate import evaluate
 from deephash.command_line.export import export
 from deephash.command_line.index import index
 from deephash.command_line.info import info
+from deephash.command_line.score import score
 from deephash.command_line.search import search
+from deephash.command_line.shard import shard
+from deephash.command_line.study import study
 from deephash.command_line.train import train
 
 EPILOG = (
@@ -55,8 +58,9 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, index, search, info, compare, demo, export):
+for command in (encode, index, search, shard, score, info, compare, demo, export):
     app.command()(command)
+app.add_typer(study, name="study")
 
 
 def main() -> None:
@@ -73,3 +77,7 @@ def main() -> None:
     except KeyboardInterrupt:
         show_error("interrupted.", "")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from deephash.demo.application import build_application
 from deephash.demo.protection import LOOPBACK
@@ -38,9 +39,31 @@ def serve(
     Raises:
         InvalidInputError: an address or a port that cannot be listened on, or runs that cannot be shown.
     """
-    # Listened on before the runs are read, which can take a while, so that a taken port is told at once.
+    serve_application(lambda hosts: build_application(load_runs(folders, device), hosts), host, port, names, ready)
+
+
+def serve_application(
+    build: Callable[[Sequence[str]], FastAPI],
+    host: str,
+    port: int,
+    names: Sequence[str],
+    ready: Callable[[str], None],
+) -> None:
+    """Serve an application until interrupted.
+
+    Args:
+        build: makes it for the names and addresses by which it may be asked for.
+        host: address to listen on.
+        port: to listen on; 0 takes one that is free.
+        names: further host names by which it may be asked for.
+        ready: is told its address as soon as it is there.
+
+    Raises:
+        InvalidInputError: an address or a port that cannot be listened on.
+    """
+    # Listened on before anything is read, which can take a while, so that a taken port is told at once.
     with listening(host, port) as opened:
-        application = build_application(load_runs(folders, device), (*LOOPBACK, *own_names(host), *names))
+        application = build((*LOOPBACK, *own_names(host), *names))
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{opened.getsockname()[1]}")
         settings = uvicorn.Config(

@@ -1,0 +1,231 @@
+"""`deephash study`: judgements of real users, and what they say."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deephash.command_line.arguments import AsJson, Device
+from deephash.command_line.errors import show_error
+
+if TYPE_CHECKING:
+    from deephash.study.analysis import Analysis
+    from deephash.study.power import Requirement
+
+study = typer.Typer(
+    help="Have real users judge two runs blind, and analyse what they say.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Log = Annotated[Path, typer.Argument(help="Log of a study, an SQLite file.", show_default=False)]
+
+
+@study.command()
+def serve(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of two complete runs of the same data and split.", show_default=False)
+    ],
+    log: Annotated[
+        Path, typer.Option(help="SQLite file of the answers; a study that is there goes on.", show_default=False)
+    ],
+    mode: Annotated[str, typer.Option(help="How lists are shown: interleaved, side_by_side, or both.")] = "both",
+    queries: Annotated[int, typer.Option(help="Queries that a participant is asked, at most.")] = 20,
+    pool: Annotated[int, typer.Option(help="Queries that are drawn from the runs' own; each is asked of many.")] = 100,
+    depth: Annotated[int, typer.Option(help="Items of a list.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    direction: Annotated[str, typer.Option(help="Of runs of two views, as image_to_text.", show_default=False)] = "",
+    contact: Annotated[
+        str, typer.Option(help="Who runs the study and how to reach them, for the consent text.", show_default=False)
+    ] = "",
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but a loopback one lets others take part.")
+    ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further host name by which the page is asked for; may be given again.", show_default=False
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Serve a page on which participants judge two runs, without knowing which is which.
+
+    Every answer is on the disk before the next query is shown; no personal data are kept.
+    """
+    from deephash.study.design import StudyDesign
+    from deephash.validation import InvalidInputError
+
+    design = StudyDesign(mode, seed, depth, queries, pool, direction)
+    try:
+        from deephash.demo.server import is_loopback
+        from deephash.study.server import serve_study
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(f"deephash study serve needs {error.name}; pip install 'deephash[demo]'.") from error
+    if not is_loopback(host):
+        show_error(
+            f"whoever can reach {host} port {port} sees items of these data and can take part, without a password or "
+            "encryption; leave --host out to serve this machine alone.",
+            "warning: ",
+        )
+    typer.echo("reading the runs ...")
+
+    def tell(address: str) -> None:
+        typer.echo(f"{address} (Ctrl+C ends it; answers: {log})")
+
+    serve_study(runs, log, design, contact, host, port, name or (), device, tell)
+
+
+@study.command()
+def analyse(
+    log: Log,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of a run of the study; given for both, judgements are set against their metrics.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the resamples.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show which run is preferred, how surely, its ratings, and which metrics agree, query by query."""
+    from deephash.study.analysis import analyse_log
+
+    analysis = analyse_log(log, run or (), seed)
+    if as_json:
+        typer.echo(json.dumps(analysis.as_json(), indent=2))
+    else:
+        print_analysis(analysis)
+
+
+@study.command()
+def power(
+    preference: Annotated[
+        float, typer.Option(help="Share of the decided judgements that prefer the better run, to be found.")
+    ] = 0.6,
+    power: Annotated[float, typer.Option(help="Chance of finding it.")] = 0.8,
+    level: Annotated[float, typer.Option(help="Significance level of the two-sided test.")] = 0.05,
+    ties: Annotated[float, typer.Option(help="Share of judgements without a preference.")] = 0.0,
+    judgements: Annotated[int, typer.Option(help="Judgements of a participant.")] = 20,
+    icc: Annotated[
+        float, typer.Option(help="Intraclass correlation: how alike the judgements of one participant are.")
+    ] = 0.0,
+    participants: Annotated[
+        int | None, typer.Option(help="Show the power of so many participants too.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many judgements, and participants, are needed to find a preference."""
+    from dataclasses import asdict
+
+    from deephash.study.power import Alternative, required
+
+    alternative = Alternative(preference, level, ties, judgements, icc)
+    needed = required(alternative, power, participants, seed)
+    if as_json:
+        typer.echo(json.dumps(asdict(needed), indent=2))
+    else:
+        print_requirement(needed)
+
+
+@study.command()
+def delete(
+    log: Log, session: Annotated[str, typer.Argument(help="The session's number, 12 digits.", show_default=False)]
+) -> None:
+    """Delete all answers of a session from a log, as its participant may ask for at any time."""
+    from deephash.study.log import StudyLog, session_number, session_text
+
+    number = session_number(session)
+    with StudyLog.read(log, writable=True) as opened:
+        answers = opened.delete(number)
+    typer.echo(f"session {session_text(number)} is deleted, with {answers} answer{'' if answers == 1 else 's'}")
+
+
+def print_analysis(analysis: "Analysis") -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    for number, run in zip(("first ", "second"), analysis.runs, strict=True):
+        console.print(f"[bold]{number}[/bold] {escape(run)}")
+    console.print(
+        f"{analysis.sessions:,} sessions, {analysis.queries:,} queries judged, "
+        f"median {analysis.seconds:.1f} s a judgement"
+    )
+    preferences = Table("judged", title="preference", title_justify="left")
+    for heading in ("people", "first", "neither", "second", "first of decided", "95 % Wilson", "sign test p"):
+        preferences.add_column(heading, justify="right")
+    for heading in ("95 % by people", "sign flip p", "ICC"):
+        preferences.add_column(heading, justify="right")
+    for one in analysis.preferences:
+        counts = (str(count) for count in (one.participants, one.first, one.neither, one.second))
+        figures = (
+            shown(one.share),
+            interval_text(one.wilson),
+            shown(one.p_value, ".2g"),
+            interval_text(one.clustered),
+            shown(one.clustered_p_value, ".2g"),
+            shown(one.icc, ".2f"),
+        )
+        preferences.add_row(one.mode, *counts, *figures)
+    console.print(preferences)
+    ratings = Table("list", title="mean rating, 1 to 5", title_justify="left")
+    for heading in ("ratings", "mean", "95 % by people"):
+        ratings.add_column(heading, justify="right")
+    for rated in analysis.ratings:
+        ratings.add_row(rated.rated, str(rated.ratings), f"{rated.mean:.2f}", interval_text(rated.interval, ".2f"))
+    console.print(ratings)
+    if analysis.left is not None:
+        share, interval = analysis.left
+        console.print(f"the left list was preferred in {share:.3f} of the decided pairs ({interval_text(interval)})")
+    if analysis.agreements:
+        agreements = Table("metric", title="Kendall's tau over queries, first less second", title_justify="left")
+        for heading in ("with", "queries", "tau", "95 % by queries"):
+            agreements.add_column(heading, justify="right")
+        for found in analysis.agreements:
+            cells = (str(found.queries), shown(found.tau, "+.3f"), interval_text(found.interval, "+.3f"))
+            agreements.add_row(escape(found.metric), found.judged, *cells)
+        console.print(agreements)
+    else:
+        console.print("give --run RUN --run RUN to set judgements against the runs' metrics")
+    for warning in analysis.warnings:
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
+
+
+def print_requirement(needed: "Requirement") -> None:
+    """Print what a study needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    sought = needed.alternative
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"a preference of {sought.preference:g}, found with probability {needed.power:g} at level {sought.level:g}; "
+        f"{sought.ties:g} of the judgements are ties, {sought.judgements} of one participant"
+    )
+    table = Table("judgements of one participant")
+    for heading in ("participants", "judgements", "test"):
+        table.add_column(heading, justify="right")
+    counts = (str(needed.independent_participants), f"{needed.independent_judgements:,}")
+    table.add_row("independent", *counts, "sign test, exact")
+    if needed.clustered_participants is not None:
+        counts = (str(needed.clustered_participants), f"{needed.clustered_judgements:,}")
+        table.add_row(f"alike, ICC {sought.icc:g}", *counts, "sign flips, simulated")
+    console.print(table)
+    if needed.reached is not None:
+        console.print(f"{needed.participants} participants reach a power of {needed.reached:.3f}")
+
+
+def shown(value: float | None, form: str = ".3f") -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def interval_text(interval: tuple[float, float] | None, form: str = ".3f") -> str:
+    """An interval's ends, or a dash."""
+    return "–" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
