@@ -39,6 +39,16 @@ class CodePaths:
         return self.codes.with_suffix(".ids.npy")
 
     @property
+    def labels(self) -> Path:
+        """Labels of the codes, int64 (n,) or bool (n, c), where there are any."""
+        return self.codes.with_suffix(".labels.npy")
+
+    @property
+    def neighbours(self) -> Path:
+        """Of queries, the rows of the database that are relevant to each, where these are listed: offsets and ids."""
+        return self.codes.with_suffix(".neighbours.npz")
+
+    @property
     def description(self) -> Path:
         """What the codes are; written last, so that codes without it are known to be unfinished."""
         return self.codes.with_suffix(".json")

@@ -18,3 +18,7 @@ class DistanceCounts:
 
     total: Tensor
     relevant: Tensor
+
+    def __add__(self, other: "DistanceCounts") -> "DistanceCounts":
+        """The counts of two parts of a database together: whole numbers, so that no order of adding changes them."""
+        return DistanceCounts(self.total + other.total, self.relevant + other.relevant)

@@ -99,6 +99,15 @@ def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
     return type(relevance)(relevance.query[start:stop], relevance.database)
 
 
+def select_items(relevance: Relevance, start: int, stop: int) -> Relevance:
+    """The relevance of database items start to stop alone, numbered from 0."""
+    if isinstance(relevance, Neighbours):
+        kept = (relevance.ids >= start) & (relevance.ids < stop)
+        before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+        return Neighbours(before[relevance.offsets], relevance.ids[kept] - start, stop - start)
+    return type(relevance)(relevance.query, relevance.database[start:stop])
+
+
 def on_device(relevance: Relevance, device: torch.device) -> Relevance:
     """The same relevance with its tensors on a device, which must be that of the codes it is ranked with."""
     if isinstance(relevance, Neighbours):

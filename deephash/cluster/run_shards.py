@@ -1,0 +1,98 @@
+"""A run's own database as files of codes in shards, with its queries and what is relevant to them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deephash.cluster.shares import share_of
+from deephash.encoding.code_file import CodePaths, describe_codes
+from deephash.files import write_json, write_whole
+from deephash.hasher import Hasher
+from deephash.loading import load
+from deephash.protocols.base import Split
+from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
+from deephash.run_folder import RunFolder
+from deephash.validation import InvalidInputError, check_count
+
+QUERIES, DATABASE = "queries.npy", "database"
+
+
+def write_run_shards(run: Path, out: Path, shards: int) -> int:
+    """Encode a run's queries and database, and write `queries.npy` and `database/shard-NNNNN.npy`.
+
+    Args:
+        run: folder of a complete run of one view.
+        out: folder to fill.
+        shards: number of files that the database is cut into.
+
+    Returns:
+        Number of database items.
+
+    Raises:
+        InvalidInputError: no such run, one of two views, or more shards than items.
+    """
+    from deephash.training.building import build, build_data
+
+    check_count(shards, "shards")
+    stored = RunFolder(run)
+    stored.check_complete()
+    hasher, config = load(run), stored.read_config()
+    if not isinstance(hasher, Hasher):
+        raise InvalidInputError(f"{run} is of two views; encode each by deephash encode --view.")
+    data = build_data(config, Split.load(stored.split))
+    data.prepare_data()
+    data.setup()
+    database, queries = data.part("database"), data.part("query")
+    if shards > len(database):
+        raise InvalidInputError(f"shards={shards} exceeds the {len(database)} items of the database; lower it.")
+    truth = build(config.truth)
+    learnt_from = data.part(truth.learns_from)
+    truth.fit(learnt_from.features, learnt_from.labels)
+    relevance = truth.relevance(queries.features, queries.labels, database.features, database.labels)
+
+    def write(path: Path, codes: torch.Tensor, ids: torch.Tensor, labels: torch.Tensor | None) -> None:
+        paths = CodePaths(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for place, values in ((paths.ids, ids), (paths.labels, labels), (paths.codes, codes)):
+            if values is not None:
+                save_array(place, values.numpy())
+        source = {"run": str(run), "split": data.split.hash}
+        described = describe_codes(
+            paths, len(codes), 0, hasher.identity, hasher.distance, hasher.bits, "", {**source, "file": path.name}
+        )
+        write_json(paths.description, described)
+
+    labels = (
+        (relevance.query, relevance.database) if isinstance(relevance, SharedLabel | SharedLabels) else (None, None)
+    )
+    codes = hasher.encode(database.features)
+    for shard in range(shards):
+        rows = share_of(len(database), shard, shards)
+        some = slice(rows.start, rows.stop)
+        own = None if labels[1] is None else labels[1][some]
+        write(out / DATABASE / f"shard-{shard:05d}.npy", codes[some], database.ids[some], own)
+    if isinstance(relevance, Neighbours):
+        save_neighbours(CodePaths(out / QUERIES).neighbours, relevance)
+    write(out / QUERIES, hasher.encode(queries.features), queries.ids, labels[0])
+    return len(database)
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an array, whole or not at all."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.save(file, values, allow_pickle=False)
+
+    write_whole(path, write)
+
+
+def save_neighbours(path: Path, relevance: Neighbours) -> None:
+    """Write listed neighbours, whole or not at all."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez(file, offsets=relevance.offsets.numpy(), ids=relevance.ids.numpy())
+
+    write_whole(path, write)

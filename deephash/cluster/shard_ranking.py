@@ -1,0 +1,49 @@
+"""Ranking queries against a database in shards: each worker counts distances to its rows, and counts add up."""
+
+import torch
+
+from deephash.cluster.code_shards import CodeShards, ShardQueries
+from deephash.ranking.auto import AutoEngine
+from deephash.ranking.base import RankingEngine
+from deephash.ranking.counts import DistanceCounts
+from deephash.ranking.relevance import on_device, select_queries
+
+# Queries ranked in one call, as in a run.
+RANKED_QUERIES = 2048
+
+
+def rank_rows(
+    queries: ShardQueries,
+    shards: CodeShards,
+    rows: range,
+    device: torch.device | str = "cpu",
+    engine: RankingEngine | None = None,
+) -> DistanceCounts:
+    """Histograms of distances from each query to some rows of the database.
+
+    Args:
+        queries: with what is relevant to them.
+        shards: the database.
+        rows: those to rank.
+        device: where to rank.
+        engine: what ranks; None for the one that suits the device.
+
+    Returns:
+        Counts int64 (q, D + 1) on the CPU; zeros where there are no rows.
+
+    Raises:
+        InvalidInputError: damaged shards, or labels that do not fit.
+    """
+    engine = AutoEngine() if engine is None else engine
+    codes = queries.codes.to(device)
+    table = torch.zeros(len(codes), shards.distance.maximum + 1, dtype=torch.int64, device=device)
+    counts = DistanceCounts(table, table.clone())
+    for block in shards.blocks(rows):
+        relevance = on_device(queries.relevance(block), codes.device)
+        items = block.codes.to(device)
+        for start in range(0, len(codes), RANKED_QUERIES):
+            some = slice(start, min(start + RANKED_QUERIES, len(codes)))
+            found = engine.rank(codes[some], items, shards.distance, select_queries(relevance, some.start, some.stop))
+            counts.total[some] += found.total
+            counts.relevant[some] += found.relevant
+    return DistanceCounts(counts.total.cpu(), counts.relevant.cpu())

@@ -1,0 +1,151 @@
+"""Scoring codes in shards, by processes of torch.distributed or by Ray: the figures of one process, exactly."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deephash.cluster.code_shards import CodeShards, ShardQueries, open_queries, open_shards
+from deephash.cluster.processes import Process, process_group, summed
+from deephash.cluster.ray_session import ray_session
+from deephash.cluster.shard_ranking import rank_rows
+from deephash.cluster.shares import share_of
+from deephash.files import write_json
+from deephash.metrics.retrieval import HammingRetrieval
+from deephash.ranking.counts import DistanceCounts
+from deephash.report.curve_file import write_curves
+from deephash.report.tables import finite, write_per_query
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+ENGINES = ("torch", "ray")
+# Shares of a Ray worker: enough that a slow one holds the others up by little.
+TASKS_A_WORKER = 4
+
+
+@dataclass(frozen=True)
+class ShardScores:
+    """What ranking the shards came to.
+
+    Args:
+        row: figures by name under "metrics", with sizes, workers and seconds.
+        metric: holding every query's counts.
+    """
+
+    row: dict[str, Any]
+    metric: HammingRetrieval
+
+
+def score_shards(
+    queries: Path,
+    shards: Sequence[Path],
+    *,
+    engine: str = "torch",
+    workers: int | None = None,
+    address: str | None = None,
+    at: Sequence[int] = (),
+    radii: Sequence[int] = (),
+    device: str = "cpu",
+) -> ShardScores | None:
+    """Rank queries against a database in shards, and measure.
+
+    Args:
+        queries: file of codes, with labels or listed neighbours beside it.
+        shards: files of codes, or folders of them, with labels beside each.
+        engine: torch, for the processes that torchrun or SLURM started; ray, for workers that this one asks for.
+        workers: of Ray; None takes a processor each.
+        address: of a Ray cluster that runs; None starts one here.
+        at: depths k.
+        radii: radii r; those beyond the largest distance are left out.
+        device: where each worker ranks; cuda is the one of its number on its machine.
+
+    Returns:
+        The scores; None for processes of torch.distributed other than the first.
+
+    Raises:
+        InvalidInputError: files that do not fit each other, or a depth beyond the database.
+    """
+    check_choice(engine, ENGINES, "engine")
+    database = open_shards(shards)
+    asked = open_queries(queries, database)
+    too_deep = [k for k in at if k > len(database)]
+    if too_deep:
+        raise InvalidInputError(f"k={max(too_deep)} exceeds the {len(database)} items of the shards; lower it.")
+    started = time.perf_counter()
+    if engine == "ray":
+        process, counts, shared_by = Process(), *ray_counts(asked, database, workers, address, device)
+    else:
+        with process_group() as process:
+            counts = process_counts(asked, database, process, device)
+        shared_by = process.world
+    if not process.is_first:
+        return None
+    # The counts are those of all processes already.
+    metric = HammingRetrieval(
+        database.distance.maximum,
+        at=at,
+        radii=[radius for radius in radii if radius <= database.distance.maximum],
+        distributed_available_fn=lambda: False,
+    )
+    metric.update(counts, torch.arange(len(asked.codes)))
+    figures = {name: float(value) for name, value in metric.compute().items()}
+    row = {
+        "bits": database.bits,
+        "hasher": database.hasher,
+        "engine": engine,
+        "workers": shared_by,
+        "sizes": {"query": len(asked.codes), "database": len(database), "shards": len(database.paths)},
+        "skipped_queries": int(figures.pop("skipped_queries")),
+        "metrics": figures,
+        "seconds": {"rank": time.perf_counter() - started},
+    }
+    return ShardScores(row, metric)
+
+
+def process_counts(queries: ShardQueries, shards: CodeShards, process: Process, device: str) -> DistanceCounts:
+    """Counts over the whole database, each process ranking its share."""
+    place = f"cuda:{process.local_rank}" if device == "cuda" else device
+    counts = rank_rows(queries, shards, share_of(len(shards), process.rank, process.world), place)
+    return DistanceCounts(summed(counts.total), summed(counts.relevant))
+
+
+def ray_counts(
+    queries: ShardQueries, shards: CodeShards, workers: int | None, address: str | None, device: str
+) -> tuple[DistanceCounts, int]:
+    """Counts over the whole database by tasks of Ray, which ranks a lost worker's rows again; and how many workers."""
+    if workers is not None:
+        check_count(workers, "workers")
+    wanted = workers or torch.multiprocessing.cpu_count()
+    with ray_session(wanted, address) as ray:
+        offered = int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 0))
+        shared_by = min(offered, workers or offered)
+        if shared_by < 1:
+            raise InvalidInputError(f"the Ray cluster offers no {device}; add machines that have one.")
+        resources = {"num_cpus": 1, "num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
+        rank = ray.remote(**resources)(rank_rows)
+        shared_queries, shared_shards = ray.put(queries), ray.put(shards)
+        shares = shared_by * TASKS_A_WORKER
+        waiting = [
+            rank.remote(shared_queries, shared_shards, share_of(len(shards), share, shares), device)
+            for share in range(shares)
+        ]
+        counts = None
+        while waiting:
+            # Added up as they come: whole numbers, whose sum has no order.
+            done, waiting = ray.wait(waiting)
+            found = ray.get(done[0])
+            counts = found if counts is None else counts + found
+    assert counts is not None
+    return counts, shared_by
+
+
+def write_scores(scores: ShardScores, out: Path) -> None:
+    """Write `per_query.parquet`, `pr_curve.json` and, last, `metrics.json` into a folder."""
+    columns = scores.metric.per_query()
+    out.mkdir(parents=True, exist_ok=True)
+    write_per_query(out / "per_query.parquet", columns, columns.pop("query"))
+    area = scores.row["metrics"]["AUPRC_micro"]
+    write_curves(out, {"": (scores.metric.pr_curve()["micro"], area)})
+    write_json(out / "metrics.json", finite(scores.row))

@@ -1,0 +1,36 @@
+"""The nearest of a whole database from the nearest of its shards, exactly."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+
+def merge_nearest(distances: Sequence[Tensor], ids: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest among what shards found, nearest first, items at the same distance by their id.
+
+    This is the answer of a scan of all shards together, where each gave its own k nearest, or all items that it has,
+    in that order: what a shard left out has k items of its own before it.
+
+    Args:
+        distances: of each shard, int64 (q, k_s).
+        ids: rows of the whole database, int64 (q, k_s); -1 where a shard found too few, which comes last.
+        k: number of neighbours.
+
+    Returns:
+        Distances and ids, int64 (q, k).
+
+    Raises:
+        InvalidInputError: no shards, or fewer than k items in all.
+    """
+    if not distances:
+        raise InvalidInputError("no shard gave an answer; ask at least one.")
+    all_distances, all_ids = torch.cat(list(distances), 1), torch.cat(list(ids), 1)
+    if all_ids.shape[1] < k:
+        raise InvalidInputError(f"k={k} exceeds the {all_ids.shape[1]} items that the shards gave; lower k.")
+    last = torch.where(all_ids < 0, torch.iinfo(torch.int64).max, all_ids)
+    order = last.argsort(dim=1, stable=True)
+    order = order.gather(1, all_distances.gather(1, order).argsort(dim=1, stable=True))[:, :k]
+    return all_distances.gather(1, order), all_ids.gather(1, order)

@@ -1,0 +1,46 @@
+"""A run on real digits, its database in shards, and commands in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory, compose_config) -> Path:
+    """The folder of a run of ITQ on MNIST digits, 16 bits, with labels as the truth."""
+    from deephash.training.run import train
+
+    folder = tmp_path_factory.mktemp("sharded") / "run"
+    train(compose_config("method=itq", "bits=16", "figures=false", "metrics.at=[10,100]"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards_folder(run_folder) -> Path:
+    """The run's queries and its database in five shards."""
+    from deephash.cluster.run_shards import write_run_shards
+
+    out = run_folder.parent / "shards"
+    write_run_shards(run_folder, out, 5)
+    return out
+
+
+@pytest.fixture(scope="session")
+def command():
+    """A command line in a process of its own, of one thread, that must end well: arguments → what it printed."""
+
+    def run(*arguments, status: int = 0, **environment) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *map(str, arguments)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout if status == 0 else done.stderr
+
+    return run
