@@ -390,7 +390,7 @@ def draw(rows, path):
             axes.set_title(title)
             axes.set_xlabel("bytes an item in memory")
         panels[0].set_ylabel("recall@10")
-        panels[0].legend()
+        panels[1].legend(loc="lower right")
         save_figure(figure, path, resolution=150)
 
 
