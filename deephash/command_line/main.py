@@ -18,9 +18,7 @@ from deephash.command_line.export import export
 from deephash.command_line.index import index
 from deephash.command_line.info import info
 from deephash.command_line.score import score
-from deephash.command_line.score import score
 from deephash.command_line.search import search
-from deephash.command_line.shard import shard
 from deephash.command_line.shard import shard
 from deephash.command_line.study import study
 from deephash.command_line.train import train
