@@ -1,6 +1,8 @@
 """Runs on real pictures, articles and sentences for the page to show, and their answers worked out again."""
 
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,17 @@ from deephash.training.building import build_data
 # Of CIFAR-10's 60,000 images, so that their GIST takes seconds.
 SEARCHED, ASKING = 1500, 100
 SENTENCES = 120
+# Of the browser.
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -176,3 +189,17 @@ def picture_file(pictures):
         return stream.getvalue()
 
     return contents
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The browser, or a reason to skip."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"no Chromium: none of {', '.join(NAMES)} is installed (or set CHROMIUM)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
