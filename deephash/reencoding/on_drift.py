@@ -6,33 +6,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from deephash.functional.drift_detector import detector_of
 from deephash.reencoding.base import Reencoding, Staleness
-from deephash.validation import InvalidInputError, check_count
-
-
-def detector_of(name: str, settings: dict[str, Any]) -> Any:
-    """A drift detector of river's.
-
-    Args:
-        name: its class in river.drift.
-        settings: its arguments.
-
-    Raises:
-        InvalidInputError: river is not installed, or has no such detector, or that does not take the settings.
-    """
-    try:
-        import river.drift
-    except ImportError as error:
-        raise InvalidInputError(
-            "reencoding=on_drift needs river, which is not installed: pip install 'deephash[stream]'."
-        ) from error
-    found = getattr(river.drift, name, None)
-    if found is None:
-        raise InvalidInputError(f"reencoding.detector={name} is not in river.drift; give ADWIN, KSWIN or PageHinkley.")
-    try:
-        return found(**settings)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"reencoding.settings={settings} do not suit river's {name} ({error}).") from error
+from deephash.validation import check_count
 
 
 @final

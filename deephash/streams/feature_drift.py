@@ -30,7 +30,8 @@ def rotated(images: np.ndarray, degrees: float) -> np.ndarray:
     grid = affine_grid(turn, list(planes.shape), align_corners=False)
     turned = grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
     turned = turned.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    return np.asarray(turned.reshape(images.shape))
+    result: np.ndarray = turned.reshape(images.shape).numpy()
+    return result
 
 
 def brightened(images: np.ndarray, levels: float) -> np.ndarray:

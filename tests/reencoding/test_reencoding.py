@@ -103,6 +103,6 @@ def test_on_drift_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "river", None)
     monkeypatch.setitem(sys.modules, "river.drift", None)
     with pytest.raises(
-        InvalidInputError, match=r"needs river, which is not installed: pip install 'deephash\[stream\]'"
+        InvalidInputError, match=r"ADWIN needs river, which is not installed: pip install 'deephash\[stream\]'"
     ):
         OnDrift()
