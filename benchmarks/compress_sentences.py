@@ -377,7 +377,7 @@ SHOWN = (
 def draw(rows, path):
     """Recall@10 by bytes, alone and with 40 candidates rescored."""
     with paper_style():
-        figure = new_figure(7.0, 3.0)
+        figure = new_figure(7.0, 3.4)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, title, value in (
             (panels[0], "what is in memory alone", lambda row: row.recall),
@@ -390,7 +390,7 @@ def draw(rows, path):
             axes.set_title(title)
             axes.set_xlabel("bytes an item in memory")
         panels[0].set_ylabel("recall@10")
-        panels[1].legend(loc="lower right")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         save_figure(figure, path, resolution=150)
 
 
