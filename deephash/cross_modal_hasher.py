@@ -105,6 +105,13 @@ class CrossModalHasher(nn.Module):
         return next(iter(self.parts.values())).distance
 
     @property
+    def fits_on_shares(self) -> bool:
+        """Whether processes can fit this on shares of the pairs, by sums over all of them."""
+        return self.projection.fits_on_shares and all(
+            isinstance(part.encoder, Identity) and part.quantizer.fits_on_shares for part in self.parts.values()
+        )
+
+    @property
     def identity(self) -> str:
         """SHA-256, in hex, of what this is built of and its weights: the same exactly where two hashers are."""
         return storage.identity(self.description(), self.state_dict())

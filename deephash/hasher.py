@@ -90,6 +90,13 @@ class Hasher(nn.Module):
         return ((ONE_VIEW, ONE_VIEW),)
 
     @property
+    def fits_on_shares(self) -> bool:
+        """Whether processes can fit this on shares of the rows, by sums over all of them."""
+        return (
+            isinstance(self.encoder, Identity) and self.projection.fits_on_shares and self.quantizer.fits_on_shares
+        )
+
+    @property
     def identity(self) -> str:
         """SHA-256, in hex, of what this is built of and its weights: the same exactly where two hashers are."""
         return storage.identity(self.description(), self.state_dict())

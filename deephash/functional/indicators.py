@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from deephash.functional.row_shares import greatest
+
 
 def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """1 where an item has a label, 0 elsewhere.
@@ -12,10 +14,10 @@ def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tens
         dtype: of the result.
 
     Returns:
-        (n, c); c is one more than the largest class index, or the number of columns.
+        (n, c); c is one more than the largest class index of all processes' rows, or the number of columns.
     """
     if labels.ndim == 2:
         return labels.to(dtype)
-    classes = int(labels.max()) + 1 if len(labels) else 0
+    classes = int(greatest(labels.max() + 1 if len(labels) else labels.new_zeros(())))
     indicators = torch.zeros(len(labels), classes, dtype=dtype, device=labels.device)
     return indicators.scatter_(1, labels[:, None], 1)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from deephash.functional.row_shares import rows_are_shared, total, total_rows
 from deephash.progress import track
 
 # A block of 4096 rows of 512 float32 dimensions is 8 MB; its column stripes of 128 spare most of the lower triangle.
@@ -28,10 +29,10 @@ def feature_mean(features: Tensor) -> Tensor:
     Returns:
         float64 (d,).
     """
-    total = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+    sums = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     for block in torch.split(features, BLOCK_ROWS):
-        total += block.sum(0, dtype=working_dtype(features))
-    return total / len(features)
+        sums += block.sum(0, dtype=working_dtype(features))
+    return total(sums) / total_rows(features)
 
 
 def root_mean_square(features: Tensor, mean: Tensor) -> float:
@@ -68,8 +69,8 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
     """Mean, the k directions of largest variance, and the variances along them.
 
     Solved in float64 through whichever symmetric matrix is smaller: the d × d covariance, or the n × n Gram matrix
-    when there are fewer rows than dimensions. Only blocks of the features are copied. Directions with equal variances
-    are any orthonormal basis of their common space.
+    when there are fewer rows than dimensions; always the covariance where processes share the rows. Only blocks of the
+    features are copied. Directions with equal variances are any orthonormal basis of their common space.
 
     Args:
         features: floating (n, d), n >= 2; any scale and mean.
@@ -82,7 +83,7 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
         λ and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64.
     """
     mean = feature_mean(features)
-    if len(features) < features.shape[1]:
+    if len(features) < features.shape[1] and not rows_are_shared():
         variances, directions = _by_gram_matrix(features, mean, k)
     else:
         variances, directions = _by_covariance(features, mean, k)
@@ -122,4 +123,4 @@ def _covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
             covariance[start : start + BLOCK_COLUMNS, start:] += (
                 centred[:, start : start + BLOCK_COLUMNS].T @ centred[:, start:]
             )
-    return covariance / len(features)
+    return total(covariance) / total_rows(features)

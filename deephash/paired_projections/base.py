@@ -42,6 +42,9 @@ class PairedProjection(nn.Module, ABC):
     samples_rows: ClassVar[bool] = False
     """Whether `fit` draws training pairs at random, as anchors, so that their order is part of the draw."""
 
+    fits_on_shares: ClassVar[bool] = False
+    """Whether `fit` takes sums over rows alone, so that processes can fit on shares of them (`row_shares`)."""
+
     views: nn.ModuleDict
 
     learnt_codes: Tensor | None = None

@@ -1,7 +1,7 @@
 """Cross-view hashing (Kumar & Udupa, IJCAI 2011)."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,8 @@ class CVH(PairedProjection):
     References:
         Kumar & Udupa, "Learning hash functions for cross-view similarity search", IJCAI 2011, Sections 3.2 and 3.3.
     """
+
+    fits_on_shares: ClassVar[bool] = True
 
     correlations: Tensor
 

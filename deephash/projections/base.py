@@ -37,6 +37,9 @@ class Projection(nn.Module, ABC):
     samples_rows: ClassVar[bool] = False
     """Whether `fit` draws training rows at random, as anchors, so that their order is part of the draw."""
 
+    fits_on_shares: ClassVar[bool] = False
+    """Whether `fit` takes sums over rows alone, so that processes can fit on shares of them (`row_shares`)."""
+
     orthonormal: ClassVar[tuple[str, ...]] = ()
     """Parameters (d, k) whose columns are orthonormal by the method's definition; joint training keeps them so."""
 

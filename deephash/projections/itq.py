@@ -12,6 +12,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import principal_components
 from deephash.functional.procrustes import procrustes_rotation, random_orthogonal
+from deephash.functional.row_shares import total, total_rows
 from deephash.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_directions
@@ -58,13 +59,13 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
     Returns:
         R float64 (k, k), orthogonal; and the error ‖B - V R‖² after each round, float64 (iterations,).
     """
-    n, k = projections.shape
-    constant = n * k + float(projections.square().sum(dtype=torch.float64))
+    k = projections.shape[1]
+    constant = total_rows(projections) * k + float(total(projections.square().sum(dtype=torch.float64)))
     rotation = random_orthogonal(k, generator).to(projections.device)
     errors = torch.empty(iterations, dtype=torch.float64)
     with _correlation_by_signs(projections, iterations) as correlation:
         for i in track(range(iterations), "ITQ"):
-            rotation, agreement = procrustes_rotation(correlation(rotation))
+            rotation, agreement = procrustes_rotation(total(correlation(rotation)))
             errors[i] = constant - 2 * agreement
     return rotation, errors
 
@@ -113,6 +114,7 @@ class ITQ(Projection):
 
     minimum_rows: ClassVar[int] = 2
     orthonormal: ClassVar[tuple[str, ...]] = ("directions",)
+    fits_on_shares: ClassVar[bool] = True
 
     mean: Tensor
     quantisation_errors: Tensor

@@ -37,6 +37,7 @@ class PCAH(Projection):
 
     minimum_rows: ClassVar[int] = 2
     orthonormal: ClassVar[tuple[str, ...]] = ("directions",)
+    fits_on_shares: ClassVar[bool] = True
 
     mean: Tensor
 

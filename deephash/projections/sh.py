@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import BLOCK_ROWS, principal_components
+from deephash.functional.row_shares import greatest, least
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError
 
@@ -58,6 +59,7 @@ class SH(Projection):
     """
 
     minimum_rows: ClassVar[int] = 2
+    fits_on_shares: ClassVar[bool] = True
 
     mean: Tensor
     start: Tensor
@@ -106,4 +108,4 @@ def _ends(features: Tensor, mean: Tensor, directions: Tensor) -> tuple[Tensor, T
         projections = project_centred(block, mean, directions)
         low.append(projections.amin(0))
         high.append(projections.amax(0))
-    return torch.stack(low).amin(0), torch.stack(high).amax(0)
+    return least(torch.stack(low).amin(0)), greatest(torch.stack(high).amax(0))

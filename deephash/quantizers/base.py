@@ -28,6 +28,9 @@ class Quantizer(nn.Module, ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     """What `fit` needs beside projections: a subset of {"labels", "affinity"}."""
 
+    fits_on_shares: ClassVar[bool] = False
+    """Whether `fit` takes sums over rows alone, or nothing of them, so that processes can fit on shares of them."""
+
     is_fitted: Tensor
     unit: Tensor
 

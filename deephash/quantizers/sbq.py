@@ -1,6 +1,6 @@
 """Single-bit quantisation: one threshold and one bit a dimension."""
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class SBQ(Quantizer):
         The rule of Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002; named single-bit
         quantisation in Kong & Li, "Double-bit quantization for hashing", AAAI 2012.
     """
+
+    fits_on_shares: ClassVar[bool] = True
 
     def __init__(self, bits: int, relaxation: Relaxation | None = None) -> None:
         super().__init__(bits)

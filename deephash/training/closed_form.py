@@ -8,14 +8,22 @@ from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
+from deephash.cluster.shares import share_of
+from deephash.data.views import Views
+from deephash.functional.row_shares import row_shares
 from deephash.training.hashing_module import HashingModule
 from deephash.training.learnt_codes import LEARNT, check_learnt, learnt_codes
+
+# Rows from which the processes share a fit. Fewer take seconds, and one process gives the same bytes whatever their
+# number; sums over shares differ from its sums by rounding.
+SHARED_ROWS = 100_000
 
 
 class ClosedForm(HashingModule):
     """Fits a hasher by its papers' algorithms in one training step over the whole training part.
 
-    With several processes the first one fits and the others take its weights, so that all hold the same.
+    With several processes the first one fits and the others take its weights, so that all hold the same. Of 100,000
+    rows and more, methods that need sums over the rows alone are fitted by all, each on its share.
 
     Args:
         hasher: what is fitted.
@@ -39,7 +47,10 @@ class ClosedForm(HashingModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Fit on the whole training part."""
         started = time.perf_counter()
-        if self.trainer.is_global_zero:
+        if self._fits_on_shares(batch):
+            with row_shares():
+                self.fit_hasher(rows_of(batch, share_of(len(batch["ids"]), self.global_rank, self.trainer.world_size)))
+        elif self.trainer.is_global_zero:
             self.fit_truth(self.data)
             self.fit_hasher(batch)
         self._share_weights()
@@ -56,6 +67,12 @@ class ClosedForm(HashingModule):
         if self.database_codes == LEARNT:
             check_learnt(self.learnt, self.hasher)
 
+    def _fits_on_shares(self, batch: dict[str, Any]) -> bool:
+        """Whether all processes fit: many rows, none without a view, and a method that needs sums alone."""
+        features = batch["features"]
+        whole = not isinstance(features, Views) or bool(features.complete.all())
+        return self.trainer.world_size > 1 and len(features) >= SHARED_ROWS and whole and self.hasher.fits_on_shares
+
     def _share_weights(self) -> None:
         if self.trainer.world_size == 1:
             return
@@ -66,6 +83,11 @@ class ClosedForm(HashingModule):
             self.hasher, self.learnt = type(self.hasher).build(shared[0]).to(self.device), shared[1]
         for weight in self.hasher.state_dict().values():
             torch.distributed.broadcast(weight, src=0)
+
+
+def rows_of(batch: dict[str, Any], rows: range) -> dict[str, Any]:
+    """Consecutive rows of a block."""
+    return {name: values[rows.start : rows.stop] for name, values in batch.items()}
 
 
 def training_affinity(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for fit_on_shares
+
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, compose_config) -> Path:

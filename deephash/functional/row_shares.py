@@ -1,0 +1,59 @@
+"""Rows that several processes share: sums over all of them, from which each solves for the same weights.
+
+Outside `row_shares` a process has all rows, and its sums are the totals.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, distributed
+
+_shared: ContextVar[bool] = ContextVar("rows are shared", default=False)
+
+
+@contextmanager
+def row_shares() -> Iterator[None]:
+    """Within it, the rows that a fit is given are this process's share of all.
+
+    All processes of torch.distributed's group must fit the same method, each on rows of its own.
+    """
+    before = _shared.set(True)
+    try:
+        yield
+    finally:
+        _shared.reset(before)
+
+
+def rows_are_shared() -> bool:
+    """Whether other processes hold rows too."""
+    return _shared.get()
+
+
+def total(sums: Tensor) -> Tensor:
+    """The sum of every process's sums, the same on each, bit for bit; the given tensor where rows are not shared."""
+    return _reduced(sums, distributed.ReduceOp.SUM) if rows_are_shared() else sums
+
+
+def least(values: Tensor) -> Tensor:
+    """The least of every process's values, entry by entry."""
+    return _reduced(values, distributed.ReduceOp.MIN) if rows_are_shared() else values
+
+
+def greatest(values: Tensor) -> Tensor:
+    """The greatest of every process's values, entry by entry."""
+    return _reduced(values, distributed.ReduceOp.MAX) if rows_are_shared() else values
+
+
+def total_rows(features: Tensor) -> int:
+    """Number of rows n of all processes."""
+    if not rows_are_shared():
+        return len(features)
+    return int(total(torch.tensor(len(features), device=features.device)))
+
+
+def _reduced(values: Tensor, operation: distributed.ReduceOp.RedOpType) -> Tensor:
+    result = values.clone(memory_format=torch.contiguous_format)
+    distributed.all_reduce(result, operation)
+    return result

@@ -1,0 +1,86 @@
+"""Fits of several processes on shares of the rows give the weights of one process on all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fit_on_shares import digits, methods
+
+from deephash.functional.row_shares import greatest, least, row_shares, total, total_rows
+from deephash.loading import load
+from deephash.training.closed_form import SHARED_ROWS
+
+SCRIPT = Path(__file__).with_name("fit_on_shares.py")
+WORLD = 3
+
+
+@pytest.fixture(scope="module")
+def on_shares(tmp_path_factory):
+    """Folder of what each of three processes fitted."""
+    folder = tmp_path_factory.mktemp("shares")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(rank), str(WORLD), str(folder / "meeting"), str(folder)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(WORLD)
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone():
+    features, labels = digits()
+    return methods(features, labels, range(len(features)))
+
+
+@pytest.mark.parametrize("name", ["PCAH", "ITQ", "SH", "ITQCCA", "CVH"])
+def test_three_processes_fit_what_one_does(name, on_shares, alone):
+    shared = [load(on_shares / f"{name}-{rank}").state_dict() for rank in range(WORLD)]
+    for key, expected in alone[name].state_dict().items():
+        assert all(torch.equal(shared[0][key], other[key]) for other in shared[1:]), f"{key} differs between processes"
+        gap = (shared[0][key].double() - expected.double()).norm()
+        assert gap <= 1e-5 * expected.double().norm().clamp_min(1e-300), key
+
+
+def test_shares_alone_would_fit_something_else(alone):
+    features, labels = digits()
+    first = methods(features, labels, range(len(features) // WORLD))
+    for name in ("PCAH", "ITQ"):
+        one, other = first[name].projection.directions, alone[name].projection.directions
+        assert (one - other).norm() > 1e-2 * other.norm()
+
+
+def test_a_process_that_has_all_rows_needs_no_others():
+    sums = torch.arange(3.0)
+    assert total(sums) is sums
+    assert least(sums) is sums
+    assert greatest(sums) is sums
+    assert total_rows(torch.zeros(5, 2)) == 5
+    with pytest.raises(ValueError, match="process group has not been initialized"), row_shares():
+        total(sums)
+    assert total(sums) is sums
+
+
+def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 4, SHARED_ROWS + 500)
+    features = draw.normal(size=(len(labels), 8)) * np.linspace(3, 1, 8) + labels[:, None]
+    np.save(tmp_path / "x.npy", features.astype(np.float32))
+    np.save(tmp_path / "y.npy", labels)
+    data = ("data=arrays", f"data.features={tmp_path}/x.npy", f"data.labels={tmp_path}/y.npy", "protocol.queries=100")
+    settings = ("method=itq", "bits=6", *data, "metrics.at=[10]", "figures=false", "logger=none")
+    for name, trainer in (("one", "cpu"), ("two", "ddp")):
+        command("deephash.programs.train", *settings, f"trainer={trainer}", f"hydra.run.dir={tmp_path}/{name}")
+    one, two = (load(tmp_path / name).projection for name in ("one", "two"))
+    assert not torch.equal(one.directions, two.directions), "the processes shared nothing"
+    assert (one.directions - two.directions).norm() < 1e-5 * one.directions.norm()
