@@ -1,6 +1,8 @@
 """`deephash study`: judgements of real users, and what they say."""
 
 import json
+from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from deephash.command_line.errors import show_error
 if TYPE_CHECKING:
     from deephash.study.analysis import Analysis
     from deephash.study.power import Requirement
+    from deephash.study.preference import Preference
 
 study = typer.Typer(
     help="Have real users judge two runs blind, and analyse what they say.",
@@ -150,6 +153,8 @@ def print_analysis(analysis: "Analysis") -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from deephash.report.summary import is_comparison
+
     console = Console(soft_wrap=True, highlight=False)
     for number, run in zip(("first ", "second"), analysis.runs, strict=True):
         console.print(f"[bold]{number}[/bold] {escape(run)}")
@@ -157,25 +162,26 @@ def print_analysis(analysis: "Analysis") -> None:
         f"{analysis.sessions:,} sessions, {analysis.queries:,} queries judged, "
         f"median {analysis.seconds:.1f} s a judgement"
     )
-    preferences = Table("judged", title="preference", title_justify="left")
-    for heading in ("people", "first", "neither", "second", "first of decided", "95 % Wilson", "sign test p"):
-        preferences.add_column(heading, justify="right")
-    for heading in ("95 % by people", "sign flip p", "ICC"):
-        preferences.add_column(heading, justify="right")
-    for one in analysis.preferences:
-        counts = (str(count) for count in (one.participants, one.first, one.neither, one.second))
-        figures = (
-            shown(one.share),
-            interval_text(one.wilson),
-            shown(one.p_value, ".2g"),
-            interval_text(one.clustered),
-            shown(one.clustered_p_value, ".2g"),
-            shown(one.icc, ".2f"),
-        )
-        preferences.add_row(one.mode, *counts, *figures)
+    preferences = Table("preference", *(one.mode for one in analysis.preferences))
+    for column in preferences.columns[1:]:
+        column.justify = "right"
+    rows: dict[str, Callable[[Preference], str]] = {
+        "participants": lambda one: str(one.participants),
+        "for the first": lambda one: str(one.first),
+        "for neither": lambda one: str(one.neither),
+        "for the second": lambda one: str(one.second),
+        "first, of the decided": lambda one: shown(one.share),
+        "95 % by participants": lambda one: interval_text(one.clustered),
+        "sign-flip test, p": lambda one: shown(one.clustered_p_value, ".2g"),
+        "95 % if independent (Wilson)": lambda one: interval_text(one.wilson),
+        "sign test, p": lambda one: shown(one.p_value, ".2g"),
+        "intraclass correlation": lambda one: shown(one.icc, ".2f"),
+    }
+    for name, figure in rows.items():
+        preferences.add_row(name, *map(figure, analysis.preferences))
     console.print(preferences)
-    ratings = Table("list", title="mean rating, 1 to 5", title_justify="left")
-    for heading in ("ratings", "mean", "95 % by people"):
+    ratings = Table("mean rating of the list")
+    for heading in ("ratings", "mean", "95 % by participants"):
         ratings.add_column(heading, justify="right")
     for rated in analysis.ratings:
         ratings.add_row(rated.rated, str(rated.ratings), f"{rated.mean:.2f}", interval_text(rated.interval, ".2f"))
@@ -184,12 +190,16 @@ def print_analysis(analysis: "Analysis") -> None:
         share, interval = analysis.left
         console.print(f"the left list was preferred in {share:.3f} of the decided pairs ({interval_text(interval)})")
     if analysis.agreements:
-        agreements = Table("metric", title="Kendall's tau over queries, first less second", title_justify="left")
-        for heading in ("with", "queries", "tau", "95 % by queries"):
-            agreements.add_column(heading, justify="right")
-        for found in analysis.agreements:
-            cells = (str(found.queries), shown(found.tau, "+.3f"), interval_text(found.interval, "+.3f"))
-            agreements.add_row(escape(found.metric), found.judged, *cells)
+        console.print("Kendall's tau over queries, of the first's gain on the second with what was judged")
+        agreements = Table("metric", "queries")
+        for judged in ("preference", "rating"):
+            agreements.add_column(judged, justify="right")
+            agreements.add_column("95 % by queries", justify="right")
+        for metric, found in groupby(analysis.agreements, lambda one: one.metric):
+            if not is_comparison(metric):  # Those are in the JSON.
+                both = list(found)
+                cells = [text for one in both for text in (shown(one.tau, "+.2f"), interval_text(one.interval, "+.2f"))]
+                agreements.add_row(escape(metric), str(both[0].queries), *cells)
         console.print(agreements)
     else:
         console.print("give --run RUN --run RUN to set judgements against the runs' metrics")
