@@ -50,8 +50,9 @@ class StreamingITQCCA(OnlineProjection):
 
     The joint mean and scatter of features and label indicators are sufficient for the canonical directions. Classes may
     appear at any time: the statistics grow by a row and a column, as if the class had been known and not met. The
-    rotation is learnt on a reservoir and carried along, as in StreamingITQ; with `carried=False`, without decay and
-    while the reservoir holds all items, this is ITQ+CCA of all items, up to rounding.
+    rotation is learnt on a reservoir and carried along, as in StreamingITQ, but for a batch in which a class appears: a
+    rotation of fewer directions has no place for the new one's. With `carried=False`, without decay and while the
+    reservoir holds all items, this is ITQ+CCA of all items, up to rounding.
     Known weakness: linear, and no more directions than classes.
 
     Shape:
@@ -65,7 +66,7 @@ class StreamingITQCCA(OnlineProjection):
         regularisation: ridge on the features' covariance, in units of their mean variance.
         half_life: items after which one counts half in mean and scatter; None: all count the same.
         capacity: items of the reservoir.
-        carried: whether a rotation starts from the one before.
+        carried: whether a rotation starts from the one before, where no class is new.
         classes: number of classes c that there is room for; it grows with the labels that come.
 
     Raises:
@@ -144,11 +145,13 @@ class StreamingITQCCA(OnlineProjection):
         indicators = torch.nn.functional.pad(indicators, (0, self.classes - indicators.shape[1]))
         weights, remains = decay_weights(len(features), self.half_life)
         joint = torch.cat([features.double(), indicators], 1)
+        known = self.stream_mean[self.input_dim :] > 0
         update_moments(self.weight, self.stream_mean, self.scatter, joint, weights, remains)
+        new_class = bool((~known & (self.stream_mean[self.input_dim :] > 0)).any())
         rows, places = reservoir_places(seen, len(features), self.capacity, generator)
         self.sample[places] = features[rows].to(self.sample.dtype)
         held = self.sample[: min(seen + len(features), self.capacity)]
-        carried, before = self.carried and seen > 0, self(held)
+        carried, before = self.carried and not new_class, self(held)
         directions, correlations = canonical_directions_of(
             self.scatter / self.weight, self.input_dim, self.output_dim, self.regularisation
         )

@@ -60,6 +60,18 @@ def test_classes_that_come_late_count_as_if_known_before():
     assert torch.allclose(stream.directions, batch.directions, atol=1e-6)
 
 
+def test_the_rotation_is_carried_but_where_a_class_is_new():
+    """A class among those whose number is lower counts as new as well."""
+    stream = StreamingITQCCA(10, 8).double()
+    early = LABELS != 1
+    x, y = FEATURES[early], LABELS[early]
+    stream.partial_fit(x[:200], y[:200])
+    carried = float(stream.partial_fit(x[200:300], y[200:300]).flipped.mean())
+    fresh = float(stream.partial_fit(FEATURES[:100], LABELS[:100]).flipped.mean())
+    assert carried < 0.2 < fresh
+    assert float(stream.partial_fit(FEATURES[100:200], LABELS[100:200]).flipped.mean()) < 0.2
+
+
 def test_a_half_life_follows_labels_that_change_their_meaning():
     # From the middle on, classes lie elsewhere.
     turned = 3 + CENTRES.flip(1)[LABELS] + torch.randn(600, 10, generator=seeded(4), dtype=torch.float64)
