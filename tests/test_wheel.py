@@ -40,8 +40,9 @@ def test_package_and_configuration_come_from_the_wheel(installed, tmp_path):
     carried = {path.relative_to(installed / "deephash" / "conf") for path in installed.glob("deephash/conf/**/*.yaml")}
     assert carried >= {path.relative_to(ROOT / "conf") for path in ROOT.glob("conf/**/*.yaml")} - {Path("local")}
 
-    page = {path.name for path in (ROOT / "deephash" / "demo" / "page").iterdir()}
-    assert {path.name for path in installed.glob("deephash/demo/page/*")} == page
+    for folder in ("demo", "study"):
+        page = {path.name for path in (ROOT / "deephash" / folder / "page").iterdir()}
+        assert {path.name for path in installed.glob(f"deephash/{folder}/page/*")} == page
 
 
 def test_train_and_evaluate_run_outside_a_clone(installed, tmp_path):

@@ -193,12 +193,11 @@ def print_analysis(analysis: "Analysis") -> None:
         console.print("Kendall's tau over queries, of the first's gain on the second with what was judged")
         agreements = Table("metric", "queries")
         for judged in ("preference", "rating"):
-            agreements.add_column(judged, justify="right")
-            agreements.add_column("95 % by queries", justify="right")
+            agreements.add_column(f"{judged}, 95 %", justify="right")
         for metric, found in groupby(analysis.agreements, lambda one: one.metric):
             if not is_comparison(metric):  # Those are in the JSON.
                 both = list(found)
-                cells = [text for one in both for text in (shown(one.tau, "+.2f"), interval_text(one.interval, "+.2f"))]
+                cells = [f"{shown(one.tau, '+.2f')}, {interval_text(one.interval, '+.2f')}" for one in both]
                 agreements.add_row(escape(metric), str(both[0].queries), *cells)
         console.print(agreements)
     else:

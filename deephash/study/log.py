@@ -394,8 +394,9 @@ class StudyLog:
         return int(connection.execute("SELECT COUNT(*) FROM answer WHERE session = ?", (session,)).fetchone()[0])
 
     def _is_empty(self) -> bool:
-        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        return tables == 0 and self._connection.execute("PRAGMA application_id").fetchone()[0] == 0
+        tables = int(self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
+        application = int(self._connection.execute("PRAGMA application_id").fetchone()[0])
+        return tables == 0 and application == 0
 
     def _lay_out(self, study: Study) -> None:
         for statement in SCHEMA:
