@@ -14,3 +14,8 @@ View = Annotated[
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, or auto, a GPU where there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace what lies there.")]
+Workers = Annotated[int | None, typer.Option(help="Workers of Ray; one a processor.", show_default=False, min=1)]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of a Ray cluster that runs, as auto; else one is started here.", show_default=False),
+]

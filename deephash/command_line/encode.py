@@ -5,21 +5,26 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import Device, Overwrite, Run, View
+from deephash.command_line.arguments import Address, Device, Overwrite, Run, View, Workers
 from deephash.command_line.errors import show_error
 
 
 def encode(
     run: Run,
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Features in a .npy, .npz, .parquet, .csv, .fvecs or .bvecs file, or a folder of images.",
+            help="Features in a .npy, .npz, .parquet, .csv, .fvecs or .bvecs file, a folder of Parquet files or "
+            "images, or the address of one in an object store, as s3://BUCKET/FOLDER.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path, typer.Argument(help="Where the codes go: .npy, with .ids.npy beside it, or .parquet.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Where the codes go: .npy, with .ids.npy beside it, or .parquet; of --engine ray, a folder of shards.",
+            show_default=False,
+        ),
     ],
     view: View = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be encoded.")] = False,
@@ -36,19 +41,37 @@ def encode(
     device: Device = "auto",
     rows: Annotated[int, typer.Option(help="Rows read and encoded at a time.", min=1)] = 16_384,
     overwrite: Overwrite = False,
+    engine: Annotated[str, typer.Option(help="local: this process; ray: workers of Ray Data, into shards.")] = "local",
+    workers: Workers = None,
+    address: Address = None,
+    shard_rows: Annotated[int, typer.Option(help="Rows of a shard, with --engine ray.", min=1)] = 1 << 20,
 ) -> None:
     """Encode features or images into packed codes, in memory that does not grow with them.
 
     Killed at any moment, the same command goes on where it was and gives the same bytes. Rows with NaN and images that
     cannot be read are listed in OUT's .bad.json; without --skip-bad they keep the codes from being put in place, and
-    the exit status is 1.
+    the exit status is 1. With --engine ray shards are made by several workers, with a manifest of their checksums; rows
+    that cannot be encoded are left out only with --skip-bad there too.
     """
+    from deephash.validation import check_choice
+
+    check_choice(engine, ("local", "ray"), "engine")
+    columns = features.split(",") if features else None
+    if engine == "ray":
+        from deephash.cluster.shard_encoding import ShardTask, encode_shards
+
+        task = ShardTask(str(run), source, str(out), view, columns, ids, image_size, device, rows)
+        made = encode_shards(
+            task, shard_rows=shard_rows, workers=workers, address=address, overwrite=overwrite, skip_bad=skip_bad
+        )
+        left_out = f"; {made.bad:,} rows left out, listed in .bad.json beside their shards" if made.bad else ""
+        typer.echo(f"{made.rows:,} codes of {made.bits} bits in {made.shards} shards in {out}{left_out}")
+        return
     from deephash.encoding.encode_file import encode_file
     from deephash.encoding.encoder_of import load_view
     from deephash.encoding.open_source import open_source
 
     hasher, identity, view_name = load_view(run, view, device)
-    columns = features.split(",") if features else None
     rows_of = open_source(source, run, features=columns, ids=ids, image_size=image_size)
     done = encode_file(
         hasher, rows_of, out, identity=identity, view=view_name, skip_bad=skip_bad, rows=rows, overwrite=overwrite

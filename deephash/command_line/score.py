@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import AsJson
+from deephash.command_line.arguments import Address, AsJson, Workers
 
 
 def score(
@@ -21,13 +21,8 @@ def score(
     engine: Annotated[
         str, typer.Option(help="torch: the processes of torchrun or SLURM; ray: workers of Ray.")
     ] = "torch",
-    workers: Annotated[
-        int | None, typer.Option(help="Workers of Ray; one a processor.", show_default=False, min=1)
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Of a Ray cluster that runs, as auto; else one is started here.", show_default=False),
-    ] = None,
+    workers: Workers = None,
+    address: Address = None,
     at: Annotated[str, typer.Option(help="Depths k, with commas between.")] = "100,1000",
     radii: Annotated[str, typer.Option(help="Hamming radii, with commas between.")] = "2",
     device: Annotated[str, typer.Option(help="Where each worker ranks: cpu or cuda.")] = "cpu",

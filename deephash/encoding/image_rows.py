@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from deephash.encoding.fingerprint import listing_fingerprint
 from deephash.encoding.rows import BadRow, RowBlock, RowSource, checked_block
 
 
-@final
 class ImageRows(RowSource):
     """Images at any depth of a folder; ids are their paths from there.
 
@@ -36,7 +35,8 @@ class ImageRows(RowSource):
         self.descriptor = descriptor
         self.size = size
         self.files = find_images(folder)
-        self.rows = len(self.files)
+        self.names = [file.relative_to(folder).as_posix() for file in self.files]
+        self.rows = len(self.names)
 
     @property
     def dimension(self) -> None:
@@ -51,19 +51,18 @@ class ImageRows(RowSource):
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
         """Blocks of images, those that cannot be decoded set apart."""
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for first in range(start, len(self.files), rows):
-                yield self._block(first, self.files[first : first + rows], pool)
+            for first in range(start, len(self.names), rows):
+                yield self._block(first, self.names[first : first + rows], pool)
 
-    def _block(self, first: int, files: list[Path], pool: ThreadPoolExecutor) -> RowBlock:
+    def _block(self, first: int, names: list[str], pool: ThreadPoolExecutor) -> RowBlock:
         images, places, bad = [], [], []
-        names = [file.relative_to(self.folder).as_posix() for file in files]
-        for place, decoded in enumerate(pool.map(self._decode, files)):
+        for place, decoded in enumerate(pool.map(self._decode, names)):
             if isinstance(decoded, str):
                 bad.append(BadRow(first + place, names[place], decoded))
             else:
                 images.append(decoded)
                 places.append(place)
-        stop = first + len(files)
+        stop = first + len(names)
         if not images:
             return RowBlock(torch.empty(0, 0), [], bad, stop)
         features = self.descriptor.describe(np.stack(images))
@@ -71,8 +70,11 @@ class ImageRows(RowSource):
         block = checked_block(features.numpy(), ids, first + np.array(places), stop)
         return RowBlock(block.features, block.ids, bad + block.bad, stop)
 
-    def _decode(self, file: Path) -> np.ndarray | str:
+    def _decode(self, name: str) -> np.ndarray | str:
         try:
-            return read_image(file, self.size)
+            return self._read(name)
         except Exception as error:  # Pillow's decoders raise all sorts for damaged files
             return " ".join(str(error).split()) or type(error).__name__
+
+    def _read(self, name: str) -> np.ndarray:
+        return read_image(self.folder / name, self.size)

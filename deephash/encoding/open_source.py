@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deephash.data.vectors import COMPONENTS
 from deephash.encoding.array_rows import open_npy, open_npz, open_vectors
 from deephash.encoding.rows import RowSource
 from deephash.encoding.table_rows import TableRows
 from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from deephash.data.descriptors.base import Descriptor
 
 TABLES = (".parquet", ".csv")
 ENDINGS = (".npy", ".npz", *TABLES, *COMPONENTS)
@@ -24,7 +28,8 @@ def open_source(
     """The rows of a file of features, or of a folder of images.
 
     Args:
-        path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file, or a folder of images.
+        path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file, a folder of Parquet files or of
+            images, or the address of either in an object store, as s3://BUCKET/FOLDER.
         run: the folder of the run whose hasher is to encode them; its data say how images become features.
         features: which array of an `.npz`, or which columns of a table; None takes the only one, or all but the ids.
         ids: which column of a table holds the ids; None takes `id` where there is one.
@@ -33,19 +38,22 @@ def open_source(
     Raises:
         InvalidInputError: no such file, one of another kind, a damaged one, or images for a run of none.
     """
+    if "://" in str(path):
+        from deephash.encoding.store_rows import open_store_rows
+
+        return open_store_rows(str(path), run, features=features, ids=ids, image_size=image_size)
     path = Path(path).expanduser()
+    if path.is_dir() and any(path.glob("*.parquet")):
+        from deephash.encoding.store_rows import StoredTableRows
+
+        return StoredTableRows(path.resolve().as_uri(), features, ids)
     if path.is_dir():
         # Data sets, and Lightning with them, are slow to import.
         from deephash.encoding.image_rows import ImageRows
         from deephash.encoding.run_descriptors import image_descriptor
 
         descriptor = image_descriptor(Path(run))
-        size = image_size or descriptor.image_size
-        if size is None:
-            raise InvalidInputError(
-                f"the data of {run} take images as they are, of one size; give theirs, as --image-size 32."
-            )
-        return ImageRows(path, descriptor, size)
+        return ImageRows(path, descriptor, side_of(descriptor, image_size, run))
     if path.suffix not in ENDINGS:
         raise InvalidInputError(f"{path} is no folder of images and does not end in one of: {', '.join(ENDINGS)}.")
     if not path.is_file():
@@ -61,3 +69,17 @@ def open_source(
     if features is not None:
         raise InvalidInputError(f"{path} holds a single array; leave --features out.")
     return open_npy(path) if path.suffix == ".npy" else open_vectors(path)
+
+
+def side_of(descriptor: "Descriptor", given: int | None, run: str | Path) -> int:
+    """Side in pixels to which images are scaled for what describes them.
+
+    Raises:
+        InvalidInputError: none is given, and the run's data take images as they are.
+    """
+    size = given or descriptor.image_size
+    if size is None:
+        raise InvalidInputError(
+            f"the data of {run} take images as they are, of one size; give theirs, as --image-size 32."
+        )
+    return size

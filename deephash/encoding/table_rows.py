@@ -1,8 +1,8 @@
 """Rows of a table: a Parquet or CSV file, read a block at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ ID = "id"
 """The column of ids, where there is one of this name and no other is named."""
 
 
-@final
 class TableRows(RowSource):
     """The rows of a Parquet or CSV file.
 
@@ -36,10 +35,7 @@ class TableRows(RowSource):
         import polars
 
         self.path = path
-        try:
-            schema = self._scan().collect_schema()
-        except (OSError, polars.exceptions.PolarsError) as error:
-            raise self._unreadable(error) from error
+        schema = self._schema()
         for name in (*(features or ()), *([ids] if ids else ())):
             if name not in schema:
                 raise InvalidInputError(f"{path} has no column {name!r}; it holds {', '.join(schema)}.")
@@ -82,7 +78,7 @@ class TableRows(RowSource):
             if self.lists:
                 self._length = self._first_length()
             first = start
-            for frame in rebatched(self._typed().select(wanted).slice(start), rows):
+            for frame in self._frames(wanted, start, rows):
                 yield self._block(frame, first)
                 first += frame.height
         except (OSError, polars.exceptions.PolarsError) as error:
@@ -116,6 +112,21 @@ class TableRows(RowSource):
             values = kept.select(polars.col(self.columns).cast(polars.Float32)).to_numpy()
         block = checked_block(values, select_ids(ids, good), places[good], first + frame.height)
         return RowBlock(block.features, block.ids, sorted(bad + block.bad, key=lambda entry: entry.row), block.stop)
+
+    def _schema(self) -> Mapping[str, Any]:
+        """Types by column."""
+        import polars
+
+        try:
+            return self._scan().collect_schema()
+        except (OSError, polars.exceptions.PolarsError) as error:
+            raise self._unreadable(error) from error
+
+    def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
+        """Frames of exactly `rows`, the last of fewer, from a row on."""
+        return rebatched(
+            self._typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
+        )
 
     def _scan(self) -> "polars.LazyFrame":
         import polars
@@ -159,13 +170,13 @@ class TableRows(RowSource):
         return InvalidInputError(f"{self.path} is not a readable {self.path.suffix} ({reason}); write it again.")
 
 
-def rebatched(frame: "polars.LazyFrame", rows: int) -> Iterator["polars.DataFrame"]:
-    """The rows of a lazy table in frames of exactly `rows`, the last of fewer."""
+def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:
+    """The rows of frames of any length in frames of exactly `rows`, the last of fewer."""
     import polars
 
     held: list[Any] = []
     count = 0
-    for batch in frame.collect_batches(chunk_size=rows, maintain_order=True):
+    for batch in batches:
         held.append(batch)
         count += batch.height
         while count >= rows:

