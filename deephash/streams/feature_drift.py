@@ -62,7 +62,8 @@ def noisy(images: np.ndarray, levels: float, rows: Tensor, seed: int) -> np.ndar
     noise = np.stack(
         [np.random.default_rng([seed, row]).standard_normal(images.shape[1:], np.float32) for row in rows.tolist()]
     )
-    return np.clip(np.rint(images + levels * noise), 0, 255).astype(np.uint8)
+    changed: np.ndarray = np.clip(np.rint(images + levels * noise), 0, 255).astype(np.uint8)
+    return changed
 
 
 KINDS = ("rotation", "brightness", "noise")
