@@ -1,8 +1,8 @@
 """Saved indexes: a folder that shows a reader a whole index, old or new, while another is written.
 
 `index.json` names a generation, the subfolder that holds `codes.npy`, the items' names and the engine's own file. A
-save fills a new generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds its
-generation gone reads `index.json` again. One writer at a time.
+save fills a new generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds
+its generation gone reads `index.json` again. One writer at a time.
 """
 
 import hashlib
