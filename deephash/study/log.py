@@ -420,15 +420,19 @@ class StudyLog:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
         if application != APPLICATION:
             raise InvalidInputError(f"{self.path} is an SQLite file of something else; give the log of a study.")
         if version != VERSION:
             raise InvalidInputError(
                 f"{self.path} is a log of version {version}; expected {VERSION}: use the deephash that made it."
             )
-        if tables != set(SCHEMA) or damage != "ok":
-            reason = "its tables are others" if tables != set(SCHEMA) else " ".join(damage.split())
-            raise InvalidInputError(f"{self.path} is damaged ({reason}); restore it from a copy.")
+        if tables != set(SCHEMA):
+            damage = "its tables are others"
+        elif damage == "ok" and orphan is not None:
+            damage = f"a row of {orphan[0]} belongs to none of {orphan[2]}"
+        if damage != "ok":
+            raise InvalidInputError(f"{self.path} is damaged ({' '.join(damage.split())}); restore it from a copy.")
 
     def _check_same(self, study: Study) -> None:
         there = self.study()
@@ -494,16 +498,19 @@ def _refusals(path: Path) -> Iterator[None]:
     """SQLite's errors as one line."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise StorageError(
-            f"{path} cannot be used ({error}); earlier answers are kept: see to the disk or choose another file."
-        ) from error
     except sqlite3.DatabaseError as error:
+        # What a disk or another program does, and not the file's contents.
+        if isinstance(error, sqlite3.OperationalError) and "UTF-8" not in str(error):
+            raise StorageError(
+                f"{path} cannot be used ({error}); earlier answers are kept: see to the disk or choose another file."
+            ) from error
         raise InvalidInputError(
             f"{path} is no log of a study, or damaged ({error}); restore it from a copy."
         ) from error
+    except UnicodeError as error:  # a damaged schema, whose words stand in SQLite's message
+        raise InvalidInputError(f"{path} is damaged (its tables are no text); restore it from a copy.") from error
     except KeyError as error:
-        raise InvalidInputError(f"{path} is damaged (an answer lacks {error}); restore it from a copy.") from error
+        raise InvalidInputError(f"{path} is damaged (an answer lacks a rating); restore it from a copy.") from error
 
 
 def _has_session(connection: sqlite3.Connection, session: int) -> bool:

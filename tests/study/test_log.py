@@ -1,10 +1,12 @@
 """The log of a study: whole after any kill, blind to who answered, and refused where it is something else."""
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -167,11 +169,10 @@ for place in itertools.count():
         assert all(one.ratings == (3, 4) for one in log.judgements())
 
 
-def test_half_of_a_layout_is_a_new_log(tmp_path, study):
-    for name, contents in (("empty", b""),):
-        (tmp_path / name).write_bytes(contents)
-        with StudyLog.create(tmp_path / name, study) as log:
-            assert log.sessions() == 0
+def test_file_without_tables_is_a_new_log(tmp_path, study):
+    (tmp_path / "empty").touch()
+    with StudyLog.create(tmp_path / "empty", study) as log:
+        assert log.sessions() == 0
     opened = sqlite3.connect(tmp_path / "killed")  # killed after the first pages, before the first transaction
     opened.execute("PRAGMA journal_mode = WAL").fetchall()
     opened.close()
@@ -217,6 +218,50 @@ def test_other_files_are_one_clear_error(tmp_path, study, judge, kind, opened):
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_damage_is_told_or_does_no_harm(tmp_path, study, trials, judge):
+    """Bytes turned and files cut at random: one clear error, or answers of the form that answers have."""
+    path = tmp_path / "study.sqlite"
+    with StudyLog.create(path, study) as log:
+        for query in range(6):
+            session = log.add_session()
+            judge(log, session, query, 1)
+            log.show(session, trials[1](1, query, [0, 1, 1]))
+            log.answer(session, 1, GivenAnswer(None, (0, 2), (3,), 1.0))
+    whole, draw, told = path.read_bytes(), random.Random(0), []
+    for number in range(150):
+        damaged = bytearray(whole)
+        for _ in range(draw.choice((1, 5, 50))):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        path = tmp_path / f"{number}.sqlite"
+        path.write_bytes(damaged if number % 5 else damaged[: draw.randrange(len(damaged))])
+        try:
+            with StudyLog.read(path) as log:
+                log.study()
+                for one in log.judgements():
+                    assert one.preferred in (-1, 0, 1)
+                    assert set(one.ratings or (one.rating,)) <= {1, 2, 3, 4, 5}
+        except InvalidInputError as error:
+            told.append(str(error))
+    assert len(told) > 50
+    assert all(str(tmp_path) in sentence and "\n" not in sentence for sentence in told)
+
+
+def test_many_answer_at_once(log, study, judge):
+    """Threads of two servers on one log: no answer is lost, and none is there twice."""
+
+    def take_part(number):
+        opened = log if number % 2 else other
+        session = opened.add_session()
+        for query in range(5):
+            judge(opened, session, query, 1)
+        return session
+
+    with StudyLog.create(log.path, study) as other, ThreadPoolExecutor(6) as pool:
+        sessions = list(pool.map(take_part, range(6)))
+    found = [(one.session, one.query) for one in log.judgements()]
+    assert found == [(session, query) for session in sorted(sessions) for query in range(5)]
 
 
 def test_full_disk_is_told_and_the_log_stays_whole(log, judge):
