@@ -49,12 +49,12 @@ def test_a_detector_lets_go_of_the_past_at_a_change_alone():
     pytest.importorskip("river")
     features, labels = data()
     turned = data(seed=7)[0]
-    projection = StreamingJoint(16, 12, detector="ADWIN", steps=1)
-    for rows in torch.arange(1200).split(60):
+    projection = StreamingJoint(16, 12, detector="ADWIN", steps=1, replay=50, capacity=300)
+    for rows in torch.arange(1200).split(120):
         projection.partial_fit(features[rows], labels[rows])
     assert int(projection.alarms) == 0
     assert int(projection.held) == 1200
-    for rows in torch.arange(1200).split(60):
+    for rows in torch.arange(1200).split(120):
         projection.partial_fit(turned[rows], (labels[rows] + 1) % 4)
     assert int(projection.alarms) > 0
     assert int(projection.held) <= 1200  # of 2,400: what came since
