@@ -117,13 +117,16 @@ def judge(page, itq, lsh):
     return "side_by_side", True
 
 
-def analysed(server, *arguments):
-    done = subprocess.run([*PROGRAM, "analyse", server.log, *arguments], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+def analysed(server, capsys, *arguments):
+    """What `deephash study analyse` prints, run in this process."""
+    from deephash.command_line.main import app
+
+    capsys.readouterr()
+    app(["study", "analyse", str(server.log), *arguments], standalone_mode=False)
+    return capsys.readouterr().out
 
 
-def test_study_from_consent_to_analysis(page, server, itq, lsh, itq_run, lsh_run):
+def test_study_from_consent_to_analysis(page, server, itq, lsh, itq_run, lsh_run, capsys):
     text = page.locator("#introduction").inner_text()
     for part in ("What is kept", "Why", "No personal data", "Stopping", "Deletion"):
         assert part in text
@@ -155,7 +158,7 @@ def test_study_from_consent_to_analysis(page, server, itq, lsh, itq_run, lsh_run
     assert "All queries are answered" in page.locator("#end").inner_text()
     assert page.locator("#session").inner_text() == number
 
-    found = json.loads(analysed(server, f"--run={itq_run}", f"--run={lsh_run}", "--json"))
+    found = json.loads(analysed(server, capsys, f"--run={itq_run}", f"--run={lsh_run}", "--json"))
     assert [run.split(" ")[0] for run in found["runs"]] == ["itq", "lsh"]
     by_mode = {one["mode"]: one for one in found["preferences"]}
     for mode in ("interleaved", "side_by_side"):
