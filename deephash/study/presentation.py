@@ -108,7 +108,7 @@ def check_comparable(runs: Sequence[ServedRun]) -> None:
         InvalidInputError: another number than two, or other data, split or queries.
     """
     if len(runs) != 2:
-        raise InvalidInputError(f"{len(runs)} runs are given; expected two, of the same data and split.")
+        raise InvalidInputError(f"runs={len(runs)}; expected two, of the same data and split.")
     first, second = runs
     for name, one, other in (
         ("data", first.collection, second.collection),

@@ -180,7 +180,7 @@ def test_wrong_settings_are_one_line(deephash, fitted_run, tmp_path, setting, na
 def test_one_run_is_one_line(deephash, fitted_run, tmp_path):
     ended = deephash("study", "serve", fitted_run, "--log", tmp_path / "log", "--port", "0")
     assert ended.status == 2
-    assert "1 runs are given; expected two" in ended.err
+    assert "runs=1; expected two" in ended.err
 
 
 def test_missing_library_names_the_extra(deephash, fitted_run, tmp_path, monkeypatch):

@@ -287,7 +287,7 @@ def test_runs_that_differ_in_more_than_the_hasher_cannot_be_compared(runs, sente
         Presentation([one, *load_runs([sentences_run])], StudyDesign())
     with pytest.raises(InvalidInputError, match="have other queries"):
         Presentation([one, replace(other, query_rows=other.query_rows[1:])], StudyDesign())
-    with pytest.raises(InvalidInputError, match="1 runs are given"):
+    with pytest.raises(InvalidInputError, match="runs=1; expected two"):
         Presentation([one], StudyDesign())
     with pytest.raises(InvalidInputError, match="one view: leave --direction out"):
         Presentation(runs, StudyDesign(direction="image_to_text"))
