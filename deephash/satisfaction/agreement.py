@@ -18,8 +18,8 @@ def kendall_tau(one: Values, other: Values) -> float:
 
 def order_overlap(one: Values, other: Values, persistence: float = 0.9) -> float:
     """Rank-biased overlap of the orders, best first, that two measures give; equals keep their places."""
-    orders = [np.argsort(-values, kind="stable").tolist() for values in (one, other)]
-    return rank_biased_overlap(*orders, persistence)
+    best_first = [np.argsort(-values, kind="stable").tolist() for values in (one, other)]
+    return rank_biased_overlap(best_first[0], best_first[1], persistence)
 
 
 def tau_interval(one: Values, other: Values, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
