@@ -8,7 +8,11 @@ import typer
 
 def index(
     source: Annotated[
-        Path, typer.Argument(help="Codes of deephash encode, or a run, whose database is taken.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Codes of deephash encode, a run, whose database is taken, or, with --shards, a folder of codes.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
     kind: Annotated[
@@ -16,6 +20,10 @@ def index(
     ] = "auto",
     setting: Annotated[
         list[str] | None, typer.Option(help="A setting of the kind, as tables=4; may be repeated.", show_default=False)
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(help="Shards for deephash serve; 0 takes one for each file of codes.", show_default=False, min=0),
     ] = None,
 ) -> None:
     """Build an index of packed codes and save it; it remembers which hasher made them."""
@@ -28,6 +36,12 @@ def index(
         if not equals:
             raise InvalidInputError(f"--setting {pair}; expected NAME=VALUE, as tables=4.")
         settings[name] = as_value(value)
+    if shards is not None:
+        from deephash.cluster.sharded_index import write_sharded
+
+        release = write_sharded(source, out, shards or None, kind, settings)
+        typer.echo(f"{out}: {release.size:,} codes of {release.bits} bits in {len(release.shards)} shards")
+        return
     codes, ids, maker = codes_to_index(source)
     built = save_index(codes, ids, maker, kind, settings, out)
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")

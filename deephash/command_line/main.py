@@ -19,6 +19,7 @@ from deephash.command_line.index import index
 from deephash.command_line.info import info
 from deephash.command_line.score import score
 from deephash.command_line.search import search
+from deephash.command_line.serve import serve
 from deephash.command_line.shard import shard
 from deephash.command_line.study import study
 from deephash.command_line.train import train
@@ -58,7 +59,7 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, index, search, shard, score, info, compare, demo, export):
+for command in (encode, index, search, shard, score, serve, info, compare, demo, export):
     app.command()(command)
 app.add_typer(study, name="study")
 
