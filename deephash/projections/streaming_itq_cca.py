@@ -67,6 +67,8 @@ class StreamingITQCCA(OnlineProjection):
         half_life: items after which one counts half in mean and scatter; None: all count the same.
         capacity: items of the reservoir.
         carried: whether a rotation starts from the one before, where no class is new.
+        solve_every: items after which directions are solved for anew, and at once where a class is new. Statistics take
+            in every batch; solving takes nearly all of the time, and only a new solution makes codes stale.
         classes: number of classes c that there is room for; it grows with the labels that come.
 
     Raises:
@@ -83,6 +85,7 @@ class StreamingITQCCA(OnlineProjection):
     in_given_order: ClassVar[bool] = True
 
     mean: Tensor
+    unsolved: Tensor
     weight: Tensor
     stream_mean: Tensor
     scatter: Tensor
@@ -98,6 +101,7 @@ class StreamingITQCCA(OnlineProjection):
         half_life: float | None = None,
         capacity: int = 2000,
         carried: bool = True,
+        solve_every: int = 1,
         classes: int = 1,
     ) -> None:
         super().__init__(input_dim, output_dim)
@@ -105,15 +109,18 @@ class StreamingITQCCA(OnlineProjection):
         check_positive(regularisation, "regularisation")
         check_half_life(half_life)
         check_count(capacity, "capacity")
+        check_count(solve_every, "solve_every")
         check_count(classes, "classes")
         self.iterations = iterations
         self.regularisation = regularisation
         self.half_life = half_life
         self.capacity = capacity
         self.carried = carried
+        self.solve_every = solve_every
         self.classes = classes
         joint = input_dim + classes
         self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("unsolved", torch.zeros((), dtype=torch.int64))
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
         self.register_buffer("stream_mean", torch.zeros(joint, dtype=torch.float64))
         self.register_buffer("scatter", torch.zeros(joint, joint, dtype=torch.float64))
@@ -133,7 +140,7 @@ class StreamingITQCCA(OnlineProjection):
         self.classes = 1
         joint = self.input_dim + 1
         self.stream_mean, self.scatter = self.stream_mean.new_zeros(joint), self.scatter.new_zeros(joint, joint)
-        for statistic in (self.weight, self.sample, self.directions):
+        for statistic in (self.unsolved, self.weight, self.sample, self.directions):
             statistic.zero_()
         self.start.copy_(random_orthogonal(self.output_dim, generator))
 
@@ -150,6 +157,10 @@ class StreamingITQCCA(OnlineProjection):
         new_class = bool((~known & (self.stream_mean[self.input_dim :] > 0)).any())
         rows, places = reservoir_places(seen, len(features), self.capacity, generator)
         self.sample[places] = features[rows].to(self.sample.dtype)
+        self.unsolved += len(features)
+        if not new_class and int(self.unsolved) < self.solve_every:
+            return
+        self.unsolved.zero_()
         held = self.sample[: min(seen + len(features), self.capacity)]
         carried, before = self.carried and not new_class, self(held)
         directions, correlations = canonical_directions_of(

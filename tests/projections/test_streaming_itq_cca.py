@@ -46,6 +46,21 @@ def test_with_all_items_held_and_rotations_from_the_start_it_is_itq_cca(labels, 
     assert torch.allclose(stream.mean, batch.mean)
 
 
+def test_solved_now_and_then_it_takes_in_every_batch():
+    """Solutions at 150 and 600 items, the latter that of all items; between them no code becomes stale."""
+    stream, stale = StreamingITQCCA(10, 8, carried=False, iterations=50, solve_every=450).double(), []
+    for i, (x, y) in enumerate(zip(FEATURES.split(150), LABELS.split(150), strict=True)):
+        stale.append(stream.partial_fit(x, y, seeded(9) if i == 0 else None).is_stale)
+    assert stale == [True, False, False, True]
+    batch = ITQCCA(10, 8).double().fit(FEATURES, labels=LABELS, generator=seeded(9))
+    assert torch.allclose(stream.directions, batch.directions, atol=1e-6)
+    late = torch.where(LABELS[:100] == 3, 0, LABELS[:100])
+    stream = StreamingITQCCA(10, 8, solve_every=10_000).double()
+    stream.partial_fit(FEATURES[:100], late, seeded(9))
+    assert not stream.partial_fit(FEATURES[100:200], late).is_stale
+    assert stream.partial_fit(FEATURES[200:300], torch.full((100,), 3)).is_stale
+
+
 def test_classes_that_come_late_count_as_if_known_before():
     order = LABELS.argsort(stable=True)
     order = torch.cat(
