@@ -193,7 +193,8 @@ def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | N
         context.enable_progress_bars = False
         offered = int(ray.cluster_resources().get("GPU" if task.device == "cuda" else "CPU", 0))
         resources = {"num_cpus": 1, "num_gpus": 1} if task.device == "cuda" else {"num_cpus": 1}
-        made = data.from_items(missing, override_num_blocks=len(missing)).map(
+        tasks: Any = data.from_items(missing, override_num_blocks=len(missing))
+        made = tasks.map(
             ShardEncoder,
             fn_constructor_kwargs={"task": asdict(task)},
             concurrency=max(1, min(workers or offered, offered, len(missing))),

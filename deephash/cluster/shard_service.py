@@ -56,7 +56,7 @@ class ShardReplica:
 
     def __init__(self, shard: Mapping[str, Any]) -> None:
         self.shard = OpenShard(IndexShard(**shard))
-        # Engines share threads of their own, which not all of them lend to two callers.
+        # A replica claims one processor: searches side by side would only slow each other.
         self.lock = threading.Lock()
 
     async def search(self, codes: np.ndarray, k: int) -> ShardAnswer:
