@@ -162,8 +162,7 @@ def encode_shards(
         "source": source.fingerprint(),
     }
     done = begin(out, what, overwrite)
-    for leftover in out.glob("attempt-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_attempts(out)
     bounds = [
         {"shard": shard, "start": start, "stop": min(start + size, source.rows)}
         for shard, start in enumerate(range(0, source.rows, size))
@@ -173,6 +172,7 @@ def encode_shards(
         for record in made_shards(missing, task, workers, address):
             note(out, record)
             done[record.shard] = record
+        remove_attempts(out)
     rows, bad = (sum(getattr(record, name) for record in done.values()) for name in ("rows", "bad"))
     if rows == 0 or (bad and not skip_bad):
         first = min((record.shard for record in done.values() if record.bad), default=0)
@@ -182,6 +182,12 @@ def encode_shards(
         )
     finish(out, {"bits": hasher.bits, "items": rows, "skipped": bad, **what}, done)
     return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits)
+
+
+def remove_attempts(out: Path) -> None:
+    """Remove what killed workers left."""
+    for leftover in out.glob("attempt-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None) -> Any:

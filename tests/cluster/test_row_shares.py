@@ -13,6 +13,7 @@ from fit_on_shares import digits, methods
 from deephash.functional.row_shares import greatest, least, row_shares, total, total_rows
 from deephash.loading import load
 from deephash.training.closed_form import SHARED_ROWS
+from deephash.training.run import train
 
 SCRIPT = Path(__file__).with_name("fit_on_shares.py")
 WORLD = 3
@@ -71,7 +72,7 @@ def test_a_process_that_has_all_rows_needs_no_others():
     assert total(sums) is sums
 
 
-def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command):
+def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command, compose_config):
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 4, SHARED_ROWS + 500)
     features = draw.normal(size=(len(labels), 8)) * np.linspace(3, 1, 8) + labels[:, None]
@@ -79,8 +80,8 @@ def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command):
     np.save(tmp_path / "y.npy", labels)
     data = ("data=arrays", f"data.features={tmp_path}/x.npy", f"data.labels={tmp_path}/y.npy", "protocol.queries=100")
     settings = ("method=itq", "bits=6", *data, "metrics.at=[10]", "figures=false", "logger=none")
-    for name, trainer in (("one", "cpu"), ("two", "ddp")):
-        command("deephash.programs.train", *settings, f"trainer={trainer}", f"hydra.run.dir={tmp_path}/{name}")
+    train(compose_config(*settings[:-1]), tmp_path / "one")
+    command("deephash.programs.train", *settings, "trainer=ddp", f"hydra.run.dir={tmp_path}/two")
     one, two = (load(tmp_path / name).projection for name in ("one", "two"))
     assert not torch.equal(one.directions, two.directions), "the processes shared nothing"
     assert (one.directions - two.directions).norm() < 1e-5 * one.directions.norm()

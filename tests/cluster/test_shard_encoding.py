@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,20 +73,24 @@ def workers_of(driver):
     return found
 
 
-def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, tmp_path):
-    alone = tmp_path / "alone.npy"
-    hasher, identity, _ = load_view(run_folder)
-    encode_file(hasher, open_source(parquet_folder, run_folder), alone, identity=identity, skip_bad=True, rows=100)
-    command = [sys.executable, "-m", PROGRAM, "encode", run_folder, parquet_folder, tmp_path / "shards", "--skip-bad",
-               "--engine", "ray", "--workers", "2", "--rows", "100", "--shard-rows", "200"]  # fmt: skip
+def arguments_of(run_folder, parquet_folder, out):
+    """An encoding in 25 shards by two workers."""
+    return [PROGRAM, "encode", run_folder, parquet_folder, out, "--skip-bad", "--engine", "ray", "--workers", 2,
+            "--rows", 100, "--shard-rows", 200]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def killed_shards(run_folder, parquet_folder, tmp_path_factory):
+    """Folder of shards that were made while a worker was killed."""
+    out = tmp_path_factory.mktemp("killed") / "shards"
     process = subprocess.Popen(
-        [str(part) for part in command],
+        [sys.executable, "-m", *map(str, arguments_of(run_folder, parquet_folder, out))],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    progress, killed = tmp_path / "shards" / PROGRESS, 0
+    progress, killed = out / PROGRESS, 0
     while process.poll() is None and not killed:
         if progress.exists() and len(progress.read_text().splitlines()) > 2:
             for worker in workers_of(psutil.Process(process.pid))[:1]:
@@ -95,33 +100,36 @@ def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, tmp_path):
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert killed, "the encoding had ended before a worker could be killed; give it more shards"
-    codes, ids = gathered(tmp_path / "shards")
+    return out
+
+
+def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, killed_shards, tmp_path):
+    alone = tmp_path / "alone.npy"
+    hasher, identity, _ = load_view(run_folder)
+    encode_file(hasher, open_source(parquet_folder, run_folder), alone, identity=identity, skip_bad=True, rows=100)
+    codes, ids = gathered(killed_shards)
     assert np.array_equal(codes, np.load(alone))
     assert np.array_equal(ids, np.load(alone.with_suffix(".ids.npy")))
-    manifest = read_manifest(tmp_path / "shards")
+    manifest = read_manifest(killed_shards)
     assert [record["start"] for record in manifest["shards"]] == list(range(0, 5000, 200))
     assert manifest["skipped"] == 1
-    assert json.loads((tmp_path / "shards/shard-000006.bad.json").read_text())[0]["id"] == 1234 * 7
-    assert not list((tmp_path / "shards").glob("attempt-*"))
+    assert json.loads((killed_shards / "shard-000006.bad.json").read_text())[0]["id"] == 1234 * 7
+    assert not list(killed_shards.glob("attempt-*"))
 
 
-def test_resuming_makes_only_what_is_missing_or_damaged(run_folder, parquet_folder, command, tmp_path):
-    arguments = (PROGRAM, "encode", run_folder, parquet_folder, tmp_path, "--skip-bad", "--engine", "ray",
-                 "--workers", 1, "--rows", 500, "--shard-rows", 1000)  # fmt: skip
-    command(*arguments)
-    before, stamps = contents(tmp_path), {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("shard-*.npy")}
-    (tmp_path / "shard-000001.npy").write_bytes(b"damaged")
-    (tmp_path / "shard-000003.ids.npy").unlink()
-    lines = (tmp_path / PROGRESS).read_text().splitlines(keepends=True)
+def test_resuming_makes_only_what_is_missing_or_damaged(run_folder, parquet_folder, killed_shards, command, tmp_path):
+    out = tmp_path / "shards"
+    shutil.copytree(killed_shards, out)
+    before, stamps = contents(out), {file.name: file.stat().st_mtime_ns for file in out.glob("shard-*.npy")}
+    (out / "shard-000001.npy").write_bytes(b"damaged")
+    (out / "shard-000003.ids.npy").unlink()
+    lines = (out / PROGRESS).read_text().splitlines(keepends=True)
     last = json.loads(lines[-1])["shard"]
-    (tmp_path / PROGRESS).write_text("".join(lines)[:-9])
-    command(*arguments)
-    assert contents(tmp_path) == before
-    after = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("shard-*.npy")}
-    made_again = {int(name[6:12]) for name in stamps if after[name] != stamps[name]}
-    assert made_again == {1, 3, last}
-    message = command(*arguments[:-1], 500, status=2)
-    assert "holds an encoding with another shard_rows" in message
+    (out / PROGRESS).write_text("".join(lines)[:-9])
+    command(*arguments_of(run_folder, parquet_folder, out))
+    assert contents(out) == before
+    after = {file.name: file.stat().st_mtime_ns for file in out.glob("shard-*.npy")}
+    assert {int(name[6:12]) for name in stamps if after[name] != stamps[name]} == {1, 3, last}
 
 
 def test_shards_of_images_in_a_store_are_those_of_the_folder(compose_config, tmp_path):
