@@ -1,6 +1,6 @@
 """Load on `deephash serve` over loopback: throughput and latency, while replicas are killed and the index replaced.
 
-python benchmarks/serve.py [--items 1000000] [--shards 2] [--replicas 2] [--clients 8] [--seconds 30]
+python benchmarks/serve.py [--items 1000000] [--shards 2] [--replicas 2] [--clients 8] [--seconds 60]
 
 Three turns of the same load: one shard of one replica; shards and replicas as asked; and these again while a replica is
 killed every five seconds and a new release of the index takes over at half time. Every reply is compared with a scan
@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=float, default=60)
     arguments = parser.parse_args()
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 256, (arguments.items, BITS // 8), np.uint8)

@@ -4,7 +4,9 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -192,7 +194,8 @@ def remove_attempts(out: Path) -> None:
 
 def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None) -> Any:
     """Records of shards as workers make them, in whatever order; what a lost worker had in hand is made by another."""
-    with ray_session(workers or os.cpu_count() or 1, address) as ray:
+    # Ray tells of lost workers on standard output, which is the command's own.
+    with redirect_stdout(sys.stderr), ray_session(workers or os.cpu_count() or 1, address) as ray:
         from ray import data
 
         context = data.DataContext.get_current()

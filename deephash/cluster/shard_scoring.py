@@ -1,7 +1,9 @@
 """Scoring codes in shards, by processes of torch.distributed or by Ray: the figures of one process, exactly."""
 
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +120,8 @@ def ray_counts(
     if workers is not None:
         check_count(workers, "workers")
     wanted = workers or torch.multiprocessing.cpu_count()
-    with ray_session(wanted, address) as ray:
+    # Ray tells of lost workers on standard output, which is the command's own.
+    with redirect_stdout(sys.stderr), ray_session(wanted, address) as ray:
         offered = int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 0))
         shared_by = min(offered, workers or offered)
         if shared_by < 1:

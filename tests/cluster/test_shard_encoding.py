@@ -97,8 +97,10 @@ def killed_shards(run_folder, parquet_folder, tmp_path_factory):
                 worker.send_signal(signal.SIGKILL)
                 killed += 1
         time.sleep(0.005)
-    _, err = process.communicate(timeout=240)
+    said, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
+    assert said.startswith("4,999 codes of 16 bits in 25 shards")
+    assert said.count("\n") == 1, "Ray speaks on standard output"
     assert killed, "the encoding had ended before a worker could be killed; give it more shards"
     return out
 
