@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.cluster.code_shards import open_shards
+from deephash.cluster.code_shards import CodeShards, open_shards
 from deephash.cluster.shares import share_of
 from deephash.data.array_file import read_array
 from deephash.encoding.code_file import CodePaths
@@ -86,14 +86,13 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
     if out.exists() and not (out / DESCRIPTION).exists() and any(out.iterdir()):
         raise InvalidInputError(f"{out} holds something else than a sharded index; give a folder of its own.")
     name = f"release-{secrets.token_hex(8)}"
-    ids = np.concatenate([np.array(read_array(CodePaths(path).ids)) for path in database.paths])
     maker = Maker(database.hasher, database.bits, database.distance)
     written = []
     try:
         for number, rows in enumerate(bounds):
             codes = torch.cat([block.codes for block in database.blocks(rows)])
             folder = out / name / f"shard-{number:05d}"
-            save_index(codes, ids[rows.start : rows.stop], maker, kind, settings, folder)
+            save_index(codes, ids_of(database, rows), maker, kind, settings, folder)
             written.append(IndexShard(f"{name}/{folder.name}", rows.start, len(rows)))
         description = {"release": name, "bits": database.bits, "hasher": database.hasher}
         before = read_json(out / DESCRIPTION, "an index in shards") if (out / DESCRIPTION).exists() else {}
@@ -105,6 +104,21 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
         if RELEASE.fullmatch(path.name) and path.name not in (name, before.get("release")):
             shutil.rmtree(path, ignore_errors=True)
     return read_release(out)
+
+
+def ids_of(database: CodeShards, rows: range) -> np.ndarray:
+    """Ids of a range of rows; no file is read beyond it.
+
+    Raises:
+        InvalidInputError: a file without ids, or a damaged one.
+    """
+    pieces, first = [], 0
+    for path, count in zip(database.paths, database.rows, strict=True):
+        start, stop = max(rows.start, first), min(rows.stop, first + count)
+        if start < stop:
+            pieces.append(np.array(read_array(CodePaths(path).ids)[start - first : stop - first]))
+        first += count
+    return np.concatenate(pieces)
 
 
 def _bounds(rows: tuple[int, ...]) -> Iterator[range]:
