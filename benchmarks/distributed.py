@@ -106,9 +106,7 @@ def encode_share(folder, rank, world):
     """This worker's part of the shards, made as a worker of Ray makes them."""
     rows = open_npy(folder / "x.npy").rows
     out = folder / f"shards-{os.getpid()}"
-    task = ShardTask(
-        str(folder / "hasher"), str(folder / "x.npy"), str(out), None, None, None, None, "cpu", BLOCK_ROWS
-    )
+    task = ShardTask(str(folder / "hasher"), str(folder / "x.npy"), str(out), None, None, None, None, "cpu", BLOCK_ROWS)
     encoder = ShardEncoder(vars(task))
     shards = [(start, min(start + SHARD_ROWS, rows)) for start in range(0, rows, SHARD_ROWS)]
     own = share_of(len(shards), rank, world)

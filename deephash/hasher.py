@@ -92,9 +92,7 @@ class Hasher(nn.Module):
     @property
     def fits_on_shares(self) -> bool:
         """Whether processes can fit this on shares of the rows, by sums over all of them."""
-        return (
-            isinstance(self.encoder, Identity) and self.projection.fits_on_shares and self.quantizer.fits_on_shares
-        )
+        return isinstance(self.encoder, Identity) and self.projection.fits_on_shares and self.quantizer.fits_on_shares
 
     @property
     def identity(self) -> str:
