@@ -174,7 +174,8 @@ def test_served_through_a_kill_and_a_new_release(shards_folder, database, querie
     finally:
         stop.append(True)
         pool.shutdown()
-        process.send_signal(signal.SIGINT)
+        # Not SIGINT, which what a shell starts in the background ignores.
+        process.terminate()
         process.communicate(timeout=60)
     assert partial.status_code in (200, 503)
     if partial.json()["partial"]:
