@@ -19,3 +19,8 @@ Address = Annotated[
     str | None,
     typer.Option(help="Of a Ray cluster that runs, as auto; else one is started here.", show_default=False),
 ]
+Port = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65_535)]
+HostNames = Annotated[
+    list[str] | None,
+    typer.Option(help="A further host name by which the page is asked for; may be given again.", show_default=False),
+]

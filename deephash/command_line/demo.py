@@ -5,22 +5,17 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import Device
+from deephash.command_line.arguments import Device, HostNames, Port
 from deephash.command_line.errors import show_error
 
 
 def demo(
     runs: Annotated[list[Path], typer.Argument(help="Folders of complete runs, one or more.", show_default=False)],
-    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    port: Port = 8000,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but a loopback one lets others see these data.")
     ] = "127.0.0.1",
-    name: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A further host name by which the page is asked for; may be given again.", show_default=False
-        ),
-    ] = None,
+    name: HostNames = None,
     device: Device = "auto",
 ) -> None:
     """Show on a local web page what runs find: neighbours of images, texts and queries, side by side.

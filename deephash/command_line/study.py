@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deephash.command_line.arguments import AsJson, Device
+from deephash.command_line.arguments import AsJson, Device, HostNames, Port
 from deephash.command_line.errors import show_error
 
 if TYPE_CHECKING:
@@ -41,16 +41,11 @@ def serve(
     contact: Annotated[
         str, typer.Option(help="Who runs the study and how to reach them, for the consent text.", show_default=False)
     ] = "",
-    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    port: Port = 8000,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but a loopback one lets others take part.")
     ] = "127.0.0.1",
-    name: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A further host name by which the page is asked for; may be given again.", show_default=False
-        ),
-    ] = None,
+    name: HostNames = None,
     device: Device = "auto",
 ) -> None:
     """Serve a page on which participants judge two runs, without knowing which is which.
