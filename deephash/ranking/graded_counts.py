@@ -103,7 +103,7 @@ def graded_counts(
     grades = 1 + max(1, int(query_labels.sum(1).max()) if len(query_labels) else 1)
     bins = distance.maximum + 1
     counts = torch.zeros(len(query_codes), bins * grades, dtype=torch.int64, device=query_codes.device)
-    for rows, items, distances in TorchEngine(block_bytes)._blocks(query_codes, database_codes, distance):
+    for rows, items, distances in TorchEngine(block_bytes).blocks(query_codes, database_codes, distance):
         # Products of zeros and ones, exact below 2^24.
         shared = (query_labels[rows].float() @ database_labels[items].float().T).long()
         cells = distances.mul_(grades).add_(shared)

@@ -48,7 +48,7 @@ class TorchEngine(RankingEngine):
         bins = distance.maximum + 1
         total = torch.zeros(len(query_codes), bins, dtype=torch.int64, device=query_codes.device)
         relevant = torch.zeros_like(total)
-        for rows, items, distances in self._blocks(query_codes, database_codes, distance):
+        for rows, items, distances in self.blocks(query_codes, database_codes, distance):
             cells = distances + bins * torch.arange(len(distances), device=distances.device)[:, None]
             size = len(distances) * bins
             total[rows] += torch.bincount(cells.flatten(), minlength=size).view(-1, bins)
@@ -64,7 +64,7 @@ class TorchEngine(RankingEngine):
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         size = len(database_codes)
         found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
-        for rows, items, distances in self._blocks(query_codes, database_codes, distance, k):
+        for rows, items, distances in self.blocks(query_codes, database_codes, distance, k):
             # One whole number orders by distance, then by row, and is unlike any other item's.
             keys = distances * size + torch.arange(items.start, items.stop, device=distances.device)
             if items.start:
@@ -79,11 +79,11 @@ class TorchEngine(RankingEngine):
         bins, size, device = distance.maximum + 1, len(database_codes), query_codes.device
         # The rank at which the next item of each distance will stand.
         following = torch.zeros(len(query_codes), bins + 1, dtype=torch.int64, device=device)
-        for rows, _, distances in self._blocks(query_codes, database_codes, distance):
+        for rows, _, distances in self.blocks(query_codes, database_codes, distance):
             following[rows, 1:] += _histogram(distances, bins)
         following = following.cumsum(1)[:, :-1]
         found: list[Tensor] = []
-        for rows, items, distances in self._blocks(query_codes, database_codes, distance):
+        for rows, items, distances in self.blocks(query_codes, database_codes, distance):
             histogram = _histogram(distances, bins)
             order = distances.argsort(dim=1, stable=True)
             place = torch.empty_like(order)
@@ -104,7 +104,7 @@ class TorchEngine(RankingEngine):
         lengths = torch.bincount(keys // size, minlength=len(query_codes))
         return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), keys % size
 
-    def _blocks(
+    def blocks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, extra: int = 0
     ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Rows, items and distances int64 (rows, items) of blocks; a query's items come in database order.

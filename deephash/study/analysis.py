@@ -12,8 +12,9 @@ from deephash.report.comparison import read_scores
 from deephash.run_folder import RunFolder
 from deephash.study.agreement import Agreement, agreement
 from deephash.study.design import INTERLEAVED, SIDE_BY_SIDE
-from deephash.study.log import Judgement, Study, StudyLog
+from deephash.study.log import StudyLog
 from deephash.study.preference import Interval, MeanRating, Preference, mean_ratings, preference
+from deephash.study.records import Judgement, Study
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:

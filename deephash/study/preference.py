@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from deephash.study.log import Judgement
+from deephash.study.records import Judgement
 
 RESAMPLES = 10_000
 # Participants up to whom all their sign flips are counted, 2¹²; beyond, so many are drawn.

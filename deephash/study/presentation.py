@@ -13,7 +13,7 @@ from deephash.report.neighbours import class_text
 from deephash.satisfaction.ranked_lists import ranked_lists
 from deephash.satisfaction.team_draft import team_draft
 from deephash.study.design import INTERLEAVED, PlannedTrial, StudyDesign, drawn_pool, planned_trials
-from deephash.study.log import ShownItem, StudiedRun, Study, Trial
+from deephash.study.records import ShownItem, StudiedRun, Study, Trial
 from deephash.training.hashing_module import direction_name
 from deephash.validation import InvalidInputError, check_choice
 

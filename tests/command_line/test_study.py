@@ -9,7 +9,8 @@ import pytest
 
 import deephash as package
 from deephash.study.design import StudyDesign
-from deephash.study.log import GivenAnswer, ShownItem, StudiedRun, Study, StudyLog, Trial, session_text
+from deephash.study.log import StudyLog, session_text
+from deephash.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
 
 
 @pytest.fixture(scope="module")

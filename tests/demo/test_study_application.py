@@ -15,8 +15,9 @@ from deephash.demo.served_run import load_runs
 from deephash.study.application import MOST_ANSWER_BYTES, build_study_application
 from deephash.study.consent import consent_text
 from deephash.study.design import StudyDesign
-from deephash.study.log import StudyLog, Trial
+from deephash.study.log import StudyLog
 from deephash.study.presentation import Presentation
+from deephash.study.records import Trial
 from deephash.validation import InvalidInputError
 
 ADDRESS = "http://127.0.0.1:8000"

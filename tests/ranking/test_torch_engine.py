@@ -23,7 +23,7 @@ def test_many_blocks(monkeypatch, kind, relevance):
     monkeypatch.setattr(torch_engine, "QUERIES", 7)
     case = make_case(2, 17, 300, kind, relevance, bits=24, spread=0.1)
     engine = TorchEngine(2**16)
-    blocks = list(engine._blocks(case.query_codes, case.database_codes, case.distance))
+    blocks = list(engine.blocks(case.query_codes, case.database_codes, case.distance))
     assert len(blocks) > 3 * 3
     assert_equals_naive(engine, case)
 

@@ -3,7 +3,8 @@
 import pytest
 
 from deephash.study.design import INTERLEAVED, StudyDesign
-from deephash.study.log import GivenAnswer, ShownItem, StudiedRun, Study, StudyLog, Trial
+from deephash.study.log import StudyLog
+from deephash.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
 
 
 @pytest.fixture

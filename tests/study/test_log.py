@@ -11,14 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from deephash.study.log import (
-    AlreadyAnsweredError,
-    GivenAnswer,
-    StudyLog,
-    UnknownSessionError,
-    session_number,
-    session_text,
-)
+from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError, session_number, session_text
+from deephash.study.records import GivenAnswer
 from deephash.validation import InvalidInputError, StorageError
 
 

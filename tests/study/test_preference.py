@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from deephash.study.agreement import agreement, order_signs, weighted_tau
-from deephash.study.log import Judgement
 from deephash.study.power import (
     Alternative,
     decided_power,
@@ -24,6 +23,7 @@ from deephash.study.preference import (
     preference,
     sign_flip_p_values,
 )
+from deephash.study.records import Judgement
 from deephash.validation import InvalidInputError
 
 
