@@ -20,8 +20,8 @@ COLUMNS = (
     ("lag", ("metrics", "lag"), 0),
     ("forgetting", ("metrics", "forgetting"), 4),
     ("re-encoded", ("metrics", "reencoded_items"), 0),
-    ("s learning", ("seconds", "learn"), 2),
-    ("s re-encoding", ("seconds", "reencode"), 2),
+    ("s learning", ("processor_seconds", "learn"), 2),
+    ("s re-encoding", ("processor_seconds", "reencode"), 2),
 )
 
 

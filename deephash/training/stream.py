@@ -111,6 +111,7 @@ class StreamTraining:
         self.maps: dict[int, Tensor] = {}
         self.precisions = [0.0, 0.0]  # Their sum and number.
         self.seconds = dict.fromkeys(("learn", "encode", "reencode", "evaluate"), 0.0)
+        self.processor_seconds = dict(self.seconds)
         self.history: list[dict[str, Any]] = []
 
     def prepare(
@@ -209,6 +210,7 @@ class StreamTraining:
             "reencoded_bytes": self.reencoded_items * self.database.codes.shape[1],
             "flipped_bits": self.flipped_bits,
             "seconds": dict(self.seconds),
+            "processor_seconds": dict(self.processor_seconds),
         }
 
     def state(self) -> dict[str, Any]:
@@ -230,6 +232,7 @@ class StreamTraining:
             "maps": self.maps,
             "precisions": self.precisions,
             "seconds": self.seconds,
+            "processor_seconds": self.processor_seconds,
             "history": self.history,
         }
 
@@ -243,7 +246,8 @@ class StreamTraining:
         self.function, self.published_at, self.fitted_at, self.reencoded_at, *costs = state["counters"]
         self.reencoded_items, self.flipped_bits = costs
         self.maps, self.precisions = state["maps"], state["precisions"]
-        self.seconds, self.history = state["seconds"], state["history"]
+        self.seconds, self.processor_seconds = state["seconds"], state["processor_seconds"]
+        self.history = state["history"]
 
     def present_classes(self) -> list[bool]:
         """Of each class, whether it arrives at the end of the stream."""
@@ -344,9 +348,10 @@ class StreamTraining:
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started, processor_started = time.perf_counter(), time.process_time()
         yield
         self.seconds[what] += time.perf_counter() - started
+        self.processor_seconds[what] += time.process_time() - processor_started
 
 
 def shared(query: Tensor, database: Tensor) -> SharedLabel | SharedLabels:

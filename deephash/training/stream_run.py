@@ -72,6 +72,7 @@ def train_stream(config: DictConfig, run: RunFolder, kept: KeptData) -> dict[str
         "skipped_queries": 0,
         "changes": changes,
         "seconds": training.seconds,
+        "processor_seconds": training.processor_seconds,
         "warnings": [],
     }
     training.present.save(run.hasher)

@@ -56,9 +56,9 @@ def training_of(projection=StreamingITQCCA, stream=None, policy=None, **settings
 def comparable(training):
     """All of the state but for the time it took."""
     state = copy.deepcopy(training.state())
-    del state["seconds"]
+    del state["seconds"], state["processor_seconds"]
     for entry in state["history"]:
-        del entry["seconds"]
+        del entry["seconds"], entry["processor_seconds"]
     return state
 
 
