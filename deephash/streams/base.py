@@ -8,10 +8,8 @@ from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
+from deephash.streams.arrivals import Arrivals
 from deephash.validation import InvalidInputError, check_count
-
-# Positions whose class shares are held at a time.
-BLOCK = 4096
 
 
 class Stream(ABC):
@@ -76,10 +74,10 @@ class Stream(ABC):
                 "of one class an item."
             )
 
-    def arrivals(self, labels: Tensor | None, pool: Tensor, classes: int, seed: int) -> Tensor:
-        """Which row of the data set arrives at each position.
+    def arrivals(self, labels: Tensor | None, pool: Tensor, classes: int, seed: int) -> Arrivals:
+        """Which row of the data set arrives when.
 
-        A class is drawn by the shares of the position; its items come in an order drawn once, and once more when all
+        A class is drawn by the shares of the position; its items come in a random order, and in another one when all
         have been.
 
         Args:
@@ -89,34 +87,15 @@ class Stream(ABC):
             seed: of the draws.
 
         Returns:
-            int64 (length,).
+            The rows in their order, drawn as they are asked for.
 
         Raises:
             InvalidInputError: a class is due that no item of the pool has.
         """
-        generator = torch.Generator().manual_seed(seed)
         if labels is None or labels.ndim > 1:
-            return pool[_rounds(len(pool), self.length, generator)]
-        drawn = []
-        for positions in torch.split(torch.arange(self.length), BLOCK):
-            edges = self.shares(positions, classes).cumsum(1)
-            edges /= edges[:, -1:].clone()
-            chance = torch.rand(len(positions), 1, generator=generator, dtype=torch.float64)
-            drawn.append((chance >= edges).sum(1))
-        order = torch.cat(drawn)
-        rows = torch.empty(self.length, dtype=torch.int64)
-        for label in torch.unique(order).tolist():
-            own, due = pool[labels[pool] == label], order == label
-            if not len(own):
-                raise InvalidInputError(f"class {label} is due in the stream, and no item has it; choose other data.")
-            rows[due] = own[_rounds(len(own), int(due.sum()), generator)]
-        return rows
-
-
-def _rounds(count: int, length: int, generator: torch.Generator) -> Tensor:
-    """`length` places among `count`: random orders of all, one after another."""
-    rounds = [torch.randperm(count, generator=generator) for _ in range(-(-length // count))]
-    return torch.cat(rounds)[:length]
+            return Arrivals(lambda positions: torch.ones(len(positions), 1), [pool], self.length, seed)
+        own = [pool[labels[pool] == label] for label in range(classes)]
+        return Arrivals(lambda positions: self.shares(positions, classes), own, self.length, seed)
 
 
 def _word(stream: Stream) -> str:

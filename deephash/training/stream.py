@@ -149,12 +149,13 @@ class StreamTraining:
         """
         if checkpoint.exists():
             self.restore(SafetensorsCheckpoint().load_checkpoint(checkpoint))
+            self.arrivals.skip(self.seen)
         while self.seen < self.stream.length:
             due = self._next_checkpoint()
             with single_thread():  # Small products and decompositions, thousands of them.
                 while self.seen < due:
                     size = self.batch_size if self.seen else self.first_batch
-                    self.step(self.arrivals[self.seen : min(self.seen + size, due)])
+                    self.step(self.arrivals.take(min(size, due - self.seen)))
             self.history.append(self.evaluate())
             SafetensorsCheckpoint().save_checkpoint(self.state(), checkpoint)
             if report is not None:

@@ -19,7 +19,7 @@ STREAMS = [Stationary(2000), NewClasses(2000), ShiftingPriors(2000), Recurring(2
 
 
 def arrive(stream, seed=0):
-    return stream.arrivals(LABELS, POOL, 10, seed)
+    return stream.arrivals(LABELS, POOL, 10, seed).take(stream.length)
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: type(stream).__name__)
@@ -45,6 +45,20 @@ def test_items_come_again_only_when_all_of_their_class_have_been(stream):
     for label in range(10):
         own = times[LABELS[POOL] == label]
         assert int(own.max() - own.min()) <= 1
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: type(stream).__name__)
+@pytest.mark.parametrize("labels", [LABELS, None, torch.nn.functional.one_hot(LABELS).bool()])
+def test_arrivals_do_not_depend_on_how_they_are_taken(stream, labels, monkeypatch):
+    monkeypatch.setattr("deephash.streams.arrivals.BLOCK", 300)
+    whole = stream.arrivals(labels, POOL, 10, 0).take(2000)
+    parts = stream.arrivals(labels, POOL, 10, 0)
+    cut = [parts.take(count) for count in (1, 299, 300, 301, 700, 399)]
+    assert torch.equal(torch.cat(cut), whole)
+    resumed = stream.arrivals(labels, POOL, 10, 0)
+    resumed.skip(1601)
+    assert torch.equal(resumed.take(399), whole[1601:])
+    assert len(parts.due) == len(resumed.due) == 0
 
 
 def test_new_classes_come_in_phases_and_stay():
