@@ -13,7 +13,6 @@ from torch import Tensor
 
 from deephash import storage
 from deephash.affinity.base import Affinity
-from deephash.codes import pack, unpack
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
 from deephash.functional.single_thread import single_thread
@@ -21,18 +20,13 @@ from deephash.hasher import Hasher
 from deephash.metrics.average_precision import average_precision
 from deephash.projections.online import OnlineProjection
 from deephash.ranking.base import RankingEngine
-from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.relevance import SharedLabel, SharedLabels, is_relevant
 from deephash.reencoding.base import Reencoding, Staleness
-from deephash.reencoding.compatible import chained, mapped, projection_map
 from deephash.streams.base import Stream
 from deephash.streams.database import StreamDatabase
+from deephash.streams.search import StreamSearch
 from deephash.training.checkpoint import SafetensorsCheckpoint
 from deephash.training.closed_form import training_affinity
 from deephash.validation import InvalidInputError, check_count
-
-# Stored items from which a map between the projections of two functions is learnt.
-MAP_ITEMS = 2000
 
 
 class StreamTraining:
@@ -90,7 +84,7 @@ class StreamTraining:
         if refit_every is not None:
             check_count(refit_every, "train.refit_every")
         self.blueprint = hasher.description()
-        self.learner = self.present = hasher
+        self.learner = hasher
         self.truth = truth
         self.ranking = ranking
         self.stream = stream
@@ -106,9 +100,8 @@ class StreamTraining:
         self.neighbours = neighbours
 
         self.generator = torch.Generator().manual_seed(seed)
-        self.function = self.published_at = self.fitted_at = self.reencoded_at = 0
+        self.published_at = self.fitted_at = self.reencoded_at = 0
         self.reencoded_items = self.flipped_bits = 0
-        self.maps: dict[int, Tensor] = {}
         self.precisions = [0.0, 0.0]  # Their sum and number.
         self.seconds = dict.fromkeys(("learn", "encode", "reencode", "evaluate"), 0.0)
         self.processor_seconds = dict(self.seconds)
@@ -138,7 +131,8 @@ class StreamTraining:
         self.items, self.classes, self.descriptor = items, classes, descriptor
         self.arrivals = self.stream.arrivals(items.labels, pool, classes, self.seed)
         self.query_rows = balanced(items.labels, queries, self.queries, self.seed)
-        self.database = StreamDatabase(self.capacity, self.learner.input_dim, self.learner.bits, items.labels)
+        database = StreamDatabase(self.capacity, self.learner.input_dim, self.learner.bits, items.labels)
+        self.search = StreamSearch(self.learner, database, self.ranking, self.reencoding.maps_queries)
 
     def run(self, checkpoint: Path, report: Callable[[dict[str, Any]], None] | None = None) -> None:
         """Go through the stream to its end, from where a checkpoint left it.
@@ -164,7 +158,7 @@ class StreamTraining:
     @property
     def seen(self) -> int:
         """Items that have arrived."""
-        return self.database.seen
+        return self.search.database.seen
 
     def step(self, rows: Tensor) -> None:
         """Items arrive: test on them, learn from them, encode them, and make anew what the policy says.
@@ -175,14 +169,17 @@ class StreamTraining:
         features = self.stream.features(self.items, rows, self.seen, self.descriptor, self.seed)
         assert self.items.labels is not None
         labels = self.items.labels[rows]
-        precisions = self._test(features, labels)
+        with self._timed("evaluate"):
+            precisions = self.search.precision(features, labels, self.neighbours)
+        self.precisions = [self.precisions[0] + float(precisions.sum()), self.precisions[1] + len(precisions)]
         with self._timed("learn"):
             moved = self._learn(features, labels, rows)
         if moved and (self.seen == 0 or self.reencoding.publishes(self.seen + len(rows) - self.published_at)):
-            self._publish(self.seen + len(rows))
+            with self._timed("reencode"):
+                self.search.publish(self.learner)
+            self.published_at = self.seen + len(rows)
         with self._timed("encode"):
-            codes = self.present.encode(features)
-        self.database.add(features, labels, codes, self.function, self.generator)
+            self.search.add(features, labels, self.generator)
         self._reencode(precisions)
 
     def evaluate(self) -> dict[str, Any]:
@@ -191,7 +188,7 @@ class StreamTraining:
             features = self.stream.features(self.items, self.query_rows, self.seen, self.descriptor, self.seed)
             assert self.items.labels is not None
             labels = self.items.labels[self.query_rows]
-            scores = average_precision(self._counts(features, labels))
+            scores = average_precision(self.search.counts(features, labels))
         per_class, mean = [], float(scores.nanmean())
         if labels.ndim == 1:
             own = [scores[labels == label] for label in range(self.classes)]
@@ -199,16 +196,17 @@ class StreamTraining:
             shares = self.stream.shares(torch.tensor([self.seen - 1]), self.classes)[0].tolist()
             mean = sum(share * (score or 0.0) for share, score in zip(shares, per_class, strict=True))
         total, number = self.precisions
+        database, function = self.search.database, self.search.function
         return {
             "seen": self.seen,
             "mAP": mean,
             "per_class": per_class,
-            "database": len(self.database),
-            "stale": int((self.database.made < self.function).sum()),
-            "functions": self.function,
+            "database": len(database),
+            "stale": int((database.made < function).sum()),
+            "functions": function,
             "prequential_precision": total / number if number else math.nan,
             "reencoded_items": self.reencoded_items,
-            "reencoded_bytes": self.reencoded_items * self.database.codes.shape[1],
+            "reencoded_bytes": self.reencoded_items * database.codes.shape[1],
             "flipped_bits": self.flipped_bits,
             "seconds": dict(self.seconds),
             "processor_seconds": dict(self.processor_seconds),
@@ -218,19 +216,17 @@ class StreamTraining:
         """All that the rest of the stream depends on."""
         return {
             "learner": stored(self.learner),
-            "present": None if self.present is self.learner else stored(self.present),
-            "database": self.database.state(),
+            "present": None if self.search.hasher is self.learner else stored(self.search.hasher),
+            "search": self.search.state(),
             "reencoding": self.reencoding.state(),
             "generator": self.generator.get_state(),
             "counters": [
-                self.function,
                 self.published_at,
                 self.fitted_at,
                 self.reencoded_at,
                 self.reencoded_items,
                 self.flipped_bits,
             ],
-            "maps": self.maps,
             "precisions": self.precisions,
             "seconds": self.seconds,
             "processor_seconds": self.processor_seconds,
@@ -240,13 +236,13 @@ class StreamTraining:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
         self.learner = restored(state["learner"])
-        self.present = self.learner if state["present"] is None else restored(state["present"])
-        self.database.restore(state["database"])
+        present = self.learner if state["present"] is None else restored(state["present"])
+        self.search.restore(state["search"], present)
         self.reencoding.restore(state["reencoding"])
         self.generator.set_state(state["generator"])
-        self.function, self.published_at, self.fitted_at, self.reencoded_at, *costs = state["counters"]
+        self.published_at, self.fitted_at, self.reencoded_at, *costs = state["counters"]
         self.reencoded_items, self.flipped_bits = costs
-        self.maps, self.precisions = state["maps"], state["precisions"]
+        self.precisions = state["precisions"]
         self.seconds, self.processor_seconds = state["seconds"], state["processor_seconds"]
         self.history = state["history"]
 
@@ -259,22 +255,6 @@ class StreamTraining:
         spaced = (-(-(i + 1) * self.stream.length // self.checkpoints) for i in range(self.checkpoints))
         return next(at for at in spaced if at > self.seen and at >= self.first_batch)
 
-    def _test(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Precision of what each arriving item finds among codes of the present function; empty where these are few."""
-        searched = torch.arange(len(self.database))
-        if self.reencoding.maps_queries:
-            searched = torch.nonzero(self.database.made == self.function).flatten()
-        if len(searched) < self.neighbours:
-            return torch.empty(0, dtype=torch.float64)
-        with self._timed("evaluate"):
-            codes, distance = self.present.encode(features), self.present.distance
-            _, nearest = self.ranking.search(codes, self.database.codes[searched], distance, self.neighbours)
-            assert self.database.labels is not None
-            relevance = shared(labels, self.database.labels[searched])
-            precisions = is_relevant(relevance, nearest).double().mean(1)
-        self.precisions = [self.precisions[0] + float(precisions.sum()), self.precisions[1] + len(precisions)]
-        return precisions
-
     def _learn(self, features: Tensor, labels: Tensor, rows: Tensor) -> bool:
         """Whether the learner is another function now."""
         if isinstance(self.learner.projection, OnlineProjection):
@@ -285,9 +265,9 @@ class StreamTraining:
         since = self.seen + len(rows) - self.fitted_at
         if self.seen and (self.refit_every is None or since < self.refit_every):
             return False
-        kept = self.database.labels
-        assert kept is not None
-        features, labels = torch.cat([self.database.features, features]), torch.cat([kept, labels])
+        database = self.search.database
+        assert database.labels is not None
+        features, labels = torch.cat([database.features, features]), torch.cat([database.labels, labels])
         self.learner = Hasher.build(copy.deepcopy(self.blueprint))
         affinity = None
         if "affinity" in self.learner.projection.requires | self.learner.quantizer.requires:
@@ -298,54 +278,15 @@ class StreamTraining:
         self.fitted_at = self.seen + len(rows)
         return True
 
-    def _publish(self, seen: int) -> None:
-        """Put what has been learnt to use."""
-        if self.reencoding.maps_queries:
-            with self._timed("reencode"):
-                before, self.present = self.present, copy.deepcopy(self.learner)
-                if self.function:
-                    sample = self.database.features[:MAP_ITEMS]
-                    step = projection_map(self.present.project(sample), before.project(sample))
-                    self.maps = {number: chained(step, older) for number, older in self.maps.items()}
-                    self.maps[self.function] = step
-        else:
-            self.present = self.learner
-        self.function += 1
-        self.published_at = seen
-
     def _reencode(self, precisions: Tensor) -> None:
-        since = self.seen - self.reencoded_at
-        places = self.reencoding.due(Staleness(self.database.made, self.function, self.seen, since, precisions))
+        made, since = self.search.database.made, self.seen - self.reencoded_at
+        places = self.reencoding.due(Staleness(made, self.search.function, self.seen, since, precisions))
         if len(places) == 0:
             return
         with self._timed("reencode"):
-            codes = self.present.encode(self.database.features[places])
-            old, bits = self.database.codes[places], self.present.distance.code_bits
-            self.flipped_bits += int((unpack(codes, bits) != unpack(old, bits)).sum())
-            self.database.replace(places, codes, self.function)
+            self.flipped_bits += self.search.reencode(places)
         self.reencoded_items += len(places)
         self.reencoded_at = self.seen
-        alive = set(torch.unique(self.database.made).tolist())
-        self.maps = {number: older for number, older in self.maps.items() if number in alive}
-
-    def _counts(self, features: Tensor, labels: Tensor) -> DistanceCounts:
-        """What lies at each distance from each query, in all spaces together."""
-        assert self.database.labels is not None
-        projections = self.present.project(features)
-        if not self.reencoding.maps_queries:
-            codes = pack(self.present.quantizer.quantize(projections))
-            relevance = shared(labels, self.database.labels)
-            return self.ranking.rank(codes, self.database.codes, self.present.distance, relevance)
-        parts = []
-        for number in torch.unique(self.database.made).tolist():
-            inside = self.database.made == number
-            own = projections if number == self.function else mapped(projections, self.maps[number])
-            codes = pack(self.present.quantizer.quantize(own))
-            relevance = shared(labels, self.database.labels[inside])
-            parts.append(self.ranking.rank(codes, self.database.codes[inside], self.present.distance, relevance))
-        return DistanceCounts(
-            torch.stack([part.total for part in parts]).sum(0), torch.stack([part.relevant for part in parts]).sum(0)
-        )
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -353,11 +294,6 @@ class StreamTraining:
         yield
         self.seconds[what] += time.perf_counter() - started
         self.processor_seconds[what] += time.process_time() - processor_started
-
-
-def shared(query: Tensor, database: Tensor) -> SharedLabel | SharedLabels:
-    """Relevance by labels of either kind."""
-    return SharedLabel(query, database) if query.ndim == 1 else SharedLabels(query, database)
 
 
 def balanced(labels: Tensor, rows: Tensor, most: int, seed: int) -> Tensor:

@@ -75,7 +75,7 @@ def train_stream(config: DictConfig, run: RunFolder, kept: KeptData) -> dict[str
         "processor_seconds": training.processor_seconds,
         "warnings": [],
     }
-    training.present.save(run.hasher)
+    training.search.hasher.save(run.hasher)
     write_json(run.hasher / FIT_SECONDS, {"fit": training.seconds["learn"]})
     write_json(run.history, finite({"checkpoints": training.history})["checkpoints"])
     write_json(run.path / "environment.json", describe_environment())

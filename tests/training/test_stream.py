@@ -122,7 +122,7 @@ def test_state_is_bounded_by_the_capacity():
         training.step(training.arrivals.take(100))
         sizes.append(size(training.state()))
     assert sizes[9] == sizes[-1]
-    assert len(training.database) == 400
+    assert len(training.search.database) == 400
 
 
 def test_never_leaves_the_codes_and_every_makes_all_anew(tmp_path):
@@ -132,8 +132,8 @@ def test_never_leaves_the_codes_and_every_makes_all_anew(tmp_path):
     assert never.history[-1]["reencoded_items"] == 0
     assert never.history[-1]["stale"] > 100
     assert every.history[-1]["stale"] == 0
-    assert torch.equal(every.database.codes, every.present.encode(every.database.features))
-    assert not torch.equal(never.database.codes, never.present.encode(never.database.features))
+    assert torch.equal(every.search.database.codes, every.search.hasher.encode(every.search.database.features))
+    assert not torch.equal(never.search.database.codes, never.search.hasher.encode(never.search.database.features))
     assert every.history[-1]["reencoded_bytes"] == every.history[-1]["reencoded_items"]  # 8 bits each
     assert every.history[-1]["flipped_bits"] > 0
 
@@ -147,10 +147,10 @@ def test_budget_is_kept(tmp_path):
 def test_compatible_keeps_no_more_functions_than_it_may(tmp_path):
     training = training_of(policy=Compatible(200, kept=3), checkpoints=10)
     training.run(tmp_path / "state")
-    made = torch.unique(training.database.made).tolist()
+    made = torch.unique(training.search.database.made).tolist()
     assert 1 < len(made) <= 3
-    assert set(training.maps) >= set(made) - {training.function}
-    assert training.function == 5  # the first batch's, and one after every 200 items
+    assert set(training.search.maps) >= set(made) - {training.search.function}
+    assert training.search.function == 5  # the first batch's, and one after every 200 items
     assert 0 < training.history[-1]["reencoded_items"] < 400
 
 
@@ -159,10 +159,9 @@ def test_mapped_queries_find_what_an_unrelated_function_encoded(tmp_path):
     training.run(tmp_path / "state")
     before = training.evaluate()["mAP"]
     other = Hasher(LSH(DIMENSION, BITS), SBQ(BITS))
-    training.learner = other.fit(items_of().features, generator=torch.Generator().manual_seed(1))
-    training._publish(training.seen)
+    training.search.publish(other.fit(items_of().features, generator=torch.Generator().manual_seed(1)))
     mapped = training.evaluate()["mAP"]
-    training.maps = {1: torch.cat([torch.eye(BITS), torch.zeros(1, BITS)]).double()}
+    training.search.maps = {1: torch.cat([torch.eye(BITS), torch.zeros(1, BITS)]).double()}
     assert mapped > 0.8 * before > 1.5 * training.evaluate()["mAP"]
 
 
@@ -182,8 +181,8 @@ def test_it_learns(tmp_path):
     static.run(tmp_path / "static")
     refitted = training_of(ITQCCA, stream=NewClasses(1000), refit_every=200)
     refitted.run(tmp_path / "refitted")
-    assert static.function == 1
-    assert refitted.function == 5
+    assert static.search.function == 1
+    assert refitted.search.function == 5
     assert refitted.history[-1]["mAP"] > static.history[-1]["mAP"]
     assert moving.history[-1]["mAP"] > static.history[-1]["mAP"]
 
