@@ -62,10 +62,10 @@ class StreamingITQCCA(OnlineProjection):
         input_dim: feature dimension d.
         output_dim: number of projections k; there is no bound.
         iterations: rounds of alternating minimisation a batch. The paper's 50, from a random start, change more codes
-            than they are worth from a rotation that is carried: on validation queries 10 were better.
+            than they are worth from a rotation that is carried: on validation queries 2 did as well as 4 and 10.
         regularisation: ridge on the features' covariance, in units of their mean variance.
         half_life: items after which one counts half in mean and scatter; None: all count the same.
-        capacity: items of the reservoir.
+        capacity: items of the reservoir; 1,000 came within 1 % of 2,000 on validation queries.
         carried: whether a rotation starts from the one before, where no class is new.
         solve_every: items after which directions are solved for anew, and at once where a class is new. Statistics take
             in every batch; solving takes nearly all of the time, and only a new solution makes codes stale.
@@ -96,10 +96,10 @@ class StreamingITQCCA(OnlineProjection):
         self,
         input_dim: int,
         output_dim: int,
-        iterations: int = 10,
+        iterations: int = 2,
         regularisation: float = 0.3,
         half_life: float | None = None,
-        capacity: int = 2000,
+        capacity: int = 1000,
         carried: bool = True,
         solve_every: int = 1,
         classes: int = 1,
