@@ -1,12 +1,17 @@
-"""The cost model of docs/scale.md: its table, and its check against measurements with up to 64 simulated shards.
+"""The cost model of docs/scale.md: its constants, its check against measurements, and its tables.
 
-python benchmarks/scale.py plan                          memory, machines, money and latency at 1e8, 1e9 and 1e11
-python benchmarks/scale.py check --sizes 100000 1000000 10000000 --shards 1 4 16 64
+python benchmarks/scale.py measure --images cifar10.npz   constants at up to 1e6 codes, and what they say of 1e7
+python benchmarks/scale.py shards --sizes 100000 1000000 10000000 --shards 1 4 16 64
+python benchmarks/scale.py plan --images cifar10.npz      memory, machines, money and latency at 1e8, 1e9 and 1e11
 
-`check` cuts codes into shards, searches one after another as machines of their own would, and merges. What is simulated
-is the waiting: a query of S machines takes the slowest shard's time and the merge. It asserts that distances and ids
-are those of one scan, fits the model's constants on all sizes but the largest, and prints what the model says of the
-largest beside what was measured. Codes are random around 2,000 centres; one thread; least of three passes.
+`measure` times the scan, multi-index hashing and FAISS's inverted lists, one thread, processor time, and prints the
+constants that stand at the head of this file; they are fitted on all sizes but the largest. `shards` cuts codes into
+shards, searches one after another as machines of their own would, merges, asserts that distances and ids are those of
+one scan, and prints what the model says beside it; what is simulated is the waiting: a query of S machines takes the
+slowest shard's time and the merge. Its codes are random around 2,000 centres.
+
+`--codes` takes a file of your own packed 64-bit codes in place of the patches' that benchmarks/indexes.py makes of
+images. Its rows must be in random order; the last are the queries. `plan` then says what your codes would take.
 """
 
 import argparse
@@ -14,28 +19,50 @@ import math
 import time
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 import torch
+from cost_model import (
+    BITS,
+    Sample,
+    Uniform,
+    actual_work,
+    expected_work,
+    fitted,
+    kept,
+    priced,
+    table_bytes,
+    words,
+)
+from indexes import patch_codes
 
 from deephash.cluster.shares import share_of
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import MIH, usual_tables
 from deephash.ranking.nearest_merge import merge_nearest
 
-BITS, K, PASSES = 64, 100, 3
+PASSES, GROUPS = 3, 20
 CENTRES, FLIPPED = 2_000, 0.08
-# In a smaller shard the hundredth neighbour is far, and tables look through most of it.
-LEAST_ITEMS = 200_000
+SAMPLE, QUERIES = 100_000, 1_000
+LEAST_SIZES = (2_000, 10_000, 30_000)  # of scans, which shards may be
+# Rounds and codes a list with which FAISS's centres are trained: a tenth of its own, so that 12,649 take minutes.
+ROUNDS, CODES_A_LIST = 5, 39
+PROBES = 16
 
-# Measured: docs/indexes.md (CPU, one thread of an AMD EPYC) and README.md (H100, 10,000 queries at a time).
-SCAN_A_CORE = 2.2e9  # distances a second
-SCAN_A_GPU = 1.5e11
-METRICS_A_GPU = 1.9e11
-MIH_SECONDS, MIH_AT, MIH_EXPONENT = 1.35e-4, 1e7, 0.44
+# Measured by `measure`: one thread of an AMD EPYC, seconds.
+SCAN = (2.0e-6, 5e-8, 1 / 2.46e9)  # a query, a neighbour kept for a while, a distance
+MIH_TIMES = (4.85e-6, 1.11e-7, 7.7e-9, 2.08e-9, 8.86e-9)  # what cost_model.priced lists
+MIH_BUILD = 6e-8  # a code and table
+IVF = (0.0, 1e-9, 1e-9)  # a query, a centre, a code of the lists
+IVF_ADD = 1e-9  # a code and centre
+IMBALANCE = 1.5  # codes in the lists of a query, over those of lists of equal lengths
+# Measured on an H100 (README.md): 100 nearest of 10,000 queries in 1,000,000 codes, and of 1,000 in 59,000.
+GPU_CALL, SCAN_A_GPU, METRICS_A_GPU = 8.6e-4, 1.5e11, 1.9e11  # seconds; distances a second
 # Assumed: set these to your own.
 NETWORK_BYTES, ROUND_TRIP = 1.25e9, 5e-4  # 10 Gbit/s a machine; seconds between machines
 CORE_HOUR, GIB_HOUR, GPU_HOUR = 0.04, 0.005, 2.5  # dollars
 GPU_BYTES, CORES, MACHINE_BYTES = 70e9, 32, 200e9  # of a GPU, and of a machine without one, that codes may take
+MEMORY_BANDWIDTH = 2e11  # bytes a second of a machine's memory
 
 
 @dataclass(frozen=True)
@@ -43,12 +70,14 @@ class Plan:
     """What a design takes for one database.
 
     Args:
-        design: flat on CPUs, flat on GPUs, or MIH.
+        design: its name.
         memory: bytes, of one replica.
         machines: or GPUs.
         latency: seconds of one query, its work spread over all.
         throughput: queries a second of all machines.
         hourly: dollars.
+        build: core hours.
+        distance: of the k-th neighbour of a machine's codes; NaN where it does not matter.
     """
 
     design: str
@@ -57,50 +86,111 @@ class Plan:
     latency: float
     throughput: float
     hourly: float
+    build: float = 0.0
+    distance: float = math.nan
 
 
-def reply_seconds(shards, k=K):
+def reply_seconds(shards, k):
     """Time until the replies of all shards are in: distances and ids of k neighbours each, 16 bytes, over one cable."""
     return ROUND_TRIP + shards * k * 16 / NETWORK_BYTES
 
 
-def mih_bytes(n):
-    """Bytes an item of multi-index hashing: code and name, and a copy of the code and an id in each table."""
-    return 16 + 12 * usual_tables(BITS, int(n))
+def machines_hourly(machines, memory):
+    return machines * CORES * CORE_HOUR + memory / 2**30 * GIB_HOUR
 
 
-def plans(n):
-    """Flat scans and multi-index hashing of n items, on as many machines as their memory asks for."""
+def scan_work(items, k):
+    """Once a query, neighbours kept for a while, and distances."""
+    return 1, kept(items, k), items
+
+
+def scan_seconds(items, k):
+    return float(np.dot(scan_work(items, k), SCAN))
+
+
+def mih_seconds(sample, items, k):
+    """Seconds of each query, float64 (q,), and its expected work."""
+    tables = usual_tables(BITS, int(items))
+    work = expected_work(sample, items, k, tables)
+    return priced(work, items, k, tables) @ MIH_TIMES, work
+
+
+def usual_lists(items):
+    """Centres of inverted lists, as the kind `faiss_ivf` takes them of large databases."""
+    return round(4 * math.sqrt(items))
+
+
+def ivf_work(items, imbalance):
+    """Once a query, centres, and codes in the lists that are looked into."""
+    return 1, usual_lists(items), imbalance * PROBES * items / usual_lists(items)
+
+
+def plan_gpus(n, k):
     gpus = math.ceil(n * 8 / GPU_BYTES)
     seconds = n / SCAN_A_GPU / gpus
-    yield Plan("flat, GPUs", n * 8, gpus, seconds + reply_seconds(gpus), 1 / seconds, gpus * GPU_HOUR)
-    memory = n * 16
-    machines = math.ceil(memory / MACHINE_BYTES)
-    seconds = n / SCAN_A_CORE / (machines * CORES)
-    hourly = machines * CORES * CORE_HOUR + memory / 2**30 * GIB_HOUR
-    yield Plan("flat, CPUs", memory, machines, seconds + reply_seconds(machines), 1 / seconds, hourly)
-    shards = max(1, math.ceil(n * 60 / MACHINE_BYTES), math.ceil(n / (2**31 - 1)))
-    memory = n * mih_bytes(n / shards)
-    work = MIH_SECONDS * (n / shards / MIH_AT) ** MIH_EXPONENT
-    hourly = shards * CORES * CORE_HOUR + memory / 2**30 * GIB_HOUR
-    yield Plan("MIH", memory, shards, work + reply_seconds(shards), CORES / work, hourly)
+    return Plan("scan, GPUs", n * 8, gpus, GPU_CALL + seconds + reply_seconds(gpus, k), 1 / seconds, gpus * GPU_HOUR)
 
 
-def plan():
-    heads = ("items", "design", "memory", "machines or GPUs", "a query alone", "queries a second", "$ an hour",
-             "$ a million queries")  # fmt: skip
-    print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
+def plan_scan(n, k):
+    machines = math.ceil(n * 16 / MACHINE_BYTES)
+    seconds = scan_seconds(n / machines, k) / CORES
+    alone = max(seconds, n / machines * 8 / MEMORY_BANDWIDTH)
+    latency = alone + reply_seconds(machines, k)
+    return Plan("scan, CPUs", n * 16, machines, latency, 1 / seconds, machines_hourly(machines, n * 16))
+
+
+def plan_mih(n, k, sample, name):
+    shards = math.ceil(max(n * 60 / MACHINE_BYTES, n / (2**31 - 1)))
+    tables = usual_tables(BITS, int(n / shards))
+    memory = n * 16 + shards * table_bytes(n / shards, tables)
+    seconds, work = mih_seconds(sample, n / shards, k)
+    latency, hourly = seconds.mean() + reply_seconds(shards, k), machines_hourly(shards, memory)
+    build, name = n * tables * MIH_BUILD / 3600, f"multi-index hashing, {name}, k = {k}"
+    return Plan(name, memory, shards, latency, CORES / seconds.mean(), hourly, build, work.distance.mean())
+
+
+def plan_ivf(n, k):
+    shards = math.ceil(n * 16 / MACHINE_BYTES)
+    each = n / shards
+    memory = n * 16 + shards * usual_lists(each) * 8
+    seconds = float(np.dot(ivf_work(each, IMBALANCE), IVF))
+    latency, hourly = seconds + reply_seconds(shards, k), machines_hourly(shards, memory)
+    return Plan("IVF", memory, shards, latency, CORES / seconds, hourly, n * usual_lists(each) * IVF_ADD / 3600)
+
+
+def print_row(*cells):
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def print_heads(*heads):
+    print_row(*heads)
+    print_row(*["---"] * len(heads))
+
+
+def plan(sample):
+    kinds = {"these codes": sample, "random codes": Uniform()}
+    print_heads("items of one index", "codes", "free bits, median", "tenth neighbour at", "buckets", "candidates", "ms",
+                "the slowest hundredth, ms", "the scan's ms")  # fmt: skip
+    for name, codes in kinds.items():
+        for items in (1e5, 1e6, 1e7, 1e8, 1e9, 2**31 - 1):
+            seconds, work = mih_seconds(codes, items, 10)
+            cells = (f"{np.median(codes.free_bits):.0f}", f"{work.distance.mean():.1f}", f"{work.buckets.mean():,.0f}",
+                     f"{work.candidates.mean():,.0f}", f"{1e3 * seconds.mean():.2f}",
+                     f"{1e3 * np.quantile(seconds, 0.99):.2f}", f"{1e3 * scan_seconds(items, 10):,.2f}")  # fmt: skip
+            print_row(f"{items:.1e}", name, *cells)
+    print_heads("items", "design", "memory", "machines or GPUs", "a query alone", "queries a second", "$ an hour",
+                "$ a million queries", "build, core hours", "k-th distance")  # fmt: skip
     for n in (1e8, 1e9, 1e11):
-        for one in plans(n):
-            cells = (f"{n:.0e}", one.design, f"{one.memory / 1e9:,.1f} GB", f"{one.machines}",
-                     f"{1e3 * one.latency:,.1f} ms", f"{one.throughput:,.0f}", f"{one.hourly:,.2f}",
-                     f"{one.hourly / 3600 / one.throughput * 1e6:,.3f}")  # fmt: skip
-            print("| " + " | ".join(cells) + " |")
+        indexes = [plan_mih(n, k, codes, name) for name, codes in kinds.items() for k in (10, 100)]
+        for one in (plan_gpus(n, 10), plan_scan(n, 10), *indexes, plan_ivf(n, 10)):
+            cells = (f"{one.memory / 1e9:,.1f} GB", f"{one.machines}", f"{1e3 * one.latency:,.1f} ms",
+                     f"{one.throughput:,.0f}", f"{one.hourly:,.2f}", f"{one.hourly / 3600 / one.throughput * 1e6:,.3f}",
+                     f"{one.build:,.2f}", f"{one.distance:.1f}")  # fmt: skip
+            print_row(f"{n:.0e}", one.design, *cells)
     for n in (1e8, 1e9, 1e11):
         gpus = math.ceil(n * 8 / GPU_BYTES)
-        print(
-            f"exact metrics of 10,000 queries against {n:.0e}: {1e4 * n / METRICS_A_GPU / gpus:,.0f} s on {gpus} GPUs"
-        )
+        seconds = 1e4 * n / METRICS_A_GPU / gpus
+        print(f"exact metrics of 10,000 queries against {n:.0e}: {seconds:,.0f} s on {gpus} GPUs")
 
 
 def clustered_codes(n, seed):
@@ -115,92 +205,172 @@ def clustered_codes(n, seed):
     return torch.from_numpy(codes)
 
 
-def least_seconds(work):
-    times = []
+def least_seconds(searches):
+    """Least processor time of some passes, of each of several searches; a pass goes through all of them.
+
+    So what one leaves in the caches is gone when it comes again.
+    """
+    least = np.full(len(searches), np.inf)
     for _ in range(PASSES):
-        started = time.process_time()
-        result = work()
-        times.append(time.process_time() - started)
-    return min(times), result
+        for place, search in enumerate(searches):
+            started = time.process_time()
+            search()
+            least[place] = min(least[place], time.process_time() - started)
+    return least
 
 
-def measured(codes, queries, shards, kind):
+def timed_groups(index, queries, groups, k):
+    """Seconds a query of each group of queries."""
+    asked = [queries[group] for group in groups]
+    return least_seconds([lambda one=one: index.search(one, k) for one in asked]) / [len(one) for one in asked]
+
+
+def timed_once(build):
+    started = time.process_time()
+    built = build()
+    return time.process_time() - started, built
+
+
+def measure_scan(codes, queries, sizes):
+    asked = [(n, k) for n in (*LEAST_SIZES, *sizes) for k in (10, 100)]
+    work = np.array([scan_work(n, k) for n, k in asked])
+    seconds = np.array([timed_groups(Flat(codes[:n], BITS), queries, [slice(None)], k)[0] for n, k in asked])
+    known = work[:, 2] < sizes[-1]
+    times = fitted(work[known], seconds[known])
+    print(f"SCAN = ({times[0]:.3g}, {times[1]:.3g}, 1 / {1 / times[2]:.3g})")
+    print_heads("scan of", "k", "ms measured", "foretold", "ratio")
+    for (n, k), measured, told in zip(asked, seconds, work @ times, strict=True):
+        print_row(f"{n:.0e}", k, f"{1e3 * measured:.3f}", f"{1e3 * told:.3f}", f"{told / measured:.2f}")
+
+
+def measure_mih(codes, queries, sizes, sample):
+    work, seconds, rows, builds = [], [], [], []
+    for n in sizes:
+        build, index = timed_once(lambda n=n: MIH(codes[:n], BITS))
+        builds.append((n * index.tables, build))
+        for k in (10, 100):
+            distances = index.search(queries, k)[0][:, -1].numpy()
+            done = actual_work(distances, index.looked_at, n, index.tables)
+            groups = np.array_split(np.argsort(distances, kind="stable"), GROUPS)
+            times = timed_groups(index, queries, groups, k)
+            if n < sizes[-1]:
+                work += [priced(done, n, k, index.tables)[group].mean(0) for group in groups]
+                seconds += list(times)
+            rows.append((n, k, index.tables, done, times.mean()))
+    times = fitted(work, seconds)
+    print("MIH_TIMES = (" + ", ".join(f"{one:.3g}" for one in times) + ")")
+    print(f"MIH_BUILD = {builds[-1][1] / builds[-1][0]:.3g}")
+    print_heads("multi-index hashing of", "k", "tables", "k-th distance", "foretold", "buckets", "foretold",
+                "candidates", "foretold", "ms measured", "foretold", "ratio")  # fmt: skip
+    for n, k, tables, done, measured in rows:
+        said = expected_work(sample, n, k, tables)
+        told = (priced(said, n, k, tables) @ times).mean()
+        pairs = [f"{one.mean():,.{places}f}" for name, places in (("distance", 1), ("buckets", 0), ("candidates", 0))
+                 for one in (getattr(done, name), getattr(said, name))]  # fmt: skip
+        print_row(f"{n:.0e}", k, tables, *pairs, f"{1e3 * measured:.3f}", f"{1e3 * told:.3f}", f"{told / measured:.2f}")
+
+
+def measure_ivf(codes, queries, sizes):
+    work, rows, imbalance = [], [], []
+    for n in sizes:
+        lists, database = usual_lists(n), codes[:n].numpy()
+        index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(BITS), BITS, lists)
+        index.cp.niter, index.cp.max_points_per_centroid = ROUNDS, CODES_A_LIST
+        index.train(database)
+        adding, _ = timed_once(lambda index=index, database=database: index.add(database))
+        truth = Flat(codes[:n], BITS).search(queries, 10)[0][:, -1:].numpy()
+        for probes in (4, PROBES, 64):
+            index.nprobe = probes
+            faiss.cvar.indexIVF_stats.reset()
+            recall = (index.search(queries.numpy(), 10)[0] <= truth).mean()
+            scanned = faiss.cvar.indexIVF_stats.ndis / len(queries)
+            seconds = least_seconds([lambda index=index: index.search(queries.numpy(), 10)])[0] / len(queries)
+            work.append((1, lists, scanned))
+            rows.append((n, probes, recall, scanned, scanned * lists / probes / n, seconds))
+        if n < sizes[-1]:
+            imbalance.append(rows[-2][4])
+    known = [row[0] < sizes[-1] for row in rows]
+    times = fitted(np.array(work)[known], np.array([row[-1] for row in rows])[known])
+    imbalance = float(np.mean(imbalance))
+    print("IVF = (" + ", ".join(f"{one:.3g}" for one in times) + f")\nIVF_ADD = {adding / n / lists:.3g}")
+    print(f"IMBALANCE = {imbalance:.3g}")
+    print_heads("IVF of", "lists", "probes", "recall@10", "codes looked at", "ms measured", "foretold", "ratio")
+    for n, probes, recall, scanned, _, seconds in rows:
+        told = times @ (1, usual_lists(n), imbalance * probes * n / usual_lists(n))
+        print_row(f"{n:.0e}", usual_lists(n), probes, f"{recall:.3f}", f"{scanned:,.0f}", f"{1e3 * seconds:.3f}",
+                  f"{1e3 * told:.3f}", f"{told / seconds:.2f}")  # fmt: skip
+
+
+def searched(codes, queries, shards, kind, k):
     """Seconds a query of the slowest shard, of all shards together and of the merge; and what was found."""
     found, times = [], []
     for shard in range(shards):
         rows = share_of(len(codes), shard, shards)
         index = kind(codes[rows.start : rows.stop], BITS)
-        seconds, (near, ids) = least_seconds(lambda index=index: index.search(queries, min(K, len(index))))
-        times.append(seconds / len(queries))
+        near, ids = index.search(queries, k)
         found.append((near, ids + rows.start))
-    merging, merged = least_seconds(lambda: merge_nearest([one for one, _ in found], [ids for _, ids in found], K))
-    return max(times), sum(times), merging / len(queries), merged
+        times.append(timed_groups(index, queries, [slice(None)], k)[0])
+    near, ids = zip(*found, strict=True)
+    merging = least_seconds([lambda: merge_nearest(list(near), list(ids), k)])[0]
+    return max(times), sum(times), merging / len(queries), merge_nearest(list(near), list(ids), k)
 
 
-def check(sizes, shard_counts, queries_asked):
-    torch.set_num_threads(1)
-    queries = clustered_codes(queries_asked, seed=1)
-    everything = clustered_codes(max(sizes), seed=2)
-    rows = []
-    print("items      kind  shards  slowest shard   all shards     merge   (ms a query)")
+def check_shards(sizes, shard_counts, asked, k):
+    queries, everything = clustered_codes(asked, seed=1), clustered_codes(max(sizes), seed=2)
+    sample = Sample(words(everything[:SAMPLE].numpy()), words(queries.numpy()))
+    print_heads("items", "index", "shards", "slowest shard, ms", "foretold", "ratio", "all shards, ms", "merge, ms")
     for n in sizes:
-        codes = everything[:n]
-        truth = Flat(codes, BITS).search(queries, K)
+        truth = Flat(everything[:n], BITS).search(queries, k)
         for kind in (Flat, MIH):
             for shards in shard_counts:
-                slowest, together, merging, merged = measured(codes, queries, shards, kind)
+                slowest, together, merging, merged = searched(everything[:n], queries, shards, kind, k)
                 assert torch.equal(merged[0], truth[0]), "distances differ from one scan's"
                 assert torch.equal(merged[1], truth[1]), "ids differ from one scan's"
-                rows.append((n, kind.__name__, shards, slowest, together, merging))
-                print(
-                    f"{n:<10} {kind.__name__:<5} {shards:<6} {1e3 * slowest:10.4f} {1e3 * together:14.4f} "
-                    f"{1e3 * merging:10.4f}",
-                    flush=True,
-                )
-    compare(rows, sizes)
+                each = n / shards
+                told = scan_seconds(each, k) if kind is Flat else mih_seconds(sample, each, k)[0].mean()
+                print_row(f"{n:.0e}", kind.__name__, shards, f"{1e3 * slowest:.3f}", f"{1e3 * told:.3f}",
+                          f"{told / slowest:.2f}", f"{1e3 * together:.3f}", f"{1e3 * merging:.3f}")  # fmt: skip
 
 
-def compare(rows, sizes):
-    """What the model, fitted on the smaller sizes, says of the slowest shard at the largest size."""
-    print("\nthe slowest shard at the largest size, by constants fitted on all smaller sizes:")
-    for kind, says in (("Flat", affine), ("MIH", power_law)):
-        known = [(n / shards, slowest) for n, name, shards, slowest, *_ in rows if name == kind and n < sizes[-1]]
-        model, words = says(*np.array(known).T)
-        print(f"{kind}: {words}")
-        for n, name, shards, slowest, *_ in rows:
-            if name == kind and n == sizes[-1]:
-                said = model(n / shards)
-                ratio = said / slowest
-                print(f"  {shards:>3} shards: model {1e3 * said:.4f} ms, measured {1e3 * slowest:.4f} ms, {ratio:.2f}")
-
-
-def affine(items, seconds):
-    """A scan: so much a query, and so much an item. Relative errors count alike, whatever the size."""
-    design = np.stack([1 / seconds, items / seconds], 1)
-    (once, each), *_ = np.linalg.lstsq(design, np.ones(len(items)), rcond=None)
-    return lambda n: once + each * n, f"{1e3 * once:.4f} ms a query and shard, {1 / each:.2e} distances a second"
-
-
-def power_law(items, seconds):
-    """Tables: a power of the items, of shards large enough that all neighbours are near."""
-    large = items >= LEAST_ITEMS
-    if large.sum() < 2:
-        return lambda n: math.nan, f"fewer than two shards of {LEAST_ITEMS:,} items to fit on"
-    exponent, offset = np.polyfit(np.log(items[large]), np.log(seconds[large]), 1)
-    return lambda n: math.exp(offset) * n**exponent, f"seconds grow as (items a shard)^{exponent:.2f}"
+def read_codes(arguments, count):
+    """Codes and queries, of a file or of images' patches."""
+    if arguments.codes:
+        codes = torch.from_numpy(np.load(arguments.codes, allow_pickle=False))
+    else:
+        codes = patch_codes(arguments.images, count + QUERIES)
+    return codes[:-QUERIES], codes[-QUERIES:]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("plan", "check"))
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("what", choices=("measure", "shards", "plan"))
+    parser.add_argument("--images", help="an .npz as benchmarks/indexes.py takes it")
+    parser.add_argument("--codes", help="packed codes, uint8 (n, 8), an .npy")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000, 10_000_000])
+    parser.add_argument("--kinds", nargs="+", default=["scan", "mih", "ivf"], help="what `measure` measures")
     parser.add_argument("--shards", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--queries", type=int, default=64)
+    parser.add_argument("--queries", type=int, default=256, help="of `shards`")
+    parser.add_argument("--k", type=int, default=100, help="of `shards`")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    sizes = sorted(arguments.sizes)
+    if arguments.what == "shards":
+        check_shards(sizes, arguments.shards, arguments.queries, arguments.k)
+        return
+    if not (arguments.codes or arguments.images):
+        parser.error("give --codes or --images")
+    codes, queries = read_codes(arguments, SAMPLE if arguments.what == "plan" else sizes[-1])
+    sample = Sample(words(codes[:SAMPLE].numpy()), words(queries.numpy()))
     if arguments.what == "plan":
-        plan()
-    else:
-        check(sorted(arguments.sizes), arguments.shards, arguments.queries)
+        plan(sample)
+        return
+    if "scan" in arguments.kinds:
+        measure_scan(codes, queries, sizes)
+    if "mih" in arguments.kinds:
+        measure_mih(codes, queries, sizes, sample)
+    if "ivf" in arguments.kinds:
+        measure_ivf(codes, queries, sizes)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,234 @@
+"""What a search of binary codes costs, foretold from a sample of them: work first, then seconds.
+
+Multi-index hashing with m tables looks, of a query whose k-th neighbour lies at distance D, into the buckets of steps 0
+to D: step s takes those at distance ⌊s/m⌋ from the query's own in table s mod m (Norouzi, Punjani & Fleet, CVPR 2012).
+So D alone fixes the buckets; the items in them are counted by the distances of substrings, which a sample shows. D
+itself falls as the database grows. How it falls is told by the law of free bits: near a query, codes lie as if g of the
+bits were free and the others its own, so that the items within d grow with d as Σ_{i ≤ d} C(g, i) does. Uniformly
+random codes have g = b; g of 0 are copies of one code.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.special import gammainc, gammaln
+
+from deephash.indexes.mih import BUCKET_COST, substring_lengths
+
+BITS = 64
+# Neighbours of a query that tell its number of free bits; nearer ones are taken from the law.
+LAW_NEIGHBOURS = 50
+
+
+def log_choose(n, k):
+    """Logarithm of the binomial coefficient, of real n."""
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def words(codes):
+    """Packed codes uint8 (n, 8) as uint64 (n,)."""
+    return np.ascontiguousarray(codes).view(np.uint64)[:, 0]
+
+
+def cut(bits, tables):
+    """First bit and length of each substring."""
+    lengths = substring_lengths(bits, tables)
+    return list(zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True))
+
+
+def free_bits(counts):
+    """The g of largest likelihood, given that no distance is beyond the last; and the law's shares.
+
+    Args:
+        counts: neighbours at distance 0, 1, ... D, int64 (D + 1,).
+
+    Returns:
+        g, and the share of these neighbours within each distance, float64 (D + 1,).
+    """
+    last = len(counts) - 1
+    if last == 0:
+        return 0.0, np.ones(1)
+    candidates = np.arange(last, BITS + 0.25, 0.5)
+    volumes = log_choose(candidates[:, None], np.arange(last + 1))
+    balls = np.logaddexp.accumulate(volumes, 1)
+    best = int((volumes @ counts - balls[:, -1] * counts.sum()).argmax())
+    return float(candidates[best]), np.exp(balls[best] - balls[best, -1])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Queries and a sample of the codes that they are asked of.
+
+    Args:
+        codes: uint64 (n,), drawn as the database is.
+        queries: uint64 (q,), none of them from the database.
+    """
+
+    codes: np.ndarray
+    queries: np.ndarray
+
+    @cached_property
+    def counts(self):
+        """Codes at each distance of each query, int64 (q, 65)."""
+        return np.stack([np.bincount(np.bitwise_count(self.codes ^ one), minlength=BITS + 1) for one in self.queries])
+
+    @cached_property
+    def within(self):
+        """Share of all codes, however many there are, within each distance of each query, float64 (q, 65)."""
+        return self._shares_and_free_bits[0]
+
+    @cached_property
+    def free_bits(self):
+        """Free bits of each query, float64 (q,)."""
+        return self._shares_and_free_bits[1]
+
+    @cached_property
+    def _shares_and_free_bits(self):
+        summed = self.counts.cumsum(1)
+        shares, found = summed / len(self.codes), np.empty(len(self.queries))
+        for row, last in enumerate((summed >= min(LAW_NEIGHBOURS, len(self.codes))).argmax(1)):
+            found[row], law = free_bits(self.counts[row, : last + 1])
+            shares[row, : last + 1] = shares[row, last] * law
+        return shares, found
+
+    def substring_shares(self, tables):
+        """Share of the codes at each distance of each substring, float64 (q, m, longest + 1)."""
+        pieces = cut(BITS, tables)
+        shares = np.empty((len(self.queries), tables, pieces[0][1] + 1))
+        for row, query in enumerate(self.queries):
+            differing = self.codes ^ query
+            for table, (first, length) in enumerate(pieces):
+                apart = np.bitwise_count((differing >> np.uint64(first)) & np.uint64(2**length - 1))
+                shares[row, table] = np.bincount(apart, minlength=shares.shape[2]) / len(self.codes)
+        return shares
+
+
+class Uniform:
+    """Uniformly random codes: what Sample would say of them, exactly, for one query. All bits are free."""
+
+    def __init__(self):
+        self.within = np.exp(np.logaddexp.accumulate(log_choose(BITS, np.arange(BITS + 1.0))) - BITS * np.log(2))[None]
+        self.free_bits = np.array([float(BITS)])
+
+    def substring_shares(self, tables):
+        """As Sample's, float64 (1, m, longest + 1)."""
+        pieces = cut(BITS, tables)
+        shares = np.zeros((1, tables, pieces[0][1] + 1))
+        for table, (_, length) in enumerate(pieces):
+            shares[0, table, : length + 1] = np.exp(log_choose(length, np.arange(length + 1.0)) - length * np.log(2))
+        return shares
+
+
+def distance_chances(within, items, k):
+    """Chance that the k-th of so many items lies at each distance, float64 (q, 65): they fall in as Poisson's would."""
+    reached = gammainc(k, items * within)
+    reached[:, -1] = 1
+    return np.diff(reached, axis=1, prepend=0)
+
+
+def buckets_of_steps(tables):
+    """Buckets of each step, float64 (65,)."""
+    lengths, steps = substring_lengths(BITS, tables), np.arange(BITS + 1)
+    return np.array([np.exp(log_choose(lengths[step % tables], step // tables))
+                     if step // tables <= lengths[step % tables] else 0 for step in steps])  # fmt: skip
+
+
+def last_step(tables, items):
+    """The last step that is taken before all items are scanned instead; there is none where buckets are few."""
+    beyond = buckets_of_steps(tables).cumsum() > items // BUCKET_COST
+    return int(beyond.argmax()) if beyond.any() else BITS
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a query of multi-index hashing does, each float64 (q,).
+
+    Args:
+        distance: of the k-th neighbour.
+        buckets: looked into.
+        candidates: codes in them.
+        scanned: codes of a scan, where there were too many buckets.
+    """
+
+    distance: np.ndarray
+    buckets: np.ndarray
+    candidates: np.ndarray
+    scanned: np.ndarray
+
+
+def expected_work(sample, items, k, tables, chances=None):
+    """Expected work of each query.
+
+    Args:
+        sample: Sample or Uniform.
+        items: codes N of the database.
+        k: neighbours.
+        tables: substrings m.
+        chances: of the k-th distance, float64 (q, 65); None for those that the law of free bits gives.
+    """
+    chances = distance_chances(sample.within, items, k) if chances is None else chances
+    shares, buckets = sample.substring_shares(tables), buckets_of_steps(tables)
+    steps = np.arange(BITS + 1)
+    radii, inside = steps // tables, steps // tables < shares.shape[2]
+    candidates = np.zeros((len(shares), BITS + 1))
+    candidates[:, inside] = items * shares[:, (steps % tables)[inside], radii[inside]]
+    candidates = candidates.cumsum(1)
+    last = last_step(tables, items)
+    ends = np.minimum(steps, last)
+    looked = candidates[:, ends]
+    # Copies of the query lie in one bucket, the lower ids first: it is left at the copy after the k-th.
+    looked[:, 0] *= np.minimum(1, (k + 1) / np.maximum(items * sample.within[:, 0], 1e-9))
+    return Work(
+        distance=chances @ steps,
+        buckets=chances @ buckets.cumsum()[ends],
+        candidates=(chances * looked).sum(1),
+        scanned=items * chances[:, steps > last].sum(1),
+    )
+
+
+def actual_work(distances, looked_at, items, tables):
+    """Work of queries that were searched.
+
+    Args:
+        distances: of the k-th neighbours, int64 (q,).
+        looked_at: codes that each was compared with, a scan's among them, int64 (q,).
+        items: codes N of the database.
+        tables: substrings m.
+    """
+    last = last_step(tables, items)
+    scanned = np.where(distances > last, items, 0)
+    buckets = buckets_of_steps(tables).cumsum()[np.minimum(distances, last)]
+    return Work(distances.astype(float), buckets, (looked_at - scanned).astype(float), scanned.astype(float))
+
+
+def table_bytes(items, tables):
+    """Bytes of all tables: 12 for each code, 8 for each bucket's start."""
+    return tables * items * 12 + sum(8 * 2**length for length in substring_lengths(BITS, tables))
+
+
+def kept(looked_at, k):
+    """How many of the codes looked at, in random order, are for a while among the k nearest: k (1 + ln(C/k))."""
+    return k * (1 + np.log(np.maximum(1, looked_at / k)))
+
+
+def priced(work, items, k, tables):
+    """What the time of multi-index hashing is made of, float64 (q, 5).
+
+    Once a query; neighbours kept for a while; buckets, dearer by as much each time that the tables' bytes double, since
+    more of what is read lies far from the core; candidates; codes of a scan.
+    """
+    far = max(0.0, np.log2(table_bytes(items, tables) / 2**20))
+    keeping = kept(work.candidates + work.scanned, k)
+    return np.stack([np.ones(len(keeping)), keeping, far * work.buckets, work.candidates, work.scanned], 1)
+
+
+def fitted(work, seconds):
+    """Seconds that each kind of work takes, none negative; relative errors count alike.
+
+    Args:
+        work: float64 (measurements, kinds).
+        seconds: float64 (measurements,).
+    """
+    return nnls(np.asarray(work) / np.asarray(seconds)[:, None], np.ones(len(seconds)))[0]
