@@ -11,13 +11,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deephash.cluster.ray_session import ray_session
-from deephash.cluster.shard_manifest import ShardRecord, begin, finish, note, shard_digests, shard_name
-from deephash.encoding.code_file import CodePaths
-from deephash.encoding.encode_file import encode_file
+from deephash.cluster.shard_manifest import MANIFEST, ShardRecord, begin, finish, note, shard_digests, shard_name
+from deephash.encoding.code_file import CodePaths, describe_codes
+from deephash.encoding.code_writer import write_bad_rows
+from deephash.encoding.encode_file import encoded_blocks
 from deephash.encoding.encoder_of import load_view
 from deephash.encoding.open_source import open_source
 from deephash.encoding.row_range import RowRange
+from deephash.encoding.rows import RowSource
+from deephash.files import write_json
+from deephash.hasher import Hasher
 from deephash.progress import track
 from deephash.validation import InvalidInputError, check_count
 
@@ -62,6 +68,8 @@ class EncodedShards:
         shards: number of shards.
         made: of them by this call.
         bits: code length b.
+        bad_rows: the first list of rows that cannot be encoded, where they keep the encoding from being complete; a
+            manifest is written only where there are none or they are skipped.
     """
 
     rows: int
@@ -69,6 +77,7 @@ class EncodedShards:
     shards: int
     made: int
     bits: int
+    bad_rows: Path | None = None
 
 
 class ShardEncoder:
@@ -98,26 +107,54 @@ class ShardEncoder:
         out = Path(self.task.out)
         attempt = out / f"attempt-{secrets.token_hex(8)}"
         attempt.mkdir(parents=True)
+        paths = CodePaths(attempt / shard_name(shard))
         try:
-            made = self._encode(attempt / shard_name(shard), start, stop)
-            digests = shard_digests(attempt, shard) if made[0] else {}
-            description = CodePaths(Path(shard_name(shard))).description.name
-            for file in sorted(attempt.iterdir(), key=lambda file: file.name == description):
-                if file.is_file():
-                    os.replace(file, out / file.name)
+            part = RowRange(self.source, start, stop)
+            rows, bad = write_shard(self.hasher, part, paths, self.identity, self.view, self.task.rows)
+            digests = shard_digests(attempt, shard) if rows else {}
+            for file in sorted(attempt.iterdir(), key=lambda file: file.name == paths.description.name):
+                os.replace(file, out / file.name)
         finally:
             shutil.rmtree(attempt, ignore_errors=True)
         # Names differ from shard to shard, which makes no column of a table.
-        return {**asdict(ShardRecord(shard, start, stop, *made, {})), "digests": json.dumps(digests)}
+        return {**asdict(ShardRecord(shard, start, stop, rows, bad, {})), "digests": json.dumps(digests)}
 
-    def _encode(self, path: Path, start: int, stop: int) -> tuple[int, int]:
-        """Numbers of rows encoded and not."""
-        part = RowRange(self.source, start, stop)
-        settings: dict[str, Any] = {"identity": self.identity, "view": self.view, "rows": self.task.rows}
-        done = encode_file(self.hasher, part, path, **settings)
-        if not done.is_done and done.rows:
-            encode_file(self.hasher, part, path, **settings, skip_bad=True)  # Puts what is encoded in place.
-        return done.rows, done.bad
+
+def write_shard(
+    hasher: Hasher, source: RowSource, paths: CodePaths, identity: str, view: str, rows: int
+) -> tuple[int, int]:
+    """Encode a source and write the files that `encode_file` would, at the end and not as they grow.
+
+    Args:
+        hasher: fitted, on the device that is to encode.
+        source: of features, of few enough rows that their codes and ids can be held.
+        paths: of an `.npy` file in a folder of this call's own.
+        identity: of the hasher that the codes are said to be of.
+        view: which view of a hasher of two this is.
+        rows: rows that are read and encoded at a time.
+
+    Returns:
+        Numbers of rows encoded and not; where none is encoded only `.bad.json` is written.
+    """
+    codes, ids, bad = [], [], []
+    for some, block in encoded_blocks(hasher, source, 0, min(rows, source.most_rows or rows)):
+        codes.append(some)
+        ids.append(np.asarray(block.ids, np.str_ if source.named else np.int64))
+        bad += block.bad
+    kept = sum(map(len, codes))
+    if bad:
+        write_bad_rows(paths.bad, (json.dumps(asdict(row)) for row in bad))
+    if kept:
+        for path, parts in ((paths.codes, codes), (paths.ids, ids)):
+            with path.open("xb") as file:
+                np.save(file, np.concatenate(parts), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+        described = describe_codes(
+            paths, kept, len(bad), identity, hasher.distance, hasher.bits, view, source.fingerprint()
+        )
+        write_json(paths.description, described)
+    return kept, len(bad)
 
 
 def encode_shards(
@@ -144,8 +181,8 @@ def encode_shards(
         overwrite: whether shards of something else there are replaced.
 
     Raises:
-        InvalidInputError: what the run, the source or the folder is refused for; a source of unknown length; rows that
-            cannot be encoded and were not to be skipped; no row that can.
+        InvalidInputError: what the run, the source or the folder is refused for; a source of unknown length; no row
+            that can be encoded.
     """
     check_count(shard_rows, "shard_rows")
     hasher, identity, view = load_view(task.run, task.view, "cpu")
@@ -171,17 +208,18 @@ def encode_shards(
     ]
     missing = [entry for entry in bounds if entry["shard"] not in done]
     if missing:
+        (out / MANIFEST).unlink(missing_ok=True)  # It says that all are there.
         for record in made_shards(missing, task, workers, address):
             note(out, record)
             done[record.shard] = record
         remove_attempts(out)
     rows, bad = (sum(getattr(record, name) for record in done.values()) for name in ("rows", "bad"))
-    if rows == 0 or (bad and not skip_bad):
-        first = min((record.shard for record in done.values() if record.bad), default=0)
-        raise InvalidInputError(
-            f"{bad} of {bad + rows} rows cannot be encoded; they are listed beside their shards, the first in "
-            f"{CodePaths(out / shard_name(first)).bad}: repair them, or leave them out with --skip-bad."
-        )
+    if bad and not skip_bad:
+        first = min(record.shard for record in done.values() if record.bad)
+        listed = CodePaths(out / shard_name(first)).bad
+        return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits, listed)
+    if rows == 0:
+        raise InvalidInputError(f"0 of {bad} rows can be encoded; they are listed beside their shards in {out}.")
     finish(out, {"bits": hasher.bits, "items": rows, "skipped": bad, **what}, done)
     return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits)
 

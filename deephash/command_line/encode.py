@@ -39,7 +39,7 @@ def encode(
         int | None, typer.Option(help="Side in pixels to scale images to; the run's.", show_default=False, min=1)
     ] = None,
     device: Device = "auto",
-    rows: Annotated[int, typer.Option(help="Rows read and encoded at a time.", min=1)] = 16_384,
+    rows: Annotated[int, typer.Option(help="Rows read and encoded at a time.", min=1)] = 4096,
     overwrite: Overwrite = False,
     engine: Annotated[str, typer.Option(help="local: this process; ray: workers of Ray Data, into shards.")] = "local",
     workers: Workers = None,
@@ -64,6 +64,12 @@ def encode(
         made = encode_shards(
             task, shard_rows=shard_rows, workers=workers, address=address, overwrite=overwrite, skip_bad=skip_bad
         )
+        if made.bad_rows is not None:
+            show_error(
+                f"{made.bad:,} of {made.bad + made.rows:,} rows cannot be encoded; they are listed beside their shards, "
+                f"the first in {made.bad_rows}: repair them, or leave them out with --skip-bad."
+            )
+            raise typer.Exit(1)
         left_out = f"; {made.bad:,} rows left out, listed in .bad.json beside their shards" if made.bad else ""
         typer.echo(f"{made.rows:,} codes of {made.bits} bits in {made.shards} shards in {out}{left_out}")
         return

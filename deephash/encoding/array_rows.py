@@ -171,11 +171,11 @@ def records(
             with open_stream() as stream:
                 stream.seek(offset + start * width)
                 for first in range(start, shape[0], rows):
-                    count = min(rows, shape[0] - first)
-                    values = stream.read(count * width)
-                    if len(values) < count * width:
-                        raise ValueError(f"it is truncated after row {first + len(values) // width}")
-                    yield np.frombuffer(values, dtype).reshape(count, shape[1])
+                    values = np.empty((min(rows, shape[0] - first), shape[1]), dtype)
+                    found = stream.readinto(values.view("u1").data)  # type: ignore[attr-defined]
+                    if found < values.nbytes:
+                        raise ValueError(f"it is truncated after row {first + found // width}")
+                    yield values
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise unreadable(path, error) from error
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -130,7 +131,7 @@ def put_in_place(paths: CodePaths) -> None:
     description = read_json(folder / COMPLETE, "the description of codes")
     paths.description.unlink(missing_ok=True)
     if description["skipped"]:
-        write_bad_rows(paths, folder)
+        write_unfinished_bad_rows(paths)
     else:
         paths.bad.unlink(missing_ok=True)
     if paths.codes.suffix == ".parquet":
@@ -152,16 +153,22 @@ def remove_unfinished(paths: CodePaths) -> None:
         folder.rmdir()
 
 
-def write_bad_rows(paths: CodePaths, folder: Path) -> None:
-    """Write the report of bad rows as a JSON list."""
+def write_unfinished_bad_rows(paths: CodePaths) -> None:
+    """Write the report of the bad rows that an encoding has found so far."""
+    with (paths.unfinished / "bad.jsonl").open(encoding="utf-8") as lines:
+        write_bad_rows(paths.bad, lines)
+
+
+def write_bad_rows(path: Path, lines: Iterable[str]) -> None:
+    """Write the report of bad rows, a JSON object each, as a JSON list."""
 
     def write(partial: Path) -> None:
-        with (folder / "bad.jsonl").open(encoding="utf-8") as lines, partial.open("w", encoding="utf-8") as report:
+        with partial.open("w", encoding="utf-8") as report:
             for place, line in enumerate(lines):
                 report.write(("[\n" if place == 0 else ",\n") + line.rstrip("\n"))
             report.write("\n]\n")
 
-    write_whole(paths.bad, write)
+    write_whole(path, write)
 
 
 def write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:

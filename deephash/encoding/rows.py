@@ -80,13 +80,13 @@ def checked_block(values: np.ndarray, ids: Ids, places: np.ndarray, stop: int) -
     """A block of rows, those with NaN, infinity or more than float32 holds set apart.
 
     Args:
-        values: numbers (m, d).
+        values: numbers (m, d); the block keeps them where they are float32 and may be written to.
         ids: of the m rows.
         places: of the m rows in the source, int64 (m,).
         stop: the row after the block's last.
     """
     with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is set apart below.
-        features = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+        features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
     if torch.isfinite(features.sum()):
         # A finite sum clears the whole block in one pass.
         return RowBlock(features, ids, [], stop)

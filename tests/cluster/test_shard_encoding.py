@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
-from deephash.cluster.shard_manifest import PROGRESS, begin, read_manifest
+from deephash.cluster.shard_manifest import MANIFEST, PROGRESS, begin, read_manifest
 from deephash.encoding.encode_file import encode_file
 from deephash.encoding.encoder_of import load_view
 from deephash.encoding.open_source import open_source
@@ -128,7 +128,11 @@ def test_resuming_makes_only_what_is_missing_or_damaged(run_folder, parquet_fold
     lines = (out / PROGRESS).read_text().splitlines(keepends=True)
     last = json.loads(lines[-1])["shard"]
     (out / PROGRESS).write_text("".join(lines)[:-9])
-    command(*arguments_of(run_folder, parquet_folder, out))
+    arguments = arguments_of(run_folder, parquet_folder, out)
+    told = command(*(argument for argument in arguments if argument != "--skip-bad"), status=1)
+    assert f"1 of 5,000 rows cannot be encoded; they are listed beside their shards, the first in {out}" in told
+    assert not (out / MANIFEST).exists()
+    command(*arguments)
     assert contents(out) == before
     after = {file.name: file.stat().st_mtime_ns for file in out.glob("shard-*.npy")}
     assert {int(name[6:12]) for name in stamps if after[name] != stamps[name]} == {1, 3, last}
