@@ -1,37 +1,46 @@
 """Load on `deephash serve` over loopback: throughput and latency, while replicas are killed and the index replaced.
 
-python benchmarks/serve.py [--items 1000000] [--shards 2] [--replicas 2] [--clients 8] [--seconds 60]
+python benchmarks/serve.py [--items 2000000] [--shards 2] [--replicas 2] [--connections 32] [--seconds 20] [--turns ...]
 
-Three turns of the same load: one shard of one replica; shards and replicas as asked; and these again while a replica is
-killed every five seconds and a new release of the index takes over at half time. Every reply is compared with a scan
-of all codes: a wrong one, or a partial one that does not say so, ends the program. Refused queries (status 503, which
-names the missing shards) and lost ones (no reply) are counted. Clients are threads of this process, which takes a core
-itself.
+The load is that of wrk (`apt-get install wrk`): each connection asks one query after the other, drawn from 256, for its
+10 nearest. The turns are
+
+- `one`: a saved index of all codes in one process, of one thread,
+- `one-wide`: the same with a thread for each core,
+- `shards`: shards and replicas as asked, each of one thread,
+- `disturbed`: these for three times as long, while a replica is killed every twelve seconds and a new release of the
+  index takes over. It must have taken over before the load ends.
+
+Every reply is compared with a scan of all codes: a wrong one, or a partial one that does not say so, ends the program.
+Refused queries (status 503, which names the missing shards) and lost ones (no reply, or none within 30 s) are counted.
+The clients share this machine's cores with what they ask.
 """
 
 import argparse
 import base64
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
-import httpx
 import numpy as np
 import psutil
 
 from deephash.cluster.sharded_index import write_sharded
-from deephash.encoding.code_file import CodePaths, describe_codes
+from deephash.encoding.code_file import CodePaths, describe_codes, read_codes
+from deephash.encoding.index_codes import maker_of, save_index
 from deephash.files import write_json
 from deephash.index_building import index
 from deephash.ranking.distance import Hamming
 
-BITS, K, QUERIES, SECONDS_BETWEEN_KILLS = 64, 10, 64, 5.0
+BITS, K, QUERIES, SECONDS_BETWEEN_KILLS, LONGER = 64, 10, 256, 12.0, 3
+TURNS = ("one", "one-wide", "shards", "disturbed")
 
 
 def free_port():
@@ -41,42 +50,39 @@ def free_port():
 
 
 class Service:
-    """`deephash serve` as a process, ready on entry."""
+    """`deephash serve` as a process of some threads, ready on entry."""
 
-    def __init__(self, folder, replicas):
+    def __init__(self, folder, *options, threads=1):
         self.url = f"http://127.0.0.1:{(port := free_port())}"
-        command = [
-            sys.executable,
-            "-m",
-            "deephash.command_line.main",
-            "serve",
-            folder,
-            "--replicas",
-            replicas,
-            "--port",
-            port,
-        ]
+        command = ["-m", "deephash.command_line.main", "serve", str(folder), "--port", str(port), *map(str, options)]
         self.process = subprocess.Popen(
-            [str(part) for part in command],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            [sys.executable, *command],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.lines = []
-        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
+        self.served = threading.Semaphore(0)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            if " serves " in line:
+                self.served.release()
+
+    def wait_for_release(self, seconds):
+        """Wait until the service says that it serves a release."""
+        assert self.served.acquire(timeout=seconds), f"no release was served within {seconds:.0f} s"
 
     def __enter__(self):
-        assert "serves" in self.process.stdout.readline(), "the service did not start"
-        self.reader.start()
+        self.wait_for_release(300)
         return self
 
     def __exit__(self, *error):
-        self.process.send_signal(2)
+        self.process.terminate()
         self.process.wait(60)
 
     def kill_one(self, draw):
-        """SIGKILL to one of the shards' replicas; whether there was any."""
+        """SIGKILL to one of the shards' replicas, where there is any."""
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
@@ -86,100 +92,119 @@ class Service:
                 continue
         if found:
             found[draw.integers(len(found))].kill()
-        return bool(found)
+        return len(found) > 0
 
 
-def load(service, codes, truth, clients, seconds):
-    """Ask from all clients for some seconds: latencies of whole replies, and how often each outcome came."""
-    latencies, outcomes, wrong = [], Counter(), []
-    encoded = [base64.b64encode(bytes(code)).decode() for code in codes]
-    ends = time.monotonic() + seconds
+def write_queries(path, codes, distances, ids):
+    """What the Lua script asks, and the piece of JSON that a right reply holds."""
+    rows = []
+    for code, near, names in zip(codes, distances.tolist(), ids.tolist(), strict=True):
+        body = json.dumps({"codes": [base64.b64encode(bytes(code)).decode()], "k": K})
+        expected = json.dumps({"distances": [near], "ids": [names]}, separators=(",", ":"))[1:-1]
+        rows.append(f"{{body=[=[{body}]=], expected=[=[{expected}]=]}}")
+    path.write_text("return {" + ",\n".join(rows) + "}\n")
 
-    def ask(client_number):
-        draw = np.random.default_rng(client_number)
-        with httpx.Client(timeout=60) as client:
-            while time.monotonic() < ends and not wrong:
-                query = int(draw.integers(len(encoded)))
-                started = time.perf_counter()
-                try:
-                    reply = client.post(f"{service.url}/search", json={"codes": [encoded[query]], "k": K})
-                except httpx.HTTPError:
-                    outcomes["lost"] += 1
-                    continue
-                found = reply.json()
-                outcomes[reply.status_code] += 1
-                if reply.status_code == 200:
-                    latencies.append(time.perf_counter() - started)
-                    outcomes[found["release"]] += 1
-                    if found["partial"] or (found["distances"][0], found["ids"][0]) != truth[query]:
-                        wrong.append(found)
-                elif reply.status_code != 503 or not found["missing"]:
-                    wrong.append(found)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    yield threads
-    for thread in threads:
-        thread.join()
-    assert not wrong, f"a wrong reply: {wrong[0]}"
-    low, high = np.percentile(latencies, [50, 99]) * 1e3
-    releases = sum(isinstance(name, str) and name.startswith("release") for name in outcomes)
-    yield (
-        f"{len(latencies) / seconds:8.1f} queries/s, p50 {low:.1f} ms, p99 {high:.1f} ms; {outcomes[200]} answered, "
-        f"{outcomes[503]} refused, {outcomes['lost']} lost, {releases} release(s), 0 wrong"
+def start_load(url, queries, connections, seconds):
+    script = Path(__file__).with_suffix(".lua")
+    sizes = [f"-t{connections}", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s"]
+    return subprocess.Popen(["wrk", *sizes, "-s", script, url, "--", queries], stdout=subprocess.PIPE, text=True)
+
+
+def finish_load(load):
+    """What wrk found, once it has ended.
+
+    Raises:
+        AssertionError: a wrong reply, or none at all.
+    """
+    printed, _ = load.communicate()
+    found = json.loads(printed.strip().splitlines()[-1])
+    assert not found["wrong"], f"a wrong reply: {found['wrong']}"
+    assert found["answered"], f"no reply: {printed}"
+    return found
+
+
+def cells(name, found, alone):
+    rate = found["answered"] / found["seconds"]
+    lone = "" if alone is None else f"{alone['p50']:.2f}"
+    return (
+        f"| {name} | {rate:,.0f} | {found['p50']:.1f} | {found['p99']:.1f} | {lone} | {found['answered']:,} | "
+        f"{found['refused']} | {found['lost']} |"
     )
-
-
-def turn(name, folder, replicas, arguments, codes, truth, disturb=None):
-    with Service(folder, replicas) as service:
-        for _ in load(service, codes, truth, 1, 3):
-            pass  # Compiled and warm.
-        running = load(service, codes, truth, arguments.clients, arguments.seconds)
-        next(running)
-        if disturb is not None:
-            disturb(service)
-        print(f"{name}: {next(running)}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--items", type=int, default=2_000_000)
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--turns", nargs="+", choices=TURNS, default=TURNS)
     arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not on the path; install it, as by apt-get install wrk.")
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 256, (arguments.items, BITS // 8), np.uint8)
-    queries = codes[draw.integers(0, arguments.items, QUERIES)]
-    distances, ids = index(codes, "flat").search(queries, K)
-    truth = list(zip(distances.tolist(), ids.tolist(), strict=True))
+    asked = codes[draw.integers(0, arguments.items, QUERIES)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = CodePaths(folder / "codes.npy")
+        paths, queries = CodePaths(folder / "codes.npy"), folder / "queries.lua"
         np.save(paths.codes, codes)
         np.save(paths.ids, np.arange(arguments.items))
         described = describe_codes(paths, arguments.items, 0, "random", Hamming(BITS), BITS, "", "random")
         write_json(paths.description, described)
-        for shards in (1, arguments.shards):
-            write_sharded(paths.codes, folder / f"index-{shards}", shards, "flat", {})
-        many = folder / f"index-{arguments.shards}"
+        write_queries(queries, asked, *index(codes, "flat").search(asked, K))
+        one, many = folder / "one", folder / "many"
+        read = read_codes(paths.codes)
+        save_index(read.codes, read.ids, maker_of(read.description), "flat", {}, one)
+        write_sharded(paths.codes, many, arguments.shards, "flat", {})
 
-        def disturb(service):
-            ends = time.monotonic() + arguments.seconds
-            replaced = False
-            while time.monotonic() < ends - SECONDS_BETWEEN_KILLS:
+        def alone_and_together(service):
+            finish_load(start_load(service.url, queries, 2, 3))  # Compiled and warm.
+            alone = finish_load(start_load(service.url, queries, 1, 5))
+            return finish_load(start_load(service.url, queries, arguments.connections, arguments.seconds)), alone
+
+        def disturbed(service):
+            seconds = LONGER * arguments.seconds
+            finish_load(start_load(service.url, queries, 2, 3))
+            load = start_load(service.url, queries, arguments.connections, seconds)
+            started, kills = time.monotonic(), 0
+            time.sleep(2)
+            write_sharded(paths.codes, many, arguments.shards, "flat", {})
+            replaced = threading.Event()
+
+            def wait_for_release():
+                service.wait_for_release(seconds)
+                print(f"replaced after {time.monotonic() - started - 2:.1f} s", flush=True)
+                replaced.set()
+
+            threading.Thread(target=wait_for_release, daemon=True).start()
+            while time.monotonic() < started + seconds - SECONDS_BETWEEN_KILLS:
                 time.sleep(SECONDS_BETWEEN_KILLS)
-                service.kill_one(draw)
-                if not replaced and time.monotonic() > ends - arguments.seconds / 2:
-                    write_sharded(paths.codes, many, arguments.shards, "flat", {})
-                    replaced = True
+                kills += service.kill_one(draw)
+            found = finish_load(load)
+            assert replaced.is_set(), "the release was not replaced under load"
+            assert found["releases"] == 2, "no reply of the new release"
+            assert kills, "no replica was killed"
+            print(f"{kills} replicas killed", flush=True)
+            return found, None
 
-        turn("one shard, one replica", folder / "index-1", 1, arguments, queries, truth)
-        shape = f"{arguments.shards} shards, {arguments.replicas} replicas"
-        turn(shape, many, arguments.replicas, arguments, queries, truth)
-        turn(f"{shape}, killed and replaced", many, arguments.replicas, arguments, queries, truth, disturb)
+        shape = f"{arguments.shards} shards × {arguments.replicas} replicas"
+        shards = (many, "--replicas", arguments.replicas)
+        cores = os.cpu_count() or 1
+        turns = {
+            "one": ("one process, 1 thread", (one,), 1, alone_and_together),
+            "one-wide": (f"one process, {cores} threads", (one,), cores, alone_and_together),
+            "shards": (shape, shards, 1, alone_and_together),
+            "disturbed": (f"{shape}, killed and replaced", shards, 1, disturbed),
+        }
+        print("| | queries/s | p50, ms | p99, ms | p50 of a lone client, ms | answered | refused | lost |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+        for turn in arguments.turns:
+            title, options, threads, measure = turns[turn]
+            with Service(*options, threads=threads) as service:
+                print(cells(title, *measure(service)), flush=True)
 
 
 if __name__ == "__main__":

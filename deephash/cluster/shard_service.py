@@ -1,208 +1,136 @@
-"""An index in shards as a service of Ray Serve: replicas of each shard, exact merging, and nothing lost in silence.
-
-`POST /search` takes `{"codes": [BASE64, ...], "k": 10, "partial": false}`, packed codes one by one, and gives
-`{"distances", "ids", "partial", "missing", "release"}`. Where a shard does not answer, also when asked again, the reply
-is status 503; a request with `"partial": true` gets what the others found, with the rows that are missing named.
-`GET /status` says which release is served.
-"""
+"""An index in shards as a service of Ray Serve: replicas of each shard, exact merging, and nothing lost in silence."""
 
 import asyncio
-import base64
-import binascii
 import logging
-import threading
+import os
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from deephash.cluster.ray_session import ray_package
-from deephash.cluster.sharded_index import (
-    IndexRelease,
-    IndexShard,
-    OpenShard,
-    ShardAnswer,
-    merge_answers,
-    read_release,
+from deephash.cluster.ray_session import ray_package, ray_session
+from deephash.cluster.search_application import (
+    SECONDS_BETWEEN_LOOKS,
+    Answer,
+    SearchApplication,
+    ServedRelease,
+    answer_of,
+    http_server,
 )
-from deephash.codes import code_bytes
+from deephash.cluster.shard_client import ShardClient
+from deephash.cluster.shard_server import ShardServer
+from deephash.cluster.sharded_index import IndexRelease, IndexShard, read_release
 from deephash.files import read_json, write_json
-from deephash.ranking.inputs import check_padding
+from deephash.listening import listening
 from deephash.validation import InvalidInputError
 
 log = logging.getLogger(__name__)
 
 FRONT = "deephash"
 SERVING = "serving.json"
-# A front looks for another release as often, and a replaced one stays for longer.
-SECONDS_BETWEEN_LOOKS, SECONDS_TO_LEAVE = 0.2, 2.0
-# A shard that has not answered within this is asked again, of another replica where there is one.
-SECONDS_TO_ANSWER = 5.0
-ATTEMPTS = 3
-MOST_QUERIES = 4096
-MOST_NEIGHBOURS = 10_000
+# A replaced release stays for longer than fronts take to look for another one.
+SECONDS_TO_LEAVE = 2.0
+# Neighbours that are merged sooner than a thread takes over.
+FEW_FOUND = 10_000
 
 
 class ShardReplica:
-    """One replica of a shard: holds its index, one search at a time.
+    """One replica of a shard. Ray Serve starts it, watches over it and ends it; fronts ask it directly.
 
     Args:
         shard: an `IndexShard` as a dictionary.
+        host: address to listen on; None takes the machine's own in the cluster.
     """
 
-    def __init__(self, shard: Mapping[str, Any]) -> None:
-        self.shard = OpenShard(IndexShard(**shard))
-        # A replica claims one processor: searches side by side would only slow each other.
-        self.lock = threading.Lock()
+    def __init__(self, shard: Mapping[str, Any], host: str | None) -> None:
+        import ray
 
-    async def search(self, codes: np.ndarray, k: int) -> ShardAnswer:
-        """The k nearest of packed codes uint8 (q, ⌈b/8⌉)."""
-        return await asyncio.to_thread(self._search, np.array(codes), k)
+        torch.set_num_threads(1)
+        self.server = ShardServer(IndexShard(**shard))
+        self.starting = asyncio.ensure_future(self.server.start(host or ray.util.get_node_ip_address()))
 
-    def _search(self, codes: np.ndarray, k: int) -> ShardAnswer:
-        with self.lock:
-            return self.shard.search(torch.from_numpy(codes), k)
+    async def check_health(self) -> None:
+        """Wait until it listens; let Ray Serve replace it once it no longer does.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
+        await self.starting
+        if not self.server.is_serving:
+            raise RuntimeError("the replica has ended")
+
+    def __del__(self) -> None:
+        self.server.withdraw()
 
 
-@dataclass(frozen=True)
-class ServedRelease:
-    """A release with the way to each shard.
+class ShardedRelease(ServedRelease):
+    """A release whose shards are asked side by side.
 
     Args:
         release: what is served.
-        handles: of the shards, in their order.
     """
 
-    release: IndexRelease
-    handles: list[Any]
+    def __init__(self, release: IndexRelease) -> None:
+        super().__init__(release)
+        self.shards = [ShardClient(shard) for shard in release.shards]
+
+    async def search(self, codes: np.ndarray, k: int) -> Answer:
+        """The k nearest of packed codes uint8 (q, ⌈b/8⌉), with the shards that do not answer."""
+        answers = list(await asyncio.gather(*(shard.search(codes, k) for shard in self.shards)))
+        if len(codes) * k < FEW_FOUND:
+            return answer_of(self.release, answers, k)
+        return await asyncio.to_thread(answer_of, self.release, answers, k)
+
+
+async def refreshed(serving: Path, served: ServedRelease | None) -> ServedRelease:
+    """What is served, or the release that has come up meanwhile.
+
+    Args:
+        serving: the file that says what release is up.
+        served: the release of the last look.
+    """
+    release = release_of(await asyncio.to_thread(read_json, serving, "the release that is served"))
+    if served is not None and release == served.release:
+        return served
+    return ShardedRelease(release)
 
 
 class Front:
-    """Asks every shard, merges what they find, and says what is missing.
+    """Listens to HTTP, asks every shard, merges what they find, and says what is missing.
+
+    It listens and asks by itself: Ray Serve's proxy and handles cost some milliseconds of processor time a request.
 
     Args:
         folder: of the sharded index, in which `serving.json` says what release is up.
+        host: address to listen on.
+        port: to listen on; fronts of one machine share it.
+        at_once: searches that run at the same time.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.path = Path(folder) / SERVING
-        self.served = self._read()
-        self.read_at = time.monotonic()
+    def __init__(self, folder: str, host: str, port: int, at_once: int) -> None:
+        serving = Path(folder) / SERVING
+        self.application = SearchApplication(lambda served: refreshed(serving, served), at_once)
+        self.starting = asyncio.ensure_future(self._start(host, port))
 
-    def current(self) -> ServedRelease:
-        """The release to ask: one that has come up in the meantime from the next request on."""
-        if time.monotonic() - self.read_at > SECONDS_BETWEEN_LOOKS:
-            self.read_at = time.monotonic()
-            served = self._read()
-            if served.release != self.served.release:
-                self.served = served
-        return self.served
+    async def _start(self, host: str, port: int) -> None:
+        await self.application.look()
+        opened = listening(host, port, is_shared=True)
+        self.serving = asyncio.ensure_future(http_server(self.application).serve([opened]))
+        self.watching = asyncio.ensure_future(self.application.watch())
 
-    def _read(self) -> ServedRelease:
-        from ray import serve
+    async def check_health(self) -> None:
+        """Wait until it listens; let Ray Serve replace it once it no longer does.
 
-        release = release_of(read_json(self.path, "the release that is served"))
-        handles = [serve.get_app_handle(application(release, number)) for number in range(len(release.shards))]
-        return ServedRelease(release, handles)
-
-    async def __call__(self, request: Any) -> Any:
-        """Answer a request of HTTP."""
-        from starlette.responses import JSONResponse
-
-        served = self.current()
-        if request.method == "GET" and request.url.path.rstrip("/") == "/status":
-            release = served.release
-            shards = len(release.shards)
-            return JSONResponse({"release": release.name, "shards": shards, "size": release.size, "bits": release.bits})
-        if request.method != "POST" or request.url.path.rstrip("/") != "/search":
-            return JSONResponse({"error": "expected POST /search or GET /status."}, 404)
-        try:
-            asked = await request.json()
-            codes, k, partial = read_request(asked, served.release)
-        except (InvalidInputError, ValueError) as error:
-            return JSONResponse({"error": " ".join(str(error).split())}, 400)
-        answers = await self._ask_all(served, codes, k)
-        if any(isinstance(answer, str) for answer in answers) and self.current() is not served:
-            # The release was replaced meanwhile, and its shards are gone.
-            served = self.served
-            answers = await self._ask_all(served, codes, k)
-        reply, status = reply_of(served.release, answers, k, partial)
-        return JSONResponse(reply, status)
-
-    async def _ask_all(self, served: ServedRelease, codes: np.ndarray, k: int) -> list[ShardAnswer | str]:
-        return list(await asyncio.gather(*(self._ask(handle, codes, k) for handle in served.handles)))
-
-    async def _ask(self, handle: Any, codes: np.ndarray, k: int) -> ShardAnswer | str:
-        """What a shard found, or why it does not answer."""
-        reason = ""
-        for _ in range(ATTEMPTS):
-            try:
-                found: ShardAnswer = await asyncio.wait_for(handle.search.remote(codes, k), SECONDS_TO_ANSWER)
-                return found
-            except asyncio.CancelledError:
-                raise
-            except TimeoutError:
-                reason = f"no answer within {SECONDS_TO_ANSWER} s"
-            except Exception as error:  # Ray's errors of lost actors, and whatever a replica raised
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                await asyncio.sleep(0.05)
-        return reason
-
-
-def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool]:
-    """Codes uint8 (q, ⌈b/8⌉), k, and whether a part of the shards will do.
-
-    Raises:
-        InvalidInputError: a request that is not of this form, or of another code length.
-    """
-    if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
-        raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
-    k, partial, given = asked.get("k", 10), asked.get("partial", False), asked["codes"]
-    most = min(MOST_NEIGHBOURS, release.size)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
-        raise InvalidInputError(f"k={k!r}; expected a whole number from 1 to {most}.")
-    if not isinstance(partial, bool):
-        raise InvalidInputError(f"partial={partial!r}; expected true or false.")
-    if not 1 <= len(given) <= MOST_QUERIES:
-        raise InvalidInputError(f"{len(given)} codes; expected 1 to {MOST_QUERIES} a request.")
-    width = code_bytes(release.bits)
-    try:
-        packed = [base64.b64decode(code, validate=True) for code in given]
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise InvalidInputError(f"a code is no base64 ({error}).") from error
-    if any(len(code) != width for code in packed):
-        raise InvalidInputError(f"a code is not of {width} bytes, which {release.bits} bits take.")
-    codes = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
-    check_padding(torch.from_numpy(codes.copy()), release.bits, "codes")
-    return codes, k, partial
-
-
-def reply_of(
-    release: IndexRelease, answers: list[ShardAnswer | str], k: int, partial: bool
-) -> tuple[dict[str, Any], int]:
-    """The reply in JSON values, and its status.
-
-    Args:
-        release: that was asked.
-        answers: of each shard, or why it did not answer.
-        k: number of neighbours.
-        partial: whether a part of the shards will do.
-    """
-    missing = [
-        {"shard": number, "start": shard.start, "size": shard.size, "reason": answer}
-        for number, (shard, answer) in enumerate(zip(release.shards, answers, strict=True))
-        if isinstance(answer, str)
-    ]
-    there = [answer for answer in answers if isinstance(answer, ShardAnswer)]
-    reply: dict[str, Any] = {"release": release.name, "partial": bool(missing), "missing": missing}
-    if missing and (not partial or not there):
-        return {"error": f"{len(missing)} of {len(answers)} shards do not answer.", **reply}, 503
-    found = merge_answers(there, k)
-    return {"distances": found.distances.tolist(), "ids": found.names.tolist(), **reply}, 200
+        Raises:
+            RuntimeError: it has ended.
+        """
+        await self.starting
+        if self.serving.done() or self.watching.done():
+            raise RuntimeError("the front has ended")
 
 
 def application(release: IndexRelease, shard: int) -> str:
@@ -215,87 +143,122 @@ def release_of(config: Mapping[str, Any]) -> IndexRelease:
     return IndexRelease(**{**config, "shards": tuple(IndexShard(**shard) for shard in config["shards"])})
 
 
-def deploy(folder: Path, replicas: int = 1, fronts: int = 1, *, is_first: bool = True) -> IndexRelease:
-    """Serve the release of a folder, in place of whatever release is served; queries go on all the while.
+def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: str | None) -> IndexRelease:
+    """Bring up the shards of a release, all at once, and let the fronts go over to them.
 
-    All shards of the new release are up before the first request goes to them, and those of the old one end after the
-    last has left them: no reply mixes two releases.
+    All are up before the first request goes to them: no reply mixes two releases.
 
     Args:
-        folder: of a sharded index, which all machines see.
+        release: which.
+        folder: of the sharded index, which all machines see.
         replicas: of each shard.
-        fronts: processes that merge.
-        is_first: whether fronts are to be started too.
+        address: of a Ray cluster; None for a session of this machine alone.
 
     Returns:
         The release.
 
     Raises:
-        InvalidInputError: no such index, or Ray is not installed.
+        RuntimeError: a shard that does not come up.
     """
-    ray_package()
     from ray import serve
 
-    release = read_release(folder)
+    # One machine alone has no other place for a replica, however many share its cores, and nobody else to answer.
+    processors, host = (0, "127.0.0.1") if address is None else (1, None)
     shard_class = serve.deployment(
         num_replicas=replicas,
-        max_ongoing_requests=16,
         health_check_period_s=1.0,
         health_check_timeout_s=10.0,
-        graceful_shutdown_timeout_s=2 * SECONDS_TO_ANSWER,
-        ray_actor_options={"num_cpus": 1},
+        ray_actor_options={"num_cpus": processors},
     )(ShardReplica)
-    for number, shard in enumerate(release.shards):
-        serve.run(shard_class.bind(asdict(shard)), name=application(release, number), route_prefix=None)
+    serve.run_many(
+        [
+            serve.RunTarget(shard_class.bind(asdict(shard), host), name=application(release, number), route_prefix=None)
+            for number, shard in enumerate(release.shards)
+        ]
+    )
     write_json(folder / SERVING, asdict(release))
-    if is_first:
-        front_class = serve.deployment(
-            num_replicas=fronts, max_ongoing_requests=256, ray_actor_options={"num_cpus": 0}
-        )(Front)
-        serve.run(front_class.bind(str(folder.resolve())), name=FRONT, route_prefix="/")
-    old = [name for name in serve.status().applications if is_shard(name) and not is_shard(name, release)]
-    if old:
-        time.sleep(SECONDS_TO_LEAVE)  # Requests that began before the switch are on their way to the old shards.
-    for name in old:
-        serve.delete(name)
     return release
 
 
-def is_shard(name: str, release: IndexRelease | None = None) -> bool:
-    """Whether an application serves a shard, of a release or of any."""
-    return name.startswith(f"{FRONT}-{'release-' if release is None else release.name + '-'}")
+def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int) -> None:
+    """Start the processes that listen, on the machine of this one.
+
+    Args:
+        folder: of a sharded index whose shards are up.
+        fronts: number of processes.
+        host: address to listen on.
+        port: to listen on.
+        at_once: searches that each runs at the same time.
+    """
+    import ray
+    from ray import serve
+
+    here = f"node:{ray.util.get_node_ip_address()}"
+    front_class = serve.deployment(
+        num_replicas=fronts,
+        health_check_period_s=1.0,
+        ray_actor_options={"num_cpus": 0, "resources": {here: 0.001}},
+    )(Front)
+    serve.run(front_class.bind(str(folder.resolve()), host, port, at_once), name=FRONT, route_prefix=None)
 
 
-def serve_folder(
-    folder: Path, replicas: int, fronts: int, port: int, host: str, workers: int | None, address: str | None
-) -> Iterable[IndexRelease]:
-    """Serve a folder's release, and each that takes its place, giving each as it is served; never ends by itself.
+def remove_other_shards(release: IndexRelease) -> None:
+    """End the shards of all other releases, after what they work on."""
+    from ray import serve
+
+    own = {application(release, number) for number in range(len(release.shards))}
+    old = [name for name in serve.status().applications if name.startswith(f"{FRONT}-release-") and name not in own]
+    if old:
+        time.sleep(SECONDS_TO_LEAVE)  # Requests that began before the switch are on their way to the old shards.
+    for name in old:
+        serve.delete(name, _blocking=False)
+
+
+def serve_shards(
+    folder: Path,
+    host: str,
+    port: int,
+    ready: Callable[[str, IndexRelease], None],
+    replicas: int = 1,
+    fronts: int = 1,
+    address: str | None = None,
+) -> None:
+    """Serve a folder's release, and each that takes its place while queries go on; never ends by itself.
 
     Args:
         folder: of a sharded index.
-        replicas: of each shard.
-        fronts: processes that merge.
-        port: of HTTP.
         host: address to listen on.
-        workers: processors that a session on this machine alone offers; None for as many as the replicas claim.
+        port: of HTTP; 0 takes one that is free.
+        ready: is told the address and what is served, as soon as it is.
+        replicas: of each shard.
+        fronts: processes that listen and merge.
         address: of a Ray cluster that runs; None starts one here.
 
     Raises:
-        InvalidInputError: no such index, or Ray is not installed.
+        InvalidInputError: no such index, a port that is taken, or Ray is not installed.
     """
-    from deephash.cluster.ray_session import ray_session
-
-    release = read_release(folder)
-    wanted = workers or 2 * replicas * len(release.shards) + 1
-    with ray_session(wanted, address):
+    ray_package()
+    read_release(folder)  # A folder of something else is told at once.
+    with listening(host, port) as free:  # Fronts share a port, so they would not notice somebody else there.
+        port = free.getsockname()[1]
+    # Ray's workers stand behind all other processes; those that somebody waits for should not.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    with ray_session(1, address):
         from ray import serve
 
-        quiet = {"log_level": "ERROR"}
-        serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
-        served = deploy(folder, replicas, fronts)
-        yield served
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+        tried = served = deploy_shards(read_release(folder), folder, replicas, address)
+        deploy_fronts(folder, fronts, host, port, replicas + 1)
+        ready(f"http://{host}:{port}", served)
         while True:
-            time.sleep(1.0)
-            if read_release(folder).name != served.name:
-                served = deploy(folder, replicas, is_first=False)
-                yield served
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            try:
+                newest = read_release(folder)
+                if newest == tried:
+                    continue
+                tried = newest
+                served = deploy_shards(newest, folder, replicas, address)
+                ready(f"http://{host}:{port}", served)
+            except (InvalidInputError, RuntimeError) as error:  # What is served goes on being served.
+                log.error("the new release of %s cannot be served: %s", folder, error)
+            remove_other_shards(served)

@@ -7,6 +7,7 @@
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ from deephash.data.array_file import read_array
 from deephash.encoding.code_file import CodePaths
 from deephash.encoding.index_codes import Maker, save_index
 from deephash.files import read_json, write_json
-from deephash.index_storage import load_index
-from deephash.ranking.nearest_merge import merge_nearest
+from deephash.index_storage import load_index, read_description
+from deephash.ranking.nearest_merge import nearest_places
 from deephash.validation import InvalidInputError, check_count
 
 FORMAT = "deephash sharded index"
@@ -53,13 +54,13 @@ class IndexRelease:
     Args:
         name: the release's own, from which replies can be told apart.
         bits: code length b.
-        hasher: identity of the hasher that made the codes.
+        hasher: identity of the hasher that made the codes, where it is known.
         shards: in the order of their rows.
     """
 
     name: str
     bits: int
-    hasher: str
+    hasher: str | None
     shards: tuple[IndexShard, ...]
 
     @property
@@ -83,7 +84,7 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
     """
     database = open_shards([source])
     bounds = list(_bounds(database.rows) if shards is None else _even(len(database), shards))
-    if out.exists() and not (out / DESCRIPTION).exists() and any(out.iterdir()):
+    if out.exists() and not is_sharded(out) and any(out.iterdir()):
         raise InvalidInputError(f"{out} holds something else than a sharded index; give a folder of its own.")
     name = f"release-{secrets.token_hex(8)}"
     maker = Maker(database.hasher, database.bits, database.distance)
@@ -95,7 +96,7 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
             save_index(codes, ids_of(database, rows), maker, kind, settings, folder)
             written.append(IndexShard(f"{name}/{folder.name}", rows.start, len(rows)))
         description = {"release": name, "bits": database.bits, "hasher": database.hasher}
-        before = read_json(out / DESCRIPTION, "an index in shards") if (out / DESCRIPTION).exists() else {}
+        before = read_json(out / DESCRIPTION, "an index in shards") if is_sharded(out) else {}
         write_json(out / DESCRIPTION, {"format": FORMAT, **description, "shards": [asdict(shard) for shard in written]})
     except BaseException:
         shutil.rmtree(out / name, ignore_errors=True)
@@ -135,6 +136,24 @@ def _even(rows: int, shards: int) -> Iterator[range]:
     return (share_of(rows, shard, shards) for shard in range(shards))
 
 
+def is_sharded(folder: Path) -> bool:
+    """Whether a folder is of an index in shards."""
+    return (folder / DESCRIPTION).exists()
+
+
+def current_release(folder: Path) -> IndexRelease:
+    """What is in place in a folder: the release of an index in shards, or a saved index as a release of one shard.
+
+    Raises:
+        InvalidInputError: no index there, or a damaged one.
+    """
+    if is_sharded(folder):
+        return read_release(folder)
+    stored = read_description(folder)
+    shard = IndexShard(str(folder.resolve()), 0, stored["size"])
+    return IndexRelease(stored["generation"], stored["bits"], stored["hasher"], (shard,))
+
+
 def read_release(folder: Path) -> IndexRelease:
     """The release in place.
 
@@ -168,7 +187,7 @@ class ShardAnswer:
 
 
 class OpenShard:
-    """A shard, loaded to be searched.
+    """A shard, loaded to be searched; from several threads one after the other, since a search takes all its cores.
 
     Args:
         shard: which.
@@ -180,14 +199,14 @@ class OpenShard:
     def __init__(self, shard: IndexShard) -> None:
         self.start = shard.start
         self.index = load_index(shard.folder)
-        self.is_named = self.index.names is not None
+        self.lock = threading.Lock()
 
     def search(self, queries: Tensor, k: int) -> ShardAnswer:
         """The k nearest, or all items where the shard has fewer."""
-        distances, ids = self.index.search(queries, min(k, len(self.index)))
+        with self.lock:
+            distances, ids = self.index.search(queries, min(k, len(self.index)))
         rows = torch.where(ids < 0, ids, ids + self.start)
-        names = self.index.named(ids) if self.is_named else rows.numpy()
-        return ShardAnswer(distances.numpy(), rows.numpy(), names)
+        return ShardAnswer(distances.numpy(), rows.numpy(), self.index.named(ids))
 
 
 def merge_answers(answers: list[ShardAnswer], k: int) -> ShardAnswer:
@@ -196,12 +215,53 @@ def merge_answers(answers: list[ShardAnswer], k: int) -> ShardAnswer:
     Raises:
         InvalidInputError: no answers.
     """
-    distances, rows = ([torch.from_numpy(getattr(one, part)) for one in answers] for part in ("distances", "rows"))
-    found = sum(one.shape[1] for one in rows)
-    near, items = merge_nearest(distances, rows, min(k, found))
-    every_row, every_name = (np.concatenate([getattr(one, part) for one in answers], 1) for part in ("rows", "names"))
-    order = every_row.argsort(axis=1, kind="stable")
-    sorted_rows = np.take_along_axis(every_row, order, 1)
-    places = np.stack([row.searchsorted(wanted) for row, wanted in zip(sorted_rows, items.numpy(), strict=True)])
-    names = np.take_along_axis(every_name, np.take_along_axis(order, places, 1), 1)
-    return ShardAnswer(near.numpy(), items.numpy(), names)
+    if not answers:
+        raise InvalidInputError("no shard gave an answer; ask at least one.")
+    if len(answers) == 1:
+        return answers[0]
+    distances, rows, names = (
+        np.concatenate([getattr(one, part) for one in answers], 1) for part in ("distances", "rows", "names")
+    )
+    near, found = torch.from_numpy(distances), torch.from_numpy(rows)
+    places = nearest_places(near, found, min(k, rows.shape[1])).numpy()
+    return ShardAnswer(*(np.take_along_axis(part, places, 1) for part in (distances, rows, names)))
+
+
+class OpenRelease:
+    """All shards of a release in one process, searched one after the other: the answer of one index of all codes.
+
+    Args:
+        release: which.
+
+    Raises:
+        InvalidInputError: a damaged index.
+    """
+
+    def __init__(self, release: IndexRelease) -> None:
+        self.release = release
+        self.shards = [OpenShard(shard) for shard in release.shards]
+
+    def search(self, queries: Tensor, k: int) -> ShardAnswer:
+        """The k nearest of packed codes uint8 (q, ⌈b/8⌉).
+
+        Raises:
+            InvalidInputError: a k that the database does not have, or codes of another length.
+        """
+        if k > self.release.size:
+            raise InvalidInputError(f"k={k} exceeds the {self.release.size} items of the database; lower k.")
+        return merge_answers([shard.search(queries, k) for shard in self.shards], k)
+
+
+def open_release(folder: Path) -> OpenRelease:
+    """What is in place in a folder, loaded; where something else takes its place meanwhile, that.
+
+    Raises:
+        InvalidInputError: no index there, or a damaged one.
+    """
+    while True:
+        release = current_release(folder)
+        try:
+            return OpenRelease(release)
+        except InvalidInputError:
+            if current_release(folder).name == release.name:
+                raise

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from deephash.demo.application import build_application
 from deephash.demo.protection import LOOPBACK
 from deephash.demo.served_run import load_runs
-from deephash.validation import InvalidInputError
+from deephash.listening import listening
 
 # Requests at once, beyond which more are turned away.
 MOST_REQUESTS = 32
@@ -77,23 +77,6 @@ def serve_application(
         )
         with suppress(KeyboardInterrupt):  # how the page is meant to be ended
             uvicorn.Server(settings).run(sockets=[opened])
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address.
-
-    Raises:
-        InvalidInputError: an address that is not this machine's, or a port that is taken or not allowed.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInputError(
-            f"host={host} port={port} cannot be listened on ({reason}); choose another --port, 0 for a free one, or "
-            "another --host."
-        ) from error
 
 
 def is_loopback(host: str) -> bool:

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-import deephash
+from deephash.cluster.sharded_index import OpenRelease, open_release
 from deephash.encoding.code_file import read_codes
 from deephash.encoding.encode_file import BLOCK_ROWS, check_dimension
 from deephash.encoding.encoder_of import load_view
 from deephash.encoding.open_source import open_source
 from deephash.files import write_whole
-from deephash.indexes.base import Index
 from deephash.validation import InvalidInputError, check_choice
 
 ENDINGS = (".npz", ".parquet")
@@ -39,7 +37,7 @@ def search_saved(
     """The k nearest codes of each query.
 
     Args:
-        index_folder: of a saved index.
+        index_folder: of a saved index, or of one in shards, which gives the same answer.
         queries: a file of codes; with a run, features or images as `deephash encode` takes.
         k: number of neighbours.
         run: whose hasher encodes the queries; the index must hold its codes. None where queries are codes.
@@ -49,42 +47,41 @@ def search_saved(
     Raises:
         InvalidInputError: no index, codes of another hasher, or queries that cannot be encoded.
     """
-    index = deephash.load_index(index_folder)
+    index = open_release(index_folder)
     if run is None:
         read = read_codes(queries)
-        if index.hasher != read.hasher:
+        if index.release.hasher != read.hasher:
             raise InvalidInputError(
-                f"{queries} holds codes of the hasher {read.hasher}, and {index_folder} those of {index.hasher}; "
-                "search with codes of the same hasher."
+                f"{queries} holds codes of the hasher {read.hasher}, and {index_folder} those of "
+                f"{index.release.hasher}; search with codes of the same hasher."
             )
-        distances, places = index.search(read.codes, k)
-        return Found(read.ids, distances.numpy(), index.named(places))
+        found = index.search(read.codes, k)
+        return Found(read.ids, found.distances, found.names)
     return search_rows(index, queries, k, run, view, device)
 
 
-def search_rows(index: Index, queries: Path, k: int, run: Path, view: str | None, device: str) -> Found:
+def search_rows(index: OpenRelease, queries: Path, k: int, run: Path, view: str | None, device: str) -> Found:
     """The nearest of features, encoded and searched a block at a time."""
     hasher, identity, _ = load_view(run, view, device)
-    if index.hasher != identity:
+    if index.release.hasher != identity:
         raise InvalidInputError(
-            f"the index holds codes of the hasher {index.hasher}, and {run} has {identity}; search with the run that "
-            "made them, or encode the database again."
+            f"the index holds codes of the hasher {index.release.hasher}, and {run} has {identity}; search with the "
+            "run that made them, or encode the database again."
         )
     where = hasher.projection.is_fitted.device
     source = open_source(queries, run)
     if source.dimension is not None:
         check_dimension(source.dimension, hasher)
-    asked, distances, found = [], [], []
+    asked, found = [], []
     for block in source.blocks(0, min(BLOCK_ROWS, source.most_rows or BLOCK_ROWS)):
         if block.bad:
             first = block.bad[0]
             raise InvalidInputError(f"query {first.id} of {queries} cannot be encoded ({first.reason}); repair it.")
         check_dimension(block.features.shape[1], hasher)
-        near, places = index.search(hasher.encode(block.features.to(where)).cpu(), k)
         asked.append(np.array(block.ids))
-        distances.append(near)
-        found.append(index.named(places))
-    return Found(np.concatenate(asked), torch.cat(distances).numpy(), np.concatenate(found))
+        found.append(index.search(hasher.encode(block.features.to(where)).cpu(), k))
+    distances, names = (np.concatenate([getattr(one, part) for one in found]) for part in ("distances", "names"))
+    return Found(np.concatenate(asked), distances, names)
 
 
 def write_found(found: Found, out: Path) -> None:

@@ -28,9 +28,22 @@ def merge_nearest(distances: Sequence[Tensor], ids: Sequence[Tensor], k: int) ->
     if not distances:
         raise InvalidInputError("no shard gave an answer; ask at least one.")
     all_distances, all_ids = torch.cat(list(distances), 1), torch.cat(list(ids), 1)
-    if all_ids.shape[1] < k:
-        raise InvalidInputError(f"k={k} exceeds the {all_ids.shape[1]} items that the shards gave; lower k.")
-    last = torch.where(all_ids < 0, torch.iinfo(torch.int64).max, all_ids)
-    order = last.argsort(dim=1, stable=True)
-    order = order.gather(1, all_distances.gather(1, order).argsort(dim=1, stable=True))[:, :k]
-    return all_distances.gather(1, order), all_ids.gather(1, order)
+    places = nearest_places(all_distances, all_ids, k)
+    return all_distances.gather(1, places), all_ids.gather(1, places)
+
+
+def nearest_places(distances: Tensor, ids: Tensor, k: int) -> Tensor:
+    """Where the k nearest stand among what all shards found, int64 (q, k).
+
+    Args:
+        distances: of all shards side by side, int64 (q, m).
+        ids: rows of the whole database, int64 (q, m); -1 where a shard found too few, which comes last.
+        k: number of neighbours.
+
+    Raises:
+        InvalidInputError: fewer than k items.
+    """
+    if ids.shape[1] < k:
+        raise InvalidInputError(f"k={k} exceeds the {ids.shape[1]} items that the shards gave; lower k.")
+    order = torch.where(ids < 0, torch.iinfo(torch.int64).max, ids).argsort(dim=1, stable=True)
+    return order.gather(1, distances.gather(1, order).argsort(dim=1, stable=True))[:, :k]

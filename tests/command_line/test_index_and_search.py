@@ -58,6 +58,18 @@ def test_search_by_codes_and_by_features(deephash, encoded, fitted_run, digits, 
     }  # fmt: skip
 
 
+def test_an_index_in_shards_gives_the_same_answer(deephash, encoded, fitted_run, tmp_path):
+    assert deephash("index", encoded / "numbers.npy", tmp_path / "whole").status == 0
+    assert "in 3 shards" in deephash("index", encoded / "numbers.npy", tmp_path / "shards", "--shards", 3).out
+    for asked in ((encoded / "numbers.npy",), (encoded / "x.npy", "--run", fitted_run)):
+        whole, shards = (deephash("search", tmp_path / at, *asked, "-k", 400, "--json") for at in ("whole", "shards"))
+        assert whole.json == shards.json
+        assert len(shards.json) == 1_000
+    ended = deephash("search", tmp_path / "shards", encoded / "numbers.npy", "-k", 1_001)
+    assert ended.status == 2
+    assert "k=1001 exceeds the 1000 items" in ended.err
+
+
 def test_index_of_a_runs_own_database(deephash, fitted_run, encoded, digits, tmp_path):
     ended = deephash("index", fitted_run, tmp_path / "own", "--kind", "mih", "--setting", "tables=2")
     assert "mih index of 4,000 codes of 16 bits" in ended.out
