@@ -50,12 +50,11 @@ ROUNDS, CODES_A_LIST = 5, 39
 PROBES = 16
 
 # Measured by `measure`: one thread of an AMD EPYC, seconds.
-SCAN = (2.0e-6, 5e-8, 1 / 2.46e9)  # a query, a neighbour kept for a while, a distance
+SCAN = (1.12e-6, 1.67e-8, 1 / 2.11e9)  # a query, a neighbour kept for a while, a distance
 MIH_TIMES = (4.85e-6, 1.11e-7, 7.7e-9, 2.08e-9, 8.86e-9)  # what cost_model.priced lists
 MIH_BUILD = 6e-8  # a code and table
-IVF = (0.0, 1e-9, 1e-9)  # a query, a centre, a code of the lists
-IVF_ADD = 1e-9  # a code and centre
-IMBALANCE = 1.5  # codes in the lists of a query, over those of lists of equal lengths
+IVF = (2.2e-6, 9.9e-10, 2e-9)  # a query, a centre, a code of the lists
+CROWDING = (1.9, 0.0046)  # lists of a query over lists of equal lengths; share of the codes that crowd together
 # Measured on an H100 (README.md): 100 nearest of 10,000 queries in 1,000,000 codes, and of 1,000 in 59,000.
 GPU_CALL, SCAN_A_GPU, METRICS_A_GPU = 8.6e-4, 1.5e11, 1.9e11  # seconds; distances a second
 # Assumed: set these to your own.
@@ -120,9 +119,13 @@ def usual_lists(items):
     return round(4 * math.sqrt(items))
 
 
-def ivf_work(items, imbalance):
-    """Once a query, centres, and codes in the lists that are looked into."""
-    return 1, usual_lists(items), imbalance * PROBES * items / usual_lists(items)
+def ivf_work(items, crowding):
+    """Once a query, centres, and codes in the lists that are looked into.
+
+    Lists near a query are longer than others, and codes that are all but copies lie in one list, however many they are.
+    """
+    longer, copies = crowding
+    return 1, usual_lists(items), longer * PROBES * items / usual_lists(items) + copies * items
 
 
 def plan_gpus(n, k):
@@ -153,9 +156,9 @@ def plan_ivf(n, k):
     shards = math.ceil(n * 16 / MACHINE_BYTES)
     each = n / shards
     memory = n * 16 + shards * usual_lists(each) * 8
-    seconds = float(np.dot(ivf_work(each, IMBALANCE), IVF))
+    seconds = float(np.dot(ivf_work(each, CROWDING), IVF))
     latency, hourly = seconds + reply_seconds(shards, k), machines_hourly(shards, memory)
-    return Plan("IVF", memory, shards, latency, CORES / seconds, hourly, n * usual_lists(each) * IVF_ADD / 3600)
+    return Plan("IVF", memory, shards, latency, CORES / seconds, hourly, n * usual_lists(each) * IVF[1] / 3600)
 
 
 def print_row(*cells):
@@ -271,34 +274,40 @@ def measure_mih(codes, queries, sizes, sample):
 
 
 def measure_ivf(codes, queries, sizes):
-    work, rows, imbalance = [], [], []
+    asked, rows = queries.numpy(), []
     for n in sizes:
-        lists, database = usual_lists(n), codes[:n].numpy()
+        database, lists = codes[:n].numpy(), usual_lists(n)
         index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(BITS), BITS, lists)
         index.cp.niter, index.cp.max_points_per_centroid = ROUNDS, CODES_A_LIST
         index.train(database)
         adding, _ = timed_once(lambda index=index, database=database: index.add(database))
         truth = Flat(codes[:n], BITS).search(queries, 10)[0][:, -1:].numpy()
-        for probes in (4, PROBES, 64):
-            index.nprobe = probes
+        recalls = []
+        for index.nprobe in (4, 64, PROBES):
             faiss.cvar.indexIVF_stats.reset()
-            recall = (index.search(queries.numpy(), 10)[0] <= truth).mean()
+            recalls.append((index.search(asked, 10)[0] <= truth).mean())
             scanned = faiss.cvar.indexIVF_stats.ndis / len(queries)
-            seconds = least_seconds([lambda index=index: index.search(queries.numpy(), 10)])[0] / len(queries)
-            work.append((1, lists, scanned))
-            rows.append((n, probes, recall, scanned, scanned * lists / probes / n, seconds))
-        if n < sizes[-1]:
-            imbalance.append(rows[-2][4])
-    known = [row[0] < sizes[-1] for row in rows]
-    times = fitted(np.array(work)[known], np.array([row[-1] for row in rows])[known])
-    imbalance = float(np.mean(imbalance))
-    print("IVF = (" + ", ".join(f"{one:.3g}" for one in times) + f")\nIVF_ADD = {adding / n / lists:.3g}")
-    print(f"IMBALANCE = {imbalance:.3g}")
-    print_heads("IVF of", "lists", "probes", "recall@10", "codes looked at", "ms measured", "foretold", "ratio")
-    for n, probes, recall, scanned, _, seconds in rows:
-        told = times @ (1, usual_lists(n), imbalance * probes * n / usual_lists(n))
-        print_row(f"{n:.0e}", usual_lists(n), probes, f"{recall:.3f}", f"{scanned:,.0f}", f"{1e3 * seconds:.3f}",
-                  f"{1e3 * told:.3f}", f"{told / seconds:.2f}")  # fmt: skip
+        seconds = least_seconds([lambda index=index: index.search(asked, 10)])[0] / len(queries)
+        rows.append((n, lists, recalls, scanned, seconds))
+    compare_ivf(rows, adding / sizes[-1] / usual_lists(sizes[-1]))
+
+
+def compare_ivf(rows, centre):
+    """Constants of all rows but the last, a centre costing what it did in adding; and what they say of each row."""
+    items, lists, recalls, scanned, seconds = (np.array(column) for column in zip(*rows, strict=True))
+    crowding = fitted(np.stack([PROBES * items / lists, items], 1)[:-1], scanned[:-1])
+    searching = seconds - centre * lists
+    once, code = fitted(np.stack([np.ones(len(items)), scanned], 1)[:-1], searching[:-1])
+    times = once, centre, code
+    print("IVF = (" + ", ".join(f"{one:.3g}" for one in times) + ")")
+    print("CROWDING = (" + ", ".join(f"{one:.3g}" for one in crowding) + ")")
+    print_heads("IVF of", "lists", "recall@10 at 4, 16 and 64 probes", "codes looked at", "foretold", "ms measured",
+                "foretold", "ratio")  # fmt: skip
+    for n, count, (few, many, usual), looked, measured in zip(items, lists, recalls, scanned, seconds, strict=True):
+        work = ivf_work(n, crowding)
+        told = np.dot(work, times)
+        print_row(f"{n:.0e}", count, f"{few:.3f}, {usual:.3f}, {many:.3f}", f"{looked:,.0f}", f"{work[-1]:,.0f}",
+                  f"{1e3 * measured:.3f}", f"{1e3 * told:.3f}", f"{told / measured:.2f}")  # fmt: skip
 
 
 def searched(codes, queries, shards, kind, k):
