@@ -134,7 +134,8 @@ def delete(
     log: Log, session: Annotated[str, typer.Argument(help="The session's number, 12 digits.", show_default=False)]
 ) -> None:
     """Delete all answers of a session from a log, as its participant may ask for at any time."""
-    from deephash.study.log import StudyLog, session_number, session_text
+    from deephash.study.log import StudyLog
+    from deephash.study.session_number import session_number, session_text
 
     number = session_number(session)
     with StudyLog.read(log, writable=True) as opened:

@@ -17,9 +17,10 @@ from deephash.demo.decoding import png
 from deephash.demo.protection import LOOPBACK, protect
 from deephash.demo.upload import bounded_body
 from deephash.study.design import MOST_DEPTH
-from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError, session_number, session_text
+from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.study.presentation import Presentation
 from deephash.study.records import GivenAnswer
+from deephash.study.session_number import session_number, session_text
 from deephash.validation import InvalidInputError, StorageError
 
 PAGE = Path(__file__).parent / "page"

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import final
 
-from deephash.study.design import StudyDesign
+from deephash.study.design import SIDE_BY_SIDE, StudyDesign
+from deephash.validation import InvalidInputError
+
+CHOICES = ("left", "none", "right")
 
 
 @final
@@ -114,3 +117,20 @@ class Judgement:
     ratings: tuple[int, int] | None
     rating: int | None
     seconds: float
+
+
+def check_answer(trial: Trial, given: GivenAnswer) -> None:
+    """Refuse an answer that does not fit what was shown.
+
+    Raises:
+        InvalidInputError: a choice where there is none or none where there is one, clicks on what was not shown, or
+            ratings that are missing or out of bounds.
+    """
+    sides = trial.mode == SIDE_BY_SIDE
+    if (given.choice in CHOICES) != sides or (given.choice is not None) != sides:
+        raise InvalidInputError(f"choice={given.choice!r}; expected {', '.join(CHOICES) if sides else 'none'}.")
+    ranks = range(0 if sides else len(trial.lists[0]))
+    if len(set(given.clicks)) != len(given.clicks) or any(rank not in ranks for rank in given.clicks):
+        raise InvalidInputError(f"clicks={list(given.clicks)}; expected different ranks below {len(ranks)}.")
+    if len(given.ratings) != len(trial.lists) or any(not 1 <= value <= 5 for value in given.ratings):
+        raise InvalidInputError(f"ratings={list(given.ratings)}; expected {len(trial.lists)} from 1 to 5.")

@@ -9,8 +9,9 @@ import pytest
 
 import deephash as package
 from deephash.study.design import StudyDesign
-from deephash.study.log import StudyLog, session_text
+from deephash.study.log import StudyLog
 from deephash.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
+from deephash.study.session_number import session_text
 
 
 @pytest.fixture(scope="module")

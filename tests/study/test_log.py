@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError, session_number, session_text
+from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.study.records import GivenAnswer
+from deephash.study.session_number import session_number, session_text
 from deephash.validation import InvalidInputError, StorageError
 
 
@@ -142,7 +143,8 @@ import itertools, pathlib, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from conftest import sided
 from deephash.study.design import StudyDesign
-from deephash.study.log import GivenAnswer, StudiedRun, Study, StudyLog
+from deephash.study.log import StudyLog
+from deephash.study.records import GivenAnswer, StudiedRun, Study
 study = Study(StudyDesign(), (StudiedRun("itq", "itq · sbq, 32 bits", "a" * 64),
     StudiedRun("lsh", "lsh · sbq, 32 bits", "b" * 64)), "split", "What is kept: nothing of yours.")
 log = StudyLog.create(pathlib.Path({str(path)!r}), study)
@@ -261,8 +263,8 @@ def test_many_answer_at_once(log, study, judge):
 def test_full_disk_is_told_and_the_log_stays_whole(log, judge):
     session = log.add_session()
     judge(log, session, 0, 1)
-    (pages,) = log._connection.execute("PRAGMA page_count").fetchone()
-    log._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    (pages,) = log._file.connection.execute("PRAGMA page_count").fetchone()
+    log._file.connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
     def go_on():
         for query in range(1, 1000):
@@ -272,7 +274,7 @@ def test_full_disk_is_told_and_the_log_stays_whole(log, judge):
         go_on()
     kept = log.answered(session)
     assert [one.query for one in log.judgements()] == list(range(kept))
-    log._connection.execute("PRAGMA max_page_count = 100000").fetchall()
+    log._file.connection.execute("PRAGMA max_page_count = 100000").fetchall()
     judge(log, session, kept, -1)
 
 
