@@ -44,6 +44,7 @@ from deephash.ranking.nearest_merge import merge_nearest
 PASSES, GROUPS = 3, 20
 CENTRES, FLIPPED = 2_000, 0.08
 SAMPLE, QUERIES = 100_000, 1_000
+SIZES = (50_000, 100_000, 300_000, 500_000, 1_000_000, 10_000_000)
 LEAST_SIZES = (2_000, 10_000, 30_000)  # of scans, which shards may be
 # Rounds and codes a list with which FAISS's centres are trained: a tenth of its own, so that 12,649 take minutes.
 ROUNDS, CODES_A_LIST = 5, 39
@@ -148,7 +149,7 @@ def plan_mih(n, k, sample, name):
     memory = n * 16 + shards * table_bytes(n / shards, tables)
     seconds, work = mih_seconds(sample, n / shards, k)
     latency, hourly = seconds.mean() + reply_seconds(shards, k), machines_hourly(shards, memory)
-    build, name = n * tables * MIH_BUILD / 3600, f"multi-index hashing, {name}, k = {k}"
+    build, name = n * tables * MIH_BUILD / 3600, f"MIH, {name}, k = {k}"
     return Plan(name, memory, shards, latency, CORES / seconds.mean(), hourly, build, work.distance.mean())
 
 
@@ -188,7 +189,7 @@ def plan(sample):
         for one in (plan_gpus(n, 10), plan_scan(n, 10), *indexes, plan_ivf(n, 10)):
             cells = (f"{one.memory / 1e9:,.1f} GB", f"{one.machines}", f"{1e3 * one.latency:,.1f} ms",
                      f"{one.throughput:,.0f}", f"{one.hourly:,.2f}", f"{one.hourly / 3600 / one.throughput * 1e6:,.3f}",
-                     f"{one.build:,.2f}", f"{one.distance:.1f}")  # fmt: skip
+                     f"{one.build:,.2f}", "" if math.isnan(one.distance) else f"{one.distance:.1f}")  # fmt: skip
             print_row(f"{n:.0e}", one.design, *cells)
     for n in (1e8, 1e9, 1e11):
         gpus = math.ceil(n * 8 / GPU_BYTES)
@@ -355,7 +356,7 @@ def main():
     parser.add_argument("what", choices=("measure", "shards", "plan"))
     parser.add_argument("--images", help="an .npz as benchmarks/indexes.py takes it")
     parser.add_argument("--codes", help="packed codes, uint8 (n, 8), an .npy")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000, 10_000_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--kinds", nargs="+", default=["scan", "mih", "ivf"], help="what `measure` measures")
     parser.add_argument("--shards", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--queries", type=int, default=256, help="of `shards`")
