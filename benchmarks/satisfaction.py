@@ -1,36 +1,48 @@
-"""Do mAP and AUPRC track what users feel? Metrics of many systems against simulated users, from the runs of one sweep.
+"""Do mAP and AUPRC track what users feel? Metrics of many systems against simulated users, from the runs of sweeps.
 
-python train.py -m experiment=satisfaction data.path=cifar10.npz
-python benchmarks/satisfaction.py multirun/satisfaction --output satisfaction
+python train.py -m experiment=satisfaction data.path=cifar10.npz seed='range(5)'
+python train.py -m experiment=satisfaction_neighbours data.path=FOLDER
+python benchmarks/satisfaction.py multirun/satisfaction multirun/satisfaction_neighbours --output satisfaction
 
-A system is a run; all share data and split. Users see lists of 50, tied items in random order (five orders, four
-sessions each); relevant is the same class, and for graded figures 2 for the same class, 1 for the same of animals and
-vehicles. Every user is a simulation, whose chances stand in USERS. Writes OUTPUT.md, OUTPUT.json and OUTPUT.png; some
-ten minutes of one core for 54 systems of 1,000 queries.
+A system is a run; those of one split are a draw, and every draw has the same systems. Users see lists of 50, tied
+items in random order (five orders, four sessions each). Relevant is what the runs' truth says. Of graded figures 2 is
+the same class and 1 the same of animals and vehicles, or 2 the nearest quarter of the neighbours and 1 the others.
+Every user is a simulation, whose chances stand in USERS.
+
+Writes into OUTPUT a JSON of each draw, which the same command does not work out again, and of each sweep a .md and a
+.png over its draws, intervals by Student's t; of several sweeps orders.md, how far they agree on the order of metrics.
 """
 
 import argparse
 import itertools
 import json
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from deephash.affinity.base import Affinity
+from deephash.affinity.nearest_neighbours import NearestNeighbours
+from deephash.data.base import HashingDataModule
 from deephash.files import read_json, write_json, write_text
 from deephash.hasher import Hasher
 from deephash.metrics.average_precision import average_precision, average_precision_at
+from deephash.metrics.confidence import mean_interval
 from deephash.metrics.expected_reciprocal_rank import expected_reciprocal_rank
-from deephash.metrics.expected_search_length import expected_search_length, scanning_seconds
+from deephash.metrics.expected_search_length import expected_search_length
+from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.ndcg import ndcg_at
 from deephash.metrics.pr_curve import auprc
 from deephash.metrics.precision_recall import f1_within, precision_at
 from deephash.metrics.rank_biased_precision import rank_biased_precision
+from deephash.metrics.scanning_seconds import scanning_seconds
 from deephash.metrics.success import success_at
 from deephash.protocols.base import Split
 from deephash.ranking.auto import AutoEngine
-from deephash.ranking.graded_counts import GradedCounts, graded_counts
-from deephash.ranking.relevance import SharedLabel
+from deephash.ranking.graded_counts import GradedCounts
+from deephash.ranking.relevance import Relevance, SharedLabel, is_relevant
 from deephash.report.drawing import paper_style, save_figure
 from deephash.report.tables import finite, markdown_table
 from deephash.run_folder import RunFolder
@@ -41,19 +53,18 @@ from deephash.satisfaction.agreement import (
     per_query_tau,
     preferring_users,
     randomisation_p,
-    tau_interval,
 )
 from deephash.satisfaction.cascade import Cascade
 from deephash.satisfaction.dynamic_bayesian import DynamicBayesian
 from deephash.satisfaction.position_based import PositionBased
 from deephash.satisfaction.ranked_lists import ranked_lists
 from deephash.satisfaction.team_draft import credit, team_draft
-from deephash.training.building import build_data
+from deephash.training.building import build, build_data
 from deephash.training.command import register_resolvers
 
 DEPTH, ORDERS, SESSIONS = 50, 5, 4
 INTERLEAVED = 10
-RESAMPLES, FLIPS, DRAWN_USERS = 200, 1000, 400
+FLIPS, DRAWN_USERS = 1000, 400
 ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
 # Clicks as in navigational (sure) and informational (curious) search of the interleaving literature.
 SURE, CURIOUS = (0.05, 0.95), (0.4, 0.9)
@@ -72,33 +83,66 @@ USERS = {
 JUDGE = "dynamic Bayesian"
 
 
-def load_systems(folder):
-    """Names, codes and labels of a sweep's runs, which must share their data and split."""
-    register_resolvers()
-    systems, data, split = {}, None, None
+@dataclass(frozen=True)
+class Draw:
+    """One split, what is relevant in it, and how each system codes it.
+
+    Args:
+        systems: by name, codes of queries and database, and the distance that ranks them.
+        relevant: what users want.
+        grade_1: what has at least grade 1.
+        grade_2: what has grade 2.
+    """
+
+    systems: dict[str, tuple]
+    relevant: Relevance
+    grade_1: Relevance
+    grade_2: Relevance
+
+
+def draws_of(folder):
+    """Folders of a sweep's runs by the split that they share, in the order of seeds."""
+    found = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        run = RunFolder(path)
-        if not run.metrics.exists():
-            continue
-        row = read_json(run.metrics, "a result row")
-        if data is None:
-            data, split = build_data(run.read_config(), Split.load(run.split)), row["split"]
-            data.prepare_data()
-            data.setup()
-        if row["split"] != split:
-            raise SystemExit(f"{path} has split {row['split']} and others {split}; give runs of one split.")
+        if (run := RunFolder(path)).metrics.exists():
+            row = read_json(run.metrics, "a result row")
+            found[row["seed"], row["split"]].append((f"{row['method']} {row['quantizer']} {row['bits']}", run))
+    draws = {split: dict(runs) for (_, split), runs in sorted(found.items(), key=lambda item: item[0])}
+    if not draws or len({tuple(runs) for runs in draws.values()}) > 1:
+        counts = {split[:8]: len(runs) for split, runs in draws.items()}
+        raise SystemExit(f"{folder} has runs {counts} by split; every draw needs the same systems.")
+    return draws
+
+
+def load(runs):
+    """A draw from its runs, by system."""
+    first = next(iter(runs.values()))
+    config = first.read_config()
+    data, truth = build_data(config, Split.load(first.split)), build(config.truth)
+    data.prepare_data()
+    data.setup()
+    systems = {}
+    for name, run in runs.items():
         hasher = Hasher.load(run.hasher)
-        codes = [hasher.encode(data.part(role).features) for role in ("query", "database")]
-        systems[f"{row['method']} {row['bits']}"] = (hasher.distance, *codes)
-        print(f"{len(systems)} systems", end="\r", flush=True)
-    return systems, data
+        systems[name] = (*(hasher.encode(data.part(role).features) for role in ("query", "database")), hasher.distance)
+    return Draw(systems, *judged(data, truth))
 
 
-def measured(system, labels, graded):
+def judged(data: HashingDataModule, truth: Affinity):
+    """What is relevant, of grade 1 or higher, and of grade 2."""
+    queries, database = data.part("query"), data.part("database")
+    parts = queries.features, queries.labels, database.features, database.labels
+    relevant = truth.relevance(*parts)
+    if isinstance(truth, NearestNeighbours):
+        return relevant, relevant, NearestNeighbours(max(1, truth.k // 4)).relevance(*parts)
+    animal = torch.tensor([name in ANIMALS for name in data.items.class_names]).long()
+    return relevant, SharedLabel(animal[queries.labels], animal[database.labels]), relevant
+
+
+def measured(system, draw):
     """Every metric of one system on each query, larger is better: name → (q,)."""
-    distance, queries, database = system
-    counts = AutoEngine().rank(queries, database, distance, SharedLabel(*labels))
-    binary, grades = GradedCounts.of(counts), graded_counts(queries, database, distance, *graded)
+    counts, *graded = (AutoEngine().rank(*system, wanted) for wanted in (draw.relevant, draw.grade_1, draw.grade_2))
+    binary, grades = GradedRanking(GradedCounts.of(counts)), GradedRanking(GradedCounts.nested(*graded))
     values = {
         "mAP": average_precision(counts),
         "AUPRC": auprc(counts),
@@ -113,23 +157,23 @@ def measured(system, labels, graded):
         "nDCG@100": ndcg_at(binary, 100),
         "nDCG@10, graded": ndcg_at(grades, 10),
         "ERR@20": expected_reciprocal_rank(binary, 20),
-        "RBP .8": rank_biased_precision(binary, 0.8),
-        "RBP .95": rank_biased_precision(binary, 0.95),
-        "success@5": success_at(counts, 5),
-        "- expected search length": -expected_search_length(counts),
-        "- seconds to the 10th": -scanning_seconds(counts, 10),
+        "RBP, p = .8": rank_biased_precision(binary, 0.8),
+        "RBP, p = .95": rank_biased_precision(binary, 0.95),
+        "success@5": success_at(binary, 5),
+        "expected search length": -expected_search_length(binary),
+        "seconds to the 10th relevant": -scanning_seconds(binary, 10),
     }
     return {name: value.numpy() for name, value in values.items()}
 
 
-def sessions(system, labels, users, seed):
+def sessions(system, relevant, users, seed):
     """Satisfied sessions bool (q, m) and ranks examined (q,) of each user model, and the ids first shown (q, DEPTH)."""
     satisfied, examined = ({name: [] for name in users} for _ in range(2))
     shown = None
     for order in range(ORDERS):
-        ids = ranked_lists(AutoEngine(), system[1], system[2], system[0], DEPTH, seeded(seed, order))
+        ids = ranked_lists(AutoEngine(), *system, DEPTH, seeded(seed, order))
         shown = ids if shown is None else shown
-        grades = (labels[1][ids] == labels[0][:, None]).long()
+        grades = is_relevant(relevant, ids).long()
         for number, (name, user) in enumerate(users.items()):
             for session in range(SESSIONS):
                 found = user.read(grades, seeded(seed, order, number, session))
@@ -147,13 +191,18 @@ def seeded(*numbers):
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
 
 
-def interleaved(shown, labels):
+def interleaved(shown, relevant):
     """Share of decided team-draft sessions that each system wins against the others, by query: (s, q)."""
-    wins, decided = (np.zeros((len(shown), len(labels[0]))) for _ in range(2))
+    wins, decided = (np.zeros(shown.shape[:2]) for _ in range(2))
+    good = torch.stack([is_relevant(relevant, ids) for ids in shown])
     for number, (one, other) in enumerate(itertools.combinations(range(len(shown)), 2)):
         generator = seeded(3, number)
-        ids, teams = team_draft(shown[one][:, :INTERLEAVED], shown[other][:, :INTERLEAVED], generator)
-        clicks = USERS[JUDGE].read((labels[1][ids] == labels[0][:, None]).long(), generator).clicks
+        ids, teams = team_draft(shown[one], shown[other], generator)
+        # Whether an item is relevant is known from the list that it came from.
+        source = torch.where((teams == 0)[..., None], shown[one][:, None, :], shown[other][:, None, :])
+        place = (source == ids[..., None]).int().argmax(2)
+        grades = torch.where(teams == 0, good[one].gather(1, place), good[other].gather(1, place)).long()
+        clicks = USERS[JUDGE].read(grades, generator).clicks
         outcome = credit(clicks, teams).numpy()
         wins[one] += outcome == 1
         wins[other] += outcome == -1
@@ -162,8 +211,8 @@ def interleaved(shown, labels):
     return np.where(decided > 0, wins / np.maximum(decided, 1), 0.5)
 
 
-def agreement_rows(metrics, outcomes, rng):
-    """τ of system orders with its interval, overlap of orders and mean τ by query, for each metric and user."""
+def agreement_rows(metrics, outcomes):
+    """τ of system orders, overlap of orders and mean τ by query, for each metric and user."""
     rows = []
     for metric, values in metrics.items():
         for user, felt in outcomes.items():
@@ -173,7 +222,6 @@ def agreement_rows(metrics, outcomes, rng):
                     "metric": metric,
                     "user": user,
                     "tau": kendall_tau(*means),
-                    "interval": tau_interval(values, felt, RESAMPLES, rng),
                     "overlap": order_overlap(*means),
                     "per query": per_query_tau(values, felt),
                 }
@@ -223,100 +271,203 @@ def misleading(names, means, felt, count=8):
     ]
 
 
-def draw(metrics, outcomes, rows, path):
-    """τ of every metric with every user as a map."""
+def draw_figures(draw):
+    """All figures of one draw, as they go into its JSON."""
+    tables, satisfied, examined, shown = [], [], [], []
+    for number, (name, system) in enumerate(draw.systems.items()):
+        tables.append(measured(system, draw))
+        found = sessions(system, draw.relevant, USERS, number)
+        for kept, value in zip((satisfied, examined, shown), found, strict=True):
+            kept.append(value)
+        print(f"{number + 1} of {len(draw.systems)} systems, {name:<30}", end="\r", flush=True)
+    rng = np.random.default_rng(0)
+    metrics = {name: np.stack([table[name] for table in tables]) for name in tables[0]}
+    outcomes = {name: np.stack([one[name].mean(1) for one in satisfied]) for name in USERS}
+    outcomes["interleaving"] = interleaved(torch.stack(shown)[:, :, :INTERLEAVED], draw.relevant)
+    means = {name: metrics[name].mean(1) for name in metrics}
+    judged_by = [one[JUDGE] for one in satisfied]
+    return {
+        "systems": list(draw.systems),
+        "means": {name: values.tolist() for name, values in means.items()},
+        "satisfied": {name: values.mean(1).tolist() for name, values in outcomes.items()},
+        "examined": {name: [float(one[name].mean()) for one in examined] for name in USERS},
+        "agreement": agreement_rows(metrics, outcomes),
+        "told apart": {name: discriminative_power(values, rng) for name, values in (metrics | outcomes).items()},
+        "needed gain": gain_rows({name: means[name] for name in ("mAP", "precision@10")}, judged_by, rng),
+    }
+
+
+def figures_of(sweep, output):
+    """The figures of a sweep's draws, those not yet worked out written to files of their own."""
+    found = []
+    for split, runs in draws_of(sweep).items():
+        path = output / f"{sweep.name}-{split[:12]}.json"
+        if not path.exists():
+            figures = draw_figures(load(runs))
+            write_json(path, finite(json.loads(json.dumps(figures, default=float))))
+            print(f"\n{path}")
+        found.append(read_json(path, "figures of a draw"))
+    return found
+
+
+def over_draws(values):
+    """A mean with its 95 % interval by Student's t as text; of one draw the figure alone."""
+    values = [value for value in values if value is not None]
+    if len(values) < 2:
+        return f"{values[0]:.2f}" if values else "-"
+    interval = mean_interval(values)
+    return f"{interval.mean:.2f} ± {interval.half_width:.2f}"
+
+
+def mean_taus(figures):
+    """τ of each metric, mean over users: metric → number, of one draw."""
+    taus = defaultdict(list)
+    for row in figures["agreement"]:
+        taus[row["metric"]].append(row["tau"])
+    return {metric: float(np.mean(values)) for metric, values in taus.items()}
+
+
+def concordance(orders):
+    """Kendall's τ between orders of the same metrics: all pairs of draws."""
+    tables = [np.array(list(order.values())) for order in orders]
+    return [kendall_tau(one, other) for one, other in itertools.combinations(tables, 2)]
+
+
+def mean_over(draws, key):
+    """Mean over draws of figures by name and system: name → (s,)."""
+    return {name: np.mean([draw[key][name] for draw in draws], 0) for name in draws[0][key]}
+
+
+def report(draws):
+    """All tables of a sweep over its draws, as Markdown."""
+    orders = [mean_taus(figures) for figures in draws]
+    cells = {
+        (row["metric"], row["user"]): [figures["agreement"][i] for figures in draws]
+        for i, row in enumerate(draws[0]["agreement"])
+    }
+    metrics, users = ([*dict.fromkeys(key[i] for key in cells)] for i in range(2))
+    metrics.sort(key=lambda metric: -np.mean([order[metric] for order in orders]))
+
+    def by_draw(metric, field, reduce=np.mean):
+        """A field of a metric reduced over users, for each draw."""
+        return [
+            float(
+                reduce([cells[metric, user][i][field] for user in users if cells[metric, user][i][field] is not None])
+            )
+            for i in range(len(draws))
+        ]
+
+    summary = [
+        [
+            metric,
+            over_draws(by_draw(metric, "tau")),
+            over_draws(by_draw(metric, "tau", np.min)),
+            over_draws([row["tau"] for row in cells[metric, "interleaving"]]),
+            over_draws(by_draw(metric, "overlap")),
+            over_draws(by_draw(metric, "per query")),
+            over_draws([figures["told apart"][metric] for figures in draws]),
+        ]
+        for metric in metrics
+    ]
+    header = ["metric", "τ, mean over users", "lowest", "τ with interleaving", "overlap", "τ by query", "told apart"]
+    parts = [f"{len(draws)} draws, {len(draws[0]['systems'])} systems.\n", "## Metrics\n"]
+    parts.append(markdown_table(header, summary, right=range(1, 7)))
+    if len(draws) > 1:
+        taus = concordance(orders)
+        parts.append(
+            f"\nOrder of the metrics, Kendall's τ between draws: mean {np.mean(taus):.2f}, lowest {min(taus):.2f}.\n"
+        )
+        lead = [[order[metrics[0]] - order[metric] for order in orders] for metric in metrics[1:]]
+        rows = [
+            [metric, over_draws(gaps), sum(gap > 0 for gap in gaps)]
+            for metric, gaps in zip(metrics[1:], lead, strict=True)
+        ]
+        parts.append(f"\n## What {metrics[0]} is ahead by\n")
+        parts.append(markdown_table(["of", "τ, mean over users", "draws ahead"], rows, right=[1, 2]))
+    grid = [[m, *(float(np.mean([row["tau"] for row in cells[m, user]])) for user in users)] for m in metrics]
+    parts += ["\n## τ by user\n", markdown_table(["metric", *users], grid, right=range(1, len(users) + 1))]
+    apart = [[user, over_draws([figures["told apart"][user] for figures in draws])] for user in users]
+    parts += ["\n## Told apart by users\n", markdown_table(["user", "share"], apart, right=[1])]
+    rows = []
+    for i, row in enumerate(draws[0]["needed gain"]):
+        found = [figures["needed gain"][i] for figures in draws]
+        enough = {name: [one[name] for one in found if one[name] is not None] for name in row if "agreeing" not in name}
+        rows.append(
+            [
+                row["queries"],
+                *(
+                    f"{np.mean(enough[name]):.3f} in {len(enough[name])} of {len(draws)}"
+                    if enough.get(name)
+                    else "none"
+                    if name in enough
+                    else over_draws([one[name] for one in found])
+                    for name in row
+                    if name != "queries"
+                ),
+            ]
+        )
+    parts += ["\n## Gain needed\n", markdown_table(list(draws[0]["needed gain"][0]), rows)]
+    wrong = misleading(draws[0]["systems"], mean_over(draws, "means"), mean_over(draws, "satisfied")[JUDGE])
+    if wrong:
+        shown = [[x if isinstance(x, str) else f"{x[0]:.3f} / {x[1]:.3f}" for x in row.values()] for row in wrong]
+        parts += ["\n## Misled by mAP\n", markdown_table(list(wrong[0]), shown)]
+    return "\n".join(parts) + "\n"
+
+
+def picture(draws, path):
+    """τ of every metric with every user as a map, mean over draws."""
+    rows = draws[0]["agreement"]
+    metrics, users = ([*dict.fromkeys(row[key] for row in rows)] for key in ("metric", "user"))
+    table = np.mean([[row["tau"] for row in figures["agreement"]] for figures in draws], 0)
+    table = table.reshape(len(metrics), len(users))
     with paper_style():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7.5, 5.4), layout="constrained")
         axes = figure.subplots()
-        table = np.array([row["tau"] for row in rows]).reshape(len(metrics), len(outcomes))
         shown = axes.imshow(table, vmin=min(0.5, table.min()), vmax=1, cmap="cividis", aspect="auto")
-        axes.set_xticks(range(len(outcomes)), list(outcomes), rotation=40, ha="right")
-        axes.set_yticks(range(len(metrics)), list(metrics))
+        axes.set_xticks(range(len(users)), users, rotation=40, ha="right")
+        axes.set_yticks(range(len(metrics)), metrics)
         middle = (shown.norm.vmin + 1) / 2
         for (y, x), value in np.ndenumerate(table):
             colour = "black" if value > middle else "white"
-            axes.text(x, y, f"{value:.2f}".lstrip("0"), ha="center", va="center", fontsize=7, color=colour)
+            axes.text(x, y, f"{value:.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=7, color=colour)
         figure.colorbar(shown, label="Kendall's τ of the orders of systems")
         save_figure(figure, path)
 
 
+def orders_of_metrics(sweeps):
+    """Each metric's τ in each sweep, and how far sweeps agree on the order of metrics, as Markdown."""
+    orders = {
+        name: {
+            metric: float(np.mean([mean_taus(figures)[metric] for figures in draws])) for metric in draws[0]["means"]
+        }
+        for name, draws in sweeps.items()
+    }
+    rows = [[metric, *(order[metric] for order in orders.values())] for metric in next(iter(orders.values()))]
+    rows.sort(key=lambda row: -np.mean(row[1:]))
+    table = markdown_table(["metric", *orders], rows, right=range(1, len(orders) + 1))
+    agreed = [
+        f"{one} and {other}: {kendall_tau(*(np.array(list(orders[name].values())) for name in (one, other))):.2f}"
+        for one, other in itertools.combinations(orders, 2)
+    ]
+    return f"{table}\nKendall's τ between the orders of metrics: {'; '.join(agreed)}.\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", type=Path, help="folder of a sweep of train.py")
-    parser.add_argument("--output", type=Path, required=True, help="name of the files, without an ending")
+    parser.add_argument("sweeps", type=Path, nargs="+", help="folders of sweeps of train.py, of different names")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files")
     arguments = parser.parse_args()
-    systems, data = load_systems(arguments.sweep)
-    names = list(systems)
-    labels = [data.part(role).labels for role in ("query", "database")]
-    animal = torch.tensor([name in ANIMALS for name in data.items.class_names])
-    graded = [
-        torch.cat([torch.nn.functional.one_hot(x, 10).bool(), animal[x, None], ~animal[x, None]], 1) for x in labels
-    ]
-
-    tables, satisfied, examined, shown = [], [], [], []
-    for number, system in enumerate(systems.values()):
-        tables.append(measured(system, labels, graded))
-        found = sessions(system, labels, USERS, number)
-        for kept, value in zip((satisfied, examined, shown), found, strict=True):
-            kept.append(value)
-        print(f"{number + 1} of {len(names)} measured", end="\r", flush=True)
-    rng = np.random.default_rng(0)
-    metrics = {name: np.stack([table[name] for table in tables]) for name in tables[0]}
-    outcomes = {name: np.stack([one[name].mean(1) for one in satisfied]) for name in USERS}
-    outcomes["interleaving"] = interleaved(shown, labels)
-    rows = agreement_rows(metrics, outcomes, rng)
-    power = {name: discriminative_power(values, rng) for name, values in (metrics | outcomes).items()}
-    means = {name: metrics[name].mean(1) for name in metrics}
-    judged = [one[JUDGE] for one in satisfied]
-    gains = gain_rows({name: means[name] for name in ("mAP", "precision@10")}, judged, rng)
-    wrong = misleading(names, means, outcomes[JUDGE].mean(1))
-    figures = {
-        "systems": names,
-        "means": {name: values.tolist() for name, values in means.items()},
-        "satisfied": {name: values.mean(1).tolist() for name, values in outcomes.items()},
-        "examined": {name: [float(one[name].mean()) for one in examined] for name in USERS},
-        "agreement": rows,
-        "discriminative power": power,
-        "needed gain": gains,
-        "misleading": wrong,
-    }
-    write_json(arguments.output.with_suffix(".json"), finite(json.loads(json.dumps(figures, default=float))))
-    draw(metrics, outcomes, rows, arguments.output.with_suffix(".png"))
-    write_text(arguments.output.with_suffix(".md"), report(metrics, outcomes, rows, power, gains, wrong))
-    print(f"\n{arguments.output}.md, .json, .png")
-
-
-def report(metrics, outcomes, rows, power, gains, wrong):
-    """All tables as Markdown."""
-    by_metric = {name: [row for row in rows if row["metric"] == name] for name in metrics}
-    summary = [
-        [
-            name,
-            np.mean([row["tau"] for row in found]),
-            min(row["tau"] for row in found),
-            f"{found[-1]['tau']:.2f} ({found[-1]['interval'][0]:.2f} to {found[-1]['interval'][1]:.2f})",
-            np.mean([row["overlap"] for row in found]),
-            np.mean([row["per query"] for row in found]),
-            power[name],
-        ]
-        for name, found in by_metric.items()
-    ]
-    header = ["metric", "τ, mean over users", "lowest", "τ with interleaving", "overlap", "τ by query", "told apart"]
-    parts = ["## Metrics\n", markdown_table(header, summary, right=range(1, 7))]
-    header = ["metric", *outcomes]
-    grid = [[name, *(row["tau"] for row in found)] for name, found in by_metric.items()]
-    parts += ["\n## τ by user\n", markdown_table(header, grid, right=range(1, len(header)))]
-    parts += [
-        "\n## Told apart by users\n",
-        markdown_table(["user", "share"], [[u, power[u]] for u in outcomes], right=[1]),
-    ]
-    parts += ["\n## Gain needed\n", markdown_table(list(gains[0]), [list(row.values()) for row in gains])]
-    if wrong:
-        cells = [[x if isinstance(x, str) else f"{x[0]:.3f} / {x[1]:.3f}" for x in row.values()] for row in wrong]
-        parts += ["\n## Misled by mAP\n", markdown_table(list(wrong[0]), cells)]
-    return "\n".join(parts) + "\n"
+    register_resolvers()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    sweeps = {sweep.name: figures_of(sweep, arguments.output) for sweep in arguments.sweeps}
+    for name, draws in sweeps.items():
+        write_text(arguments.output / f"{name}.md", report(draws))
+        picture(draws, arguments.output / f"{name}.png")
+    if len(sweeps) > 1:
+        write_text(arguments.output / "orders.md", orders_of_metrics(sweeps))
+    print(f"{arguments.output}: {', '.join(sorted(path.name for path in arguments.output.iterdir()))}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from deephash.training.hashing_module import HashingModule
 from deephash.training.learnt_codes import FUNCTIONS, LEARNT, load_learnt
 from deephash.validation import InvalidInputError
 
-GROUPS = ("data", "protocol", "truth", "ranking")
+GROUPS = ("data", "protocol", "truth", "ranking", "user_metric")
 
 
 def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | None]:
@@ -30,7 +30,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     Raises:
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
-    from deephash.training.building import build, build_data, build_trainer
+    from deephash.training.building import build, build_data, build_trainer, build_user_metrics
     from deephash.training.run import RunResult, check_settings, score, score_roles
     from deephash.training.run_report import log_report, write_report
 
@@ -60,6 +60,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         build(merged.ranking),
         at=list(merged.metrics.at),
         radii=list(merged.metrics.radii),
+        user_metrics=build_user_metrics(merged),
         stable_order=merged.metrics.stable_order,
         database_codes=merged.metrics.database_codes,
     )
@@ -75,7 +76,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         write_json(new.metrics, finite(row))
     unchanged = (
         same_split
-        and not changed(config, "truth", "score")
+        and not changed(config, "truth", "score", "user_metric")
         and not changed(config.metrics, "at", "radii", "database_codes")
     )
     return RunResult(row, folder), stored_row if unchanged else None

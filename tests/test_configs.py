@@ -24,6 +24,7 @@ GIVEN = {
     "truth": set(),
     "supervision": set(),
     "ranking": set(),
+    "user_metric": set(),
     "train": {"hasher", "truth", "supervision", "ranking", "seed"},
     "stream": set(),
     "reencoding": set(),
@@ -33,7 +34,7 @@ GIVEN = {
 # Of these a class is given what it takes.
 GIVEN_WHERE_TAKEN = {
     "loss": {"code_length", "projections", "input_dim", "classes", "generator"},
-    "train": {"loss", "augmentation", "at", "radii", "stable_order", "stream", "reencoding"},
+    "train": {"loss", "augmentation", "at", "radii", "user_metrics", "stable_order", "stream", "reencoding"},
     # Of one view, or of two.
     "method": {"input_dim", "input_dims"},
 }

@@ -1,10 +1,19 @@
 """Expected reciprocal rank, tie-aware (Chapelle, Metzler, Zhang & Grinspan, CIKM 2009)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from deephash.metrics.expected_ranks import grade_gains, rank_groups, without_relevant
-from deephash.ranking.graded_counts import GradedCounts
+from deephash.metrics.checks import check_cutoff
+from deephash.metrics.graded_ranking import GradedRanking, grade_gains
+from deephash.metrics.query_blocks import row_sums
+from deephash.metrics.user_metric import UserMetric
+from deephash.validation import InvalidInputError
+
+# Deepest rank: the time grows with its square, and products of so many chances still are float64's.
+MOST_RANKS = 500
 
 
 def chances_to_stop(highest: int, device: torch.device | None = None) -> Tensor:
@@ -15,40 +24,40 @@ def chances_to_stop(highest: int, device: torch.device | None = None) -> Tensor:
 def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
     """Chance that a user passes the first t items of a tie group, mean over its orders, t = 0 to `depth`.
 
-    The t items are drawn without replacement. Grade by grade: x of them are of this grade with hypergeometric chance,
-    and the other t - x come from the lower grades, whose chances are known. Beyond the group's size it is 0.
+    The mean over all choices of t of the n items of the product of their chances: the coefficient of z^t in
+    Π_g (1 + p_g z)^(n_g), which multiplies grade by grade, over C(n, t), which is the same of items that are always
+    passed. No term is negative, so no digit is lost. Beyond the group's size it is 0.
 
     Args:
         by_grade: float64 (p, G + 1), items of each grade in p groups.
-        pass_one: float64 (G + 1,), the chance that an item of a grade is passed.
-        depth: largest t.
+        pass_one: float64 (G + 1,), the chance p_g that an item of a grade is passed.
+        depth: largest t, at most `MOST_RANKS`.
 
     Returns:
         float64 (p, depth + 1).
     """
-    drawn = torch.arange(depth + 1, dtype=torch.float64, device=by_grade.device)
-    sizes = by_grade[:, :1]
-    passed = (pass_one[0] ** drawn) * (drawn <= sizes)
-    for grade in range(1, by_grade.shape[1]):
-        own, lower = by_grade[:, grade, None], sizes
-        sizes = lower + own
-        found = torch.zeros_like(passed)
+    sizes = by_grade.sum(1)
+    # Coefficients of z^t for z in units that keep them between the powers of 2 and e.
+    unit = depth / sizes.clamp_min(1)
+    grades = zip(by_grade.unbind(1), pass_one.unbind(), strict=True)
+    product, *others = (binomial_coefficients(n, p * unit, depth) for n, p in grades)
+    for factor in others:
+        multiplied = torch.zeros_like(product)
         for x in range(depth + 1):
-            t = drawn[x:]
-            ways = log_choose(own, drawn[x]) + log_choose(lower, t - x)
-            chance = torch.exp(ways - log_choose(sizes, t)).masked_fill(t > sizes, 0.0)
-            found[:, x:] += chance * pass_one[grade] ** x * passed[:, : depth + 1 - x]
-        passed = found
-    return passed
+            multiplied[:, x:].addcmul_(factor[:, x, None], product[:, : depth + 1 - x])
+        product = multiplied
+    drawn = torch.arange(depth + 1, dtype=torch.float64, device=by_grade.device)
+    return torch.where(drawn <= sizes[:, None], product / binomial_coefficients(sizes, unit, depth), 0.0)
 
 
-def log_choose(n: Tensor, k: Tensor) -> Tensor:
-    """The logarithm of C(n, k), minus infinity where k > n; whole numbers as float64."""
-    value = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma((n - k).clamp_min(0) + 1)
-    return value.masked_fill(k > n, -torch.inf)
+def binomial_coefficients(n: Tensor, scale: Tensor, depth: int) -> Tensor:
+    """Coefficients of (1 + scale z)^n, C(n, t) scale^t for t = 0 to `depth`: float64 (p,) twice → (p, depth + 1)."""
+    t = torch.arange(depth, dtype=torch.float64, device=n.device)
+    ratios = (n[:, None] - t).clamp_min_(0).mul_(scale[:, None]).div_(t + 1)
+    return torch.nn.functional.pad(ratios.cumprod(1), (1, 0), value=1.0)
 
 
-def expected_reciprocal_rank(counts: GradedCounts, k: int) -> Tensor:
+def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     """Expected ERR@k: Σ_i 1/i times the chance that the user, who reads downwards, is satisfied at rank i.
 
     An item of grade g satisfies with chance (2^g - 1) / 2^G; with two grades a relevant one does half of the time. The
@@ -56,28 +65,69 @@ def expected_reciprocal_rank(counts: GradedCounts, k: int) -> Tensor:
     groups; within one it is the mean over all orders, in closed form (`chances_to_pass`).
 
     Args:
-        counts: items of each grade at each distance, (q, D + 1, G + 1).
-        k: number of ranks, 1 to N; what lies beyond 100 adds little, and time grows as k².
+        ranking: of q queries.
+        k: number of ranks, 1 to N and at most `MOST_RANKS`; what lies beyond 100 adds little.
 
     Returns:
         float64 (q,); NaN where a query has no relevant item.
 
     Raises:
-        InvalidInputError: k below 1 or above the number of ranked items.
+        InvalidInputError: k below 1 or above the number of ranked items or `MOST_RANKS`.
     """
-    ranks = rank_groups(counts, k)
-    queries = torch.arange(len(ranks.group), device=ranks.group.device)[:, None].expand_as(ranks.group)
-    pass_one = 1 - chances_to_stop(counts.highest, ranks.group.device)
-    # The distinct groups that the first ranks touch, whatever the query.
-    key = queries * counts.by_grade.shape[1] + ranks.group
-    touched, of_rank = torch.unique(key, return_inverse=True)
-    by_grade = counts.by_grade.flatten(0, 1)[touched].double()
-    within = chances_to_pass(by_grade, pass_one, k)[of_rank, ranks.place]
-    whole = (by_grade * pass_one.log()).sum(1)[of_rank]
+    ranking.check_depth(k)
+    check_most_ranks(k)
+    device = ranking.total.device
+    pass_one = 1 - chances_to_stop(ranking.highest, device)
+    ranks = torch.arange(1, k + 1, dtype=torch.float64, device=device)
+    group = torch.searchsorted(ranking.reached, ranks.expand(len(ranking.total), k).contiguous())
+    place = ranks - ranking.before.gather(1, group)
+    # A group that the first k ranks touch begins at one of them, whatever the query.
+    begins = place == 1
+    row, rank = torch.nonzero(begins, as_tuple=True)
+    by_grade = ranking.by_grade[row, group[row, rank]]
+    touched = begins.flatten().cumsum(0).view_as(group) - 1
+    within = chances_to_pass(by_grade, pass_one, k)[touched, place.long()]
     # A group is passed as a whole at its last rank; what was passed before it is carried from there.
-    ends = torch.where(ranks.place == ranks.total, whole, 0.0)
-    before = ends.cumsum(1) - ends
-    passed = before.exp() * within
+    whole = row_sums(by_grade * pass_one.log())[touched]
+    ends = torch.where(place == ranking.total.gather(1, group), whole, 0.0)
+    passed = (ends.cumsum(1) - ends).exp_() * within
     stopped = torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1) - passed
-    reciprocal = 1 / torch.arange(1, k + 1, dtype=torch.float64, device=passed.device)
-    return (stopped @ reciprocal).masked_fill(without_relevant(counts), torch.nan)
+    return ranking.or_nan(row_sums(stopped / ranks))
+
+
+def check_most_ranks(k: int) -> None:
+    """Refuse a depth beyond `MOST_RANKS`.
+
+    Raises:
+        InvalidInputError: naming k and the bound.
+    """
+    check_cutoff(k)
+    if k > MOST_RANKS:
+        raise InvalidInputError(f"k={k} of ERR exceeds {MOST_RANKS}, and what lies beyond 100 adds little; lower k.")
+
+
+@dataclass(frozen=True)
+class ExpectedReciprocalRank(UserMetric):
+    """ERR@k among a run's figures.
+
+    Args:
+        at: depths k; 20 as in TREC's web track.
+
+    Raises:
+        InvalidInputError: a k below 1 or above `MOST_RANKS`.
+    """
+
+    at: Sequence[int] = (20,)
+
+    def __post_init__(self) -> None:
+        for k in self.at:
+            check_most_ranks(k)
+
+    @property
+    def depth(self) -> int:
+        """The largest k."""
+        return max(self.at, default=1)
+
+    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
+        """ERR@k of each query."""
+        return {f"ERR{mark}@{k}": expected_reciprocal_rank(ranking, k) for k in self.at}

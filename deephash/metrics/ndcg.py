@@ -1,20 +1,26 @@
 """Normalised discounted cumulative gain, tie-aware (Järvelin & Kekäläinen, TOIS 2002; McSherry & Najork, ECIR 2008)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from deephash.metrics.expected_ranks import grade_gains, group_gains, rank_groups, without_relevant
-from deephash.ranking.graded_counts import GradedCounts
+from deephash.metrics.checks import check_cutoff
+from deephash.metrics.graded_ranking import GradedRanking, grade_gains
+from deephash.metrics.query_blocks import row_sums
+from deephash.metrics.user_metric import UserMetric
 
 
-def ndcg_at(counts: GradedCounts, k: int) -> Tensor:
+def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     """Expected nDCG@k: Σ_i gain at rank i / log2(i + 1), over that of the best order of all items.
 
-    A rank in a tie group has the group's mean gain in expectation (McSherry & Najork 2008, Section 3.6). An item of
-    grade g gains 2^g - 1 (Burges et al., ICML 2005); with two grades this is the grade itself.
+    A rank in a tie group has the group's mean gain in expectation (McSherry & Najork 2008, Section 3.6), so a group
+    adds its mean gain times the discounts of its ranks. An item of grade g gains 2^g - 1 (Burges et al., ICML 2005);
+    with two grades this is the grade itself.
 
     Args:
-        counts: items of each grade at each distance, (q, D + 1, G + 1).
+        ranking: of q queries.
         k: number of ranks, 1 to N.
 
     Returns:
@@ -23,12 +29,44 @@ def ndcg_at(counts: GradedCounts, k: int) -> Tensor:
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
-    gains = group_gains(counts).gather(1, rank_groups(counts, k).group)
-    ranks = torch.arange(1, k + 1, dtype=torch.float64, device=gains.device)
-    discounts = 1 / torch.log2(ranks + 1)
-    # The best order: rank i has the highest grade of which, with those above it, i items exist.
-    from_best = counts.by_grade.sum(1).flip(1).cumsum(1)
-    grades = counts.highest - torch.searchsorted(from_best, ranks.long().expand(len(gains), k).contiguous())
-    best = grade_gains(counts.highest, gains.device)[grades]
-    values = (gains @ discounts) / (best @ discounts)
-    return values.masked_fill(without_relevant(counts), torch.nan)
+    ranking.check_depth(k)
+    device = ranking.total.device
+    ranks = torch.arange(1, k + 1, dtype=torch.float64, device=device)
+    discounts = torch.cat([ranks.new_zeros(1), (1 / torch.log2(ranks + 1)).cumsum(0)])
+
+    def discounted(gains: Tensor, before: Tensor, reached: Tensor) -> Tensor:
+        above = discounts[reached.clamp_max(k).long()] - discounts[before.clamp_max(k).long()]
+        return row_sums(gains * above)
+
+    # The best order has a group of each grade, the highest first.
+    grades = ranking.by_grade.sum(1).flip(1)
+    reached = grades.cumsum(1)
+    best = discounted(grade_gains(ranking.highest, device).flip(0), reached - grades, reached)
+    return ranking.or_nan(discounted(ranking.gains, ranking.before, ranking.reached) / best)
+
+
+@dataclass(frozen=True)
+class NDCG(UserMetric):
+    """nDCG@k among a run's figures.
+
+    Args:
+        at: depths k; 10 as a rule where users look at a page of results.
+
+    Raises:
+        InvalidInputError: a k below 1.
+    """
+
+    at: Sequence[int] = (10,)
+
+    def __post_init__(self) -> None:
+        for k in self.at:
+            check_cutoff(k)
+
+    @property
+    def depth(self) -> int:
+        """The largest k."""
+        return max(self.at, default=1)
+
+    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
+        """nDCG@k of each query."""
+        return {f"nDCG{mark}@{k}": ndcg_at(ranking, k) for k in self.at}

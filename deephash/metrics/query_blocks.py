@@ -17,10 +17,14 @@ _CPU_BLOCK_COUNTS = 1 << 15
 _BLOCK_COUNTS = 1 << 21
 
 
+def block_rows(device: torch.device, columns: int) -> int:
+    """Queries of a block on a device, each of whom takes so many numbers."""
+    return max(1, (_CPU_BLOCK_COUNTS if device.type == "cpu" else _BLOCK_COUNTS) // columns)
+
+
 def query_blocks(counts: DistanceCounts) -> Iterator[DistanceCounts]:
     """The same counts, a block of queries at a time; one empty block where there is no query."""
-    block = _CPU_BLOCK_COUNTS if counts.total.device.type == "cpu" else _BLOCK_COUNTS
-    rows = max(1, block // counts.total.shape[1])
+    rows = block_rows(counts.total.device, counts.total.shape[1])
     for start in range(0, max(1, len(counts.total)), rows):
         yield DistanceCounts(counts.total[start : start + rows], counts.relevant[start : start + rows])
 
@@ -30,9 +34,14 @@ def used_distances(counts: DistanceCounts) -> DistanceCounts:
 
     Of 1,024-bit codes, which lie between some 350 and 650 bits apart, that leaves a third.
     """
-    used = torch.nonzero(counts.total.sum(0)).flatten()
-    near, far = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-    return DistanceCounts(counts.total[:, near:far], counts.relevant[:, near:far])
+    used = used_columns(counts.total)
+    return DistanceCounts(counts.total[:, used], counts.relevant[:, used])
+
+
+def used_columns(total: Tensor) -> slice:
+    """From the first to the last column of (q, D + 1) that is not all 0; one column where all are."""
+    used = torch.nonzero(total.sum(0)).flatten()
+    return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
 
 
 def in_query_blocks(

@@ -1,10 +1,15 @@
 """Rank-biased precision, tie-aware (Moffat & Zobel, TOIS 2008)."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from deephash.metrics.expected_ranks import grade_gains, group_gains, without_relevant
-from deephash.ranking.graded_counts import GradedCounts
+from deephash.metrics.graded_ranking import GradedRanking, grade_gains
+from deephash.metrics.query_blocks import row_sums
+from deephash.metrics.user_metric import UserMetric
 from deephash.validation import InvalidInputError
 
 
@@ -14,18 +19,18 @@ def check_persistence(persistence: float) -> None:
     Raises:
         InvalidInputError: naming it.
     """
-    if isinstance(persistence, bool) or not 0 < persistence < 1:
+    if isinstance(persistence, bool) or not isinstance(persistence, int | float) or not 0 < persistence < 1:
         raise InvalidInputError(f"persistence={persistence!r}; expected a number between 0 and 1, as 0.8.")
 
 
-def rank_biased_precision(counts: GradedCounts, persistence: float = 0.8) -> Tensor:
+def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> Tensor:
     """Expected gain an item that a user looks at, who after each goes on with chance p: (1 - p) Σ_i p^(i-1) gain_i.
 
     All ranks count, in closed form by tie group: n ranks after N add p^N (1 - p^n) times the group's mean gain. Gains
     are 2^g - 1 over that of the highest grade, so that the value lies between 0 and 1.
 
     Args:
-        counts: items of each grade at each distance, (q, D + 1, G + 1).
+        ranking: of q queries.
         persistence: p. 0.8 is a user who looks at 5 items on average, 0.95 one of 20.
 
     Returns:
@@ -35,8 +40,29 @@ def rank_biased_precision(counts: GradedCounts, persistence: float = 0.8) -> Ten
         InvalidInputError: a persistence that is not between 0 and 1.
     """
     check_persistence(persistence)
-    total = counts.total.double()
-    before = total.cumsum(1) - total
-    weights = persistence**before * (1 - persistence**total)
-    gains = group_gains(counts) / grade_gains(counts.highest)[-1].item()
-    return (weights * gains).sum(1).masked_fill(without_relevant(counts), torch.nan)
+    log_p = math.log(persistence)
+    weights = torch.exp(ranking.before * log_p).mul_(torch.expm1(ranking.total * log_p).neg_())
+    highest_gain = float(grade_gains(ranking.highest)[-1])
+    return ranking.or_nan(row_sums(weights.mul_(ranking.gains)) / highest_gain)
+
+
+@dataclass(frozen=True)
+class RankBiasedPrecision(UserMetric):
+    """RBP among a run's figures.
+
+    Args:
+        persistence: each p that is asked for.
+
+    Raises:
+        InvalidInputError: a persistence that is not between 0 and 1.
+    """
+
+    persistence: Sequence[float] = (0.8,)
+
+    def __post_init__(self) -> None:
+        for persistence in self.persistence:
+            check_persistence(persistence)
+
+    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
+        """RBP of each query, named by its persistence."""
+        return {f"RBP{mark}_{p}": rank_biased_precision(ranking, p) for p in self.persistence}

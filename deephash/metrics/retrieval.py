@@ -19,8 +19,10 @@ from deephash.metrics.pr_curve import (
     pr_curve_macro,
     pr_curve_micro,
 )
+from deephash.metrics.user_metric import GRADED, UserMetric, user_figures
 from deephash.ranking.counts import DistanceCounts
-from deephash.validation import InvalidInputError
+from deephash.ranking.graded_counts import GradedCounts
+from deephash.validation import InvalidInputError, check_count
 
 
 def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence[int]) -> dict[str, Tensor]:
@@ -76,6 +78,8 @@ class HammingRetrieval(Metric):
       mAP@k/relevant, over all relevant items, is TREC's.
     - mAP_best, mAP_worst (and @k, @k/hits): what the luckiest and unluckiest order of tied items gives.
     - precision@k, recall@k, F1@k; precision@r2, recall@r2, F1@r2 within Hamming radius 2.
+    - those of `user_metrics`, as nDCG@10; where relevance has grades, those that tell grades apart once more with
+      them, as nDCG_graded@10.
 
     A query counts once, however often a sampler hands it out to make processes even. Means are exact sums rounded
     once, so that batches, processes and threads cannot change a digit.
@@ -84,10 +88,12 @@ class HammingRetrieval(Metric):
         maximum_distance: largest distance D of the codes, `Distance.maximum`.
         at: ranks k to cut at; none by default, since k must fit the database.
         radii: distances r to look within; none by default, since r must fit the codes.
+        user_metrics: what users of the ranked lists get; none by default, since their depths must fit the database.
+        highest_grade: highest grade of relevance that any query of any process has; 1 where there are no grades.
         kwargs: torchmetrics' own, as `process_group`.
 
     Raises:
-        InvalidInputError: a k below 1, or a radius below 0 or above D.
+        InvalidInputError: a k or a highest grade below 1, or a radius below 0 or above D.
 
     Example:
         >>> counts = DistanceCounts(torch.tensor([[1, 1, 2]]), torch.tensor([[0, 1, 1]]))
@@ -104,28 +110,47 @@ class HammingRetrieval(Metric):
     total: list[Tensor] | Tensor
     relevant: list[Tensor] | Tensor
     query_ids: list[Tensor] | Tensor
+    by_grade: list[Tensor] | Tensor
 
-    def __init__(self, maximum_distance: int, at: Sequence[int] = (), radii: Sequence[int] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        maximum_distance: int,
+        at: Sequence[int] = (),
+        radii: Sequence[int] = (),
+        user_metrics: Sequence[UserMetric] = (),
+        highest_grade: int = 1,
+        **kwargs: Any,
+    ) -> None:
         for k in at:
             check_cutoff(k)
         for radius in radii:
             check_radius(radius, maximum_distance)
+        check_count(highest_grade, "highest_grade")
         super().__init__(**kwargs)
         self.maximum_distance = maximum_distance
         self.at = tuple(at)
         self.radii = tuple(radii)
-        for state in ("total", "relevant", "query_ids"):
+        self.user_metrics = tuple(user_metrics)
+        self.highest_grade = highest_grade
+        for state in self._empty_shapes():
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
-    def update(self, counts: DistanceCounts, query_ids: Tensor) -> None:
+    @property
+    def takes_grades(self) -> bool:
+        """Whether there are grades, and a metric that tells them apart."""
+        return self.highest_grade > 1 and any(metric.graded for metric in self.user_metrics)
+
+    def update(self, counts: DistanceCounts, query_ids: Tensor, graded: GradedCounts | None = None) -> None:
         """Add a batch of queries.
 
         Args:
             counts: items and relevant items at each distance, int64 (q, D + 1); q may be 0.
             query_ids: int64 (q,), one number a query, the same in whichever process and batch it comes.
+            graded: the same items by grade, 0 to the highest; for metrics that take grades.
 
         Raises:
-            InvalidInputError: counts of another D or not counts at all, ids that are not one a query, a k above N.
+            InvalidInputError: counts of another D or not counts at all, ids that are not one a query, a k above N, or
+                grades that are missing or not of these counts.
         """
         check_counts(counts)
         if counts.total.shape[1] != self.maximum_distance + 1:
@@ -138,10 +163,23 @@ class HammingRetrieval(Metric):
                 f"query_ids have shape {tuple(query_ids.shape)} and dtype {query_ids.dtype}; expected int64 "
                 f"({len(counts.total)},), one id a query."
             )
-        for k in self.at:
+        for k in (*self.at, *(metric.depth for metric in self.user_metrics)):
             check_cutoff(k, ranked_items(counts))
-        for state, values in (("total", counts.total), ("relevant", counts.relevant), ("query_ids", query_ids)):
+        batch = {"total": counts.total, "relevant": counts.relevant, "query_ids": query_ids}
+        if self.takes_grades:
+            batch["by_grade"] = self._checked_grades(graded, counts)
+        for state, values in batch.items():
             getattr(self, state).append(values)
+
+    def _checked_grades(self, graded: GradedCounts | None, counts: DistanceCounts) -> Tensor:
+        """Counts by grade, (q, D + 1, G + 1), which must add up to those without grades."""
+        if graded is None or graded.highest != self.highest_grade:
+            given = "none" if graded is None else f"grades up to {graded.highest}"
+            raise InvalidInputError(f"graded counts are {given}; expected grades up to {self.highest_grade}.")
+        plain = graded.at_least(1)
+        if not (torch.equal(plain.total, counts.total) and torch.equal(plain.relevant, counts.relevant)):
+            raise InvalidInputError("graded counts do not add up to the counts; give both of one ranking.")
+        return graded.by_grade
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the queries of all processes, those that have none included."""
@@ -160,8 +198,8 @@ class HammingRetrieval(Metric):
         Raises:
             InvalidInputError: no queries, or one id with two different counts.
         """
-        counts, _ = self._distinct_queries()
-        figures = {name: exact_mean(values) for name, values in per_query_metrics(counts, self.at, self.radii).items()}
+        counts, graded, _ = self._distinct_queries()
+        figures = {name: exact_mean(values) for name, values in self._figures(counts, graded).items()}
         figures["AUPRC_micro"] = auprc_micro(counts)
         figures["AUPRC_micro/published"] = auprc_micro_without_start(counts)
         figures["skipped_queries"] = (counts.relevant.sum(1) == 0).sum()
@@ -171,15 +209,16 @@ class HammingRetrieval(Metric):
         """The figures of each query, in the order of their ids; all processes must call this together.
 
         Returns:
-            (q,) each: "query" and "relevant" (items), int64, and every metric of `per_query_metrics`, float64.
+            (q,) each: "query" and "relevant" (items), int64, and every metric of `per_query_metrics` and of
+            `user_metrics`, float64.
 
         Raises:
             InvalidInputError: as `compute`.
         """
         with self._gathered():
-            counts, ids = self._distinct_queries()
+            counts, graded, ids = self._distinct_queries()
         columns = {"query": ids, "relevant": counts.relevant.sum(1)}
-        return columns | per_query_metrics(counts, self.at, self.radii)
+        return columns | self._figures(counts, graded)
 
     def pr_curve(self) -> dict[str, PrecisionRecallCurve]:
         """The precision-recall curves by radius, "micro" and "macro"; all processes must call this together.
@@ -188,8 +227,17 @@ class HammingRetrieval(Metric):
             InvalidInputError: as `compute`.
         """
         with self._gathered():
-            counts, _ = self._distinct_queries()
+            counts, _, _ = self._distinct_queries()
         return {"micro": pr_curve_micro(counts), "macro": pr_curve_macro(counts)}
+
+    def _figures(self, counts: DistanceCounts, graded: GradedCounts | None) -> dict[str, Tensor]:
+        """Every metric of each query."""
+        values = per_query_metrics(counts, self.at, self.radii)
+        values |= user_figures(self.user_metrics, GradedCounts.of(counts))
+        if graded is not None:
+            telling = [metric for metric in self.user_metrics if metric.graded]
+            values |= user_figures(telling, graded, GRADED)
+        return values
 
     def _gathered(self) -> Any:
         """A context in which the states hold the queries of all processes, as torchmetrics gives `compute` alone."""
@@ -198,27 +246,33 @@ class HammingRetrieval(Metric):
     def _empty_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape that each state has without a query."""
         counts = (0, self.maximum_distance + 1)
-        return {"total": counts, "relevant": counts, "query_ids": (0,)}
+        shapes: dict[str, tuple[int, ...]] = {"total": counts, "relevant": counts, "query_ids": (0,)}
+        return shapes | ({"by_grade": (*counts, self.highest_grade + 1)} if self.takes_grades else {})
 
-    def _distinct_queries(self) -> tuple[DistanceCounts, Tensor]:
-        """Counts and ids, each query once, in the order of ids."""
-        gathered = [getattr(self, state) for state in self._empty_shapes()]
-        total, relevant, ids = (dim_zero_cat(state) if len(state) else torch.zeros(0) for state in gathered)
+    def _distinct_queries(self) -> tuple[DistanceCounts, GradedCounts | None, Tensor]:
+        """Counts, those by grade where there are any, and ids: each query once, in the order of ids."""
+        gathered = {state: getattr(self, state) for state in self._empty_shapes()}
+        found = {name: dim_zero_cat(state) if len(state) else torch.zeros(0) for name, state in gathered.items()}
+        total, relevant, ids = found["total"], found["relevant"], found["query_ids"]
         if len(ids) == 0:
             raise InvalidInputError("no query was given; call update before asking for figures.")
         ids, order = torch.sort(ids, stable=True)
         total, relevant = total[order], relevant[order]
+        by_grade = found["by_grade"][order] if self.takes_grades else None
         first = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         first[1:] = ids[1:] != ids[:-1]
         again = torch.nonzero(~first).flatten()
         same = (total[again] == total[again - 1]).all(1) & (relevant[again] == relevant[again - 1]).all(1)
+        if by_grade is not None:
+            same &= (by_grade[again] == by_grade[again - 1]).flatten(1).all(1)
         if not bool(same.all()):
             raise InvalidInputError(
                 f"query {int(ids[again[~same][0]])} came twice with different counts; give each query its own id."
             )
         if len(again):
             total, relevant, ids = total[first], relevant[first], ids[first]
-        return DistanceCounts(total, relevant), ids
+            by_grade = None if by_grade is None else by_grade[first]
+        return DistanceCounts(total, relevant), None if by_grade is None else GradedCounts(by_grade), ids
 
 
 def exact_mean(values: Tensor) -> Tensor:

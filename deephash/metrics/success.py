@@ -1,23 +1,25 @@
 """Success@k, tie-aware: whether a user who looks at k items finds anything."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
-from deephash.metrics.query_blocks import in_query_blocks
-from deephash.metrics.tie_groups import TieGroups, cut_group
-from deephash.ranking.counts import DistanceCounts
+from deephash.metrics.checks import check_cutoff
+from deephash.metrics.graded_ranking import GradedRanking
+from deephash.metrics.user_metric import UserMetric
 
 
-@in_query_blocks
-def success_at(counts: DistanceCounts, k: int) -> Tensor:
+def success_at(ranking: GradedRanking, k: int) -> Tensor:
     """Chance that a relevant item is among the first k, over the orders of tied items.
 
     1 where a group above the cut holds one; else, with c of the n places of the cut group above it and r relevant
     items there, 1 - C(n - r, c) / C(n, c).
 
     Args:
-        counts: items and relevant items at each distance, (q, D + 1).
+        ranking: of q queries.
         k: number of ranks, 1 to N.
 
     Returns:
@@ -26,15 +28,41 @@ def success_at(counts: DistanceCounts, k: int) -> Tensor:
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
-    check_cutoff(k, ranked_items(counts))
-    cut = cut_group(TieGroups.of(counts, k))
-    others = cut.total - cut.relevant
-    # C(n-r, c) / C(n, c) = (n-r)! (n-c)! / ((n-r-c)! n!)
-    log_missed = (
-        torch.lgamma(others + 1)
-        + torch.lgamma(cut.total - cut.taken + 1)
-        - torch.lgamma((others - cut.taken).clamp_min(0) + 1)
-        - torch.lgamma(cut.total + 1)
-    )
-    missed = torch.where((cut.taken > others) | (cut.relevant_before > 0), 0.0, log_missed.exp().clamp_max(1))
-    return or_nan(1 - missed, counts)
+    ranking.check_depth(k)
+    group = (ranking.reached < k).sum(1, keepdim=True)
+    fields = (ranking.total, ranking.relevant, ranking.before, ranking.found)
+    total, relevant, before, found = (field.gather(1, group) for field in fields)
+    # C(n - r, c) / C(n, c) is the product of (n - r - j) / (n - j) over the places j = 0 to c - 1.
+    places = torch.arange(k, dtype=torch.float64, device=total.device)
+    others = (total - relevant - places).clamp_min_(0) / (total - places)
+    missed = torch.where(places < k - before, others, 1.0).cumprod(1)[:, -1]
+    return ranking.or_nan(1 - missed.masked_fill((found > relevant)[:, 0], 0.0))
+
+
+@dataclass(frozen=True)
+class Success(UserMetric):
+    """Success@k among a run's figures.
+
+    Args:
+        at: depths k.
+
+    Raises:
+        InvalidInputError: a k below 1.
+    """
+
+    graded: ClassVar[bool] = False
+
+    at: Sequence[int] = (5,)
+
+    def __post_init__(self) -> None:
+        for k in self.at:
+            check_cutoff(k)
+
+    @property
+    def depth(self) -> int:
+        """The largest k."""
+        return max(self.at, default=1)
+
+    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
+        """Success@k of each query."""
+        return {f"success{mark}@{k}": success_at(ranking, k) for k in self.at}

@@ -41,7 +41,14 @@ class GradedCounts:
     @classmethod
     def of(cls, counts: DistanceCounts) -> "GradedCounts":
         """Relevance of two grades: 0, not relevant, and 1."""
-        return cls(torch.stack([counts.total - counts.relevant, counts.relevant], 2))
+        return cls.nested(counts)
+
+    @classmethod
+    def nested(cls, *at_least: DistanceCounts) -> "GradedCounts":
+        """Relevance by counts with an item relevant from grade 1 on, from 2 on, ..., of the same rankings."""
+        steps = [at_least[0].total, *(counts.relevant for counts in at_least)]
+        above = [*steps[1:], torch.zeros_like(steps[0])]
+        return cls(torch.stack([step - higher for step, higher in zip(steps, above, strict=True)], 2))
 
     @property
     def highest(self) -> int:
@@ -71,6 +78,7 @@ def graded_counts(
     distance: Distance,
     query_labels: Tensor,
     database_labels: Tensor,
+    highest: int | None = None,
     block_bytes: int = 256 * 2**20,
 ) -> GradedCounts:
     """Items at each distance by the number of labels that they share with the query, in blocks of bounded memory.
@@ -81,13 +89,14 @@ def graded_counts(
         distance: what ranks them.
         query_labels: indicator bool (q, c), on that device.
         database_labels: indicator bool (N, c).
+        highest: G, at least the most labels that any of these queries has; None takes that.
         block_bytes: memory that a block of queries × items may take.
 
     Returns:
-        Grades 0 to G, the most labels that any query has.
+        Grades 0 to G.
 
     Raises:
-        InvalidInputError: codes of another length, or labels that are no such indicators.
+        InvalidInputError: codes of another length, labels that are no such indicators, or a G that is too low.
     """
     check_ranked(query_codes, database_codes, distance)
     for labels, codes, name in ((query_labels, query_codes, "query"), (database_labels, database_codes, "database")):
@@ -100,7 +109,11 @@ def graded_counts(
             f"query labels have {query_labels.shape[1]} classes and database labels {database_labels.shape[1]}; "
             "expected the same classes."
         )
-    grades = 1 + max(1, int(query_labels.sum(1).max()) if len(query_labels) else 1)
+    most = int(query_labels.sum(1).max()) if len(query_labels) else 0
+    highest = max(1, most) if highest is None else highest
+    if highest < most:
+        raise InvalidInputError(f"highest={highest}; expected at least {most}, the most labels of a query.")
+    grades = 1 + highest
     bins = distance.maximum + 1
     counts = torch.zeros(len(query_codes), bins * grades, dtype=torch.int64, device=query_codes.device)
     for rows, items, distances in TorchEngine(block_bytes).blocks(query_codes, database_codes, distance):

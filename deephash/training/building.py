@@ -18,6 +18,7 @@ from deephash.data.base import HashingDataModule
 from deephash.encoders.base import Encoder
 from deephash.hasher import Hasher
 from deephash.losses.weighted_sum import WeightedSum
+from deephash.metrics.user_metric import UserMetric
 from deephash.paired_projections.base import PairedProjection
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
@@ -124,10 +125,16 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
         ranking=build(config.ranking),
         at=list(config.metrics.at),
         radii=list(config.metrics.radii),
+        user_metrics=build_user_metrics(config),
         stable_order=config.metrics.stable_order,
         database_codes=config.metrics.database_codes,
         seed=config.seed,
     )
+
+
+def build_user_metrics(config: DictConfig) -> list[UserMetric]:
+    """The metrics of user models that a config names; none of a run from before there were any."""
+    return [build(entry) for entry in (config.get("user_metric") or {}).values()]
 
 
 def chosen_losses(config: DictConfig) -> dict[str, Any]:

@@ -18,9 +18,11 @@ from deephash.hasher import Hasher
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.metrics.retrieval import HammingRetrieval, exact_mean
 from deephash.metrics.stable_order import stable_order_metrics
+from deephash.metrics.user_metric import UserMetric
 from deephash.progress import track
 from deephash.ranking.base import RankingEngine
-from deephash.ranking.relevance import Relevance, on_device, select_queries
+from deephash.ranking.graded_counts import GradedCounts, graded_counts
+from deephash.ranking.relevance import Relevance, SharedLabels, on_device, select_queries
 from deephash.training.learnt_codes import FUNCTIONS, LEARNT, LearntCodes, check_learnt
 from deephash.validation import InvalidInputError
 
@@ -101,6 +103,7 @@ class HashingModule(lightning.LightningModule):
         ranking: the engine that ranks codes.
         at: depths k for metrics at k.
         radii: Hamming radii for metrics within a radius; those beyond the codes' largest distance are left out.
+        user_metrics: what users of the ranked lists get; grades are the labels in common, where queries have several.
         stable_order: whether to add the values of a stable sort by distance, ties by database index.
         database_codes: "functions", or "learnt": items of the database are ranked by the codes that the fit learnt for
             them, with their labels where it has those, which is another task and goes by its own name.
@@ -113,6 +116,7 @@ class HashingModule(lightning.LightningModule):
         ranking: RankingEngine,
         at: Sequence[int] = (100, 1000),
         radii: Sequence[int] = (2,),
+        user_metrics: Sequence[UserMetric] = (),
         stable_order: bool = False,
         database_codes: str = FUNCTIONS,
     ) -> None:
@@ -122,6 +126,7 @@ class HashingModule(lightning.LightningModule):
         self.ranking = ranking
         self.at = tuple(at)
         self.radii = tuple(radii)
+        self.user_metrics = tuple(user_metrics)
         self.stable_order = stable_order
         self.database_codes = database_codes
         # What the fit learnt for its training items themselves, where it did.
@@ -216,7 +221,8 @@ class HashingModule(lightning.LightningModule):
             relevance = on_device(relevance, one.codes.device)
             self.seconds["truth"] += time.perf_counter() - started
             started = time.perf_counter()
-            metric = self.measure(one.codes, other.codes, relevance, one.positions, at)
+            highest = highest_grade(relevance, queries)
+            metric = self.measure(one.codes, other.codes, relevance, one.positions, at, highest)
             found = DirectionScores(
                 {name: float(value) for name, value in metric.compute().items()}, metric.per_query(), metric.pr_curve()
             )
@@ -232,7 +238,13 @@ class HashingModule(lightning.LightningModule):
         return {view: CodedItems(codes, rows) for view, (codes, rows) in found.items()}
 
     def measure(
-        self, query_codes: Tensor, database_codes: Tensor, relevance: Relevance, positions: Tensor, at: Sequence[int]
+        self,
+        query_codes: Tensor,
+        database_codes: Tensor,
+        relevance: Relevance,
+        positions: Tensor,
+        at: Sequence[int],
+        highest: int = 1,
     ) -> HammingRetrieval:
         """Rank queries in blocks and gather what every metric needs.
 
@@ -242,17 +254,25 @@ class HashingModule(lightning.LightningModule):
             relevance: of the same queries and items, on the codes' device.
             positions: int64 (q,), the queries' places among all processes' queries.
             at: depths k.
+            highest: highest grade of relevance of any process's queries.
         """
         distance = self.hasher.distance
         # A radius beyond the largest distance finds every item and says nothing of the codes.
         radii = [radius for radius in self.radii if radius <= distance.maximum]
-        metric = HammingRetrieval(distance.maximum, at=at, radii=radii).to(self.device)
+        user_metrics = [metric for metric in self.user_metrics if metric.depth <= len(database_codes)]
+        metric = HammingRetrieval(
+            distance.maximum, at=at, radii=radii, user_metrics=user_metrics, highest_grade=highest
+        ).to(self.device)
         # At least one block, so that a process without queries takes part too.
         for start in track(range(0, max(1, len(query_codes)), RANKED_QUERIES), "Ranking"):
             stop = min(start + RANKED_QUERIES, len(query_codes))
-            block = select_queries(relevance, start, stop)
-            counts = self.ranking.rank(query_codes[start:stop], database_codes, distance, block)
-            metric.update(counts, positions[start:stop])
+            block, codes = select_queries(relevance, start, stop), query_codes[start:stop]
+            counts = self.ranking.rank(codes, database_codes, distance, block)
+            graded: GradedCounts | None = None
+            if metric.takes_grades:
+                assert isinstance(block, SharedLabels)  # Nothing else has grades.
+                graded = graded_counts(codes, database_codes, distance, block.query, block.database, highest)
+            metric.update(counts, positions[start:stop], graded)
         return metric
 
     def relevance(self, queries: Part, database: Part, data: HashingDataModule) -> Relevance:
@@ -314,6 +334,13 @@ class HashingModule(lightning.LightningModule):
         return CodedItems(codes.to(items.codes.device), items.positions)
 
     def _check_depths(self, items: int) -> None:
+        for metric in self.user_metrics:
+            if metric.depth > items:
+                name = type(metric).__module__.rpartition(".")[2]
+                raise InvalidInputError(
+                    f"user_metric.{name} asks for the first {metric.depth} of a database of {items} items; lower its "
+                    "depth or leave it out of user_metric=[...]."
+                )
         too_deep = [k for k in self.at if k > items]
         if too_deep:
             raise InvalidInputError(
@@ -347,6 +374,13 @@ class HashingModule(lightning.LightningModule):
         padded[: len(rows)] = rows
         gathered = all_gather(padded, processes)
         return torch.cat([share[:length] for share, length in zip(gathered, lengths, strict=True)])
+
+
+def highest_grade(relevance: Relevance, queries: Part) -> int:
+    """The highest grade of relevance of a part's queries: the most labels of one; 1 where there are no grades."""
+    if not isinstance(relevance, SharedLabels) or queries.labels is None or not len(queries):
+        return 1
+    return max(1, int(queries.labels.sum(1).max()))
 
 
 def all_gather(tensor: Tensor, processes: int) -> list[Tensor]:

@@ -125,6 +125,7 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
         ranking=start.ranking,
         at=[depth for depth in start.at if depth <= searched],
         radii=start.radii,
+        user_metrics=[metric for metric in start.user_metrics if metric.depth <= searched],
         loss=build_loss(config, sizes),
         augmentation=build_augmentation(config.get("augmentation"), data.feature_dim),
         seed=config.seed,

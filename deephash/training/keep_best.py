@@ -8,6 +8,7 @@ from typing import Any, cast
 import lightning
 
 from deephash.files import write_json
+from deephash.metrics.user_metric import figures_to_raise
 from deephash.training.joint import Joint
 from deephash.validation import check_choice
 
@@ -43,7 +44,7 @@ class KeepBest(lightning.Callback):
         """Take note of a validation, the one before training included."""
         joint = cast(Joint, module)
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
-        check_choice(self.metric, joint.results, "train.select_by")
+        check_choice(self.metric, figures_to_raise(joint.results), "train.select_by")
         score = joint.results[self.metric]
         if math.isnan(score):
             score = -math.inf

@@ -18,6 +18,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.blocks import block_loader
 from deephash.files import read_json, write_json
 from deephash.loading import load as load_hasher
+from deephash.metrics.user_metric import figures_to_raise
 from deephash.progress import track
 from deephash.ranking.relevance import Relevance
 from deephash.report.tables import text
@@ -141,7 +142,7 @@ def tune(
         except InvalidInputError as error:
             entry: dict[str, Any] = {"values": values, "score": None, "error": " ".join(str(error).split())}
         else:
-            check_choice(metric, metrics, "tune.metric")
+            check_choice(metric, figures_to_raise(metrics), "tune.metric")
             entry = {"values": values, "score": metrics[metric], "metrics": metrics}
         entry["seconds"] = time.perf_counter() - started
         record.append(entry)

@@ -15,6 +15,7 @@ from deephash.data.views import Views
 from deephash.encoders.base import Encoder
 from deephash.indexes.base import Index
 from deephash.losses.base import Loss
+from deephash.metrics.user_metric import UserMetric
 from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
 from deephash.projections.online import OnlineProjection
@@ -32,6 +33,7 @@ FAMILIES = {
     "index_class": ("deephash.indexes", Index, "index"),
     "encoder_class": ("deephash.encoders", Encoder, "encoder"),
     "augmentation_class": ("deephash.augmentations", Augmentation, "augmentation"),
+    "user_metric_class": ("deephash.metrics", UserMetric, "user_metric"),
 }
 DIMENSION, PROJECTIONS, ROWS, CLASSES = 16, 11, 400, 4
 VIEW_DIMENSIONS, PAIRS = {"image": 12, "text": 8}, 160

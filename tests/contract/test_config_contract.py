@@ -11,6 +11,7 @@ from deephash.augmentations.base import Augmentation
 from deephash.encoders.base import Encoder
 from deephash.indexes.base import Index
 from deephash.losses.base import Loss
+from deephash.metrics.user_metric import UserMetric
 from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
@@ -24,6 +25,7 @@ CONTRACT_OF_GROUP = {
     "encoder": Encoder,
     "index": Index,
     "augmentation": Augmentation,
+    "user_metric": UserMetric,
 }
 # What a recipe sets otherwise than its block by itself: CVH's ridge, for random hidden units that say nearly the same.
 CHOSEN = {"dcmh": {"regularisation"}, "djsrh": {"regularisation"}}
@@ -59,6 +61,10 @@ def test_every_index_has_its_config(index_class, configs_of):
 
 def test_every_augmentation_has_its_config(augmentation_class, configs_of):
     assert_named_alike(augmentation_class, configs_of)
+
+
+def test_every_user_metric_has_its_config(user_metric_class, configs_of):
+    assert_named_alike(user_metric_class, configs_of)
 
 
 def assert_named_alike(found_class, configs_of):

@@ -12,9 +12,14 @@ import torch
 from torchmetrics.retrieval import RetrievalMAP
 
 from deephash.metrics.average_precision import average_precision, average_precision_at
+from deephash.metrics.expected_search_length import ExpectedSearchLength
+from deephash.metrics.graded_ranking import GradedRanking
+from deephash.metrics.ndcg import NDCG, ndcg_at
 from deephash.metrics.precision_recall import precision_within
 from deephash.metrics.retrieval import HammingRetrieval, per_query_metrics
+from deephash.metrics.success import Success
 from deephash.ranking.counts import DistanceCounts
+from deephash.ranking.graded_counts import GradedCounts
 from deephash.validation import InvalidInputError
 
 MEANS = {
@@ -100,6 +105,53 @@ def test_a_query_scores_the_same_whoever_it_comes_with():
     places = torch.searchsorted(together["query"], apart["query"])
     for name, values in apart.items():
         assert torch.equal(together[name][places].nan_to_num(-1), values.nan_to_num(-1))
+
+
+USER_METRICS = (NDCG(), ExpectedSearchLength(), Success())
+
+
+def graded_metric_of(graded, ids, batches=(slice(None),), highest=2):
+    metric = HammingRetrieval(graded.total.shape[1] - 1, user_metrics=USER_METRICS, highest_grade=highest)
+    for batch in batches:
+        some = GradedCounts(graded.by_grade[batch])
+        metric.update(some.at_least(1), ids[batch], some if highest > 1 else None)
+    return metric
+
+
+def test_metrics_of_users_and_of_grades():
+    by_grade = torch.randint(0, 9, (60, 17, 3), generator=torch.Generator().manual_seed(2))
+    graded, ids = GradedCounts(by_grade), torch.arange(60)
+    plain = graded_metric_of(graded, ids, highest=1)
+    without = metric_of(graded.at_least(1), ids).compute()
+    figures = plain.compute()
+    assert [name for name in figures if name not in without] == ["nDCG@10", "search_length@1", "success@5"]
+    metric = graded_metric_of(graded, ids, [slice(20, 60), slice(0, 25)])
+    with_grades = metric.compute()
+    assert set(with_grades) == {*figures, "nDCG_graded@10"}
+    assert all(torch.equal(with_grades[name], value) for name, value in figures.items())
+    expected = ndcg_at(GradedRanking(graded), 10)
+    torch.testing.assert_close(metric.per_query()["nDCG_graded@10"], expected, rtol=1e-13, atol=0)
+    assert float(with_grades["nDCG_graded@10"]) == pytest.approx(float(expected.mean()), rel=1e-13)
+    changed = GradedCounts(by_grade[:1].roll(1, 0) + torch.tensor([0, 1, -1]) * (by_grade[:1, :, 2:] > 0))
+    metric.update(changed.at_least(1), ids[:1], changed)
+    with pytest.raises(InvalidInputError, match="query 0 came twice with different counts"):
+        metric.compute()
+
+
+def test_grades_that_do_not_fit_are_refused():
+    graded = GradedCounts(torch.tensor([[[4, 3, 2], [9, 1, 0]]]))
+    metric, ids = HammingRetrieval(1, user_metrics=USER_METRICS, highest_grade=2), torch.tensor([0])
+    for given, message in (
+        (None, "graded counts are none; expected grades up to 2"),
+        (GradedCounts.of(graded.at_least(1)), "graded counts are grades up to 1; expected grades up to 2"),
+        (GradedCounts(graded.by_grade + 1), "graded counts do not add up to the counts"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            metric.update(graded.at_least(1), ids, given)
+    with pytest.raises(InvalidInputError, match="k=10 exceeds the 9 items"):
+        HammingRetrieval(0, user_metrics=[NDCG()]).update(DistanceCounts(*([torch.tensor([[9]])] * 2)), ids)
+    with pytest.raises(InvalidInputError, match="highest_grade=0"):
+        HammingRetrieval(1, highest_grade=0)
 
 
 def test_curves():

@@ -8,6 +8,7 @@ from scipy import stats
 
 from deephash.satisfaction.agreement import (
     kendall_tau,
+    kendall_taus,
     needed_gain,
     order_overlap,
     per_query_tau,
@@ -36,6 +37,15 @@ def test_tau_and_overlap_of_orders():
     assert kendall_tau(one, -other) == -1
     assert order_overlap(one, other) == pytest.approx(1)
     assert order_overlap(one, -other) < 0.8
+
+
+def test_taus_equal_scipy_with_ties_and_without():
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 4, (9, 30)).astype(float), rng.normal(size=(9, 30))
+    one[:, 0] = 1
+    expected = [stats.kendalltau(a, b).statistic for a, b in zip(one.T, other.T, strict=True)]
+    assert kendall_taus(one, other) == pytest.approx(expected, abs=1e-14, nan_ok=True)
+    assert np.isnan(kendall_taus(one, other)[0])
 
 
 def test_tau_interval_narrows_around_a_planted_order():
