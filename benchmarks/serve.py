@@ -8,8 +8,8 @@ The load is that of wrk (`apt-get install wrk`): each connection asks one query 
 - `one`: a saved index of all codes in one process, of one thread,
 - `one-wide`: the same with a thread for each core,
 - `shards`: shards and replicas as asked, each of one thread,
-- `disturbed`: these for three times as long, while a replica is killed every twelve seconds and a new release of the
-  index takes over. It must have taken over before the load ends.
+- `disturbed`: these for three times as long, while a replica is killed every ten seconds, or as soon as the one before
+  is up again, and a new release of the index takes over. It must have taken over before the load ends.
 
 Every reply is compared with a scan of all codes: a wrong one, or a partial one that does not say so, ends the program.
 Refused queries (status 503, which names the missing shards) and lost ones (no reply, or none within 30 s) are counted.
@@ -39,7 +39,7 @@ from deephash.files import write_json
 from deephash.index_building import index
 from deephash.ranking.distance import Hamming
 
-BITS, K, QUERIES, SECONDS_BETWEEN_KILLS, LONGER = 64, 10, 256, 12.0, 3
+BITS, K, QUERIES, SECONDS_BETWEEN_KILLS, LONGER = 64, 10, 256, 10.0, 3
 TURNS = ("one", "one-wide", "shards", "disturbed")
 
 
@@ -61,12 +61,13 @@ class Service:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.served = threading.Semaphore(0)
+        self.folder, self.release, self.served = folder, "", threading.Semaphore(0)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         for line in self.process.stdout:
             if " serves " in line:
+                self.release = line.split()[-1]
                 self.served.release()
 
     def wait_for_release(self, seconds):
@@ -81,18 +82,14 @@ class Service:
         self.process.terminate()
         self.process.wait(60)
 
-    def kill_one(self, draw):
-        """SIGKILL to one of the shards' replicas, where there is any."""
-        found = []
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                if "ShardReplica" in " ".join(child.cmdline()):
-                    found.append(child)
-            except psutil.Error:
-                continue
-        if found:
-            found[draw.integers(len(found))].kill()
-        return len(found) > 0
+    def kill_one(self, draw, whole):
+        """SIGKILL to one replica of the release that is served, if as many as there should be answer."""
+        addresses = [json.loads(path.read_text()) for path in self.folder.glob(f"{self.release}/replicas/*/*.json")]
+        living = [psutil.Process(one["process"]) for one in addresses if psutil.pid_exists(one["process"])]
+        if len(living) < whole:
+            return False
+        living[draw.integers(len(living))].kill()
+        return True
 
 
 def write_queries(path, codes, distances, ids):
@@ -180,9 +177,11 @@ def main():
                 replaced.set()
 
             threading.Thread(target=wait_for_release, daemon=True).start()
-            while time.monotonic() < started + seconds - SECONDS_BETWEEN_KILLS:
-                time.sleep(SECONDS_BETWEEN_KILLS)
-                kills += service.kill_one(draw)
+            while time.monotonic() < started + seconds - 2:
+                # Another one as soon as the one before is up again, so that each shard always has one.
+                killed = service.kill_one(draw, arguments.replicas * arguments.shards)
+                kills += killed
+                time.sleep(SECONDS_BETWEEN_KILLS if killed else 1)
             found = finish_load(load)
             assert replaced.is_set(), "the release was not replaced under load"
             assert found["releases"] == 2, "no reply of the new release"

@@ -1,6 +1,7 @@
 """Asking a shard: of its replicas the one with the least to do, and another where that one does not answer."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ class Replica:
     port: int
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
     asked: int = 0
+    asked_at: float = 0.0
     rests_until: float = 0.0
     is_gone: bool = False
 
@@ -45,7 +47,7 @@ class Replica:
             asyncio.IncompleteReadError: it ended meanwhile.
             InvalidInputError: what came is no reply.
         """
-        self.asked += 1
+        self.asked, self.asked_at = self.asked + 1, time.monotonic()
         try:
             reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(self.host, self.port)
             try:
@@ -87,19 +89,18 @@ class ShardClient:
         self.seconds_to_answer, self.seconds_to_give_up = seconds_to_answer, seconds_to_give_up
         self.replicas: dict[str, Replica] = {}
         self.gone: set[str] = set()
-        self.looked = -SECONDS_BETWEEN_LOOKS
+        self.looked, self.looking = -math.inf, asyncio.Lock()
 
     async def search(self, codes: np.ndarray, k: int) -> ShardAnswer | str:
         """What the shard finds for packed codes uint8 (q, ⌈b/8⌉), or why it does not answer."""
         message = message_of(self.name, k, codes)
         reason, deadline = "it has no replica", time.monotonic() + self.seconds_to_give_up
-        if time.monotonic() - self.looked > SECONDS_BETWEEN_LOOKS:
-            await self._look()
+        await self._look(SECONDS_BETWEEN_LOOKS)
         while (left := deadline - time.monotonic()) > 0:
             token = self._least_asked()
             if token is None:
                 await asyncio.sleep(min(left, SECONDS_BETWEEN_ATTEMPTS))
-                await self._look()
+                await self._look(SECONDS_BETWEEN_ATTEMPTS)
                 continue
             replica = self.replicas[token]
             try:
@@ -107,17 +108,19 @@ class ShardClient:
             except TimeoutError:
                 reason = f"no answer within {self.seconds_to_answer:g} s"
                 replica.rests_until = time.monotonic() + self.seconds_to_answer
-            except ConnectionRefusedError:  # It listened before it wrote its address: it has ended.
-                reason = "its replica has ended"
-                self._forget(token)
-            except (OSError, asyncio.IncompleteReadError, InvalidInputError) as error:
+                continue
+            except (ConnectionRefusedError, InvalidInputError):
+                # It listened before it wrote its address: it has ended, and somebody else may listen there.
+                reply = []
+            except (OSError, asyncio.IncompleteReadError) as error:
                 reason = f"its replica broke off ({type(error).__name__})"
                 replica.close()
                 replica.rests_until = time.monotonic() + SECONDS_BETWEEN_ATTEMPTS
-            else:
-                if len(reply) == 3:
-                    return ShardAnswer(*reply)
-                return str(reply[0])
+                continue
+            if reply:
+                return ShardAnswer(*reply) if len(reply) == 3 else str(reply[0])
+            reason = "its replica has ended"
+            self._forget(token)
         return reason
 
     def close(self) -> None:
@@ -128,7 +131,8 @@ class ShardClient:
     def _least_asked(self) -> str | None:
         now = time.monotonic()
         awake = [token for token, replica in self.replicas.items() if replica.rests_until <= now]
-        return min(awake, key=lambda token: self.replicas[token].asked, default=None)
+        # Among equals the one that has rested longest, so that all share.
+        return min(awake, key=lambda token: (self.replicas[token].asked, self.replicas[token].asked_at), default=None)
 
     def _forget(self, token: str) -> None:
         self.gone.add(token)
@@ -137,14 +141,19 @@ class ShardClient:
             replica.is_gone = True
             replica.close()
 
-    async def _look(self) -> None:
-        """Take in replicas that have come, and leave those that were told to end."""
-        self.looked = time.monotonic()
-        found = await asyncio.to_thread(read_addresses, self.folder)
-        for token in self.replicas.keys() - found.keys():
-            self._forget(token)
-        for token in found.keys() - self.replicas.keys() - self.gone:
-            self.replicas[token] = Replica(*found[token])
+    async def _look(self, seconds: float) -> None:
+        """Take in replicas that have come, and leave those that were told to end, unless that was done just now."""
+        if time.monotonic() - self.looked < seconds:
+            return
+        async with self.looking:
+            if time.monotonic() - self.looked < seconds:
+                return  # Somebody else has looked meanwhile.
+            found = await asyncio.to_thread(read_addresses, self.folder)
+            self.looked = time.monotonic()
+            for token in self.replicas.keys() - found.keys():
+                self._forget(token)
+            for token in found.keys() - self.replicas.keys() - self.gone:
+                self.replicas[token] = Replica(*found[token])
 
 
 def read_addresses(folder: Path) -> dict[str, tuple[str, int]]:

@@ -6,6 +6,7 @@ belong to another one by then: each request names the shard that it is for.
 """
 
 import asyncio
+import os
 import secrets
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class ShardServer:
         self.server = await asyncio.start_server(self._serve, host, 0)
         port = self.server.sockets[0].getsockname()[1]
         self.address.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.address, {"host": host, "port": port})
+        write_json(self.address, {"host": host, "port": port, "process": os.getpid()})
 
     @property
     def is_serving(self) -> bool:
@@ -75,11 +76,11 @@ class ShardServer:
             writer.close()
 
     def _answer(self, asked: list[np.ndarray]) -> bytes:
-        """The reply to shard, k and codes: distances, rows and names, or the reason why not alone."""
+        """The reply to shard, k and codes: distances, rows, names; the reason why not; nothing for another shard."""
         try:
             name, k, codes = asked
             if name.item() != self.name:
-                return message_of(f"here is {self.name}")
+                return message_of()
             found = self.opened.search(torch.from_numpy(codes), int(k))
         except Exception as error:  # Whatever a search raises is the reason why there is none.
             return message_of(" ".join(str(error).split())[:200] or type(error).__name__)

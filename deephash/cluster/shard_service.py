@@ -34,6 +34,8 @@ FRONT = "deephash"
 SERVING = "serving.json"
 # A replaced release stays for longer than fronts take to look for another one.
 SECONDS_TO_LEAVE = 2.0
+# A release that did not come up is tried again after as long.
+SECONDS_BETWEEN_ATTEMPTS = 5.0
 # Neighbours that are merged sooner than a thread takes over.
 FEW_FOUND = 10_000
 
@@ -247,18 +249,19 @@ def serve_shards(
         from ray import serve
 
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-        tried = served = deploy_shards(read_release(folder), folder, replicas, address)
+        served = deploy_shards(read_release(folder), folder, replicas, address)
         deploy_fronts(folder, fronts, host, port, replicas + 1)
         ready(f"http://{host}:{port}", served)
         while True:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             try:
                 newest = read_release(folder)
-                if newest == tried:
+                if newest == served:
                     continue
-                tried = newest
                 served = deploy_shards(newest, folder, replicas, address)
                 ready(f"http://{host}:{port}", served)
+                remove_other_shards(served)
             except (InvalidInputError, RuntimeError) as error:  # What is served goes on being served.
-                log.error("the new release of %s cannot be served: %s", folder, error)
-            remove_other_shards(served)
+                log.error("the new release of %s does not come up, and is tried again: %s", folder, error)
+                remove_other_shards(served)
+                time.sleep(SECONDS_BETWEEN_ATTEMPTS)

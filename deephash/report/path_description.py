@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from deephash import storage
+from deephash.cluster.sharded_index import is_sharded, read_release
 from deephash.encoding.code_file import ENDINGS, CodePaths, read_description
 from deephash.files import read_json
 from deephash.loading import load
@@ -23,6 +24,8 @@ def describe_path(path: Path) -> dict[str, Any]:
     if path.is_dir():
         if (path / index_storage.DESCRIPTION_FILE).exists():
             return describe_index(path)
+        if is_sharded(path):
+            return describe_sharded(path)
         if (path / "config.yaml").exists():
             return describe_run(RunFolder(path))
         if (path / storage.DESCRIPTION_FILE).exists():
@@ -69,6 +72,19 @@ def describe_run(run: RunFolder) -> dict[str, Any]:
         described["sizes"] = row.get("sizes")
         described["metrics"] = {name: row["metrics"][name] for name in LEADING_METRICS if name in row["metrics"]}
     return described
+
+
+def describe_sharded(folder: Path) -> dict[str, Any]:
+    """Release, shards, size and hasher of an index in shards."""
+    release = read_release(folder)
+    return {
+        "what": "index in shards",
+        "release": release.name,
+        "shards": len(release.shards),
+        "size": release.size,
+        "bits": release.bits,
+        "hasher": release.hasher,
+    }
 
 
 def describe_index(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,28 @@ def shards_folder(run_folder) -> Path:
     out = run_folder.parent / "shards"
     write_run_shards(run_folder, out, 5)
     return out
+
+
+@pytest.fixture(scope="session")
+def code_folder(tmp_path_factory) -> Path:
+    """A database of 3,000 codes of 16 bits in five files, with ids that are not their rows, and queries."""
+    import numpy as np
+
+    from deephash.encoding.code_file import CodePaths, describe_codes
+    from deephash.files import write_json
+    from deephash.ranking.distance import Hamming
+
+    folder, draw = tmp_path_factory.mktemp("codes"), np.random.default_rng(0)
+    (folder / "database").mkdir()
+    codes, ids = draw.integers(0, 256, (3_060, 2), np.uint8), draw.permutation(3_060)
+    ends = [0, 400, 1_300, 1_301, 2_000, 3_000, 3_060]
+    names = [*(f"database/shard-{number:05d}.npy" for number in range(5)), "queries.npy"]
+    for name, (start, stop) in zip(names, pairwise(ends), strict=True):
+        paths = CodePaths(folder / name)
+        np.save(paths.codes, codes[start:stop])
+        np.save(paths.ids, ids[start:stop])
+        write_json(paths.description, describe_codes(paths, stop - start, 0, "drawn", Hamming(16), 16, "", "drawn"))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -141,9 +141,9 @@ def test_what_is_no_search_is_told_so():
     assert "secret" not in replies[-1].text
 
 
-def test_a_saved_index_is_served_and_replaced(shards_folder, tmp_path):
-    read = [read_codes(path) for path in sorted((shards_folder / "database").glob("shard-0000?.npy"))[:2]]
-    queries = read_codes(shards_folder / "queries.npy").codes[:30]
+def test_a_saved_index_is_served_and_replaced(code_folder, tmp_path):
+    read = [read_codes(path) for path in sorted((code_folder / "database").glob("shard-0000?.npy"))[:2]]
+    queries = read_codes(code_folder / "queries.npy").codes[:30]
 
     def save(which):
         one = read[which]

@@ -9,7 +9,7 @@ import torch
 
 from deephash.cluster.shard_client import ShardClient
 from deephash.cluster.shard_messages import message_of, read_message
-from deephash.cluster.shard_server import ShardServer, addresses_folder, shard_name
+from deephash.cluster.shard_server import ShardServer, addresses_folder
 from deephash.cluster.sharded_index import OpenShard, write_sharded
 from deephash.encoding.code_file import read_codes
 from deephash.validation import InvalidInputError
@@ -18,13 +18,13 @@ K = 5
 
 
 @pytest.fixture
-def shards(shards_folder, tmp_path):
-    return write_sharded(shards_folder / "database", tmp_path, 2, "flat", {}).shards
+def shards(code_folder, tmp_path):
+    return write_sharded(code_folder / "database", tmp_path, 2, "flat", {}).shards
 
 
 @pytest.fixture(scope="module")
-def queries(shards_folder):
-    return read_codes(shards_folder / "queries.npy").codes[:20].numpy()
+def queries(code_folder):
+    return read_codes(code_folder / "queries.npy").codes[:20].numpy()
 
 
 class EndingServer(ShardServer):
@@ -139,12 +139,29 @@ def test_a_shard_without_replicas_says_why(shards, queries):
         port = other.server.sockets[0].getsockname()[1]
         (folder / "left.json").write_text(json.dumps({"host": "127.0.0.1", "port": port}))
         (folder / "broken.json").write_text("{")
-        # What an ended replica left leads to a replica of another shard: it must not answer for this one.
-        client.looked -= 10
-        assert await client.search(queries, K) == f"here is {shard_name(shards[1])}"
-        await ended(client, other)
+        # What an ended replica left may lead to a replica of another shard, to a stranger, or to nobody.
         client.looked -= 10
         assert await client.search(queries, K) == "its replica has ended"
+        assert other.count == 1
+
+        async def answer_otherwise(_, writer):
+            writer.write(b"HTTP/1.1 400 Bad Request")
+            writer.close()
+
+        stranger = await asyncio.start_server(answer_otherwise, "127.0.0.1", 0)
+        address = {"host": "127.0.0.1", "port": stranger.sockets[0].getsockname()[1]}
+        (folder / "strange.json").write_text(json.dumps(address))
+        client.looked -= 10
+        assert await client.search(queries, K) == "its replica has ended"
+        stranger.close()
+        (folder / "closed.json").write_text(json.dumps(address))
+        client.looked -= 10
+        assert await client.search(queries, K) == "its replica has ended"
+        # Beside all of these, the right one is found.
+        right = await started(shards[0])
+        client.looked -= 10
+        assert_right(await client.search(queries, K), shards[0], queries)
+        await ended(client, other, right)
 
     asyncio.run(scene())
 

@@ -32,15 +32,15 @@ K = 7
 
 
 @pytest.fixture(scope="module")
-def database(shards_folder):
+def database(code_folder):
     """Codes and ids of all shards."""
-    read = [read_codes(path) for path in open_shards([shards_folder / "database"]).paths]
+    read = [read_codes(path) for path in open_shards([code_folder / "database"]).paths]
     return torch.cat([one.codes for one in read]), np.concatenate([one.ids for one in read])
 
 
 @pytest.fixture(scope="module")
-def queries(shards_folder):
-    return read_codes(shards_folder / "queries.npy").codes[:40]
+def queries(code_folder):
+    return read_codes(code_folder / "queries.npy").codes[:40]
 
 
 def expected(database, queries, k=K):
@@ -50,8 +50,8 @@ def expected(database, queries, k=K):
 
 
 @pytest.mark.parametrize(("shards", "kind"), [(1, "flat"), (4, "flat"), (None, "mih")])
-def test_shards_merge_to_the_scan_of_all(shards_folder, database, queries, tmp_path, shards, kind):
-    release = write_sharded(shards_folder / "database", tmp_path, shards, kind, {})
+def test_shards_merge_to_the_scan_of_all(code_folder, database, queries, tmp_path, shards, kind):
+    release = write_sharded(code_folder / "database", tmp_path, shards, kind, {})
     assert len(release.shards) == (shards or 5)
     merged = merge_answers([OpenShard(shard).search(queries, 900) for shard in reversed(release.shards)], 900)
     distances, ids = expected(database, queries, 900)
@@ -59,19 +59,19 @@ def test_shards_merge_to_the_scan_of_all(shards_folder, database, queries, tmp_p
     assert merged.names.tolist() == ids
 
 
-def test_a_new_release_leaves_the_one_before(shards_folder, tmp_path):
-    names = [write_sharded(shards_folder / "database", tmp_path, 2, "flat", {}).name for _ in range(3)]
+def test_a_new_release_leaves_the_one_before(code_folder, tmp_path):
+    names = [write_sharded(code_folder / "database", tmp_path, 2, "flat", {}).name for _ in range(3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], DESCRIPTION])
     assert read_release(tmp_path).name == names[2]
     with pytest.raises(InvalidInputError, match="holds something else than a sharded index"):
-        write_sharded(shards_folder / "database", shards_folder, 2, "flat", {})
+        write_sharded(code_folder / "database", code_folder, 2, "flat", {})
     (tmp_path / DESCRIPTION).write_text("{}")
     with pytest.raises(InvalidInputError, match="damaged"):
         read_release(tmp_path)
 
 
-def test_shards_that_count_their_ids_anew_keep_them(shards_folder, queries, tmp_path):
-    paths = open_shards([shards_folder / "database"]).paths[:2]
+def test_shards_that_count_their_ids_anew_keep_them(code_folder, queries, tmp_path):
+    paths = open_shards([code_folder / "database"]).paths[:2]
     codes = []
     for path in paths:
         codes.append(read_codes(path).codes)
@@ -97,9 +97,9 @@ def replicas_of(driver):
     return sorted(named, key=lambda child: child.create_time())
 
 
-def test_served_through_a_kill_and_a_new_release(shards_folder, database, queries, tmp_path):
+def test_served_through_a_kill_and_a_new_release(code_folder, database, queries, tmp_path):
     pytest.importorskip("ray")
-    first = write_sharded(shards_folder / "database", tmp_path / "index", 2, "flat", {})
+    first = write_sharded(code_folder / "database", tmp_path / "index", 2, "flat", {})
     with (tmp_path / "errors").open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "deephash.command_line.main", "serve", str(tmp_path / "index"), "--port", "0"],
@@ -130,7 +130,7 @@ def test_served_through_a_kill_and_a_new_release(shards_folder, database, querie
             deadline = time.monotonic() + 90
             while client.post(f"{url}/search", json=asked).status_code != 200:  # Ray Serve starts it again.
                 assert time.monotonic() < deadline
-            second = write_sharded(shards_folder / "database", tmp_path / "index", 1, "flat", {})
+            second = write_sharded(code_folder / "database", tmp_path / "index", 1, "flat", {})
             # Ray tells of the killed process in between.
             assert any(second.name in line for line in process.stdout)
             while client.get(f"{url}/status").json()["release"] != second.name:

@@ -65,6 +65,8 @@ def test_an_index_in_shards_gives_the_same_answer(deephash, encoded, fitted_run,
         whole, shards = (deephash("search", tmp_path / at, *asked, "-k", 400, "--json") for at in ("whole", "shards"))
         assert whole.json == shards.json
         assert len(shards.json) == 1_000
+    described = deephash("info", tmp_path / "shards", "--json").json
+    assert (described["what"], described["shards"], described["size"]) == ("index in shards", 3, 1_000)
     ended = deephash("search", tmp_path / "shards", encoded / "numbers.npy", "-k", 1_001)
     assert ended.status == 2
     assert "k=1001 exceeds the 1000 items" in ended.err
