@@ -35,6 +35,7 @@ from deephash.encoding.array_rows import open_npy
 from deephash.encoding.code_file import CodePaths, describe_codes
 from deephash.encoding.encode_file import BLOCK_ROWS, encode_file
 from deephash.files import write_json
+from deephash.functional.principal_components import BLOCK_ROWS as FIT_BLOCK
 from deephash.functional.row_shares import row_shares
 from deephash.hasher import Hasher
 from deephash.projections.itq import ITQ
@@ -132,7 +133,7 @@ def encode_plainly(folder, rank, world):
 
 def fit_share(folder, rank, world):
     features = torch.from_numpy(np.load(folder / "x.npy", mmap_mode="c"))
-    rows = share_of(len(features), rank, world)
+    rows = share_of(len(features), rank, world, FIT_BLOCK)
 
     def work():
         hasher = Hasher(ITQ(DIMENSION, BITS, iterations=10), SBQ(BITS))

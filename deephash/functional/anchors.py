@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from deephash.functional.principal_components import working_dtype
+from deephash.functional.row_shares import first_of, rows_are_shared, rows_at, total, total_rows
 from deephash.progress import track
 
 # Pairs of a row and an anchor whose distances are held at a time, 64 MB of float32.
@@ -14,7 +15,7 @@ KMEANS_ROUNDS = 25
 
 
 def random_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Distinct rows drawn at random.
+    """Distinct rows drawn at random, of all processes' where they share the rows.
 
     Args:
         features: floating (n, d).
@@ -24,15 +25,14 @@ def random_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
     Returns:
         (m, d).
     """
-    rows = torch.randperm(len(features), generator=generator)[:count]
-    return features[rows.to(features.device)].clone()
+    return rows_at(features, torch.randperm(total_rows(features), generator=generator)[:count])
 
 
 def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Centres of k-means clusters, by FAISS on the CPU.
 
     Lloyd's rounds run on a sample of at most 256 rows for each centre, more than which move a centre by little; so a
-    million rows cost no more than the sample.
+    million rows cost no more than the sample, which every process holds where they share the rows.
 
     Args:
         features: floating (n, d), n >= m.
@@ -45,10 +45,11 @@ def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
     import faiss
 
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    sampled = features
-    if len(features) > 256 * count:
-        rows = torch.randperm(len(features), generator=generator)[: 256 * count]
-        sampled = features[rows.to(features.device)]
+    sampled, n = features, total_rows(features)
+    if n > 256 * count:
+        sampled = rows_at(features, torch.randperm(n, generator=generator)[: 256 * count])
+    elif rows_are_shared():
+        sampled = rows_at(features, torch.arange(n))
     kmeans = faiss.Kmeans(
         features.shape[1],
         count,
@@ -58,7 +59,7 @@ def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
         max_points_per_centroid=len(sampled) // count + 1,
     )
     kmeans.train(sampled.detach().float().cpu().numpy())
-    return torch.from_numpy(np.array(kmeans.centroids)).to(features)
+    return first_of(torch.from_numpy(np.array(kmeans.centroids)).to(features))
 
 
 def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
@@ -111,11 +112,11 @@ def mean_squared_distance(features: Tensor, anchors: Tensor) -> float:
         anchors: (m, d).
     """
     origin = anchors.double().mean(0)
-    total = 0.0
-    step = max(1, BLOCK_PAIRS // features.shape[1])
-    for block in torch.split(features, step):
-        total += float((block.to(working_dtype(features)) - origin.to(working_dtype(features))).square().sum())
-    return total / len(features) + float((anchors.double() - origin).square().sum()) / len(anchors)
+    sums = torch.zeros((), dtype=torch.float64, device=features.device)
+    working = working_dtype(features)
+    for block in torch.split(features, max(1, BLOCK_PAIRS // features.shape[1])):
+        sums += (block.to(working) - origin.to(working)).square().sum(dtype=torch.float64)
+    return float(total(sums)) / total_rows(features) + float((anchors.double() - origin).square().sum()) / len(anchors)
 
 
 def nearest_anchors(features: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, Tensor]:
@@ -153,6 +154,7 @@ def anchor_graph_weights(rows: Tensor, anchors: Tensor, s: int) -> tuple[Tensor,
         as in the authors' code, 0 where all rows lie on their anchors.
     """
     distances, ids = nearest_anchors(rows, anchors, s)
-    bandwidth = distances[:, -1].sqrt().mean()
+    widths = distances[:, -1].sqrt().sum(dtype=torch.float64)
+    bandwidth = (total(widths) / total_rows(rows)).to(distances.dtype)
     least = torch.finfo(distances.dtype).tiny
     return torch.softmax(-distances / bandwidth.square().clamp_min(least), 1), ids, bandwidth

@@ -17,7 +17,9 @@ _shared: ContextVar[bool] = ContextVar("rows are shared", default=False)
 def row_shares() -> Iterator[None]:
     """Within it, the rows that a fit is given are this process's share of all.
 
-    All processes of torch.distributed's group must fit the same method, each on rows of its own.
+    All processes of torch.distributed's group must fit the same method, each on rows of its own, in the order of their
+    ranks. Where shares begin at blocks of `principal_components.BLOCK_ROWS`, results differ from those of one process
+    by float64's rounding of sums of blocks.
     """
     before = _shared.set(True)
     try:
@@ -44,6 +46,45 @@ def least(values: Tensor) -> Tensor:
 def greatest(values: Tensor) -> Tensor:
     """The greatest of every process's values, entry by entry."""
     return _reduced(values, distributed.ReduceOp.MAX) if rows_are_shared() else values
+
+
+def first_of(values: Tensor) -> Tensor:
+    """The first process's values on every process: of what rounding may make differ from one to the next."""
+    if not rows_are_shared():
+        return values
+    result = values.clone(memory_format=torch.contiguous_format)
+    distributed.broadcast(result, src=0)
+    return result
+
+
+def own_rows(features: Tensor) -> slice:
+    """The places of this process's rows among all, which stand in the order of the processes."""
+    if not rows_are_shared():
+        return slice(0, len(features))
+    lengths = torch.zeros(distributed.get_world_size(), dtype=torch.int64, device=features.device)
+    lengths[distributed.get_rank()] = len(features)
+    start = int(total(lengths)[: distributed.get_rank()].sum())
+    return slice(start, start + len(features))
+
+
+def rows_at(features: Tensor, places: Tensor) -> Tensor:
+    """Rows by their places among those of all processes, on every process.
+
+    Args:
+        features: (n, d), this process's rows.
+        places: int64 (m,), the same on each.
+
+    Returns:
+        (m, d).
+    """
+    places = places.to(features.device)
+    if not rows_are_shared():
+        return features[places]
+    own = own_rows(features)
+    held = (places >= own.start) & (places < own.stop)
+    rows = torch.zeros(len(places), features.shape[1], dtype=features.dtype, device=features.device)
+    rows[held] = features[places[held] - own.start]
+    return total(rows)
 
 
 def total_rows(features: Tensor) -> int:

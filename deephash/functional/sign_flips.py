@@ -51,9 +51,9 @@ def _flip_kernel(k: int) -> Callable[..., None]:
                     for j in range(k):
                         if (rotated_bits[row * k + j] ^ np.int32(negative[i + row, j])) < 0:
                             negative[i + row, j] = ~negative[i + row, j]
-                            change = np.float32(2 + 4 * negative[i + row, j])
+                            change = np.float64(2 + 4 * negative[i + row, j])
                             for q in range(k):
-                                correlation[j, q] += change * projections[i + row, q]
+                                correlation[j, q] += change * np.float64(projections[i + row, q])
 
     return compiled(correct, fastmath={"contract"})
 
@@ -88,7 +88,8 @@ class SignFlips:
         flat = torch.nn.functional.pad(rotation.float(), (0, width - k, 0, width - k)).numpy().ravel()
         projections = self._projections.numpy()
 
-        changes = np.zeros((PARTS, width, width), np.float32)
+        # In float64, where it does not matter how the rows are cut into parts, nor shared by processes.
+        changes = np.zeros((PARTS, width, width))
 
         def correct(share: range) -> None:
             for part in share:
@@ -96,7 +97,7 @@ class SignFlips:
                 self._kernel(projections[rows], flat, self._negative[rows], changes[part])
 
         list(self._pool.map(correct, self._shares))
-        self._correlation += torch.from_numpy(changes.sum(0, dtype=np.float64))[:k, :k].T
+        self._correlation += torch.from_numpy(changes.sum(0))[:k, :k].T
         return self._correlation
 
 

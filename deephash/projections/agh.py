@@ -9,6 +9,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import anchor_graph_weights, kmeans_anchors
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import canonical_signs
+from deephash.functional.row_shares import total, total_rows
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions
 
@@ -55,7 +56,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
         √n W float64 (m, r), and the eigenvalues float64 (r,), descending; of each column the largest entry is
         positive.
     """
-    n, s = ids.shape
+    s = ids.shape[1]
     shares = weights.double()
     gram = torch.zeros(m * m, dtype=torch.float64, device=weights.device)
     for i in range(s):
@@ -63,6 +64,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
             gram.index_add_(0, ids[:, i] * m + ids[:, j], shares[:, i] * shares[:, j])
     degrees = torch.zeros(m, dtype=torch.float64, device=weights.device)
     degrees.index_add_(0, ids.flatten(), shares.flatten())
+    gram, degrees = total(gram), total(degrees)
     # An anchor that is near no row has a row and a column of zeros.
     scale = torch.where(degrees > 0, degrees.clamp_min(torch.finfo(torch.float64).tiny).rsqrt(), 0)
     trivial = degrees.sqrt() / degrees.sum().sqrt()
@@ -71,7 +73,10 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
     eigenvalues, vectors = eigenvalues.flip(0), vectors.flip(1)
     vectors = torch.where(vectors.abs() < LEAST_ENTRY, 0, vectors)
     kept = eigenvalues > LEAST_EIGENVALUE
-    eigenvalues, maps = eigenvalues[kept], scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * n**0.5
+    eigenvalues, maps = (
+        eigenvalues[kept],
+        scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * total_rows(ids) ** 0.5,
+    )
     return canonical_signs(maps), eigenvalues
 
 
@@ -106,6 +111,7 @@ class AGH(Projection):
 
     minimum_rows: ClassVar[int] = 2
     samples_rows: ClassVar[bool] = True
+    fits_on_shares: ClassVar[bool] = True
 
     def __init__(self, input_dim: int, output_dim: int, anchors: int = 300, nearest: int = 2) -> None:
         super().__init__(input_dim, output_dim)
@@ -128,18 +134,19 @@ class AGH(Projection):
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        anchors = min(self.anchors, len(features))
+        n = total_rows(features)
+        anchors = min(self.anchors, n)
         check_directions(self.output_dim, anchors - 1, f"of a graph with {anchors} anchors")
         nearest = min(self.nearest, anchors)
         centres = kmeans_anchors(features, anchors, generator).to(self.centres)
         shares, ids, bandwidth = anchor_graph_weights(features, centres, nearest)
         if bandwidth == 0:
             raise InvalidInputError(
-                f"all {len(features)} training items lie on their anchors, so the graph has no width; give more rows "
+                f"all {n} training items lie on their anchors, so the graph has no width; give more rows "
                 "that differ, or fewer anchors."
             )
         weights, eigenvalues = anchor_graph_spectrum(shares, ids, anchors)
-        check_directions(self.output_dim, len(eigenvalues), f"of the graph of {len(features)} training rows")
+        check_directions(self.output_dim, len(eigenvalues), f"of the graph of {n} training rows")
         self.anchors, self.nearest = anchors, nearest
         self.centres, self.weights = nn.Parameter(centres), nn.Parameter(weights[:, : self.output_dim].to(centres))
         self.bandwidth.copy_(bandwidth)

@@ -73,7 +73,7 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
 @contextmanager
 def _correlation_by_signs(projections: Tensor, iterations: int) -> Iterator[Callable[[Tensor], Tensor]]:
     """`sign_correlation` of these projections, through the compiled kernel where its start is worth the while."""
-    n, k = projections.shape
+    n, k = total_rows(projections), projections.shape[1]
     suits = projections.device.type == "cpu" and projections.dtype == torch.float32 and k <= WIDEST_KERNEL
     if suits and n * k * k * iterations >= WORTH_COMPILING:
         from deephash.functional.sign_flips import sign_flips

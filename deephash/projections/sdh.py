@@ -9,6 +9,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.anchors import nearest_anchors
 from deephash.functional.indicators import label_indicators
+from deephash.functional.row_shares import own_rows, total, total_rows
 from deephash.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_positive
@@ -31,9 +32,11 @@ def mean_nearest_distance(features: Tensor, anchors: Tensor) -> float:
     """
     squared, _ = nearest_anchors(features, anchors, min(2, len(anchors)))
     # An anchor drawn from the rows is at distance 0 from itself, up to rounding of the norms it is computed from.
-    own = squared[:, 0] <= 1e-6 * squared.mean()
+    n = total_rows(features)
+    mean = total(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
+    own = squared[:, 0] <= 1e-6 * mean
     nearest = torch.where(own, squared[:, -1], squared[:, 0])
-    return float(nearest.double().sqrt().mean())
+    return float(total(nearest.double().sqrt().sum())) / n
 
 
 def ridge_regression(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
@@ -101,6 +104,7 @@ def discrete_codes(
     gram = torch.zeros(kernel.shape[1], kernel.shape[1], dtype=torch.float64, device=kernel.device)
     for block in torch.split(kernel, BLOCK_ROWS):
         gram += block.T @ block
+    gram = total(gram)
     regression = ridge_regression(gram, _products(kernel, codes), kernel_ridge)
     objectives = torch.empty(rounds, dtype=torch.float64)
     for i in track(range(rounds), "SDH"):
@@ -115,20 +119,20 @@ def discrete_codes(
         correlations = _products(kernel, codes)
         regression = ridge_regression(gram, correlations, kernel_ridge)
         # At the minimum over P, ‖B - Φ P‖² + γ ‖P‖² = n k - tr(Pᵀ Φᵀ B).
-        error = codes.numel() - float((regression * correlations).sum())
-        misfit = 0.0
+        error = total_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
+        misfit = torch.zeros((), dtype=torch.float64, device=codes.device)
         for y, b in zip(torch.split(indicators, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
-            misfit += float((y.double() - b.double() @ classifier).square().sum())
-        objectives[i] = misfit + classifier_ridge * float(classifier.square().sum()) + code_weight * error
+            misfit += (y.double() - b.double() @ classifier).square().sum()
+        objectives[i] = float(total(misfit)) + classifier_ridge * float(classifier.square().sum()) + code_weight * error
     return regression, objectives
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
-    """Xᵀ Y in float64, over blocks of rows."""
-    total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
+    """Xᵀ Y in float64, over blocks of rows of all processes."""
+    sums = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
     for a, b in zip(torch.split(x, BLOCK_ROWS), torch.split(y, BLOCK_ROWS), strict=True):
-        total += a.T @ b.to(a.dtype)
-    return total
+        sums += a.T @ b.to(a.dtype)
+    return total(sums)
 
 
 @final
@@ -169,6 +173,7 @@ class SDH(Projection):
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     minimum_rows: ClassVar[int] = 2
     samples_rows: ClassVar[bool] = True
+    fits_on_shares: ClassVar[bool] = True
 
     objectives: Tensor
 
@@ -212,8 +217,8 @@ class SDH(Projection):
         if distance > 0:
             self.kernel.bandwidth.fill_(distance)
         kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
-        start = torch.randint(2, (len(features), self.output_dim), generator=generator)
-        codes = (start * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
+        start = torch.randint(2, (total_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
+        codes = (start[own_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
         weights, objectives = discrete_codes(
             kernel,
             label_indicators(labels.to(kernel.device), kernel.dtype),

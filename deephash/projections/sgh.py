@@ -10,6 +10,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.generalised_eigenproblem import largest_direction, whitening
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
+from deephash.functional.row_shares import total, total_rows
 from deephash.functional.single_thread import single_thread
 from deephash.progress import track
 from deephash.projections.base import Projection
@@ -55,7 +56,7 @@ def sequential_directions(
     Returns:
         Float64 (m, c).
     """
-    gram = _products(kernel, kernel)
+    gram = total(_products(kernel, kernel))
     agreement = bits * similarity
     directions = torch.zeros(bits, kernel.shape[1], dtype=torch.float64, device=kernel.device)
     aligned = torch.zeros_like(directions)
@@ -66,17 +67,17 @@ def sequential_directions(
             agreement += torch.outer(aligned[bit], aligned[bit])
             directions[bit] = largest_direction(agreement, whitened)
             signs = torch.where(kernel @ directions[bit].to(kernel.dtype) >= 0, 1, -1).to(kernel.dtype)
-            aligned[bit] = _products(kernel, signs[:, None])[:, 0]
+            aligned[bit] = total(_products(kernel, signs[:, None]))[:, 0]
             agreement -= torch.outer(aligned[bit], aligned[bit])
     return directions.T
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
     """Aᵀ B in float64, of blocks of rows."""
-    total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
+    sums = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
     for a, b in zip(torch.split(left, BLOCK_ROWS), torch.split(right, BLOCK_ROWS), strict=True):
-        total += a.T @ b
-    return total
+        sums += a.T @ b
+    return sums
 
 
 @final
@@ -108,6 +109,7 @@ class SGH(Projection):
 
     minimum_rows: ClassVar[int] = 2
     samples_rows: ClassVar[bool] = True
+    fits_on_shares: ClassVar[bool] = True
 
     mean: Tensor
     kernel_mean: Tensor
@@ -152,7 +154,8 @@ class SGH(Projection):
         for values, block in zip(torch.split(kernel, BLOCK_ROWS), torch.split(directions, BLOCK_ROWS), strict=True):
             transformed += values.T @ transformed_features(block)
         del directions
+        transformed = total(transformed)
         similarity = transformed @ transformed.T
         weights = sequential_directions(kernel, similarity, self.output_dim, self.rounds, generator)
         # Unit variance over the training items, in place of unit length.
-        self.weights = nn.Parameter((weights * len(features) ** 0.5).to(self.mean.dtype))
+        self.weights = nn.Parameter((weights * total_rows(features) ** 0.5).to(self.mean.dtype))

