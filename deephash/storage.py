@@ -38,8 +38,11 @@ def describe(part: nn.Module) -> dict[str, Any]:
     Raises:
         InvalidInputError: an argument is not kept under its own name, or JSON cannot hold it.
     """
-    # A weight under a constraint gives its module a class of torch's own making.
+    # A weight under a constraint, and weights that are spread over processes, give their module a class of torch's own
+    # making, the latter of FSDPModule, which is slow to import, and the module's class.
     kind: type[nn.Module] = parametrize.type_before_parametrizations(part)
+    if kind.__bases__[0].__name__ == "FSDPModule":
+        kind = kind.__bases__[1]
     path = f"{kind.__module__}.{kind.__qualname__}"
     arguments: dict[str, Any] = {}
     # A class without an __init__ of its own shows nn.Module's catch-all, and takes no argument.

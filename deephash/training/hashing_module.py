@@ -158,12 +158,15 @@ class HashingModule(lightning.LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode one block: of the database from loader 0, of the queries from loader 1."""
-        for view, (codes, rows) in self.hasher.codes_of(batch["features"]).items():
-            self._blocks[dataloader_idx].setdefault(view, []).append(CodedItems(codes, batch["positions"][rows]))
+        self._encode_block(self.hasher, batch, dataloader_idx)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Encode one block, as `test_step`."""
-        self.test_step(batch, batch_idx, dataloader_idx)
+        self._encode_block(self.hasher, batch, dataloader_idx)
+
+    def _encode_block(self, hasher: Hasher | CrossModalHasher, batch: dict[str, Any], loader: int) -> None:
+        for view, (codes, rows) in hasher.codes_of(batch["features"]).items():
+            self._blocks[loader].setdefault(view, []).append(CodedItems(codes, batch["positions"][rows]))
 
     def on_test_epoch_end(self) -> None:
         """Rank the test queries against the database."""

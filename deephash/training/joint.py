@@ -214,7 +214,11 @@ class Joint(HashingModule):
     def on_validation_epoch_start(self) -> None:
         """Keep a copy of what is validated: with averaged weights it is not what goes on training."""
         super().on_validation_epoch_start()
-        self._validated = [plain_hasher(self.hasher)]
+        self._validated = [plain_hasher(self.hasher).to(self.device)]
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Encode one block by the copy: processes have unlike numbers of blocks, and may share the weights."""
+        self._encode_block(self.validated, batch, dataloader_idx)
 
     @property
     def validated(self) -> Hasher | CrossModalHasher:

@@ -79,8 +79,9 @@ def train_jointly(
             datamodule=data,
             ckpt_path=str(run.checkpoint) if goes_on else None,
         )
+    last = None if choose else plain_hasher(joint.hasher)  # Which takes all processes, where they share the weights.
     if training.is_global_zero:
-        best = load(run.best) if choose else plain_hasher(joint.hasher)
+        best = last or load(run.best)
         best.save(run.hasher)
         write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
     training.strategy.barrier()

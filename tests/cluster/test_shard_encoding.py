@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,6 +179,50 @@ def test_stores_of_fsspec_are_read(run_folder, parquet_folder):
     assert one.ids.tolist() == other.ids.tolist() == [row * 7 for row in range(1700, 1800)]
     with pytest.raises(InvalidInputError, match=r"nowhere://bucket cannot be read"):
         open_source("nowhere://bucket", run_folder)
+
+
+@pytest.fixture
+def s3_server(monkeypatch):
+    """Address of a server that speaks S3's protocol, moto's."""
+    pytest.importorskip("moto")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], **silent)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as asking:
+                if asking.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.slow
+def test_objects_of_s3_are_read(s3_server, run_folder, parquet_folder):
+    from pyarrow import fs
+
+    settings = {"scheme": "http", "region": "us-east-1"}
+    store = fs.S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True, **settings)
+    store.create_dir("bucket")
+    fs.copy_files(str(parquet_folder), "bucket/digits", destination_filesystem=store)
+    address = f"s3://bucket/digits?endpoint_override={s3_server}&scheme=http&region=us-east-1"
+    local, stored = (open_source(source, run_folder) for source in (parquet_folder, address))
+    assert stored.rows == local.rows == 5000
+    for one, other in zip(local.blocks(1000, 500), stored.blocks(1000, 500), strict=True):
+        assert torch.equal(one.features, other.features)
+        assert np.array_equal(one.ids, other.ids)
+        assert one.bad == other.bad
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        open_source(address.replace("bucket", "nowhere"), run_folder)
 
 
 @pytest.mark.parametrize("start", [0, 500, 4500])

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ SETTINGS = (
     "train=joint", "bits=8", "metrics.at=[10]", "figures=false", "logger=none", "protocol.queries=4000",
     "train.batch_size=128", "train.validate_every=2", "relaxation=tanh", "quantizer=mhq", "loss=ap",
 )  # fmt: skip
+NETWORK = ("encoder=mlp", "encoder.hidden=[32,16]", "encoder.dropout=0")
 
 
 def start(folder, *overrides):
@@ -52,14 +54,29 @@ def test_two_processes_give_the_gradients_of_one(tmp_path):
         assert (one[name] - two[name]).norm() < 1e-3 * moved, name
 
 
-def test_killed_at_any_moment_resumes_to_the_same_weights(tmp_path):
-    run(tmp_path, *SETTINGS, "train.epochs=8", "hydra.run.dir=whole")
-    process = start(tmp_path, *SETTINGS, "train.epochs=8", "hydra.run.dir=killed")
+@pytest.mark.slow
+def test_an_encoder_spread_over_two_processes_learns_what_one_does(tmp_path):
+    descent = ("train.optimizer._target_=torch.optim.SGD", "train.optimizer.lr=0.3", "train.epochs=2", *NETWORK)
+    run(tmp_path, *SETTINGS, *descent, "trainer=cpu", "hydra.run.dir=one")
+    run(tmp_path, *SETTINGS, *descent, "trainer=fsdp", "hydra.run.dir=two")
+    one, two = (Hasher.load(RunFolder(tmp_path / name).best).state_dict() for name in ("one", "two"))
+    first = Hasher.load(RunFolder(tmp_path / "one").start).state_dict()
+    for name in ("encoder.layers.0.weight", "encoder.layers.3.bias", "projection.directions", "quantizer.thresholds"):
+        moved = (one[name] - first[name]).norm()
+        assert moved > 1e-3, f"{name} did not move, so the comparison says nothing"
+        assert (one[name] - two[name]).norm() < 1e-3 * moved, name
+
+
+@pytest.mark.parametrize("trainer", [(), pytest.param(("trainer=fsdp", *NETWORK), marks=pytest.mark.slow)])
+def test_killed_at_any_moment_resumes_to_the_same_weights(tmp_path, trainer):
+    run(tmp_path, *SETTINGS, *trainer, "train.epochs=8", "hydra.run.dir=whole")
+    process = start(tmp_path, *SETTINGS, *trainer, "train.epochs=8", "hydra.run.dir=killed")
     killed = RunFolder(tmp_path / "killed")
     deadline = time.monotonic() + 120
     while not killed.checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    for each in (process, *psutil.Process(process.pid).children()):
+        each.send_signal(signal.SIGKILL)
     process.communicate()
     assert killed.checkpoint.exists()
     if killed.metrics.exists():

@@ -1,0 +1,81 @@
+"""Training with an encoder whose weights, gradients and optimiser state are spread over the processes (FSDP)."""
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from deephash.hasher import Hasher
+from deephash.training.constraints import whole
+from deephash.training.joint import Joint
+
+
+def shard_weights(encoder: nn.Module) -> None:
+    """Spread an encoder's weights over the processes.
+
+    Each layer or stage with a matrix, as an element of an `nn.Sequential`, is gathered only while it computes; so is
+    what is left, while the encoder does.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    stages = [stage for module in encoder.modules() if isinstance(module, nn.Sequential) for stage in module]
+    for stage in reversed(stages):  # The inner ones first.
+        if any(weight.ndim > 1 for weight in stage.parameters()):
+            fully_shard(stage)
+    fully_shard(encoder)
+
+
+class ShardedEncoder(DDPStrategy):
+    """Lightning's DDP for all but the encoders of joint training, which are fully sharded (FSDP2).
+
+    An encoder then takes a process the memory of its share of weights, gradients and optimiser state, and of one part's
+    weights while that computes. Validation takes a whole copy, without gradients and moments, for its duration.
+    Checkpoints and the saved hasher hold whole weights, as of any other training.
+
+    References:
+        Zhao et al., "PyTorch FSDP: experiences on scaling fully sharded data parallel", VLDB 2023.
+    """
+
+    def _setup_model(self, model: nn.Module) -> Any:
+        if not isinstance(model, Joint):
+            return super()._setup_model(model)
+        sharded = set()
+        for part in cast(Hasher, model.hasher).parts.values():
+            if any(weight.requires_grad for weight in part.encoder.parameters()):
+                shard_weights(part.encoder)
+                sharded |= {id(weight) for weight in part.encoder.parameters()}
+        names = [name for name, weight in model.named_parameters() if id(weight) in sharded]
+        if not any(weight.requires_grad and id(weight) not in sharded for weight in model.parameters()):
+            return model
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)  # type: ignore[no-untyped-call]
+        return super()._setup_model(model)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Whole weights."""
+        return {name: whole(value) for name, value in super().lightning_module_state_dict().items()}
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Whole moments of the gradients."""
+        state: dict[str, Any] = super().optimizer_state(optimizer)
+        moments = {key: {name: whole(value) for name, value in entry.items()} for key, entry in state["state"].items()}
+        return {**state, "state": moments}
+
+    def load_optimizer_state_dict(self, checkpoint: Any) -> None:
+        """Spread whole moments as their weights are."""
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            moments = {
+                key: {name: spread_as(weights[int(key)], value) for name, value in entry.items()}
+                for key, entry in state["state"].items()
+            }
+            optimizer.load_state_dict({**state, "state": moments})
+
+
+def spread_as(weight: Tensor, value: Any) -> Any:
+    """A whole tensor of a weight's shape, spread over the processes as the weight is; anything else as it is."""
+    if isinstance(weight, DTensor) and isinstance(value, Tensor) and value.shape == weight.shape:
+        return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
+    return value
