@@ -66,8 +66,8 @@ def encode(
         )
         if made.bad_rows is not None:
             show_error(
-                f"{made.bad:,} of {made.bad + made.rows:,} rows cannot be encoded; they are listed beside their shards, "
-                f"the first in {made.bad_rows}: repair them, or leave them out with --skip-bad."
+                f"{made.bad:,} of {made.bad + made.rows:,} rows cannot be encoded; they are listed beside their "
+                f"shards, the first in {made.bad_rows}: repair them, or leave them out with --skip-bad."
             )
             raise typer.Exit(1)
         left_out = f"; {made.bad:,} rows left out, listed in .bad.json beside their shards" if made.bad else ""
