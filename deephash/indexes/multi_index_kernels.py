@@ -7,10 +7,11 @@ An item may share a bucket with the query in several tables. It counts in the fi
 distances tell: no list of visited items is kept.
 
 Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
+What a kernel encloses is part of its key there: numbers alone, for a compiled function is another one in each process.
 """
 
 # numba infers the types of compiled functions, and refuses annotations on some.
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN201, ANN202
 # mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
 
 from functools import cache
@@ -29,7 +30,8 @@ def popcount(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
-def _substring(words, start, length):
+@compiled
+def substring(words, start, length):
     """Bits start to start + length of a code, as a number; length is below 64."""
     first, shift = start // 64, np.uint64(start % 64)
     value = words[first] >> shift
@@ -38,7 +40,8 @@ def _substring(words, start, length):
     return value & ((np.uint64(1) << np.uint64(length)) - np.uint64(1))
 
 
-def _next_mask(mask):
+@compiled
+def next_mask(mask):
     """The next larger number with as many ones (Gosper)."""
     lowest = mask & (~mask + np.uint64(1))
     ripple = mask + lowest
@@ -50,7 +53,6 @@ def _next_mask(mask):
 @cache
 def substring_kernel() -> Kernel:
     """The value of one substring of each code: (codes (n, W), start, length, out int64 (n,))."""
-    substring = compiled(_substring)
 
     def values(codes, start, length, out):
         for item in range(len(codes)):
@@ -85,7 +87,8 @@ def sort_kernel() -> Kernel:
     return compiled(sort)
 
 
-def _kept(distance, item, near, near_ids, counts, kept, bound, within, k):
+@compiled
+def keep(distance, item, near, near_ids, counts, kept, bound, within, k):
     """Keep an item that lies within the bound, and lower the bound to the least distance within which k are kept.
 
     Items beyond the bound make room for new ones; where all lie within it, there is twice the room.
@@ -110,24 +113,15 @@ def _kept(distance, item, near, near_ids, counts, kept, bound, within, k):
     return near, near_ids, kept + 1, bound, within
 
 
-def _apart_one(query, codes, place):
-    """Hamming distance of a query and a code of one word."""
-    return np.int64(popcount(codes[place, 0] ^ query[0]))
-
-
-def _apart(query, codes, place):
-    """Hamming distance of a query and a code."""
+@compiled
+def apart(query, codes, place, words):
+    """Hamming distance of a query and a code; of one word without a loop, where `words` is known to be 1."""
+    if words == 1:
+        return np.int64(popcount(codes[place, 0] ^ query[0]))
     total = np.int64(0)
-    for word in range(len(query)):
+    for word in range(words):
         total += np.int64(popcount(codes[place, word] ^ query[word]))
     return total
-
-
-@cache
-def _inner(words: int) -> tuple[Kernel, ...]:
-    """The inner functions for codes of so many words, compiled once."""
-    apart = compiled(_apart_one) if words == 1 else compiled(_apart)
-    return compiled(_substring), compiled(_next_mask), compiled(_kept), apart
 
 
 @cache
@@ -143,7 +137,6 @@ def nearest_kernel(words: int) -> Kernel:
     found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from everything would look into more buckets
     than there are items; then all are scanned.
     """
-    substring, next_mask, keep, apart = _inner(words)
 
     def search(
         queries, laid, ids, starts, table_starts, firsts, lengths, k, most_buckets, distances, found, looked, begin, end
@@ -173,7 +166,7 @@ def nearest_kernel(words: int) -> Kernel:
                         bucket = table_starts[table] + np.int64(own[table] ^ mask)
                         for place in range(starts[bucket], starts[bucket + 1]):
                             seen += 1
-                            distance = apart(query, codes, place)
+                            distance = apart(query, codes, place, words)
                             if distance > bound:
                                 continue
                             if step == 0 and within >= k and bound == 0:
@@ -198,7 +191,7 @@ def nearest_kernel(words: int) -> Kernel:
                 counts[:] = 0
                 kept, bound, within = 0, 64 * width, 0
                 for place in range(n):
-                    distance = apart(query, laid[0], place)
+                    distance = apart(query, laid[0], place, words)
                     if distance <= bound:
                         near, near_ids, kept, bound, within = keep(
                             distance, ids[0, place], near, near_ids, counts, kept, bound, within, k
@@ -228,7 +221,6 @@ def radius_kernel(words: int) -> Kernel:
     Codes within r differ from the query by at most ⌊r/m⌋ in one of the first r mod m + 1 substrings, or by at most
     ⌊r/m⌋ - 1 in one of the others (Section 3.1, the same).
     """
-    substring, next_mask, _, apart = _inner(words)
 
     def search(
         queries,
@@ -264,7 +256,7 @@ def radius_kernel(words: int) -> Kernel:
                 while mask < last:
                     bucket = table_starts[table] + np.int64(own[table] ^ mask)
                     for place in range(starts[bucket], starts[bucket + 1]):
-                        distance = apart(query, codes, place)
+                        distance = apart(query, codes, place, words)
                         if distance > radius:
                             continue
                         met = False
