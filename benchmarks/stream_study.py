@@ -91,12 +91,13 @@ def pairs(lines, ours, anew):
     named = {method: rows for (method, _), rows in lines.items()}
 
     def drawn(method):
-        return [(named[ours][seed], named[method][seed]) for seed in sorted(named[ours].keys() & named[method].keys())]
+        rows, others = named[ours], named.get(method, {})
+        return [(rows[seed], others[seed]) for seed in sorted(rows.keys() & others.keys())]
 
     ratios = {}
     for name, (a, b), above in RATIOS:
-        draws = [one[a][b] / other[a][b] for one, other in drawn(anew)]
-        ratios[name] = [[ratio if above else 1 / ratio] for ratio in draws]
+        parts = [(one[a][b], other[a][b])[:: 1 if above else -1] for one, other in drawn(anew)]
+        ratios[name] = [[top / bottom] for top, bottom in parts if bottom]
     for method in sorted(named.keys() - {ours, anew}):
         ratios[f"each phase's mAP over {method}"] = [
             np.divide(phases(one), phases(other)) for one, other in drawn(method)
@@ -109,6 +110,7 @@ def pairs(lines, ours, anew):
             *(f"{f(draws):.3f}" for f in (np.min, np.max)),
         )
         for name, draws in ratios.items()
+        if draws
     ]
     return markdown_table(("ratio", "draws", "mean", "lowest", "highest"), cells, right=range(1, 5))
 
