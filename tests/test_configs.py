@@ -58,7 +58,12 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
     if group == "experiment":
         return  # It may choose its own bits.
     assert config.bits == 64
-    places = {"method": "projection", "initial": "projection.initial", "loss": f"loss.{name}"}
+    places = {
+        "method": "projection",
+        "initial": "projection.initial",
+        "loss": f"loss.{name}",
+        "user_metric": f"user_metric.{name}",
+    }
     node = OmegaConf.select(config, places.get(group, group))
     if name == "null":
         return

@@ -16,13 +16,20 @@ from deephash.cluster.ray_session import ray_session
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.cluster.shares import share_of
 from deephash.files import write_json
+from deephash.metrics.expected_reciprocal_rank import ExpectedReciprocalRank
+from deephash.metrics.expected_search_length import ExpectedSearchLength
+from deephash.metrics.ndcg import NDCG
+from deephash.metrics.rank_biased_precision import RankBiasedPrecision
 from deephash.metrics.retrieval import HammingRetrieval
+from deephash.metrics.success import Success
 from deephash.ranking.counts import DistanceCounts
 from deephash.report.curve_file import write_curves
 from deephash.report.tables import finite, write_per_query
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 ENGINES = ("torch", "ray")
+# What users get, as a run reports it by default; of relevant items and others, since grades are not counted by shards.
+USER_METRICS = (NDCG(), ExpectedReciprocalRank(), RankBiasedPrecision(), ExpectedSearchLength(), Success())
 # Shares of a Ray worker: enough that a slow one holds the others up by little.
 TASKS_A_WORKER = 4
 
@@ -89,6 +96,7 @@ def score_shards(
         database.distance.maximum,
         at=at,
         radii=[radius for radius in radii if radius <= database.distance.maximum],
+        user_metrics=[metric for metric in USER_METRICS if metric.depth <= len(database)],
         distributed_available_fn=lambda: False,
     )
     metric.update(counts, torch.arange(len(asked.codes)))

@@ -1,5 +1,6 @@
 """The classical two steps as a Lightning module: fit the projection, then the quantiser, once, in closed form."""
 
+import logging
 import time
 from typing import Any
 
@@ -14,6 +15,8 @@ from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
 from deephash.training.hashing_module import HashingModule
 from deephash.training.learnt_codes import LEARNT, check_learnt, learnt_codes
+
+log = logging.getLogger(__name__)
 
 # Rows from which the processes share a fit; fewer take seconds. Shares begin where blocks of one process do, so that
 # products of float32 are the same, and what differs is the order in which float64 sums of blocks are added up.
@@ -52,6 +55,9 @@ class ClosedForm(HashingModule):
         if self._fits_on_shares(batch):
             with row_shares():
                 rows = share_of(len(batch["ids"]), self.global_rank, self.trainer.world_size, BLOCK_ROWS)
+                log.info(
+                    "rows %d to %d of %d are this process's share of the fit", rows.start, rows.stop, len(batch["ids"])
+                )
                 self.fit_hasher(rows_of(batch, rows))
         elif self.trainer.is_global_zero:
             self.fit_truth(self.data)

@@ -95,5 +95,7 @@ def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command, compo
     train(compose_config(*settings[:-1]), tmp_path / "one")
     command("deephash.programs.train", *settings, "trainer=ddp", f"hydra.run.dir={tmp_path}/two")
     one, two = (load(tmp_path / name).projection for name in ("one", "two"))
-    assert not torch.equal(one.directions, two.directions), "the processes shared nothing"
+    assert (
+        "rows 0 to 49152 of 100400 are this process's share of the fit" in (tmp_path / "two" / "train.log").read_text()
+    )
     assert (one.directions - two.directions).norm() < 1e-5 * one.directions.norm()

@@ -238,7 +238,7 @@ def test_log_that_cannot_be_written_is_told_without_its_path(start, runs, tmp_pa
     client, log = start(runs, mode="interleaved")
     session = begin(client)
     following(client, session)
-    log._connection.execute("PRAGMA query_only = ON")
+    log._file.pragma("query_only = ON")
     answer = keep(client, session, place=0, ratings=[3], seconds=1)
     assert answer.status_code == 503
     assert answer.json()["detail"] == "The answer cannot be kept; please tell whoever runs the study."
