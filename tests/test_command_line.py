@@ -156,9 +156,8 @@ LOWERED = ("method=agh", "projection.anchors=1200", "protocol=five_way_small")
 
 
 def test_two_processes_give_the_figures_of_one(tmp_path, monkeypatch):
-    if method is LOWERED:
-        # As many threads in both: with all items as anchors, eigenvectors turn with the last digit of a sum.
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # As many threads in both: with all items as anchors, eigenvectors turn with the last digit of a sum.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings = (*LOWERED, "bits=16", "metrics.at=[10,100]", "logger=none", "metrics.stable_order=true")
     assert run(tmp_path, "train.py", *settings, "hydra.run.dir=one")[0] == 0
     status, out, err = run(tmp_path, "train.py", *settings, "trainer=ddp", "hydra.run.dir=two")
