@@ -79,7 +79,7 @@ class StreamSearch:
         return flipped
 
     def precision(self, features: Tensor, labels: Tensor, neighbours: int) -> Tensor:
-        """Precision of the nearest items that each item finds; of codes of this function alone where queries are mapped.
+        """Precision of the nearest items that each item finds; where queries are mapped, of codes of this function.
 
         Args:
             features: floating (n, d).
