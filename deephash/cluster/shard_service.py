@@ -49,11 +49,9 @@ class ShardReplica:
     """
 
     def __init__(self, shard: Mapping[str, Any], host: str | None) -> None:
-        import ray
-
         torch.set_num_threads(1)
         self.server = ShardServer(IndexShard(**shard))
-        self.starting = asyncio.ensure_future(self.server.start(host or ray.util.get_node_ip_address()))
+        self.starting = asyncio.ensure_future(self.server.start(host or ray_package().util.get_node_ip_address()))
 
     async def check_health(self) -> None:
         """Wait until it listens; let Ray Serve replace it once it no longer does.
@@ -192,10 +190,9 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int)
         port: to listen on.
         at_once: searches that each runs at the same time.
     """
-    import ray
     from ray import serve
 
-    here = f"node:{ray.util.get_node_ip_address()}"
+    here = f"node:{ray_package().util.get_node_ip_address()}"
     front_class = serve.deployment(
         num_replicas=fronts,
         health_check_period_s=1.0,
