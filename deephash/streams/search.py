@@ -1,6 +1,7 @@
 """What can be searched while a method learns: codes of all ages, the function in use, and maps to those before it."""
 
 import copy
+from functools import reduce
 from typing import Any
 
 import torch
@@ -113,9 +114,7 @@ class StreamSearch:
             codes = pack(self.hasher.quantizer.quantize(own))
             relevance = self._relevance(labels, inside)
             parts.append(self.ranking.rank(codes, self.database.codes[inside], self.hasher.distance, relevance))
-        return DistanceCounts(
-            torch.stack([part.total for part in parts]).sum(0), torch.stack([part.relevant for part in parts]).sum(0)
-        )
+        return reduce(DistanceCounts.__add__, parts)
 
     def state(self) -> dict[str, Any]:
         """All but the hasher."""
