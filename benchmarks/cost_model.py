@@ -15,7 +15,8 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.special import gammainc, gammaln
 
-from deephash.indexes.mih import BUCKET_COST, substring_lengths
+from deephash.indexes.mih import substring_lengths
+from deephash.indexes.multi_index_kernels import BUCKET_COST, CANDIDATE_COST
 
 BITS = 64
 # Neighbours of a query that tell its number of free bits; nearer ones are taken from the law.
@@ -135,10 +136,17 @@ def buckets_of_steps(tables):
                      if step // tables <= lengths[step % tables] else 0 for step in steps])  # fmt: skip
 
 
-def last_step(tables, items):
-    """The last step that is taken before all items are scanned instead; there is none where buckets are few."""
-    beyond = buckets_of_steps(tables).cumsum() > items // BUCKET_COST
-    return int(beyond.argmax()) if beyond.any() else BITS
+def steps_taken(buckets, candidates, items):
+    """How many steps each query takes at most before it is given up, int64 (q,).
+
+    Args:
+        buckets: up to the end of each step, float64 (65,).
+        candidates: likewise, of each query, float64 (q, 65).
+        items: codes N of the database.
+    """
+    before = np.pad(candidates, ((0, 0), (1, 0)))[:, :-1]
+    beyond = buckets * BUCKET_COST + before * CANDIDATE_COST > items
+    return np.where(beyond.any(1), beyond.argmax(1), BITS + 1)
 
 
 @dataclass(frozen=True)
@@ -174,33 +182,29 @@ def expected_work(sample, items, k, tables, chances=None):
     radii, inside = steps // tables, steps // tables < shares.shape[2]
     candidates = np.zeros((len(shares), BITS + 1))
     candidates[:, inside] = items * shares[:, (steps % tables)[inside], radii[inside]]
-    candidates = candidates.cumsum(1)
-    last = last_step(tables, items)
-    ends = np.minimum(steps, last)
-    looked = candidates[:, ends]
+    candidates, buckets = candidates.cumsum(1), buckets.cumsum()
+    taken = steps_taken(buckets, candidates, items)[:, None]
+    # Those of as many steps as lie before the k-th neighbour's distance, it included, or before the query is given up.
+    ends = np.minimum(steps + 1, taken)
+    looked = np.take_along_axis(np.pad(candidates, ((0, 0), (1, 0))), ends, 1)
     # Copies of the query lie in one bucket, the lower ids first: it is left at the copy after the k-th.
     looked[:, 0] *= np.minimum(1, (k + 1) / np.maximum(items * sample.within[:, 0], 1e-9))
     return Work(
         distance=chances @ steps,
-        buckets=chances @ buckets.cumsum()[ends],
+        buckets=(chances * np.pad(buckets, (1, 0))[ends]).sum(1),
         candidates=(chances * looked).sum(1),
-        scanned=items * chances[:, steps > last].sum(1),
+        scanned=items * (chances * (steps >= taken)).sum(1),
     )
 
 
-def actual_work(distances, looked_at, items, tables):
+def actual_work(distances, looked_at):
     """Work of queries that were searched.
 
     Args:
         distances: of the k-th neighbours, int64 (q,).
-        looked_at: codes that each was compared with, a scan's among them, int64 (q,).
-        items: codes N of the database.
-        tables: substrings m.
+        looked_at: buckets, codes in them, and codes of a scan, int64 (q, 3).
     """
-    last = last_step(tables, items)
-    scanned = np.where(distances > last, items, 0)
-    buckets = buckets_of_steps(tables).cumsum()[np.minimum(distances, last)]
-    return Work(distances.astype(float), buckets, (looked_at - scanned).astype(float), scanned.astype(float))
+    return Work(distances.astype(float), *looked_at.T.astype(float))
 
 
 def table_bytes(items, tables):

@@ -254,7 +254,7 @@ def measure_mih(codes, queries, sizes, sample):
         builds.append((n * index.tables, build))
         for k in (10, 100):
             distances = index.search(queries, k)[0][:, -1].numpy()
-            done = actual_work(distances, index.looked_at, n, index.tables)
+            done = actual_work(distances, index.looked_at)
             groups = np.array_split(np.argsort(distances, kind="stable"), GROUPS)
             times = timed_groups(index, queries, groups, k)
             if n < sizes[-1]:

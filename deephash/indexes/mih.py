@@ -11,14 +11,12 @@ from torch import Tensor
 from deephash.indexes import multi_index_kernels as kernels
 from deephash.indexes.base import Index, WithinRadius, ordered_within
 from deephash.progress import track
-from deephash.ranking.numba_engine import run_in_threads
+from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
 from deephash.ranking.numba_layout import words
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import InvalidInputError, check_count, check_positive
 
 # A table has a start for every value of its substring, so 2^26 of them take 512 MB.
 LONGEST_SUBSTRING = 26
-# Looking into a bucket costs about what comparing this many codes in a scan does, most of it waiting for memory.
-BUCKET_COST = 16
 
 
 def substring_lengths(bits: int, tables: int) -> list[int]:
@@ -43,22 +41,26 @@ class MIH(Index):
 
     Codes that differ in r bits differ in at most ⌊r/m⌋ bits in one of m substrings at least. Time grows with about the
     square root of the database, as long as the k-th neighbour is near. Known weakness: of far neighbours it would look
-    into more buckets than there are items; such a query scans all instead. Each table holds a copy of the codes.
+    into more buckets than there are items; such a query is given up, and scans. Each table holds a copy of the codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.
         bits: code length b.
         tables: number of substrings m; None for the one with which a bucket holds about one item.
         threads: number of threads; None takes torch's number.
+        patience: work on a query's tables before it scans, in scans of all codes. With 1 no query takes much more than
+            twice a scan's time, whatever the codes are: the bound of who rents until renting has cost the price.
 
     Raises:
-        InvalidInputError: substrings of more than 26 bits or of none.
+        InvalidInputError: substrings of more than 26 bits or of none, a patience that is not above 0.
 
     References:
         Norouzi, Punjani & Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012.
     """
 
-    def __init__(self, codes: Tensor, bits: int, tables: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, codes: Tensor, bits: int, tables: int | None = None, threads: int | None = None, patience: float = 1.0
+    ) -> None:
         super().__init__(codes, bits)
         if self.size >= 2**31:
             raise InvalidInputError(f"{self.size} codes exceed the 2^31 that one index numbers; split them.")
@@ -70,7 +72,9 @@ class MIH(Index):
                 f"tables={tables} cuts {bits} bits into substrings of {lengths[0]}; expected 1 to {LONGEST_SUBSTRING} "
                 f"bits: take {max(1, math.ceil(bits / LONGEST_SUBSTRING))} to {bits} tables."
             )
+        check_positive(patience, "patience")
         self.threads = threads
+        self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
         laid_out = words(codes.contiguous().numpy())
@@ -89,17 +93,19 @@ class MIH(Index):
 
     @property
     def looked_at(self) -> NDArray[np.int64]:
-        """How many codes each query of the last search was compared with, int64 (q,)."""
+        """Of each query of the last search: buckets, codes in them, and codes of a scan, int64 (q, 3)."""
         return self._looked_at
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         distances, ids = (np.empty((len(queries), k), np.int64) for _ in range(2))
-        self._looked_at = np.zeros(len(queries), np.int64)
-        self._run(
-            kernels.nearest_kernel(self._codes.shape[2]),
-            queries,
-            (k, self.size // BUCKET_COST, distances, ids, self._looked_at),
-        )
+        most_work = int(self.patience * self.size)
+        looked = np.zeros((len(queries), 2), np.int64)
+        self._run(kernels.nearest_kernel(self._codes.shape[2]), queries, (k, most_work, distances, ids, looked))
+        given_up = ids[:, 0] < 0
+        self._looked_at = np.column_stack([looked, given_up * self.size])
+        if given_up.any():
+            near, found = NumbaEngine(self.threads).search(queries[given_up], self.codes, self.distance, k)
+            distances[given_up], ids[given_up] = near.numpy(), found.numpy()
         return torch.from_numpy(distances), torch.from_numpy(ids)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:

@@ -23,6 +23,9 @@ from numba.extending import intrinsic
 
 from deephash.functional.compiled import Kernel, compiled
 
+# What a bucket costs and what a code in it does, in codes of a scan, most of either being the wait for memory.
+BUCKET_COST, CANDIDATE_COST = 100, 5
+
 
 @intrinsic
 def popcount(typing_context: Any, word: Any) -> Any:
@@ -114,6 +117,15 @@ def keep(distance, item, near, near_ids, counts, kept, bound, within, k):
 
 
 @compiled
+def choose(length, radius):
+    """Values of so many bits that differ from one in so many of them: the binomial coefficient."""
+    count = 1
+    for place in range(radius):
+        count = count * (length - place) // (place + 1)
+    return count
+
+
+@compiled
 def apart(query, codes, place, words):
     """Hamming distance of a query and a code; of one word without a loop, where `words` is known to be 1."""
     if words == 1:
@@ -130,16 +142,17 @@ def nearest_kernel(words: int) -> Kernel:
 
     Arguments: queries (q, W); sorted codes of each table (m, n, W); ids int32 (m, n); starts of all tables' buckets,
     one table after another, int64; where each table begins among them, int64 (m,); first bits int64 (m,); lengths int64
-    (m,); k; the most buckets to look into before all items are scanned; distances int64 (q, k), ids int64 (q, k) and
-    looked-at codes int64 (q,) to fill; begin, end of the queries to answer.
+    (m,); k; the most work; distances int64 (q, k), ids int64 (q, k) and the buckets and codes that were looked at
+    int64 (q, 2), to fill; begin, end of the queries to answer.
 
     After the buckets within distance ρ of tables 0 to j, and within ρ - 1 of the others, every code within mρ + j is
     found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from everything would look into more buckets
-    than there are items; then all are scanned.
+    than there are items; it is given up before a step would bring its work, in codes of a scan, beyond the most,
+    and has -1 as its first id.
     """
 
     def search(
-        queries, laid, ids, starts, table_starts, firsts, lengths, k, most_buckets, distances, found, looked, begin, end
+        queries, laid, ids, starts, table_starts, firsts, lengths, k, most_work, distances, found, looked, begin, end
     ):
         tables, n, width = laid.shape
         counts = np.empty(64 * width + 1, np.int64)
@@ -155,7 +168,8 @@ def nearest_kernel(words: int) -> Kernel:
             step = 0
             while bound >= step or within < k:
                 table, radius = step % tables, step // tables
-                if buckets > most_buckets:
+                planned = buckets + choose(lengths[table], radius)
+                if planned * BUCKET_COST + seen * CANDIDATE_COST > most_work:
                     break
                 codes, of = laid[table], ids[table]
                 if radius <= lengths[table]:
@@ -187,17 +201,10 @@ def nearest_kernel(words: int) -> Kernel:
                             break
                         mask = next_mask(mask)
                 step += 1
+            looked[row, 0], looked[row, 1] = buckets, seen
             if bound >= step or within < k:
-                counts[:] = 0
-                kept, bound, within = 0, 64 * width, 0
-                for place in range(n):
-                    distance = apart(query, laid[0], place, words)
-                    if distance <= bound:
-                        near, near_ids, kept, bound, within = keep(
-                            distance, ids[0, place], near, near_ids, counts, kept, bound, within, k
-                        )
-                seen += n
-            looked[row] = seen
+                found[row, 0] = -1
+                continue
             left = 0
             for entry in range(kept):
                 if near[entry] <= bound:

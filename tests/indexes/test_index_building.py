@@ -35,7 +35,7 @@ def test_refusals(clustered_codes):
     codes = clustered_codes(50, 64, 0)
     with pytest.raises(InvalidInputError, match=r"kind='tree'; expected one of: auto, .*mih"):
         deephash.index(codes, "tree")
-    with pytest.raises(InvalidInputError, match="kind=mih has no setting trees; it takes tables, threads"):
+    with pytest.raises(InvalidInputError, match="kind=mih has no setting trees; it takes patience, tables, threads"):
         deephash.index(codes, "mih", trees=3)
     with pytest.raises(InvalidInputError, match=r"codes of 63 bits|ones beyond bit 63"):
         deephash.index(torch.full((3, 8), 255, dtype=torch.uint8), bits=63)
