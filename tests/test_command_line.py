@@ -78,8 +78,8 @@ def test_evaluation_reproduces_the_main_job(finished):
         (["+projection.rounds=3"], "rounds"),
     ],
 )
-def test_wrong_values_give_one_line(tmp_path, overrides, line):
-    status, _, err = run(tmp_path, "train.py", *SMALL, *overrides)
+def test_wrong_values_give_one_line(forked, tmp_path, overrides, line):
+    status, _, err = forked(tmp_path, "train.py", *SMALL, *overrides)
     assert status == 2
     assert line in err
     assert "Traceback" not in err
@@ -95,9 +95,8 @@ def test_wrong_values_give_one_line(tmp_path, overrides, line):
     ],
     ids=["before the logger starts", "after it"],
 )
-def test_wrong_values_give_one_line_beside_the_default_logger(tmp_path, overrides, line):
-    settings = ("method=pcah", "hydra.run.dir=run")
-    status, _, err = run(tmp_path, "train.py", *settings, *overrides, WANDB_MODE="offline")
+def test_wrong_values_give_one_line_beside_the_default_logger(forked, tmp_path, overrides, line):
+    status, _, err = forked(tmp_path, "train.py", "method=pcah", "hydra.run.dir=run", *overrides)
     assert status == 2, err
     assert line in err
     assert "Traceback" not in err
@@ -111,22 +110,22 @@ def test_wrong_values_give_one_line_beside_the_default_logger(tmp_path, override
         (["bitz=3"], ["Could not override 'bitz'"]),
     ],
 )
-def test_wrong_names_get_hydras_choices(tmp_path, overrides, words):
-    status, _, err = run(tmp_path, "train.py", *overrides)
+def test_wrong_names_get_hydras_choices(forked, tmp_path, overrides, words):
+    status, _, err = forked(tmp_path, "train.py", *overrides)
     assert status != 0
     assert all(word in err for word in words)
     assert "Traceback" not in err
 
 
-def test_wrong_evaluation_gives_one_line(tmp_path):
-    status, _, err = run(tmp_path, "evaluate.py", "run=nowhere")
+def test_wrong_evaluation_gives_one_line(forked, tmp_path):
+    status, _, err = forked(tmp_path, "evaluate.py", "run=nowhere")
     assert (status, "error: nowhere holds no config.yaml; give the folder of a run of train.py." in err) == (2, True)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_killed_run_resumes(tmp_path):
+def test_killed_run_resumes(finished, forked, tmp_path):
     """Killed at once after its fit, a run goes on with `resume=` and gives the figures of one never killed."""
-    process = start(tmp_path, "train.py", *SMALL)
+    process = start(tmp_path, "train.py", "method=itq", "bits=64", "logger=none", "hydra.run.dir=run")
     fitted = tmp_path / "run" / "hasher" / "fit.json"
     deadline = time.monotonic() + 120
     while not fitted.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -136,30 +135,29 @@ def test_killed_run_resumes(tmp_path):
     assert fitted.exists()
     assert not (tmp_path / "run" / "metrics.json").exists()
 
-    status, _, err = run(tmp_path, "evaluate.py", "run=run")
+    status, _, err = forked(tmp_path, "evaluate.py", "run=run")
     assert status == 2
     assert "finish it with: deephash train resume=run" in err
 
-    status, _, err = run(tmp_path, "train.py", "resume=run", "bits=8")
+    status, _, err = forked(tmp_path, "train.py", "resume=run", "bits=8")
     assert status == 2
     assert "bits=8 cannot be set" in err
 
     status, _, err = run(tmp_path, "train.py", "resume=run", "logger=none")
     assert status == 0, err
-    status, _, err = run(tmp_path, "train.py", *SMALL[:-1], "hydra.run.dir=whole")
-    assert status == 0, err
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    (whole,) = (path.parent for path in finished[0].glob("runs/mnist5k/*/*/metrics.json"))
+    assert metrics(tmp_path / "run") == metrics(whole)
 
 
 # More anchors than training items: the fit lowers their number, which the other process has to learn.
 LOWERED = ("method=agh", "projection.anchors=1200", "protocol=five_way_small")
 
 
-def test_two_processes_give_the_figures_of_one(tmp_path, monkeypatch):
+def test_two_processes_give_the_figures_of_one(forked, tmp_path, monkeypatch):
     # As many threads in both: with all items as anchors, eigenvectors turn with the last digit of a sum.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings = (*LOWERED, "bits=16", "metrics.at=[10,100]", "logger=none", "metrics.stable_order=true")
-    assert run(tmp_path, "train.py", *settings, "hydra.run.dir=one")[0] == 0
+    assert forked(tmp_path, "train.py", *settings, "hydra.run.dir=one")[0] == 0
     status, out, err = run(tmp_path, "train.py", *settings, "trainer=ddp", "hydra.run.dir=two")
     assert status == 0, err
     assert metrics(tmp_path / "two") == metrics(tmp_path / "one")
@@ -169,18 +167,10 @@ def test_two_processes_give_the_figures_of_one(tmp_path, monkeypatch):
     assert out.count("mAP_worst") <= 1, "both processes printed the result"
 
 
-def test_sweep_ends_with_one_table_and_one_plot(tmp_path):
+def test_sweep_ends_with_one_table_and_one_plot(forked, tmp_path):
     """Two methods at two code lengths, one of which a method cannot give: the table shows it as failed."""
-    status, out, err = run(
-        tmp_path,
-        "train.py",
-        "-m",
-        "method=lsh,pcah",
-        "bits=16,1000",
-        "metrics.at=[10]",
-        "logger=none",
-        "hydra.sweep.dir=sweep",
-    )
+    sweep = ("-m", "method=lsh,pcah", "bits=16,1000", "metrics.at=[10]", "logger=none", "hydra.sweep.dir=sweep")
+    status, out, err = forked(tmp_path, "train.py", *sweep)
     assert status == 1, err
     assert "Traceback" not in err
     assert len(list(tmp_path.glob("sweep/*/metrics.json"))) == 3
@@ -192,6 +182,5 @@ def test_sweep_ends_with_one_table_and_one_plot(tmp_path):
     assert "pcah" in out
     # The same sweep again runs only what has not ended well.
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")}
-    run(tmp_path, "train.py", "-m", "method=lsh,pcah", "bits=16,1000", "metrics.at=[10]", "logger=none",
-        "hydra.sweep.dir=sweep")  # fmt: skip
+    forked(tmp_path, "train.py", *sweep)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")} == before

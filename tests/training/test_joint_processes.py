@@ -41,10 +41,11 @@ def run(folder, *overrides):
     return out
 
 
-def test_two_processes_give_the_gradients_of_one(tmp_path):
+def test_two_processes_give_the_gradients_of_one(forked, tmp_path):
     # Plain gradient descent: what differs in a gradient differs in the weights, and Adam's division hides nothing.
     descent = ("train.optimizer._target_=torch.optim.SGD", "train.optimizer.lr=0.3", "train.epochs=2")
-    run(tmp_path, *SETTINGS, *descent, "trainer=cpu", "hydra.run.dir=one")
+    status, _, err = forked(tmp_path, "train.py", *SETTINGS, *descent, "trainer=cpu", "hydra.run.dir=one")
+    assert status == 0, err
     run(tmp_path, *SETTINGS, *descent, "trainer=ddp", "hydra.run.dir=two")
     one, two = (Hasher.load(RunFolder(tmp_path / name).best).state_dict() for name in ("one", "two"))
     first = Hasher.load(RunFolder(tmp_path / "one").start).state_dict()
@@ -68,8 +69,9 @@ def test_an_encoder_spread_over_two_processes_learns_what_one_does(tmp_path):
 
 
 @pytest.mark.parametrize("trainer", [(), pytest.param(("trainer=fsdp", *NETWORK), marks=pytest.mark.slow)])
-def test_killed_at_any_moment_resumes_to_the_same_weights(tmp_path, trainer):
-    run(tmp_path, *SETTINGS, *trainer, "train.epochs=8", "hydra.run.dir=whole")
+def test_killed_at_any_moment_resumes_to_the_same_weights(forked, tmp_path, trainer):
+    status, _, err = forked(tmp_path, "train.py", *SETTINGS, *trainer, "train.epochs=8", "hydra.run.dir=whole")
+    assert status == 0, err
     process = start(tmp_path, *SETTINGS, *trainer, "train.epochs=8", "hydra.run.dir=killed")
     killed = RunFolder(tmp_path / "killed")
     deadline = time.monotonic() + 120

@@ -12,6 +12,8 @@ from deephash.paired_projections.base import PairedProjection
 from deephash.training.run import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+# Few steps of what takes long, where its result does not matter.
+QUICK = {"quantizer=vbq_soft": ("quantizer.search.steps=5", "quantizer.allocator.steps=10")}
 CLASSES, ITEMS, TRAIN = 4, 900, 600
 
 
@@ -54,6 +56,7 @@ def hasher_of(settings, labels, folder, run, compose_config):
     features = f"[{folder}/image.npy,{folder}/text.npy]" if paired else f"{folder}/features.npy"
     config = compose_config(
         *settings,
+        *QUICK.get(settings[0], ()),
         f"data.features={features}",
         f"data.labels={folder}/{labels}.npy",
         "protocol=given",
