@@ -45,8 +45,8 @@ def update_moments(
     centred = rows - batch_mean
     before = weight * remains
     step = batch_mean - mean
-    scatter.mul_(remains).addmm_(centred.T * weights, centred)
-    scatter.add_(torch.outer(step, step) * (before * total / (before + total)))
+    scatter.addmm_(centred.T * weights, centred, beta=remains)
+    scatter.addr_(step * (before * total / (before + total)), step)
     mean.add_(step * (total / (before + total)))
     weight.copy_(before + total)
 

@@ -17,14 +17,17 @@ from deephash.projections.streaming_itq import quantising_rotation
 from deephash.validation import InvalidInputError, check_count, check_positive
 
 
-def canonical_directions_of(covariance: Tensor, d: int, k: int, regularisation: float) -> tuple[Tensor, Tensor]:
-    """Directions in feature space that correlate best with the labels, from the joint covariance alone.
+def canonical_directions_of(
+    scatter: Tensor, weight: Tensor, d: int, k: int, regularisation: float
+) -> tuple[Tensor, Tensor]:
+    """Directions in feature space that correlate best with the labels, from the joint scatter alone.
 
     The singular vectors of (C_xx + ρI)^(-1/2) C_xy (C_yy + ρ'I)^(-1/2), either root by Cholesky, which changes
     neither singular values nor directions.
 
     Args:
-        covariance: of features and label indicators side by side, float64 (d + c, d + c).
+        scatter: of features and label indicators side by side, float64 (d + c, d + c).
+        weight: of all items, float64 scalar; scatter over weight is the covariance C.
         d: feature dimension.
         k: number of directions.
         regularisation: ρ as a multiple of the mean variance of a feature.
@@ -32,7 +35,7 @@ def canonical_directions_of(covariance: Tensor, d: int, k: int, regularisation: 
     Returns:
         directions float64 (d, m), m = min(k, c), each of unit regularised variance; correlations float64 (m,), falling.
     """
-    features, cross, labels = covariance[:d, :d].clone(), covariance[:d, d:], covariance[d:, d:].clone()
+    features, cross, labels = (block / weight for block in (scatter[:d, :d], scatter[:d, d:], scatter[d:, d:]))
     features.diagonal().add_(regularisation * features.diagonal().mean())
     labels.diagonal().add_(LABEL_REGULARISATION)
     feature_root, label_root = torch.linalg.cholesky(features), torch.linalg.cholesky(labels)
@@ -164,7 +167,7 @@ class StreamingITQCCA(OnlineProjection):
         held = self.sample[: min(seen + len(features), self.capacity)]
         carried, before = self.carried and not new_class, self(held)
         directions, correlations = canonical_directions_of(
-            self.scatter / self.weight, self.input_dim, self.output_dim, self.regularisation
+            self.scatter, self.weight, self.input_dim, self.output_dim, self.regularisation
         )
         if not bool((correlations > 1e-6).any()):
             raise InvalidInputError(

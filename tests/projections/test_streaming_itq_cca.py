@@ -31,7 +31,9 @@ def test_directions_are_those_of_all_items(labels):
     indicators = label_indicators(labels, torch.float64)
     _, expected, correlations = canonical_directions(FEATURES, indicators, 8, 0.3)
     joint = torch.cat([FEATURES, indicators], 1)
-    found, found_correlations = canonical_directions_of(torch.cov(joint.T, correction=0), 10, 8, 0.3)
+    found, found_correlations = canonical_directions_of(
+        len(joint) * torch.cov(joint.T, correction=0), torch.tensor(len(joint)), 10, 8, 0.3
+    )
     assert torch.allclose(found_correlations, correlations, atol=1e-9)
     clear = correlations > 1e-6  # A correlation of 0 has any direction.
     assert torch.allclose(found[:, clear], expected[:, clear], atol=1e-8)
