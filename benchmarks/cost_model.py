@@ -218,14 +218,15 @@ def kept(looked_at, k):
 
 
 def priced(work, items, k, tables):
-    """What the time of multi-index hashing is made of, float64 (q, 5).
+    """What the time of multi-index hashing is made of, float64 (q, 6).
 
     Once a query; neighbours kept for a while; buckets, dearer by as much each time that the tables' bytes double, since
-    more of what is read lies far from the core; candidates; codes of a scan.
+    more of what is read lies far from the core; candidates; and of a scan, neighbours kept for a while, and codes.
     """
     far = max(0.0, np.log2(table_bytes(items, tables) / 2**20))
-    keeping = kept(work.candidates + work.scanned, k)
-    return np.stack([np.ones(len(keeping)), keeping, far * work.buckets, work.candidates, work.scanned], 1)
+    once, scans = np.ones(len(work.scanned)), work.scanned / items
+    keeping, keeping_of_scans = kept(work.candidates, k), scans * kept(items, k)
+    return np.stack([once, keeping, far * work.buckets, work.candidates, keeping_of_scans, work.scanned], 1)
 
 
 def fitted(work, seconds):

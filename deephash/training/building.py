@@ -133,8 +133,18 @@ def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
 
 
 def build_user_metrics(config: DictConfig) -> list[UserMetric]:
-    """The metrics of user models that a config names; none of a run from before there were any."""
-    return [build(entry) for entry in (config.get("user_metric") or {}).values()]
+    """The metrics of user models that a config names; none of a run from before there were any.
+
+    Raises:
+        InvalidInputError: whatever a metric refuses, with its name.
+    """
+    metrics = []
+    for name, entry in (config.get("user_metric") or {}).items():
+        try:
+            metrics.append(build(entry))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"user_metric.{name}: {error}") from error
+    return metrics
 
 
 def chosen_losses(config: DictConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deephash.evaluation import evaluate
+from deephash.training.building import build_user_metrics
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -59,6 +60,8 @@ def test_figures_of_users_are_among_a_run_s_own(settings, compose_config, tmp_pa
 
 
 def test_a_depth_beyond_the_database_is_refused(settings, compose_config, tmp_path):
+    with pytest.raises(InvalidInputError, match=r"user_metric\.success: k=0; expected a whole number"):
+        build_user_metrics(compose_config(*settings, "user_metric.success.at=[0]"))
     config = compose_config(*settings, "user_metric.ndcg.at=[10,251]")
     with pytest.raises(InvalidInputError, match=r"user_metric\.ndcg asks for the first 251 of a database of 250 items"):
         train(config, tmp_path / "run")
