@@ -213,8 +213,8 @@ def table_bytes(items, tables):
 
 
 def kept(looked_at, k):
-    """How many of the codes looked at, in random order, are for a while among the k nearest: k (1 + ln(C/k))."""
-    return k * (1 + np.log(np.maximum(1, looked_at / k)))
+    """How many of C codes, in random order, are for a while among the k nearest: k (1 + ln(C/k)), or all of fewer."""
+    return np.minimum(looked_at, k) * (1 + np.log(np.maximum(1, looked_at / k)))
 
 
 def priced(work, items, k, tables):

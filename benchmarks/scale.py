@@ -52,9 +52,9 @@ PROBES = 16
 
 # Measured by `measure`: one thread of an AMD EPYC, seconds.
 SCAN = (1.37e-6, 1.49e-8, 1 / 2.35e9)  # a query, a neighbour kept for a while, a distance
-MIH_TIMES = (5.85e-6, 1.19e-7, 9.53e-9, 2.17e-9, 3.98e-10)  # what cost_model.priced lists
-MIH_BUILD = 7.4e-8  # a code and table
-IVF = (8.6e-7, 1.07e-9, 1.51e-9)  # a query, a centre, a code of the lists
+MIH_TIMES = (4.85e-6, 1.18e-7, 8.48e-9, 1.91e-9, 1.98e-8, 4.81e-10)  # what cost_model.priced lists
+MIH_BUILD = 5.6e-8  # a code and table
+IVF = (3.17e-6, 1.04e-9, 1.14e-9)  # a query, a centre, a code of the lists
 CROWDING = (2.14, 0.00454)  # lists of a query over lists of equal lengths; share of the codes that crowd together
 # Measured on an H100 (README.md): 100 nearest of 10,000 queries in 1,000,000 codes, and of 1,000 in 59,000.
 GPU_CALL, SCAN_A_GPU, METRICS_A_GPU = 8.6e-4, 1.5e11, 1.9e11  # seconds; distances a second

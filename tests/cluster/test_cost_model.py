@@ -46,7 +46,7 @@ def half_free(rows, seed):
 
 
 @pytest.mark.parametrize(
-    ("draw", "rows", "tables", "scans"), [(near_some_centres, 200_000, 4, False), (random_codes, 20_000, 3, True)]
+    ("draw", "rows", "tables", "scans"), [(near_some_centres, 60_000, 4, False), (random_codes, 20_000, 3, True)]
 )
 def test_work_of_a_known_distance_is_the_index_s_own(model, draw, rows, tables, scans):
     codes, queries = draw(rows, 1), draw(30, 2)
