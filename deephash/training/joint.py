@@ -25,6 +25,7 @@ from deephash.training.closed_form import training_affinity
 from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.hashing_module import HashingModule
 from deephash.training.relative_rates import parameter_groups, weight_sizes
+from deephash.training.spread_gradients import any_spread, clip_gradients
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 PARTS = ("encoder", "projection", "quantizer")
@@ -202,6 +203,19 @@ class Joint(HashingModule):
             self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + term.detach()
         self._summed += 1
         return total
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients of all weights together, those of which processes hold parts too."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if gradient_clip_val and any_spread(weights):
+            clip_gradients(weights, gradient_clip_val, gradient_clip_algorithm or "norm")
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_epoch_end(self) -> None:
         """Log each loss's mean over the epoch."""

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -11,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deephash.hasher import Hasher
 from deephash.training.constraints import whole
 from deephash.training.joint import Joint
+from deephash.validation import InvalidInputError
 
 
 def shard_weights(encoder: nn.Module) -> None:
@@ -42,6 +44,11 @@ class ShardedEncoder(DDPStrategy):
     def _setup_model(self, model: nn.Module) -> Any:
         if not isinstance(model, Joint):
             return super()._setup_model(model)
+        if any(isinstance(callback, WeightAveraging) for callback in cast(Any, model.trainer).callbacks):
+            raise InvalidInputError(
+                "trainer=fsdp cannot average weights, whose copy would be whole; take out WeightAveraging from "
+                "trainer.callbacks, or choose trainer=ddp."
+            )
         sharded = set()
         for part in cast(Hasher, model.hasher).parts.values():
             if any(weight.requires_grad for weight in part.encoder.parameters()):

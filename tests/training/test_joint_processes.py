@@ -56,8 +56,10 @@ def test_two_processes_give_the_gradients_of_one(forked, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_encoder_spread_over_two_processes_learns_what_one_does(tmp_path):
+@pytest.mark.parametrize("most", ["null", "0.05"], ids=["free", "clipped"])
+def test_an_encoder_spread_over_two_processes_learns_what_one_does(tmp_path, most):
     descent = ("train.optimizer._target_=torch.optim.SGD", "train.optimizer.lr=0.3", "train.epochs=2", *NETWORK)
+    descent = (*descent, f"trainer.gradient_clip_val={most}")
     run(tmp_path, *SETTINGS, *descent, "trainer=cpu", "hydra.run.dir=one")
     run(tmp_path, *SETTINGS, *descent, "trainer=fsdp", "hydra.run.dir=two")
     one, two = (Hasher.load(RunFolder(tmp_path / name).best).state_dict() for name in ("one", "two"))
@@ -66,6 +68,16 @@ def test_an_encoder_spread_over_two_processes_learns_what_one_does(tmp_path):
         moved = (one[name] - first[name]).norm()
         assert moved > 1e-3, f"{name} did not move, so the comparison says nothing"
         assert (one[name] - two[name]).norm() < 1e-3 * moved, name
+
+
+@pytest.mark.slow
+def test_averaged_weights_of_a_spread_encoder_are_refused(tmp_path):
+    averaging = "trainer.callbacks=[{_target_: lightning.pytorch.callbacks.EMAWeightAveraging, decay: 0.9}]"
+    process = start(tmp_path, *SETTINGS, *NETWORK, "trainer=fsdp", averaging, "hydra.run.dir=run")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert "error: trainer=fsdp cannot average weights" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("trainer", [(), pytest.param(("trainer=fsdp", *NETWORK), marks=pytest.mark.slow)])
