@@ -156,7 +156,7 @@ LOWERED = ("method=agh", "projection.anchors=1200", "protocol=five_way_small")
 def test_two_processes_give_the_figures_of_one(forked, tmp_path, monkeypatch):
     # As many threads in both: with all items as anchors, eigenvectors turn with the last digit of a sum.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    settings = (*LOWERED, "bits=16", "metrics.at=[10,100]", "logger=none", "metrics.stable_order=true")
+    settings = (*LOWERED, "bits=16", "metrics.at=[10,100]", "figures=false", "logger=none", "metrics.stable_order=true")
     assert forked(tmp_path, "train.py", *settings, "hydra.run.dir=one")[0] == 0
     status, out, err = run(tmp_path, "train.py", *settings, "trainer=ddp", "hydra.run.dir=two")
     assert status == 0, err
@@ -169,7 +169,8 @@ def test_two_processes_give_the_figures_of_one(forked, tmp_path, monkeypatch):
 
 def test_sweep_ends_with_one_table_and_one_plot(forked, tmp_path):
     """Two methods at two code lengths, one of which a method cannot give: the table shows it as failed."""
-    sweep = ("-m", "method=lsh,pcah", "bits=16,1000", "metrics.at=[10]", "logger=none", "hydra.sweep.dir=sweep")
+    jobs = ("-m", "method=lsh,pcah", "bits=16,1000")
+    sweep = (*jobs, "metrics.at=[10]", "figures=false", "logger=none", "hydra.sweep.dir=sweep")
     status, out, err = forked(tmp_path, "train.py", *sweep)
     assert status == 1, err
     assert "Traceback" not in err
