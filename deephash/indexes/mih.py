@@ -52,7 +52,7 @@ class MIH(Index):
             twice a scan's time, whatever the codes are: the bound of who rents until renting has cost the price.
 
     Raises:
-        InvalidInputError: substrings of more than 26 bits or of none, a patience that is not above 0.
+        InvalidInputError: substrings of more than 26 bits or of none, threads below 1, a patience that is not above 0.
 
     References:
         Norouzi, Punjani & Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012.
@@ -74,6 +74,7 @@ class MIH(Index):
             )
         check_positive(patience, "patience")
         self.threads = threads
+        self._scan = NumbaEngine(threads)
         self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
@@ -104,7 +105,7 @@ class MIH(Index):
         given_up = ids[:, 0] < 0
         self._looked_at = np.column_stack([looked, given_up * self.size])
         if given_up.any():
-            near, found = NumbaEngine(self.threads).search(queries[given_up], self.codes, self.distance, k)
+            near, found = self._scan.search(queries[given_up], self.codes, self.distance, k)
             distances[given_up], ids[given_up] = near.numpy(), found.numpy()
         return torch.from_numpy(distances), torch.from_numpy(ids)
 
