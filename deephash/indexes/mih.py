@@ -99,7 +99,7 @@ class MIH(Index):
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         distances, ids = (np.empty((len(queries), k), np.int64) for _ in range(2))
-        most_work = int(self.patience * self.size)
+        most_work = int(min(self.patience * self.size, 2.0**62))
         looked = np.zeros((len(queries), 2), np.int64)
         self._run(kernels.nearest_kernel(self._codes.shape[2]), queries, (k, most_work, distances, ids, looked))
         given_up = ids[:, 0] < 0

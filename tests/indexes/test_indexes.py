@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError
 
 def patient_mih(*arguments, **settings):
     """Never gives a query up: of few codes MIH soon would, and scan."""
-    return MIH(*arguments, patience=1e9, **settings)
+    return MIH(*arguments, patience=1e300, **settings)
 
 
 EXACT = [Flat, MIH, patient_mih]
