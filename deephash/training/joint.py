@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed.nn
 from torch import Tensor
+from torch.nn.utils import clip_grad_value_
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
@@ -25,7 +26,7 @@ from deephash.training.closed_form import training_affinity
 from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.hashing_module import HashingModule
 from deephash.training.relative_rates import parameter_groups, weight_sizes
-from deephash.training.spread_gradients import any_spread, clip_gradients
+from deephash.training.spread_gradients import any_spread, clip_norm
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 PARTS = ("encoder", "projection", "quantizer")
@@ -212,10 +213,12 @@ class Joint(HashingModule):
     ) -> None:
         """Clip the gradients of all weights together, those of which processes hold parts too."""
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        if gradient_clip_val and any_spread(weights):
-            clip_gradients(weights, gradient_clip_val, gradient_clip_algorithm or "norm")
-        else:
+        if not gradient_clip_val or not any_spread(weights):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_algorithm == "value":
+            clip_grad_value_(weights, gradient_clip_val, foreach=False)
+        else:
+            clip_norm(weights, gradient_clip_val)
 
     def on_train_epoch_end(self) -> None:
         """Log each loss's mean over the epoch."""

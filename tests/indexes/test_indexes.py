@@ -113,6 +113,8 @@ def test_near_neighbours_cost_few_comparisons_and_far_ones_no_more_than_a_scan()
     assert scanned.tolist() == [0, 0, *[20_000] * 5]
     assert (buckets * BUCKET_COST).max() <= 20_000
     assert found[1].tolist() == scanned_nearest(torch.cat([near[:2], far]), codes, 1)[1].tolist()
+    assert index.search(far, 1000)[1].tolist() == scanned_nearest(far, codes, 1000)[1].tolist()
+    assert (index.looked_at[:, 2] == 20_000).all()
 
 
 def test_lengths_cover_the_code_and_buckets_hold_about_one_item():

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from deephash.training.spread_gradients import any_spread, clip_gradients
+from deephash.training.spread_gradients import any_spread, clip_norm
 
 
 @pytest.fixture
@@ -26,18 +26,25 @@ def weights_with_gradients():
     return weights
 
 
+def clip_values(weights, most):
+    torch.nn.utils.clip_grad_value_(weights, most, foreach=False)  # As joint training does.
+
+
 @pytest.mark.parametrize("most", [0.5, 100.0])
-@pytest.mark.parametrize("by", ["norm", "value"])
-def test_parts_and_wholes_are_clipped_as_torch_clips_wholes(one_process, most, by):
+@pytest.mark.parametrize(
+    ("clip", "clip_wholes"),
+    [(clip_norm, torch.nn.utils.clip_grad_norm_), (clip_values, torch.nn.utils.clip_grad_value_)],
+    ids=["norm", "value"],
+)
+def test_parts_and_wholes_are_clipped_as_torch_clips_wholes(one_process, most, clip, clip_wholes):
     expected, mixed = weights_with_gradients(), weights_with_gradients()
     for place in (0, 2):
         gradient = mixed[place].grad
         mixed[place] = distribute_tensor(mixed[place].detach(), one_process, [Shard(0)]).requires_grad_()
         mixed[place].grad = distribute_tensor(gradient, one_process, [Shard(0)])
     assert (any_spread(expected), any_spread(mixed)) == (False, True)
-    clip = torch.nn.utils.clip_grad_norm_ if by == "norm" else torch.nn.utils.clip_grad_value_
-    clip(expected, most)
-    clip_gradients(mixed, most, by)
+    clip_wholes(expected, most)
+    clip(mixed, most)
     for one, other in zip(expected[:3], mixed[:3], strict=True):
         found = other.grad.full_tensor() if isinstance(other.grad, DTensor) else other.grad
         assert torch.allclose(found, one.grad)
@@ -45,4 +52,4 @@ def test_parts_and_wholes_are_clipped_as_torch_clips_wholes(one_process, most, b
 
 
 def test_nothing_to_clip_is_no_error():
-    clip_gradients([torch.zeros(2, requires_grad=True)], 1.0)
+    clip_norm([torch.zeros(2, requires_grad=True)], 1.0)
