@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import read_json, write_json
+from deephash.files import write_json
 from deephash.loading import load as load_hasher
 from deephash.protocols.base import Split
 from deephash.report.tables import finite
@@ -36,7 +36,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
 
     run = RunFolder(Path(config.run))
     run.check_complete()
-    stored_row = read_json(run.metrics, "a result row")
+    stored_row = run.read_row()
     merged = merge_settings(run.read_config(), config)
     check_settings(merged)
     same_split = not changed(config, "data", "protocol", "seed")

@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +115,72 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Path, what: str, then: str = "restore it or run again") -> Any:
     """Read JSON.
+
+    Args:
+        path: the file.
+        what: what it holds, for the message.
+        then: what to do about a damaged one.
+
+    Raises:
+        InvalidInputError: missing or damaged file.
+    """
+    with reading(path, what, then):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_json_object(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object.
 
     Args:
         path: the file.
         what: what it holds, for the message.
 
     Raises:
-        InvalidInputError: missing or damaged file.
+        InvalidInputError: missing or damaged file, or other JSON than an object.
+    """
+    content = read_json(path, what)
+    if not isinstance(content, dict):
+        raise InvalidInputError(
+            f"{path} is not readable as {what} (it holds {type(content).__name__}, not an object); restore it or run "
+            "again."
+        )
+    return content
+
+
+@contextmanager
+def reading(path: Path | str, what: str, then: str = "restore it or run again") -> Iterator[None]:
+    """Turn any error of a parser into one `InvalidInputError` that names the file.
+
+    What damaged bytes raise has no common class: parsers have classes of their own, and fail with KeyError, TypeError,
+    RecursionError or MemoryError, those in Rust with a panic that is no `Exception`. So all errors are meant; the block
+    holds the reading alone.
+
+    Args:
+        path: the file.
+        what: what it holds, for the message, as "a result row".
+        then: what to do about it.
+
+    Raises:
+        InvalidInputError: whatever the block raises, but for those that end the program.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        yield
+    except (InvalidInputError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path} does not exist; expected {what} there.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path} is not readable as {what} ({error}); restore it or run again.") from error
+    except BaseException as error:
+        raise InvalidInputError(f"{path} is not readable as {what} ({reason_of(error)}); {then}.") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, on one line of at most 300 characters; of an error without words, its class.
+
+    A KeyError says nothing but the key.
+    """
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, KeyError):
+        return f"it lacks {text}"
+    return text or type(error).__name__

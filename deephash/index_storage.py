@@ -19,9 +19,10 @@ from torch import Tensor
 
 from deephash.codes import code_bytes
 from deephash.data.array_file import read_array
-from deephash.files import flush, read_json, write_json
+from deephash.files import flush, read_json, reading, write_json
 from deephash.index_building import checked_names, index_class
 from deephash.indexes.base import Index
+from deephash.npy_file import map_npy
 from deephash.validation import InvalidInputError, check_count
 
 FORMAT = "deephash index"
@@ -213,10 +214,8 @@ def read_codes(path: Path, size: int, bits: int) -> Tensor:
         InvalidInputError: no NumPy file, or one of another dtype or shape.
     """
     check_count(bits, "bits")
-    try:
-        stored = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InvalidInputError(f"{path} is no array of codes ({error}); restore it or build it again.") from error
+    with reading(path, "codes", "restore it or build it again"):
+        stored = map_npy(path, "c")
     if stored.dtype != np.uint8 or stored.shape != (size, code_bytes(bits)):
         raise InvalidInputError(
             f"{path} holds {stored.dtype} {stored.shape}; expected uint8 {(size, code_bytes(bits))}: restore it."

@@ -8,10 +8,44 @@ from pathlib import Path
 
 import numpy as np
 
+from deephash.npy_file import MAX_EMPTY, read_header, read_values
+
 LARGEST_EXPANSION = 200
 """An array above `LARGE` that takes this many times its place in the archive is taken for a hostile one."""
 
 LARGE = 1 << 30
+
+
+ENDING = ".npy"
+
+
+class NpzArrays(Mapping[str, np.ndarray]):
+    """The arrays of an open archive by name, each read when it is asked for.
+
+    Args:
+        archive: open; its members have been checked.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._members = {
+            member.filename.removesuffix(ENDING): member
+            for member in archive.infolist()
+            if member.filename.endswith(ENDING)
+        }
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with self._archive.open(self._members[name]) as stream:
+            values = read_values(stream, read_header(stream))
+            if stream.read(1):  # The end is where zipfile compares the checksum.
+                raise ValueError(f"{name} holds more than its header claims")
+            return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
 
 
 @contextmanager
@@ -19,19 +53,16 @@ def opened_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of an `.npz` file by name, each read when it is asked for.
 
     Raises:
-        Exception: what NumPy, zipfile and zlib raise for a damaged file, which has no common class; ValueError for an
-            array of Python objects, or one that claims more than the archive can hold.
+        Exception: what zipfile and zlib raise for a damaged file, which has no common class; ValueError for an array of
+            Python objects, or one that claims more than the archive can hold. `deephash.files.reading` catches them.
     """
-    # NumPy does not close a file that turns out to be no archive.
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError("it is no archive of arrays")
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 check_member(archive, member)
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as stored:
-            yield stored
+            yield NpzArrays(archive)
 
 
 def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
@@ -41,19 +72,16 @@ def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         ValueError: such an array, or one of Python objects.
     """
     check_size(member.file_size, member.compress_size, member.filename)
-    if not member.filename.endswith(".npy"):
+    if not member.filename.endswith(ENDING):
         return
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        if dtype.hasobject:
-            raise ValueError(f"{member.filename} holds Python objects")
-        claimed, there = dtype.itemsize, member.file_size - stream.tell()
-    for length in shape:  # Python's whole numbers do not overflow.
-        claimed *= length
-    if claimed != there:
-        raise ValueError(f"{member.filename} claims {claimed} bytes and holds {there}")
+        try:
+            header = read_header(stream)
+        except ValueError as error:
+            raise ValueError(f"{member.filename}: {error}") from error
+        there = member.file_size - stream.tell()
+    if header.nbytes != there or (not header.nbytes and header.count > MAX_EMPTY):
+        raise ValueError(f"{member.filename} claims {header.nbytes} bytes and holds {there}")
 
 
 def check_size(size: int, stored: int, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import write_text
+from deephash.files import read_json_object, reading, write_text
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
@@ -111,18 +111,29 @@ class RunFolder:
         """
         if not self.path.is_dir():
             raise InvalidInputError(f"{self.path} does not exist; give the folder of a run of train.py.")
-        try:
+        if not self.config.exists():
+            raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.")
+        with reading(self.config, "the config of a run"):
             config = OmegaConf.load(self.config)
-        except FileNotFoundError as error:
-            raise InvalidInputError(
-                f"{self.path} holds no config.yaml; give the folder of a run of train.py."
-            ) from error
-        except Exception as error:  # PyYAML raises several classes, OmegaConf others
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InvalidInputError(f"{self.config} is damaged ({reason}); restore it or run again.") from error
-        if not isinstance(config, DictConfig) or not config:
-            raise InvalidInputError(f"{self.config} is damaged (no settings in it); restore it or run again.")
+            if not isinstance(config, DictConfig) or not config:
+                raise ValueError("no settings in it")
         return config
+
+    def read_row(self) -> dict[str, Any]:
+        """The result row of the run.
+
+        Raises:
+            InvalidInputError: a missing or damaged file, or one that is no row of metrics.
+        """
+        row = read_json_object(self.metrics, "a result row")
+        metrics = row.get("metrics")
+        with reading(self.metrics, "a result row"):
+            if not isinstance(metrics, dict):
+                raise ValueError(f"its metrics are {metrics!r}, not an object of numbers")
+            for name, value in metrics.items():
+                if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                    raise ValueError(f"its metric {name} is {value!r}, not a number")
+        return row
 
     def check_complete(self) -> None:
         """Refuse a run that did not end.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deephash.files import write_json, write_whole
+from deephash.files import reading, write_json, write_whole
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash hasher"
@@ -149,14 +149,10 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
         if not path.exists():
             raise InvalidInputError(f"{path} does not exist; give the folder of a saved hasher, as RUN/hasher.")
-    try:
+    with reading(folder / DESCRIPTION_FILE, "the description of a hasher", "restore it or fit again"):
         written = (folder / DESCRIPTION_FILE).read_bytes()
         stored = json.loads(written.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            f"{folder / DESCRIPTION_FILE} is damaged ({error}); restore it or fit again."
-        ) from error
-    try:
+    with reading(folder / WEIGHTS_FILE, "weights", "restore it or fit again"):
         with safe_open(folder / WEIGHTS_FILE, "pt") as file:
             # Copies begin where memory is aligned, as fitted weights do; in the file's own place, sums can round
             # otherwise.
@@ -164,8 +160,6 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             save = json.loads((file.metadata() or {}).get("save", "{}"))
         if save and save["replaces"] == hashlib.sha256(written).hexdigest():
             stored = save["by"]
-    except Exception as error:  # safetensors and torch raise several classes
-        raise InvalidInputError(f"{folder / WEIGHTS_FILE} is damaged ({error}); restore it or fit again.") from error
     if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
         raise InvalidInputError(f"{folder / DESCRIPTION_FILE} does not describe a hasher; give the folder of one.")
     version = stored.pop("version", None)

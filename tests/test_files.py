@@ -1,10 +1,13 @@
 """Files whole or not at all."""
 
 import json
+import tokenize
+import zlib
+from pathlib import Path
 
 import pytest
 
-from deephash.files import read_json, write_json, write_whole
+from deephash.files import read_json, reading, write_json, write_whole
 from deephash.validation import InvalidInputError
 
 
@@ -33,3 +36,40 @@ def test_reading_says_what_is_wrong(tmp_path):
     (tmp_path / "half.json").write_text('{"mAP": 0.')
     with pytest.raises(InvalidInputError, match=r"half.json is not readable as a row"):
         read_json(tmp_path / "half.json", "a row")
+
+
+class Panic(BaseException):
+    """What a parser in Rust raises, as polars' PanicException."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (zlib.error("Error -3 while decompressing"), "Error -3 while decompressing"),
+        (tokenize.TokenError("EOF in multi-line statement", (2, 0)), "EOF in multi-line statement"),
+        (KeyError("hasher"), "it lacks 'hasher'"),
+        (TypeError("'NoneType' object\nis not iterable"), "'NoneType' object is not iterable"),
+        (RecursionError(), "RecursionError"),
+        (MemoryError(), "MemoryError"),
+        (Panic("index out of bounds"), "index out of bounds"),
+    ],
+)
+def test_every_error_of_a_parser_becomes_one_line(error, reason):
+    with pytest.raises(InvalidInputError) as caught, reading("x.bin", "a row", "fetch it again"):
+        raise error
+    assert reason in str(caught.value)
+    assert str(caught.value).startswith("x.bin is not readable as a row (")
+    assert str(caught.value).endswith("); fetch it again.")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_ends_a_program_and_what_is_told_already_passes():
+    for error in (KeyboardInterrupt(), SystemExit(3), InvalidInputError("told")):
+        with pytest.raises(type(error)) as caught, reading("x.bin", "a row"):
+            raise error
+        assert caught.value is error
+    with (
+        pytest.raises(InvalidInputError, match=r"x\.bin does not exist; expected a row there"),
+        reading("x.bin", "a row"),
+    ):
+        Path("no such file").read_bytes()

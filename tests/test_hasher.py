@@ -201,7 +201,9 @@ def test_missing_files_are_named(folder):
 def test_truncated_weights_are_refused(folder, keep):
     file = folder / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(InvalidInputError, match=r"weights.safetensors is damaged \(.*\); restore it or fit again"):
+    with pytest.raises(
+        InvalidInputError, match=r"weights.safetensors is not readable as weights \(.*\); restore it or fit again"
+    ):
         Hasher.load(folder)
 
 
@@ -217,7 +219,10 @@ def test_a_flipped_bit_in_the_weights_is_noticed(folder):
 @pytest.mark.parametrize("content", ["", "{", "\x00\x01", '{"format": "deephash hasher", "version": '])
 def test_damaged_json_is_refused(folder, content):
     (folder / "hasher.json").write_text(content)
-    with pytest.raises(InvalidInputError, match=r"hasher.json is damaged \(.*\); restore it or fit again") as refusal:
+    with pytest.raises(
+        InvalidInputError,
+        match=r"hasher.json is not readable as the description of a hasher \(.*\); restore it or fit again",
+    ) as refusal:
         Hasher.load(folder)
     assert "\n" not in str(refusal.value)
 

@@ -42,8 +42,10 @@ def test_incomplete_and_missing_runs(tmp_path):
     with pytest.raises(InvalidInputError, match=r"interrupted run; finish it with: deephash train resume="):
         run.check_complete()
     run.config.write_text("bits: [")
-    with pytest.raises(InvalidInputError, match=r"config.yaml is damaged"):
+    with pytest.raises(InvalidInputError, match=r"config.yaml is not readable as the config of a run"):
         run.read_config()
     run.config.write_text("")
-    with pytest.raises(InvalidInputError, match=r"config.yaml is damaged \(no settings in it\)"):
+    with pytest.raises(
+        InvalidInputError, match=r"config.yaml is not readable as the config of a run \(no settings in it\)"
+    ):
         run.read_config()

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from deephash.codes import code_bytes
-from deephash.data.array_file import read_array, unreadable
+from deephash.data.array_file import read_array, reading_array
 from deephash.encoding.code_file import CodePaths, read_description
 from deephash.encoding.index_codes import maker_of
+from deephash.npy_file import map_npy
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, SharedLabels, select_items
 from deephash.validation import InvalidInputError, check_labels
@@ -167,10 +168,8 @@ def mapped(path: Path) -> Tensor:
     Raises:
         InvalidInputError: no such array.
     """
-    try:
-        return torch.from_numpy(np.asarray(np.load(path, mmap_mode="c", allow_pickle=False)))
-    except Exception as error:  # What a damaged header raises depends on where the damage lies.
-        raise unreadable(path, error) from error
+    with reading_array(path):
+        return torch.from_numpy(np.asarray(map_npy(path, "c")))
 
 
 def mapped_codes(path: Path, rows: int, bits: int) -> Tensor:

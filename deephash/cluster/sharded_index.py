@@ -22,7 +22,7 @@ from deephash.cluster.shares import share_of
 from deephash.data.array_file import read_array
 from deephash.encoding.code_file import CodePaths
 from deephash.encoding.index_codes import Maker, save_index
-from deephash.files import read_json, write_json
+from deephash.files import read_json, reading, write_json
 from deephash.index_storage import load_index, read_description
 from deephash.ranking.nearest_merge import nearest_places
 from deephash.validation import InvalidInputError, check_count
@@ -161,14 +161,12 @@ def read_release(folder: Path) -> IndexRelease:
         InvalidInputError: no sharded index there, or a damaged one.
     """
     stored = read_json(folder / DESCRIPTION, "an index in shards (deephash index --shards)")
-    try:
+    with reading(folder / DESCRIPTION, "an index in shards", "build the index again"):
         if stored["format"] != FORMAT or not RELEASE.fullmatch(stored["release"]):
             raise ValueError(f"format {stored['format']!r}")
         shards = tuple(IndexShard(**shard) for shard in stored["shards"])
         placed = tuple(IndexShard(str(folder.resolve() / one.folder), one.start, one.size) for one in shards)
         return IndexRelease(stored["release"], int(stored["bits"]), str(stored["hasher"]), placed)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"{folder / DESCRIPTION} is damaged ({error}); build the index again.") from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.codes import check_codes, code_bytes, unpack
-from deephash.files import write_whole
+from deephash.files import reading, write_whole
 from deephash.validation import InvalidInputError, check_features
 
 # Rows whose bits and vectors are held in float at a time.
@@ -158,13 +158,8 @@ class LinearDecoder:
         Raises:
             InvalidInputError: no such file, or another's.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        try:
+        with reading(path, "a decoder", "give a file that LinearDecoder.save wrote"):
             parts = load_file(path)
             return cls(parts["offset"], parts["directions"])
-        except (OSError, KeyError, SafetensorError) as error:
-            raise InvalidInputError(
-                f"{path} is no decoder ({error}); give a file that LinearDecoder.save wrote."
-            ) from error

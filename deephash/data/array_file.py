@@ -1,12 +1,15 @@
 """One array out of a file: `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
+from deephash.files import reading
+from deephash.npy_file import map_npy
 from deephash.npz_file import check_size, opened_npz
 from deephash.validation import InvalidInputError
 
@@ -43,42 +46,28 @@ def read_array(
         return read_vectors(path)
     if path.suffix == ".parquet":
         return _read_parquet(path, keys, drop)
-    array = _read_npz(path, keys, drop) if path.suffix == ".npz" else _read_npy(path)
-    if array.dtype.kind == "O":
-        raise holds_objects(path)
-    return array
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # what a damaged header raises depends on where the damage lies
-        raise unreadable(path, error) from error
-    return array
+    if path.suffix == ".npz":
+        return _read_npz(path, keys, drop)
+    with reading_array(path):
+        return map_npy(path)
 
 
 def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
-    try:
-        with opened_npz(path) as stored:
-            if key is None:
-                rest = [name for name in stored if name not in drop]
-                if len(rest) != 1:
-                    raise InvalidInputError(f"{path} holds {_listed(stored)}; name the one to take by its key.")
-                key = rest[0]
-            if not isinstance(key, str) or key not in stored:
-                raise InvalidInputError(f"{path} has no array {key!r}; it holds {_listed(stored)}.")
-            array: np.ndarray = np.asarray(stored[key])  # a member that is no array is bytes
-    except InvalidInputError:
-        raise
-    except Exception as error:  # zipfile, NumPy and zlib raise several classes
-        raise unreadable(path, error) from error
-    return array
+    with reading_array(path), opened_npz(path) as stored:
+        if key is None:
+            rest = [name for name in stored if name not in drop]
+            if len(rest) != 1:
+                raise InvalidInputError(f"{path} holds {_listed(stored)}; name the one to take by its key.")
+            key = rest[0]
+        if not isinstance(key, str) or key not in stored:
+            raise InvalidInputError(f"{path} has no array {key!r}; it holds {_listed(stored)}.")
+        return stored[key]
 
 
 def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
     import polars
 
-    try:
+    with reading_array(path):  # a damaged page makes the decoder panic
         schema = polars.read_parquet_schema(path)
         names = [keys] if isinstance(keys, str) else list(keys or (name for name in schema if name not in drop))
         for name in names:
@@ -90,10 +79,6 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
         check_size(8 * rows * len(names), path.stat().st_size, path.name)
         try_decoding(PARQUET, path, *names)
         table = polars.read_parquet(path, columns=names, glob=False)
-    except InvalidInputError:
-        raise
-    except (Exception, polars.exceptions.PanicException) as error:  # a damaged page makes the decoder panic
-        raise unreadable(path, error) from error
     for name in names:
         if missing := table[name].null_count():
             raise InvalidInputError(f"column {name!r} of {path} has {missing} missing values; fill or drop those rows.")
@@ -132,12 +117,20 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(str, names)) or "nothing"
 
 
-def unreadable(path: Path, error: Exception) -> InvalidInputError:
-    """The error of a file that cannot be read as what its ending says."""
-    if "pickle" in str(error).lower() or "Python objects" in str(error):
-        return holds_objects(path)
-    reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-    return InvalidInputError(f"{path} is not a readable {path.suffix} ({reason}); write or fetch it again.")
+@contextmanager
+def reading_array(path: Path) -> Iterator[None]:
+    """Turn any error of a parser into one that says that the file cannot be read as what its ending says.
+
+    Raises:
+        InvalidInputError: whatever the block raises; of Python objects, how to save without them.
+    """
+    with reading(path, f"{path.suffix} data", "write or fetch it again"):
+        try:
+            yield
+        except ValueError as error:
+            if "Python objects" in str(error):
+                raise holds_objects(path) from error
+            raise
 
 
 def holds_objects(path: Path) -> InvalidInputError:

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 import torch
 
+from deephash.data.array_file import reading_array
 from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached_features
 from deephash.data.descriptors.base import Descriptor
@@ -80,25 +81,17 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InvalidInputError: no such file, a damaged one, or arrays that are not CIFAR-10's in kind.
     """
-    try:
-        with opened_npz(path) as stored:
-            if missing := [name for name in ARRAYS if name not in stored]:
-                raise InvalidInputError(
-                    f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}: CIFAR-10 is images uint8 "
-                    "(n, 32, 32, 3), labels (n,), is_test (n,) and classes (c,)."
-                )
-            arrays = {name: stored[name] for name in ARRAYS}
-    except InvalidInputError:
-        raise
-    except FileNotFoundError as error:
-        raise InvalidInputError(
-            f"{path} does not exist; give CIFAR-10 as an .npz, or no path to download it."
-        ) from error
-    except Exception as error:  # zipfile, NumPy and zlib raise several classes
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInputError(f"{path} is not a readable .npz ({reason}); write or fetch it again.") from error
+    if not path.exists():
+        raise InvalidInputError(f"{path} does not exist; give CIFAR-10 as an .npz, or no path to download it.")
+    with reading_array(path), opened_npz(path) as stored:
+        if missing := [name for name in ARRAYS if name not in stored]:
+            raise InvalidInputError(
+                f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}: CIFAR-10 is images uint8 "
+                "(n, 32, 32, 3), labels (n,), is_test (n,) and classes (c,)."
+            )
+        arrays = {name: stored[name] for name in ARRAYS}
     for name in ("labels", "classes"):
-        if not isinstance(arrays[name], np.ndarray) or arrays[name].ndim != 1:
+        if arrays[name].ndim != 1:
             raise InvalidInputError(f"{path} holds {name} that are no vector; expected labels (n,) and classes (c,).")
     if arrays["labels"].dtype.kind not in "iu":
         raise InvalidInputError(f"{path} holds labels of dtype {arrays['labels'].dtype}; expected whole numbers.")

@@ -1,6 +1,5 @@
 """MS COCO: photographs, five sentences about each, and the 80 kinds of object in them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -15,6 +14,7 @@ from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
+from deephash.files import read_json
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -178,10 +178,7 @@ class COCOCaptions(HashingDataModule):
 
 
 def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path} is not readable ({error}); unpack it again.") from error
+    content = read_json(path, "annotations", "unpack it again")
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in keys):
         raise InvalidInputError(
             f"{path} has no lists {' and '.join(keys)}; it is another file: the layout is {LAYOUT}."

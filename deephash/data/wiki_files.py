@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deephash.data.trial import MATLAB, try_decoding
+from deephash.files import reading
 from deephash.validation import InvalidInputError
 
 FEATURES = "raw_features.mat"
@@ -65,12 +66,9 @@ def read_matrices(folder: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
 
     path = folder / FEATURES
-    try:
+    with reading(path, "matrices", "unpack or fetch it again"):
         try_decoding(MATLAB, path, *VARIABLES.values())
         stored = loadmat(path, variable_names=list(VARIABLES.values()))
-    except Exception as error:  # what a damaged file raises depends on where the damage lies
-        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise InvalidInputError(f"{path} cannot be read ({reason}); unpack or fetch it again.") from error
     if missing := [name for name in VARIABLES.values() if name not in stored]:
         raise InvalidInputError(f"{path} has no {' and no '.join(missing)}; it is another file: fetch it again.")
     return {name: np.asarray(stored[variable]) for name, variable in VARIABLES.items()}

@@ -16,7 +16,6 @@ from deephash.data.views import Views
 from deephash.demo.searched_codes import SearchedCodes
 from deephash.encoding.encoder_of import chosen_device
 from deephash.encoding.index_codes import Maker
-from deephash.files import read_json
 from deephash.hasher import Hasher
 from deephash.loading import load
 from deephash.protocols.base import Split
@@ -128,7 +127,7 @@ def load_run(
     key = (collection, data.split.hash, database_role)
     database = parts.setdefault(key, data.part(database_role))
     searched = searched_views(config, module, database)
-    row = read_json(run.metrics, "a result row")
+    row = run.read_row()
     return ServedRun(folder, row, data, collection, module, database, query_rows, searched)
 
 

@@ -7,13 +7,12 @@ from typing import Any, BinaryIO, final
 
 import numpy as np
 
-from deephash.data.array_file import holds_objects, read_array, unreadable
+from deephash.data.array_file import read_array, reading_array
 from deephash.data.vectors import vector_layout, vectors_of
 from deephash.encoding.fingerprint import file_fingerprint
 from deephash.encoding.rows import RowBlock, RowSource, check_matrix, checked_block
+from deephash.npy_file import NpyHeader, read_header
 from deephash.validation import InvalidInputError
-
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @final
@@ -65,19 +64,16 @@ def open_npy(path: Path) -> ArrayRows:
     Raises:
         InvalidInputError: not one, or no matrix of numbers.
     """
-    try:
-        with path.open("rb") as file:
-            shape, fortran, dtype = read_header(file, path)
-            offset = file.tell()
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    check_matrix(shape, dtype, str(path))
-    if fortran:
-        return ArrayRows(path, shape, slices(read_array(path)))
-    missing = offset + shape[0] * shape[1] * dtype.itemsize - path.stat().st_size
-    if missing > 0:
-        raise unreadable(path, ValueError(f"it is truncated: {missing} bytes are missing"))
-    return ArrayRows(path, shape, records(path, lambda: path.open("rb"), offset, shape, dtype))
+    with reading_array(path), path.open("rb") as file:
+        header = read_header(file)
+        offset = file.tell()
+        missing = offset + header.nbytes - path.stat().st_size
+        if missing > 0:
+            raise ValueError(f"it is truncated: {missing} bytes are missing")
+    check_matrix(header.shape, header.dtype, str(path))
+    if header.fortran:
+        return ArrayRows(path, header.shape, slices(read_array(path)))
+    return ArrayRows(path, header.shape, records(path, lambda: path.open("rb"), offset, header))
 
 
 def open_npz(path: Path, key: str | None) -> ArrayRows:
@@ -90,30 +86,27 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
     Raises:
         InvalidInputError: not one, no such array, or no matrix of numbers.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if key is None and len(names) != 1:
-                raise InvalidInputError(f"{path} holds {', '.join(names)}; name the one to take: --features NAME.")
-            key = names[0] if key is None else key
-            if key not in names:
-                raise InvalidInputError(f"{path} has no array {key!r}; it holds {', '.join(names)}.")
-            member = archive.namelist()[names.index(key)]
-            with archive.open(member) as stream:
-                shape, fortran, dtype = read_header(stream, path)
-                offset = stream.tell()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise unreadable(path, error) from error
-    check_matrix(shape, dtype, f"{key} of {path}")
-    if fortran:
-        return ArrayRows(path, shape, slices(read_array(path, key)), key)
+    with reading_array(path), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if key is None and len(names) != 1:
+            raise InvalidInputError(f"{path} holds {', '.join(names)}; name the one to take: --features NAME.")
+        key = names[0] if key is None else key
+        if key not in names:
+            raise InvalidInputError(f"{path} has no array {key!r}; it holds {', '.join(names)}.")
+        member = archive.infolist()[names.index(key)]
+        with archive.open(member) as stream:
+            header = read_header(stream)
+            offset = stream.tell()
+        if header.nbytes != member.file_size - offset:
+            raise ValueError(f"{key} claims {header.nbytes} bytes and holds {member.file_size - offset}")
+    check_matrix(header.shape, header.dtype, f"{key} of {path}")
+    if header.fortran:
+        return ArrayRows(path, header.shape, slices(read_array(path, key)), key)
 
     def open_member() -> BinaryIO:
         return zipfile.ZipFile(path).open(member)  # type: ignore[return-value]
 
-    return ArrayRows(path, shape, records(path, open_member, offset, shape, dtype), key)
+    return ArrayRows(path, header.shape, records(path, open_member, offset, header), key)
 
 
 def open_vectors(path: Path) -> ArrayRows:
@@ -131,29 +124,13 @@ def open_vectors(path: Path) -> ArrayRows:
     return ArrayRows(path, (rows, layout["vector"].shape[0]), read)
 
 
-def read_header(stream: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come first, and type of the array that a stream in NumPy's format holds.
-
-    Raises:
-        ValueError: another format.
-        InvalidInputError: Python objects.
-    """
-    version = np.lib.format.read_magic(stream)
-    if version not in HEADERS:
-        raise ValueError(f"version {version} of the format")
-    shape, fortran, dtype = HEADERS[version](stream)
-    if dtype.hasobject:
-        raise holds_objects(path)
-    return shape, fortran, dtype
-
-
 def slices(array: np.ndarray) -> Callable[[int, int], Iterator[np.ndarray]]:
     """Reading an array that lies in memory, or is mapped into it."""
     return lambda start, rows: (array[first : first + rows] for first in range(start, len(array), rows))
 
 
 def records(
-    path: Path, open_stream: Callable[[], BinaryIO], offset: int, shape: tuple[int, ...], dtype: np.dtype
+    path: Path, open_stream: Callable[[], BinaryIO], offset: int, header: NpyHeader
 ) -> Callable[[int, int], Iterator[np.ndarray]]:
     """Reading an array whose rows follow each other in a stream.
 
@@ -161,22 +138,19 @@ def records(
         path: the file, for messages.
         open_stream: opens the stream at its beginning.
         offset: where the first row is.
-        shape: (n, d).
-        dtype: of a value.
+        header: of the shape (n, d).
     """
+    shape, dtype = header.shape, header.dtype
     width = shape[1] * dtype.itemsize
 
     def read(start: int, rows: int) -> Iterator[np.ndarray]:
-        try:
-            with open_stream() as stream:
-                stream.seek(offset + start * width)
-                for first in range(start, shape[0], rows):
-                    values = np.empty((min(rows, shape[0] - first), shape[1]), dtype)
-                    found = stream.readinto(values.view("u1").data)  # type: ignore[attr-defined]
-                    if found < values.nbytes:
-                        raise ValueError(f"it is truncated after row {first + found // width}")
-                    yield values
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise unreadable(path, error) from error
+        with reading_array(path), open_stream() as stream:
+            stream.seek(offset + start * width)
+            for first in range(start, shape[0], rows):
+                values = np.empty((min(rows, shape[0] - first), shape[1]), dtype)
+                found = stream.readinto(values.view("u1").data)  # type: ignore[attr-defined]
+                if found < values.nbytes:
+                    raise ValueError(f"it is truncated after row {first + found // width}")
+                yield values
 
     return read

@@ -12,6 +12,7 @@ import numpy as np
 from deephash.encoding.code_file import CodePaths
 from deephash.encoding.rows import BadRow, Ids
 from deephash.files import read_json, write_json, write_whole
+from deephash.npy_file import map_npy
 
 # Room for NumPy's header, which gets its length by being written anew once the number of rows is known.
 HEADER_BYTES = 128
@@ -201,7 +202,7 @@ def write_parquet(codes: Path, ids: Path, path: Path) -> None:
     """
     import polars
 
-    all_codes, all_ids = (np.load(file, mmap_mode="r", allow_pickle=False) for file in (codes, ids))
+    all_codes, all_ids = (map_npy(file) for file in (codes, ids))
     parts: list[Path] = []
     try:
         for first in range(0, len(all_codes), PARQUET_ROWS):

@@ -1,6 +1,7 @@
 """Rows of a table: a Parquet or CSV file, read a block at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from deephash.encoding.fingerprint import file_fingerprint
 from deephash.encoding.rows import BadRow, Ids, RowBlock, RowSource, checked_block, plain_id, select_ids
+from deephash.files import reading
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -71,18 +73,14 @@ class TableRows(RowSource):
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
         """Blocks of rows, lists of another length than the first row's set apart."""
-        import polars
-
         wanted = [*self.columns, *([self.id_column] if self.id_column else ())]
-        try:
+        with self._reading():
             if self.lists:
                 self._length = self._first_length()
             first = start
             for frame in self._frames(wanted, start, rows):
                 yield self._block(frame, first)
                 first += frame.height
-        except (OSError, polars.exceptions.PolarsError) as error:
-            raise self._unreadable(error) from error
 
     def _block(self, frame: "polars.DataFrame", first: int) -> RowBlock:
         import polars
@@ -115,12 +113,8 @@ class TableRows(RowSource):
 
     def _schema(self) -> Mapping[str, Any]:
         """Types by column."""
-        import polars
-
-        try:
+        with self._reading():
             return self._scan().collect_schema()
-        except (OSError, polars.exceptions.PolarsError) as error:
-            raise self._unreadable(error) from error
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
         """Frames of exactly `rows`, the last of fewer, from a row on."""
@@ -163,11 +157,9 @@ class TableRows(RowSource):
             raise InvalidInputError(f"column {self.columns[0]!r} of {self.path} holds no list with a value in it.")
         return int(lengths.item())
 
-    def _unreadable(self, error: Exception) -> InvalidInputError:
-        if isinstance(error, FileNotFoundError):
-            return InvalidInputError(f"{self.path} does not exist; give a {self.path.suffix} file.")
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return InvalidInputError(f"{self.path} is not a readable {self.path.suffix} ({reason}); write it again.")
+    def _reading(self) -> AbstractContextManager[None]:
+        """Turns what the decoder raises of a damaged file, its panics included, into one line."""
+        return reading(self.path, f"{self.path.suffix} data", "write it again")
 
 
 def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:

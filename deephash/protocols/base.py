@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from deephash.files import write_whole
+from deephash.files import reading, write_whole
 from deephash.npz_file import opened_npz
 from deephash.validation import InvalidInputError
 
@@ -117,15 +117,9 @@ class Split:
         Raises:
             InvalidInputError: missing or truncated file, or contents that do not match their hash.
         """
-        try:
-            with opened_npz(path) as stored:
-                split = cls(**{role: stored[role] for role in ROLES})
-                expected = str(stored["hash"])
-        except FileNotFoundError as error:
-            raise InvalidInputError(f"{path} does not exist; give the split.npz of a run.") from error
-        except Exception as error:  # what a damaged archive raises has no common class
-            reason = " ".join(str(error).split())[:300]
-            raise InvalidInputError(f"{path} is not a readable split ({reason}); restore it or run again.") from error
+        with reading(path, "a split"), opened_npz(path) as stored:
+            split = cls(**{role: stored[role] for role in ROLES})
+            expected = str(stored["hash"])
         if split.hash != expected:
             raise InvalidInputError(
                 f"{path} does not match its hash; it was changed or damaged: restore it or run again."

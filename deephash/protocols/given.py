@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from deephash.files import reading
 from deephash.protocols.base import ROLES, Protocol, Split
 from deephash.validation import InvalidInputError
 
@@ -53,12 +54,8 @@ def read_json_split(path: Path) -> Split:
     Raises:
         InvalidInputError: missing file, no JSON, unknown or missing parts, or entries that are no rows.
     """
-    try:
+    with reading(f"protocol.path={path}", "a split in JSON", "repair it or give another"):
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"protocol.path={path} does not exist; give a .npz or .json split.") from error
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"protocol.path={path} is not readable JSON ({error}); repair it.") from error
     if not isinstance(stored, dict):
         raise InvalidInputError(f"protocol.path={path} holds a {type(stored).__name__}; expected an object of lists.")
     unknown = sorted(stored.keys() - set(ROLES))

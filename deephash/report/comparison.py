@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deephash.files import read_json
+from deephash.data.trial import PARQUET, try_decoding
+from deephash.files import reading
 from deephash.metrics.confidence import wilcoxon
 from deephash.report.paired_gains import rank_biserial
 from deephash.report.summary import is_comparison, ordered_metrics
@@ -76,7 +77,7 @@ def compare_runs(folders: Sequence[Path], metric: str = "mAP") -> Comparison:
     runs = [RunFolder(folder) for folder in folders]
     for run in runs:
         run.check_complete()
-    rows = [read_json(run.metrics, "a result row") for run in runs]
+    rows = [run.read_row() for run in runs]
     figures = [dict(ordered_metrics(row)) for row in rows]
     names = list(dict.fromkeys(name for figure in figures for name in figure if not is_comparison(name)))
     scores = [read_scores(run) for run in runs]
@@ -111,10 +112,9 @@ def read_scores(run: RunFolder) -> "polars.DataFrame":
     import polars
 
     path = run.path / "per_query.parquet"
-    try:
-        return polars.read_parquet(path)
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise InvalidInputError(f"{path} is not readable ({error}); restore it, or evaluate the run again.") from error
+    with reading(path, "scores by query", "restore it, or evaluate the run again"):
+        try_decoding(PARQUET, path)
+        return polars.read_parquet(path, glob=False)
 
 
 def paired(

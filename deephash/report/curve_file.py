@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deephash.files import read_json, write_json
+from deephash.files import read_json, reading, write_json
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.report.tables import finite
-from deephash.validation import InvalidInputError
 
 NAME = "pr_curve.json"
 
@@ -49,10 +48,8 @@ def read_curves(folder: Path) -> list[StoredCurve]:
     if not path.exists():
         return []
     rows = read_json(path, "precision-recall curves")
-    try:
+    with reading(path, "precision-recall curves", "restore it, or score the run again"):
         return [_curve(row) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"{path} is damaged ({error}); restore it, or score the run again.") from error
 
 
 def _curve(row: Mapping[str, Any]) -> StoredCurve:

@@ -6,7 +6,6 @@ from typing import Any
 from deephash import storage
 from deephash.cluster.sharded_index import is_sharded, read_release
 from deephash.encoding.code_file import ENDINGS, CodePaths, read_description
-from deephash.files import read_json
 from deephash.loading import load
 from deephash.report.summary import LEADING_METRICS
 from deephash.run_folder import RunFolder
@@ -68,7 +67,7 @@ def describe_run(run: RunFolder) -> dict[str, Any]:
     if (run.hasher / storage.DESCRIPTION_FILE).exists():
         described["hasher"] = describe_hasher(run.path)
     if run.is_complete:
-        row = read_json(run.metrics, "a result row")
+        row = run.read_row()
         described["sizes"] = row.get("sizes")
         described["metrics"] = {name: row["metrics"][name] for name in LEADING_METRICS if name in row["metrics"]}
     return described

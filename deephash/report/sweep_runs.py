@@ -108,17 +108,16 @@ def read_job(job: Path, sweep: Path) -> dict[str, Any]:
 
 
 def _result_columns(path: Path) -> dict[str, Any]:
-    result = read_json(path, "a result row")
-    if not isinstance(result, Mapping) or any(name not in result for name in REQUIRED):
+    result = RunFolder(path.parent).read_row()
+    if any(name not in result for name in REQUIRED):
         raise InvalidInputError(f"{path} lacks one of {', '.join(REQUIRED)}; run that job again.")
     for name in ("bits", "seed"):
         if isinstance(result[name], bool) or not isinstance(result[name], int):
             raise InvalidInputError(f"{path} has {name}={result[name]!r}; expected a whole number: run that job again.")
-    metrics = dict(result["metrics"]) if isinstance(result["metrics"], Mapping) else {"metrics": result["metrics"]}
-    for name, value in metrics.items():
-        if value is not None and not isinstance(value, int | float):
-            raise InvalidInputError(f"{path} has {name}={value!r}; expected a number: run that job again.")
-    columns = {name: result[name] for name in ("method", "quantizer", "bits", "seed", "split") if name in result}
+    metrics = dict(result["metrics"])
+    columns: dict[str, Any] = {
+        name: result[name] for name in ("method", "quantizer", "bits", "seed", "split") if name in result
+    }
     # Rows from before there was a choice are of codes by the functions.
     columns |= {
         name: text(value) for name, value in {"database_codes": "functions", **result}.items() if name in SETTING

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
-from deephash.files import write_whole
+from deephash.files import reading, write_whole
 from deephash.validation import InvalidInputError
 
 # A JSON object holds string keys alone and no tuples, so both are marked; a word of the user's own cannot be mistaken
@@ -41,21 +41,13 @@ class SafetensorsCheckpoint(CheckpointIO):
         """
         from safetensors import safe_open
 
-        try:
+        with reading(path, "a checkpoint", "delete it to train again from the fitted start"):
             with safe_open(path, "pt") as file:
                 state = json.loads(file.metadata()["state"])
                 checkpoint = _read(state, {name: file.get_tensor(name).clone() for name in file.keys()})  # noqa: SIM118
-        except Exception as error:  # safetensors, JSON and what takes them apart raise several classes
-            reason = " ".join(str(error).split())
-            raise InvalidInputError(
-                f"{path} is no readable checkpoint ({reason}); delete it to train again from the fitted start."
-            ) from error
-        if not isinstance(checkpoint, dict):
-            raise InvalidInputError(
-                f"{path} is no readable checkpoint (it holds a {type(checkpoint).__name__}); delete it to train again "
-                "from the fitted start."
-            )
-        return checkpoint
+            if not isinstance(checkpoint, dict):
+                raise ValueError(f"it holds a {type(checkpoint).__name__}")
+            return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint, if there is one."""

@@ -11,7 +11,7 @@ from deephash.codes import pack
 from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
 from deephash.data.views import Views
-from deephash.files import write_whole
+from deephash.files import reading, write_whole
 from deephash.hasher import Hasher
 from deephash.npz_file import opened_npz
 from deephash.quantizers.sbq import SBQ
@@ -67,15 +67,12 @@ def load_learnt(folder: Path) -> LearntCodes | None:
     path = folder / FILE
     if not path.exists():
         return None
-    try:
+    with reading(path, "learnt codes", "restore it or fit again"):
         with opened_npz(path) as stored:
             codes, ids = stored["codes"], stored["ids"]
         if codes.dtype != np.uint8 or codes.ndim != 2 or ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
             raise ValueError(f"codes {codes.dtype} {codes.shape}, ids {ids.dtype} {ids.shape}")
         return LearntCodes(torch.from_numpy(codes), torch.from_numpy(ids))
-    except Exception as error:  # zipfile, NumPy and zlib raise several classes
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInputError(f"{path} is damaged ({reason}); restore it or fit again.") from error
 
 
 def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor) -> LearntCodes | None:

@@ -9,7 +9,7 @@ import lightning
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
-from deephash.files import read_json, write_json
+from deephash.files import read_json, read_json_object, reading, write_json
 from deephash.loading import load as load_hasher
 from deephash.protocols.base import Split
 from deephash.report.drawing import save_figure
@@ -65,7 +65,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     run.open(config)
     if run.is_complete:
         log.info("%s holds this run, complete; nothing to do.", folder)
-        return RunResult(read_json(run.metrics, "a result row"), folder)
+        return RunResult(run.read_row(), folder)
 
     if learns_from_stream(config):
         return RunResult(train_stream(config, run, kept or KeptData()), folder)
@@ -103,7 +103,8 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     row = score(config, trainer, module, data)
     history = read_json(run.history, "a training's history") if run.history.exists() else None
     if history:
-        row["training"] = chosen_epoch(history)
+        with reading(run.history, "a training's history"):
+            row["training"] = chosen_epoch(history)
     if tuned:
         row["tuned"] = tuned
     if trainer.is_global_zero:
@@ -143,7 +144,9 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
 def load(folder: Path, module: ClosedForm) -> None:
     """Load the hasher that a folder holds, and how long it took."""
     module.hasher, module.learnt = load_hasher(folder), load_learnt(folder)
-    module.seconds.update(read_json(folder / FIT_SECONDS, "the seconds of a fit"))
+    stored = read_json_object(folder / FIT_SECONDS, "the seconds of a fit")
+    with reading(folder / FIT_SECONDS, "the seconds of a fit"):
+        module.seconds |= {name: float(seconds) for name, seconds in stored.items()}
 
 
 def score(

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.data.blocks import block_loader
-from deephash.files import read_json, write_json
+from deephash.files import read_json_object, reading, write_json
 from deephash.loading import load as load_hasher
 from deephash.metrics.user_metric import figures_to_raise
 from deephash.progress import track
@@ -125,7 +126,7 @@ def tune(
             "has, as protocol=five_way."
         )
     metric = str(config.tune.get("metric") or "mAP")
-    record: list[dict[str, Any]] = read_json(run.tuning, "tuned values")["candidates"] if run.tuning.exists() else []
+    record = read_record(run.tuning) if run.tuning.exists() else []
     for number, (values, candidate) in enumerate(track(tried, "Tuning")):
         if any(entry["values"] == values for entry in record):
             continue
@@ -153,6 +154,20 @@ def tune(
     if is_writer:
         write_json(run.tuning, {"metric": metric, "chosen": chosen, "candidates": record})
     return chosen
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The candidates that were tried already.
+
+    Raises:
+        InvalidInputError: a damaged file.
+    """
+    stored = read_json_object(path, "tuned values")
+    with reading(path, "tuned values"):
+        for entry in stored["candidates"]:
+            if not isinstance(entry["values"], dict) or not isinstance(entry["score"], int | float | None):
+                raise ValueError(f"a candidate is {entry!r}")
+        return list(stored["candidates"])
 
 
 def best(record: list[dict[str, Any]]) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def test_missing_and_damaged_files_are_refused(tmp_path, name):
     whole = (tmp_path / name).read_bytes()
     for spoilt in (whole[: len(whole) - 9], whole[:30], b""):
         (tmp_path / name).write_bytes(spoilt)
-        with pytest.raises(InvalidInputError, match=r"is not a readable|truncated|is empty") as caught:
+        with pytest.raises(InvalidInputError, match=r"is not readable as|truncated|is empty") as caught:
             load(tmp_path, name)
         assert "\n" not in str(caught.value)
         assert name in str(caught.value)

@@ -123,7 +123,7 @@ def test_a_download_is_kept_as_arrays_and_gist_is_computed_once(tmp_path, monkey
         ({"labels": LABELS[:59]}, "beside 59 labels; expected uint8"),
         ({"labels": LABELS + 1}, "holds 60 labels and 10 classes; labels start at 0"),
         ({"is_test": np.arange(50) > 5}, r"is_test of shape \(50,\) beside 60 labels"),
-        ({"classes": np.array([["a"], 1], dtype=object)}, "is not a readable .npz .*Python objects"),
+        ({"classes": np.array([["a"], 1], dtype=object)}, "Python objects"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):
@@ -138,7 +138,7 @@ def test_missing_and_damaged_files_are_refused(tmp_path):
     write_npz(path)
     for spoil in (path.read_bytes()[:5000], b"", b"nothing"):
         path.write_bytes(spoil)
-        with pytest.raises(InvalidInputError, match=r"is not a readable .npz"):
+        with pytest.raises(InvalidInputError, match=r"is not readable as .npz"):
             module(path).setup()
 
 

@@ -149,7 +149,10 @@ def spoil_list(folder, line):
         (lambda folder: spoil_list(folder, "a\tb\t11\n"), "expected a text, an image and a class from 1 to 10"),
         (lambda folder: spoil_list(folder, "a\tb\t1\n"), r"shape \(20, 6\) beside 1 articles of the list"),
         (lambda folder: (folder / "testset_txt_img_cat.list").unlink(), "testset_txt_img_cat.list cannot be read .*No"),
-        (lambda folder: (folder / "raw_features.mat").write_bytes(b"x" * 300), "raw_features.mat cannot be read"),
+        (
+            lambda folder: (folder / "raw_features.mat").write_bytes(b"x" * 300),
+            "raw_features.mat is not readable as matrices",
+        ),
         (lambda folder: savemat(folder / "raw_features.mat", {"I_tr": 1.0}), "has no I_te and no T_tr and no T_te"),
         (lambda folder: (folder / "raw_features.mat").unlink(), r"holds raw_features.mat 0 times; give the folder of"),
     ],

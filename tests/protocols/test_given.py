@@ -33,7 +33,7 @@ def test_truncated_file_is_refused(saved):
     whole = path.read_bytes()
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
-        with pytest.raises(InvalidInputError, match=r"split\.npz is not a readable split .*restore it"):
+        with pytest.raises(InvalidInputError, match=r"split\.npz is not readable as a split .*restore it"):
             Split.load(path)
 
 
@@ -65,7 +65,7 @@ def test_one_edited_row_is_refused(saved):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"none\.npz does not exist; give the split\.npz of a run"):
+    with pytest.raises(InvalidInputError, match=r"none\.npz does not exist; expected a split there"):
         Given(tmp_path / "none.npz").split(10, None, None, 0)
     with pytest.raises(InvalidInputError, match=r"none\.json does not exist"):
         Given(tmp_path / "none.json").split(10, None, None, 0)
@@ -85,7 +85,7 @@ def test_json_rows(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not readable JSON"),
+        ("{", "is not readable as a split in JSON"),
         ("[1, 2]", "holds a list; expected an object"),
         (json.dumps(ROWS | {"test": [6]}), "names 'test'; expected one of: train, query"),
         (json.dumps({"train": [1], "query": [2]}), "lacks 'database'"),

@@ -252,11 +252,16 @@ def test_interrupted_jobs_and_later_evaluations(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("[1, 2]", "lacks one of method, bits, seed, metrics"),
-        ('{"method": "itq", "bits": 16}', "lacks one of method, bits, seed, metrics"),
+        ("[1, 2]", "holds list, not an object"),
+        ('{"method": "itq", "bits": 16}', "its metrics are None, not an object of numbers"),
+        ('{"method": "itq", "bits": 16, "metrics": null}', "its metrics are None, not an object of numbers"),
+        ('{"method": "itq", "bits": 16, "metrics": {}}', "lacks one of method, bits, seed, metrics"),
         ('{"method": "itq", "bits": "x", "seed": 0, "metrics": {}}', "has bits='x'; expected a whole number"),
         ('{"method": "itq", "bits": 8, "seed": "0", "metrics": {"mAP": 1}}', "has seed='0'; expected a whole number"),
-        ('{"method": "itq", "bits": 8, "seed": 0, "metrics": {"mAP": "high"}}', "has mAP='high'; expected a number"),
+        (
+            '{"method": "itq", "bits": 8, "seed": 0, "metrics": {"mAP": "high"}}',
+            "its metric mAP is 'high', not a number",
+        ),
         ("", "is not readable as a result row"),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_json_cannot_hold_is_refused_by_its_place(tmp_path):
 def test_damaged_files_are_refused(tmp_path, spoil):
     SafetensorsCheckpoint().save_checkpoint({"weight": torch.ones(100)}, tmp_path / "c")
     (tmp_path / "c").write_bytes(spoil((tmp_path / "c").read_bytes()))
-    with pytest.raises(InvalidInputError, match="no readable checkpoint"):
+    with pytest.raises(InvalidInputError, match="is not readable as a checkpoint"):
         SafetensorsCheckpoint().load_checkpoint(tmp_path / "c")
-    with pytest.raises(InvalidInputError, match="no readable checkpoint"):
+    with pytest.raises(InvalidInputError, match="none does not exist; expected a checkpoint there"):
         SafetensorsCheckpoint().load_checkpoint(tmp_path / "none")
