@@ -1,7 +1,7 @@
 """A saved index, whole or in shards, as a service of this process alone."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 
 from deephash.cluster.search_application import Answer, SearchApplication, ServedRelease, http_server
 from deephash.cluster.sharded_index import IndexRelease, OpenRelease, current_release
+from deephash.http_service.host_names import served_names
 from deephash.listening import listening
 
 # The second waits for the first to end, so that no time passes between two.
@@ -44,7 +45,9 @@ async def refreshed(folder: Path, served: ServedRelease | None) -> ServedRelease
     return LocalRelease(await asyncio.to_thread(OpenRelease, release))
 
 
-def serve_index(folder: Path, host: str, port: int, ready: Callable[[str, IndexRelease], None]) -> None:
+def serve_index(
+    folder: Path, host: str, port: int, ready: Callable[[str, IndexRelease], None], names: Sequence[str] = ()
+) -> None:
     """Serve an index, and each that takes its place in the folder, until interrupted.
 
     Args:
@@ -52,6 +55,7 @@ def serve_index(folder: Path, host: str, port: int, ready: Callable[[str, IndexR
         host: address to listen on.
         port: to listen on; 0 takes one that is free.
         ready: is told the address and what is served, as soon as it is.
+        names: further host names by which the service may be asked for.
 
     Raises:
         InvalidInputError: no index, an address that cannot be listened on, or uvicorn is not installed.
@@ -63,7 +67,7 @@ def serve_index(folder: Path, host: str, port: int, ready: Callable[[str, IndexR
             ready(f"http://{host}:{opened.getsockname()[1]}", newer.release)
         return newer
 
-    application = SearchApplication(refresh, AT_ONCE)
+    application = SearchApplication(refresh, AT_ONCE, served_names(host, names))
     server = http_server(application)
 
     async def serve() -> None:

@@ -12,7 +12,7 @@ import binascii
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ import torch
 from deephash.cluster.query_batches import QueryBatches
 from deephash.cluster.sharded_index import IndexRelease, ShardAnswer, merge_answers
 from deephash.codes import code_bytes
+from deephash.http_service.guard import RequestGuard
+from deephash.http_service.host_names import LOOPBACK
+from deephash.http_service.protocol import ConnectionLimits
 from deephash.ranking.inputs import check_padding
 from deephash.validation import InvalidInputError
 
@@ -34,7 +37,14 @@ MOST_NEIGHBOURS = 10_000
 # Neighbours of all queries of a request together: what a reply holds.
 MOST_FOUND = 1_000_000
 MOST_BYTES = 1 << 24
-# Requests that wait at once, beyond which more are turned away.
+# Bytes of a request beside each code itself: quotes, a comma, white space.
+BYTES_BESIDE_CODE = 64
+# Values of a request beside the codes; a parser takes memory for each, however few bytes it has.
+MOST_VALUES = MOST_QUERIES + 64
+# Requests and replies that are read and written sooner than a thread takes over: bytes, and neighbours.
+SMALL_REQUEST, FEW_NEIGHBOURS = 1 << 16, 10_000
+MOST_ERROR_LETTERS = 300
+# Requests that are answered at once, beyond which more are turned away; connections may be as many.
 MOST_REQUESTS = 4096
 
 
@@ -98,10 +108,25 @@ class SearchApplication:
     Args:
         refresh: the release to serve from now on, which may be the one that is given; None before the first.
         at_once: searches that run at the same time.
+        hosts: names and addresses by which the service may be asked for, beside the address that is connected to.
     """
 
-    def __init__(self, refresh: Callable[[ServedRelease | None], Awaitable[ServedRelease]], at_once: int) -> None:
+    def __init__(
+        self,
+        refresh: Callable[[ServedRelease | None], Awaitable[ServedRelease]],
+        at_once: int,
+        hosts: Sequence[str] = LOOPBACK,
+    ) -> None:
         self.refresh = refresh
+        self.guard = RequestGuard(
+            self._answer,
+            hosts,
+            lambda path: MOST_BYTES if self.served is None else request_bytes(self.served.release.bits),
+            {"X-Content-Type-Options": "nosniff"},
+            field="error",
+            advice="ask in several requests",
+            max_requests=MOST_REQUESTS,
+        )
         self.served: ServedRelease | None = None
         self.looking = asyncio.Lock()
         self.batches = QueryBatches(self._search, at_once)
@@ -127,13 +152,12 @@ class SearchApplication:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, as ASGI has it."""
-        if scope["type"] != "http":
-            return
-        body = await read_body(receive)
-        if body is None:
-            return
+        await self.guard(scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
         reply, status = await self._reply(scope["method"], scope["path"].rstrip("/"), body)
-        text = json.dumps(reply, separators=(",", ":")).encode()
+        text = await reply_text(reply)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text})
@@ -146,12 +170,13 @@ class SearchApplication:
             return {"release": release.name, "shards": shards, "size": release.size, "bits": release.bits}, 200
         if (method, path) != ("POST", "/search"):
             return {"error": "expected POST /search or GET /status."}, 404
-        if len(body) > MOST_BYTES:
-            return {"error": f"the request has more than {MOST_BYTES:,} bytes; ask in several."}, 413
         try:
-            codes, k, partial = read_request(json.loads(body), release)
+            if len(body) < SMALL_REQUEST:
+                codes, k, partial = read_request(read_json_body(body), release)
+            else:
+                codes, k, partial = await asyncio.to_thread(lambda: read_request(read_json_body(body), release))
         except (InvalidInputError, ValueError, RecursionError) as error:
-            return {"error": " ".join(str(error).split())}, 400
+            return {"error": " ".join(str(error)[:MOST_ERROR_LETTERS].split())}, 400
         try:
             return reply_of(await self.batches.search(served, codes, k), partial)
         except Exception as error:
@@ -175,34 +200,29 @@ def http_server(application: SearchApplication) -> Any:
         InvalidInputError: uvicorn is not installed.
     """
     try:
-        import uvicorn
+        from deephash.http_service import server
     except ImportError as error:
         raise InvalidInputError(f"deephash serve needs {error.name}; pip install 'deephash[ray-cluster]'.") from error
-    return uvicorn.Server(
-        uvicorn.Config(
-            application,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            lifespan="off",
-            limit_concurrency=MOST_REQUESTS,
-        )
-    )
+    return server.http_server(application, ConnectionLimits(connections=MOST_REQUESTS))
 
 
-async def read_body(receive: Any) -> bytes | None:
-    """The body of a request, its first bytes where it is too long; None where the client has gone."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        if len(body) <= MOST_BYTES:
-            body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return bytes(body)
+def request_bytes(bits: int) -> int:
+    """Bytes that a request of codes of so many bits may have."""
+    return min(MOST_BYTES, MOST_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
+
+
+def read_json_body(body: bytes) -> Any:
+    """The JSON value in a body, unless it has more values than any request.
+
+    Raises:
+        InvalidInputError: too many values.
+        ValueError: no JSON.
+        RecursionError: values within values within values.
+    """
+    # Each value of a list or an object stands behind one of these.
+    if sum(map(body.count, (b"[", b"{", b","))) > MOST_VALUES:
+        raise InvalidInputError(f"the request has more than {MOST_QUERIES} codes; ask in several requests.")
+    return json.loads(body)
 
 
 def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool]:
@@ -247,3 +267,23 @@ def reply_of(answer: Answer, partial: bool) -> tuple[dict[str, Any], int]:
     if found is None or (answer.missing and not partial):
         return {"error": f"{len(answer.missing)} of {len(answer.release.shards)} shards do not answer.", **said}, 503
     return {"distances": found.distances.tolist(), "ids": found.names.tolist(), **said}, 200
+
+
+async def reply_text(reply: dict[str, Any]) -> bytes:
+    """A reply as JSON; a large one is written row by row by a thread, so that other requests go on."""
+
+    def written(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"))
+
+    def written_by_rows() -> bytes:
+        parts = [
+            f"{written(name)}:[{','.join(map(written, value))}]"
+            if isinstance(value, list)
+            else f"{written(name)}:{written(value)}"
+            for name, value in reply.items()
+        ]
+        return f"{{{','.join(parts)}}}".encode()
+
+    if sum(map(len, reply.get("distances", ()))) < FEW_NEIGHBOURS:
+        return written(reply).encode()
+    return await asyncio.to_thread(written_by_rows)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from deephash.cluster.shard_client import ShardClient
 from deephash.cluster.shard_server import ShardServer
 from deephash.cluster.sharded_index import IndexRelease, IndexShard, read_release
 from deephash.files import read_json, write_json
+from deephash.http_service.host_names import served_names
 from deephash.listening import listening
 from deephash.validation import InvalidInputError
 
@@ -109,11 +110,13 @@ class Front:
         host: address to listen on.
         port: to listen on; fronts of one machine share it.
         at_once: searches that run at the same time.
+        names: further host names by which the service may be asked for.
     """
 
-    def __init__(self, folder: str, host: str, port: int, at_once: int) -> None:
+    def __init__(self, folder: str, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
         serving = Path(folder) / SERVING
-        self.application = SearchApplication(lambda served: refreshed(serving, served), at_once)
+        hosts = served_names(host, names)
+        self.application = SearchApplication(lambda served: refreshed(serving, served), at_once, hosts)
         self.starting = asyncio.ensure_future(self._start(host, port))
 
     async def _start(self, host: str, port: int) -> None:
@@ -180,7 +183,7 @@ def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: s
     return release
 
 
-def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int) -> None:
+def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
     """Start the processes that listen, on the machine of this one.
 
     Args:
@@ -189,6 +192,7 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int)
         host: address to listen on.
         port: to listen on.
         at_once: searches that each runs at the same time.
+        names: further host names by which the service may be asked for.
     """
     from ray import serve
 
@@ -198,7 +202,7 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int)
         health_check_period_s=1.0,
         ray_actor_options={"num_cpus": 0, "resources": {here: 0.001}},
     )(Front)
-    serve.run(front_class.bind(str(folder.resolve()), host, port, at_once), name=FRONT, route_prefix=None)
+    serve.run(front_class.bind(str(folder.resolve()), host, port, at_once, tuple(names)), name=FRONT, route_prefix=None)
 
 
 def remove_other_shards(release: IndexRelease) -> None:
@@ -221,6 +225,7 @@ def serve_shards(
     replicas: int = 1,
     fronts: int = 1,
     address: str | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Serve a folder's release, and each that takes its place while queries go on; never ends by itself.
 
@@ -232,6 +237,7 @@ def serve_shards(
         replicas: of each shard.
         fronts: processes that listen and merge.
         address: of a Ray cluster that runs; None starts one here.
+        names: further host names by which the service may be asked for.
 
     Raises:
         InvalidInputError: no such index, a port that is taken, or Ray is not installed.
@@ -247,7 +253,7 @@ def serve_shards(
 
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         served = deploy_shards(read_release(folder), folder, replicas, address)
-        deploy_fronts(folder, fronts, host, port, replicas + 1)
+        deploy_fronts(folder, fronts, host, port, replicas + 1, names)
         ready(f"http://{host}:{port}", served)
         while True:
             time.sleep(SECONDS_BETWEEN_LOOKS)

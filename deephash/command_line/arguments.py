@@ -22,5 +22,8 @@ Address = Annotated[
 Port = Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.", min=0, max=65_535)]
 HostNames = Annotated[
     list[str] | None,
-    typer.Option(help="A further host name by which the page is asked for; may be given again.", show_default=False),
+    typer.Option(
+        help="A further host name by which this is asked for, *.example.org for all below it; may be given again.",
+        show_default=False,
+    ),
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import Address
+from deephash.command_line.arguments import Address, HostNames
 
 
 def serve(
@@ -14,6 +14,7 @@ def serve(
     fronts: Annotated[int, typer.Option(help="Processes that listen and merge what shards find.", min=1)] = 1,
     port: Annotated[int, typer.Option(help="Port of HTTP; 0 takes a free one.", min=0, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all networks.")] = "127.0.0.1",
+    name: HostNames = None,
     address: Address = None,
 ) -> None:
     """Serve an index until interrupted; another one in its folder takes over as it comes, while queries go on.
@@ -32,7 +33,7 @@ def serve(
     if is_sharded(index):
         from deephash.cluster.shard_service import serve_shards
 
-        serve_shards(index, host, port, ready, replicas, fronts, address)
+        serve_shards(index, host, port, ready, replicas, fronts, address, name or ())
         return
     if replicas > 1 or fronts > 1 or address is not None:
         raise InvalidInputError(
@@ -40,4 +41,4 @@ def serve(
         )
     from deephash.cluster.index_service import serve_index
 
-    serve_index(index, host, port, ready)
+    serve_index(index, host, port, ready, name or ())

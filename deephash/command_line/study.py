@@ -57,7 +57,7 @@ def serve(
 
     design = StudyDesign(mode, seed, depth, queries, pool, direction)
     try:
-        from deephash.demo.server import is_loopback
+        from deephash.http_service.host_names import is_loopback
         from deephash.study.server import serve_study
     except ModuleNotFoundError as error:
         raise InvalidInputError(f"deephash study serve needs {error.name}; pip install 'deephash[demo]'.") from error

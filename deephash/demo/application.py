@@ -21,9 +21,10 @@ from deephash.demo.description import (
     described_runs,
     drawn_queries,
 )
-from deephash.demo.protection import LOOPBACK, protect
+from deephash.demo.protection import protect
 from deephash.demo.served_run import ServedRun
-from deephash.demo.upload import MOST_IMAGE_BYTES, MOST_TEXT_BYTES, bounded_body
+from deephash.demo.upload import max_body
+from deephash.http_service.host_names import LOOPBACK
 from deephash.validation import InvalidInputError, check_choice
 
 PAGE = Path(__file__).parent / "page"
@@ -86,7 +87,7 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
     async def of_image(
         run: Run, number: int, request: Request, searched: str = "", k: Neighbours = 20
     ) -> dict[str, Any]:
-        contents = await bounded_body(request, MOST_IMAGE_BYTES)
+        contents = await request.body()
 
         def ask() -> dict[str, Any]:
             with alone:
@@ -98,7 +99,7 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
     async def of_text(
         run: Run, number: int, request: Request, searched: str = "", k: Neighbours = 20
     ) -> dict[str, Any]:
-        contents = await bounded_body(request, MOST_TEXT_BYTES)
+        contents = await request.body()
 
         def ask() -> dict[str, Any]:
             with alone:
@@ -121,5 +122,5 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
         return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}."}, 400)
 
     application.mount("/page", StaticFiles(directory=PAGE), name="page")
-    protect(application, hosts)
+    protect(application, hosts, max_body)
     return application

@@ -1,21 +1,16 @@
 """Serving the page: on which address, by which names."""
 
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 
 from deephash.demo.application import build_application
-from deephash.demo.protection import LOOPBACK
 from deephash.demo.served_run import load_runs
+from deephash.http_service.host_names import served_names
+from deephash.http_service.server import http_server
 from deephash.listening import listening
-
-# Requests at once, beyond which more are turned away.
-MOST_REQUESTS = 32
 
 
 def serve(
@@ -63,37 +58,8 @@ def serve_application(
     """
     # Listened on before anything is read, which can take a while, so that a taken port is told at once.
     with listening(host, port) as opened:
-        application = build((*LOOPBACK, *own_names(host), *names))
+        application = build(served_names(host, names))
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{opened.getsockname()[1]}")
-        settings = uvicorn.Config(
-            application,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="none",
-            lifespan="off",
-            limit_concurrency=MOST_REQUESTS,
-        )
         with suppress(KeyboardInterrupt):  # how the page is meant to be ended
-            uvicorn.Server(settings).run(sockets=[opened])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what listens on an address can be reached from this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def own_names(host: str) -> list[str]:
-    """Names by which this machine's page is asked for, where it listens for others too."""
-    if is_loopback(host):
-        return [host]
-    name = socket.gethostname()
-    try:
-        addresses = {entry[4][0] for entry in socket.getaddrinfo(name, None)}
-    except OSError:
-        addresses = set()
-    return list(dict.fromkeys([host, name, *sorted(str(address) for address in addresses)]))
+            http_server(application).run(sockets=[opened])

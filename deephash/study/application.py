@@ -3,7 +3,6 @@
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deephash.demo.application import PAGE as DEMO_PAGE
 from deephash.demo.decoding import png
-from deephash.demo.protection import LOOPBACK, protect
-from deephash.demo.upload import bounded_body
+from deephash.demo.protection import protect
+from deephash.http_service.host_names import LOOPBACK
 from deephash.study.design import MOST_DEPTH
 from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.study.presentation import Presentation
@@ -130,28 +129,29 @@ def build_study_application(
     # Styles and elements are those of deephash demo.
     application.mount("/page", StaticFiles(directory=DEMO_PAGE), name="page")
     application.mount("/study", StaticFiles(directory=PAGE), name="study")
-    protect(application, hosts)
+    protect(application, hosts, lambda path: MOST_ANSWER_BYTES)
     return application
 
 
 def check_origin(request: Request) -> None:
     """Refuse what changes the log unless this page's own script sent it, which its browser attests by the origin.
 
+    Another origin is refused for every request.
+
     Raises:
-        HTTPException: 403, another origin or none.
+        HTTPException: 403, no origin.
     """
-    origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+    if "origin" not in request.headers:
         raise HTTPException(403, "Answers come from this study's page alone.")
 
 
 async def sent(request: Request, kind: type[Body]) -> Body:
-    """A request's JSON, read within bounds.
+    """A request's JSON.
 
     Raises:
-        HTTPException: 413, a longer body; 400, no such JSON.
+        HTTPException: 400, no such JSON.
     """
-    contents = await bounded_body(request, MOST_ANSWER_BYTES)
+    contents = await request.body()
     try:
         return kind.model_validate_json(contents)
     except ValidationError as error:

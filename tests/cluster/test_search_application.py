@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import tracemalloc
 
 import httpx
 import numpy as np
@@ -10,13 +11,16 @@ import pytest
 
 from deephash.cluster.index_service import AT_ONCE, refreshed
 from deephash.cluster.search_application import (
-    MOST_BYTES,
+    MOST_QUERIES,
     Answer,
     SearchApplication,
     ServedRelease,
     answer_of,
+    read_json_body,
     read_request,
     reply_of,
+    reply_text,
+    request_bytes,
 )
 from deephash.cluster.sharded_index import IndexRelease, IndexShard, ShardAnswer
 from deephash.encoding.code_file import read_codes
@@ -69,6 +73,30 @@ def test_a_request_for_too_much_is_refused():
         read_request({"codes": ["AAA="] * 101, "k": 10_000}, large)
 
 
+@pytest.mark.parametrize("bomb", [b"[],", b"{},", b'"",', b"1,", b"[1,[", b'{"a":'])
+def test_a_request_of_more_values_than_codes_is_not_parsed(bomb):
+    body = b'{"codes":[' + bomb * 100_000 + b"1]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match="more than 4096 codes; ask in several requests"):
+            read_json_body(body)
+        assert tracemalloc.get_traced_memory()[1] < 10_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_largest_request_is_read():
+    codes = [base64.b64encode(bytes(600)).decode()] * MOST_QUERIES
+    body = json.dumps({"codes": codes, "k": 1, "partial": False}, indent=4).encode()
+    assert len(body) < request_bytes(4800)
+    assert read_json_body(body)["codes"] == codes
+
+
+def test_a_large_reply_is_the_same_json():
+    reply = {"distances": [[1, 2]] * 6000, "ids": [["a", "ü"]] * 6000, "release": "x", "partial": False, "missing": []}
+    assert asyncio.run(reply_text(reply)) == json.dumps(reply, separators=(",", ":")).encode()
+
+
 class Shards(ServedRelease):
     """A release of which the test decides whether its shards answer."""
 
@@ -88,7 +116,7 @@ def replies_of(application, *requests):
     """Replies to requests (method, path, content), asked at the same time."""
 
     async def ask():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://here") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
             return await asyncio.gather(*(client.request(way, path, content=body) for way, path, body in requests))
 
     return asyncio.run(ask())
@@ -134,11 +162,30 @@ def test_what_is_no_search_is_told_so():
         return served or Broken("one")
 
     asked = [("GET", "/search", ""), ("POST", "/", "{}"), ("POST", "/search", "{"), ("POST", "/search", b"\xff")]
-    asked += [("POST", "/search", "[" * 100_000), ("POST", "/search", " " * (MOST_BYTES + 1)), *searches()]
+    asked += [("POST", "/search", "[" * 100_000), ("POST", "/search", " " * (request_bytes(16) + 1)), *searches()]
     replies = replies_of(SearchApplication(refresh, 1), *asked)
     assert [reply.status_code for reply in replies] == [404, 404, 400, 400, 400, 413, 500]
     assert all(reply.json()["error"] for reply in replies)
     assert "secret" not in replies[-1].text
+
+
+def test_other_hosts_sites_and_absurd_values_are_refused():
+    async def refresh(served):
+        return served or Shards("one")
+
+    async def ask():
+        application = SearchApplication(refresh, 1, ("search.example",))
+        transport = httpx.ASGITransport(application)
+        body = json.dumps({"codes": ["AAA="], "k": 1})
+        async with httpx.AsyncClient(transport=transport, base_url="http://search.example") as client:
+            headers = [{}, {"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "http://["}]
+            replies = [await client.post("/search", content=body, headers=one) for one in headers]
+            long = json.dumps({"codes": ["AAA="], "k": "x" * 50_000})
+            return [*replies, await client.post("/search", content=long)]
+
+    replies = asyncio.run(ask())
+    assert [reply.status_code for reply in replies] == [200, 400, 403, 403, 400]
+    assert all(len(reply.json()["error"]) <= 300 for reply in replies[1:])
 
 
 def test_a_saved_index_is_served_and_replaced(code_folder, tmp_path):

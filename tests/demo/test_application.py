@@ -264,7 +264,7 @@ def test_loopback_names_are_taken(client, host):
 
 def test_other_sites_are_refused(client, picture_file):
     path, contents = "/api/runs/0/neighbours/image", picture_file(0)
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:8001"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:8001", "http://[", "http://[::1"):
         assert client.post(path, content=contents, headers={"origin": origin}).status_code == 403
     assert client.post(path, content=contents, headers={"origin": ADDRESS}).status_code == 200
 
