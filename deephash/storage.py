@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deephash.files import reading, write_json, write_whole
+from deephash.files import reading, reason_of, write_json, write_whole
+from deephash.outline import check_fits, outline
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash hasher"
@@ -189,15 +190,15 @@ def restored(
         folder: where from, for the message.
 
     Raises:
-        InvalidInputError: a description or weights that make no whole hasher.
+        InvalidInputError: a description or weights that make no whole hasher; they are compared before any memory is
+            taken for the parts.
     """
     try:
+        check_fits(outline(build, description), weights)
         hasher = build(description)
         # Assigned, not copied, so that float64 weights stay float64.
         hasher.load_state_dict(weights, assign=True)
-    except InvalidInputError:
-        raise
     except Exception as error:  # constructors fail in their own ways at values that no hasher was built with
-        reason = " ".join(str(error).split())  # torch lists what does not fit on several lines
+        reason = reason_of(error).removesuffix(".")
         raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
     return hasher

@@ -61,6 +61,8 @@ class LinearDecoder:
                 f"offset has shape {tuple(self.offset.shape)} and directions {tuple(self.directions.shape)}; "
                 "expected (d,) and (b, d)."
             )
+        check_features(self.directions, minimum_rows=1, name="directions")
+        check_features(self.offset[None], name="offset")
 
     @classmethod
     def fit(cls, codes: Tensor, vectors: Tensor, bits: int) -> Self:

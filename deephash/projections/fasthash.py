@@ -14,6 +14,7 @@ from deephash.validation import InvalidInputError, check_count, check_fraction
 
 # Items whose neighbours are held as a matrix of bool: 1 GB.
 MOST_ITEMS = 32_768
+MAX_DEPTH = 20
 BLOCK_ROWS = 1024
 # Items of a block: cuts of so few are quick, and the blocks after it see what they became.
 LARGEST_BLOCK = 100
@@ -139,6 +140,8 @@ class FastHash(Projection):
             check_count(value, name)
         if not 2 <= levels <= 256:
             raise InvalidInputError(f"levels={levels}; expected 2 to 256, a byte of each feature.")
+        if depth > MAX_DEPTH:
+            raise InvalidInputError(f"depth={depth}; expected 1 to {MAX_DEPTH}, a million leaves a tree.")
         check_fraction(kept_weight, "kept_weight")
         self.trees = trees
         self.depth = depth
