@@ -15,6 +15,7 @@ from deephash.encoding.index_codes import maker_of
 from deephash.npy_file import map_npy
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, SharedLabels, select_items
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError, check_labels
 
 # Rows that are ranked at a time: 32 MB of codes of 64 bits, and as much of labels.
@@ -134,7 +135,8 @@ def open_shards(paths: Sequence[Path]) -> CodeShards:
 
 def code_files(folder: Path) -> list[Path]:
     """The files of codes in a folder, by name: those with a description beside them."""
-    return [file for file in sorted(folder.glob("*.npy")) if CodePaths(file).description.exists()]
+    files = walk_files(folder, stop=lambda *_: True)  # of this folder alone
+    return [file for file in files if file.suffix == ".npy" and CodePaths(file).description.exists()]
 
 
 def open_queries(path: Path, shards: CodeShards) -> ShardQueries:

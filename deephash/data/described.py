@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_folder import THUMBNAIL, describe_files
+from deephash.data.image_folder import THUMBNAIL, describe_files, image_key
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.validation import InvalidInputError
 
@@ -33,12 +33,12 @@ def described_images(files: Sequence[Path], descriptor: Descriptor | None, cache
         InvalidInputError: a missing or unreadable file, or a descriptor without an image size.
     """
     if descriptor is None:
-        name, size, key = "thumbnails", THUMBNAIL, hashlib.sha256(str(THUMBNAIL).encode())
+        name, size, key = "thumbnails", THUMBNAIL, hashlib.sha256(json.dumps(image_key(len(files))).encode())
     elif descriptor.image_size is None:
         raise InvalidInputError("descriptor.image_size=None; images differ in size: give the side to scale them to.")
     else:
         name, size = f"images-{type(descriptor).__name__.lower()}", descriptor.image_size
-        key = description_key(descriptor, {"images": len(files), "thumbnail": THUMBNAIL})
+        key = description_key(descriptor, image_key(len(files)))
     key.update(_states(files).encode())
     return cached(cache, name, key.hexdigest(), lambda: describe_files(files, descriptor, size))
 

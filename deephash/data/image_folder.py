@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import final
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_listing import Listing, image_formats, list_folder, list_manifest
+from deephash.data.image_decoding import DECODING_VERSION, read_image
+from deephash.data.image_listing import Listing, list_folder, list_manifest
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
 from deephash.progress import track
@@ -23,39 +24,13 @@ from deephash.validation import InvalidInputError
 BLOCK_IMAGES = 256
 """Images that are decoded and held at once."""
 
-LARGEST_IMAGE = 1 << 26
-"""Pixels of the largest image that is decoded: 8,192 × 8,192, in 200 MB."""
-
 THUMBNAIL = 64
 """Side in pixels of the images that are kept to look at."""
 
 
-class TooManyPixelsError(ValueError):
-    """An image claims more pixels than are decoded."""
-
-
-def read_image(
-    file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = LARGEST_IMAGE
-) -> np.ndarray:
-    """The middle of an image, scaled so that its shorter side is `size`, upright, as uint8 (size, size, 3).
-
-    Args:
-        file: the file, or its contents as a stream.
-        size: side in pixels.
-        formats: Pillow's names of the formats that are decoded; None takes all that Pillow decodes by itself.
-        most_pixels: of the largest image that is decoded.
-
-    Raises:
-        TooManyPixelsError: a larger image, by what its head claims.
-        Exception: what Pillow raises for a file that it cannot read, which has no common type.
-    """
-    from PIL import Image, ImageOps
-
-    with Image.open(file, formats=image_formats() if formats is None else formats) as opened:
-        if opened.width * opened.height > most_pixels:
-            raise TooManyPixelsError(f"it claims {opened.width} × {opened.height} pixels, more than {most_pixels}")
-        image = ImageOps.exif_transpose(opened).convert("RGB")
-    return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+def image_key(images: int) -> dict[str, object]:
+    """What features of image files depend on beside the files and the descriptor, for the key of the cache."""
+    return {"images": images, "thumbnail": THUMBNAIL, "decoding": DECODING_VERSION}
 
 
 def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: int) -> dict[str, Tensor]:
@@ -172,7 +147,7 @@ class ImageFolder(HashingDataModule):
         return list_manifest(self.path) if self.path.suffix.lower() == ".csv" else list_folder(self.path)
 
     def _describe(self, listing: Listing) -> dict[str, Tensor]:
-        key = description_key(self.descriptor, {"images": len(listing.files), "thumbnail": THUMBNAIL})
+        key = description_key(self.descriptor, image_key(len(listing.files)))
         for file in track(listing.files, "Checking images"):
             try:
                 with file.open("rb") as stream:

@@ -4,6 +4,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from deephash.data.image_decoding import image_endings
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 
@@ -15,34 +17,16 @@ class Listing:
     labels: list[str] | None
 
 
-def image_formats() -> list[str]:
-    """Formats that Pillow decodes by itself; for PostScript it would start another program on the file."""
-    from PIL import Image
-
-    Image.init()
-    return sorted(set(Image.OPEN) - {"EPS"})
-
-
 def find_images(folder: Path) -> list[Path]:
-    """Files whose ending Pillow knows as an image's, at any depth, in the order of their paths.
+    """Files whose ending Pillow knows as an image's, at any depth and through links, in the order of their paths.
 
     Raises:
-        InvalidInputError: no such folder, or no images in it.
+        InvalidInputError: no such folder, no images in it, or a link to what does not exist.
     """
-    from PIL import Image
-
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is not a folder; give one with a subfolder of images for each class.")
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in image_formats()}
-    files = sorted(
-        (
-            file
-            for file in folder.rglob("*")
-            if file.suffix.lower() in endings
-            and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        ),
-        key=lambda file: file.relative_to(folder).as_posix(),
-    )
+    endings = image_endings()
+    files = [file for file in walk_files(folder) if file.suffix.lower() in endings]
     if not files:
         raise InvalidInputError(f"{folder} holds no images; expected a subfolder of images for each class.")
     return files

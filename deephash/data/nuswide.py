@@ -17,6 +17,7 @@ from deephash.data.items import Items
 from deephash.data.views import Views
 from deephash.progress import track
 from deephash.protocols.base import Protocol, Split
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 VIEWS = ("image", "text")
@@ -161,7 +162,7 @@ class NUSWIDE(HashingDataModule):
         """All items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
         if not self.path.is_dir():
             raise InvalidInputError(f"{self.path} is not a folder; give one with {LAYOUT}.")
-        files = [file for file in sorted(self.path.rglob("*")) if file.suffix in (".txt", ".dat")]
+        files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]
         states = [(str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         key = hashlib.sha256(json.dumps(states).encode()).hexdigest()
         return cached(self.cache, "nuswide", key, self._read_tables)

@@ -10,6 +10,7 @@ import numpy as np
 
 from deephash.data.trial import MATLAB, try_decoding
 from deephash.files import reading
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 FEATURES = "raw_features.mat"
@@ -51,7 +52,7 @@ def wiki_folder(path: Path) -> Path:
     """
     if (path / FEATURES).is_file():
         return path
-    found = sorted(path.rglob(FEATURES))
+    found = [file for file in walk_files(path) if file.name == FEATURES] if path.is_dir() else []
     if len(found) != 1:
         raise InvalidInputError(f"{path} holds {FEATURES} {len(found)} times; give the folder of {LAYOUT}.")
     return found[0].parent

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from deephash.data.image_folder import TooManyPixelsError, read_image
+from deephash.data.image_decoding import TooManyPixelsError, read_image
 from deephash.validation import InvalidInputError
 
 # Pillow's names. Formats whose decoders are large, or start other programs, are left out.
@@ -39,6 +39,8 @@ def decoded_image(contents: bytes, side: int) -> np.ndarray:
         raise InvalidInputError(
             f"This image has more than the {MOST_PIXELS // 10**6} megapixels that are taken; choose a smaller one."
         ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"This image cannot be taken: {error}.") from error
     except Exception as error:  # Pillow's decoders raise all sorts for damaged files
         raise InvalidInputError("This image is damaged and cannot be decoded; choose another.") from error
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_folder import BLOCK_IMAGES, read_image
+from deephash.data.image_decoding import DECODING_VERSION, read_image
+from deephash.data.image_folder import BLOCK_IMAGES
 from deephash.data.image_listing import find_images
 from deephash.encoding.fingerprint import listing_fingerprint
 from deephash.encoding.rows import BadRow, RowBlock, RowSource, checked_block
@@ -45,8 +46,12 @@ class ImageRows(RowSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """The files' names, sizes and times of change, and how they are described."""
-        described = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters(), "side": self.size}
-        return {**listing_fingerprint(self.folder, self.files), **described}
+        return {**listing_fingerprint(self.folder, self.files), **self._description()}
+
+    def _description(self) -> dict[str, Any]:
+        """How images are decoded and described."""
+        described = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters()}
+        return {**described, "side": self.size, "decoding": DECODING_VERSION}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
         """Blocks of images, those that cannot be decoded set apart."""

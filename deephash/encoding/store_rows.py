@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_folder import read_image
+from deephash.data.image_decoding import image_endings, read_image
 from deephash.encoding.image_rows import ImageRows
 from deephash.encoding.open_source import side_of
 from deephash.encoding.rows import RowSource
 from deephash.encoding.run_descriptors import image_descriptor
 from deephash.encoding.table_rows import TableRows, rebatched
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -69,7 +70,15 @@ class Store:
         self.root = self.root.rstrip("/")
         try:
             there = self.system.get_file_info(self.root)
-            listed = [there] if there.is_file else self.system.get_file_info(fs.FileSelector(self.root, recursive=True))
+            if there.is_file:
+                listed = [there]
+            elif isinstance(self.system, fs.LocalFileSystem) and Path(self.root).is_dir():
+                # pyarrow would go round in links for as long as names may be, and leave out those to nothing.
+                listed = self.system.get_file_info([str(file) for file in walk_files(Path(self.root), hidden=True)])
+            else:
+                listed = self.system.get_file_info(fs.FileSelector(self.root, recursive=True))
+        except InvalidInputError:
+            raise
         except Exception as error:  # Each store has errors of its own.
             raise self.unreadable(error) from error
         self.files = [
@@ -193,14 +202,10 @@ class StoredImageRows(ImageRows):
     """
 
     def __init__(self, address: str, descriptor: Descriptor, size: int) -> None:
-        from PIL import Image
-
-        Image.init()
         self.store = Store(address)
         self.descriptor = descriptor
         self.size = size
-        endings = tuple(Image.registered_extensions())
-        self.stored = [file for file in self.store.files if file.path.lower().endswith(endings)]
+        self.stored = [file for file in self.store.files if file.path.lower().endswith(image_endings())]
         if not self.stored:
             raise InvalidInputError(f"{address} holds neither Parquet files nor images; give the address of some.")
         self.names = [file.path[len(self.store.root) + 1 :] for file in self.stored]
@@ -208,8 +213,7 @@ class StoredImageRows(ImageRows):
 
     def fingerprint(self) -> dict[str, Any]:
         """The files' names, sizes and times of change, and how they are described."""
-        described = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters(), "side": self.size}
-        return {**self.store.fingerprint(self.stored), **described}
+        return {**self.store.fingerprint(self.stored), **self._description()}
 
     def _read(self, name: str) -> np.ndarray:
         return read_image(io.BytesIO(self.store.read(f"{self.store.root}/{name}")), self.size)

@@ -1,6 +1,5 @@
 """The jobs of a sweep as they lie in its folder: done, failed, damaged or interrupted, and none left out."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.files import read_json
+from deephash.folder_walk import walk_files
 from deephash.progress import track
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder, differing_settings
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ NAMED_CHOICES = {
 }
 # What the columns of modality bias begin with.
 BIAS = "modality_bias/"
+JOB_FILES = ("metrics.json", "error.json", "config.yaml")
 REQUIRED = ("method", "bits", "seed", "metrics")
 
 
@@ -83,11 +85,14 @@ def metric_names(runs: "polars.DataFrame") -> list[str]:
 
 
 def job_folders(folder: Path) -> Iterator[Path]:
-    """Folders below `folder` in which a job left a file, and none within those."""
-    for path, folders, files in os.walk(folder):
-        if Path(path) != folder and {"metrics.json", "error.json", "config.yaml"} & set(files):
-            folders.clear()
-            yield Path(path)
+    """Folders below `folder`, through links too, in which a job left a file, and none within those."""
+
+    def is_job(path: Path, names: set[str]) -> bool:
+        return path != folder and not names.isdisjoint(JOB_FILES)
+
+    # Loggers leave links beside the jobs, whose targets may be gone.
+    files = walk_files(folder, hidden=True, stop=is_job, strict=False)
+    yield from dict.fromkeys(file.parent for file in files if file.name in JOB_FILES and file.parent != folder)
 
 
 def read_job(job: Path, sweep: Path) -> dict[str, Any]:

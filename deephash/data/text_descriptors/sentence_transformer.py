@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deephash.data.text_descriptors.base import TextDescriptor, check_texts
 from deephash.progress import track
+from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError, check_count
 
 BLOCK_TEXTS = 1024
@@ -21,8 +22,8 @@ BLOCK_TEXTS = 1024
 def contents_digest(folder: Path) -> str:
     """Hexadecimal SHA-256 of a folder's files, their names and contents, wherever it lies."""
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
+    for file in sorted(walk_files(folder, hidden=True)):
+        if "__pycache__" not in file.parts:
             digest.update(file.relative_to(folder).as_posix().encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -1,0 +1,126 @@
+"""The one decoder of image files: any mode that Pillow reads becomes 8-bit red, green and blue, or is refused by name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from PIL import Image as Pillow
+
+LARGEST_IMAGE = 1 << 26
+"""Pixels of the largest image that is decoded: 8,192 × 8,192, in 200 MB."""
+
+DECODING_VERSION = 2
+"""Raised whenever the same file would give other pixels, so that features of the old ones are no longer taken."""
+
+# Tags of TIFF: bits a sample; and how a grey value is meant, where 0 says that white is 0.
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+# Formats in which Pillow gives 16-bit grey as 32-bit integers from 0 to 65,535.
+WIDENED_FORMATS = ("PNG", "PPM")
+
+
+class TooManyPixelsError(InvalidInputError):
+    """An image claims more pixels than are decoded."""
+
+
+def image_formats() -> list[str]:
+    """Formats that Pillow decodes by itself; for PostScript it would start another program on the file."""
+    from PIL import Image
+
+    Image.init()
+    return sorted(set(Image.OPEN) - {"EPS"})
+
+
+def image_endings() -> tuple[str, ...]:
+    """Endings of the names of files of those formats, in lower case, each with its dot."""
+    from PIL import Image
+
+    formats = set(image_formats())
+    return tuple(ending for ending, kind in Image.registered_extensions().items() if kind in formats)
+
+
+def read_image(
+    file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = LARGEST_IMAGE
+) -> np.ndarray:
+    """The middle of an image, scaled so that its shorter side is `size`, upright, as uint8 (size, size, 3).
+
+    Of several frames or pages the first is taken.
+
+    Args:
+        file: the file, or its contents as a stream.
+        size: side in pixels.
+        formats: Pillow's names of the formats that are decoded; None takes all that Pillow decodes by itself.
+        most_pixels: of the largest image that is decoded.
+
+    Raises:
+        TooManyPixelsError: a larger image, by what its head claims.
+        InvalidInputError: an image of a mode that has no fixed black and white.
+        Exception: what Pillow raises for a file that it cannot read, which has no common type.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(file, formats=image_formats() if formats is None else formats) as opened:
+        if opened.width * opened.height > most_pixels:
+            raise TooManyPixelsError(f"it claims {opened.width} × {opened.height} pixels, more than {most_pixels}")
+        image = as_rgb(opened, ImageOps.exif_transpose(opened))
+    return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+
+
+def as_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
+    """An image in 8-bit red, green and blue, what is transparent laid over white.
+
+    Grey of more than 8 bits is scaled so that its black and white stay black and white: 16 bits by 1/257. Colours of
+    more bits are given by Pillow in 8 already.
+
+    Args:
+        opened: as the file gives it, with what its format says of its values.
+        upright: the same image, turned upright.
+
+    Raises:
+        InvalidInputError: 32-bit integers, signed integers, floating-point values outside 0 to 1, or CIELAB colours.
+    """
+    from PIL import Image
+
+    if upright.mode.startswith("I;16") or (upright.mode == "I" and opened.format in WIDENED_FORMATS):
+        return _from_integers(np.asarray(upright), opened)
+    if upright.mode == "I":
+        raise InvalidInputError(
+            "its pixels are signed or 32-bit integers (mode I), which have no fixed white; save it with 8 or 16 "
+            "unsigned bits"
+        )
+    if upright.mode == "F":
+        values = np.asarray(upright)
+        if not (values.min() >= 0 and values.max() <= 1):  # so that NaN is refused too
+            raise InvalidInputError(
+                f"its pixels are floating-point values (mode F) from {values.min():g} to {values.max():g}, and only 0 "
+                "to 1 are known as black to white; scale them, or save it with 8 or 16 bits"
+            )
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8)).convert("RGB")
+    if upright.mode == "LAB":
+        raise InvalidInputError("its colours are CIELAB (mode LAB), which are not converted; save it as RGB")
+    if upright.mode == "La":
+        upright = upright.convert("LA")
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    layer = upright.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _from_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image":
+    """Grey of up to 16 bits: TIFF says of how many, and whether 0 is white; PNG may name one value as transparent."""
+    from PIL import Image
+
+    tags = getattr(opened, "tag_v2", {})
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    white = (1 << bits) - 1 if 8 < bits < 16 else 65535
+    wide = values.astype(np.uint32)
+    grey = ((np.minimum(wide, white) * 255 + white // 2) // white).astype(np.uint8)
+    if tags.get(PHOTOMETRIC) == 0:
+        grey = 255 - grey
+    clear = opened.info.get("transparency")
+    if isinstance(clear, int):
+        grey[wide == clear] = 255
+    return Image.fromarray(grey).convert("RGB")
