@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.files import write_json
 from deephash.loading import load as load_hasher
+from deephash.path_settings import with_absolute_paths
 from deephash.protocols.base import Split
 from deephash.report.tables import finite
 from deephash.run_folder import RunFolder
@@ -37,7 +38,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     run = RunFolder(Path(config.run))
     run.check_complete()
     stored_row = run.read_row()
-    merged = merge_settings(run.read_config(), config)
+    merged = with_absolute_paths(merge_settings(run.read_config(), config))
     check_settings(merged)
     same_split = not changed(config, "data", "protocol", "seed")
     hasher = load_hasher(run.hasher)
@@ -45,6 +46,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     data = build_data(merged, Split.load(run.split) if same_split else None)
     data.prepare_data()
     data.setup()
+    if config.data is None:
+        Split.load(run.split).check_data(data.digests_of(data.items), data.given_files)
     if data.feature_dim != hasher.input_dim:
         raise InvalidInputError(
             f"data={merged.choices.data} has features of {data.feature_dim} dimensions; the hasher in {run.path} "
@@ -70,7 +73,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         new = RunFolder(folder)
-        diagnostics = write_report(row, module, data, folder, score_roles(merged))
+        diagnostics = write_report(row, module, data, folder, score_roles(merged), config.get("figures", True))
         row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
         log_report(trainer.logger, row, module, diagnostics, folder)
         write_json(new.metrics, finite(row))

@@ -105,6 +105,11 @@ def system_reason(error: BaseException) -> str | None:
     return text or type(error).__name__ if isinstance(error, OSError) else None
 
 
+def sought(path: Path | str) -> str:
+    """A path for a message that it is not there: of a relative one, where it was sought."""
+    return str(path) if Path(path).is_absolute() else f"{path} (sought in {Path.cwd()})"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -170,7 +175,8 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
     except (InvalidInputError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except FileNotFoundError as error:
-        raise InvalidInputError(f"{path} does not exist; expected {what} there.") from error
+        where = sought(path) if isinstance(path, Path) else path
+        raise InvalidInputError(f"{where} does not exist; expected {what} there.") from error
     except BaseException as error:
         raise InvalidInputError(f"{path} is not readable as {what} ({reason_of(error)}); {then}.") from error
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import read_json_object, reading, write_text
+from deephash.files import read_json_object, reading, sought, write_text
+from deephash.path_settings import with_absolute_paths
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
@@ -94,7 +95,8 @@ class RunFolder:
         if not self.config.exists():
             write_text(self.config, OmegaConf.to_yaml(config, resolve=True))
             return
-        differing = differing_settings(self.read_config(), config)
+        # An earlier version kept relative paths.
+        differing = differing_settings(with_absolute_paths(self.read_config()), config)
         if differing:
             key, there, here = differing[0]
             more = f" and {len(differing) - 1} more settings differ" if len(differing) > 1 else ""
@@ -110,7 +112,7 @@ class RunFolder:
             InvalidInputError: no such folder, or no readable config in it.
         """
         if not self.path.is_dir():
-            raise InvalidInputError(f"{self.path} does not exist; give the folder of a run of train.py.")
+            raise InvalidInputError(f"{sought(self.path)} does not exist; give the folder of a run of train.py.")
         if not self.config.exists():
             raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.")
         with reading(self.config, "the config of a run"):

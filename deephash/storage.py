@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deephash.files import reading, reason_of, write_json, write_whole
+from deephash.files import reading, reason_of, sought, write_json, write_whole
 from deephash.outline import check_fits, outline
 from deephash.validation import InvalidInputError
 
@@ -149,7 +149,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
         if not path.exists():
-            raise InvalidInputError(f"{path} does not exist; give the folder of a saved hasher, as RUN/hasher.")
+            raise InvalidInputError(f"{sought(path)} does not exist; give the folder of a saved hasher, as RUN/hasher.")
     with reading(folder / DESCRIPTION_FILE, "the description of a hasher", "restore it or fit again"):
         written = (folder / DESCRIPTION_FILE).read_bytes()
         stored = json.loads(written.decode("utf-8"))

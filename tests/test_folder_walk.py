@@ -77,7 +77,9 @@ def test_hidden_files_and_deeper_folders_are_left_out_where_they_are_not_wanted(
     (folder / ".thumbs" / "t.png").touch()
     assert len(walk_files(folder)) == 4
     assert len(walk_files(folder, hidden=True)) == 5
-    assert walk_files(folder, stop=lambda path, _: path != folder) == [folder / name for name in NAMES if name.count("/") < 2]
+    assert walk_files(folder, stop=lambda path, _: path != folder) == [
+        folder / name for name in NAMES if name.count("/") < 2
+    ]
 
 
 def test_jobs_and_codes_behind_links_are_found_too(tmp_path):

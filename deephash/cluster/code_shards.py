@@ -12,10 +12,10 @@ from deephash.codes import code_bytes
 from deephash.data.array_file import read_array, reading_array
 from deephash.encoding.code_file import CodePaths, read_description
 from deephash.encoding.index_codes import maker_of
+from deephash.folder_walk import walk_files
 from deephash.npy_file import map_npy
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, SharedLabels, select_items
-from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError, check_labels
 
 # Rows that are ranked at a time: 32 MB of codes of 64 bits, and as much of labels.

@@ -10,7 +10,6 @@ from deephash.encoding.code_file import CodePaths, describe_codes
 from deephash.files import write_json, write_whole
 from deephash.hasher import Hasher
 from deephash.loading import load
-from deephash.protocols.base import Split
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
 from deephash.run_folder import RunFolder
 from deephash.validation import InvalidInputError, check_count
@@ -32,7 +31,8 @@ def write_run_shards(run: Path, out: Path, shards: int) -> int:
     Raises:
         InvalidInputError: no such run, one of two views, or more shards than items.
     """
-    from deephash.training.building import build, build_data
+    from deephash.training.building import build
+    from deephash.training.run_data import read_run_data
 
     check_count(shards, "shards")
     stored = RunFolder(run)
@@ -40,9 +40,7 @@ def write_run_shards(run: Path, out: Path, shards: int) -> int:
     hasher, config = load(run), stored.read_config()
     if not isinstance(hasher, Hasher):
         raise InvalidInputError(f"{run} is of two views; encode each by deephash encode --view.")
-    data = build_data(config, Split.load(stored.split))
-    data.prepare_data()
-    data.setup()
+    data = read_run_data(stored, config)
     database, queries = data.part("database"), data.part("query")
     if shards > len(database):
         raise InvalidInputError(f"shards={shards} exceeds the {len(database)} items of the database; lower it.")

@@ -8,7 +8,7 @@ import numpy as np
 
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
-from deephash.files import reading
+from deephash.files import reading, sought
 from deephash.npy_file import map_npy
 from deephash.npz_file import check_size, opened_npz
 from deephash.validation import InvalidInputError
@@ -38,7 +38,7 @@ def read_array(
     if path.suffix not in ENDINGS:
         raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected one of: {', '.join(ENDINGS)}.")
     if not path.is_file():
-        raise InvalidInputError(f"{path} does not exist; give a file ({', '.join(ENDINGS)}).")
+        raise InvalidInputError(f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}).")
     if keys is not None and path.suffix not in (".npz", ".parquet"):
         raise InvalidInputError(f"{path} holds a single array, which has no key {keys!r}; leave the key out.")
     drop = [drop] if isinstance(drop, str) else list(drop or ())

@@ -12,6 +12,7 @@ from deephash.data.array_file import read_array
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_features
 
@@ -68,11 +69,11 @@ class Arrays(HashingDataModule):
         seed: int = 0,
         split: Split | None = None,
         *,
-        features: str,
+        features: FilePath,
         features_key: str | Sequence[str] | None = None,
-        labels: str | None = None,
+        labels: FilePath | None = None,
         labels_key: str | Sequence[str] | None = None,
-        images: str | None = None,
+        images: FilePath | None = None,
     ) -> None:
         super().__init__(protocol, seed, split)
         if not features:

@@ -10,9 +10,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from deephash.data.blocks import block_loader
+from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items, Part
+from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
-from deephash.protocols.base import Protocol, Split
+from deephash.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
 from deephash.protocols.drawing import REST, Size, deal, strata_of
 from deephash.validation import InvalidInputError, check_finite, check_labels
 
@@ -36,6 +38,8 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         self._items: Items | None = None
         self._read: Items | None = None
         self._split: Split | None = split
+        self.given_files = ""
+        """The files that the user's settings name, for messages."""
         self._held_out: dict[str, np.ndarray] = {}
         self._batches: Callable[[int, int], DataLoader[dict[str, Any]]] | None = None
 
@@ -47,7 +51,8 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         """Load and split, once.
 
         Raises:
-            InvalidInputError: NaN in the features, bad labels, or sizes that the protocol cannot draw.
+            InvalidInputError: NaN in the features, bad labels, sizes that the protocol cannot draw, or data that are
+                not those of the given split.
         """
         if self._items is not None:
             return
@@ -58,10 +63,20 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         if items.labels is not None:
             check_labels(items.labels, len(items))
         if self._given_split is not None:
+            self._given_split.check_data(self.digests_of(items), self.given_files)
             self._given_split.check_fits(len(items))
         else:
-            self._split = self.protocol.split(len(items), items.labels, items.official, self.seed)
+            drawn = self.protocol.split(len(items), items.labels, items.official, self.seed)
+            self._split = drawn.noting(self.digests_of(items))
         self._items = items
+
+    def digests_of(self, items: Items) -> dict[str, str]:
+        """Digests of a data set's features and labels, and of the files of what computes features, as weights."""
+        digests = dict(items.digests)
+        for part in vars(self).values():
+            if isinstance(part, Descriptor | TextDescriptor) and (contents := part.contents()):
+                digests[DESCRIPTOR_DIGESTS[isinstance(part, TextDescriptor)]] = contents
+        return digests
 
     def take(self, items: Items) -> None:
         """Take what another module of the same data set has read; `setup` then reads nothing."""

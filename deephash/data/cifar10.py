@@ -11,10 +11,12 @@ from deephash.data.array_file import reading_array
 from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached_features
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.digests import array_digest
 from deephash.data.download import download
 from deephash.data.items import Items
-from deephash.files import write_whole
+from deephash.files import sought, write_whole
 from deephash.npz_file import opened_npz
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError
 
@@ -82,7 +84,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         InvalidInputError: no such file, a damaged one, or arrays that are not CIFAR-10's in kind.
     """
     if not path.exists():
-        raise InvalidInputError(f"{path} does not exist; give CIFAR-10 as an .npz, or no path to download it.")
+        raise InvalidInputError(f"{sought(path)} does not exist; give CIFAR-10 as an .npz, or no path to download it.")
     with reading_array(path), opened_npz(path) as stored:
         if missing := [name for name in ARRAYS if name not in stored]:
             raise InvalidInputError(
@@ -133,7 +135,7 @@ class CIFAR10(HashingDataModule):
         *,
         descriptor: Descriptor,
         path: str | None = None,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         self.descriptor = descriptor
@@ -181,4 +183,5 @@ class CIFAR10(HashingDataModule):
             class_names=tuple(str(name) for name in arrays["classes"]),
             official=np.where(arrays["is_test"], "query", "train"),
             images=images,
+            computed_from={"": array_digest(images)},
         )

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from deephash.data.base import HashingDataModule
-from deephash.data.described import described_images, described_texts
+from deephash.data.described import described_images, described_texts, files_digest
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.digests import words_digest
 from deephash.data.items import Items
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.files import read_json
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -67,7 +69,7 @@ class COCOCaptions(HashingDataModule):
         year: int = 2017,
         captions: int = 1,
         view: str | None = None,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:
@@ -123,11 +125,14 @@ class COCOCaptions(HashingDataModule):
             roles += [PARTS[part]] * int(kept.sum())
         features: dict[str, Tensor] = {}
         images = None
+        computed_from: dict[str, str] = {}
         if self.view != "text":
             described = described_images(files, self.image_descriptor, self.cache)
             features["image"], images = described["features"], described["thumbnails"].numpy()
+            computed_from["image" if self.view is None else ""] = files_digest(files)
         if self.view != "image":
             features["text"] = described_texts(texts, self.text_descriptor, self.cache)
+            computed_from["text" if self.view is None else ""] = words_digest(texts)
         return Items(
             Views(features) if self.view is None else features[self.view],
             torch.from_numpy(np.concatenate(labels)) if labels else None,
@@ -135,6 +140,7 @@ class COCOCaptions(HashingDataModule):
             np.array(roles) if len(parts) > 1 else None,
             images,
             tuple(texts),
+            computed_from,
         )
 
     def _sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.digests import words_digest
 from deephash.data.image_folder import THUMBNAIL, describe_files, image_key
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.validation import InvalidInputError
@@ -51,6 +52,11 @@ def described_texts(texts: Sequence[str], descriptor: TextDescriptor, cache: str
     key.update(json.dumps(list(texts)).encode())
     name = f"texts-{type(descriptor).__name__.lower()}"
     return cached(cache, name, key.hexdigest(), lambda: {"features": descriptor.describe(texts)})["features"]
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """Digest of image files by name and size, wherever they lie: their contents would take minutes to read."""
+    return words_digest((file.name, file.stat().st_size) for file in files)
 
 
 def _states(files: Sequence[Path]) -> str:

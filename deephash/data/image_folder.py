@@ -13,10 +13,12 @@ from torch import Tensor
 from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.digests import words_digest
 from deephash.data.image_decoding import DECODING_VERSION, read_image
 from deephash.data.image_listing import Listing, list_folder, list_manifest
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
+from deephash.path_settings import FilePath
 from deephash.progress import track
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError
@@ -106,7 +108,7 @@ class ImageFolder(HashingDataModule):
         *,
         path: str,
         descriptor: Descriptor,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:
@@ -121,6 +123,7 @@ class ImageFolder(HashingDataModule):
         self.descriptor = descriptor
         self.size = descriptor.image_size
         self.cache = cache
+        self._read_files: tuple[list[Path], list[str]] | None = None
 
     def prepare_data(self) -> None:
         """Compute the features, once."""
@@ -141,19 +144,31 @@ class ImageFolder(HashingDataModule):
         if listing.labels is not None:
             labels, class_names = canonical_labels(np.array(listing.labels), len(listing.files))
         images = described["thumbnails"].numpy()
-        return Items(described["features"], labels, class_names, images=images)
+        computed_from = {"": words_digest(self._contents(listing))}
+        return Items(described["features"], labels, class_names, images=images, computed_from=computed_from)
 
     def _list(self) -> Listing:
         return list_manifest(self.path) if self.path.suffix.lower() == ".csv" else list_folder(self.path)
 
+    def _contents(self, listing: Listing) -> list[str]:
+        """Digests of the files, each read once."""
+        if self._read_files is None or self._read_files[0] != listing.files:
+            digests = []
+            for file in track(listing.files, "Checking images"):
+                try:
+                    with file.open("rb") as stream:
+                        digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+                except OSError as error:
+                    raise InvalidInputError(
+                        f"{file} cannot be read ({error.strerror}); repair or remove it."
+                    ) from error
+            self._read_files = (listing.files, digests)
+        return self._read_files[1]
+
     def _describe(self, listing: Listing) -> dict[str, Tensor]:
         key = description_key(self.descriptor, image_key(len(listing.files)))
-        for file in track(listing.files, "Checking images"):
-            try:
-                with file.open("rb") as stream:
-                    key.update(hashlib.file_digest(stream, "sha256").digest())
-            except OSError as error:
-                raise InvalidInputError(f"{file} cannot be read ({error.strerror}); repair or remove it.") from error
+        for contents in self._contents(listing):
+            key.update(bytes.fromhex(contents))
         name = f"images-{type(self.descriptor).__name__.lower()}"
         return cached(
             self.cache, name, key.hexdigest(), lambda: describe_files(listing.files, self.descriptor, self.size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deephash.data.image_decoding import image_endings
+from deephash.files import sought
 from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
@@ -24,7 +25,7 @@ def find_images(folder: Path) -> list[Path]:
         InvalidInputError: no such folder, no images in it, or a link to what does not exist.
     """
     if not folder.is_dir():
-        raise InvalidInputError(f"{folder} is not a folder; give one with a subfolder of images for each class.")
+        raise InvalidInputError(f"{sought(folder)} is not a folder; give one with a subfolder of images a class.")
     endings = image_endings()
     files = [file for file in walk_files(folder) if file.suffix.lower() in endings]
     if not files:
@@ -66,7 +67,7 @@ def list_manifest(manifest: Path) -> Listing:
                 raise InvalidInputError(f"{manifest} has the heading {','.join(heading)!r}; expected 'path,label'.")
             rows = list(reader)
     except OSError as error:
-        raise InvalidInputError(f"{manifest} cannot be read ({error.strerror}); give a CSV file.") from error
+        raise InvalidInputError(f"{sought(manifest)} cannot be read ({error.strerror}); give a CSV file.") from error
     except (csv.Error, ValueError) as error:
         raise InvalidInputError(f"{manifest} is not a CSV file in UTF-8 ({error}); save it as one.") from error
     if not rows:

@@ -1,11 +1,15 @@
 """The items of a data set, and the part of them that one role plays."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from deephash.data.digests import features_digest, labels_digest
 
 # A tensor (n, d), or `Views` of items in several views: both know their length, give rows by index and move by `to`.
 Features = Any
@@ -24,6 +28,8 @@ class Items:
             the publisher made no split.
         images: uint8 (n, h, w) or (n, h, w, 3) to look at, or None. Rows correspond to the features'.
         texts: n texts to read beside results, or None.
+        computed_from: by view (the only view has no name), a digest of what its features were computed from, where they
+            were computed here rather than read: it stands for them in `digests`.
     """
 
     features: Features
@@ -32,6 +38,12 @@ class Items:
     official: np.ndarray | None = None
     images: np.ndarray | None = None
     texts: tuple[str, ...] | None = None
+    computed_from: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Hexadecimal SHA-256 of the features and of the labels, which tell these data from others of their name."""
+        return {"features": features_digest(self), "labels": labels_digest(self)}
 
     def __len__(self) -> int:
         return len(self.features)

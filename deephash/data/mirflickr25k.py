@@ -11,10 +11,11 @@ from torch import Tensor
 from deephash.data.array_file import read_array
 from deephash.data.arrays import canonical_features
 from deephash.data.base import HashingDataModule
-from deephash.data.described import described_images
+from deephash.data.described import described_images, files_digest
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
 from deephash.data.views import Views
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_choice
 
@@ -112,9 +113,9 @@ class MIRFlickr25k(HashingDataModule):
         path: str,
         labels: int = 24,
         image_descriptor: Descriptor | None = None,
-        image_features: str | None = None,
+        image_features: FilePath | None = None,
         view: str | None = None,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:
@@ -159,8 +160,11 @@ class MIRFlickr25k(HashingDataModule):
             )
         features: dict[str, Tensor] = {}
         images = None
+        computed_from: dict[str, str] = {}
         if self.view != "text":
             features["image"], images = self._images(numbers, kept)
+            if images is not None:
+                computed_from["image" if self.view is None else ""] = files_digest(self._files(numbers, kept))
         if self.view != "image":
             features["text"] = torch.from_numpy(texts[kept]).float()
         return Items(
@@ -169,7 +173,11 @@ class MIRFlickr25k(HashingDataModule):
             tuple(annotations),
             images=images,
             texts=tuple(" ".join(tags[numbers[row]]) for row in kept),
+            computed_from=computed_from,
         )
+
+    def _files(self, numbers: Sequence[int], kept: np.ndarray) -> list[Path]:
+        return [self.path / IMAGES / f"im{numbers[row]}.jpg" for row in kept]
 
     def _images(self, numbers: Sequence[int], kept: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
         if self.image_features is not None:
@@ -180,8 +188,7 @@ class MIRFlickr25k(HashingDataModule):
                     "features of all images, in their numbers' order."
                 )
             return canonical_features(np.asarray(stored)[kept], f"features of {self.image_features}"), None
-        files = [self.path / IMAGES / f"im{numbers[row]}.jpg" for row in kept]
-        described = described_images(files, self.descriptor, self.cache)
+        described = described_images(self._files(numbers, kept), self.descriptor, self.cache)
         return described["features"], described["thumbnails"].numpy()
 
 

@@ -15,9 +15,11 @@ from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached
 from deephash.data.items import Items
 from deephash.data.views import Views
+from deephash.files import sought
+from deephash.folder_walk import walk_files
+from deephash.path_settings import FilePath
 from deephash.progress import track
 from deephash.protocols.base import Protocol, Split
-from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 VIEWS = ("image", "text")
@@ -112,7 +114,7 @@ class NUSWIDE(HashingDataModule):
         path: str,
         concepts: int = 10,
         view: str | None = None,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:
@@ -161,7 +163,7 @@ class NUSWIDE(HashingDataModule):
     def _tables(self) -> dict[str, Tensor]:
         """All items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
         if not self.path.is_dir():
-            raise InvalidInputError(f"{self.path} is not a folder; give one with {LAYOUT}.")
+            raise InvalidInputError(f"{sought(self.path)} is not a folder; give one with {LAYOUT}.")
         files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]
         states = [(str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         key = hashlib.sha256(json.dumps(states).encode()).hexdigest()

@@ -14,6 +14,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
 from deephash.data.views import Views
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError
 
@@ -78,13 +79,13 @@ class PairedArrays(HashingDataModule):
         seed: int = 0,
         split: Split | None = None,
         *,
-        features: Sequence[str],
+        features: Sequence[FilePath],
         views: Sequence[str] = ("image", "text"),
         features_keys: Sequence[str | Sequence[str] | None] | None = None,
-        labels: str | None = None,
+        labels: FilePath | None = None,
         labels_key: str | Sequence[str] | None = None,
-        texts: str | None = None,
-        images: str | None = None,
+        texts: FilePath | None = None,
+        images: FilePath | None = None,
     ) -> None:
         super().__init__(protocol, seed, split)
         if features is None or isinstance(features, str) or len(features) < 2:

@@ -11,6 +11,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.download import download, extract
 from deephash.data.items import Items
 from deephash.data.vectors import read_vectors
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_choice
 
@@ -69,7 +70,7 @@ class SIFT1M(HashingDataModule):
         *,
         prefix: str = "sift",
         path: str | None = None,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         self.prefix = prefix

@@ -1,5 +1,6 @@
 """Wikipedia's featured articles: 2,866 pairs of an image and a text in 10 classes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -10,8 +11,9 @@ from torch import Tensor
 from deephash.data.array_file import read_array
 from deephash.data.arrays import canonical_features
 from deephash.data.base import HashingDataModule
-from deephash.data.described import described_images, described_texts
+from deephash.data.described import described_images, described_texts, files_digest
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.digests import words_digest
 from deephash.data.download import download, extract
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
@@ -26,6 +28,8 @@ from deephash.data.wiki_files import (
     read_matrices,
     wiki_folder,
 )
+from deephash.files import sought
+from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
 from deephash.validation import InvalidInputError, check_choice
 
@@ -76,7 +80,7 @@ class Wiki(HashingDataModule):
         view: str | None = None,
         image_descriptor: Descriptor | None = None,
         text_descriptor: TextDescriptor | None = None,
-        cache: str = "~/.cache/deephash",
+        cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
         if view is not None:
@@ -113,7 +117,8 @@ class Wiki(HashingDataModule):
         if self.view is None:
             return items
         features = items.features.features[self.view]
-        return Items(features, items.labels, items.class_names, items.official, items.images, items.texts)
+        computed_from = {"": items.computed_from[self.view]} if self.view in items.computed_from else {}
+        return replace(items, features=features, computed_from=computed_from)
 
     def _from_npz(self) -> Items:
         if self.image_descriptor is not None or self.text_descriptor is not None:
@@ -127,8 +132,8 @@ class Wiki(HashingDataModule):
     def _from_folder(self) -> Items:
         if not self.path.is_dir():
             raise InvalidInputError(
-                f"{self.path} does not exist; give the folder of the Wikipedia articles or their .npz, or no path to "
-                "download them."
+                f"{sought(self.path)} does not exist; give the folder of the Wikipedia articles or their .npz, or no "
+                "path to download them."
             )
         folder = wiki_folder(self.path)
         classes = read_categories(folder)
@@ -138,6 +143,7 @@ class Wiki(HashingDataModule):
         texts = article_texts(folder, articles)
         files = article_images(folder, articles, classes)
         described: dict[str, Tensor] = {}
+        computed_from: dict[str, str] = {}
         images = None
         if files is None and self.image_descriptor is not None:
             raise InvalidInputError(f"{folder} has no folder images to describe; unpack the whole archive.")
@@ -146,11 +152,14 @@ class Wiki(HashingDataModule):
             images = found["thumbnails"].numpy()
             if self.image_descriptor is not None:
                 described["image"] = found["features"]
+                computed_from["image"] = files_digest(files)
         if self.text_descriptor is not None:
             if texts is None:
                 raise InvalidInputError(f"{folder} has no folder texts to describe; unpack the whole archive.")
             described["text"] = described_texts(texts, self.text_descriptor, self.cache)
-        return self._assemble(read_matrices(folder), labels, classes, described, images, texts)
+            computed_from["text"] = words_digest(texts)
+        items = self._assemble(read_matrices(folder), labels, classes, described, images, texts)
+        return replace(items, computed_from=computed_from)
 
     def _assemble(
         self,

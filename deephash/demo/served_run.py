@@ -18,13 +18,13 @@ from deephash.encoding.encoder_of import chosen_device
 from deephash.encoding.index_codes import Maker
 from deephash.hasher import Hasher
 from deephash.loading import load
-from deephash.protocols.base import Split
 from deephash.report.summary import result_title
 from deephash.run_folder import RunFolder
-from deephash.training.building import build, build_data
+from deephash.training.building import build
 from deephash.training.hashing_module import HashingModule
 from deephash.training.learnt_codes import FUNCTIONS, LEARNT, check_learnt, load_learnt
 from deephash.training.run import score_roles
+from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
 
 
@@ -108,12 +108,8 @@ def load_run(
     run = RunFolder(folder)
     run.check_complete()
     config = run.read_config()
-    data = build_data(config, Split.load(run.split))
     collection = OmegaConf.to_yaml(config.data)
-    if collection in read:
-        data.take(read[collection])
-    data.prepare_data()
-    data.setup()
+    data = read_run_data(run, config, lambda data: data.take(read[collection]) if collection in read else None)
     read[collection] = data.items
     module = HashingModule(load(run.hasher), build(config.truth), build(config.ranking)).to(device)
     module.learnt = load_learnt(run.hasher)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from deephash.encoders.image_encoder import ImageEncoder
 from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
 from deephash.functional.flat_images import image_shape
+from deephash.path_settings import PathOrName
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 FILES = (".safetensors", ".pth", ".pt")
@@ -123,7 +124,7 @@ class TorchvisionBackbone(ImageEncoder):
         self,
         input_dim: int,
         network: str,
-        weights: str | None = None,
+        weights: PathOrName | None = None,
         frozen: bool = False,
         image_size: int = 224,
         channels: int | None = None,

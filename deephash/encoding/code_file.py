@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deephash.codes import check_codes
 from deephash.data.array_file import read_array
-from deephash.files import read_json
+from deephash.files import read_json, sought
 from deephash.ranking.distance import Distance
 from deephash.validation import InvalidInputError, check_choice
 
@@ -127,7 +127,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     paths = CodePaths(Path(path))
     if not paths.codes.is_file():
         going = f"; its encoding has not ended: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
-        raise InvalidInputError(f"{path} does not exist; give a file of deephash encode{going}.")
+        raise InvalidInputError(f"{sought(path)} does not exist; give a file of deephash encode{going}.")
     description: dict[str, Any] = read_json(paths.description, f"the description of {paths.codes.name}")
     known = isinstance(description, dict) and description.get("format") == FORMAT
     if not known or description.get("version") != VERSION:

@@ -83,15 +83,11 @@ def codes_to_index(source: Path) -> tuple[Tensor, np.ndarray, Maker]:
         return read.codes, read.ids, maker_of(read.description)
     from deephash.hasher import Hasher
     from deephash.loading import load
-    from deephash.protocols.base import Split
     from deephash.run_folder import RunFolder
-    from deephash.training.building import build_data
+    from deephash.training.run_data import read_run_data
 
     hasher, run = load(source), RunFolder(source)
     if not isinstance(hasher, Hasher):
         raise InvalidInputError(f"{source} is of two views; encode one by deephash encode --view, and index its codes.")
-    data = build_data(run.read_config(), Split.load(run.split))
-    data.prepare_data()
-    data.setup()
-    part = data.part("database")
+    part = read_run_data(run, run.read_config()).part("database")
     return hasher.encode(part.features), part.ids.numpy(), Maker(hasher.identity, hasher.bits, hasher.distance)

@@ -8,6 +8,7 @@ from deephash.data.vectors import COMPONENTS
 from deephash.encoding.array_rows import open_npy, open_npz, open_vectors
 from deephash.encoding.rows import RowSource
 from deephash.encoding.table_rows import TableRows
+from deephash.files import sought
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def open_source(
     if path.suffix not in ENDINGS:
         raise InvalidInputError(f"{path} is no folder of images and does not end in one of: {', '.join(ENDINGS)}.")
     if not path.is_file():
-        raise InvalidInputError(f"{path} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images.")
+        raise InvalidInputError(
+            f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images."
+        )
     if path.suffix in TABLES:
         return TableRows(path, features, ids)
     if ids is not None:

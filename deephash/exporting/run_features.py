@@ -20,12 +20,10 @@ def run_features(run: Path, view: str = "", rows: int = 2_048) -> Tensor:
     Raises:
         InvalidInputError: no run there, or data that cannot be read.
     """
-    from deephash.training.building import build_data
+    from deephash.training.run_data import read_run_data
 
-    data = build_data(RunFolder(run).read_config())
-    data.prepare_data()
-    data.setup()
-    features = data.items.features
+    stored = RunFolder(run)
+    features = read_run_data(stored, stored.read_config()).items.features
     own = features.of(view) if isinstance(features, Views) else features
     places = torch.linspace(0, len(own) - 1, min(rows, len(own))).long()
     return own[places].float()

@@ -1,8 +1,10 @@
 """The contract of a protocol, and the split it makes."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,12 @@ from deephash.files import reading, write_whole
 from deephash.npz_file import opened_npz
 from deephash.validation import InvalidInputError
 
+# What a split notes of its data, by the name of the note; descriptors are noted where they read files, as weights.
+DESCRIPTOR_DIGESTS = ("image_descriptor", "text_descriptor")
+DIGESTS = {
+    **{"features": "features", "labels": "labels"},
+    **{name: f"files of the {name.replace('_', ' ')}" for name in DESCRIPTOR_DIGESTS},
+}
 ROLES = ("train", "query", "database", "validation_query", "validation_database")
 
 
@@ -32,6 +40,9 @@ class Split:
         database: rows that the test queries are ranked against.
         validation_query: queries for choosing hyper-parameters; empty where the protocol has none.
         validation_database: rows that those are ranked against; empty where the protocol has none.
+        digests: of the features and labels that the rows are of, as `HashingDataModule.digests_of`; empty where they
+            are not known, as of a split made elsewhere or by an earlier version.
+        file: where it was read from, for messages.
 
     Raises:
         InvalidInputError: parts that must be disjoint share rows, or train, query or database is empty.
@@ -42,6 +53,8 @@ class Split:
     database: np.ndarray
     validation_query: np.ndarray = field(default_factory=_none)
     validation_database: np.ndarray = field(default_factory=_none)
+    digests: Mapping[str, str] = field(default_factory=dict, init=False)
+    file: Path | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for role in ROLES:
@@ -90,6 +103,33 @@ class Split:
                 f"The split speaks of row {largest}, but the data have {n} items; give its own data."
             )
 
+    def noting(self, digests: Mapping[str, str], file: Path | None = None) -> "Split":
+        """The same rows, of data with these digests, as read from this file."""
+        split = copy.copy(self)
+        object.__setattr__(split, "digests", dict(digests))
+        object.__setattr__(split, "file", file)
+        return split
+
+    def check_data(self, digests: Mapping[str, str], files: str = "") -> None:
+        """Refuse data other than those that this split was made for, where it knows them.
+
+        Args:
+            digests: of the data at hand, as `HashingDataModule.digests_of`.
+            files: where these come from, in words.
+
+        Raises:
+            InvalidInputError: naming what differs.
+        """
+        for part, known in self.digests.items():
+            found = digests.get(part, "")
+            if found != known:
+                raise InvalidInputError(
+                    f"the {DIGESTS[part]}{f' ({files})' if files else ''} are not those that "
+                    f"{self.file or 'this split'} was made for (SHA-256 {found[:12] or 'of none'}, not "
+                    f"{known[:12] or 'of none'}): they were changed, or others lie there; restore them, or give these "
+                    "to a run of their own."
+                )
+
     @property
     def hash(self) -> str:
         """SHA-256, in hex, of all parts in order: two splits are the same exactly when their hashes are."""
@@ -101,8 +141,9 @@ class Split:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write the parts and the hash as one `.npz`, whole or not at all."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        """Write the parts, their hash and the digests of the data as one `.npz`, whole or not at all."""
+        parts = {role: getattr(self, role) for role in ROLES}
+        parts |= {f"{part}_digest": np.array(digest) for part, digest in self.digests.items()}
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
@@ -119,12 +160,13 @@ class Split:
         """
         with reading(path, "a split"), opened_npz(path) as stored:
             split = cls(**{role: stored[role] for role in ROLES})
+            digests = {part: str(stored[f"{part}_digest"]) for part in DIGESTS if f"{part}_digest" in stored}
             expected = str(stored["hash"])
         if split.hash != expected:
             raise InvalidInputError(
                 f"{path} does not match its hash; it was changed or damaged: restore it or run again."
             )
-        return split
+        return split.noting(digests, path)
 
 
 class Protocol(ABC):

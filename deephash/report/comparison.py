@@ -1,13 +1,17 @@
 """Runs side by side: figures, the settings that tell them apart, and paired tests where the queries are the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from omegaconf import OmegaConf
+
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.files import reading
 from deephash.metrics.confidence import wilcoxon
+from deephash.protocols.base import Split
 from deephash.report.paired_gains import rank_biserial
 from deephash.report.summary import is_comparison, ordered_metrics
 from deephash.report.sweep_statistics import holm
@@ -124,7 +128,7 @@ def paired(
     untested: dict[str, str] = {}
     found = []
     for run, row, table in zip(runs[1:], rows[1:], scores[1:], strict=True):
-        reason = differing_queries(rows[0], row, scores[0], table, metric)
+        reason = differing_data(runs[0], run, rows[0], row) or differing_queries(scores[0], table, metric)
         if reason:
             untested[str(run.path)] = reason
             continue
@@ -141,13 +145,40 @@ def paired(
     return tests, untested
 
 
-def differing_queries(
-    first: dict[str, Any], other: dict[str, Any], scores: "polars.DataFrame", others: "polars.DataFrame", metric: str
-) -> str:
-    """Why two runs' scores cannot be paired by query; empty where they can."""
-    for name in ("data", "split", "truth", "score"):
-        if first.get(name) != other.get(name):
+def differing_data(first: RunFolder, other: RunFolder, row: dict[str, Any], others: dict[str, Any]) -> str:
+    """Why two runs were not asked the same; empty where they were.
+
+    They may have been trained on other items, and on other features of the same items where labels say what is
+    relevant. What cannot be the same items is known by the digests of the data, of runs that noted them.
+    """
+    for name in ("data", "truth", "score"):
+        if row.get(name) != others.get(name):
             return f"another {name}"
+    if not (first.split.exists() and other.split.exists()):
+        return "" if row.get("split") == others.get("split") else "another split"
+    one, two = Split.load(first.split), Split.load(other.split)
+    prefix = "validation_" if row.get("score") == "validation" else ""
+    for part in ("query", "database"):
+        asked, others_asked = (getattr(split, prefix + part) for split in (one, two))
+        # Queries that were held out of the training part are in no part of the split.
+        if not np.array_equal(asked, others_asked) or (len(asked) == 0 and one.hash != two.hash):
+            return "another split"
+    differing = [part for part in ("features", "labels") if _differ(one.digests, two.digests, part)]
+    settings = [OmegaConf.to_container(run.read_config().get("data", OmegaConf.create())) for run in (first, other)]
+    if "labels" in differing or (differing and settings[0] == settings[1]):
+        return f"other {differing[-1]} in data={row.get('data')}"
+    if differing and not (one.digests["labels"] and row.get("truth") == "label"):
+        return f"other features, by which truth={row.get('truth')} says what is relevant"
+    return ""
+
+
+def _differ(one: Mapping[str, str], two: Mapping[str, str], part: str) -> bool:
+    """Whether two runs noted other data; not where one of them noted none."""
+    return part in one and part in two and one[part] != two[part]
+
+
+def differing_queries(scores: "polars.DataFrame", others: "polars.DataFrame", metric: str) -> str:
+    """Why two tables of scores cannot be paired by query; empty where they can."""
     if metric not in others.columns:
         return f"no {metric} by query"
     keys = [name for name in ("query", "direction") if name in scores.columns]

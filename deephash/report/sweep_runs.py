@@ -11,7 +11,6 @@ from deephash.folder_walk import walk_files
 from deephash.progress import track
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder, differing_settings
-from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from deephash.hasher import Hasher
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
 from deephash.paired_projections.base import PairedProjection
+from deephash.path_settings import paths_in_words
 from deephash.protocols.base import Split
 from deephash.quantizers.base import Quantizer
 from deephash.training.closed_form import ClosedForm
@@ -46,6 +47,7 @@ def build(config: DictConfig, **parts: Any) -> Any:
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:
     """The data module, with its protocol; `split` is one made before."""
     data: HashingDataModule = build(config.data, protocol=build(config.protocol), seed=config.seed, split=split)
+    data.given_files = paths_in_words(config.data, "data")
     return data
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from deephash.data.base import HashingDataModule
 from deephash.files import read_json, read_json_object, reading, write_json
 from deephash.loading import load as load_hasher
+from deephash.path_settings import with_absolute_paths
 from deephash.protocols.base import Split
 from deephash.report.drawing import save_figure
 from deephash.report.learning_curve import learning_curve_figure
@@ -61,6 +62,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         InvalidInputError: settings, data or files that cannot be used.
     """
     check_settings(config)
+    config = with_absolute_paths(config)
     run = RunFolder(folder)
     run.open(config)
     if run.is_complete:

@@ -39,6 +39,10 @@ class Descriptor(ABC):
     def parameters(self) -> dict[str, object]:
         """All that the features depend on beside the images, as JSON values: part of the cache's key."""
 
+    def contents(self) -> str:
+        """Hexadecimal SHA-256 of the files that this reads, as weights; empty where it reads none."""
+        return ""
+
 
 def check_images(images: np.ndarray) -> None:
     """Refuse what is not a stack of 8-bit images.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor, check_images
 from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, available_networks, headless, stored_weights
+from deephash.path_settings import PathOrName
 from deephash.progress import track
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -37,7 +38,7 @@ class TorchvisionFeatures(Descriptor):
     """
 
     def __init__(
-        self, network: str, weights: str, image_size: int = 224, batch_size: int = 32, device: str = "cpu"
+        self, network: str, weights: PathOrName, image_size: int = 224, batch_size: int = 32, device: str = "cpu"
     ) -> None:
         check_choice(network, available_networks(), "network")
         if not weights:
@@ -52,18 +53,21 @@ class TorchvisionFeatures(Descriptor):
 
     def parameters(self) -> dict[str, object]:
         """All that the features depend on beside the images; of a file of weights its contents."""
-        path = Path(self.weights).expanduser()
-        weights = self.weights
-        if path.is_file():
-            with path.open("rb") as file:
-                weights = hashlib.file_digest(file, "sha256").hexdigest()
         return {
             "descriptor": "torchvision_features",
             "network": self.network,
-            "weights": weights,
+            "weights": self.contents() or self.weights,
             "image_size": self.image_size,
             "device": torch.device(self.device).type,
         }
+
+    def contents(self) -> str:
+        """Digest of the file of weights, where they are one."""
+        path = Path(self.weights).expanduser()
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @torch.no_grad()
     def describe(self, images: np.ndarray) -> Tensor:

@@ -26,6 +26,10 @@ class TextDescriptor(ABC):
     def parameters(self) -> dict[str, object]:
         """All that the features depend on beside the texts, as JSON values: part of the cache's key."""
 
+    def contents(self) -> str:
+        """Hexadecimal SHA-256 of the files that this reads, as weights; empty where it reads none."""
+        return ""
+
 
 def check_texts(texts: Sequence[str]) -> None:
     """Refuse what is not a sequence of texts.

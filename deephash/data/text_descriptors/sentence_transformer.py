@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from deephash.data.text_descriptors.base import TextDescriptor, check_texts
-from deephash.progress import track
 from deephash.folder_walk import walk_files
+from deephash.path_settings import PathOrName
+from deephash.progress import track
 from deephash.validation import InvalidInputError, check_count
 
 BLOCK_TEXTS = 1024
@@ -53,7 +54,7 @@ class SentenceTransformer(TextDescriptor):
         2020.
     """
 
-    def __init__(self, model: str, batch_size: int = 32, device: str = "cpu") -> None:
+    def __init__(self, model: PathOrName, batch_size: int = 32, device: str = "cpu") -> None:
         if not model:
             raise InvalidInputError(
                 f"model={model!r}; give a folder or a name, as sentence-transformers/all-MiniLM-L6-v2."
@@ -67,9 +68,13 @@ class SentenceTransformer(TextDescriptor):
 
     def parameters(self) -> dict[str, object]:
         """All that the features depend on beside the texts; of a folder its files' contents."""
-        folder = Path(self.model).expanduser()
-        model = contents_digest(folder) if folder.is_dir() else self.model
+        model = self.contents() or self.model
         return {"descriptor": "sentence_transformer", "model": model, "device": torch.device(self.device).type}
+
+    def contents(self) -> str:
+        """Digest of the model's folder, where it is one."""
+        folder = Path(self.model).expanduser()
+        return contents_digest(folder) if folder.is_dir() else ""
 
     def describe(self, texts: Sequence[str]) -> Tensor:
         """Embeddings of n texts.
