@@ -5,11 +5,14 @@ that of FAISS's binary indexes: bit j is bit j mod 8 of byte j // 8. The bits th
 A margin m, a projection's distance from its threshold, gives the bit m >= 0, so a zero margin gives 1.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.validation import InvalidInputError
+from deephash.conversion import as_tensor, plain_numbers
+from deephash.validation import InvalidInputError, numbers
 
 
 def code_bytes(bits: int) -> int:
@@ -33,7 +36,7 @@ def pack(bits: Tensor) -> Tensor:
     """Pack bits into bytes.
 
     Args:
-        bits: bool (n, b).
+        bits: bool (n, b), a tensor or an array.
 
     Returns:
         uint8 (n, ⌈b/8⌉) on the same device.
@@ -42,6 +45,7 @@ def pack(bits: Tensor) -> Tensor:
         >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
         tensor([[1, 1]], dtype=torch.uint8)
     """
+    bits = as_tensor(numbers(bits, "bits"))
     if bits.device.type == "cpu":
         return torch.from_numpy(np.packbits(bits.numpy(), axis=1, bitorder="little"))
     n, b = bits.shape
@@ -52,6 +56,7 @@ def pack(bits: Tensor) -> Tensor:
     return (padded.view(n, code_bytes(b), 8) << shifts).sum(-1, dtype=torch.uint8)
 
 
+@plain_numbers
 def unpack(codes: Tensor, bits: int) -> Tensor:
     """Unpack bytes into bits, the inverse of `pack`.
 
@@ -65,9 +70,31 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
     Raises:
         InvalidInputError: where the codes are not uint8 of that width.
     """
+    codes = as_codes(codes)
     check_codes(codes, bits)
     shifts = torch.arange(8, dtype=torch.uint8, device=codes.device)
     return ((codes[:, :, None] >> shifts) & 1).flatten(1)[:, :bits].bool()
+
+
+def as_codes(codes: Any, name: str = "codes") -> Tensor:
+    """Packed codes as a tensor, sharing memory where that is possible.
+
+    Args:
+        codes: a tensor, an array, a memory map or nested lists.
+        name: how the message calls them.
+
+    Raises:
+        InvalidInputError: no numbers, or of another type than uint8.
+    """
+    given = numbers(codes, name)
+    if isinstance(codes, list | tuple) and not isinstance(given, Tensor) and given.dtype.kind in "iu":
+        # Lists name no type: their whole numbers must be bytes.
+        if given.size and not 0 <= given.min() <= given.max() <= 255:
+            raise InvalidInputError(f"{name} hold {given.min()} to {given.max()}; packed codes are bytes, 0 to 255.")
+        given = given.astype(np.uint8)
+    if not isinstance(given, Tensor) and given.dtype != np.uint8:
+        raise InvalidInputError(f"{name} have dtype {given.dtype}; packed codes are uint8 (numpy.packbits).")
+    return as_tensor(given)
 
 
 def check_codes(codes: Tensor, bits: int, name: str = "codes") -> None:

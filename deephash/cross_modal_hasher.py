@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self, cast, final
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from deephash import storage
@@ -17,7 +18,7 @@ from deephash.hasher import Hasher
 from deephash.paired_projections.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Distance
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, as_features, as_labels
 
 
 @final
@@ -120,7 +121,7 @@ class CrossModalHasher(nn.Module):
         self,
         features: Views,
         *,
-        labels: Tensor | None = None,
+        labels: Tensor | ArrayLike | None = None,
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
@@ -128,7 +129,7 @@ class CrossModalHasher(nn.Module):
 
         Args:
             features: the training items; those that lack a view are left out of the projections' fit.
-            labels: int64 (n,) or bool (n, c), where a part uses them.
+            labels: whole numbers (n,) or truth values (n, c), where a part uses them.
             affinity: which training items are neighbours, where a part uses it.
             generator: CPU generator of every random draw; None draws from one seeded with 0.
 
@@ -139,6 +140,11 @@ class CrossModalHasher(nn.Module):
             InvalidInputError: whatever a part refuses.
         """
         generator = generator or torch.Generator().manual_seed(0)
+        if labels is not None:
+            labels = as_labels(labels, len(features), "training labels")
+        for name, hasher in self.parts.items():
+            if name in features.features:
+                as_features(features.of(name), hasher.input_dim, name=f"training {name} features")
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity  # type: ignore[arg-type]
         encoded = {}
         for name, hasher in self.parts.items():

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Self, cast, final
 
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from deephash import storage
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import code_bytes, pack
+from deephash.conversion import plain_numbers
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
 from deephash.progress import track
@@ -19,7 +21,7 @@ from deephash.projections.base import Projection
 from deephash.projections.online import OnlineProjection, Update
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Distance
-from deephash.validation import InvalidInputError, check_count, check_features
+from deephash.validation import InvalidInputError, as_features, as_labels, as_rows, check_count, floating
 
 # 8192 rows of 512 float32 features are 16 MB: enough to keep a device busy, little beside the data.
 BLOCK_ROWS = 8192
@@ -101,17 +103,18 @@ class Hasher(nn.Module):
 
     def fit(
         self,
-        features: Tensor,
+        features: Tensor | ArrayLike,
         *,
-        labels: Tensor | None = None,
+        labels: Tensor | ArrayLike | None = None,
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Set the encoder's start, fit the projection on what it gives, then the quantiser on the projections.
 
         Args:
-            features: floating (n, d), the training items; not changed.
-            labels: int64 (n,) or bool (n, c), where a part uses them.
+            features: numbers (n, d), the training items; not changed. A tensor, an array, a memory map, a frame or
+                nested lists; whole numbers and truth values become floating, and what can share its memory does.
+            labels: whole numbers (n,) or truth values (n, c), where a part uses them.
             affinity: which training items are neighbours, where a part uses it: a definition fitted on these items,
                 or what its `supervise` gives.
             generator: CPU generator of every random draw; None draws from one seeded with 0.
@@ -123,7 +126,8 @@ class Hasher(nn.Module):
             InvalidInputError: whatever either part refuses.
         """
         generator = generator or torch.Generator().manual_seed(0)
-        check_features(features, self.input_dim, 1, "training features")
+        features = as_features(features, self.input_dim, 1, "training features")
+        labels = None if labels is None else as_labels(labels, len(features), "training labels")
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
         with torch.no_grad():
             self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
@@ -133,13 +137,17 @@ class Hasher(nn.Module):
         return self
 
     def partial_fit(
-        self, features: Tensor, *, labels: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        features: Tensor | ArrayLike,
+        *,
+        labels: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | None = None,
     ) -> Update:
         """Go on learning from a batch of a stream; the encoder's start and the thresholds are those of the first batch.
 
         Args:
-            features: floating (n, d), in the order of their arrival; not changed.
-            labels: int64 (n,) or bool (n, c), where the projection requires them.
+            features: numbers (n, d), as `fit` takes them, in the order of their arrival; not changed.
+            labels: whole numbers (n,) or truth values (n, c), where the projection requires them.
             generator: CPU generator of all random draws, taken by the first batch alone; None draws from one seeded
                 with 0.
 
@@ -156,8 +164,9 @@ class Hasher(nn.Module):
             )
         starts = not bool(self.projection.is_fitted)
         generator = generator or torch.Generator().manual_seed(0)
+        features = as_features(features, self.input_dim, int(starts), "stream features")
+        labels = None if labels is None else as_labels(labels, len(features), "stream labels")
         if starts:
-            check_features(features, self.input_dim, 1, "stream features")
             with torch.no_grad():
                 self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
             check_encoder_fits(self.encoder, self.projection)
@@ -189,12 +198,13 @@ class Hasher(nn.Module):
             blocks = [self.encoder(block.to(device)).to(features.device) for block in torch.split(features, block_size)]
         return torch.cat(blocks)
 
+    @plain_numbers
     @torch.no_grad()
-    def project(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
+    def project(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
         """Continuous projections without gradients, computed in blocks on the device of the weights.
 
         Args:
-            features: floating (n, d), on any device, n from 0.
+            features: numbers (n, d), as `fit` takes them, on any device, n from 0.
             block_size: rows that are moved to the weights and computed at a time.
 
         Returns:
@@ -203,11 +213,13 @@ class Hasher(nn.Module):
         Raises:
             InvalidInputError: bad features or block size; `NotFittedError` where the projection is not fitted.
         """
-        blocks = [block.to(features.device) for block in self._projections(features, block_size, "Projecting")]
+        rows, device = self._rows(features, block_size)
+        blocks = [block.to(device) for block in self._projections(rows, block_size, "Projecting")]
         return torch.cat(blocks)
 
+    @plain_numbers
     @torch.no_grad()
-    def encode(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
+    def encode(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
         """Packed codes, computed in blocks on the device of the weights.
 
         The result does not depend on `block_size`, save for margins so near 0 (a millionth of the projections' size)
@@ -215,7 +227,7 @@ class Hasher(nn.Module):
         and search give the same codes.
 
         Args:
-            features: floating (n, d), on any device, n from 0.
+            features: numbers (n, d), as `fit` takes them, on any device, n from 0. A memory map is read block by block.
             block_size: rows that are moved to the weights and computed at a time.
 
         Returns:
@@ -225,16 +237,18 @@ class Hasher(nn.Module):
             InvalidInputError: bad features or block size; `NotFittedError` where a part is not fitted.
         """
         self.quantizer.check_fitted()
-        codes = torch.empty(len(features), code_bytes(self.bits), dtype=torch.uint8, device=features.device)
+        rows, device = self._rows(features, block_size)
+        codes = torch.empty(len(rows), code_bytes(self.bits), dtype=torch.uint8, device=device)
         start = 0
-        for projections in self._projections(features, block_size, "Encoding"):
+        for projections in self._projections(rows, block_size, "Encoding"):
             codes[start : start + len(projections)] = pack(self.quantizer.quantize(projections))
             start += len(projections)
         return codes
 
-    def codes_of(self, features: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def codes_of(self, features: Tensor | ArrayLike) -> dict[str, tuple[Tensor, Tensor]]:
         """Packed codes of the one view, and the rows of the items that they are of: all."""
-        return {ONE_VIEW: (self.encode(features), torch.arange(len(features), device=features.device))}
+        codes = self.encode(features)
+        return {ONE_VIEW: (codes, torch.arange(len(codes), device=codes.device))}
 
     def calibrate(self, features: Tensor) -> None:
         """Set the unit of the quantiser's margins from training items."""
@@ -306,17 +320,43 @@ class Hasher(nn.Module):
             "sizes": {"input_dim": self.input_dim, "projections": self.projection.output_dim, "bits": self.bits},
         }
 
-    def _projections(self, features: Tensor, block_size: int, description: str) -> Iterator[Tensor]:
-        """Check, then give the projections of one block of rows after another, at least one, on the weights' device."""
+    def _rows(self, features: Tensor | ArrayLike, block_size: int) -> tuple[Tensor | NDArray[Any], torch.device]:
+        """Checked features, not converted yet, and the device that results go to: theirs."""
         self.projection.check_fitted()
         check_count(block_size, "block_size")
-        check_features(features, self.input_dim)
+        rows = as_rows(features, self.input_dim)
+        return rows, rows.device if isinstance(rows, Tensor) else torch.device("cpu")
+
+    def _projections(self, rows: Tensor | NDArray[Any], block_size: int, description: str) -> Iterator[Tensor]:
+        """The projections of one block of rows after another, at least one, on the weights' device."""
         device = self.projection.is_fitted.device
         with evaluating(self):
-            for block in track(torch.split(features, block_size), description):
+            for start in track(range(0, max(len(rows), 1), block_size), description):
+                block = floating(rows[start : start + block_size]).to(device)
                 with torch.autocast(device.type, enabled=False):
-                    projections: Tensor = self.projection(self.encoder(block.to(device)))
+                    projections: Tensor = self.projection(self.encoder(block))
+                if not bool(torch.isfinite(projections.sum())):
+                    check_projections(projections, start, type(self.projection).__name__)
                 yield projections
+
+
+def check_projections(projections: Tensor, start: int, method: str) -> None:
+    """Refuse projections that are not finite, of features that are: their bits would say nothing.
+
+    Args:
+        projections: (m, k) of a block of rows.
+        start: the block's first row.
+        method: name of the projection's class.
+
+    Raises:
+        InvalidInputError: naming the first row whose projections are not finite.
+    """
+    bad = torch.nonzero(~torch.isfinite(projections).all(1)).flatten()
+    if len(bad):
+        raise InvalidInputError(
+            f"{method} gives no finite projections of {len(bad)} rows, the first at row {start + int(bad[0])}, whose "
+            "features are far larger than those of training; divide them, or fit on features of that size."
+        )
 
 
 def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:

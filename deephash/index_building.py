@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from deephash.indexes.base import Identified, Index, as_codes
+from deephash.codes import as_codes
+from deephash.conversion import plain_numbers
+from deephash.indexes.base import Identified, Index
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, check_choice
 
@@ -48,12 +50,13 @@ def index_class(kind: str) -> type[Index]:
     return found
 
 
+@plain_numbers
 def index(
-    codes: Tensor | NDArray[np.uint8],
+    codes: Tensor | ArrayLike,
     kind: str = "mih",
     bits: int | None = None,
     hasher: Identified | None = None,
-    names: NDArray[Any] | None = None,
+    names: ArrayLike | None = None,
     **settings: Any,
 ) -> Index:
     """An index of packed codes, ready to search.
@@ -81,10 +84,9 @@ def index(
         ([[0, 1]], [[0, 2]])
     """
     codes = as_codes(codes)
-    if not isinstance(codes, Tensor) or codes.ndim != 2:
-        given = tuple(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+    if codes.ndim != 2:
         raise InvalidInputError(
-            f"codes are {given}; expected packed codes uint8 (N, bytes), a tensor or a NumPy array."
+            f"codes are {tuple(codes.shape)}; expected packed codes uint8 (N, bytes), a tensor or a NumPy array."
         )
     codes = codes.cpu().contiguous()
     if hasher is not None and not isinstance(hasher.distance, Hamming):

@@ -15,13 +15,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deephash.affinity.label import Label
+from deephash.codes import code_bytes
+from deephash.conversion import plain_number
 from deephash.hasher import Hasher
 from deephash.programs.configuration import configuration_folder
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
-from deephash.validation import InvalidInputError, check_choice
+from deephash.validation import InvalidInputError, check_choice, check_whole
 
 PACKED, BITS = "packed", "bits"
+LARGEST_SEED = 2**63 - 1
 
 
 class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -85,6 +88,8 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check_choice(self.output, (PACKED, BITS), "output")
         array = validate_data(self, X, dtype=[np.float32, np.float64], ensure_min_samples=2)
         features = torch.from_numpy(np.array(array, np.float32))
+        # Settings stay as they were given, as scikit-learn wants, and parts take NumPy's numbers.
+        check_whole(self.seed, 0, "seed", LARGEST_SEED)
         projection_class, build_projection = part_builder("method", self.method, Projection, self.method_settings)
         quantizer_class, build_quantizer = part_builder("quantizer", self.quantizer, Quantizer, self.quantizer_settings)
         quantizer = build_quantizer(bits=self.bits)
@@ -95,7 +100,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             if y is None:
                 raise InvalidInputError(f"{self.method} with {self.quantizer} learns from labels; give y.")
             labels = torch.from_numpy(np.unique(np.asarray(y), return_inverse=True)[1].reshape(-1))
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(plain_number(self.seed))
         affinity = Label() if "affinity" in requires else None
         self.hasher_ = Hasher(projection, quantizer).fit(
             features, labels=labels, affinity=affinity, generator=generator
@@ -115,7 +120,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         array = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         codes: NDArray[np.uint8] = self.hasher_.encode(torch.from_numpy(np.array(array, np.float32))).numpy()
         if self.output == BITS:
-            return np.unpackbits(codes, axis=1, count=self.bits, bitorder="little")
+            return np.unpackbits(codes, axis=1, count=plain_number(self.bits), bitorder="little")
         return codes
 
     def __sklearn_tags__(self) -> Tags:
@@ -127,7 +132,8 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     @property
     def _n_features_out(self) -> int:
         """Number of columns that `transform` gives."""
-        return self.bits if self.output == BITS else (self.bits + 7) // 8
+        bits: int = plain_number(self.bits)
+        return bits if self.output == BITS else code_bytes(bits)
 
 
 def part_builder(
@@ -163,4 +169,4 @@ def part_builder(
     for key in settings or ():
         if key not in allowed:
             raise InvalidInputError(f"{group}={name} has no setting {key!r}; it has {', '.join(allowed)}.")
-    return found, instantiate(OmegaConf.create({**own, **(settings or {})}), _partial_=True)
+    return found, instantiate(OmegaConf.create({**own, **plain_number(dict(settings or {}))}), _partial_=True)

@@ -4,11 +4,19 @@ A sentence names the value given, what was expected, and what to do.
 """
 
 import math
+import operator
 from collections.abc import Iterable
 from numbers import Real
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from deephash.conversion import NotNumbersError, as_array, as_floating, as_tensor, plain_number
+
+# Elements that are looked at together for NaN: 16 MB of float32.
+BLOCK_ELEMENTS = 2**22
 
 
 class InvalidInputError(ValueError):
@@ -23,80 +31,129 @@ class NotFittedError(InvalidInputError):
     """A module was used before `fit` or before its weights were loaded."""
 
 
-def check_features(
-    features: Tensor, dimension: int | None = None, minimum_rows: int = 0, name: str = "features"
-) -> None:
-    """Refuse features that are not a finite floating matrix (n, d).
+def as_features(features: Any, dimension: int | None = None, minimum_rows: int = 0, name: str = "features") -> Tensor:
+    """Features as a finite floating tensor (n, d).
 
     Args:
-        features: what was given; (n, d) is expected.
+        features: what was given: a tensor, an array, a memory map, a frame or nested lists of numbers. Memory is
+            shared where it can be. Whole numbers and truth values become float32, or float64 where float32 may not
+            hold them.
         dimension: the d that is required; None accepts any d >= 1.
         minimum_rows: the least n.
         name: how the message calls them.
 
     Raises:
-        InvalidInputError: wrong type, dtype, rank, dimension, too few rows, NaN or infinity.
+        InvalidInputError: no numbers, wrong rank, dimension, too few rows, NaN or infinity.
     """
-    if not isinstance(features, Tensor):
-        raise InvalidInputError(f"{name} are a {type(features).__name__}; give a torch.Tensor of shape (n, d).")
-    if features.ndim != 2:
-        raise InvalidInputError(f"{name} have shape {tuple(features.shape)}; expected two axes, (n, d).")
-    if not features.is_floating_point():
-        raise InvalidInputError(f"{name} have dtype {features.dtype}; expected a floating dtype, as features.float().")
-    if features.shape[1] == 0:
-        raise InvalidInputError(f"{name} have shape {tuple(features.shape)}; expected at least one dimension.")
-    if dimension is not None and features.shape[1] != dimension:
+    return floating(as_rows(features, dimension, minimum_rows, name), name)
+
+
+def as_rows(
+    features: Any, dimension: int | None = None, minimum_rows: int = 0, name: str = "features"
+) -> Tensor | NDArray[Any]:
+    """Features that `as_features` takes, checked and not yet converted, so that blocks of rows can be.
+
+    A memory map stays one, whatever its type: `floating` makes a tensor of each block of its rows.
+
+    Raises:
+        InvalidInputError: as `as_features`.
+    """
+    rows = numbers(features, name)
+    if rows.ndim != 2:
+        raise InvalidInputError(f"{name} have shape {tuple(rows.shape)}; expected two axes, (n, d).")
+    if rows.shape[1] == 0:
+        raise InvalidInputError(f"{name} have shape {tuple(rows.shape)}; expected at least one dimension.")
+    if dimension is not None and rows.shape[1] != dimension:
         raise InvalidInputError(
-            f"{name} have {features.shape[1]} dimensions; expected {dimension}, the number this was built for."
+            f"{name} have {rows.shape[1]} dimensions; expected {dimension}, the number this was built for."
         )
-    if len(features) < minimum_rows:
-        raise InvalidInputError(f"{name} have {len(features)} rows; expected at least {minimum_rows}.")
-    check_finite(features, name)
+    if len(rows) < minimum_rows:
+        raise InvalidInputError(f"{name} have {len(rows)} rows; expected at least {minimum_rows}.")
+    check_finite(rows, name)
+    return rows
 
 
-def check_finite(features: Tensor, name: str = "features") -> None:
+def numbers(values: Any, name: str) -> Tensor | NDArray[Any]:
+    """Values as a tensor or an array of numbers, not copied where that is possible.
+
+    Raises:
+        InvalidInputError: no numbers, naming what was given.
+    """
+    try:
+        return as_array(values)
+    except NotNumbersError as error:
+        raise InvalidInputError(f"{name} {error}") from error
+
+
+def floating(values: Any, name: str = "features") -> Tensor:
+    """Values as a floating tensor of any shape, as `as_features` makes one.
+
+    Raises:
+        InvalidInputError: no real numbers.
+    """
+    try:
+        return as_floating(values)
+    except NotNumbersError as error:
+        raise InvalidInputError(f"{name} {error}") from error
+
+
+def check_finite(features: Tensor | NDArray[Any], name: str = "features") -> None:
     """Refuse NaN and infinity, naming the first row that holds one.
 
     Raises:
         InvalidInputError: where a value is not finite.
     """
-    if features.numel() == 0 or torch.isfinite(features.sum()):
-        # A NaN or an infinity makes the sum of all not finite; a finite sum clears the whole matrix in one pass.
-        return
-    finite = torch.isfinite(features).flatten(1).all(1)
-    if bool(finite.all()):  # The sum overflowed, the values did not.
-        return
-    bad = torch.nonzero(~finite).flatten()
-    raise InvalidInputError(
-        f"{name} hold NaN or infinity in {len(bad)} of {len(features)} rows, the first at row {int(bad[0])}; "
-        "remove or repair those rows."
-    )
+    step = max(1, BLOCK_ELEMENTS // max(1, math.prod(features.shape[1:])))
+    bad, first = 0, -1
+    for start in range(0, len(features), step):
+        block = floating(features[start : start + step], name)
+        if torch.isfinite(block.sum()):
+            # A NaN or an infinity makes the sum of all not finite; a finite sum clears a block in one pass.
+            continue
+        rows = torch.nonzero(~torch.isfinite(block).flatten(1).all(1)).flatten()
+        if len(rows) and not bad:
+            first = start + int(rows[0])
+        bad += len(rows)
+    if bad:
+        raise InvalidInputError(
+            f"{name} hold NaN or infinity in {bad} of {len(features)} rows, the first at row {first}; "
+            "remove or repair those rows."
+        )
 
 
-def check_labels(labels: Tensor, rows: int, name: str = "labels") -> None:
-    """Refuse labels that are neither class indices (n,) nor a multi-label indicator (n, c).
+def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
+    """Labels as class indices (n,) or a multi-label indicator (n, c).
 
     Args:
-        labels: int64 (n,) class indices >= 0, or bool (n, c).
+        labels: whole numbers (n,) >= 0, class indices, of any type, or truth values (n, c); a tensor, an array or
+            lists.
         rows: the n that is required.
         name: how the message calls them.
+
+    Returns:
+        int64 (n,) or bool (n, c).
 
     Raises:
         InvalidInputError: wrong type, dtype, shape, length, or a negative class index.
     """
-    if not isinstance(labels, Tensor):
-        raise InvalidInputError(f"{name} are a {type(labels).__name__}; give a torch.Tensor.")
-    single = labels.ndim == 1 and labels.dtype == torch.int64
-    multiple = labels.ndim == 2 and labels.dtype == torch.bool
+    try:
+        given = as_tensor(labels)
+    except NotNumbersError as error:
+        raise InvalidInputError(f"{name} {error}") from error
+    whole = not given.is_floating_point() and not given.is_complex() and given.dtype != torch.bool
+    single = given.ndim == 1 and (whole or given.numel() == 0)
+    multiple = given.ndim == 2 and given.dtype == torch.bool
     if not single and not multiple:
         raise InvalidInputError(
-            f"{name} have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected class indices int64 (n,) "
+            f"{name} have shape {tuple(given.shape)} and dtype {given.dtype}; expected class indices int64 (n,) "
             "or a multi-label indicator bool (n, c)."
         )
-    if len(labels) != rows:
-        raise InvalidInputError(f"{name} have {len(labels)} rows; expected {rows}, one for each item.")
-    if single and rows and int(labels.min()) < 0:
-        raise InvalidInputError(f"{name} hold {int(labels.min())}; class indices start at 0.")
+    if len(given) != rows:
+        raise InvalidInputError(f"{name} have {len(given)} rows; expected {rows}, one for each item.")
+    given = given if multiple else given.to(torch.int64)
+    if single and rows and int(given.min()) < 0:
+        raise InvalidInputError(f"{name} hold {int(given.min())}; class indices start at 0.")
+    return given
 
 
 def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
@@ -133,14 +190,48 @@ def check_bits_of_projections(bits: int, per_projection: int) -> None:
         )
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of Python's, NumPy's or another kind; a truth value is none."""
+    value = plain_number(value)
+    if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
+        return False
+    try:
+        operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+def check_whole(value: Any, least: int, name: str, most: int | None = None) -> None:
+    """Refuse what is not a whole number within bounds.
+
+    Args:
+        value: what was given.
+        least: the smallest that is accepted.
+        name: how the message calls it.
+        most: the largest; None for no bound.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    if not is_whole(value) or not least <= value or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInputError(f"{name}={value!r}; expected a whole number {bounds}.")
+
+
 def check_count(value: int, name: str) -> None:
     """Refuse what is not a whole number of at least 1, as a dimension or a number of rounds must be.
 
     Raises:
         InvalidInputError: naming the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"{name}={value!r}; expected a whole number of at least 1.")
+    check_whole(value, 1, name)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number of Python's or NumPy's; a truth value is none."""
+    value = plain_number(value)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_directions(given: int, available: int, source: str) -> None:
@@ -167,7 +258,7 @@ def check_number(value: float, name: str) -> None:
     Raises:
         InvalidInputError: naming the value.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if not is_number(value) or not math.isfinite(value):
         raise InvalidInputError(f"{name}={value!r}; expected a finite number.")
 
 
@@ -177,7 +268,7 @@ def check_positive(value: float, name: str) -> None:
     Raises:
         InvalidInputError: naming the value.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise InvalidInputError(f"{name}={value!r}; expected a finite number above 0.")
 
 
@@ -187,7 +278,7 @@ def check_fraction(value: float, name: str) -> None:
     Raises:
         InvalidInputError: naming the value.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise InvalidInputError(f"{name}={value!r}; expected a number from 0 to 1.")
 
 

@@ -67,8 +67,8 @@ def test_bad_features_are_refused(hasher):
             use(features[:, 1:])
         with pytest.raises(InvalidInputError, match=r"features have shape \(32,\); expected two axes"):
             use(features[0])
-        with pytest.raises(InvalidInputError, match=r"dtype torch\.int64; expected a floating dtype"):
-            use(features.long())
+        with pytest.raises(InvalidInputError, match=r"dtype torch\.complex64; expected real numbers"):
+            use(features.to(torch.complex64))
         broken = features.clone()
         broken[250, 0] = float("nan")
         with pytest.raises(InvalidInputError, match="NaN or infinity in 1 of 300 rows, the first at row 250"):

@@ -10,23 +10,23 @@ from deephash.validation import InvalidInputError
 NAN, INFINITY = float("nan"), float("inf")
 
 REFUSED = [
-    (validation.check_features, ([[1.0]],), "features are a list; give a torch.Tensor of shape (n, d)."),
-    (validation.check_features, (torch.zeros(3),), "features have shape (3,); expected two axes, (n, d)."),
-    (validation.check_features, (torch.zeros(2, 3, 4),), "features have shape (2, 3, 4); expected two axes, (n, d)."),
+    (validation.as_features, ("abc",), "features are a str; give a torch.Tensor, an array or nested lists."),
+    (validation.as_features, (torch.zeros(3),), "features have shape (3,); expected two axes, (n, d)."),
+    (validation.as_features, (torch.zeros(2, 3, 4),), "features have shape (2, 3, 4); expected two axes, (n, d)."),
     (
-        validation.check_features,
-        (torch.zeros(2, 3, dtype=torch.uint8),),
-        "features have dtype torch.uint8; expected a floating dtype, as features.float().",
+        validation.as_features,
+        (torch.zeros(2, 3, dtype=torch.complex64),),
+        "features have dtype torch.complex64; expected real numbers.",
     ),
-    (validation.check_features, (torch.zeros(2, 0),), "features have shape (2, 0); expected at least one dimension."),
+    (validation.as_features, (torch.zeros(2, 0),), "features have shape (2, 0); expected at least one dimension."),
     (
-        validation.check_features,
+        validation.as_features,
         (torch.zeros(2, 3), 4),
         "features have 3 dimensions; expected 4, the number this was built for.",
     ),
-    (validation.check_features, (torch.zeros(1, 3), 3, 2), "features have 1 rows; expected at least 2."),
+    (validation.as_features, (torch.zeros(1, 3), 3, 2), "features have 1 rows; expected at least 2."),
     (
-        validation.check_features,
+        validation.as_features,
         (torch.tensor([[0.0], [NAN], [INFINITY]]), 1, 0, "queries"),
         "queries hold NaN or infinity in 2 of 3 rows, the first at row 1; remove or repair those rows.",
     ),
@@ -35,24 +35,28 @@ REFUSED = [
         (torch.tensor([[INFINITY, -INFINITY]]),),
         "features hold NaN or infinity in 1 of 1 rows, the first at row 0; remove or repair those rows.",
     ),
-    (validation.check_labels, (np.zeros(2), 2), "labels are a ndarray; give a torch.Tensor."),
     (
-        validation.check_labels,
+        validation.as_labels,
+        (np.array(["cat", "dog"]), 2),
+        "labels are of dtype <U3; give numbers, as a torch.Tensor or an array.",
+    ),
+    (
+        validation.as_labels,
         (torch.zeros(2), 2),
         "labels have shape (2,) and dtype torch.float32; expected class indices int64 (n,) or a multi-label indicator "
         "bool (n, c).",
     ),
     (
-        validation.check_labels,
+        validation.as_labels,
         (torch.zeros(2, dtype=torch.int64), 3),
         "labels have 2 rows; expected 3, one for each item.",
     ),
     (
-        validation.check_labels,
+        validation.as_labels,
         (torch.zeros(2, 5, dtype=torch.bool), 3),
         "labels have 2 rows; expected 3, one for each item.",
     ),
-    (validation.check_labels, (torch.tensor([1, -1]), 2), "labels hold -1; class indices start at 0."),
+    (validation.as_labels, (torch.tensor([1, -1]), 2), "labels hold -1; class indices start at 0."),
     (validation.check_bits, (0,), "bits=0; expected a whole number of at least 1."),
     (validation.check_bits, (8.0,), "bits=8.0; expected a whole number of at least 1."),
     (validation.check_bits, (True,), "bits=True; expected a whole number of at least 1."),
@@ -88,14 +92,17 @@ def test_refusal_says_what_was_given_and_what_is_expected(check, given, message)
 
 
 ACCEPTED = [
-    (validation.check_features, (torch.zeros(0, 3), 3)),
-    (validation.check_features, (torch.zeros(2, 3, dtype=torch.float64), 3, 2)),
-    (validation.check_features, (torch.full((3, 2), 3e38),)),  # the sum overflows, the values do not
-    (validation.check_features, (torch.full((3, 2), 6e4, dtype=torch.float16),)),
-    (validation.check_labels, (torch.zeros(0, dtype=torch.int64), 0)),
-    (validation.check_labels, (torch.zeros(2, 5, dtype=torch.bool), 2)),
+    (validation.as_features, (torch.zeros(0, 3), 3)),
+    (validation.as_features, (torch.zeros(2, 3, dtype=torch.float64), 3, 2)),
+    (validation.as_features, (torch.full((3, 2), 3e38),)),  # the sum overflows, the values do not
+    (validation.as_features, (torch.full((3, 2), 6e4, dtype=torch.float16),)),
+    (validation.as_labels, (torch.zeros(0, dtype=torch.int64), 0)),
+    (validation.as_labels, (torch.zeros(2, 5, dtype=torch.bool), 2)),
     (validation.check_bits, (1,)),
     (validation.check_bits, (8, 8, "")),
+    (validation.check_bits, (np.uint8(8), np.int64(8), "")),
+    (validation.check_whole, (np.int32(0), 0, "radius", 3)),
+    (validation.check_number, (np.float64(-2.5), "offset")),
     (validation.check_directions, (64, 64, "")),
     (validation.check_positive, (np.float32(0.5), "scale")),
     (validation.check_fraction, (0, "progress")),
@@ -106,4 +113,6 @@ ACCEPTED = [
 
 @pytest.mark.parametrize(("check", "given"), ACCEPTED)
 def test_good_input_passes(check, given):
-    assert check(*given) is None
+    accepted = check(*given)
+    # What converts gives what it was given, where that is good as it is.
+    assert accepted is (given[0] if check.__name__.startswith("as_") else None)

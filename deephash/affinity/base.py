@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.supervision import AmongItems, TrainingAffinity
+from deephash.conversion import PlainArguments
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
 
 
-class Affinity(ABC):
+class Affinity(PlainArguments, ABC):
     """Neighbourhood between items, from their labels or their features.
 
     One definition serves as ground truth, between queries and database, and as supervision, within training items.

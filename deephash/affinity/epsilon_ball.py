@@ -11,7 +11,7 @@ from deephash.affinity.euclidean import as_array, nearest, within_radius
 from deephash.affinity.supervision import AmongItems
 from deephash.protocols.drawing import random_order
 from deephash.ranking.relevance import Neighbours
-from deephash.validation import InvalidInputError, NotFittedError, check_choice, check_features
+from deephash.validation import InvalidInputError, NotFittedError, as_features, check_choice, check_count
 
 # Neighbours whose ids are held, 4 GB; a radius that gathers more is no neighbourhood.
 MAXIMUM_IDS = 500_000_000
@@ -44,8 +44,7 @@ class EpsilonBall(Affinity):
 
     def __init__(self, neighbours: int = 50, sample: int = 1000, seed: int = 0, among: str = "train") -> None:
         for value, name in ((neighbours, "neighbours"), (sample, "sample")):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInputError(f"truth.{name}={value!r}; expected a whole number of at least 1.")
+            check_count(value, f"truth.{name}")
         self.neighbours = neighbours
         self.sample = sample
         check_choice(among, PARTS, "truth.among")
@@ -64,7 +63,7 @@ class EpsilonBall(Affinity):
         Raises:
             InvalidInputError: bad features, or too few.
         """
-        check_features(features, name="training features")
+        features = as_features(features, name="training features")
         if len(features) <= self.neighbours:
             raise InvalidInputError(
                 f"truth.neighbours={self.neighbours} needs a {PARTS[self.among]} part of more than {self.neighbours} "
@@ -101,8 +100,8 @@ class EpsilonBall(Affinity):
         """
         if self.radius is None:
             raise NotFittedError("EpsilonBall has no radius yet; call fit with the training part first.")
-        check_features(query_features, name="query features")
-        check_features(database_features, query_features.shape[1], 1, "database features")
+        query_features = as_features(query_features, name="query features")
+        database_features = as_features(database_features, query_features.shape[1], 1, "database features")
         query, database = as_array(query_features), as_array(database_features)
         counts, ids, held = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
         for block_counts, block_ids in within_radius(query, database, self.radius):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.ranking.relevance import Relevance, SharedLabel, SharedLabels
-from deephash.validation import InvalidInputError, check_labels
+from deephash.validation import InvalidInputError, as_labels
 
 
 class Label(Affinity):
@@ -21,7 +21,7 @@ class Label(Affinity):
         Raises:
             InvalidInputError: no labels, or bad ones.
         """
-        check_labels(_required(labels, "training"), len(features), "training labels")
+        as_labels(_required(labels, "training"), len(features), "training labels")
         return self
 
     def relevance(
@@ -38,8 +38,8 @@ class Label(Affinity):
         """
         query = _required(query_labels, "query")
         database = _required(database_labels, "database")
-        check_labels(query, len(query_features), "query labels")
-        check_labels(database, len(database_features), "database labels")
+        query = as_labels(query, len(query_features), "query labels")
+        database = as_labels(database, len(database_features), "database labels")
         return SharedLabel(query, database) if query.ndim == 1 else SharedLabels(query, database)
 
 

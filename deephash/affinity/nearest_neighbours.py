@@ -8,7 +8,7 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.euclidean import as_array, nearest
 from deephash.ranking.relevance import Neighbours
-from deephash.validation import InvalidInputError, check_features
+from deephash.validation import InvalidInputError, as_features, check_count
 
 
 class NearestNeighbours(Affinity):
@@ -27,8 +27,7 @@ class NearestNeighbours(Affinity):
     """
 
     def __init__(self, k: int = 100) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InvalidInputError(f"truth.k={k!r}; expected a whole number of at least 1.")
+        check_count(k, "truth.k")
         self.k = k
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
@@ -49,8 +48,8 @@ class NearestNeighbours(Affinity):
         Raises:
             InvalidInputError: bad features, or a database of fewer than k items.
         """
-        check_features(query_features, name="query features")
-        check_features(database_features, query_features.shape[1], 1, "database features")
+        query_features = as_features(query_features, name="query features")
+        database_features = as_features(database_features, query_features.shape[1], 1, "database features")
         if self.k > len(database_features):
             raise InvalidInputError(
                 f"truth.k={self.k} exceeds the {len(database_features)} items of the database; lower truth.k."

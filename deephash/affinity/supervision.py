@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Self, final
 import torch
 from torch import Tensor
 
-from deephash.validation import InvalidInputError
+from deephash.conversion import as_tensor
+from deephash.validation import InvalidInputError, as_features, as_labels, numbers
 
 if TYPE_CHECKING:
     from deephash.affinity.base import Affinity
@@ -51,8 +52,10 @@ class AmongItems(TrainingAffinity):
 
     def __init__(self, affinity: "Affinity", features: Tensor, labels: Tensor | None) -> None:
         self.affinity = affinity
-        self.features = features.detach().cpu()
-        self.labels = None if labels is None else labels.cpu()
+        # Views, which have no one matrix, are checked by what takes them.
+        items = features if hasattr(features, "detach") else as_features(features)
+        self.features = items.detach().cpu()
+        self.labels = None if labels is None else as_labels(labels, len(items)).cpu()
 
     def __len__(self) -> int:
         """Number of training items n."""
@@ -83,6 +86,7 @@ class ListedPairs(TrainingAffinity):
     """
 
     def __init__(self, pairs: Tensor, items: int) -> None:
+        pairs = as_tensor(numbers(pairs, "pairs"))
         if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.int64:
             raise InvalidInputError(
                 f"pairs have shape {tuple(pairs.shape)} and dtype {pairs.dtype}; expected int64 (p, 2)."

@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from deephash.conversion import PlainArguments
 from deephash.validation import check_count
 
 
-class Augmentation(nn.Module, ABC):
+class Augmentation(PlainArguments, nn.Module, ABC):
     """A random change of training items, each item by a draw of its own, from torch's default generator.
 
     An augmentation writes `change`. In evaluation mode items pass as they are.

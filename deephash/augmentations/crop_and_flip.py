@@ -7,7 +7,7 @@ from torch import Tensor
 
 from deephash.augmentations.base import Augmentation
 from deephash.functional.flat_images import image_shape
-from deephash.validation import InvalidInputError, check_fraction
+from deephash.validation import InvalidInputError, check_fraction, is_whole
 
 
 def mirrored_into(places: Tensor, size: int) -> Tensor:
@@ -66,7 +66,7 @@ class CropAndFlip(Augmentation):
         self.channels, self.height, self.width = image_shape(input_dim, channels, height, width)
         for name, value in (("shift", shift), ("cutout", cutout)):
             most = min(self.height, self.width) - (name == "shift")
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            if not is_whole(value) or not 0 <= value <= most:
                 raise InvalidInputError(
                     f"{name}={value!r}; expected a whole number from 0 to {most}, for images of {self.height} × "
                     f"{self.width}."

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from deephash.conversion import PlainArguments
+
 
 @dataclass(frozen=True)
 class BitOptions:
@@ -22,7 +24,7 @@ class BitOptions:
     neighbours: Tensor
 
 
-class BitAllocation(nn.Module, ABC):
+class BitAllocation(PlainArguments, nn.Module, ABC):
     """Chooses the bits of each dimension under a budget, which it spends to the last bit.
 
     A module without weights, so that it is saved with the quantiser that holds it.

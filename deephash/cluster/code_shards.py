@@ -16,7 +16,7 @@ from deephash.folder_walk import walk_files
 from deephash.npy_file import map_npy
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, SharedLabels, select_items
-from deephash.validation import InvalidInputError, check_labels
+from deephash.validation import InvalidInputError, as_labels
 
 # Rows that are ranked at a time: 32 MB of codes of 64 bits, and as much of labels.
 BLOCK_ROWS = 1 << 22
@@ -198,6 +198,4 @@ def mapped_labels(path: Path, rows: int) -> Tensor | None:
     beside = CodePaths(path).labels
     if not beside.exists():
         return None
-    labels = mapped(beside)
-    check_labels(labels, rows, f"labels in {beside}")
-    return labels
+    return as_labels(mapped(beside), rows, f"labels in {beside}")

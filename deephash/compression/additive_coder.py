@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Self, final
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import pack
 from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, signs
+from deephash.conversion import plain_numbers
 from deephash.hasher import Hasher
 from deephash.progress import track
 from deephash.ranking.distance import Hamming
-from deephash.validation import InvalidInputError, check_count, check_features
+from deephash.validation import InvalidInputError, as_features, check_count
 
 HASHER_FOLDER, DECODER_FILE = "hasher", "decoder.safetensors"
 # Sweeps over the bits between two fits of the directions, and when codes are final: most flips are in the first.
@@ -30,9 +32,15 @@ def descend(vectors: Tensor, codes: Tensor, decoder: LinearDecoder, sweeps: int)
     Returns:
         Packed codes of the same shape, with ‖x - decoded‖² no larger for any item.
     """
+    decoder, power = decoder.near_one()
     return torch.cat(
         [
-            pack(_descended(rows.float() - decoder.offset, signs(code, decoder.bits), decoder.directions, sweeps) > 0)
+            pack(
+                _descended(
+                    (rows / power).float() - decoder.offset, signs(code, decoder.bits), decoder.directions, sweeps
+                )
+                > 0
+            )
             for rows, code in zip(torch.split(vectors, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True)
         ]
     )
@@ -119,7 +127,8 @@ class AdditiveCoder:
         """Code length b."""
         return self.hasher.bits
 
-    def fit(self, vectors: Tensor, rounds: int = 12) -> Self:
+    @plain_numbers
+    def fit(self, vectors: Tensor | ArrayLike, rounds: int = 12) -> Self:
         """Learn the directions from some vectors; ten thousands are enough.
 
         Args:
@@ -133,7 +142,7 @@ class AdditiveCoder:
             InvalidInputError: vectors that the hasher refuses.
         """
         check_count(rounds, "rounds")
-        check_features(vectors, self.hasher.input_dim, 1, "training vectors")
+        vectors = as_features(vectors, self.hasher.input_dim, 1, "training vectors")
         codes = self.hasher.encode(vectors)
         decoder = LinearDecoder.fit(codes, vectors, self.bits)
         for _ in track(range(rounds), "Additive codes"):
@@ -143,12 +152,13 @@ class AdditiveCoder:
         return self
 
     @torch.no_grad()
-    def encode(self, vectors: Tensor) -> Tensor:
+    def encode(self, vectors: Tensor | ArrayLike) -> Tensor:
         """Packed codes uint8 (n, ⌈b/8⌉) of vectors (n, d), each by itself, from the hasher's codes.
 
         Raises:
             InvalidInputError: not fitted, or vectors that the hasher refuses.
         """
+        vectors = as_features(vectors, self.hasher.input_dim, name="vectors")
         return descend(vectors, self.hasher.encode(vectors), self.decoder, SWEEPS)
 
     def save(self, folder: str | Path) -> None:

@@ -2,17 +2,18 @@
 
 from typing import final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from deephash.codes import as_codes
 from deephash.compression.decoded_vectors import MEASURES
 from deephash.compression.linear_decoder import TINY, LinearDecoder, signs
-from deephash.indexes.base import as_codes
+from deephash.conversion import plain_numbers
+from deephash.functional.safe_scale import power_of_two
 from deephash.indexes.rescoring import Rescoring
 from deephash.indexes.two_stage import BLOCK_BYTES, check_same_items, nearest_candidates
-from deephash.validation import InvalidInputError, check_choice, check_count, check_features
+from deephash.validation import InvalidInputError, as_features, check_choice, check_count
 
 # Items and queries that are compared at a time: 8 MB of products.
 BLOCK_ITEMS, BLOCK_QUERIES = 8192, 256
@@ -46,9 +47,10 @@ class AsymmetricScan:
         tensor([[2]])
     """
 
+    @plain_numbers
     def __init__(
         self,
-        codes: Tensor | NDArray[np.uint8],
+        codes: Tensor | ArrayLike,
         decoder: LinearDecoder,
         rescoring: Rescoring | None = None,
         factor: int = 10,
@@ -66,14 +68,16 @@ class AsymmetricScan:
         if rescoring is not None:
             check_same_items(rescoring, self.size)
         self.rescoring, self.factor, self.measure = rescoring, factor, measure
-        self._lengths = ByteLengths(self.codes, decoder) if keep_lengths and measure == "cosine" else None
+        self._near_one, self._power = decoder.near_one()
+        self._lengths = ByteLengths(self.codes, self._near_one) if keep_lengths and measure == "cosine" else None
 
     @property
     def item_bytes(self) -> int:
         """Bytes that are kept for each item, beside those of the rescoring."""
         return self.codes.shape[1] + (self._lengths is not None)
 
-    def search(self, queries: Tensor | NDArray[np.floating], k: int = 10) -> tuple[Tensor, Tensor]:
+    @plain_numbers
+    def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """The k nearest items, nearest first.
 
         Args:
@@ -87,8 +91,7 @@ class AsymmetricScan:
         Raises:
             InvalidInputError: queries of another dimension, or a k that is not in 1 to N.
         """
-        queries = torch.from_numpy(np.asarray(queries)) if isinstance(queries, np.ndarray) else queries
-        check_features(queries, self.decoder.dimension, name="queries")
+        queries = as_features(queries, self.decoder.dimension, name="queries")
         check_count(k, "k")
         if k > self.size:
             raise InvalidInputError(f"k={k}; there are {self.size} items to find.")
@@ -108,7 +111,10 @@ class AsymmetricScan:
     def _scan(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         scores = torch.full((len(queries), k), -torch.inf)
         ids = torch.zeros(len(queries), k, dtype=torch.int64)
-        weights, offsets = self.decoder.weights(queries), queries.float() @ self.decoder.offset
+        # Products of numbers near 1 neither overflow nor vanish; the order does not depend on a query's scale.
+        query_powers = power_of_two(queries, 1)
+        queries = (queries / query_powers).float()
+        weights, offsets = self._near_one.weights(queries), queries @ self._near_one.offset
         for start in range(0, self.size, BLOCK_ITEMS):
             estimates = signs(self.codes[start : start + BLOCK_ITEMS], self.decoder.bits)
             lengths = self._block_lengths(start, estimates)
@@ -121,17 +127,16 @@ class AsymmetricScan:
                 scores[rows] = merged.gather(1, order)
                 ids[rows] = torch.cat([ids[rows], places + start], 1).gather(1, order)
         if self.measure == "cosine":
-            scores /= torch.linalg.vector_norm(queries.float(), dim=1).clamp_min(torch.finfo(torch.float32).tiny)[
-                :, None
-            ]
-        return scores, ids
+            scores /= torch.linalg.vector_norm(queries, dim=1).clamp_min(TINY)[:, None]
+            return scores, ids
+        return scores * query_powers.float() * self._power, ids
 
     def _block_lengths(self, start: int, estimates: Tensor) -> Tensor:
         if self.measure != "cosine":
             return torch.ones(len(estimates))
         if self._lengths is not None:
             return self._lengths[start : start + len(estimates)]
-        return self.decoder.lengths(estimates)
+        return self._near_one.lengths(estimates)
 
 
 class ByteLengths:

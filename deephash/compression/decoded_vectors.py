@@ -2,12 +2,14 @@
 
 from typing import final
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deephash.codes import code_bytes
+from deephash.codes import as_codes, code_bytes
 from deephash.compression.linear_decoder import LinearDecoder, signs
+from deephash.functional.safe_scale import power_of_two
 from deephash.indexes.rescoring import Rescoring
-from deephash.validation import check_choice, check_features
+from deephash.validation import as_features, check_choice
 
 MEASURES = ("cosine", "inner_product")
 
@@ -26,10 +28,12 @@ class DecodedVectors(Rescoring):
         InvalidInputError: codes of another length, or another measure.
     """
 
-    def __init__(self, codes: Tensor, decoder: LinearDecoder, measure: str = "cosine") -> None:
+    def __init__(self, codes: Tensor | ArrayLike, decoder: LinearDecoder, measure: str = "cosine") -> None:
+        codes = as_codes(codes)
         decoder.check_codes(codes)
         check_choice(measure, MEASURES, "measure")
         self.codes, self.decoder, self.measure = codes, decoder, measure
+        self._near_one, self._power = decoder.near_one()
         self.size = len(codes)
         self.more_is_nearer = True
         # Bits as bytes, as whole numbers and as floats, and their products with the triangle.
@@ -37,11 +41,16 @@ class DecodedVectors(Rescoring):
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
         """Queries are floating (q, d)."""
-        check_features(queries, self.decoder.dimension, name="queries")
+        as_features(queries, self.decoder.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """Products of queries and estimates, float32 (q, c); for the cosine over the estimates' lengths."""
-        estimates = signs(self.codes[ids.flatten()], self.decoder.bits).view(*ids.shape, -1)
-        products = (estimates @ self.decoder.weights(queries)[:, :, None])[:, :, 0]
-        products += (queries.float() @ self.decoder.offset)[:, None]
-        return products / self.decoder.lengths(estimates) if self.measure == "cosine" else products
+        """Products of queries and estimates, float64 (q, c); for the cosine over the estimates' lengths."""
+        decoder, query_powers = self._near_one, power_of_two(queries, 1)
+        queries = (queries / query_powers).float()
+        estimates = signs(self.codes[ids.flatten()], decoder.bits).view(*ids.shape, -1)
+        products = (estimates @ decoder.weights(queries)[:, :, None])[:, :, 0]
+        products += (queries @ decoder.offset)[:, None]
+        # In float64, which holds products of all that float32 does.
+        if self.measure == "cosine":
+            return (products / decoder.lengths(estimates)).double() * query_powers
+        return products.double() * query_powers * self._power

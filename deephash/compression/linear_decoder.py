@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Self, final
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deephash.codes import check_codes, code_bytes, unpack
+from deephash.codes import as_codes, check_codes, code_bytes, unpack
+from deephash.conversion import plain_numbers
 from deephash.files import reading, write_whole
-from deephash.validation import InvalidInputError, check_features
+from deephash.functional.safe_scale import power_of_two
+from deephash.validation import InvalidInputError, as_features, floating
 
 # Rows whose bits and vectors are held in float at a time.
 BLOCK_ROWS = 8192
@@ -56,16 +59,19 @@ class LinearDecoder:
     directions: Tensor
 
     def __post_init__(self) -> None:
+        for name in ("offset", "directions"):
+            object.__setattr__(self, name, floating(getattr(self, name), name).float())
         if self.directions.ndim != 2 or self.offset.shape != self.directions.shape[1:]:
             raise InvalidInputError(
                 f"offset has shape {tuple(self.offset.shape)} and directions {tuple(self.directions.shape)}; "
                 "expected (d,) and (b, d)."
             )
-        check_features(self.directions, minimum_rows=1, name="directions")
-        check_features(self.offset[None], name="offset")
+        as_features(self.directions, minimum_rows=1, name="directions")
+        as_features(self.offset[None], name="offset")
 
     @classmethod
-    def fit(cls, codes: Tensor, vectors: Tensor, bits: int) -> Self:
+    @plain_numbers
+    def fit(cls, codes: Tensor | ArrayLike, vectors: Tensor | ArrayLike, bits: int) -> Self:
         """The decoder with the least squared error on some items, in one pass over blocks of them.
 
         Args:
@@ -76,19 +82,27 @@ class LinearDecoder:
         Raises:
             InvalidInputError: codes or vectors that are not, or not as many.
         """
+        codes = as_codes(codes)
         check_codes(codes, bits)
-        check_features(vectors, minimum_rows=1, name="vectors")
+        vectors = as_features(vectors, minimum_rows=1, name="vectors")
         if len(codes) != len(vectors):
             raise InvalidInputError(f"there are {len(codes)} codes and {len(vectors)} vectors; give one for each.")
         squares = torch.zeros(bits + 1, bits + 1, dtype=torch.float64)
         products = torch.zeros(bits + 1, vectors.shape[1], dtype=torch.float64)
+        # Squares of vectors are not taken, but float32 holds fewer numbers than float64.
+        power = power_of_two(vectors)
         for code, vector in zip(torch.split(codes, BLOCK_ROWS), torch.split(vectors, BLOCK_ROWS), strict=True):
             # Sums of ±1 over a block are exact in float32.
-            inputs = torch.cat([torch.ones(len(code), 1), signs(code.cpu(), bits)], 1)
+            inputs = torch.nn.functional.pad(signs(code.cpu(), bits), (1, 0), value=1.0)
             squares += inputs.T @ inputs
-            products += inputs.T @ vector.cpu().float()
+            products += inputs.T @ (vector.cpu() / power.cpu()).float()
         squares += RIDGE * len(codes) * torch.eye(bits + 1, dtype=torch.float64)
-        solution = torch.linalg.solve(squares, products).float()
+        solution = (torch.linalg.solve(squares, products) * power.cpu().double()).float()
+        if not bool(torch.isfinite(solution).all()):
+            raise InvalidInputError(
+                f"the vectors reach {float(power):.0e}, and float32 does not hold their directions; divide them by a "
+                "constant."
+            )
         return cls(solution[0], solution[1:])
 
     @property
@@ -101,9 +115,20 @@ class LinearDecoder:
         """Dimension d of vectors."""
         return len(self.offset)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor | ArrayLike) -> Tensor:
         """Estimates float32 (n, d) of packed codes uint8 (n, ⌈b/8⌉)."""
+        codes = as_codes(codes)
+        self.check_codes(codes)
         return self.offset + signs(codes, self.bits) @ self.directions
+
+    def near_one(self) -> tuple[Self, Tensor]:
+        """The decoder divided by a power of two, so that no product of its numbers overflows or vanishes.
+
+        Returns:
+            The decoder of the divided vectors, and the power, float32 ().
+        """
+        power = power_of_two(torch.cat([self.offset[None], self.directions]))
+        return type(self)(self.offset / power, self.directions / power), power
 
     def lengths(self, estimates: Tensor) -> Tensor:
         """Euclidean lengths of estimates, from their signs, at the cost of b products and not of d.
@@ -131,7 +156,7 @@ class LinearDecoder:
         Raises:
             InvalidInputError: queries of another dimension, or not finite.
         """
-        check_features(queries, self.dimension, name="queries")
+        queries = as_features(queries, self.dimension, name="queries")
         return queries.float() @ self.directions.T
 
     def check_codes(self, codes: Tensor) -> None:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Self, final
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from deephash.conversion import plain_numbers
 from deephash.functional.principal_components import principal_components
-from deephash.validation import InvalidInputError, check_features
+from deephash.validation import InvalidInputError, as_features, is_number
 
 # Directions below this share of the largest variance are rounding: they are left out.
 LEAST_VARIANCE = 1e-6
@@ -42,7 +44,8 @@ class Whitening:
     directions: Tensor
 
     @classmethod
-    def fit(cls, vectors: Tensor, power: float = 0.5) -> Self:
+    @plain_numbers
+    def fit(cls, vectors: Tensor | ArrayLike, power: float = 0.5) -> Self:
         """Learn mean and components from some vectors.
 
         Args:
@@ -52,8 +55,8 @@ class Whitening:
         Raises:
             InvalidInputError: no such vectors, all of them equal, or another power.
         """
-        check_features(vectors, minimum_rows=2, name="vectors")
-        if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= 1:
+        vectors = as_features(vectors, minimum_rows=2, name="vectors")
+        if not is_number(power) or not 0 <= power <= 1:
             raise InvalidInputError(f"power={power!r}; expected a number from 0, centring alone, to 1.")
         mean, components, variances = principal_components(vectors, vectors.shape[1])
         kept = variances > LEAST_VARIANCE * variances.max() if len(variances) else variances > 0
@@ -62,11 +65,11 @@ class Whitening:
         directions = components[:, : len(variances)][:, kept] / variances[kept].pow(power / 2)
         return cls(mean.float(), directions.float())
 
-    def __call__(self, vectors: Tensor) -> Tensor:
+    def __call__(self, vectors: Tensor | ArrayLike) -> Tensor:
         """Whitened vectors float32 (n, k) of unit length, of vectors (n, d).
 
         Raises:
             InvalidInputError: vectors of another dimension, or not finite.
         """
-        check_features(vectors, len(self.mean), name="vectors")
+        vectors = as_features(vectors, len(self.mean), name="vectors")
         return torch.nn.functional.normalize((vectors.float() - self.mean) @ self.directions)

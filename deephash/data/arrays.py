@@ -14,7 +14,7 @@ from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
 from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
-from deephash.validation import InvalidInputError, check_features
+from deephash.validation import InvalidInputError, as_features
 
 
 def canonical_features(array: np.ndarray, name: str) -> Tensor:
@@ -38,8 +38,7 @@ def canonical_features(array: np.ndarray, name: str) -> Tensor:
         raise InvalidInputError(f"{name} have no rows; expected at least one item.")
     with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is refused below.
         features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    check_features(features, name=name)
-    return features
+    return as_features(features, name=name)
 
 
 @final

@@ -9,6 +9,7 @@ import lightning
 import numpy as np
 from torch.utils.data import DataLoader
 
+from deephash.conversion import PlainArguments
 from deephash.data.blocks import block_loader
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items, Part
@@ -16,10 +17,10 @@ from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
 from deephash.protocols.drawing import REST, Size, deal, strata_of
-from deephash.validation import InvalidInputError, check_finite, check_labels
+from deephash.validation import InvalidInputError, as_labels, check_finite
 
 
-class HashingDataModule(lightning.LightningDataModule, ABC):
+class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
     """Items of one data set, split into train, query and database by a protocol.
 
     A data set writes `load`, and `prepare_data` where something must be downloaded or computed once.
@@ -61,7 +62,7 @@ class HashingDataModule(lightning.LightningDataModule, ABC):
         for view, features in views.items():
             check_finite(features, f"{view} features".lstrip())
         if items.labels is not None:
-            check_labels(items.labels, len(items))
+            as_labels(items.labels, len(items))
         if self._given_split is not None:
             self._given_split.check_data(self.digests_of(items), self.given_files)
             self._given_split.check_fits(len(items))

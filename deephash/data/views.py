@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Self, final
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deephash.validation import InvalidInputError
+from deephash.conversion import as_tensor
+from deephash.validation import InvalidInputError, numbers
 
 
 @final
@@ -16,7 +18,7 @@ class Views:
     An item may lack a view: its row there is 0 and not `present`, and is never fitted on, encoded or ranked.
 
     Args:
-        features: floating (n, d of the view), by the name of the view; at least two views.
+        features: numbers (n, d of the view), tensors or arrays, by the name of the view; at least two views.
         present: bool (n,), by view; None where every item has every view.
 
     Raises:
@@ -28,17 +30,23 @@ class Views:
         (2, {'image': 4, 'text': 2})
     """
 
-    def __init__(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, features: Mapping[str, Tensor | ArrayLike], present: Mapping[str, Tensor | ArrayLike] | None = None
+    ) -> None:
         if len(features) < 2:
             raise InvalidInputError(f"views={list(features)}; expected at least two, as image and text.")
-        lengths = {name: len(rows) for name, rows in features.items()}
+        tensors = {name: as_tensor(numbers(rows, f"{name} features")) for name, rows in features.items()}
+        for name, rows in tensors.items():
+            if rows.ndim < 2:
+                raise InvalidInputError(f"{name} features have shape {tuple(rows.shape)}; expected two axes, (n, d).")
+        lengths = {name: len(rows) for name, rows in tensors.items()}
         if len(set(lengths.values())) > 1:
             raise InvalidInputError(f"views have {lengths} rows; expected one row in each view for each item.")
-        self.features = dict(features)
+        self.features = tensors
         n = next(iter(lengths.values()))
         if present is None:
-            present = {name: torch.ones(n, dtype=torch.bool, device=rows.device) for name, rows in features.items()}
-        self.present = {name: present[name] for name in features}
+            present = {name: torch.ones(n, dtype=torch.bool, device=rows.device) for name, rows in tensors.items()}
+        self.present = {name: as_tensor(numbers(present[name], f"present {name}")).bool() for name in tensors}
         if n and not bool(torch.stack(tuple(self.present.values())).any(0).all()):
             lacking = int((~torch.stack(tuple(self.present.values())).any(0)).nonzero()[0])
             raise InvalidInputError(f"item {lacking} has no view at all; leave it out.")

@@ -1,13 +1,20 @@
 """The contract of an encoder: features (n, d) → features (n, e) that a projection takes."""
 
+import functools
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from deephash.conversion import PlainArguments
+from deephash.validation import as_features
 
-class Encoder(nn.Module, ABC):
+E = TypeVar("E", bound="Encoder")
+
+
+class Encoder(PlainArguments, nn.Module, ABC):
     """What comes before the projection: nothing, a kernel map, a network.
 
     An encoder writes `fit` and `forward`. Weights that joint training may move are `nn.Parameter`s, all allocated in
@@ -30,6 +37,11 @@ class Encoder(nn.Module, ABC):
         self.input_dim = input_dim
         self.output_dim = output_dim
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "fit" in cls.__dict__:
+            cls.fit = checked_fit(cls.fit)  # type: ignore[method-assign]
+
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Encode features, (n, d) → (n, e), differentiably. Dropout and the like act in training mode alone."""
@@ -48,3 +60,13 @@ class Encoder(nn.Module, ABC):
         Raises:
             InvalidInputError: data from which nothing can be set.
         """
+
+
+def checked_fit(fit: Callable[[E, Tensor, torch.Generator], E]) -> Callable[[E, Tensor, torch.Generator], E]:
+    """An encoder's `fit` that is given finite features of its dimension as a tensor, whatever its caller gives."""
+
+    @functools.wraps(fit)
+    def given_features(encoder: E, features: Any, generator: torch.Generator) -> E:
+        return fit(encoder, as_features(features, encoder.input_dim, name="training features"), generator)
+
+    return given_features

@@ -12,7 +12,7 @@ from deephash.exporting.formats import FORMATS, Format
 from deephash.exporting.packed_program import PackedProgram
 from deephash.files import write_whole
 from deephash.hasher import Hasher
-from deephash.validation import InvalidInputError, check_choice, check_features
+from deephash.validation import InvalidInputError, as_features, check_choice
 
 # Another engine sums in another order, which turns a bit whose margin is all rounding: at most this share of them.
 LARGEST_SHARE = 1e-4
@@ -48,7 +48,7 @@ def export_hasher(hasher: Hasher, features: Tensor, path: str | Path, format: st
     """
     path = Path(path).expanduser()
     name = format_of(path, format)
-    check_features(features, hasher.input_dim, 2)
+    features = as_features(features, hasher.input_dim, 2)
     features = features.float().cpu()
     program = PackedProgram(copy.deepcopy(hasher).cpu().eval()).eval().requires_grad_(False)
     expected = copy.deepcopy(hasher).cpu().encode(features, len(features))

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from deephash.codes import as_codes
+from deephash.conversion import PlainArguments, plain_numbers
 from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.inputs import check_ranked
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, check_count, check_whole
 
 # The id in place of a neighbour that an approximate index did not find.
 NOT_FOUND = -1
@@ -38,7 +39,7 @@ class Identified(Protocol):
 class Encoding(Identified, Protocol):
     """A hasher of one view."""
 
-    def encode(self, features: Tensor) -> Tensor:
+    def encode(self, features: Tensor | ArrayLike) -> Tensor:
         """Packed codes uint8 (n, ⌈b/8⌉) of features (n, d)."""
 
 
@@ -57,7 +58,7 @@ class WithinRadius:
     ids: Tensor
 
 
-class Index(ABC):
+class Index(PlainArguments, ABC):
     """A database of codes that is searched again and again.
 
     An index writes `_search`, `_within` where its engine can, and `_write` where the engine has a file of its own. Ids
@@ -80,6 +81,7 @@ class Index(ABC):
     """Arguments that are no settings of a saved index."""
 
     def __init__(self, codes: Tensor, bits: int) -> None:
+        codes = as_codes(codes)
         self.distance = Hamming(bits)
         check_ranked(codes[:0], codes, self.distance)
         if len(codes) == 0:
@@ -150,7 +152,8 @@ class Index(ABC):
             f"{type(self).__name__} finds the k nearest alone; for a radius choose kind=mih or flat."
         )
 
-    def search(self, queries: Tensor | NDArray[np.uint8], k: int = 10) -> tuple[Tensor, Tensor]:
+    @plain_numbers
+    def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """The k nearest codes of each query, nearest first; among equals the lower id.
 
         Args:
@@ -166,8 +169,7 @@ class Index(ABC):
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InvalidInputError(f"k={k!r}; expected a whole number of at least 1.")
+        check_count(k, "k")
         if k > self.size:
             raise InvalidInputError(f"k={k} exceeds the {self.size} items of the database; lower k.")
         if len(queries) == 0:
@@ -175,7 +177,8 @@ class Index(ABC):
             return empty, empty.clone()
         return self._search(queries.cpu().contiguous(), k)
 
-    def within(self, queries: Tensor | NDArray[np.uint8], radius: int) -> WithinRadius:
+    @plain_numbers
+    def within(self, queries: Tensor | ArrayLike, radius: int) -> WithinRadius:
         """All codes within a Hamming radius of each query, nearest first; among equals the lower id first.
 
         Args:
@@ -187,8 +190,7 @@ class Index(ABC):
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
-        if isinstance(radius, bool) or not isinstance(radius, int) or not 0 <= radius <= self.bits:
-            raise InvalidInputError(f"radius={radius!r}; expected a whole number from 0 to {self.bits}.")
+        check_whole(radius, 0, "radius", self.bits)
         return self._within(queries.cpu().contiguous(), radius)
 
     def check_hasher(self, hasher: Identified) -> None:
@@ -207,12 +209,12 @@ class Index(ABC):
                 "the hasher that made them, or encode the database again."
             )
 
-    def search_features(self, hasher: Encoding, features: Tensor, k: int = 10) -> tuple[Tensor, Tensor]:
+    def search_features(self, hasher: Encoding, features: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """The k nearest codes of features, encoded by the hasher that the index was made with.
 
         Args:
             hasher: of one view; of two, check the pair by `check_hasher` and search with codes of one view.
-            features: floating (q, d).
+            features: numbers (q, d).
             k: number of neighbours, 1 to N.
 
         Returns:
@@ -233,19 +235,6 @@ class Index(ABC):
         from deephash.index_storage import write
 
         write(self, Path(folder))
-
-
-def as_codes(codes: Tensor | NDArray[np.uint8], name: str = "codes") -> Tensor:
-    """Packed codes as a tensor; NumPy's share their memory where it can be written.
-
-    Raises:
-        InvalidInputError: an array of another dtype than uint8.
-    """
-    if not isinstance(codes, np.ndarray):
-        return codes
-    if codes.dtype != np.uint8:
-        raise InvalidInputError(f"{name} have dtype {codes.dtype}; packed codes are uint8 (numpy.packbits).")
-    return torch.from_numpy(codes if codes.flags.writeable else codes.copy())
 
 
 def ordered_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tensor, Tensor]:

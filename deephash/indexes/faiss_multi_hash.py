@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deephash.indexes.faiss_binary import FaissBinary
 from deephash.indexes.mih import usual_tables
-from deephash.validation import InvalidInputError, check_bits, check_count
+from deephash.validation import InvalidInputError, check_bits, check_count, check_whole
 
 
 @final
@@ -37,8 +37,7 @@ class FaissMultiHash(FaissBinary):
         check_count(self.hashes, "hashes")
         if self.hashes > bits:
             raise InvalidInputError(f"hashes={hashes} exceeds the {bits} bits of a code; lower it.")
-        if isinstance(flips, bool) or not isinstance(flips, int) or flips < 0:
-            raise InvalidInputError(f"flips={flips!r}; expected a whole number of at least 0.")
+        check_whole(flips, 0, "flips")
         self.flips = flips
         super().__init__(codes, bits, saved)
         self._faiss.nflip = flips

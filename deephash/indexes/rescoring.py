@@ -5,20 +5,22 @@ from typing import Self, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from deephash.codes import code_bytes
+from deephash.codes import as_codes, check_codes, code_bytes
+from deephash.conversion import PlainArguments, as_tensor
+from deephash.functional.safe_scale import power_of_two, safe_lengths
 from deephash.ranking.distance import Asymmetric
 from deephash.ranking.linear_form import form_bits, form_queries
-from deephash.validation import InvalidInputError, check_choice, check_features
+from deephash.validation import InvalidInputError, as_features, check_choice, floating, numbers
 
 # How vectors are compared, and whether more is nearer.
 MEASURES = {"cosine": True, "euclidean": False, "inner_product": True}
 INT8_LARGEST = 127
 
 
-class Rescoring(ABC):
+class Rescoring(PlainArguments, ABC):
     """Scores of some items for each query, exactly enough to put candidates in order."""
 
     size: int
@@ -46,28 +48,37 @@ class Rescoring(ABC):
             ids: int64 (q, c), rows of the database.
 
         Returns:
-            float32 or float64 (q, c).
+            float32 or float64 (q, c); NaN where an item cannot be compared, as one whose vector is not finite.
         """
 
 
 def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
-    """Each query against its own items.
+    """Each query against its own items, whatever their scale.
 
     Args:
-        queries: float32 (q, d).
-        items: float32 (q, c, d).
+        queries: floating (q, d), finite.
+        items: floating (q, c, d).
         measure: one of MEASURES.
 
     Returns:
-        float32 (q, c): inner products, cosines (0 for a vector of zeros) or Euclidean distances.
+        float64 (q, c): inner products, cosines (0 for a vector of zeros) or Euclidean distances; NaN for an item that
+        is not finite, whose score would say nothing.
     """
+    # Vectors need not be of float32: products and squares of all that float32 holds fit into float64.
+    queries, items = queries.double(), items.double()
+    comparable = torch.isfinite(items).all(2)
     if measure == "euclidean":
-        return (items - queries[:, None]).square_().sum(2).sqrt_()
-    products = torch.bmm(items, queries[:, :, None])[:, :, 0]
-    if measure == "inner_product":
-        return products
-    lengths = torch.linalg.vector_norm(items, dim=2) * torch.linalg.vector_norm(queries, dim=1)[:, None]
-    return products.div_(lengths.clamp_min(torch.finfo(torch.float32).tiny))
+        scores = safe_lengths(items - queries[:, None])
+    else:
+        query_powers, item_powers = power_of_two(queries, 1), power_of_two(items, 2)[:, :, 0]
+        queries, items = queries / query_powers, items / item_powers[:, :, None]
+        scores = torch.bmm(items, queries[:, :, None])[:, :, 0]
+        if measure == "inner_product":
+            scores = scores * query_powers * item_powers
+        else:
+            lengths = torch.linalg.vector_norm(items, dim=2) * torch.linalg.vector_norm(queries, dim=1)[:, None]
+            scores = scores / lengths.clamp_min(torch.finfo(torch.float64).tiny)
+    return scores.masked_fill_(~comparable, torch.nan)
 
 
 def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None:
@@ -76,10 +87,8 @@ def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None
     Raises:
         InvalidInputError: another number of axes, or another type of numbers.
     """
-    fits = vectors.ndim == 2 and (
-        np.dtype(str(vectors.dtype).removeprefix("torch.")).name.startswith("float" if floating else "int8")
-    )
-    if not fits:
+    kind = str(vectors.dtype).removeprefix("torch.").lstrip("<>=|")
+    if vectors.ndim != 2 or not kind.startswith(("float", "bfloat", "f") if floating else ("int8", "i1")):
         raise InvalidInputError(
             f"vectors have shape {tuple(vectors.shape)} and dtype {vectors.dtype}; expected (N, d) of "
             f"{'a floating dtype' if floating else 'int8'}."
@@ -90,31 +99,34 @@ def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None
 class FloatVectors(Rescoring):
     """Vectors as they are: the best order of candidates, at 2 to 8 bytes a dimension.
 
+    A candidate whose vector holds NaN or infinity, as float16 does beyond 65,504, ranks last.
+
     Args:
-        vectors: float16, float32 or float64 (N, d), a tensor or an array, which may lie on disk (`np.load` with
-            mmap_mode="r"): a candidate's row alone is read.
+        vectors: float16, bfloat16, float32 or float64 (N, d), a tensor or an array, which may lie on disk (`np.load`
+            with mmap_mode="r"): a candidate's row alone is read.
         measure: cosine, euclidean or inner_product.
 
     Raises:
         InvalidInputError: no floating matrix, or another measure.
     """
 
-    def __init__(self, vectors: Tensor | NDArray[np.floating], measure: str = "euclidean") -> None:
+    def __init__(self, vectors: Tensor | ArrayLike, measure: str = "euclidean") -> None:
+        vectors = numbers(vectors, "vectors")
         check_vectors(vectors, floating=True)
         check_choice(measure, MEASURES, "measure")
         self.vectors, self.measure = vectors, measure
         self.size, self.dimension = (int(axis) for axis in vectors.shape)
         self.more_is_nearer = MEASURES[measure]
-        # Rows as stored, as float32, and their differences or squares.
-        self.item_bytes = 16 * self.dimension
+        # Rows as stored, in float64, scaled, and their magnitudes.
+        self.item_bytes = 32 * self.dimension
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
         """Queries are floating (q, d)."""
-        check_features(queries, self.dimension, name="queries")
+        as_features(queries, self.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """By the measure, in float32."""
-        return compared(queries.float(), rows_of(self.vectors, ids).float(), self.measure)
+        """By the measure, in float64."""
+        return compared(queries, rows_of(self.vectors, ids), self.measure)
 
 
 @final
@@ -130,18 +142,22 @@ class Int8Vectors(Rescoring):
         InvalidInputError: no such matrix or scale, or another measure.
     """
 
-    def __init__(self, values: Tensor | NDArray[np.int8], scale: Tensor, measure: str = "euclidean") -> None:
+    def __init__(self, values: Tensor | ArrayLike, scale: Tensor | ArrayLike, measure: str = "euclidean") -> None:
+        values = numbers(values, "vectors")
         check_vectors(values, floating=False)
         check_choice(measure, MEASURES, "measure")
         self.size, self.dimension = (int(axis) for axis in values.shape)
+        scale = floating(scale, "scale")
         if scale.shape != (self.dimension,):
             raise InvalidInputError(f"scale has shape {tuple(scale.shape)}; expected ({self.dimension},).")
         self.values, self.scale, self.measure = values, scale.float(), measure
+        if not bool(torch.isfinite(self.scale).all()):
+            raise InvalidInputError("scale holds values that float32 does not; divide the vectors by a constant.")
         self.more_is_nearer = MEASURES[measure]
-        self.item_bytes = 16 * self.dimension
+        self.item_bytes = 32 * self.dimension
 
     @classmethod
-    def of(cls, vectors: Tensor, measure: str = "euclidean") -> Self:
+    def of(cls, vectors: Tensor | ArrayLike, measure: str = "euclidean") -> Self:
         """Vectors rounded to 255 steps, from the largest value of each dimension to its negative.
 
         Args:
@@ -151,18 +167,18 @@ class Int8Vectors(Rescoring):
         Raises:
             InvalidInputError: no finite floating matrix.
         """
-        check_features(vectors, minimum_rows=1, name="vectors")
+        vectors = as_features(vectors, minimum_rows=1, name="vectors")
         largest = vectors.abs().amax(0).float()
         scale = torch.where(largest > 0, largest, 1.0) / INT8_LARGEST
         return cls((vectors / scale).round().clamp(-INT8_LARGEST, INT8_LARGEST).to(torch.int8), scale, measure)
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
         """Queries are floating (q, d)."""
-        check_features(queries, self.dimension, name="queries")
+        as_features(queries, self.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """By the measure, in float32."""
-        return compared(queries.float(), rows_of(self.values, ids).float() * self.scale, self.measure)
+        """By the measure, in float64."""
+        return compared(queries, rows_of(self.values, ids).double() * self.scale, self.measure)
 
 
 @final
@@ -177,7 +193,9 @@ class Margins(Rescoring):
         Gordo, Perronnin, Gong & Lazebnik, "Asymmetric distances for binary embeddings", TPAMI 2014.
     """
 
-    def __init__(self, codes: Tensor, bits: int) -> None:
+    def __init__(self, codes: Tensor | ArrayLike, bits: int) -> None:
+        codes = as_codes(codes)
+        check_codes(codes, bits)
         self.codes, self.bits = codes, bits
         self.size = len(codes)
         self.more_is_nearer = False
@@ -185,7 +203,7 @@ class Margins(Rescoring):
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
         """Queries are margins (q, b), projections less thresholds."""
-        check_features(queries, self.bits, name="margins")
+        as_features(queries, self.bits, name="margins")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
         """Sums of the query's weights, float64 (q, c), in steps of its largest margin / 255."""
@@ -201,4 +219,4 @@ def rows_of(vectors: Tensor | NDArray[np.generic], ids: Tensor) -> Tensor:
     """Rows (q, c, d) of a tensor or an array, as it stores them."""
     if isinstance(vectors, Tensor):
         return vectors[ids]
-    return torch.from_numpy(np.asarray(vectors[ids.numpy()]))
+    return as_tensor(vectors[ids.numpy()])

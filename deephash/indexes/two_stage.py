@@ -2,14 +2,15 @@
 
 from typing import final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deephash.indexes.base import NOT_FOUND, Index, as_codes
+from deephash.codes import as_codes
+from deephash.conversion import plain_numbers
+from deephash.indexes.base import NOT_FOUND, Index
 from deephash.indexes.rescoring import Rescoring
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import InvalidInputError, check_count, floating
 
 # Memory that scoring a block of queries may take.
 BLOCK_BYTES = 64 * 2**20
@@ -37,15 +38,18 @@ class TwoStage:
         tensor([[2, 1]])
     """
 
+    @plain_numbers
     def __init__(self, index: Index, rescoring: Rescoring, factor: int = 10) -> None:
         check_count(factor, "factor")
         check_same_items(rescoring, index.size)
         self.index, self.rescoring, self.factor = index, rescoring, factor
 
-    def search(
-        self, codes: Tensor | NDArray[np.uint8], queries: Tensor | NDArray[np.floating], k: int = 10
-    ) -> tuple[Tensor, Tensor]:
+    @plain_numbers
+    def search(self, codes: Tensor | ArrayLike, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """The k nearest of the candidates, nearest first; among equals the lower id.
+
+        A candidate that cannot be compared, as one whose vector holds NaN or infinity, comes after all that can, at a
+        score that is infinitely far.
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
@@ -60,7 +64,7 @@ class TwoStage:
             InvalidInputError: queries that do not fit the index or the rescoring, or as many as there are codes.
         """
         codes = as_codes(codes, "query codes")
-        queries = torch.from_numpy(np.asarray(queries)) if isinstance(queries, np.ndarray) else queries
+        queries = floating(queries, "queries")
         self.rescoring.check(codes, queries)
         if len(codes) != len(queries):
             raise InvalidInputError(
@@ -96,11 +100,15 @@ def nearest_candidates(
     Returns:
         Scores and ids, (q, k); the scores of those not found are infinitely far.
     """
-    ids = ids.sort(1).values
+    # Those not found come last, so that they stay behind candidates that are as far.
+    ids = ids.masked_fill(ids == NOT_FOUND, torch.iinfo(torch.int64).max).sort(1).values
+    missing = ids == torch.iinfo(torch.int64).max
+    ids = ids.masked_fill(missing, NOT_FOUND)
     if not len(codes):
         return torch.empty(0, k), ids[:, :k]
     away = -torch.inf if rescoring.more_is_nearer else torch.inf
-    scores = rescoring.scores(codes, queries, ids.clamp_min(0)).masked_fill(ids == NOT_FOUND, away)
+    scores = rescoring.scores(codes, queries, ids.clamp_min(0))
+    scores = scores.masked_fill(missing | scores.isnan(), away)
     order = scores.argsort(dim=1, stable=True, descending=rescoring.more_is_nearer)[:, :k]
     return scores.gather(1, order), ids.gather(1, order)
 

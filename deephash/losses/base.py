@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from deephash.conversion import PlainArguments
 from deephash.losses.batch import TrainingBatch
 
 
-class Loss(nn.Module, ABC):
+class Loss(PlainArguments, nn.Module, ABC):
     """A differentiable objective of a batch.
 
     A loss with weights of its own (a classifier, class centres) takes their sizes in its constructor under these names,

@@ -9,6 +9,7 @@ can print instead is in `tie_bounds` and `stable_order`.
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_numbers
 from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
@@ -45,6 +46,7 @@ def average_precision(counts: DistanceCounts) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Expected AP@k, divided by min(k, relevant items): the form that mAP@k means here.
 
@@ -67,6 +69,7 @@ def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
     """Expected AP@k, divided by all relevant items: TREC's form, where what is not in the first k counts as missed.
 
@@ -79,6 +82,7 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
 
 
 @in_query_blocks
+@plain_numbers
 def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Expected AP@k, divided by the relevant items that are among the first k: what most deep hashing code prints.
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deephash.ranking.counts import DistanceCounts
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, check_count, check_whole
 
 
 def check_counts(counts: DistanceCounts) -> None:
@@ -43,8 +43,7 @@ def check_cutoff(k: int, items: int | None = None) -> None:
     Raises:
         InvalidInputError: naming k and the bound.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InvalidInputError(f"k={k!r}; expected a whole number of at least 1.")
+    check_count(k, "k")
     if items is not None and k > items:
         raise InvalidInputError(f"k={k} exceeds the {items} items that are ranked; lower k.")
 
@@ -55,8 +54,7 @@ def check_radius(radius: int, maximum: int) -> None:
     Raises:
         InvalidInputError: naming the radius and the bound.
     """
-    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
-        raise InvalidInputError(f"radius={radius!r}; expected a whole number of at least 0.")
+    check_whole(radius, 0, "radius")
     if radius > maximum:
         raise InvalidInputError(f"radius={radius} exceeds {maximum}, the largest distance of these codes; lower it.")
 

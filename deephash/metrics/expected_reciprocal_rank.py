@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
@@ -57,6 +58,7 @@ def binomial_coefficients(n: Tensor, scale: Tensor, depth: int) -> Tensor:
     return torch.nn.functional.pad(ratios.cumprod(1), (1, 0), value=1.0)
 
 
+@plain_numbers
 def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     """Expected ERR@k: Σ_i 1/i times the chance that the user, who reads downwards, is satisfied at rank i.
 
@@ -106,6 +108,7 @@ def check_most_ranks(k: int) -> None:
         raise InvalidInputError(f"k={k} of ERR exceeds {MOST_RANKS}, and what lies beyond 100 adds little; lower k.")
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class ExpectedReciprocalRank(UserMetric):
     """ERR@k among a run's figures.

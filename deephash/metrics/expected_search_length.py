@@ -7,11 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.user_metric import UserMetric
 from deephash.validation import check_count
 
 
+@plain_numbers
 def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
     """Irrelevant items that are expected before the n-th relevant one.
 
@@ -38,6 +40,7 @@ def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
     return values.masked_fill(found[:, -1] < wanted, torch.nan)
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class ExpectedSearchLength(UserMetric):
     """Expected search length among a run's figures: less is better.

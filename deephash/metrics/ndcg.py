@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
 from deephash.metrics.user_metric import UserMetric
 
 
+@plain_numbers
 def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     """Expected nDCG@k: Σ_i gain at rank i / log2(i + 1), over that of the best order of all items.
 
@@ -45,6 +47,7 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     return ranking.or_nan(discounted(ranking.gains, ranking.before, ranking.reached) / best)
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class NDCG(UserMetric):
     """nDCG@k among a run's figures.

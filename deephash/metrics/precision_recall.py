@@ -6,6 +6,7 @@ Section 3.2): c of its n ranks hold c·r/n of its r relevant items. A ball cuts 
 
 from torch import Tensor
 
+from deephash.conversion import plain_numbers
 from deephash.metrics.checks import check_cutoff, check_radius, or_nan, ranked_items
 from deephash.metrics.query_blocks import in_query_blocks
 from deephash.metrics.tie_groups import TieGroups, cut_group
@@ -20,6 +21,7 @@ def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Expected share of relevant items among the first k: hits / k.
 
@@ -37,6 +39,7 @@ def precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def recall_at(counts: DistanceCounts, k: int) -> Tensor:
     """Expected share of the relevant items that is among the first k: hits / relevant items.
 
@@ -46,6 +49,7 @@ def recall_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def f1_at(counts: DistanceCounts, k: int) -> Tensor:
     """Expected F1 of the first k: 2 hits / (k + relevant items), the harmonic mean of precision and recall.
 
@@ -60,6 +64,7 @@ def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
     return counts.total[:, : radius + 1].sum(1), counts.relevant[:, : radius + 1].sum(1)
 
 
+@plain_numbers
 def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
     """Share of relevant items among those within a distance; 0 where there is none, a failed look-up.
 
@@ -79,6 +84,7 @@ def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
     return or_nan(hits.double() / items.clamp_min(1), counts)
 
 
+@plain_numbers
 def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
     """Share of the relevant items that lies within a distance.
 
@@ -87,6 +93,7 @@ def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
     return _ball(counts, radius)[1].double() / counts.relevant.sum(1)
 
 
+@plain_numbers
 def f1_within(counts: DistanceCounts, radius: int) -> Tensor:
     """F1 of the items within a distance: 2 hits / (items inside + relevant items).
 

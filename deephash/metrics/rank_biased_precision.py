@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
 from deephash.metrics.user_metric import UserMetric
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, is_number
 
 
 def check_persistence(persistence: float) -> None:
@@ -19,10 +20,11 @@ def check_persistence(persistence: float) -> None:
     Raises:
         InvalidInputError: naming it.
     """
-    if isinstance(persistence, bool) or not isinstance(persistence, int | float) or not 0 < persistence < 1:
+    if not is_number(persistence) or not 0 < persistence < 1:
         raise InvalidInputError(f"persistence={persistence!r}; expected a number between 0 and 1, as 0.8.")
 
 
+@plain_numbers
 def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> Tensor:
     """Expected gain an item that a user looks at, who after each goes on with chance p: (1 - p) Σ_i p^(i-1) gain_i.
 
@@ -46,6 +48,7 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
     return ranking.or_nan(row_sums(weights.mul_(ranking.gains)) / highest_gain)
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class RankBiasedPrecision(UserMetric):
     """RBP among a run's figures.

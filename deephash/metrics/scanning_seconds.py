@@ -6,12 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.expected_search_length import expected_search_length
 from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.user_metric import UserMetric
 from deephash.validation import InvalidInputError, check_count
 
 
+@plain_numbers
 def scanning_seconds(ranking: GradedRanking, wanted: int = 1, glance: float = 1.0, reading: float = 5.0) -> Tensor:
     """Expected seconds until a user who scans from the top has read the n-th relevant item.
 
@@ -44,6 +46,7 @@ def check_seconds(glance: float, reading: float) -> None:
         raise InvalidInputError(f"glance={glance} and reading={reading} seconds; expected at least 0.")
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class ScanningSeconds(UserMetric):
     """Seconds to the n-th relevant item among a run's figures: less is better.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.validation import InvalidInputError
 
@@ -33,6 +34,7 @@ def stable_average_precision(offsets: Tensor, ranks: Tensor) -> Tensor:
     return _precision_sums(offsets, ranks, None)[0] / offsets.diff()
 
 
+@plain_numbers
 def stable_average_precision_at(offsets: Tensor, ranks: Tensor, k: int) -> Tensor:
     """AP@k, divided by min(k, relevant items).
 
@@ -50,6 +52,7 @@ def stable_average_precision_at(offsets: Tensor, ranks: Tensor, k: int) -> Tenso
     return _precision_sums(offsets, ranks, k)[0] / offsets.diff().clamp_max(k)
 
 
+@plain_numbers
 def stable_average_precision_at_over_relevant(offsets: Tensor, ranks: Tensor, k: int) -> Tensor:
     """AP@k, divided by all relevant items.
 
@@ -58,6 +61,7 @@ def stable_average_precision_at_over_relevant(offsets: Tensor, ranks: Tensor, k:
     return _precision_sums(offsets, ranks, k)[0] / offsets.diff()
 
 
+@plain_numbers
 def stable_average_precision_at_over_hits(offsets: Tensor, ranks: Tensor, k: int) -> Tensor:
     """AP@k, divided by the relevant items among the first k; 0 where there is none.
 

@@ -7,11 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.user_metric import UserMetric
 
 
+@plain_numbers
 def success_at(ranking: GradedRanking, k: int) -> Tensor:
     """Chance that a relevant item is among the first k, over the orders of tied items.
 
@@ -39,6 +41,7 @@ def success_at(ranking: GradedRanking, k: int) -> Tensor:
     return ranking.or_nan(1 - missed.masked_fill((found > relevant)[:, 0], 0.0))
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class Success(UserMetric):
     """Success@k among a run's figures.

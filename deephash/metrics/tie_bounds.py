@@ -7,6 +7,7 @@ difference the sort alone could make.
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_numbers
 from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
@@ -54,6 +55,7 @@ def worst_average_precision(counts: DistanceCounts) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """The largest AP@k, divided by min(k, relevant items), of any order of tied items.
 
@@ -72,6 +74,7 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """The smallest AP@k, divided by min(k, relevant items), of any order of tied items.
 
@@ -82,6 +85,7 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
+@plain_numbers
 def best_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
     """The largest AP@k, divided by all relevant items, of any order of tied items.
 
@@ -92,6 +96,7 @@ def best_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> T
 
 
 @in_query_blocks
+@plain_numbers
 def worst_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
     """The smallest AP@k, divided by all relevant items, of any order of tied items.
 
@@ -102,6 +107,7 @@ def worst_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> 
 
 
 @in_query_blocks
+@plain_numbers
 def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """The largest AP@k, divided by the relevant items among the first k, of any order of tied items.
 
@@ -124,6 +130,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
 
 
 @in_query_blocks
+@plain_numbers
 def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """The smallest AP@k, divided by the relevant items among the first k, of any order of tied items.
 

@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
+from deephash.conversion import PlainArguments
 from deephash.data.views import Views
-from deephash.validation import InvalidInputError, NotFittedError, check_count, check_features, check_labels
+from deephash.validation import InvalidInputError, NotFittedError, as_features, as_labels, check_count
 
 VIEWS = 2
 
 
-class PairedProjection(nn.Module, ABC):
+class PairedProjection(PlainArguments, nn.Module, ABC):
     """Two projections whose outputs mean the same: bit j of an image speaks of what bit j of its text does.
 
     A method makes a `Projection` for each view in its constructor, as `LinearView` or `KernelView`, with all their
@@ -86,7 +88,7 @@ class PairedProjection(nn.Module, ABC):
         self,
         features: Views,
         *,
-        labels: Tensor | None = None,
+        labels: Tensor | ArrayLike | None = None,
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
@@ -111,7 +113,7 @@ class PairedProjection(nn.Module, ABC):
                 f"{type(self).__name__} was built for views {self.input_dims}; the data have {features.dimensions}."
             )
         if labels is not None:
-            check_labels(labels, len(features), "training labels")
+            labels = as_labels(labels, len(features), "training labels")
         check_supervision(type(self).__name__, self.requires, labels, affinity, len(features))
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity  # type: ignore[arg-type]
         complete = features.complete.nonzero()[:, 0]
@@ -120,7 +122,7 @@ class PairedProjection(nn.Module, ABC):
             pairs = None if pairs is None else pairs.subset(complete)
         whole = features.pairs()
         for name, rows in whole.features.items():
-            check_features(rows, self.input_dims[name], self.minimum_rows, f"training pairs' {name} features")
+            rows = as_features(rows, self.input_dims[name], self.minimum_rows, f"training pairs' {name} features")
         generator = generator or torch.Generator().manual_seed(0)
         device = self._device()
         self._fit({name: rows.to(device) for name, rows in whole.features.items()}, labels, pairs, generator)

@@ -4,14 +4,16 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
-from deephash.validation import NotFittedError, check_count, check_features, check_labels
+from deephash.conversion import PlainArguments
+from deephash.validation import NotFittedError, as_features, as_labels, check_count
 
 
-class Projection(nn.Module, ABC):
+class Projection(PlainArguments, nn.Module, ABC):
     """A learnt map from features to the continuous values that a quantiser turns into bits.
 
     A method writes `_fit` (its paper's algorithm) and `forward` (differentiable in its input and its parameters);
@@ -66,17 +68,17 @@ class Projection(nn.Module, ABC):
     @torch.no_grad()
     def fit(
         self,
-        features: Tensor,
+        features: Tensor | ArrayLike,
         *,
-        labels: Tensor | None = None,
+        labels: Tensor | ArrayLike | None = None,
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
         """Learn the projection by its paper's algorithm.
 
         Args:
-            features: floating (n, d); not changed.
-            labels: class indices int64 (n,) or indicator bool (n, c), where the method requires them.
+            features: numbers (n, d), as `as_features` takes them; not changed.
+            labels: class indices (n,) or indicator bool (n, c), where the method requires them.
             affinity: which training items are neighbours, where the method requires it; a definition fitted on these
                 items, or what its `supervise` gives.
             generator: CPU generator of every random draw; None draws from one seeded with 0.
@@ -87,9 +89,9 @@ class Projection(nn.Module, ABC):
         Raises:
             InvalidInputError: bad features or labels, too few rows, or required supervision missing.
         """
-        check_features(features, self.input_dim, self.minimum_rows, "training features")
+        features = as_features(features, self.input_dim, self.minimum_rows, "training features")
         if labels is not None:
-            check_labels(labels, len(features), "training labels")
+            labels = as_labels(labels, len(features), "training labels")
         check_supervision(type(self).__name__, self.requires, labels, affinity, len(features))
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
         self._fit(features.to(self._device()), labels, pairs, generator or torch.Generator().manual_seed(0))

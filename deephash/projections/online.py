@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.codes import hard_bits
 from deephash.projections.base import Projection
-from deephash.validation import check_features, check_labels
+from deephash.validation import as_features, as_labels
 
 # Rows that `fit` hands over at a time in its one pass; an even number, for methods that learn from pairs.
 BATCH_ROWS = 500
@@ -76,12 +77,15 @@ class OnlineProjection(Projection):
 
     @torch.no_grad()
     def partial_fit(
-        self, features: Tensor, labels: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        features: Tensor | ArrayLike,
+        labels: Tensor | ArrayLike | None = None,
+        generator: torch.Generator | None = None,
     ) -> Update:
         """Learn from a batch of a stream, after all that was learnt before.
 
         Args:
-            features: floating (n, d), in the order of their arrival; not changed.
+            features: numbers (n, d), as `as_features` takes them, in the order of their arrival; not changed.
             labels: class indices int64 (n,) or indicator bool (n, c), where the method requires them.
             generator: CPU generator whose state all draws go on from; taken by the first batch alone, where None
                 stands for one seeded with 0. Later draws follow from the saved state.
@@ -93,9 +97,9 @@ class OnlineProjection(Projection):
             InvalidInputError: bad features or labels, too few rows to start from, or required labels missing.
         """
         starts = not bool(self.is_fitted)
-        check_features(features, self.input_dim, self.minimum_rows if starts else 0, "stream features")
+        features = as_features(features, self.input_dim, self.minimum_rows if starts else 0, "stream features")
         if labels is not None:
-            check_labels(labels, len(features), "stream labels")
+            labels = as_labels(labels, len(features), "stream labels")
         check_supervision(type(self).__name__, self.requires, labels, None, len(features))
         features = features.to(self._device())
         if starts:

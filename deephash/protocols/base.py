@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from deephash.conversion import PlainArguments
 from deephash.files import reading, write_whole
 from deephash.npz_file import opened_npz
 from deephash.validation import InvalidInputError
@@ -169,7 +170,7 @@ class Split:
         return split.noting(digests, path)
 
 
-class Protocol(ABC):
+class Protocol(PlainArguments, ABC):
     """A rule that draws a split from a data set."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from deephash.validation import InvalidInputError, check_labels
+from deephash.validation import InvalidInputError, as_labels, is_whole
 
 Size = int | float | str
 """A part's size: a whole number, a fraction of the items in (0, 1), "100 per class", or "rest"."""
@@ -61,7 +61,7 @@ def random_order(n: int, seed: int) -> np.ndarray:
     Raises:
         InvalidInputError: a seed that is not a whole number of at least 0.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise InvalidInputError(f"seed={seed!r}; expected a whole number of at least 0, as seed=0.")
     words: np.ndarray = np.random.PCG64(int(seed)).random_raw(n)
     return np.argsort(words, kind="stable")
@@ -82,7 +82,7 @@ def strata_of(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
         InvalidInputError: labels of another length than n, or that are no labels.
     """
     if labels is not None:
-        check_labels(labels, n)
+        labels = as_labels(labels, n)
     if labels is None or labels.ndim != 1 or not stratified:
         return np.zeros(n, np.int64)
     classes: np.ndarray = labels.cpu().numpy()

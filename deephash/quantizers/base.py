@@ -4,14 +4,16 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
+from deephash.conversion import PlainArguments
 from deephash.ranking.distance import Distance
-from deephash.validation import NotFittedError, check_bits, check_features, check_labels
+from deephash.validation import NotFittedError, as_features, as_labels, check_bits
 
 
-class Quantizer(nn.Module, ABC):
+class Quantizer(PlainArguments, nn.Module, ABC):
     """Thresholds that cut continuous projections into bits.
 
     A method writes `projection_dim`, `distance`, `_fit`, `forward`, `unary` and `quantize`. `forward` and `unary` go
@@ -78,9 +80,9 @@ class Quantizer(nn.Module, ABC):
     @torch.no_grad()
     def fit(
         self,
-        projections: Tensor,
+        projections: Tensor | ArrayLike,
         *,
-        labels: Tensor | None = None,
+        labels: Tensor | ArrayLike | None = None,
         affinity: TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
@@ -99,9 +101,9 @@ class Quantizer(nn.Module, ABC):
         Raises:
             InvalidInputError: bad projections or labels, or required supervision missing.
         """
-        check_features(projections, self.projection_dim, 1, "projections")
+        projections = as_features(projections, self.projection_dim, 1, "projections")
         if labels is not None:
-            check_labels(labels, len(projections), "training labels")
+            labels = as_labels(labels, len(projections), "training labels")
         check_supervision(type(self).__name__, self.requires, labels, affinity, len(projections))
         generator = generator or torch.Generator().manual_seed(0)
         self.unit = torch.ones((), dtype=self.unit.dtype, device=self.unit.device)

@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from deephash.codes import as_codes
+from deephash.conversion import PlainArguments, as_tensor, plain_numbers
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
 from deephash.ranking.inputs import (
@@ -15,6 +17,7 @@ from deephash.ranking.inputs import (
 )
 from deephash.ranking.linear_form import pair_distances
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
+from deephash.validation import numbers
 
 
 def relevant_pairs(relevance: Relevance, queries: Tensor, items: Tensor) -> Tensor:
@@ -59,7 +62,7 @@ def exclude_items(
     return DistanceCounts(total, relevant)
 
 
-class RankingEngine(ABC):
+class RankingEngine(PlainArguments, ABC):
     """Ranks a database for each query, exactly; all engines give equal results, bit for bit.
 
     Codes are packed (`deephash.codes.pack`); a query block of any size keeps the results of one call as small as
@@ -77,7 +80,7 @@ class RankingEngine(ABC):
         """Histograms of all and of the relevant items over the distances from each query.
 
         Args:
-            query_codes: packed codes uint8 (q, B).
+            query_codes: packed codes uint8 (q, B), a tensor or an array.
             database_codes: packed codes uint8 (N, B), on the same device.
             distance: what ranks them; its largest distance is D.
             relevance: which of the N items are relevant to each of the q queries.
@@ -90,9 +93,11 @@ class RankingEngine(ABC):
         Raises:
             InvalidInputError: where codes, relevance or exclude do not fit the distance or each other.
         """
+        query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
         check_ranked(query_codes, database_codes, distance)
         check_relevance(relevance, query_codes, database_codes)
         if exclude is not None:
+            exclude = as_tensor(numbers(exclude, "exclude"))
             check_exclude(exclude, query_codes, database_codes)
         if not len(query_codes) or not len(database_codes):
             empty = torch.zeros(len(query_codes), distance.maximum + 1, dtype=torch.int64, device=query_codes.device)
@@ -102,11 +107,12 @@ class RankingEngine(ABC):
             return counts
         return exclude_items(counts, query_codes, database_codes, distance, relevance, exclude)
 
+    @plain_numbers
     def search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         """The k nearest items of each query, nearest first, items at the same distance by their database row.
 
         Args:
-            query_codes: packed codes uint8 (q, B).
+            query_codes: packed codes uint8 (q, B), a tensor or an array.
             database_codes: packed codes uint8 (N, B), on the same device.
             distance: what ranks them.
             k: number of neighbours, 1 to N.
@@ -118,6 +124,7 @@ class RankingEngine(ABC):
         Raises:
             InvalidInputError: where the codes do not fit the distance, or k the database.
         """
+        query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
         check_ranked(query_codes, database_codes, distance)
         check_neighbours_wanted(k, database_codes)
         if not len(query_codes):
@@ -136,7 +143,7 @@ class RankingEngine(ABC):
         """Ranks of each query's relevant items in the stable order: by distance, ties by database row.
 
         Args:
-            query_codes: packed codes uint8 (q, B).
+            query_codes: packed codes uint8 (q, B), a tensor or an array.
             database_codes: packed codes uint8 (N, B), on the same device.
             distance: what ranks them.
             relevance: which of the N items are relevant to each of the q queries.
@@ -149,9 +156,11 @@ class RankingEngine(ABC):
         Raises:
             InvalidInputError: where codes, relevance or exclude do not fit the distance or each other.
         """
+        query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
         check_ranked(query_codes, database_codes, distance)
         check_relevance(relevance, query_codes, database_codes)
         if exclude is not None:
+            exclude = as_tensor(numbers(exclude, "exclude"))
             check_exclude(exclude, query_codes, database_codes)
         if not len(query_codes) or not len(database_codes):
             offsets = torch.zeros(len(query_codes) + 1, dtype=torch.int64, device=query_codes.device)

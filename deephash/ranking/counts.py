@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from deephash.conversion import as_tensor
+from deephash.validation import numbers
+
 
 @dataclass(frozen=True)
 class DistanceCounts:
@@ -18,6 +21,10 @@ class DistanceCounts:
 
     total: Tensor
     relevant: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("total", "relevant"):
+            object.__setattr__(self, name, as_tensor(numbers(getattr(self, name), f"{name} counts")))
 
     def __add__(self, other: "DistanceCounts") -> "DistanceCounts":
         """The counts of two parts of a database together: whole numbers, so that no order of adding changes them."""

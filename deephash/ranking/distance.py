@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import code_bytes
-from deephash.validation import InvalidInputError, check_bits
+from deephash.conversion import as_tensor, plain_arguments, plain_numbers
+from deephash.functional.safe_scale import power_of_two
+from deephash.validation import InvalidInputError, as_features, check_bits, is_whole, numbers
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class Hamming:
     """Number of differing bits between packed codes.
@@ -33,6 +37,7 @@ class Hamming:
         return self.bits
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class Manhattan:
     """Sum over dimensions of the absolute difference of decoded integers (Kong, Li & Guo, SIGIR 2012, Eq. 3).
@@ -67,6 +72,7 @@ class Manhattan:
         return self.dimensions * self.bits_per_dimension
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class VariableManhattan:
     """Manhattan distance of decoded integers that take a number of bits of their own in each dimension.
@@ -87,7 +93,7 @@ class VariableManhattan:
                 f"bits_per_dimension is a {type(self.bits_per_dimension).__name__}; give a tuple of whole numbers."
             )
         for bits in self.bits_per_dimension:
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= 8:
+            if not is_whole(bits) or not 0 <= bits <= 8:
                 raise InvalidInputError(f"bits_per_dimension holds {bits!r}; expected whole numbers from 0 to 8.")
         if not sum(self.bits_per_dimension):
             raise InvalidInputError(f"bits_per_dimension={self.bits_per_dimension}; give some dimension a bit.")
@@ -108,6 +114,7 @@ class VariableManhattan:
         return sum(self.bits_per_dimension)
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class Asymmetric:
     """Weighted Hamming distance whose weights come from each query's own projections (Gordo et al., TPAMI 2014).
@@ -125,6 +132,7 @@ class Asymmetric:
 
     def __post_init__(self) -> None:
         check_bits(self.bits)
+        object.__setattr__(self, "weights", as_tensor(numbers(self.weights, "weights")))
         if self.weights.dtype != torch.int32 or self.weights.ndim != 2 or self.weights.shape[1] != self.bits:
             raise InvalidInputError(
                 f"weights have shape {tuple(self.weights.shape)} and dtype {self.weights.dtype}; "
@@ -134,14 +142,21 @@ class Asymmetric:
             raise InvalidInputError(f"weights hold {int(self.weights.min())}; a differing bit cannot cost less than 0.")
 
     @classmethod
-    def from_margins(cls, margins: Tensor, levels: int = 255) -> "Asymmetric":
+    @plain_numbers
+    def from_margins(cls, margins: Tensor | ArrayLike, levels: int = 255) -> "Asymmetric":
         """Weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
 
         Args:
             margins: floating (q, b), projections less thresholds.
             levels: weight of the largest margin; 255 leaves a rounding error of 0.2 % of it.
         """
-        largest = margins.abs().max().clamp_min(torch.finfo(margins.dtype).tiny)
+        margins = as_features(margins, name="margins")
+        if margins.dtype not in (torch.float32, torch.float64):
+            margins = margins.float()
+        if len(margins):
+            # Exact, and the levels over the largest margin stay a number that the dtype holds.
+            margins = margins / power_of_two(margins)
+        largest = margins.abs().amax().clamp_min(torch.finfo(margins.dtype).tiny) if len(margins) else 1.0
         return cls(margins.shape[1], (margins.abs() * (levels / largest)).round().to(torch.int32))
 
     @property

@@ -6,7 +6,7 @@ from torch import Tensor
 from deephash.codes import check_codes
 from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.relevance import Neighbours, Relevance, count_items, count_queries
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, check_count
 
 # A table of distances has a row a query; beyond this the weights, not the data, would fill the memory.
 LARGEST_DISTANCE = 2**24
@@ -131,7 +131,6 @@ def check_neighbours_wanted(k: int, database_codes: Tensor) -> None:
     Raises:
         InvalidInputError: where k is not a whole number from 1 to N.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InvalidInputError(f"k={k!r}; expected a whole number of at least 1.")
+    check_count(k, "k")
     if k > len(database_codes):
         raise InvalidInputError(f"k={k} exceeds the {len(database_codes)} items of the database; lower k.")

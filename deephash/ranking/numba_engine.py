@@ -16,7 +16,7 @@ from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, SharedLabels, select_queries
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, is_whole
 
 # Queries that a thread takes at a time: whole blocks of a kernel, few enough that the last thread does not lag.
 SHARE = 2 * kernels.BLOCK
@@ -71,7 +71,7 @@ class NumbaEngine(RankingEngine):
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        if threads is not None and not (is_whole(threads) and threads >= 1):
             raise InvalidInputError(f"threads={threads!r}; expected a whole number of at least 1, or null for all.")
         self.threads = threads
 

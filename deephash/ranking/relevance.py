@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deephash.validation import InvalidInputError, check_labels
+from deephash.conversion import as_tensor, plain_number
+from deephash.validation import InvalidInputError, as_labels, numbers
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class SharedLabel:
     database: Tensor
 
     def __post_init__(self) -> None:
-        for labels, name in ((self.query, "query labels"), (self.database, "database labels")):
-            check_labels(labels, len(labels), name)
+        for side in ("query", "database"):
+            name = f"{side} labels"
+            labels = as_labels(getattr(self, side), len(getattr(self, side)), name)
+            object.__setattr__(self, side, labels)
             if labels.ndim != 1:
                 raise InvalidInputError(f"{name} are a multi-label indicator; use SharedLabels for those.")
 
@@ -40,8 +43,10 @@ class SharedLabels:
     database: Tensor
 
     def __post_init__(self) -> None:
-        for labels, name in ((self.query, "query labels"), (self.database, "database labels")):
-            check_labels(labels, len(labels), name)
+        for side in ("query", "database"):
+            name = f"{side} labels"
+            labels = as_labels(getattr(self, side), len(getattr(self, side)), name)
+            object.__setattr__(self, side, labels)
             if labels.ndim != 2:
                 raise InvalidInputError(f"{name} are class indices; use SharedLabel for those.")
         if self.query.shape[1] != self.database.shape[1]:
@@ -66,6 +71,9 @@ class Neighbours:
     database_size: int
 
     def __post_init__(self) -> None:
+        for name in ("offsets", "ids"):
+            object.__setattr__(self, name, as_tensor(numbers(getattr(self, name), f"neighbour {name}")))
+        object.__setattr__(self, "database_size", plain_number(self.database_size))
         if self.offsets.dtype != torch.int64 or self.ids.dtype != torch.int64 or len(self.offsets) < 1:
             raise InvalidInputError("neighbour offsets and ids must be int64, with q + 1 offsets.")
         if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.ids) or bool((self.offsets.diff() < 0).any()):

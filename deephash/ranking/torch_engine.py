@@ -11,7 +11,7 @@ from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
 from deephash.ranking.linear_form import form_bits, form_dtype, form_queries, form_width
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
-from deephash.validation import InvalidInputError
+from deephash.validation import check_whole
 
 # int64 and floating values that each pair of a block takes at the most: distances, keys or cells, and a sort's copies.
 PAIR_BYTES = 64
@@ -38,8 +38,7 @@ class TorchEngine(RankingEngine):
     """
 
     def __init__(self, block_bytes: int = 256 * 2**20) -> None:
-        if isinstance(block_bytes, bool) or not isinstance(block_bytes, int) or block_bytes < 2**16:
-            raise InvalidInputError(f"block_bytes={block_bytes!r}; expected a whole number of at least {2**16}.")
+        check_whole(block_bytes, 2**16, "block_bytes")
         self.block_bytes = block_bytes
 
     def _rank(

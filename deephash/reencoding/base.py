@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from deephash.conversion import PlainArguments
+
 
 @dataclass(frozen=True)
 class Staleness:
@@ -33,7 +35,7 @@ class Staleness:
         return places[self.made[places].argsort(stable=True)]
 
 
-class Reencoding(ABC):
+class Reencoding(PlainArguments, ABC):
     """Decides after each step of a stream which codes are made anew."""
 
     maps_queries: ClassVar[bool] = False

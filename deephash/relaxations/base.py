@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from deephash.conversion import PlainArguments
 from deephash.validation import check_fraction
 
 
-class Relaxation(nn.Module, ABC):
+class Relaxation(PlainArguments, nn.Module, ABC):
     """A stand-in for the step of a threshold, whose own gradient is zero wherever it is defined.
 
     A margin is a projection's distance from its threshold, measured in joint training by the projection's mean absolute

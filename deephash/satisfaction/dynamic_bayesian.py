@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments
 from deephash.satisfaction.sessions import Sessions, by_grade, draws, first_rank
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class DynamicBayesian:
     """A user reads from the top, clicks what attracts, and is then satisfied or not; one who isn't may give up.

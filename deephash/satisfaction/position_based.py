@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deephash.conversion import plain_arguments
 from deephash.satisfaction.sessions import Sessions, by_grade, draws
 from deephash.validation import InvalidInputError
 
 
+@plain_arguments
 @dataclass(frozen=True)
 class PositionBased:
     """Each rank is looked at with a chance of its own, 1/i^η, whatever was seen above; what attracts is clicked.

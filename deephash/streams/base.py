@@ -6,13 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from deephash.conversion import PlainArguments
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
 from deephash.streams.arrivals import Arrivals
 from deephash.validation import InvalidInputError, check_count
 
 
-class Stream(ABC):
+class Stream(PlainArguments, ABC):
     """A seeded order in which real items arrive, stationary or not.
 
     Args:

@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from deephash.conversion import PlainArguments
 from deephash.functional.neighbourhood_objective import NeighbourhoodObjective
 
 
-class ThresholdSearch(nn.Module, ABC):
+class ThresholdSearch(PlainArguments, nn.Module, ABC):
     """Chooses the cuts of one dimension that a `NeighbourhoodObjective` rates highest.
 
     A module without weights, so that it is saved with the quantiser that holds it.

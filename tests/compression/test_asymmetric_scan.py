@@ -6,6 +6,7 @@ import torch
 
 from deephash.codes import pack
 from deephash.compression.asymmetric_scan import AsymmetricScan, ByteLengths
+from deephash.compression.decoded_vectors import DecodedVectors
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.indexes.flat import Flat
 from deephash.indexes.rescoring import FloatVectors, Int8Vectors
@@ -116,3 +117,38 @@ def test_what_does_not_fit_is_refused(coded):
         AsymmetricScan(codes, decoder, factor=0)
     with pytest.raises(InvalidInputError, match="20 bits"):
         AsymmetricScan(codes[:, :1], decoder)
+
+
+@pytest.mark.parametrize("measure", ["cosine", "inner_product"])
+@pytest.mark.parametrize("power", [90, -90])
+def test_the_order_does_not_depend_on_the_scale(coded, measure, power):
+    vectors, codes, decoder, queries = coded
+    expected = AsymmetricScan(codes, decoder, measure=measure).search(queries[:20], k=30)[1]
+    scaled = LinearDecoder.fit(codes, vectors * 2.0**power, BITS)
+    scan = AsymmetricScan(codes, scaled, measure=measure)
+    assert torch.equal(scan.search(queries[:20] * 2.0**power, k=30)[1], expected)
+    candidates = torch.arange(200).repeat(20, 1)
+    one, other = (DecodedVectors(codes, each, measure) for each in (decoder, scaled))
+    queried = one.scores(codes[:20], queries[:20], candidates), other.scores(codes[:20], queries[:20], candidates)
+    assert torch.equal(queried[0].argsort(dim=1, stable=True), queried[1].argsort(dim=1, stable=True))
+    assert torch.isfinite(queried[1]).all()
+
+
+def test_a_vector_that_is_not_finite_ranks_last(coded):
+    vectors, codes, decoder, queries = coded
+    expected = AsymmetricScan(codes, decoder, FloatVectors(vectors, "cosine")).search(queries[:5], k=3)[1]
+    spoilt = vectors.clone()
+    spoilt[expected[:, 0], 0] = torch.tensor([torch.nan, torch.inf, -torch.inf, torch.nan, torch.inf])
+    scores, ids = AsymmetricScan(codes, decoder, FloatVectors(spoilt, "cosine")).search(queries[:5], k=3)
+    assert torch.equal(ids[:, 0], expected[:, 1])
+    assert torch.isfinite(scores).all()
+
+
+def test_a_decoder_that_is_not_finite_is_refused(coded):
+    vectors, codes, decoder, _ = coded
+    with pytest.raises(InvalidInputError, match="directions hold NaN or infinity in 20 of 20 rows"):
+        LinearDecoder(decoder.offset, decoder.directions * torch.nan)
+    with pytest.raises(
+        InvalidInputError, match=r"the vectors reach \de\+300, and float32 does not hold their directions; divide them"
+    ):
+        LinearDecoder.fit(codes, vectors.double() * 1e300, BITS)

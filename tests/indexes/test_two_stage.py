@@ -137,3 +137,88 @@ def test_refusals(vectors):
         search.search(codes, queries, k=1501)
     with pytest.raises(InvalidInputError, match="margins have 32 dimensions; expected 30"):
         TwoStage(index, Margins(index.codes, 30)).search(codes, queries)
+
+
+@pytest.fixture(scope="module")
+def spoilt():
+    """Forty vectors, of which every tenth holds what is no number, and a query next to the vector 1."""
+    generator = torch.Generator().manual_seed(5)
+    vectors = torch.randn(40, 8, generator=generator)
+    for row, value in ((0, np.nan), (10, np.inf), (20, -np.inf), (30, np.nan)):
+        vectors[row, row % 8] = value
+    return vectors, vectors[1:2] + 0.01
+
+
+@pytest.mark.parametrize("measure", ["cosine", "euclidean", "inner_product"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_vectors_that_are_not_finite_rank_last(measure, dtype, spoilt):
+    vectors, query = spoilt
+    index = deephash.index(torch.zeros(40, 1, dtype=torch.uint8), "flat")
+    search = TwoStage(index, FloatVectors(vectors.to(dtype), measure), factor=40)
+    scores, ids = search.search(torch.zeros(1, 1, dtype=torch.uint8), query, k=40)
+    assert ids[0, -4:].tolist() == [0, 10, 20, 30]
+    away = np.inf if measure == "euclidean" else -np.inf
+    assert (scores[0, -4:] == away).all()
+    assert torch.isfinite(scores[0, :-4]).all()
+    assert measure == "inner_product" or ids[0, 0] == 1
+
+
+def test_what_half_precision_cannot_hold_ranks_last(spoilt):
+    """As `vectors.half()` leaves them: beyond 65,504 is infinite."""
+    vectors = spoilt[0].nan_to_num(0, 0, 0)
+    vectors[7] *= 1e5
+    index = deephash.index(torch.zeros(40, 1, dtype=torch.uint8), "flat")
+    search = TwoStage(index, FloatVectors(vectors.half(), "inner_product"), factor=40)
+    assert search.search(torch.zeros(1, 1, dtype=torch.uint8), vectors[7:8], k=40)[1][0, -1] == 7
+
+
+class Missing:
+    """An index that finds two candidates of four."""
+
+    size = 4
+
+    def search(self, codes, k):
+        return torch.zeros(1, 4, dtype=torch.int64), torch.tensor([[3, 1, -1, -1]])
+
+
+def test_a_candidate_that_cannot_be_compared_comes_before_those_not_found():
+    vectors = torch.tensor([[1.0], [np.nan], [1.0], [2.0]])
+    search = TwoStage(Missing(), FloatVectors(vectors, "cosine"))
+    scores, ids = search.search(torch.zeros(1, 1, dtype=torch.uint8), torch.ones(1, 1), k=4)
+    assert ids.tolist() == [[3, 1, -1, -1]]
+    assert scores.tolist() == [[1.0, -np.inf, -np.inf, -np.inf]]
+
+
+@pytest.mark.parametrize("measure", ["cosine", "euclidean", "inner_product"])
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [(10.0**power, torch.float32 if abs(power) < 40 else torch.float64) for power in (25, -25, -38, 150, -300, 300)],
+)
+def test_the_order_does_not_depend_on_the_scale(measure, scale, dtype, vectors):
+    database, queries = vectors[0][:200], vectors[1]
+    index = deephash.index(torch.zeros(200, 1, dtype=torch.uint8), "flat")
+    codes = torch.zeros(QUERIES, 1, dtype=torch.uint8)
+    expected = TwoStage(index, FloatVectors(database, measure), factor=200).search(codes, queries, k=20)[1]
+    if measure == "inner_product" and abs(np.log10(scale)) > 290:
+        queries = queries.double()  # A product beyond float64 has no place in it.
+    else:
+        queries = queries.to(dtype) * scale
+    found = TwoStage(index, FloatVectors(database.to(dtype) * scale, measure), factor=200)
+    assert torch.equal(found.search(codes, queries, k=20)[1], expected)
+
+
+def test_margins_of_any_scale(vectors):
+    database, queries = vectors
+    index = deephash.index(sign_codes(database), "flat")
+    search, codes = TwoStage(index, Margins(index.codes, DIMENSION)), sign_codes(queries)
+    expected = search.search(codes, queries, k=10)
+    for scale in (2.0**120, 2.0**-120):
+        scores, ids = search.search(codes, queries * scale, k=10)
+        assert torch.equal(ids, expected[1])
+        assert torch.equal(scores, expected[0])
+    assert search.search(codes, (queries * 1e-4).half(), k=10)[0].max() < 255 * DIMENSION
+
+
+def test_int8_vectors_beyond_float32_are_refused(vectors):
+    with pytest.raises(InvalidInputError, match="scale holds values that float32 does not; divide the vectors"):
+        Int8Vectors.of(vectors[0].double() * 1e300)

@@ -28,7 +28,7 @@ def ids(*values):
         (QUERIES, DATABASE, Hamming(17), r"query codes have shape \(2, 2\); codes of 17 bits are packed as \(n, 3\)"),
         (QUERIES, DATABASE[:, :1], Hamming(16), r"database codes have shape \(3, 1\); codes of 16 bits are packed"),
         (QUERIES[0], DATABASE, Hamming(16), r"query codes have shape \(2,\)"),
-        (QUERIES.numpy(), DATABASE, Hamming(16), "query codes are a ndarray; give packed codes as a torch.Tensor"),
+        (QUERIES.numpy() * 1.0, DATABASE, Hamming(16), "query codes have dtype float64; packed codes are uint8"),
         (QUERIES, DATABASE + 128, Hamming(15), "database codes have ones beyond bit 15 in their last byte"),
         (QUERIES, DATABASE.to("meta"), Hamming(16), "database codes are on meta and the query codes on cpu"),
         (
@@ -77,7 +77,6 @@ def test_refuses_relevance(relevance, message):
     [
         (ids(0), r"exclude is \(1,\) torch.int64; expected int64 \(2,\)"),
         (torch.zeros(2), r"exclude is \(2,\) torch.float32; expected int64 \(2,\)"),
-        ([0, 1], r"exclude is list; expected int64 \(2,\)"),
         (ids(0, 3), "exclude reaches from 0 to 3; expected -1 or rows of a database of 3"),
         (ids(-2, 0), "exclude reaches from -2 to 0; expected -1 or rows of a database of 3"),
     ],

@@ -6,10 +6,11 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from deephash.conversion import PlainArguments
 from deephash.validation import InvalidInputError
 
 
-class Descriptor(ABC):
+class Descriptor(PlainArguments, ABC):
     """A fixed map from images to feature vectors, one independent of the other images."""
 
     version: ClassVar[int] = 1

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from deephash.conversion import PlainArguments
 from deephash.validation import InvalidInputError
 
 
-class TextDescriptor(ABC):
+class TextDescriptor(PlainArguments, ABC):
     """A fixed map from texts to feature vectors, one independent of the other texts."""
 
     version: ClassVar[int] = 1
