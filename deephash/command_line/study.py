@@ -131,13 +131,16 @@ def power(
 
 @study.command()
 def delete(
-    log: Log, session: Annotated[str, typer.Argument(help="The session's number, 12 digits.", show_default=False)]
+    log: Log,
+    session: Annotated[
+        list[str], typer.Argument(help="The session's number, 12 digits, as it is noted down.", show_default=False)
+    ],
 ) -> None:
     """Delete all answers of a session from a log, as its participant may ask for at any time."""
     from deephash.study.log import StudyLog
     from deephash.study.session_number import session_number, session_text
 
-    number = session_number(session)
+    number = session_number(" ".join(session))
     with StudyLog.read(log, writable=True) as opened:
         answers = opened.delete(number)
     typer.echo(f"session {session_text(number)} is deleted, with {answers} answer{'' if answers == 1 else 's'}")

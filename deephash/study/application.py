@@ -18,13 +18,12 @@ from deephash.http_service.host_names import LOOPBACK
 from deephash.study.design import MOST_DEPTH
 from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.study.presentation import Presentation
-from deephash.study.records import GivenAnswer
+from deephash.study.records import MAX_SECONDS, GivenAnswer
 from deephash.study.session_number import session_number, session_text
 from deephash.validation import InvalidInputError, StorageError
 
 PAGE = Path(__file__).parent / "page"
 MOST_ANSWER_BYTES = 4_000
-DAY_SECONDS = 86_400
 Body = TypeVar("Body", bound=BaseModel)
 STATUSES = {UnknownSessionError: 404, AlreadyAnsweredError: 409, StorageError: 503}
 
@@ -38,7 +37,7 @@ class SentAnswer(BaseModel):
     choice: str | None = None
     clicks: Annotated[list[int], Field(max_length=MOST_DEPTH)] = []
     ratings: Annotated[list[int], Field(max_length=2)]
-    seconds: Annotated[float, Field(ge=0, le=DAY_SECONDS)]
+    seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
 
 class SentConsent(BaseModel):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Self, final
 
 from deephash.study.design import SIDE_BY_SIDE, StudyDesign
+from deephash.study.log_checks import check_answers
 from deephash.study.log_file import LogFile, refusals
 from deephash.study.records import GivenAnswer, Judgement, ShownItem, StudiedRun, Study, Trial, check_answer
-from deephash.study.session_number import random_session_number
+from deephash.study.session_number import random_session_number, session_text
 from deephash.validation import InvalidInputError
 
 MOST_SESSIONS = 10_000
@@ -105,7 +106,11 @@ class StudyLog:
         if row is None or len(runs) != 2:
             raise InvalidInputError(f"{self.path} is damaged (it names no study of two runs); restore it from a copy.")
         first, second = (StudiedRun(*run) for run in runs)
-        return Study(StudyDesign(*row[: len(names)]), (first, second), row[-2], row[-1])
+        try:
+            design = StudyDesign(*row[: len(names)])
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{self.path} is damaged ({error}); restore it from a copy.") from error
+        return Study(design, (first, second), row[-2], row[-1])
 
     def add_session(self) -> int:
         """A number for a new participant.
@@ -200,8 +205,13 @@ class StudyLog:
             return int(there)
 
     def judgements(self) -> list[Judgement]:
-        """All answers, by session and place."""
+        """All answers, by session and place.
+
+        Raises:
+            InvalidInputError: answers that cannot be.
+        """
         with self._file.transaction(writes=False) as connection:
+            check_answers(connection, self.path)
             answers = connection.execute(
                 "SELECT session, place, query, mode, choice, seconds FROM answer JOIN trial USING (session, place) "
                 "ORDER BY session, place"
@@ -237,7 +247,8 @@ class StudyLog:
 
     def _answered(self, connection: sqlite3.Connection, session: int) -> int:
         if not _has_session(connection, session):
-            raise UnknownSessionError(f"session {session} is not in the study; it was deleted, or never was there.")
+            noted = session_text(session)
+            raise UnknownSessionError(f"session {noted} is not in the study; it was deleted, or never was there.")
         return int(connection.execute("SELECT COUNT(*) FROM answer WHERE session = ?", (session,)).fetchone()[0])
 
     def _check_same(self, study: Study) -> None:

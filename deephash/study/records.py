@@ -7,6 +7,8 @@ from deephash.study.design import SIDE_BY_SIDE, StudyDesign
 from deephash.validation import InvalidInputError
 
 CHOICES = ("left", "none", "right")
+# A day; the page measures no longer.
+MAX_SECONDS = 86_400
 
 
 @final
@@ -123,8 +125,8 @@ def check_answer(trial: Trial, given: GivenAnswer) -> None:
     """Refuse an answer that does not fit what was shown.
 
     Raises:
-        InvalidInputError: a choice where there is none or none where there is one, clicks on what was not shown, or
-            ratings that are missing or out of bounds.
+        InvalidInputError: a choice where there is none or none where there is one, clicks on what was not shown,
+            ratings that are missing or out of bounds, or seconds that cannot be.
     """
     sides = trial.mode == SIDE_BY_SIDE
     if (given.choice in CHOICES) != sides or (given.choice is not None) != sides:
@@ -134,3 +136,5 @@ def check_answer(trial: Trial, given: GivenAnswer) -> None:
         raise InvalidInputError(f"clicks={list(given.clicks)}; expected different ranks below {len(ranks)}.")
     if len(given.ratings) != len(trial.lists) or any(not 1 <= value <= 5 for value in given.ratings):
         raise InvalidInputError(f"ratings={list(given.ratings)}; expected {len(trial.lists)} from 1 to 5.")
+    if not 0 <= given.seconds <= MAX_SECONDS:
+        raise InvalidInputError(f"seconds={given.seconds}; expected a number from 0 to {MAX_SECONDS:,}.")

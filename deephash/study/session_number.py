@@ -15,7 +15,7 @@ def random_session_number() -> int:
 
 def session_text(session: int) -> str:
     """A number as it is noted down, in groups of four digits."""
-    digits = str(session)
+    digits = f"{session:012d}"
     return " ".join(digits[place : place + 4] for place in range(0, len(digits), 4))
 
 
@@ -26,6 +26,8 @@ def session_number(text: str) -> int:
         InvalidInputError: no number of 12 digits.
     """
     digits = "".join(text.replace("-", " ").split())
-    if not (digits.isascii() and digits.isdecimal() and FEWEST <= int(digits[:20]) < MOST):
-        raise InvalidInputError(f"session={text!r}; expected its 12 digits, as 1234 5678 9012.")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) == 12 and digits[0] != "0"):
+        raise InvalidInputError(
+            f"session={text[:40]!r}; expected its 12 digits, of which the first is not 0, as 1234 5678 9012."
+        )
     return int(digits)

@@ -111,6 +111,14 @@ def test_session_is_deleted_by_its_number(deephash, judged, tmp_path):
         assert len(log.judgements()) == 55
     assert "is not in the study" in deephash("study", "delete", path, str(number)).err
     assert "expected its 12 digits" in deephash("study", "delete", path, "7").err
+    # As it is printed, without quotes.
+    with StudyLog.read(path) as log:
+        number = log.judgements()[0].session
+    assert deephash("study", "delete", path, *session_text(number).split()).status == 0
+    with StudyLog.read(path) as log:
+        assert len(log.judgements()) == 50
+    ended = deephash("study", "delete", path, "0000", "0000", "0000")
+    assert (ended.status, "session='0000 0000 0000'; expected its 12 digits" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("contents", [None, b"no database", b""])

@@ -56,6 +56,10 @@ def test_what_was_shown_stays(log, trials):
         GivenAnswer("left", (), (3,), 1.0),
         GivenAnswer("left", (), (3, 6), 1.0),
         GivenAnswer("left", (), (0, 3), 1.0),
+        GivenAnswer("left", (), (3, 3), -1.0),
+        GivenAnswer("left", (), (3, 3), float("inf")),
+        GivenAnswer("left", (), (3, 3), float("nan")),
+        GivenAnswer("left", (), (3, 3), 86_401.0),
     ],
 )
 def test_answer_that_does_not_fit_is_refused_whole(log, trials, given):
@@ -216,6 +220,56 @@ def test_other_files_are_one_clear_error(tmp_path, study, judge, kind, opened):
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+@pytest.mark.parametrize(
+    ("statement", "wrong"),
+    [
+        ("UPDATE answer SET seconds = 9e999 WHERE place = 1", "no number of seconds from 0 to 86,400"),
+        ("UPDATE answer SET seconds = -9e999 WHERE place = 1", "no number of seconds"),
+        ("UPDATE answer SET seconds = -1 WHERE place = 1", "no number of seconds"),
+        ("UPDATE answer SET choice = NULL WHERE place = 0", "a preference is given where there is none to give"),
+        ("UPDATE answer SET choice = 'left' WHERE place = 1", "a preference is given where there is none to give"),
+        ("DELETE FROM rating WHERE place = 1", "the ratings are not one of each list"),
+        ("DELETE FROM rating WHERE place = 0 AND side = 1", "the ratings are not one of each list"),
+        ("UPDATE rating SET side = 5 WHERE place = 1", "the ratings are not one of each list"),
+        ("INSERT INTO rating SELECT number, 1, 1, 3 FROM session", "the ratings are not one of each list"),
+        ("UPDATE click SET rank = 9 WHERE rank = 2", "an item is marked that was not shown"),
+        ("UPDATE click SET rank = -1 WHERE rank = 2", "an item is marked that was not shown"),
+        ("INSERT INTO click SELECT number, 0, 0 FROM session", "an item is marked that was not shown"),
+        ("DELETE FROM shown WHERE place = 1", "other lists were shown"),
+        ("DELETE FROM shown WHERE place = 0 AND side = 1", "other lists were shown"),
+        ("UPDATE shown SET run = 0 WHERE place = 0", "other lists were shown"),
+        ("UPDATE shown SET run = 1 - run WHERE place = 0 AND rank = 1", "a list has gaps"),
+        ("UPDATE shown SET item = -3 WHERE place = 1 AND rank = 1", "a list has gaps"),
+        ("UPDATE shown SET rank = 7 WHERE place = 1 AND rank = 1", "a list has gaps"),
+        ("UPDATE shown SET item = 0 WHERE place = 1 AND rank = 1", "a list has gaps"),
+        ("UPDATE trial SET query = -1 WHERE place = 1", "the query is no row of the data"),
+        ("DELETE FROM answer WHERE place = 0", "an answer before it is missing"),
+        ("UPDATE study SET mode = 'interleaved'", "a form that the study does not show"),
+        ("UPDATE study SET mode = 'other'", "is damaged"),
+    ],
+)
+def test_answers_that_cannot_be_are_refused(log, trials, statement, wrong):
+    sided, mixed = trials
+    session = log.add_session()
+    for trial, answer in (
+        (sided(0, 7, left=0), GivenAnswer("left", (), (5, 2), 0.0)),
+        (mixed(1, 8, [0, 1, 1]), GivenAnswer(None, (0, 2), (4,), 86_400.0)),
+    ):
+        log.show(session, trial)
+        log.answer(session, trial.place, answer)
+    assert len(log.judgements()) == 2
+    foreign(log.path, ["PRAGMA foreign_keys = ON", statement])
+    with pytest.raises(InvalidInputError, match=wrong) as told:
+        (log.study(), log.judgements())
+    assert str(log.path) in str(told.value)
+
+
+def test_a_session_with_a_number_that_is_never_given_is_refused(log):
+    foreign(log.path, ["INSERT INTO session VALUES (7)"])
+    with pytest.raises(InvalidInputError, match="session 0000 0000 0007, where the session has a number that is never"):
+        log.judgements()
+
+
 def test_damage_is_told_or_does_no_harm(tmp_path, study, trials, judge):
     """Bytes turned and files cut at random: one clear error, or answers of the form that answers have."""
     path = tmp_path / "study.sqlite"
@@ -280,6 +334,7 @@ def test_full_disk_is_told_and_the_log_stays_whole(log, judge):
 
 def test_numbers_are_read_as_they_are_noted():
     assert session_text(123456789012) == "1234 5678 9012"
+    assert session_text(7) == "0000 0000 0007"
     for text in ("123456789012", "1234 5678 9012", " 1234-5678-9012\n"):
         assert session_number(text) == 123456789012
     for text in (
@@ -287,6 +342,7 @@ def test_numbers_are_read_as_they_are_noted():
         "12345678901",
         "1234567890123",
         "12345678901x",
+        "0000 0000 0000",
         "-12345678901",
         "１２３４５６７８９０１２",
         "9" * 5000,

@@ -95,7 +95,7 @@ function showTrial(trial) {
   byId("query").replaceChildren(...face(trial.query, 0).filter((part) => part !== null));
   byId("task").textContent = sided
     ? "Two lists of results, the best first in each. Which fits the query better?"
-    : "Results, the best first. Choose every one that fits the query; choose again to undo. None may fit.";
+    : "Results, the best first. Choose every one that fits the query; choose again to undo. If none fits, choose none.";
   byId("lists").classList.toggle("sided", sided);
   byId("lists").replaceChildren(...trial.lists.map((items, side) => list(items, sided ? SIDES[side] : "", !sided)));
   byId("preference").hidden = !sided;
