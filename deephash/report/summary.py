@@ -1,5 +1,6 @@
 """What a run came to, on one page: for the terminal, and as Markdown."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ FILES = (
     ("metrics.json", "the result row"),
     ("per_query.parquet", "each query's scores"),
     ("pr_curve.png", "precision-recall curve"),
-    ("pr_curve.json", "the same as numbers"),
+    ("pr_curve.json", "the precision-recall curve's points, as numbers"),
     ("bits.png", "balance and correlation of the bits"),
     ("neighbours.png", "sample queries with their neighbours"),
     ("neighbours.html", "sample queries of each view with what they found in the other"),
     ("stream.png", "mAP by items seen, and what was re-encoded"),
     ("learning_curve.png", "validation score and losses by epoch"),
-    ("history.json", "the same as numbers"),
+    ("history.json", "validation score and losses by epoch, as numbers"),
     ("hasher", "the hasher"),
     ("start", "the hasher as fitted, where joint training began"),
     ("split.npz", "rows of every part"),
@@ -179,3 +180,5 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
     for name, content in FILES:
         if (folder / name).exists():
             console.print(f"         {name:19}{content}")
+    for run in sorted(folder.glob("wandb/offline-run-*")):
+        console.print(f"W&B      wandb sync {escape(shlex.quote(str(run)))}")

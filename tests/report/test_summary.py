@@ -116,3 +116,22 @@ def test_markdown_of_two_views_has_directions_and_bias():
 def test_the_title_names_the_protocol_of_learnt_codes():
     assert result_title(TWO_VIEWS | {"database_codes": "functions"}) == "cvh · sbq, 8 bits, wiki"
     assert result_title(TWO_VIEWS | {"database_codes": "learnt"}).endswith("wiki, database by learnt codes")
+
+
+def test_files_are_said_to_be_what_they_are_without_their_pictures(tmp_path, capsys):
+    for name in ("pr_curve.json", "history.json"):
+        (tmp_path / name).touch()
+    print_summary({"metrics": {"mAP": 0.5}}, tmp_path)
+    printed = capsys.readouterr().out
+    assert "pr_curve.json      the precision-recall curve's points, as numbers\n" in printed
+    assert "history.json       validation score and losses by epoch, as numbers\n" in printed
+    assert "the same" not in printed
+
+
+def test_an_offline_run_says_how_it_is_sent(tmp_path, capsys):
+    folder = tmp_path / "a run"
+    (folder / "wandb" / "offline-run-20260101_000000-abc").mkdir(parents=True)
+    (folder / "wandb" / "latest-run").mkdir()
+    print_summary({"metrics": {"mAP": 0.5}}, folder)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "wandb" in line]
+    assert lines == [f"W&B      wandb sync '{folder}/wandb/offline-run-20260101_000000-abc'"]
