@@ -1,13 +1,16 @@
 """A run's folder: where its files lie, and how they come to be there whole or not at all."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.files import read_json_object, reading, sought, write_text
 from deephash.path_settings import with_absolute_paths
+from deephash.run_targets import check_plain, check_targets
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
@@ -105,20 +108,31 @@ class RunFolder:
                 "or resume that run with its own settings."
             )
 
-    def read_config(self) -> DictConfig:
+    def read_config(self, to_build: bool = True) -> DictConfig:
         """The resolved config of the run.
 
+        Args:
+            to_build: whether parts may be built from it; False where it is only shown or compared.
+
         Raises:
-            InvalidInputError: no such folder, or no readable config in it.
+            InvalidInputError: no such folder, no readable config in it, or one that looks something up on this machine
+                or, to be built from, names what is no part of a run.
         """
         if not self.path.is_dir():
             raise InvalidInputError(f"{sought(self.path)} does not exist; give the folder of a run of train.py.")
         if not self.config.exists():
             raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.")
         with reading(self.config, "the config of a run"):
-            config = OmegaConf.load(self.config)
+            text = self.config.read_text(encoding="utf-8")
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+                raise ValueError("it repeats parts by alias, which no run writes")  # They would grow without bound.
+            config = OmegaConf.load(io.StringIO(text))
             if not isinstance(config, DictConfig) or not config:
                 raise ValueError("no settings in it")
+            settings = cast(dict[str, Any], OmegaConf.to_container(config))
+        check_plain(settings, self.config)
+        if to_build:
+            check_targets(settings, self.config)
         return config
 
     def read_row(self) -> dict[str, Any]:
@@ -143,7 +157,7 @@ class RunFolder:
         Raises:
             InvalidInputError: with the command that finishes it.
         """
-        self.read_config()
+        self.read_config(to_build=False)
         if not self.is_complete:
             raise InvalidInputError(
                 f"{self.path} holds an interrupted run; finish it with: deephash train resume={self.path}"

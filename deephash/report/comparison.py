@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.files import reading
@@ -99,7 +98,7 @@ def compare_runs(folders: Sequence[Path], metric: str = "mAP") -> Comparison:
 
 def settings_apart(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
     """The settings on which any run differs from the first, with every run's value."""
-    configs = [run.read_config() for run in runs]
+    configs = [run.read_config(to_build=False) for run in runs]
     apart: dict[str, list[Any]] = {}
     for place, config in enumerate(configs[1:], 1):
         for name, first, value in differing_settings(configs[0], config):
@@ -164,7 +163,7 @@ def differing_data(first: RunFolder, other: RunFolder, row: dict[str, Any], othe
         if not np.array_equal(asked, others_asked) or (len(asked) == 0 and one.hash != two.hash):
             return "another split"
     differing = [part for part in ("features", "labels") if _differ(one.digests, two.digests, part)]
-    settings = [OmegaConf.to_container(run.read_config().get("data", OmegaConf.create())) for run in (first, other)]
+    settings = [run.read_config(to_build=False).get("data") for run in (first, other)]
     if "labels" in differing or (differing and settings[0] == settings[1]):
         return f"other {differing[-1]} in data={row.get('data')}"
     if differing and not (one.digests["labels"] and row.get("truth") == "label"):

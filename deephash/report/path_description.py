@@ -60,7 +60,7 @@ def describe_hasher(folder: Path) -> dict[str, Any]:
 
 def describe_run(run: RunFolder) -> dict[str, Any]:
     """A run's choices, its hasher and its leading figures."""
-    config = run.read_config()
+    config = run.read_config(to_build=False)
     described: dict[str, Any] = {"what": "run", "state": "complete" if run.is_complete else "interrupted"}
     described |= {str(name): choice for name, choice in (config.get("choices") or {}).items() if choice is not None}
     described |= {"seed": config.get("seed")}

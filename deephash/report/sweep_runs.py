@@ -156,7 +156,7 @@ def _tell_settings(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> N
     for row, job in zip(rows, jobs, strict=True):
         if row["status"] == "done" and (job / "config.yaml").exists():
             try:
-                config = RunFolder(job).read_config()
+                config = RunFolder(job).read_config(to_build=False)
             except InvalidInputError:
                 continue  # Its result is whole, so it counts; only what tells it apart is lost.
             key = tuple(row.get(name) for name in GROUP if name not in ("settings", "bits"))
@@ -203,7 +203,7 @@ def _put_in_place_of_bits(rows: list[dict[str, Any]], jobs: list[Path], over: st
     for row, job in zip(rows, jobs, strict=True):
         if row["status"] != "done":
             continue
-        value = OmegaConf.select(RunFolder(job).read_config(), over)
+        value = OmegaConf.select(RunFolder(job).read_config(to_build=False), over)
         if isinstance(value, bool) or not isinstance(value, int):
             raise InvalidInputError(f"{job} has {over}={value}; over takes a setting that is a whole number.")
         row["settings"] = f"{row['bits']} bits {row['settings']}".strip()

@@ -7,7 +7,7 @@ queries are ranked against the validation database; the best is then fitted agai
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def tune(
             "has, as protocol=five_way."
         )
     metric = str(config.tune.get("metric") or "mAP")
-    record = read_record(run.tuning) if run.tuning.exists() else []
+    record = read_record(run.tuning, points) if run.tuning.exists() else []
     for number, (values, candidate) in enumerate(track(tried, "Tuning")):
         if any(entry["values"] == values for entry in record):
             continue
@@ -156,16 +156,20 @@ def tune(
     return chosen
 
 
-def read_record(path: Path) -> list[dict[str, Any]]:
+def read_record(path: Path, points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The candidates that were tried already.
 
+    Args:
+        path: the file.
+        points: every candidate of the run, by its values.
+
     Raises:
-        InvalidInputError: a damaged file.
+        InvalidInputError: a damaged file, or candidates of another run.
     """
     stored = read_json_object(path, "tuned values")
     with reading(path, "tuned values"):
         for entry in stored["candidates"]:
-            if not isinstance(entry["values"], dict) or not isinstance(entry["score"], int | float | None):
+            if entry["values"] not in points or not isinstance(entry["score"], int | float | None):
                 raise ValueError(f"a candidate is {entry!r}")
         return list(stored["candidates"])
 
