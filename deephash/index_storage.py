@@ -19,11 +19,13 @@ from torch import Tensor
 
 from deephash.codes import code_bytes
 from deephash.data.array_file import read_array
+from deephash.data.trial import try_program
 from deephash.files import flush, read_json, reading, write_json
 from deephash.index_building import checked_names, index_class
+from deephash.indexes import engine_trial
 from deephash.indexes.base import Index
 from deephash.npy_file import map_npy
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import InvalidInputError, check_choice, check_count
 
 FORMAT = "deephash index"
 VERSION = 1
@@ -33,6 +35,11 @@ NAMES_FILE = "names.npy"
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
 # What a killed save may have left where no index is yet.
 LEFTOVER = re.compile(rf"{GENERATION.pattern}|index\.json\.[0-9a-f]{{8}}\.partial")
+TRY, REBUILD, TRUST = "try", "rebuild", "trust"
+"""What becomes of an engine's own file."""
+# Memory and time that the trial of an engine's file may take.
+TRIAL_BYTES, TRIAL_EXPANSION = 1 << 30, 4
+TRIAL_SECONDS, TRIAL_BYTES_A_SECOND = 30, 10_000_000
 # Saves that may end while one is read; more in a row mean that something else is wrong.
 ATTEMPTS = 10
 
@@ -121,17 +128,28 @@ def fill(index: Index, content: Path) -> None:
         flush(path)
 
 
-def load_index(folder: str | Path) -> Index:
+def load_index(folder: str | Path, engine: str = TRY) -> Index:
     """The index that `save` wrote into a folder. Codes stay on disk, mapped into memory.
+
+    Codes, names and settings are checked in full. A file of an engine's own, as of FAISS or USearch, is a program's
+    memory: a hostile one can do what its engine's faults let it. So it is opened and searched in a process of its own
+    first, which finds damage and most malice.
+
+    Args:
+        folder: where `save` wrote.
+        engine: what becomes of an engine's own file: "try" opens it in a process of its own first, "rebuild" leaves it
+            unread and builds the index from the codes, for files of strangers, and "trust" opens it at once, for large
+            files of one's own.
 
     Raises:
         InvalidInputError: missing or damaged files, another format version, or an unknown kind.
     """
     folder = Path(folder)
+    check_choice(engine, (TRY, REBUILD, TRUST), "engine")
     for _ in range(ATTEMPTS):
         description = read_description(folder)
         try:
-            return read_generation(folder, description)
+            return read_generation(folder, description, engine)
         except (InvalidInputError, OSError) as error:
             if read_description(folder)["generation"] != description["generation"]:
                 continue  # A save replaced it in the meantime.
@@ -166,15 +184,22 @@ def read_description(folder: Path) -> dict[str, Any]:
         "files": dict,
     }
     for name, kinds in expected.items():
-        if not isinstance(stored.get(name), kinds):
-            raise InvalidInputError(f"{path} has {name}={stored.get(name)!r}; restore it or build the index again.")
+        if name not in stored:
+            raise InvalidInputError(f"{path} lacks {name}; restore it or build the index again.")
+        if not isinstance(stored[name], kinds) or isinstance(stored[name], bool):
+            raise InvalidInputError(f"{path} has {name}={stored[name]!r}; restore it or build the index again.")
     if not GENERATION.fullmatch(stored["generation"]):
         raise InvalidInputError(f"{path} names {stored['generation']!r}, which is no generation; restore it.")
     return stored
 
 
-def read_generation(folder: Path, description: dict[str, Any]) -> Index:
+def read_generation(folder: Path, description: dict[str, Any], treatment: str = TRY) -> Index:
     """The index that a description names.
+
+    Args:
+        folder: of the index.
+        description: as read.
+        treatment: of an engine's own file, as `load_index` takes.
 
     Raises:
         InvalidInputError: contents that do not match the description.
@@ -194,17 +219,34 @@ def read_generation(folder: Path, description: dict[str, Any]) -> Index:
     if unknown:
         raise InvalidInputError(f"{folder} has settings that kind={description['kind']} does not take: {unknown}.")
     codes = read_codes(content / CODES_FILE, description["size"], description["bits"])
-    engine = content / found.engine_file if found.engine_file in listed else None
-    try:
+    engine = content / found.engine_file if found.engine_file in listed and treatment != REBUILD else None
+    if engine is not None and found.trial and treatment == TRY:
+        with reading(engine, f"an index of {found.trial}", "restore it, or load it with engine='rebuild'"):
+            try_engine(found.trial, engine, content / CODES_FILE)
+    with reading(folder, f"an index of kind={description['kind']}", "restore it or build it again"):
         index = found.restored(codes, description["bits"], description["settings"], engine)
-    except TypeError as error:
-        raise InvalidInputError(
-            f"{folder} has settings of a wrong type ({error}); restore it or build it again."
-        ) from error
-    index.hasher = description["hasher"]
+    index.hasher, index.folder = description["hasher"], folder
     if NAMES_FILE in listed:
         index.names = checked_names(read_array(content / NAMES_FILE), index.size)
     return index
+
+
+def try_engine(engine: str, path: Path, codes: Path) -> None:
+    """Open an engine's own file in a process of its own, and search it.
+
+    Raises:
+        ValueError: why it cannot be searched.
+    """
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) + codes.stat().st_size
+    try_program(
+        engine_trial.__file__,
+        engine,
+        path,
+        codes,
+        str(TRIAL_BYTES + TRIAL_EXPANSION * size),
+        seconds=TRIAL_SECONDS + size / TRIAL_BYTES_A_SECOND,
+    )
 
 
 def read_codes(path: Path, size: int, bits: int) -> Tensor:

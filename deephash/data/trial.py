@@ -19,9 +19,33 @@ def try_decoding(code: str, path: Path, *arguments: str) -> None:
     Raises:
         ValueError: why it cannot be decoded.
     """
+    try_program("-c", code, path, *arguments)
+
+
+def try_program(*arguments: str | Path, seconds: float | None = None) -> None:
+    """Run a Python program in a process of its own, and forget what it gives.
+
+    Args:
+        arguments: of Python: a file, or -c and code; then the program's own.
+        seconds: after which it is stopped; None waits.
+
+    Raises:
+        ValueError: the last line of its errors, where it ends with any.
+    """
     # -P: a module that lies beside the data is not taken for the package of its name.
-    command = [sys.executable, "-P", "-c", code, str(path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    command = [sys.executable, "-P", *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"its damage keeps the decoder busy for more than {seconds:.0f} seconds") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise ValueError(lines[-1] if done.returncode > 0 and lines else "its damage ends the decoder")

@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.conversion import PlainArguments, plain_numbers
+from deephash.files import reading
 from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.inputs import check_ranked
 from deephash.validation import InvalidInputError, check_count, check_whole
 
+MAX_LINKS = 1024
+"""Neighbours of a node of a graph; each takes 4 to 8 bytes an item."""
 # The id in place of a neighbour that an approximate index did not find.
 NOT_FOUND = -1
 
@@ -75,6 +79,8 @@ class Index(PlainArguments, ABC):
 
     exact: bool = True
     """Whether it finds the true nearest: the distances of a scan, and its ids but for ties at the last place."""
+    trial: ClassVar[str] = ""
+    """Name of the trial in `engine_trial`, by which a saved file of its own is opened first; empty for no trial."""
     engine_file: str | None = None
     """Name of the engine's own file or folder in a saved index; such a class takes its path as `saved`."""
     not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved"})
@@ -89,6 +95,7 @@ class Index(PlainArguments, ABC):
         self.size = len(codes)
         self.codes = codes.contiguous()
         self.hasher: str | None = None
+        self.folder: Path | None = None
         self.names: NDArray[Any] | None = None
 
     def __len__(self) -> int:
@@ -175,7 +182,10 @@ class Index(PlainArguments, ABC):
         if len(queries) == 0:
             empty = torch.empty(0, k, dtype=torch.int64)
             return empty, empty.clone()
-        return self._search(queries.cpu().contiguous(), k)
+        with self._answering():
+            distances, ids = self._search(queries.cpu().contiguous(), k)
+        self._check_ids(ids)
+        return distances, ids
 
     @plain_numbers
     def within(self, queries: Tensor | ArrayLike, radius: int) -> WithinRadius:
@@ -191,7 +201,24 @@ class Index(PlainArguments, ABC):
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
         check_whole(radius, 0, "radius", self.bits)
-        return self._within(queries.cpu().contiguous(), radius)
+        with self._answering():
+            found = self._within(queries.cpu().contiguous(), radius)
+        self._check_ids(found.ids)
+        return found
+
+    def _answering(self) -> AbstractContextManager[None]:
+        """Turns what an engine raises of its own file into one line, where the index was loaded from a folder."""
+        if self.folder is None:
+            return nullcontext()
+        return reading(self.folder, f"an index of kind={self.kind}", "build it again or load it with engine='rebuild'")
+
+    def _check_ids(self, ids: Tensor) -> None:
+        """Refuse ids of no item, which a damaged file of an engine's own can give."""
+        if ids.numel() and not (int(ids.min()) >= NOT_FOUND and int(ids.max()) < self.size):
+            raise InvalidInputError(
+                f"the index of kind={self.kind} names item {int(ids.max())} of {self.size}; its own file is damaged: "
+                "build it again, or load it with engine='rebuild'."
+            )
 
     def check_hasher(self, hasher: Identified) -> None:
         """Refuse a hasher whose codes this index does not hold.
@@ -235,6 +262,16 @@ class Index(PlainArguments, ABC):
         from deephash.index_storage import write
 
         write(self, Path(folder))
+
+
+def check_links(links: int) -> None:
+    """Refuse more neighbours of a node than any graph of codes gains by, which would fill the memory.
+
+    Raises:
+        InvalidInputError: naming the number.
+    """
+    if links > MAX_LINKS:
+        raise InvalidInputError(f"links={links}; expected 1 to {MAX_LINKS} neighbours of a node.")
 
 
 def ordered_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tensor, Tensor]:

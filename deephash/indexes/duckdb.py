@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.files import reading
 from deephash.indexes.base import Index, WithinRadius
 from deephash.indexes.engine_package import engine_package
-from deephash.validation import InvalidInputError
 
 
 def code_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -41,6 +41,7 @@ class DuckDB(Index):
         InvalidInputError: the package is not installed, or no database of that table.
     """
 
+    trial = "duckdb"
     engine_file: str | None = "index.duckdb"
 
     def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
@@ -58,13 +59,15 @@ class DuckDB(Index):
             self._connection.execute("CREATE TABLE codes AS SELECT * FROM given")
             self._connection.unregister("given")
             return
-        try:
+        with reading(saved, "a table of codes", "restore it or build it again"):
             self._connection.execute(f"ATTACH {quoted(saved)} AS saved (READ_ONLY)")
+            # A view of that name could read other files.
+            tables = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'saved' AND table_name = 'codes'"
+            if self._connection.execute(tables).fetchone() != (1,):
+                raise ValueError("it holds no table of that name")
             (stored,) = self._connection.execute(f"SELECT count({columns[-1]}) FROM saved.codes").fetchone()
-        except self._package.Error as error:
-            raise InvalidInputError(f"{saved} holds no table of codes ({error}); restore it or build again.") from error
-        if stored != self.size:
-            raise InvalidInputError(f"{saved} holds {stored} codes; expected {self.size}: restore it or build again.")
+            if stored != self.size:
+                raise ValueError(f"it holds {stored} codes; expected {self.size}")
 
     def _write(self, path: Path) -> None:
         with self._connection.cursor() as cursor:

@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.files import reading
 from deephash.indexes.base import Index, ordered_nearest
 from deephash.validation import InvalidInputError
 
@@ -22,11 +23,23 @@ class FaissBinary(Index):
         saved: the file that FAISS wrote; None builds the index.
     """
 
+    trial = "faiss"
     engine_file: str | None = "index.faiss"
+    faiss_class: ClassVar[str]
+    """Name of FAISS's class, which a file must hold."""
 
     def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
         super().__init__(codes, bits)
-        self._faiss = self._built(self.codes.numpy()) if saved is None else read_faiss(saved)
+        if saved is None:
+            self._faiss = self._built(self.codes.numpy())
+            return
+        self._faiss = read_faiss(saved)
+        held = (type(self._faiss).__name__, self._faiss.ntotal, self._faiss.d)
+        if held != (self.faiss_class, self.size, self._faiss_bits):
+            raise InvalidInputError(
+                f"{saved} holds {held[0]} of {held[1]} codes of {held[2]} bits; expected {self.faiss_class} of "
+                f"{self.size} of {self._faiss_bits}: restore it or build it again."
+            )
 
     @property
     def _faiss_bits(self) -> int:
@@ -55,8 +68,5 @@ def read_faiss(path: Path) -> Any:
     """
     import faiss
 
-    try:
+    with reading(path, "an index of FAISS", "restore it or build it again"):
         return faiss.read_index_binary(str(path))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InvalidInputError(f"{path} is no index of FAISS ({reason}); restore it or build it again.") from error

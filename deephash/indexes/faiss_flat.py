@@ -21,6 +21,8 @@ class FaissFlat(FaissBinary):
         saved: the file that FAISS wrote; None builds the index.
     """
 
+    faiss_class = "IndexBinaryFlat"
+
     def _built(self, codes: NDArray[np.uint8]) -> Any:
         import faiss
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.indexes.base import check_links
 from deephash.indexes.faiss_binary import FaissBinary
 from deephash.validation import check_count
 
@@ -32,6 +33,7 @@ class FaissHNSW(FaissBinary):
     """
 
     exact = False
+    faiss_class = "IndexBinaryHNSW"
 
     def __init__(
         self,
@@ -45,16 +47,17 @@ class FaissHNSW(FaissBinary):
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
         for name in ("links", "ef_construction", "ef_search"):
             check_count(getattr(self, name), name)
+        check_links(links)
         super().__init__(codes, bits, saved)
 
     def _built(self, codes: NDArray[np.uint8]) -> Any:
         import faiss
 
         index = faiss.IndexBinaryHNSW(self._faiss_bits, self.links)
-        index.hnsw.efConstruction = self.ef_construction
+        index.hnsw.efConstruction = min(self.ef_construction, max(len(codes), 1))
         index.add(codes)
         return index
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        self._faiss.hnsw.efSearch = max(self.ef_search, k)
+        self._faiss.hnsw.efSearch = min(max(self.ef_search, k), self.size)
         return super()._search(queries, k)

@@ -31,6 +31,7 @@ class FaissIVF(FaissBinary):
     """
 
     exact = False
+    faiss_class = "IndexBinaryIVF"
 
     def __init__(
         self, codes: Tensor, bits: int, lists: int | None = None, probes: int = 16, saved: Path | None = None

@@ -1,5 +1,6 @@
 """FAISS's multi-index hashing within a fixed radius (IndexBinaryMultiHash): approximate."""
 
+import math
 from pathlib import Path
 from typing import Any, final
 
@@ -10,6 +11,9 @@ from torch import Tensor
 from deephash.indexes.faiss_binary import FaissBinary
 from deephash.indexes.mih import usual_tables
 from deephash.validation import InvalidInputError, check_bits, check_count, check_whole
+
+MAX_FLIPS, MAX_BUCKETS = 32, 1 << 24
+"""Flipped bits of a substring, and buckets that a query looks into in each table; more take seconds a query."""
 
 
 @final
@@ -28,6 +32,7 @@ class FaissMultiHash(FaissBinary):
     """
 
     exact = False
+    faiss_class = "IndexBinaryMultiHash"
 
     def __init__(
         self, codes: Tensor, bits: int, hashes: int | None = None, flips: int = 2, saved: Path | None = None
@@ -38,6 +43,12 @@ class FaissMultiHash(FaissBinary):
         if self.hashes > bits:
             raise InvalidInputError(f"hashes={hashes} exceeds the {bits} bits of a code; lower it.")
         check_whole(flips, 0, "flips")
+        length = bits // self.hashes
+        buckets = sum(math.comb(length, flipped) for flipped in range(min(flips, length, MAX_FLIPS + 1) + 1))
+        if flips > MAX_FLIPS or buckets > MAX_BUCKETS:
+            raise InvalidInputError(
+                f"flips={flips} of {length} bits looks into more than {MAX_BUCKETS} buckets a table; lower it."
+            )
         self.flips = flips
         super().__init__(codes, bits, saved)
         self._faiss.nflip = flips

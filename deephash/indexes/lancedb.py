@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deephash.files import reading
 from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
 from deephash.indexes.engine_package import engine_package
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import check_count
 
 TABLE = "codes"
 # Queries that LanceDB answers at a time.
@@ -71,19 +72,20 @@ class LanceDB(Index):
         if saved is None:
             self._table = package.connect(self._folder).create_table(TABLE, self._rows())
             if approximate:
-                settings = {} if lists is None else {"num_partitions": lists}
+                settings = {} if lists is None else {"num_partitions": min(lists, self.size)}
                 index = engine_package("lancedb.index", "lancedb").IvfFlat(distance_type="hamming", **settings)
                 self._table.create_index("code", config=index)
             return
         # Files of a table are never changed, so that further names keep them where the saved folder is replaced.
         shutil.copytree(saved, self._folder, copy_function=linked, dirs_exist_ok=True)
-        try:
+        with reading(saved, "a table of codes", "restore it or build it again"):
             self._table = package.connect(self._folder).open_table(TABLE)
             stored = self._table.count_rows()
-        except (ValueError, RuntimeError, OSError) as error:
-            raise InvalidInputError(f"{saved} holds no table of codes ({error}); restore it or build again.") from error
-        if stored != self.size:
-            raise InvalidInputError(f"{saved} holds {stored} codes; expected {self.size}: restore it or build again.")
+            if stored != self.size:
+                raise ValueError(f"it holds {stored} codes; expected {self.size}")
+            ids = self._table.search().select(["id"]).limit(self.size).to_arrow()["id"].to_numpy()
+            if not np.array_equal(np.sort(ids), np.arange(self.size)):
+                raise ValueError("its ids are not those of the codes")
 
     def _rows(self) -> object:
         arrow = engine_package("pyarrow", "lancedb")
@@ -100,7 +102,7 @@ class LanceDB(Index):
         for start in range(0, len(queries), BLOCK):
             block = queries[start : start + BLOCK].numpy()
             asked = self._table.search(list(block), vector_column_name="code").distance_type("hamming").limit(k)
-            asked = asked.nprobes(self.probes) if self.approximate else asked.bypass_vector_index()
+            asked = asked.nprobes(min(self.probes, self.size)) if self.approximate else asked.bypass_vector_index()
             wanted = ["id", "_distance", *(["query_index"] if len(block) > 1 else [])]
             found = asked.to_arrow().select(wanted)
             asking = found["query_index"].to_numpy() if len(block) > 1 else np.zeros(found.num_rows, np.int64)

@@ -66,7 +66,8 @@ class MIH(Index):
             raise InvalidInputError(f"{self.size} codes exceed the 2^31 that one index numbers; split them.")
         self.tables = usual_tables(bits, self.size) if tables is None else tables
         check_count(self.tables, "tables")
-        lengths = substring_lengths(bits, self.tables)
+        # Compared first, since the lengths of a billion tables would fill the memory.
+        lengths = substring_lengths(bits, self.tables) if self.tables <= bits else [0]
         if not 1 <= min(lengths) <= max(lengths) <= LONGEST_SUBSTRING:
             raise InvalidInputError(
                 f"tables={tables} cuts {bits} bits into substrings of {lengths[0]}; expected 1 to {LONGEST_SUBSTRING} "

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
+from deephash.files import reading
+from deephash.indexes.base import NOT_FOUND, Index, check_links, ordered_nearest
 from deephash.indexes.engine_package import engine_package
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import check_count
 
 
 @final
@@ -29,6 +30,7 @@ class USearch(Index):
         InvalidInputError: the package is not installed, or a setting that is no whole number of at least 1.
     """
 
+    trial = "usearch"
     engine_file: str | None = "index.usearch"
 
     def __init__(
@@ -46,6 +48,7 @@ class USearch(Index):
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
         for name in ("links", "ef_construction", "ef_search"):
             check_count(getattr(self, name), name)
+        check_links(links)
         self._package = engine_package("usearch.index", "usearch")
         if not approximate:
             self.engine_file = None
@@ -55,16 +58,16 @@ class USearch(Index):
             metric="hamming",
             dtype="b1",
             connectivity=links,
-            expansion_add=ef_construction,
-            expansion_search=ef_search,
+            expansion_add=min(ef_construction, self.size),
+            expansion_search=min(ef_search, self.size),
         )
         if saved is None:
             self._graph.add(np.arange(self.size), self.codes.numpy(), threads=torch.get_num_threads())
             return
-        try:
+        with reading(saved, "an index of USearch", "restore it or build it again"):
             self._graph.load(str(saved))
-        except (RuntimeError, ValueError) as error:
-            raise InvalidInputError(f"{saved} is no index of USearch ({error}); restore it or build again.") from error
+            if len(self._graph) != self.size or self._graph.ndim != 8 * self.codes.shape[1]:
+                raise ValueError(f"it holds {len(self._graph)} codes of {self._graph.ndim} bits")
 
     def _write(self, path: Path) -> None:
         self._graph.save(str(path))
@@ -76,7 +79,7 @@ class USearch(Index):
                 self.codes.numpy(), queries.numpy(), k, "hamming", exact=True, dtype="b1", threads=threads
             )
         else:
-            self._graph.expansion_search = max(self.ef_search, k)
+            self._graph.expansion_search = min(max(self.ef_search, k), self.size)
             found = self._graph.search(queries.numpy(), k, threads=threads)
         # Of one query USearch gives a row, of several a matrix.
         ids = torch.from_numpy(found.keys.astype(np.int64)).view(len(queries), k)

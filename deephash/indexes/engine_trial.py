@@ -1,0 +1,110 @@
+"""A program that opens an engine's own file and searches it, so that a file that ends its reader ends this alone.
+
+Run as `python engine_trial.py ENGINE FILE CODES MEMORY`; deephash, which is slow to import, is not needed. What is
+wrong is the last line of its errors. Some damage lies where only other queries lead, so that no trial finds all.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+QUERIES, NEIGHBOURS = 256, 10
+
+
+def try_faiss(path: Path, codes: np.ndarray) -> None:
+    """FAISS's binary indexes: their codes and ids, then a search; a graph's links FAISS itself checks."""
+    import faiss
+
+    index = faiss.read_index_binary(str(path))
+    check(index.ntotal == len(codes) and index.d == 8 * codes.shape[1], "it holds other codes")
+    if isinstance(index, faiss.IndexBinaryIVF):
+        lists = index.invlists
+        check(index.nlist == lists.nlist == index.quantizer.ntotal, "it has other lists than centres")
+        check(lists.code_size == codes.shape[1], "its lists hold other codes")
+        seen = np.zeros(len(codes), bool)
+        for place in range(index.nlist):
+            size = lists.list_size(place)
+            ids = faiss.rev_swig_ptr(lists.get_ids(place), size) if size else np.empty(0, np.int64)
+            check_ids(ids, len(codes))
+            seen[ids] = True
+        check(bool(seen.all()), "it lacks items")
+        index.nprobe = index.nlist
+    queries, k = sample(codes)
+    check_ids(index.search(queries, k)[1], len(codes))
+
+
+def try_usearch(path: Path, codes: np.ndarray) -> None:
+    """USearch's graph: its keys, then a search."""
+    from usearch.index import Index
+
+    index = Index(ndim=8 * codes.shape[1], metric="hamming", dtype="b1")
+    index.load(str(path))
+    check(len(index) == len(codes) and index.ndim == 8 * codes.shape[1], "it holds other codes")
+    check_ids(np.array(index.keys).astype(np.int64), len(codes))
+    queries, k = sample(codes)
+    found = index.search(queries, k, threads=1)
+    check_ids(np.atleast_2d(found.keys)[:, :1].astype(np.int64), len(codes))
+    stored = index.get(np.linspace(0, len(codes) - 1, min(QUERIES, len(codes))).astype(np.int64))
+    check(np.array_equal(np.asarray(stored), queries), "it holds other codes")
+
+
+def try_duckdb(path: Path, codes: np.ndarray) -> None:
+    """DuckDB's database: a table of codes, and no view that would read something else."""
+    import duckdb
+
+    words = -(-codes.shape[1] // 8)
+    with duckdb.connect(config={"autoload_known_extensions": False, "autoinstall_known_extensions": False}) as opened:
+        quoted = str(path).replace("'", "''")
+        opened.execute(f"ATTACH '{quoted}' AS saved (READ_ONLY)")
+        opened.execute("SET enable_external_access = false")
+        kinds = opened.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() JOIN duckdb_tables() AS tables "
+            "USING (database_name, table_oid) "
+            "WHERE database_name = 'saved' AND tables.schema_name = 'main' AND tables.table_name = 'codes'"
+        ).fetchall()
+        expected = {"id": "BIGINT"} | {f"w{place}": "UBIGINT" for place in range(words)}
+        check(expected.items() <= dict(kinds).items(), "it holds no table of codes")
+        distinct = opened.execute("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM saved.codes").fetchone()
+        check(distinct == (len(codes), len(codes), 0, len(codes) - 1), "its ids are not those of the codes")
+
+
+def sample(codes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Some codes, spread over all, and how many neighbours of them are asked for."""
+    places = np.linspace(0, len(codes) - 1, min(QUERIES, len(codes))).astype(np.int64)
+    return np.ascontiguousarray(codes[places]), min(NEIGHBOURS, len(codes))
+
+
+def check_ids(ids: np.ndarray, size: int) -> None:
+    """Refuse ids of no item; -1 is nothing found."""
+    check(not ids.size or (int(ids.min()) >= -1 and int(ids.max()) < size), f"it names items beyond its {size}")
+
+
+def check(is_whole: bool, reason: str) -> None:
+    """Refuse.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if not is_whole:
+        raise ValueError(reason)
+
+
+def limit_memory(allowed: int) -> None:
+    """Let this process take some bytes more than it has, where the system can bound it."""
+    try:
+        import resource
+
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + allowed, taken + allowed))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+TRIALS = {"faiss": try_faiss, "usearch": try_usearch, "duckdb": try_duckdb}
+
+if __name__ == "__main__":
+    engine, file, codes_file, allowed_bytes = sys.argv[1:]
+    __import__("usearch.index" if engine == "usearch" else engine)
+    limit_memory(int(allowed_bytes))
+    TRIALS[engine](Path(file), np.load(codes_file, mmap_mode="r", allow_pickle=False))
