@@ -189,4 +189,7 @@ class LinearDecoder:
 
         with reading(path, "a decoder", "give a file that LinearDecoder.save wrote"):
             parts = load_file(path)
+            for name in ("offset", "directions"):
+                if not parts[name].is_floating_point():
+                    raise ValueError(f"its {name} are {parts[name].dtype}")
             return cls(parts["offset"], parts["directions"])
