@@ -1,4 +1,4 @@
-"""The one decoder of image files: any mode that Pillow reads becomes 8-bit red, green and blue, or is refused by name."""
+"""The one decoder of image files: any mode that Pillow reads becomes 8-bit colours, or is refused by name."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
