@@ -56,6 +56,8 @@ class Arrays(HashingDataModule):
             no labels where it is not.
         labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns of
             0 and 1.
+        label_separator: what stands between several labels in a string: space, comma, semicolon, bar, tab or another
+            character; none: each string is one label. None asks where it may be either.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:
@@ -72,6 +74,7 @@ class Arrays(HashingDataModule):
         features_key: str | Sequence[str] | None = None,
         labels: FilePath | None = None,
         labels_key: str | Sequence[str] | None = None,
+        label_separator: str | None = None,
         images: FilePath | None = None,
     ) -> None:
         super().__init__(protocol, seed, split)
@@ -81,6 +84,7 @@ class Arrays(HashingDataModule):
         self.features_key = features_key
         self.labels_path = self.features_path if labels is None else Path(labels)
         self.labels_key = labels_key
+        self.label_separator = label_separator
         self.has_labels = labels is not None or labels_key is not None
         self.images_path = None if images is None else Path(images)
 
@@ -98,7 +102,9 @@ class Arrays(HashingDataModule):
         images: np.ndarray | None = None
         if self.has_labels:
             given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = canonical_labels(given, len(features), f"labels of {self.labels_path}")
+            labels, class_names = canonical_labels(
+                given, len(features), f"labels of {self.labels_path}", self.label_separator
+            )
         if self.images_path is not None:
             images = read_array(self.images_path)
             if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(features):

@@ -15,9 +15,9 @@ from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
 from deephash.data.image_decoding import DECODING_VERSION, read_image
-from deephash.data.image_listing import Listing, list_folder, list_manifest
+from deephash.data.image_listing import list_folder
+from deephash.data.image_manifest import ENDINGS, Listing, list_manifest
 from deephash.data.items import Items
-from deephash.data.labels import canonical_labels
 from deephash.path_settings import FilePath
 from deephash.progress import track
 from deephash.protocols.base import Protocol, Split
@@ -92,8 +92,12 @@ class ImageFolder(HashingDataModule):
         protocol: how the items are split.
         seed: seed of the split.
         split: a split made before; None draws one.
-        path: a folder with a subfolder of images for each class, or a CSV file with the heading "path,label".
+        path: a folder with a subfolder of images for each class, or a manifest, as `list_manifest` takes it: a CSV file
+            with the heading "path,label", say.
         descriptor: what turns images into features; its `image_size` is the side to which they are scaled and cropped.
+        labels_key: columns of a manifest that hold the labels, of 0 and 1 or of names.
+        label_separator: what stands between several labels in a field of a manifest: space, comma, semicolon, bar, tab
+            or another character; none: each field is one label. None asks where it may be either.
         cache: folder of computed features.
 
     Raises:
@@ -108,6 +112,8 @@ class ImageFolder(HashingDataModule):
         *,
         path: str,
         descriptor: Descriptor,
+        labels_key: str | Sequence[str] | None = None,
+        label_separator: str | None = None,
         cache: FilePath = "~/.cache/deephash",
     ) -> None:
         super().__init__(protocol, seed, split)
@@ -122,6 +128,8 @@ class ImageFolder(HashingDataModule):
         self.path = Path(path).expanduser()
         self.descriptor = descriptor
         self.size = descriptor.image_size
+        self.labels_key = labels_key
+        self.label_separator = label_separator
         self.cache = cache
         self._read_files: tuple[list[Path], list[str]] | None = None
 
@@ -139,16 +147,21 @@ class ImageFolder(HashingDataModule):
         """
         listing = self._list()
         described = self._describe(listing)
-        labels: Tensor | None = None
-        class_names: tuple[str, ...] = ()
-        if listing.labels is not None:
-            labels, class_names = canonical_labels(np.array(listing.labels), len(listing.files))
         images = described["thumbnails"].numpy()
         computed_from = {"": words_digest(self._contents(listing))}
-        return Items(described["features"], labels, class_names, images=images, computed_from=computed_from)
+        return Items(
+            described["features"], listing.labels, listing.class_names, images=images, computed_from=computed_from
+        )
 
     def _list(self) -> Listing:
-        return list_manifest(self.path) if self.path.suffix.lower() == ".csv" else list_folder(self.path)
+        if self.path.suffix.lower() in ENDINGS and not self.path.is_dir():
+            return list_manifest(self.path, self.labels_key, self.label_separator)
+        if self.labels_key is not None or self.label_separator is not None:
+            raise InvalidInputError(
+                f"data.labels_key and data.label_separator are for manifests, and {self.path} is none; leave them out: "
+                "the subfolders are the classes."
+            )
+        return list_folder(self.path)
 
     def _contents(self, listing: Listing) -> list[str]:
         """Digests of the files, each read once."""

@@ -1,13 +1,24 @@
 """Labels as users have them, to labels as methods take them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from deephash.validation import InvalidInputError
 
+NONE = "none"
+SEPARATORS = {"space": " ", "comma": ",", "semicolon": ";", "bar": "|", "tab": "\t"}
+"""Words for what stands between several labels, as commands take them without quotes; space is any white space."""
 
-def canonical_labels(labels: np.ndarray, rows: int, name: str = "labels") -> tuple[Tensor, tuple[str, ...]]:
+MAX_TABLE = 1 << 32
+"""Most values of a table of items and labels, of a byte each."""
+
+
+def canonical_labels(
+    labels: np.ndarray, rows: int, name: str = "labels", separator: str | None = None
+) -> tuple[Tensor, tuple[str, ...]]:
     """Number the classes, in ascending or alphabetical order, or read a table of which item has which label.
 
     Args:
@@ -15,12 +26,15 @@ def canonical_labels(labels: np.ndarray, rows: int, name: str = "labels") -> tup
             each, of any dtype.
         rows: the n that is required.
         name: how messages call them.
+        separator: what stands between the labels of a string: a word of `SEPARATORS`, or a character. "none": each
+            string is one label. None: the same, and a string that may be several is asked about.
 
     Returns:
         Class indices int64 (n,), or an indicator bool (n, c); and the names of the c classes.
 
     Raises:
-        InvalidInputError: another number of rows, dtype or shape, or values that are neither.
+        InvalidInputError: another number of rows, dtype or shape, values that are neither, strings that may be one
+            label or several, or a separator that is none.
     """
     if labels.ndim == 0 or len(labels) != rows:
         raise InvalidInputError(
@@ -41,8 +55,93 @@ def canonical_labels(labels: np.ndarray, rows: int, name: str = "labels") -> tup
             f"{name} hold {labels.min()} in row {labels.argmin()}; classes are whole numbers from 0 on: drop rows "
             "without a class."
         )
+    if separator not in (None, NONE):
+        if labels.dtype.kind != "U":
+            raise InvalidInputError(
+                f"{name} have dtype {labels.dtype}, which data.label_separator={separator} does not split; leave it "
+                "out."
+            )
+        return label_table([split_labels(each, separator) for each in labels.tolist()], name)
     classes, indices = np.unique(labels, return_inverse=True)
+    if separator is None and labels.dtype.kind == "U":
+        _check_single(classes.tolist(), labels, name)
     return torch.from_numpy(indices.astype(np.int64)), tuple(str(each) for each in classes)
+
+
+def label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Any number of labels an item as a table.
+
+    Args:
+        lists: the labels of each of n items.
+        name: how messages call them.
+
+    Returns:
+        Indicator bool (n, c), and the c labels, in the order of their numbers, or of the alphabet where they are words.
+
+    Raises:
+        InvalidInputError: no labels at all, or too many different ones for a table.
+    """
+    known = {label for each in lists for label in each}
+    if not known:
+        raise InvalidInputError(f"{name} are all empty; give at least one item a label.")
+    if len(known) * len(lists) > MAX_TABLE:
+        raise InvalidInputError(
+            f"{name} are {len(known)} different ones of {len(lists)} items, more than a table holds; check "
+            "data.label_separator."
+        )
+    numbers = all(label.isdecimal() for label in known)
+    names = sorted(known, key=lambda label: (int(label) if numbers else 0, label))
+    column = {label: place for place, label in enumerate(names)}
+    table = torch.zeros(len(lists), len(names), dtype=torch.bool)
+    rows = [row for row, each in enumerate(lists) for _ in each]
+    table[rows, [column[label] for each in lists for label in each]] = True
+    return table, tuple(names)
+
+
+def split_labels(text: str, separator: str) -> list[str]:
+    """The labels in a string, without the white space around them; empty ones are left out.
+
+    Args:
+        text: the string.
+        separator: a word of `SEPARATORS`, or a character.
+
+    Raises:
+        InvalidInputError: neither.
+    """
+    between = SEPARATORS.get(separator, separator)
+    if len(between) != 1 or between.isalnum():
+        raise InvalidInputError(
+            f"data.label_separator={separator!r}; expected one of: {', '.join((*SEPARATORS, NONE))}, or a character "
+            "that is no letter or digit."
+        )
+    parts = text.split() if between == " " else [part.strip() for part in text.split(between)]
+    return [part for part in parts if part]
+
+
+def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
+    """Ask where a string may be one label or several.
+
+    So it is with bars, semicolons and tabs, and with commas, spaces and the like between numbers, or between words that
+    are labels themselves or stand at several places. A name of several words, as "polar bear", is one label.
+    """
+    for label in known:
+        if label[:1] + label[-1:] in ("[]", "()", "{}"):
+            raise InvalidInputError(
+                f"{name} hold {label!r} in row {int(np.flatnonzero(labels == label)[0])}, a list as text; write its "
+                f"labels with a separator, as 'a;b', and set data.label_separator=semicolon, or ={NONE} for one label."
+            )
+    for word in ("bar", "semicolon", "tab", "comma", "space", "/", "+", "&"):
+        split = {label: split_labels(label, word) for label in known if SEPARATORS.get(word, word) in label}
+        split = {label: parts for label, parts in split.items() if len(parts) > 1}
+        first, later = {parts[0] for parts in split.values()}, {part for parts in split.values() for part in parts[1:]}
+        whole = set(known) | (first & later)
+        for label, parts in split.items():
+            if word in ("bar", "semicolon", "tab") or all(map(str.isdecimal, parts)) or not whole.isdisjoint(parts):
+                row = int(np.flatnonzero(labels == label)[0])
+                raise InvalidInputError(
+                    f"{name} hold {label!r} in row {row}, which may be one label or {len(parts)}; set "
+                    f"data.label_separator={word} for several, or data.label_separator={NONE} for one."
+                )
 
 
 def _indicator(labels: np.ndarray, name: str) -> tuple[Tensor, tuple[str, ...]]:

@@ -66,6 +66,8 @@ class PairedArrays(HashingDataModule):
         labels: file of the labels; None: no labels.
         labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns
             of 0 and 1.
+        label_separator: what stands between several labels in a string: space, comma, semicolon, bar, tab or another
+            character; none: each string is one label. None asks where it may be either.
         texts: a file of strings (n,) to show beside results.
         images: a file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
@@ -84,6 +86,7 @@ class PairedArrays(HashingDataModule):
         features_keys: Sequence[str | Sequence[str] | None] | None = None,
         labels: FilePath | None = None,
         labels_key: str | Sequence[str] | None = None,
+        label_separator: str | None = None,
         texts: FilePath | None = None,
         images: FilePath | None = None,
     ) -> None:
@@ -102,6 +105,7 @@ class PairedArrays(HashingDataModule):
         self.keys = dict(zip(views, keys, strict=True))
         self.labels_path = None if labels is None else Path(labels)
         self.labels_key = labels_key
+        self.label_separator = label_separator
         self.texts_path = None if texts is None else Path(texts)
         self.images_path = None if images is None else Path(images)
 
@@ -124,7 +128,9 @@ class PairedArrays(HashingDataModule):
         class_names: tuple[str, ...] = ()
         if self.labels_path is not None:
             given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = canonical_labels(given, len(views), f"labels of {self.labels_path}")
+            labels, class_names = canonical_labels(
+                given, len(views), f"labels of {self.labels_path}", self.label_separator
+            )
         texts = None if self.texts_path is None else self._beside(self.texts_path, "U", 1, len(views))
         images = None if self.images_path is None else self._beside(self.images_path, "u", 3, len(views))
         return Items(views, labels, class_names, images=images, texts=None if texts is None else tuple(map(str, texts)))

@@ -9,7 +9,9 @@ from PIL import Image
 from deephash.data.descriptors.gist import Gist
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_folder import ImageFolder
+from deephash.protocols.base import Split
 from deephash.protocols.query_database import QueryDatabase
+from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 
@@ -36,13 +38,14 @@ def folder(tmp_path):
 ORDER = ["ape/x.tiff", "ape/y.png", "ape/z.bmp", "bee/a.JPG", "bee/b.png", "bee/deep/c.gif"]
 
 
-def module(path, cache, descriptor=None):
+def module(path, cache, descriptor=None, **settings):
     return ImageFolder(
         QueryDatabase(queries=1, stratified=False),
         0,
         path=str(path),
         descriptor=descriptor or Pixels(16),
         cache=str(cache),
+        **settings,
     )
 
 
@@ -121,6 +124,94 @@ def test_a_manifest_gives_order_and_labels(folder, tmp_path):
     assert load(manifest, tmp_path / "cache").labels is None
 
 
+FILES = ("bee/b.png", "ape/z.bmp", "ape/y.png")
+SEVERAL = [[True, True, False], [False, True, True], [False, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("contents", "settings"),
+    [
+        ("path,label\n{},sea;sky\n{},sky;sun\n{},\n", {"label_separator": "semicolon"}),
+        ('path,labels,width\n{},"sea, sky",9\n{},"sky,sun",9\n{},,9\n', {"label_separator": "comma"}),
+        ("path, label, label\n{}, sea, sky\n{}, sky, sun\n{}, ,\n", {}),
+        ("path,one,two\n{},sea,sky\n{},sky,sun\n{},,\n", {"labels_key": ["one", "two"]}),
+        ("path,sea,sky,sun\n{},1,1,0\n{},0,1,1\n{},0,0,0\n", {}),
+        (
+            "sea,sky,path,sun,is_new\nTrue,1,{},0.0,1\n0,1.0,{},1,0\n0,0,{},False,0\n",
+            {"labels_key": ["sea", "sky", "sun"]},
+        ),
+    ],
+)
+def test_a_manifest_gives_several_labels(folder, tmp_path, contents, settings):
+    manifest = folder / "list.csv"
+    manifest.write_text(contents.format(*FILES))
+    data = module(manifest, tmp_path / "cache", **settings)
+    items = data.load()
+    assert items.class_names == ("sea", "sky", "sun")
+    assert items.labels.tolist() == SEVERAL
+
+
+def test_a_list_without_a_heading_has_a_path_and_the_labels_in_each_line(folder, tmp_path):
+    (folder / "bee" / "b.png").rename(folder / "bee" / "a b.png")
+    names = ("bee/a b.png", *FILES[1:])
+    manifest = folder / "list.txt"
+    manifest.write_text("{} 1 1 0\n{} 0 1 1\n\n{} 0 0 0\n".format(*names))
+    assert load(manifest, tmp_path / "cache").labels.tolist() == SEVERAL
+    manifest.write_text("{} 7\n{} 0\n{} 7\n".format(*names))
+    items = load(manifest, tmp_path / "cache")
+    assert items.labels.tolist() == [1, 0, 1]
+    assert items.class_names == ("0", "7")
+    manifest.write_text("{} 1 1 0\n{} 0 1\n{} 0 0 0\n".format(*names))
+    with pytest.raises(InvalidInputError, match="in line 2; expected a path and 3 values of 0 or 1, as in line 1"):
+        load(manifest, tmp_path / "cache")
+
+
+def test_a_run_trains_on_images_with_several_labels_and_scores_them(tmp_path, compose_config):
+    """A coloured channel for each label, so that items that share none look different."""
+    draws = np.random.default_rng(0)
+    labels = np.array([0b001, 0b010, 0b100, 0b011, 0b110])[draws.integers(0, 5, 60)]
+    rows = ["path,label"]
+    for place, label in enumerate(labels):
+        shown = [channel for channel in range(3) if label >> channel & 1]
+        image = draws.integers(0, 60, (12, 12, 3))
+        image[..., shown] += 150
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{place}.png")
+        rows.append(f"{place}.png,{' '.join(map(str, shown))}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    settings = (
+        "data=image_folder",
+        f"data.path={tmp_path / 'list.csv'}",
+        f"data.cache={tmp_path}",
+        "~data.descriptor",
+        "+data.descriptor={_target_:deephash.data.descriptors.pixels.Pixels,image_size:12}",
+        "protocol.queries=10",
+        "method=itq_cca",
+        "bits=2",
+        "metrics.at=[10]",
+        "figures=false",
+        "logger=none",
+    )
+    with pytest.raises(InvalidInputError, match=r"may be one label or 2; set data.label_separator=space for several"):
+        train(compose_config(*settings), tmp_path / "asked")
+    row = train(compose_config(*settings, "data.label_separator=space"), tmp_path / "run").row
+    table = (labels[:, None] >> np.arange(3) & 1).astype(bool)
+    split = Split.load(tmp_path / "run" / "split.npz")
+    relevant = table[split.query].astype(int) @ table[split.database].T.astype(int) > 0
+    assert row["metrics"]["mAP"] > relevant.mean() + 0.2
+    assert row["sizes"] == {"train": 50, "query": 10, "database": 50}
+
+
+def test_settings_of_manifests_are_refused_where_they_say_nothing(folder, tmp_path):
+    for settings in ({"label_separator": "space"}, {"labels_key": "label"}):
+        with pytest.raises(InvalidInputError, match=r"are for manifests, and .*images is none; leave them out"):
+            module(folder, tmp_path / "cache", **settings).load()
+    (folder / "list.csv").write_text("path,label\nbee/b.png,x\n")
+    with pytest.raises(
+        InvalidInputError, match=r"labels_key names 'kind', which .* has 0 times; its columns are: path, label"
+    ):
+        module(folder / "list.csv", tmp_path / "cache", labels_key="kind").load()
+
+
 def test_all_unreadable_images_are_counted_and_one_is_named(folder, tmp_path):
     os.truncate(folder / "bee" / "a.JPG", 400)
     (folder / "ape" / "x.tiff").write_bytes(b"no image")
@@ -140,7 +231,17 @@ def test_all_unreadable_images_are_counted_and_one_is_named(folder, tmp_path):
         ("path,label\n", "lists no images; expected a line 'path,label' for each"),
         ("path,label\nbee/b.png,bee\nape/y.png\n", "has no path or no label in row 3; fill it or drop the row"),
         ("path,label\nbee/b.png,x\nbee/q.png,x\nbee/r.png,x\n", r"names 2 files that do not exist, the first .*q.png"),
-        (b"path,label\n\xff\xfe,x\n", r"is not a CSV file in UTF-8"),
+        (b"path,label\n\xff\xfe,x\n", r"is not readable as a CSV file in UTF-8"),
+        ("path,label\nbee/b.png,cat,dog\n", "has 3 fields in row 2, and 2 in its heading; put several labels into one"),
+        (
+            "path,class\nbee/b.png,x\n",
+            "has no column 'label', and beside 'path' the columns class; name those that are",
+        ),
+        (
+            "path,label\nbee/b.png,x\nape/y.png,x\nbee/b.png,y\n",
+            "bee/b.png with different labels in rows 2 and 4; give",
+        ),
+        ("path,label\nbee/b.png,0 1\nape/y.png,2\n", "hold '0 1' in row 0, which may be one label or 2; set"),
     ],
 )
 def test_bad_manifests_are_refused(folder, tmp_path, contents, message):
@@ -153,7 +254,7 @@ def test_bad_manifests_are_refused(folder, tmp_path, contents, message):
 def test_bad_folders_are_refused(folder, tmp_path):
     with pytest.raises(InvalidInputError, match="absent is not a folder; give one with a subfolder of images"):
         load(tmp_path / "absent", tmp_path / "cache")
-    with pytest.raises(InvalidInputError, match=r"absent.csv cannot be read \(No such file or directory\)"):
+    with pytest.raises(InvalidInputError, match=r"absent.csv does not exist; expected a CSV file"):
         load(tmp_path / "absent.csv", tmp_path / "cache")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInputError, match="empty holds no images"):

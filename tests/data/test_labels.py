@@ -54,3 +54,69 @@ def test_what_is_no_label_is_refused(given, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
         canonical_labels(given, 3)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "separator"),
+    [
+        (["2 10", "10", ""], "space"),
+        (["2,10", " 10 ", ""], "comma"),
+        (["2;10;", "10", ";"], "semicolon"),
+        (["2|10", "10", ""], "bar"),
+        (["2\t10", "10", ""], "tab"),
+        (["2/10", "10", ""], "/"),
+    ],
+)
+def test_a_separator_gives_several_labels_an_item(given, separator):
+    labels, class_names = canonical_labels(np.array(given), 3, separator=separator)
+    assert labels.dtype == torch.bool
+    assert labels.tolist() == [[True, True], [False, True], [False, False]]
+    assert class_names == ("2", "10")
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (["0 1", "5", "7"], "space"),
+        (["0,1", "5", "7"], "comma"),
+        (["cat;dog", "x", "y"], "semicolon"),
+        (["cat|dog", "x", "y"], "bar"),
+        (["cat dog", "dog", "x"], "space"),
+        (["cat dog", "dog man", "x"], "space"),
+        (["3/4", "5", "7"], "/"),
+    ],
+)
+def test_what_may_be_one_label_or_several_is_asked(given, word):
+    asked = (
+        rf"labels hold {given[0]!r} in row 0, which may be one label or 2; set data.label_separator={word} for several"
+    )
+    with pytest.raises(InvalidInputError, match=asked.replace("|", r"\|")):
+        canonical_labels(np.array(given), 3)
+    labels, class_names = canonical_labels(np.array(given), 3, separator="none")
+    assert labels.ndim == 1
+    assert given[0] in class_names
+
+
+def test_names_of_several_words_are_single_labels():
+    given = np.array(["polar bear", "brown bear", "tench, Tinca tinca", "n02-1", "1.0"])
+    labels, class_names = canonical_labels(given, 5)
+    assert labels.tolist() == np.unique(given, return_inverse=True)[1].tolist()
+    assert len(class_names) == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "separator", "message"),
+    [
+        (["a", "b"], "x", "data.label_separator='x'; expected one of: space, comma, semicolon, bar, tab, none, or a"),
+        (["", " "], "space", "labels are all empty; give at least one item a label"),
+        ([1, 2], "space", "labels have dtype int64, which data.label_separator=space does not split; leave it out"),
+        (
+            ["[0, 1]", "[2]"],
+            None,
+            r"labels hold '\[0, 1\]' in row 0, a list as text; write its labels with a separator",
+        ),
+    ],
+)
+def test_separators_that_split_nothing_are_refused(given, separator, message):
+    with pytest.raises(InvalidInputError, match=message):
+        canonical_labels(np.array(given), 2, separator=separator)
