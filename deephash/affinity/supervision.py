@@ -39,6 +39,13 @@ class TrainingAffinity(ABC):
     def subset(self, rows: Tensor) -> "TrainingAffinity":
         """The affinity among some of the training items alone, int64 (m,), in that order."""
 
+    def wide(self) -> "TrainingAffinity":
+        """The affinity by the widest neighbourhoods that there are, for methods that need many pairs; mostly itself.
+
+        An ε-ball as small as that of a large database leaves a training item few neighbours.
+        """
+        return self
+
 
 @final
 class AmongItems(TrainingAffinity):
@@ -48,10 +55,14 @@ class AmongItems(TrainingAffinity):
         affinity: the definition, fitted on the training items.
         features: floating (n, d).
         labels: int64 (n,), bool (n, c) or None.
+        wider: a definition of wider neighbourhoods, fitted on the training items, for `wide`; None for the same.
     """
 
-    def __init__(self, affinity: "Affinity", features: Tensor, labels: Tensor | None) -> None:
+    def __init__(
+        self, affinity: "Affinity", features: Tensor, labels: Tensor | None, wider: "Affinity | None" = None
+    ) -> None:
         self.affinity = affinity
+        self.wider = wider
         # Views, which have no one matrix, are checked by what takes them.
         items = features if hasattr(features, "detach") else as_features(features)
         self.features = items.detach().cpu()
@@ -70,7 +81,12 @@ class AmongItems(TrainingAffinity):
     def subset(self, rows: Tensor) -> Self:
         """The affinity among some of the items."""
         rows = rows.cpu()
-        return type(self)(self.affinity, self.features[rows], None if self.labels is None else self.labels[rows])
+        some = None if self.labels is None else self.labels[rows]
+        return type(self)(self.affinity, self.features[rows], some, self.wider)
+
+    def wide(self) -> Self:
+        """The neighbours that the wider definition finds, or these where there is none."""
+        return self if self.wider is None else type(self)(self.wider, self.features, self.labels)
 
 
 @final

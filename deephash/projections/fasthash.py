@@ -198,7 +198,7 @@ class FastHash(Projection):
                 "Fit it on fewer items."
             )
         rows = torch.arange(n)
-        neighbours = torch.cat([affinity.among(block).cpu() for block in torch.split(rows, BLOCK_ROWS)])
+        neighbours = torch.cat([affinity.wide().among(block).cpu() for block in torch.split(rows, BLOCK_ROWS)])
         blocks = similar_blocks(neighbours, LARGEST_BLOCK, generator)
         on_cpu = features.cpu().to(self.thresholds.dtype)
         edges = quantile_edges(on_cpu, self.levels)

@@ -222,7 +222,8 @@ class KSH(Projection):
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
-        group, among = group_by_neighbours(affinity)
+        # Pairs of others outweigh those of neighbours by far where neighbours are few.
+        group, among = group_by_neighbours(affinity.wide())
         self.anchors = self.kernel.fit(features, generator).anchors
         kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
         self.mean = kernel.mean(0, dtype=torch.float64).to(self.mean.dtype)

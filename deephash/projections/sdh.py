@@ -167,7 +167,8 @@ class SDH(Projection):
 
     References:
         Shen, Shen, Liu & Shen, "Supervised discrete hashing", CVPR 2015, with the L2 loss. The bandwidth of the
-        kernel is the mean distance from an item to its nearest anchor, as in the published code.
+        kernel is the mean distance from an item to its nearest anchor; the published code has a constant for each data
+        set.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})

@@ -86,7 +86,8 @@ class SGH(Projection):
 
     The Gaussian similarity of two items of length 1 is nearly linear in their inner product, so the whole n × n matrix
     is a product of two thin ones, and what a bit needs of it costs n operations. Bits are learnt one after another,
-    each for what the ones before leave. Features are centred and scaled to length 1, as in the authors' code.
+    each for what the ones before leave. Features are centred and scaled to length 1, which the near-linearity asks for;
+    the authors' program does not scale them.
     Known weakness: over such features the linear stand-in keeps only the order of inner products, so that far items
     weigh as much as near ones; and the length of an item is lost.
 

@@ -134,7 +134,8 @@ class VBQ(Quantizer):
         self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
-        rows, neighbours = sampled_neighbours(affinity, self.pairs_sample, "VBQ", generator)
+        # Of few pairs, those that cut a dimension finely keep the best F1, and all bits go to few dimensions.
+        rows, neighbours = sampled_neighbours(affinity.wide(), self.pairs_sample, "VBQ", generator)
         sample = projections[rows.to(projections.device)].cpu()
         counts = [2**q - 1 for q in range(self.most_bits + 1)]
         worth = torch.empty(self.projection_dim, self.most_bits + 1, dtype=torch.float64)

@@ -176,11 +176,11 @@ def test_radius_within_the_database_is_that_part_s_own():
         EpsilonBall(among="query")
 
 
-def test_supervision_has_the_training_part_s_own_radius():
+def test_wide_supervision_has_the_training_part_s_own_radius():
     generator = torch.Generator().manual_seed(0)
     train, database = torch.randn(80, 4, generator=generator), torch.randn(800, 4, generator=generator)
     truth = EpsilonBall(neighbours=5, among="database").fit(database, None)
     own = EpsilonBall(neighbours=5).fit(train, None)
     assert own.radius > 1.3 * truth.radius
     rows = torch.arange(80)
-    assert torch.equal(truth.supervise(train, None).among(rows), own.supervise(train, None).among(rows))
+    assert torch.equal(truth.supervise(train, None).wide().among(rows), own.supervise(train, None).among(rows))

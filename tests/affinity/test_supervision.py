@@ -50,6 +50,64 @@ def test_epsilon_ball():
     assert_is_the_matrix(ball.supervise(FEATURES, None), expected)
 
 
+@pytest.mark.parametrize(("train", "neighbours", "error"), [(600, 50, 0.02), (150, 50, 0.05), (100, 5, 0.08)])
+def test_radius_of_a_large_database_is_estimated_from_a_small_training_part(train, neighbours, error):
+    """12,000 items in eight dimensions, mean of four draws; two of the balls are smaller than a first neighbour."""
+    estimated, own = [], []
+    for seed in range(4):
+        items = torch.randn(12_000, 8, generator=torch.Generator().manual_seed(seed))
+        truth = EpsilonBall(neighbours, sample=300, among="database").fit(items[train:], None)
+        supervised = truth.supervise(items[:train], None)
+        estimated.append(supervised.affinity.radius / truth.radius)
+        own.append(EpsilonBall(neighbours).fit(items[:train], None).radius / truth.radius)
+    assert np.mean(estimated) == pytest.approx(1, abs=error)
+    assert np.mean(own) > 1.4
+
+
+def test_wide_pairs_are_those_of_the_training_part_s_own_radius():
+    train = FEATURES[:40]
+    supervised = EpsilonBall(5, among="database").fit(FEATURES.repeat(10, 1), None).supervise(train, None)
+    wide, rows = supervised.wide(), torch.arange(40)
+    assert_is_the_matrix(wide, EpsilonBall(5).fit(train, None).supervise(train, None).among(rows))
+    assert int(wide.among(rows).sum()) > int(supervised.among(rows).sum()) >= 40
+    some = torch.tensor([5, 0, 7, 2])
+    assert torch.equal(supervised.subset(some).wide().among(torch.arange(4)), wide.among(some)[:, some])
+
+
+def test_radius_for_training_sees_nothing_of_the_database_but_its_size():
+    train = FEATURES[:40]
+    radii = [
+        EpsilonBall(5, among="database").fit(database, None).supervise(train, None).affinity.radius
+        for database in (FEATURES.repeat(10, 1), 100 * FEATURES.repeat(10, 1) + 7, FEATURES)
+    ]
+    assert radii[0] == radii[1] < radii[2]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+def test_radius_for_training_at_a_whole_rank_is_that_neighbour_s_distance(rank):
+    """(49.5 n / N) + 1/2 is the rank: N = 49.5 n / (rank - 1/2)."""
+    train = FEATURES.repeat(3, 1) + 0.1 * torch.randn(180, 5, generator=torch.Generator().manual_seed(2))
+    items = {1: 17_820, 2: 5_940, 5: 1_980}[rank]
+    truth = EpsilonBall(among="database").fit(torch.randn(items, 5, generator=GENERATOR), None)
+    expected = EpsilonBall(rank).fit(train, None).radius
+    assert truth.supervise(train, None).affinity.radius == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_training_part_as_large_as_the_database_keeps_its_own_radius():
+    truth = EpsilonBall(5, among="database").fit(FEATURES[:30], None)
+    supervised = truth.supervise(FEATURES, None)
+    assert supervised.affinity.radius == EpsilonBall(5).fit(FEATURES, None).radius
+    assert supervised.wide() is supervised
+    labelled = Label().supervise(FEATURES, LABELS)
+    assert labelled.wide() is labelled
+
+
+def test_twins_leave_no_distance_to_scale():
+    twins = FEATURES[:30].repeat(2, 1)
+    truth = EpsilonBall(1, among="database").fit(torch.randn(500, 5, generator=GENERATOR), None)
+    assert truth.supervise(twins, None).affinity.radius == 0
+
+
 def test_listed_pairs_count_both_ways():
     expected = torch.eye(60, dtype=torch.bool)
     for i, j in PAIRS.tolist():

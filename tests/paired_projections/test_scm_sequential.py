@@ -9,8 +9,9 @@ import torch
 
 from deephash.codes import pack
 from deephash.data.views import Views
+from deephash.functional.semantic_correlation import whitening
 from deephash.metrics.average_precision import average_precision
-from deephash.paired_projections.scm_sequential import SCMSequential
+from deephash.paired_projections.scm_sequential import SCMSequential, canonical_directions
 from deephash.ranking.auto import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel
@@ -39,37 +40,69 @@ def plain_similarity(labels):
 
 
 def plain_codes(x, y, similarity, bits, regularisation):
-    """Algorithm 1 with the n × n residue; bits of both views, ±1, each pair up to a common sign."""
+    """Algorithm 1 with the n × n residue; bits of both views, ±1, each pair up to a common sign.
+
+    Where the eigenvalue rises and canonical pairs suffice for the bits that are left, those take their places; their
+    number is given too.
+    """
     n = len(x)
     x, y = x - x.mean(0), y - y.mean(0)
     own, other = (
         rows.T @ rows / n + regularisation * np.square(rows).mean() * np.eye(rows.shape[1]) for rows in (x, y)
     )
+
+    def leading_pairs(agreement):
+        values, vectors = scipy.linalg.eigh(agreement @ np.linalg.solve(other, agreement.T), own)
+        w = vectors[:, ::-1]
+        return values[::-1], w, np.linalg.solve(other, agreement.T @ w)
+
+    def signs(w, v):
+        return np.where(x @ w >= 0, 1.0, -1.0), np.where(y @ v >= 0, 1.0, -1.0)
+
+    _, *canonical = leading_pairs(x.T @ y / n)
     residue = bits * similarity
-    columns = []
-    for _ in range(bits):
-        agreement = x.T @ residue @ y
-        _, vectors = scipy.linalg.eigh(agreement @ np.linalg.solve(other, agreement.T), own)
-        w = vectors[:, -1]
-        v = np.linalg.solve(other, agreement.T @ w)
-        column = np.where(x @ w >= 0, 1.0, -1.0), np.where(y @ v >= 0, 1.0, -1.0)
-        residue = residue - np.outer(*column)
-        columns.append(column)
-    return [np.stack(of_view, 1) for of_view in zip(*columns, strict=True)]
+    columns, last, rose = [], np.inf, False
+    for bit in range(bits):
+        values, w, v = leading_pairs(x.T @ residue @ y)
+        rose = rose or values[0] > last
+        if rose and bits - bit <= y.shape[1]:
+            break
+        last = values[0]
+        columns.append(signs(w[:, 0], v[:, 0]))
+        residue = residue - np.outer(*columns[-1])
+    filled = bits - len(columns)
+    columns += [signs(canonical[0][:, j], canonical[1][:, j]) for j in range(filled)]
+    return [np.stack(of_view, 1) for of_view in zip(*columns, strict=True)], filled
 
 
 def signs_of(method, pairs=PAIRS):
     return [np.where(method.view(name)(pairs.of(name)).detach().numpy() >= 0, 1.0, -1.0) for name in DIMENSIONS]
 
 
-@pytest.mark.parametrize("labels", [SINGLE, MULTI], ids=["single", "multi"])
-def test_equal_to_plain_numpy(labels):
-    method = SCMSequential(DIMENSIONS, 12, regularisation=0.05).double().fit(PAIRS, labels=labels)
-    expected = plain_codes(*(PAIRS.of(name).numpy() for name in DIMENSIONS), plain_similarity(labels.numpy()), 12, 0.05)
+@pytest.mark.parametrize(("labels", "bits", "canonical"), [(SINGLE, 12, 0), (MULTI, 4, 3), (MULTI, 12, 4)])
+def test_equal_to_plain_numpy(labels, bits, canonical):
+    method = SCMSequential(DIMENSIONS, bits, regularisation=0.05).double().fit(PAIRS, labels=labels)
+    views = (PAIRS.of(name).numpy() for name in DIMENSIONS)
+    expected, filled = plain_codes(*views, plain_similarity(labels.numpy()), bits, 0.05)
+    assert filled == canonical
     found = signs_of(method)
     turned = found[0][0] * expected[0][0]
     for ours, plain in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours * turned, plain)
+
+
+def test_no_pair_without_correlation_takes_a_bit():
+    """The texts' last two dimensions are the first two again, so that there are two canonical pairs, not four."""
+    text = PAIRS.of("text")[:, :2].repeat(1, 2)
+    pairs = Views({"image": PAIRS.of("image"), "text": text})
+    means = tuple(view.mean(0) for view in (PAIRS.of("image"), text))
+    image, text = (view - mean for view, mean in zip((PAIRS.of("image"), text), means, strict=True))
+    whitenings = tuple(whitening(view.T @ view / len(view), 0.1) for view in (image, text))
+    first, second = canonical_directions(image.T @ text / len(text), whitenings)
+    assert first.shape == (7, 2)
+    assert second.shape == (4, 2)
+    method = SCMSequential(DIMENSIONS, 12).double().fit(pairs, labels=SINGLE)
+    assert bool((method.view("text").directions.norm(dim=0) > 0).all())
 
 
 def test_bits_bring_the_codes_nearer_to_the_similarity_past_the_smaller_view_s_dimensions():
@@ -101,12 +134,15 @@ def test_bad_input_is_refused():
 
 @pytest.mark.data
 def test_lies_above_collective_matrix_factorisation_on_wiki(real_data):
-    """Published split, both views coded by their functions alone; CMFH gives .215 / .240 and .205 / .235."""
+    """Published split, both views coded by their functions alone; CMFH gives .232 / .257 and .209 / .244.
+
+    Without the canonical directions 16 bits give .2245 and .2149.
+    """
     with np.load(real_data / "wiki.npz", allow_pickle=False) as stored:
         arrays = {name: torch.from_numpy(stored[name]) for name in stored if name != "class_names"}
     train = Views({view: arrays[f"{view}_train"] for view in ("image", "text")})
     relevance = SharedLabel(arrays["label_test"], arrays["label_train"])
-    for k, image_to_text, text_to_image in ((16, 0.215, 0.205), (64, 0.24, 0.235)):
+    for k, image_to_text, text_to_image in ((16, 0.235, 0.227), (64, 0.248, 0.246)):
         method = SCMSequential(train.dimensions, k).fit(train, labels=arrays["label_train"])
         for query, database, least in (("image", "text", image_to_text), ("text", "image", text_to_image)):
             codes = (
@@ -114,4 +150,4 @@ def test_lies_above_collective_matrix_factorisation_on_wiki(real_data):
                 for view, part in ((query, "test"), (database, "train"))
             )
             found = float(average_precision(AutoEngine().rank(*codes, Hamming(k), relevance)).mean())
-            assert least < found < least + 0.03
+            assert least < found < least + 0.02
