@@ -2,7 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import torch
@@ -41,6 +41,17 @@ class Encoder(PlainArguments, nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "fit" in cls.__dict__:
             cls.fit = checked_fit(cls.fit)  # type: ignore[method-assign]
+
+    @classmethod
+    def fetch(cls, settings: Mapping[str, Any]) -> None:
+        """Fetch what `fit` needs beside the data, as weights to start from, before any data are read.
+
+        Args:
+            settings: of the constructor, without `input_dim`.
+
+        Raises:
+            InvalidInputError: what is not there and cannot be fetched.
+        """
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Any of torchvision's classification networks, without its classifier."""
 
-from pathlib import Path
-from typing import Self, final
+import logging
+from collections.abc import Mapping
+from typing import Any, Self, final
 
 import torch
 import torchvision
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deephash.encoders.image_encoder import ImageEncoder
+from deephash.encoders.network_weights import FILES, fetch_weights, stored_weights
 from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
 from deephash.functional.flat_images import image_shape
 from deephash.path_settings import PathOrName
 from deephash.validation import InvalidInputError, check_choice, check_count
 
-FILES = (".safetensors", ".pth", ".pt")
+log = logging.getLogger(__name__)
+
 # Networks that do not end in one linear map of features: two have side branches, two end in a convolution.
 OTHERWISE_BUILT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 # ImageNet's mean and standard deviation of red, green and blue in [0, 1], which all of torchvision's weights expect.
@@ -49,37 +52,15 @@ def headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
     return built, head.in_features, name
 
 
-def stored_weights(network: str, weights: str) -> dict[str, Tensor]:
-    """Weights of a file, or of torchvision's, which are downloaded where they are not in torch's cache.
-
-    Args:
-        network: one of `available_networks`.
-        weights: a path that ends in .safetensors, .pth or .pt, or a name of torchvision's for this network.
+def check_network(network: str, weights: str | None) -> None:
+    """Refuse a network or a name of weights that torchvision does not have.
 
     Raises:
-        InvalidInputError: no such file, or one that holds no weights.
+        InvalidInputError: naming what there is.
     """
-    if not weights.endswith(FILES):
-        state: dict[str, Tensor] = torchvision.models.get_model_weights(network)[weights].get_state_dict(
-            progress=False, check_hash=True
-        )
-        return state
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise InvalidInputError(f"weights={weights!r} does not exist; give a file of {network}'s weights, or null.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises depends on where the damage lies
-        reason = " ".join(str(error).split())[:200]
-        raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); save a state dict anew.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InvalidInputError(f"weights={weights!r} holds no state dict; save what network.state_dict() gives.")
-    return state
+    check_choice(network, available_networks(), "network")
+    if weights is not None and not weights.endswith(FILES):
+        check_choice(weights, torchvision.models.get_model_weights(network).__members__, "weights")
 
 
 @final
@@ -133,9 +114,7 @@ class TorchvisionBackbone(ImageEncoder):
     ) -> None:
         check_count(input_dim, "input_dim")
         check_count(image_size, "image_size")
-        check_choice(network, available_networks(), "network")
-        if weights is not None and not weights.endswith(FILES):
-            check_choice(weights, torchvision.models.get_model_weights(network).__members__, "weights")
+        check_network(network, weights)
         shape = image_shape(input_dim, channels, height, width)
         if shape[0] not in (1, 3):
             raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey ones of 1.")
@@ -153,6 +132,18 @@ class TorchvisionBackbone(ImageEncoder):
         self.backbone = backbone
         self._head = head
         self.requires_grad_()
+
+    @classmethod
+    def fetch(cls, settings: Mapping[str, Any]) -> None:
+        """Download the weights where they are not there.
+
+        Raises:
+            InvalidInputError: an unknown network or weights, no such file, or a download that fails.
+        """
+        network, weights = settings.get("network"), settings.get("weights")
+        check_network(network, weights)
+        if weights is not None:
+            fetch_weights(network, weights)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Whether weights learn; those of a frozen network never do."""
@@ -194,7 +185,12 @@ class TorchvisionBackbone(ImageEncoder):
         self.backbone.load_state_dict(drawn.state_dict())
         if self.weights is not None:
             self._load(stored_weights(self.network, self.weights))
-        elif len(features) > 1:
+            return self
+        log.warning(
+            "%s starts from random weights; encoder.weights=DEFAULT starts from weights learnt on ImageNet.",
+            self.network,
+        )
+        if len(features) > 1:
             measure_batch_statistics(self, random_batches(features, SAMPLE, BATCH, generator))
         return self
 

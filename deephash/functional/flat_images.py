@@ -41,7 +41,7 @@ def image_shape(
     named = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
     raise InvalidInputError(
         f"{input_dim} features are no images of {named or '3 channels or 1, as high as wide'}; choose data of pixels, "
-        "as data=cifar10, or give the channels, height and width of its images."
+        "as data=image_folder_pixels or data=cifar10, or give the channels, height and width of its images."
     )
 
 

@@ -15,7 +15,9 @@ from torch import nn
 from deephash.augmentations.view_augmentations import ViewAugmentations
 from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
+from deephash.data.descriptors.pixels import Pixels
 from deephash.encoders.base import Encoder
+from deephash.encoders.image_encoder import ImageEncoder
 from deephash.hasher import Hasher
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
@@ -101,6 +103,39 @@ def of_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> 
             f"{group} names {', '.join(map(str, config))}; the data have a view {view} too: set it."
         )
     return OmegaConf.masked_copy(config, [str(key) for key in config if key not in set(views)])
+
+
+def check_encoders(config: DictConfig) -> None:
+    """Refuse encoders of images for features that are no pixels, which can be told before any are computed.
+
+    Raises:
+        InvalidInputError: naming the data to choose instead.
+    """
+    target = (config.data.get("descriptor") or {}).get("_target_")
+    if target is None or issubclass(get_class(target), Pixels):
+        return
+    if any(issubclass(get_class(entry._target_), ImageEncoder) for entry in _encoders(config)):
+        raise InvalidInputError(
+            f"encoder={config.choices.encoder} takes pixels, and data={config.choices.data} gives "
+            f"{target.rpartition('.')[2]} features; choose data of pixels, as data=image_folder_pixels or data=cifar10."
+        )
+
+
+def fetch_encoders(config: DictConfig) -> None:
+    """Have every encoder fetch what its start needs beside the data.
+
+    Raises:
+        InvalidInputError: what is not there and cannot be fetched.
+    """
+    for entry in _encoders(config):
+        encoder: type[Encoder] = get_class(entry._target_)
+        encoder.fetch({str(name): value for name, value in entry.items()})
+
+
+def _encoders(config: DictConfig) -> list[DictConfig]:
+    """The encoder of a config, or those of its views."""
+    entries = [config.encoder, *config.encoder.values()]
+    return [entry for entry in entries if isinstance(entry, DictConfig) and "_target_" in entry]
 
 
 def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, int]) -> nn.Module | None:

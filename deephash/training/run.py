@@ -18,7 +18,14 @@ from deephash.report.learning_curve import learning_curve_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
 from deephash.run_folder import FIT_SECONDS, RunFolder
-from deephash.training.building import build_data, build_module, build_trainer, chosen_losses
+from deephash.training.building import (
+    build_data,
+    build_module,
+    build_trainer,
+    check_encoders,
+    chosen_losses,
+    fetch_encoders,
+)
 from deephash.training.closed_form import ClosedForm
 from deephash.training.environment import describe_environment
 from deephash.training.hashing_module import HashingModule
@@ -68,6 +75,8 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     if run.is_complete:
         log.info("%s holds this run, complete; nothing to do.", folder)
         return RunResult(run.read_row(), folder)
+    if not any((place / FIT_SECONDS).exists() for place in (run.start, run.hasher)):
+        fetch_encoders(config)
 
     if learns_from_stream(config):
         return RunResult(train_stream(config, run, kept or KeptData()), folder)
@@ -194,6 +203,7 @@ def check_settings(config: DictConfig) -> None:
     if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise InvalidInputError(f"seed={config.seed!r}; expected a whole number from 0 to {2**32 - 1}.")
     check_choice(config.score, ("test", "validation"), "score")
+    check_encoders(config)
     check_choice(config.metrics.database_codes, DATABASE_CODES, "metrics.database_codes")
     if config.metrics.database_codes == LEARNT and learns_jointly(config):
         raise InvalidInputError(

@@ -18,7 +18,9 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "conf" / "data").glob("*
 USERS_OWN = {
     "arrays": ("features", "mine.npy"),
     "paired_arrays": ("features", ["image.npy", "text.npy"]),
-    **dict.fromkeys(("image_folder", "nuswide", "mirflickr25k", "coco_captions"), ("path", "mine")),
+    **dict.fromkeys(
+        ("image_folder", "image_folder_pixels", "nuswide", "mirflickr25k", "coco_captions"), ("path", "mine")
+    ),
 }
 PAIRED = {"coco_captions", "mirflickr25k", "nuswide", "paired_arrays", "wiki"}
 
@@ -35,7 +37,8 @@ def first_line(path):
 
 def test_the_data_sets_are_those_documented():
     names = {path.stem for path in CONFIGS}
-    assert names == PAIRED | {"arrays", "cifar10", "cifar10_gist", "image_folder", "mnist5k", "sift1m", "siftsmall"}
+    one_view = {"arrays", "cifar10", "cifar10_gist", "image_folder", "image_folder_pixels", "mnist5k", "sift1m"}
+    assert names == PAIRED | one_view | {"siftsmall"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,6 +1,7 @@
 """Torchvision's networks as encoders."""
 
 import json
+import urllib.error
 import urllib.request
 
 import pytest
@@ -89,9 +90,24 @@ def test_a_stored_hasher_needs_neither_file_nor_network(weights, tmp_path, monke
     assert torch.equal(Hasher.load(tmp_path / "named").encode(FEATURES), codes)
 
 
-def test_a_name_of_weights_loads_torchvision_s(network, monkeypatch):
-    kind = torchvision.models.MobileNet_V3_Small_Weights
-    monkeypatch.setattr(kind, "get_state_dict", lambda self, **_: network.state_dict())
+@pytest.fixture
+def downloads(tmp_path, monkeypatch):
+    """Torch's folder of downloads, empty, on a machine without a network."""
+
+    def refuse(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints"
+
+
+WEIGHTS_FILE = "mobilenet_v3_small-047dcff4.pth"
+
+
+def test_a_name_of_weights_loads_torchvision_s(network, downloads):
+    downloads.mkdir(parents=True)
+    torch.save(network.state_dict(), downloads / WEIGHTS_FILE)
     encoder = TorchvisionBackbone(768, "mobilenet_v3_small", "DEFAULT", image_size=32).fit(FEATURES, generator())
     assert torch.equal(encoder.backbone.features[0][0].weight, network.features[0][0].weight)
 
@@ -175,6 +191,46 @@ def test_bad_weights_are_refused(weights, tmp_path):
     torch.save({"model": print}, tmp_path / "code.pt")
     with pytest.raises(InvalidInputError, match="cannot be read"):
         fit(tmp_path / "code.pt")
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line_that_says_where_the_file_may_be_put(downloads):
+    settings = {"network": "mobilenet_v3_small", "weights": "DEFAULT"}
+    asked = rf"Name or service not known>\); put https://.*{WEIGHTS_FILE} at {downloads}/{WEIGHTS_FILE}, or give"
+    with pytest.raises(InvalidInputError, match=asked) as caught:
+        TorchvisionBackbone.fetch(settings)
+    assert "\n" not in str(caught.value)
+    assert not list(downloads.iterdir())
+    (downloads / WEIGHTS_FILE).write_bytes(b"half a download")
+    TorchvisionBackbone.fetch(settings)
+    with pytest.raises(InvalidInputError, match=rf"delete {downloads}/{WEIGHTS_FILE}, and it is downloaded again"):
+        TorchvisionBackbone(768, **settings, image_size=32).fit(FEATURES, generator())
+
+
+def test_a_random_start_is_said(caplog, weights):
+    TorchvisionBackbone(768, "mobilenet_v3_small", image_size=32).fit(FEATURES, generator())
+    assert caplog.messages == [
+        "mobilenet_v3_small starts from random weights; encoder.weights=DEFAULT starts from weights learnt on ImageNet."
+    ]
+    caplog.clear()
+    TorchvisionBackbone(768, "mobilenet_v3_small", str(weights / "weights.pth"), image_size=32).fit(
+        FEATURES, generator()
+    )
+    assert not caplog.messages
+
+
+def test_what_an_encoder_cannot_use_is_refused_before_data_are_read(compose_config, downloads, tmp_path, monkeypatch):
+    from deephash.training.run import train
+
+    monkeypatch.setattr("deephash.training.run.build_data", lambda *_: pytest.fail("data are read"))
+    shared = ("method=dsh", "encoder=resnet18", f"data.path={tmp_path}", "logger=none")
+    with pytest.raises(InvalidInputError, match=r"data=image_folder gives Gist features; .* data=image_folder_pixels"):
+        train(compose_config("data=image_folder", *shared), tmp_path / "run")
+    with pytest.raises(InvalidInputError, match="weights='DEFAULT' of resnet18 cannot be downloaded"):
+        train(compose_config("data=image_folder_pixels", *shared, "encoder.weights=DEFAULT"), tmp_path / "run")
+    with pytest.raises(InvalidInputError, match=r"weights='.*none.pth' does not exist"):
+        train(
+            compose_config("data=image_folder_pixels", *shared, f"encoder.weights={tmp_path}/none.pth"), tmp_path / "r"
+        )
 
 
 def test_a_network_that_is_not_named_is_asked_for(compose_config):

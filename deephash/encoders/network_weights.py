@@ -1,0 +1,71 @@
+"""Weights of torchvision's networks: from a file, or torchvision's own, kept in torch's folder of downloads."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from deephash.validation import InvalidInputError
+
+FILES = (".safetensors", ".pth", ".pt")
+
+
+def fetch_weights(network: str, weights: str) -> Path:
+    """The file of a network's weights, downloaded where torchvision's are not in torch's folder yet.
+
+    Args:
+        network: a name of torchvision's.
+        weights: a path that ends in .safetensors, .pth or .pt, or a name of torchvision's for this network.
+
+    Raises:
+        InvalidInputError: no such file, or a download that fails; the message names the address, and the place at
+            which the file is sought.
+    """
+    if weights.endswith(FILES):
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise InvalidInputError(f"weights={weights!r} does not exist; give a file of {network}'s weights, or null.")
+        return path
+    address = torchvision.models.get_model_weights(network)[weights].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
+    if not path.is_file():
+        digest = path.stem.rpartition("-")[2]  # torchvision's files are named by the beginning of their SHA-256
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(address, str(path), digest, progress=sys.stderr.isatty())
+        except Exception as error:  # of urllib, the sockets, the disk, or another SHA-256
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidInputError(
+                f"weights={weights!r} of {network} cannot be downloaded ({reason}); put {address} at {path}, or give a "
+                "file of them, as weights=FILE."
+            ) from error
+    return path
+
+
+def stored_weights(network: str, weights: str) -> dict[str, Tensor]:
+    """Weights of a file, or torchvision's; never unpickled.
+
+    Args:
+        network: a name of torchvision's.
+        weights: as `fetch_weights` takes them.
+
+    Raises:
+        InvalidInputError: what `fetch_weights` refuses, or a file that holds no weights.
+    """
+    path = fetch_weights(network, weights)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises depends on where the damage lies
+        reason = " ".join(str(error).split())[:200]
+        then = "save a state dict again" if weights.endswith(FILES) else f"delete {path}, and it is downloaded again"
+        raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); {then}.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InvalidInputError(f"weights={weights!r} holds no state dict; save what network.state_dict() gives.")
+    return state
