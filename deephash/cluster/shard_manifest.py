@@ -67,11 +67,12 @@ def begin(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dict[int, S
         if folder.exists() and any(folder.iterdir()) and not overwrite:
             raise InvalidInputError(f"{folder} holds something else; give a new folder, or --overwrite.")
         return anew(folder, task)
-    lines = progress.read_text(encoding="utf-8").splitlines()
+    # A line that a kill or damage spoilt spoils no other.
+    lines = progress.read_bytes().decode(errors="replace").splitlines()
     try:
         stored = json.loads(lines[0])
         differing = [name for name in task if stored["task"][name] != task[name]]
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         if overwrite:
             return anew(folder, task)
         raise InvalidInputError(f"{progress} is damaged; remove {folder} to begin anew.") from error
@@ -85,12 +86,28 @@ def begin(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dict[int, S
     done = {}
     for line in lines[1:]:
         try:
-            record = ShardRecord(**json.loads(line))
-        except (TypeError, ValueError):
+            record = noted_record(line)
+        except ValueError:
             continue  # A line that a kill cut off; its shard is made again.
         if is_whole(folder, record):
             done[record.shard] = record
     return done
+
+
+def noted_record(line: str) -> ShardRecord:
+    """A shard that a line of the progress notes.
+
+    Raises:
+        ValueError: a line that was cut off or damaged.
+    """
+    try:
+        record = ShardRecord(**json.loads(line))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    numbers = (record.shard, record.start, record.stop, record.rows, record.bad)
+    if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(record.digests, dict):
+        raise ValueError(f"{record} is no shard")
+    return record
 
 
 def anew(folder: Path, task: Mapping[str, Any]) -> dict[int, ShardRecord]:
