@@ -8,6 +8,8 @@ The load is that of wrk (`apt-get install wrk`): each connection asks one query 
 - `one`: a saved index of all codes in one process, of one thread,
 - `one-wide`: the same with a thread for each core,
 - `shards`: shards and replicas as asked, each of one thread,
+- `replaced`: these under eight connections, while a new release of the index takes over; it must have within 5 s of its
+  build,
 - `disturbed`: these for three times as long, while a replica is killed every ten seconds, or as soon as the one before
   is up again, and a new release of the index takes over. It must have taken over before the load ends.
 
@@ -40,7 +42,9 @@ from deephash.index_building import index
 from deephash.ranking.distance import Hamming
 
 BITS, K, QUERIES, SECONDS_BETWEEN_KILLS, LONGER = 64, 10, 256, 10.0, 3
-TURNS = ("one", "one-wide", "shards", "disturbed")
+TURNS = ("one", "one-wide", "shards", "replaced", "disturbed")
+# Of the build of a release, until requests go to it.
+MAX_SECONDS_TO_REPLACE, CLIENTS_WHILE_REPLACED = 5.0, 8
 
 
 def free_port():
@@ -162,6 +166,20 @@ def main():
             alone = finish_load(start_load(service.url, queries, 1, 5))
             return finish_load(start_load(service.url, queries, arguments.connections, arguments.seconds)), alone
 
+        def replaced(service):
+            finish_load(start_load(service.url, queries, 2, 3))
+            load = start_load(service.url, queries, CLIENTS_WHILE_REPLACED, max(arguments.seconds, 15))
+            time.sleep(2)
+            write_sharded(paths.codes, many, arguments.shards, "flat", {})
+            built = time.monotonic()
+            service.wait_for_release(30)
+            seconds = time.monotonic() - built
+            print(f"replaced {seconds:.1f} s after its build", flush=True)
+            found = finish_load(load)
+            assert seconds <= MAX_SECONDS_TO_REPLACE, f"replaced after {seconds:.1f} s"
+            assert found["releases"] == 2, "no reply of the new release"
+            return found, None
+
         def disturbed(service):
             seconds = LONGER * arguments.seconds
             finish_load(start_load(service.url, queries, 2, 3))
@@ -169,12 +187,12 @@ def main():
             started, kills = time.monotonic(), 0
             time.sleep(2)
             write_sharded(paths.codes, many, arguments.shards, "flat", {})
-            replaced = threading.Event()
+            built, is_replaced = time.monotonic(), threading.Event()
 
             def wait_for_release():
                 service.wait_for_release(seconds)
-                print(f"replaced after {time.monotonic() - started - 2:.1f} s", flush=True)
-                replaced.set()
+                print(f"replaced {time.monotonic() - built:.1f} s after its build", flush=True)
+                is_replaced.set()
 
             threading.Thread(target=wait_for_release, daemon=True).start()
             while time.monotonic() < started + seconds - 2:
@@ -183,7 +201,7 @@ def main():
                 kills += killed
                 time.sleep(SECONDS_BETWEEN_KILLS if killed else 1)
             found = finish_load(load)
-            assert replaced.is_set(), "the release was not replaced under load"
+            assert is_replaced.is_set(), "the release was not replaced under load"
             assert found["releases"] == 2, "no reply of the new release"
             assert kills, "no replica was killed"
             print(f"{kills} replicas killed", flush=True)
@@ -196,6 +214,7 @@ def main():
             "one": ("one process, 1 thread", (one,), 1, alone_and_together),
             "one-wide": (f"one process, {cores} threads", (one,), cores, alone_and_together),
             "shards": (shape, shards, 1, alone_and_together),
+            "replaced": (f"{shape}, {CLIENTS_WHILE_REPLACED} connections, replaced", shards, 1, replaced),
             "disturbed": (f"{shape}, killed and replaced", shards, 1, disturbed),
         }
         print("| | queries/s | p50, ms | p99, ms | p50 of a lone client, ms | answered | refused | lost |")

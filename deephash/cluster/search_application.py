@@ -101,6 +101,9 @@ class ServedRelease(ABC):
     async def search(self, codes: np.ndarray, k: int) -> Answer:
         """The k nearest of packed codes uint8 (q, ⌈b/8⌉)."""
 
+    def close(self) -> None:  # noqa: B027 - what one process holds has nothing to end
+        """Leave it; searches that run end as they would."""
+
 
 class SearchApplication:
     """The service of one release after the other.
@@ -138,7 +141,10 @@ class SearchApplication:
             InvalidInputError: none, or a damaged one.
         """
         async with self.looking:
-            self.served = await self.refresh(self.served)
+            before = self.served
+            self.served = await self.refresh(before)
+            if before is not None and before is not self.served:
+                before.close()
             return self.served
 
     async def watch(self) -> None:

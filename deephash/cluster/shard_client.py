@@ -128,6 +128,12 @@ class ShardClient:
         for replica in self.replicas.values():
             replica.close()
 
+    def leave(self) -> None:
+        """End all connections, those in use after their reply."""
+        for replica in self.replicas.values():
+            replica.is_gone = True
+            replica.close()
+
     def _least_asked(self) -> str | None:
         now = time.monotonic()
         awake = [token for token, replica in self.replicas.items() if replica.rests_until <= now]

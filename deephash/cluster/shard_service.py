@@ -2,19 +2,18 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from deephash.cluster.ray_session import ray_package, ray_session
 from deephash.cluster.search_application import (
-    SECONDS_BETWEEN_LOOKS,
     Answer,
     SearchApplication,
     ServedRelease,
@@ -22,9 +21,17 @@ from deephash.cluster.search_application import (
     http_server,
 )
 from deephash.cluster.shard_client import ShardClient
-from deephash.cluster.shard_server import ShardServer
-from deephash.cluster.sharded_index import IndexRelease, IndexShard, read_release
-from deephash.files import read_json, write_json
+from deephash.cluster.sharded_index import IndexRelease, read_release
+from deephash.cluster.takeover import (
+    SECONDS_BETWEEN_ATTEMPTS,
+    SECONDS_BETWEEN_LOOKS,
+    SERVING,
+    Holder,
+    NewRelease,
+    forget_losses,
+    served_release,
+)
+from deephash.files import write_json
 from deephash.http_service.host_names import served_names
 from deephash.listening import listening
 from deephash.validation import InvalidInputError
@@ -32,27 +39,33 @@ from deephash.validation import InvalidInputError
 log = logging.getLogger(__name__)
 
 FRONT = "deephash"
-SERVING = "serving.json"
-# A replaced release stays for longer than fronts take to look for another one.
-SECONDS_TO_LEAVE = 2.0
-# A release that did not come up is tried again after as long.
-SECONDS_BETWEEN_ATTEMPTS = 5.0
 # Neighbours that are merged sooner than a thread takes over.
 FEW_FOUND = 10_000
 
 
 class ShardReplica:
-    """One replica of a shard. Ray Serve starts it, watches over it and ends it; fronts ask it directly.
+    """One replica of a shard, and of those that take its place in new releases.
+
+    Ray Serve starts it, watches over it and ends it; fronts ask it directly.
 
     Args:
-        shard: an `IndexShard` as a dictionary.
+        folder: of the sharded index.
+        number: of the shard.
+        processes: shards of the release that was served first, each a process.
+        replicas: of each.
         host: address to listen on; None takes the machine's own in the cluster.
     """
 
-    def __init__(self, shard: Mapping[str, Any], host: str | None) -> None:
+    def __init__(self, folder: str, number: int, processes: int, replicas: int, host: str | None) -> None:
         torch.set_num_threads(1)
-        self.server = ShardServer(IndexShard(**shard))
-        self.starting = asyncio.ensure_future(self.server.start(host or ray_package().util.get_node_ip_address()))
+        host = host or ray_package().util.get_node_ip_address()
+        self.holder = Holder(Path(folder), number, processes, replicas, host)
+        self.starting = asyncio.ensure_future(self.holder.start())
+        self.following = asyncio.ensure_future(self._follow())
+
+    async def _follow(self) -> None:
+        await self.starting
+        await self.holder.follow()
 
     async def check_health(self) -> None:
         """Wait until it listens; let Ray Serve replace it once it no longer does.
@@ -61,11 +74,11 @@ class ShardReplica:
             RuntimeError: it has ended.
         """
         await self.starting
-        if not self.server.is_serving:
+        if self.following.done() or not self.holder.is_serving:
             raise RuntimeError("the replica has ended")
 
     def __del__(self) -> None:
-        self.server.withdraw()
+        self.holder.close()
 
 
 class ShardedRelease(ServedRelease):
@@ -86,15 +99,20 @@ class ShardedRelease(ServedRelease):
             return answer_of(self.release, answers, k)
         return await asyncio.to_thread(answer_of, self.release, answers, k)
 
+    def close(self) -> None:
+        """End the connections to its replicas, those in use after their reply."""
+        for shard in self.shards:
+            shard.leave()
 
-async def refreshed(serving: Path, served: ServedRelease | None) -> ServedRelease:
+
+async def refreshed(folder: Path, served: ServedRelease | None) -> ServedRelease:
     """What is served, or the release that has come up meanwhile.
 
     Args:
-        serving: the file that says what release is up.
+        folder: of the sharded index.
         served: the release of the last look.
     """
-    release = release_of(await asyncio.to_thread(read_json, serving, "the release that is served"))
+    release = await asyncio.to_thread(served_release, folder)
     if served is not None and release == served.release:
         return served
     return ShardedRelease(release)
@@ -114,9 +132,8 @@ class Front:
     """
 
     def __init__(self, folder: str, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
-        serving = Path(folder) / SERVING
         hosts = served_names(host, names)
-        self.application = SearchApplication(lambda served: refreshed(serving, served), at_once, hosts)
+        self.application = SearchApplication(lambda served: refreshed(Path(folder), served), at_once, hosts)
         self.starting = asyncio.ensure_future(self._start(host, port))
 
     async def _start(self, host: str, port: int) -> None:
@@ -136,29 +153,14 @@ class Front:
             raise RuntimeError("the front has ended")
 
 
-def application(release: IndexRelease, shard: int) -> str:
-    """Name of the application that serves a shard of a release."""
-    return f"{FRONT}-{release.name}-{shard}"
-
-
-def release_of(config: Mapping[str, Any]) -> IndexRelease:
-    """The release that `serving.json` names."""
-    return IndexRelease(**{**config, "shards": tuple(IndexShard(**shard) for shard in config["shards"])})
-
-
-def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: str | None) -> IndexRelease:
-    """Bring up the shards of a release, all at once, and let the fronts go over to them.
-
-    All are up before the first request goes to them: no reply mixes two releases.
+def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: str | None) -> None:
+    """Bring up the shards of the first release, all at once.
 
     Args:
         release: which.
         folder: of the sharded index, which all machines see.
         replicas: of each shard.
         address: of a Ray cluster; None for a session of this machine alone.
-
-    Returns:
-        The release.
 
     Raises:
         RuntimeError: a shard that does not come up.
@@ -167,6 +169,9 @@ def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: s
 
     # One machine alone has no other place for a replica, however many share its cores, and nobody else to answer.
     processors, host = (0, "127.0.0.1") if address is None else (1, None)
+    processes = len(release.shards)
+    forget_losses(release)
+    write_json(folder / SERVING, asdict(release))
     shard_class = serve.deployment(
         num_replicas=replicas,
         health_check_period_s=1.0,
@@ -175,12 +180,14 @@ def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: s
     )(ShardReplica)
     serve.run_many(
         [
-            serve.RunTarget(shard_class.bind(asdict(shard), host), name=application(release, number), route_prefix=None)
-            for number, shard in enumerate(release.shards)
+            serve.RunTarget(
+                shard_class.bind(str(folder.resolve()), number, processes, replicas, host),
+                name=f"{FRONT}-shard-{number}",
+                route_prefix=None,
+            )
+            for number in range(processes)
         ]
     )
-    write_json(folder / SERVING, asdict(release))
-    return release
 
 
 def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
@@ -205,16 +212,44 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
     serve.run(front_class.bind(str(folder.resolve()), host, port, at_once, tuple(names)), name=FRONT, route_prefix=None)
 
 
-def remove_other_shards(release: IndexRelease) -> None:
-    """End the shards of all other releases, after what they work on."""
-    from ray import serve
+def follow_releases(
+    folder: Path, served: IndexRelease, replicas: int, ready: Callable[[IndexRelease], None], seconds: float = math.inf
+) -> IndexRelease:
+    """Let requests go over to each release that takes its place in a folder, as soon as all its shards can be asked.
 
-    own = {application(release, number) for number in range(len(release.shards))}
-    old = [name for name in serve.status().applications if name.startswith(f"{FRONT}-release-") and name not in own]
-    if old:
-        time.sleep(SECONDS_TO_LEAVE)  # Requests that began before the switch are on their way to the old shards.
-    for name in old:
-        serve.delete(name, _blocking=False)
+    All are up before the first request goes to them: no reply mixes two releases.
+
+    Args:
+        folder: of the sharded index.
+        served: the release that is served.
+        replicas: of each shard.
+        ready: is told each release that is served from now on.
+        seconds: after which this ends.
+
+    Returns:
+        The release that is served then.
+    """
+    newer, told, end = None, 0.0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        try:
+            newest = read_release(folder)
+            if newest == served:
+                continue
+            if newer is None or newer.release != newest:
+                newer = NewRelease(newest, replicas)
+            if newer.is_up:
+                write_json(folder / SERVING, asdict(newest))
+                served = newest
+                ready(served)
+                continue
+            refusal = newer.refusal
+        except InvalidInputError as error:
+            refusal = str(error)
+        if refusal is not None and time.monotonic() - told >= SECONDS_BETWEEN_ATTEMPTS:
+            told = time.monotonic()  # What is served goes on being served.
+            log.error("the new release of %s does not come up, and is tried again: %s", folder, refusal)
+    return served
 
 
 def serve_shards(
@@ -252,19 +287,8 @@ def serve_shards(
         from ray import serve
 
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-        served = deploy_shards(read_release(folder), folder, replicas, address)
+        served = read_release(folder)
+        deploy_shards(served, folder, replicas, address)
         deploy_fronts(folder, fronts, host, port, replicas + 1, names)
         ready(f"http://{host}:{port}", served)
-        while True:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-            try:
-                newest = read_release(folder)
-                if newest == served:
-                    continue
-                served = deploy_shards(newest, folder, replicas, address)
-                ready(f"http://{host}:{port}", served)
-                remove_other_shards(served)
-            except (InvalidInputError, RuntimeError) as error:  # What is served goes on being served.
-                log.error("the new release of %s does not come up, and is tried again: %s", folder, error)
-                remove_other_shards(served)
-                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+        follow_releases(folder, served, replicas, lambda release: ready(f"http://{host}:{port}", release))
