@@ -14,7 +14,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.data.views import Views
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
-from deephash.hasher import Hasher
+from deephash.hasher import Hasher, warn_of_one_code
 from deephash.paired_projections.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Distance
@@ -154,12 +154,14 @@ class CrossModalHasher(nn.Module):
         self.projection.fit(features.map(encoded), labels=labels, affinity=pairs, generator=generator)
         for name, hasher in self.parts.items():
             rows = features.rows(name)
+            projections = hasher.project(features.of(name))
             hasher.quantizer.fit(
-                hasher.project(features.of(name)),
+                projections,
                 labels=None if labels is None else labels[rows.to(labels.device)],
                 affinity=None if pairs is None else pairs.subset(rows),
                 generator=generator,
             )
+            warn_of_one_code(hasher.quantizer, projections, f"{type(self.projection).__name__} of {name}")
         return self
 
     def forward(self, features: Views) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The hasher: encoder, projection and quantiser joined, fitted, applied and stored as one."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,7 +134,9 @@ class Hasher(nn.Module):
             self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
         check_encoder_fits(self.encoder, self.projection)
         self.projection.fit(self.encoded(features), labels=labels, affinity=pairs, generator=generator)
-        self.quantizer.fit(self.project(features), labels=labels, affinity=pairs, generator=generator)
+        projections = self.project(features)
+        self.quantizer.fit(projections, labels=labels, affinity=pairs, generator=generator)
+        warn_of_one_code(self.quantizer, projections, type(self.projection).__name__)
         return self
 
     def partial_fit(
@@ -338,6 +341,27 @@ class Hasher(nn.Module):
                 if not bool(torch.isfinite(projections.sum())):
                     check_projections(projections, start, type(self.projection).__name__)
                 yield projections
+
+
+def warn_of_one_code(quantizer: Quantizer, projections: Tensor, method: str) -> None:
+    """Warn where all training items have one code, so that nothing can be found by it.
+
+    Args:
+        quantizer: fitted.
+        projections: (n, k) of the training items.
+        method: name of the projection's class.
+    """
+    first = quantizer.quantize(projections[:1].to(quantizer.is_fitted.device))
+    for block in torch.split(projections, BLOCK_ROWS):
+        if bool((quantizer.quantize(block.to(first.device)) != first).any()):
+            return
+    if len(projections) > 1:
+        warnings.warn(
+            f"{method} gives all {len(projections)} training items the same code, so every search would return items "
+            "in the order of their ids; check that features vary and that there are items of several classes, or "
+            "choose other settings.",
+            stacklevel=3,
+        )
 
 
 def check_projections(projections: Tensor, start: int, method: str) -> None:

@@ -17,6 +17,8 @@ from deephash.conversion import NotNumbersError, as_array, as_floating, as_tenso
 
 # Elements that are looked at together for NaN: 16 MB of float32.
 BLOCK_ELEMENTS = 2**22
+# Magnitudes whose squares, and sums of these over all items, float32 holds.
+MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-15, 1e15
 
 
 class InvalidInputError(ValueError):
@@ -118,6 +120,29 @@ def check_finite(features: Tensor | NDArray[Any], name: str = "features") -> Non
         raise InvalidInputError(
             f"{name} hold NaN or infinity in {bad} of {len(features)} rows, the first at row {first}; "
             "remove or repair those rows."
+        )
+
+
+def check_scale(
+    features: Tensor, name: str = "features", least: float = MIN_MAGNITUDE, most: float = MAX_MAGNITUDE
+) -> None:
+    """Refuse features whose squares overflow or vanish, which every method takes in one way or another.
+
+    Args:
+        features: finite, floating (n, d).
+        name: how the message calls them.
+        least: the smallest that their largest magnitude may be, where it is not 0; for float32.
+        most: the largest.
+
+    Raises:
+        InvalidInputError: naming the largest magnitude and the bounds.
+    """
+    step = max(1, BLOCK_ELEMENTS // max(1, features.shape[1]))
+    largest = max((float(block.abs().amax()) for block in torch.split(features, step) if block.numel()), default=0.0)
+    if largest and not least <= largest <= most:
+        raise InvalidInputError(
+            f"{name} reach {largest:.1e} in magnitude; expected a largest magnitude from {least:g} to {most:g}, "
+            f"so that their squares can be summed: divide all features by {largest:.0e}."
         )
 
 

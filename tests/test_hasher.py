@@ -356,3 +356,21 @@ def test_a_gpu_gives_the_codes_of_the_cpu(hasher):
     on_gpu = hasher.cuda()
     assert torch.equal(on_gpu.encode(features)[clear], codes[clear])
     assert on_gpu.encode(features.cuda()).is_cuda
+
+
+def test_one_code_for_all_is_warned_of():
+    """A quantiser that was fitted on what does not vary would find nothing by its codes."""
+    with pytest.warns(UserWarning, match="LSH gives all 50 training items the same code, so every search would return"):
+        Hasher(LSH(4, 3), SBQ(3)).fit(torch.ones(50, 4))
+    Hasher(LSH(4, 3), SBQ(3)).fit(torch.ones(1, 4))
+
+
+def test_queries_far_beyond_training_are_refused():
+    """Their projections overflow, and bits of what is no number would say nothing."""
+    features = features_of()
+    hasher = Hasher(ITQ(32, 8), SBQ(8)).fit(features)
+    far = features.double()
+    far[250] *= 1e300
+    for use in (hasher.encode, hasher.project):
+        with pytest.raises(InvalidInputError, match="ITQ gives no finite projections of 1 rows, the first at row 250"):
+            use(far, block_size=100)

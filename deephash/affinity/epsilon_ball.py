@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.base import Affinity
-from deephash.affinity.euclidean import as_array, nearest, within_radius
+from deephash.affinity.euclidean import as_array, check_distances, nearest, within_radius
 from deephash.affinity.supervision import AmongItems
 from deephash.protocols.drawing import random_order
 from deephash.ranking.relevance import Neighbours
@@ -90,6 +90,7 @@ class EpsilonBall(Affinity):
             InvalidInputError: bad features, or too few.
         """
         features = as_features(features, name="training features")
+        check_distances(features, "training features")
         if len(features) <= self.neighbours:
             raise InvalidInputError(
                 f"truth.neighbours={self.neighbours} needs a {PARTS[self.among]} part of more than {self.neighbours} "
@@ -159,6 +160,8 @@ class EpsilonBall(Affinity):
             raise NotFittedError("EpsilonBall has no radius yet; call fit with the training part first.")
         query_features = as_features(query_features, name="query features")
         database_features = as_features(database_features, query_features.shape[1], 1, "database features")
+        check_distances(query_features, "query features")
+        check_distances(database_features, "database features")
         query, database = as_array(query_features), as_array(database_features)
         counts, ids, held = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
         for block_counts, block_ids in within_radius(query, database, self.radius):

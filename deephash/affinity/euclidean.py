@@ -17,11 +17,25 @@ import torch
 from torch import Tensor
 
 from deephash.progress import track
+from deephash.validation import check_scale
 
 # Pairs of a block of queries with the whole database: 128 MiB of float32.
 BLOCK_PAIRS = 2**25
 # Elements that the float64 computation of undecided pairs takes at a time.
 EXACT_ELEMENTS = 2**22
+
+
+# Magnitudes whose squares, and sums of these over all dimensions, float64 holds with all of its digits.
+MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
+
+
+def check_distances(features: Tensor, name: str) -> None:
+    """Refuse features whose squared distances float64 does not hold, so that neighbours would follow their rows.
+
+    Raises:
+        InvalidInputError: naming the largest magnitude.
+    """
+    check_scale(features, name, MIN_MAGNITUDE, MAX_MAGNITUDE)
 
 
 def as_array(features: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.base import Affinity
-from deephash.affinity.euclidean import as_array, nearest
+from deephash.affinity.euclidean import as_array, check_distances, nearest
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, as_features, check_count
 
@@ -50,6 +50,8 @@ class NearestNeighbours(Affinity):
         """
         query_features = as_features(query_features, name="query features")
         database_features = as_features(database_features, query_features.shape[1], 1, "database features")
+        check_distances(query_features, "query features")
+        check_distances(database_features, "database features")
         if self.k > len(database_features):
             raise InvalidInputError(
                 f"truth.k={self.k} exceeds the {len(database_features)} items of the database; lower truth.k."

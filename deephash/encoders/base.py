@@ -40,7 +40,8 @@ class Encoder(PlainArguments, nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "fit" in cls.__dict__:
-            cls.fit = checked_fit(cls.fit)  # type: ignore[method-assign]
+            own: Any = cls
+            own.fit = checked_fit(own.fit)
 
     @classmethod
     def fetch(cls, settings: Mapping[str, Any]) -> None:

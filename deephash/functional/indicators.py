@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-from deephash.functional.row_shares import greatest
+from deephash.functional.row_shares import greatest, of_all_rows
+
+# Beyond so many class indices, they are replaced by their ranks where fewer than half of them occur.
+MAX_SPARSE_CLASSES = 256
 
 
 def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -14,10 +17,15 @@ def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tens
         dtype: of the result.
 
     Returns:
-        (n, c); c is one more than the largest class index of all processes' rows, or the number of columns.
+        (n, c); c is one more than the largest class index of all processes' rows, or the number of columns. Where
+        class indices are large and few of them occur, as numbers of customers, it is the number of those that do.
     """
     if labels.ndim == 2:
         return labels.to(dtype)
     classes = int(greatest(labels.max() + 1 if len(labels) else labels.new_zeros(())))
+    if classes > MAX_SPARSE_CLASSES:
+        present = of_all_rows(labels.unique()).unique()  # type: ignore[no-untyped-call]
+        if classes > 2 * len(present):
+            labels, classes = torch.searchsorted(present, labels), len(present)
     indicators = torch.zeros(len(labels), classes, dtype=dtype, device=labels.device)
     return indicators.scatter_(1, labels[:, None], 1)

@@ -14,24 +14,29 @@ BLOCK_COLUMNS = 128
 # wanted variance is not far above that, the products are taken in float64 too, at twice the cost.
 SAFE_VARIANCE = 1e-4
 
+# Share of what rounding at the mean might make of a variance, below which nothing is looked for behind a large mean.
+LEAST_OF_OFFSET = 1e-6
+
 
 def working_dtype(features: Tensor) -> torch.dtype:
     """The precision that products of features are taken in: their own, half precision being raised to float32."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
-def feature_mean(features: Tensor) -> Tensor:
+def feature_mean(features: Tensor, working: torch.dtype | None = None) -> Tensor:
     """Mean of rows, float32 sums of blocks (float64 ones of float64 features) added up in float64.
 
     Args:
         features: floating (n, d), n >= 1.
+        working: of the sums of blocks; None for float32, and float64 of float64 features.
 
     Returns:
         float64 (d,).
     """
+    working = working or working_dtype(features)
     sums = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     for block in torch.split(features, BLOCK_ROWS):
-        sums += block.sum(0, dtype=working_dtype(features))
+        sums += block.sum(0, dtype=working)
     return total(sums) / total_rows(features)
 
 
@@ -80,22 +85,34 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
         mean float64 (d,); directions float64 (d, m), orthonormal columns by falling variance, and their variances
         float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary where that is less:
         those whose variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), what rounding alone can make of a largest variance
-        λ and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64.
+        λ and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64. Where the mean alone would
+        hide directions, all is taken in float64, so that only the rounding of the features themselves remains: each
+        of its own, with a variance of at most ε² max μ_j² (1 + √(d/n))² along any direction.
     """
     mean = feature_mean(features)
-    if len(features) < features.shape[1] and not rows_are_shared():
-        variances, directions = _by_gram_matrix(features, mean, k)
-    else:
-        variances, directions = _by_covariance(features, mean, k)
+    variances, directions = _about(features, mean, k, working_dtype(features))
     epsilon = torch.finfo(features.dtype).eps ** 2
     noise = max(epsilon, torch.finfo(torch.float64).eps) * variances[0] + epsilon * mean.square().sum()
     m = int((variances > features.shape[1] * noise).sum())
+    offset = features.shape[1] * epsilon * mean.square().sum()
+    if m < len(variances) and bool((variances[m:] > LEAST_OF_OFFSET * offset).any()):
+        mean = feature_mean(features, torch.float64)
+        variances, directions = _about(features, mean, k, torch.float64)
+        relative = features.shape[1] * max(epsilon, torch.finfo(torch.float64).eps) * variances[0]
+        spread = 1 + (features.shape[1] / total_rows(features)) ** 0.5
+        m = int((variances > relative + epsilon * mean.abs().max().square() * spread**2).sum())
     return mean, canonical_signs(directions[:, :m]), variances[:m]
 
 
-def _by_covariance(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _about(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Leading k variances, falling, and directions, by whichever matrix is smaller."""
+    if len(features) < features.shape[1] and not rows_are_shared():
+        return _by_gram_matrix(features, mean, k)
+    return _by_covariance(features, mean, k, working)
+
+
+def _by_covariance(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
     """Leading k eigenvalues, falling, and eigenvectors of the covariance."""
-    working = working_dtype(features)
     variances, directions = torch.linalg.eigh(_covariance(features, mean, working), UPLO="U")
     if working == torch.float32 and variances[-k] < SAFE_VARIANCE * variances[-1]:
         variances, directions = torch.linalg.eigh(_covariance(features, mean, torch.float64), UPLO="U")

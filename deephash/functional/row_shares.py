@@ -87,6 +87,16 @@ def rows_at(features: Tensor, places: Tensor) -> Tensor:
     return total(rows)
 
 
+def of_all_rows(values: Tensor) -> Tensor:
+    """Values (m,) of every process, one after another, on each; m may differ from process to process."""
+    if not rows_are_shared():
+        return values
+    own = own_rows(values)
+    joined = values.new_zeros(total_rows(values))
+    joined[own] = values
+    return total(joined)
+
+
 def total_rows(features: Tensor) -> int:
     """Number of rows n of all processes."""
     if not rows_are_shared():

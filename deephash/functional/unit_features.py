@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from deephash.functional.safe_scale import power_of_two
+
 
 def unit_features(features: Tensor, mean: Tensor) -> Tensor:
     """(x - μ) / ‖x - μ‖ of each row, in the dtype of μ; 0 where x = μ.
@@ -16,7 +18,9 @@ def unit_features(features: Tensor, mean: Tensor) -> Tensor:
         (n, d), differentiable in both.
     """
     # Coordinates of raw pixels or counts can be large, so that squares of single precision stay in range.
-    return normalize(features.to(mean.dtype) - mean, eps=torch.finfo(mean.dtype).tiny ** 0.5)
+    centred = features.to(mean.dtype) - mean
+    # A power of two is left out, exactly, so that squares of very large coordinates stay in range too.
+    return normalize(centred / power_of_two(centred.detach(), 1), eps=torch.finfo(mean.dtype).tiny ** 0.5)
 
 
 def random_unit_directions(d: int, k: int, generator: torch.Generator) -> Tensor:

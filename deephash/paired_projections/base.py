@@ -12,7 +12,8 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
 from deephash.data.views import Views
-from deephash.validation import InvalidInputError, NotFittedError, as_features, as_labels, check_count
+from deephash.functional.solving import check_learnt, one_line_of
+from deephash.validation import InvalidInputError, NotFittedError, as_features, as_labels, check_count, check_scale
 
 VIEWS = 2
 
@@ -123,9 +124,12 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
         whole = features.pairs()
         for name, rows in whole.features.items():
             rows = as_features(rows, self.input_dims[name], self.minimum_rows, f"training pairs' {name} features")
+            check_scale(rows, f"training pairs' {name} features")
         generator = generator or torch.Generator().manual_seed(0)
         device = self._device()
-        self._fit({name: rows.to(device) for name, rows in whole.features.items()}, labels, pairs, generator)
+        with one_line_of(type(self).__name__, len(whole)):
+            self._fit({name: rows.to(device) for name, rows in whole.features.items()}, labels, pairs, generator)
+        check_learnt(self, type(self).__name__, len(whole))
         for name in self.views:
             self.view(name).is_fitted.fill_(True)
         return self

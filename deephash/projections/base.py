@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
-from deephash.validation import NotFittedError, as_features, as_labels, check_count
+from deephash.functional.solving import check_learnt, one_line_of
+from deephash.validation import NotFittedError, as_features, as_labels, check_count, check_scale
 
 
 class Projection(PlainArguments, nn.Module, ABC):
@@ -90,11 +91,14 @@ class Projection(PlainArguments, nn.Module, ABC):
             InvalidInputError: bad features or labels, too few rows, or required supervision missing.
         """
         features = as_features(features, self.input_dim, self.minimum_rows, "training features")
+        check_scale(features, "training features")
         if labels is not None:
             labels = as_labels(labels, len(features), "training labels")
         check_supervision(type(self).__name__, self.requires, labels, affinity, len(features))
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
-        self._fit(features.to(self._device()), labels, pairs, generator or torch.Generator().manual_seed(0))
+        with one_line_of(type(self).__name__, len(features)):
+            self._fit(features.to(self._device()), labels, pairs, generator or torch.Generator().manual_seed(0))
+        check_learnt(self, type(self).__name__, len(features))
         self.is_fitted.fill_(True)
         return self
 

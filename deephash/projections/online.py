@@ -11,10 +11,12 @@ from torch import Tensor
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.codes import hard_bits
 from deephash.projections.base import Projection
-from deephash.validation import as_features, as_labels
+from deephash.validation import InvalidInputError, as_features, as_labels, check_scale
 
 # Rows that `fit` hands over at a time in its one pass; an even number, for methods that learn from pairs.
 BATCH_ROWS = 500
+# Room is kept for every class up to the largest; some methods keep a scatter of classes by classes.
+MAX_CLASSES = 2**14
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,10 @@ class OnlineProjection(Projection):
         """
         starts = not bool(self.is_fitted)
         features = as_features(features, self.input_dim, self.minimum_rows if starts else 0, "stream features")
+        check_scale(features, "stream features")
         if labels is not None:
             labels = as_labels(labels, len(features), "stream labels")
+            check_classes(labels)
         check_supervision(type(self).__name__, self.requires, labels, None, len(features))
         features = features.to(self._device())
         if starts:
@@ -130,6 +134,8 @@ class OnlineProjection(Projection):
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         """One pass over the rows, in batches."""
+        if labels is not None:
+            check_classes(labels)
         n = len(features)
         self._start(features, labels, generator)
         self.seen.zero_()
@@ -142,6 +148,19 @@ class OnlineProjection(Projection):
     def _keep(self, generator: torch.Generator, count: int) -> None:
         self.generator_state.copy_(generator.get_state())
         self.seen.add_(count)
+
+
+def check_classes(labels: Tensor) -> None:
+    """Refuse class indices so large that the room for all classes below them would fill the memory.
+
+    Raises:
+        InvalidInputError: naming the largest.
+    """
+    if labels.ndim == 1 and len(labels) and int(labels.max()) >= MAX_CLASSES:
+        raise InvalidInputError(
+            f"labels reach {int(labels.max())}, and a stream's methods keep room for every class from 0 on; number the "
+            f"classes from 0, below {MAX_CLASSES}."
+        )
 
 
 def same_label(one: Tensor, other: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ MEAN_TOLERANCE = 0.10
 SPREAD_TOLERANCE = 0.15
 # Rows whose mean is a first centre, as in the authors' code: means lie nearer the middle than rows do.
 ROWS_OF_A_CENTRE = 5
+# Where forces cannot balance the spheres, as of few distinct rows, which share their medians, centres would fly off for
+# ever: they stop where a first centre counts so many times in another one.
+MAX_WEIGHT = 100
 
 
 def overlap_deviations(overlaps: Tensor, n: int) -> tuple[float, float]:
@@ -82,7 +85,10 @@ def place_centres(features: Tensor, start: Tensor, rounds: int) -> tuple[Tensor,
         mean, spread = overlap_deviations(overlaps, n)
         if step == rounds or (mean <= MEAN_TOLERANCE and spread <= SPREAD_TOLERANCE):
             break
-        combination += force_step(overlaps, n) @ combination
+        moved = combination + force_step(overlaps, n) @ combination
+        if float(moved.abs().max()) > MAX_WEIGHT:
+            break
+        combination = moved
     return (combination @ start.double()).to(start.dtype), (mean, spread)
 
 
@@ -167,5 +173,6 @@ def _median_distances(features: Tensor, centres: Tensor) -> Tensor:
         distances = torch.cat(blocks, 1)
         inner = distances.kthvalue(max(n // 2, 1), dim=1).values
         outer = distances.kthvalue(max(n // 2, 1) + 1, dim=1).values
-        radii.append(threshold_between(inner.double(), outer.double()).sqrt())
+        # Rounding can leave a squared distance of 0 below it.
+        radii.append(threshold_between(inner.double(), outer.double()).clamp_min(0).sqrt())
     return torch.cat(radii)

@@ -42,7 +42,7 @@ def form_bits(codes: Tensor, distance: Distance) -> Tensor:
 def form_levels(codes: Tensor, distance: OfLevels) -> Tensor:
     """The whole numbers that the dimensions of packed codes hold: int64 (n, k)."""
     dimensions, places = numbered(distance.widths, codes.device)
-    values = torch.zeros(distance.code_bits, len(distance.widths), device=codes.device)
+    values = torch.zeros(distance.code_bits, len(distance.widths), dtype=torch.float32, device=codes.device)
     values[torch.arange(len(places), device=codes.device), dimensions] = 2.0**places
     # Sums of distinct powers of two below 2^8: exact even where products are rounded (TF32, bfloat16).
     return (unpack(codes, distance.code_bits).float() @ values).round().to(torch.int64)

@@ -99,3 +99,13 @@ def test_other_sizes_are_refused(coded):
         decoder.weights(vectors[:, 1:])
     with pytest.raises(InvalidInputError, match="measure"):
         DecodedVectors(codes, decoder, "euclidean")
+
+
+def test_the_default_dtype_is_the_users(coded):
+    vectors, codes, decoder = coded
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = LinearDecoder.fit(codes, vectors, BITS)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(again.directions, decoder.directions)

@@ -97,6 +97,36 @@ class PairedSample(Sample):
         self.features = Views(features)
 
 
+# What users' numbers are now and then, of rows of float32: each is fitted, or refused in one line of its own.
+ODD_NUMBERS = {
+    "half": torch.Tensor.half,
+    "offset": lambda rows: rows + 1e6,
+    "large": lambda rows: rows * 1e12,
+    "small": lambda rows: rows * 1e-12,
+    "constant columns": lambda rows: rows.index_fill(1, torch.arange(0, rows.shape[1], 2), 3.25),
+    "repeated columns": lambda rows: rows[:, :1].expand_as(rows).contiguous(),
+    "few distinct rows": lambda rows: rows[:5].repeat(len(rows) // 5, 1),
+    "all the same": lambda rows: rows[:1].repeat(len(rows), 1),
+    "zeros": torch.zeros_like,
+}
+# Beyond what squares can be taken of.
+EXTREMES = [(1e30, torch.float32), (1e-30, torch.float32), (1e300, torch.float64), (1e-300, torch.float64)]
+
+
+@pytest.fixture(scope="session")
+def odd_numbers():
+    """Functions of a multiple of five rows, by name, and the scales and dtypes that are refused."""
+    return ODD_NUMBERS, EXTREMES
+
+
+@pytest.fixture
+def double_by_default():
+    """As a user may set it: new tensors are float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture
 def sample():
     return Sample()

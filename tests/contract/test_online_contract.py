@@ -133,3 +133,14 @@ def test_refusals(online_class, sample):
 def test_a_method_of_all_items_at_once_says_so(sample):
     with pytest.raises(InvalidInputError, match="PCAH learns from all items at once; fit it anew, or choose a method"):
         Hasher(PCAH(16, 4), SBQ(4)).partial_fit(sample.features)
+
+
+def test_room_for_classes_is_bounded(online_class, sample):
+    if "labels" not in online_class.requires:
+        return
+    labels = sample.labels.clone()
+    labels[3] = 10**6
+    projection = online_class(16, 8)
+    for learn in (projection.partial_fit, projection.fit):
+        with pytest.raises(InvalidInputError, match="labels reach 1000000, and a stream's methods keep room for every"):
+            learn(sample.features, labels=labels)

@@ -264,6 +264,38 @@ def test_docstring(paired_class):
     check_docstring(paired_class)
 
 
+def test_odd_numbers_are_fitted_or_refused(paired_class, make_paired_sample, odd_numbers):
+    sample = make_paired_sample(rows=60)
+    given = sample.supervision(paired_class)
+    makers, extremes = odd_numbers
+    refused = {}
+    for kind, make in makers.items():
+        views = Views({name: make(rows) for name, rows in sample.features.features.items()})
+        projection = build(paired_class)
+        try:
+            projection.fit(views, **given)
+        except InvalidInputError as error:
+            refused[kind] = str(error)
+            continue
+        for name in views.names:
+            assert bool(torch.isfinite(projection.view(name)(views.of(name))).all()), kind
+    # Shares, which lie in [0, 1], are lost in float32 beside an offset of a million.
+    assert not refused.keys() & {"half", "large", "small"}, refused
+    assert "NaN" not in " ".join(refused.values())
+    for scale, dtype in extremes:
+        views = Views({name: rows.to(dtype) * scale for name, rows in sample.features.features.items()})
+        with pytest.raises(InvalidInputError, match=r"image features reach .* in magnitude; expected a largest"):
+            build(paired_class).fit(views, **given)
+
+
+@pytest.mark.usefixtures("double_by_default")
+def test_the_default_dtype_is_the_users(paired_class, make_paired_sample):
+    sample = make_paired_sample(rows=60)
+    projection = build(paired_class).fit(sample.features, **sample.supervision(paired_class))
+    for name in sample.features.names:
+        assert bool(torch.isfinite(projection.view(name)(sample.features.of(name))).all())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_weights_stay_on_their_device(paired_class, paired_sample):

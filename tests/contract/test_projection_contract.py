@@ -1,5 +1,6 @@
 """What every projection promises; each check is a function, so that the last tests can show that it is able to fail."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -201,6 +202,47 @@ def test_fit_depends_on_its_data_alone(projection_class, sample, make_sample):
 
 def test_docstring(projection_class):
     check_docstring(projection_class)
+
+
+def test_odd_numbers_are_fitted_or_refused(projection_class, make_sample, odd_numbers):
+    sample = make_sample(rows=60)
+    given = sample.supervision(projection_class)
+    makers, extremes = odd_numbers
+    refused = {}
+    for name, make in makers.items():
+        rows = make(sample.features)
+        projection = projection_class(DIMENSION, PROJECTIONS)
+        try:
+            projections = projection.fit(rows, **given)(rows)
+        except InvalidInputError as error:
+            refused[name] = str(error)
+            continue
+        assert bool(torch.isfinite(projections).all()), name
+    assert not refused.keys() & {"half", "offset", "large", "small"}, refused
+    assert "NaN" not in " ".join(refused.values())
+    for scale, dtype in extremes:
+        with pytest.raises(InvalidInputError, match=r"training features reach .* in magnitude; expected a largest"):
+            projection_class(DIMENSION, PROJECTIONS).fit(sample.features.to(dtype) * scale, **given)
+
+
+@pytest.mark.usefixtures("double_by_default")
+def test_the_default_dtype_is_the_users(projection_class, make_sample):
+    sample = make_sample(rows=60)
+    projection = projection_class(DIMENSION, PROJECTIONS)
+    projection.fit(sample.features, **sample.supervision(projection_class))
+    assert bool(torch.isfinite(projection(sample.features)).all())
+
+
+def test_arrays_and_numpys_numbers_fit_the_same(projection_class, make_sample):
+    sample = make_sample(rows=60)
+    given = sample.supervision(projection_class)
+    one = projection_class(DIMENSION, PROJECTIONS).fit(sample.features, **given)
+    if "labels" in given:
+        given["labels"] = given["labels"].numpy().astype(np.uint8)
+    array = sample.features.numpy().astype(">f4")
+    array.flags.writeable = False
+    other = projection_class(np.int64(DIMENSION), np.uint8(PROJECTIONS)).fit(array, **given)
+    assert_same_state(one, other)
 
 
 class Linear(Projection):

@@ -76,3 +76,25 @@ def test_small_variances_of_float32_features_are_exact():
 def test_half_precision_sums_do_not_overflow():
     features = torch.full((5000, 2), 60.0, dtype=torch.float16)
     assert feature_mean(features).tolist() == [60, 60]
+
+
+@pytest.mark.parametrize("d", [8, 256])
+def test_rows_far_from_the_origin_vary_as_those_near_it(d):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(600, d, generator=generator) * torch.linspace(3, 1, d)
+    far = rows + 1e6
+    mean, directions, variances = principal_components(far, d)
+    assert len(variances) == d
+    expected, expected_variances = by_svd(far, d)
+    # Few dimensions are solved by a mean in float32, which is off by a share of the spacing there, .06.
+    tolerance = 1e-2 if d == 8 else 1e-6
+    np.testing.assert_allclose(variances, expected_variances, rtol=tolerance)
+    np.testing.assert_allclose(np.abs((directions[:, :3].numpy() * expected[:, :3]).sum(0)), 1, atol=tolerance)
+    np.testing.assert_allclose(mean, far.double().mean(0), atol=0.1 if d == 8 else 1e-8)
+
+
+def test_what_rounding_makes_of_a_large_mean_is_no_direction():
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randn(600, 3, generator=generator) @ torch.randn(3, 20, generator=generator)
+    assert len(principal_components(low + 1e6, 20)[2]) == 3
+    assert len(principal_components(torch.full((600, 8), 1e6), 8)[2]) == 0

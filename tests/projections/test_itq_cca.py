@@ -90,3 +90,17 @@ def test_bad_input_is_refused():
         ITQCCA(10, 4, regularisation=0)
     with pytest.raises(InvalidInputError, match="iterations=0; expected a whole number"):
         ITQCCA(10, 4, iterations=0)
+
+
+def test_large_class_indices_are_their_ranks():
+    """Room for all classes below the largest would take gigabytes."""
+    own = torch.tensor([999_983, 5, 1_000_003, 70_000])
+    for classes in range(2, 5):
+        ranks = torch.arange(len(FEATURES)) % classes
+        rising = own[:classes].sort().values
+        fitted = ITQCCA(FEATURES.shape[1], 6).fit(FEATURES, labels=rising[ranks])
+        expected = ITQCCA(FEATURES.shape[1], 6).fit(FEATURES, labels=ranks)
+        assert torch.equal(fitted.directions, expected.directions)
+    assert label_indicators(torch.tensor([10**9, 3, 10**9])).tolist() == [[0, 1], [1, 0], [0, 1]]
+    # A class in the middle that no item has keeps its column.
+    assert label_indicators(torch.tensor([2, 0])).shape == (2, 3)

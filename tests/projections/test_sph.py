@@ -144,3 +144,11 @@ def test_figures_on_real_features(cifar10_gist):
     spheres = score(SpH(512, 32))
     assert 0.14 < spheres < 0.17
     assert spheres > score(LSH(512, 32))
+
+
+def test_few_distinct_rows_are_told_apart():
+    """Spheres that share their medians cannot be balanced, and centres would fly off for ever."""
+    rows = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    sph = SpH(16, 11).fit(rows.repeat(12, 1))
+    assert bool(torch.isfinite(sph(rows)).all())
+    assert len((sph(rows) >= 0).unique(dim=0)) == 5

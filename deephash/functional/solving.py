@@ -1,0 +1,49 @@
+"""What a fit does where its equations have no solution: one line, not a solver's trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from deephash.conversion import first_line
+from deephash.validation import InvalidInputError
+
+ADVICE = "standardise the features, drop those that are constant or repeat each other, or give more items"
+
+
+@contextmanager
+def one_line_of(method: str, items: int) -> Iterator[None]:
+    """A fit whose solver's errors are told in one line.
+
+    Args:
+        method: name of the class that is fitted.
+        items: number of training items, for the message.
+
+    Raises:
+        InvalidInputError: a decomposition that does not converge, or of a matrix that is not positive.
+    """
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        raise InvalidInputError(
+            f"{method} finds no solution for these {items} training items ({first_line(error)}); {ADVICE}."
+        ) from error
+
+
+def check_learnt(module: nn.Module, method: str, items: int) -> None:
+    """Refuse weights that hold NaN.
+
+    Args:
+        module: what was fitted.
+        method: name of its class.
+        items: number of training items, for the message.
+
+    Raises:
+        InvalidInputError: naming the weight.
+    """
+    for name, weight in module.state_dict().items():
+        if weight.is_floating_point() and bool(weight.isnan().any()):
+            raise InvalidInputError(
+                f"{method} finds no solution for these {items} training items: {name} would hold NaN; {ADVICE}."
+            )
