@@ -25,7 +25,7 @@ def one_line_of(method: str, items: int) -> Iterator[None]:
     """
     try:
         yield
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise InvalidInputError(
             f"{method} finds no solution for these {items} training items ({first_line(error)}); {ADVICE}."
         ) from error

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from deephash.validation import InvalidInputError
 
+# With n pairs no p of the signed-rank test can be below 2^(1 - n): with fewer pairs, none can reach .05.
+FEWEST_PAIRS = 6
+
 Values = Sequence[float] | np.ndarray | Tensor
 
 

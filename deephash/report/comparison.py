@@ -9,7 +9,7 @@ import numpy as np
 
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.files import reading
-from deephash.metrics.confidence import wilcoxon
+from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
 from deephash.protocols.base import Split
 from deephash.report.paired_gains import rank_biserial
 from deephash.report.summary import is_comparison, ordered_metrics
@@ -132,6 +132,10 @@ def paired(
             untested[str(run.path)] = reason
             continue
         first, other = (side[metric].fill_null(float("nan")).to_numpy() for side in (scores[0], table))
+        pairs = int(np.isfinite(other).sum())
+        if pairs < FEWEST_PAIRS:
+            untested[str(run.path)] = f"{pairs} queries, of {FEWEST_PAIRS} that a p below .05 needs at least"
+            continue
         outcome = wilcoxon(other, first)
         differences = other - first
         differences = differences[differences == differences]  # Queries without a relevant item are NaN in both.

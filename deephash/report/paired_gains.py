@@ -1,14 +1,15 @@
 """What one choice gains on another, pipeline by pipeline, paired by draw: joint training against its fitted start."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from deephash.metrics.confidence import wilcoxon
+from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
 from deephash.report.sweep_statistics import holm
-from deephash.report.tables import markdown_table
+from deephash.report.tables import markdown_table, text
 from deephash.validation import InvalidInputError
 
 PIPELINE = ("method", "quantizer", "encoder")
@@ -24,7 +25,8 @@ class Gain:
         draws: how many pairs.
         before: mean score with the first choice.
         after: mean score with the second.
-        p_value: of the two-sided Wilcoxon signed-rank test.
+        p_value: of the two-sided Wilcoxon signed-rank test; NaN of fewer than FEWEST_PAIRS draws, of which none could
+            be small.
         effect: matched-pairs rank-biserial correlation (Kerby, 2014), from -1, all draws worse, to 1, all better.
     """
 
@@ -88,7 +90,7 @@ def paired_gains(
             shared = sorted(one.keys() & other.keys(), key=str)
             if len(shared) >= 2:
                 first, second = (np.array([side[draw] for draw in shared]) for side in (one, other))
-                p_value = wilcoxon(second, first).p_value
+                p_value = wilcoxon(second, first).p_value if len(shared) >= FEWEST_PAIRS else math.nan
                 effect = rank_biserial(second - first)
                 gains.append(Gain(name, bits, len(shared), first.mean(), second.mean(), p_value, effect))
     if not gains:
@@ -137,16 +139,21 @@ def gains_markdown(gains: Sequence[Gain], before: str = "fit", after: str = "joi
         before: title of the first score's column.
         after: title of the second's.
     """
-    corrected = holm([gain.p_value for gain in gains])
+    tested = [gain for gain in gains if not math.isnan(gain.p_value)]
+    corrected = dict(zip(map(id, tested), holm([gain.p_value for gain in tested]), strict=True))
     top, top_after = best_of(gains, "before"), best_of(gains, "after")
     rows = []
-    for gain, p_holm in zip(gains, corrected, strict=True):
+    for gain in gains:
         shown = [f"{gain.before:.4f}", f"{gain.after:.4f}"]
         for place, best in enumerate((top, top_after)):
             if best[gain.bits] is gain:
                 shown[place] = f"**{shown[place]}**"
+        p_holm = text(corrected.get(id(gain)))
         relative = f"{100 * gain.relative:+.1f} %"
         name = " · ".join(part for part in gain.pipeline if part not in ("identity", "None"))
-        rows.append((name, str(gain.bits), *shown, relative, f"{gain.effect:+.2f}", f"{p_holm:.4f}", str(gain.draws)))
+        rows.append((name, str(gain.bits), *shown, relative, f"{gain.effect:+.2f}", p_holm, str(gain.draws)))
     header = ("pipeline", "bits", before, after, "gain", "effect", "p (Holm)", "draws")
-    return markdown_table(header, rows, right=range(1, len(header)))
+    table = markdown_table(header, rows, right=range(1, len(header)))
+    if len(tested) == len(gains):
+        return table
+    return f"{table}\nFewer than {FEWEST_PAIRS} draws have no p, since with n of them none can be below 2^(1 - n).\n"

@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from deephash.files import write_json, write_text, write_whole
+from deephash.metrics.confidence import FEWEST_PAIRS
 from deephash.report.tables import finite, markdown_table
 from deephash.validation import InvalidInputError
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import polars
 
 
-# The least n for which an exact two-sided signed-rank test of n pairs can give p < .05.
-FEW_SEEDS = 6
 # Letters a line where standard output is a file or a pipe, which has no width that a table must fit.
 PLAIN_WIDTH = 200
 
@@ -60,9 +59,9 @@ def write_sweep(folder: Path, runs: "polars.DataFrame", metric: str = "mAP", ove
         header = ("data", "bits", "first", "second", "seeds", "difference", "p_value", "p_holm")
         shown = [over if name == "bits" else name for name in header]
         parts += [title, markdown_table(shown, tests.select(header).rows(), right=(1, 4, 5, 6, 7))]
-        if min(tests["seeds"].to_list()) < FEW_SEEDS:
+        if min(tests["seeds"].to_list()) < FEWEST_PAIRS:
             parts.append(
-                f"With n shared seeds no p can be below 2^(1 - n): one of .05 needs {FEW_SEEDS} seeds or more.\n"
+                f"Fewer than {FEWEST_PAIRS} shared seeds have no p, since with n of them none can be below 2^(1 - n).\n"
             )
     ranked = rankings(runs, metric)
     if ranked:

@@ -74,7 +74,7 @@ def setting_titles(settings: list[tuple[Any, ...]]) -> tuple[str, list[str]]:
     common = [len(set(values)) == 1 for values in zip(*settings, strict=True)]
     shared = tuple(value if same else None for value, same in zip(settings[0], common, strict=True))
     own = [tuple(None if same else value for value, same in zip(s, common, strict=True)) for s in settings]
-    return setting_text(shared), [setting_text(setting) for setting in own]
+    return setting_text(shared), [setting_text(setting, cuts=True) for setting in own]
 
 
 def _equal(columns: tuple[str, ...], values: tuple[Any, ...]) -> "list[polars.Expr]":

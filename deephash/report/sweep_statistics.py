@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deephash.metrics.confidence import mean_interval, wilcoxon
+from deephash.metrics.confidence import FEWEST_PAIRS, mean_interval, wilcoxon
 from deephash.report.failure_signatures import flat_scores
 from deephash.report.sweep_runs import GROUP, SETTING, metric_names
 from deephash.validation import InvalidInputError, check_choice
@@ -79,6 +79,7 @@ def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame"
         One row for each two methods under one setting and code length that share at least two seeds on the same
         split: the columns SETTING and `bits`, `first`, `second`, `seeds` (shared), `difference` (mean of first less
         second), `p_value` (two-sided) and `p_holm` (corrected for the tests of that setting and length, Holm 1979).
+        Both are null of fewer than FEWEST_PAIRS seeds, of which no p could be small.
 
     Raises:
         InvalidInputError: no run is done, or none has that metric.
@@ -99,10 +100,12 @@ def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame"
             tests.append(
                 dict(zip((*SETTING, "bits"), key, strict=True))
                 | {"first": first, "second": second, "seeds": len(shared), "difference": float((one - other).mean())}
-                | {"p_value": wilcoxon(one, other).p_value}
+                | {"p_value": wilcoxon(one, other).p_value if len(shared) >= FEWEST_PAIRS else None, "p_holm": None}
             )
-        corrected = holm([test["p_value"] for test in tests])
-        rows += [test | {"p_holm": p} for test, p in zip(tests, corrected, strict=True)]
+        tested = [test for test in tests if test["p_value"] is not None]
+        for test, corrected in zip(tested, holm([test["p_value"] for test in tested]), strict=True):
+            test["p_holm"] = corrected
+        rows += tests
     columns = (*SETTING, "bits", "first", "second", "seeds", "difference", "p_value", "p_holm")
     return polars.DataFrame(rows, schema=_kinds(*columns))
 
@@ -145,16 +148,18 @@ def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "b
             flat = flat_scores(dict(group.select("bits", "mean").rows()), metric)
             if flat is not None:
                 lines.append(f"{line_name(key[len(SETTING) :])}: {flat}")
-    given = runs.filter(polars.col("status") == "done").select("method", "bits", "warnings").rows()
+    done = runs.filter(polars.col("status") == "done").select("method", "bits", "warnings").rows()
     kinds: dict[tuple[str, str], set[int]] = {}
     counts: dict[tuple[str, str], int] = {}
-    for method, bits, warnings in given:
+    for method, bits, warnings in done:
         for kind in {warning.split(":")[0] for warning in warnings or []}:
             kinds.setdefault((method, kind), set()).add(bits)
             counts[method, kind] = counts.get((method, kind), 0) + 1
     for (method, kind), lengths in sorted(kinds.items()):
         at = ", ".join(map(str, sorted(lengths))) + (" bits" if over == "bits" else f" of {over}")
-        lines.append(f"{method}: {kind}, in {counts[method, kind]} runs, at {at}; see warnings in their metrics.json.")
+        given = f"{counts[method, kind]} runs" if counts[method, kind] > 1 else "1 run"
+        whose = "their" if counts[method, kind] > 1 else "its"
+        lines.append(f"{method}: {kind}, in {given}, at {at}; see warnings in {whose} metrics.json.")
     return lines
 
 

@@ -1,5 +1,6 @@
 """A sweep as tables of methods × bits, for the terminal and as Markdown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,27 @@ class MethodsByBits:
     best: dict[int, str]
 
 
-def setting_text(setting: tuple[Any, ...]) -> str:
-    """A setting in words, as "cifar10_gist, five_way, label truth"; parts that are None are left out."""
+def setting_text(setting: tuple[Any, ...], cuts: bool = False) -> str:
+    """A setting in words, as "cifar10_gist, five_way, label truth"; parts that are None are left out.
+
+    Args:
+        setting: values of the columns SETTING.
+        cuts: whether to say which ranks runs were cut at, which their metrics' names say: for settings that differ in
+            nothing else.
+    """
     data, protocol, truth, score, database_codes, k = setting
     parts = [data, protocol, truth and f"{truth} truth", score and f"{score} queries"]
-    parts += ["database by learnt codes" if database_codes == "learnt" else None, k and f"k = {k}"]
+    parts += [
+        "database by learnt codes" if database_codes == "learnt" else None,
+        f"cut at k = {k}" if cuts and k else None,
+    ]
     return ", ".join(str(part) for part in parts if part)
+
+
+def setting_texts(settings: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Several settings in words, each unlike the others."""
+    plain = [setting_text(setting) for setting in settings]
+    return [setting_text(setting, cuts=plain.count(words) > 1) for setting, words in zip(settings, plain, strict=True)]
 
 
 def cell(mean: float, low: float | None, high: float | None) -> str:
@@ -97,8 +113,9 @@ def sweep_table(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits
     from rich.table import Table
 
     tables = []
-    for found in methods_by_bits(runs, metric):
-        title = f"{metric}: {setting_text(found.setting)}"
+    by_setting = methods_by_bits(runs, metric)
+    for found, words in zip(by_setting, setting_texts([found.setting for found in by_setting]), strict=True):
+        title = f"{metric}: {words}"
         table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
         # Names stay whole; where the terminal is narrow, the interval goes under its mean.
         table.add_column("method", min_width=max(len(name) for name, _, _ in found.lines))
@@ -125,14 +142,15 @@ def sweep_markdown(runs: "polars.DataFrame", metric: str = "mAP", over: str = "b
         InvalidInputError: no run is done, or none has that metric.
     """
     parts = []
-    for found in methods_by_bits(runs, metric):
+    by_setting = methods_by_bits(runs, metric)
+    for found, words in zip(by_setting, setting_texts([found.setting for found in by_setting]), strict=True):
         rows = []
         for name, seeds, cells in found.lines:
             shown = {length: cells.get(length, "–") for length in found.lengths}
             rows.append((name, seeds, *(f"**{c}**" if found.best[n] == name else c for n, c in shown.items())))
         header = ("method", "seeds", *(column_title(over, length) for length in found.lengths))
         table = markdown_table(header, rows, right=range(1, len(header)))
-        parts.append(f"{metric}: {setting_text(found.setting)}\n\n{table}")
+        parts.append(f"{metric}: {words}\n\n{table}")
     return "\n".join(parts)
 
 
@@ -154,6 +172,8 @@ def grid_markdown(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bi
 
     done_runs(runs, metric)
     means = aggregate(runs).filter(polars.col("metric") == metric)
+    settings = means.select(SETTING).unique(maintain_order=True).rows()
+    words = dict(zip(settings, setting_texts(settings), strict=True))
     parts = []
     for (*setting, length), part in means.group_by((*SETTING, "bits"), maintain_order=True):
         quantizers = part["quantizer"].unique(maintain_order=True).to_list()
@@ -168,6 +188,6 @@ def grid_markdown(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bi
             is_best = [(name, q) in cells and cells[name, q][0] == best for q in quantizers]
             rows.append((name, *(f"**{c}**" if bold else c for c, bold in zip(shown, is_best, strict=True))))
         table = markdown_table(("projection", *map(str, quantizers)), rows, right=range(1, len(quantizers) + 1))
-        title = f"{metric}, {column_title(over, length)}: {setting_text(tuple(setting))}"
+        title = f"{metric}, {column_title(over, length)}: {words[tuple(setting)]}"
         parts.append(f"{title}\n\n{table}")
     return "\n".join(parts)
