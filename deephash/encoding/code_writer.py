@@ -11,7 +11,7 @@ import numpy as np
 
 from deephash.encoding.code_file import CodePaths
 from deephash.encoding.rows import BadRow, Ids
-from deephash.files import read_json, write_json, write_whole
+from deephash.files import read_json_object, write_json, write_whole
 from deephash.npy_file import map_npy
 
 # Room for NumPy's header, which gets its length by being written anew once the number of rows is known.
@@ -129,9 +129,9 @@ def put_in_place(paths: CodePaths) -> None:
     """
     folder = paths.unfinished
     codes, ids = folder / "codes.npy", folder / "ids.npy"
-    description = read_json(folder / COMPLETE, "the description of codes")
+    description = read_json_object(folder / COMPLETE, "the description of codes")
     paths.description.unlink(missing_ok=True)
-    if description["skipped"]:
+    if description.get("skipped"):
         write_unfinished_bad_rows(paths)
     else:
         paths.bad.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from deephash.encoding.code_writer import (
     write_unfinished_bad_rows,
 )
 from deephash.encoding.rows import RowBlock, RowSource
-from deephash.files import read_json, write_json
+from deephash.files import read_json, reading, write_json
 from deephash.hasher import Hasher
 from deephash.progress import track
 from deephash.validation import InvalidInputError, check_count
@@ -171,12 +171,12 @@ def begun(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Progress:
     if not noted.exists():
         remove_unfinished(paths)
         return Progress()
-    stored = read_json(noted, "the progress of an encoding")
-    try:
+    with reading(noted, "the progress of an encoding", f"remove {paths.unfinished} to encode from the first row"):
+        stored = json.loads(noted.read_text(encoding="utf-8"))
         differing = [name for name in task if stored["task"][name] != task[name]]
         progress = Progress(**stored["progress"])
-    except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"{noted} is damaged; remove {paths.unfinished} to begin anew.") from error
+        if not all(type(number) is int and number >= 0 for number in asdict(progress).values()):
+            raise ValueError(f"it came as far as {progress}")
     if differing and overwrite:
         remove_unfinished(paths)
         return Progress()
@@ -201,6 +201,7 @@ def finished(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: 
         return None
     there = read_json(paths.description, "the description of codes") if paths.description.exists() else {}
     same = isinstance(there, dict) and there.get("file") == paths.codes.name and paths.codes.exists()
+    same = same and all(type(there.get(name)) is int for name in ("rows", "skipped"))
     same = same and all(there.get(name) == task[name] for name in ("hasher", "view", "source"))
     if overwrite:
         return None
@@ -214,9 +215,10 @@ def finished(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: 
 
 def described_bad(paths: CodePaths) -> str:
     """The first bad row in words."""
-    with (paths.unfinished / "bad.jsonl").open(encoding="utf-8") as lines:
+    path = paths.unfinished / "bad.jsonl"
+    with reading(path, "a list of bad rows"), path.open(encoding="utf-8") as lines:
         first = json.loads(next(lines))
-    return f"{first['id']} ({first['reason']})"
+        return f"{first['id']} ({first['reason']})"
 
 
 def check_dimension(dimension: int, hasher: Hasher) -> None:

@@ -311,3 +311,27 @@ def test_parquet_of_several_parts_is_one_table(tmp_path, monkeypatch):
     assert np.array_equal(table["code"].to_numpy(), codes)
     assert table["id"].to_list() == [f"i{row}" for row in range(20)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.npy", "ids.npy", "out.parquet"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        '{"task": null, "progress": {}}',
+        '{"task": {"hasher": "a"}, "progress": {"row": "x"}}',
+        b"\xff\xfe",
+    ],
+)
+def test_damaged_progress_is_refused_in_one_line(tmp_path, content):
+    from deephash.encoding.code_file import CodePaths
+    from deephash.encoding.encode_file import PROGRESS, begun
+    from deephash.validation import InvalidInputError
+
+    paths = CodePaths(tmp_path / "z.npy")
+    paths.unfinished.mkdir()
+    noted = paths.unfinished / PROGRESS
+    noted.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InvalidInputError, match=f"{PROGRESS} is not readable as the progress of an encoding"):
+        begun(paths, {"hasher": "a"}, overwrite=False)
