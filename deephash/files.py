@@ -14,6 +14,8 @@ from typing import Any
 
 from deephash.validation import InvalidInputError, StorageError
 
+LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a character in JSON; where both halves are there, they are one."""
 LEFTOVER_SECONDS = 24 * 60 * 60
 """Age from which an unfinished file is taken for that of a writer that was killed."""
 
@@ -132,7 +134,11 @@ def read_json(path: Path, what: str, then: str = "restore it or run again") -> A
         InvalidInputError: missing or damaged file.
     """
     with reading(path, what, then):
-        return json.loads(path.read_text(encoding="utf-8"))
+        written = path.read_text(encoding="utf-8")
+        content = json.loads(written)
+        if LONE_SURROGATE.search(written):
+            json.dumps(content, ensure_ascii=False).encode()  # UnicodeEncodeError: text that could never be shown.
+        return content
 
 
 def read_json_object(path: Path, what: str) -> dict[str, Any]:

@@ -73,3 +73,11 @@ def test_what_ends_a_program_and_what_is_told_already_passes():
         reading("x.bin", "a row"),
     ):
         Path("no such file").read_bytes()
+
+
+def test_halves_of_characters_are_refused_and_whole_ones_read(tmp_path):
+    (tmp_path / "a.json").write_text('{"name": "\\ud83d\\ude00"}')
+    assert read_json(tmp_path / "a.json", "a row") == {"name": "😀"}
+    (tmp_path / "a.json").write_text('{"name": "\\ud83d"}')
+    with pytest.raises(InvalidInputError, match=r"a\.json is not readable as a row .*surrogates"):
+        read_json(tmp_path / "a.json", "a row")

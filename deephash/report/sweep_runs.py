@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import read_json
+from deephash.files import read_json, reading
 from deephash.folder_walk import walk_files
 from deephash.progress import track
 from deephash.report.tables import text
@@ -115,23 +115,21 @@ def _result_columns(path: Path) -> dict[str, Any]:
     result = RunFolder(path.parent).read_row()
     if any(name not in result for name in REQUIRED):
         raise InvalidInputError(f"{path} lacks one of {', '.join(REQUIRED)}; run that job again.")
-    for name in ("bits", "seed"):
-        if isinstance(result[name], bool) or not isinstance(result[name], int):
+    result.setdefault("skipped_queries", 0)
+    for name in ("bits", "seed", "skipped_queries"):
+        if type(result[name]) is not int or not 0 <= result[name] < 2**63:
             raise InvalidInputError(f"{path} has {name}={result[name]!r}; expected a whole number: run that job again.")
     metrics = dict(result["metrics"])
-    columns: dict[str, Any] = {
-        name: result[name] for name in ("method", "quantizer", "bits", "seed", "split") if name in result
-    }
+    columns: dict[str, Any] = {name: result[name] for name in ("bits", "seed", "skipped_queries")}
+    columns |= {name: text(result[name]) for name in ("method", "quantizer", "split") if name in result}
     # Rows from before there was a choice are of codes by the functions.
     columns |= {
         name: text(value) for name, value in {"database_codes": "functions", **result}.items() if name in SETTING
     }
-    columns |= {
-        "skipped_queries": result.get("skipped_queries", 0),
-        "warnings": [str(line) for line in result.get("warnings") or []],
-    }
-    metrics |= _bias_columns(result.get("modality_bias"))
-    return columns | {name: None if value is None else float(value) for name, value in metrics.items()}
+    with reading(path, "a result row", "run that job again"):
+        columns["warnings"] = [str(line) for line in result.get("warnings") or []]
+        metrics |= _bias_columns(result.get("modality_bias"))
+        return columns | {name: None if value is None else float(value) for name, value in metrics.items()}
 
 
 def _bias_columns(bias: Any) -> dict[str, float]:

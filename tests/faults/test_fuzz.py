@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz_files.py"
 def test_a_thousand_damaged_files_are_read_or_refused():
     command = [sys.executable, str(SCRIPT), "--mutations", "1000", "--seed", "7", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-4000:]
     assert "1000 mutations, 0 faults" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines()[1:-1]]
     assert len(rows) > 45, "a kind of file was not damaged"

@@ -293,6 +293,10 @@ def test_interrupted_jobs_and_later_evaluations(tmp_path):
             "its metric mAP is 'high', not a number",
         ),
         ("", "is not readable as a result row"),
+        ('{"method": "itq", "bits": 8, "seed": 0, "metrics": {}, "warnings": 7}', "is not readable as a result row"),
+        ('{"method": "itq", "bits": 8, "seed": 0, "metrics": {"mAP": 1' + "0" * 400 + "}}", "is not readable as a"),
+        ('{"method": "itq", "bits": 9223372036854775808, "seed": 0, "metrics": {}}', "expected a whole number"),
+        ('{"method": "\\ud800", "bits": 8, "seed": 0, "metrics": {}}', "is not readable as a result row"),
     ],
 )
 def test_wrong_rows_are_damaged_not_fatal(tmp_path, content, reason):
