@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from deephash.demo import query as queries
@@ -21,6 +21,7 @@ from deephash.demo.description import (
     described_runs,
     drawn_queries,
 )
+from deephash.demo.json_answer import JSONAnswer
 from deephash.demo.protection import protect
 from deephash.demo.served_run import ServedRun
 from deephash.demo.upload import max_body
@@ -41,7 +42,9 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
         runs: as `load_runs` gives them, at least one.
         hosts: names and addresses by which the page may be asked for.
     """
-    application = FastAPI(title="deephash demo", docs_url=None, redoc_url=None, openapi_url=None)
+    application = FastAPI(
+        title="deephash demo", docs_url=None, redoc_url=None, openapi_url=None, default_response_class=JSONAnswer
+    )
     # One at a time: what is decoded and encoded at once is bounded, and a hasher's parts are not made for threads.
     alone = Lock()
 
@@ -113,13 +116,13 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
         return FileResponse(PAGE / "index.html")
 
     @application.exception_handler(InvalidInputError)
-    async def refused(request: Request, error: InvalidInputError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 400)
+    async def refused(request: Request, error: InvalidInputError) -> JSONAnswer:
+        return JSONAnswer({"detail": str(error)}, 400)
 
     @application.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def malformed(request: Request, error: RequestValidationError) -> JSONAnswer:
         first = error.errors()[0]
-        return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}."}, 400)
+        return JSONAnswer({"detail": f"{first['loc'][-1]}: {first['msg']}."}, 400)
 
     application.mount("/page", StaticFiles(directory=PAGE), name="page")
     protect(application, hosts, max_body)

@@ -84,7 +84,8 @@ def neighbours_page(
                 f'<section>\n<div class="card ask">{_item(query, asking)}<p>{hits} of {len(found)} relevant</p></div>\n'
                 f'<ol class="found">\n{"".join(_card(one, searched) for one in found)}</ol>\n</section>\n'
             )
-    return "".join([*parts, "</body>\n</html>\n"])
+    # Names of files may hold bytes that are no text.
+    return "".join([*parts, "</body>\n</html>\n"]).encode(errors="xmlcharrefreplace").decode()
 
 
 def _card(found: Found, view: str) -> str:

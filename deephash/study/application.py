@@ -7,12 +7,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deephash.demo.application import PAGE as DEMO_PAGE
 from deephash.demo.decoding import png
+from deephash.demo.json_answer import JSONAnswer
 from deephash.demo.protection import protect
 from deephash.http_service.host_names import LOOPBACK
 from deephash.study.design import MOST_DEPTH
@@ -59,7 +60,9 @@ def build_study_application(
         consent: headings and sentences that participants agree to.
         hosts: names and addresses by which the page may be asked for.
     """
-    application = FastAPI(title="deephash study", docs_url=None, redoc_url=None, openapi_url=None)
+    application = FastAPI(
+        title="deephash study", docs_url=None, redoc_url=None, openapi_url=None, default_response_class=JSONAnswer
+    )
     # One at a time: a hasher's parts are not made for threads.
     alone = Lock()
 
@@ -114,16 +117,16 @@ def build_study_application(
         return FileResponse(PAGE / "index.html")
 
     @application.exception_handler(InvalidInputError)
-    async def refused(request: Request, error: InvalidInputError) -> JSONResponse:
+    async def refused(request: Request, error: InvalidInputError) -> JSONAnswer:
         status = STATUSES.get(type(error), 400)
         # A path of this machine's is none of the participants' business.
         told = "The answer cannot be kept; please tell whoever runs the study." if status == 503 else str(error)
-        return JSONResponse({"detail": told}, status)
+        return JSONAnswer({"detail": told}, status)
 
     @application.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def malformed(request: Request, error: RequestValidationError) -> JSONAnswer:
         first = error.errors()[0]
-        return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}."}, 400)
+        return JSONAnswer({"detail": f"{first['loc'][-1]}: {first['msg']}."}, 400)
 
     # Styles and elements are those of deephash demo.
     application.mount("/page", StaticFiles(directory=DEMO_PAGE), name="page")

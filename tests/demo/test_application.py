@@ -5,6 +5,8 @@ import json
 import struct
 import tempfile
 import zlib
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 
 from deephash.demo.application import build_application
 from deephash.demo.decoding import MOST_PIXELS
+from deephash.demo.json_answer import JSONAnswer
 from deephash.demo.served_run import load_runs
 from deephash.demo.upload import MOST_IMAGE_BYTES, MOST_TEXT_BYTES
 from deephash.report.curve_file import read_curves
@@ -157,6 +160,30 @@ def test_pictures_are_the_items(client, itq, picture_file):
     assert answer.headers["content-type"] == "image/png"
     assert np.array_equal(Image.open(io.BytesIO(answer.content)), Image.open(io.BytesIO(picture_file(row))))
     assert client.get("/api/runs/0/items/999999.png").status_code == 404
+
+
+def test_any_name_and_number_is_json(client, itq, itq_run):
+    names = [
+        "<script>alert(1)</script>",
+        'a"b&amp;',
+        "\udcff\udcfe",
+        "日本 ü",
+        "\0",
+        "[red]",
+        "{x}",
+        "\u2028",
+        "",
+        "x" * 9000,
+    ]
+    (run,) = load_runs([itq_run])
+    named = replace(run, data=copy(run.data))
+    named.data._items = replace(run.items, class_names=tuple(names))
+    odd = TestClient(build_application([named]), base_url=ADDRESS)
+    for row in itq.queries[:20].tolist():
+        found = odd.get("/api/runs/0/neighbours", params={"row": row}).json()
+        assert found["query"]["classes"] == names[int(run.items.labels[row])]
+    infinite = JSONAnswer({"margins": [float("nan"), float("inf"), 2**64 - 1, -1.5]}).body
+    assert infinite == b'{"margins":[null,null,18446744073709551615,-1.5]}'
 
 
 def test_queries_are_drawn_from_the_runs_own(client, itq):

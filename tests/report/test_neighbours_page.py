@@ -56,3 +56,9 @@ def test_the_page_is_well_formed():
     body = page[page.index("<body>") : page.index("</html>")]
     # HTML's pictures have no end tag.
     assert ElementTree.fromstring(re.sub(r"(<img[^>]*)>", r"\1/>", body)).tag == "body"
+
+
+def test_names_that_are_no_text_can_be_written():
+    page = page_of(Found(ShownItem(3, classes="\udcff<b>"), 2, True))
+    assert "&#56575;&lt;b&gt;" in page
+    page.encode()

@@ -1,0 +1,16 @@
+"""Answers in JSON that hold whatever names and numbers the user's data have."""
+
+import json
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from deephash.report.tables import finite
+
+
+class JSONAnswer(JSONResponse):
+    """Any text and any number as JSON: NaN and infinity are null, and half letters, as of file names, are escaped."""
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of a value."""
+        return json.dumps(finite(content), allow_nan=False, separators=(",", ":")).encode()
