@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from deephash.functional.safe_scale import power_of_two
+# Beyond it, sums of squares come near the largest number of single precision.
+LARGE = 1e15
 
 
 def unit_features(features: Tensor, mean: Tensor) -> Tensor:
@@ -19,8 +20,11 @@ def unit_features(features: Tensor, mean: Tensor) -> Tensor:
     """
     # Coordinates of raw pixels or counts can be large, so that squares of single precision stay in range.
     centred = features.to(mean.dtype) - mean
-    # A power of two is left out, exactly, so that squares of very large coordinates stay in range too.
-    return normalize(centred / power_of_two(centred.detach(), 1), eps=torch.finfo(mean.dtype).tiny ** 0.5)
+    # Rows whose squares would overflow are brought near 1 first; all others stay as they are, bit for bit. It takes
+    # operations that every export format has.
+    largest = centred.detach().abs().amax(1, keepdim=True)
+    centred = centred / torch.where(largest > LARGE, largest, torch.ones_like(largest))
+    return normalize(centred, eps=torch.finfo(mean.dtype).tiny ** 0.5)
 
 
 def random_unit_directions(d: int, k: int, generator: torch.Generator) -> Tensor:
