@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from deephash.codes import as_codes
 from deephash.conversion import plain_numbers
 from deephash.indexes.base import Identified, Index
+from deephash.names import as_names
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, check_choice
 
@@ -98,24 +98,20 @@ def index(
         bits = 8 * codes.shape[1] if hasher is None else hasher.bits
     elif hasher is not None and bits != hasher.bits:
         raise InvalidInputError(f"bits={bits}, and the hasher gives {hasher.bits}; leave bits out.")
-    names = None if names is None else checked_names(np.asarray(names), len(codes))
+    names = None if names is None else checked_names(names, len(codes))
     built = faster_exact(codes, bits, **settings) if kind == AUTO else built_index(kind, codes, bits, settings)
     built.hasher = None if hasher is None else hasher.identity
     built.names = names
     return built
 
 
-def checked_names(names: NDArray[Any], size: int) -> NDArray[Any]:
+def checked_names(names: ArrayLike, size: int) -> NDArray[Any]:
     """Names of the items of an index, int64 or words.
 
     Raises:
-        InvalidInputError: another number of them, or neither whole numbers nor words.
+        InvalidInputError: another number of them, or what `as_names` refuses.
     """
-    if names.shape != (size,) or names.dtype.kind not in "iuU":
-        raise InvalidInputError(
-            f"names are {names.dtype} {names.shape}; expected a whole number or a word for each of the {size} items."
-        )
-    return names if names.dtype.kind == "U" else names.astype(np.int64)
+    return as_names(names, "names", size)
 
 
 def built_index(kind: str, codes: Tensor, bits: int, settings: dict[str, Any]) -> Index:

@@ -10,6 +10,7 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import ListedPairs
 from deephash.data.array_file import read_array
+from deephash.names import as_int64
 from deephash.ranking.relevance import Relevance
 from deephash.validation import InvalidInputError
 
@@ -70,7 +71,7 @@ def _read_pairs(path: Path) -> np.ndarray:
     pairs = np.asarray(read_array(path))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
         raise InvalidInputError(f"{path} has shape {pairs.shape} and dtype {pairs.dtype}; expected integers (p, 2).")
-    pairs = pairs.astype(np.int64)
+    pairs = as_int64(pairs, f"pairs of {path}")
     if pairs.size and pairs.min() < 0:
         raise InvalidInputError(f"{path} names item {pairs.min()}; rows start at 0.")
     return pairs

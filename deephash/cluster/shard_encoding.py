@@ -45,6 +45,7 @@ class ShardTask:
         image_size: side of images in pixels.
         device: where to encode.
         rows: rows of a block.
+        header: whether the first line of a CSV file names its columns.
     """
 
     run: str
@@ -56,6 +57,7 @@ class ShardTask:
     image_size: int | None
     device: str
     rows: int
+    header: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class ShardEncoder:
             features=self.task.features,
             ids=self.task.ids,
             image_size=self.task.image_size,
+            header=self.task.header,
         )
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +189,9 @@ def encode_shards(
     """
     check_count(shard_rows, "shard_rows")
     hasher, identity, view = load_view(task.run, task.view, "cpu")
-    source = open_source(task.source, task.run, features=task.features, ids=task.ids, image_size=task.image_size)
+    source = open_source(
+        task.source, task.run, features=task.features, ids=task.ids, image_size=task.image_size, header=task.header
+    )
     if source.rows is None:
         raise InvalidInputError(f"{task.source} does not say how many rows it has; write it as Parquet for engine=ray.")
     block = min(task.rows, source.most_rows or task.rows)

@@ -24,6 +24,7 @@ from deephash.encoding.code_file import CodePaths
 from deephash.encoding.index_codes import Maker, save_index
 from deephash.files import read_json, reading, write_json
 from deephash.index_storage import load_index, read_description
+from deephash.names import as_names
 from deephash.ranking.nearest_merge import nearest_places
 from deephash.validation import InvalidInputError, check_count
 
@@ -117,9 +118,10 @@ def ids_of(database: CodeShards, rows: range) -> np.ndarray:
     for path, count in zip(database.paths, database.rows, strict=True):
         start, stop = max(rows.start, first), min(rows.stop, first + count)
         if start < stop:
-            pieces.append(np.array(read_array(CodePaths(path).ids)[start - first : stop - first]))
+            beside = CodePaths(path).ids
+            pieces.append(as_names(np.array(read_array(beside)[start - first : stop - first]), f"ids of {beside}"))
         first += count
-    return np.concatenate(pieces)
+    return np.concatenate(pieces)  # Numbers beside words become the words of their digits.
 
 
 def _bounds(rows: tuple[int, ...]) -> Iterator[range]:

@@ -13,6 +13,19 @@ View = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, or auto, a GPU where there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Features = Annotated[
+    str | None,
+    typer.Option(help="Array of an .npz, or columns of a table, with commas between.", show_default=False),
+]
+Ids = Annotated[str | None, typer.Option(help="Column of ids of a table; id where there is one.", show_default=False)]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first line of a .csv names its columns; else they are called 0, 1, ...",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace what lies there.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of Ray; one a processor.", show_default=False, min=1)]
 Address = Annotated[

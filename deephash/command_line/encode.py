@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import Address, Device, Overwrite, Run, View, Workers
+from deephash.command_line.arguments import Address, Device, Features, Header, Ids, Overwrite, Run, View, Workers
 from deephash.command_line.errors import show_error
 
 
@@ -28,13 +28,9 @@ def encode(
     ],
     view: View = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be encoded.")] = False,
-    features: Annotated[
-        str | None,
-        typer.Option(help="Array of an .npz, or columns of a table, with commas between.", show_default=False),
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option(help="Column of ids of a table; id where there is one.", show_default=False)
-    ] = None,
+    features: Features = None,
+    ids: Ids = None,
+    header: Header = None,
     image_size: Annotated[
         int | None, typer.Option(help="Side in pixels to scale images to; the run's.", show_default=False, min=1)
     ] = None,
@@ -60,7 +56,7 @@ def encode(
     if engine == "ray":
         from deephash.cluster.shard_encoding import ShardTask, encode_shards
 
-        task = ShardTask(str(run), source, str(out), view, columns, ids, image_size, device, rows)
+        task = ShardTask(str(run), source, str(out), view, columns, ids, image_size, device, rows, header)
         made = encode_shards(
             task, shard_rows=shard_rows, workers=workers, address=address, overwrite=overwrite, skip_bad=skip_bad
         )
@@ -78,7 +74,7 @@ def encode(
     from deephash.encoding.open_source import open_source
 
     hasher, identity, view_name = load_view(run, view, device)
-    rows_of = open_source(source, run, features=columns, ids=ids, image_size=image_size)
+    rows_of = open_source(source, run, features=columns, ids=ids, image_size=image_size, header=header)
     done = encode_file(
         hasher, rows_of, out, identity=identity, view=view_name, skip_bad=skip_bad, rows=rows, overwrite=overwrite
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import AsJson, Device, View
+from deephash.command_line.arguments import AsJson, Device, Features, Header, Ids, View
 
 # Queries and neighbours that a table shows; a file holds all.
 SHOWN_QUERIES, SHOWN_NEIGHBOURS = 20, 10
@@ -25,6 +25,9 @@ def search(
         Path | None, typer.Option(help="The run whose hasher encodes the queries.", show_default=False)
     ] = None,
     view: View = None,
+    features: Features = None,
+    ids: Ids = None,
+    header: Header = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Where all results go: .npz or .parquet.", show_default=False)
@@ -37,7 +40,17 @@ def search(
 
     if out is not None:
         check_choice(out.suffix, ENDINGS, f"the ending of {out.name}")
-    found = search_saved(index, queries, k, run, view, device)
+    found = search_saved(
+        index,
+        queries,
+        k,
+        run,
+        view,
+        device,
+        features=features.split(",") if features else None,
+        ids=ids,
+        header=header,
+    )
     if out is not None:
         write_found(found, out)
         typer.echo(f"{k} neighbours of {len(found.queries):,} queries in {out}")

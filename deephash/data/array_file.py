@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deephash.data.stored_index import index_columns, say_left_out
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
 from deephash.files import reading, sought
@@ -24,7 +25,7 @@ def read_array(
     Args:
         path: the file; its ending says the format.
         keys: which array of an `.npz`, or which columns of a Parquet file: one of lists, or any number of scalars. None
-            takes an `.npz`'s only array and all of a Parquet file's columns.
+            takes an `.npz`'s only array and all of a Parquet file's columns but the index that pandas stored.
         drop: arrays or columns that None does not take, as the labels beside features.
 
     Returns:
@@ -69,7 +70,12 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
 
     with reading_array(path):  # a damaged page makes the decoder panic
         schema = polars.read_parquet_schema(path)
-        names = [keys] if isinstance(keys, str) else list(keys or (name for name in schema if name not in drop))
+        names = [keys] if isinstance(keys, str) else list(keys or ())
+        if not names:
+            rest = [name for name in schema if name not in drop]
+            index = index_columns(rest, polars.read_parquet_metadata(path).get("pandas"))
+            say_left_out(path, index, "its name as a key")
+            names = [name for name in rest if name not in index]
         for name in names:
             if name not in schema:
                 raise InvalidInputError(f"{path} has no column {name!r}; it holds {_listed(schema)}.")

@@ -12,6 +12,7 @@ from torch import Tensor
 from deephash.codes import check_codes
 from deephash.data.array_file import read_array
 from deephash.files import read_json, sought
+from deephash.names import as_names
 from deephash.ranking.distance import Distance
 from deephash.validation import InvalidInputError, check_choice
 
@@ -157,6 +158,7 @@ def read_codes(path: str | Path) -> CodeFile:
         codes, ids = (np.array(read_array(paths.codes, column)) for column in ("code", "id"))
     if codes.dtype != np.uint8:
         raise InvalidInputError(f"{paths.codes} holds codes of dtype {codes.dtype}, not packed uint8; encode again.")
+    ids = as_names(ids, f"ids of {path}")
     tensor = torch.from_numpy(codes)
     check_codes(tensor, description["bits"], f"codes of {path}")
     if not len(codes) == len(ids) == description["rows"]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from deephash.data.vectors import COMPONENTS
 from deephash.encoding.array_rows import open_npy, open_npz, open_vectors
 from deephash.encoding.rows import RowSource
-from deephash.encoding.table_rows import TableRows
+from deephash.encoding.table_rows import CSV, TableRows
 from deephash.files import sought
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
     from deephash.data.descriptors.base import Descriptor
 
-TABLES = (".parquet", ".csv")
+TABLES = (".parquet", CSV)
 ENDINGS = (".npy", ".npz", *TABLES, *COMPONENTS)
 
 
@@ -25,6 +25,7 @@ def open_source(
     features: Sequence[str] | None = None,
     ids: str | None = None,
     image_size: int | None = None,
+    header: bool | None = None,
 ) -> RowSource:
     """The rows of a file of features, or of a folder of images.
 
@@ -35,10 +36,13 @@ def open_source(
         features: which array of an `.npz`, or which columns of a table; None takes the only one, or all but the ids.
         ids: which column of a table holds the ids; None takes `id` where there is one.
         image_size: side in pixels to which images are scaled; None takes that of the run's data.
+        header: whether the first line of a CSV file names its columns; None takes it for names unless they are numbers.
 
     Raises:
         InvalidInputError: no such file, one of another kind, a damaged one, or images for a run of none.
     """
+    if header is not None and Path(path).suffix != CSV:
+        raise InvalidInputError(f"{path} is no {CSV} file; leave {'--header' if header else '--no-header'} out.")
     if "://" in str(path):
         from deephash.encoding.store_rows import open_store_rows
 
@@ -62,7 +66,7 @@ def open_source(
             f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images."
         )
     if path.suffix in TABLES:
-        return TableRows(path, features, ids)
+        return TableRows(path, features, ids, header)
     if ids is not None:
         raise InvalidInputError(f"{path} has no columns, and so none of ids; leave --ids {ids} out.")
     if path.suffix == ".npz":

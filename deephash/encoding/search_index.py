@@ -1,5 +1,6 @@
 """Searching a saved index with packed codes, or with features that a run's hasher encodes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from deephash.encoding.code_file import read_codes
 from deephash.encoding.encode_file import BLOCK_ROWS, check_dimension
 from deephash.encoding.encoder_of import load_view
 from deephash.encoding.open_source import open_source
+from deephash.encoding.rows import RowSource
 from deephash.files import write_whole
 from deephash.validation import InvalidInputError, check_choice
 
@@ -32,7 +34,16 @@ class Found:
 
 
 def search_saved(
-    index_folder: Path, queries: Path, k: int, run: Path | None = None, view: str | None = None, device: str = "cpu"
+    index_folder: Path,
+    queries: Path,
+    k: int,
+    run: Path | None = None,
+    view: str | None = None,
+    device: str = "cpu",
+    *,
+    features: Sequence[str] | None = None,
+    ids: str | None = None,
+    header: bool | None = None,
 ) -> Found:
     """The k nearest codes of each query.
 
@@ -43,12 +54,20 @@ def search_saved(
         run: whose hasher encodes the queries; the index must hold its codes. None where queries are codes.
         view: of a run of two views.
         device: where queries are encoded.
+        features: with a run, which array or columns hold the queries' features.
+        ids: with a run, which column of a table holds the queries' ids.
+        header: with a run, whether the first line of a CSV file names its columns.
 
     Raises:
         InvalidInputError: no index, codes of another hasher, or queries that cannot be encoded.
     """
     index = open_release(index_folder)
     if run is None:
+        if not (features is None and ids is None and header is None):
+            raise InvalidInputError(
+                f"{queries} are taken for codes, which have no columns; give --run, or leave --features, --ids and "
+                "--header out."
+            )
         read = read_codes(queries)
         if index.release.hasher != read.hasher:
             raise InvalidInputError(
@@ -57,10 +76,13 @@ def search_saved(
             )
         found = index.search(read.codes, k)
         return Found(read.ids, found.distances, found.names)
-    return search_rows(index, queries, k, run, view, device)
+    source = open_source(queries, run, features=features, ids=ids, header=header)
+    return search_rows(index, source, queries, k, run, view, device)
 
 
-def search_rows(index: OpenRelease, queries: Path, k: int, run: Path, view: str | None, device: str) -> Found:
+def search_rows(
+    index: OpenRelease, source: RowSource, queries: Path, k: int, run: Path, view: str | None, device: str
+) -> Found:
     """The nearest of features, encoded and searched a block at a time."""
     hasher, identity, _ = load_view(run, view, device)
     if index.release.hasher != identity:
@@ -69,7 +91,6 @@ def search_rows(index: OpenRelease, queries: Path, k: int, run: Path, view: str 
             "run that made them, or encode the database again."
         )
     where = hasher.projection.is_fitted.device
-    source = open_source(queries, run)
     if source.dimension is not None:
         check_dimension(source.dimension, hasher)
     asked, found = [], []

@@ -11,6 +11,7 @@ import numpy as np
 
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.image_decoding import image_endings, read_image
+from deephash.data.stored_index import index_columns
 from deephash.encoding.image_rows import ImageRows
 from deephash.encoding.open_source import side_of
 from deephash.encoding.rows import RowSource
@@ -144,8 +145,19 @@ class StoredTableRows(TableRows):
                 raise InvalidInputError(
                     f"{file.path} has other columns than {self.files[0].path}, by name or type; give files of one kind."
                 )
+        self._pandas = {(schema.metadata or {}).get(b"pandas") for schema in schemas}
         empty: polars.DataFrame = polars.from_arrow(schemas[0].empty_table())  # type: ignore[assignment]
         return empty.schema
+
+    def _index_columns(self, schema: Mapping[str, Any]) -> Sequence[str]:
+        with self._reading():
+            named = {name for metadata in self._pandas for name in index_columns(schema, metadata)}
+            return [name for name in schema if name in named]
+
+    def _extremes(self, name: str) -> tuple[int | None, int | None]:
+        pairs = [(frame[name].min(), frame[name].max()) for frame in self._groups([name], 0)]
+        found: list[Any] = [value for pair in pairs for value in pair if value is not None]
+        return (min(found), max(found)) if found else (None, None)
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
         return rebatched(self._groups(columns, start), rows)

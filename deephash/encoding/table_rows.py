@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deephash.data.stored_index import index_columns, say_left_out
+from deephash.encoding.csv_layout import CsvLayout, read_layout
 from deephash.encoding.fingerprint import file_fingerprint
 from deephash.encoding.rows import BadRow, Ids, RowBlock, RowSource, checked_block, plain_id, select_ids
 from deephash.files import reading
+from deephash.names import check_whole_name
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
     import polars
 
+CSV = ".csv"
 ID = "id"
 """The column of ids, where there is one of this name and no other is named."""
 
@@ -22,45 +26,67 @@ ID = "id"
 class TableRows(RowSource):
     """The rows of a Parquet or CSV file.
 
-    In a CSV file what is no number counts as missing, so that its row is set apart. So is a row without an id.
+    In a CSV file what is no number counts as missing, so that its row is set apart. So is a row without an id. Ids of a
+    CSV file are whole numbers where each number gives the same text back, and else words: `00012` stays `00012`. The
+    index that pandas stores beside the columns is left out, with a line in the log, unless it is named.
 
     Args:
         path: the file; its ending says which.
         features: columns: one of lists, or several of numbers; None takes all but the ids.
         ids: the column of ids, whole numbers or words; None takes `id` where there is one, or else rows' places.
+        header: of a CSV file, whether its first line names the columns, which else are called by their places from 0;
+            None takes it for names unless they are numbers.
 
     Raises:
-        InvalidInputError: not such a file, no such column, or columns that are no numbers.
+        InvalidInputError: not such a file, no such column, columns that are no numbers, whole numbers of ids beyond
+            int64, or a first line of numbers with `header=None`.
     """
 
-    def __init__(self, path: Path, features: Sequence[str] | None = None, ids: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        features: Sequence[str] | None = None,
+        ids: str | None = None,
+        header: bool | None = None,
+    ) -> None:
         import polars
 
         self.path = path
+        self.layout: CsvLayout | None = None
+        self.words: Mapping[str, str | None] = {}
+        if path.suffix == CSV:
+            self.layout = read_layout(path, header, ID)
         schema = self._schema()
         for name in (*(features or ()), *([ids] if ids else ())):
             if name not in schema:
                 raise InvalidInputError(f"{path} has no column {name!r}; it holds {', '.join(schema)}.")
         self.id_column = ids or (ID if ID in schema and ID not in (features or ()) else None)
-        self.columns = list(features or (name for name in schema if name != self.id_column))
+        index = [] if features else [name for name in self._index_columns(schema) if name != self.id_column]
+        say_left_out(path, index, "--features or --ids")
+        self.columns = list(features or (name for name in schema if name != self.id_column and name not in index))
         self.lists = len(self.columns) == 1 and isinstance(schema[self.columns[0]], polars.List | polars.Array)
         if not self.columns:
             raise InvalidInputError(f"{path} holds {', '.join(schema) or 'nothing'}; no column is left to take.")
         for name in () if self.lists else self.columns:
             kind = schema[name]
             if not (kind.is_numeric() or kind in (polars.Boolean, polars.Null)):
+                holds = f"is of type {kind}" if self.layout is None else f"holds {self.words[name]!r}"
                 raise InvalidInputError(
-                    f"column {name!r} of {path} is of type {kind}; several columns make features only where all are "
-                    "numbers: name the ones to take with --features, and ids with --ids."
+                    f"column {name!r} of {path} {holds}; several columns make features only where all are numbers: "
+                    "name the ones to take with --features, and ids with --ids."
                 )
         if self.id_column is not None:
             kind = schema[self.id_column]
-            if not (kind.is_integer() or kind == polars.String):
+            if not (kind.is_integer() or kind == polars.String or self.layout is not None):
                 raise InvalidInputError(
                     f"ids in column {self.id_column!r} of {path} are of type {kind}; expected whole numbers or words."
                 )
-            self.named = kind == polars.String
+            self.named = kind == polars.String if self.layout is None else self._holds_words(self.id_column)
+            if kind in (polars.UInt64, polars.Int128, polars.UInt128) and self.layout is None:
+                self._check_whole(self.id_column)
         self.rows = self._count()
+        if self.rows == 0:
+            raise InvalidInputError(f"{path} has no rows; expected at least one item.")
 
     @property
     def dimension(self) -> int | None:
@@ -112,9 +138,51 @@ class TableRows(RowSource):
         return RowBlock(block.features, block.ids, sorted(bad + block.bad, key=lambda entry: entry.row), block.stop)
 
     def _schema(self) -> Mapping[str, Any]:
-        """Types by column."""
+        """Types by column; in a CSV file those of numbers and those that hold words."""
+        import polars
+
         with self._reading():
-            return self._scan().collect_schema()
+            if self.layout is None:
+                return self._scan().collect_schema()
+            self.words = self.layout.words(self.path)
+            return {name: polars.Float32() if word is None else polars.String() for name, word in self.words.items()}
+
+    def _index_columns(self, schema: Mapping[str, Any]) -> Sequence[str]:
+        """Those of the columns that are the index of a pandas table."""
+        if self.layout is not None:
+            return self.layout.index
+        import polars
+
+        with self._reading():
+            return index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
+
+    def _holds_words(self, name: str) -> bool:
+        """Whether a column of a CSV file holds what is no whole number, or one that is written otherwise."""
+        import polars
+
+        column = polars.col(name)
+        kept = (column.cast(polars.Int64, strict=False).cast(polars.String) == column).fill_null(value=False)
+        with self._reading():
+            texts = self._scan({name: polars.String}).select(kept | column.is_null())
+            return any(not batch.to_series().all() for batch in texts.collect_batches())
+
+    def _check_whole(self, name: str) -> None:
+        """Refuse ids beyond int64, before anything is encoded.
+
+        Raises:
+            InvalidInputError: naming one.
+        """
+        with self._reading():
+            least, most = self._extremes(name)
+        for found in (least, most):
+            check_whole_name(found or 0, f"ids in column {name!r} of {self.path}")
+
+    def _extremes(self, name: str) -> tuple[int | None, int | None]:
+        """The least and the largest value of a column."""
+        import polars
+
+        column = polars.col(name)
+        return self._scan().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
         """Frames of exactly `rows`, the last of fewer, from a row on."""
@@ -122,26 +190,25 @@ class TableRows(RowSource):
             self._typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
         )
 
-    def _scan(self) -> "polars.LazyFrame":
+    def _scan(self, kinds: dict[str, Any] | None = None) -> "polars.LazyFrame":
+        """The table; of a CSV file with columns read as these types."""
         import polars
 
-        if self.path.suffix == ".parquet":
+        if self.layout is None:
             return polars.scan_parquet(self.path, glob=False)
-        return polars.scan_csv(self.path, glob=False)
+        return self.layout.scan(self.path, kinds or {})
 
     def _typed(self) -> "polars.LazyFrame":
         """The table with features read as numbers, so that one word far down does not end the reading."""
         import polars
 
-        if self.path.suffix == ".parquet":
-            return self._scan()
         kinds: dict[str, Any] = dict.fromkeys(self.columns, polars.Float32)
         if self.id_column is not None:
             kinds[self.id_column] = polars.String if self.named else polars.Int64
-        return polars.scan_csv(self.path, glob=False, schema_overrides=kinds, ignore_errors=True)
+        return self._scan(kinds)
 
     def _count(self) -> int | None:
-        if self.path.suffix != ".parquet":
+        if self.layout is not None:
             return None
         import polars
 

@@ -335,3 +335,52 @@ def test_damaged_progress_is_refused_in_one_line(tmp_path, content):
     noted.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InvalidInputError, match=f"{PROGRESS} is not readable as the progress of an encoding"):
         begun(paths, {"hasher": "a"}, overwrite=False)
+
+
+def test_a_csv_file_without_a_heading_is_asked_about_and_read(deephash, fitted_run, digits, expected, tmp_path):
+    np.savetxt(tmp_path / "x.csv", digits[:50], fmt="%g", delimiter=",")
+    ended = deephash("encode", fitted_run, tmp_path / "x.csv", tmp_path / "codes.npy")
+    assert ended.status == 2
+    assert "the first line of" in ended.err
+    assert "--no-header" in ended.err
+    assert ended.err.count("\n") == 1
+    ended = deephash("encode", fitted_run, tmp_path / "x.csv", tmp_path / "codes.npy", "--no-header")
+    assert "50 codes" in ended.out
+    assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[:50])
+    assert np.array_equal(read_codes(tmp_path / "codes.npy").ids, np.arange(50))
+    ended = deephash("encode", fitted_run, tmp_path / "codes.npy", tmp_path / "other.npy", "--no-header")
+    assert "codes.npy is no .csv file; leave --no-header out" in ended.err
+
+
+def test_ids_of_a_csv_file_stay_as_they_are(deephash, fitted_run, digits, tmp_path):
+    ids = [f"{row:05d}" for row in range(120)] + ["last"]
+    columns = {f"x{place}": digits[:121, place] for place in range(digits.shape[1])}
+    polars.DataFrame({"id": ids, **columns}).write_csv(tmp_path / "x.csv")
+    ended = deephash("encode", fitted_run, tmp_path / "x.csv", tmp_path / "codes.parquet", "--skip-bad")
+    assert "121 codes of 16 bits" in ended.out
+    assert "left out" not in ended.out
+    assert read_codes(tmp_path / "codes.parquet").ids.tolist() == ids
+    assert deephash("index", tmp_path / "codes.parquet", tmp_path / "index").status == 0
+    found = deephash("search", tmp_path / "index", tmp_path / "x.csv", "-k", 1, "--run", fitted_run, "--json").json
+    assert [row["query"] for row in found] == ids
+    assert found[12]["distances"] == [0]
+
+
+def test_the_index_of_pandas_is_left_out_of_features_and_queries(
+    deephash, fitted_run, digits, expected, tmp_path, caplog
+):
+    pandas = pytest.importorskip("pandas")
+    order = np.random.default_rng(0).permutation(30)
+    frame = pandas.DataFrame(digits[:30], columns=[f"x{place}" for place in range(digits.shape[1])])
+    frame.iloc[order].to_parquet(tmp_path / "x.parquet")
+    ended = deephash("encode", fitted_run, tmp_path / "x.parquet", tmp_path / "codes.npy")
+    assert ended.status == 0, ended.err
+    assert caplog.messages == [
+        f"{tmp_path / 'x.parquet'}: '__index_level_0__' left out, the index that pandas stored; --features or --ids "
+        "takes it."
+    ]
+    assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[order])
+    assert deephash("index", tmp_path / "codes.npy", tmp_path / "index").status == 0
+    asked = ("search", tmp_path / "index", tmp_path / "x.parquet", "-k", 1, "--run", fitted_run, "--json")
+    assert [row["query"] for row in deephash(*asked).json] == list(range(30))
+    assert [row["query"] for row in deephash(*asked, "--ids", "__index_level_0__").json] == order.tolist()

@@ -109,3 +109,21 @@ def test_bad_queries_and_settings_are_refused(deephash, encoded, fitted_run, dig
         ended = deephash(*arguments)
         assert ended.status == 2
         assert words in ended.err
+
+
+def test_queries_in_a_table_are_read_as_encode_reads_them(deephash, encoded, fitted_run, digits, tmp_path):
+    np.savetxt(tmp_path / "q.csv", digits[:4], fmt="%g", delimiter=",")
+    asked = ("search", encoded / "index", tmp_path / "q.csv", "-k", 1, "--run", fitted_run, "--json")
+    ended = deephash(*asked)
+    assert ended.status == 2
+    assert "--no-header" in ended.err
+    expected = nearest(fitted_run, digits, torch.arange(4), 1)[1].flatten().tolist()
+    found = deephash(*asked, "--no-header").json
+    assert [row["ids"] for row in found] == [[f"digit {row}"] for row in expected]
+    table = {"key": ["a", "b"], "vector": digits[:2].tolist(), "more": [1.0, 2.0]}
+    polars.DataFrame(table).write_parquet(tmp_path / "q.parquet")
+    columns = ("--features", "vector", "--ids", "key")
+    asked = ("search", encoded / "index", tmp_path / "q.parquet", "-k", 1, "--json", *columns)
+    assert [row["query"] for row in deephash(*asked, "--run", fitted_run).json] == ["a", "b"]
+    ended = deephash(*asked)
+    assert "give --run, or leave --features, --ids and --header out" in ended.err

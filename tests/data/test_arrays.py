@@ -235,3 +235,23 @@ def test_no_features_given_is_said():
         InvalidInputError, match=r"features=None; give the file of your features, as data.features=x.npy"
     ):
         Arrays(QueryDatabase(), 0, features=None)
+
+
+def test_the_index_of_pandas_is_no_feature(tmp_path, caplog):
+    """Shuffled rows keep their old places in a column of the file, which says so."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.arange(40.0).reshape(10, 4), columns=list("abcd")).sample(frac=1, random_state=0)
+    frame.assign(label=frame.index % 2).to_parquet(tmp_path / "t.parquet")
+    items = load(tmp_path, "t.parquet", labels_key="label")
+    assert np.array_equal(items.features, frame.to_numpy())
+    assert caplog.messages == [
+        f"{tmp_path / 't.parquet'}: '__index_level_0__' left out, the index that pandas stored; its name as a key "
+        "takes it."
+    ]
+    taken = load(tmp_path, "t.parquet", features_key=["a", "__index_level_0__"])
+    assert np.array_equal(taken.features[:, 1], frame.index)
+    frame[["a", "b"]].rename_axis("key").to_parquet(tmp_path / "t.parquet")
+    assert load(tmp_path, "t.parquet").features.shape == (10, 2)
+    (frame.index % 2).to_series(frame.index, "label").to_frame().to_parquet(tmp_path / "y.parquet")
+    labelled = load(tmp_path, "t.parquet", labels="y.parquet")
+    assert labelled.labels.tolist() == (frame.index % 2).tolist()

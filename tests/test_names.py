@@ -1,0 +1,77 @@
+"""Names: whole numbers and words, each kept exactly or refused for what it is."""
+
+import numpy as np
+import pytest
+import torch
+
+import deephash
+from deephash.affinity.pairs import Pairs
+from deephash.cluster.code_shards import open_shards
+from deephash.cluster.sharded_index import ids_of, write_sharded
+from deephash.encoding.code_file import CodePaths, describe_codes, read_codes
+from deephash.files import write_json
+from deephash.names import as_names
+from deephash.ranking.distance import Hamming
+from deephash.validation import InvalidInputError
+
+MOST = 2**63 - 1
+TOO_LARGE = f"hold {MOST + 1}; whole numbers go from {-MOST - 1} to {MOST}"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (np.array([MOST, 0], np.uint64), [MOST, 0]),
+        ([MOST, -MOST - 1], [MOST, -MOST - 1]),
+        (np.array([200, 0], np.uint8), [200, 0]),
+        (["007", "x"], ["007", "x"]),
+        (np.array(["007", "x"], object), ["007", "x"]),
+        (np.array(["007", "x"], np.dtypes.StringDType()), ["007", "x"]),
+        ([np.uint64(7), 8], [7, 8]),
+    ],
+)
+def test_names_are_kept_exactly(given, kept):
+    found = as_names(given, "names")
+    assert found.tolist() == kept
+    assert found.dtype.kind in "iU"
+    assert found.dtype.kind == "U" or found.dtype == np.int64
+
+
+@pytest.mark.parametrize("given", [np.array([MOST + 1, 0], np.uint64), [-1, MOST + 1], [MOST + 1]])
+def test_a_number_beyond_int64_is_refused_for_that(given):
+    with pytest.raises(InvalidInputError, match=TOO_LARGE):
+        as_names(given, "names")
+
+
+@pytest.mark.parametrize("given", [[1, "x"], [1.0], [None], [True], [[1]], [2**70, None]])
+def test_other_names_are_refused(given):
+    with pytest.raises(InvalidInputError, match="expected a whole number or a word for each item, not some of both"):
+        as_names(given, "names")
+
+
+def test_an_index_never_wraps_names():
+    codes = torch.arange(3, dtype=torch.uint8)[:, None]
+    with pytest.raises(InvalidInputError, match=f"names {TOO_LARGE}"):
+        deephash.index(codes, "flat", names=np.array([1, 2, MOST + 1], np.uint64))
+    index = deephash.index(codes, "flat", names=np.array([1, 2, MOST], np.uint64))
+    assert index.named(index.search(codes[2:], 1)[1]).tolist() == [[MOST]]
+
+
+def test_pairs_never_wrap(tmp_path):
+    np.save(tmp_path / "pairs.npy", np.array([[0, MOST + 1]], np.uint64))
+    with pytest.raises(InvalidInputError, match=TOO_LARGE):
+        Pairs(str(tmp_path / "pairs.npy"))
+
+
+def test_ids_beside_codes_never_wrap(tmp_path):
+    paths = CodePaths(tmp_path / "codes.npy")
+    np.save(paths.codes, np.arange(2, dtype=np.uint8)[:, None])
+    np.save(paths.ids, np.array([5, MOST + 1], np.uint64))
+    write_json(paths.description, describe_codes(paths, 2, 0, "a", Hamming(8), 8, "", {}))
+    with pytest.raises(InvalidInputError, match=f"ids of .*codes.npy {TOO_LARGE}"):
+        read_codes(paths.codes)
+    with pytest.raises(InvalidInputError, match=f"ids of .*codes.ids.npy {TOO_LARGE}"):
+        write_sharded(paths.codes, tmp_path / "index", 1, "flat", {})
+    np.save(paths.ids, np.array([5, MOST], np.uint64))
+    assert read_codes(paths.codes).ids.tolist() == [5, MOST]
+    assert ids_of(open_shards([paths.codes]), range(1, 2)).tolist() == [MOST]
