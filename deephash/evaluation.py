@@ -5,7 +5,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import write_json
 from deephash.loading import load as load_hasher
 from deephash.path_settings import with_absolute_paths
 from deephash.protocols.base import Split
@@ -76,7 +75,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         diagnostics = write_report(row, module, data, folder, score_roles(merged), config.get("figures", True))
         row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
         log_report(trainer.logger, row, module, diagnostics, folder)
-        write_json(new.metrics, finite(row))
+        new.write_row(finite(row))
     unchanged = (
         same_split
         and not changed(config, "truth", "score", "user_metric")

@@ -8,13 +8,18 @@ from typing import Any, cast
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import read_json_object, reading, sought, write_text
+from deephash.files import reading, sought
 from deephash.path_settings import with_absolute_paths
 from deephash.run_targets import check_plain, check_targets
+from deephash.sealed_files import check_sealed_text, file_digest, read_sealed_json, write_sealed_json, write_sealed_text
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
 UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer", "choices.logger")
+
+# Files of scores that are read again, and the entry of the result row that has their digests.
+READ_AGAIN = ("per_query.parquet", "pr_curve.json")
+FILES = "files"
 
 # How long a fit took, kept beside its hasher, whose last file it is.
 FIT_SECONDS = "fit.json"
@@ -96,7 +101,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
-            write_text(self.config, OmegaConf.to_yaml(config, resolve=True))
+            write_sealed_text(self.config, OmegaConf.to_yaml(config, resolve=True))
             return
         # An earlier version kept relative paths.
         differing = differing_settings(with_absolute_paths(self.read_config()), config)
@@ -124,6 +129,7 @@ class RunFolder:
             raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.")
         with reading(self.config, "the config of a run"):
             text = self.config.read_text(encoding="utf-8")
+            check_sealed_text(text)
             if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
                 raise ValueError("it repeats parts by alias, which no run writes")  # They would grow without bound.
             config = OmegaConf.load(io.StringIO(text))
@@ -135,13 +141,35 @@ class RunFolder:
             check_targets(settings, self.config)
         return config
 
+    def write_row(self, row: dict[str, Any]) -> None:
+        """Write the result row, the run's last file, with digests of those beside it that are read again."""
+        written = [self.path / name for name in READ_AGAIN if (self.path / name).exists()]
+        write_sealed_json(self.metrics, row | {FILES: {path.name: file_digest(path) for path in written}})
+
+    def check_file(self, name: str) -> None:
+        """Refuse a file beside the result row that is not as the run left it.
+
+        Args:
+            name: one of `READ_AGAIN`.
+
+        Raises:
+            InvalidInputError: it was changed or damaged.
+        """
+        known = read_sealed_json(self.metrics, "a result row").get(FILES, {}) if self.is_complete else {}
+        if name in known and (self.path / name).exists() and file_digest(self.path / name) != known[name]:
+            raise InvalidInputError(
+                f"{self.path / name} does not match its digest in {self.metrics.name}; it was changed or damaged: "
+                "restore it, or evaluate the run again."
+            )
+
     def read_row(self) -> dict[str, Any]:
         """The result row of the run.
 
         Raises:
             InvalidInputError: a missing or damaged file, or one that is no row of metrics.
         """
-        row = read_json_object(self.metrics, "a result row")
+        row = read_sealed_json(self.metrics, "a result row")
+        row.pop(FILES, None)
         metrics = row.get("metrics")
         with reading(self.metrics, "a result row"):
             if not isinstance(metrics, dict):

@@ -15,7 +15,6 @@ from deephash.cluster.processes import Process, process_group, summed
 from deephash.cluster.ray_session import ray_session
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.cluster.shares import share_of
-from deephash.files import write_json
 from deephash.metrics.expected_reciprocal_rank import ExpectedReciprocalRank
 from deephash.metrics.expected_search_length import ExpectedSearchLength
 from deephash.metrics.ndcg import NDCG
@@ -25,6 +24,7 @@ from deephash.metrics.success import Success
 from deephash.ranking.counts import DistanceCounts
 from deephash.report.curve_file import write_curves
 from deephash.report.tables import finite, write_per_query
+from deephash.run_folder import RunFolder
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 ENGINES = ("torch", "ray")
@@ -159,4 +159,4 @@ def write_scores(scores: ShardScores, out: Path) -> None:
     write_per_query(out / "per_query.parquet", columns, columns.pop("query"))
     area = scores.row["metrics"]["AUPRC_micro"]
     write_curves(out, {"": (scores.metric.pr_curve()["micro"], area)})
-    write_json(out / "metrics.json", finite(scores.row))
+    RunFolder(out).write_row(finite(scores.row))

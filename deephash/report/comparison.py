@@ -115,6 +115,7 @@ def read_scores(run: RunFolder) -> "polars.DataFrame":
     import polars
 
     path = run.path / "per_query.parquet"
+    run.check_file(path.name)
     with reading(path, "scores by query", "restore it, or evaluate the run again"):
         try_decoding(PARQUET, path)
         return polars.read_parquet(path, glob=False)

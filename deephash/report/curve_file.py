@@ -8,6 +8,7 @@ from typing import Any
 from deephash.files import read_json, reading, write_json
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.report.tables import finite
+from deephash.run_folder import RunFolder
 
 NAME = "pr_curve.json"
 
@@ -47,6 +48,7 @@ def read_curves(folder: Path) -> list[StoredCurve]:
     path = folder / NAME
     if not path.exists():
         return []
+    RunFolder(folder).check_file(NAME)
     rows = read_json(path, "precision-recall curves")
     with reading(path, "precision-recall curves", "restore it, or score the run again"):
         return [_curve(row) for row in rows]

@@ -1,9 +1,13 @@
 """Lightning's checkpoints without pickle: tensors in safetensors, everything else as JSON in its header."""
 
+import hashlib
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
@@ -13,12 +17,14 @@ from deephash.validation import InvalidInputError
 # A JSON object holds string keys alone and no tuples, so both are marked; a word of the user's own cannot be mistaken
 # for a mark, since every mapping is written as a list of pairs.
 TENSOR, MAPPING, TUPLE = "tensor", "mapping", "tuple"
+DIGEST = "sha256"
 
 
 class SafetensorsCheckpoint(CheckpointIO):
     """Writes and reads a training's whole state: weights, optimiser, schedule, loops and callbacks.
 
-    Each file is written whole or not at all, so that a kill while writing leaves the one before.
+    Each file is written whole or not at all, so that a kill while writing leaves the one before, and holds a digest of
+    what is in it. The checkpoint before stays beside it, as `previous`, for where the last one is damaged.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -31,20 +37,31 @@ class SafetensorsCheckpoint(CheckpointIO):
 
         tensors: dict[str, Tensor] = {}
         state = json.dumps(_written(checkpoint, tensors, "checkpoint"))
-        write_whole(Path(path), lambda partial: save_file(tensors, partial, {"state": state}))
+        metadata = {"state": state, DIGEST: _digest(state, tensors)}
+        path = Path(path)
+        if path.exists():
+            write_whole(previous(path), lambda partial: _copy(path, partial))
+        write_whole(path, lambda partial: save_file(tensors, partial, metadata))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint, onto the CPU.
 
         Raises:
-            InvalidInputError: a missing or damaged file.
+            InvalidInputError: a missing or damaged file; the message says where training can go on instead.
         """
         from safetensors import safe_open
 
-        with reading(path, "a checkpoint", "delete it to train again from the fitted start"):
+        path = Path(path)
+        before = f"go on from the checkpoint before, {previous(path)}"
+        then = before if previous(path).exists() and previous(path) != path else "train again from the start"
+        with reading(path, "a checkpoint", f"delete it to {then}"):
             with safe_open(path, "pt") as file:
-                state = json.loads(file.metadata()["state"])
-                checkpoint = _read(state, {name: file.get_tensor(name).clone() for name in file.keys()})  # noqa: SIM118
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            state = metadata["state"]
+            if DIGEST in metadata and metadata[DIGEST] != _digest(state, tensors):  # Earlier versions wrote none.
+                raise ValueError("it does not match its digest")
+            checkpoint = _read(json.loads(state), tensors)
             if not isinstance(checkpoint, dict):
                 raise ValueError(f"it holds a {type(checkpoint).__name__}")
             return checkpoint
@@ -52,6 +69,34 @@ class SafetensorsCheckpoint(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint, if there is one."""
         Path(path).unlink(missing_ok=True)
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before this one lies."""
+    return path.with_name(f"previous{path.suffix}")
+
+
+def latest(path: Path) -> Path | None:
+    """The checkpoint to go on from: the last, else the one before it; None where there is neither."""
+    return next((there for there in (path, previous(path)) if there.exists()), None)
+
+
+def _copy(path: Path, partial: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no such thing."""
+    partial.unlink()
+    try:
+        partial.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, partial)
+
+
+def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
+    """Hexadecimal SHA-256 of a checkpoint's JSON and tensors."""
+    digest = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:

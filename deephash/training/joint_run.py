@@ -11,11 +11,11 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
-from deephash.files import write_json
 from deephash.loading import load
 from deephash.run_folder import RunFolder
+from deephash.sealed_files import write_sealed_json
 from deephash.training.building import build, build_augmentation, build_loss
-from deephash.training.checkpoint import SafetensorsCheckpoint
+from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.closed_form import ClosedForm
 from deephash.training.constraints import plain_hasher
 from deephash.training.joint import Joint
@@ -57,7 +57,7 @@ def train_jointly(
         settings = (config.train.select_by, config.train.patience)
         callbacks.insert(0, KeepBest(run.best, run.history, *settings))
     own = config.trainer.get("callbacks") or []
-    goes_on = run.checkpoint.exists()
+    goes_on = latest(run.checkpoint)
     training = build(
         config.trainer,
         logger=logger or False,
@@ -77,13 +77,13 @@ def train_jointly(
         training.fit(
             module,
             datamodule=data,
-            ckpt_path=str(run.checkpoint) if goes_on else None,
+            ckpt_path=str(goes_on) if goes_on else None,
         )
     last = None if choose else plain_hasher(joint.hasher)  # Which takes all processes, where they share the weights.
     if training.is_global_zero:
         best = last or load(run.best)
         best.save(run.hasher)
-        write_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
+        write_sealed_json(run.fit_seconds, {"fit": start.seconds["fit"], "joint": joint.seconds["joint"]})
     training.strategy.barrier()
 
 

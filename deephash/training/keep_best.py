@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import lightning
 
-from deephash.files import write_json
 from deephash.metrics.user_metric import figures_to_raise
+from deephash.sealed_files import write_sealed_json
 from deephash.training.joint import Joint
 from deephash.validation import check_choice
 
@@ -59,7 +59,8 @@ class KeepBest(lightning.Callback):
             if trainer.is_global_zero:
                 joint.validated.save(self.folder)
         if trainer.is_global_zero:
-            write_json(self.history, {"metric": self.metric, "best_epoch": self.best_epoch, "epochs": self.record})
+            content = {"metric": self.metric, "best_epoch": self.best_epoch, "epochs": self.record}
+            write_sealed_json(self.history, content)
         log.info("epoch %d: validation %s %.4f, best %.4f", epoch, self.metric, score, self.best)
         self._stop_where_stale(trainer)
 

@@ -9,7 +9,7 @@ import lightning
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
-from deephash.files import read_json, read_json_object, reading, write_json
+from deephash.files import reading, write_json
 from deephash.loading import load as load_hasher
 from deephash.path_settings import with_absolute_paths
 from deephash.protocols.base import Split
@@ -18,6 +18,7 @@ from deephash.report.learning_curve import learning_curve_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
 from deephash.run_folder import FIT_SECONDS, RunFolder
+from deephash.sealed_files import read_sealed_json, write_sealed_json
 from deephash.training.building import (
     build_data,
     build_module,
@@ -112,7 +113,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     else:
         fit(run.hasher, trainer, module, data)
     row = score(config, trainer, module, data)
-    history = read_json(run.history, "a training's history") if run.history.exists() else None
+    history = read_sealed_json(run.history, "a training's history") if run.history.exists() else None
     if history:
         with reading(run.history, "a training's history"):
             row["training"] = chosen_epoch(history)
@@ -125,7 +126,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         if figures and history:
             save_figure(learning_curve_figure(history, result_title(row)), folder / "learning_curve.png")
         log_report(trainer.logger, row, module, diagnostics, folder)
-        write_json(run.metrics, finite(row))
+        run.write_row(finite(row))
     return RunResult(row, folder)
 
 
@@ -149,13 +150,13 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
         module.hasher.save(folder)
         if module.learnt is not None:
             module.learnt.save(folder)
-        write_json(folder / FIT_SECONDS, {"fit": module.seconds["fit"]})
+        write_sealed_json(folder / FIT_SECONDS, {"fit": module.seconds["fit"]})
 
 
 def load(folder: Path, module: ClosedForm) -> None:
     """Load the hasher that a folder holds, and how long it took."""
     module.hasher, module.learnt = load_hasher(folder), load_learnt(folder)
-    stored = read_json_object(folder / FIT_SECONDS, "the seconds of a fit")
+    stored = read_sealed_json(folder / FIT_SECONDS, "the seconds of a fit")
     with reading(folder / FIT_SECONDS, "the seconds of a fit"):
         module.seconds |= {name: float(seconds) for name, seconds in stored.items()}
 

@@ -24,7 +24,7 @@ from deephash.reencoding.base import Reencoding, Staleness
 from deephash.streams.base import Stream
 from deephash.streams.database import StreamDatabase
 from deephash.streams.search import StreamSearch
-from deephash.training.checkpoint import SafetensorsCheckpoint
+from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.closed_form import training_affinity
 from deephash.validation import InvalidInputError, check_count
 
@@ -141,8 +141,8 @@ class StreamTraining:
             checkpoint: the file that holds the state at the last checkpoint; written at each.
             report: is told what each checkpoint found.
         """
-        if checkpoint.exists():
-            self.restore(SafetensorsCheckpoint().load_checkpoint(checkpoint))
+        if goes_on := latest(checkpoint):
+            self.restore(SafetensorsCheckpoint().load_checkpoint(goes_on))
             self.arrivals.skip(self.seen)
         while self.seen < self.stream.length:
             due = self._next_checkpoint()

@@ -17,6 +17,7 @@ from deephash.report.stream_figure import stream_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
 from deephash.run_folder import FIT_SECONDS, RunFolder
+from deephash.sealed_files import write_sealed_json
 from deephash.training.building import build, build_data, build_hasher
 from deephash.training.environment import describe_environment
 from deephash.training.kept_data import KeptData
@@ -76,12 +77,12 @@ def train_stream(config: DictConfig, run: RunFolder, kept: KeptData) -> dict[str
         "warnings": [],
     }
     training.search.hasher.save(run.hasher)
-    write_json(run.hasher / FIT_SECONDS, {"fit": training.seconds["learn"]})
+    write_sealed_json(run.hasher / FIT_SECONDS, {"fit": training.seconds["learn"]})
     write_json(run.history, finite({"checkpoints": training.history})["checkpoints"])
     write_json(run.path / "environment.json", describe_environment())
     if config.get("figures", True):
         save_figure(stream_figure(training.history, changes, result_title(row)), run.path / "stream.png")
-    write_json(run.metrics, finite(row))
+    run.write_row(finite(row))
     return row
 
 

@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.data.blocks import block_loader
-from deephash.files import read_json_object, reading, write_json
+from deephash.files import reading
 from deephash.loading import load as load_hasher
 from deephash.metrics.user_metric import figures_to_raise
 from deephash.progress import track
 from deephash.ranking.relevance import Relevance
 from deephash.report.tables import text
 from deephash.run_folder import RunFolder
+from deephash.sealed_files import read_sealed_json, write_sealed_json
 from deephash.training.building import build_module
 from deephash.training.closed_form import ClosedForm
 from deephash.training.hashing_module import HashingModule, all_results
@@ -149,10 +150,10 @@ def tune(
         record.append(entry)
         log.info("tune: %s: %s", values_text(values), entry.get("error") or f"{metric} {text(entry['score'])}")
         if is_writer:
-            write_json(run.tuning, {"metric": metric, "chosen": None, "candidates": record})
+            write_sealed_json(run.tuning, {"metric": metric, "chosen": None, "candidates": record})
     chosen = best(record)
     if is_writer:
-        write_json(run.tuning, {"metric": metric, "chosen": chosen, "candidates": record})
+        write_sealed_json(run.tuning, {"metric": metric, "chosen": chosen, "candidates": record})
     return chosen
 
 
@@ -166,7 +167,7 @@ def read_record(path: Path, points: Sequence[dict[str, Any]]) -> list[dict[str, 
     Raises:
         InvalidInputError: a damaged file, or candidates of another run.
     """
-    stored = read_json_object(path, "tuned values")
+    stored = read_sealed_json(path, "tuned values")
     with reading(path, "tuned values"):
         for entry in stored["candidates"]:
             if entry["values"] not in points or not isinstance(entry["score"], int | float | None):

@@ -438,7 +438,7 @@ def test_runs_from_before_curves_were_kept_have_none(itq_run, tmp_path):
     (folder / "pr_curve.json").write_text('[{"direction": "", "recall": [0, 2], "precision": [1, 1], "area": 1}]')
     refused = client_of(folder).get("/api/curves")
     assert refused.status_code == 400
-    assert "is not readable as precision-recall curves" in refused.json()["detail"]
+    assert "pr_curve.json does not match its digest in metrics.json" in refused.json()["detail"]
 
 
 def test_what_is_no_complete_run_is_refused(itq_run, tmp_path):

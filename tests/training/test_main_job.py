@@ -61,7 +61,7 @@ def test_folder_holds_the_run(finished):
         "environment.json",
     }
     assert not [name for name in files if name.endswith((".partial", ".pkl", ".pickle", ".ckpt"))]
-    assert json.loads(run.metrics.read_text()) == json.loads(json.dumps(finished.row))
+    assert run.read_row() == json.loads(json.dumps(finished.row))
     assert Split.load(run.split).hash == finished.row["split"]
     per_query = pl.read_parquet(run.path / "per_query.parquet")
     assert len(per_query) == 1000
