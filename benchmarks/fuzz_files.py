@@ -145,14 +145,15 @@ def fuzz(
     at = 0
     while at < len(plan):
         begin = at
+        end = min(begin + BATCH, len(plan))
+        alone = [place for place in range(begin, end) if plan[place] in KEEPS_THREADS]
+        end = begin + 1 if begin in alone else min([end, *alone])
 
-        def read_batch(tell: Callable[[str], None], begin: int = begin) -> None:
+        def read_batch(tell: Callable[[str], None], begin: int = begin, end: int = end) -> None:
             limit_memory()
-            for place in range(begin, min(begin + BATCH, len(plan))):
+            for place in range(begin, end):
                 number = given.first + place
                 tell(json.dumps(read_one(corpus, scratch, chosen[plan[place]], f"{given.seed} {number}")))
-                if plan[place] in LEAVES_THREADS:
-                    return
 
         for line in in_a_fork(read_batch):
             outcome, detail = json.loads(line)
@@ -161,12 +162,12 @@ def fuzz(
                 faults.append(f"{plan[at]}, mutation {given.first + at}: {outcome}: {detail}")
                 print(faults[-1], file=sys.stderr)
             at += 1
-        if at < min(begin + BATCH, len(plan)) and (at == begin or plan[at - 1] not in LEAVES_THREADS):
+        if at < end:
             outcomes[plan[at]]["crash"] += 1
             faults.append(f"{plan[at]}, mutation {given.first + at}: its process ended or hung")
             print(faults[-1], file=sys.stderr)
             at += 1
-        if at % 1000 < BATCH:
+        if at // 1000 > begin // 1000:
             print(f"{at} of {len(plan)} mutations, {len(faults)} faults", file=sys.stderr)
     return outcomes, faults
 
@@ -409,8 +410,8 @@ def study_answers(folder: Path) -> None:
     analyse_log(folder / "study.sqlite")
 
 
-LEAVES_THREADS = ("index lancedb",)
-"""Kinds whose engine keeps threads and their memory, so that a process reads one such file and no more."""
+KEEPS_THREADS = ("index lancedb",)
+"""Kinds whose engine keeps threads and their memory, so that a process reads one such file and nothing else."""
 ENGINE_KINDS = ("faiss_flat", "faiss_ivf", "faiss_hnsw", "faiss_multi_hash", "usearch", "duckdb")
 
 

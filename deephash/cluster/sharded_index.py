@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -167,8 +167,25 @@ def read_release(folder: Path) -> IndexRelease:
         if stored["format"] != FORMAT or not RELEASE.fullmatch(stored["release"]):
             raise ValueError(f"format {stored['format']!r}")
         shards = tuple(IndexShard(**shard) for shard in stored["shards"])
+        check_shards(shards)
         placed = tuple(IndexShard(str(folder.resolve() / one.folder), one.start, one.size) for one in shards)
         return IndexRelease(stored["release"], int(stored["bits"]), str(stored["hasher"]), placed)
+
+
+def check_shards(shards: Sequence[IndexShard]) -> None:
+    """Refuse shards that do not follow each other, or whose folders lead elsewhere.
+
+    Raises:
+        ValueError: saying which.
+    """
+    first = 0
+    for shard in shards:
+        if type(shard.start) is not int or type(shard.size) is not int or shard.start != first or shard.size < 1:
+            raise ValueError(f"a shard has the rows {shard.start!r} and the size {shard.size!r}; expected row {first}")
+        folder = Path(shard.folder)
+        if folder.is_absolute() or ".." in folder.parts:
+            raise ValueError(f"{shard.folder} leads out of its folder")
+        first += shard.size
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 
 import deephash
 from deephash import index_storage
+from deephash.cluster.sharded_index import DESCRIPTION, FORMAT, read_release
 from deephash.index_storage import digest
 from deephash.validation import InvalidInputError
 
@@ -216,3 +217,24 @@ def test_descriptions_that_lack_an_entry_are_refused(tmp_path, name):
     path.write_text(json.dumps(stored))
     with pytest.raises(InvalidInputError, match=f"index.json lacks {name}"):
         deephash.load_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shards", "reason"),
+    [
+        ([{"folder": "a", "start": 0, "size": "5"}], "a shard has the rows 0 and the size '5'"),
+        (
+            [{"folder": "a", "start": 0, "size": 5}, {"folder": "b", "start": 9, "size": 5}],
+            "rows 9 .* expected row 5",
+        ),
+        ([{"folder": "../a", "start": 0, "size": 5}], r"\.\./a leads out of its folder"),
+        ([{"folder": "/a", "start": 0, "size": 5}], "/a leads out of its folder"),
+        ([{"folder": "a"}], "missing 2 required"),
+        (None, "not iterable"),
+    ],
+)
+def test_shards_that_do_not_follow_each_other_or_lead_elsewhere_are_refused(tmp_path, shards, reason):
+    stored = {"format": FORMAT, "release": f"release-{'0' * 16}", "bits": 8, "hasher": "a", "shards": shards}
+    (tmp_path / DESCRIPTION).write_text(json.dumps(stored))
+    with pytest.raises(InvalidInputError, match=rf"{DESCRIPTION} is not readable as an index in shards \(.*{reason}"):
+        read_release(tmp_path)
