@@ -139,7 +139,7 @@ class EpsilonBall(Affinity):
         # Nearer than the first neighbour: distances grow as a power of the share of items within them.
         far = max(2, self.neighbours)
         power = math.log(self._mean_distance(features, far) / nearer) / math.log((far - 0.5) / 0.5)
-        return nearer * ((rank - 0.5) / 0.5) ** power
+        return nearer * math.pow((rank - 0.5) / 0.5, power)
 
     def relevance(
         self,

@@ -11,7 +11,7 @@ from deephash.affinity.supervision import ListedPairs
 from deephash.metrics.average_precision import average_precision
 from deephash.projections import ksh as ksh_module
 from deephash.projections.itq import ITQ
-from deephash.projections.ksh import KSH, fit_codes_to_labels, group_by_neighbours, sigmoid_direction
+from deephash.projections.ksh import KSH, ResidualLabels, fit_codes_to_labels, group_by_neighbours, sigmoid_direction
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.auto import AutoEngine
 from deephash.ranking.relevance import SharedLabel
@@ -125,17 +125,37 @@ def test_the_better_of_spectral_and_smoothed_is_kept(monkeypatch):
     assert float(losses[0]) <= float(spectral[0])
 
 
+@pytest.mark.parametrize("few", [64, 2], ids=["few groups", "many groups"])
+def test_residual_is_that_of_the_whole_matrix(monkeypatch, few):
+    monkeypatch.setattr(ksh_module, "FEW_GROUPS", few)
+    labels = clusters()[1]
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.where(torch.rand(3, 120, generator=generator) < 0.5, 1.0, -1.0).double()
+    group, among = group_by_neighbours(supervision(labels))
+    residual = ResidualLabels(group, among.double(), codes, bits=8)
+    whole = 8 * torch.where(labels[:, None] == labels, 1.0, -1.0).double() - codes.T @ codes
+    y = torch.randn(120, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(residual.product(residual.weighed(residual.sums(y))), whole @ y)
+    assert residual.fit(y) == pytest.approx(float(y @ whole @ y))
+
+
+def test_gradient_steps_are_as_many_as_in_the_authors_program():
+    assert KSH(6, 3).rounds == 500
+
+
 def test_gradient_steps_lower_the_smoothed_objective():
     features, labels = clusters()
     kernel = centred_kernel(features)
     residual = torch.where(labels[:, None] == labels[None], 4.0, -4.0).double()
+    group, among = group_by_neighbours(supervision(labels))
+    held = ResidualLabels(group, among.double(), torch.zeros(0, len(labels), dtype=torch.float64), bits=4)
     start = torch.randn(15, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def cost(a):
         y = torch.tanh(kernel @ a / 2)
         return float(-y @ residual @ y)
 
-    assert cost(sigmoid_direction(kernel, lambda y: residual @ y, start, rounds=50)) < cost(start) - 100
+    assert cost(sigmoid_direction(kernel, held, start, rounds=50)) < cost(start) - 100
 
 
 def test_items_with_the_same_neighbours_are_one_group():

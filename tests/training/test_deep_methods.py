@@ -150,3 +150,9 @@ def test_unsupervised_ones_read_no_labels(compose_config):
         config = compose_config(f"method={name}", *SMALL)
         required = build_loss(config, SIZES).requires
         assert bool(required & {"labels", "single_labels", "neighbours"}) == (name not in UNSUPERVISED), name
+
+
+def test_greedyhash_s_classifier_learns_slower_than_its_network(compose_config):
+    """At the network's rate it is sure of every item before the codes of a class agree."""
+    rates = compose_config("method=greedyhash").train.rates
+    assert dict(rates) == {"encoder": 1.0, "projection": 1.0, "quantizer": 1.0, "loss": 0.1}
