@@ -12,6 +12,7 @@ from torch import Tensor
 from deephash.codes import as_codes
 from deephash.conversion import plain_numbers
 from deephash.indexes.base import Identified, Index
+from deephash.indexes.columns import KINDS, NAME, kept_columns
 from deephash.names import as_names
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, check_choice
@@ -57,6 +58,7 @@ def index(
     bits: int | None = None,
     hasher: Identified | None = None,
     names: ArrayLike | None = None,
+    columns: Any = None,
     **settings: Any,
 ) -> Index:
     """An index of packed codes, ready to search.
@@ -70,12 +72,14 @@ def index(
         bits: code length b; None takes the hasher's, or all bits of the bytes.
         hasher: what made the codes; the index remembers its identity, and `check_hasher` refuses another.
         names: what the items are called elsewhere, whole numbers or words (N,): saved with the index, and given for
-            what was found by its `named`. None: their rows.
+            what was found by its `named`; databases keep them as the column `name`. None: their rows.
+        columns: further columns that a database (duckdb, lancedb or pgvector) keeps beside the codes, to filter by and
+            join with: a frame of polars or pandas, a table of pyarrow, or lists by name, with a row for each code.
         settings: the kind's own, as its YAML lists them.
 
     Raises:
         InvalidInputError: no such kind or setting, codes of another length, a hasher whose codes are not ranked by
-            Hamming distance, or names of another number or type.
+            Hamming distance, names or columns of another number or type, or columns for a kind that keeps none.
 
     Example:
         >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
@@ -99,7 +103,10 @@ def index(
     elif hasher is not None and bits != hasher.bits:
         raise InvalidInputError(f"bits={bits}, and the hasher gives {hasher.bits}; leave bits out.")
     names = None if names is None else checked_names(names, len(codes))
-    built = faster_exact(codes, bits, **settings) if kind == AUTO else built_index(kind, codes, bits, settings)
+    if kind == AUTO and columns is None:
+        built = faster_exact(codes, bits, **settings)
+    else:
+        built = built_index(kind, codes, bits, settings, names, columns)
     built.hasher = None if hasher is None else hasher.identity
     built.names = names
     return built
@@ -114,12 +121,21 @@ def checked_names(names: ArrayLike, size: int) -> NDArray[Any]:
     return as_names(names, "names", size)
 
 
-def built_index(kind: str, codes: Tensor, bits: int, settings: dict[str, Any]) -> Index:
+def built_index(
+    kind: str,
+    codes: Tensor,
+    bits: int,
+    settings: dict[str, Any],
+    names: NDArray[Any] | None = None,
+    columns: Any = None,
+) -> Index:
     """An index of one kind.
 
     Raises:
-        InvalidInputError: no such kind or setting.
+        InvalidInputError: no such kind or setting, or columns that it does not keep.
     """
+    if kind == AUTO:
+        raise keeps_no_columns(kind)
     if kind not in index_kinds():
         check_choice(kind, [*index_kinds(), AUTO], "kind")
     found = index_class(kind)
@@ -130,7 +146,19 @@ def built_index(kind: str, codes: Tensor, bits: int, settings: dict[str, Any]) -
             raise InvalidInputError(
                 f"kind={kind} has no setting {name}; it takes {', '.join(allowed) if allowed else 'none'}."
             )
-    return found(codes, bits, **settings)
+    if not found.keeps_columns:
+        if columns is not None:
+            raise keeps_no_columns(kind)
+        return found(codes, bits, **settings)
+    kept = kept_columns(names, columns, len(codes))
+    built = found(codes, bits, **{**settings, "columns": kept})
+    built.further = () if kept is None else tuple(name for name in kept.columns if name != NAME)
+    return built
+
+
+def keeps_no_columns(kind: str) -> InvalidInputError:
+    """The error of columns for a kind that keeps none."""
+    return InvalidInputError(f"kind={kind} keeps no columns; leave them out, or choose one of: {', '.join(KINDS)}.")
 
 
 def faster_exact(codes: Tensor, bits: int, **settings: Any) -> Index:

@@ -7,6 +7,7 @@ its generation gone reads `index.json` again. One writer at a time.
 
 import hashlib
 import json
+import logging
 import re
 import secrets
 import shutil
@@ -24,8 +25,11 @@ from deephash.files import flush, read_json, reading, write_json
 from deephash.index_building import checked_names, index_class
 from deephash.indexes import engine_trial
 from deephash.indexes.base import Index
+from deephash.indexes.columns import kept_columns
 from deephash.npy_file import map_npy
 from deephash.validation import InvalidInputError, check_choice, check_count
+
+log = logging.getLogger(__name__)
 
 FORMAT = "deephash index"
 VERSION = 1
@@ -94,6 +98,7 @@ def described(index: Index, generation: str) -> dict[str, Any]:
         "size": index.size,
         "hasher": index.hasher,
         "generation": generation,
+        **({"columns": list(index.further)} if index.further else {}),
     }
     try:
         json.dumps(description, allow_nan=False)
@@ -138,8 +143,8 @@ def load_index(folder: str | Path, engine: str = TRY) -> Index:
     Args:
         folder: where `save` wrote.
         engine: what becomes of an engine's own file: "try" opens it in a process of its own first, "rebuild" leaves it
-            unread and builds the index from the codes, for files of strangers, and "trust" opens it at once, for large
-            files of one's own.
+            unread and builds the index from the codes and names, for files of strangers, and "trust" opens it at once,
+            for large files of one's own.
 
     Raises:
         InvalidInputError: missing or damaged files, another format version, or an unknown kind.
@@ -157,6 +162,21 @@ def load_index(folder: str | Path, engine: str = TRY) -> Index:
                 raise
             raise InvalidInputError(f"{folder} is not whole ({error}); restore it or build it again.") from error
     raise InvalidInputError(f"{folder} was replaced {ATTEMPTS} times while it was read; try again.")
+
+
+def engine_path(folder: str | Path) -> Path:
+    """The engine's own file or folder in a saved index, as DuckDB's database, to open with the engine itself.
+
+    It belongs to this save: the next one writes another and removes it.
+
+    Raises:
+        InvalidInputError: no index there, or a kind without such a file.
+    """
+    description = read_description(Path(folder))
+    name = index_class(description["kind"]).engine_file
+    if name is None or name not in description["files"]:
+        raise InvalidInputError(f"{folder} is of kind={description['kind']}, which writes no file of its own.")
+    return Path(folder) / str(description["generation"]) / name
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -188,6 +208,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise InvalidInputError(f"{path} lacks {name}; restore it or build the index again.")
         if not isinstance(stored[name], kinds) or isinstance(stored[name], bool):
             raise InvalidInputError(f"{path} has {name}={stored[name]!r}; restore it or build the index again.")
+    if not isinstance(stored.get("columns", []), list):
+        raise InvalidInputError(f"{path} has columns={stored['columns']!r}; restore it or build the index again.")
     if not GENERATION.fullmatch(stored["generation"]):
         raise InvalidInputError(f"{path} names {stored['generation']!r}, which is no generation; restore it.")
     return stored
@@ -223,11 +245,17 @@ def read_generation(folder: Path, description: dict[str, Any], treatment: str = 
     if engine is not None and found.trial and treatment == TRY:
         with reading(engine, f"an index of {found.trial}", "restore it, or load it with engine='rebuild'"):
             try_engine(found.trial, engine, content / CODES_FILE)
+    names = checked_names(read_array(content / NAMES_FILE), len(codes)) if NAMES_FILE in listed else None
+    further = tuple(map(str, description.get("columns", ())))
+    columns = None
+    if found.keeps_columns and found.engine_file in listed and treatment == REBUILD:
+        columns = kept_columns(names, None, len(codes))
+        if further:
+            log.warning("%s: rebuilt from codes and names, without its columns %s.", folder, ", ".join(further))
+            further = ()
     with reading(folder, f"an index of kind={description['kind']}", "restore it or build it again"):
-        index = found.restored(codes, description["bits"], description["settings"], engine)
-    index.hasher, index.folder = description["hasher"], folder
-    if NAMES_FILE in listed:
-        index.names = checked_names(read_array(content / NAMES_FILE), index.size)
+        index = found.restored(codes, description["bits"], description["settings"], engine, columns)
+    index.hasher, index.folder, index.names, index.further = description["hasher"], folder, names, further
     return index
 
 

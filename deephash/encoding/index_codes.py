@@ -47,6 +47,11 @@ def save_index(
     Raises:
         InvalidInputError: what building or saving refuses.
     """
+    for name in ("codes", "bits", "hasher", "kind", "names", "columns"):
+        if name in settings:
+            raise InvalidInputError(
+                f"{name} is no setting of kind={kind}, but an argument of deephash.index; leave it out."
+            )
     names = None if np.array_equal(ids, np.arange(len(ids))) else ids
     built = deephash.index(codes, kind=kind, hasher=maker, names=names, **settings)
     built.save(out)

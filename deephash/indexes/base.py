@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,9 @@ from deephash.validation import InvalidInputError, check_count, check_whole
 
 MAX_LINKS = 1024
 """Neighbours of a node of a graph; each takes 4 to 8 bytes an item."""
+if TYPE_CHECKING:
+    import polars
+
 # The id in place of a neighbour that an approximate index did not find.
 NOT_FOUND = -1
 
@@ -83,7 +86,9 @@ class Index(PlainArguments, ABC):
     """Name of the trial in `engine_trial`, by which a saved file of its own is opened first; empty for no trial."""
     engine_file: str | None = None
     """Name of the engine's own file or folder in a saved index; such a class takes its path as `saved`."""
-    not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved"})
+    keeps_columns: bool = False
+    """Whether it keeps names and further columns beside the codes; such a class takes them as `columns`."""
+    not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved", "columns"})
     """Arguments that are no settings of a saved index."""
 
     def __init__(self, codes: Tensor, bits: int) -> None:
@@ -97,6 +102,7 @@ class Index(PlainArguments, ABC):
         self.hasher: str | None = None
         self.folder: Path | None = None
         self.names: NDArray[Any] | None = None
+        self.further: tuple[str, ...] = ()  # Columns of the user's, which the database keeps.
 
     def __len__(self) -> int:
         return self.size
@@ -135,7 +141,14 @@ class Index(PlainArguments, ABC):
         return sorted(set(inspect.signature(cls).parameters) - cls.not_settings)
 
     @classmethod
-    def restored(cls, codes: Tensor, bits: int, settings: dict[str, Any], engine: Path | None) -> Self:
+    def restored(
+        cls,
+        codes: Tensor,
+        bits: int,
+        settings: dict[str, Any],
+        engine: Path | None,
+        columns: "polars.DataFrame | None" = None,
+    ) -> Self:
         """The index that was saved, from its parts.
 
         Args:
@@ -143,8 +156,10 @@ class Index(PlainArguments, ABC):
             bits: code length b.
             settings: as `settings` gave.
             engine: the engine's own file, where it has one.
+            columns: what a new file of a class that keeps columns holds beside codes.
         """
-        return cls(codes, bits, **settings, **({} if engine is None else {"saved": engine}))
+        own = {"saved": engine, "columns": columns}
+        return cls(codes, bits, **settings, **{name: given for name, given in own.items() if given is not None})
 
     def _write(self, path: Path) -> None:
         """Write the engine's own file or folder, where `engine_file` says that there is one."""

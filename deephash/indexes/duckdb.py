@@ -1,7 +1,10 @@
 """DuckDB: a table of codes, scanned by SQL; exact."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -11,6 +14,9 @@ from torch import Tensor
 from deephash.files import reading
 from deephash.indexes.base import Index, WithinRadius
 from deephash.indexes.engine_package import engine_package
+
+if TYPE_CHECKING:
+    import polars
 
 
 def code_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -25,17 +31,29 @@ def quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+@contextmanager
+def parquet_of(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
+    """Columns in a Parquet file, which DuckDB reads without further packages; None for none."""
+    if columns is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="deephash-duckdb-") as folder:
+        columns.write_parquet(Path(folder) / "columns.parquet")
+        yield Path(folder) / "columns.parquet"
+
+
 @final
 class DuckDB(Index):
-    """Keeps codes in a table `codes`: `id`, and 64 bits to each of the columns `w0`, `w1`, ...
+    """Keeps codes in a table `codes`: `id`, 64 bits to each of the columns `w0`, `w1`, ..., and then further columns.
 
-    For codes that lie beside other columns in DuckDB: the saved file is a database like any other, to join with. A
-    query is a scan in SQL, `bit_count(xor(w0, ?))`, some ten times the time of `Flat`.
+    For codes that lie beside other columns in DuckDB: the saved file is a database like any other, to filter and to
+    join with. A query is a scan in SQL, `bit_count(xor(w0, ?))`, some ten times the time of `Flat`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
         saved: the database that `save` wrote, opened to read alone; None makes one in memory.
+        columns: what the table keeps beside them, (N, any): the items' `name`, and columns of the user's.
 
     Raises:
         InvalidInputError: the package is not installed, or no database of that table.
@@ -44,19 +62,25 @@ class DuckDB(Index):
     trial = "duckdb"
     engine_file: str | None = "index.duckdb"
 
-    def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
+    keeps_columns = True
+
+    def __init__(
+        self, codes: Tensor, bits: int, saved: Path | None = None, columns: "polars.DataFrame | None" = None
+    ) -> None:
         super().__init__(codes, bits)
         self._package = engine_package("duckdb", "duckdb")
         self._words = -(-self.codes.shape[1] // 8)
-        columns = [f"w{place}" for place in range(self._words)]
-        self._distance = " + ".join(f"bit_count(xor({column}, ?::UBIGINT))::INTEGER" for column in columns)
+        words = [f"w{place}" for place in range(self._words)]
+        self._distance = " + ".join(f"bit_count(xor({word}, ?::UBIGINT))::INTEGER" for word in words)
         self._connection = self._package.connect()
         self._database = "memory" if saved is None else "saved"
         if saved is None:
-            arrays = {"id": np.arange(self.size), **dict(zip(columns, code_words(self.codes.numpy()).T, strict=True))}
+            arrays = {"id": np.arange(self.size), **dict(zip(words, code_words(self.codes.numpy()).T, strict=True))}
             given = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
             self._connection.register("given", given)
-            self._connection.execute("CREATE TABLE codes AS SELECT * FROM given")
+            with parquet_of(columns) as beside:
+                joined = "" if beside is None else f" POSITIONAL JOIN read_parquet({quoted(beside)})"
+                self._connection.execute(f"CREATE TABLE codes AS SELECT * FROM given{joined}")
             self._connection.unregister("given")
             return
         with reading(saved, "a table of codes", "restore it or build it again"):
@@ -65,7 +89,7 @@ class DuckDB(Index):
             tables = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'saved' AND table_name = 'codes'"
             if self._connection.execute(tables).fetchone() != (1,):
                 raise ValueError("it holds no table of that name")
-            (stored,) = self._connection.execute(f"SELECT count({columns[-1]}) FROM saved.codes").fetchone()
+            (stored,) = self._connection.execute(f"SELECT count({words[-1]}) FROM saved.codes").fetchone()
             if stored != self.size:
                 raise ValueError(f"it holds {stored} codes; expected {self.size}")
 

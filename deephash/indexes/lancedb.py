@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from deephash.files import reading
 from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
 from deephash.indexes.engine_package import engine_package
 from deephash.validation import check_count
+
+if TYPE_CHECKING:
+    import polars
 
 TABLE = "codes"
 # Queries that LanceDB answers at a time.
@@ -31,7 +34,7 @@ def linked(source: str, target: str) -> None:
 
 @final
 class LanceDB(Index):
-    """Keeps codes in a table `codes`, with `id` and `code`, packed bytes of fixed size.
+    """Keeps codes in a table `codes`, with `id`, `code`, packed bytes of fixed size, and further columns.
 
     For codes that lie beside other columns in LanceDB; the saved folder is a database like any other. Each answer costs
     some milliseconds, however few codes there are.
@@ -43,6 +46,7 @@ class LanceDB(Index):
         lists: number of lists; None leaves it to LanceDB.
         probes: lists that a query scans; more find more and take longer.
         saved: the folder that `save` wrote; None builds one, which is removed with the index.
+        columns: what the table keeps beside them, (N, any): the items' `name`, and columns of the user's.
 
     Raises:
         InvalidInputError: the package is not installed, no table of codes, or a setting that is no whole number of at
@@ -50,6 +54,7 @@ class LanceDB(Index):
     """
 
     engine_file: str | None = "index.lancedb"
+    keeps_columns = True
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class LanceDB(Index):
         lists: int | None = None,
         probes: int = 20,
         saved: Path | None = None,
+        columns: "polars.DataFrame | None" = None,
     ) -> None:
         super().__init__(codes, bits)
         self.approximate, self.exact = approximate, not approximate
@@ -70,7 +76,7 @@ class LanceDB(Index):
         self._folder = Path(tempfile.mkdtemp(prefix="deephash-lancedb-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         if saved is None:
-            self._table = package.connect(self._folder).create_table(TABLE, self._rows())
+            self._table = package.connect(self._folder).create_table(TABLE, self._rows(columns))
             if approximate:
                 settings = {} if lists is None else {"num_partitions": min(lists, self.size)}
                 index = engine_package("lancedb.index", "lancedb").IvfFlat(distance_type="hamming", **settings)
@@ -87,11 +93,12 @@ class LanceDB(Index):
             if not np.array_equal(np.sort(ids), np.arange(self.size)):
                 raise ValueError("its ids are not those of the codes")
 
-    def _rows(self) -> object:
+    def _rows(self, columns: "polars.DataFrame | None") -> object:
         arrow = engine_package("pyarrow", "lancedb")
         flat = arrow.array(self.codes.numpy().reshape(-1))
         packed = arrow.FixedSizeListArray.from_arrays(flat, self.codes.shape[1])
-        return arrow.table({"id": arrow.array(np.arange(self.size)), "code": packed})
+        further = {} if columns is None else dict(zip(columns.columns, columns.to_arrow().columns, strict=True))
+        return arrow.table({"id": arrow.array(np.arange(self.size)), "code": packed, **further})
 
     def _write(self, path: Path) -> None:
         shutil.copytree(self._folder, path)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -12,12 +12,16 @@ from torch import Tensor
 
 from deephash.codes import unpack
 from deephash.indexes.base import NOT_FOUND, Index, WithinRadius, ordered_nearest, ordered_within
+from deephash.indexes.columns import NAME as NAME_COLUMN
 from deephash.indexes.engine_package import engine_package
 from deephash.validation import InvalidInputError, check_count
 
+if TYPE_CHECKING:
+    import polars
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 # Rows that are sent at a time, and queries that one statement asks.
-ROWS, QUERIES = 100_000, 256
+ROWS, WORD_ROWS, QUERIES = 100_000, 10_000, 256
 # The most candidates that pgvector lets a search keep.
 LARGEST_EF_SEARCH = 1000
 COPY_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -47,6 +51,19 @@ def copy_rows(codes: NDArray[np.uint8], bits: int, first: int) -> bytes:
 def bit_strings(codes: Tensor, bits: int) -> list[str]:
     """Codes as words of 0 and 1, the first bit first."""
     return ["".join("01"[bit] for bit in row) for row in unpack(codes, bits).tolist()]
+
+
+def column_type(kind: "polars.DataType") -> str:
+    """PostgreSQL's type for a column of polars."""
+    import polars
+
+    if kind.is_integer():
+        return "numeric" if kind in (polars.UInt64, polars.Int128, polars.UInt128) else "bigint"
+    if kind.is_float():
+        return "double precision"
+    if isinstance(kind, polars.Datetime):
+        return "timestamp" if kind.time_zone is None else "timestamptz"
+    return {polars.Boolean: "boolean", polars.Date: "date"}.get(type(kind), "text")
 
 
 @contextmanager
@@ -82,7 +99,7 @@ def without_password(dsn: str) -> str:
 
 @final
 class PGVector(Index):
-    """Keeps codes in a table of `id bigint` and `code bit(b)`; it stays there when the index is gone.
+    """Keeps codes in a table of `id bigint`, `code bit(b)` and further columns; it stays when the index is gone.
 
     For codes that lie beside other columns in PostgreSQL. A scan answers in the time that PostgreSQL takes to read the
     table; `approximate` adds an HNSW index (`bit_hamming_ops`). Each search opens a connection of its own.
@@ -98,10 +115,13 @@ class PGVector(Index):
         ef_construction: candidates kept while the graph is built.
         ef_search: candidates kept while it is searched, up to 1000; more find more and take longer.
         existing: search a table that is there; False makes it, and refuses one that is there.
+        columns: what a new table keeps beside them, (N, any): the items' `name`, and columns of the user's.
 
     Raises:
         InvalidInputError: the package is not installed, no such name or setting, or what the database refuses.
     """
+
+    keeps_columns = True
 
     def __init__(
         self,
@@ -114,6 +134,7 @@ class PGVector(Index):
         ef_construction: int = 64,
         ef_search: int = 100,
         existing: bool = False,
+        columns: "polars.DataFrame | None" = None,
     ) -> None:
         super().__init__(codes, bits)
         if not isinstance(table, str) or not NAME.fullmatch(table):
@@ -125,12 +146,14 @@ class PGVector(Index):
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
         for name in ("links", "ef_construction", "ef_search"):
             check_count(getattr(self, name), name)
+        if existing and columns is not None and columns.columns != [NAME_COLUMN]:
+            raise InvalidInputError(f"table {table} is there and has columns of its own; leave columns out.")
         self._sql = engine_package("psycopg.sql", "pgvector")
         with connected(dsn) as connection:
             if existing:
                 self._check_table(connection)
             else:
-                self._fill(connection)
+                self._fill(connection, columns)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,18 +166,21 @@ class PGVector(Index):
             table=self._sql.Identifier(*self.table.split(".")), type=self._sql.SQL(f"bit({self.bits})")
         )
 
-    def _fill(self, connection: Any) -> None:
+    def _fill(self, connection: Any, columns: "polars.DataFrame | None") -> None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        connection.execute(self._statement("CREATE TABLE {table} (id bigint PRIMARY KEY, code {type} NOT NULL)"))
-        codes = self.codes.numpy()
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(self._statement("COPY {table} (id, code) FROM STDIN (FORMAT BINARY)")) as copy,
-        ):
-            copy.write(COPY_START)
-            for start in range(0, self.size, ROWS):
-                copy.write(copy_rows(codes[start : start + ROWS], self.bits, start))
-            copy.write(COPY_END)
+        if columns is None:
+            connection.execute(self._statement("CREATE TABLE {table} (id bigint PRIMARY KEY, code {type} NOT NULL)"))
+            codes = self.codes.numpy()
+            with (
+                connection.cursor() as cursor,
+                cursor.copy(self._statement("COPY {table} (id, code) FROM STDIN (FORMAT BINARY)")) as copy,
+            ):
+                copy.write(COPY_START)
+                for start in range(0, self.size, ROWS):
+                    copy.write(copy_rows(codes[start : start + ROWS], self.bits, start))
+                copy.write(COPY_END)
+        else:
+            self._fill_with(connection, columns)
         if self.approximate:
             graph = self._sql.SQL(
                 "CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops) "
@@ -167,6 +193,24 @@ class PGVector(Index):
                     ef_construction=self._sql.Literal(self.ef_construction),
                 )
             )
+
+    def _fill_with(self, connection: Any, columns: "polars.DataFrame") -> None:
+        """Make the table with further columns; rows are sent as words, since each type has a binary form of its own."""
+        table = self._sql.Identifier(*self.table.split("."))
+        names = [self._sql.Identifier(name) for name in columns.columns]
+        kinds = [self._sql.SQL(column_type(kind)) for kind in columns.dtypes]
+        further = self._sql.SQL(", ").join(map(self._sql.SQL(" ").join, zip(names, kinds, strict=True)))
+        made = self._sql.SQL("CREATE TABLE {table} (id bigint PRIMARY KEY, code {type} NOT NULL, {further})")
+        connection.execute(made.format(table=table, type=self._sql.SQL(f"bit({self.bits})"), further=further))
+        named = self._sql.SQL(", ").join([self._sql.Identifier("id"), self._sql.Identifier("code"), *names])
+        copied = self._sql.SQL("COPY {table} ({named}) FROM STDIN").format(table=table, named=named)
+        with connection.cursor() as cursor, cursor.copy(copied) as copy:
+            for start in range(0, self.size, WORD_ROWS):
+                codes = bit_strings(self.codes[start : start + WORD_ROWS], self.bits)
+                for place, (code, row) in enumerate(
+                    zip(codes, columns.slice(start, WORD_ROWS).iter_rows(), strict=True)
+                ):
+                    copy.write_row((start + place, code, *row))
 
     def _check_table(self, connection: Any) -> None:
         stored, shortest, longest = connection.execute(

@@ -127,3 +127,20 @@ def test_queries_in_a_table_are_read_as_encode_reads_them(deephash, encoded, fit
     assert [row["query"] for row in deephash(*asked, "--run", fitted_run).json] == ["a", "b"]
     ended = deephash(*asked)
     assert "give --run, or leave --features, --ids and --header out" in ended.err
+
+
+@pytest.mark.parametrize("name", ["names", "columns", "hasher"])
+def test_what_is_no_setting_is_refused(deephash, encoded, tmp_path, name):
+    ended = deephash("index", encoded / "numbers.npy", tmp_path / "index", "--kind", "flat", "--setting", f"{name}=1")
+    assert ended.status == 2
+    assert f"{name} is no setting of kind=flat" in ended.err
+
+
+def test_ids_are_a_column_of_a_database(deephash, encoded, tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    from deephash.index_storage import engine_path
+
+    assert deephash("index", encoded / "words.parquet", tmp_path / "index", "--kind", "duckdb").status == 0
+    with duckdb.connect(str(engine_path(tmp_path / "index")), read_only=True) as database:
+        stored = database.execute("SELECT name FROM codes ORDER BY id").fetchall()
+    assert [name for (name,) in stored] == [f"digit {row}" for row in range(1_000)]
