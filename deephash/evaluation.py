@@ -36,6 +36,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
 
     run = RunFolder(Path(config.run))
     run.check_complete()
+    RunFolder(folder).check_scores_go_here()
     stored_row = run.read_row()
     merged = with_absolute_paths(merge_settings(run.read_config(), config))
     check_settings(merged)

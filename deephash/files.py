@@ -38,31 +38,53 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     # A name of up to 255 bytes leaves no room for an ending.
     stem = path.name.encode(errors="ignore")[:200].decode(errors="ignore")
     partial = path.with_name(f"{stem}.{secrets.token_hex(4)}.partial")
-    try:
-        made = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent, stem)
-        partial.touch()
-        mode = partial.stat().st_mode
-        write(partial)
-        partial.chmod(mode)  # safetensors makes files that only their owner can read.
-        flush(partial)
-        partial.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        reason = system_reason(error)
-        if reason is None:
+    with writing(path):
+        try:
+            made = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent, stem)
+            partial.touch()
+            mode = partial.stat().st_mode
+            write(partial)
+            partial.chmod(mode)  # safetensors makes files that only their owner can read.
+            flush(partial)
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise
-        raise StorageError(
-            f"{path} cannot be written ({reason}); what lay there is unchanged: free space or choose another folder."
-        ) from error
     try:
         for folder in (path.parent, *(folder.parent for folder in made)):
             flush(folder)
     except OSError as error:
         raise StorageError(
             f"{path} was written, but the disk may lose it at a power failure ({error.strerror}); check the disk."
+        ) from error
+
+
+@contextmanager
+def writing(path: Path, kept: str = "what lay there is unchanged") -> Iterator[None]:
+    """Turn the operating system's refusal to write into one `StorageError` that names the file.
+
+    The block holds the writing alone: what it raises for a file that it reads would be told as one that it writes.
+
+    Args:
+        path: file or folder that the block writes.
+        kept: what is not lost, for the message.
+
+    Raises:
+        StorageError: a full disk, a folder that is not to be written to, or another reason of the system's.
+    """
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except BaseException as error:
+        reason = system_reason(error)
+        if reason is None:
+            raise
+        raise StorageError(
+            f"{path} cannot be written ({reason}); {kept}: free space or choose another folder."
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 `index.json` names a generation, the subfolder that holds `codes.npy`, the items' names and the engine's own file. A
 save fills a new generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds
-its generation gone reads `index.json` again. One writer at a time.
+its generation gone reads `index.json` again. One writer at a time: a second one is refused.
 """
 
 import hashlib
@@ -21,13 +21,14 @@ from torch import Tensor
 from deephash.codes import code_bytes
 from deephash.data.array_file import read_array
 from deephash.data.trial import try_program
-from deephash.files import flush, read_json, reading, write_json
+from deephash.files import flush, read_json, reading, reason_of, write_json, writing
 from deephash.index_building import checked_names, index_class
 from deephash.indexes import engine_trial
 from deephash.indexes.base import Index
 from deephash.indexes.columns import kept_columns
-from deephash.npy_file import map_npy
-from deephash.validation import InvalidInputError, check_choice, check_count
+from deephash.npy_file import map_npy, save_npy
+from deephash.ownership import LOCK_FILE, only_writer
+from deephash.validation import InvalidInputError, StorageError, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ CODES_FILE = "codes.npy"
 NAMES_FILE = "names.npy"
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
 # What a killed save may have left where no index is yet.
-LEFTOVER = re.compile(rf"{GENERATION.pattern}|index\.json\.[0-9a-f]{{8}}\.partial")
+LEFTOVER = re.compile(rf"{GENERATION.pattern}|{re.escape(LOCK_FILE)}|index\.json\.[0-9a-f]{{8}}\.partial")
 TRY, REBUILD, TRUST = "try", "rebuild", "trust"
 """What becomes of an engine's own file."""
 # Memory and time that the trial of an engine's file may take.
@@ -52,27 +53,27 @@ def write(index: Index, folder: Path) -> None:
     """Write an index into a folder, made where missing; what was there stays whole until the new one is.
 
     Raises:
-        InvalidInputError: a folder that cannot be written or holds other files, or a setting that JSON cannot hold.
+        InvalidInputError: a folder that holds other files or that another process writes to, or a setting that JSON
+            cannot hold.
+        StorageError: a folder that cannot be written to.
     """
     generation = f"generation-{secrets.token_hex(8)}"
     description = described(index, generation)
-    try:
-        check_own_folder(folder)
-        fill(index, folder / generation)
-        description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
-        write_json(folder / DESCRIPTION_FILE, description)
-    except BaseException as error:
-        # A description that is in place, and only not surely on the disk yet, keeps what it names.
-        if not is_current(folder, generation):
-            shutil.rmtree(folder / generation, ignore_errors=True)
-        if not isinstance(error, OSError):
-            raise
-        raise InvalidInputError(
-            f"{folder} cannot be written ({error.strerror or error}); an index that was there is unchanged."
-        ) from error
-    for path in folder.iterdir():
-        if GENERATION.fullmatch(path.name) and path.name != generation:
-            shutil.rmtree(path, ignore_errors=True)
+    check_own_folder(folder)
+    with only_writer(folder, str(folder)):
+        try:
+            fill(index, folder / generation)
+            description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
+            write_json(folder / DESCRIPTION_FILE, description)
+        except BaseException:
+            # A description that is in place, and only not surely on the disk yet, keeps what it names.
+            if not is_current(folder, generation):
+                shutil.rmtree(folder / generation, ignore_errors=True)
+            with writing(folder, "an index that was there is unchanged"):
+                raise
+        for path in folder.iterdir():
+            if GENERATION.fullmatch(path.name) and path.name != generation:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def is_current(folder: Path, generation: str) -> bool:
@@ -113,9 +114,18 @@ def check_own_folder(folder: Path) -> None:
     """Refuse a folder in which something else lies, so that a slip of the hand mixes nothing.
 
     Raises:
-        InvalidInputError: naming the folder.
+        InvalidInputError: naming the folder, or the description of something else in it.
     """
-    if (folder / DESCRIPTION_FILE).exists() or not folder.exists():
+    if not folder.exists():
+        return
+    if (folder / DESCRIPTION_FILE).exists():
+        stored = read_json(
+            folder / DESCRIPTION_FILE, "the description of an index", "give another folder, or remove it"
+        )
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            raise InvalidInputError(
+                f"{folder / DESCRIPTION_FILE} is of something else than an index; give a folder of the index's own."
+            )
         return
     if not folder.is_dir() or any(not LEFTOVER.fullmatch(path.name) for path in folder.iterdir()):
         raise InvalidInputError(f"{folder} holds something else than an index; give a folder of the index's own.")
@@ -124,11 +134,17 @@ def check_own_folder(folder: Path) -> None:
 def fill(index: Index, content: Path) -> None:
     """Write the codes and the engine's own file into a new folder, through to the disk."""
     content.mkdir(parents=True)
-    np.save(content / CODES_FILE, index.codes.numpy(), allow_pickle=False)
+    save_npy(content / CODES_FILE, index.codes.numpy())
     if index.names is not None:
-        np.save(content / NAMES_FILE, index.names, allow_pickle=False)
+        save_npy(content / NAMES_FILE, index.names)
     if index.engine_file is not None:
-        index._write(content / index.engine_file)
+        try:
+            index._write(content / index.engine_file)
+        except Exception as error:  # Each engine has errors of its own for a disk that refuses.
+            raise StorageError(
+                f"{content / index.engine_file} cannot be written ({reason_of(error)}); an index that was there is "
+                "unchanged: free space or choose another folder."
+            ) from error
     for path in (*content.rglob("*"), content):
         flush(path)
 
@@ -213,6 +229,19 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not GENERATION.fullmatch(stored["generation"]):
         raise InvalidInputError(f"{path} names {stored['generation']!r}, which is no generation; restore it.")
     return stored
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a saved index of which a file is missing; none is read for it.
+
+    Raises:
+        InvalidInputError: naming the file.
+    """
+    description = read_description(folder)
+    for name in description["files"]:
+        path = folder / description["generation"] / name
+        if not path.exists():
+            raise InvalidInputError(f"{path} does not exist; restore it or build the index again.")
 
 
 def read_generation(folder: Path, description: dict[str, Any], treatment: str = TRY) -> Index:

@@ -1,4 +1,4 @@
-"""Arrays in NumPy's format, `.npy`, read by a small strict parser of their headers.
+"""Arrays in NumPy's format, `.npy`, written, and read by a small strict parser of their headers.
 
 NumPy parses a header as Python source. That fails at random in threads of Python 3.11, and a damaged header raises
 errors of the tokenizer, the compiler and the literal evaluator. The grammar here is the one that NumPy writes.
@@ -9,9 +9,11 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from types import SimpleNamespace
+from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 1 << 16
@@ -192,3 +194,20 @@ def exactly(stream: IO[bytes], length: int) -> bytes:
     if len(found) < length:
         raise ValueError("it ends within its header")
     return found
+
+
+def save_npy(path: Path, values: NDArray[Any]) -> None:
+    """Write an array into a file, through Python's own writing.
+
+    What NumPy writes into a file itself it does not check to the end: of a full disk's last bytes it says nothing.
+
+    Args:
+        path: the file; what is there is replaced.
+        values: of any dtype but object.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    with path.open("wb") as file:
+        through: Any = SimpleNamespace(write=file.write)
+        np.save(through, values, allow_pickle=False)

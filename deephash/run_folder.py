@@ -23,6 +23,13 @@ FILES = "files"
 
 # How long a fit took, kept beside its hasher, whose last file it is.
 FIT_SECONDS = "fit.json"
+# What a run writes into its folder, beside its config.
+RUN_FILES = frozenset(
+    (
+        "best", "bit_statistics.parquet", "checkpoint", "environment.json", "hasher", "history.json", "metrics.json",
+        "neighbours.html", "per_query.parquet", "pr_curve.json", "split.npz", "start", "tune.json",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,11 @@ class RunFolder:
         """Make the folder for a run of this resolved config, or take up the same run where it was left.
 
         Raises:
-            InvalidInputError: the folder holds a run of another config.
+            InvalidInputError: the folder holds a run of another config, or files of something else by a run's names.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
+            self.check_free()
             write_sealed_text(self.config, OmegaConf.to_yaml(config, resolve=True))
             return
         # An earlier version kept relative paths.
@@ -112,6 +120,32 @@ class RunFolder:
                 f"{self.path} holds a run with {key}={there}, not {key}={here}{more}; choose another hydra.run.dir, "
                 "or resume that run with its own settings."
             )
+
+    def check_free(self) -> None:
+        """Refuse a folder without a run in which something bears the name of what a run writes.
+
+        Raises:
+            InvalidInputError: naming it.
+        """
+        taken = [path for path in self.path.iterdir() if path.name in RUN_FILES]
+        if taken:
+            raise InvalidInputError(
+                f"{min(taken)} is there, in a folder that holds no run, and a run would replace it; choose another "
+                "hydra.run.dir."
+            )
+
+    def check_scores_go_here(self) -> None:
+        """Refuse a folder for the scores of an evaluation in which a run lies, or something else by a run's names.
+
+        Raises:
+            InvalidInputError: naming what is there.
+        """
+        if self.config.exists():
+            raise InvalidInputError(f"{self.path} holds a run, whose figures stay as they are; choose another folder.")
+        if self.metrics.exists():
+            self.read_row()  # Of an earlier evaluation.
+        elif self.path.is_dir():
+            self.check_free()
 
     def read_config(self, to_build: bool = True) -> DictConfig:
         """The resolved config of the run.

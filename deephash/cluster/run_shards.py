@@ -1,5 +1,6 @@
 """A run's own database as files of codes in shards, with its queries and what is relevant to them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +11,36 @@ from deephash.encoding.code_file import CodePaths, describe_codes
 from deephash.files import write_json, write_whole
 from deephash.hasher import Hasher
 from deephash.loading import load
+from deephash.npy_file import save_npy
+from deephash.ownership import check_free
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
 from deephash.run_folder import RunFolder
 from deephash.validation import InvalidInputError, check_count
 
 QUERIES, DATABASE = "queries.npy", "database"
+SHARD_FILE = re.compile(r"shard-\d{5,}\.(npy|ids\.npy|labels\.npy|json)")
 
 
-def write_run_shards(run: Path, out: Path, shards: int) -> int:
+def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False) -> int:
     """Encode a run's queries and database, and write `queries.npy` and `database/shard-NNNNN.npy`.
 
     Args:
         run: folder of a complete run of one view.
         out: folder to fill.
         shards: number of files that the database is cut into.
+        overwrite: whether files of these names there are replaced, and further shards removed.
 
     Returns:
         Number of database items.
 
     Raises:
-        InvalidInputError: no such run, one of two views, or more shards than items.
+        InvalidInputError: no such run, one of two views, more shards than items, or codes in the folder already.
     """
     from deephash.training.building import build
     from deephash.training.run_data import read_run_data
 
     check_count(shards, "shards")
+    further = check_shards_out(out, shards, overwrite)
     stored = RunFolder(run)
     stored.check_complete()
     hasher, config = load(run), stored.read_config()
@@ -51,7 +57,6 @@ def write_run_shards(run: Path, out: Path, shards: int) -> int:
 
     def write(path: Path, codes: torch.Tensor, ids: torch.Tensor, labels: torch.Tensor | None) -> None:
         paths = CodePaths(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         for place, values in ((paths.ids, ids), (paths.labels, labels), (paths.codes, codes)):
             if values is not None:
                 save_array(place, values.numpy())
@@ -64,6 +69,8 @@ def write_run_shards(run: Path, out: Path, shards: int) -> int:
     labels = (
         (relevance.query, relevance.database) if isinstance(relevance, SharedLabel | SharedLabels) else (None, None)
     )
+    for path in further:
+        path.unlink(missing_ok=True)
     codes = hasher.encode(database.features)
     for shard in range(shards):
         rows = share_of(len(database), shard, shards)
@@ -76,14 +83,27 @@ def write_run_shards(run: Path, out: Path, shards: int) -> int:
     return len(database)
 
 
+def check_shards_out(out: Path, shards: int, overwrite: bool) -> list[Path]:
+    """Refuse a folder in which files lie that would be replaced, or would be taken for shards of this database.
+
+    Returns:
+        Shards there beyond the last, of an earlier call with more, which are to be removed.
+
+    Raises:
+        InvalidInputError: such files, and overwrite is false.
+    """
+    places = [out / QUERIES, *(out / DATABASE / f"shard-{shard:05d}.npy" for shard in range(shards))]
+    written = [path for place in places for path in (*CodePaths(place).all[:3], CodePaths(place).labels)]
+    written.append(CodePaths(out / QUERIES).neighbours)
+    known = [path for path in (out / DATABASE).glob("shard-*") if SHARD_FILE.fullmatch(path.name)]
+    further = [path for path in known if path not in written]
+    check_free(*written, *further, overwrite=overwrite)
+    return further
+
+
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write an array, whole or not at all."""
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-
-    write_whole(path, write)
+    write_whole(path, lambda partial: save_npy(partial, values))
 
 
 def save_neighbours(path: Path, relevance: Neighbours) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -14,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from deephash.cluster.ray_session import ray_session
-from deephash.cluster.shard_manifest import MANIFEST, ShardRecord, begin, finish, note, shard_digests, shard_name
+from deephash.cluster.shard_manifest import (
+    MANIFEST,
+    ShardRecord,
+    begin,
+    check_folder,
+    finish,
+    note,
+    shard_digests,
+    shard_name,
+)
 from deephash.encoding.code_file import CodePaths, describe_codes
 from deephash.encoding.code_writer import write_bad_rows
 from deephash.encoding.encode_file import encoded_blocks
@@ -22,13 +32,16 @@ from deephash.encoding.encoder_of import load_view
 from deephash.encoding.open_source import open_source
 from deephash.encoding.row_range import RowRange
 from deephash.encoding.rows import RowSource
-from deephash.files import write_json
+from deephash.files import flush, write_json, writing
 from deephash.hasher import Hasher
+from deephash.npy_file import save_npy
+from deephash.ownership import check_not_source, only_writer
 from deephash.progress import track
 from deephash.validation import InvalidInputError, check_count
 
 # Codes of a shard: a million of 64 bits are 8 MB, and features of 512 dimensions that make them 2 GB.
 SHARD_ROWS = 1 << 20
+ATTEMPT = re.compile(r"attempt-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -94,29 +107,53 @@ class ShardEncoder:
 
     def __init__(self, task: Mapping[str, Any]) -> None:
         self.task = ShardTask(**task)
-        self.hasher, self.identity, self.view = load_view(self.task.run, self.task.view, self.task.device)
-        self.source = open_source(
-            self.task.source,
-            self.task.run,
-            features=self.task.features,
-            ids=self.task.ids,
-            image_size=self.task.image_size,
-            header=self.task.header,
-        )
+        self.refusal = ""
+        try:
+            self.hasher, self.identity, self.view = load_view(self.task.run, self.task.view, self.task.device)
+            self.source = open_source(
+                self.task.source,
+                self.task.run,
+                features=self.task.features,
+                ids=self.task.ids,
+                image_size=self.task.image_size,
+                header=self.task.header,
+            )
+        except InvalidInputError as error:
+            self.refusal = str(error)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the shard of the rows start to stop, and give its `ShardRecord` as a row."""
+        """Make the shard of the rows start to stop, and give its `ShardRecord` as a row.
+
+        What the user got wrong is a row too, with the line in `refusal`: an error that a worker raises is told by Ray
+        with the tracebacks of all that lies between.
+        """
+        try:
+            if self.refusal:
+                raise InvalidInputError(self.refusal)
+            return {**self.made(row), "refusal": ""}
+        except InvalidInputError as error:
+            return {**asdict(ShardRecord(int(row["shard"]), 0, 0, 0, 0, {})), "digests": "", "refusal": str(error)}
+
+    def made(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a shard.
+
+        Raises:
+            InvalidInputError: a damaged source, or one of another dimension than the hasher's.
+            StorageError: the disk does not take it.
+        """
         shard, start, stop = (int(row[name]) for name in ("shard", "start", "stop"))
         out = Path(self.task.out)
         attempt = out / f"attempt-{secrets.token_hex(8)}"
-        attempt.mkdir(parents=True)
+        with writing(attempt):
+            attempt.mkdir(parents=True)
         paths = CodePaths(attempt / shard_name(shard))
         try:
             part = RowRange(self.source, start, stop)
             rows, bad = write_shard(self.hasher, part, paths, self.identity, self.view, self.task.rows)
             digests = shard_digests(attempt, shard) if rows else {}
-            for file in sorted(attempt.iterdir(), key=lambda file: file.name == paths.description.name):
-                os.replace(file, out / file.name)
+            with writing(out):
+                for file in sorted(attempt.iterdir(), key=lambda file: file.name == paths.description.name):
+                    os.replace(file, out / file.name)
         finally:
             shutil.rmtree(attempt, ignore_errors=True)
         # Names differ from shard to shard, which makes no column of a table.
@@ -149,10 +186,9 @@ def write_shard(
         write_bad_rows(paths.bad, (json.dumps(asdict(row)) for row in bad))
     if kept:
         for path, parts in ((paths.codes, codes), (paths.ids, ids)):
-            with path.open("xb") as file:
-                np.save(file, np.concatenate(parts), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
+            with writing(path):
+                save_npy(path, np.concatenate(parts))
+                flush(path)
         described = describe_codes(
             paths, kept, len(bad), identity, hasher.distance, hasher.bits, view, source.fingerprint()
         )
@@ -205,6 +241,25 @@ def encode_shards(
         "device": task.device,
         "source": source.fingerprint(),
     }
+    check_not_source(task.source, out)
+    check_folder(out, overwrite)
+    with only_writer(out, str(out)):
+        return encode_missing(hasher, source, task, what, workers, address, skip_bad, overwrite)
+
+
+def encode_missing(
+    hasher: Hasher,
+    source: RowSource,
+    task: ShardTask,
+    what: Mapping[str, Any],
+    workers: int | None,
+    address: str | None,
+    skip_bad: bool,
+    overwrite: bool,
+) -> EncodedShards:
+    """Encode the shards that are not whole yet, and write the manifest."""
+    out, size = Path(task.out), what["shard_rows"]
+    assert source.rows is not None
     done = begin(out, what, overwrite)
     remove_attempts(out)
     bounds = [
@@ -231,12 +286,17 @@ def encode_shards(
 
 def remove_attempts(out: Path) -> None:
     """Remove what killed workers left."""
-    for leftover in out.glob("attempt-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in out.iterdir():
+        if ATTEMPT.fullmatch(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None) -> Any:
-    """Records of shards as workers make them, in whatever order; what a lost worker had in hand is made by another."""
+    """Records of shards as workers make them, in whatever order; what a lost worker had in hand is made by another.
+
+    Raises:
+        InvalidInputError: what a worker refuses.
+    """
     # Ray tells of lost workers on standard output, which is the command's own.
     with redirect_stdout(sys.stderr), ray_session(workers or os.cpu_count() or 1, address) as ray:
         from ray import data
@@ -253,4 +313,6 @@ def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | N
             **resources,
         )
         for row in track(made.iter_rows(), "Encoding shards", len(missing)):
+            if refusal := row.pop("refusal"):
+                raise InvalidInputError(refusal)
             yield ShardRecord(**{**row, "digests": json.loads(row["digests"])})

@@ -5,18 +5,21 @@ Records are appended to `manifest.jsonl` as shards come in; `manifest.json`, the
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deephash.encoding.code_file import CodePaths
-from deephash.files import read_json, write_json
+from deephash.files import read_json, write_json, writing
 from deephash.index_storage import digest
+from deephash.ownership import LOCK_FILE
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash shards"
 MANIFEST, PROGRESS = "manifest.json", "manifest.jsonl"
+SHARD_FILE = re.compile(r"shard-\d{6,}\.(npy|ids\.npy|json|bad\.json)")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,7 @@ def begin(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dict[int, S
     """
     progress = folder / PROGRESS
     if not progress.exists():
-        if folder.exists() and any(folder.iterdir()) and not overwrite:
-            raise InvalidInputError(f"{folder} holds something else; give a new folder, or --overwrite.")
+        check_folder(folder, overwrite)
         return anew(folder, task)
     # A line that a kill or damage spoilt spoils no other.
     lines = progress.read_bytes().decode(errors="replace").splitlines()
@@ -75,11 +77,11 @@ def begin(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dict[int, S
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         if overwrite:
             return anew(folder, task)
-        raise InvalidInputError(f"{progress} is damaged; remove {folder} to begin anew.") from error
+        raise InvalidInputError(f"{progress} is damaged; remove {folder} and encode again.") from error
     if differing and not overwrite:
         raise InvalidInputError(
             f"{folder} holds an encoding with another {' and '.join(differing)}; go on with that, give another "
-            "folder, or begin anew with --overwrite."
+            "folder, or begin again with --overwrite."
         )
     if differing:
         return anew(folder, task)
@@ -110,13 +112,28 @@ def noted_record(line: str) -> ShardRecord:
     return record
 
 
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder of something else.
+
+    Raises:
+        InvalidInputError: naming it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInputError(f"{folder} is a file; give a folder for the shards.")
+    if overwrite or not folder.exists() or (folder / PROGRESS).exists():
+        return
+    if any(file.name != LOCK_FILE for file in folder.iterdir()):
+        raise InvalidInputError(f"{folder} holds something else; give a new folder, or --overwrite.")
+
+
 def anew(folder: Path, task: Mapping[str, Any]) -> dict[int, ShardRecord]:
     """Begin a manifest without shards."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     (folder / PROGRESS).unlink(missing_ok=True)
-    for file in folder.glob("shard-*"):
-        file.unlink()
+    for file in folder.iterdir():
+        if SHARD_FILE.fullmatch(file.name):
+            file.unlink()
     append(folder, {"task": dict(task)})
     return {}
 
@@ -129,7 +146,7 @@ def note(folder: Path, record: ShardRecord) -> None:
 def append(folder: Path, entry: Mapping[str, Any]) -> None:
     """Add a line and bring it to the disk; after a line that was cut off, on a line of its own."""
     path = folder / PROGRESS
-    with path.open("ab+") as file:
+    with writing(path, "the shards that are done are kept for the same command"), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from deephash.cluster.code_shards import CodeShards, ShardQueries, open_queries, open_shards
-from deephash.cluster.processes import Process, process_group, summed
+from deephash.cluster.processes import Process, launched_as, process_group, summed
 from deephash.cluster.ray_session import ray_session
+from deephash.cluster.repeated_ids import report_repeated
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.cluster.shares import share_of
 from deephash.metrics.expected_reciprocal_rank import ExpectedReciprocalRank
@@ -21,6 +22,7 @@ from deephash.metrics.ndcg import NDCG
 from deephash.metrics.rank_biased_precision import RankBiasedPrecision
 from deephash.metrics.retrieval import HammingRetrieval
 from deephash.metrics.success import Success
+from deephash.ownership import check_free, check_not_source
 from deephash.ranking.counts import DistanceCounts
 from deephash.report.curve_file import write_curves
 from deephash.report.tables import finite, write_per_query
@@ -30,6 +32,8 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 ENGINES = ("torch", "ray")
 # What users get, as a run reports it by default; of relevant items and others, since grades are not counted by shards.
 USER_METRICS = (NDCG(), ExpectedReciprocalRank(), RankBiasedPrecision(), ExpectedSearchLength(), Success())
+# What scores are written to, the last of them last.
+SCORE_FILES = ("per_query.parquet", "pr_curve.json", "metrics.json")
 # Shares of a Ray worker: enough that a slow one holds the others up by little.
 TASKS_A_WORKER = 4
 
@@ -82,6 +86,8 @@ def score_shards(
     too_deep = [k for k in at if k > len(database)]
     if too_deep:
         raise InvalidInputError(f"k={max(too_deep)} exceeds the {len(database)} items of the shards; lower it.")
+    if launched_as().is_first:
+        report_repeated(database)
     started = time.perf_counter()
     if engine == "ray":
         process, counts, shared_by = Process(), *ray_counts(asked, database, workers, address, device)
@@ -152,10 +158,28 @@ def ray_counts(
     return counts, shared_by
 
 
+def check_out(out: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Refuse a folder in which scores cannot be written, before they are computed.
+
+    Args:
+        out: folder of the scores.
+        sources: files of codes and folders of them that are scored.
+        overwrite: whether scores there are replaced.
+
+    Raises:
+        InvalidInputError: files of these names lie there, it lies in a source, or it is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise InvalidInputError(f"{out} is a file; give the folder that the scores go to.")
+    places = [out / name for name in SCORE_FILES]
+    for source in sources:
+        check_not_source(source, *places)
+    check_free(*places, overwrite=overwrite)
+
+
 def write_scores(scores: ShardScores, out: Path) -> None:
     """Write `per_query.parquet`, `pr_curve.json` and, last, `metrics.json` into a folder."""
     columns = scores.metric.per_query()
-    out.mkdir(parents=True, exist_ok=True)
     write_per_query(out / "per_query.parquet", columns, columns.pop("query"))
     area = scores.row["metrics"]["AUPRC_micro"]
     write_curves(out, {"": (scores.metric.pr_curve()["micro"], area)})

@@ -31,8 +31,9 @@ from deephash.cluster.takeover import (
     forget_losses,
     served_release,
 )
-from deephash.files import write_json
+from deephash.files import reason_of, write_json
 from deephash.http_service.host_names import served_names
+from deephash.index_storage import check_files, load_index
 from deephash.listening import listening
 from deephash.validation import InvalidInputError
 
@@ -163,9 +164,13 @@ def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: s
         address: of a Ray cluster; None for a session of this machine alone.
 
     Raises:
+        InvalidInputError: a shard that is not there.
         RuntimeError: a shard that does not come up.
     """
     from ray import serve
+
+    for shard in release.shards:
+        check_files(Path(shard.folder))
 
     # One machine alone has no other place for a replica, however many share its cores, and nobody else to answer.
     processors, host = (0, "127.0.0.1") if address is None else (1, None)
@@ -210,6 +215,16 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
         ray_actor_options={"num_cpus": 0, "resources": {here: 0.001}},
     )(Front)
     serve.run(front_class.bind(str(folder.resolve()), host, port, at_once, tuple(names)), name=FRONT, route_prefix=None)
+
+
+def reason_not_up(release: IndexRelease, error: RuntimeError) -> InvalidInputError:
+    """Why shards did not come up: the first one that cannot be loaded here either, or else what Ray Serve says."""
+    for shard in release.shards:
+        try:
+            load_index(shard.folder)
+        except InvalidInputError as found:
+            return found
+    return InvalidInputError(f"the shards of {release.name} do not come up ({reason_of(error)}); see the logs of Ray.")
 
 
 def follow_releases(
@@ -278,7 +293,8 @@ def serve_shards(
         InvalidInputError: no such index, a port that is taken, or Ray is not installed.
     """
     ray_package()
-    read_release(folder)  # A folder of something else is told at once.
+    for shard in read_release(folder).shards:  # What is not there is told at once.
+        check_files(Path(shard.folder))
     with listening(host, port) as free:  # Fronts share a port, so they would not notice somebody else there.
         port = free.getsockname()[1]
     # Ray's workers stand behind all other processes; those that somebody waits for should not.
@@ -288,7 +304,10 @@ def serve_shards(
 
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         served = read_release(folder)
-        deploy_shards(served, folder, replicas, address)
+        try:
+            deploy_shards(served, folder, replicas, address)
+        except RuntimeError as error:
+            raise reason_not_up(served, error) from error
         deploy_fronts(folder, fronts, host, port, replicas + 1, names)
         ready(f"http://{host}:{port}", served)
         follow_releases(folder, served, replicas, lambda release: ready(f"http://{host}:{port}", release))

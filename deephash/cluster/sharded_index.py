@@ -17,20 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.cluster.code_shards import CodeShards, open_shards
+from deephash.cluster.code_shards import CodeShards, open_shards, read_ids
+from deephash.cluster.repeated_ids import report_repeated
 from deephash.cluster.shares import share_of
-from deephash.data.array_file import read_array
-from deephash.encoding.code_file import CodePaths
 from deephash.encoding.index_codes import Maker, save_index
 from deephash.files import read_json, reading, write_json
 from deephash.index_storage import load_index, read_description
-from deephash.names import as_names
+from deephash.ownership import LOCK_FILE, only_writer
 from deephash.ranking.nearest_merge import nearest_places
 from deephash.validation import InvalidInputError, check_count
 
 FORMAT = "deephash sharded index"
 DESCRIPTION = "shards.json"
 RELEASE = re.compile(r"release-[0-9a-f]{16}")
+# What a killed call may have left where no index is yet.
+LEFTOVER = re.compile(rf"{RELEASE.pattern}|{re.escape(LOCK_FILE)}|shards\.json\.[0-9a-f]{{8}}\.partial")
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,36 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
     """
     database = open_shards([source])
     bounds = list(_bounds(database.rows) if shards is None else _even(len(database), shards))
-    if out.exists() and not is_sharded(out) and any(out.iterdir()):
-        raise InvalidInputError(f"{out} holds something else than a sharded index; give a folder of its own.")
+    check_own_folder(out)
+    report_repeated(database)
+    with only_writer(out, str(out)):
+        return write_release(database, bounds, out, kind, settings)
+
+
+def check_own_folder(folder: Path) -> None:
+    """Refuse a folder in which something else lies than an index in shards.
+
+    Raises:
+        InvalidInputError: naming it.
+    """
+    if is_sharded(folder):
+        stored = read_json(folder / DESCRIPTION, "an index in shards", "give another folder, or remove it")
+        if isinstance(stored, dict) and stored.get("format") == FORMAT:
+            return
+    elif not folder.exists() or (folder.is_dir() and all(LEFTOVER.fullmatch(path.name) for path in folder.iterdir())):
+        return
+    raise InvalidInputError(f"{folder} holds something else than a sharded index; give a folder of its own.")
+
+
+def write_release(
+    database: CodeShards, bounds: list[range], out: Path, kind: str, settings: dict[str, Any]
+) -> IndexRelease:
+    """Build the index of each shard, and put all of them in place as a new release.
+
+    Raises:
+        InvalidInputError: what building refuses.
+        StorageError: the disk does not take it; the release before is unchanged.
+    """
     name = f"release-{secrets.token_hex(8)}"
     maker = Maker(database.hasher, database.bits, database.distance)
     written = []
@@ -118,8 +147,7 @@ def ids_of(database: CodeShards, rows: range) -> np.ndarray:
     for path, count in zip(database.paths, database.rows, strict=True):
         start, stop = max(rows.start, first), min(rows.stop, first + count)
         if start < stop:
-            beside = CodePaths(path).ids
-            pieces.append(as_names(np.array(read_array(beside)[start - first : stop - first]), f"ids of {beside}"))
+            pieces.append(read_ids(path, range(start - first, stop - first)))
         first += count
     return np.concatenate(pieces)  # Numbers beside words become the words of their digits.
 

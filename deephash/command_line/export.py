@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deephash.command_line.arguments import Run, View
+from deephash.command_line.arguments import Overwrite, Run, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ def export(
         Path | None,
         typer.Option(help="Features to check the program on, as encode takes; the run's own data.", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a hasher as a program from features to packed codes, which runs without deephash.
 
@@ -33,8 +34,14 @@ def export(
     formats, and in ONNX but for one bit in 10,000, which another order of summing may turn.
     """
     from deephash.encoding.encoder_of import load_view
-    from deephash.exporting.export_hasher import export_hasher
+    from deephash.exporting.export_hasher import export_hasher, format_of
+    from deephash.ownership import check_free, check_not_source
 
+    out = out.expanduser()
+    format = format_of(out, format)
+    for source in (run / "hasher", *([check_on] if check_on else [])):
+        check_not_source(source, out)
+    check_free(out, overwrite=overwrite)
     hasher, _, name = load_view(run, view)
     features, what = features_to_check(run, name, check_on, hasher.input_dim)
     done = export_hasher(hasher, features, out, format)

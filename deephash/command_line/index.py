@@ -28,6 +28,8 @@ def index(
 ) -> None:
     """Build an index of packed codes and save it; it remembers which hasher made them."""
     from deephash.encoding.index_codes import codes_to_index, save_index
+    from deephash.index_storage import check_own_folder
+    from deephash.ownership import check_not_source
     from deephash.validation import InvalidInputError
 
     settings = {}
@@ -36,12 +38,21 @@ def index(
         if not equals:
             raise InvalidInputError(f"--setting {pair}; expected NAME=VALUE, as tables=4.")
         settings[name] = as_value(value)
+    out = out.expanduser()
+    if shards is not None or source.is_file():
+        check_not_source(source, out)
     if shards is not None:
         from deephash.cluster.sharded_index import write_sharded
 
         release = write_sharded(source, out, shards or None, kind, settings)
         typer.echo(f"{out}: {release.size:,} codes of {release.bits} bits in {len(release.shards)} shards")
         return
+    check_own_folder(out)
+    if source.is_file():
+        from deephash.cluster.code_shards import open_shards
+        from deephash.cluster.repeated_ids import report_repeated
+
+        report_repeated(open_shards([source]))
     codes, ids, maker = codes_to_index(source)
     built = save_index(codes, ids, maker, kind, settings, out)
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")

@@ -3,6 +3,7 @@
 Nothing heavy is imported here or in the commands' files, so that help and shell completion come at once.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import deephash
 from deephash.command_line.compare import compare
 from deephash.command_line.demo import demo
 from deephash.command_line.encode import encode
-from deephash.command_line.errors import show_error
+from deephash.command_line.errors import show_error, show_every_letter
 from deephash.command_line.evaluate import evaluate
 from deephash.command_line.export import export
 from deephash.command_line.index import index
@@ -65,9 +66,27 @@ app.add_typer(study, name="study")
 
 
 def main() -> None:
-    """Run the program; what the user got wrong ends it with one red line on standard error and exit status 2."""
+    """Run the program; what the user got wrong ends it with one red line on standard error and exit status 2.
+
+    So does what the operating system refuses: a file that cannot be read or written, a full disk.
+    """
+    show_every_letter()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough; nothing is left to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        show_error(
+            f"{error.filename or 'standard output or a file'}: {error.strerror}; see to the disk and your rights."
+        )
+        sys.exit(2)
     except ValueError as error:
         # Only a part that was imported can have raised its error: asking by name imports nothing for the check.
         validation = sys.modules.get("deephash.validation")

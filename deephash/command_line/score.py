@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import Address, AsJson, Workers
+from deephash.command_line.arguments import Address, AsJson, Overwrite, Workers
 
 
 def score(
@@ -29,6 +29,7 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="Folder for metrics, curves and each query's scores.", show_default=False)
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Rank queries against a database in shards that fits no machine; the figures are those of one process, exactly.
@@ -36,8 +37,11 @@ def score(
     Each worker ranks its rows and counts distances, and counts add up: `torchrun --no-python --nproc-per-node 4
     deephash score ...` or `--engine ray`.
     """
-    from deephash.cluster.shard_scoring import score_shards, write_scores
+    from deephash.cluster.shard_scoring import check_out, score_shards, write_scores
 
+    if out is not None:
+        out = out.expanduser()
+        check_out(out, [queries, *database], overwrite)
     scores = score_shards(
         queries,
         database,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deephash.command_line.arguments import AsJson, Device, Features, Header, Ids, View
+from deephash.command_line.arguments import AsJson, Device, Features, Header, Ids, Overwrite, View
 
 # Queries and neighbours that a table shows; a file holds all.
 SHOWN_QUERIES, SHOWN_NEIGHBOURS = 20, 10
@@ -32,14 +32,20 @@ def search(
     out: Annotated[
         Path | None, typer.Option(help="Where all results go: .npz or .parquet.", show_default=False)
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest codes of each query; codes of another hasher than the index's are refused."""
     from deephash.encoding.search_index import ENDINGS, search_saved, write_found
+    from deephash.ownership import check_free, check_not_source
     from deephash.validation import check_choice
 
     if out is not None:
+        out = out.expanduser()
         check_choice(out.suffix, ENDINGS, f"the ending of {out.name}")
+        for source in (index, queries):
+            check_not_source(source, out)
+        check_free(out, overwrite=overwrite)
     found = search_saved(
         index,
         queries,

@@ -60,6 +60,12 @@ class CodePaths:
         return self.codes.with_suffix(".bad.json")
 
     @property
+    def all(self) -> tuple[Path, ...]:
+        """The files that an encoding writes."""
+        ids = (self.ids,) if self.codes.suffix == ".npy" else ()
+        return (self.codes, *ids, self.description, self.bad)
+
+    @property
     def unfinished(self) -> Path:
         """Folder of an encoding that has not ended."""
         return self.codes.with_name(self.codes.name + ".encoding")

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,13 +13,23 @@ import numpy as np
 
 from deephash.encoding.code_file import CodePaths
 from deephash.encoding.rows import BadRow, Ids
-from deephash.files import read_json_object, write_json, write_whole
+from deephash.files import read_json, read_json_object, write_json, write_whole, writing
 from deephash.npy_file import map_npy
+from deephash.ownership import LOCK_FILE, only_writer
+from deephash.validation import InvalidInputError
 
 # Room for NumPy's header, which gets its length by being written anew once the number of rows is known.
 HEADER_BYTES = 128
 # Files of an unfinished encoding: how far it is, and, once it is complete, what stands beside the codes.
 PROGRESS, COMPLETE = "progress.json", "complete.json"
+# Its first file and its last to go, which says whose the folder is.
+MARK = "encoding.json"
+OWN_FILE = re.compile(
+    r"((codes|ids)\.npy|codes\.parquet|(ids|bad)\.jsonl|(encoding|progress|complete)\.json|part-\d{6}\.parquet)"
+    r"(\.[0-9a-f]{8}\.partial)?"
+)
+BEGINNING = re.compile(rf"{re.escape(LOCK_FILE)}|{re.escape(MARK)}\.[0-9a-f]{{8}}\.partial")
+KEPT = "what is encoded is kept for the same command"
 # Rows of a Parquet file that are held and compressed at a time.
 PARQUET_ROWS = 1 << 18
 
@@ -57,11 +69,11 @@ class CodeWriter:
         self.named = named
         self.progress = progress
         folder = paths.unfinished
-        folder.mkdir(parents=True, exist_ok=True)
         id_bytes = progress.id_bytes if named else HEADER_BYTES + 8 * progress.kept
-        self._codes = opened_at(folder / "codes.npy", HEADER_BYTES + width * progress.kept)
-        self._ids = opened_at(folder / ("ids.jsonl" if named else "ids.npy"), id_bytes)
-        self._bad = opened_at(folder / "bad.jsonl", progress.bad_bytes)
+        with writing(folder, KEPT):
+            self._codes = opened_at(folder / "codes.npy", HEADER_BYTES + width * progress.kept)
+            self._ids = opened_at(folder / ("ids.jsonl" if named else "ids.npy"), id_bytes)
+            self._bad = opened_at(folder / "bad.jsonl", progress.bad_bytes)
 
     def append(self, codes: np.ndarray, ids: Ids, bad: list[BadRow], stop: int) -> None:
         """Add a block.
@@ -71,27 +83,37 @@ class CodeWriter:
             ids: of these m rows.
             bad: the block's rows that have no code.
             stop: the row after the block's last.
+
+        Raises:
+            StorageError: the disk does not take it.
         """
-        self._codes.write(codes.tobytes())
-        if isinstance(ids, np.ndarray):
-            self._ids.write(ids.astype("<i8").tobytes())
-        else:
-            self.progress.id_bytes += self._ids.write("".join(json.dumps(name) + "\n" for name in ids).encode())
-        self.progress.bad_bytes += self._bad.write("".join(json.dumps(asdict(row)) + "\n" for row in bad).encode())
+        with writing(self.paths.unfinished, KEPT):
+            self._codes.write(codes.tobytes())
+            if isinstance(ids, np.ndarray):
+                self._ids.write(ids.astype("<i8").tobytes())
+            else:
+                self.progress.id_bytes += self._ids.write("".join(json.dumps(name) + "\n" for name in ids).encode())
+            self.progress.bad_bytes += self._bad.write("".join(json.dumps(asdict(row)) + "\n" for row in bad).encode())
         self.progress.kept += len(codes)
         self.progress.bad += len(bad)
         self.progress.row = stop
 
     def flush(self) -> None:
-        """Bring all that was appended onto the disk."""
-        for file in (self._codes, self._ids, self._bad):
-            file.flush()
-            os.fsync(file.fileno())
+        """Bring all that was appended onto the disk.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        with writing(self.paths.unfinished, KEPT):
+            for file in (self._codes, self._ids, self._bad):
+                file.flush()
+                os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close the files; what is in them stays."""
+        """Close the files; what was flushed stays."""
         for file in (self._codes, self._ids, self._bad):
-            file.close()
+            with suppress(OSError):  # What a full disk did not take was not noted as done.
+                file.close()
 
 
 def opened_at(path: Path, size: int) -> BinaryIO:
@@ -112,46 +134,105 @@ def complete(paths: CodePaths, progress: Progress, width: int, named: bool, desc
         width: bytes a code.
         named: whether ids are words.
         description: what the codes are.
-    """
-    folder = paths.unfinished
-    write_header(folder / "codes.npy", (progress.kept, width), np.dtype("u1"))
-    if named:
-        write_whole(folder / "ids.npy", lambda partial: write_words(folder / "ids.jsonl", partial, progress.kept))
-    else:
-        write_header(folder / "ids.npy", (progress.kept,), np.dtype("<i8"))
-    write_json(folder / COMPLETE, description)
 
-
-def put_in_place(paths: CodePaths) -> None:
-    """Move complete files to where they belong; again after it broke off, it goes on.
-
-    The description, without which codes count as unfinished, goes first and comes last.
+    Raises:
+        StorageError: the disk does not take it.
     """
     folder = paths.unfinished
     codes, ids = folder / "codes.npy", folder / "ids.npy"
+    with writing(folder, KEPT):
+        write_header(codes, (progress.kept, width), np.dtype("u1"))
+        if named:
+            write_whole(ids, lambda partial: write_words(folder / "ids.jsonl", partial, progress.kept))
+        else:
+            write_header(ids, (progress.kept,), np.dtype("<i8"))
+        if paths.codes.suffix == ".parquet":
+            write_whole(folder / "codes.parquet", lambda partial: write_parquet(codes, ids, partial))
+        write_json(folder / COMPLETE, description)
+
+
+def put_in_place(paths: CodePaths, overwrite: bool) -> None:
+    """Move complete files to where they belong; again after it broke off, it goes on.
+
+    The description, without which codes count as unfinished, goes first and comes last.
+
+    Args:
+        paths: where they go.
+        overwrite: whether files of something else there are replaced.
+
+    Raises:
+        InvalidInputError: something else has come to lie there.
+        StorageError: the disk does not take them.
+    """
+    folder = paths.unfinished
     description = read_json_object(folder / COMPLETE, "the description of codes")
-    paths.description.unlink(missing_ok=True)
-    if description.get("skipped"):
-        write_unfinished_bad_rows(paths)
-    else:
-        paths.bad.unlink(missing_ok=True)
+    moves = [(folder / "ids.npy", paths.ids), (folder / "codes.npy", paths.codes)]
     if paths.codes.suffix == ".parquet":
-        write_whole(paths.codes, lambda partial: write_parquet(codes, ids, partial))
-    else:
-        for file, place in ((ids, paths.ids), (codes, paths.codes)):
+        moves = [(folder / "codes.parquet", paths.codes)]
+    if not overwrite:
+        taken = [place for file, place in moves if file.exists() and os.path.lexists(place)]
+        if paths.description.exists() and read_json(paths.description, "the description of codes") != description:
+            taken.append(paths.description)
+        if taken:
+            raise occupied_by_other(taken[0])
+    with writing(paths.codes, KEPT):
+        paths.description.unlink(missing_ok=True)
+        if description.get("skipped"):
+            write_unfinished_bad_rows(paths)
+        elif overwrite:
+            paths.bad.unlink(missing_ok=True)
+        for file, place in moves:
             if file.exists():
                 file.replace(place)
-    write_json(paths.description, description)
-    remove_unfinished(paths)
+        write_json(paths.description, description)
+        clear_unfinished(paths)
 
 
-def remove_unfinished(paths: CodePaths) -> None:
-    """Remove the folder of an encoding that is in place or no longer wanted, its progress first."""
+def occupied_by_other(path: Path) -> InvalidInputError:
+    """The error of a place where something else lies."""
+    return InvalidInputError(f"{path} exists already and is of something else; choose another, or --overwrite.")
+
+
+@contextmanager
+def unfinished_folder(paths: CodePaths) -> Iterator[None]:
+    """The folder of an encoding for this process alone; it is removed at the end where nothing is left in it.
+
+    Raises:
+        InvalidInputError: another process encodes there, or the folder is of something else.
+    """
     folder = paths.unfinished
-    if folder.is_dir():
-        for file in sorted(folder.iterdir(), key=lambda file: file.name != PROGRESS):
+    if os.path.lexists(folder) and not is_own_folder(folder):
+        raise InvalidInputError(
+            f"{folder} is of something else, and codes grow in a folder of that name; move it, or choose another name "
+            "for the codes."
+        )
+    with only_writer(folder, str(paths.codes)):
+        if not (folder / MARK).exists():
+            write_json(folder / MARK, {"format": "deephash encoding", "file": paths.codes.name})
+        try:
+            yield
+        finally:
+            if {file.name for file in folder.iterdir()} == {MARK, LOCK_FILE}:
+                (folder / MARK).unlink()
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Whether a folder is that of an unfinished encoding, or empty but for what one begins with."""
+    if not folder.is_dir():
+        return False
+    if any((folder / name).exists() for name in (PROGRESS, MARK)):
+        return True
+    return all(BEGINNING.fullmatch(file.name) for file in folder.iterdir())
+
+
+def clear_unfinished(paths: CodePaths) -> None:
+    """Remove the files of an encoding that is in place or no longer wanted; files of others in its folder stay.
+
+    Its progress goes first, so that nothing goes on from it, and what says whose the folder is stays.
+    """
+    for file in sorted(paths.unfinished.iterdir(), key=lambda file: file.name != PROGRESS):
+        if OWN_FILE.fullmatch(file.name) and file.name != MARK:
             file.unlink()
-        folder.rmdir()
 
 
 def write_unfinished_bad_rows(paths: CodePaths) -> None:

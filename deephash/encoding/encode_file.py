@@ -1,6 +1,7 @@
 """Encoding a source into a file of codes: in blocks, resumed where it was broken off."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +18,18 @@ from deephash.encoding.code_writer import (
     PROGRESS,
     CodeWriter,
     Progress,
+    clear_unfinished,
     complete,
+    is_own_folder,
+    occupied_by_other,
     put_in_place,
-    remove_unfinished,
+    unfinished_folder,
     write_unfinished_bad_rows,
 )
 from deephash.encoding.rows import RowBlock, RowSource
-from deephash.files import read_json, reading, write_json
+from deephash.files import read_json, reading, write_json, writing
 from deephash.hasher import Hasher
+from deephash.ownership import check_not_source
 from deephash.progress import track
 from deephash.validation import InvalidInputError, check_count
 
@@ -94,15 +99,34 @@ def encode_file(
     identity = hasher.identity if identity is None else identity
     if source.dimension is not None:
         check_dimension(source.dimension, hasher)
-    task = {"hasher": identity, "view": view, "rows": rows, "device": device.type, "source": source.fingerprint()}
-    if (there := finished(paths, task, skip_bad, overwrite)) is not None:
+    task: dict[str, Any] = {
+        "hasher": identity,
+        "view": view,
+        "rows": rows,
+        "device": device.type,
+        "source": source.fingerprint(),
+    }
+    check_not_source(task["source"].get("path", ""), *paths.all, paths.unfinished)
+    there = finished(paths, task, skip_bad, overwrite)
+    if there is not None and not is_own_folder(paths.unfinished):
         return there
+    with unfinished_folder(paths):
+        if (there := finished(paths, task, skip_bad, overwrite)) is not None:
+            clear_unfinished(paths)  # What a kill after the last step left.
+            return there
+        return encode_unfinished(hasher, source, paths, task, skip_bad, overwrite)
+
+
+def encode_unfinished(
+    hasher: Hasher, source: RowSource, paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool
+) -> Encoded:
+    """Encode what is not encoded yet, and put the codes in place."""
     progress = begun(paths, task, overwrite)
     if not (paths.unfinished / COMPLETE).exists():
         writer = CodeWriter(paths, code_bytes(hasher.bits), source.named, progress)
         try:
             if source.rows is None or progress.row < source.rows:
-                encode_rest(hasher, source, writer, task, rows)
+                encode_rest(hasher, source, writer, task)
         finally:
             writer.close()
         first_bad = described_bad(paths) if progress.bad else ""
@@ -112,22 +136,31 @@ def encode_file(
         if progress.kept == 0:
             raise InvalidInputError(f"0 of {progress.bad} rows can be encoded; the first: {first_bad or 'none'}.")
         described = describe_codes(
-            paths, progress.kept, progress.bad, identity, hasher.distance, hasher.bits, view, task["source"]
+            paths,
+            progress.kept,
+            progress.bad,
+            task["hasher"],
+            hasher.distance,
+            hasher.bits,
+            task["view"],
+            task["source"],
         )
         complete(paths, progress, writer.width, source.named, described)
-    put_in_place(paths)
+    put_in_place(paths, overwrite)
     return Encoded(progress.kept, progress.bad, "", is_done=True)
 
 
-def encode_rest(hasher: Hasher, source: RowSource, writer: CodeWriter, task: dict[str, Any], rows: int) -> None:
+def encode_rest(hasher: Hasher, source: RowSource, writer: CodeWriter, task: dict[str, Any]) -> None:
     """Encode from the progress on, noting it now and then and at the end."""
-    noted = time.monotonic()
-    for codes, block in encoded_blocks(hasher, source, writer.progress.row, rows):
+    paths, noted = writer.paths, time.monotonic()
+    for codes, block in encoded_blocks(hasher, source, writer.progress.row, task["rows"]):
         writer.append(codes, block.ids, block.bad, block.stop)
         if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
-            note(writer, task)
+            writer.flush()
+            note(paths, task, writer.progress)
             noted = time.monotonic()
-    note(writer, task)
+    writer.flush()
+    note(paths, task, writer.progress)
 
 
 def encoded_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> Iterator[tuple[np.ndarray, RowBlock]]:
@@ -146,10 +179,9 @@ def encoded_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> 
             yield np.empty((0, code_bytes(hasher.bits)), np.uint8), block
 
 
-def note(writer: CodeWriter, task: dict[str, Any]) -> None:
-    """Bring the codes onto the disk, then how far they go."""
-    writer.flush()
-    write_json(writer.paths.unfinished / PROGRESS, {"task": task, "progress": asdict(writer.progress)})
+def note(paths: CodePaths, task: dict[str, Any], progress: Progress) -> None:
+    """Write how far the codes that are on the disk go."""
+    write_json(paths.unfinished / PROGRESS, {"task": task, "progress": asdict(progress)})
 
 
 def read_ahead(blocks: Iterator[RowBlock]) -> Iterator[RowBlock]:
@@ -165,26 +197,31 @@ def begun(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Progress:
     """How far an earlier call came with the same task; nowhere where there was none.
 
     Raises:
-        InvalidInputError: an encoding of something else was begun there.
+        InvalidInputError: an encoding of something else was begun there, or other files lie where the codes go.
     """
     noted = paths.unfinished / PROGRESS
-    if not noted.exists():
-        remove_unfinished(paths)
-        return Progress()
-    with reading(noted, "the progress of an encoding", f"remove {paths.unfinished} to encode from the first row"):
-        stored = json.loads(noted.read_text(encoding="utf-8"))
-        differing = [name for name in task if stored["task"][name] != task[name]]
-        progress = Progress(**stored["progress"])
-        if not all(type(number) is int and number >= 0 for number in asdict(progress).values()):
-            raise ValueError(f"it came as far as {progress}")
-    if differing and overwrite:
-        remove_unfinished(paths)
-        return Progress()
-    if differing:
-        raise InvalidInputError(
-            f"{paths.unfinished} holds an encoding begun with another {' and '.join(differing)}; go on with that, or "
-            "begin anew with --overwrite."
-        )
+    progress = Progress()
+    if noted.exists():
+        with reading(noted, "the progress of an encoding", f"remove {paths.unfinished} to encode from the first row"):
+            stored = json.loads(noted.read_text(encoding="utf-8"))
+            differing = [name for name in task if stored["task"][name] != task[name]]
+            progress = Progress(**stored["progress"])
+            if not all(type(number) is int and number >= 0 for number in asdict(progress).values()):
+                raise ValueError(f"it came as far as {progress}")
+        if differing and not overwrite:
+            raise InvalidInputError(
+                f"{paths.unfinished} holds an encoding begun with another {' and '.join(differing)}; go on with that, "
+                "or begin again with --overwrite."
+            )
+        if differing:
+            progress = Progress()
+    # The list of bad rows may be an earlier call's own.
+    occupied = [path for path in paths.all if os.path.lexists(path) and not (path == paths.bad and progress.bad)]
+    if occupied and not overwrite and not (paths.unfinished / COMPLETE).exists():
+        raise occupied_by_other(occupied[0])
+    if progress == Progress():
+        with writing(paths.unfinished):
+            clear_unfinished(paths)
     return progress
 
 
@@ -192,24 +229,21 @@ def finished(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: 
     """The result of an earlier call with the same task that came to its end; None where there was none.
 
     Raises:
-        InvalidInputError: other codes, or what is no description of codes, lie there.
+        InvalidInputError: other codes, or files that are of no codes, lie there.
     """
-    if (paths.unfinished / PROGRESS).exists():
+    if overwrite or (paths.unfinished / PROGRESS).exists():
         return None
-    occupied = [path for path in (paths.codes, paths.description) if path.exists()]
+    occupied = [path for path in paths.all if os.path.lexists(path)]
     if not occupied:
         return None
-    there = read_json(paths.description, "the description of codes") if paths.description.exists() else {}
+    if not paths.description.exists():
+        raise occupied_by_other(occupied[0])
+    there = read_json(paths.description, "the description of codes")
     same = isinstance(there, dict) and there.get("file") == paths.codes.name and paths.codes.exists()
     same = same and all(type(there.get(name)) is int for name in ("rows", "skipped"))
     same = same and all(there.get(name) == task[name] for name in ("hasher", "view", "source"))
-    if overwrite:
-        return None
     if not same or (there["skipped"] and not skip_bad):
-        raise InvalidInputError(
-            f"{occupied[0]} exists already and is of something else; choose another, or --overwrite."
-        )
-    remove_unfinished(paths)  # What a kill after the last step left.
+        raise occupied_by_other(occupied[0])
     return Encoded(there["rows"], there["skipped"], "", is_done=True, was_there=True)
 
 

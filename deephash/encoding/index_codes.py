@@ -10,6 +10,7 @@ from torch import Tensor
 
 import deephash
 from deephash.encoding.code_file import read_codes
+from deephash.index_storage import check_own_folder
 from deephash.indexes.base import Index
 from deephash.ranking import distance as distances
 from deephash.ranking.distance import Distance
@@ -52,6 +53,7 @@ def save_index(
             raise InvalidInputError(
                 f"{name} is no setting of kind={kind}, but an argument of deephash.index; leave it out."
             )
+    check_own_folder(out)
     names = None if np.array_equal(ids, np.arange(len(ids))) else ids
     built = deephash.index(codes, kind=kind, hasher=maker, names=names, **settings)
     built.save(out)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -17,6 +18,7 @@ from deephash.encoding.open_source import side_of
 from deephash.encoding.rows import RowSource
 from deephash.encoding.run_descriptors import image_descriptor
 from deephash.encoding.table_rows import TableRows, rebatched
+from deephash.files import reading
 from deephash.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
@@ -173,7 +175,8 @@ class StoredTableRows(TableRows):
                     for group in range(opened.num_row_groups):
                         count = opened.metadata.row_group(group).num_rows
                         if first + count > start:
-                            frame: Any = polars.from_arrow(opened.read_row_group(group, columns=columns))
+                            with self._reading_of(file):
+                                frame: Any = polars.from_arrow(opened.read_row_group(group, columns=columns))
                             yield frame.slice(max(0, start - first))
                         first += count
             else:
@@ -194,10 +197,16 @@ class StoredTableRows(TableRows):
     def _opened(self, file: StoredFile) -> Any:
         from pyarrow import parquet
 
-        try:
+        with self._reading_of(file):
             return parquet.ParquetFile(self.store.system.open_input_file(file.path))
-        except Exception as error:  # pyarrow's errors, and each store's own
-            raise self.store.unreadable(error) from error
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """Turns what the decoder raises into one line that names the folder; `_reading_of` names the file."""
+        return reading(self.store.address, f"{PARQUET} data", "write it again, or see to your access to it")
+
+    def _reading_of(self, file: StoredFile) -> AbstractContextManager[None]:
+        """Turns what pyarrow raises, and each store's own errors, into one line that names the file."""
+        return reading(file.path, f"{PARQUET} data", "write it again, or see to your access to it")
 
 
 @final

@@ -1,6 +1,8 @@
 """What FAISS's binary indexes have in common: whole bytes, int32 distances, a file of their own."""
 
+import os
 from abc import abstractmethod
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +32,7 @@ class FaissBinary(Index):
 
     def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
         super().__init__(codes, bits)
+        keep_forks_from_waiting()
         if saved is None:
             self._faiss = self._built(self.codes.numpy())
             return
@@ -53,11 +56,27 @@ class FaissBinary(Index):
     def _write(self, path: Path) -> None:
         import faiss
 
-        faiss.write_index_binary(self._faiss, str(path))
+        # FAISS's own files say nothing of what a full disk does not take of their last bytes.
+        package: Any = faiss  # Its own types leave the writer out.
+        with path.open("wb") as file:
+            faiss.write_index_binary(self._faiss, package.PyCallbackIOWriter(file.write, 1 << 20))
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         distances, ids = self._faiss.search(queries.numpy(), k)
         return ordered_nearest(torch.from_numpy(distances), torch.from_numpy(ids), self.bits + 1)
+
+
+@cache
+def keep_forks_from_waiting() -> None:
+    """Let forked processes search by one thread.
+
+    Threads of OpenMP do not survive a fork: a child of a process in which FAISS has searched by several would wait for
+    them for ever.
+    """
+    import faiss
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(faiss.omp_set_num_threads, 1))
 
 
 def read_faiss(path: Path) -> Any:

@@ -1,7 +1,7 @@
 """USearch over binary codes (b1, Hamming): its graph, or its exact scan."""
 
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -81,10 +81,29 @@ class USearch(Index):
         else:
             self._graph.expansion_search = min(max(self.ef_search, k), self.size)
             found = self._graph.search(queries.numpy(), k, threads=threads)
-        # Of one query USearch gives a row, of several a matrix.
-        ids = torch.from_numpy(found.keys.astype(np.int64)).view(len(queries), k)
-        distances = torch.from_numpy(found.distances).view(len(queries), k)
-        counts = torch.from_numpy(np.atleast_1d(found.counts).astype(np.int64)) if hasattr(found, "counts") else None
-        if counts is not None:
-            ids = ids.masked_fill(torch.arange(k) >= counts[:, None], NOT_FOUND)
+        ids, distances = padded(found, len(queries), k)
         return ordered_nearest(distances, ids, self.bits + 1)
+
+
+def padded(found: Any, queries: int, k: int) -> tuple[Tensor, Tensor]:
+    """What USearch found, as wide as it was asked for.
+
+    Of several queries it gives matrices and how much of each row counts; of one query a row, as short as what it found.
+
+    Args:
+        found: its matches.
+        queries: number of queries q.
+        k: neighbours of each.
+
+    Returns:
+        Ids int64 (q, k), -1 where too few were found, and distances (q, k).
+    """
+    keys, distances = (np.atleast_2d(array) for array in (found.keys, found.distances))
+    counted: Any = getattr(found, "counts", keys.shape[1])
+    counts = np.broadcast_to(counted, queries)
+    there = np.arange(k) < counts[:, None]
+    width = keys.shape[1]
+    ids, near = np.full((queries, k), NOT_FOUND, np.int64), np.zeros((queries, k), distances.dtype)
+    ids[:, :width] = np.where(there[:, :width], keys.astype(np.int64), NOT_FOUND)
+    near[:, :width] = distances
+    return torch.from_numpy(ids), torch.from_numpy(near)

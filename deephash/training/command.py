@@ -1,5 +1,6 @@
 """What the command-line programs share: one clear line for what the user got wrong, and sweeps that go on past it."""
 
+import errno
 import logging
 import shutil
 import sys
@@ -14,11 +15,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deephash.command_line.errors import show_every_letter
 from deephash.files import write_json
 from deephash.validation import InvalidInputError, StorageError
 
 log = logging.getLogger(__name__)
 
+# What the operating system says where a disk does not take a file; loggers raise it as it is.
+REFUSED_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -51,11 +55,15 @@ def run_command(job: Callable[[], Any]) -> Any:
     Returns:
         What the job returns; None for a failed job of a sweep.
     """
+    show_every_letter()
     folder = output_folder()
+    own_log = folder / f"{HydraConfig.get().job.name}.log"
     before = set(folder.iterdir()) if folder.is_dir() else set()
+    if own_log in before and own_log.stat().st_size == 0:
+        before.remove(own_log)  # Hydra has just made it; one with lines in it was there.
     try:
         return job()
-    except (InvalidInputError, InstantiationException, OmegaConfBaseException) as error:
+    except (InvalidInputError, InstantiationException, OmegaConfBaseException, OSError) as error:
         line = user_line(error)
         if line is None:
             raise
@@ -94,7 +102,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def is_refused_by_disk(error: BaseException) -> bool:
     """Whether a file could not be written."""
-    return any(isinstance(seen, StorageError) for seen in causes(error))
+    return any(
+        isinstance(seen, StorageError) or (isinstance(seen, OSError) and seen.errno in REFUSED_WRITING)
+        for seen in causes(error)
+    )
 
 
 def user_line(error: BaseException) -> str | None:
@@ -102,6 +113,8 @@ def user_line(error: BaseException) -> str | None:
     for seen in causes(error):
         if isinstance(seen, InvalidInputError):
             return " ".join(str(seen).split())
+        if isinstance(seen, OSError) and seen.errno in REFUSED_WRITING:
+            return f"{seen.filename or 'a file of the run'} cannot be written ({seen.strerror}); free space."
     cause = error.__cause__
     if isinstance(error, InstantiationException) and isinstance(cause, TypeError):
         # A setting that the class does not have, or one that it misses.
@@ -116,7 +129,7 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
 
     Args:
         folder: the job's output folder.
-        before: what lay there when the job began, which is not the job's to remove, save for its log.
+        before: what lay there when the job began, which is not the job's to remove.
     """
     if any(
         (folder / name).exists()
@@ -129,9 +142,8 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
     logging.shutdown()  # The job's log file lies in the folder.
     if "wandb" in sys.modules:
         sys.modules["wandb"].finish(exit_code=1)
-    own_log = folder / f"{HydraConfig.get().job.name}.log"
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path not in before or path == own_log:
+        if path not in before:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     # The folders that were made for this job alone, up to the one it was started in.
     for parent in (folder, *folder.parents):

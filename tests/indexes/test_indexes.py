@@ -1,11 +1,15 @@
 """Our own indexes against a plain scan: the same neighbours, item for item. Those of all kinds are in the contract."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import deephash
 from deephash.indexes.base import ordered_within
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import LONGEST_SUBSTRING, MIH, substring_lengths, usual_tables
@@ -137,3 +141,35 @@ def test_substrings_that_no_table_can_hold_are_refused():
         MIH(clustered_codes(5, 64, 0), 64, tables=2)
     with pytest.raises(InvalidInputError, match="tables=0"):
         MIH(clustered_codes(5, 64, 0), 64, tables=0)
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_usearch_pads_what_it_does_not_find(queries):
+    """A graph of equal codes with two links a node is walked in part."""
+    pytest.importorskip("usearch")
+    index = deephash.index(torch.zeros(500, 8, dtype=torch.uint8), "usearch", links=2, ef_construction=1, ef_search=1)
+    distances, ids = index.search(torch.zeros(queries, 8, dtype=torch.uint8), 400)
+    missing = ids == -1
+    assert distances.shape == ids.shape == (queries, 400)
+    assert 0 < missing.sum(1).min() < 400
+    assert (distances[missing] == 65).all()
+    assert (distances[~missing] == 0).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_faiss_searches_in_a_child_of_a_process_that_has_searched():
+    faiss = pytest.importorskip("faiss")
+    codes = clustered_codes(20_000, 64, 0)
+    index, threads = deephash.index(codes, "faiss_flat"), faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    try:
+        index.search(codes[:200], 10)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # A child that waits for ever is ended.
+            index.search(codes[:200], 10)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(threads)
