@@ -99,8 +99,12 @@ def floating(values: Any, name: str = "features") -> Tensor:
         raise InvalidInputError(f"{name} {error}") from error
 
 
-def check_finite(features: Tensor | NDArray[Any], name: str = "features") -> None:
+def check_finite(features: Any, name: str = "features") -> None:
     """Refuse NaN and infinity, naming the first row that holds one.
+
+    Args:
+        features: a tensor, an array, or rows in a file, which give blocks by slices.
+        name: how the message calls them.
 
     Raises:
         InvalidInputError: where a value is not finite.

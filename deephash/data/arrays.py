@@ -12,9 +12,13 @@ from deephash.data.array_file import read_array
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
+from deephash.data.mapped_rows import MappedRows, RowFile, can_map
 from deephash.path_settings import FilePath
 from deephash.protocols.base import Protocol, Split
-from deephash.validation import InvalidInputError, as_features
+from deephash.validation import InvalidInputError, as_features, check_finite
+
+MAPPED_VALUES = 1 << 24
+"""Values from which a matrix stays in its file, 64 MB as float32; less is little beside the libraries."""
 
 
 def canonical_features(array: np.ndarray, name: str) -> Tensor:
@@ -30,15 +34,41 @@ def canonical_features(array: np.ndarray, name: str) -> Tensor:
     Raises:
         InvalidInputError: not numbers, not a matrix, empty, or NaN, infinite or beyond float32.
     """
+    check_matrix(array, name)
+    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is refused below.
+        features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    return as_features(features, name=name)
+
+
+def mapped_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
+    """Features that stay in their file, checked as `canonical_features` does, in blocks.
+
+    Args:
+        path: a file that can be mapped.
+        array: what it holds, mapped.
+        name: how messages call them.
+
+    Raises:
+        InvalidInputError: as `canonical_features`.
+    """
+    check_matrix(array, name)
+    features = MappedRows(RowFile.of(path), array.shape)
+    check_finite(features, name)
+    return features
+
+
+def check_matrix(array: np.ndarray, name: str) -> None:
+    """Refuse what is no matrix of numbers with at least one row and one column.
+
+    Raises:
+        InvalidInputError: naming dtype or shape.
+    """
     if array.dtype.kind not in "iufb":
         raise InvalidInputError(f"{name} have dtype {array.dtype}; expected numbers.")
     if array.ndim != 2 or array.shape[1] == 0:
         raise InvalidInputError(f"{name} have shape {array.shape}; expected two axes, (n, d) with d at least 1.")
     if len(array) == 0:
         raise InvalidInputError(f"{name} have no rows; expected at least one item.")
-    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is refused below.
-        features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    return as_features(features, name=name)
 
 
 @final
@@ -94,9 +124,15 @@ class Arrays(HashingDataModule):
         Raises:
             InvalidInputError: a file is missing or damaged, or holds what cannot be used; the message says which.
         """
+        features: Tensor | MappedRows
+        name = f"features of {self.features_path}"
         beside = self.labels_key if self.has_labels and self.labels_path == self.features_path else None
         array = read_array(self.features_path, self.features_key, beside)
-        features = canonical_features(array, f"features of {self.features_path}")
+        if can_map(self.features_path) and array.size >= MAPPED_VALUES:
+            features = mapped_features(self.features_path.expanduser(), array, name)
+        else:
+            features = canonical_features(array, name)
+        del array  # and with it the pages of a map
         labels: Tensor | None = None
         class_names: tuple[str, ...] = ()
         images: np.ndarray | None = None

@@ -13,6 +13,7 @@ from deephash.conversion import PlainArguments
 from deephash.data.blocks import block_loader
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items, Part
+from deephash.data.mapped_rows import MappedRows
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
@@ -60,7 +61,8 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         items = self.load() if self._read is None else self._read
         views = items.features.features if isinstance(items.features, Views) else {"": items.features}
         for view, features in views.items():
-            check_finite(features, f"{view} features".lstrip())
+            if not isinstance(features, MappedRows):  # which were checked as they were first read
+                check_finite(features, f"{view} features".lstrip())
         if items.labels is not None:
             as_labels(items.labels, len(items))
         if self._given_split is not None:

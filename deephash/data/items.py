@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from deephash.data.digests import features_digest, labels_digest
+from deephash.data.mapped_rows import in_memory, select_rows
 
-# A tensor (n, d), or `Views` of items in several views: both know their length, give rows by index and move by `to`.
+# A tensor (n, d), `MappedRows` in a file, or `Views` of items in several views: all know their length, give rows by
+# index and move by `to`.
 Features = Any
 OfficialPart = Literal["train", "query", "database"]
 
@@ -21,7 +23,7 @@ class Items:
     """A whole data set, before any split.
 
     Args:
-        features: floating (n, d), or `Views`.
+        features: floating (n, d), `MappedRows`, or `Views`.
         labels: class indices int64 (n,), multi-label indicator bool (n, c), or None.
         class_names: the c names of the classes; empty without labels.
         official: the publisher's own part of each item, an array (n,) of "train", "query" or "database"; None where
@@ -51,7 +53,7 @@ class Items:
     def select(self, ids: np.ndarray) -> "Part":
         """The part of the items with these rows, in this order."""
         rows = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))
-        return Part(rows, self.features[rows], None if self.labels is None else self.labels[rows])
+        return Part(rows, select_rows(self.features, rows), None if self.labels is None else self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Part:
 
     Args:
         ids: int64 (m,), rows in the data set.
-        features: floating (m, d), or `Views`.
+        features: floating (m, d), `MappedRows`, or `Views`.
         labels: int64 (m,), bool (m, c) or None.
     """
 
@@ -74,4 +76,8 @@ class Part:
     def rows(self, positions: Tensor) -> "Part":
         """The items at these positions int64 (r,) of the part."""
         labels = None if self.labels is None else self.labels[positions]
-        return Part(self.ids[positions], self.features[positions], labels)
+        return Part(self.ids[positions], select_rows(self.features, positions), labels)
+
+    def in_memory(self) -> "Part":
+        """The same, with features that are in a file read."""
+        return Part(self.ids, in_memory(self.features), self.labels)

@@ -124,7 +124,7 @@ class Joint(HashingModule):
         Raises:
             InvalidInputError: a loss asks for labels that the data do not have, or nothing that moves has a weight.
         """
-        part = data.part("train")
+        part = data.part("train").in_memory()
         self._check_losses(part.labels)
         if "neighbours" in self.loss.requires:
             self.fit_truth(data)
@@ -144,7 +144,7 @@ class Joint(HashingModule):
 
     def training_batches(self, data: HashingDataModule, rank: int, processes: int) -> Any:
         """The loader of one process's share of each batch."""
-        part = data.part("train")
+        part = data.part("train").in_memory()
         batches = EpochBatches(len(part), self.batch_size, self.seed, rank, processes, self.order, part.labels)
         return batch_loader(part, batches)
 

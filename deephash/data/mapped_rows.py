@@ -1,0 +1,128 @@
+"""Features that stay in their file: only the rows that are asked for are in memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.array_file import read_array
+from deephash.data.vectors import COMPONENTS, vector_layout
+from deephash.validation import InvalidInputError
+
+MAPPED_ENDINGS = (".npy", *COMPONENTS)
+"""Endings of the files that can be mapped; those of the others are compressed, or laid out by columns."""
+
+BLOCK_BYTES = 1 << 22
+"""Rows are read through a map of their own for each few megabytes, so that the pages that one held are given back."""
+
+
+@final
+@dataclass(frozen=True)
+class RowFile:
+    """A file of a matrix, opened again for each block of rows.
+
+    Args:
+        path: a file that ends in one of `MAPPED_ENDINGS`.
+        state: its size and time of change when it was first read.
+    """
+
+    path: Path
+    state: tuple[int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """A file as it is now, which `read_array` has read."""
+        return cls(path.absolute(), _state(path))
+
+    def map(self) -> np.ndarray:
+        """The matrix, mapped.
+
+        Raises:
+            InvalidInputError: the file changed since it was first read, or is gone.
+        """
+        if not self.path.is_file() or _state(self.path) != self.state:
+            raise InvalidInputError(f"{self.path} changed while it was in use; start again with the file as it is now.")
+        if self.path.suffix in COMPONENTS:
+            # Whose dimensions were compared when it was first read, which takes a pass through the whole file.
+            vectors: np.ndarray = np.memmap(self.path, vector_layout(self.path)[0], mode="r")["vector"]
+            return vectors
+        return read_array(self.path)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@final
+class MappedRows:
+    """Rows (n, d) of a matrix in a file. Indexing reads: it gives a tensor float32, as do `to` and `numpy.asarray`.
+
+    Args:
+        file: of the matrix.
+        shape: of the matrix, (N, d).
+        rows: int64 (n,), which rows of the matrix these are, in this order; None for all.
+    """
+
+    ndim = 2
+    dtype = torch.float32
+    device = torch.device("cpu")
+
+    def __init__(self, file: RowFile, shape: tuple[int, int], rows: Tensor | None = None) -> None:
+        self.file = file
+        self.shape = torch.Size((shape[0] if rows is None else len(rows), shape[1]))
+        self._whole = shape
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """Rows by a slice, or by int64 or bool (m,): float32 (m, d); one row by its number: (d,)."""
+        if isinstance(key, slice) and self._rows is None and key.step in (None, 1):
+            start, stop, _ = key.indices(len(self))
+            return self._read(np.arange(start, stop))
+        places = torch.arange(len(self))[key] if self._rows is None else self._rows[key]
+        return self._read(places.numpy()) if places.ndim else self._read(places[None].numpy())[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All rows, read into memory."""
+        return self[:].numpy().astype(dtype or np.float32, copy=False)
+
+    def select(self, rows: Tensor) -> "MappedRows":
+        """Some of the rows by their places int64 (m,), in this order, not read yet."""
+        return MappedRows(self.file, self._whole, rows if self._rows is None else self._rows[rows])
+
+    def to(self, *arguments: Any, **named: Any) -> Tensor:
+        """All rows, read into memory and moved as `Tensor.to` does."""
+        return self[:].to(*arguments, **named)
+
+    def _read(self, rows: np.ndarray) -> Tensor:
+        read = torch.empty(len(rows), self.shape[1], dtype=torch.float32)
+        block = max(1, BLOCK_BYTES // (4 * self.shape[1]))
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            consecutive = len(some) == some[-1] - some[0] + 1 and bool((np.diff(some) == 1).all())
+            with np.errstate(over="ignore"):  # Values beyond float32 were refused before.
+                array = self.file.map()
+                values = array[some[0] : some[-1] + 1] if consecutive else array[some]
+                read[start : start + len(some)] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+        return read
+
+
+def select_rows(features: Any, rows: Tensor) -> Any:
+    """Rows of features by their places int64 (m,): of those in a file, not read yet."""
+    return features.select(rows) if isinstance(features, MappedRows) else features[rows]
+
+
+def in_memory(features: Any) -> Any:
+    """Features that may be in a file, read."""
+    return features[:] if isinstance(features, MappedRows) else features
+
+
+def can_map(path: Path) -> bool:
+    """Whether the rows of a file can be read without the others."""
+    return path.suffix in MAPPED_ENDINGS
