@@ -1,9 +1,14 @@
 """One progress bar for everything that can take more than two seconds."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -35,6 +40,7 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
             break
     else:
         return
+    Waiting.end_current()
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -57,3 +63,73 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
         for item in iterator:
             yield item
             progress.advance(task)
+
+
+class Waiting:
+    """A line with a clock for work whose steps cannot be counted, from two seconds on until it or a bar ends it.
+
+    Args:
+        description: what is done, as "Fitting".
+    """
+
+    _current: "Waiting | None" = None
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.progress: Progress | None = None
+        self._lock = threading.Lock()
+        self._ended = False
+        self._timer = threading.Timer(PATIENCE_SECONDS, self._show)
+        self._timer.daemon = True
+
+    def start(self) -> None:
+        """Wait for the two seconds."""
+        Waiting._current = self
+        self._timer.start()
+
+    def end(self) -> None:
+        """Take the line away; it does not come back."""
+        self._timer.cancel()
+        with self._lock:
+            self._ended = True
+            if self.progress is not None:
+                self.progress.stop()
+                self.progress = None
+        if Waiting._current is self:
+            Waiting._current = None
+
+    @classmethod
+    def end_current(cls) -> None:
+        """Make room for a bar."""
+        if cls._current is not None:
+            cls._current.end()
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with self._lock:
+            if self._ended:
+                return
+            self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.progress.add_task(self.description, total=None)
+            self.progress.start()
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """Show on standard error for how long something goes on; nothing where it is no terminal.
+
+    Args:
+        description: what is done, as "Fitting".
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    line = Waiting(description)
+    line.start()
+    try:
+        yield
+    finally:
+        line.end()

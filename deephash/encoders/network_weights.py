@@ -28,8 +28,8 @@ def fetch_weights(network: str, weights: str) -> Path:
         if not path.is_file():
             raise InvalidInputError(f"weights={weights!r} does not exist; give a file of {network}'s weights, or null.")
         return path
-    address = torchvision.models.get_model_weights(network)[weights].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
+    address: str = torchvision.models.get_model_weights(network)[weights].url
+    path = Path(str(torch.hub.get_dir())) / "checkpoints" / address.rpartition("/")[2]
     if not path.is_file():
         digest = path.stem.rpartition("-")[2]  # torchvision's files are named by the beginning of their SHA-256
         try:

@@ -140,7 +140,8 @@ class TorchvisionBackbone(ImageEncoder):
         Raises:
             InvalidInputError: an unknown network or weights, no such file, or a download that fails.
         """
-        network, weights = settings.get("network"), settings.get("weights")
+        network: Any = settings.get("network")
+        weights: Any = settings.get("weights")
         check_network(network, weights)
         if weights is not None:
             fetch_weights(network, weights)

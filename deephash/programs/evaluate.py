@@ -4,13 +4,15 @@ import hydra
 from omegaconf import DictConfig
 
 from deephash.programs.configuration import configuration_folder
+from deephash.progress import waiting
 
 
 @hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Score one run and print its result."""
-    from deephash.training.command import run_command
-    from deephash.training.jobs import evaluate_job
+    with waiting("Loading torch"):
+        from deephash.training.command import run_command
+        from deephash.training.jobs import evaluate_job
 
     run_command(lambda: evaluate_job(config))
 

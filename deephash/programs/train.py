@@ -8,7 +8,10 @@ import hydra
 from omegaconf import DictConfig
 
 from deephash.programs.configuration import configuration_folder
-from deephash.training.command import register_resolvers
+from deephash.progress import waiting
+
+with waiting("Loading torch"):
+    from deephash.training.command import register_resolvers
 
 register_resolvers()
 

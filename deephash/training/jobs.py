@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from deephash.progress import waiting
 from deephash.report.tables import finite
 from deephash.run_folder import RunFolder
 from deephash.training.command import is_optimising, load_resumed, output_folder
@@ -27,8 +28,9 @@ def train_job(config: DictConfig) -> float | None:
         InvalidInputError: settings that cannot be used.
         SystemExit: a sweeper that would choose on test queries.
     """
-    from deephash.report.summary import print_summary, result_title
-    from deephash.training.run import train
+    with waiting("Loading Lightning"):
+        from deephash.report.summary import print_summary, result_title
+        from deephash.training.run import train
 
     chooses = is_optimising()
     if chooses and config.score != "validation":
@@ -65,8 +67,9 @@ def evaluate_job(config: DictConfig) -> None:
     Raises:
         InvalidInputError: settings or files that cannot be used.
     """
-    from deephash.evaluation import evaluate
-    from deephash.report.summary import print_summary
+    with waiting("Loading Lightning"):
+        from deephash.evaluation import evaluate
+        from deephash.report.summary import print_summary
 
     result, stored = evaluate(config, output_folder())
     if not _is_first_process():

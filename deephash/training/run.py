@@ -12,7 +12,9 @@ from deephash.data.base import HashingDataModule
 from deephash.files import reading, write_json
 from deephash.loading import load as load_hasher
 from deephash.path_settings import with_absolute_paths
+from deephash.progress import waiting
 from deephash.protocols.base import Split
+from deephash.protocols.query_database import QueryDatabase
 from deephash.report.drawing import save_figure
 from deephash.report.learning_curve import learning_curve_figure
 from deephash.report.summary import result_title
@@ -40,6 +42,12 @@ from deephash.training.tuning import tune, with_values
 from deephash.validation import InvalidInputError, check_bits, check_choice
 
 log = logging.getLogger(__name__)
+
+MANY_ITEMS = 50_000
+"""Items from which a fit says that a sample may do."""
+
+SAMPLE_ITEMS = 20_000
+"""The sample that it names; docs/data.md has what it costs and saves."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,9 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
     if (folder / FIT_SECONDS).exists():
         load(folder, module)
         return
+    log.info("fitting on %s", fit_size(data))
     module.fit_truth(data)
-    with quiet():
+    with quiet(), waiting("Fitting"):
         # The loader alone: a fit in closed form has nothing to validate between its steps.
         trainer.fit(module, train_dataloaders=data.train_dataloader())
     if trainer.is_global_zero:
@@ -151,6 +160,15 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
         if module.learnt is not None:
             module.learnt.save(folder)
         write_sealed_json(folder / FIT_SECONDS, {"fit": module.seconds["fit"]})
+
+
+def fit_size(data: HashingDataModule) -> str:
+    """On how many items a fit is, in words; of many, how it can be on fewer."""
+    items = len(data.ids("train"))
+    words = f"{items:,} items of {data.feature_dim} dimensions"
+    if items > MANY_ITEMS and isinstance(data.protocol, QueryDatabase):
+        words += f"; protocol.train={SAMPLE_ITEMS} fits on a sample of them, in less time and for a little less mAP"
+    return words
 
 
 def load(folder: Path, module: ClosedForm) -> None:

@@ -1,0 +1,67 @@
+"""What shows that work goes on, on a terminal that is not one."""
+
+import io
+import sys
+import time
+
+import pytest
+
+from deephash import progress
+from deephash.progress import Waiting, track, waiting
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def terminal(monkeypatch):
+    """Standard error as a terminal, and no patience; called in a test, at whose start pytest sets its own."""
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    return shown
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_clock_is_shown_while_something_goes_on_and_taken_away(monkeypatch):
+    shown = terminal(monkeypatch)
+    with waiting("Fitting"):
+        wait_for(lambda: "Fitting" in shown.getvalue())
+    assert Waiting._current is None
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 1000.0)
+    with waiting("Short"):
+        time.sleep(0.05)
+    assert "Short" not in shown.getvalue()
+
+
+def test_a_bar_takes_the_place_of_the_clock(monkeypatch):
+    shown = terminal(monkeypatch)
+    with waiting("Fitting"):
+        wait_for(lambda: "Fitting" in shown.getvalue())
+        assert list(track([1, 2, 3], "ITQ")) == [1, 2, 3]
+        assert Waiting._current is None
+    assert "ITQ" in shown.getvalue()
+
+
+def test_nothing_is_shown_where_there_is_no_terminal(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.0)
+    with waiting("Fitting"):
+        assert Waiting._current is None
+    assert shown.getvalue() == ""
+
+
+def test_an_error_ends_the_clock(monkeypatch):
+    terminal(monkeypatch)
+    with pytest.raises(KeyError), waiting("Fitting"):
+        raise KeyError
+    assert Waiting._current is None
