@@ -179,10 +179,14 @@ def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
         )
     if len(given) != rows:
         raise InvalidInputError(f"{name} have {len(given)} rows; expected {rows}, one for each item.")
-    given = given if multiple else given.to(torch.int64)
-    if single and rows and int(given.min()) < 0:
-        raise InvalidInputError(f"{name} hold {int(given.min())}; class indices start at 0.")
-    return given
+    checked = given if multiple else given.to(torch.int64)
+    if single and rows and int(checked.min()) < 0:
+        if given.dtype == torch.uint64:  # They wrapped around.
+            raise InvalidInputError(
+                f"{name} hold {int(checked.min()) + 2**64}, beyond int64; number the classes from 0."
+            )
+        raise InvalidInputError(f"{name} hold {int(checked.min())}; class indices start at 0.")
+    return checked
 
 
 def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:

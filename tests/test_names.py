@@ -11,8 +11,9 @@ from deephash.cluster.sharded_index import ids_of, write_sharded
 from deephash.encoding.code_file import CodePaths, describe_codes, read_codes
 from deephash.files import write_json
 from deephash.names import as_names
+from deephash.protocols.base import Split
 from deephash.ranking.distance import Hamming
-from deephash.validation import InvalidInputError
+from deephash.validation import InvalidInputError, as_labels
 
 MOST = 2**63 - 1
 TOO_LARGE = f"hold {MOST + 1}; whole numbers go from {-MOST - 1} to {MOST}"
@@ -75,3 +76,10 @@ def test_ids_beside_codes_never_wrap(tmp_path):
     np.save(paths.ids, np.array([5, MOST], np.uint64))
     assert read_codes(paths.codes).ids.tolist() == [5, MOST]
     assert ids_of(open_shards([paths.codes]), range(1, 2)).tolist() == [MOST]
+
+
+def test_labels_and_rows_of_a_split_never_wrap():
+    with pytest.raises(InvalidInputError, match=f"labels hold {MOST + 6}, beyond int64"):
+        as_labels(np.array([1, MOST + 6], np.uint64), 2)
+    with pytest.raises(InvalidInputError, match=f"split part query {TOO_LARGE}"):
+        Split(np.array([0]), np.array([MOST + 1], np.uint64), np.array([1]))

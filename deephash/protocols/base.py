@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deephash.conversion import PlainArguments
 from deephash.files import reading, write_whole
+from deephash.names import as_int64
 from deephash.npz_file import opened_npz
 from deephash.validation import InvalidInputError
 
@@ -59,7 +60,7 @@ class Split:
 
     def __post_init__(self) -> None:
         for role in ROLES:
-            rows = np.unique(np.asarray(getattr(self, role), np.int64))
+            rows = np.unique(as_int64(np.asarray(getattr(self, role)), f"split part {role}"))
             if len(rows) != len(getattr(self, role)):
                 raise InvalidInputError(f"split part {role} holds a row twice; expected unique rows.")
             if len(rows) and rows[0] < 0:
