@@ -384,3 +384,18 @@ def test_the_index_of_pandas_is_left_out_of_features_and_queries(
     asked = ("search", tmp_path / "index", tmp_path / "x.parquet", "-k", 1, "--run", fitted_run, "--json")
     assert [row["query"] for row in deephash(*asked).json] == list(range(30))
     assert [row["query"] for row in deephash(*asked, "--ids", "__index_level_0__").json] == order.tolist()
+
+
+def test_a_description_of_another_file_is_told_on_one_line(tmp_path):
+    import json
+
+    from deephash.encoding.code_file import FORMAT, VERSION, read_description
+    from deephash.validation import InvalidInputError
+
+    (tmp_path / "z.npy").write_bytes(b"")
+    for name in ("a\nb", "x" * 5000, None, [1]):
+        (tmp_path / "z.json").write_text(json.dumps({"format": FORMAT, "version": VERSION, "file": name}))
+        with pytest.raises(InvalidInputError, match="z.json describes") as caught:
+            read_description(tmp_path / "z.npy")
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 1000
