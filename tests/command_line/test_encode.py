@@ -395,7 +395,7 @@ def test_a_description_of_another_file_is_told_on_one_line(tmp_path):
     (tmp_path / "z.npy").write_bytes(b"")
     for name in ("a\nb", "x" * 5000, None, [1]):
         (tmp_path / "z.json").write_text(json.dumps({"format": FORMAT, "version": VERSION, "file": name}))
-        with pytest.raises(InvalidInputError, match="z.json describes") as caught:
+        with pytest.raises(InvalidInputError, match=r"z\.json describes") as caught:
             read_description(tmp_path / "z.npy")
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 1000
