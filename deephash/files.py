@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -89,11 +90,11 @@ def writing(path: Path, kept: str = "what lay there is unchanged") -> Iterator[N
 
 
 def remove_leftovers(folder: Path, stem: str) -> None:
-    """Remove unfinished files of a target whose writers must be long gone."""
+    """Remove unfinished files, or folders, of a target whose writers must be long gone."""
     for leftover in folder.glob(f"{glob.escape(stem)}.{'[0-9a-f]' * 8}.partial"):
         with suppress(OSError):  # Another writer may remove it at the same time.
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
-                leftover.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def flush(path: Path) -> None:

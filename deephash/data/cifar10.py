@@ -152,7 +152,9 @@ class CIFAR10(HashingDataModule):
         if self.is_read:
             return
         if self.downloads and not self.path.exists():
-            archive = download(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM)
+            place = self.cache / "cifar-10-binary.tar.gz"
+            was_there = place.exists()  # put there by the user, perhaps
+            archive = download(ADDRESSES, place, CHECKSUM)
             arrays = read_binary_archive(archive)
 
             def write(partial: Path) -> None:
@@ -160,7 +162,8 @@ class CIFAR10(HashingDataModule):
                     np.savez(file, allow_pickle=False, **arrays)
 
             write_whole(self.path, write)
-            archive.unlink()
+            if not was_there:
+                archive.unlink()
         if self.descriptor.costly:
             cached_features(read_npz(self.path)["images"], self.descriptor, self.cache)
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import tarfile
 import time
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from deephash.data.transfer import ConnectionLostError, RefusedError, from_ftp, from_http
 from deephash.data.transfer_progress import transfer_bar
-from deephash.files import flush
+from deephash.files import flush, remove_leftovers
 from deephash.validation import InvalidInputError, StorageError
 
 LARGE, LARGEST_EXPANSION = 1 << 28, 100
@@ -111,9 +112,10 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         InvalidInputError: a damaged or unsafe archive, one without that folder, one that would unpack to far more than
             it holds, or a disk that does not take it.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    # A name of this call's own: what bears a plain one may be the user's.
+    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     try:
+        remove_leftovers(folder.parent, folder.name)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if zipfile.is_zipfile(archive):
             _extract_zip(archive, partial)

@@ -89,9 +89,12 @@ class SIFT1M(HashingDataModule):
         if not self.downloads or self.path.is_dir():
             return
         published = ARCHIVES[self.prefix]
-        archive = download(published.addresses, self.cache / f"{self.prefix}.tar.gz", published.checksum)
+        place = self.cache / f"{self.prefix}.tar.gz"
+        was_there = place.exists()  # put there by the user, perhaps
+        archive = download(published.addresses, place, published.checksum)
         extract(archive, self.path, self.prefix)
-        archive.unlink()
+        if not was_there:
+            archive.unlink()
 
     def load(self) -> Items:
         """Read the three files of vectors.

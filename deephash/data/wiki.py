@@ -101,9 +101,12 @@ class Wiki(HashingDataModule):
         if self.is_read:
             return
         if self.downloads and not self.path.is_dir():
-            archive = download(ADDRESSES, self.cache / "wikipedia_dataset.zip", None)
+            place = self.cache / "wikipedia_dataset.zip"
+            was_there = place.exists()  # put there by the user, perhaps
+            archive = download(ADDRESSES, place, None)
             extract(archive, self.path)
-            archive.unlink()
+            if not was_there:
+                archive.unlink()
         if self.image_descriptor is not None or self.text_descriptor is not None:
             self.load()
 

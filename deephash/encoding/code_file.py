@@ -140,7 +140,9 @@ def read_description(path: str | Path) -> dict[str, Any]:
     if not known or description.get("version") != VERSION:
         raise InvalidInputError(f"{paths.description} does not describe codes; encode again.")
     if description.get("file") != paths.codes.name:
-        raise InvalidInputError(f"{paths.description} describes {description.get('file')!r:.200}, not {paths.codes.name}.")
+        raise InvalidInputError(
+            f"{paths.description} describes {description.get('file')!r:.200}, not {paths.codes.name}."
+        )
     whole = all(isinstance(description.get(name), int) for name in ("rows", "bits", "skipped"))
     if not whole or not isinstance(description.get("hasher"), str):
         raise InvalidInputError(f"{paths.description} is damaged; restore it or encode again.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import socket
 import tarfile
@@ -357,3 +358,16 @@ def test_without_a_published_checksum_a_whole_file_is_taken(serve, tmp_path):
     assert fetch(server, tmp_path / "file.bin", None).read_bytes() == CONTENT
     assert fetch(server, tmp_path / "file.bin", None).exists()
     assert server.asked == [None, "bytes=400000-"]
+
+
+def test_unpacking_leaves_a_folder_of_the_users_own(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("top/x", "1")
+    (tmp_path / "data.partial").mkdir()
+    (tmp_path / "data.partial" / "mine").write_text("precious")
+    old = tmp_path / "data.0123abcd.partial"  # of a call that was killed
+    old.mkdir()
+    os.utime(old, (0, 0))
+    extract(tmp_path / "a.zip", tmp_path / "data", "top")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "data", "data.partial"]
+    assert (tmp_path / "data.partial" / "mine").read_text() == "precious"
