@@ -1,6 +1,7 @@
 """Encoding a source into a folder of shards by workers of Ray Data: each shard once, whatever breaks off."""
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -301,6 +302,8 @@ def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | N
     with redirect_stdout(sys.stderr), ray_session(workers or os.cpu_count() or 1, address) as ray:
         from ray import data
 
+        # Its account of each execution is none of the command's.
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         offered = int(ray.cluster_resources().get("GPU" if task.device == "cuda" else "CPU", 0))
