@@ -31,6 +31,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
     from deephash.training.building import build, build_data, build_trainer, build_user_metrics
+    from deephash.training.early_checks import check_labelled, check_scoring
     from deephash.training.run import RunResult, check_settings, score, score_roles
     from deephash.training.run_report import log_report, write_report
 
@@ -44,6 +45,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     hasher = load_hasher(run.hasher)
 
     data = build_data(merged, Split.load(run.split) if same_split else None)
+    check_labelled(merged, data.are_labelled(), fits=False)
     data.prepare_data()
     data.setup()
     if config.data is None:
@@ -67,6 +69,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         stable_order=merged.metrics.stable_order,
         database_codes=merged.metrics.database_codes,
     )
+    check_scoring(merged, data, module, score_roles(merged))
     module.learnt = load_learnt(run.hasher)
     trainer = build_trainer(merged, folder)
     row = score(merged, trainer, module, data)

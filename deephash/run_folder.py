@@ -1,6 +1,7 @@
 """A run's folder: where its files lie, and how they come to be there whole or not at all."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,10 @@ from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
 UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer", "choices.logger")
+
+# Settings that say what is measured of a run, not what is fitted: an interrupted run may change them, of a complete one
+# they are the evaluation's.
+SCORING_SETTINGS = ("metrics", "user_metric")
 
 # Files of scores that are read again, and the entry of the result row that has their digests.
 READ_AGAIN = ("per_query.parquet", "pr_curve.json")
@@ -111,8 +116,17 @@ class RunFolder:
             self.check_free()
             write_sealed_text(self.config, OmegaConf.to_yaml(config, resolve=True))
             return
-        # An earlier version kept relative paths.
-        differing = differing_settings(with_absolute_paths(self.read_config()), config)
+        stored = with_absolute_paths(self.read_config())  # An earlier version kept relative paths.
+        differing = differing_settings(stored, config, (*UNBOUND_SETTINGS, *SCORING_SETTINGS))
+        scored = [] if differing else differing_settings(stored, config)
+        if scored and self.is_complete:
+            key, there, here = scored[0]
+            raise InvalidInputError(
+                f"{self.path} holds a complete run scored with {key}={there}, not {key}={here}; score it again with: "
+                f"deephash evaluate run={self.path}, and this setting."
+            )
+        if scored:
+            write_sealed_text(self.config, OmegaConf.to_yaml(config, resolve=True))
         if differing:
             key, there, here = differing[0]
             more = f" and {len(differing) - 1} more settings differ" if len(differing) > 1 else ""
@@ -226,10 +240,12 @@ class RunFolder:
             )
 
 
-def differing_settings(one: DictConfig, other: DictConfig) -> list[tuple[str, Any, Any]]:
-    """Settings on which two resolved configs differ, by dotted name, apart from those that a resumed run may change."""
+def differing_settings(
+    one: DictConfig, other: DictConfig, unbound: Sequence[str] = UNBOUND_SETTINGS
+) -> list[tuple[str, Any, Any]]:
+    """Settings on which two resolved configs differ, by dotted name, apart from those within `unbound`."""
     flat_one, flat_other = _flatten(one), _flatten(other)
-    keys = [key for key in {**flat_one, **flat_other} if not any(_within(key, free) for free in UNBOUND_SETTINGS)]
+    keys = [key for key in {**flat_one, **flat_other} if not any(_within(key, free) for free in unbound)]
     missing = "nothing"
     pairs = [(key, flat_one.get(key, missing), flat_other.get(key, missing)) for key in keys]
     return [(key, there, here) for key, there, here in pairs if there != here]

@@ -1,6 +1,7 @@
 """The contract of an affinity: which items are neighbours of which."""
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -8,6 +9,9 @@ from torch import Tensor
 from deephash.affinity.supervision import AmongItems, TrainingAffinity
 from deephash.conversion import PlainArguments
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
+
+if TYPE_CHECKING:
+    from deephash.data.items import Part
 
 
 class Affinity(PlainArguments, ABC):
@@ -20,6 +24,16 @@ class Affinity(PlainArguments, ABC):
 
     learns_from: str = "train"
     """The part of a split whose items `fit` takes when this is the truth."""
+
+    needs_labels: ClassVar[bool] = False
+    """Whether items without labels have no neighbours."""
+
+    def check_parts(self, queries: "Part", database: "Part") -> None:
+        """Refuse parts between which `relevance` will be refused, before anything is fitted; it costs next to nothing.
+
+        Raises:
+            InvalidInputError: what `relevance` would raise.
+        """
 
     @abstractmethod
     def fit(self, features: Tensor, labels: Tensor | None) -> "Affinity":

@@ -1,6 +1,6 @@
 """Neighbours by label: the truth of most published figures."""
 
-from typing import Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import Tensor
 
@@ -8,12 +8,21 @@ from deephash.affinity.base import Affinity
 from deephash.ranking.relevance import Relevance, SharedLabel, SharedLabels
 from deephash.validation import InvalidInputError, as_labels
 
+if TYPE_CHECKING:
+    from deephash.data.items import Part
+
 
 class Label(Affinity):
     """Neighbours = items of the same class or, of multi-label data, with at least one label in common.
 
     A query whose class has no item in the database has no neighbour; metrics skip such queries and count them.
     """
+
+    needs_labels: ClassVar[bool] = True
+
+    def check_parts(self, queries: "Part", database: "Part") -> None:
+        """Refuse parts without labels."""
+        self.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
         """Check that there are labels; they need no fitting.

@@ -1,6 +1,6 @@
 """Neighbours by rank of distance: the exact nearest neighbours, the truth of similarity search."""
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -9,6 +9,9 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.euclidean import as_array, check_distances, nearest
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, as_features, check_count
+
+if TYPE_CHECKING:
+    from deephash.data.items import Part
 
 
 class NearestNeighbours(Affinity):
@@ -34,6 +37,16 @@ class NearestNeighbours(Affinity):
         """Nothing to learn: the definition needs no training items."""
         return self
 
+    def check_parts(self, queries: "Part", database: "Part") -> None:
+        """Refuse features of two views, and a database of fewer than k items."""
+        for part, name in ((queries, "query features"), (database, "database features")):
+            as_features(part.features[:1], name=name)
+        self._check_size(len(database))
+
+    def _check_size(self, items: int) -> None:
+        if self.k > items:
+            raise InvalidInputError(f"truth.k={self.k} exceeds the {items} items of the database; lower truth.k.")
+
     def relevance(
         self,
         query_features: Tensor,
@@ -52,10 +65,7 @@ class NearestNeighbours(Affinity):
         database_features = as_features(database_features, query_features.shape[1], 1, "database features")
         check_distances(query_features, "query features")
         check_distances(database_features, "database features")
-        if self.k > len(database_features):
-            raise InvalidInputError(
-                f"truth.k={self.k} exceeds the {len(database_features)} items of the database; lower truth.k."
-            )
+        self._check_size(len(database_features))
         ids, _ = nearest(as_array(query_features), as_array(database_features), self.k)
         device = query_features.device
         offsets = torch.arange(len(ids) + 1, device=device) * self.k

@@ -1,7 +1,7 @@
 """Neighbours by a list of pairs: supervision where neither labels nor distances say what belongs together."""
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from deephash.data.array_file import read_array
 from deephash.names import as_int64
 from deephash.ranking.relevance import Relevance
 from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from deephash.data.items import Part
 
 
 class Pairs(Affinity):
@@ -37,6 +40,10 @@ class Pairs(Affinity):
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
         """Nothing to learn: the pairs are given."""
         return self
+
+    def check_parts(self, queries: "Part", database: "Part") -> None:
+        """Refused, as `relevance` is."""
+        self.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def relevance(
         self,

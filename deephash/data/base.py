@@ -49,6 +49,10 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
     def load(self) -> Items:
         """Read the whole data set from disk."""
 
+    def are_labelled(self) -> bool | None:
+        """Whether the items have labels; None where that is known once they are loaded."""
+        return None
+
     def setup(self, stage: str | None = None) -> None:
         """Load and split, once.
 

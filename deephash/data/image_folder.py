@@ -139,6 +139,10 @@ class ImageFolder(HashingDataModule):
             return
         self._describe(self._list())
 
+    def are_labelled(self) -> bool:
+        """Whether there are class subfolders, or a manifest with labels."""
+        return self._list().labels is not None
+
     def load(self) -> Items:
         """Read the features from the cache, and the labels.
 

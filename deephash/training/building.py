@@ -236,8 +236,8 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
     """The trainer, with its logger; bars are shown on terminals alone."""
     settings = OmegaConf.to_container(config, resolve=True)
     logger = build(config.logger, save_dir=str(folder), settings=settings)
-    trainer: lightning.Trainer = build(
-        config.trainer,
+    return lightning_trainer(
+        config,
         logger=logger or False,
         default_root_dir=str(folder),
         enable_progress_bar=sys.stderr.isatty(),
@@ -248,4 +248,22 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
         precision="32-true",
         callbacks=None,
     )
+
+
+def lightning_trainer(config: DictConfig, **parts: Any) -> lightning.Trainer:
+    """A trainer of a config's settings, with these in their place.
+
+    Raises:
+        InvalidInputError: devices that are not there, or settings that Lightning refuses.
+    """
+    try:
+        trainer: lightning.Trainer = build(config.trainer, **parts)
+    except InvalidInputError:
+        raise
+    except Exception as error:  # Lightning raises several classes, and Hydra wraps them
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InvalidInputError(
+            f"trainer: {reason} (accelerator={config.trainer.get('accelerator')}, devices="
+            f"{config.trainer.get('devices')}); choose another, as trainer=default, a GPU where there is one."
+        ) from error
     return trainer

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 # What the operating system says where a disk does not take a file; loggers raise it as it is.
 REFUSED_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+# What a command that resumes a run may set beside the folder: nothing that bears on what is fitted.
+RESUMABLE = ("resume", "trainer", "logger", "figures", "metrics", "user_metric")
+
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -155,20 +159,23 @@ def remove_unfitted(folder: Path, before: set[Path]) -> bool:
 
 
 def load_resumed(config: DictConfig, stored: DictConfig) -> DictConfig:
-    """The stored config of a run to resume, with the trainer and logger of this command where it names them.
+    """The stored config of a run to resume, with how it is carried out, shown and scored as this command says.
 
     Raises:
         InvalidInputError: the command sets something that the stored run has already decided.
     """
-    groups = {override: override.lstrip("+~").split("=")[0].split(".")[0] for override in task_overrides()}
-    bound = [override for override, group in groups.items() if group not in ("resume", "trainer", "logger")]
+    keys = {override: override.lstrip("+~").split("=")[0].split("@")[0] for override in task_overrides()}
+    bound = [override for override, key in keys.items() if key.split(".")[0] not in RESUMABLE]
     if bound:
         raise InvalidInputError(
             f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start anew."
         )
     merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
     assert isinstance(merged, DictConfig)
-    for group in ("trainer", "logger"):
-        if any(o.startswith(group) for o in task_overrides()):
+    for key in keys.values():
+        group = key.split(".")[0]
+        if group in ("metrics", "figures"):  # One setting of these leaves the others as the run had them.
+            OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False)
+        elif group != "resume":
             merged[group] = config[group]
     return merged

@@ -131,6 +131,8 @@ class HashingModule(lightning.LightningModule):
         self.database_codes = database_codes
         # What the fit learnt for its training items themselves, where it did.
         self.learnt: LearntCodes | None = None
+        # Depths that were lowered to the size of the database, in words.
+        self.lowered: list[str] = []
         self.results: dict[str, float] = {}
         self.scores: dict[tuple[str, str], DirectionScores] = {}
         # Codes of the database and of this process's queries, by view, with the places of their items in those parts.

@@ -125,7 +125,7 @@ class Joint(HashingModule):
             InvalidInputError: a loss asks for labels that the data do not have, or nothing that moves has a weight.
         """
         part = data.part("train").in_memory()
-        self._check_losses(part.labels)
+        self.check_losses(part.labels)
         if "neighbours" in self.loss.requires:
             self.fit_truth(data)
             self._pairs = training_affinity(self.truth, self.supervision, part.features, part.labels, part.ids)
@@ -298,7 +298,8 @@ class Joint(HashingModule):
             if isinstance(module, Relaxation):
                 module.set_progress(min(1.0, progress))
 
-    def _check_losses(self, labels: Tensor | None) -> None:
+    def check_losses(self, labels: Tensor | None) -> None:
+        """Refuse losses that ask for labels or views that the training items, with these labels, do not have."""
         views = len(self.hasher.parts)
         for name, loss in self.loss.losses.items():
             requires = loss.requires

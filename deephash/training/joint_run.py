@@ -11,17 +11,19 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
+from deephash.data.batches import EpochBatches
 from deephash.loading import load
 from deephash.run_folder import RunFolder
 from deephash.sealed_files import write_sealed_json
-from deephash.training.building import build, build_augmentation, build_loss
+from deephash.training.building import build, build_augmentation, build_loss, lightning_trainer
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.closed_form import ClosedForm
 from deephash.training.constraints import plain_hasher
+from deephash.training.early_checks import check_figure
 from deephash.training.joint import Joint
 from deephash.training.keep_best import KeepBest
 from deephash.training.quiet import quiet
-from deephash.validation import check_count
+from deephash.validation import InvalidInputError, check_count
 
 # Settings of `train` for the run around the training.
 RUNNER_SETTINGS = ("select_by", "patience", "validate_every", "holdout", "compile")
@@ -58,8 +60,8 @@ def train_jointly(
         callbacks.insert(0, KeepBest(run.best, run.history, *settings))
     own = config.trainer.get("callbacks") or []
     goes_on = latest(run.checkpoint)
-    training = build(
-        config.trainer,
+    training = lightning_trainer(
+        config,
         logger=logger or False,
         default_root_dir=str(run.path),
         enable_progress_bar=sys.stderr.isatty(),
@@ -106,12 +108,59 @@ def chosen_epoch(history: dict[str, Any]) -> dict[str, Any]:
     return {"metric": metric, "start": scores[0], "best": scores[best], "best_epoch": best, "epochs": max(scores)}
 
 
+def check_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) -> None:
+    """Refuse before the fit what joint training would refuse after it: its settings, losses, trainer, and choice.
+
+    Args:
+        config: of a run with joint training.
+        start: not yet fitted, its depths lowered.
+        data: set up, with what is held out.
+
+    Raises:
+        InvalidInputError: naming the setting.
+    """
+    with torch.random.fork_rng(devices=[]):  # Weights that are drawn here are not those that are trained.
+        # The longest codes are known once they are fitted; no loss refuses a length.
+        joint = new_joint(config, start, data, config.bits)
+    rows = torch.from_numpy(data.ids("train"))
+    labels = None if data.items.labels is None else data.items.labels[rows]
+    joint.check_losses(labels)
+    EpochBatches(len(rows), joint.batch_size, joint.seed, 0, 1, joint.order, labels)
+    try:
+        joint.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        joint.schedule(0.5)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"train.optimizer or train.schedule: {error}; see conf/train/joint.yaml.") from error
+    largest_divisor(joint.epochs, config.train.validate_every)
+    if config.train.patience is not None:
+        check_count(config.train.patience, "train.patience")
+    if config.train.select_by is not None:
+        check_figure(config.train.select_by, "train.select_by", start, data)
+    own = [instantiate(callback) for callback in config.trainer.get("callbacks") or []]
+    lightning_trainer(config, logger=False, max_epochs=1, callbacks=own, plugins=[SafetensorsCheckpoint()])
+
+
 def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) -> Joint:
     """The Lightning module of joint training, from a fitted hasher, ready for its first step."""
+    joint = new_joint(config, start, data, start.hasher.distance.maximum)
+    joint.share_truth(start)
+    joint.prepare(data)
+    return joint
+
+
+def new_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule, code_length: int) -> Joint:
+    """The Lightning module of joint training before anything of it is ready.
+
+    Args:
+        config: the run's.
+        start: with the hasher to train.
+        data: set up.
+        code_length: largest distance of the codes.
+    """
     settings = OmegaConf.masked_copy(config.train, [key for key in config.train if key not in RUNNER_SETTINGS])
     hasher = start.hasher
     sizes = {
-        "code_length": hasher.distance.maximum,
+        "code_length": code_length,
         "projections": hasher.projection.output_dim,
         "classes": data.classes,
         "input_dim": hasher.input_dim,
@@ -131,6 +180,4 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
         augmentation=build_augmentation(config.get("augmentation"), data.feature_dim),
         seed=config.seed,
     )
-    joint.share_truth(start)
-    joint.prepare(data)
     return joint

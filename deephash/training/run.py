@@ -28,11 +28,13 @@ from deephash.training.building import (
     check_encoders,
     chosen_losses,
     fetch_encoders,
+    lightning_trainer,
 )
 from deephash.training.closed_form import ClosedForm
+from deephash.training.early_checks import check_labelled, check_measures, check_scoring
 from deephash.training.environment import describe_environment
 from deephash.training.hashing_module import HashingModule
-from deephash.training.joint_run import chosen_epoch, learns_jointly, train_jointly
+from deephash.training.joint_run import check_joint, chosen_epoch, learns_jointly, train_jointly
 from deephash.training.kept_data import KeptData
 from deephash.training.learnt_codes import DATABASE_CODES, LEARNT, check_trained_on, load_learnt
 from deephash.training.quiet import quiet
@@ -94,9 +96,13 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    if config.trainer.get("accelerator") not in ("auto", "cpu"):
+        lightning_trainer(config, logger=False, callbacks=None)  # Whether there is such a device, before data are read.
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
+    check_labelled(config, data.are_labelled())  # Reading can mean describing thousands of images.
     kept = kept or KeptData()
     kept.read(config, data)
+    check_labelled(config, data.items.labels is not None)
     if config.metrics.database_codes == LEARNT:
         check_trained_on(data, score_roles(config)[1])
     # Before the trainer, so that what cannot be built is refused before a logger starts.
@@ -105,6 +111,9 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     if learns_jointly(config) and config.train.select_by is not None and not data.has_validation:
         data.hold_out(config.train.holdout)
         log.info("train=joint: %d training items held out to choose by", data.held_out)
+    check_scoring(config, data, module, score_roles(config))
+    if learns_jointly(config):
+        check_joint(config, module, data)
     if trainer.is_global_zero and not run.split.exists():
         data.split.save(run.split)
     known_relevance, tuned = kept.relevance(config, data), {}
@@ -112,6 +121,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         tuned = tune(config, run, data, known_relevance, trainer.strategy.root_device, trainer.is_global_zero)
         config = with_values(config, tuned)
         module = build_module(config, data)
+        check_scoring(config, data, module, score_roles(config))
     module.known_relevance = known_relevance
     if learns_jointly(config):
         if not run.fit_seconds.exists():
@@ -196,7 +206,7 @@ def score(
         "bits": config.bits,
         "score": config.score,
         "database_codes": config.metrics.database_codes,
-        "k": list(config.metrics.at),
+        "k": list(module.at),
         "seed": config.seed,
         "split": data.split.hash,
         "sizes": {role: len(data.ids(role)) for role in roles},
@@ -222,6 +232,7 @@ def check_settings(config: DictConfig) -> None:
     if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise InvalidInputError(f"seed={config.seed!r}; expected a whole number from 0 to {2**32 - 1}.")
     check_choice(config.score, ("test", "validation"), "score")
+    check_measures(config)
     check_encoders(config)
     check_choice(config.metrics.database_codes, DATABASE_CODES, "metrics.database_codes")
     if config.metrics.database_codes == LEARNT and learns_jointly(config):

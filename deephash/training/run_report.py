@@ -61,7 +61,10 @@ def write_report(
     module.to(searched.device)
     diagnostics = bit_diagnostics(searched, module.hasher.distance.code_bits)
     asked = len(queries) * sum(one != other or len(module.scores) == 1 for one, other in module.scores)
-    row["warnings"] = failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"])
+    row["warnings"] = [
+        *module.lowered,
+        *failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"]),
+    ]
     write_scores(folder / "per_query.parquet", module, queries.ids)
     write_curves(folder, measured_curves(module))
     title = result_title(row)

@@ -19,6 +19,7 @@ from deephash.report.tables import finite
 from deephash.run_folder import FIT_SECONDS, RunFolder
 from deephash.sealed_files import write_sealed_json
 from deephash.training.building import build, build_data, build_hasher
+from deephash.training.early_checks import check_labelled
 from deephash.training.environment import describe_environment
 from deephash.training.kept_data import KeptData
 from deephash.training.stream import StreamTraining
@@ -48,7 +49,9 @@ def train_stream(config: DictConfig, run: RunFolder, kept: KeptData) -> dict[str
         InvalidInputError: settings or data that no stream can be made of.
     """
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
+    check_labelled(config, data.are_labelled())  # Reading can mean describing thousands of images.
     kept.read(config, data)
+    check_labelled(config, data.items.labels is not None)
     training = build_training(config, data)
     if not run.split.exists():
         data.split.save(run.split)

@@ -59,12 +59,13 @@ def test_figures_of_users_are_among_a_run_s_own(settings, compose_config, tmp_pa
     assert other.row["metrics"]["mAP"] == figures["mAP"]
 
 
-def test_a_depth_beyond_the_database_is_refused(settings, compose_config, tmp_path):
+def test_a_depth_beyond_the_database_is_lowered(settings, compose_config, tmp_path):
     with pytest.raises(InvalidInputError, match=r"user_metric\.success: k=0; expected a whole number"):
         build_user_metrics(compose_config(*settings, "user_metric.success.at=[0]"))
     config = compose_config(*settings, "user_metric.ndcg.at=[10,251]")
-    with pytest.raises(InvalidInputError, match=r"user_metric\.ndcg asks for the first 251 of a database of 250 items"):
-        train(config, tmp_path / "run")
+    row = train(config, tmp_path / "run").row
+    assert {"nDCG@10", "nDCG@250"} <= set(row["metrics"])
+    assert "user_metric.ndcg.at=[10, 251] goes beyond the database's 250 items: lowered to it." in row["warnings"]
 
 
 def test_costs_are_nothing_to_choose_by(settings, compose_config, tmp_path):
