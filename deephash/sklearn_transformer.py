@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from deephash.affinity.label import Label
 from deephash.codes import code_bytes
 from deephash.conversion import plain_number
+from deephash.data.labels import canonical_labels
 from deephash.hasher import Hasher
 from deephash.programs.configuration import configuration_folder
 from deephash.projections.base import Projection
@@ -77,7 +79,8 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Args:
             X: numbers (n, d).
-            y: class of each item (n,), for methods that learn from labels; others ignore it.
+            y: class of each item (n,), or 0 and 1 (n, c), one-hot or several labels an item; for methods that learn
+                from labels, others ignore it.
 
         Returns:
             self.
@@ -99,7 +102,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if requires:
             if y is None:
                 raise InvalidInputError(f"{self.method} with {self.quantizer} learns from labels; give y.")
-            labels = torch.from_numpy(np.unique(np.asarray(y), return_inverse=True)[1].reshape(-1))
+            labels = class_labels(np.asarray(y), len(features))
         generator = torch.Generator().manual_seed(plain_number(self.seed))
         affinity = Label() if "affinity" in requires else None
         self.hasher_ = Hasher(projection, quantizer).fit(
@@ -134,6 +137,27 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Number of columns that `transform` gives."""
         bits: int = plain_number(self.bits)
         return bits if self.output == BITS else code_bytes(bits)
+
+
+def class_labels(y: NDArray[Any], rows: int) -> Tensor:
+    """Labels as methods take them.
+
+    Args:
+        y: classes (n,) or (n, 1) of any kind that sorts, or 0 and 1 (n, c): one-hot classes, or several labels an item.
+        rows: the n that is required.
+
+    Returns:
+        Class indices int64 (n,), or an indicator bool (n, c) where an item has other than one label.
+
+    Raises:
+        InvalidInputError: another number of rows, or columns of other numbers.
+    """
+    if y.ndim == 2 and y.shape[1] > 1:
+        indicator, _ = canonical_labels(y, rows, "y")
+        if not bool((indicator.sum(1) == 1).all()):
+            return indicator
+        y = indicator.int().argmax(1).numpy()
+    return torch.from_numpy(np.unique(y, return_inverse=True)[1].reshape(-1))
 
 
 def part_builder(

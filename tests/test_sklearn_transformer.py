@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from deephash.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.quantizers.dbq import DBQ
-from deephash.sklearn_transformer import HashingTransformer
+from deephash.sklearn_transformer import HashingTransformer, class_labels
 from deephash.validation import InvalidInputError
 
 
@@ -77,3 +77,21 @@ def test_settings_of_a_choices_yaml_are_taken(blobs):
 def test_wrong_settings_are_refused_by_fit(blobs, settings, words):
     with pytest.raises(InvalidInputError, match=words):
         HashingTransformer(**{"bits": 4, **settings}).fit(blobs[0])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, bool])
+def test_one_hot_labels_are_classes_and_several_labels_are_an_indicator(blobs, dtype):
+    x, y = blobs
+    one_hot = np.eye(6)[y].astype(dtype)  # Two of its classes have no item.
+    expected = HashingTransformer("itq_cca", 3, seed=1).fit_transform(x, y)
+    assert np.array_equal(HashingTransformer("itq_cca", 3, seed=1).fit_transform(x, one_hot), expected)
+    assert np.array_equal(HashingTransformer("itq_cca", 3, seed=1).fit_transform(x, y[:, None]), expected)
+    several = one_hot.copy()
+    several[::7, 5] = 1
+    labels = class_labels(several, len(x))
+    assert labels.dtype == torch.bool
+    assert labels.shape == (200, 6)
+    with pytest.raises(InvalidInputError, match=r"y have 199 rows; expected 200"):
+        HashingTransformer("itq_cca", 3).fit(x, one_hot[1:])
+    with pytest.raises(InvalidInputError, match=r"y hold 2.* in row 0"):
+        HashingTransformer("itq_cca", 3).fit(x, 2.0 * one_hot)

@@ -8,6 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from deephash.programs.configuration import configuration_folder
+from deephash.programs.overrides import run_hydra
 from deephash.progress import waiting
 
 with waiting("Loading torch"):
@@ -17,13 +18,18 @@ register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="train")
-def main(config: DictConfig) -> float | None:
+def carry_out(config: DictConfig) -> float | None:
     """Carry out one job and print its result; the score, for sweepers that choose by it."""
     from deephash.training.command import run_command
     from deephash.training.jobs import train_job
 
     score: float | None = run_command(lambda: train_job(config))
     return score
+
+
+def main() -> None:
+    """Run the program on the command line."""
+    run_hydra(carry_out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""Overrides that Hydra's grammar cannot read are told with the form to type."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from deephash.programs.overrides import run_hydra, unreadable
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/tmp/a=b.npy", "/tmp/a#b.npy", "/tmp/a[1].npy", "/tmp/a,b.npy", "/tmp/ä.npy", "/tmp/日本 x.npy", "/tmp/{x}"),
+        *("/tmp/(x).npy", "'/tmp/a", '/tmp/a"b.npy', "/tmp/a'b\"c.npy", "/tmp/x&y|z;.npy", "C:\\data, new\\x.npy"),
+    ],
+)
+def test_the_form_to_type_gives_the_path(path):
+    line = unreadable(f"data.features={path}")
+    assert line.startswith(f"data.features={path} ")
+    (typed,) = shlex.split(line.rpartition("type: ")[2])
+    assert unreadable(typed) is None
+    assert OverridesParser.create().parse_override(typed).value() == path
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("bits=32", "data.features=/tmp/a b.npy", "+x.y=[1,2]", "~data.descriptor", "-m", "--help", "user_metric=[]"),
+        *(
+            "trainer.callbacks=[{_target_: x.Y, decay: 0.9}]",
+            'data.features="/tmp/a=b.npy"',
+            "+encoder@encoder.image=mlp",
+        ),
+    ],
+)
+def test_what_can_be_read_is_left_alone(argument):
+    assert unreadable(argument) is None
+
+
+def test_sweeps_need_their_flag():
+    assert unreadable("seed=range(3)", multirun=True) is None
+    assert unreadable("seed=range(3)").startswith("seed=range(3) has several values; for a sweep over them add -m")
+
+
+def test_statuses(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py", "data.features=a=b.npy"])
+    with pytest.raises(SystemExit) as ended:
+        run_hydra(lambda: pytest.fail("it was run"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: data.features=a=b.npy cannot be read")
+    for given, expected in ((1, 2), (2, 2), (130, 130)):
+        monkeypatch.setattr("sys.argv", ["train.py", "nonsense"])
+        with pytest.raises(SystemExit) as ended:
+            run_hydra(lambda code=given: exit_with(code))
+        assert ended.value.code == expected
+
+
+def exit_with(code):
+    raise SystemExit(code)
