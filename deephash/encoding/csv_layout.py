@@ -3,7 +3,7 @@
 import csv
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,12 +48,14 @@ class CsvLayout:
     names: tuple[str, ...]
     index: tuple[str, ...]
 
-    def scan(self, path: Path, kinds: "Mapping[str, type[polars.DataType]]") -> "polars.LazyFrame":
-        """The table, not read yet.
+    def scan(self, path: Path) -> "polars.LazyFrame":
+        """The table, not read yet, each column as text.
+
+        Reading text, polars refuses rows that a stray quotation mark runs together. It warns and drops rows where it
+        parses numbers with `ignore_errors`.
 
         Args:
             path: the file.
-            kinds: types of columns; what does not fit them is missing.
         """
         import polars
 
@@ -63,8 +65,7 @@ class CsvLayout:
             skip_lines=self.skipped,
             has_header=self.has_heading,
             new_columns=list(self.names),
-            schema_overrides=dict(kinds),
-            ignore_errors=True,
+            schema_overrides=dict.fromkeys(self.names, polars.String),
         )
 
     def words(self, path: Path) -> "dict[str, str | None]":
@@ -75,7 +76,7 @@ class CsvLayout:
         """
         import polars
 
-        texts = self.scan(path, dict.fromkeys(self.names, polars.String)).head(LOOKED_ROWS).collect()
+        texts = self.scan(path).head(LOOKED_ROWS).collect()
         if texts.is_empty():
             raise InvalidInputError(f"{path} has no rows; expected at least one item.")
         found = {}
@@ -164,7 +165,7 @@ def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]
     told = [name for name in names if name.lower() not in MISSING]
     numbers = [name for name in told if is_number(name)]
     words = [place for place, name in enumerate(names) if name in told and not is_number(name)]
-    if not numbers or len(words) > 1 or (words and (counts_on(numbers) or names[words[0]] == ids)):
+    if not numbers or len(words) > 1 or (words and (counts_on(numbers) or names[words[0]].lower() == ids)):
         return
     if words and not any(len(row) > words[0] and not is_number(row[words[0]]) for row in rows):
         return

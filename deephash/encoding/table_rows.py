@@ -163,7 +163,7 @@ class TableRows(RowSource):
         column = polars.col(name)
         kept = (column.cast(polars.Int64, strict=False).cast(polars.String) == column).fill_null(value=False)
         with self._reading():
-            texts = self._scan({name: polars.String}).select(kept | column.is_null())
+            texts = self._scan().select(kept | column.is_null())
             return any(not batch.to_series().all() for batch in texts.collect_batches())
 
     def _check_whole(self, name: str) -> None:
@@ -190,22 +190,23 @@ class TableRows(RowSource):
             self._typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
         )
 
-    def _scan(self, kinds: dict[str, Any] | None = None) -> "polars.LazyFrame":
-        """The table; of a CSV file with columns read as these types."""
+    def _scan(self) -> "polars.LazyFrame":
+        """The table; of a CSV file with columns of text."""
         import polars
 
         if self.layout is None:
             return polars.scan_parquet(self.path, glob=False)
-        return self.layout.scan(self.path, kinds or {})
+        return self.layout.scan(self.path)
 
     def _typed(self) -> "polars.LazyFrame":
-        """The table with features read as numbers, so that one word far down does not end the reading."""
+        """The table; of a CSV file with features as numbers, and missing what is no number."""
         import polars
 
-        kinds: dict[str, Any] = dict.fromkeys(self.columns, polars.Float32)
-        if self.id_column is not None:
-            kinds[self.id_column] = polars.String if self.named else polars.Int64
-        return self._scan(kinds)
+        if self.layout is None:
+            return self._scan()
+        numbers = polars.col(self.columns).str.strip_chars().cast(polars.Float32, strict=False)
+        whole = [] if self.id_column is None or self.named else [polars.col(self.id_column).cast(polars.Int64)]
+        return self._scan().with_columns(numbers, *whole)
 
     def _count(self) -> int | None:
         if self.layout is not None:
