@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deephash.data.stored_index import index_columns, say_left_out
+from deephash.data.stored_index import find_ids, index_columns, say_left_out
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
 from deephash.files import reading, sought
@@ -25,7 +25,7 @@ def read_array(
     Args:
         path: the file; its ending says the format.
         keys: which array of an `.npz`, or which columns of a Parquet file: one of lists, or any number of scalars. None
-            takes an `.npz`'s only array and all of a Parquet file's columns but the index that pandas stored.
+            takes an `.npz`'s only array and all of a Parquet file's columns but ids and the index that pandas stored.
         drop: arrays or columns that None does not take, as the labels beside features.
 
     Returns:
@@ -53,6 +53,14 @@ def read_array(
         return map_npy(path)
 
 
+def read_matrix(
+    path: str | Path, keys: str | Sequence[str] | None = None, drop: str | Sequence[str] | None = None
+) -> np.ndarray:
+    """Read features, as `read_array` does, but a Parquet file's only column of scalars as a matrix of one column."""
+    array = read_array(path, keys, drop)
+    return array[:, None] if Path(path).suffix == ".parquet" and array.ndim == 1 else array
+
+
 def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
     with reading_array(path), opened_npz(path) as stored:
         if key is None:
@@ -76,9 +84,14 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
             index = index_columns(rest, polars.read_parquet_metadata(path).get("pandas"))
             say_left_out(path, index, "its name as a key")
             names = [name for name in rest if name not in index]
+            ids = [name for name in names if name == find_ids(names) and len(names) > 1]
+            say_left_out(path, ids, "its name as a key", "ids of the items")
+            names = [name for name in names if name not in ids]
         for name in names:
             if name not in schema:
                 raise InvalidInputError(f"{path} has no column {name!r}; it holds {_listed(schema)}.")
+            if names.count(name) > 1:
+                raise InvalidInputError(f"column {name!r} of {path} is named {names.count(name)} times; name it once.")
         if not names:
             raise InvalidInputError(f"{path} holds {_listed(schema)}; no column is left to take.")
         rows = polars.scan_parquet(path, glob=False).select(polars.len()).collect().item()
@@ -103,6 +116,14 @@ def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[
     """A column as a vector, a column of lists of one length as a matrix."""
     import polars
 
+    kind = column.dtype
+    inner = kind.inner if isinstance(kind, polars.List) else kind
+    if (inner.is_nested() and not isinstance(inner, polars.Array)) or (inner != kind and inner == polars.String):
+        raise InvalidInputError(
+            f"column {column.name!r} of {path} is of type {kind}; expected numbers, words or lists of numbers."
+        )
+    if inner.is_decimal():
+        column = column.cast(polars.Float64 if inner == kind else polars.List(polars.Float64))
     if isinstance(column.dtype, polars.List):
         lengths = column.list.len()
         if lengths.n_unique() > 1:

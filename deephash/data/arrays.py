@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.array_file import read_array
+from deephash.data.array_file import read_array, read_matrix
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
@@ -81,7 +81,7 @@ class Arrays(HashingDataModule):
         split: a split made before; None draws one.
         features: file of the features, numbers (n, d).
         features_key: which array of an `.npz`, or which columns of a Parquet file: one of lists or several of numbers.
-            None takes all but the labels.
+            None takes all but the labels, the ids (`id`) and the index that pandas stored.
         labels: file of the labels; None takes them from the file of the features where `labels_key` is given, and has
             no labels where it is not.
         labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns of
@@ -127,7 +127,7 @@ class Arrays(HashingDataModule):
         features: Tensor | MappedRows
         name = f"features of {self.features_path}"
         beside = self.labels_key if self.has_labels and self.labels_path == self.features_path else None
-        array = read_array(self.features_path, self.features_key, beside)
+        array = read_matrix(self.features_path, self.features_key, beside)
         if can_map(self.features_path) and array.size >= MAPPED_VALUES:
             features = mapped_features(self.features_path.expanduser(), array, name)
         else:

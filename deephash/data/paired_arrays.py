@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.array_file import read_array
+from deephash.data.array_file import read_array, read_matrix
 from deephash.data.arrays import canonical_features
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
@@ -119,7 +119,7 @@ class PairedArrays(HashingDataModule):
         features: dict[str, Tensor] = {}
         present: dict[str, Tensor] = {}
         for view, path in self.files.items():
-            array, name = read_array(path, self.keys[view]), f"{view} features of {path}"
+            array, name = read_matrix(path, self.keys[view]), f"{view} features of {path}"
             there = present_rows(array, name)
             features[view] = canonical_features(array if there.all() else _without_nan(array, there), name)
             present[view] = torch.from_numpy(there)

@@ -1,15 +1,33 @@
-"""The index of a pandas table among the columns of a file, which is no feature."""
+"""Columns of a file that are no features: the index of a pandas table, and the ids."""
 
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 NAMELESS = re.compile(r"__index_level_\d+__")
 """What pandas calls an index without a name; other programs keep such a column and drop what says so."""
+
+REREAD = re.compile(r"Unnamed: 0(\.\d+)?")
+"""What pandas calls such an index that it has read from a CSV file as a column."""
+ID = "id"
+"""The column of ids, where there is one of this name and no other is named; capitals make no difference."""
+
+
+def find_ids(columns: Collection[str]) -> str | None:
+    """The column that is named as ids are.
+
+    Args:
+        columns: names of all.
+
+    Returns:
+        `id`, or else the only one that is written so in other capitals; None where there is none.
+    """
+    found = [name for name in columns if name.lower() == ID]
+    return ID if ID in found else found[0] if len(found) == 1 else None
 
 
 def index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[str]:
@@ -28,22 +46,24 @@ def index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[
     # A range is described by an object, a column by its name.
     named = json.loads(metadata)["index_columns"] if metadata else []
     stored = {name for name in named if isinstance(name, str)}
-    return [name for name in columns if name in stored or NAMELESS.fullmatch(name)]
+    return [name for name in columns if name in stored or NAMELESS.fullmatch(name) or REREAD.fullmatch(name)]
 
 
-def say_left_out(path: Path, names: list[str], option: str) -> None:
-    """Say which columns are an index and not taken.
+def say_left_out(path: Path, names: list[str], option: str, what: str = "the index that pandas stored") -> None:
+    """Say which columns are an index, or ids, and not taken.
 
     Args:
         path: the file.
         names: of the columns; nothing is said of none.
         option: what takes them after all.
+        what: they are.
     """
     if names:
         log.warning(
-            "%s: %s left out, the index that pandas stored; %s takes %s.",
+            "%s: %s left out, %s; %s takes %s.",
             path,
             ", ".join(map(repr, names)),
+            what,
             option,
             "it" if len(names) == 1 else "them",
         )

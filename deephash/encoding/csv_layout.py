@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deephash.data.stored_index import ID, REREAD
 from deephash.files import reading
 from deephash.validation import InvalidInputError
 
@@ -88,7 +89,7 @@ class CsvLayout:
         return found
 
 
-def read_layout(path: Path, header: bool | None, ids: str) -> CsvLayout:
+def read_layout(path: Path, header: bool | None) -> CsvLayout:
     """How a CSV file begins.
 
     Blank lines and comments, which start with `#`, are skipped; a last comment of as many fields as the row of numbers
@@ -97,7 +98,6 @@ def read_layout(path: Path, header: bool | None, ids: str) -> CsvLayout:
     Args:
         path: the file.
         header: whether the first line names the columns; None takes it for names unless they are numbers.
-        ids: what a column of ids is called, which no row holds.
 
     Raises:
         InvalidInputError: an empty file, columns that commas do not separate, or a first line that may be a heading or
@@ -120,13 +120,14 @@ def read_layout(path: Path, header: bool | None, ids: str) -> CsvLayout:
     names = [name.strip() for name in rows[0]]
     names[0] = names[0].removeprefix("#").strip()
     if header is None:
-        check_heading(path, names, rows[1:], ids)
+        check_heading(path, names, rows[1:])
     if header is False:
         return CsvLayout(skipped, has_heading=False, names=tuple(map(str, range(len(names)))), index=())
-    index = (UNNAMED.format(0),) if not names[0] and any(names) else ()
-    if names.count(ids) > 1:
-        raise InvalidInputError(f"{path} has {names.count(ids)} columns {ids!r}; give each a name of its own.")
-    return CsvLayout(skipped, has_heading=True, names=unique_names(names), index=index)
+    if names.count(ID) > 1:
+        raise InvalidInputError(f"{path} has {names.count(ID)} columns {ID!r}; give each a name of its own.")
+    whole = unique_names(names)
+    index = tuple(name for name in whole if REREAD.fullmatch(name)) if any(names) else ()
+    return CsvLayout(skipped, has_heading=True, names=whole, index=index)
 
 
 def head_lines(path: Path) -> Iterator[str]:
@@ -152,7 +153,7 @@ def head_lines(path: Path) -> Iterator[str]:
             yield line
 
 
-def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]], ids: str) -> None:
+def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Refuse a first line that may be a row.
 
     It may be one where all its fields are numbers or missing. It may also be one where a single field is a word, as the
@@ -165,7 +166,7 @@ def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]
     told = [name for name in names if name.lower() not in MISSING]
     numbers = [name for name in told if is_number(name)]
     words = [place for place, name in enumerate(names) if name in told and not is_number(name)]
-    if not numbers or len(words) > 1 or (words and (counts_on(numbers) or names[words[0]].lower() == ids)):
+    if not numbers or len(words) > 1 or (words and (counts_on(numbers) or names[words[0]].lower() == ID)):
         return
     if words and not any(len(row) > words[0] and not is_number(row[words[0]]) for row in rows):
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deephash.data.stored_index import index_columns, say_left_out
+from deephash.data.stored_index import find_ids, index_columns, say_left_out
 from deephash.encoding.csv_layout import CsvLayout, read_layout
 from deephash.encoding.fingerprint import file_fingerprint
 from deephash.encoding.rows import BadRow, Ids, RowBlock, RowSource, checked_block, plain_id, select_ids
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import polars
 
 CSV = ".csv"
-ID = "id"
-"""The column of ids, where there is one of this name and no other is named."""
 
 
 class TableRows(RowSource):
@@ -33,7 +31,8 @@ class TableRows(RowSource):
     Args:
         path: the file; its ending says which.
         features: columns: one of lists, or several of numbers; None takes all but the ids.
-        ids: the column of ids, whole numbers or words; None takes `id` where there is one, or else rows' places.
+        ids: the column of ids, whole numbers or words; None takes `id` where there is one, in capitals too, or else
+            rows' places.
         header: of a CSV file, whether its first line names the columns, which else are called by their places from 0;
             None takes it for names unless they are numbers.
 
@@ -55,33 +54,38 @@ class TableRows(RowSource):
         self.layout: CsvLayout | None = None
         self.words: Mapping[str, str | None] = {}
         if path.suffix == CSV:
-            self.layout = read_layout(path, header, ID)
+            self.layout = read_layout(path, header)
         schema = self._schema()
-        for name in (*(features or ()), *([ids] if ids else ())):
+        named = [*(features or ()), *([ids] if ids else ())]
+        for name in named:
             if name not in schema:
                 raise InvalidInputError(f"{path} has no column {name!r}; it holds {', '.join(schema)}.")
-        self.id_column = ids or (ID if ID in schema and ID not in (features or ()) else None)
+            if named.count(name) > 1:
+                raise InvalidInputError(f"--features and --ids name column {name!r} of {path} twice; name it once.")
+        self.id_column = ids or find_ids([name for name in schema if name not in named])
         index = [] if features else [name for name in self._index_columns(schema) if name != self.id_column]
         say_left_out(path, index, "--features or --ids")
         self.columns = list(features or (name for name in schema if name != self.id_column and name not in index))
-        self.lists = len(self.columns) == 1 and isinstance(schema[self.columns[0]], polars.List | polars.Array)
+        only = schema[self.columns[0]] if len(self.columns) == 1 else None
+        self.lists = isinstance(only, polars.List | polars.Array) and is_number_type(only.inner)
         if not self.columns:
             raise InvalidInputError(f"{path} holds {', '.join(schema) or 'nothing'}; no column is left to take.")
         for name in () if self.lists else self.columns:
             kind = schema[name]
-            if not (kind.is_numeric() or kind in (polars.Boolean, polars.Null)):
+            if not is_number_type(kind):
                 holds = f"is of type {kind}" if self.layout is None else f"holds {self.words[name]!r}"
                 raise InvalidInputError(
-                    f"column {name!r} of {path} {holds}; several columns make features only where all are numbers: "
+                    f"column {name!r} of {path} {holds}; features are columns of numbers, or one of lists of numbers: "
                     "name the ones to take with --features, and ids with --ids."
                 )
         if self.id_column is not None:
             kind = schema[self.id_column]
-            if not (kind.is_integer() or kind == polars.String or self.layout is not None):
+            words = kind == polars.String or isinstance(kind, polars.Categorical | polars.Enum)
+            if not (kind.is_integer() or words or self.layout is not None):
                 raise InvalidInputError(
                     f"ids in column {self.id_column!r} of {path} are of type {kind}; expected whole numbers or words."
                 )
-            self.named = kind == polars.String if self.layout is None else self._holds_words(self.id_column)
+            self.named = words if self.layout is None else self._holds_words(self.id_column)
             if kind in (polars.UInt64, polars.Int128, polars.UInt128) and self.layout is None:
                 self._check_whole(self.id_column)
         self.rows = self._count()
@@ -119,7 +123,11 @@ class TableRows(RowSource):
             column = frame[self.id_column]
             good &= column.is_not_null().to_numpy()
             bad += [BadRow(int(places[row]), int(places[row]), "no id") for row in np.flatnonzero(~good)]
-            ids = column.fill_null("").to_list() if self.named else column.fill_null(0).cast(polars.Int64).to_numpy()
+            ids = (
+                column.cast(polars.String).fill_null("").to_list()
+                if self.named
+                else column.fill_null(0).cast(polars.Int64).to_numpy()
+            )
         if self.lists:
             lengths = frame[self.columns[0]].cast(polars.List(polars.Float32)).list.len().fill_null(0).to_numpy()
             uneven = good & (lengths != self._length)
@@ -228,6 +236,13 @@ class TableRows(RowSource):
     def _reading(self) -> AbstractContextManager[None]:
         """Turns what the decoder raises of a damaged file, its panics included, into one line."""
         return reading(self.path, f"{self.path.suffix} data", "write it again")
+
+
+def is_number_type(kind: "polars.DataType | type[polars.DataType]") -> bool:
+    """Whether values of a type are numbers, or truth values, or all missing."""
+    import polars
+
+    return kind.is_numeric() or kind in (polars.Boolean, polars.Null)
 
 
 def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:

@@ -196,7 +196,7 @@ def test_missing_and_damaged_files_are_refused(tmp_path, name):
         ("d.npz", {"features_key": ["x", "y"]}, r"has no array \['x', 'y'\]; it holds x, y"),
         ("t.parquet", {"features_key": "z"}, r"t.parquet has no column 'z'; it holds x, y"),
         ("t.parquet", {}, r"column 'y' of .*t.parquet is of type String; several columns make a matrix only where all"),
-        ("t.parquet", {"features_key": "x"}, r"have shape \(30,\); expected two axes"),
+        ("t.parquet", {"features_key": ["x", "x"]}, r"column 'x' of .*t.parquet is named 2 times; name it once"),
         ("x.npy", {"features_key": "x"}, r"x.npy holds a single array, which has no key 'x'; leave the key out"),
         ("x.npy", {"labels_key": "y"}, r"x.npy holds a single array, which has no key 'y'"),
         ("x.csv", {}, r"x.csv ends in '.csv'; expected one of: .npy, .npz, .parquet, .fvecs, .bvecs, .ivecs"),
@@ -255,3 +255,32 @@ def test_the_index_of_pandas_is_no_feature(tmp_path, caplog):
     (frame.index % 2).to_series(frame.index, "label").to_frame().to_parquet(tmp_path / "y.parquet")
     labelled = load(tmp_path, "t.parquet", labels="y.parquet")
     assert labelled.labels.tolist() == (frame.index % 2).tolist()
+
+
+def test_ids_in_a_parquet_file_are_no_feature(tmp_path, caplog):
+    for name, ids in (("id", range(30)), ("ID", range(30)), ("id", map(str, range(30)))):
+        caplog.clear()
+        polars.DataFrame({name: list(ids), "a": FEATURES[:, 0], "b": FEATURES[:, 1]}).write_parquet(
+            tmp_path / "i.parquet"
+        )
+        assert np.array_equal(load(tmp_path, "i.parquet").features, FEATURES[:, :2])
+        assert f"'{name}' left out, ids of the items; its name as a key takes it" in caplog.text
+    polars.DataFrame({"id": CLASSES}).write_parquet(tmp_path / "y.parquet")
+    assert load(tmp_path, "i.parquet", "y.parquet").labels.tolist() == CLASSES.tolist()
+
+
+def test_one_parquet_column_of_any_kind_of_number_is_one_feature(tmp_path):
+    column = polars.Series("a", FEATURES[:, 0])
+    for kind in (polars.Float64, polars.UInt8, polars.Decimal(8, 2)):
+        polars.DataFrame({"a": column.cast(kind)}).write_parquet(tmp_path / "a.parquet")
+        for key in (None, "a"):
+            assert np.array_equal(load(tmp_path, "a.parquet", features_key=key).features, FEATURES[:, :1])
+
+
+@pytest.mark.parametrize("values", [["1", "2"], [[1.0], [2.0]], {"x": 1.0}])
+def test_a_parquet_column_of_other_values_is_refused_by_its_type(tmp_path, values):
+    polars.DataFrame({"a": [values] * 30}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(
+        InvalidInputError, match=r"column 'a' of .* is of type (List|Struct).*expected numbers, words or l"
+    ):
+        load(tmp_path, "a.parquet")

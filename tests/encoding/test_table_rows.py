@@ -226,3 +226,50 @@ def test_the_index_in_a_csv_file_is_no_feature(frame, rows, caplog):
         assert np.array_equal(rows(content)[0], frame.to_numpy())
     assert "'Unnamed: 0' left out, the index that pandas stored" in caplog.text
     assert rows(content, ids="Unnamed: 0")[1] == list(range(5))
+
+
+def test_an_index_that_pandas_read_back_is_no_feature(frame, rows, caplog):
+    again = frame.assign(**{"Unnamed: 0": range(5)})
+    for content in (again.to_csv(index=False), again):
+        caplog.clear()
+        assert np.array_equal(rows(content)[0], frame.to_numpy())
+        assert "'Unnamed: 0' left out, the index that pandas stored" in caplog.text
+    assert rows("a,,b\n1,2,3\n")[0].tolist() == [[1, 2, 3]]
+
+
+def test_a_stray_quotation_mark_loses_no_row(rows):
+    below = "".join(f"w{row},{row}\n" for row in range(10))
+    for stray in ('5" pipe,1\n', '5" pipe,1\n6" pipe,2\n', '"x,1\n'):
+        with pytest.raises(InvalidInputError, match=r"x.csv is not readable as .csv data"):
+            rows(f"id,a\n{below}{stray}{below}")
+    assert rows(f'id,a\n{below}"5"" pipe, new\nline",7\n')[1][-1] == '5" pipe, new\nline'
+
+
+def test_blanks_around_numbers_are_no_part_of_them(rows):
+    assert rows('a, b\n 1.5, 2 \n3 ," 4"\n')[0::2] == (pytest.approx(np.array([[1.5, 2], [3, 4]])), [])
+
+
+def test_ids_in_capitals_are_no_feature(rows):
+    for name in ("ID", "Id"):
+        for content in (f"{name},a\n7,1\n8,2\n", polars.DataFrame({name: [7, 8], "a": [1.0, 2.0]})):
+            features, ids, _ = rows(content)
+            assert (features.tolist(), ids) == ([[1], [2]], [7, 8])
+    assert rows("id,ID,a\n7,0,1\n")[1] == [7]
+
+
+def test_ids_that_are_categories_are_words(rows):
+    table = polars.DataFrame({"id": ["u", "v"], "a": [1.0, 2.0]})
+    for kind in (polars.Categorical, polars.Enum(["v", "u"])):
+        assert rows(table.with_columns(polars.col("id").cast(kind)))[1] == ["u", "v"]
+
+
+def test_columns_that_are_named_twice_or_hold_no_numbers_are_refused(rows):
+    for options in ({"features": ["a", "a"]}, {"features": ["a"], "ids": "a"}):
+        for content in ("a,b\n1,2\n", polars.DataFrame({"a": [1], "b": [2]})):
+            with pytest.raises(InvalidInputError, match=r"name column 'a' of .* twice; name it once"):
+                rows(content, **options)
+    for values in ([["1", "2"]], [[[1.0], [2.0]]], [{"x": 1.0}]):
+        with pytest.raises(
+            InvalidInputError, match=r"column 'a' .* is of type (List|Struct).*features are columns of num"
+        ):
+            rows(polars.DataFrame({"a": values}))
