@@ -1,6 +1,6 @@
 """Score a saved run: `python evaluate.py run=FOLDER`, with other data, protocol, truth or depths as you set them."""
 
-from deephash.programs.evaluate import main
+from deephash.command_line.programs.evaluate import main
 
 if __name__ == "__main__":
     main()

@@ -35,11 +35,11 @@ from deephash.compression.additive_coder import AdditiveCoder
 from deephash.compression.asymmetric_scan import AsymmetricScan
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.compression.whitening import Whitening
-from deephash.files import write_text, write_whole
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.indexes.flat import Flat
 from deephash.indexes.rescoring import FloatVectors, Int8Vectors
 from deephash.indexes.two_stage import nearest_candidates
+from deephash.io.files import write_text, write_whole
 from deephash.projections.itq import ITQ
 from deephash.projections.sh import SH
 from deephash.quantizers.sbq import SBQ

@@ -22,10 +22,10 @@ from hydra.utils import instantiate
 
 from deephash.affinity.label import Label
 from deephash.codes import unpack
-from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.cache import cached_features
 from deephash.data.descriptors.gist import Gist
 from deephash.data.views import Views
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.metrics.average_precision import average_precision
 from deephash.ranking.counts import DistanceCounts
 from deephash.report.tables import markdown_table

@@ -26,21 +26,21 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from deephash.cluster.code_shards import open_queries, open_shards
 from deephash.cluster.processes import summed
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
 from deephash.cluster.shard_ranking import rank_rows
-from deephash.cluster.shares import share_of
-from deephash.encoding.array_rows import open_npy
-from deephash.encoding.code_file import CodePaths, describe_codes
-from deephash.encoding.encode_file import BLOCK_ROWS, encode_file
-from deephash.files import write_json
+from deephash.code_files.array_rows import open_npy
+from deephash.code_files.code_file import CodePaths, describe_codes
+from deephash.code_files.code_shards import open_queries, open_shards
+from deephash.code_files.encode_file import BLOCK_ROWS, encode_file
 from deephash.functional.principal_components import BLOCK_ROWS as FIT_BLOCK
 from deephash.functional.row_shares import row_shares
-from deephash.hasher import Hasher
+from deephash.functional.shares import share_of
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import write_json
 from deephash.projections.itq import ITQ
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel, select_queries
 

@@ -17,12 +17,12 @@ import numpy as np
 import polars
 import torch
 
+from deephash.code_files.array_rows import open_npy
+from deephash.code_files.encode_file import BLOCK_ROWS, encode_file
+from deephash.code_files.rows import RowSource
+from deephash.code_files.table_rows import TableRows
 from deephash.codes import pack
-from deephash.encoding.array_rows import open_npy
-from deephash.encoding.encode_file import BLOCK_ROWS, encode_file
-from deephash.encoding.rows import RowSource
-from deephash.encoding.table_rows import TableRows
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.quantizers.sbq import SBQ
 

@@ -35,27 +35,30 @@ import torch
 from PIL import Image
 
 import deephash
-from deephash import index_storage, storage
 from deephash.affinity.label import Label
 from deephash.cluster import shard_manifest
-from deephash.cluster.code_shards import open_shards
-from deephash.cluster.sharded_index import open_release, write_sharded
+from deephash.code_files.code_file import CodePaths, describe_codes, read_codes
+from deephash.code_files.code_shards import open_shards
+from deephash.code_files.open_source import open_source
+from deephash.code_files.sharded_index import open_release, write_sharded
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.data.array_file import read_array
 from deephash.data.cifar10 import read_npz
 from deephash.data.image_folder import describe_files
 from deephash.data.image_manifest import list_manifest
+from deephash.data.protocols.base import Split
+from deephash.data.protocols.given import read_json_split
 from deephash.data.vectors import write_vectors
 from deephash.encoders.mlp import MLP
-from deephash.encoding.code_file import CodePaths, describe_codes, read_codes
-from deephash.encoding.open_source import open_source
-from deephash.files import read_json_object, write_json
-from deephash.hasher import Hasher
-from deephash.loading import load
+from deephash.evaluation.learnt_codes import LearntCodes, load_learnt
+from deephash.hashers import storage
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.indexes import index_folder
+from deephash.io.files import read_json_object, write_json
+from deephash.io.run_folder import RunFolder
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
-from deephash.protocols.base import Split
-from deephash.protocols.given import read_json_split
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
 from deephash.quantizers.vbq import VBQ
@@ -64,15 +67,13 @@ from deephash.report.comparison import compare_runs
 from deephash.report.curve_file import read_curves
 from deephash.report.path_description import describe_path
 from deephash.report.sweep_runs import collect
-from deephash.run_folder import RunFolder
-from deephash.study.analysis import analyse_log
-from deephash.study.design import StudyDesign
-from deephash.study.log import StudyLog
-from deephash.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
 from deephash.training.checkpoint import SafetensorsCheckpoint
 from deephash.training.joint_run import chosen_epoch
-from deephash.training.learnt_codes import LearntCodes, load_learnt
 from deephash.validation import InvalidInputError
+from deephash.web.study.analysis import analyse_log
+from deephash.web.study.design import StudyDesign
+from deephash.web.study.log import StudyLog
+from deephash.web.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
 
 ROWS, DIMENSION, BITS = 40, 6, 16
 RNG = np.random.default_rng(0)
@@ -392,16 +393,16 @@ def repair_hasher(folder: Path) -> None:
 
 def repair_index(folder: Path) -> None:
     """Give an index the digests of the files that it has now."""
-    path = folder / index_storage.DESCRIPTION_FILE
+    path = folder / index_folder.DESCRIPTION_FILE
     stored = json.loads(path.read_text())
     content = folder / stored["generation"]
-    stored["files"] = {name: index_storage.digest(content / name) for name in stored["files"]}
+    stored["files"] = {name: index_folder.digest(content / name) for name in stored["files"]}
     path.write_text(json.dumps(stored))
 
 
 def repair_sharded(folder: Path) -> None:
     """Give each shard of an index the digests of its files."""
-    for path in folder.rglob(index_storage.DESCRIPTION_FILE):
+    for path in folder.rglob(index_folder.DESCRIPTION_FILE):
         repair_index(path.parent)
 
 
@@ -419,7 +420,7 @@ def repair_checkpoint(folder: Path) -> None:
 
 def read_history(folder: Path) -> None:
     """What a run's history says of its epochs."""
-    from deephash.files import reading
+    from deephash.io.files import reading
 
     history = read_json_object(folder / "history.json", "a history")
     with reading(folder / "history.json", "a history"):

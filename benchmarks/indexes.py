@@ -22,7 +22,7 @@ import torch
 from usearch.index import search as usearch_search
 
 import deephash
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import MIH
 from deephash.projections.itq import ITQ

@@ -19,8 +19,8 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from deephash.losses.batch import TrainingBatch
+from deephash.quantizers.relaxations.tanh import Tanh
 from deephash.quantizers.sbq import SBQ
-from deephash.relaxations.tanh import Tanh
 from deephash.report.tables import markdown_table
 from deephash.training.building import build_loss
 

@@ -17,16 +17,21 @@ import numpy as np
 import polars
 import torch
 
-from deephash.files import read_json, write_json
-from deephash.hasher import Hasher
-from deephash.loading import load
+from deephash.data.protocols.base import Split
+from deephash.evaluation.learnt_codes import LearntCodes, load_learnt
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.io.files import read_json, write_json
 from deephash.projections.lsh import LSH
-from deephash.protocols.base import Split
 from deephash.quantizers.sbq import SBQ
 from deephash.report.tables import write_per_query
-from deephash.training.learnt_codes import LearntCodes, load_learnt
 
-PRELOADED = ("deephash.hasher", "deephash.projections.lsh", "deephash.report.tables", "deephash.training.learnt_codes")
+PRELOADED = (
+    "deephash.hashers.hasher",
+    "deephash.projections.lsh",
+    "deephash.report.tables",
+    "deephash.evaluation.learnt_codes",
+)
 DIMENSIONS, BITS, ITEMS = 256, 64, 20_000
 
 

@@ -59,11 +59,11 @@ def skewed_codes(bits, queries, items):
 
 def run_codes(folder):
     """Codes and labels of a run's queries and database."""
-    from deephash.hasher import Hasher
-    from deephash.protocols.base import Split
-    from deephash.run_folder import RunFolder
+    from deephash.command_line.run_command import register_resolvers
+    from deephash.data.protocols.base import Split
+    from deephash.hashers.hasher import Hasher
+    from deephash.io.run_folder import RunFolder
     from deephash.training.building import build_data
-    from deephash.training.command import register_resolvers
 
     register_resolvers()
     run = RunFolder(Path(folder))

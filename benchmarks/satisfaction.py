@@ -25,9 +25,12 @@ import torch
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.nearest_neighbours import NearestNeighbours
+from deephash.command_line.run_command import register_resolvers
 from deephash.data.base import HashingDataModule
-from deephash.files import read_json, write_json, write_text
-from deephash.hasher import Hasher
+from deephash.data.protocols.base import Split
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import read_json, write_json, write_text
+from deephash.io.run_folder import RunFolder
 from deephash.metrics.average_precision import average_precision, average_precision_at
 from deephash.metrics.confidence import mean_interval
 from deephash.metrics.expected_reciprocal_rank import expected_reciprocal_rank
@@ -39,13 +42,11 @@ from deephash.metrics.precision_recall import f1_within, precision_at
 from deephash.metrics.rank_biased_precision import rank_biased_precision
 from deephash.metrics.scanning_seconds import scanning_seconds
 from deephash.metrics.success import success_at
-from deephash.protocols.base import Split
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.graded_counts import GradedCounts
 from deephash.ranking.relevance import Relevance, SharedLabel, is_relevant
 from deephash.report.drawing import paper_style, save_figure
 from deephash.report.tables import finite, markdown_table
-from deephash.run_folder import RunFolder
 from deephash.satisfaction.agreement import (
     kendall_tau,
     needed_gain,
@@ -60,7 +61,6 @@ from deephash.satisfaction.position_based import PositionBased
 from deephash.satisfaction.ranked_lists import ranked_lists
 from deephash.satisfaction.team_draft import credit, team_draft
 from deephash.training.building import build, build_data
-from deephash.training.command import register_resolvers
 
 DEPTH, ORDERS, SESSIONS = 50, 5, 4
 INTERLEAVED = 10

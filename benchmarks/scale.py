@@ -36,7 +36,7 @@ from cost_model import (
 )
 from indexes import patch_codes
 
-from deephash.cluster.shares import share_of
+from deephash.functional.shares import share_of
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import MIH, usual_tables
 from deephash.ranking.nearest_merge import merge_nearest

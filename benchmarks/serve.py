@@ -34,11 +34,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from deephash.cluster.sharded_index import write_sharded
-from deephash.encoding.code_file import CodePaths, describe_codes, read_codes
-from deephash.encoding.index_codes import maker_of, save_index
-from deephash.files import write_json
-from deephash.index_building import index
+from deephash.code_files.code_file import CodePaths, describe_codes, read_codes
+from deephash.code_files.index_codes import maker_of, save_index
+from deephash.code_files.sharded_index import write_sharded
+from deephash.indexes.build_index import index
+from deephash.io.files import write_json
 from deephash.ranking.distance import Hamming
 
 BITS, K, QUERIES, SECONDS_BETWEEN_KILLS, LONGER = 64, 10, 256, 10.0, 3

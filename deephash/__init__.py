@@ -12,20 +12,20 @@ __all__ = ["CrossModalHasher", "Hasher", "__version__", "index", "load", "load_i
 
 # Where each name is, imported when it is asked for.
 HOMES = {
-    "CrossModalHasher": "deephash.cross_modal_hasher",
-    "Hasher": "deephash.hasher",
-    "index": "deephash.index_building",
-    "load": "deephash.loading",
-    "load_index": "deephash.index_storage",
+    "CrossModalHasher": "deephash.hashers.cross_modal_hasher",
+    "Hasher": "deephash.hashers.hasher",
+    "index": "deephash.indexes.build_index",
+    "load": "deephash.hashers.loading",
+    "load_index": "deephash.indexes.index_folder",
 }
 
 if TYPE_CHECKING:
     __version__: str
-    from deephash.cross_modal_hasher import CrossModalHasher
-    from deephash.hasher import Hasher
-    from deephash.index_building import index
-    from deephash.index_storage import load_index
-    from deephash.loading import load
+    from deephash.hashers.cross_modal_hasher import CrossModalHasher
+    from deephash.hashers.hasher import Hasher
+    from deephash.hashers.loading import load
+    from deephash.indexes.build_index import index
+    from deephash.indexes.index_folder import load_index
 
 
 def __getattr__(name: str) -> Any:

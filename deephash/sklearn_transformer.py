@@ -19,8 +19,8 @@ from deephash.affinity.label import Label
 from deephash.codes import code_bytes
 from deephash.conversion import plain_number
 from deephash.data.labels import canonical_labels
-from deephash.hasher import Hasher
-from deephash.programs.configuration import configuration_folder
+from deephash.hashers.hasher import Hasher
+from deephash.io.configuration import configuration_folder
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.validation import InvalidInputError, check_choice, check_whole

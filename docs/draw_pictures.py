@@ -14,11 +14,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from deephash.affinity.label import Label
-from deephash.hasher import Hasher
+from deephash.command_line.run_command import register_resolvers
+from deephash.hashers.hasher import Hasher
 from deephash.report.bit_regions import bit_regions_figure, crescents
 from deephash.report.drawing import save_figure
 from deephash.training.building import build_hasher
-from deephash.training.command import register_resolvers
 from deephash.training.joint_run import learns_jointly
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
@@ -38,7 +38,7 @@ def configs() -> dict[str, list[str]]:
         path.stem: [f"method={path.stem}"]
         for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))
         # The plane is one view: a method of two has no regions in it.
-        if "deephash.paired_projections." not in path.read_text(encoding="utf-8")
+        if "deephash.projections.paired." not in path.read_text(encoding="utf-8")
     }
     quantizers = sorted(path.stem for path in (ROOT / "conf" / "quantizer").glob("*.yaml"))
     return methods | {name: ["method=pcah", f"quantizer={name}"] for name in quantizers}

@@ -99,7 +99,7 @@ def compose_config():
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
 
-    from deephash.training.command import register_resolvers
+    from deephash.command_line.run_command import register_resolvers
 
     register_resolvers()
 

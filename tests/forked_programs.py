@@ -9,9 +9,9 @@ import os
 import runpy
 import sys
 
-import deephash.evaluation
 import deephash.ranking.numba_engine
 import deephash.report.summary
+import deephash.training.evaluate_run
 import deephash.training.run  # noqa: F401
 
 

@@ -20,10 +20,10 @@ from deephash.encoders.mlp import MLP
 from deephash.indexes.rescoring import FloatVectors, Int8Vectors, Margins
 from deephash.indexes.two_stage import TwoStage
 from deephash.metrics.average_precision import average_precision_at
-from deephash.metrics.retrieval import HammingRetrieval
+from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.projections.itq import ITQ
 from deephash.projections.itq_cca import ITQCCA
-from deephash.projections.streaming_itq_cca import StreamingITQCCA
+from deephash.projections.online.streaming_itq_cca import StreamingITQCCA
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.counts import DistanceCounts
@@ -107,7 +107,9 @@ def test_a_memory_map_is_encoded_block_by_block(features, tmp_path, monkeypatch)
     rows = mapped(features.numpy().astype(">f8"), tmp_path)
     hasher = Hasher(ITQ(DIMENSION, BITS), SBQ(BITS)).fit(features)
     sizes = []
-    monkeypatch.setattr("deephash.hasher.floating", lambda block: sizes.append(len(block)) or as_floating(block))
+    monkeypatch.setattr(
+        "deephash.hashers.hasher.floating", lambda block: sizes.append(len(block)) or as_floating(block)
+    )
     hasher.encode(rows, block_size=25)
     assert sizes == [25, 25, 10]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deephash.files import read_json, reading, write_json, write_whole
+from deephash.io.files import read_json, reading, write_json, write_whole
 from deephash.validation import InvalidInputError
 
 

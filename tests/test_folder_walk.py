@@ -3,12 +3,12 @@ import logging
 import pytest
 from PIL import Image
 
-from deephash.cluster.code_shards import code_files
+from deephash.code_files.code_shards import code_files
+from deephash.code_files.image_rows import ImageRows
+from deephash.code_files.store_rows import Store, StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_listing import list_folder
-from deephash.encoding.image_rows import ImageRows
-from deephash.encoding.store_rows import Store, StoredImageRows
-from deephash.folder_walk import walk_files
+from deephash.io.folder_walk import walk_files
 from deephash.report.sweep_runs import job_folders
 from deephash.validation import InvalidInputError
 

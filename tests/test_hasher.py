@@ -10,14 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from deephash import Hasher, storage
+from deephash import Hasher
 from deephash.codes import pack
+from deephash.hashers import storage
 from deephash.projections.base import Projection
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
 from deephash.projections.pcah import PCAH
+from deephash.quantizers.relaxations.tanh import Tanh
 from deephash.quantizers.sbq import SBQ
-from deephash.relaxations.tanh import Tanh
 from deephash.validation import InvalidInputError
 
 

@@ -6,12 +6,12 @@ import torch
 
 import deephash
 from deephash.affinity.pairs import Pairs
-from deephash.cluster.code_shards import open_shards
-from deephash.cluster.sharded_index import ids_of, write_sharded
-from deephash.encoding.code_file import CodePaths, describe_codes, read_codes
-from deephash.files import write_json
-from deephash.names import as_names
-from deephash.protocols.base import Split
+from deephash.code_files.code_file import CodePaths, describe_codes, read_codes
+from deephash.code_files.code_shards import open_shards
+from deephash.code_files.sharded_index import ids_of, write_sharded
+from deephash.data.protocols.base import Split
+from deephash.io.files import write_json
+from deephash.io.item_names import as_names
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, as_labels
 

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from deephash.npy_file import map_npy, parse_header, read_header, read_values
-from deephash.npz_file import opened_npz
+from deephash.io.npy_file import map_npy, parse_header, read_header, read_values
+from deephash.io.npz_file import opened_npz
 
 TYPES = ("f4", ">f8", "i2", "u8", "c8", "?", "S3", "U2", "M8[s]", "M8", "m8[25us]", "V4", "f2", "S0", "U0", "c16", "S1")
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deephash.programs.overrides import run_hydra, unreadable
+from deephash.command_line.programs.overrides import run_hydra, unreadable
 
 
 @pytest.mark.parametrize(

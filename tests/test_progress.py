@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from deephash import progress
-from deephash.progress import Waiting, track, waiting
+from deephash.io import progress
+from deephash.io.progress import Waiting, track, waiting
 
 
 class Terminal(io.StringIO):

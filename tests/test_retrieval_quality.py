@@ -9,7 +9,7 @@ from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 
 QUERIES_A_CLASS = 100

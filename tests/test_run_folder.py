@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from deephash.run_folder import RunFolder, differing_settings
+from deephash.io.run_folder import RunFolder, differing_settings
 from deephash.validation import InvalidInputError
 
 

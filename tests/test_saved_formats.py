@@ -85,7 +85,7 @@ def test_coder_gives_the_same_bits(stored, expected):
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "stream"])
 def test_run_scores_the_same(name, stored, compose_config, tmp_path, monkeypatch):
     """Its data are named by relative paths, from the folder that it was trained in."""
-    from deephash.evaluation import evaluate
+    from deephash.training.evaluate_run import evaluate
 
     monkeypatch.chdir(stored)
     config = compose_config(f"run=runs/{name}", config_name="evaluate")
@@ -102,7 +102,7 @@ def test_run_of_a_stream_loads(stored):
 
 def test_file_of_codes_is_indexed(stored, tmp_path):
     """The codes that a run made, by the hasher that they name."""
-    from deephash.encoding.code_file import read_codes
+    from deephash.code_files.code_file import read_codes
 
     found = read_codes(stored / "codes.npy")
     assert found.hasher == deephash.load(stored / "runs" / "fit").identity

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.quantizers.dbq import DBQ
 from deephash.sklearn_transformer import HashingTransformer, class_labels

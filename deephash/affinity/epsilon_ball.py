@@ -10,7 +10,7 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.euclidean import as_array, check_distances, nearest, within_radius
 from deephash.affinity.supervision import AmongItems
-from deephash.protocols.drawing import random_order
+from deephash.data.protocols.draws import random_order
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, NotFittedError, as_features, check_choice, check_count
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.validation import check_scale
 
 # Pairs of a block of queries with the whole database: 128 MiB of float32.

@@ -10,7 +10,7 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import ListedPairs
 from deephash.data.array_file import read_array
-from deephash.names import as_int64
+from deephash.io.item_names import as_int64
 from deephash.ranking.relevance import Relevance
 from deephash.validation import InvalidInputError
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from deephash.cluster.search_application import Answer, SearchApplication, ServedRelease, http_server
-from deephash.cluster.sharded_index import IndexRelease, OpenRelease, current_release
-from deephash.http_service.host_names import served_names
-from deephash.listening import listening
+from deephash.code_files.sharded_index import IndexRelease, OpenRelease, current_release
+from deephash.web.http_service.host_names import served_names
+from deephash.web.listening import listening
 
 # The second waits for the first to end, so that no time passes between two.
 AT_ONCE = 2

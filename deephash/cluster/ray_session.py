@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deephash.files import reason_of
+from deephash.io.files import reason_of
 from deephash.validation import InvalidInputError
 
 SHARED_MEMORY = Path("/dev/shm")

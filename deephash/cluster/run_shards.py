@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deephash.cluster.shares import share_of
-from deephash.encoding.code_file import CodePaths, describe_codes
-from deephash.files import write_json, write_whole
-from deephash.hasher import Hasher
-from deephash.loading import load
-from deephash.npy_file import save_npy
-from deephash.ownership import check_free
+from deephash.code_files.code_file import CodePaths, describe_codes
+from deephash.functional.shares import share_of
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.io.files import write_json, write_whole
+from deephash.io.npy_file import save_npy
+from deephash.io.ownership import check_free
+from deephash.io.run_folder import RunFolder
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
-from deephash.run_folder import RunFolder
 from deephash.validation import InvalidInputError, check_count
 
 QUERIES, DATABASE = "queries.npy", "database"

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from deephash.cluster.query_batches import QueryBatches
-from deephash.cluster.sharded_index import IndexRelease, ShardAnswer, merge_answers
+from deephash.code_files.sharded_index import IndexRelease, ShardAnswer, merge_answers
 from deephash.codes import code_bytes
-from deephash.http_service.guard import RequestGuard
-from deephash.http_service.host_names import LOOPBACK
-from deephash.http_service.protocol import ConnectionLimits
 from deephash.ranking.inputs import check_padding
 from deephash.validation import InvalidInputError
+from deephash.web.http_service.guard import RequestGuard
+from deephash.web.http_service.host_names import LOOPBACK
+from deephash.web.http_service.protocol import ConnectionLimits
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def http_server(application: SearchApplication) -> Any:
         InvalidInputError: uvicorn is not installed.
     """
     try:
-        from deephash.http_service import server
+        from deephash.web.http_service import server
     except ImportError as error:
         raise InvalidInputError(f"deephash serve needs {error.name}; pip install 'deephash[ray-cluster]'.") from error
     return server.http_server(application, ConnectionLimits(connections=MOST_REQUESTS))

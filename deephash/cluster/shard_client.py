@@ -10,8 +10,8 @@ import numpy as np
 
 from deephash.cluster.shard_messages import message_of, read_message
 from deephash.cluster.shard_server import addresses_folder, shard_name
-from deephash.cluster.sharded_index import IndexShard, ShardAnswer
-from deephash.files import read_json
+from deephash.code_files.sharded_index import IndexShard, ShardAnswer
+from deephash.io.files import read_json
 from deephash.validation import InvalidInputError
 
 # A replica that has not answered within the first is left alone, and another one asked; a shard of which none has

@@ -26,18 +26,18 @@ from deephash.cluster.shard_manifest import (
     shard_digests,
     shard_name,
 )
-from deephash.encoding.code_file import CodePaths, describe_codes
-from deephash.encoding.code_writer import write_bad_rows
-from deephash.encoding.encode_file import encoded_blocks
-from deephash.encoding.encoder_of import load_view
-from deephash.encoding.open_source import open_source
-from deephash.encoding.row_range import RowRange
-from deephash.encoding.rows import RowSource
-from deephash.files import flush, write_json, writing
-from deephash.hasher import Hasher
-from deephash.npy_file import save_npy
-from deephash.ownership import check_not_source, only_writer
-from deephash.progress import track
+from deephash.code_files.code_file import CodePaths, describe_codes
+from deephash.code_files.code_writer import write_bad_rows
+from deephash.code_files.encode_file import encoded_blocks
+from deephash.code_files.encoder_of import load_view
+from deephash.code_files.open_source import open_source
+from deephash.code_files.row_range import RowRange
+from deephash.code_files.rows import RowSource
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import flush, write_json, writing
+from deephash.io.npy_file import save_npy
+from deephash.io.ownership import check_not_source, only_writer
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
 # Codes of a shard: a million of 64 bits are 8 MB, and features of 512 dimensions that make them 2 GB.

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deephash.encoding.code_file import CodePaths
-from deephash.files import read_json, write_json, writing
-from deephash.index_storage import digest
-from deephash.ownership import LOCK_FILE
+from deephash.code_files.code_file import CodePaths
+from deephash.indexes.index_folder import digest
+from deephash.io.files import read_json, write_json, writing
+from deephash.io.ownership import LOCK_FILE
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash shards"

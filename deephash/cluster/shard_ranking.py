@@ -2,8 +2,8 @@
 
 import torch
 
-from deephash.cluster.code_shards import CodeShards, ShardQueries
-from deephash.ranking.auto import AutoEngine
+from deephash.code_files.code_shards import CodeShards, ShardQueries
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.relevance import on_device, select_queries

@@ -10,23 +10,23 @@ from typing import Any
 
 import torch
 
-from deephash.cluster.code_shards import CodeShards, ShardQueries, open_queries, open_shards
 from deephash.cluster.processes import Process, launched_as, process_group, summed
 from deephash.cluster.ray_session import ray_session
-from deephash.cluster.repeated_ids import report_repeated
 from deephash.cluster.shard_ranking import rank_rows
-from deephash.cluster.shares import share_of
+from deephash.code_files.code_shards import CodeShards, ShardQueries, open_queries, open_shards
+from deephash.code_files.repeated_ids import report_repeated
+from deephash.functional.shares import share_of
+from deephash.io.ownership import check_free, check_not_source
+from deephash.io.run_folder import RunFolder
 from deephash.metrics.expected_reciprocal_rank import ExpectedReciprocalRank
 from deephash.metrics.expected_search_length import ExpectedSearchLength
+from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.metrics.ndcg import NDCG
 from deephash.metrics.rank_biased_precision import RankBiasedPrecision
-from deephash.metrics.retrieval import HammingRetrieval
 from deephash.metrics.success import Success
-from deephash.ownership import check_free, check_not_source
 from deephash.ranking.counts import DistanceCounts
 from deephash.report.curve_file import write_curves
 from deephash.report.tables import finite, write_per_query
-from deephash.run_folder import RunFolder
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 ENGINES = ("torch", "ray")

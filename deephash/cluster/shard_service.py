@@ -21,7 +21,6 @@ from deephash.cluster.search_application import (
     http_server,
 )
 from deephash.cluster.shard_client import ShardClient
-from deephash.cluster.sharded_index import IndexRelease, read_release
 from deephash.cluster.takeover import (
     SECONDS_BETWEEN_ATTEMPTS,
     SECONDS_BETWEEN_LOOKS,
@@ -31,11 +30,12 @@ from deephash.cluster.takeover import (
     forget_losses,
     served_release,
 )
-from deephash.files import reason_of, write_json
-from deephash.http_service.host_names import served_names
-from deephash.index_storage import check_files, load_index
-from deephash.listening import listening
+from deephash.code_files.sharded_index import IndexRelease, read_release
+from deephash.indexes.index_folder import check_files, load_index
+from deephash.io.files import reason_of, write_json
 from deephash.validation import InvalidInputError
+from deephash.web.http_service.host_names import served_names
+from deephash.web.listening import listening
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from deephash.cluster.shard_client import read_addresses
 from deephash.cluster.shard_server import ShardServer, addresses_folder, read_notes, write_note
-from deephash.cluster.sharded_index import IndexRelease, IndexShard, read_release
-from deephash.files import read_json
+from deephash.code_files.sharded_index import IndexRelease, IndexShard, read_release
+from deephash.io.files import read_json
 from deephash.validation import InvalidInputError
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ def demo(
     from deephash.validation import InvalidInputError
 
     try:
-        from deephash.demo.server import serve
-        from deephash.http_service.host_names import is_loopback
+        from deephash.web.demo.demo_server import serve
+        from deephash.web.http_service.host_names import is_loopback
     except ModuleNotFoundError as error:
         raise InvalidInputError(f"deephash demo needs {error.name}; pip install 'deephash[demo]'.") from error
     if not is_loopback(host):

@@ -69,9 +69,9 @@ def encode(
         left_out = f"; {made.bad:,} rows left out, listed in .bad.json beside their shards" if made.bad else ""
         typer.echo(f"{made.rows:,} codes of {made.bits} bits in {made.shards} shards in {out}{left_out}")
         return
-    from deephash.encoding.encode_file import encode_file
-    from deephash.encoding.encoder_of import load_view
-    from deephash.encoding.open_source import open_source
+    from deephash.code_files.encode_file import encode_file
+    from deephash.code_files.encoder_of import load_view
+    from deephash.code_files.open_source import open_source
 
     hasher, identity, view_name = load_view(run, view, device)
     rows_of = open_source(source, run, features=columns, ids=ids, image_size=image_size, header=header)

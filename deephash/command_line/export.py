@@ -33,9 +33,9 @@ def export(
     Before the file is put in place, the program must give the hasher's codes on real features: bit for bit in torch's
     formats, and in ONNX but for one bit in 10,000, which another order of summing may turn.
     """
-    from deephash.encoding.encoder_of import load_view
-    from deephash.exporting.export_hasher import export_hasher, format_of
-    from deephash.ownership import check_free, check_not_source
+    from deephash.code_files.encoder_of import load_view
+    from deephash.export.export_hasher import export_hasher, format_of
+    from deephash.io.ownership import check_free, check_not_source
 
     out = out.expanduser()
     format = format_of(out, format)
@@ -59,12 +59,12 @@ def features_to_check(run: Path, view: str, check_on: Path | None, dimension: in
     import torch
 
     if check_on is not None:
-        from deephash.encoding.open_source import open_source
+        from deephash.code_files.open_source import open_source
 
         block = next(open_source(check_on, run).blocks(0, ROWS))
         return block.features, str(check_on)
     if (run / "config.yaml").exists():
-        from deephash.exporting.run_features import run_features
+        from deephash.export.run_features import run_features
 
         return run_features(run, view, ROWS), "the run's data"
     # A hasher alone says nothing of its data.

@@ -27,9 +27,9 @@ def index(
     ] = None,
 ) -> None:
     """Build an index of packed codes and save it; it remembers which hasher made them."""
-    from deephash.encoding.index_codes import codes_to_index, save_index
-    from deephash.index_storage import check_own_folder
-    from deephash.ownership import check_not_source
+    from deephash.code_files.index_codes import codes_to_index, save_index
+    from deephash.indexes.index_folder import check_own_folder
+    from deephash.io.ownership import check_not_source
     from deephash.validation import InvalidInputError
 
     settings = {}
@@ -42,15 +42,15 @@ def index(
     if shards is not None or source.is_file():
         check_not_source(source, out)
     if shards is not None:
-        from deephash.cluster.sharded_index import write_sharded
+        from deephash.code_files.sharded_index import write_sharded
 
         release = write_sharded(source, out, shards or None, kind, settings)
         typer.echo(f"{out}: {release.size:,} codes of {release.bits} bits in {len(release.shards)} shards")
         return
     check_own_folder(out)
     if source.is_file():
-        from deephash.cluster.code_shards import open_shards
-        from deephash.cluster.repeated_ids import report_repeated
+        from deephash.code_files.code_shards import open_shards
+        from deephash.code_files.repeated_ids import report_repeated
 
         report_repeated(open_shards([source]))
     codes, ids, maker = codes_to_index(source)

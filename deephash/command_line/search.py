@@ -36,8 +36,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest codes of each query; codes of another hasher than the index's are refused."""
-    from deephash.encoding.search_index import ENDINGS, search_saved, write_found
-    from deephash.ownership import check_free, check_not_source
+    from deephash.code_files.search_index import ENDINGS, search_saved, write_found
+    from deephash.io.ownership import check_free, check_not_source
     from deephash.validation import check_choice
 
     if out is not None:

@@ -12,9 +12,9 @@ from deephash.command_line.arguments import AsJson, Device, HostNames, Port
 from deephash.command_line.errors import show_error
 
 if TYPE_CHECKING:
-    from deephash.study.analysis import Analysis
-    from deephash.study.power import Requirement
-    from deephash.study.preference import Preference
+    from deephash.web.study.analysis import Analysis
+    from deephash.web.study.power import Requirement
+    from deephash.web.study.preference import Preference
 
 study = typer.Typer(
     help="Have real users judge two runs blind, and analyse what they say.",
@@ -52,13 +52,13 @@ def serve(
 
     Every answer is on the disk before the next query is shown; no personal data are kept.
     """
-    from deephash.study.design import StudyDesign
     from deephash.validation import InvalidInputError
+    from deephash.web.study.design import StudyDesign
 
     design = StudyDesign(mode, seed, depth, queries, pool, direction)
     try:
-        from deephash.http_service.host_names import is_loopback
-        from deephash.study.server import serve_study
+        from deephash.web.http_service.host_names import is_loopback
+        from deephash.web.study.study_server import serve_study
     except ModuleNotFoundError as error:
         raise InvalidInputError(f"deephash study serve needs {error.name}; pip install 'deephash[demo]'.") from error
     if not is_loopback(host):
@@ -89,7 +89,7 @@ def analyse(
     as_json: AsJson = False,
 ) -> None:
     """Show which run is preferred, how surely, its ratings, and which metrics agree, query by query."""
-    from deephash.study.analysis import analyse_log
+    from deephash.web.study.analysis import analyse_log
 
     analysis = analyse_log(log, run or (), seed)
     if as_json:
@@ -119,7 +119,7 @@ def power(
     """Show how many judgements, and participants, are needed to find a preference."""
     from dataclasses import asdict
 
-    from deephash.study.power import Alternative, required
+    from deephash.web.study.power import Alternative, required
 
     alternative = Alternative(preference, level, ties, judgements, icc)
     needed = required(alternative, power, participants, seed)
@@ -137,8 +137,8 @@ def delete(
     ],
 ) -> None:
     """Delete all answers of a session from a log, as its participant may ask for at any time."""
-    from deephash.study.log import StudyLog
-    from deephash.study.session_number import session_number, session_text
+    from deephash.web.study.log import StudyLog
+    from deephash.web.study.session_number import session_number, session_text
 
     number = session_number(" ".join(session))
     with StudyLog.read(log, writable=True) as opened:

@@ -10,8 +10,8 @@ from torch import Tensor
 from deephash.codes import pack
 from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, signs
 from deephash.conversion import plain_numbers
-from deephash.hasher import Hasher
-from deephash.progress import track
+from deephash.hashers.hasher import Hasher
+from deephash.io.progress import track
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, as_features, check_count
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from deephash.codes import as_codes, check_codes, code_bytes, unpack
 from deephash.conversion import plain_numbers
-from deephash.files import reading, write_whole
 from deephash.functional.safe_scale import power_of_two
+from deephash.io.files import reading, write_whole
 from deephash.validation import InvalidInputError, as_features, floating
 
 # Rows whose bits and vectors are held in float at a time.

@@ -9,9 +9,9 @@ import numpy as np
 from deephash.data.stored_index import find_ids, index_columns, say_left_out
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
-from deephash.files import reading, sought
-from deephash.npy_file import map_npy
-from deephash.npz_file import check_size, opened_npz
+from deephash.io.files import reading, sought
+from deephash.io.npy_file import map_npy
+from deephash.io.npz_file import check_size, opened_npz
 from deephash.validation import InvalidInputError
 
 ENDINGS = (".npy", ".npz", ".parquet", *COMPONENTS)

@@ -13,8 +13,8 @@ from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
 from deephash.data.mapped_rows import MappedRows, RowFile, can_map
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.data.protocols.base import Protocol, Split
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, as_features, check_finite
 
 MAPPED_VALUES = 1 << 24

@@ -14,10 +14,10 @@ from deephash.data.blocks import block_loader
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items, Part
 from deephash.data.mapped_rows import MappedRows
+from deephash.data.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
+from deephash.data.protocols.draws import REST, Size, deal, strata_of
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
-from deephash.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
-from deephash.protocols.drawing import REST, Size, deal, strata_of
 from deephash.validation import InvalidInputError, as_labels, check_finite
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.text_descriptors.base import TextDescriptor
-from deephash.files import write_whole
+from deephash.io.files import write_whole
 from deephash.validation import StorageError
 
 

@@ -14,10 +14,10 @@ from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import array_digest
 from deephash.data.download import download
 from deephash.data.items import Items
-from deephash.files import sought, write_whole
-from deephash.npz_file import opened_npz
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.data.protocols.base import Protocol, Split
+from deephash.io.files import sought, write_whole
+from deephash.io.npz_file import opened_npz
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
 # The binary edition: the same images as the pickled one that torchvision fetches, in a format that runs no code.

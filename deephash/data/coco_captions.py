@@ -13,11 +13,11 @@ from deephash.data.described import described_images, described_texts, files_dig
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
 from deephash.data.items import Items
+from deephash.data.protocols.base import Protocol, Split
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
-from deephash.files import read_json
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.io.files import read_json
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 VIEWS = ("image", "text")

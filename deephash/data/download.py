@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from deephash.data.transfer import ConnectionLostError, RefusedError, from_ftp, from_http
 from deephash.data.transfer_progress import transfer_bar
-from deephash.files import flush, remove_leftovers
+from deephash.io.files import flush, remove_leftovers
 from deephash.validation import InvalidInputError, StorageError
 
 LARGE, LARGEST_EXPANSION = 1 << 28, 100

@@ -18,9 +18,9 @@ from deephash.data.image_decoding import DECODING_VERSION, read_image
 from deephash.data.image_listing import list_folder
 from deephash.data.image_manifest import ENDINGS, Listing, list_manifest
 from deephash.data.items import Items
-from deephash.path_settings import FilePath
-from deephash.progress import track
-from deephash.protocols.base import Protocol, Split
+from deephash.data.protocols.base import Protocol, Split
+from deephash.io.path_settings import FilePath
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError
 
 BLOCK_IMAGES = 256

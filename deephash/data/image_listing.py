@@ -7,8 +7,8 @@ import numpy as np
 from deephash.data.image_decoding import image_endings
 from deephash.data.image_manifest import Listing
 from deephash.data.labels import NONE, canonical_labels
-from deephash.files import sought
-from deephash.folder_walk import walk_files
+from deephash.io.files import sought
+from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 

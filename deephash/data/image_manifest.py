@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.labels import NONE, canonical_labels, label_table, split_labels
-from deephash.files import reading
+from deephash.io.files import reading
 from deephash.validation import InvalidInputError
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from deephash.data.base import HashingDataModule
 from deephash.data.described import described_images, files_digest
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
+from deephash.data.protocols.base import Protocol, Split
 from deephash.data.views import Views
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, check_choice
 
 VIEWS = ("image", "text")

@@ -14,12 +14,12 @@ from torch import Tensor
 from deephash.data.base import HashingDataModule
 from deephash.data.cache import cached
 from deephash.data.items import Items
+from deephash.data.protocols.base import Protocol, Split
 from deephash.data.views import Views
-from deephash.files import sought
-from deephash.folder_walk import walk_files
-from deephash.path_settings import FilePath
-from deephash.progress import track
-from deephash.protocols.base import Protocol, Split
+from deephash.io.files import sought
+from deephash.io.folder_walk import walk_files
+from deephash.io.path_settings import FilePath
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 VIEWS = ("image", "text")

@@ -13,9 +13,9 @@ from deephash.data.arrays import canonical_features
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
+from deephash.data.protocols.base import Protocol, Split
 from deephash.data.views import Views
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
 

@@ -10,9 +10,9 @@ import torch
 from deephash.data.base import HashingDataModule
 from deephash.data.download import download, extract
 from deephash.data.items import Items
+from deephash.data.protocols.base import Protocol, Split
 from deephash.data.vectors import read_vectors
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, check_choice
 
 

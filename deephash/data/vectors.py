@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deephash.files import sought, write_whole
+from deephash.io.files import sought, write_whole
 from deephash.validation import InvalidInputError
 
 COMPONENTS: dict[str, np.dtype] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}

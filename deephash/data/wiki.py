@@ -17,6 +17,7 @@ from deephash.data.digests import words_digest
 from deephash.data.download import download, extract
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
+from deephash.data.protocols.base import Protocol, Split
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.data.wiki_files import (
@@ -28,9 +29,8 @@ from deephash.data.wiki_files import (
     read_matrices,
     wiki_folder,
 )
-from deephash.files import sought
-from deephash.path_settings import FilePath
-from deephash.protocols.base import Protocol, Split
+from deephash.io.files import sought
+from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, check_choice
 
 # UCSD's Statistical Visual Computing Laboratory; it gives no checksum.

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from deephash.data.trial import MATLAB, try_decoding
-from deephash.files import reading
-from deephash.folder_walk import walk_files
+from deephash.io.files import reading
+from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
 FEATURES = "raw_features.mat"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deephash.encoders.base import Encoder
-from deephash.functional.mirrored_gist import gist_mirror
+from deephash.functional.gist_mirror import gist_mirror
 from deephash.validation import check_count, check_positive
 
 

@@ -13,7 +13,7 @@ from deephash.encoders.image_encoder import ImageEncoder
 from deephash.encoders.network_weights import FILES, fetch_weights, stored_weights
 from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
 from deephash.functional.flat_images import image_shape
-from deephash.path_settings import PathOrName
+from deephash.io.path_settings import PathOrName
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from deephash.functional.principal_components import working_dtype
 from deephash.functional.row_shares import first_of, rows_are_shared, rows_at, total, total_rows
-from deephash.progress import track
+from deephash.io.progress import track
 
 # Pairs of a row and an anchor whose distances are held at a time, 64 MB of float32.
 BLOCK_PAIRS = 2**24

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.progress import track
+from deephash.io.progress import track
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deephash.functional.row_shares import rows_are_shared, total, total_rows
-from deephash.progress import track
+from deephash.io.progress import track
 
 # A block of 4096 rows of 512 float32 dimensions is 8 MB; its column stripes of 128 spare most of the lower triangle.
 BLOCK_ROWS = 4096

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deephash.functional.anchors import gaussian_kernel
 from deephash.functional.principal_components import working_dtype
-from deephash.progress import track
+from deephash.io.progress import track
 
 # Newton's method ends where it is: the loss is piecewise quadratic, so the last step lands on the minimum.
 NEWTON_ROUNDS = 50

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.conversion import PlainArguments, plain_numbers
-from deephash.files import reading
+from deephash.io.files import reading
 from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.inputs import check_ranked
 from deephash.validation import InvalidInputError, check_count, check_whole
@@ -274,7 +274,7 @@ class Index(PlainArguments, ABC):
         Raises:
             InvalidInputError: a folder that cannot be written, or a setting that JSON cannot hold.
         """
-        from deephash.index_storage import write
+        from deephash.indexes.index_folder import write
 
         write(self, Path(folder))
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.files import reading
 from deephash.indexes.base import Index, WithinRadius
 from deephash.indexes.engine_package import engine_package
+from deephash.io.files import reading
 
 if TYPE_CHECKING:
     import polars

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.files import reading
 from deephash.indexes.base import Index, ordered_nearest
+from deephash.io.files import reading
 from deephash.validation import InvalidInputError
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deephash.indexes.base import Index, WithinRadius
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.relevance import SharedLabel
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.files import reading
 from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
 from deephash.indexes.engine_package import engine_package
+from deephash.io.files import reading
 from deephash.validation import check_count
 
 if TYPE_CHECKING:

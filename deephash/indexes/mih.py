@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deephash.indexes import multi_index_kernels as kernels
 from deephash.indexes.base import Index, WithinRadius, ordered_within
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
 from deephash.ranking.numba_layout import words
 from deephash.validation import InvalidInputError, check_count, check_positive

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.files import reading
 from deephash.indexes.base import NOT_FOUND, Index, check_links, ordered_nearest
 from deephash.indexes.engine_package import engine_package
+from deephash.io.files import reading
 from deephash.validation import check_count
 
 

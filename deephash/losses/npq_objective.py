@@ -4,10 +4,10 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from deephash.functional.soft_regions import soft_explained_variance, soft_f1, soft_regions
-from deephash.functional.threshold_distances import unit_thresholds
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
+from deephash.quantizers.soft_regions import soft_explained_variance, soft_f1, soft_regions
+from deephash.quantizers.threshold_distances import unit_thresholds
 from deephash.validation import check_fraction, check_positive
 
 

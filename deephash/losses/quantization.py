@@ -4,9 +4,9 @@ from typing import final
 
 from torch import Tensor
 
-from deephash.functional.threshold_distances import threshold_distances, unit_thresholds
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
+from deephash.quantizers.threshold_distances import threshold_distances, unit_thresholds
 from deephash.validation import check_choice
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.block_cuts import minimise_submodular, similar_blocks
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_fraction
 

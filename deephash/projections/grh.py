@@ -6,8 +6,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from deephash.affinity.graph_regularisation import regularise
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.graph_regularisation import regularise
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import feature_mean, root_mean_square
 from deephash.functional.support_vectors import linear_svm

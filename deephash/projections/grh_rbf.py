@@ -5,9 +5,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from deephash.affinity.graph_regularisation import regularise
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import gaussian_kernel, mean_squared_distance
-from deephash.functional.graph_regularisation import regularise
 from deephash.functional.support_vectors import rbf_svm
 from deephash.projections.base import Projection
 from deephash.projections.grh import InitialProjection, build_initial

@@ -13,7 +13,7 @@ from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import principal_components
 from deephash.functional.procrustes import procrustes_rotation, random_orthogonal
 from deephash.functional.row_shares import total, total_rows
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_directions
 

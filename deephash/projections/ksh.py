@@ -10,7 +10,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.generalised_eigenproblem import largest_direction, whitening
 from deephash.functional.principal_components import canonical_signs
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count
 

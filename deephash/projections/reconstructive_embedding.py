@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count
 

@@ -10,7 +10,7 @@ from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.anchors import nearest_anchors
 from deephash.functional.indicators import label_indicators
 from deephash.functional.row_shares import own_rows, total, total_rows
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_positive
 

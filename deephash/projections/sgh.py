@@ -12,7 +12,7 @@ from deephash.functional.generalised_eigenproblem import largest_direction, whit
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
 from deephash.functional.row_shares import total, total_rows
 from deephash.functional.single_thread import single_thread
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count
 

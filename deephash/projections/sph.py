@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import BLOCK_PAIRS, squared_distances
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean, working_dtype
-from deephash.functional.threshold_encodings import threshold_between
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.projections.base import Projection
+from deephash.quantizers.threshold_encodings import threshold_between
 from deephash.validation import InvalidInputError, check_count
 
 # Bounds on the mean and the spread of overlaps' deviations from n/4, relative to it (section 3.3).

@@ -5,8 +5,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from deephash.affinity.laplacian_eigenmap import balanced_bits, smoothest_vectors
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.laplacian_eigenmap import balanced_bits, smoothest_vectors
 from deephash.functional.linear_map import project_centred
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
 from deephash.functional.principal_components import feature_mean, root_mean_square

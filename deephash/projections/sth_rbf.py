@@ -5,9 +5,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from deephash.affinity.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import gaussian_kernel, mean_squared_distance
-from deephash.functional.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
 from deephash.functional.support_vectors import rbf_svm
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions, check_positive

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import anchor_graph_weights, kmeans_anchors
-from deephash.functional.threshold_encodings import bit_margins, encoded_bits, hierarchical_encoding
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.quantizers.base import Quantizer
+from deephash.quantizers.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.straight_through import StraightThrough
+from deephash.quantizers.threshold_encodings import bit_margins, encoded_bits, hierarchical_encoding
 from deephash.ranking.distance import Hamming
-from deephash.relaxations.base import Relaxation
-from deephash.relaxations.straight_through import StraightThrough
 from deephash.validation import check_bits_of_projections, check_count
 
 BITS_PER_PROJECTION = 2

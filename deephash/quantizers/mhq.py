@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.threshold_encodings import (
+from deephash.io.progress import track
+from deephash.quantizers.base import Quantizer
+from deephash.quantizers.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.straight_through import StraightThrough
+from deephash.quantizers.threshold_encodings import (
     bit_margins,
     encoded_bits,
     natural_binary_encoding,
     step_margins,
 )
-from deephash.progress import track
-from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Manhattan
-from deephash.relaxations.base import Relaxation
-from deephash.relaxations.straight_through import StraightThrough
 from deephash.validation import check_bits, check_bits_of_projections
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import hard_bits
 from deephash.quantizers.base import Quantizer
+from deephash.quantizers.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.straight_through import StraightThrough
 from deephash.ranking.distance import Hamming
-from deephash.relaxations.base import Relaxation
-from deephash.relaxations.straight_through import StraightThrough
 
 
 @final

@@ -6,23 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.bit_allocations.base import BitAllocation, BitOptions
-from deephash.bit_allocations.knapsack import Knapsack
-from deephash.functional.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
-from deephash.functional.threshold_encodings import (
+from deephash.io.progress import track
+from deephash.quantizers.base import Quantizer
+from deephash.quantizers.bit_allocations.base import BitAllocation, BitOptions
+from deephash.quantizers.bit_allocations.knapsack import Knapsack
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
+from deephash.quantizers.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.straight_through import StraightThrough
+from deephash.quantizers.threshold_encodings import (
     bit_margins,
     encoded_bits,
     natural_binary_encoding,
     region_numbers,
     step_margins,
 )
-from deephash.progress import track
-from deephash.quantizers.base import Quantizer
+from deephash.quantizers.threshold_searches.base import ThresholdSearch
+from deephash.quantizers.threshold_searches.evolutionary_search import EvolutionarySearch
 from deephash.ranking.distance import VariableManhattan
-from deephash.relaxations.base import Relaxation
-from deephash.relaxations.straight_through import StraightThrough
-from deephash.threshold_searches.base import ThresholdSearch
-from deephash.threshold_searches.evolutionary_search import EvolutionarySearch
 from deephash.validation import InvalidInputError, check_count
 
 MOST_BITS = 8

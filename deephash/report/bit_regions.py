@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.report.drawing import BLUE, GREEN, INK, LINE_COLOURS, MARKERS, ORANGE, VERMILION, new_figure, paper_style
 from deephash.validation import InvalidInputError
 

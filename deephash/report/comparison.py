@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deephash.data.protocols.base import Split
 from deephash.data.trial import PARQUET, try_decoding
-from deephash.files import reading
+from deephash.io.files import reading
+from deephash.io.run_folder import RunFolder, differing_settings
 from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
-from deephash.protocols.base import Split
 from deephash.report.paired_gains import rank_biserial
 from deephash.report.summary import is_comparison, ordered_metrics
 from deephash.report.sweep_statistics import holm
-from deephash.run_folder import RunFolder, differing_settings
 from deephash.validation import InvalidInputError, check_choice
 
 if TYPE_CHECKING:

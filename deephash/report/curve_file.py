@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deephash.files import read_json, reading, write_json
+from deephash.io.files import read_json, reading, write_json
+from deephash.io.run_folder import RunFolder
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.report.tables import finite
-from deephash.run_folder import RunFolder
 
 NAME = "pr_curve.json"
 

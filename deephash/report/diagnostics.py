@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deephash.codes import check_codes, unpack
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_bits
 
 # A bit that is 1 for under a tenth of the items, or for over nine tenths, carries less than .47 bit.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deephash.files import write_whole
+from deephash.io.files import write_whole
 from deephash.validation import check_choice
 
 if TYPE_CHECKING:

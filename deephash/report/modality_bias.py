@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.metrics.retrieval import HammingRetrieval
+from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import SharedLabel

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from deephash import storage
-from deephash.cluster.sharded_index import is_sharded, read_release
-from deephash.encoding.code_file import ENDINGS, CodePaths, read_description
-from deephash.loading import load
+from deephash.code_files.code_file import ENDINGS, CodePaths, read_description
+from deephash.code_files.sharded_index import is_sharded, read_release
+from deephash.hashers import storage
+from deephash.hashers.loading import load
+from deephash.io.run_folder import RunFolder
 from deephash.report.summary import LEADING_METRICS
-from deephash.run_folder import RunFolder
 from deephash.validation import InvalidInputError
 
 
@@ -18,10 +18,10 @@ def describe_path(path: Path) -> dict[str, Any]:
     Raises:
         InvalidInputError: nothing that deephash wrote, or a damaged part of it.
     """
-    from deephash import index_storage
+    from deephash.indexes import index_folder
 
     if path.is_dir():
-        if (path / index_storage.DESCRIPTION_FILE).exists():
+        if (path / index_folder.DESCRIPTION_FILE).exists():
             return describe_index(path)
         if is_sharded(path):
             return describe_sharded(path)
@@ -88,9 +88,9 @@ def describe_sharded(folder: Path) -> dict[str, Any]:
 
 def describe_index(folder: Path) -> dict[str, Any]:
     """Kind, size and hasher of a saved index."""
-    from deephash import index_storage
+    from deephash.indexes import index_folder
 
-    stored = index_storage.read_description(folder)
+    stored = index_folder.read_description(folder)
     names = ("kind", "settings", "size", "bits", "hasher")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {"what": "index", **{name: stored[name] for name in names}, "bytes": size}

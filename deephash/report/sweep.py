@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from deephash.files import write_json, write_text, write_whole
+from deephash.io.files import write_json, write_text, write_whole
 from deephash.metrics.confidence import FEWEST_PAIRS
 from deephash.report.tables import finite, markdown_table
 from deephash.validation import InvalidInputError

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.files import read_json, reading
-from deephash.folder_walk import walk_files
-from deephash.progress import track
+from deephash.io.files import read_json, reading
+from deephash.io.folder_walk import walk_files
+from deephash.io.progress import track
+from deephash.io.run_folder import RunFolder, differing_settings
 from deephash.report.tables import text
-from deephash.run_folder import RunFolder, differing_settings
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:

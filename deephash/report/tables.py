@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from deephash.files import write_json, write_text, write_whole
+from deephash.io.files import write_json, write_text, write_whole
 from deephash.validation import InvalidInputError, check_choice
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from deephash.augmentations.view_augmentations import ViewAugmentations
-from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
 from deephash.data.descriptors.pixels import Pixels
+from deephash.data.protocols.base import Split
 from deephash.encoders.base import Encoder
 from deephash.encoders.image_encoder import ImageEncoder
-from deephash.hasher import Hasher
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
+from deephash.io.path_settings import paths_in_words
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
-from deephash.paired_projections.base import PairedProjection
-from deephash.path_settings import paths_in_words
-from deephash.protocols.base import Split
+from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.training.closed_form import ClosedForm
 from deephash.validation import InvalidInputError

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
-from deephash.files import reading, write_whole
+from deephash.io.files import reading, write_whole
 from deephash.validation import InvalidInputError
 
 # A JSON object holds string keys alone and no tuples, so both are marked; a word of the user's own cannot be mistaken

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.cluster.shares import share_of
 from deephash.data.views import Views
+from deephash.evaluation.hashing_module import HashingModule
+from deephash.evaluation.learnt_codes import LEARNT, check_learnt, learnt_codes
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
-from deephash.training.hashing_module import HashingModule
-from deephash.training.learnt_codes import LEARNT, check_learnt, learnt_codes
+from deephash.functional.shares import share_of
 
 log = logging.getLogger(__name__)
 

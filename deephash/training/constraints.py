@@ -6,9 +6,9 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import parametrize
 
-from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.functional.orthonormal_columns import OrthonormalColumns
-from deephash.hasher import Hasher
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.base import Projection
 
 H = TypeVar("H", bound=Hasher | CrossModalHasher)

@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 from deephash.affinity.base import Affinity
 from deephash.data.base import HashingDataModule
 from deephash.data.views import Views
+from deephash.evaluation.hashing_module import HashingModule
 from deephash.metrics.checks import check_cutoff, check_radius
-from deephash.metrics.retrieval import HammingRetrieval
+from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.metrics.user_metric import UserMetric, figures_to_raise
 from deephash.ranking.counts import DistanceCounts
-from deephash.training.hashing_module import HashingModule
 from deephash.validation import InvalidInputError, check_choice
 
 log = logging.getLogger(__name__)

@@ -13,18 +13,18 @@ from torch.nn.utils import clip_grad_value_
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.augmentations.base import Augmentation
-from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.base import HashingDataModule
 from deephash.data.batches import EpochBatches, Order, batch_loader
 from deephash.data.views import Views
-from deephash.files import write_json
-from deephash.hasher import Hasher
+from deephash.evaluation.hashing_module import HashingModule
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import write_json
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.weighted_sum import WeightedSum
-from deephash.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.base import Relaxation
 from deephash.training.closed_form import training_affinity
 from deephash.training.constraints import keep_orthonormal, plain_hasher
-from deephash.training.hashing_module import HashingModule
 from deephash.training.relative_rates import parameter_groups, weight_sizes
 from deephash.training.spread_gradients import any_spread, clip_norm
 from deephash.validation import InvalidInputError, check_choice, check_count

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.data.batches import EpochBatches
-from deephash.loading import load
-from deephash.run_folder import RunFolder
-from deephash.sealed_files import write_sealed_json
+from deephash.hashers.loading import load
+from deephash.io.run_folder import RunFolder
+from deephash.io.sealed_files import write_sealed_json
 from deephash.training.building import build, build_augmentation, build_loss, lightning_trainer
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.closed_form import ClosedForm

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import lightning
 
+from deephash.io.sealed_files import write_sealed_json
 from deephash.metrics.user_metric import figures_to_raise
-from deephash.sealed_files import write_sealed_json
 from deephash.training.joint import Joint
 from deephash.validation import check_choice
 

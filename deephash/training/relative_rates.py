@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from deephash.cross_modal_hasher import CrossModalHasher
-from deephash.hasher import Hasher
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
 
 # Parts whose weights are a solution in the scale of the data, where a network's are drawn in one of their own.
 SOLUTIONS = ("projection", "quantizer")

@@ -9,18 +9,21 @@ import lightning
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
-from deephash.files import reading, write_json
-from deephash.loading import load as load_hasher
-from deephash.path_settings import with_absolute_paths
-from deephash.progress import waiting
-from deephash.protocols.base import Split
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.base import Split
+from deephash.data.protocols.query_database import QueryDatabase
+from deephash.evaluation.hashing_module import HashingModule
+from deephash.evaluation.learnt_codes import DATABASE_CODES, LEARNT, check_trained_on, load_learnt
+from deephash.evaluation.run_report import log_report, write_report
+from deephash.hashers.loading import load as load_hasher
+from deephash.io.files import reading, write_json
+from deephash.io.path_settings import with_absolute_paths
+from deephash.io.progress import waiting
+from deephash.io.run_folder import FIT_SECONDS, RunFolder
+from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.report.drawing import save_figure
 from deephash.report.learning_curve import learning_curve_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
-from deephash.run_folder import FIT_SECONDS, RunFolder
-from deephash.sealed_files import read_sealed_json, write_sealed_json
 from deephash.training.building import (
     build_data,
     build_module,
@@ -33,12 +36,9 @@ from deephash.training.building import (
 from deephash.training.closed_form import ClosedForm
 from deephash.training.early_checks import check_labelled, check_measures, check_scoring
 from deephash.training.environment import describe_environment
-from deephash.training.hashing_module import HashingModule
 from deephash.training.joint_run import check_joint, chosen_epoch, learns_jointly, train_jointly
 from deephash.training.kept_data import KeptData
-from deephash.training.learnt_codes import DATABASE_CODES, LEARNT, check_trained_on, load_learnt
 from deephash.training.quiet import quiet
-from deephash.training.run_report import log_report, write_report
 from deephash.training.stream_run import learns_from_stream, train_stream
 from deephash.training.tuning import tune, with_values
 from deephash.validation import InvalidInputError, check_bits, check_choice

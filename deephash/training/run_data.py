@@ -5,9 +5,9 @@ from collections.abc import Callable
 from omegaconf import DictConfig
 
 from deephash.data.base import HashingDataModule
-from deephash.path_settings import with_absolute_paths
-from deephash.protocols.base import Split
-from deephash.run_folder import RunFolder
+from deephash.data.protocols.base import Split
+from deephash.io.path_settings import with_absolute_paths
+from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data
 
 

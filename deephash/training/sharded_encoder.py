@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.training.constraints import whole
 from deephash.training.joint import Joint
 from deephash.validation import InvalidInputError

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deephash import storage
 from deephash.affinity.base import Affinity
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
 from deephash.functional.single_thread import single_thread
-from deephash.hasher import Hasher
+from deephash.hashers import storage
+from deephash.hashers.hasher import Hasher
 from deephash.metrics.average_precision import average_precision
-from deephash.projections.online import OnlineProjection
+from deephash.projections.online.base import OnlineProjection
 from deephash.ranking.base import RankingEngine
-from deephash.reencoding.base import Reencoding, Staleness
 from deephash.streams.base import Stream
 from deephash.streams.database import StreamDatabase
-from deephash.streams.search import StreamSearch
+from deephash.streams.reencoding.base import Reencoding, Staleness
+from deephash.streams.stream_search import StreamSearch
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.closed_form import training_affinity
 from deephash.validation import InvalidInputError, check_count

@@ -9,15 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.affinity.label import Label
 from deephash.data.base import HashingDataModule
-from deephash.files import write_json
-from deephash.hasher import Hasher
-from deephash.protocols.base import Split
+from deephash.data.protocols.base import Split
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import write_json
+from deephash.io.run_folder import FIT_SECONDS, RunFolder
+from deephash.io.sealed_files import write_sealed_json
 from deephash.report.drawing import save_figure
 from deephash.report.stream_figure import stream_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
-from deephash.run_folder import FIT_SECONDS, RunFolder
-from deephash.sealed_files import write_sealed_json
 from deephash.training.building import build, build_data, build_hasher
 from deephash.training.early_checks import check_labelled
 from deephash.training.environment import describe_environment

@@ -17,17 +17,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.data.blocks import block_loader
-from deephash.files import reading
-from deephash.loading import load as load_hasher
+from deephash.evaluation.hashing_module import HashingModule, all_results
+from deephash.hashers.loading import load as load_hasher
+from deephash.io.files import reading
+from deephash.io.progress import track
+from deephash.io.run_folder import RunFolder
+from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.metrics.user_metric import figures_to_raise
-from deephash.progress import track
 from deephash.ranking.relevance import Relevance
 from deephash.report.tables import text
-from deephash.run_folder import RunFolder
-from deephash.sealed_files import read_sealed_json, write_sealed_json
 from deephash.training.building import build_module
 from deephash.training.closed_form import ClosedForm
-from deephash.training.hashing_module import HashingModule, all_results
 from deephash.training.joint_run import learns_jointly, train_jointly
 from deephash.validation import InvalidInputError, check_choice, check_count
 

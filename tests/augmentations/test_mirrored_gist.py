@@ -6,7 +6,7 @@ import torch
 
 from deephash.augmentations.mirrored_gist import MirroredGIST
 from deephash.data.descriptors.gist import Gist
-from deephash.functional.mirrored_gist import mirror_permutation
+from deephash.functional.gist_mirror import mirror_permutation
 from deephash.validation import InvalidInputError
 
 

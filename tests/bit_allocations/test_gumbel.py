@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
-from deephash.bit_allocations.base import BitOptions
-from deephash.bit_allocations.gumbel import Gumbel, code_distances, sampled_pairs
-from deephash.bit_allocations.knapsack import Knapsack
-from deephash.functional.bit_allocation import allocate_bits
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.lsh import LSH
+from deephash.quantizers.bit_allocations.base import BitOptions
+from deephash.quantizers.bit_allocations.gumbel import Gumbel, code_distances, sampled_pairs
+from deephash.quantizers.bit_allocations.knapsack import Knapsack
+from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
 from deephash.quantizers.vbq import VBQ
 from deephash.validation import InvalidInputError
 

@@ -36,8 +36,8 @@ def code_folder(tmp_path_factory) -> Path:
     """A database of 3,000 codes of 16 bits in five files, with ids that are not their rows, and queries."""
     import numpy as np
 
-    from deephash.encoding.code_file import CodePaths, describe_codes
-    from deephash.files import write_json
+    from deephash.code_files.code_file import CodePaths, describe_codes
+    from deephash.io.files import write_json
     from deephash.ranking.distance import Hamming
 
     folder, draw = tmp_path_factory.mktemp("codes"), np.random.default_rng(0)

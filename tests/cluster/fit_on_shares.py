@@ -10,17 +10,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from deephash.cluster.shares import share_of
-from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.mnist5k import mnist_digits
 from deephash.data.views import Views
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
-from deephash.hasher import Hasher
-from deephash.paired_projections.cvh import CVH
+from deephash.functional.shares import share_of
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.agh import AGH
 from deephash.projections.itq import ITQ
 from deephash.projections.itq_cca import ITQCCA
+from deephash.projections.paired.cvh import CVH
 from deephash.projections.pcah import PCAH
 from deephash.projections.sdh import SDH
 from deephash.projections.sgh import SGH

@@ -20,7 +20,7 @@ from deephash.functional.row_shares import (
     total,
     total_rows,
 )
-from deephash.loading import load
+from deephash.hashers.loading import load
 from deephash.training.closed_form import SHARED_ROWS
 from deephash.training.run import train
 
@@ -93,7 +93,7 @@ def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command, compo
     data = ("data=arrays", f"data.features={tmp_path}/x.npy", f"data.labels={tmp_path}/y.npy", "protocol.queries=100")
     settings = ("method=itq", "bits=6", *data, "metrics.at=[10]", "figures=false", "logger=none")
     train(compose_config(*settings[:-1]), tmp_path / "one")
-    command("deephash.programs.train", *settings, "trainer=ddp", f"hydra.run.dir={tmp_path}/two")
+    command("deephash.command_line.programs.train", *settings, "trainer=ddp", f"hydra.run.dir={tmp_path}/two")
     one, two = (load(tmp_path / name).projection for name in ("one", "two"))
     assert (
         "rows 0 to 49152 of 100400 are this process's share of the fit" in (tmp_path / "two" / "train.log").read_text()

@@ -22,10 +22,10 @@ from deephash.cluster.search_application import (
     reply_text,
     request_bytes,
 )
-from deephash.cluster.sharded_index import IndexRelease, IndexShard, ShardAnswer
-from deephash.encoding.code_file import read_codes
-from deephash.encoding.index_codes import maker_of, save_index
-from deephash.index_building import index
+from deephash.code_files.code_file import read_codes
+from deephash.code_files.index_codes import maker_of, save_index
+from deephash.code_files.sharded_index import IndexRelease, IndexShard, ShardAnswer
+from deephash.indexes.build_index import index
 from deephash.ranking.nearest_merge import merge_nearest
 from deephash.validation import InvalidInputError
 

@@ -10,8 +10,8 @@ import torch
 from deephash.cluster.shard_client import ShardClient
 from deephash.cluster.shard_messages import message_of, read_message
 from deephash.cluster.shard_server import ShardServer, addresses_folder
-from deephash.cluster.sharded_index import OpenShard, write_sharded
-from deephash.encoding.code_file import read_codes
+from deephash.code_files.code_file import read_codes
+from deephash.code_files.sharded_index import OpenShard, write_sharded
 from deephash.validation import InvalidInputError
 
 K = 5

@@ -18,10 +18,10 @@ from PIL import Image
 
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
 from deephash.cluster.shard_manifest import MANIFEST, PROGRESS, begin, read_manifest
-from deephash.encoding.encode_file import encode_file
-from deephash.encoding.encoder_of import load_view
-from deephash.encoding.open_source import open_source
-from deephash.encoding.row_range import RowRange
+from deephash.code_files.encode_file import encode_file
+from deephash.code_files.encoder_of import load_view
+from deephash.code_files.open_source import open_source
+from deephash.code_files.row_range import RowRange
 from deephash.validation import InvalidInputError
 
 pytest.importorskip("ray")

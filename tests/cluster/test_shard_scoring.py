@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deephash.cluster.code_shards import open_queries, open_shards
 from deephash.cluster.run_shards import write_run_shards
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.cluster.shard_scoring import score_shards, write_scores
-from deephash.cluster.shares import share_of
-from deephash.files import read_json
+from deephash.code_files.code_shards import open_queries, open_shards
+from deephash.functional.shares import share_of
+from deephash.io.files import read_json
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels, select_items
@@ -97,7 +97,7 @@ def test_listed_neighbours_are_found_across_shards(compose_config, tmp_path):
 
 
 def test_blocks_cross_files_and_need_no_order(shards_folder, monkeypatch):
-    monkeypatch.setattr("deephash.cluster.code_shards.BLOCK_ROWS", 333)
+    monkeypatch.setattr("deephash.code_files.code_shards.BLOCK_ROWS", 333)
     shards = open_shards([shards_folder / "database"])
     queries = open_queries(shards_folder / "queries.npy", shards)
     pieces = [rank_rows(queries, shards, share_of(len(shards), worker, 7)) for worker in reversed(range(7))]

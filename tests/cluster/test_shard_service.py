@@ -15,8 +15,9 @@ import psutil
 import pytest
 import torch
 
-from deephash.cluster.code_shards import open_shards
-from deephash.cluster.sharded_index import (
+from deephash.code_files.code_file import read_codes
+from deephash.code_files.code_shards import open_shards
+from deephash.code_files.sharded_index import (
     DESCRIPTION,
     OpenShard,
     merge_answers,
@@ -24,8 +25,7 @@ from deephash.cluster.sharded_index import (
     read_release,
     write_sharded,
 )
-from deephash.encoding.code_file import read_codes
-from deephash.index_building import index
+from deephash.indexes.build_index import index
 from deephash.validation import InvalidInputError
 
 K = 7

@@ -9,7 +9,7 @@ import sys
 import pytest
 from slurm_cluster import slurm_cluster
 
-from deephash.loading import load
+from deephash.hashers.loading import load
 
 PROGRAM = (sys.executable, "-m", "deephash.command_line.main")
 FIT = ("method=itq", "bits=16", "figures=false", "logger=none", "metrics.at=[10]")

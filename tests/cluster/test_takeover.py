@@ -12,10 +12,10 @@ import torch
 from deephash.cluster import shard_service, takeover
 from deephash.cluster.shard_server import addresses_folder, read_notes, write_note
 from deephash.cluster.shard_service import follow_releases, refreshed
-from deephash.cluster.sharded_index import open_release, read_release, write_sharded
 from deephash.cluster.takeover import SERVING, Holder, NewRelease, forget_losses, served_release
-from deephash.encoding.code_file import read_codes
-from deephash.files import write_json
+from deephash.code_files.code_file import read_codes
+from deephash.code_files.sharded_index import open_release, read_release, write_sharded
+from deephash.io.files import write_json
 from deephash.validation import InvalidInputError
 
 K = 5

@@ -11,7 +11,7 @@ import pytest
 def served(monkeypatch):
     """What would be served, noted instead."""
     calls = []
-    server = importlib.import_module("deephash.demo.server")
+    server = importlib.import_module("deephash.web.demo.demo_server")
     monkeypatch.setattr(server, "serve", lambda *arguments: calls.append(arguments[:5]))
     return calls
 
@@ -57,7 +57,7 @@ def test_address_of_another_machine_is_one_line(deephash, fitted_run):
 
 
 def test_missing_library_names_the_extra(deephash, fitted_run, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("deephash.demo.")]:
+    for name in [name for name in sys.modules if name.startswith("deephash.web.demo.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     ended = deephash("demo", fitted_run)
@@ -66,7 +66,7 @@ def test_missing_library_names_the_extra(deephash, fitted_run, monkeypatch):
 
 
 def test_names_of_a_public_address_are_this_machines():
-    from deephash.http_service.host_names import own_names
+    from deephash.web.http_service.host_names import own_names
 
     assert own_names("127.0.0.1") == ["127.0.0.1"]
     assert own_names("0.0.0.0")[:2] == ["0.0.0.0", socket.gethostname()]

@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from deephash.encoding import code_writer
-from deephash.encoding.array_rows import open_npy
-from deephash.encoding.code_file import read_codes
-from deephash.encoding.encode_file import encode_file
-from deephash.encoding.encoder_of import load_view
-from deephash.loading import load
+from deephash.code_files import code_writer
+from deephash.code_files.array_rows import open_npy
+from deephash.code_files.code_file import read_codes
+from deephash.code_files.encode_file import encode_file
+from deephash.code_files.encoder_of import load_view
+from deephash.hashers.loading import load
 
 PROGRAM = Path(sys.executable).with_name("deephash")
 
@@ -325,8 +325,8 @@ def test_parquet_of_several_parts_is_one_table(tmp_path, monkeypatch):
     ],
 )
 def test_damaged_progress_is_refused_in_one_line(tmp_path, content):
-    from deephash.encoding.code_file import CodePaths
-    from deephash.encoding.encode_file import PROGRESS, begun
+    from deephash.code_files.code_file import CodePaths
+    from deephash.code_files.encode_file import PROGRESS, begun
     from deephash.validation import InvalidInputError
 
     paths = CodePaths(tmp_path / "z.npy")
@@ -389,7 +389,7 @@ def test_the_index_of_pandas_is_left_out_of_features_and_queries(
 def test_a_description_of_another_file_is_told_on_one_line(tmp_path):
     import json
 
-    from deephash.encoding.code_file import FORMAT, VERSION, read_description
+    from deephash.code_files.code_file import FORMAT, VERSION, read_description
     from deephash.validation import InvalidInputError
 
     (tmp_path / "z.npy").write_bytes(b"")

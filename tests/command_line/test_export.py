@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.loading import load
+from deephash.hashers.loading import load
 
 
 @pytest.mark.parametrize("ending", [".pt", ".pt2", ".onnx"])

@@ -7,7 +7,7 @@ import torch
 
 import deephash as package
 from deephash.codes import unpack
-from deephash.loading import load
+from deephash.hashers.loading import load
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_what_is_no_setting_is_refused(deephash, encoded, tmp_path, name):
 
 def test_ids_are_a_column_of_a_database(deephash, encoded, tmp_path):
     duckdb = pytest.importorskip("duckdb")
-    from deephash.index_storage import engine_path
+    from deephash.indexes.index_folder import engine_path
 
     assert deephash("index", encoded / "words.parquet", tmp_path / "index", "--kind", "duckdb").status == 0
     with duckdb.connect(str(engine_path(tmp_path / "index")), read_only=True) as database:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deephash.loading import load
+from deephash.hashers.loading import load
 
 
 def test_run_hasher_codes_and_index(deephash, fitted_run, digits, tmp_path):

@@ -11,9 +11,9 @@ import polars
 import pytest
 
 from deephash.cluster.run_shards import write_run_shards
+from deephash.code_files.code_file import read_codes
 from deephash.command_line.main import main
-from deephash.encoding.code_file import read_codes
-from deephash.ownership import check_not_source, only_writer
+from deephash.io.ownership import check_not_source, only_writer
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -44,7 +44,7 @@ def test_encode_replaces_no_file_of_the_users_own(name, deephash, fitted_run, so
 
 
 def test_a_file_that_came_while_codes_grew_is_kept_too(deephash, fitted_run, source, tmp_path, monkeypatch):
-    from deephash.encoding import encode_file
+    from deephash.code_files import encode_file
 
     def meanwhile(*arguments):
         (tmp_path / "z.ids.npy").write_bytes(b"precious")
@@ -179,7 +179,7 @@ def test_a_run_takes_no_file_of_something_else_for_its_own(name, compose_config,
 
 
 def test_a_run_that_is_scored_again_keeps_its_figures(fitted_run, tmp_path):
-    from deephash.run_folder import RunFolder
+    from deephash.io.run_folder import RunFolder
 
     with pytest.raises(InvalidInputError, match="holds a run, whose figures stay as they are"):
         RunFolder(fitted_run).check_scores_go_here()

@@ -8,10 +8,10 @@ import polars
 import pytest
 
 import deephash as package
-from deephash.study.design import StudyDesign
-from deephash.study.log import StudyLog
-from deephash.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
-from deephash.study.session_number import session_text
+from deephash.web.study.design import StudyDesign
+from deephash.web.study.log import StudyLog
+from deephash.web.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
+from deephash.web.study.session_number import session_text
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_log_without_answers_is_one_line(deephash, tmp_path):
 
 def test_power_is_shown(deephash):
     found = deephash("study", "power", "--preference", ".7", "--ties", ".2", "--participants", "5", "--json").json
-    from deephash.study.power import Alternative, needed_judgements, sign_test_power
+    from deephash.web.study.power import Alternative, needed_judgements, sign_test_power
 
     sought = Alternative(0.7, ties=0.2)
     assert found["independent_judgements"] == needed_judgements(sought, 0.8)
@@ -159,7 +159,7 @@ def test_power_is_shown(deephash):
 def served(monkeypatch):
     """What would be served, noted instead."""
     calls = []
-    server = importlib.import_module("deephash.study.server")
+    server = importlib.import_module("deephash.web.study.study_server")
     monkeypatch.setattr(server, "serve_study", lambda *arguments: calls.append(arguments))
     return calls
 
@@ -194,7 +194,9 @@ def test_one_run_is_one_line(deephash, fitted_run, tmp_path):
 
 
 def test_missing_library_names_the_extra(deephash, fitted_run, tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith(("deephash.demo.", "deephash.study.server"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("deephash.web.demo.", "deephash.web.study.study_server"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     ended = deephash("study", "serve", fitted_run, fitted_run, "--log", tmp_path / "log")

@@ -9,7 +9,7 @@ import torch
 from deephash.codes import pack, unpack
 from deephash.compression.additive_coder import AdditiveCoder, descend
 from deephash.compression.linear_decoder import LinearDecoder
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.mhq import MHQ

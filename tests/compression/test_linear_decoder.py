@@ -7,7 +7,7 @@ import torch
 from deephash.codes import pack
 from deephash.compression.decoded_vectors import DecodedVectors
 from deephash.compression.linear_decoder import LinearDecoder, signs
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.indexes.flat import Flat
 from deephash.indexes.two_stage import TwoStage
 from deephash.projections.itq import ITQ

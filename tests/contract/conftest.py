@@ -16,19 +16,19 @@ from deephash.encoders.base import Encoder
 from deephash.indexes.base import Index
 from deephash.losses.base import Loss
 from deephash.metrics.user_metric import UserMetric
-from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
-from deephash.projections.online import OnlineProjection
+from deephash.projections.online.base import OnlineProjection
+from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
-from deephash.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.base import Relaxation
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FAMILIES = {
     "projection_class": ("deephash.projections", Projection, "method"),
     "online_class": ("deephash.projections", OnlineProjection, "method"),
-    "paired_class": ("deephash.paired_projections", PairedProjection, "method"),
+    "paired_class": ("deephash.projections.paired", PairedProjection, "method"),
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
-    "relaxation_class": ("deephash.relaxations", Relaxation, "relaxation"),
+    "relaxation_class": ("deephash.quantizers.relaxations", Relaxation, "relaxation"),
     "loss_class": ("deephash.losses", Loss, "loss"),
     "index_class": ("deephash.indexes", Index, "index"),
     "encoder_class": ("deephash.encoders", Encoder, "encoder"),

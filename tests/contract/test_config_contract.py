@@ -12,10 +12,10 @@ from deephash.encoders.base import Encoder
 from deephash.indexes.base import Index
 from deephash.losses.base import Loss
 from deephash.metrics.user_metric import UserMetric
-from deephash.paired_projections.base import PairedProjection
 from deephash.projections.base import Projection
+from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
-from deephash.relaxations.base import Relaxation
+from deephash.quantizers.relaxations.base import Relaxation
 
 CONTRACT_OF_GROUP = {
     "method": (Projection, PairedProjection),

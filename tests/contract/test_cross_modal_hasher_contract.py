@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from deephash.codes import pack
-from deephash.cross_modal_hasher import CrossModalHasher
 from deephash.data.views import Views
-from deephash.hasher import Hasher
-from deephash.loading import load
-from deephash.paired_projections.cvh import CVH
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.projections.paired.cvh import CVH
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError, NotFittedError

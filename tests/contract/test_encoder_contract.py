@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deephash.encoders.base import Encoder
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError, check_count

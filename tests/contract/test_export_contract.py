@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from deephash.codes import unpack
-from deephash.exporting import packed_program
-from deephash.exporting.export_hasher import export_hasher
-from deephash.exporting.formats import FORMATS
-from deephash.hasher import Hasher
+from deephash.export import packed_program
+from deephash.export.export_hasher import export_hasher
+from deephash.export.formats import FORMATS
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.quantizers.sbq import SBQ
 from deephash.quantizers.vbq import VBQ

@@ -7,10 +7,10 @@ import torch
 from hydra.utils import instantiate
 
 from deephash.codes import pack
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.lsh import LSH
+from deephash.quantizers.relaxations.straight_through import StraightThrough
 from deephash.quantizers.sbq import SBQ
-from deephash.relaxations.straight_through import StraightThrough
 from deephash.validation import NotFittedError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deephash.codes import hard_bits
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError

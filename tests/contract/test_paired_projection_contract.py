@@ -7,8 +7,8 @@ from torch.autograd.gradcheck import GradcheckError
 
 from deephash.codes import hard_bits
 from deephash.data.views import Views
-from deephash.paired_projections.base import PairedProjection
-from deephash.paired_projections.linear_view import LinearView
+from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import InvalidInputError, NotFittedError
 
 DIMENSIONS, PROJECTIONS = {"image": 12, "text": 8}, 6

@@ -6,11 +6,11 @@ import torch
 from deephash.codes import pack
 from deephash.functional.surrogate_gradient import with_gradient_of
 from deephash.metrics.average_precision import average_precision
+from deephash.quantizers.relaxations.base import Relaxation
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.ranking.torch_engine import TorchEngine
-from deephash.relaxations.base import Relaxation
 from deephash.validation import InvalidInputError
 
 MARGINS = torch.tensor([[-50.0, -1.0, -0.3, -1e-6], [-0.0, 0.0, 0.2, 50.0]])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from deephash.data.arrays import Arrays
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.data.vectors import write_vectors
-from deephash.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 FEATURES = np.random.default_rng(0).integers(0, 100, (30, 4)).astype(np.float32)

@@ -10,7 +10,7 @@ from deephash.data import cifar10
 from deephash.data.cifar10 import CIFAR10, read_binary_archive
 from deephash.data.descriptors.gist import Gist
 from deephash.data.descriptors.pixels import Pixels
-from deephash.protocols.official import Official
+from deephash.data.protocols.official import Official
 from deephash.validation import InvalidInputError
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 from deephash.data.coco_captions import COCOCaptions
 from deephash.data.descriptors.pixels import Pixels
+from deephash.data.protocols.official import Official
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.data.text_descriptors.hashed_words import HashedWords
 from deephash.encoders.torchvision_backbone import headless
-from deephash.protocols.official import Official
-from deephash.protocols.query_database import QueryDatabase
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 

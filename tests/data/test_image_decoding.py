@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deephash.code_files.image_rows import ImageRows
+from deephash.code_files.store_rows import StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_decoding import read_image
 from deephash.data.image_folder import describe_files
-from deephash.demo.decoding import decoded_image
-from deephash.encoding.image_rows import ImageRows
-from deephash.encoding.store_rows import StoredImageRows
 from deephash.validation import InvalidInputError
+from deephash.web.demo.decoding import decoded_image
 
 SIDE = 16
 GREY = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)

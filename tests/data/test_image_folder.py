@@ -9,8 +9,8 @@ from PIL import Image
 from deephash.data.descriptors.gist import Gist
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_folder import ImageFolder
-from deephash.protocols.base import Split
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.base import Split
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 

@@ -8,8 +8,8 @@ import torch
 
 from deephash.data import arrays
 from deephash.data.mapped_rows import MappedRows, RowFile, in_memory
+from deephash.data.protocols.base import Split
 from deephash.data.vectors import write_vectors
-from deephash.protocols.base import Split
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -96,7 +96,7 @@ def count_rows(read, counts):
 def test_memory_follows_the_sample_that_is_trained_on(tmp_path, mapped):
     """Of a part nothing is read before its rows are asked for; training reads its rows alone."""
     from deephash.data.arrays import Arrays
-    from deephash.protocols.query_database import QueryDatabase
+    from deephash.data.protocols.query_database import QueryDatabase
 
     path = saved(tmp_path, "npy")
     data = Arrays(QueryDatabase(queries=30, train=40), 0, features=str(path))
@@ -110,7 +110,7 @@ def test_memory_follows_the_sample_that_is_trained_on(tmp_path, mapped):
 
 def test_values_that_are_not_finite_are_refused_with_their_number(tmp_path, mapped):
     from deephash.data.arrays import Arrays
-    from deephash.protocols.query_database import QueryDatabase
+    from deephash.data.protocols.query_database import QueryDatabase
 
     matrix = MATRIX.astype(np.float64)
     matrix[[40, 77], 2] = np.nan

@@ -7,7 +7,7 @@ from PIL import Image
 
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.mirflickr25k import MIRFlickr25k
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 RNG = np.random.default_rng(1)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from deephash.data.nuswide import CONCEPTS, NUSWIDE, TAGS, WORDS, most_frequent
-from deephash.protocols.official import Official
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.official import Official
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deephash.data.paired_arrays import PairedArrays
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 RNG = np.random.default_rng(0)

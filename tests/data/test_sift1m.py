@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from deephash.data import sift1m
+from deephash.data.protocols.official import Official
 from deephash.data.sift1m import SIFT1M
 from deephash.data.vectors import write_vectors
-from deephash.protocols.official import Official
 from deephash.validation import InvalidInputError
 
 

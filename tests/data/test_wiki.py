@@ -12,12 +12,12 @@ from scipy.io import savemat
 
 from deephash.data import wiki
 from deephash.data.descriptors.pixels import Pixels
+from deephash.data.protocols.official import Official
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.data.text_descriptors.hashed_words import HashedWords
 from deephash.data.views import Views
 from deephash.data.wiki import Wiki
 from deephash.data.wiki_files import CLASSES
-from deephash.protocols.official import Official
-from deephash.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 RNG = np.random.default_rng(0)

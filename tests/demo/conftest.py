@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import deephash
-from deephash.protocols.base import Split
+from deephash.data.protocols.base import Split
 from deephash.training.building import build_data
 
 # Of CIFAR-10's 60,000 images, so that their GIST takes seconds.

@@ -13,13 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from deephash.demo.application import build_application
-from deephash.demo.decoding import MOST_PIXELS
-from deephash.demo.json_answer import JSONAnswer
-from deephash.demo.served_run import load_runs
-from deephash.demo.upload import MOST_IMAGE_BYTES, MOST_TEXT_BYTES
 from deephash.report.curve_file import read_curves
 from deephash.validation import InvalidInputError
+from deephash.web.demo.decoding import MOST_PIXELS
+from deephash.web.demo.demo_application import build_application
+from deephash.web.demo.json_answer import JSONAnswer
+from deephash.web.demo.served_run import load_runs
+from deephash.web.demo.upload import MOST_IMAGE_BYTES, MOST_TEXT_BYTES
 
 ADDRESS = "http://127.0.0.1:8000"
 
@@ -126,9 +126,9 @@ def test_item_of_the_database_finds_itself_and_says_so(client, itq):
 
 
 def test_image_is_encoded_as_encode_does(client, itq, itq_run, picture_file, tmp_path):
-    from deephash.encoding.encode_file import encode_file
-    from deephash.encoding.image_rows import ImageRows
-    from deephash.encoding.run_descriptors import image_descriptor
+    from deephash.code_files.encode_file import encode_file
+    from deephash.code_files.image_rows import ImageRows
+    from deephash.code_files.run_descriptors import image_descriptor
 
     row = int(itq.queries[11])
     photo = io.BytesIO()  # of another size and shape than the data's own

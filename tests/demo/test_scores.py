@@ -4,8 +4,8 @@ import polars
 import pytest
 from fastapi.testclient import TestClient
 
-from deephash.demo.application import build_application
-from deephash.demo.served_run import load_runs
+from deephash.web.demo.demo_application import build_application
+from deephash.web.demo.served_run import load_runs
 
 BALL = ("method=itq", "bits=12", "truth=epsilon_ball", "protocol=five_way_small")
 RUNS = {

@@ -11,14 +11,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 import deephash
-from deephash.demo.served_run import load_runs
-from deephash.study.application import MOST_ANSWER_BYTES, build_study_application
-from deephash.study.consent import consent_text
-from deephash.study.design import StudyDesign
-from deephash.study.log import StudyLog
-from deephash.study.presentation import Presentation
-from deephash.study.records import Trial
 from deephash.validation import InvalidInputError
+from deephash.web.demo.served_run import load_runs
+from deephash.web.study.consent import consent_text
+from deephash.web.study.design import StudyDesign
+from deephash.web.study.log import StudyLog
+from deephash.web.study.presentation import Presentation
+from deephash.web.study.records import Trial
+from deephash.web.study.study_application import MOST_ANSWER_BYTES, build_study_application
 
 ADDRESS = "http://127.0.0.1:8000"
 PAGE = Path(deephash.__file__).parent / "study" / "page"

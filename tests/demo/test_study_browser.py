@@ -175,8 +175,8 @@ def test_study_from_consent_to_analysis(page, server, itq, lsh, itq_run, lsh_run
 
 
 def test_participant_stops_and_deletes(page, server, itq, lsh):
-    from deephash.study.log import StudyLog
-    from deephash.study.session_number import session_number
+    from deephash.web.study.log import StudyLog
+    from deephash.web.study.session_number import session_number
 
     begin(page)
     number = session_number(page.locator("#session").inner_text())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deephash.encoders.residual_mlp import ResidualMLP
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
 from deephash.projections.pcah import PCAH

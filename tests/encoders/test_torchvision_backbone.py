@@ -10,7 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from deephash.encoders.torchvision_backbone import TorchvisionBackbone, available_networks, headless
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError

@@ -7,7 +7,7 @@ import numpy as np
 import polars
 import pytest
 
-from deephash.encoding.open_source import open_source
+from deephash.code_files.open_source import open_source
 from deephash.validation import InvalidInputError
 
 UNCLEAR = "give --no-header where it is a row, and --header where it is names"

@@ -29,23 +29,23 @@ from deephash.data.image_manifest import list_manifest
 from deephash.data.labels import canonical_labels
 from deephash.data.mirflickr25k import MIRFlickr25k
 from deephash.data.nuswide import CONCEPTS, NUSWIDE, TAGS, WORDS
+from deephash.data.protocols.base import Split
+from deephash.data.protocols.given import read_json_split
+from deephash.data.protocols.official import Official
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.data.text_descriptors.hashed_words import HashedWords
 from deephash.data.vectors import write_vectors
 from deephash.data.wiki import Wiki
 from deephash.data.wiki_files import CLASSES, read_categories, read_list, read_matrices
-from deephash.files import read_json
-from deephash.hasher import Hasher
-from deephash.loading import load
+from deephash.evaluation.learnt_codes import LearntCodes, load_learnt
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.io.files import read_json
+from deephash.io.run_folder import RunFolder
 from deephash.projections.itq import ITQ
-from deephash.protocols.base import Split
-from deephash.protocols.given import read_json_split
-from deephash.protocols.official import Official
-from deephash.protocols.query_database import QueryDatabase
 from deephash.quantizers.sbq import SBQ
 from deephash.report.sweep_runs import collect
-from deephash.run_folder import RunFolder
 from deephash.training.checkpoint import SafetensorsCheckpoint
-from deephash.training.learnt_codes import LearntCodes, load_learnt
 from deephash.validation import InvalidInputError
 
 RNG = np.random.default_rng(0)

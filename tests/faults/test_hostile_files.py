@@ -18,9 +18,9 @@ from deephash.data.array_file import read_array
 from deephash.data.download import extract
 from deephash.data.image_folder import describe_files
 from deephash.data.image_listing import find_images
-from deephash.loading import load
-from deephash.protocols.base import Split
-from deephash.training.learnt_codes import load_learnt
+from deephash.data.protocols.base import Split
+from deephash.evaluation.learnt_codes import load_learnt
+from deephash.hashers.loading import load
 from deephash.validation import InvalidInputError
 
 
@@ -117,12 +117,12 @@ def png_bomb(folder):
 READ = """
 import resource, sys
 from pathlib import Path
-import numpy, deephash, deephash.loading, deephash.data.image_folder, deephash.data.array_file, deephash.npz_file
+import numpy, deephash, deephash.hashers.loading, deephash.data.image_folder, deephash.data.array_file, deephash.io.npz_file
 import PIL.Image, safetensors.torch
 from deephash.validation import InvalidInputError
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 27), taken + (1 << 27)))
-deephash.npz_file.LARGE = 1 << 26
+deephash.io.npz_file.LARGE = 1 << 26
 for path in map(Path, sys.argv[1:]):
     try:
         if path.suffix == ".png":

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import deephash
-from deephash import storage
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.encoders.convolutional import Convolutional
 from deephash.encoders.mlp import MLP
-from deephash.hasher import Hasher
-from deephash.outline import outline
+from deephash.hashers import storage
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.outline import outline
 from deephash.projections.fasthash import FastHash
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import deephash
-from deephash import index_storage
-from deephash.cluster.sharded_index import DESCRIPTION, FORMAT, read_release
-from deephash.index_storage import digest
+from deephash.code_files.sharded_index import DESCRIPTION, FORMAT, read_release
+from deephash.indexes import index_folder
+from deephash.indexes.index_folder import digest
 from deephash.validation import InvalidInputError
 
 BITS = 32
@@ -115,7 +115,7 @@ def test_rebuilt_from_codes_an_engines_file_is_not_read(tmp_path, kind, monkeypa
     expected = deephash.load_index(tmp_path, engine="trust").search(CODES[:30], 1)[0]
     path.write_bytes(b"hostile")
     describe(tmp_path)
-    monkeypatch.setattr(index_storage, "try_engine", None)
+    monkeypatch.setattr(index_folder, "try_engine", None)
     assert torch.equal(deephash.load_index(tmp_path, engine="rebuild").search(CODES[:30], 1)[0], expected)
     with pytest.raises(InvalidInputError, match="engine='always'; expected one of: rebuild, trust, try"):
         deephash.load_index(tmp_path, engine="always")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deephash.encoding.run_descriptors import image_descriptor, text_descriptor
-from deephash.evaluation import evaluate
-from deephash.run_folder import RunFolder
-from deephash.run_targets import STAGES, is_known, named_in_yaml
+from deephash.code_files.run_descriptors import image_descriptor, text_descriptor
+from deephash.io.run_folder import RunFolder
+from deephash.io.run_targets import STAGES, is_known, named_in_yaml
+from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -69,9 +69,9 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
     key, value, settings, tmp_path, compose_config, monkeypatch
 ):
     from deephash.cluster.run_shards import write_run_shards
-    from deephash.demo.served_run import load_runs
-    from deephash.encoding.index_codes import codes_to_index
-    from deephash.exporting.run_features import run_features
+    from deephash.code_files.index_codes import codes_to_index
+    from deephash.export.run_features import run_features
+    from deephash.web.demo.served_run import load_runs
 
     original, folder = settings
     run = tmp_path / "run"
@@ -121,16 +121,16 @@ def test_aliases_that_grow_without_bound_are_refused(tmp_path):
         *("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.callbacks.ModelCheckpoint"),
         *("hydra.utils.instantiate", "hydra.utils.get_method", "hydra._internal.utils._locate", "omegaconf.OmegaConf"),
         # Functions and other packages' classes under the name of this one, and its own that write or listen.
-        *("deephash.files.write_text", "deephash.data.download.download", "deephash.data.arrays.Path"),
+        *("deephash.io.files.write_text", "deephash.data.download.download", "deephash.data.arrays.Path"),
         *("deephash.training.environment.subprocess.run", "deephash.data.sift1m.SIFT1M.prepare_data"),
         *(
-            "deephash.run_folder.RunFolder",
+            "deephash.io.run_folder.RunFolder",
             "deephash.training.keep_best.KeepBest",
             "deephash.indexes.pgvector.PGVector",
         ),
         *(
-            "deephash.encoding.code_writer.CodeWriter",
-            "deephash.study.log.Log",
+            "deephash.code_files.code_writer.CodeWriter",
+            "deephash.web.study.log.Log",
             "deephash.data.descriptors.gist._Filter",
         ),
         *("deephash.training.loggers.csv", "deephash.training.loggers.wandb", "lightning.Trainer"),

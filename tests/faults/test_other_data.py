@@ -8,16 +8,16 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from deephash.code_files.index_codes import codes_to_index
+from deephash.code_files.run_descriptors import image_descriptor
 from deephash.data.digests import features_digest
 from deephash.data.items import Items
+from deephash.data.protocols.base import Split
 from deephash.data.views import Views
-from deephash.encoding.index_codes import codes_to_index
-from deephash.encoding.run_descriptors import image_descriptor
-from deephash.evaluation import evaluate
-from deephash.path_settings import with_absolute_paths
-from deephash.protocols.base import Split
+from deephash.io.path_settings import with_absolute_paths
+from deephash.io.run_folder import RunFolder
 from deephash.report.comparison import compare_runs
-from deephash.run_folder import RunFolder
+from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -56,8 +56,8 @@ READERS = ["index", "evaluate", "evaluate another protocol", "export", "shard", 
 @pytest.mark.parametrize("reader", READERS)
 def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(reader, run, tmp_path, compose_config):
     from deephash.cluster.run_shards import write_run_shards
-    from deephash.demo.served_run import load_runs
-    from deephash.exporting.run_features import run_features
+    from deephash.export.run_features import run_features
+    from deephash.web.demo.served_run import load_runs
 
     write_data(tmp_path / "here", 2)
     if reader == "resume":
@@ -180,7 +180,7 @@ def test_path_settings_are_made_absolute_at_any_depth_and_nothing_else(tmp_path,
                 "text_descriptor": network | {"weights": "IMAGENET1K_V1"},
             },
             "other": {"_target_": "deephash.data.paired_arrays.PairedArrays", "features": ["a.npy", "/b.npy"]},
-            "protocol": {"_target_": "deephash.protocols.given.Given", "path": "s.npz"},
+            "protocol": {"_target_": "deephash.data.protocols.given.Given", "path": "s.npz"},
             "supervision": {"_target_": "deephash.affinity.pairs.Pairs", "path": "p.npy"},
             "encoder": {"_target_": "deephash.encoders.torchvision_backbone.TorchvisionBackbone", "weights": "net.pth"},
         }

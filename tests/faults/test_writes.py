@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from deephash.data.cache import cached
-from deephash.files import LEFTOVER_SECONDS, write_json, write_text, write_whole
-from deephash.hasher import Hasher
+from deephash.data.protocols.base import Split
+from deephash.evaluation.learnt_codes import LearntCodes
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import LEFTOVER_SECONDS, write_json, write_text, write_whole
 from deephash.projections.itq import ITQ
-from deephash.protocols.base import Split
 from deephash.quantizers.sbq import SBQ
 from deephash.report.tables import write_per_query
-from deephash.training.learnt_codes import LearntCodes
 from deephash.validation import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def test_a_folder_that_is_not_flushed_is_told_of(tmp_path, monkeypatch):
 
 def test_file_and_folders_are_flushed_before_and_after_the_rename(tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr("deephash.files.flush", lambda path: done.append(("flush", path.name.partition(".")[0])))
+    monkeypatch.setattr("deephash.io.files.flush", lambda path: done.append(("flush", path.name.partition(".")[0])))
     real = Path.replace
     monkeypatch.setattr(
         Path, "replace", lambda self, target: (done.append(("rename", target.name)), real(self, target))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.affinity import boosted_pairs
+from deephash.affinity.boosted_pairs import boosted, sampled_pairs, signed_pairs
 from deephash.affinity.label import Label
 from deephash.affinity.supervision import ListedPairs
-from deephash.functional import boosted_pairs
-from deephash.functional.boosted_pairs import boosted, sampled_pairs, signed_pairs
 from deephash.validation import InvalidInputError
 
 LABELS = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.affinity import graph_regularisation
+from deephash.affinity.graph_regularisation import graph_step, neighbour_counts, regularise
 from deephash.affinity.label import Label
 from deephash.affinity.supervision import ListedPairs
-from deephash.functional import graph_regularisation
-from deephash.functional.graph_regularisation import graph_step, neighbour_counts, regularise
 
 
 def random_graph(n=40, pairs=90, bits=6):

@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_array
 
 from deephash.affinity.label import Label
-from deephash.functional.laplacian_eigenmap import (
+from deephash.affinity.laplacian_eigenmap import (
     affinity_graph,
     balanced_bits,
     smoothest_vectors,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.functional.neighbourhood_objective import neighbourhood_objective
-from deephash.functional.soft_regions import soft_explained_variance, soft_f1, soft_regions
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective
+from deephash.quantizers.soft_regions import soft_explained_variance, soft_f1, soft_regions
 
 
 def random_line(seed, n=30, thresholds=3):

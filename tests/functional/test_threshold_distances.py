@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from deephash.affinity.label import Label
-from deephash.functional.threshold_distances import threshold_distances, unit_thresholds
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
+from deephash.quantizers.threshold_distances import threshold_distances, unit_thresholds
 from deephash.quantizers.vbq import VBQ
 from deephash.validation import InvalidInputError
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deephash.functional.threshold_encodings import (
+from deephash.quantizers.threshold_encodings import (
     bit_margins,
     double_bit_encoding,
     encoded_bits,

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from deephash.http_service.guard import RequestGuard
-from deephash.http_service.host_names import host_of, is_named, is_same_origin
+from deephash.web.http_service.guard import RequestGuard
+from deephash.web.http_service.host_names import host_of, is_named, is_same_origin
 
 HOST = (b"host", b"127.0.0.1:8000")
 

@@ -10,7 +10,7 @@ uvicorn = pytest.importorskip("uvicorn")
 
 from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: E402
 
-from deephash.http_service.protocol import ConnectionLimits, bounded_protocol  # noqa: E402
+from deephash.web.http_service.protocol import ConnectionLimits, bounded_protocol  # noqa: E402
 
 LIMITS = ConnectionLimits(0.25, 0.25, 0.25, head_bytes=4096, connections=100)
 REPLY = 30_000_000

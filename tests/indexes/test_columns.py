@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import deephash
-from deephash.index_storage import engine_path
 from deephash.indexes.duckdb import code_words
+from deephash.indexes.index_folder import engine_path
 from deephash.indexes.pgvector import bit_strings
 from deephash.validation import InvalidInputError
 

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 import deephash
-from deephash import index_building
+from deephash.indexes import build_index
 from deephash.validation import InvalidInputError
 
 
 def test_kinds_are_the_files_and_each_says_its_own_name(clustered_codes):
-    assert {"flat", "mih", "faiss_flat"} <= set(index_building.index_kinds())
-    assert [
-        index_building.index_class(kind).__module__.rpartition(".")[2] for kind in index_building.index_kinds()
-    ] == (index_building.index_kinds())
+    assert {"flat", "mih", "faiss_flat"} <= set(build_index.index_kinds())
+    assert [build_index.index_class(kind).__module__.rpartition(".")[2] for kind in build_index.index_kinds()] == (
+        build_index.index_kinds()
+    )
 
 
 def test_numpy_and_torch_give_the_same_and_bits_default_to_the_bytes(clustered_codes):
@@ -48,14 +48,14 @@ def test_refusals(clustered_codes):
 def test_auto_scans_few_codes_and_takes_the_faster_of_many(clustered_codes, monkeypatch):
     codes = clustered_codes(3000, 64, 0)
     assert deephash.index(codes, "auto").kind == "flat"
-    monkeypatch.setattr(index_building, "LEAST_FOR_TABLES", 1000)
+    monkeypatch.setattr(build_index, "LEAST_FOR_TABLES", 1000)
     for faster in ("flat", "mih"):
         seconds = {faster: 1.0}
-        monkeypatch.setattr(index_building, "least_seconds", lambda tried, _, s=seconds: s.get(tried.kind, 2.0))
+        monkeypatch.setattr(build_index, "least_seconds", lambda tried, _, s=seconds: s.get(tried.kind, 2.0))
         assert deephash.index(codes, "auto").kind == faster
 
 
 def test_measured_cost_tells_a_scan_of_many_from_one_of_few(clustered_codes):
     many, few = (deephash.index(clustered_codes(rows, 64, 0), "flat") for rows in (400_000, 1000))
     queries = clustered_codes(16, 64, 1)
-    assert index_building.least_seconds(many, queries) > index_building.least_seconds(few, queries)
+    assert build_index.least_seconds(many, queries) > build_index.least_seconds(few, queries)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import deephash
-from deephash.index_building import index_class, index_kinds
+from deephash.indexes.build_index import index_class, index_kinds
 from deephash.validation import InvalidInputError
 
 # Each kind by its defaults, and by the other of its two ways where it has two.

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import deephash
-from deephash import files, index_storage
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
+from deephash.indexes import index_folder
+from deephash.io import files
 from deephash.projections.lsh import LSH
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
@@ -154,7 +155,7 @@ def test_a_pickle_in_place_of_codes_is_not_read(tmp_path, codes):
     deephash.index(codes, "flat", bits=20).save(tmp_path)
     (content,) = tmp_path.glob("generation-*")
     np.save(content / "codes.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    edit(tmp_path, files={"codes.npy": index_storage.digest(content / "codes.npy")})
+    edit(tmp_path, files={"codes.npy": index_folder.digest(content / "codes.npy")})
     with pytest.raises(InvalidInputError, match="Python objects"):
         deephash.load_index(tmp_path)
 
@@ -174,7 +175,7 @@ def test_a_failed_save_leaves_the_old_index(tmp_path, codes, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(index_storage, "flush", full)
+    monkeypatch.setattr(index_folder, "flush", full)
     with pytest.raises(InvalidInputError, match=r"No space left on device.*unchanged"):
         deephash.index(codes[:7], "flat", bits=20).save(tmp_path)
     monkeypatch.undo()

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
-from deephash.functional.neighbourhood_objective import neighbourhood_objective
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.npq_objective import NPQObjective
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective
 from deephash.quantizers.npq import NPQ
 from deephash.quantizers.sbq import SBQ
+from deephash.quantizers.threshold_searches.exact_search import ExactSearch
 from deephash.quantizers.vbq import VBQ
-from deephash.threshold_searches.exact_search import ExactSearch
 from deephash.validation import InvalidInputError
 
 

@@ -14,9 +14,9 @@ from torchmetrics.retrieval import RetrievalMAP
 from deephash.metrics.average_precision import average_precision, average_precision_at
 from deephash.metrics.expected_search_length import ExpectedSearchLength
 from deephash.metrics.graded_ranking import GradedRanking
+from deephash.metrics.hamming_retrieval import HammingRetrieval, per_query_metrics
 from deephash.metrics.ndcg import NDCG, ndcg_at
 from deephash.metrics.precision_recall import precision_within
-from deephash.metrics.retrieval import HammingRetrieval, per_query_metrics
 from deephash.metrics.success import Success
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.graded_counts import GradedCounts

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from deephash.metrics.retrieval import HammingRetrieval
+from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.ranking.counts import DistanceCounts
 
 

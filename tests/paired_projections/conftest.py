@@ -8,7 +8,7 @@ from deephash.affinity.label import Label
 from deephash.codes import hard_bits, pack
 from deephash.data.views import Views
 from deephash.metrics.average_precision import average_precision
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deephash.data.views import Views
-from deephash.paired_projections.cmfh import CMFH
+from deephash.projections.paired.cmfh import CMFH
 from deephash.validation import InvalidInputError
 
 WEIGHT, LINEARITY, RIDGE = 0.3, 5.0, 0.002

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.affinity.boosted_pairs import signed_pairs
 from deephash.affinity.label import Label
-from deephash.functional.boosted_pairs import signed_pairs
-from deephash.paired_projections.cmssh import CMSSH, best_threshold, cross_covariance, leading_directions
+from deephash.projections.paired.cmssh import CMSSH, best_threshold, cross_covariance, leading_directions
 from deephash.validation import InvalidInputError
 
 DIMENSIONS = {"image": 7, "text": 3}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.affinity.boosted_pairs import signed_pairs
 from deephash.affinity.label import Label
-from deephash.functional.boosted_pairs import signed_pairs
-from deephash.paired_projections.crh import (
+from deephash.projections.paired.crh import (
     CRH,
     KNEE,
     REACH,

@@ -7,7 +7,7 @@ import torch
 
 from deephash.data.views import Views
 from deephash.functional.pair_covariances import pair_covariances
-from deephash.paired_projections.cvh import CVH
+from deephash.projections.paired.cvh import CVH
 from deephash.validation import InvalidInputError
 
 RIDGE = 1e-4

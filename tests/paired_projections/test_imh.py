@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 
 from deephash.data.views import Views
-from deephash.paired_projections.imh import IMH, graph_laplacian
+from deephash.projections.paired.imh import IMH, graph_laplacian
 from deephash.validation import InvalidInputError
 
 NEIGHBOURS, SMOOTHNESS, RIDGE = 3, 0.7, 0.02

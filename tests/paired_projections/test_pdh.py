@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
-from deephash.paired_projections.pdh import PDH, decorrelated, predicting_directions
+from deephash.projections.paired.pdh import PDH, decorrelated, predicting_directions
 from deephash.validation import InvalidInputError
 
 DIMENSIONS = {"image": 7, "text": 3}

@@ -8,9 +8,9 @@ import torch
 from deephash.codes import pack
 from deephash.data.views import Views
 from deephash.metrics.average_precision import average_precision
-from deephash.paired_projections.cvh import CVH
-from deephash.paired_projections.scm import SCM
-from deephash.ranking.auto import AutoEngine
+from deephash.projections.paired.cvh import CVH
+from deephash.projections.paired.scm import SCM
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError

@@ -11,8 +11,8 @@ from deephash.codes import pack
 from deephash.data.views import Views
 from deephash.functional.semantic_correlation import whitening
 from deephash.metrics.average_precision import average_precision
-from deephash.paired_projections.scm_sequential import SCMSequential, canonical_directions
-from deephash.ranking.auto import AutoEngine
+from deephash.projections.paired.scm_sequential import SCMSequential, canonical_directions
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError

@@ -9,8 +9,8 @@ from deephash.codes import pack
 from deephash.data.views import Views
 from deephash.functional.semantic_correlation import label_directions
 from deephash.metrics.average_precision import average_precision
-from deephash.paired_projections.seph import SePH, divergence, logistic_regressions, semantic_codes, unified
-from deephash.ranking.auto import AutoEngine
+from deephash.projections.paired.seph import SePH, divergence, logistic_regressions, semantic_codes, unified
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
@@ -49,7 +49,7 @@ def plain_divergence(codes, labels, alpha):
 
 @pytest.mark.parametrize("labels", [SINGLE, MULTI], ids=["single", "multi"])
 def test_divergence_and_its_gradient(labels, monkeypatch):
-    monkeypatch.setattr("deephash.paired_projections.seph.BLOCK_PAIRS", 90 * 13)
+    monkeypatch.setattr("deephash.projections.paired.seph.BLOCK_PAIRS", 90 * 13)
     codes = torch.randn(90, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value, gradient = divergence(codes, label_directions(labels), 0.3)
     assert value == pytest.approx(plain_divergence(codes.numpy(), labels.numpy(), 0.3), rel=1e-12)

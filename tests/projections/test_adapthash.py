@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from deephash.projections.adapthash import AdaptHash, bits_to_move, pair_gradient
+from deephash.projections.online.adapthash import AdaptHash, bits_to_move, pair_gradient
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -9,7 +9,7 @@ from deephash.metrics.average_precision import average_precision
 from deephash.projections.agh import AGH, anchor_graph_spectrum, anchor_weights
 from deephash.quantizers.hq import HQ, second_thresholds
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 

@@ -10,7 +10,7 @@ from deephash.metrics.average_precision import average_precision
 from deephash.projections.bre import BRE
 from deephash.projections.bre_supervised import BRESupervised, drawn_pairs
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 
 

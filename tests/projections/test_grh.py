@@ -18,7 +18,7 @@ from deephash.projections.itq_cca import ITQCCA
 from deephash.projections.lsh import LSH
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 

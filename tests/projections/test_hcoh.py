@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.projections.hcoh import HCOH, codebook
+from deephash.projections.online.hcoh import HCOH, codebook
 from deephash.validation import InvalidInputError
 
 GENERATOR = torch.Generator().manual_seed(0)

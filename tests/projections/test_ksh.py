@@ -13,7 +13,7 @@ from deephash.projections import ksh as ksh_module
 from deephash.projections.itq import ITQ
 from deephash.projections.ksh import KSH, ResidualLabels, fit_codes_to_labels, group_by_neighbours, sigmoid_direction
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-from deephash.projections.okh import OKH, lossless_codes, pair_loss, passive_aggressive_step
+from deephash.projections.online.okh import OKH, lossless_codes, pair_loss, passive_aggressive_step
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -5,7 +5,7 @@ import torch
 
 from deephash.functional.soft_histogram import soft_histogram
 from deephash.losses.mihash import mutual_information
-from deephash.projections.online_mihash import OnlineMIHash, information_gradient
+from deephash.projections.online.online_mihash import OnlineMIHash, information_gradient
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.projections.osh import OSH, frequent_directions
+from deephash.projections.online.osh import OSH, frequent_directions
 from deephash.projections.pcah import PCAH
 from deephash.validation import InvalidInputError
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deephash.projections.osuphash import LARGEST_EXPONENT, OSupHash, boosted_steps, hinge_steps
+from deephash.projections.online.osuphash import LARGEST_EXPONENT, OSupHash, boosted_steps, hinge_steps
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -13,7 +13,7 @@ from deephash.metrics.average_precision import average_precision
 from deephash.projections.itq import ITQ
 from deephash.projections.sdh import SDH, cyclic_coordinate_descent, discrete_codes, mean_nearest_distance
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 

@@ -11,7 +11,7 @@ from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
 from deephash.projections.sgh import SGH, sequential_directions, transformed_features
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 

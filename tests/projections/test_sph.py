@@ -9,7 +9,7 @@ from deephash.metrics.average_precision import average_precision
 from deephash.projections.lsh import LSH
 from deephash.projections.sph import SpH, force_step, overlap_deviations, place_centres
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
+from deephash.affinity.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
 from deephash.codes import pack
-from deephash.functional.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
 from deephash.metrics.average_precision import average_precision
 from deephash.projections.sth_rbf import STHRBF
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError
 

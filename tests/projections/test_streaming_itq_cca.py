@@ -5,7 +5,7 @@ import torch
 
 from deephash.functional.indicators import label_indicators
 from deephash.projections.itq_cca import ITQCCA, canonical_directions
-from deephash.projections.streaming_itq_cca import StreamingITQCCA, canonical_directions_of
+from deephash.projections.online.streaming_itq_cca import StreamingITQCCA, canonical_directions_of
 from deephash.validation import InvalidInputError
 
 

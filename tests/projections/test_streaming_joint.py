@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deephash.projections.itq_cca import ITQCCA
-from deephash.projections.streaming_joint import StreamingJoint, found_alike
+from deephash.projections.online.streaming_joint import StreamingJoint, found_alike
 from deephash.validation import InvalidInputError
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from deephash.projections.online.streaming_pcah import StreamingPCAH
 from deephash.projections.pcah import PCAH
-from deephash.projections.streaming_pcah import StreamingPCAH
 from deephash.validation import InvalidInputError
 
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deephash.protocols.drawing import check_size, deal, proportional_quotas, random_order, strata_of
-from deephash.protocols.five_way import FiveWay
+from deephash.data.protocols.draws import check_size, deal, proportional_quotas, random_order, strata_of
+from deephash.data.protocols.five_way import FiveWay
 from deephash.validation import InvalidInputError
 
 # Of FiveWay's default sizes on 60,000 items of 10 classes with labels i mod 10, seed 0. A change of it changes the
@@ -21,7 +21,7 @@ GOLDEN = "22939f86ffc1fe8d8c9a0f2d9d18006a7878c8cbb51ea66bf5ae081524128514"
 
 PRINT_HASH = """
 import torch
-from deephash.protocols.five_way import FiveWay
+from deephash.data.protocols.five_way import FiveWay
 print(FiveWay().split(60000, torch.arange(60000) % 10, None, 0).hash)
 """
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from deephash.protocols.base import ROLES, Split
-from deephash.protocols.five_way import FiveWay
-from deephash.protocols.given import Given
+from deephash.data.protocols.base import ROLES, Split
+from deephash.data.protocols.five_way import FiveWay
+from deephash.data.protocols.given import Given
 from deephash.validation import InvalidInputError
 
 ROWS = {"train": [5, 1, 3], "query": [0, 7], "database": [1, 2, 3, 4, 5]}

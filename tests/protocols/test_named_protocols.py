@@ -9,9 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from deephash.protocols.five_way import FiveWay
-from deephash.protocols.official import Official
-from deephash.protocols.query_database import QueryDatabase
+from deephash.data.protocols.five_way import FiveWay
+from deephash.data.protocols.official import Official
+from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "protocol"

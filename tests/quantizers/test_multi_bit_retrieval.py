@@ -19,7 +19,7 @@ from deephash.quantizers.dbq import DBQ
 from deephash.quantizers.hq import HQ
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 
 BITS = 32
 QUANTIZERS = (SBQ, HQ, DBQ, MHQ)

@@ -10,18 +10,18 @@ from deephash import Hasher
 from deephash.affinity.epsilon_ball import EpsilonBall
 from deephash.affinity.label import Label
 from deephash.affinity.supervision import ListedPairs
-from deephash.functional.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
 from deephash.metrics.pr_curve import auprc_micro
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
 from deephash.projections.pcah import PCAH
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
 from deephash.quantizers.npq import NPQ
 from deephash.quantizers.sbq import SBQ
+from deephash.quantizers.threshold_searches.evolutionary_search import EvolutionarySearch, cuts_at
+from deephash.quantizers.threshold_searches.exact_search import ExactSearch
 from deephash.quantizers.vbq import VBQ
-from deephash.ranking.auto import AutoEngine
+from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming, Manhattan
-from deephash.threshold_searches.evolutionary_search import EvolutionarySearch, cuts_at
-from deephash.threshold_searches.exact_search import ExactSearch
 from deephash.validation import InvalidInputError
 
 

@@ -2,10 +2,10 @@
 
 import torch
 
+from deephash.quantizers.relaxations.straight_through import StraightThrough
+from deephash.quantizers.relaxations.tanh import Tanh
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.distance import Hamming
-from deephash.relaxations.straight_through import StraightThrough
-from deephash.relaxations.tanh import Tanh
 
 
 def test_bits_are_the_sides_of_zero_and_zero_is_one():

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
-from deephash.bit_allocations.base import BitAllocation
-from deephash.bit_allocations.knapsack import Knapsack
 from deephash.codes import pack
-from deephash.functional.bit_allocation import allocate_bits
+from deephash.hashers.storage import describe, rebuild
+from deephash.quantizers.bit_allocations.base import BitAllocation
+from deephash.quantizers.bit_allocations.knapsack import Knapsack
+from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
 from deephash.quantizers.npq import NPQ
+from deephash.quantizers.threshold_searches.exact_search import ExactSearch
 from deephash.quantizers.vbq import VBQ
 from deephash.ranking.torch_engine import TorchEngine
-from deephash.storage import describe, rebuild
-from deephash.threshold_searches.exact_search import ExactSearch
 from deephash.validation import InvalidInputError
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from naive_ranking import assert_equals_naive, make_case
 
-from deephash.ranking.auto import AutoEngine, engine_for
+from deephash.ranking.auto_engine import AutoEngine, engine_for
 from deephash.ranking.distance import Asymmetric, Hamming, Manhattan, VariableManhattan
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.relevance import Neighbours, SharedLabel

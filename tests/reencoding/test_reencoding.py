@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.reencoding.base import Staleness
-from deephash.reencoding.budget import Budget
-from deephash.reencoding.compatible import Compatible, chained, mapped, projection_map
-from deephash.reencoding.every import Every
-from deephash.reencoding.never import Never
-from deephash.reencoding.on_drift import OnDrift
+from deephash.streams.reencoding.base import Staleness
+from deephash.streams.reencoding.budget import Budget
+from deephash.streams.reencoding.compatible import Compatible, chained, mapped, projection_map
+from deephash.streams.reencoding.every import Every
+from deephash.streams.reencoding.never import Never
+from deephash.streams.reencoding.on_drift import OnDrift
 from deephash.validation import InvalidInputError
 
 MADE = torch.tensor([3, 1, 4, 2, 4, 1])

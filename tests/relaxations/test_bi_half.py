@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from deephash.relaxations.bi_half import BiHalf, halves
+from deephash.quantizers.relaxations.bi_half import BiHalf, halves
 from deephash.validation import InvalidInputError
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deephash.relaxations.binary_concrete import BinaryConcrete
+from deephash.quantizers.relaxations.binary_concrete import BinaryConcrete
 from deephash.validation import InvalidInputError
 
 DRAWS = 40_000

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.lsh import LSH
+from deephash.quantizers.relaxations.learned_step import LearnedStep
 from deephash.quantizers.sbq import SBQ
-from deephash.relaxations.learned_step import LearnedStep
 from deephash.validation import InvalidInputError
 
 

@@ -3,7 +3,7 @@
 import torch
 from hydra.utils import instantiate
 
-from deephash.relaxations.plain_straight_through import PlainStraightThrough
+from deephash.quantizers.relaxations.plain_straight_through import PlainStraightThrough
 
 
 def test_gradient_passes_however_far_the_margin_is():

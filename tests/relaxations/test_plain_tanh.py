@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from deephash.relaxations.plain_tanh import PlainTanh
-from deephash.relaxations.tanh import Tanh
+from deephash.quantizers.relaxations.plain_tanh import PlainTanh
+from deephash.quantizers.relaxations.tanh import Tanh
 
 
 def test_it_is_tanh_with_its_slope_whatever_the_progress():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deephash.relaxations.scaled_straight_through import ScaledStraightThrough
+from deephash.quantizers.relaxations.scaled_straight_through import ScaledStraightThrough
 from deephash.validation import InvalidInputError
 
 

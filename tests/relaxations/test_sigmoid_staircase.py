@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
-from deephash.functional.threshold_encodings import region_numbers
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.npq import NPQ
-from deephash.relaxations.sigmoid_staircase import SigmoidStaircase
+from deephash.quantizers.relaxations.sigmoid_staircase import SigmoidStaircase
+from deephash.quantizers.threshold_encodings import region_numbers
 from deephash.validation import InvalidInputError
 
 

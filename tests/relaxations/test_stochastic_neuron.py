@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deephash.relaxations.stochastic_neuron import StochasticNeuron
+from deephash.quantizers.relaxations.stochastic_neuron import StochasticNeuron
 
 DRAWS = 40_000
 MARGINS = torch.tensor([-2.0, -0.5, 0.0, 0.3, 1.5])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deephash.relaxations.straight_through import StraightThrough
+from deephash.quantizers.relaxations.straight_through import StraightThrough
 from deephash.validation import InvalidInputError
 
 MARGINS = [-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]

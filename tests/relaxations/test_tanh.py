@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deephash.relaxations.tanh import Tanh
+from deephash.quantizers.relaxations.tanh import Tanh
 from deephash.validation import InvalidInputError
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from deephash.study.design import INTERLEAVED, StudyDesign
-from deephash.study.log import StudyLog
-from deephash.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
+from deephash.web.study.design import INTERLEAVED, StudyDesign
+from deephash.web.study.log import StudyLog
+from deephash.web.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
 
 
 @pytest.fixture

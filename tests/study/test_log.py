@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from deephash.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
-from deephash.study.records import GivenAnswer
-from deephash.study.session_number import session_number, session_text
 from deephash.validation import InvalidInputError, StorageError
+from deephash.web.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
+from deephash.web.study.records import GivenAnswer
+from deephash.web.study.session_number import session_number, session_text
 
 
 def test_judgements_say_which_run_was_preferred(log, trials):
@@ -146,9 +146,9 @@ def test_killed_writer_loses_no_answer(tmp_path, study):
 import itertools, pathlib, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from conftest import sided
-from deephash.study.design import StudyDesign
-from deephash.study.log import StudyLog
-from deephash.study.records import GivenAnswer, StudiedRun, Study
+from deephash.web.study.design import StudyDesign
+from deephash.web.study.log import StudyLog
+from deephash.web.study.records import GivenAnswer, StudiedRun, Study
 study = Study(StudyDesign(), (StudiedRun("itq", "itq · sbq, 32 bits", "a" * 64),
     StudiedRun("lsh", "lsh · sbq, 32 bits", "b" * 64)), "split", "What is kept: nothing of yours.")
 log = StudyLog.create(pathlib.Path({str(path)!r}), study)

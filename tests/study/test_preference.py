@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deephash.study.agreement import agreement, order_signs, weighted_tau
-from deephash.study.power import (
+from deephash.validation import InvalidInputError
+from deephash.web.study.metric_agreement import agreement, order_signs, weighted_tau
+from deephash.web.study.power import (
     Alternative,
     decided_power,
     needed_judgements,
@@ -16,15 +17,14 @@ from deephash.study.power import (
     sign_test_power,
     simulated_power,
 )
-from deephash.study.preference import (
+from deephash.web.study.preference import (
     clustered_interval,
     intraclass_correlation,
     mean_ratings,
     preference,
     sign_flip_p_values,
 )
-from deephash.study.records import Judgement
-from deephash.validation import InvalidInputError
+from deephash.web.study.records import Judgement
 
 
 def judgement(session, preferred, ratings=(3, 3), query=0):

@@ -8,15 +8,21 @@ import torch
 
 from deephash.affinity.epsilon_ball import EpsilonBall
 from deephash.affinity.label import Label
-from deephash.functional.neighbourhood_objective import neighbourhood_objective
-from deephash.functional.soft_regions import soft_explained_variance, soft_f1, soft_regions
-from deephash.hasher import Hasher
+from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective
 from deephash.quantizers.npq import NPQ
-from deephash.threshold_searches.evolutionary_search import EvolutionarySearch
-from deephash.threshold_searches.exact_search import ExactSearch
-from deephash.threshold_searches.gradient_search import GradientSearch, climb, grouped_pairs, settle, soft_objective
+from deephash.quantizers.soft_regions import soft_explained_variance, soft_f1, soft_regions
+from deephash.quantizers.threshold_searches.evolutionary_search import EvolutionarySearch
+from deephash.quantizers.threshold_searches.exact_search import ExactSearch
+from deephash.quantizers.threshold_searches.gradient_search import (
+    GradientSearch,
+    climb,
+    grouped_pairs,
+    settle,
+    soft_objective,
+)
 from deephash.validation import InvalidInputError
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from deephash.hasher import Hasher
-from deephash.run_folder import RunFolder
+from deephash.hashers.hasher import Hasher
+from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data, build_hasher, build_loss, build_module
 from deephash.training.kept_data import KeptData
 from deephash.training.run import train

@@ -7,11 +7,11 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from deephash.command_line import run_command as command
 from deephash.data.descriptors.pixels import Pixels
-from deephash.evaluation import evaluate
-from deephash.run_folder import RunFolder
-from deephash.training import command
+from deephash.io.run_folder import RunFolder
 from deephash.training.closed_form import ClosedForm
+from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from deephash.affinity.pairs import Pairs
-from deephash.hasher import Hasher
-from deephash.protocols.base import Split
-from deephash.run_folder import RunFolder
+from deephash.data.protocols.base import Split
+from deephash.hashers.hasher import Hasher
+from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data, build_hasher, build_module
 from deephash.training.joint import Joint
 from deephash.training.joint_run import build_joint, largest_divisor

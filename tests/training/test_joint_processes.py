@@ -11,8 +11,8 @@ import psutil
 import pytest
 import torch
 
-from deephash.hasher import Hasher
-from deephash.run_folder import RunFolder
+from deephash.hashers.hasher import Hasher
+from deephash.io.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from deephash.evaluation import evaluate
-from deephash.protocols.base import Split
-from deephash.run_folder import RunFolder
+from deephash.data.protocols.base import Split
+from deephash.io.run_folder import RunFolder
 from deephash.training import run as run_module
+from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -101,7 +101,7 @@ def test_resumes_after_the_fit(finished, compose_config, tmp_path, monkeypatch):
     interrupted = tmp_path / "interrupted"
     shutil.copytree(finished.folder, interrupted)
     (interrupted / "metrics.json").unlink()
-    monkeypatch.setattr("deephash.hasher.Hasher.fit", lambda *_, **__: pytest.fail("fitted again"))
+    monkeypatch.setattr("deephash.hashers.hasher.Hasher.fit", lambda *_, **__: pytest.fail("fitted again"))
     resumed = train(RunFolder(interrupted).read_config(), interrupted)
     assert resumed.row["metrics"] == finished.row["metrics"]
     assert resumed.row["seconds"]["fit"] == finished.row["seconds"]["fit"]

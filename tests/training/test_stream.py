@@ -8,21 +8,21 @@ import torch
 
 from deephash.affinity.label import Label
 from deephash.data.items import Items
-from deephash.hasher import Hasher
-from deephash.projections.hcoh import HCOH
+from deephash.hashers.hasher import Hasher
+from deephash.io.run_folder import RunFolder
 from deephash.projections.itq_cca import ITQCCA
 from deephash.projections.lsh import LSH
-from deephash.projections.streaming_itq_cca import StreamingITQCCA
+from deephash.projections.online.hcoh import HCOH
+from deephash.projections.online.streaming_itq_cca import StreamingITQCCA
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.torch_engine import TorchEngine
-from deephash.reencoding.budget import Budget
-from deephash.reencoding.compatible import Compatible
-from deephash.reencoding.every import Every
-from deephash.reencoding.never import Never
-from deephash.reencoding.on_drift import OnDrift
-from deephash.run_folder import RunFolder
 from deephash.streams.new_classes import NewClasses
 from deephash.streams.recurring import Recurring
+from deephash.streams.reencoding.budget import Budget
+from deephash.streams.reencoding.compatible import Compatible
+from deephash.streams.reencoding.every import Every
+from deephash.streams.reencoding.never import Never
+from deephash.streams.reencoding.on_drift import OnDrift
 from deephash.streams.stationary import Stationary
 from deephash.training.run import train
 from deephash.training.stream import StreamTraining, balanced

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra.utils import get_class
 
-from deephash.paired_projections.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection
 from deephash.training.run import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -5,9 +5,9 @@ import json
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from deephash.files import read_json
+from deephash.io.files import read_json
+from deephash.io.run_folder import RunFolder
 from deephash.report.summary import summary_markdown
-from deephash.run_folder import RunFolder
 from deephash.training import tuning
 from deephash.training.run import train
 from deephash.training.tuning import best, candidates, with_values

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from deephash.codes import unpack
-from deephash.evaluation import evaluate
-from deephash.loading import load
-from deephash.paired_projections.cvh import CVH
+from deephash.hashers.loading import load
+from deephash.io.run_folder import RunFolder
+from deephash.projections.paired.cvh import CVH
 from deephash.report.sweep import report_sweep
-from deephash.run_folder import RunFolder
 from deephash.training import run as run_module
 from deephash.training.building import build_data
+from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 

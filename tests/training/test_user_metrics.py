@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 import torch
 
-from deephash.evaluation import evaluate
 from deephash.training.building import build_user_metrics
+from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 

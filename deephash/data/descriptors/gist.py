@@ -29,7 +29,7 @@ from deephash.data.descriptors.gist_filters import (
     on_both_sides,
     transfer_functions,
 )
-from deephash.progress import track
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_positive
 
 PREFILTER_BORDER = 5

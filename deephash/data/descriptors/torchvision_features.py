@@ -11,8 +11,8 @@ from torch import Tensor
 from deephash.data.descriptors.base import Descriptor, check_images
 from deephash.encoders.network_weights import stored_weights
 from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, available_networks, headless
-from deephash.path_settings import PathOrName
-from deephash.progress import track
+from deephash.io.path_settings import PathOrName
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from deephash.data.text_descriptors.base import TextDescriptor, check_texts
-from deephash.folder_walk import walk_files
-from deephash.path_settings import PathOrName
-from deephash.progress import track
+from deephash.io.folder_walk import walk_files
+from deephash.io.path_settings import PathOrName
+from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
 BLOCK_TEXTS = 1024

@@ -1,0 +1,65 @@
+"""Graph regularisation of bits (Moran & Lavrenko, ECIR 2015): neighbours pull each other's bits to one side."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.io.progress import track
+
+# Entries of the affinity matrix that are held at a time, 64 MB of float64.
+BLOCK_PAIRS = 2**23
+# Of float64 sums of at most n shares 1 / degree: what is nearer to 0 is a tie, whatever order it was summed in.
+ROUNDING = 1e-9
+
+
+def neighbour_counts(affinity: TrainingAffinity) -> Tensor:
+    """Degrees of the neighbour graph, the diagonal of D: float64 (n,), 0 for an item that has no label to share."""
+    rows = torch.split(torch.arange(len(affinity)), max(1, BLOCK_PAIRS // len(affinity)))
+    return torch.cat([affinity.among(some).sum(1) for some in track(rows, "Neighbour graph")]).double()
+
+
+def graph_step(affinity: TrainingAffinity, degrees: Tensor, bits: Tensor, initial: Tensor, alpha: float) -> Tensor:
+    """L ← sgn(α S D⁻¹ L + (1 - α) L₀), bits being ±1 and sgn(0) = 1.
+
+    An item without neighbours, itself not one, takes its initial bits. Where the graph gives all items the same bit it
+    would tell nothing apart, so that bit is left as it was.
+
+    Args:
+        affinity: S, among n items.
+        degrees: diagonal of D, (n,), as `neighbour_counts` gives.
+        bits: L, bool (n, b).
+        initial: L₀, bool (n, b).
+        alpha: α, from 0, which gives L₀, to 1, which leaves it out.
+
+    Returns:
+        bool (n, b), on the device of `bits`.
+    """
+    weighted = torch.where(bits, 1.0, -1.0).cpu().double() * (alpha / degrees.clamp_min(1))[:, None]
+    start = torch.where(initial, 1.0, -1.0).cpu().double() * (1 - alpha)
+    pulled = torch.empty_like(bits, device="cpu")
+    blocks = torch.split(torch.arange(len(bits)), max(1, BLOCK_PAIRS // len(bits)))
+    for some in track(blocks, "Graph step"):
+        pulled[some] = torch.addmm(start[some], affinity.among(some).double(), weighted) >= -ROUNDING
+    pulled = torch.where((degrees == 0)[:, None], initial.cpu(), pulled).to(bits.device)
+    constant = pulled.all(0) | ~pulled.any(0)
+    return torch.where(constant, bits, pulled)
+
+
+def regularise(
+    affinity: TrainingAffinity, initial: Tensor, alpha: float, rounds: int, learn: Callable[[Tensor], Tensor]
+) -> None:
+    """Alternate the graph step with learning the bits from the features (Moran & Lavrenko, 2015).
+
+    Args:
+        affinity: among the n items.
+        initial: bits L₀, bool (n, b).
+        alpha: share of the neighbours' bits.
+        rounds: how often.
+        learn: fits hyperplanes to bits (n, b) and returns those that they give the items.
+    """
+    degrees = neighbour_counts(affinity)
+    bits = initial
+    for _ in range(rounds):
+        bits = learn(graph_step(affinity, degrees, bits, initial, alpha))

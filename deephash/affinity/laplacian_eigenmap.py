@@ -1,0 +1,126 @@
+"""Graphs of known neighbours, which may fall apart, and the vectors that vary least over them (Laplacian eigenmaps)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.affinity.supervision import TrainingAffinity
+from deephash.functional.principal_components import canonical_signs, working_dtype
+from deephash.functional.single_thread import single_thread
+from deephash.io.progress import track
+
+# Pairs of affinity that are held at a time, 16 MB.
+BLOCK_PAIRS = 2**24
+# Eigenvectors of one part are 0 on the others, up to this share of their largest entry.
+ROUNDING = 1e-9
+# Neighbours of cosine 0 or less still have an edge, of a weight too small to count beside others.
+LEAST_WEIGHT = 1e-6
+
+
+def affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
+    """The graph of the neighbours that an affinity names, weighted by their cosines.
+
+    Args:
+        features: floating (n, d).
+        affinity: among the same n items.
+
+    Returns:
+        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal. Where all items share a label it is full.
+    """
+    from scipy.sparse import csr_array, vstack
+
+    unit = _unit_rows(features).double().cpu()
+    n = len(unit)
+    blocks = []
+    for rows in track(torch.split(torch.arange(n), max(1, BLOCK_PAIRS // n)), "Known neighbours"):
+        joined = affinity.among(rows)
+        joined[torch.arange(len(rows)), rows] = False
+        cosines = (unit[rows] @ unit.T).clamp_min_(LEAST_WEIGHT).mul_(joined)
+        blocks.append(csr_array(cosines.numpy()))
+    graph = vstack(blocks, format="csr")
+    return ((graph + graph.T) / 2).tocsr()
+
+
+def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
+    """The k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant one.
+
+    They solve L y = λ D y. Where the graph falls apart, any vector that is constant on each part costs nothing, and an
+    eigensolver would return an arbitrary mixture; here those come first along which the parts' means differ most, as
+    in PCA of the means. The rest are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos' method.
+
+    Args:
+        graph: W, symmetric and not negative, SciPy CSR (n, n).
+        features: floating (n, d), by which parts are compared.
+        k: number of vectors, at most n - 2.
+
+    Returns:
+        float64 (n, k), from the smoothest; the entry of largest magnitude is positive.
+    """
+    from scipy.sparse import dia_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    n = graph.shape[0]
+    degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), LEAST_WEIGHT)
+    parts, part = connected_components(graph, directed=False)
+    weights = np.bincount(part, degrees)
+    vectors = _directions_between(features, part, degrees, weights)[part][:, :k]
+    rest = k - vectors.shape[1]
+    if rest:
+        roots = np.sqrt(degrees)
+        scale = dia_array((1 / roots[None], [0]), shape=(n, n))
+        normalised = (scale @ graph @ scale).tocsr()
+
+        def times(vector: np.ndarray) -> np.ndarray:
+            # Constant vectors of parts have eigenvalue 1; minus twice their share they are the last instead.
+            constant = np.bincount(part, roots * vector, minlength=parts) / weights
+            product: np.ndarray = normalised @ vector - 2 * roots * constant[part]
+            return product
+
+        start = np.random.default_rng(0).standard_normal(n)
+        operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
+        # Threads that share vectors this short only wait for each other: one alone is many times faster.
+        with single_thread():
+            values, found = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
+        found = found[:, np.argsort(-values, kind="stable")] / roots[:, None]
+        # Noise instead of 0 would give the other parts' items bits at random.
+        found[np.abs(found) < ROUNDING * np.abs(found).max(0)] = 0
+        vectors = np.concatenate([vectors, found], 1)
+    return canonical_signs(torch.from_numpy(vectors))
+
+
+def balanced_bits(vectors: Tensor) -> Tensor:
+    """Bits of each column by its median, so that they are as balanced as ties allow.
+
+    Args:
+        vectors: floating (n, k).
+
+    Returns:
+        bool (n, k).
+    """
+    ordered = vectors.sort(0).values
+    medians = (ordered[(len(vectors) - 1) // 2] + ordered[len(vectors) // 2]) / 2
+    reach, exceed = vectors >= medians, vectors > medians
+    n = len(vectors)
+    return torch.where((2 * reach.sum(0) - n).abs() <= (2 * exceed.sum(0) - n).abs(), reach, exceed)
+
+
+def _directions_between(features: Tensor, part: np.ndarray, degrees: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values of each part, (parts, m), along the principal directions of the parts' means, orthonormal in weights."""
+    from scipy.sparse import csr_array
+
+    if len(weights) == 1:
+        return np.empty((1, 0))
+    n = len(part)
+    members = csr_array((degrees, (part, np.arange(n))), shape=(len(weights), n))
+    means = members @ features.to(working_dtype(features)).cpu().numpy() / weights[:, None]
+    centred = np.sqrt(weights)[:, None] * (means - weights @ means / weights.sum())
+    left, sizes, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    values: np.ndarray = left[:, sizes > 1e-6 * sizes.max()] / np.sqrt(weights)[:, None]
+    return values
+
+
+def _unit_rows(features: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(features.to(working_dtype(features)), dim=1)

@@ -1,0 +1,156 @@
+"""Rows of one array in a file: `.npy`, `.npz`, `.fvecs`, `.bvecs` or `.ivecs`, read a block at a time."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, final
+
+import numpy as np
+
+from deephash.code_files.fingerprint import file_fingerprint
+from deephash.code_files.rows import RowBlock, RowSource, check_matrix, checked_block
+from deephash.data.array_file import read_array, reading_array
+from deephash.data.vectors import vector_layout, vectors_of
+from deephash.io.npy_file import NpyHeader, read_header
+from deephash.validation import InvalidInputError
+
+
+@final
+class ArrayRows(RowSource):
+    """The rows of an array whose records follow each other in a stream, or that lies in memory.
+
+    Blocks are read, not mapped into memory: what was read is given back at once.
+
+    Args:
+        path: the file, for messages and its fingerprint.
+        shape: (n, d).
+        read: from the first row and a number of rows on: iterates over arrays of that many rows, the last of fewer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        read: Callable[[int, int], Iterator[np.ndarray]],
+        key: str | None = None,
+    ) -> None:
+        self.path = path
+        self.rows, self._dimension = shape
+        self.key = key
+        self._read = read
+
+    @property
+    def dimension(self) -> int:
+        """Feature dimension d."""
+        return self._dimension
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The file's, and which array of it."""
+        return {**file_fingerprint(self.path), "key": self.key}
+
+    def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
+        """Blocks of rows; ids are the rows' places."""
+        first = start
+        for values in self._read(start, rows):
+            stop = first + len(values)
+            places = np.arange(first, stop)
+            yield checked_block(values, places, places, stop)
+            first = stop
+
+
+def open_npy(path: Path) -> ArrayRows:
+    """The rows of an `.npy` file.
+
+    Raises:
+        InvalidInputError: not one, or no matrix of numbers.
+    """
+    with reading_array(path), path.open("rb") as file:
+        header = read_header(file)
+        offset = file.tell()
+        missing = offset + header.nbytes - path.stat().st_size
+        if missing > 0:
+            raise ValueError(f"it is truncated: {missing} bytes are missing")
+    check_matrix(header.shape, header.dtype, str(path))
+    if header.fortran:
+        return ArrayRows(path, header.shape, slices(read_array(path)))
+    return ArrayRows(path, header.shape, records(path, lambda: path.open("rb"), offset, header))
+
+
+def open_npz(path: Path, key: str | None) -> ArrayRows:
+    """The rows of an array of an `.npz` file, unpacked a block at a time.
+
+    Args:
+        path: the file.
+        key: the array; None takes the only one.
+
+    Raises:
+        InvalidInputError: not one, no such array, or no matrix of numbers.
+    """
+    with reading_array(path), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if key is None and len(names) != 1:
+            raise InvalidInputError(f"{path} holds {', '.join(names)}; name the one to take: --features NAME.")
+        key = names[0] if key is None else key
+        if key not in names:
+            raise InvalidInputError(f"{path} has no array {key!r}; it holds {', '.join(names)}.")
+        member = archive.infolist()[names.index(key)]
+        with archive.open(member) as stream:
+            header = read_header(stream)
+            offset = stream.tell()
+        if header.nbytes != member.file_size - offset:
+            raise ValueError(f"{key} claims {header.nbytes} bytes and holds {member.file_size - offset}")
+    check_matrix(header.shape, header.dtype, f"{key} of {path}")
+    if header.fortran:
+        return ArrayRows(path, header.shape, slices(read_array(path, key)), key)
+
+    def open_member() -> BinaryIO:
+        return zipfile.ZipFile(path).open(member)  # type: ignore[return-value]
+
+    return ArrayRows(path, header.shape, records(path, open_member, offset, header), key)
+
+
+def open_vectors(path: Path) -> ArrayRows:
+    """The rows of an `.fvecs`, `.bvecs` or `.ivecs` file.
+
+    Raises:
+        InvalidInputError: not one.
+    """
+    layout, rows = vector_layout(path)
+
+    def read(start: int, block: int) -> Iterator[np.ndarray]:
+        for first in range(start, rows, block):
+            yield vectors_of(np.fromfile(path, layout, block, offset=first * layout.itemsize), path, first)
+
+    return ArrayRows(path, (rows, layout["vector"].shape[0]), read)
+
+
+def slices(array: np.ndarray) -> Callable[[int, int], Iterator[np.ndarray]]:
+    """Reading an array that lies in memory, or is mapped into it."""
+    return lambda start, rows: (array[first : first + rows] for first in range(start, len(array), rows))
+
+
+def records(
+    path: Path, open_stream: Callable[[], BinaryIO], offset: int, header: NpyHeader
+) -> Callable[[int, int], Iterator[np.ndarray]]:
+    """Reading an array whose rows follow each other in a stream.
+
+    Args:
+        path: the file, for messages.
+        open_stream: opens the stream at its beginning.
+        offset: where the first row is.
+        header: of the shape (n, d).
+    """
+    shape, dtype = header.shape, header.dtype
+    width = shape[1] * dtype.itemsize
+
+    def read(start: int, rows: int) -> Iterator[np.ndarray]:
+        with reading_array(path), open_stream() as stream:
+            stream.seek(offset + start * width)
+            for first in range(start, shape[0], rows):
+                values = np.empty((min(rows, shape[0] - first), shape[1]), dtype)
+                found = stream.readinto(values.view("u1").data)  # type: ignore[attr-defined]
+                if found < values.nbytes:
+                    raise ValueError(f"it is truncated after row {first + found // width}")
+                yield values
+
+    return read

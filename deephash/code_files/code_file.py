@@ -1,0 +1,177 @@
+"""A file of packed codes with its ids, and the description beside it that says which hasher made them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.codes import check_codes
+from deephash.data.array_file import read_array
+from deephash.io.files import read_json, sought
+from deephash.io.item_names import as_names
+from deephash.ranking.distance import Distance
+from deephash.validation import InvalidInputError, check_choice
+
+FORMAT = "deephash codes"
+VERSION = 1
+ENDINGS = (".npy", ".parquet")
+
+
+@dataclass(frozen=True)
+class CodePaths:
+    """Where a file of codes and what belongs to it lie.
+
+    Args:
+        codes: uint8 `.npy` of the codes, or `.parquet` with the columns id and code.
+    """
+
+    codes: Path
+
+    def __post_init__(self) -> None:
+        check_choice(self.codes.suffix, ENDINGS, f"the ending of {self.codes.name}")
+
+    @property
+    def ids(self) -> Path:
+        """Ids of the codes in an `.npy`; a Parquet file holds its own."""
+        return self.codes.with_suffix(".ids.npy")
+
+    @property
+    def labels(self) -> Path:
+        """Labels of the codes, int64 (n,) or bool (n, c), where there are any."""
+        return self.codes.with_suffix(".labels.npy")
+
+    @property
+    def neighbours(self) -> Path:
+        """Of queries, the rows of the database that are relevant to each, where these are listed: offsets and ids."""
+        return self.codes.with_suffix(".neighbours.npz")
+
+    @property
+    def description(self) -> Path:
+        """What the codes are; written last, so that codes without it are known to be unfinished."""
+        return self.codes.with_suffix(".json")
+
+    @property
+    def bad(self) -> Path:
+        """The rows that could not be encoded, with reasons."""
+        return self.codes.with_suffix(".bad.json")
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """The files that an encoding writes."""
+        ids = (self.ids,) if self.codes.suffix == ".npy" else ()
+        return (self.codes, *ids, self.description, self.bad)
+
+    @property
+    def unfinished(self) -> Path:
+        """Folder of an encoding that has not ended."""
+        return self.codes.with_name(self.codes.name + ".encoding")
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """Codes as read from a file.
+
+    Args:
+        codes: packed uint8 (n, ⌈b/8⌉).
+        ids: int64 or words (n,).
+        description: what they are.
+    """
+
+    codes: Tensor
+    ids: np.ndarray
+    description: Mapping[str, Any]
+
+    @property
+    def bits(self) -> int:
+        """Code length b."""
+        return int(self.description["bits"])
+
+    @property
+    def hasher(self) -> str:
+        """Identity of the hasher that made them."""
+        return str(self.description["hasher"])
+
+
+def describe_codes(
+    paths: CodePaths, rows: int, skipped: int, hasher: str, distance: Distance, bits: int, view: str, source: Any
+) -> dict[str, Any]:
+    """What stands beside a file of codes.
+
+    Args:
+        paths: of the file.
+        rows: number of codes n.
+        skipped: rows of the source without a code.
+        hasher: identity of the hasher.
+        distance: what the codes are ranked by.
+        bits: code length b.
+        view: of a hasher of two views; empty where there is one.
+        source: fingerprint of what was encoded.
+    """
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "file": paths.codes.name,
+        "rows": rows,
+        "skipped": skipped,
+        "bits": bits,
+        "distance": {"name": type(distance).__name__, **asdict(distance)},
+        "hasher": hasher,
+        "view": view,
+        "source": source,
+    }
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """What a file of codes says of itself.
+
+    Raises:
+        InvalidInputError: none beside it, a damaged one, or one of another file.
+    """
+    paths = CodePaths(Path(path))
+    if not paths.codes.is_file():
+        going = f"; its encoding has not ended: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
+        raise InvalidInputError(f"{sought(path)} does not exist; give a file of deephash encode{going}.")
+    description: dict[str, Any] = read_json(paths.description, f"the description of {paths.codes.name}")
+    known = isinstance(description, dict) and description.get("format") == FORMAT
+    if not known or description.get("version") != VERSION:
+        raise InvalidInputError(f"{paths.description} does not describe codes; encode again.")
+    if description.get("file") != paths.codes.name:
+        raise InvalidInputError(
+            f"{paths.description} describes {description.get('file')!r:.200}, not {paths.codes.name}."
+        )
+    whole = all(isinstance(description.get(name), int) for name in ("rows", "bits", "skipped"))
+    if not whole or not isinstance(description.get("hasher"), str):
+        raise InvalidInputError(f"{paths.description} is damaged; restore it or encode again.")
+    return description
+
+
+def read_codes(path: str | Path) -> CodeFile:
+    """Read codes, their ids and what they are.
+
+    Args:
+        path: `.npy` or `.parquet`, as `deephash encode` writes.
+
+    Raises:
+        InvalidInputError: a missing or damaged file, or one that does not fit its description.
+    """
+    paths = CodePaths(Path(path))
+    description = read_description(path)
+    if paths.codes.suffix == ".npy":
+        codes, ids = (np.array(read_array(part)) for part in (paths.codes, paths.ids))
+    else:
+        codes, ids = (np.array(read_array(paths.codes, column)) for column in ("code", "id"))
+    if codes.dtype != np.uint8:
+        raise InvalidInputError(f"{paths.codes} holds codes of dtype {codes.dtype}, not packed uint8; encode again.")
+    ids = as_names(ids, f"ids of {path}")
+    tensor = torch.from_numpy(codes)
+    check_codes(tensor, description["bits"], f"codes of {path}")
+    if not len(codes) == len(ids) == description["rows"]:
+        raise InvalidInputError(
+            f"{path} holds {len(codes)} codes and {len(ids)} ids; its description says {description['rows']}: encode "
+            "again."
+        )
+    return CodeFile(tensor, ids, description)

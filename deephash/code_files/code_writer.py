@@ -1,0 +1,301 @@
+"""Codes and ids that grow block by block in a folder, from which they are put in place once all are there."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from deephash.code_files.code_file import CodePaths
+from deephash.code_files.rows import BadRow, Ids
+from deephash.io.files import read_json, read_json_object, write_json, write_whole, writing
+from deephash.io.npy_file import map_npy
+from deephash.io.ownership import LOCK_FILE, only_writer
+from deephash.validation import InvalidInputError
+
+# Room for NumPy's header, which gets its length by being written anew once the number of rows is known.
+HEADER_BYTES = 128
+# Files of an unfinished encoding: how far it is, and, once it is complete, what stands beside the codes.
+PROGRESS, COMPLETE = "progress.json", "complete.json"
+# Its first file and its last to go, which says whose the folder is.
+MARK = "encoding.json"
+OWN_FILE = re.compile(
+    r"((codes|ids)\.npy|codes\.parquet|(ids|bad)\.jsonl|(encoding|progress|complete)\.json|part-\d{6}\.parquet)"
+    r"(\.[0-9a-f]{8}\.partial)?"
+)
+BEGINNING = re.compile(rf"{re.escape(LOCK_FILE)}|{re.escape(MARK)}\.[0-9a-f]{{8}}\.partial")
+KEPT = "what is encoded is kept for the same command"
+# Rows of a Parquet file that are held and compressed at a time.
+PARQUET_ROWS = 1 << 18
+
+
+@dataclass
+class Progress:
+    """How far an encoding is: all up to these numbers is on disk.
+
+    Args:
+        row: the next row of the source.
+        kept: codes written.
+        bad: rows that cannot be encoded.
+        id_bytes: size of the file of ids, where they are words.
+        bad_bytes: size of the list of bad rows.
+    """
+
+    row: int = 0
+    kept: int = 0
+    bad: int = 0
+    id_bytes: int = 0
+    bad_bytes: int = 0
+
+
+class CodeWriter:
+    """Appends codes, ids and bad rows to files in the folder of an unfinished encoding.
+
+    Args:
+        paths: where they are put in the end.
+        width: bytes a code.
+        named: whether ids are words.
+        progress: up to where the files hold what counts; the rest is cut off.
+    """
+
+    def __init__(self, paths: CodePaths, width: int, named: bool, progress: Progress) -> None:
+        self.paths = paths
+        self.width = width
+        self.named = named
+        self.progress = progress
+        folder = paths.unfinished
+        id_bytes = progress.id_bytes if named else HEADER_BYTES + 8 * progress.kept
+        with writing(folder, KEPT):
+            self._codes = opened_at(folder / "codes.npy", HEADER_BYTES + width * progress.kept)
+            self._ids = opened_at(folder / ("ids.jsonl" if named else "ids.npy"), id_bytes)
+            self._bad = opened_at(folder / "bad.jsonl", progress.bad_bytes)
+
+    def append(self, codes: np.ndarray, ids: Ids, bad: list[BadRow], stop: int) -> None:
+        """Add a block.
+
+        Args:
+            codes: uint8 (m, ⌈b/8⌉).
+            ids: of these m rows.
+            bad: the block's rows that have no code.
+            stop: the row after the block's last.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        with writing(self.paths.unfinished, KEPT):
+            self._codes.write(codes.tobytes())
+            if isinstance(ids, np.ndarray):
+                self._ids.write(ids.astype("<i8").tobytes())
+            else:
+                self.progress.id_bytes += self._ids.write("".join(json.dumps(name) + "\n" for name in ids).encode())
+            self.progress.bad_bytes += self._bad.write("".join(json.dumps(asdict(row)) + "\n" for row in bad).encode())
+        self.progress.kept += len(codes)
+        self.progress.bad += len(bad)
+        self.progress.row = stop
+
+    def flush(self) -> None:
+        """Bring all that was appended onto the disk.
+
+        Raises:
+            StorageError: the disk does not take it.
+        """
+        with writing(self.paths.unfinished, KEPT):
+            for file in (self._codes, self._ids, self._bad):
+                file.flush()
+                os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close the files; what was flushed stays."""
+        for file in (self._codes, self._ids, self._bad):
+            with suppress(OSError):  # What a full disk did not take was not noted as done.
+                file.close()
+
+
+def opened_at(path: Path, size: int) -> BinaryIO:
+    """A file cut to a size, or filled up to it where it is new, open for appending."""
+    path.touch()
+    file = path.open("r+b")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+def complete(paths: CodePaths, progress: Progress, width: int, named: bool, description: dict[str, Any]) -> None:
+    """Make whole files of what was appended, and note that nothing but moving them is left.
+
+    Args:
+        paths: where they go.
+        progress: of an encoding of at least one row, all of it on disk.
+        width: bytes a code.
+        named: whether ids are words.
+        description: what the codes are.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
+    folder = paths.unfinished
+    codes, ids = folder / "codes.npy", folder / "ids.npy"
+    with writing(folder, KEPT):
+        write_header(codes, (progress.kept, width), np.dtype("u1"))
+        if named:
+            write_whole(ids, lambda partial: write_words(folder / "ids.jsonl", partial, progress.kept))
+        else:
+            write_header(ids, (progress.kept,), np.dtype("<i8"))
+        if paths.codes.suffix == ".parquet":
+            write_whole(folder / "codes.parquet", lambda partial: write_parquet(codes, ids, partial))
+        write_json(folder / COMPLETE, description)
+
+
+def put_in_place(paths: CodePaths, overwrite: bool) -> None:
+    """Move complete files to where they belong; again after it broke off, it goes on.
+
+    The description, without which codes count as unfinished, goes first and comes last.
+
+    Args:
+        paths: where they go.
+        overwrite: whether files of something else there are replaced.
+
+    Raises:
+        InvalidInputError: something else has come to lie there.
+        StorageError: the disk does not take them.
+    """
+    folder = paths.unfinished
+    description = read_json_object(folder / COMPLETE, "the description of codes")
+    moves = [(folder / "ids.npy", paths.ids), (folder / "codes.npy", paths.codes)]
+    if paths.codes.suffix == ".parquet":
+        moves = [(folder / "codes.parquet", paths.codes)]
+    if not overwrite:
+        taken = [place for file, place in moves if file.exists() and os.path.lexists(place)]
+        if paths.description.exists() and read_json(paths.description, "the description of codes") != description:
+            taken.append(paths.description)
+        if taken:
+            raise occupied_by_other(taken[0])
+    with writing(paths.codes, KEPT):
+        paths.description.unlink(missing_ok=True)
+        if description.get("skipped"):
+            write_unfinished_bad_rows(paths)
+        elif overwrite:
+            paths.bad.unlink(missing_ok=True)
+        for file, place in moves:
+            if file.exists():
+                file.replace(place)
+        write_json(paths.description, description)
+        clear_unfinished(paths)
+
+
+def occupied_by_other(path: Path) -> InvalidInputError:
+    """The error of a place where something else lies."""
+    return InvalidInputError(f"{path} exists already and is of something else; choose another, or --overwrite.")
+
+
+@contextmanager
+def unfinished_folder(paths: CodePaths) -> Iterator[None]:
+    """The folder of an encoding for this process alone; it is removed at the end where nothing is left in it.
+
+    Raises:
+        InvalidInputError: another process encodes there, or the folder is of something else.
+    """
+    folder = paths.unfinished
+    if os.path.lexists(folder) and not is_own_folder(folder):
+        raise InvalidInputError(
+            f"{folder} is of something else, and codes grow in a folder of that name; move it, or choose another name "
+            "for the codes."
+        )
+    with only_writer(folder, str(paths.codes)):
+        if not (folder / MARK).exists():
+            write_json(folder / MARK, {"format": "deephash encoding", "file": paths.codes.name})
+        try:
+            yield
+        finally:
+            if {file.name for file in folder.iterdir()} == {MARK, LOCK_FILE}:
+                (folder / MARK).unlink()
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Whether a folder is that of an unfinished encoding, or empty but for what one begins with."""
+    if not folder.is_dir():
+        return False
+    if any((folder / name).exists() for name in (PROGRESS, MARK)):
+        return True
+    return all(BEGINNING.fullmatch(file.name) for file in folder.iterdir())
+
+
+def clear_unfinished(paths: CodePaths) -> None:
+    """Remove the files of an encoding that is in place or no longer wanted; files of others in its folder stay.
+
+    Its progress goes first, so that nothing goes on from it, and what says whose the folder is stays.
+    """
+    for file in sorted(paths.unfinished.iterdir(), key=lambda file: file.name != PROGRESS):
+        if OWN_FILE.fullmatch(file.name) and file.name != MARK:
+            file.unlink()
+
+
+def write_unfinished_bad_rows(paths: CodePaths) -> None:
+    """Write the report of the bad rows that an encoding has found so far."""
+    with (paths.unfinished / "bad.jsonl").open(encoding="utf-8") as lines:
+        write_bad_rows(paths.bad, lines)
+
+
+def write_bad_rows(path: Path, lines: Iterable[str]) -> None:
+    """Write the report of bad rows, a JSON object each, as a JSON list."""
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8") as report:
+            for place, line in enumerate(lines):
+                report.write(("[\n" if place == 0 else ",\n") + line.rstrip("\n"))
+            report.write("\n]\n")
+
+    write_whole(path, write)
+
+
+def write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Fill the room at a file's beginning with NumPy's header, through to the disk."""
+    with path.open("r+b") as file:
+        kind = np.lib.format.dtype_to_descr(dtype)
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+        assert file.tell() == HEADER_BYTES
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_words(lines: Path, path: Path, rows: int) -> None:
+    """Write words, a JSON string a line, as an array of strings as long as the longest."""
+    with lines.open(encoding="utf-8") as file:
+        longest = max(len(json.loads(line)) for line in file)
+    with path.open("wb") as file:
+        kind = np.dtype(f"<U{max(longest, 1)}")
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (rows,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        with lines.open(encoding="utf-8") as words:
+            for line in words:
+                file.write(np.array(json.loads(line), kind).tobytes())
+
+
+def write_parquet(codes: Path, ids: Path, path: Path) -> None:
+    """Write codes and ids as a Parquet file of the columns id and code, a part at a time.
+
+    The parts are Parquet files themselves, which are joined without all being in memory.
+    """
+    import polars
+
+    all_codes, all_ids = (map_npy(file) for file in (codes, ids))
+    parts: list[Path] = []
+    try:
+        for first in range(0, len(all_codes), PARQUET_ROWS):
+            rows = slice(first, first + PARQUET_ROWS)
+            kind = polars.Array(polars.UInt8, all_codes.shape[1])
+            own_ids = np.array(all_ids[rows])
+            values = own_ids.tolist() if own_ids.dtype.kind == "U" else own_ids
+            frame = polars.DataFrame({"id": values, "code": polars.Series(np.array(all_codes[rows]), dtype=kind)})
+            parts.append(codes.with_name(f"part-{len(parts):06d}.parquet"))
+            frame.write_parquet(parts[-1])
+        joined = polars.scan_parquet(parts, glob=False)
+        joined.sink_parquet(path, row_group_size=PARQUET_ROWS, maintain_order=True)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)

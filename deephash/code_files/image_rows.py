@@ -1,0 +1,85 @@
+"""Images in a folder as rows of features, by what described the images of a run."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deephash.code_files.fingerprint import listing_fingerprint
+from deephash.code_files.rows import BadRow, RowBlock, RowSource, checked_block
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.image_decoding import DECODING_VERSION, read_image
+from deephash.data.image_folder import BLOCK_IMAGES
+from deephash.data.image_listing import find_images
+
+
+class ImageRows(RowSource):
+    """Images at any depth of a folder; ids are their paths from there.
+
+    Args:
+        folder: of the images.
+        descriptor: what turns them into features.
+        size: side in pixels to which they are scaled and cropped for it.
+
+    Raises:
+        InvalidInputError: no such folder, or no images in it.
+    """
+
+    most_rows = BLOCK_IMAGES
+    named = True
+
+    def __init__(self, folder: Path, descriptor: Descriptor, size: int) -> None:
+        self.folder = folder
+        self.descriptor = descriptor
+        self.size = size
+        self.files = find_images(folder)
+        self.names = [file.relative_to(folder).as_posix() for file in self.files]
+        self.rows = len(self.names)
+
+    @property
+    def dimension(self) -> None:
+        """Known when the first images are described."""
+        return None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The files' names, sizes and times of change, and how they are described."""
+        return {**listing_fingerprint(self.folder, self.files), **self._description()}
+
+    def _description(self) -> dict[str, Any]:
+        """How images are decoded and described."""
+        described = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters()}
+        return {**described, "side": self.size, "decoding": DECODING_VERSION}
+
+    def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
+        """Blocks of images, those that cannot be decoded set apart."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for first in range(start, len(self.names), rows):
+                yield self._block(first, self.names[first : first + rows], pool)
+
+    def _block(self, first: int, names: list[str], pool: ThreadPoolExecutor) -> RowBlock:
+        images, places, bad = [], [], []
+        for place, decoded in enumerate(pool.map(self._decode, names)):
+            if isinstance(decoded, str):
+                bad.append(BadRow(first + place, names[place], decoded))
+            else:
+                images.append(decoded)
+                places.append(place)
+        stop = first + len(names)
+        if not images:
+            return RowBlock(torch.empty(0, 0), [], bad, stop)
+        features = self.descriptor.describe(np.stack(images))
+        ids = [names[place] for place in places]
+        block = checked_block(features.numpy(), ids, first + np.array(places), stop)
+        return RowBlock(block.features, block.ids, bad + block.bad, stop)
+
+    def _decode(self, name: str) -> np.ndarray | str:
+        try:
+            return self._read(name)
+        except Exception as error:  # Pillow's decoders raise all sorts for damaged files
+            return " ".join(str(error).split()) or type(error).__name__
+
+    def _read(self, name: str) -> np.ndarray:
+        return read_image(self.folder / name, self.size)

@@ -1,0 +1,92 @@
+"""A source of rows by what its path is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deephash.code_files.array_rows import open_npy, open_npz, open_vectors
+from deephash.code_files.rows import RowSource
+from deephash.code_files.table_rows import CSV, TableRows
+from deephash.data.vectors import COMPONENTS
+from deephash.io.files import sought
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    from deephash.data.descriptors.base import Descriptor
+
+TABLES = (".parquet", CSV)
+ENDINGS = (".npy", ".npz", *TABLES, *COMPONENTS)
+
+
+def open_source(
+    path: str | Path,
+    run: str | Path,
+    *,
+    features: Sequence[str] | None = None,
+    ids: str | None = None,
+    image_size: int | None = None,
+    header: bool | None = None,
+) -> RowSource:
+    """The rows of a file of features, or of a folder of images.
+
+    Args:
+        path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file, a folder of Parquet files or of
+            images, or the address of either in an object store, as s3://BUCKET/FOLDER.
+        run: the folder of the run whose hasher is to encode them; its data say how images become features.
+        features: which array of an `.npz`, or which columns of a table; None takes the only one, or all but the ids.
+        ids: which column of a table holds the ids; None takes `id` where there is one.
+        image_size: side in pixels to which images are scaled; None takes that of the run's data.
+        header: whether the first line of a CSV file names its columns; None takes it for names unless they are numbers.
+
+    Raises:
+        InvalidInputError: no such file, one of another kind, a damaged one, or images for a run of none.
+    """
+    if header is not None and Path(path).suffix != CSV:
+        raise InvalidInputError(f"{path} is no {CSV} file; leave {'--header' if header else '--no-header'} out.")
+    if "://" in str(path):
+        from deephash.code_files.store_rows import open_store_rows
+
+        return open_store_rows(str(path), run, features=features, ids=ids, image_size=image_size)
+    path = Path(path).expanduser()
+    if path.is_dir() and any(path.glob("*.parquet")):
+        from deephash.code_files.store_rows import StoredTableRows
+
+        return StoredTableRows(path.resolve().as_uri(), features, ids)
+    if path.is_dir():
+        # Data sets, and Lightning with them, are slow to import.
+        from deephash.code_files.image_rows import ImageRows
+        from deephash.code_files.run_descriptors import image_descriptor
+
+        descriptor = image_descriptor(Path(run))
+        return ImageRows(path, descriptor, side_of(descriptor, image_size, run))
+    if path.suffix not in ENDINGS:
+        raise InvalidInputError(f"{path} is no folder of images and does not end in one of: {', '.join(ENDINGS)}.")
+    if not path.is_file():
+        raise InvalidInputError(
+            f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images."
+        )
+    if path.suffix in TABLES:
+        return TableRows(path, features, ids, header)
+    if ids is not None:
+        raise InvalidInputError(f"{path} has no columns, and so none of ids; leave --ids {ids} out.")
+    if path.suffix == ".npz":
+        if features is not None and len(features) > 1:
+            raise InvalidInputError(f"{len(features)} arrays are named; features are one array of {path}.")
+        return open_npz(path, features[0] if features else None)
+    if features is not None:
+        raise InvalidInputError(f"{path} holds a single array; leave --features out.")
+    return open_npy(path) if path.suffix == ".npy" else open_vectors(path)
+
+
+def side_of(descriptor: "Descriptor", given: int | None, run: str | Path) -> int:
+    """Side in pixels to which images are scaled for what describes them.
+
+    Raises:
+        InvalidInputError: none is given, and the run's data take images as they are.
+    """
+    size = given or descriptor.image_size
+    if size is None:
+        raise InvalidInputError(
+            f"the data of {run} take images as they are, of one size; give theirs, as --image-size 32."
+        )
+    return size

@@ -1,0 +1,140 @@
+"""Searching a saved index with packed codes, or with features that a run's hasher encodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deephash.code_files.code_file import read_codes
+from deephash.code_files.encode_file import BLOCK_ROWS, check_dimension
+from deephash.code_files.encoder_of import load_view
+from deephash.code_files.open_source import open_source
+from deephash.code_files.rows import RowSource
+from deephash.code_files.sharded_index import OpenRelease, open_release
+from deephash.io.files import write_whole
+from deephash.validation import InvalidInputError, check_choice
+
+ENDINGS = (".npz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest of each query.
+
+    Args:
+        queries: ids of the q queries, whole numbers or words.
+        distances: int64 (q, k), rising.
+        ids: of the neighbours, whole numbers or words (q, k).
+    """
+
+    queries: np.ndarray
+    distances: np.ndarray
+    ids: np.ndarray
+
+
+def search_saved(
+    index_folder: Path,
+    queries: Path,
+    k: int,
+    run: Path | None = None,
+    view: str | None = None,
+    device: str = "cpu",
+    *,
+    features: Sequence[str] | None = None,
+    ids: str | None = None,
+    header: bool | None = None,
+) -> Found:
+    """The k nearest codes of each query.
+
+    Args:
+        index_folder: of a saved index, or of one in shards, which gives the same answer.
+        queries: a file of codes; with a run, features or images as `deephash encode` takes.
+        k: number of neighbours.
+        run: whose hasher encodes the queries; the index must hold its codes. None where queries are codes.
+        view: of a run of two views.
+        device: where queries are encoded.
+        features: with a run, which array or columns hold the queries' features.
+        ids: with a run, which column of a table holds the queries' ids.
+        header: with a run, whether the first line of a CSV file names its columns.
+
+    Raises:
+        InvalidInputError: no index, codes of another hasher, or queries that cannot be encoded.
+    """
+    index = open_release(index_folder)
+    if run is None:
+        if not (features is None and ids is None and header is None):
+            raise InvalidInputError(
+                f"{queries} are taken for codes, which have no columns; give --run, or leave --features, --ids and "
+                "--header out."
+            )
+        read = read_codes(queries)
+        if index.release.hasher != read.hasher:
+            raise InvalidInputError(
+                f"{queries} holds codes of the hasher {read.hasher}, and {index_folder} those of "
+                f"{index.release.hasher}; search with codes of the same hasher."
+            )
+        found = index.search(read.codes, k)
+        return Found(read.ids, found.distances, found.names)
+    source = open_source(queries, run, features=features, ids=ids, header=header)
+    return search_rows(index, source, queries, k, run, view, device)
+
+
+def search_rows(
+    index: OpenRelease, source: RowSource, queries: Path, k: int, run: Path, view: str | None, device: str
+) -> Found:
+    """The nearest of features, encoded and searched a block at a time."""
+    hasher, identity, _ = load_view(run, view, device)
+    if index.release.hasher != identity:
+        raise InvalidInputError(
+            f"the index holds codes of the hasher {index.release.hasher}, and {run} has {identity}; search with the "
+            "run that made them, or encode the database again."
+        )
+    where = hasher.projection.is_fitted.device
+    if source.dimension is not None:
+        check_dimension(source.dimension, hasher)
+    asked, found = [], []
+    for block in source.blocks(0, min(BLOCK_ROWS, source.most_rows or BLOCK_ROWS)):
+        if block.bad:
+            first = block.bad[0]
+            raise InvalidInputError(f"query {first.id} of {queries} cannot be encoded ({first.reason}); repair it.")
+        check_dimension(block.features.shape[1], hasher)
+        asked.append(np.array(block.ids))
+        found.append(index.search(hasher.encode(block.features.to(where)).cpu(), k))
+    distances, names = (np.concatenate([getattr(one, part) for one in found]) for part in ("distances", "names"))
+    return Found(np.concatenate(asked), distances, names)
+
+
+def write_found(found: Found, out: Path) -> None:
+    """Write what was found, whole or not at all.
+
+    Args:
+        found: of q queries.
+        out: `.npz` of queries (q,), distances (q, k) and ids (q, k), or `.parquet` of a row for each neighbour: query,
+            rank from 1, id, distance.
+
+    Raises:
+        InvalidInputError: another ending.
+    """
+    check_choice(out.suffix, ENDINGS, f"the ending of {out.name}")
+    if out.suffix == ".npz":
+
+        def write_arrays(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez(file, queries=found.queries, distances=found.distances, ids=found.ids)
+
+        write_whole(out, write_arrays)
+        return
+    import polars
+
+    depth = found.distances.shape[1]
+    columns = {
+        "query": np.repeat(found.queries, depth),
+        "rank": np.tile(np.arange(1, depth + 1), len(found.queries)),
+        "id": found.ids.ravel(),
+        "distance": found.distances.ravel(),
+    }
+    frame = polars.DataFrame(
+        {name: values.tolist() if values.dtype.kind == "U" else values for name, values in columns.items()}
+    )
+    write_whole(out, frame.write_parquet)

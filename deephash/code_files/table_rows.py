@@ -1,0 +1,262 @@
+"""Rows of a table: a Parquet or CSV file, read a block at a time."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deephash.code_files.csv_layout import CsvLayout, read_layout
+from deephash.code_files.fingerprint import file_fingerprint
+from deephash.code_files.rows import BadRow, Ids, RowBlock, RowSource, checked_block, plain_id, select_ids
+from deephash.data.stored_index import find_ids, index_columns, say_left_out
+from deephash.io.files import reading
+from deephash.io.item_names import check_whole_name
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    import polars
+
+CSV = ".csv"
+
+
+class TableRows(RowSource):
+    """The rows of a Parquet or CSV file.
+
+    In a CSV file what is no number counts as missing, so that its row is set apart. So is a row without an id. Ids of a
+    CSV file are whole numbers where each number gives the same text back, and else words: `00012` stays `00012`. The
+    index that pandas stores beside the columns is left out, with a line in the log, unless it is named.
+
+    Args:
+        path: the file; its ending says which.
+        features: columns: one of lists, or several of numbers; None takes all but the ids.
+        ids: the column of ids, whole numbers or words; None takes `id` where there is one, in capitals too, or else
+            rows' places.
+        header: of a CSV file, whether its first line names the columns, which else are called by their places from 0;
+            None takes it for names unless they are numbers.
+
+    Raises:
+        InvalidInputError: not such a file, no such column, columns that are no numbers, whole numbers of ids beyond
+            int64, or a first line of numbers with `header=None`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        features: Sequence[str] | None = None,
+        ids: str | None = None,
+        header: bool | None = None,
+    ) -> None:
+        import polars
+
+        self.path = path
+        self.layout: CsvLayout | None = None
+        self.words: Mapping[str, str | None] = {}
+        if path.suffix == CSV:
+            self.layout = read_layout(path, header)
+        schema = self._schema()
+        named = [*(features or ()), *([ids] if ids else ())]
+        for name in named:
+            if name not in schema:
+                raise InvalidInputError(f"{path} has no column {name!r}; it holds {', '.join(schema)}.")
+            if named.count(name) > 1:
+                raise InvalidInputError(f"--features and --ids name column {name!r} of {path} twice; name it once.")
+        self.id_column = ids or find_ids([name for name in schema if name not in named])
+        index = [] if features else [name for name in self._index_columns(schema) if name != self.id_column]
+        say_left_out(path, index, "--features or --ids")
+        self.columns = list(features or (name for name in schema if name != self.id_column and name not in index))
+        only = schema[self.columns[0]] if len(self.columns) == 1 else None
+        self.lists = isinstance(only, polars.List | polars.Array) and is_number_type(only.inner)
+        if not self.columns:
+            raise InvalidInputError(f"{path} holds {', '.join(schema) or 'nothing'}; no column is left to take.")
+        for name in () if self.lists else self.columns:
+            kind = schema[name]
+            if not is_number_type(kind):
+                holds = f"is of type {kind}" if self.layout is None else f"holds {self.words[name]!r}"
+                raise InvalidInputError(
+                    f"column {name!r} of {path} {holds}; features are columns of numbers, or one of lists of numbers: "
+                    "name the ones to take with --features, and ids with --ids."
+                )
+        if self.id_column is not None:
+            kind = schema[self.id_column]
+            words = kind == polars.String or isinstance(kind, polars.Categorical | polars.Enum)
+            if not (kind.is_integer() or words or self.layout is not None):
+                raise InvalidInputError(
+                    f"ids in column {self.id_column!r} of {path} are of type {kind}; expected whole numbers or words."
+                )
+            self.named = words if self.layout is None else self._holds_words(self.id_column)
+            if kind in (polars.UInt64, polars.Int128, polars.UInt128) and self.layout is None:
+                self._check_whole(self.id_column)
+        self.rows = self._count()
+        if self.rows == 0:
+            raise InvalidInputError(f"{path} has no rows; expected at least one item.")
+
+    @property
+    def dimension(self) -> int | None:
+        """Number of columns; None where lists of the first block tell."""
+        return None if self.lists else len(self.columns)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The file's, and which columns of it."""
+        return {**file_fingerprint(self.path), "features": self.columns, "ids": self.id_column}
+
+    def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
+        """Blocks of rows, lists of another length than the first row's set apart."""
+        wanted = [*self.columns, *([self.id_column] if self.id_column else ())]
+        with self._reading():
+            if self.lists:
+                self._length = self._first_length()
+            first = start
+            for frame in self._frames(wanted, start, rows):
+                yield self._block(frame, first)
+                first += frame.height
+
+    def _block(self, frame: "polars.DataFrame", first: int) -> RowBlock:
+        import polars
+
+        places = np.arange(first, first + frame.height)
+        ids: Ids = places
+        bad: list[BadRow] = []
+        good = np.ones(frame.height, bool)
+        if self.id_column is not None:
+            column = frame[self.id_column]
+            good &= column.is_not_null().to_numpy()
+            bad += [BadRow(int(places[row]), int(places[row]), "no id") for row in np.flatnonzero(~good)]
+            ids = (
+                column.cast(polars.String).fill_null("").to_list()
+                if self.named
+                else column.fill_null(0).cast(polars.Int64).to_numpy()
+            )
+        if self.lists:
+            lengths = frame[self.columns[0]].cast(polars.List(polars.Float32)).list.len().fill_null(0).to_numpy()
+            uneven = good & (lengths != self._length)
+            bad += [
+                BadRow(int(places[row]), plain_id(ids[row]), f"{lengths[row]} values, not {self._length}")
+                for row in np.flatnonzero(uneven)
+            ]
+            good &= ~uneven
+        kept = frame.filter(polars.Series(good)) if bad else frame
+        if self.lists:
+            flat = kept[self.columns[0]].cast(polars.List(polars.Float32)).explode(empty_as_null=False)
+            values = flat.to_numpy().reshape(kept.height, self._length)
+        else:
+            values = kept.select(polars.col(self.columns).cast(polars.Float32)).to_numpy()
+        block = checked_block(values, select_ids(ids, good), places[good], first + frame.height)
+        return RowBlock(block.features, block.ids, sorted(bad + block.bad, key=lambda entry: entry.row), block.stop)
+
+    def _schema(self) -> Mapping[str, Any]:
+        """Types by column; in a CSV file those of numbers and those that hold words."""
+        import polars
+
+        with self._reading():
+            if self.layout is None:
+                return self._scan().collect_schema()
+            self.words = self.layout.words(self.path)
+            return {name: polars.Float32() if word is None else polars.String() for name, word in self.words.items()}
+
+    def _index_columns(self, schema: Mapping[str, Any]) -> Sequence[str]:
+        """Those of the columns that are the index of a pandas table."""
+        if self.layout is not None:
+            return self.layout.index
+        import polars
+
+        with self._reading():
+            return index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
+
+    def _holds_words(self, name: str) -> bool:
+        """Whether a column of a CSV file holds what is no whole number, or one that is written otherwise."""
+        import polars
+
+        column = polars.col(name)
+        kept = (column.cast(polars.Int64, strict=False).cast(polars.String) == column).fill_null(value=False)
+        with self._reading():
+            texts = self._scan().select(kept | column.is_null())
+            return any(not batch.to_series().all() for batch in texts.collect_batches())
+
+    def _check_whole(self, name: str) -> None:
+        """Refuse ids beyond int64, before anything is encoded.
+
+        Raises:
+            InvalidInputError: naming one.
+        """
+        with self._reading():
+            least, most = self._extremes(name)
+        for found in (least, most):
+            check_whole_name(found or 0, f"ids in column {name!r} of {self.path}")
+
+    def _extremes(self, name: str) -> tuple[int | None, int | None]:
+        """The least and the largest value of a column."""
+        import polars
+
+        column = polars.col(name)
+        return self._scan().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
+
+    def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
+        """Frames of exactly `rows`, the last of fewer, from a row on."""
+        return rebatched(
+            self._typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
+        )
+
+    def _scan(self) -> "polars.LazyFrame":
+        """The table; of a CSV file with columns of text."""
+        import polars
+
+        if self.layout is None:
+            return polars.scan_parquet(self.path, glob=False)
+        return self.layout.scan(self.path)
+
+    def _typed(self) -> "polars.LazyFrame":
+        """The table; of a CSV file with features as numbers, and missing what is no number."""
+        import polars
+
+        if self.layout is None:
+            return self._scan()
+        numbers = polars.col(self.columns).str.strip_chars().cast(polars.Float32, strict=False)
+        whole = [] if self.id_column is None or self.named else [polars.col(self.id_column).cast(polars.Int64)]
+        return self._scan().with_columns(numbers, *whole)
+
+    def _count(self) -> int | None:
+        if self.layout is not None:
+            return None
+        import polars
+
+        return int(self._scan().select(polars.len()).collect().item())
+
+    def _first_length(self) -> int:
+        """Length of the first list that is not empty."""
+        import polars
+
+        column = polars.col(self.columns[0]).cast(polars.List(polars.Float32))
+        lengths = self._scan().select(column.list.len()).filter(polars.first() > 0).head(1).collect()
+        if lengths.is_empty():
+            raise InvalidInputError(f"column {self.columns[0]!r} of {self.path} holds no list with a value in it.")
+        return int(lengths.item())
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """Turns what the decoder raises of a damaged file, its panics included, into one line."""
+        return reading(self.path, f"{self.path.suffix} data", "write it again")
+
+
+def is_number_type(kind: "polars.DataType | type[polars.DataType]") -> bool:
+    """Whether values of a type are numbers, or truth values, or all missing."""
+    import polars
+
+    return kind.is_numeric() or kind in (polars.Boolean, polars.Null)
+
+
+def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:
+    """The rows of frames of any length in frames of exactly `rows`, the last of fewer."""
+    import polars
+
+    held: list[Any] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.height
+        while count >= rows:
+            whole = polars.concat(held)
+            yield whole.head(rows)
+            held, count = [whole.slice(rows)], count - rows
+    if count:
+        yield polars.concat(held)

@@ -1,0 +1,97 @@
+"""The two command-line jobs, around the functions that do the work: resuming, printing, and what a sweeper gets."""
+
+import logging
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from deephash.command_line.run_command import is_optimising, load_resumed, output_folder
+from deephash.io.progress import waiting
+from deephash.io.run_folder import RunFolder
+from deephash.report.tables import finite
+
+if TYPE_CHECKING:
+    from deephash.training.kept_data import KeptData
+
+log = logging.getLogger(__name__)
+
+
+def train_job(config: DictConfig) -> float | None:
+    """Run, print the result, and return the mAP to sweepers, which may choose by validation queries alone.
+
+    Raises:
+        InvalidInputError: settings that cannot be used.
+        SystemExit: a sweeper that would choose on test queries.
+    """
+    with waiting("Loading Lightning"):
+        from deephash.report.summary import print_summary, result_title
+        from deephash.training.run import train
+
+    chooses = is_optimising()
+    if chooses and config.score != "validation":
+        # Not a trial that failed, but a search that must not be: it ends here.
+        print(
+            f"error: score={config.score} with an optimising sweeper would choose hyper-parameters on test queries; "
+            "set score=validation with a protocol that has validation parts, as protocol=five_way.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    if config.resume:
+        config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
+    sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
+    result = train(config, output_folder(), kept_in_sweep() if sweeps else None)
+    if sweeps:
+        # Its table comes at the sweep's end.
+        log.info("%s: mAP %.4f  %s", result_title(result.row), result.row["metrics"]["mAP"], result.folder)
+    elif _is_first_process():
+        print_summary(result.row, result.folder)
+    return float(result.row["metrics"]["mAP"]) if chooses else None
+
+
+@cache
+def kept_in_sweep() -> "KeptData":
+    """What jobs of a sweep that run in this process share."""
+    from deephash.training.kept_data import KeptData
+
+    return KeptData()
+
+
+def evaluate_job(config: DictConfig) -> None:
+    """Score a saved run again, print the result, and say whether an unchanged one came out the same.
+
+    Raises:
+        InvalidInputError: settings or files that cannot be used.
+    """
+    with waiting("Loading Lightning"):
+        from deephash.report.summary import print_summary
+        from deephash.training.evaluate_run import evaluate
+
+    result, stored = evaluate(config, output_folder())
+    if not _is_first_process():
+        return
+    print_summary(result.row, result.folder)
+    if stored is None:
+        return
+    differing = differing_metrics(stored["metrics"], result.row["metrics"])
+    if differing:
+        print(f"The saved run has other figures: {differing}", file=sys.stderr)
+        sys.exit(1)
+    print("The figures are those of the saved run, exactly.")
+
+
+def differing_metrics(stored: dict[str, Any], now: dict[str, Any]) -> str:
+    """The metrics that both rows have with different values, as text; empty where there are none."""
+    now = finite(now)
+    differing = [name for name in stored if name in now and stored[name] != now[name]]
+    return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)
+
+
+def _is_first_process() -> bool:
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0

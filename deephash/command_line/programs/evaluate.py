@@ -1,0 +1,27 @@
+"""Score a saved run: `deephash evaluate run=FOLDER`, with other data, protocol, truth or depths as you set them."""
+
+import hydra
+from omegaconf import DictConfig
+
+from deephash.command_line.programs.overrides import run_hydra
+from deephash.io.configuration import configuration_folder
+from deephash.io.progress import waiting
+
+
+@hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="evaluate")
+def carry_out(config: DictConfig) -> None:
+    """Score one run and print its result."""
+    with waiting("Loading torch"):
+        from deephash.command_line.jobs import evaluate_job
+        from deephash.command_line.run_command import run_command
+
+    run_command(lambda: evaluate_job(config))
+
+
+def main() -> None:
+    """Run the program on the command line."""
+    run_hydra(carry_out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The five-way protocol: nothing that is scored was fitted or chosen on."""
+
+import numpy as np
+from torch import Tensor
+
+from deephash.data.protocols.base import Protocol, Split
+from deephash.data.protocols.draws import Size, check_size, deal, strata_of
+
+
+class FiveWay(Protocol):
+    """Test and validation each have queries and a database of their own; the training part is none of them.
+
+    The protocol that Moran's thesis (2016) calls improved: hyper-parameters are chosen with the validation queries
+    against the validation database, projections and quantisers see the training part alone, and the figure
+    reported is that of the test queries against the test database. Drawn anew, with another seed, for each of 10
+    runs. The defaults are those of CIFAR-10's 60,000 images, which leave 46,000 for the test database.
+
+    Args:
+        queries: test queries.
+        validation_queries: queries that hyper-parameters are chosen with.
+        train: items that projections, quantisers and affinities are fitted on.
+        validation_database: items that the validation queries are ranked against.
+        database: items that the test queries are ranked against; by default what is left.
+        stratified: whether each part has the classes in their proportions, where items have one class each.
+
+    Raises:
+        InvalidInputError: a size that is no size.
+    """
+
+    def __init__(
+        self,
+        queries: Size = 1000,
+        validation_queries: Size = 1000,
+        train: Size = 2000,
+        validation_database: Size = 10000,
+        database: Size = "rest",
+        stratified: bool = True,
+    ) -> None:
+        self.sizes: dict[str, Size] = {
+            "queries": queries,
+            "validation_queries": validation_queries,
+            "train": train,
+            "validation_database": validation_database,
+            "database": database,
+        }
+        for part, size in self.sizes.items():
+            check_size(size, part)
+        self.stratified = stratified
+
+    def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
+        """Draw a split from all n items, whatever part the publisher put them in."""
+        rows = deal(self.sizes, strata_of(n, labels, self.stratified), seed)
+        return Split(
+            train=rows["train"],
+            query=rows["queries"],
+            database=rows["database"],
+            validation_query=rows["validation_queries"],
+            validation_database=rows["validation_database"],
+        )

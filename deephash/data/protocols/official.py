@@ -1,0 +1,101 @@
+"""The parts that a data set's publisher made."""
+
+import numpy as np
+from torch import Tensor
+
+from deephash.data.protocols.base import Protocol, Split
+from deephash.data.protocols.draws import Size, check_size, deal, strata_of
+from deephash.data.protocols.query_database import VALIDATION_ROLES, validation_sizes
+from deephash.validation import InvalidInputError
+
+PARTS = ("train", "query", "database")
+
+
+class Official(Protocol):
+    """Queries, training and database are the publisher's; where there is no database, the training part is searched.
+
+    On CIFAR-10 this is 10,000 test images against the 50,000 others, which are also trained on: the setting of deep
+    hashing's figures above .9. On SIFT1M it is the query, learn and base files. Each part can be cut to a sample.
+
+    A validation part can be cut out of the training part, so that nothing need be chosen on test queries; where the
+    training part is also the database, it leaves that too.
+
+    Args:
+        queries: how many of the publisher's queries; by default all.
+        train: how many of the publisher's training items; by default all.
+        database: how many of the publisher's database; by default all.
+        validation_queries: queries that hyper-parameters are chosen with; 0 for none.
+        validation_database: items that those are ranked against; 0 for none.
+        stratified: whether samples have the classes in their proportions, where items have one class each.
+
+    Raises:
+        InvalidInputError: a size that is no size.
+    """
+
+    def __init__(
+        self,
+        queries: Size = "rest",
+        train: Size = "rest",
+        database: Size = "rest",
+        validation_queries: Size = 0,
+        validation_database: Size = 0,
+        stratified: bool = True,
+    ) -> None:
+        for size, part in ((queries, "queries"), (train, "train"), (database, "database")):
+            check_size(size, part)
+        self.queries = queries
+        self.train = train
+        self.database = database
+        self.validation = validation_sizes(validation_queries, validation_database)
+        self.stratified = stratified
+
+    def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
+        """Take the publisher's parts, or samples of them."""
+        pools = official_pools(n, official)
+        strata = strata_of(n, labels, self.stratified)
+        train_name = "the official train part"
+        rows = deal({"queries": self.queries}, strata, seed, pools["query"], "the official query part")
+        rows |= deal({**self.validation, "train": self.train}, strata, seed, pools["train"], train_name)
+        if len(pools["database"]):
+            pool, source = pools["database"], "the official database part"
+        else:
+            held_out = np.concatenate([np.empty(0, np.int64), *(rows[part] for part in self.validation)])
+            pool, source = np.setdiff1d(pools["train"], held_out), train_name
+        rows |= deal({"database": self.database}, strata, seed, pool, source)
+        return Split(
+            train=rows["train"],
+            query=rows["queries"],
+            database=rows["database"],
+            **{role: rows[part] for role, part in VALIDATION_ROLES.items() if part in rows},
+        )
+
+
+def official_pools(n: int, official: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Rows of each of the publisher's parts.
+
+    Args:
+        n: number of items.
+        official: part of each item, (n,) of "train", "query" or "database"; or None.
+
+    Returns:
+        int64 rows, ascending, by part; only "database" can be empty.
+
+    Raises:
+        InvalidInputError: no official parts, another length than n, an unknown part, or no train or query part.
+    """
+    if official is None:
+        raise InvalidInputError(
+            "These data have no official parts; choose a protocol that draws them, as protocol=literature."
+        )
+    if np.shape(official) != (n,):
+        raise InvalidInputError(f"official parts have shape {np.shape(official)}; expected ({n},), one for each item.")
+    unknown = sorted(set(np.unique(official).tolist()) - set(PARTS), key=str)
+    if unknown:
+        raise InvalidInputError(f"official parts hold {unknown[0]!r}; expected one of: {', '.join(PARTS)}.")
+    pools = {part: np.flatnonzero(np.asarray(official) == part) for part in PARTS}
+    for part in ("train", "query"):
+        if len(pools[part]) == 0:
+            raise InvalidInputError(
+                f"These data have no official {part} part; choose a protocol that draws one, as protocol=literature."
+            )
+    return pools

@@ -1,0 +1,105 @@
+"""The query/database protocols of the literature, which differ in what is trained on and whether that is searched."""
+
+import numpy as np
+from torch import Tensor
+
+from deephash.data.protocols.base import Protocol, Split
+from deephash.data.protocols.draws import Size, check_size, deal, strata_of
+from deephash.validation import InvalidInputError
+
+WHOLE_DATABASE = "database"
+# Role of a split → parameter that sizes it.
+VALIDATION_ROLES = {"validation_query": "validation_queries", "validation_database": "validation_database"}
+
+
+class QueryDatabase(Protocol):
+    """Queries are drawn, the rest is the database; training is on the database or on a labelled sample.
+
+    With the same seed, the queries are the same whatever the other sizes; where the database is the rest, the
+    training sample is the same too, searched or not, so that the effect of searching it can be measured alone.
+
+    A validation part can be cut out, so that nothing need be chosen on test queries. Its items leave the database
+    and the training part, so a figure to be placed beside published ones comes from a run without it.
+
+    Args:
+        queries: test queries.
+        database: items that they are ranked against, those of a searched training sample included; by default what
+            is left.
+        train: size of the training sample, or "database": training is on all that is searched, without labels as a
+            rule.
+        search_train: whether the training sample is searched too.
+        validation_queries: queries that hyper-parameters are chosen with; 0 for none.
+        validation_database: items that those are ranked against; 0 for none.
+        stratified: whether each part has the classes in their proportions, where items have one class each.
+
+    Raises:
+        InvalidInputError: a size that is no size, or settings that contradict each other.
+    """
+
+    def __init__(
+        self,
+        queries: Size = 1000,
+        database: Size = "rest",
+        train: Size = WHOLE_DATABASE,
+        search_train: bool = True,
+        validation_queries: Size = 0,
+        validation_database: Size = 0,
+        stratified: bool = True,
+    ) -> None:
+        check_size(queries, "queries")
+        check_size(database, "database")
+        check_size(train, "train", (WHOLE_DATABASE,))
+        if train == WHOLE_DATABASE and not search_train:
+            raise InvalidInputError(
+                "protocol.train=database trains on all that is searched, but protocol.search_train=false; set "
+                "protocol.search_train=true, or give the training sample a size, as protocol.train=5000."
+            )
+        if train == "rest" and search_train:
+            raise InvalidInputError(
+                "protocol.train=rest leaves nothing to search beside it; set protocol.train=database, or "
+                "protocol.search_train=false with a size for the database, as protocol.database=54000."
+            )
+        self.validation = validation_sizes(validation_queries, validation_database)
+        self.queries = queries
+        self.database = database
+        self.train = train
+        self.search_train = search_train
+        self.stratified = stratified
+
+    def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
+        """Draw a split from all n items, whatever part the publisher put them in."""
+        strata = strata_of(n, labels, self.stratified)
+        sizes: dict[str, Size] = {"queries": self.queries, **self.validation}
+        if not self.search_train:
+            sizes["train"] = self.train
+        rows = deal(sizes | {"database": self.database}, strata, seed)
+        if self.train == WHOLE_DATABASE:
+            rows["train"] = rows["database"]
+        elif self.search_train:
+            rows |= deal({"train": self.train}, strata, seed, rows["database"], "the database")
+        return Split(
+            train=rows["train"],
+            query=rows["queries"],
+            database=rows["database"],
+            **{role: rows[part] for role, part in VALIDATION_ROLES.items() if part in rows},
+        )
+
+
+def validation_sizes(validation_queries: Size, validation_database: Size) -> dict[str, Size]:
+    """The sizes of an optional validation part, by parameter name; none where both are 0.
+
+    Raises:
+        InvalidInputError: a size that is no size, or one of the two without the other.
+    """
+    sizes = {"validation_queries": validation_queries, "validation_database": validation_database}
+    wanted = {part: size for part, size in sizes.items() if isinstance(size, bool) or size != 0}
+    for part, size in wanted.items():
+        check_size(size, part)
+    if len(wanted) == 1:
+        (given,) = wanted
+        (absent,) = sizes.keys() - wanted.keys()
+        raise InvalidInputError(
+            f"protocol.{given}={sizes[given]} but protocol.{absent}=0; a validation part needs both, as "
+            f"protocol.{absent}=1000."
+        )
+    return wanted

@@ -1,0 +1,1 @@
+"""Scoring: from codes and truth to figures, and the report of them."""

@@ -1,0 +1,133 @@
+"""Codes that a fit learnt for its training items themselves, and the protocol that searches a database by them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.codes import pack
+from deephash.data.base import HashingDataModule
+from deephash.data.views import Views
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
+from deephash.io.files import reading, write_whole
+from deephash.io.npz_file import opened_npz
+from deephash.quantizers.sbq import SBQ
+from deephash.validation import InvalidInputError
+
+FUNCTIONS, LEARNT = "functions", "learnt"
+# What items of the database are coded by: the hash functions, as queries are, or what the fit learnt for them.
+DATABASE_CODES = (FUNCTIONS, LEARNT)
+FILE = "learnt_codes.npz"
+
+
+@dataclass(frozen=True)
+class LearntCodes:
+    """Codes of training items, as the fit left them.
+
+    Args:
+        codes: packed, uint8 (n, ⌈b/8⌉), the same for every view.
+        ids: int64 (n,), rows of the items in the data set.
+    """
+
+    codes: Tensor
+    ids: Tensor
+
+    def of(self, ids: Tensor) -> Tensor:
+        """Codes of the items with these rows int64 (m,), where they were learnt.
+
+        Raises:
+            InvalidInputError: an item that was not trained on.
+        """
+        order = self.ids.argsort()
+        places = torch.searchsorted(self.ids[order], ids).clamp_max(len(order) - 1)
+        unknown = int((self.ids[order][places] != ids).sum())
+        if unknown:
+            raise InvalidInputError(not_trained_on(unknown, len(ids)))
+        return self.codes[order[places]]
+
+    def save(self, folder: Path) -> None:
+        """Write `learnt_codes.npz` into a hasher's folder."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:  # a file, for to a path NumPy would add its own ending
+                np.savez(file, codes=self.codes.numpy(), ids=self.ids.numpy())
+
+        write_whole(folder / FILE, write)
+
+
+def load_learnt(folder: Path) -> LearntCodes | None:
+    """The learnt codes in a hasher's folder; None where its fit left none.
+
+    Raises:
+        InvalidInputError: a damaged file.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    with reading(path, "learnt codes", "restore it or fit again"):
+        with opened_npz(path) as stored:
+            codes, ids = stored["codes"], stored["ids"]
+        if codes.dtype != np.uint8 or codes.ndim != 2 or ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
+            raise ValueError(f"codes {codes.dtype} {codes.shape}, ids {ids.dtype} {ids.shape}")
+        return LearntCodes(torch.from_numpy(codes), torch.from_numpy(ids))
+
+
+def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor) -> LearntCodes | None:
+    """The codes that the fit just done learnt for its items; None where it learnt none that compare with functions'.
+
+    Args:
+        hasher: just fitted.
+        features: the training items.
+        ids: int64 (n,), their rows in the data set.
+    """
+    bits = getattr(hasher.projection, "learnt_codes", None)
+    if bits is None or not all(isinstance(part.quantizer, SBQ) for part in hasher.parts.values()):
+        return None
+    if isinstance(features, Views):
+        ids = ids[features.complete.to(ids.device)]
+    # A fit that drew some of the pairs learnt codes of those alone.
+    return LearntCodes(pack(bits).cpu(), ids.cpu()) if len(bits) == len(ids) else None
+
+
+def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -> LearntCodes:
+    """The learnt codes, where there are any.
+
+    Raises:
+        InvalidInputError: a method or a quantiser without.
+    """
+    if found is not None:
+        return found
+    quantizer = next(iter(hasher.parts.values())).quantizer
+    if not isinstance(quantizer, SBQ):
+        raise InvalidInputError(
+            f"metrics.database_codes={LEARNT}: learnt bits stand for one threshold a projection, and "
+            f"{type(quantizer).__name__} has others; choose quantizer=sbq or metrics.database_codes={FUNCTIONS}."
+        )
+    raise InvalidInputError(
+        f"metrics.database_codes={LEARNT}: {type(hasher.projection).__name__} left no codes of its training items; "
+        f"choose a method that learns them, as method=cmfh, or metrics.database_codes={FUNCTIONS}."
+    )
+
+
+def check_trained_on(data: HashingDataModule, database_role: str) -> None:
+    """Refuse a database with items that were not trained on, before anything is fitted.
+
+    Raises:
+        InvalidInputError: with their number.
+    """
+    database = data.ids(database_role)
+    unknown = int((~np.isin(database, data.ids("train"))).sum())
+    if unknown:
+        raise InvalidInputError(not_trained_on(unknown, len(database)))
+
+
+def not_trained_on(unknown: int, items: int) -> str:
+    """What is wrong with such a database."""
+    return (
+        f"metrics.database_codes={LEARNT}: {unknown} of the {items} items of the database have no learnt code, having "
+        "not been trained on in all views; choose a protocol whose database is its training part, as "
+        f"protocol=official of data=wiki, or metrics.database_codes={FUNCTIONS}."
+    )

@@ -1,0 +1,68 @@
+"""Files that hold a digest of themselves, so that damage is noticed before they are used.
+
+The digest is within the file, so that the two are replaced in one step. Files of earlier versions have none, and are
+read without this check.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from deephash.io.files import read_json_object, write_json, write_text
+from deephash.validation import InvalidInputError
+
+SEAL = "sha256"
+SEAL_LINE = "# sha256 of the lines above, to be deleted where you change them: "
+
+
+def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object with its own digest as its last entry, whole or not at all."""
+    write_json(path, content | {SEAL: content_digest(content)})
+
+
+def read_sealed_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object, without its digest.
+
+    Args:
+        path: the file.
+        what: what it holds, for the message.
+
+    Raises:
+        InvalidInputError: missing or damaged file, or contents that do not match their digest.
+    """
+    content = read_json_object(path, what)
+    seal = content.pop(SEAL, None)
+    if seal is not None and seal != content_digest(content):
+        raise InvalidInputError(
+            f"{path} does not match its digest; it was changed or damaged: restore it or run again."
+        )
+    return content
+
+
+def content_digest(content: dict[str, Any]) -> str:
+    """Hexadecimal SHA-256 of JSON values, whatever the order of names and the indents."""
+    read_back = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sealed_text(path: Path, text: str) -> None:
+    """Write text whose comments begin with #, with its digest in a last line, whole or not at all."""
+    write_text(path, f"{text}{SEAL_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def check_sealed_text(text: str) -> None:
+    """Refuse text that does not match the digest in its last line, where it has one.
+
+    Raises:
+        ValueError: saying so, for `reading` to name the file.
+    """
+    body, found, seal = text.rpartition(SEAL_LINE)
+    if found and seal.strip() != hashlib.sha256(body.encode()).hexdigest():
+        raise ValueError("it does not match its digest; where you changed it on purpose, delete its last line")

@@ -1,0 +1,1 @@
+"""Projections that learn from a stream, batch by batch."""

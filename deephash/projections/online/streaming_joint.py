@@ -1,0 +1,210 @@
+"""A linear projection trained on a stream by gradient: average precision among new items and a reservoir's."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from deephash.affinity.label import Label
+from deephash.codes import hard_bits
+from deephash.functional.drift_detector import detector_of
+from deephash.functional.linear_map import project_centred
+from deephash.functional.reservoir import reservoir_places
+from deephash.losses.ap import AP
+from deephash.losses.batch import TrainingBatch
+from deephash.projections.itq_cca import ITQCCA
+from deephash.projections.online.base import OnlineProjection
+from deephash.validation import check_count, check_positive
+
+# Adam's own (Kingma & Ba, ICLR 2015).
+FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
+# Signals, one an item, after which the detector begins anew.
+MEMORY = 2000
+
+
+def found_alike(codes: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor) -> Tensor:
+    """Whether the nearest held item of each item, the first of several, shares a label with it.
+
+    Args:
+        codes: bool (n, k).
+        labels: bool (n, c).
+        held: codes, bool (m, k), m >= 1.
+        held_labels: bool (m, c).
+
+    Returns:
+        float32 (n,), 1 where it does.
+    """
+    signs, others = codes.float() * 2 - 1, held.float() * 2 - 1
+    nearest = (signs @ others.T).argmax(1)
+    return (labels & held_labels[nearest]).any(1).float()
+
+
+@final
+class StreamingJoint(OnlineProjection):
+    """Directions that start as ITQ+CCA's of the first batch and go on by gradient, what is seen kept in mind by replay.
+
+    At each step the items of the batch and some of a reservoir are queries against each other, and Adam lowers
+    1 - mAP of their smooth codes, ties and all. Where a detector of river's finds a change in how often the nearest
+    held item is of the same class, the reservoir begins anew, and so do Adam's moments: what was held belongs to
+    another world.
+    Known weakness: step size and number of steps are to be chosen; slower than closed forms.
+
+    Shape:
+        features (n, d) → projections (n, k).
+
+    Args:
+        input_dim: feature dimension d.
+        output_dim: number of projections k, any.
+        rate: length of a step, as a share of the size of the first directions.
+        steps: gradient steps a batch.
+        replay: items of the reservoir in each step.
+        capacity: items of the reservoir.
+        detector: of river.drift, as "ADWIN"; None for none.
+        classes: number of classes c that the reservoir has room for; it grows with the labels that come.
+
+    Attributes:
+        alarms: int64 scalar, changes that the detector has found.
+
+    Raises:
+        InvalidInputError: a number below 1, a rate not above 0, an unknown detector, or river missing; in the first
+            batch, labels that are the same for all items.
+
+    References:
+        He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018, for the loss; Vitter, "Random
+        sampling with a reservoir", ACM TOMS 1985. Put together here.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    minimum_rows: ClassVar[int] = 2
+
+    mean: Tensor
+    moments: Tensor
+    size: Tensor
+    taken: Tensor
+    held: Tensor
+    alarms: Tensor
+    sample: Tensor
+    sample_labels: Tensor
+    signals: Tensor
+    told: Tensor
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        rate: float = 0.01,
+        steps: int = 5,
+        replay: int = 200,
+        capacity: int = 1000,
+        detector: str | None = None,
+        classes: int = 1,
+    ) -> None:
+        super().__init__(input_dim, output_dim)
+        check_positive(rate, "rate")
+        for name, value in (("steps", steps), ("replay", replay), ("capacity", capacity), ("classes", classes)):
+            check_count(value, name)
+        if detector is not None:
+            detector_of(detector, {})
+        self.rate = rate
+        self.steps = steps
+        self.replay = replay
+        self.capacity = capacity
+        self.detector = detector
+        self.classes = classes
+        self.register_buffer("mean", torch.zeros(input_dim))
+        self.register_buffer("moments", torch.zeros(2, input_dim, output_dim))
+        self.register_buffer("size", torch.ones(()))
+        for counter in ("taken", "held", "alarms", "told"):
+            self.register_buffer(counter, torch.tensor(0))
+        self.register_buffer("sample", torch.zeros(capacity, input_dim))
+        self.register_buffer("sample_labels", torch.zeros(capacity, classes, dtype=torch.bool))
+        self.register_buffer("signals", torch.zeros(MEMORY))
+        self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(X - μ) W."""
+        return project_centred(features, self.mean, self.directions)
+
+    def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
+        start = ITQCCA(self.input_dim, self.output_dim).to(self.directions)
+        start.fit(features, labels=labels, generator=generator)
+        self.mean.copy_(start.mean)
+        # Of unit mean square, so that smooth codes are neither flat nor hard.
+        self.directions.copy_(start.directions / start(features).square().mean().sqrt())
+        self.size.copy_(self.directions.square().mean().sqrt())
+        for state in (self.moments, self.taken, self.held, self.alarms, self.told, self.sample, self.signals):
+            state.zero_()
+        self.classes = 1
+        self.sample_labels = self.sample_labels.new_zeros(self.capacity, 1)
+
+    def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
+        assert labels is not None
+        features = features.to(self.directions.dtype)
+        indicators = self._indicators(labels).to(features.device)
+        if self._has_changed(features, indicators):
+            self.alarms += 1
+            for state in (self.moments, self.taken, self.held):
+                state.zero_()
+        for _ in range(self.steps):
+            held = int(self.held.clamp_max(self.capacity))
+            chosen = torch.randperm(held, generator=generator)[: self.replay].to(features.device)
+            rows = torch.cat([features, self.sample[chosen].to(features)])
+            self._step(rows, torch.cat([indicators, self.sample_labels[chosen]]))
+        rows, places = reservoir_places(int(self.held), len(features), self.capacity, generator)
+        self.sample[places], self.sample_labels[places] = features[rows].to(self.sample), indicators[rows]
+        self.held += len(features)
+
+    def _step(self, features: Tensor, indicators: Tensor) -> None:
+        """One of Adam's."""
+        neighbours = (
+            Label().fit(features, indicators).supervise(features, indicators).among(torch.arange(len(features)))
+        )
+        with torch.enable_grad():
+            weights = self.directions.detach().clone().requires_grad_()
+            projections = project_centred(features, self.mean, weights)
+            batch = TrainingBatch(
+                torch.tanh(projections),
+                projections,
+                features,
+                torch.arange(len(features)),
+                neighbours=neighbours.to(features.device),
+            )
+            (gradient,) = torch.autograd.grad(AP()(batch), weights)
+        self.taken += 1
+        self.moments[0].lerp_(gradient, 1 - FIRST_DECAY)
+        self.moments[1].lerp_(gradient.square(), 1 - SECOND_DECAY)
+        first = self.moments[0] / (1 - FIRST_DECAY ** int(self.taken))
+        second = self.moments[1] / (1 - SECOND_DECAY ** int(self.taken))
+        self.directions.sub_(self.rate * self.size * first / (second.sqrt() + EPSILON))
+
+    def _has_changed(self, features: Tensor, indicators: Tensor) -> bool:
+        """Whether the detector, told again what it had been told, finds a change in what these items find."""
+        if self.detector is None or int(self.held) == 0:
+            return False
+        held = int(self.held.clamp_max(self.capacity))
+        codes, own = hard_bits(self(features)), hard_bits(self(self.sample[:held]))
+        signals = found_alike(codes, indicators, own, self.sample_labels[:held])[:MEMORY]
+        if int(self.told) + len(signals) > MEMORY:
+            self.told.zero_()
+        detector = detector_of(self.detector, {})
+        for signal in self.signals[: int(self.told)].tolist():
+            detector.update(signal)
+        changed = False
+        for signal in signals.tolist():
+            detector.update(signal)
+            changed |= bool(detector.drift_detected)
+        self.signals[int(self.told) : int(self.told) + len(signals)] = signals
+        self.told += len(signals)
+        if changed:
+            self.told.zero_()
+        return changed
+
+    def _indicators(self, labels: Tensor) -> Tensor:
+        """Labels as bool (n, c), with room for those of the reservoir and these."""
+        classes = labels.shape[1] if labels.ndim > 1 else int(labels.max()) + 1
+        if classes > self.classes:
+            self.sample_labels = torch.nn.functional.pad(self.sample_labels, (0, classes - self.classes))
+            self.classes = classes
+        if labels.ndim > 1:
+            return torch.nn.functional.pad(labels, (0, self.classes - classes))
+        return torch.nn.functional.one_hot(labels, self.classes).bool()

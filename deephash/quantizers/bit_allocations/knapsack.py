@@ -1,0 +1,24 @@
+"""The allocation of VBQ's authors: the largest sum of what each dimension is worth by itself."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from deephash.quantizers.bit_allocations.base import BitAllocation, BitOptions
+from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
+
+
+@final
+class Knapsack(BitAllocation):
+    """The largest total F1 under the budget, by dynamic programming, where the authors use a binary linear programme.
+
+    Exact, and without chance. Known weakness: dimensions that repeat each other are each worth as much as the first.
+
+    References:
+        Moran, Lavrenko & Osborne, "Variable bit quantisation for LSH", ACL 2013.
+    """
+
+    def allocate(self, options: BitOptions, budget: int, generator: torch.Generator) -> Tensor:
+        """The bits of each dimension, without a draw."""
+        return torch.from_numpy(allocate_bits(options.worth.numpy(), budget))

@@ -1,0 +1,89 @@
+"""The bi-half layer: bits that split each batch evenly (Li & van Gemert, AAAI 2021)."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from deephash.functional.surrogate_gradient import hard_step, signs
+from deephash.quantizers.relaxations.base import Relaxation
+from deephash.validation import InvalidInputError, check_number
+
+
+def halves(margins: Tensor) -> Tensor:
+    """+1 for the larger half of each column, -1 for the smaller, the middle one of an odd number by its sign.
+
+    Of all columns with as many +1 as -1 it is the nearest to the margins: the optimal transport of their values to ±1.
+    Of equal values, the earlier rows count as larger.
+
+    Args:
+        margins: floating (n, b).
+
+    Returns:
+        ±1 (n, b), of the same dtype.
+    """
+    half = len(margins) // 2
+    order = margins.sort(dim=0, descending=True, stable=True).indices
+    ranked = signs(margins.gather(0, order))
+    ranked[:half] = 1
+    ranked[len(margins) - half :] = -1
+    return torch.empty_like(margins).scatter_(0, order, ranked)
+
+
+class _BiHalf(torch.autograd.Function):
+    """Halves forward; backward, the identity plus γ/(n·b) of the distance from the assigned code."""
+
+    @staticmethod
+    def forward(margins: Tensor, gamma: float) -> Tensor:
+        return halves(margins)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        margins, ctx.gamma = inputs
+        ctx.save_for_backward(margins, output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        margins, assigned = ctx.saved_tensors
+        return gradient + ctx.gamma / margins.numel() * (margins - assigned), None
+
+
+@final
+class BiHalf(Relaxation):
+    """In training, +1 for the half of a batch with the larger margins in each bit, and -1 for the other half.
+
+    A bit says most where half of the items have it, and here each batch is coded so, whatever its margins. The gradient
+    passes unchanged, plus γ/(n·b)·(m - assigned), which pulls margins towards the codes they were given, so that in the
+    end the signs split the items by themselves. In evaluation mode, and in what is stored, bits are signs.
+
+    Known weakness: the pull acts whether or not a loss has anything to say, and is measured against the loss's weight;
+    a batch in which classes are uneven is split evenly all the same. Several processes halve their shares apart. It is
+    made for one threshold a projection: of several, each is told to halve the items.
+
+    Shape:
+        margins (..., b) → ±1, the same shape and dtype.
+
+    Args:
+        gamma: γ, of the mean over the batch's n·b margins; 6 as in published code.
+
+    Raises:
+        InvalidInputError: γ below 0.
+
+    References:
+        Li & van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021, section 3.
+    """
+
+    def __init__(self, gamma: float = 6.0) -> None:
+        super().__init__()
+        check_number(gamma, "gamma")
+        if gamma < 0:
+            raise InvalidInputError(f"gamma={gamma!r}; expected 0 or more: below 0 it pushes margins off their codes.")
+        self.gamma = gamma
+
+    def forward(self, margins: Tensor) -> Tensor:
+        """±1: halves in training mode, by the zero rule in evaluation mode."""
+        if not self.training or not margins.numel():
+            return hard_step(margins, margins)
+        rows = margins.reshape(-1, margins.shape[-1] if margins.ndim else 1)
+        assigned: Tensor = _BiHalf.apply(rows, self.gamma)
+        return assigned.view(margins.shape)

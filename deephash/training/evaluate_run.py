@@ -1,0 +1,126 @@
+"""Scoring a saved run: the same figures again, or the same hasher on other data, splits, truth or depths."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.data.protocols.base import Split
+from deephash.evaluation.hashing_module import HashingModule
+from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, load_learnt
+from deephash.hashers.loading import load as load_hasher
+from deephash.io.path_settings import with_absolute_paths
+from deephash.io.run_folder import RunFolder
+from deephash.report.tables import finite
+from deephash.validation import InvalidInputError
+
+GROUPS = ("data", "protocol", "truth", "ranking", "user_metric")
+
+
+def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | None]:
+    """Score a saved run.
+
+    Args:
+        config: as `conf/evaluate.yaml` composes it; what is null there is as the run had it.
+        folder: where the new row and figures go.
+
+    Returns:
+        The result, and the stored row where nothing that bears on the figures was changed, else None.
+
+    Raises:
+        InvalidInputError: no complete run there, or data that the hasher cannot take.
+    """
+    from deephash.evaluation.run_report import log_report, write_report
+    from deephash.training.building import build, build_data, build_trainer, build_user_metrics
+    from deephash.training.early_checks import check_labelled, check_scoring
+    from deephash.training.run import RunResult, check_settings, score, score_roles
+
+    run = RunFolder(Path(config.run))
+    run.check_complete()
+    RunFolder(folder).check_scores_go_here()
+    stored_row = run.read_row()
+    merged = with_absolute_paths(merge_settings(run.read_config(), config))
+    check_settings(merged)
+    same_split = not changed(config, "data", "protocol", "seed")
+    hasher = load_hasher(run.hasher)
+
+    data = build_data(merged, Split.load(run.split) if same_split else None)
+    check_labelled(merged, data.are_labelled(), fits=False)
+    data.prepare_data()
+    data.setup()
+    if config.data is None:
+        Split.load(run.split).check_data(data.digests_of(data.items), data.given_files)
+    if data.feature_dim != hasher.input_dim:
+        raise InvalidInputError(
+            f"data={merged.choices.data} has features of {data.feature_dim} dimensions; the hasher in {run.path} "
+            f"takes {hasher.input_dim}."
+        )
+    if merged.metrics.database_codes == LEARNT and config.data is not None:
+        raise InvalidInputError(
+            f"metrics.database_codes={LEARNT} is of the run's own training items; leave data as the run had it."
+        )
+    module = HashingModule(
+        hasher,
+        build(merged.truth),
+        build(merged.ranking),
+        at=list(merged.metrics.at),
+        radii=list(merged.metrics.radii),
+        user_metrics=build_user_metrics(merged),
+        stable_order=merged.metrics.stable_order,
+        database_codes=merged.metrics.database_codes,
+    )
+    check_scoring(merged, data, module, score_roles(merged))
+    module.learnt = load_learnt(run.hasher)
+    trainer = build_trainer(merged, folder)
+    row = score(merged, trainer, module, data)
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = RunFolder(folder)
+        diagnostics = write_report(row, module, data, folder, score_roles(merged), config.get("figures", True))
+        row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
+        log_report(trainer.logger, row, module, diagnostics, folder)
+        new.write_row(finite(row))
+    unchanged = (
+        same_split
+        and not changed(config, "truth", "score", "user_metric")
+        and not changed(config.metrics, "at", "radii", "database_codes")
+    )
+    return RunResult(row, folder), stored_row if unchanged else None
+
+
+def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
+    """The run's settings with those of the command in their place."""
+    merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
+    assert isinstance(merged, DictConfig)
+    for group in GROUPS:
+        if config[group] is not None:
+            merged[group] = config[group]
+            if group in merged.choices:
+                merged.choices[group] = config.choices[group]
+    for name in ("seed", "score"):
+        if config[name] is not None:
+            merged[name] = config[name]
+    for name, value in config.metrics.items():
+        if value is not None:
+            merged.metrics[name] = value
+    # Runs from before there was a choice.
+    merged.metrics.setdefault("database_codes", FUNCTIONS)
+    merged.trainer, merged.logger = config.trainer, config.logger
+    return merged
+
+
+def changed(config: DictConfig, *names: str) -> bool:
+    """Whether the command set any of these."""
+    return any(config[name] is not None for name in names)
+
+
+def trained_on_queries(run: RunFolder, config: DictConfig, data: Any, query_role: str) -> list[str]:
+    """A warning where a new split of the run's own data asks with items that the hasher was fitted on."""
+    if config.data is not None or not changed(config, "protocol", "seed"):
+        return []
+    trained = set(Split.load(run.split).role("train").tolist())
+    queries = data.split.role(query_role).tolist()
+    shared = sum(1 for row in queries if row in trained)
+    if not shared:
+        return []
+    return [f"The hasher was fitted on {shared} of the {len(queries)} queries: its score is too high."]

@@ -1,0 +1,1 @@
+"""Pages and servers: the demo and the user study."""

@@ -1,0 +1,141 @@
+"""A run made ready to be asked: its data, its hasher, and an index of its database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from deephash.code_files.encoder_of import chosen_device
+from deephash.code_files.index_codes import Maker
+from deephash.data.base import HashingDataModule
+from deephash.data.items import Items, Part
+from deephash.data.views import Views
+from deephash.evaluation.hashing_module import HashingModule
+from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, check_learnt, load_learnt
+from deephash.hashers.cross_modal_hasher import CrossModalHasher
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.io.run_folder import RunFolder
+from deephash.report.summary import result_title
+from deephash.training.building import build
+from deephash.training.run import score_roles
+from deephash.training.run_data import read_run_data
+from deephash.validation import InvalidInputError
+from deephash.web.demo.searched_codes import SearchedCodes
+
+
+@final
+@dataclass(frozen=True)
+class ServedRun:
+    """A run as the page asks it.
+
+    Args:
+        folder: of the run.
+        row: its result row.
+        data: set up.
+        collection: which data set this is, the same for runs on equal data, so that one item can be asked of both.
+        module: the hasher with its truth.
+        database: the items that are searched.
+        query_rows: int64 (q,), rows in the data set of the run's own queries.
+        searched: codes of the database by view; the only view has no name.
+    """
+
+    folder: Path
+    row: Mapping[str, Any]
+    data: HashingDataModule
+    collection: str
+    module: HashingModule
+    database: Part
+    query_rows: Tensor
+    searched: Mapping[str, SearchedCodes]
+
+    @property
+    def title(self) -> str:
+        """Method, bits and data in words."""
+        return result_title(self.row)
+
+    @property
+    def hasher(self) -> Hasher | CrossModalHasher:
+        """Of one view or of two."""
+        return self.module.hasher
+
+    @property
+    def items(self) -> Items:
+        """The whole data set."""
+        return self.data.items
+
+    def queries_with(self, view: str) -> Tensor:
+        """Rows of the run's own queries that have a view, int64."""
+        features = self.items.features
+        return (
+            self.query_rows[features.present[view][self.query_rows]]
+            if isinstance(features, Views)
+            else (self.query_rows)
+        )
+
+
+def load_runs(folders: Sequence[Path], device: str = "cpu") -> list[ServedRun]:
+    """Runs, with data that several share read once.
+
+    Args:
+        folders: of complete runs.
+        device: where features are encoded; auto takes a GPU where there is one.
+
+    Raises:
+        InvalidInputError: no complete run in a folder, or data that are no longer there.
+    """
+    where = chosen_device(device)
+    read: dict[str, Items] = {}
+    parts: dict[tuple[str, str, str], Part] = {}
+    return [load_run(folder, where, read, parts) for folder in folders]
+
+
+def load_run(
+    folder: Path, device: torch.device, read: dict[str, Items], parts: dict[tuple[str, str, str], Part]
+) -> ServedRun:
+    """One run.
+
+    Args:
+        folder: of a complete run.
+        device: where features are encoded.
+        read: the data sets of earlier runs by their settings; gains this one's.
+        parts: the databases of earlier runs by data, split and role; gains this one's.
+    """
+    run = RunFolder(folder)
+    run.check_complete()
+    config = run.read_config()
+    collection = OmegaConf.to_yaml(config.data)
+    data = read_run_data(run, config, lambda data: data.take(read[collection]) if collection in read else None)
+    read[collection] = data.items
+    module = HashingModule(load(run.hasher), build(config.truth), build(config.ranking)).to(device)
+    module.learnt = load_learnt(run.hasher)
+    query_role, database_role = score_roles(config)
+    query_rows = torch.from_numpy(data.ids(query_role))
+    if len(query_rows) == 0:
+        raise InvalidInputError(
+            f"{folder} was scored on items held out of its training part, which its split does not name; show a run "
+            "of score=test."
+        )
+    key = (collection, data.split.hash, database_role)
+    database = parts.setdefault(key, data.part(database_role))
+    searched = searched_views(config, module, database)
+    row = run.read_row()
+    return ServedRun(folder, row, data, collection, module, database, query_rows, searched)
+
+
+def searched_views(config: DictConfig, module: HashingModule, database: Part) -> dict[str, SearchedCodes]:
+    """Codes of a database by view, learnt ones where the run ranks by those."""
+    learnt = config.metrics.get("database_codes", FUNCTIONS) == LEARNT
+    maker = Maker(module.hasher.identity, module.hasher.bits, module.hasher.distance)
+    searched = {}
+    for view, items in module.coded(database).items():
+        positions = items.positions.cpu()
+        codes = items.codes.cpu()
+        if learnt:
+            codes = check_learnt(module.learnt, module.hasher).of(database.ids[positions])
+        searched[view] = SearchedCodes(codes, positions, maker)
+    return searched
