@@ -1,1 +1,5 @@
 """From continuous projections to bits: one file per published quantiser."""
+
+from deephash.registry import exports
+
+__getattr__, __dir__ = exports(__name__)

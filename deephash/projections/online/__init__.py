@@ -1,1 +1,5 @@
 """Projections that learn from a stream, batch by batch."""
+
+from deephash.registry import exports
+
+__getattr__, __dir__ = exports(__name__)
