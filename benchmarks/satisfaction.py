@@ -30,6 +30,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.protocols.base import Split
 from deephash.hashers.hasher import Hasher
 from deephash.io.files import read_json, write_json, write_text
+from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
 from deephash.metrics.average_precision import average_precision, average_precision_at
 from deephash.metrics.confidence import mean_interval
@@ -60,7 +61,7 @@ from deephash.satisfaction.dynamic_bayesian import DynamicBayesian
 from deephash.satisfaction.position_based import PositionBased
 from deephash.satisfaction.ranked_lists import ranked_lists
 from deephash.satisfaction.team_draft import credit, team_draft
-from deephash.training.building import build, build_data
+from deephash.training.building import build_data
 
 DEPTH, ORDERS, SESSIONS = 50, 5, 4
 INTERLEAVED = 10

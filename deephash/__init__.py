@@ -8,16 +8,30 @@ Importing this package loads none of its parts; each is loaded when it is used.
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["CrossModalHasher", "Hasher", "__version__", "index", "load", "load_index"]
+__all__ = [
+    "CrossModalHasher",
+    "HammingRetrieval",
+    "Hasher",
+    "HashingTransformer",
+    "InvalidInputError",
+    "__version__",
+    "index",
+    "load",
+    "load_index",
+]
 
-# Where each name is, imported when it is asked for.
+# Where each name is, imported when it is asked for. Methods and quantisers are found by their names.
 HOMES = {
     "CrossModalHasher": "deephash.hashers.cross_modal_hasher",
+    "HammingRetrieval": "deephash.metrics.hamming_retrieval",
     "Hasher": "deephash.hashers.hasher",
+    "HashingTransformer": "deephash.sklearn_transformer",
+    "InvalidInputError": "deephash.validation",
     "index": "deephash.indexes.build_index",
     "load": "deephash.hashers.loading",
     "load_index": "deephash.indexes.index_folder",
 }
+METHODS = ("projections", "projections.online", "projections.paired", "quantizers")
 
 if TYPE_CHECKING:
     __version__: str
@@ -26,16 +40,32 @@ if TYPE_CHECKING:
     from deephash.hashers.loading import load
     from deephash.indexes.build_index import index
     from deephash.indexes.index_folder import load_index
+    from deephash.metrics.hamming_retrieval import HammingRetrieval
+    from deephash.sklearn_transformer import HashingTransformer
+    from deephash.validation import InvalidInputError
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name == "__version__":
         return _version()
     if name in HOMES:
-        from importlib import import_module
-
         return getattr(import_module(HOMES[name]), name)
+    if name[:1].isupper():
+        from deephash.registry import find_public
+
+        for package in METHODS:
+            found = find_public(f"deephash.{package}", name)
+            if found is not None:
+                return found
     raise AttributeError(f"module 'deephash' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from deephash.registry import public_names
+
+    return sorted({*__all__, *(name for package in METHODS for name in public_names(f"deephash.{package}"))})
 
 
 def _version() -> str:

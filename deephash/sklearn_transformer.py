@@ -2,25 +2,24 @@
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import torch
-from hydra.utils import get_class, instantiate
 from numpy.typing import ArrayLike, NDArray
-from omegaconf import OmegaConf
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from deephash import registry
 from deephash.affinity.label import Label
 from deephash.codes import code_bytes
 from deephash.conversion import plain_number
 from deephash.data.labels import canonical_labels
 from deephash.hashers.hasher import Hasher
-from deephash.io.configuration import configuration_folder
+from deephash.io.configuration import read_choice
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.validation import InvalidInputError, check_choice, check_whole
@@ -175,22 +174,30 @@ def part_builder(
         InvalidInputError: no such choice or setting, or one that is more than a class: methods of two views, and those
             that are trained end to end.
     """
-    files = {path.stem: path for path in (Path(configuration_folder()) / group).glob("*.yaml")}
-    check_choice(name, files, group)
-    config: Any = OmegaConf.load(files[name])
-    chosen = {
-        key.removeprefix("override /"): value for entry in config.pop("defaults", []) for key, value in entry.items()
-    }
-    section = config if group == "quantizer" else config.projection
-    found = get_class(section._target_)
-    if not issubclass(found, contract) or chosen.get("train") == "joint":
+    settings_of_choice, chosen = read_choice(group, name)
+    section = settings_of_choice if group == "quantizer" else settings_of_choice.get("projection", {})
+    found: Any = registry.resolve(str(section.pop("_target_", "")))
+    if found is None or not issubclass(found, contract) or chosen.get("train") == "joint":
         raise InvalidInputError(
             f"{group}={name!r} is more than a {contract.__name__.lower()}; train it by deephash train {group}={name}."
         )
-    # What another group chooses is left at the class's default.
-    own = {key: section._get_node(key) for key in section if not OmegaConf.is_interpolation(section, key)}
     allowed = inspect.signature(found).parameters
     for key in settings or ():
         if key not in allowed:
             raise InvalidInputError(f"{group}={name} has no setting {key!r}; it has {', '.join(allowed)}.")
-    return found, instantiate(OmegaConf.create({**own, **plain_number(dict(settings or {}))}), _partial_=True)
+    return found, partial(found, **build_nested({**section, **plain_number(dict(settings or {}))}))
+
+
+def build_nested(settings: Any) -> Any:
+    """Settings with the parts that a `_target_` describes built; a new object at each call."""
+    if isinstance(settings, list):
+        return [build_nested(value) for value in settings]
+    if not isinstance(settings, dict):
+        return settings
+    built = {key: build_nested(value) for key, value in settings.items() if key != "_target_"}
+    if "_target_" not in settings:
+        return built
+    found = registry.resolve(settings["_target_"])
+    if found is None:
+        raise InvalidInputError(f"_target_={settings['_target_']!r} is no class of deephash; name one by its package.")
+    return found(**built)

@@ -235,10 +235,12 @@ def test_foreign_json_is_refused(folder, content):
         Hasher.load(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_other_versions_are_refused(folder, version):
     rewrite(folder, version=version)
-    with pytest.raises(InvalidInputError, match=f"has format version {version!r}; this deephash reads 1: upgrade it"):
+    with pytest.raises(
+        InvalidInputError, match=f"has format version {version!r}; this deephash reads 1 and 2: upgrade it"
+    ):
         Hasher.load(folder)
 
 
@@ -270,8 +272,27 @@ def test_no_module_outside_the_package_is_imported(folder, tmp_path, monkeypatch
 def test_missing_module_of_the_package_is_named(folder):
     sign_again(folder, projection={"class": "deephash.projections.xyz.XYZ", "arguments": {}})
     with pytest.raises(
-        InvalidInputError, match=r"deephash.projections.xyz.XYZ does not exist; it was saved by another"
+        InvalidInputError, match=r"projections.xyz.XYZ is no known .* another version of deephash saved"
     ):
+        Hasher.load(folder)
+
+
+def test_a_hasher_is_saved_by_words(folder):
+    """No path of a module stands in its file, so that modules can move."""
+    text = (folder / "hasher.json").read_text()
+    assert '"family": "projections"' in text
+    assert '"name": "itq"' in text
+    assert "deephash." not in text
+
+
+@pytest.mark.parametrize(
+    "part",
+    [{"family": "projections", "name": "xyz"}, {"family": "losses", "name": "csq"}, {"family": "io", "name": "files"},
+     {"family": "projections", "name": "base"}, {"family": "projections", "name": "../itq"}, {"family": 3, "name": []}],
+)  # fmt: skip
+def test_only_words_of_projections_are_built_as_projections(folder, part):
+    sign_again(folder, projection={**part, "arguments": {"input_dim": 32, "output_dim": 13}})
+    with pytest.raises(InvalidInputError, match="is no known Projection"):
         Hasher.load(folder)
 
 

@@ -40,7 +40,7 @@ def test_package_and_configuration_come_from_the_wheel(installed, tmp_path):
     carried = {path.relative_to(installed / "deephash" / "conf") for path in installed.glob("deephash/conf/**/*.yaml")}
     assert carried >= {path.relative_to(ROOT / "conf") for path in ROOT.glob("conf/**/*.yaml")} - {Path("local")}
 
-    for folder in ("demo", "study"):
+    for folder in ("web/demo", "web/study"):
         page = {path.name for path in (ROOT / "deephash" / folder / "page").iterdir()}
         assert {path.name for path in installed.glob(f"deephash/{folder}/page/*")} == page
 
@@ -52,7 +52,7 @@ def test_train_and_evaluate_run_outside_a_clone(installed, tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert "mAP" in trained.stdout
     assert (tmp_path / "run" / "metrics.json").exists()
-    assert "deephash.projections.itq" in (tmp_path / "run" / "config.yaml").read_text()
+    assert "deephash.projections.ITQ" in (tmp_path / "run" / "config.yaml").read_text()
     again = run(installed, tmp_path, program, "evaluate", "run=run")
     assert again.returncode == 0, again.stderr
     assert "The figures are those of the saved run, exactly." in again.stdout

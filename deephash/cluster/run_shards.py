@@ -36,7 +36,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
     Raises:
         InvalidInputError: no such run, one of two views, more shards than items, or codes in the folder already.
     """
-    from deephash.training.building import build
+    from deephash.io.instantiation import build
     from deephash.training.run_data import read_run_data
 
     check_count(shards, "shards")

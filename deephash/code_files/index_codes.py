@@ -1,4 +1,4 @@
-"""From a file of codes, or a run's own database, to a saved index with its ids."""
+"""From codes to a saved index with their ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-import deephash
 from deephash.code_files.code_file import read_codes
 from deephash.indexes.base import Index
+from deephash.indexes.build_index import index
 from deephash.indexes.index_folder import check_own_folder
 from deephash.ranking import distance as distances
 from deephash.ranking.distance import Distance
@@ -55,7 +55,7 @@ def save_index(
             )
     check_own_folder(out)
     names = None if np.array_equal(ids, np.arange(len(ids))) else ids
-    built = deephash.index(codes, kind=kind, hasher=maker, names=names, **settings)
+    built = index(codes, kind=kind, hasher=maker, names=names, **settings)
     built.save(out)
     return built
 
@@ -79,22 +79,11 @@ def maker_of(description: Mapping[str, Any]) -> Maker:
         raise InvalidInputError(f"the codes' description has a damaged distance ({error}); encode again.") from error
 
 
-def codes_to_index(source: Path) -> tuple[Tensor, np.ndarray, Maker]:
-    """Codes, ids and maker of a file of codes, or of the database part of a run's own data.
+def codes_of_file(path: Path) -> tuple[Tensor, np.ndarray, Maker]:
+    """Codes, ids and maker of a file of codes.
 
     Raises:
-        InvalidInputError: neither of them, or a run of two views, of which each must be encoded by itself.
+        InvalidInputError: no file of codes, or a damaged one.
     """
-    if not source.is_dir():
-        read = read_codes(source)
-        return read.codes, read.ids, maker_of(read.description)
-    from deephash.hashers.hasher import Hasher
-    from deephash.hashers.loading import load
-    from deephash.io.run_folder import RunFolder
-    from deephash.training.run_data import read_run_data
-
-    hasher, run = load(source), RunFolder(source)
-    if not isinstance(hasher, Hasher):
-        raise InvalidInputError(f"{source} is of two views; encode one by deephash encode --view, and index its codes.")
-    part = read_run_data(run, run.read_config()).part("database")
-    return hasher.encode(part.features), part.ids.numpy(), Maker(hasher.identity, hasher.bits, hasher.distance)
+    read = read_codes(path)
+    return read.codes, read.ids, maker_of(read.description)

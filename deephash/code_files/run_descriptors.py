@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.protocols.base import Split
 from deephash.data.text_descriptors.base import TextDescriptor
+from deephash.io.instantiation import build
 from deephash.io.path_settings import paths_in_words, with_absolute_paths
 from deephash.io.run_folder import RunFolder
-from deephash.training.building import build
 from deephash.validation import InvalidInputError
 
 

@@ -1,7 +1,25 @@
-"""Handing a command line over to one of Hydra's programs."""
+"""`deephash train` and `deephash evaluate`: commands whose arguments Hydra reads."""
 
 import sys
 from importlib import import_module
+
+import typer
+
+
+def train(context: typer.Context) -> None:
+    """Fit a hasher and score it: `deephash train method=itq bits=64`; `--help` lists the choices.
+
+    All arguments are Hydra's, as train.py of a clone takes them.
+    """
+    run_program("train", context.args)
+
+
+def evaluate(context: typer.Context) -> None:
+    """Score a saved run again: `deephash evaluate run=FOLDER`; `--help` lists what can be set.
+
+    All arguments are Hydra's, as evaluate.py of a clone takes them.
+    """
+    run_program("evaluate", context.args)
 
 
 def run_program(name: str, arguments: list[str]) -> None:

@@ -27,7 +27,7 @@ def index(
     ] = None,
 ) -> None:
     """Build an index of packed codes and save it; it remembers which hasher made them."""
-    from deephash.code_files.index_codes import codes_to_index, save_index
+    from deephash.code_files.index_codes import codes_of_file, save_index
     from deephash.indexes.index_folder import check_own_folder
     from deephash.io.ownership import check_not_source
     from deephash.validation import InvalidInputError
@@ -53,7 +53,12 @@ def index(
         from deephash.code_files.repeated_ids import report_repeated
 
         report_repeated(open_shards([source]))
-    codes, ids, maker = codes_to_index(source)
+    if source.is_dir():
+        from deephash.training.run_codes import database_codes
+
+        codes, ids, maker = database_codes(source)
+    else:
+        codes, ids, maker = codes_of_file(source)
     built = save_index(codes, ids, maker, kind, settings, out)
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")
 

@@ -14,8 +14,8 @@ from deephash.command_line.compare import compare
 from deephash.command_line.demo import demo
 from deephash.command_line.encode import encode
 from deephash.command_line.errors import show_error, show_every_letter
-from deephash.command_line.evaluate import evaluate
 from deephash.command_line.export import export
+from deephash.command_line.hydra_program import evaluate, train
 from deephash.command_line.index import index
 from deephash.command_line.info import info
 from deephash.command_line.score import score
@@ -23,7 +23,6 @@ from deephash.command_line.search import search
 from deephash.command_line.serve import serve
 from deephash.command_line.shard import shard
 from deephash.command_line.study import study
-from deephash.command_line.train import train
 
 EPILOG = (
     "Exit status: 0, done; 1, done, but a check failed (rows that cannot be encoded, figures that differ); 2, wrong "

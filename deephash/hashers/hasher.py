@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.codes import code_bytes, pack
+from deephash.codes import as_codes, code_bytes, pack
 from deephash.conversion import plain_numbers
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
@@ -21,6 +21,7 @@ from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.projections.online.base import OnlineProjection, Update
 from deephash.quantizers.base import Quantizer
+from deephash.quantizers.sbq import SBQ
 from deephash.ranking.distance import Distance
 from deephash.validation import InvalidInputError, as_features, as_labels, as_rows, check_count, floating
 
@@ -39,22 +40,30 @@ class Hasher(nn.Module):
 
     Args:
         projection: (n, e) → (n, k).
-        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`.
+        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`. None: SBQ, one bit a
+            projection.
         encoder: features (n, d) → (n, e), what the projection takes; None for the features as they are, e = d.
 
     Raises:
         InvalidInputError: neighbouring parts differ in e or k.
 
     Example:
-        >>> from deephash.projections.itq import ITQ
-        >>> from deephash.quantizers.sbq import SBQ
+        >>> from deephash import ITQ
         >>> features = torch.randn(100, 16, generator=torch.Generator().manual_seed(0))
-        >>> Hasher(ITQ(16, 12), SBQ(12)).fit(features).encode(features).shape
+        >>> hasher = Hasher(ITQ(16, 12)).fit(features)
+        >>> codes = hasher.encode(features)
+        >>> codes.shape
         torch.Size([100, 2])
+        >>> distances, ids = hasher.search(features[:3], codes, k=1)
+        >>> ids.flatten().tolist()
+        [0, 1, 2]
     """
 
-    def __init__(self, projection: Projection, quantizer: Quantizer, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self, projection: Projection, quantizer: Quantizer | None = None, encoder: Encoder | None = None
+    ) -> None:
         super().__init__()
+        quantizer = SBQ(projection.output_dim) if quantizer is None else quantizer
         encoder = Identity(projection.input_dim) if encoder is None else encoder
         check_encoder_fits(encoder, projection)
         if projection.output_dim != quantizer.projection_dim:
@@ -247,6 +256,30 @@ class Hasher(nn.Module):
             codes[start : start + len(projections)] = pack(self.quantizer.quantize(projections))
             start += len(projections)
         return codes
+
+    def search(
+        self, features: Tensor | ArrayLike, database_codes: Tensor | ArrayLike, k: int = 10
+    ) -> tuple[Tensor, Tensor]:
+        """The k nearest codes of each query, found exactly by scanning all of them.
+
+        For databases that are searched again and again, `deephash.index` builds an index.
+
+        Args:
+            features: the queries, floating (q, d).
+            database_codes: packed codes uint8 (N, ⌈b/8⌉), as `encode` gives.
+            k: number of neighbours, 1 to N.
+
+        Returns:
+            Distances and ids, int64 (q, k), nearest first; ids are rows of the database, the lower first among equals.
+
+        Raises:
+            InvalidInputError: features or codes of another size, or a k that the database does not have.
+        """
+        # Ranking is imported where it is used: its kernels are compiled when they are.
+        from deephash.ranking.auto_engine import AutoEngine
+
+        codes = as_codes(database_codes, "database codes")
+        return AutoEngine().search(self.encode(features).to(codes.device), codes, self.distance, k)
 
     def codes_of(self, features: Tensor | ArrayLike) -> dict[str, tuple[Tensor, Tensor]]:
         """Packed codes of the one view, and the rows of the items that they are of: all."""

@@ -4,11 +4,10 @@ Nothing is pickled, and nothing that a stored file names is imported from outsid
 """
 
 import hashlib
-import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from deephash import registry
 from deephash.hashers.outline import check_fits, outline
 from deephash.io.files import reading, reason_of, sought, write_json, write_whole
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash hasher"
-VERSION = 1
+VERSION = 2
+# Format 1 named classes by their modules.
+READABLE = (1, 2)
 DESCRIPTION_FILE = "hasher.json"
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -29,9 +31,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def describe(part: nn.Module) -> dict[str, Any]:
-    """The class path of a part and the arguments it was built with, as JSON holds them.
+    """The registry's name of a part's class, and the arguments it was built with, in values that JSON holds.
 
-    Arguments are read back from the attributes that bear the names of the constructor's parameters.
+    Arguments are read back from the attributes that bear the names of the constructor's parameters. A class that is
+    not in the registry is named by its module.
 
     Args:
         part: a projection, quantiser or relaxation.
@@ -59,40 +62,70 @@ def describe(part: nn.Module) -> dict[str, Any]:
             raise InvalidInputError(
                 f"{path} has {name}={value!r}, which JSON cannot hold; use numbers, words, lists or modules."
             ) from error
-    return {"class": path, "arguments": arguments}
+    entry = registry.locate(kind)
+    named = {"class": path} if entry is None else {"family": entry.family, "name": entry.word}
+    return {**named, "arguments": arguments}
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value describes a part, as `describe` gives it."""
+    return isinstance(value, dict) and "arguments" in value and ("class" in value or {"family", "name"} <= set(value))
+
+
+def class_of(description: Mapping[str, Any]) -> tuple[type[Any] | None, str]:
+    """The class that a description names, None where it is not known, and what the description calls it.
+
+    A class outside the registry must be imported already: a stored file never makes Python import a module it names.
+    """
+    if "class" not in description:
+        family, word = str(description["family"]), str(description["name"])
+        return registry.lookup(family, word), f"{word} among the {family}"
+    path = str(description["class"])
+    module, _, name = path.rpartition(".")
+    return registry.resolve_former(path) or getattr(sys.modules.get(module), name, None), path
 
 
 def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
     """Build the part that `describe` described, with its weights still to be loaded.
 
     Args:
-        description: class path and arguments.
+        description: class and arguments, of this format or the first.
         contract: what the class must be a subclass of.
 
     Raises:
         InvalidInputError: unknown class, one of another kind, or arguments that it does not take.
     """
-    path = str(description["class"])
-    module_name, _, class_name = path.rpartition(".")
-    if module_name.partition(".")[0] == "deephash":
-        try:
-            importlib.import_module(module_name)
-        except ImportError as error:
-            raise InvalidInputError(f"{path} does not exist; it was saved by another version of deephash.") from error
-    # A class of the user's own must be imported already: a stored file never makes Python run a module it names.
-    found = getattr(sys.modules.get(module_name), class_name, None)
+    found, name = class_of(description)
     if not (isinstance(found, type) and issubclass(found, contract)):
         raise InvalidInputError(
-            f"{path} is no known {contract.__name__}; where it is your own, import its module before loading."
+            f"{name} is no known {contract.__name__}; where it is your own, import its module before loading. "
+            "Otherwise another version of deephash saved it."
         )
     arguments = {
-        name: rebuild(value, nn.Module) if isinstance(value, dict) and "class" in value else value
-        for name, value in description["arguments"].items()
+        name: rebuild(value, nn.Module) if is_part(value) else value for name, value in description["arguments"].items()
     }
     try:
         return found(**arguments)
     except TypeError as error:
-        raise InvalidInputError(f"{path} does not take {arguments} ({error}); another version saved it.") from error
+        raise InvalidInputError(f"{name} does not take {arguments} ({error}); another version saved it.") from error
+
+
+def first_format(description: Any) -> Any:
+    """A description with each class named by the module that it had in the first format.
+
+    Identities are digests of this form, so that a hasher keeps its identity, and indexes recognise it, when files move.
+    """
+    if isinstance(description, list):
+        return [first_format(value) for value in description]
+    if not isinstance(description, dict):
+        return description
+    if is_part(description) and "class" not in description:
+        family, word = description["family"], description["name"]
+        found = registry.lookup(family, word)
+        name = word if found is None else found.__name__
+        arguments = first_format(description["arguments"])
+        return {"class": f"{registry.former_package(family)}.{word}.{name}", "arguments": arguments}
+    return {key: first_format(value) for key, value in description.items()}
 
 
 def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
@@ -102,7 +135,7 @@ def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
         description: as `describe` gives, JSON values alone.
         weights: tensors by name.
     """
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(first_format(description), sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -164,9 +197,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
         raise InvalidInputError(f"{folder / DESCRIPTION_FILE} does not describe a hasher; give the folder of one.")
     version = stored.pop("version", None)
-    if version != VERSION:
+    if version not in READABLE:
         raise InvalidInputError(
-            f"{folder / DESCRIPTION_FILE} has format version {version!r}; this deephash reads {VERSION}: upgrade it or "
+            f"{folder / DESCRIPTION_FILE} has format version {version!r}; this deephash reads 1 and 2: upgrade it or "
             "fit again."
         )
     expected = stored.pop("identity", None)

@@ -2,13 +2,13 @@
 
 import inspect
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from deephash import registry
 from deephash.codes import as_codes
 from deephash.conversion import plain_numbers
 from deephash.indexes.base import Identified, Index
@@ -26,28 +26,17 @@ PASSES = 2
 
 
 def index_kinds() -> list[str]:
-    """The kinds of index there are: the files in conf/index."""
-    return sorted(path.stem for path in index_configs().glob("*.yaml"))
-
-
-def index_configs() -> Path:
-    """The folder of the YAML of each kind."""
-    from deephash.io.configuration import configuration_folder
-
-    return Path(configuration_folder()) / "index"
+    """The kinds of index there are, those of installed packages included."""
+    return registry.words("indexes")
 
 
 def index_class(kind: str) -> type[Index]:
-    """The class of a kind, which its YAML names.
+    """The class of a kind.
 
     Raises:
         InvalidInputError: no such kind.
     """
-    from hydra.utils import get_class
-    from omegaconf import OmegaConf
-
-    check_choice(kind, index_kinds(), "kind")
-    found: type[Index] = get_class(OmegaConf.load(index_configs() / f"{kind}.yaml")._target_)
+    found: type[Index] = registry.find("indexes", kind, "kind")
     return found
 
 
@@ -68,7 +57,7 @@ def index(
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.
-        kind: a file in conf/index, as mih, flat or faiss_hnsw, or auto.
+        kind: mih, flat, faiss_hnsw or another that `index_kinds` lists, or auto.
         bits: code length b; None takes the hasher's, or all bits of the bytes.
         hasher: what made the codes; the index remembers its identity, and `check_hasher` refuses another.
         names: what the items are called elsewhere, whole numbers or words (N,): saved with the index, and given for

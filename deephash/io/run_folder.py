@@ -19,6 +19,7 @@ from deephash.io.sealed_files import (
     write_sealed_json,
     write_sealed_text,
 )
+from deephash.registry import public_name, resolve_former
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
@@ -191,9 +192,10 @@ class RunFolder:
                 raise ValueError("no settings in it")
             settings = cast(dict[str, Any], OmegaConf.to_container(config))
         check_plain(settings, self.config)
+        settings = with_public_names(settings)
         if to_build:
             check_targets(settings, self.config)
-        return config
+        return cast(DictConfig, OmegaConf.create(settings))
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Write the result row, the run's last file, with digests of those beside it that are read again."""
@@ -273,3 +275,14 @@ def _flatten(config: DictConfig) -> dict[str, Any]:
 
     walk(OmegaConf.to_container(config, resolve=True), "")
     return flat
+
+
+def with_public_names(settings: Any) -> Any:
+    """Settings with the public name of each class, where an earlier version wrote that of its module."""
+    if isinstance(settings, list):
+        return [with_public_names(value) for value in settings]
+    if not isinstance(settings, dict):
+        return settings
+    named = {key: with_public_names(value) for key, value in settings.items()}
+    found = resolve_former(named["_target_"]) if isinstance(named.get("_target_"), str) else None
+    return named if found is None else {**named, "_target_": public_name(found)}

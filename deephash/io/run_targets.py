@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from deephash.registry import FAMILIES, resolve
 from deephash.validation import InvalidInputError
 
 TARGET = "_target_"
@@ -23,11 +24,7 @@ TARGET = "_target_"
 MODULES_VARIABLE = "DEEPHASH_MODULES"
 """Environment variable with the names of a user's own modules, which are imported before a run's config is judged."""
 
-STAGES = (
-    *("affinity", "augmentations", "bit_allocations", "data", "encoders", "losses", "metrics", "paired_projections"),
-    *("projections", "protocols", "quantizers", "ranking", "reencoding", "relaxations", "streams"),
-    "threshold_searches",
-)
+STAGES = frozenset(package for family, package in FAMILIES.items() if family not in ("indexes", "training"))
 """Packages of deephash whose public classes are the parts of a run; none of them writes a file when it is built."""
 
 PLACES = {"deephash.training.loggers": "logger", "lightning.Trainer": "trainer"}
@@ -109,7 +106,7 @@ def is_known(target: Any, key: str = "") -> bool:
     if target in named_in_yaml() or target in LIBRARY_CLASSES:
         return True
     if module.startswith("deephash."):
-        return _is_stage(module) and _own_class(_imported(module), name) is not None
+        return module in STAGES and resolve(target) is not None
     if module in LIBRARIES:
         library = _imported(module)
         found, base = getattr(library, name, None), getattr(library, LIBRARIES[module] or name, None)
@@ -154,11 +151,6 @@ def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(inner, f"{key}.{place}")
 
 
-def _is_stage(module: str) -> bool:
-    package, stage, *_ = (*module.split("."), "")
-    return package == "deephash" and stage in STAGES and not any(part.startswith("_") for part in module.split("."))
-
-
 def _imported(module: str) -> ModuleType | None:
     """A module of this package or of a library; None where there is none."""
     try:
@@ -181,7 +173,7 @@ def _is_users(found: type | None) -> bool:
     """
     if found is None:
         return False
-    if any(_is_stage(base.__module__) for base in found.__mro__[1:]):
+    if any(base.__module__.rpartition(".")[0] in STAGES for base in found.__mro__[1:]):
         return True
     module = sys.modules[found.__module__]
     file = getattr(module, "__file__", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from hydra.utils import get_class, get_object, instantiate
+from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -20,6 +20,7 @@ from deephash.encoders.base import Encoder
 from deephash.encoders.image_encoder import ImageEncoder
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
+from deephash.io.instantiation import build
 from deephash.io.path_settings import paths_in_words
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
@@ -27,23 +28,6 @@ from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.training.closed_form import ClosedForm
 from deephash.validation import InvalidInputError
-
-HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
-
-
-def build(config: DictConfig, **parts: Any) -> Any:
-    """Build what a config's `_target_` names from its settings, and from parts that are objects already.
-
-    Raises:
-        InvalidInputError: a setting that the target does not have, or one that it misses.
-    """
-    settings = [str(name) for name in config if name not in (*HYDRA_KEYS, *parts)]
-    try:
-        inspect.signature(get_object(config._target_)).bind(**dict.fromkeys(settings), **parts)
-    except TypeError as error:
-        raise InvalidInputError(f"{config._target_} {error}; see its YAML for the settings it has.") from error
-    # Hydra would turn parts that are dataclasses into configs, so they are given after it.
-    return instantiate(config, _partial_=True)(**parts)
 
 
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:

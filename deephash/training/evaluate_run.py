@@ -31,7 +31,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
     from deephash.evaluation.run_report import log_report, write_report
-    from deephash.training.building import build, build_data, build_trainer, build_user_metrics
+    from deephash.io.instantiation import build
+    from deephash.training.building import build_data, build_trainer, build_user_metrics
     from deephash.training.early_checks import check_labelled, check_scoring
     from deephash.training.run import RunResult, check_settings, score, score_roles
 

@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from deephash.data.base import HashingDataModule
 from deephash.data.batches import EpochBatches
 from deephash.hashers.loading import load
+from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import write_sealed_json
-from deephash.training.building import build, build_augmentation, build_loss, lightning_trainer
+from deephash.training.building import build_augmentation, build_loss, lightning_trainer
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.closed_form import ClosedForm
 from deephash.training.constraints import plain_hasher
@@ -74,7 +75,7 @@ def train_jointly(
         callbacks=[*(instantiate(callback) for callback in own), *callbacks],
         plugins=[SafetensorsCheckpoint()],
     )
-    module = torch.compile(joint) if config.train.compile else joint
+    module: Any = torch.compile(joint) if config.train.compile else joint
     with quiet(), data.batched(lambda rank, processes: joint.training_batches(data, rank, processes)):
         training.fit(
             module,

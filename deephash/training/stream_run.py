@@ -12,13 +12,14 @@ from deephash.data.base import HashingDataModule
 from deephash.data.protocols.base import Split
 from deephash.hashers.hasher import Hasher
 from deephash.io.files import write_json
+from deephash.io.instantiation import build
 from deephash.io.run_folder import FIT_SECONDS, RunFolder
 from deephash.io.sealed_files import write_sealed_json
 from deephash.report.drawing import save_figure
 from deephash.report.stream_figure import stream_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
-from deephash.training.building import build, build_data, build_hasher
+from deephash.training.building import build_data, build_hasher
 from deephash.training.early_checks import check_labelled
 from deephash.training.environment import describe_environment
 from deephash.training.kept_data import KeptData

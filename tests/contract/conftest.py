@@ -21,11 +21,12 @@ from deephash.projections.online.base import OnlineProjection
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.quantizers.relaxations.base import Relaxation
+from deephash.registry import public_name
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FAMILIES = {
-    "projection_class": ("deephash.projections", Projection, "method"),
-    "online_class": ("deephash.projections", OnlineProjection, "method"),
+    "projection_class": ("deephash.projections deephash.projections.online", Projection, "method"),
+    "online_class": ("deephash.projections.online", OnlineProjection, "method"),
     "paired_class": ("deephash.projections.paired", PairedProjection, "method"),
     "quantizer_class": ("deephash.quantizers", Quantizer, "quantizer"),
     "relaxation_class": ("deephash.quantizers.relaxations", Relaxation, "relaxation"),
@@ -39,14 +40,19 @@ DIMENSION, PROJECTIONS, ROWS, CLASSES = 16, 11, 400, 4
 VIEW_DIMENSIONS, PAIRS = {"image": 12, "text": 8}, 160
 
 
-def final_classes(package_name, contract):
-    """The classes defined in a package's files that fulfil a contract and can be built."""
-    package = importlib.import_module(package_name)
-    for module_info in pkgutil.iter_modules(package.__path__, package_name + "."):
-        module = importlib.import_module(module_info.name)
-        for _, found in inspect.getmembers(module, inspect.isclass):
-            if found.__module__ == module.__name__ and issubclass(found, contract) and not inspect.isabstract(found):
-                yield found
+def final_classes(package_names, contract):
+    """The classes defined in the files of packages that fulfil a contract and can be built."""
+    for package_name in package_names.split():
+        package = importlib.import_module(package_name)
+        for module_info in pkgutil.iter_modules(package.__path__, package_name + "."):
+            module = importlib.import_module(module_info.name)
+            for _, found in inspect.getmembers(module, inspect.isclass):
+                if (
+                    found.__module__ == module.__name__
+                    and issubclass(found, contract)
+                    and not inspect.isabstract(found)
+                ):
+                    yield found
 
 
 def pytest_generate_tests(metafunc):
@@ -153,7 +159,7 @@ def configs_of():
 
     def find(fitted_class):
         (group,) = {group for _, contract, group in FAMILIES.values() if issubclass(fitted_class, contract)}
-        path = f"{fitted_class.__module__}.{fitted_class.__qualname__}"
+        path = public_name(fitted_class)
         found = {}
         for file in sorted((CONF / group).glob("*.yaml")):
             config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)

@@ -7,7 +7,7 @@ import pytest
 
 import deephash
 
-FOLDER = Path(deephash.__file__).parent / "demo" / "page"
+FOLDER = Path(deephash.__file__).parent / "web" / "demo" / "page"
 FILES = sorted(FOLDER.iterdir())
 
 

@@ -21,8 +21,8 @@ from deephash.web.study.records import Trial
 from deephash.web.study.study_application import MOST_ANSWER_BYTES, build_study_application
 
 ADDRESS = "http://127.0.0.1:8000"
-PAGE = Path(deephash.__file__).parent / "study" / "page"
-DEMO_PAGE = Path(deephash.__file__).parent / "demo" / "page"
+PAGE = Path(deephash.__file__).parent / "web" / "study" / "page"
+DEMO_PAGE = Path(deephash.__file__).parent / "web" / "demo" / "page"
 
 
 @pytest.fixture(scope="module")

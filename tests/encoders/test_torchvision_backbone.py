@@ -234,7 +234,7 @@ def test_what_an_encoder_cannot_use_is_refused_before_data_are_read(compose_conf
 
 
 def test_a_network_that_is_not_named_is_asked_for(compose_config):
-    from deephash.training.building import build
+    from deephash.io.instantiation import build
 
     with pytest.raises(InvalidInputError, match="network=None; expected one of: alexnet, "):
         build(compose_config("encoder=torchvision_backbone").encoder, input_dim=768)

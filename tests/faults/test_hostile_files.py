@@ -117,7 +117,8 @@ def png_bomb(folder):
 READ = """
 import resource, sys
 from pathlib import Path
-import numpy, deephash, deephash.hashers.loading, deephash.data.image_folder, deephash.data.array_file, deephash.io.npz_file
+import numpy, deephash, deephash.hashers.loading, deephash.data.image_folder, deephash.data.array_file
+import deephash.io.npz_file
 import PIL.Image, safetensors.torch
 from deephash.validation import InvalidInputError
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -15,7 +15,7 @@ from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 HARM = "pathlib.Path.touch"
-PIXELS = "deephash.data.descriptors.pixels.Pixels"
+PIXELS = "deephash.data.descriptors.Pixels"
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
     key, value, settings, tmp_path, compose_config, monkeypatch
 ):
     from deephash.cluster.run_shards import write_run_shards
-    from deephash.code_files.index_codes import codes_to_index
     from deephash.export.run_features import run_features
+    from deephash.training.run_codes import database_codes
     from deephash.web.demo.served_run import load_runs
 
     original, folder = settings
@@ -84,7 +84,7 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
         for read in (
             lambda: image_descriptor(run),
             lambda: text_descriptor(run),
-            lambda: codes_to_index(run),
+            lambda: database_codes(run),
             lambda: run_features(run),
             lambda: load_runs([run]),
             lambda: write_run_shards(run, tmp_path / "shards", 2),
@@ -153,7 +153,7 @@ def test_targets_that_are_no_parts(target):
         *("torch.optim.SGD", "torch.optim.lr_scheduler.StepLR", "torch.nn.CrossEntropyLoss"),
         *("lightning.pytorch.callbacks.EMAWeightAveraging", "pytorch_metric_learning.losses.ContrastiveLoss"),
         *("pytorch_metric_learning.miners.BatchHardMiner", "pytorch_metric_learning.samplers.MPerClassSampler"),
-        *("deephash.data.text_descriptors.hashed_words.HashedWords", "deephash.training.schedules.cosine"),
+        *("deephash.data.text_descriptors.HashedWords", "deephash.training.schedules.cosine"),
     ],
 )
 def test_targets_that_are_parts(target):
@@ -165,9 +165,10 @@ def test_every_choice_of_the_yaml_files_is_known_in_its_place():
     for target in named_in_yaml():
         place = next((key for known, key in places.items() if target.startswith(known)), "x.y")
         assert is_known(target, f"{place}._target_"), target
-    folders = {path.parent.name for path in (Path(__file__).parents[2] / "deephash").glob("*/base.py")}
+    package = Path(__file__).parents[2] / "deephash"
+    with_contract = {".".join(path.parent.relative_to(package.parent).parts) for path in package.rglob("base.py")}
     # Those packages with a contract that no run builds from its config.
-    assert folders - set(STAGES) == {"indexes"}
+    assert with_contract - STAGES == {"deephash.indexes"}
 
 
 def test_classes_of_the_users_own_modules_are_known_once_imported(monkeypatch, tmp_path):

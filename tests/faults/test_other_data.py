@@ -8,7 +8,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deephash.code_files.index_codes import codes_to_index
 from deephash.code_files.run_descriptors import image_descriptor
 from deephash.data.digests import features_digest
 from deephash.data.items import Items
@@ -19,6 +18,7 @@ from deephash.io.run_folder import RunFolder
 from deephash.report.comparison import compare_runs
 from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
+from deephash.training.run_codes import database_codes
 from deephash.validation import InvalidInputError
 
 SETTINGS = ("data=arrays", "data.features=x.npy", "data.labels=y.npy", "protocol=five_way_small", "metrics.at=[10]")
@@ -45,9 +45,9 @@ def test_a_run_keeps_absolute_paths_and_is_read_from_any_folder(run, monkeypatch
     config = OmegaConf.load(run / "config.yaml")
     assert config.data.features == str(tmp_path / "here" / "x.npy")
     assert config.data.labels == str(tmp_path / "here" / "y.npy")
-    here = codes_to_index(run)[0]
+    here = database_codes(run)[0]
     monkeypatch.chdir(tmp_path / "there")
-    assert torch.equal(codes_to_index(run)[0], here)
+    assert torch.equal(database_codes(run)[0], here)
 
 
 READERS = ["index", "evaluate", "evaluate another protocol", "export", "shard", "demo", "resume"]
@@ -64,7 +64,7 @@ def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(read
         (run / "metrics.json").unlink()
     given = [f"run={run}", *(["protocol=literature", "protocol.queries=30"] if reader.endswith("protocol") else [])]
     read = {
-        "index": lambda: codes_to_index(run),
+        "index": lambda: database_codes(run),
         "export": lambda: run_features(run),
         "shard": lambda: write_run_shards(run, tmp_path / "shards", 2),
         "demo": lambda: load_runs([run]),
@@ -80,7 +80,7 @@ def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(read
 def test_other_labels_are_refused_too_and_other_data_are_taken_by_name(run, tmp_path, compose_config):
     write_data(tmp_path / "here", 0, labels_seed=5)
     with pytest.raises(InvalidInputError, match=r"^the labels \(.*\) are not those"):
-        codes_to_index(run)
+        database_codes(run)
     named = ("data=arrays", "data.features=x.npy", "data.labels=y.npy")
     evaluate(compose_config(f"run={run}", *named, "figures=false", config_name="evaluate"), tmp_path / "out")
 
@@ -98,7 +98,7 @@ def test_a_run_of_an_earlier_version_has_relative_paths_and_no_digest(run, monke
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(InvalidInputError, match=rf"^{tmp_path}/empty/x.npy does not exist"):
-        codes_to_index(run)
+        database_codes(run)
 
 
 def test_paired_tests_need_the_same_queries_database_and_labels_and_not_the_same_training_part(

@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from deephash.data.batches import EpochBatches
+from deephash.io.instantiation import build
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.metric_learning import MetricLearning
-from deephash.training.building import build
 
 losses = pytest.importorskip("pytorch_metric_learning.losses")
 miners = pytest.importorskip("pytorch_metric_learning.miners")

@@ -63,7 +63,7 @@ def test_the_known_ones_are_there():
 @pytest.mark.parametrize("name", DEEP)
 def test_it_chooses_all_that_its_paper_does(name, compose_config):
     config = compose_config(f"method={name}")
-    assert config.train._target_ == "deephash.training.joint.Joint"
+    assert config.train._target_ == "deephash.training.Joint"
     assert (
         config.relaxation._target_
         == yaml.safe_load((CONF / "relaxation" / f"{DEEP[name]['relaxation']}.yaml").read_text(encoding="utf-8"))[

@@ -12,9 +12,11 @@ from deephash.io.configuration import configuration_folder
 from deephash.io.progress import waiting
 
 with waiting("Loading torch"):
+    from deephash.command_line.plugins import register_plugins
     from deephash.command_line.run_command import register_resolvers
 
 register_resolvers()
+register_plugins()
 
 
 @hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="train")

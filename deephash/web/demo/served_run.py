@@ -19,9 +19,9 @@ from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, check_learnt, lo
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
+from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import result_title
-from deephash.training.building import build
 from deephash.training.run import score_roles
 from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError

@@ -1,0 +1,29 @@
+"""The codes of a run's own database."""
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from deephash.code_files.index_codes import Maker
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.loading import load
+from deephash.io.run_folder import RunFolder
+from deephash.training.run_data import read_run_data
+from deephash.validation import InvalidInputError
+
+
+def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, Maker]:
+    """Codes, ids and maker of the database part of a run's data.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InvalidInputError: not a whole run, or one of two views, of which each is encoded by itself.
+    """
+    hasher, run = load(folder), RunFolder(folder)
+    if not isinstance(hasher, Hasher):
+        raise InvalidInputError(f"{folder} is of two views; encode one by deephash encode --view, and index its codes.")
+    part = read_run_data(run, run.read_config()).part("database")
+    return hasher.encode(part.features), part.ids.numpy(), Maker(hasher.identity, hasher.bits, hasher.distance)
