@@ -238,11 +238,11 @@ class TableRows(RowSource):
         return reading(self.path, f"{self.path.suffix} data", "write it again")
 
 
-def is_number_type(kind: "polars.DataType | type[polars.DataType]") -> bool:
+def is_number_type(kind: Any) -> bool:
     """Whether values of a type are numbers, or truth values, or all missing."""
     import polars
 
-    return kind.is_numeric() or kind in (polars.Boolean, polars.Null)
+    return bool(kind.is_numeric() or kind in (polars.Boolean, polars.Null))
 
 
 def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:
