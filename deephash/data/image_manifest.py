@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.labels import NONE, canonical_labels, label_table, split_labels
+from deephash.data.stored_index import find_ids, index_columns
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError
 
@@ -124,6 +126,10 @@ def _label_columns(
     if places := [place for place, name in enumerate(heading) if name in LABEL_HEADINGS]:
         return places
     others = [place for place, name in enumerate(heading) if name != "path"]
+    # An index that pandas wrote, and ids, are no labels.
+    index = index_columns((heading[place] for place in others), None)
+    beside = {"", *index, find_ids([heading[place] for place in others])}
+    others = [place for place in others if heading[place] not in beside]
     if not others:
         return []
     names = [heading[place] for place in others]
@@ -157,7 +163,7 @@ def _check_one_row_each(manifest: Path, names: list[str], fields: list[list[str]
     """Refuse an image in several rows with a label each, which would be several items of one label."""
     seen: dict[str, int] = {}
     for place, name in enumerate(names):
-        before = seen.setdefault(name, place)
+        before = seen.setdefault(os.path.abspath(manifest.parent / name), place)
         if fields[place] != fields[before]:
             raise InvalidInputError(
                 f"{manifest} names {name} with different labels in rows {first + before} and {first + place}; give "

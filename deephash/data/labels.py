@@ -1,5 +1,6 @@
 """Labels as users have them, to labels as methods take them."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,11 @@ from deephash.validation import InvalidInputError
 NONE = "none"
 SEPARATORS = {"space": " ", "comma": ",", "semicolon": ";", "bar": "|", "tab": "\t"}
 """Words for what stands between several labels, as commands take them without quotes; space is any white space."""
+
+SURE = ("bar", "semicolon", "tab", "；")
+"""What always separates labels."""
+JOINING = ("-", ":", "_")
+"""What separates numbers, and is part of a word."""
 
 MAX_TABLE = 1 << 32
 """Most values of a table of items and labels, of a byte each."""
@@ -61,7 +67,9 @@ def canonical_labels(
                 f"{name} have dtype {labels.dtype}, which data.label_separator={separator} does not split; leave it "
                 "out."
             )
-        return label_table([split_labels(each, separator) for each in labels.tolist()], name)
+        return label_table([split_labels(each, separator) for each in _composed(labels).tolist()], name)
+    if labels.dtype.kind == "U":
+        labels = _composed(labels)
     classes, indices = np.unique(labels, return_inverse=True)
     if separator is None and labels.dtype.kind == "U":
         _check_single(classes.tolist(), labels, name)
@@ -118,11 +126,18 @@ def split_labels(text: str, separator: str) -> list[str]:
     return [part for part in parts if part]
 
 
+def _composed(labels: np.ndarray) -> np.ndarray:
+    """Strings in Unicode's composed form (NFC), so that a letter and its mark are one label with the letter marked."""
+    known, places = np.unique(labels, return_inverse=True)
+    return np.array([unicodedata.normalize("NFC", each) for each in known.tolist()], np.str_)[places]
+
+
 def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
     """Ask where a string may be one label or several.
 
     So it is with bars, semicolons and tabs, and with commas, spaces and the like between numbers, or between words that
-    are labels themselves or stand at several places. A name of several words, as "polar bear", is one label.
+    are labels themselves or stand at several places. A name of several words, as "polar bear", is one label. Hyphens,
+    colons and underscores join words, and are asked about between numbers alone.
     """
     for label in known:
         if label[:1] + label[-1:] in ("[]", "()", "{}"):
@@ -130,13 +145,14 @@ def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
                 f"{name} hold {label!r} in row {int(np.flatnonzero(labels == label)[0])}, a list as text; write its "
                 f"labels with a separator, as 'a;b', and set data.label_separator=semicolon, or ={NONE} for one label."
             )
-    for word in ("bar", "semicolon", "tab", "comma", "space", "/", "+", "&"):
+    for word in (*SURE, "comma", "space", "/", "\\", "+", "&", "、", "，", *JOINING):
         split = {label: split_labels(label, word) for label in known if SEPARATORS.get(word, word) in label}
         split = {label: parts for label, parts in split.items() if len(parts) > 1}
         first, later = {parts[0] for parts in split.values()}, {part for parts in split.values() for part in parts[1:]}
         whole = set(known) | (first & later)
         for label, parts in split.items():
-            if word in ("bar", "semicolon", "tab") or all(map(str.isdecimal, parts)) or not whole.isdisjoint(parts):
+            joined = word not in JOINING and not whole.isdisjoint(parts)
+            if word in SURE or all(map(str.isdecimal, parts)) or joined:
                 row = int(np.flatnonzero(labels == label)[0])
                 raise InvalidInputError(
                     f"{name} hold {label!r} in row {row}, which may be one label or {len(parts)}; set "

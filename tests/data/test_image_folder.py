@@ -9,6 +9,7 @@ from PIL import Image
 from deephash.data.descriptors.gist import Gist
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_folder import ImageFolder
+from deephash.data.image_manifest import list_manifest
 from deephash.data.protocols.base import Split
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.training.run import train
@@ -278,3 +279,21 @@ def test_real_jpegs_give_the_features_of_their_pixels(cifar10_npz, tmp_path):
     items = load(tmp_path / "images", tmp_path / "cache", Gist(image_size=32))
     order = sorted(range(len(labels)), key=lambda i: (str(labels[i]), i))
     torch.testing.assert_close(items.features, Gist().describe(images[order]), atol=1e-6, rtol=0)
+
+
+def test_an_index_and_ids_beside_paths_are_no_labels(tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    picture(0).save(tmp_path / "b.png")
+    for name in ("", "Unnamed: 0", "id", "ID"):
+        (tmp_path / "m.csv").write_text(f"{name},path,x,y\n0,a.png,0,1\n1,b.png,1,1\n")
+        listing = list_manifest(tmp_path / "m.csv")
+        assert (listing.labels.tolist(), listing.class_names) == ([[False, True], [True, True]], ("x", "y"))
+
+
+def test_one_image_by_two_spellings_of_its_path_is_one_item(tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    for again in ("./a.png", "x/../a.png", str(tmp_path / "a.png")):
+        (tmp_path / "m.csv").write_text(f"path,label\na.png,cat\n{again},dog\n")
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(InvalidInputError, match="with different labels in rows 2 and 3"):
+            list_manifest(tmp_path / "m.csv")

@@ -84,6 +84,11 @@ def test_a_separator_gives_several_labels_an_item(given, separator):
         (["cat dog", "dog", "x"], "space"),
         (["cat dog", "dog man", "x"], "space"),
         (["3/4", "5", "7"], "/"),
+        (["3-4", "5", "7"], "-"),
+        (["3:4", "5", "7"], ":"),
+        (["3_4", "5", "7"], "_"),
+        (["3、4", "5", "7"], "、"),
+        (["猫；犬", "x", "y"], "；"),
     ],
 )
 def test_what_may_be_one_label_or_several_is_asked(given, word):
@@ -98,10 +103,19 @@ def test_what_may_be_one_label_or_several_is_asked(given, word):
 
 
 def test_names_of_several_words_are_single_labels():
-    given = np.array(["polar bear", "brown bear", "tench, Tinca tinca", "n02-1", "1.0"])
-    labels, class_names = canonical_labels(given, 5)
+    given = np.array(
+        ["polar bear", "brown bear", "T-shirt", "shirt", "cat_1", "cat", "tench, Tinca tinca", "n02-1", "1.0"]
+    )
+    labels, class_names = canonical_labels(given, 9)
     assert labels.tolist() == np.unique(given, return_inverse=True)[1].tolist()
-    assert len(class_names) == 5
+    assert len(class_names) == 9
+
+
+def test_two_forms_of_a_letter_with_a_mark_are_one_label():
+    for separator in (None, "none", "semicolon"):
+        labels, class_names = canonical_labels(np.array(["u\u0308", "\u00fc", "v"]), 3, separator=separator)
+        assert class_names == ("\u00fc", "v")
+        assert labels[0].tolist() == labels[1].tolist() != labels[2].tolist()
 
 
 @pytest.mark.parametrize(
