@@ -1,6 +1,7 @@
 """LanceDB: a table of packed codes, searched by its Hamming distance; a scan, or inverted lists."""
 
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -14,6 +15,7 @@ from torch import Tensor
 from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
 from deephash.indexes.engine_package import engine_package
 from deephash.io.files import reading
+from deephash.validation import InvalidInputError, check_count
 from deephash.validation import check_count
 
 if TYPE_CHECKING:
@@ -22,6 +24,25 @@ if TYPE_CHECKING:
 TABLE = "codes"
 # Queries that LanceDB answers at a time.
 BLOCK = 64
+UNWRITTEN = re.compile(r"[.`\0]")
+"""What a name of a column may not hold."""
+
+
+def check_writable(columns: "polars.DataFrame | None") -> None:
+    """Refuse columns that a database keeps, and LanceDB does not.
+
+    Raises:
+        InvalidInputError: naming the first by its name or type.
+    """
+    import polars
+
+    for name, kind in {} if columns is None else columns.schema.items():
+        if UNWRITTEN.search(name):
+            raise InvalidInputError(
+                f"columns have the name {name!r}; LanceDB takes none with points, backticks or zero bytes: rename it."
+            )
+        if kind in (polars.Int128, polars.UInt128):
+            raise InvalidInputError(f"column {name!r} is of type {kind}, which LanceDB does not take: convert it.")
 
 
 def linked(source: str, target: str) -> None:
@@ -50,7 +71,7 @@ class LanceDB(Index):
 
     Raises:
         InvalidInputError: the package is not installed, no table of codes, or a setting that is no whole number of at
-            least 1.
+            least 1, or columns that LanceDB does not take.
     """
 
     engine_file: str | None = "index.lancedb"
@@ -97,6 +118,7 @@ class LanceDB(Index):
         arrow = engine_package("pyarrow", "lancedb")
         flat = arrow.array(self.codes.numpy().reshape(-1))
         packed = arrow.FixedSizeListArray.from_arrays(flat, self.codes.shape[1])
+        check_writable(columns)
         further = {} if columns is None else dict(zip(columns.columns, columns.to_arrow().columns, strict=True))
         return arrow.table({"id": arrow.array(np.arange(self.size)), "code": packed, **further})
 

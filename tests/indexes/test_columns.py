@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 
 import numpy as np
 import polars
@@ -147,6 +148,14 @@ def test_other_columns_are_refused(codes, columns, message):
     pytest.importorskip("duckdb")
     with pytest.raises(InvalidInputError, match=message):
         deephash.index(codes, "duckdb", bits=72, columns=columns)
+
+
+@pytest.mark.parametrize("name", ["a.b", "a`b", "a\0b", "wide"])
+def test_what_lancedb_does_not_take_is_refused_by_name(codes, name):
+    pytest.importorskip("lancedb")
+    columns = polars.DataFrame({name: range(ROWS)}, schema={name: polars.Int128 if name == "wide" else polars.Int64})
+    with pytest.raises(InvalidInputError, match=rf"column.* {re.escape(repr(name))}.* LanceDB"):
+        deephash.index(codes, "lancedb", bits=72, columns=columns)
 
 
 @pytest.mark.parametrize("kind", ["flat", "mih", "auto"])
