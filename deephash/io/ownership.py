@@ -31,6 +31,17 @@ else:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def check_no_folder(*places: Path) -> None:
+    """Refuse folders where files are to be written; a folder is never replaced.
+
+    Raises:
+        InvalidInputError: naming the first.
+    """
+    for place in places:
+        if place.is_dir() and not place.is_symlink():
+            raise InvalidInputError(f"{place} is a folder; give the name of a file.")
+
+
 def check_free(*places: Path, overwrite: bool = False) -> None:
     """Refuse places where something lies already, unless it may be replaced.
 
@@ -42,8 +53,7 @@ def check_free(*places: Path, overwrite: bool = False) -> None:
         InvalidInputError: naming the first that is taken.
     """
     for place in places:
-        if place.is_dir() and not place.is_symlink():
-            raise InvalidInputError(f"{place} is a folder; give the name of a file.")
+        check_no_folder(place)
         if os.path.lexists(place) and not overwrite:
             raise InvalidInputError(f"{place} exists already; choose another name, or replace it with --overwrite.")
 

@@ -43,6 +43,15 @@ def test_encode_replaces_no_file_of_the_users_own(name, deephash, fitted_run, so
     assert not (tmp_path / "z.bad.json").exists()
 
 
+@pytest.mark.parametrize("name", ["z.npy", "z.ids.npy", "z.json"])
+def test_a_folder_in_place_of_codes_is_refused_before_they_are_made(name, deephash, fitted_run, source, tmp_path):
+    (tmp_path / name).mkdir()
+    for options in ((), ("--overwrite",)):
+        ended = deephash("encode", fitted_run, source, tmp_path / "z.npy", *options)
+        assert (ended.status, ended.err) == (2, f"error: {tmp_path / name} is a folder; give the name of a file.\n")
+        assert {path.name for path in tmp_path.iterdir()} == {"x.npy", name}
+
+
 def test_a_file_that_came_while_codes_grew_is_kept_too(deephash, fitted_run, source, tmp_path, monkeypatch):
     from deephash.code_files import encode_file
 
