@@ -261,6 +261,8 @@ def read_ids(path: Path, wanted: range) -> np.ndarray:
         return as_names(np.array(read_array(beside)[wanted.start : wanted.stop]), f"ids of {beside}")
     with reading_array(path):
         column = parquet_rows(path, "id", wanted)
+        if missing := column.null_count():
+            raise InvalidInputError(f"column 'id' of {path} has {missing} missing values; encode again.")
         ids = np.array(column.to_list() if str(column.dtype) == "String" else column.to_numpy())
     return as_names(ids, f"ids of {path}")
 

@@ -5,6 +5,8 @@ import polars
 import pytest
 import torch
 
+from deephash.cluster import repeated_ids
+from deephash.cluster.code_shards import open_shards, read_ids
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
 from deephash.cluster.shard_manifest import MANIFEST, begin
 from deephash.cluster.shard_scoring import score_shards
@@ -184,3 +186,10 @@ def test_a_missing_shard_is_named_before_anything_starts(code_folder, tmp_path):
     lost.unlink()
     with pytest.raises(InvalidInputError, match=r"shard-00001.*codes\.npy does not exist; restore it"):
         serve_shards(tmp_path, "127.0.0.1", 0, lambda *_: None)
+
+
+def test_a_missing_id_of_parquet_codes_is_said_to_be_missing(codes, tmp_path):
+    for ids in ([None, 1, 2], ["a", None, "c"]):
+        write_codes(tmp_path / "a.parquet", codes[:3], ids)
+        with pytest.raises(InvalidInputError, match=r"column 'id' of .*a.parquet has 1 missing values; encode again"):
+            read_ids(tmp_path / "a.parquet", range(3))
