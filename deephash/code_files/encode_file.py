@@ -27,13 +27,10 @@ from deephash.code_files.code_writer import (
 )
 from deephash.code_files.rows import RowBlock, RowSource
 from deephash.codes import code_bytes
-from deephash.hasher import Hasher
 from deephash.hashers.hasher import Hasher
 from deephash.io.files import read_json, reading, write_json, writing
 from deephash.io.ownership import check_no_folder, check_not_source
-from deephash.io.ownership import check_not_source
 from deephash.io.progress import track
-from deephash.progress import track
 from deephash.validation import InvalidInputError, check_count
 
 # 4096 rows of 512 float32 features are 8 MB, of which about three blocks are held. A processor's cache holds them, and

@@ -16,7 +16,6 @@ from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
 from deephash.indexes.engine_package import engine_package
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError, check_count
-from deephash.validation import check_count
 
 if TYPE_CHECKING:
     import polars

@@ -5,14 +5,12 @@ import polars
 import pytest
 import torch
 
-from deephash.cluster import repeated_ids
-from deephash.cluster.code_shards import open_shards, read_ids
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
 from deephash.cluster.shard_manifest import MANIFEST, begin
 from deephash.cluster.shard_scoring import score_shards
 from deephash.code_files import repeated_ids
 from deephash.code_files.code_file import CodePaths, describe_codes
-from deephash.code_files.code_shards import open_shards
+from deephash.code_files.code_shards import open_shards, read_ids
 from deephash.code_files.sharded_index import open_release, write_sharded
 from deephash.io.files import write_json
 from deephash.io.ownership import only_writer
