@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import as_tensor, plain_numbers
-from deephash.validation import InvalidInputError, numbers
+from deephash.validation import InvalidInputError, check_bits, numbers
 
 
 def code_bytes(bits: int) -> int:
@@ -36,16 +36,27 @@ def pack(bits: Tensor) -> Tensor:
     """Pack bits into bytes.
 
     Args:
-        bits: bool (n, b), a tensor or an array.
+        bits: bool (n, b), or whole numbers that are 0 or 1; a tensor or an array.
 
     Returns:
         uint8 (n, ⌈b/8⌉) on the same device.
+
+    Raises:
+        InvalidInputError: other numbers, whose bits are ambiguous, or another number of axes.
 
     Example:
         >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
         tensor([[1, 1]], dtype=torch.uint8)
     """
     bits = as_tensor(numbers(bits, "bits"))
+    if bits.ndim != 2:
+        raise InvalidInputError(f"bits have shape {tuple(bits.shape)}; expected two axes, (n, b).")
+    if bits.dtype != torch.bool:
+        if bits.is_floating_point() or not bool(((bits == 0) | (bits == 1)).all()):
+            raise InvalidInputError(
+                f"bits have dtype {bits.dtype} and are not 0 or 1 alone; give truth values, as projections >= 0."
+            )
+        bits = bits.bool()
     if bits.device.type == "cpu":
         return torch.from_numpy(np.packbits(bits.numpy(), axis=1, bitorder="little"))
     n, b = bits.shape
@@ -68,8 +79,9 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
         bool (n, bits) on the same device.
 
     Raises:
-        InvalidInputError: where the codes are not uint8 of that width.
+        InvalidInputError: where the codes are not uint8 of that width, or `bits` is no code length.
     """
+    check_bits(bits)
     codes = as_codes(codes)
     check_codes(codes, bits)
     shifts = torch.arange(8, dtype=torch.uint8, device=codes.device)

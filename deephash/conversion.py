@@ -18,6 +18,7 @@ R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 # Whole numbers of at most so many bytes, and truth values, are exact in float32.
 BYTES_IN_FLOAT32 = 2
 
@@ -27,15 +28,23 @@ class NotNumbersError(ValueError):
 
 
 def plain_number(value: Any) -> Any:
-    """NumPy's number as Python's, also within lists, tuples and dictionaries; anything else as it is."""
+    """NumPy's number, or a tensor of one whole number, as Python's; anything else as it is.
+
+    So also within lists, tuples and dictionaries.
+    """
     if isinstance(value, np.longdouble):
         return float(value)
+    if isinstance(value, Tensor) and not value.ndim and value.dtype in WHOLE and not value.is_meta:
+        return value.item()
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
-    if type(value) in (list, tuple):
-        return type(value)(plain_number(each) for each in value)
-    if type(value) is dict:
-        return {key: plain_number(each) for key, each in value.items()}
+    try:
+        if type(value) in (list, tuple):
+            return type(value)(plain_number(each) for each in value)
+        if type(value) is dict:
+            return {key: plain_number(each) for key, each in value.items()}
+    except RecursionError:  # A list within itself is refused where it is checked.
+        return value
     return value
 
 
@@ -80,6 +89,9 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
         NotNumbersError: values that are no numbers, lack some, or are no dense array.
     """
     if isinstance(values, Tensor):
+        if values.is_nested or values.is_quantized or values.is_meta:
+            kind = "nested" if values.is_nested else "quantised" if values.is_quantized else "without values (meta)"
+            raise NotNumbersError(f"are a tensor that is {kind}; give a plain one of numbers.")
         if values.layout != torch.strided:
             raise NotNumbersError(f"are a tensor of layout {values.layout}; give a dense one, as values.to_dense().")
         return values
@@ -104,7 +116,10 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
         and all(isinstance(each, int | float | np.number) and not isinstance(each, bool) for each in array.flat)
     ):
         # A frame of columns of several types, and Python's whole numbers beyond 64 bits.
-        array = array.astype(np.float64)
+        try:
+            array = array.astype(np.float64)
+        except OverflowError as error:
+            raise NotNumbersError(f"hold a number that float64 does not ({first_line(error)}).") from error
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         what = f"a {type(values).__name__}" if array.dtype.kind == "O" and not array.ndim else f"of dtype {array.dtype}"
         raise NotNumbersError(f"are {what}; give numbers, as a torch.Tensor or an array.")

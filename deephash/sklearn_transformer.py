@@ -16,7 +16,7 @@ from torch import Tensor
 from deephash import registry
 from deephash.affinity.label import Label
 from deephash.codes import code_bytes
-from deephash.conversion import plain_number
+from deephash.conversion import first_line, plain_number
 from deephash.data.labels import canonical_labels
 from deephash.hashers.hasher import Hasher
 from deephash.io.configuration import read_choice
@@ -149,14 +149,19 @@ def class_labels(y: NDArray[Any], rows: int) -> Tensor:
         Class indices int64 (n,), or an indicator bool (n, c) where an item has other than one label.
 
     Raises:
-        InvalidInputError: another number of rows, or columns of other numbers.
+        InvalidInputError: another number of rows, columns of other numbers, NaN, or values that do not sort.
     """
     if y.ndim == 2 and y.shape[1] > 1:
         indicator, _ = canonical_labels(y, rows, "y")
         if not bool((indicator.sum(1) == 1).all()):
             return indicator
         y = indicator.int().argmax(1).numpy()
-    return torch.from_numpy(np.unique(y, return_inverse=True)[1].reshape(-1))
+    try:
+        if bool((y != y).any()):
+            raise InvalidInputError("y holds NaN; give every item a class, or drop those without one.")
+        return torch.from_numpy(np.unique(y, return_inverse=True)[1].reshape(-1))
+    except TypeError as error:  # None, or numbers among words
+        raise InvalidInputError(f"y holds values of several kinds ({first_line(error)}); give words alone.") from error
 
 
 def part_builder(

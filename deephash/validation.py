@@ -20,6 +20,9 @@ BLOCK_ELEMENTS = 2**22
 # Magnitudes whose squares, and sums of these over all items, float32 holds.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-15, 1e15
 
+MAX_BITS = 65_536
+"""The longest code, and the most projections: a matrix of 4096-dimensional directions takes a gigabyte for so many."""
+
 
 class InvalidInputError(ValueError):
     """What the user gave cannot be used; the message is one line that says why and what to do."""
@@ -189,18 +192,29 @@ def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
     return checked
 
 
+def check_length(value: int, name: str) -> None:
+    """Refuse what is not a whole number from 1 to `MAX_BITS`, as a number of bits or of projections must be.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    check_count(value, name)
+    if value > MAX_BITS:
+        raise InvalidInputError(f"{name}={value}; expected a whole number from 1 to {MAX_BITS}.")
+
+
 def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
     """Refuse a code length that is not a whole number from 1 to `maximum`.
 
     Args:
         bits: code length b.
-        maximum: the most this can give; None for no bound.
+        maximum: the most this can give; None for `MAX_BITS`.
         reason: what sets the bound, for the message.
 
     Raises:
         InvalidInputError: naming the length and the bound.
     """
-    check_count(bits, "bits")
+    check_length(bits, "bits")
     if maximum is not None and bits > maximum:
         raise InvalidInputError(f"bits={bits} exceeds {maximum}, {reason}; lower bits or choose another method.")
 

@@ -17,13 +17,16 @@ from deephash.compression.linear_decoder import LinearDecoder
 from deephash.conversion import as_floating, plain_number
 from deephash.data.views import Views
 from deephash.encoders.mlp import MLP
+from deephash.indexes.build_index import index_class
 from deephash.indexes.rescoring import FloatVectors, Int8Vectors, Margins
 from deephash.indexes.two_stage import TwoStage
 from deephash.metrics.average_precision import average_precision_at
 from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.projections.itq import ITQ
 from deephash.projections.itq_cca import ITQCCA
+from deephash.projections.lsh import LSH
 from deephash.projections.online.streaming_itq_cca import StreamingITQCCA
+from deephash.projections.paired.cvh import CVH
 from deephash.quantizers.mhq import MHQ
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.counts import DistanceCounts
@@ -114,6 +117,12 @@ def test_a_memory_map_is_encoded_block_by_block(features, tmp_path, monkeypatch)
     assert sizes == [25, 25, 10]
 
 
+def within_itself():
+    endless = []
+    endless.append(endless)
+    return endless
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -129,6 +138,9 @@ def test_a_memory_map_is_encoded_block_by_block(features, tmp_path, monkeypatch)
         (torch.nn, "are a module; give numbers"),
         ([[1.0, None]], "are of dtype object"),
         (np.ones(3), r"have shape \(3,\); expected two axes"),
+        (np.array([[10**400, 1]], dtype=object), "hold a number that float64 does not"),
+        (torch.ones(2, 2, device="meta"), "are a tensor that is without values"),
+        (within_itself(), "are no array of numbers"),
         (np.array([[1.0, np.nan]] * 3, ">f4"), "hold NaN or infinity in 3 of 3 rows, the first at row 0"),
     ],
 )
@@ -137,6 +149,8 @@ def test_what_is_no_matrix_of_numbers_is_refused_in_one_line(given, message):
     with pytest.raises(InvalidInputError, match=f"training features {message}") as refusal:
         hasher.fit(given)
     assert "\n" not in str(refusal.value)
+    with pytest.raises(InvalidInputError):
+        hasher.project(given)
 
 
 def test_sparse_matrices_are_refused():
@@ -210,6 +224,32 @@ def test_indexes_and_engines_take_arrays_and_numpys_numbers(features, tmp_path):
     again = DistanceCounts(counts.total.numpy(), counts.relevant.numpy())
     assert torch.equal(average_precision_at(again, np.int64(4)), average_precision_at(counts, 4))
     assert Neighbours(np.array([0, 1]), np.array([2]), np.int64(3)).ids.tolist() == [2]
+
+
+@pytest.mark.parametrize("kind", ["mih", "usearch", "faiss_flat", "faiss_ivf", "faiss_multi_hash", "duckdb"])
+def test_the_class_of_every_index_takes_arrays_and_tensors_of_one_number(kind, features):
+    codes = pack(features >= 50)
+    found = index_class(kind)
+    engine = kind if kind in ("usearch", "duckdb") else "faiss"
+    if kind != "mih":
+        pytest.importorskip(engine)
+    distances = found(codes.numpy()[::-1], DIMENSION).search(codes.numpy()[:2], torch.tensor(3))[0]
+    assert torch.equal(distances, found(codes.flip(0), DIMENSION).search(codes[:2], 3)[0])
+
+
+@pytest.mark.parametrize("given", [np.full((2, 3), 2), np.array([[1, -1]]), np.ones((2, 3)), np.ones(3, bool)])
+def test_bits_that_are_not_0_or_1_are_not_packed(given):
+    with pytest.raises(InvalidInputError, match=r"^bits have (dtype .* not 0 or 1 alone|shape \(3,\); expected)"):
+        pack(given)
+    assert torch.equal(pack(np.eye(2, dtype=int)), pack(np.eye(2, dtype=bool)))
+
+
+@pytest.mark.parametrize("bits", [65_537, 10**9, 10**30])
+def test_a_length_that_would_fill_the_memory_is_refused_before_it_does(bits):
+    for build in (SBQ, Hamming, lambda value: LSH(8, value), lambda value: CVH({"image": 8, "text": 8}, value)):
+        with pytest.raises(InvalidInputError, match=rf"={bits}; expected a whole number from 1 to 65536"):
+            build(bits)
+    assert SBQ(65_536).bits == 65_536
 
 
 def test_rescoring_takes_arrays_of_every_kind(features, tmp_path):

@@ -95,3 +95,11 @@ def test_one_hot_labels_are_classes_and_several_labels_are_an_indicator(blobs, d
         HashingTransformer("itq_cca", 3).fit(x, one_hot[1:])
     with pytest.raises(InvalidInputError, match=r"y hold 2.* in row 0"):
         HashingTransformer("itq_cca", 3).fit(x, 2.0 * one_hot)
+
+
+def test_classes_that_are_missing_or_do_not_sort_are_refused(blobs):
+    x, y = blobs
+    with pytest.raises(InvalidInputError, match="y holds NaN; give every item a class"):
+        HashingTransformer("ksh", 4).fit(x, np.where(y == 0, np.nan, y))
+    with pytest.raises(InvalidInputError, match="y holds values of several kinds"):
+        HashingTransformer("ksh", 4).fit(x, np.array([None, "a", 3, 4, 5, 6], dtype=object)[y])

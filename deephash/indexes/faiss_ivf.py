@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.codes import as_codes
 from deephash.indexes.faiss_binary import FaissBinary
 from deephash.validation import check_count
 
@@ -36,6 +37,7 @@ class FaissIVF(FaissBinary):
     def __init__(
         self, codes: Tensor, bits: int, lists: int | None = None, probes: int = 16, saved: Path | None = None
     ) -> None:
+        codes = as_codes(codes)
         usual = max(1, min(round(4 * math.sqrt(len(codes))), len(codes) // CODES_PER_LIST))
         self.lists = usual if lists is None else lists
         self.probes = probes

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.codes import as_codes
 from deephash.indexes.faiss_binary import FaissBinary
 from deephash.indexes.mih import usual_tables
 from deephash.validation import InvalidInputError, check_bits, check_count, check_whole
@@ -38,6 +39,7 @@ class FaissMultiHash(FaissBinary):
         self, codes: Tensor, bits: int, hashes: int | None = None, flips: int = 2, saved: Path | None = None
     ) -> None:
         check_bits(bits)
+        codes = as_codes(codes)
         self.hashes = usual_tables(bits, len(codes)) if hashes is None else hashes
         check_count(self.hashes, "hashes")
         if self.hashes > bits:

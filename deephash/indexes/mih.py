@@ -79,7 +79,7 @@ class MIH(Index):
         self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
-        laid_out = words(codes.contiguous().numpy())
+        laid_out = words(self.codes.numpy())
         self._codes = np.empty((self.tables, *laid_out.shape), np.uint64)
         self._ids = np.empty((self.tables, self.size), np.int32)
         starts = []

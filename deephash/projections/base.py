@@ -11,7 +11,7 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
 from deephash.functional.solving import check_learnt, one_line_of
-from deephash.validation import NotFittedError, as_features, as_labels, check_count, check_scale
+from deephash.validation import NotFittedError, as_features, as_labels, check_count, check_length, check_scale
 
 
 class Projection(PlainArguments, nn.Module, ABC):
@@ -51,7 +51,7 @@ class Projection(PlainArguments, nn.Module, ABC):
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
         check_count(input_dim, "input_dim")
-        check_count(output_dim, "output_dim")
+        check_length(output_dim, "output_dim")
         self.input_dim = input_dim
         self.output_dim = output_dim
         self.register_buffer("is_fitted", torch.tensor(False))

@@ -117,7 +117,7 @@ def test_an_outline_takes_no_memory_and_draws_nothing():
     outlined = outline(lambda _: MLP(10**6, [10**6]), {})
     assert outlined.layers[0].weight.shape == (10**6, 10**6)
     assert outlined.layers[0].weight.is_meta
-    assert outline(lambda _: VBQ(10**6), {}).allocation.is_meta
+    assert outline(lambda _: VBQ(65_536), {}).allocation.is_meta
     outline(lambda _: MLP(8, [8]), {})
     assert torch.equal(torch.random.get_rng_state(), state)
 

@@ -13,7 +13,15 @@ from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
 from deephash.data.views import Views
 from deephash.functional.solving import check_learnt, one_line_of
-from deephash.validation import InvalidInputError, NotFittedError, as_features, as_labels, check_count, check_scale
+from deephash.validation import (
+    InvalidInputError,
+    NotFittedError,
+    as_features,
+    as_labels,
+    check_count,
+    check_length,
+    check_scale,
+)
 
 VIEWS = 2
 
@@ -63,7 +71,7 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
             )
         for name, size in input_dims.items():
             check_count(size, f"input_dims[{name}]")
-        check_count(output_dim, "output_dim")
+        check_length(output_dim, "output_dim")
         self.input_dims = dict(input_dims)
         self.output_dim = output_dim
 
