@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -200,6 +201,7 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
         InvalidInputError: whatever the block raises, but for those that end the program.
     """
     try:
+        check_ends(path)
         yield
     except (InvalidInputError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
@@ -208,6 +210,24 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
         raise InvalidInputError(f"{where} does not exist; expected {what} there.") from error
     except BaseException as error:
         raise InvalidInputError(f"{path} is not readable as {what} ({reason_of(error)}); {then}.") from error
+
+
+def check_ends(path: Path | str) -> None:
+    """Refuse a pipe or a device in place of a file: reading it would wait, or go on, for ever.
+
+    One that is named as such, as a shell names what it pipes, is its user's own.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if str(path).startswith(("/dev/", "/proc/")):
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return  # Its reader says what is wrong.
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError("it is a pipe or a device, and no file")
 
 
 def reason_of(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from deephash.validation import InvalidInputError
+
 IS_PATH, IS_PATH_OR_NAME = "path", "path or name"
 
 FilePath = Annotated[str, IS_PATH]
@@ -38,10 +40,19 @@ def with_absolute_paths(config: DictConfig) -> DictConfig:
 
 
 def path_settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
-    """The path settings of a config by dotted name: words, or lists of words."""
+    """The path settings of a config by dotted name: words, or lists of words.
+
+    Raises:
+        InvalidInputError: a number in place of a path, since 007 is read as 7.
+    """
     for key, section in _sections(OmegaConf.to_container(config, resolve=True), ""):
         kinds = _path_parameters(section["_target_"])
         for name, value in section.items():
+            if kinds.get(name) == IS_PATH and isinstance(value, int | float):
+                where = f"{key}.{name}" if key else name
+                raise InvalidInputError(
+                    f"{where}={value} is a number, and a path was expected; write it as words: {where}=./{value}"
+                )
             words = [value] if isinstance(value, str) else value
             if name not in kinds or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 continue

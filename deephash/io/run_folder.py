@@ -33,6 +33,9 @@ SCORING_SETTINGS = ("metrics", "user_metric")
 READ_AGAIN = ("per_query.parquet", "pr_curve.json")
 FILES = "files"
 
+# Bounds of a config that is read, since YAML's parser takes minutes for what is deep or long.
+MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH = 1 << 18, 50
+
 # How long a fit took, kept beside its hasher, whose last file it is.
 FIT_SECONDS = "fit.json"
 # What a run writes into its folder, beside its config.
@@ -183,10 +186,11 @@ class RunFolder:
         if not self.config.exists():
             raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.")
         with reading(self.config, "the config of a run"):
+            if self.config.stat().st_size > MAX_CONFIG_BYTES:
+                raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes, which no run writes")
             text = self.config.read_text(encoding="utf-8")
             check_sealed_text(text)
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-                raise ValueError("it repeats parts by alias, which no run writes")  # They would grow without bound.
+            check_events(text)
             config = OmegaConf.load(io.StringIO(text))
             if not isinstance(config, DictConfig) or not config:
                 raise ValueError("no settings in it")
@@ -246,6 +250,21 @@ class RunFolder:
             raise InvalidInputError(
                 f"{self.path} holds an interrupted run; finish it with: deephash train resume={self.path}"
             )
+
+
+def check_events(text: str) -> None:
+    """Refuse YAML whose parts would grow without bound, by alias, or that is deeper than any run's.
+
+    Raises:
+        ValueError: saying so, for `reading` to name the file.
+    """
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it repeats parts by alias, which no run writes")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_CONFIG_DEPTH:
+            raise ValueError(f"its parts lie more than {MAX_CONFIG_DEPTH} deep in each other, which no run writes")
 
 
 def differing_settings(

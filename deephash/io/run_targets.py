@@ -59,8 +59,8 @@ def check_plain(config: Mapping[str, Any], file: Path) -> None:
     for key, value in _walk(config, ""):
         if isinstance(value, str) and "${" in value:
             raise InvalidInputError(
-                f"{file} has {key}={value}, which would be looked up on this machine; a run's own config holds plain "
-                "values: write the value there, or run again."
+                f"{file} has {_shown(key)}={_shown(value)}, which would be looked up on this machine; a run's own "
+                "config holds plain values: write the value there, or run again."
             )
 
 
@@ -85,8 +85,9 @@ def check_targets(config: Mapping[str, Any], file: Path) -> None:
         for target in value if isinstance(value, list) else [value]:
             if not is_known(target, key):
                 raise InvalidInputError(
-                    f"{file} has {key}={target}, which is no part that a run is built of; where it is a class of your "
-                    f"own, import its module first, or name the module in {MODULES_VARIABLE}; else do not use this run."
+                    f"{file} has {_shown(key)}={_shown(target)}, which is no part that a run is built of; where it is "
+                    f"a class of your own, import its module first, or name the module in {MODULES_VARIABLE}; else do "
+                    "not use this run."
                 )
 
 
@@ -138,6 +139,11 @@ def import_named_modules() -> None:
                 f"{MODULES_VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {error}); its "
                 "folder must be on PYTHONPATH."
             ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value of a stranger's in a message of one line."""
+    return " ".join(str(value).split())[:200]
 
 
 def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:

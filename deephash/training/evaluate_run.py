@@ -11,9 +11,12 @@ from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, load_learnt
 from deephash.hashers.loading import load as load_hasher
 from deephash.io.path_settings import with_absolute_paths
 from deephash.io.run_folder import RunFolder
+from deephash.io.run_sections import check_sections
 from deephash.report.tables import finite
 from deephash.validation import InvalidInputError
 
+SECTIONS = ("data", "protocol", "truth", "ranking", "metrics", "choices", "trainer", "bits", "seed", "score")
+"""What an evaluation builds from."""
 GROUPS = ("data", "protocol", "truth", "ranking", "user_metric")
 
 
@@ -40,7 +43,9 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     run.check_complete()
     RunFolder(folder).check_scores_go_here()
     stored_row = run.read_row()
-    merged = with_absolute_paths(merge_settings(run.read_config(), config))
+    own = run.read_config()
+    check_sections(own, run.config, SECTIONS)
+    merged = with_absolute_paths(merge_settings(own, config))
     check_settings(merged)
     same_split = not changed(config, "data", "protocol", "seed")
     hasher = load_hasher(run.hasher)

@@ -8,6 +8,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.protocols.base import Split
 from deephash.io.path_settings import with_absolute_paths
 from deephash.io.run_folder import RunFolder
+from deephash.io.run_sections import check_sections
 from deephash.training.building import build_data
 
 
@@ -24,6 +25,7 @@ def read_run_data(
     Raises:
         InvalidInputError: data that cannot be read, or other data than the run was made on.
     """
+    check_sections(config, run.config, ("data", "protocol", "seed"))
     data = build_data(with_absolute_paths(config), Split.load(run.split))
     if before is not None:
         before(data)

@@ -1,17 +1,22 @@
 """A run that is read builds parts of a run, and calls nothing else that its config names."""
 
+import os
+import shutil
 import sys
 import types
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from deephash.code_files.run_descriptors import image_descriptor, text_descriptor
 from deephash.io.run_folder import RunFolder
+from deephash.io.run_sections import check_sections
 from deephash.io.run_targets import STAGES, is_known, named_in_yaml
-from deephash.training.evaluate_run import evaluate
+from deephash.training.evaluate_run import SECTIONS, evaluate
 from deephash.training.run import train
+from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
 
 HARM = "pathlib.Path.touch"
@@ -196,3 +201,67 @@ def test_classes_of_the_users_own_modules_are_known_once_imported(monkeypatch, t
     installed.Tool = type("Tool", (), {"__module__": "installed"})
     monkeypatch.setitem(sys.modules, "installed", installed)
     assert not is_known("installed.Tool")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("truth", None, "truth=None, no part"),
+        ("truth", [1], r"truth=\[1\], no part"),
+        ("data", "x", "data='x', no part"),
+        ("truth._target_", "deephash.projections.LSH", "no Affinity"),
+        ("protocol", {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6}, "no Protocol"),
+        ("ranking._target_", "deephash.affinity.Label", "no RankingEngine"),
+        ("user_metric.mine", {"_target_": "deephash.affinity.Label"}, "no UserMetric"),
+        ("user_metric.mine", 3, "user_metric.mine=3, no part"),
+        ("metrics", None, "metrics=None, not a section"),
+        ("metrics.at", "abc", "metrics.at='abc', not a list of whole numbers"),
+        ("metrics.radii", None, "metrics.radii=None, not a list"),
+        ("choices", 3, "choices=3, not a section"),
+        ("truth._args_", 3, "truth._args_, where settings have names"),
+        ("truth._recursive_", "x", "truth._recursive_='x', no bool"),
+    ],
+)
+def test_sections_of_another_kind_are_refused_before_anything_is_built(key, value, reason, settings):
+    config = OmegaConf.create(changed(settings[0], key, value))
+    with pytest.raises(InvalidInputError, match=rf"config.yaml is no config of a run \(.*{reason}") as refusal:
+        check_sections(config, settings[1] / "config.yaml", ("data", "truth"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_config_that_lacks_what_is_built_from_is_refused_by_its_readers(settings, tmp_path, compose_config):
+    for name in ("config.yaml", "metrics.json", "split.npz"):
+        (tmp_path / name).write_bytes((settings[1] / name).read_bytes())
+    (tmp_path / "config.yaml").write_text("bits: 8\n")
+    with pytest.raises(InvalidInputError, match="it lacks data"):
+        read_run_data(RunFolder(tmp_path), RunFolder(tmp_path).read_config())
+    with pytest.raises(InvalidInputError, match="it lacks data"):
+        evaluate(compose_config(f"run={tmp_path}", config_name="evaluate"), tmp_path / "out")
+    original = OmegaConf.create(settings[0])
+    check_sections(original, tmp_path, SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: " + "[" * 20_000, "lie more than 50 deep"),
+        ("a: " + "[" * 20_000 + "]" * 20_000, "lie more than 50 deep"),
+        ("a: 1\n" + "# much\n" * 50_000, "more than 262144 bytes"),
+    ],
+)
+def test_deep_and_long_configs_are_refused_before_a_parser_takes_minutes(text, reason, tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text(text)
+    monkeypatch.setattr(OmegaConf, "load", lambda *_: pytest.fail("parsed"))
+    with pytest.raises(InvalidInputError, match=reason):
+        RunFolder(tmp_path).read_config(to_build=False)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "split.npz", "metrics.json", "hasher/hasher.json"])
+def test_pipes_and_devices_in_a_run_are_not_waited_for(name, settings, tmp_path, compose_config):
+    run = tmp_path / "run"
+    shutil.copytree(settings[1], run)
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (run / name).unlink()
+        make(run / name)
+        with pytest.raises(InvalidInputError, match=rf"{name} is not readable as .* \(it is a pipe or a device"):
+            evaluate(compose_config(f"run={run}", config_name="evaluate"), tmp_path / "out")

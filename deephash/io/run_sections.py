@@ -1,0 +1,90 @@
+"""The sections of a run's config that is read: there, of the right kind, and each a part of its group."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.validation import InvalidInputError
+
+CONTRACTS = {
+    "data": "deephash.data.base.HashingDataModule",
+    "protocol": "deephash.data.protocols.base.Protocol",
+    "truth": "deephash.affinity.base.Affinity",
+    "ranking": "deephash.ranking.base.RankingEngine",
+}
+"""The class that the part of each section must be of."""
+METRIC = "deephash.metrics.user_metric.UserMetric"
+
+FLAGS = {"_partial_": bool, "_recursive_": bool, "_convert_": str}
+"""What Hydra takes beside settings, and its kind; `_args_` is never written."""
+
+
+def check_sections(config: DictConfig, file: Path, needed: Sequence[str]) -> None:
+    """Refuse a config that was read and lacks a section, or holds another kind of value or part there.
+
+    Args:
+        config: as read, its targets known.
+        file: where it was read from, for the message.
+        needed: sections that are built from.
+
+    Raises:
+        InvalidInputError: naming the setting.
+    """
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    for reason in (*(f"it lacks {name}" for name in needed if name not in settings), *_faults(settings)):
+        raise InvalidInputError(f"{file} is no config of a run ({reason}); restore it or run again.")
+
+
+def _faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong, in words."""
+    for name in ("metrics", "choices", "trainer"):
+        if name in settings and not isinstance(settings[name], Mapping):
+            yield f"{name}={settings[name]!r:.100}, not a section"
+    metrics = settings.get("metrics")
+    for name in ("at", "radii"):
+        value = metrics.get(name, []) if isinstance(metrics, Mapping) else []
+        if not isinstance(value, list) or not all(type(each) is int for each in value):
+            yield f"metrics.{name}={value!r:.100}, not a list of whole numbers"
+    yield from _hydra_faults(settings, "")
+    for name, contract in CONTRACTS.items():
+        if name in settings:
+            yield from _part_faults(settings[name], name, contract)
+    metric_settings = settings.get("user_metric") or {}
+    if not isinstance(metric_settings, Mapping):
+        yield f"user_metric={metric_settings!r:.100}, not a section"
+        return
+    for name, entry in metric_settings.items():
+        yield from _part_faults(entry, f"user_metric.{name}", METRIC)
+
+
+def _part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
+    target = section.get("_target_") if isinstance(section, Mapping) else None
+    if target is None:
+        yield f"{key}={section!r:.100}, no part"
+        return
+    module, _, name = contract.rpartition(".")
+    try:
+        found = get_class(target)
+    except Exception:  # a name that is no class, or whose module cannot be imported
+        found = object
+    if not issubclass(found, getattr(import_module(module), name)):
+        yield f"{key}._target_={target}, no {name}"
+
+
+def _hydra_faults(value: Any, key: str) -> Iterator[str]:
+    """Words of Hydra's own that no run writes."""
+    if isinstance(value, Mapping):
+        if "_args_" in value:
+            yield f"{key}._args_, where settings have names"
+        for flag, kind in FLAGS.items():
+            if flag in value and not isinstance(value[flag], kind):
+                yield f"{key}.{flag}={value[flag]!r:.100}, no {kind.__name__}"
+        for name, inner in value.items():
+            yield from _hydra_faults(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _hydra_faults(inner, f"{key}.{place}")
