@@ -29,8 +29,10 @@ UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer",
 # they are the evaluation's.
 SCORING_SETTINGS = ("metrics", "user_metric")
 
-# Files of scores that are read again, and the entry of the result row that has their digests.
-READ_AGAIN = ("per_query.parquet", "pr_curve.json")
+# Files that a complete run is read with, those of its scores among them, and the entry of the result row that has their
+# digests.
+BUILT_ON = ("split.npz", "hasher/hasher.json")
+READ_AGAIN = ("per_query.parquet", "pr_curve.json", *BUILT_ON)
 FILES = "files"
 
 # Bounds of a config that is read, since YAML's parser takes minutes for what is deep or long.
@@ -203,8 +205,8 @@ class RunFolder:
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Write the result row, the run's last file, with digests of those beside it that are read again."""
-        written = [self.path / name for name in READ_AGAIN if (self.path / name).exists()]
-        write_sealed_json(self.metrics, row | {FILES: {path.name: file_digest(path) for path in written}})
+        written = [name for name in READ_AGAIN if (self.path / name).exists()]
+        write_sealed_json(self.metrics, row | {FILES: {name: file_digest(self.path / name) for name in written}})
 
     def check_file(self, name: str) -> None:
         """Refuse a file beside the result row that is not as the run left it.
@@ -216,11 +218,24 @@ class RunFolder:
             InvalidInputError: it was changed or damaged.
         """
         known = read_sealed_json(self.metrics, "a result row").get(FILES, {}) if self.is_complete else {}
-        if name in known and (self.path / name).exists() and file_digest(self.path / name) != known[name]:
+        if name not in known or not (self.path / name).exists():
+            return
+        with reading(self.path / name, "a file of a run"):
+            found = file_digest(self.path / name)
+        if found != known[name]:
             raise InvalidInputError(
                 f"{self.path / name} does not match its digest in {self.metrics.name}; it was changed or damaged: "
                 "restore it, or evaluate the run again."
             )
+
+    def check_built_on(self) -> None:
+        """Refuse a complete run whose split or hasher is another run's: its queries may be training items there.
+
+        Raises:
+            InvalidInputError: naming the file.
+        """
+        for name in BUILT_ON:
+            self.check_file(name)
 
     def read_row(self) -> dict[str, Any]:
         """The result row of the run.

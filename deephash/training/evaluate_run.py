@@ -49,6 +49,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     check_settings(merged)
     same_split = not changed(config, "data", "protocol", "seed")
     hasher = load_hasher(run.hasher)
+    run.check_built_on()
 
     data = build_data(merged, Split.load(run.split) if same_split else None)
     check_labelled(merged, data.are_labelled(), fits=False)

@@ -25,6 +25,7 @@ def read_run_data(
     Raises:
         InvalidInputError: data that cannot be read, or other data than the run was made on.
     """
+    run.check_built_on()
     check_sections(config, run.config, ("data", "protocol", "seed"))
     data = build_data(with_absolute_paths(config), Split.load(run.split))
     if before is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -91,6 +92,8 @@ def test_a_run_of_an_earlier_version_has_relative_paths_and_no_digest(run, monke
     (run / "config.yaml").write_text(OmegaConf.to_yaml(config))
     with np.load(run / "split.npz") as stored:
         np.savez(run / "split.npz", **{name: stored[name] for name in stored if not name.endswith("_digest")})
+    row = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({key: row[key] for key in row if key not in ("files", "sha256")}))
     assert not Split.load(run / "split.npz").digests
     again, stored = evaluate(compose_config(f"run={run}", "figures=false", config_name="evaluate"), tmp_path / "out")
     assert again.row["metrics"]["mAP"] == stored["metrics"]["mAP"]
@@ -199,3 +202,18 @@ def test_a_number_in_place_of_a_path_is_asked_back():
     config = OmegaConf.create({"data": {"_target_": "deephash.data.ImageFolder", "path": 2024}})
     with pytest.raises(InvalidInputError, match=r"^data.path=2024 is a number, .*: data.path=./2024$"):
         with_absolute_paths(config)
+
+
+@pytest.mark.parametrize("name", ["split.npz", "hasher"])
+def test_a_whole_file_of_another_run_is_refused(name, run, tmp_path, compose_config):
+    train(compose_config(*SMALL, "seed=1"), tmp_path / "other")
+    if name == "hasher":
+        shutil.copytree(tmp_path / "other" / name, run / name, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(tmp_path / "other" / name, run / name)
+    for read in (
+        lambda: database_codes(run),
+        lambda: evaluate(compose_config(f"run={run}", config_name="evaluate"), tmp_path / "out"),
+    ):
+        with pytest.raises(InvalidInputError, match=rf"{run}/{name}\S* does not match its digest in metrics.json"):
+            read()
