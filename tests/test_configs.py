@@ -8,6 +8,8 @@ import yaml
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from deephash.registry import find, resolve
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CHOICES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
 # Settings that the runner gives, beside those of the YAML.
@@ -47,7 +49,7 @@ def test_choice_composes_and_its_target_takes_its_settings(choice, compose_confi
         pytest.skip("composed with every other")
     if group == "index":  # No part of a run: deephash.index takes it from its kind.
         node = OmegaConf.load(CONF / choice)
-        assert (node._target_.rpartition(".")[0]).endswith(name)
+        assert resolve(node._target_) is find("indexes", name)
         inspect.signature(get_object(node._target_)).bind(
             codes=None, bits=None, **dict.fromkeys(set(node) - {"_target_"})
         )

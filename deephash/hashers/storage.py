@@ -69,7 +69,9 @@ def describe(part: nn.Module) -> dict[str, Any]:
 
 def is_part(value: Any) -> bool:
     """Whether a value describes a part, as `describe` gives it."""
-    return isinstance(value, dict) and "arguments" in value and ("class" in value or {"family", "name"} <= set(value))
+    if not isinstance(value, dict) or "arguments" not in value:
+        return False
+    return "class" in value or (isinstance(value.get("family"), str) and isinstance(value.get("name"), str))
 
 
 def class_of(description: Mapping[str, Any]) -> tuple[type[Any] | None, str]:

@@ -73,7 +73,7 @@ class SafetensorsCheckpoint(CheckpointIO):
 
 def previous(path: Path) -> Path:
     """Where the checkpoint before this one lies."""
-    return path.with_name(f"previous{path.suffix}")
+    return path.with_name(f"{'' if path.stem == 'last' else path.stem + '-'}previous{path.suffix}")
 
 
 def latest(path: Path) -> Path | None:

@@ -30,7 +30,7 @@ def ids(*values):
         (QUERIES[0], DATABASE, Hamming(16), r"query codes have shape \(2,\)"),
         (QUERIES.numpy() * 1.0, DATABASE, Hamming(16), "query codes have dtype float64; packed codes are uint8"),
         (QUERIES, DATABASE + 128, Hamming(15), "database codes have ones beyond bit 15 in their last byte"),
-        (QUERIES, DATABASE.to("meta"), Hamming(16), "database codes are on meta and the query codes on cpu"),
+        (QUERIES, DATABASE.to("meta"), Hamming(16), r"database codes are a tensor that is without values \(meta\)"),
         (
             QUERIES,
             DATABASE,

@@ -1,6 +1,7 @@
 """Settings chosen on validation queries: what is tried, what is chosen, that test queries have no say, resuming."""
 
 import json
+import shutil
 
 import pytest
 from omegaconf import OmegaConf, open_dict
@@ -72,6 +73,7 @@ def test_candidates_that_were_tried_are_not_tried_again(tuned, compose_tuned, tm
     cut = {**stored, "chosen": None, "candidates": stored["candidates"][:1]}
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "tune.json").write_text(json.dumps(cut))
+    shutil.copy(tuned.folder / "config.yaml", tmp_path / "cut")
     tried = []
     original = tuning.validation_metrics
     monkeypatch.setattr(tuning, "validation_metrics", lambda m, d: tried.append(m) or original(m, d))
