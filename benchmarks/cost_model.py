@@ -1,4 +1,4 @@
-"""What a search of binary codes costs, foretold from a sample of them: work first, then seconds.
+"""What a search of binary codes costs, predicted from a sample of them: work first, then seconds.
 
 Multi-index hashing with m tables looks, of a query whose k-th neighbour lies at distance D, into the buckets of steps 0
 to D: step s takes those at distance ⌊s/m⌋ from the query's own in table s mod m (Norouzi, Punjani & Fleet, CVPR 2012).

@@ -242,7 +242,7 @@ def measure_scan(codes, queries, sizes):
     known = work[:, 2] < sizes[-1]
     times = fitted(work[known], seconds[known])
     print(f"SCAN = ({times[0]:.3g}, {times[1]:.3g}, 1 / {1 / times[2]:.3g})")
-    print_heads("scan of", "k", "ms measured", "foretold", "ratio")
+    print_heads("scan of", "k", "ms measured", "predicted", "ratio")
     for (n, k), measured, told in zip(asked, seconds, work @ times, strict=True):
         print_row(f"{n:.0e}", k, f"{1e3 * measured:.3f}", f"{1e3 * told:.3f}", f"{told / measured:.2f}")
 
@@ -264,8 +264,8 @@ def measure_mih(codes, queries, sizes, sample):
     times = fitted(work, seconds)
     print("MIH_TIMES = (" + ", ".join(f"{one:.3g}" for one in times) + ")")
     print(f"MIH_BUILD = {builds[-1][1] / builds[-1][0]:.3g}")
-    print_heads("multi-index hashing of", "k", "tables", "k-th distance", "foretold", "buckets", "foretold",
-                "candidates", "foretold", "ms measured", "foretold", "ratio")  # fmt: skip
+    print_heads("multi-index hashing of", "k", "tables", "k-th distance", "predicted", "buckets", "predicted",
+                "candidates", "predicted", "ms measured", "predicted", "ratio")  # fmt: skip
     for n, k, tables, done, measured in rows:
         said = expected_work(sample, n, k, tables)
         told = (priced(said, n, k, tables) @ times).mean()
@@ -302,8 +302,8 @@ def compare_ivf(rows, centre):
     times = once, centre, code
     print("IVF = (" + ", ".join(f"{one:.3g}" for one in times) + ")")
     print("CROWDING = (" + ", ".join(f"{one:.3g}" for one in crowding) + ")")
-    print_heads("IVF of", "lists", "recall@10 at 4, 16 and 64 probes", "codes looked at", "foretold", "ms measured",
-                "foretold", "ratio")  # fmt: skip
+    print_heads("IVF of", "lists", "recall@10 at 4, 16 and 64 probes", "codes looked at", "predicted", "ms measured",
+                "predicted", "ratio")  # fmt: skip
     for n, count, (few, many, usual), looked, measured in zip(items, lists, recalls, scanned, seconds, strict=True):
         work = ivf_work(n, crowding)
         told = np.dot(work, times)
@@ -328,7 +328,7 @@ def searched(codes, queries, shards, kind, k):
 def check_shards(sizes, shard_counts, asked, k):
     queries, everything = clustered_codes(asked, seed=1), clustered_codes(max(sizes), seed=2)
     sample = Sample(words(everything[:SAMPLE].numpy()), words(queries.numpy()))
-    print_heads("items", "index", "shards", "slowest shard, ms", "foretold", "ratio", "all shards, ms", "merge, ms")
+    print_heads("items", "index", "shards", "slowest shard, ms", "predicted", "ratio", "all shards, ms", "merge, ms")
     for n in sizes:
         truth = Flat(everything[:n], BITS).search(queries, k)
         for kind in (Flat, MIH):

@@ -4,7 +4,7 @@ python benchmarks/stream_study.py multirun/streams
 python benchmarks/stream_study.py --ours streaming_itq_cca --anew itq_cca ours anew published
 
 With --ours and --anew a second table pairs the runs of the same draw: what learns from the stream against what is
-fitted anew, and against each other method in every phase, from one change of the stream to the next.
+refitted, and against each other method in every phase, from one change of the stream to the next.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", help="of sweeps")
     parser.add_argument("--ours", help="method that learns from the stream")
-    parser.add_argument("--anew", help="method that is fitted anew")
+    parser.add_argument("--anew", help="method that is refitted")
     arguments = parser.parse_args()
     for (stream, bits), lines in sorted(runs(arguments.folders).items()):
         print(f"`stream={stream}`, {bits} bits:\n")

@@ -30,7 +30,7 @@ from deephash.web.http_service.protocol import ConnectionLimits
 
 log = logging.getLogger(__name__)
 
-# Another release is looked for as often.
+# Polling interval for new releases.
 SECONDS_BETWEEN_LOOKS = 0.2
 MOST_QUERIES = 4096
 MOST_NEIGHBOURS = 10_000

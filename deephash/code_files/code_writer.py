@@ -18,7 +18,7 @@ from deephash.io.npy_file import map_npy
 from deephash.io.ownership import LOCK_FILE, only_writer
 from deephash.validation import InvalidInputError
 
-# Room for NumPy's header, which gets its length by being written anew once the number of rows is known.
+# Room for NumPy's header, which gets its length by being written again once the number of rows is known.
 HEADER_BYTES = 128
 # Files of an unfinished encoding: how far it is, and, once it is complete, what stands beside the codes.
 PROGRESS, COMPLETE = "progress.json", "complete.json"

@@ -168,7 +168,8 @@ def load_resumed(config: DictConfig, stored: DictConfig) -> DictConfig:
     bound = [override for override, key in keys.items() if key.split(".")[0] not in RESUMABLE]
     if bound:
         raise InvalidInputError(
-            f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start anew."
+            f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start a new "
+            "run."
         )
     merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
     assert isinstance(merged, DictConfig)

@@ -47,7 +47,7 @@ class Wiki(HashingDataModule):
     """Images as 128 counts of SIFT words, texts as 10 topics of an LDA, in the publisher's 2,173 and 693 pairs.
 
     The parts are "train" and "query"; searched are the 2,173. Where the layout has the texts and images themselves,
-    they are kept to look at, and may be described anew, as by a language model.
+    they are kept to look at, and may be described again, as by a language model.
 
     Args:
         protocol: how the items are split.

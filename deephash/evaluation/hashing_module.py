@@ -50,7 +50,7 @@ class CodedItems:
 
 @dataclass(frozen=True)
 class DirectionScores:
-    """What the ranking of one view's queries against one view's database came to.
+    """Scores for one query view against one database view.
 
     Args:
         results: metrics by name, means over the queries.

@@ -171,8 +171,8 @@ class Hasher(nn.Module):
         """
         if not isinstance(self.projection, OnlineProjection):
             raise InvalidInputError(
-                f"{type(self.projection).__name__} learns from all items at once; fit it anew, or choose a method that "
-                "learns from a stream, as StreamingITQCCA."
+                f"{type(self.projection).__name__} learns from all items at once; fit it again, or choose a method "
+                "that learns from a stream, as StreamingITQCCA."
             )
         starts = not bool(self.projection.is_fitted)
         generator = generator or torch.Generator().manual_seed(0)

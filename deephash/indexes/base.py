@@ -68,9 +68,9 @@ class WithinRadius:
 class Index(PlainArguments, ABC):
     """A database of codes that is searched again and again.
 
-    An index writes `_search`, `_within` where its engine can, and `_write` where the engine has a file of its own. Ids
-    are rows of the codes that it was built from; `names` keeps what the items are called elsewhere. Codes stay at hand
-    for rescoring and saving.
+    Subclasses implement `_search`, `_within` where their engine can, and `_write` where the engine has its own file.
+    Ids are rows of the codes that the index was built from; `names` keeps what the items are called elsewhere. Codes
+    stay in memory for rescoring and saving.
 
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), on the CPU.
@@ -114,7 +114,7 @@ class Index(PlainArguments, ABC):
 
     @property
     def kind(self) -> str:
-        """The word that chooses this class: its file's name, and its YAML's."""
+        """Registry key of this class."""
         return type(self).__module__.rpartition(".")[2]
 
     def named(self, ids: Tensor) -> NDArray[Any]:
@@ -239,7 +239,7 @@ class Index(PlainArguments, ABC):
         """Refuse a hasher whose codes this index does not hold.
 
         Raises:
-            InvalidInputError: another hasher than the index was made with, or an index that knows of none.
+            InvalidInputError: another hasher than the index was made with, or no hasher is recorded in the index.
         """
         if self.hasher is None:
             raise InvalidInputError(

@@ -105,13 +105,13 @@ def described(index: Index, generation: str) -> dict[str, Any]:
         json.dumps(description, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"a setting of kind={index.kind} is nothing that JSON holds ({error}); such an index cannot be saved."
+            f"a setting of kind={index.kind} is not JSON-serialisable ({error}); such an index cannot be saved."
         ) from error
     return description
 
 
 def check_own_folder(folder: Path) -> None:
-    """Refuse a folder in which something else lies, so that a slip of the hand mixes nothing.
+    """Refuse a folder in which something else lies, so that a mistyped path cannot mix files.
 
     Raises:
         InvalidInputError: naming the folder, or the description of something else in it.

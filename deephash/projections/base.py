@@ -17,11 +17,11 @@ from deephash.validation import NotFittedError, as_features, as_labels, check_co
 class Projection(PlainArguments, nn.Module, ABC):
     """A learnt map from features to the continuous values that a quantiser turns into bits.
 
-    A method writes `_fit` (its paper's algorithm) and `forward` (differentiable in its input and its parameters);
+    Subclasses implement `_fit` (its paper's algorithm) and `forward` (differentiable in its input and its parameters);
     all state is allocated in `__init__`, so that weights load strictly. Weights that later training may move are
     `nn.Parameter`s; statistics of the data are buffers. Constructor arguments are kept under their own names, which
     is how a saved hasher remembers them; where `fit` finds less data than a size asks for, as rows for anchors, it
-    lowers that argument and allocates anew.
+    lowers that argument and allocates again.
 
     Shape:
         features (n, d) → projections (n, k).

@@ -44,7 +44,7 @@ def sequential_directions(
     """Hash functions sign(K w), one after another, each for what the others leave of c S̃ (Algorithm 1).
 
     The codes' inner products Σ b bᵀ fit c S̃, c being the number of bits. A bit is learnt without its sign, as an
-    eigenvector; the others enter with theirs. After the first pass, bits are learnt anew in random order.
+    eigenvector; the others enter with theirs. After the first pass, bits are learnt again in random order.
 
     Args:
         kernel: K, floating (n, m), centred.
@@ -99,7 +99,7 @@ class SGH(Projection):
         output_dim: number of projections k, the c of the paper.
         anchors: number of kernel bases m; 300 as in the paper. `fit` lowers it to the number of training items.
         selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
-        rounds: passes after the first in which bits are learnt anew; 1 as in the authors' code.
+        rounds: passes after the first in which bits are learnt again; 1 as in the authors' code.
 
     Raises:
         InvalidInputError: anchors below 1, rounds below 1, or another selection; in `fit`, rows that are all the same.

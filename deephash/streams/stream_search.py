@@ -64,7 +64,7 @@ class StreamSearch:
         self.database.add(features, labels, self.hasher.encode(features), self.function, generator)
 
     def reencode(self, places: Tensor) -> int:
-        """Make codes anew by the function in use.
+        """Re-encode codes by the function in use.
 
         Args:
             places: int64 (m,), of the database.

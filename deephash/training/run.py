@@ -71,7 +71,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     Args:
         config: as `conf/train.yaml` composes it.
         folder: where the run's files go. A folder that holds a complete run of this config gives its result at once.
-        kept: what earlier runs of this process read and found, for runs of a sweep; None reads all anew.
+        kept: what earlier runs of this process read and found, for runs of a sweep; None reads all again.
 
     Returns:
         The result row and the folder.

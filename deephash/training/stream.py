@@ -32,7 +32,7 @@ from deephash.validation import InvalidInputError, check_count
 class StreamTraining:
     """A hasher, a database and a policy on their way through a stream, in memory that does not grow with it.
 
-    A method that learns from a stream takes each batch as it comes. Any other is fitted anew, from the start, on all
+    A method that learns from a stream takes each batch as it comes. Any other is refitted, from the start, on all
     items that the database holds whenever `refit_every` have arrived: what learning from a stream is measured against.
 
     Args:
@@ -40,7 +40,7 @@ class StreamTraining:
         truth: which items are relevant; labels alone.
         ranking: the engine that ranks codes.
         stream: what arrives.
-        reencoding: which codes are made anew.
+        reencoding: which codes are re-encoded.
         supervision: which items are neighbours, for methods fitted from pairs; None for the truth's own rule.
         seed: of all random draws.
         batch_size: items a step.
@@ -161,7 +161,7 @@ class StreamTraining:
         return self.search.database.seen
 
     def step(self, rows: Tensor) -> None:
-        """Items arrive: test on them, learn from them, encode them, and make anew what the policy says.
+        """Items arrive: test on them, learn from them, encode them, and re-encode what the policy says.
 
         Args:
             rows: int64 (n,), rows of the data set.

@@ -73,7 +73,7 @@ def summarised(history: Sequence[dict[str, Any]], changes: Sequence[int], presen
 
     Returns:
         "mAP" at the end, its "area", the mean "lag" (NaN without changes), "forgetting", "prequential_precision" in the
-        mean of all steps, and the items and bytes that were encoded anew.
+        mean of all steps, and the items and bytes that were re-encoded.
     """
     seen, scores = [entry["seen"] for entry in history], [entry["mAP"] for entry in history]
     recovered = lags(seen, scores, changes)

@@ -151,7 +151,7 @@ def test_a_release_that_ends_processes_is_not_loaded_again_and_again(build, fold
     with pytest.raises(InvalidInputError, match="4 processes ended while they loaded"):
         Holder(folder, 0, 1, 1, HERE)
     assert NewRelease(release, 1).refusal.startswith("4 processes ended")
-    # A service that is started anew tries it again.
+    # A service that is restarted tries it again.
     forget_losses(release)
     assert read_notes(shard) == {}
     assert list(Holder(folder, 0, 1, 1, HERE).first[1][0].opened.search(torch.zeros(1, 2, dtype=torch.uint8), 1).rows)

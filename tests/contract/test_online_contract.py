@@ -131,7 +131,7 @@ def test_refusals(online_class, sample):
 
 
 def test_a_method_of_all_items_at_once_says_so(sample):
-    with pytest.raises(InvalidInputError, match="PCAH learns from all items at once; fit it anew, or choose a method"):
+    with pytest.raises(InvalidInputError, match="PCAH learns from all items at once; fit it again, or choose a method"):
         Hasher(PCAH(16, 4), SBQ(4)).partial_fit(sample.features)
 
 

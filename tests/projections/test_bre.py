@@ -16,7 +16,7 @@ def features_of(n=150, d=8, dtype=torch.float64):
 
 
 def plain_descent(kernel, weights, order, pairs, targets):
-    """Coordinate descent that tries a value in every interval between breakpoints and counts the loss anew."""
+    """Coordinate descent that tries a value in every interval between breakpoints and computes the loss again."""
 
     def loss_of(weights):
         bits = kernel @ weights >= 0

@@ -34,7 +34,7 @@ def smooth(x):
 
 
 def plain_sigmoid(kernel, residual, start):
-    """Nesterov's method with a doubled Lipschitz constant, every product taken anew."""
+    """Nesterov's method with a doubled Lipschitz constant, every product computed again."""
 
     def cost(a):
         return -smooth(kernel @ a) @ residual @ smooth(kernel @ a)

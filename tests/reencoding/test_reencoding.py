@@ -1,4 +1,4 @@
-"""Policies: which codes each makes anew, and what it remembers."""
+"""Policies: which codes each re-encodes, and what it remembers."""
 
 import sys
 
@@ -57,7 +57,7 @@ def test_maps_bring_new_projections_to_old_ones_and_chain():
 
 
 def steps(policy, precisions):
-    """Steps of 20 items each; those at which codes are made anew."""
+    """Steps of 20 items each; those at which codes are re-encoded."""
     found = []
     for i, level in enumerate(precisions):
         signal = (torch.rand(20, generator=GENERATOR) < level).double().tolist()

@@ -12,7 +12,7 @@ class FiveWay(Protocol):
 
     The protocol that Moran's thesis (2016) calls improved: hyper-parameters are chosen with the validation queries
     against the validation database, projections and quantisers see the training part alone, and the figure
-    reported is that of the test queries against the test database. Drawn anew, with another seed, for each of 10
+    reported is that of the test queries against the test database. Drawn again, with another seed, for each of 10
     runs. The defaults are those of CIFAR-10's 60,000 images, which leave 46,000 for the test database.
 
     Args:

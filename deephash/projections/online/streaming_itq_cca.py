@@ -70,8 +70,8 @@ class StreamingITQCCA(OnlineProjection):
         half_life: items after which one counts half in mean and scatter; None: all count the same.
         capacity: items of the reservoir; 1,000 came within 1 % of 2,000 on validation queries.
         carried: whether a rotation starts from the one before, where no class is new.
-        solve_every: items after which directions are solved for anew, and at once where a class is new. Statistics take
-            in every batch; solving takes nearly all of the time, and only a new solution makes codes stale.
+        solve_every: items after which directions are solved for again, and at once where a class is new. Statistics
+            take in every batch; solving takes nearly all of the time, and only a new solution makes codes stale.
         classes: number of classes c that there is room for; it grows with the labels that come.
 
     Raises:

@@ -18,7 +18,7 @@ from deephash.validation import check_count, check_positive
 
 # Adam's own (Kingma & Ba, ICLR 2015).
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
-# Signals, one an item, after which the detector begins anew.
+# Signals, one an item, after which the detector starts again.
 MEMORY = 2000
 
 
@@ -45,7 +45,7 @@ class StreamingJoint(OnlineProjection):
 
     At each step the items of the batch and some of a reservoir are queries against each other, and Adam lowers
     1 - mAP of their smooth codes, ties and all. Where a detector of river's finds a change in how often the nearest
-    held item is of the same class, the reservoir begins anew, and so do Adam's moments: what was held belongs to
+    held item is of the same class, the reservoir starts again, and so do Adam's moments: what was held belongs to
     another world.
     Known weakness: step size and number of steps are to be chosen; slower than closed forms.
 

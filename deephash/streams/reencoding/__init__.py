@@ -1,4 +1,4 @@
-"""Policies of re-encoding: which codes of a database are made anew while the projection moves."""
+"""Policies of re-encoding: which codes of a database are re-encoded while the projection moves."""
 
 from deephash.registry import exports
 

@@ -18,7 +18,7 @@ class Staleness:
         made: int64 (n,), of each code the number of the function that made it.
         function: number of the present function; those of a lower number made codes that may be stale.
         seen: items that have arrived.
-        since: of them, those since codes were last made anew.
+        since: of them, those since codes were last re-encoded.
         precisions: float64 (m,), of the nearest neighbours that each arriving item found before it was learnt from: the
             signal that changes when the world does. Empty where nothing was searched.
     """
@@ -36,7 +36,7 @@ class Staleness:
 
 
 class Reencoding(PlainArguments, ABC):
-    """Decides after each step of a stream which codes are made anew."""
+    """Decides after each step of a stream which codes are re-encoded."""
 
     maps_queries: ClassVar[bool] = False
     """Whether queries are mapped into the spaces of older codes; else they are encoded by the present function alone,
@@ -44,7 +44,7 @@ class Reencoding(PlainArguments, ABC):
 
     @abstractmethod
     def due(self, staleness: Staleness) -> Tensor:
-        """Places of the codes to make anew now, int64."""
+        """Places of the codes to re-encode now, int64."""
 
     def publishes(self, items: int) -> bool:
         """Whether what has been learnt is put to use now: items and queries are encoded by it from here on.

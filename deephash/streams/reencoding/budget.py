@@ -1,4 +1,4 @@
-"""A few codes are made anew at every step, the oldest first."""
+"""A few codes are re-encoded at every step, the oldest first."""
 
 from typing import final
 

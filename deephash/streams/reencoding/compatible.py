@@ -54,7 +54,7 @@ class Compatible(Reencoding):
     Between two times new items and queries are encoded by the function last put to use, whatever has been learnt since.
     When a new one is, an affine map from its projections to the one before is learnt from stored items. A query is
     projected once and mapped into each of the spaces that codes lie in; what it finds there is counted together. Only
-    codes of the oldest function are made anew, when there would be more functions than `kept`.
+    codes of the oldest function are re-encoded, when there would be more functions than `kept`.
 
     Args:
         items: from one function put to use to the next.

@@ -1,4 +1,4 @@
-"""All stale codes are made anew at fixed intervals."""
+"""All stale codes are re-encoded at fixed intervals."""
 
 from typing import final
 

@@ -1,4 +1,4 @@
-"""All stale codes are made anew where a detector finds that the stream has changed."""
+"""All stale codes are re-encoded where a detector finds that the stream has changed."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -15,14 +15,14 @@ from deephash.validation import check_count
 class OnDrift(Reencoding):
     """All stale codes when the precision of what arriving items find changes, and once more when it has settled.
 
-    The projection goes on learning after a change, so the codes made at the alarm are stale soon: they are made anew
+    The projection goes on learning after a change, so the codes made at the alarm are stale soon: they are re-encoded
     once more `settle` items later. A detector's own state cannot be stored without a pickle; so it forgets after every
     `memory` signals, and what it has been told since is kept and told again to a resumed one.
 
     Args:
         detector: of river.drift: "ADWIN", "KSWIN" or "PageHinkley".
         settings: the detector's arguments, as {delta: 0.01}.
-        memory: signals, one an item, after which the detector begins anew.
+        memory: signals, one an item, after which the detector starts again.
         settle: items from an alarm to the second time.
 
     Raises:
