@@ -110,7 +110,7 @@ def as_codes(codes: Any, name: str = "codes") -> Tensor:
 
 
 def check_codes(codes: Tensor, bits: int, name: str = "codes") -> None:
-    """Refuse codes that cannot be packed codes of `bits` bits.
+    """Raise an error for codes that cannot be packed codes of `bits` bits.
 
     Raises:
         InvalidInputError: naming the dtype or shape given and the one expected.

@@ -103,7 +103,7 @@ def floating(values: Any, name: str = "features") -> Tensor:
 
 
 def check_finite(features: Any, name: str = "features") -> None:
-    """Refuse NaN and infinity, naming the first row that holds one.
+    """Raise an error for NaN and infinity, naming the first row that holds one.
 
     Args:
         features: a tensor, an array, or rows in a file, which give blocks by slices.
@@ -133,7 +133,7 @@ def check_finite(features: Any, name: str = "features") -> None:
 def check_scale(
     features: Tensor, name: str = "features", least: float = MIN_MAGNITUDE, most: float = MAX_MAGNITUDE
 ) -> None:
-    """Refuse features whose squares overflow or vanish, which every method takes in one way or another.
+    """Raise an error for features whose squares overflow or vanish, which every method takes in one way or another.
 
     Args:
         features: finite, floating (n, d).
@@ -204,7 +204,7 @@ def check_length(value: int, name: str) -> None:
 
 
 def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
-    """Refuse a code length that is not a whole number from 1 to `maximum`.
+    """Raise an error for a code length that is not a whole number from 1 to `maximum`.
 
     Args:
         bits: code length b.
@@ -220,7 +220,7 @@ def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
 
 
 def check_bits_of_projections(bits: int, per_projection: int) -> None:
-    """Refuse a code length that no whole number of projections gives.
+    """Raise an error for a code length that no whole number of projections gives.
 
     Args:
         bits: code length b.
@@ -250,7 +250,7 @@ def is_whole(value: Any) -> bool:
 
 
 def check_whole(value: Any, least: int, name: str, most: int | None = None) -> None:
-    """Refuse what is not a whole number within bounds.
+    """Raise an error for a value that is not a whole number within bounds.
 
     Args:
         value: what was given.
@@ -282,7 +282,7 @@ def is_number(value: Any) -> bool:
 
 
 def check_directions(given: int, available: int, source: str) -> None:
-    """Refuse more projections than there are directions to project on.
+    """Raise an error for more projections than there are directions to project on.
 
     Args:
         given: number of projections k that was asked for.
@@ -300,7 +300,7 @@ def check_directions(given: int, available: int, source: str) -> None:
 
 
 def check_number(value: float, name: str) -> None:
-    """Refuse what is not a finite number.
+    """Raise an error for a value that is not a finite number.
 
     Raises:
         InvalidInputError: naming the value.
@@ -310,7 +310,7 @@ def check_number(value: float, name: str) -> None:
 
 
 def check_positive(value: float, name: str) -> None:
-    """Refuse what is not a finite number above zero.
+    """Raise an error for a value that is not a finite number above zero.
 
     Raises:
         InvalidInputError: naming the value.
@@ -320,7 +320,7 @@ def check_positive(value: float, name: str) -> None:
 
 
 def check_fraction(value: float, name: str) -> None:
-    """Refuse what is not a number from 0 to 1.
+    """Raise an error for a value that is not a number from 0 to 1.
 
     Raises:
         InvalidInputError: naming the value.
@@ -330,7 +330,7 @@ def check_fraction(value: float, name: str) -> None:
 
 
 def check_choice(value: str, choices: Iterable[str], name: str) -> None:
-    """Refuse a word that is not one of the choices.
+    """Raise an error for a word that is not one of the choices.
 
     Raises:
         InvalidInputError: naming the word and the choices.

@@ -21,7 +21,7 @@ class Label(Affinity):
     needs_labels: ClassVar[bool] = True
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
-        """Refuse parts without labels."""
+        """Raise an error for parts without labels."""
         self.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:

@@ -38,7 +38,7 @@ class NearestNeighbours(Affinity):
         return self
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
-        """Refuse features of two views, and a database of fewer than k items."""
+        """Raise an error for features of two views, and a database of fewer than k items."""
         for part, name in ((queries, "query features"), (database, "database features")):
             as_features(part.features[:1], name=name)
         self._check_size(len(database))

@@ -145,7 +145,7 @@ def check_supervision(
     affinity: "Affinity | TrainingAffinity | None",
     items: int,
 ) -> None:
-    """Refuse a fit that lacks the supervision its method needs, or has that of other items.
+    """Raise an error for a fit that lacks the supervision its method needs, or has that of other items.
 
     Args:
         method: name of the class, for the message.

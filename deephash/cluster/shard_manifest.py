@@ -113,7 +113,7 @@ def noted_record(line: str) -> ShardRecord:
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder of something else.
+    """Raise an error for a folder of something else.
 
     Raises:
         InvalidInputError: naming it.

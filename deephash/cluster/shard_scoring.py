@@ -159,7 +159,7 @@ def ray_counts(
 
 
 def check_out(out: Path, sources: Sequence[Path], overwrite: bool) -> None:
-    """Refuse a folder in which scores cannot be written, before they are computed.
+    """Raise an error for a folder in which scores cannot be written, before they are computed.
 
     Args:
         out: folder of the scores.

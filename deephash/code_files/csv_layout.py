@@ -154,7 +154,7 @@ def head_lines(path: Path) -> Iterator[str]:
 
 
 def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Refuse a first line that may be a row.
+    """Raise an error for a first line that may be a row.
 
     It may be one where all its fields are numbers or missing. It may also be one where a single field is a word, as the
     id of a row is, and the column below holds words too. The word that always names ids makes a heading, and so do
@@ -179,7 +179,7 @@ def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def check_separator(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Refuse columns that something else than a comma separates.
+    """Raise an error for columns that something else than a comma separates.
 
     Raises:
         InvalidInputError: naming what does.

@@ -257,7 +257,7 @@ def described_bad(paths: CodePaths) -> str:
 
 
 def check_dimension(dimension: int, hasher: Hasher) -> None:
-    """Refuse features that the hasher does not take.
+    """Raise an error for features that the hasher does not take.
 
     Raises:
         InvalidInputError: naming both dimensions.

@@ -119,7 +119,7 @@ def plain_id(identifier: Any) -> int | str:
 
 
 def check_matrix(shape: Sequence[int], dtype: np.dtype, name: str) -> None:
-    """Refuse an array that is no matrix of numbers with at least one row.
+    """Raise an error for an array that is no matrix of numbers with at least one row.
 
     Raises:
         InvalidInputError: naming what it is.

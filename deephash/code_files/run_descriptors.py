@@ -55,7 +55,7 @@ def text_descriptor(run: Path) -> TextDescriptor:
 
 
 def check_files(run: Path, name: str, found: str, files: str) -> None:
-    """Refuse other files of a descriptor than the run's features were computed by.
+    """Raise an error for other files of a descriptor than the run's features were computed by.
 
     Args:
         run: its folder.

@@ -93,7 +93,7 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
 
 
 def check_own_folder(folder: Path) -> None:
-    """Refuse a folder in which something else lies than an index in shards.
+    """Raise an error for a folder in which something else lies than an index in shards.
 
     Raises:
         InvalidInputError: naming it.
@@ -201,7 +201,7 @@ def read_release(folder: Path) -> IndexRelease:
 
 
 def check_shards(shards: Sequence[IndexShard]) -> None:
-    """Refuse shards that do not follow each other, or whose folders lead elsewhere.
+    """Raise an error for shards that do not follow each other, or whose folders lead elsewhere.
 
     Raises:
         ValueError: saying which.

@@ -175,7 +175,7 @@ class TableRows(RowSource):
             return any(not batch.to_series().all() for batch in texts.collect_batches())
 
     def _check_whole(self, name: str) -> None:
-        """Refuse ids beyond int64, before anything is encoded.
+        """Raise an error for ids beyond int64, before anything is encoded.
 
         Raises:
             InvalidInputError: naming one.

@@ -160,7 +160,7 @@ class LinearDecoder:
         return queries.float() @ self.directions.T
 
     def check_codes(self, codes: Tensor) -> None:
-        """Refuse codes that are not of this decoder's length.
+        """Raise an error for codes that are not of this decoder's length.
 
         Raises:
             InvalidInputError: naming both.

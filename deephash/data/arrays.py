@@ -58,7 +58,7 @@ def mapped_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
 
 
 def check_matrix(array: np.ndarray, name: str) -> None:
-    """Refuse what is no matrix of numbers with at least one row and one column.
+    """Raise an error for a value that is not a matrix of numbers with at least one row and one column.
 
     Raises:
         InvalidInputError: naming dtype or shape.

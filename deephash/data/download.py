@@ -146,7 +146,7 @@ def _damaged(archive: Path, error: Exception) -> InvalidInputError:
 
 
 def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
-    """Refuse an archive whose contents would fill the disk, or are packed as only hostile ones are.
+    """Raise an error for an archive whose contents would fill the disk, or are packed as only hostile ones are.
 
     Raises:
         StorageError: the disk has no room for it.

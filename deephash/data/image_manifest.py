@@ -160,7 +160,7 @@ def _labels_of(columns: list[str], fields: list[list[str]], separator: str | Non
 
 
 def _check_one_row_each(manifest: Path, names: list[str], fields: list[list[str]], first: int) -> None:
-    """Refuse an image in several rows with a label each, which would be several items of one label."""
+    """Raise an error for an image in several rows with a label each, which would be several items of one label."""
     seen: dict[str, int] = {}
     for place, name in enumerate(names):
         before = seen.setdefault(os.path.abspath(manifest.parent / name), place)

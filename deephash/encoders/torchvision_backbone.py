@@ -53,7 +53,7 @@ def headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
 
 
 def check_network(network: str, weights: str | None) -> None:
-    """Refuse a network or a name of weights that torchvision does not have.
+    """Raise an error for a network or a name of weights that torchvision does not have.
 
     Raises:
         InvalidInputError: naming what there is.

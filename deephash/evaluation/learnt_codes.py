@@ -113,7 +113,7 @@ def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -
 
 
 def check_trained_on(data: HashingDataModule, database_role: str) -> None:
-    """Refuse a database with items that were not trained on, before anything is fitted.
+    """Raise an error for a database with items that were not trained on, before anything is fitted.
 
     Raises:
         InvalidInputError: with their number.

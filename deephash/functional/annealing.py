@@ -21,7 +21,7 @@ def linear(initial: float, final: float, progress: Progress) -> Progress:
 
 
 def check_rising(initial: float, final: float, name: str) -> None:
-    """Refuse scales that are not above 0, or that fall: a step sharpens with its scale.
+    """Raise an error for scales that are not above 0, or that fall: a step sharpens with its scale.
 
     Args:
         initial: at progress 0.
@@ -40,7 +40,7 @@ def check_rising(initial: float, final: float, name: str) -> None:
 
 
 def check_falling(initial: float, final: float, name: str) -> None:
-    """Refuse temperatures that are not above 0, or that rise: a step sharpens as it cools.
+    """Raise an error for temperatures that are not above 0, or that rise: a step sharpens as it cools.
 
     Args:
         initial: at progress 0.

@@ -38,7 +38,7 @@ def check_widths(widths: Iterable[int], name: str) -> list[int]:
 
 
 def check_dropout(dropout: float) -> None:
-    """Refuse a share of values to set to 0 that is not in [0, 1).
+    """Raise an error for a share of values to set to 0 that is not in [0, 1).
 
     Raises:
         InvalidInputError: naming the share.

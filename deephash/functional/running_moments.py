@@ -52,7 +52,7 @@ def update_moments(
 
 
 def check_half_life(half_life: float | None) -> None:
-    """Refuse a half-life that is not a number of items above 0; None stands for no decay.
+    """Raise an error for a half-life that is not a number of items above 0; None stands for no decay.
 
     Raises:
         InvalidInputError: naming the value.

@@ -32,7 +32,7 @@ def one_line_of(method: str, items: int) -> Iterator[None]:
 
 
 def check_learnt(module: nn.Module, method: str, items: int) -> None:
-    """Refuse weights that hold NaN.
+    """Raise an error for weights that hold NaN.
 
     Args:
         module: what was fitted.

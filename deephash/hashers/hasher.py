@@ -398,7 +398,7 @@ def warn_of_one_code(quantizer: Quantizer, projections: Tensor, method: str) -> 
 
 
 def check_projections(projections: Tensor, start: int, method: str) -> None:
-    """Refuse projections that are not finite, of features that are: their bits would say nothing.
+    """Raise an error for projections that are not finite, of features that are: their bits would say nothing.
 
     Args:
         projections: (m, k) of a block of rows.
@@ -417,7 +417,7 @@ def check_projections(projections: Tensor, start: int, method: str) -> None:
 
 
 def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:
-    """Refuse an encoder that gives another dimension than the projection takes.
+    """Raise an error for an encoder that gives another dimension than the projection takes.
 
     Raises:
         InvalidInputError: naming both.

@@ -87,7 +87,7 @@ def outline(build: Callable[[dict[str, Any]], M], description: dict[str, Any]) -
 
 
 def check_fits(outlined: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Refuse weights of other names, shapes or dtypes than an outline has.
+    """Raise an error for weights of other names, shapes or dtypes than an outline has.
 
     Floating weights may be of any precision: a hasher in float64 is built as float32.
 

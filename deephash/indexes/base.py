@@ -228,7 +228,7 @@ class Index(PlainArguments, ABC):
         return reading(self.folder, f"an index of kind={self.kind}", "build it again or load it with engine='rebuild'")
 
     def _check_ids(self, ids: Tensor) -> None:
-        """Refuse ids of no item, which a damaged file of an engine's own can give."""
+        """Raise an error for ids of no item, which a damaged file of an engine's own can give."""
         if ids.numel() and not (int(ids.min()) >= NOT_FOUND and int(ids.max()) < self.size):
             raise InvalidInputError(
                 f"the index of kind={self.kind} names item {int(ids.max())} of {self.size}; its own file is damaged: "
@@ -236,7 +236,7 @@ class Index(PlainArguments, ABC):
             )
 
     def check_hasher(self, hasher: Identified) -> None:
-        """Refuse a hasher whose codes this index does not hold.
+        """Raise an error for a hasher whose codes this index does not hold.
 
         Raises:
             InvalidInputError: another hasher than the index was made with, or no hasher is recorded in the index.
@@ -280,7 +280,7 @@ class Index(PlainArguments, ABC):
 
 
 def check_links(links: int) -> None:
-    """Refuse more neighbours of a node than any graph of codes gains by, which would fill the memory.
+    """Raise an error for more neighbours of a node than any graph of codes gains by, which would fill the memory.
 
     Raises:
         InvalidInputError: naming the number.

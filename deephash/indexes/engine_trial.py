@@ -76,7 +76,7 @@ def sample(codes: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def check_ids(ids: np.ndarray, size: int) -> None:
-    """Refuse ids of no item; -1 is nothing found."""
+    """Raise an error for ids of no item; -1 is nothing found."""
     check(not ids.size or (int(ids.min()) >= -1 and int(ids.max()) < size), f"it names items beyond its {size}")
 
 

@@ -111,7 +111,7 @@ def described(index: Index, generation: str) -> dict[str, Any]:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Refuse a folder in which something else lies, so that a mistyped path cannot mix files.
+    """Raise an error for a folder in which something else lies, so that a mistyped path cannot mix files.
 
     Raises:
         InvalidInputError: naming the folder, or the description of something else in it.
@@ -232,7 +232,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a saved index of which a file is missing; none is read for it.
+    """Raise an error for a saved index of which a file is missing; none is read for it.
 
     Raises:
         InvalidInputError: naming the file.

@@ -28,7 +28,7 @@ UNWRITTEN = re.compile(r"[.`\0]")
 
 
 def check_writable(columns: "polars.DataFrame | None") -> None:
-    """Refuse columns that a database keeps, and LanceDB does not.
+    """Raise an error for columns that a database keeps, and LanceDB does not.
 
     Raises:
         InvalidInputError: naming the first by its name or type.

@@ -32,7 +32,7 @@ class Rescoring(PlainArguments, ABC):
 
     @abstractmethod
     def check(self, codes: Tensor, queries: Tensor) -> None:
-        """Refuse queries that this cannot score.
+        """Raise an error for queries that this cannot score.
 
         Raises:
             InvalidInputError: naming what is wrong.
@@ -82,7 +82,7 @@ def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
 
 
 def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None:
-    """Refuse what is no matrix of vectors.
+    """Raise an error for a value that is not a matrix of vectors.
 
     Raises:
         InvalidInputError: another number of axes, or another type of numbers.

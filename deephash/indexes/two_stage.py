@@ -114,7 +114,7 @@ def nearest_candidates(
 
 
 def check_same_items(rescoring: Rescoring, size: int) -> None:
-    """Refuse a rescoring of another number of items than are searched.
+    """Raise an error for a rescoring of another number of items than are searched.
 
     Raises:
         InvalidInputError: naming both.

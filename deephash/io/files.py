@@ -213,7 +213,7 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
 
 
 def check_ends(path: Path | str) -> None:
-    """Refuse a pipe or a device in place of a file: reading it would wait, or go on, for ever.
+    """Raise an error for a pipe or a device in place of a file: reading it would wait, or go on, for ever.
 
     One that is named as such, as a shell names what it pipes, is its user's own.
 

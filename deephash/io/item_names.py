@@ -61,7 +61,7 @@ def as_int64(values: NDArray[Any], name: str) -> NDArray[np.int64]:
 
 
 def check_whole_name(value: int, name: str) -> None:
-    """Refuse a whole number that int64 does not hold.
+    """Raise an error for a whole number that int64 does not hold.
 
     Raises:
         InvalidInputError: naming it and the range.

@@ -66,7 +66,7 @@ def opened_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
 
 
 def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header does not fit its length, and one that would fill the memory.
+    """Raise an error for an array whose header does not fit its length, and one that would fill the memory.
 
     Raises:
         ValueError: such an array, or one of Python objects.

@@ -32,7 +32,7 @@ else:
 
 
 def check_no_folder(*places: Path) -> None:
-    """Refuse folders where files are to be written; a folder is never replaced.
+    """Raise an error for folders where files are to be written; a folder is never replaced.
 
     Raises:
         InvalidInputError: naming the first.
@@ -43,7 +43,7 @@ def check_no_folder(*places: Path) -> None:
 
 
 def check_free(*places: Path, overwrite: bool = False) -> None:
-    """Refuse places where something lies already, unless it may be replaced.
+    """Raise an error for places where something lies already, unless it may be replaced.
 
     Args:
         places: files or folders that are to be written.

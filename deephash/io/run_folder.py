@@ -148,7 +148,7 @@ class RunFolder:
             )
 
     def check_free(self) -> None:
-        """Refuse a folder without a run in which something bears the name of what a run writes.
+        """Raise an error for a folder without a run in which something bears the name of what a run writes.
 
         Raises:
             InvalidInputError: naming it.
@@ -209,7 +209,7 @@ class RunFolder:
         write_sealed_json(self.metrics, row | {FILES: {name: file_digest(self.path / name) for name in written}})
 
     def check_file(self, name: str) -> None:
-        """Refuse a file beside the result row that is not as the run left it.
+        """Raise an error for a file beside the result row that is not as the run left it.
 
         Args:
             name: one of `READ_AGAIN`.
@@ -255,7 +255,7 @@ class RunFolder:
         return row
 
     def check_complete(self) -> None:
-        """Refuse a run that did not end.
+        """Raise an error for a run that did not end.
 
         Raises:
             InvalidInputError: with the command that finishes it.
@@ -268,7 +268,7 @@ class RunFolder:
 
 
 def check_events(text: str) -> None:
-    """Refuse YAML whose parts would grow without bound, by alias, or that is deeper than any run's.
+    """Raise an error for YAML whose parts would grow without bound, by alias, or that is deeper than any run's.
 
     Raises:
         ValueError: saying so, for `reading` to name the file.

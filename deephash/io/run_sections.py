@@ -24,7 +24,7 @@ FLAGS = {"_partial_": bool, "_recursive_": bool, "_convert_": str}
 
 
 def check_sections(config: DictConfig, file: Path, needed: Sequence[str]) -> None:
-    """Refuse a config that was read and lacks a section, or holds another kind of value or part there.
+    """Raise an error for a config that was read and lacks a section, or holds another kind of value or part there.
 
     Args:
         config: as read, its targets known.

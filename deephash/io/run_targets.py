@@ -47,7 +47,7 @@ LIBRARY_CLASSES = (
 
 
 def check_plain(config: Mapping[str, Any], file: Path) -> None:
-    """Refuse a config that was read and holds interpolations, which look into its reader's environment.
+    """Raise an error for a config that was read and holds interpolations, which look into its reader's environment.
 
     Args:
         config: mappings, lists and values, with nothing resolved.

@@ -58,7 +58,7 @@ def write_sealed_text(path: Path, text: str) -> None:
 
 
 def check_sealed_text(text: str) -> None:
-    """Refuse text that does not match the digest in its last line, where it has one.
+    """Raise an error for text that does not match the digest in its last line, where it has one.
 
     Raises:
         ValueError: saying so, for `reading` to name the file.

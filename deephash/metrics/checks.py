@@ -8,7 +8,7 @@ from deephash.validation import InvalidInputError, check_count, check_whole
 
 
 def check_counts(counts: DistanceCounts) -> None:
-    """Refuse counts that cannot be two histograms of the same rankings.
+    """Raise an error for counts that cannot be two histograms of the same rankings.
 
     Raises:
         InvalidInputError: wrong dtype or shape, a negative count, or more relevant items than items.
@@ -34,7 +34,7 @@ def check_counts(counts: DistanceCounts) -> None:
 
 
 def check_cutoff(k: int, items: int | None = None) -> None:
-    """Refuse a cutoff that is not a whole number from 1 to the number of ranked items.
+    """Raise an error for a cutoff that is not a whole number from 1 to the number of ranked items.
 
     Args:
         k: rank at which the ranking is cut.
@@ -49,7 +49,7 @@ def check_cutoff(k: int, items: int | None = None) -> None:
 
 
 def check_radius(radius: int, maximum: int) -> None:
-    """Refuse a radius that is not a whole number from 0 to the largest distance.
+    """Raise an error for a radius that is not a whole number from 0 to the largest distance.
 
     Raises:
         InvalidInputError: naming the radius and the bound.

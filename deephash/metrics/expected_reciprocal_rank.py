@@ -98,7 +98,7 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
 
 
 def check_most_ranks(k: int) -> None:
-    """Refuse a depth beyond `MOST_RANKS`.
+    """Raise an error for a depth beyond `MOST_RANKS`.
 
     Raises:
         InvalidInputError: naming k and the bound.

@@ -72,7 +72,7 @@ class GradedRanking:
         return values.masked_fill(self.found[:, -1] == 0, torch.nan)
 
     def check_depth(self, k: int) -> None:
-        """Refuse a depth k that is no whole number from 1 to the number of ranked items.
+        """Raise an error for a depth k that is no whole number from 1 to the number of ranked items.
 
         Raises:
             InvalidInputError: naming k and the bound.

@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError, is_number
 
 
 def check_persistence(persistence: float) -> None:
-    """Refuse a persistence that is no chance below 1.
+    """Raise an error for a persistence that is no chance below 1.
 
     Raises:
         InvalidInputError: naming it.

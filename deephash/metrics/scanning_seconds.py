@@ -37,7 +37,7 @@ def scanning_seconds(ranking: GradedRanking, wanted: int = 1, glance: float = 1.
 
 
 def check_seconds(glance: float, reading: float) -> None:
-    """Refuse seconds below 0.
+    """Raise an error for seconds below 0.
 
     Raises:
         InvalidInputError: naming them.

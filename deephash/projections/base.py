@@ -103,7 +103,7 @@ class Projection(PlainArguments, nn.Module, ABC):
         return self
 
     def check_fitted(self) -> None:
-        """Refuse use before `fit`.
+        """Raise an error if this is used before `fit`.
 
         Raises:
             NotFittedError: where neither `fit` nor loaded weights have set this projection.

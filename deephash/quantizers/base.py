@@ -134,7 +134,7 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         return projections / unit, thresholds / unit[:, None]
 
     def check_fitted(self) -> None:
-        """Refuse use before `fit`.
+        """Raise an error if this is used before `fit`.
 
         Raises:
             NotFittedError: where neither `fit` nor loaded weights have set this quantiser.

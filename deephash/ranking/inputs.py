@@ -13,7 +13,7 @@ LARGEST_DISTANCE = 2**24
 
 
 def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance) -> None:
-    """Refuse codes that `distance` cannot compare.
+    """Raise an error for codes that `distance` cannot compare.
 
     Raises:
         InvalidInputError: for no tensors, a wrong dtype or width, set padding bits, devices that differ, weights of
@@ -40,7 +40,7 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
 
 
 def check_padding(codes: Tensor, bits: int, name: str) -> None:
-    """Refuse codes whose last byte holds ones beyond their length.
+    """Raise an error for codes whose last byte holds ones beyond their length.
 
     Raises:
         InvalidInputError: where a padding bit is 1.
@@ -52,7 +52,7 @@ def check_padding(codes: Tensor, bits: int, name: str) -> None:
 
 
 def check_device(tensor: Tensor, query_codes: Tensor, name: str) -> None:
-    """Refuse a tensor that is not where the query codes are.
+    """Raise an error for a tensor that is not where the query codes are.
 
     Raises:
         InvalidInputError: naming both devices.
@@ -64,7 +64,7 @@ def check_device(tensor: Tensor, query_codes: Tensor, name: str) -> None:
 
 
 def check_relevance(relevance: Relevance, query_codes: Tensor, database_codes: Tensor) -> None:
-    """Refuse a relevance that speaks of other queries or items than the codes.
+    """Raise an error for a relevance that speaks of other queries or items than the codes.
 
     Raises:
         InvalidInputError: for another q or N, another device, or neighbour ids that do not rise within a query.
@@ -89,7 +89,7 @@ def check_relevance(relevance: Relevance, query_codes: Tensor, database_codes: T
 
 
 def check_rising(relevance: Neighbours) -> None:
-    """Refuse neighbour ids that are not ascending and unique within a query.
+    """Raise an error for neighbour ids that are not ascending and unique within a query.
 
     Raises:
         InvalidInputError: naming the first query whose ids are not.
@@ -107,7 +107,7 @@ def check_rising(relevance: Neighbours) -> None:
 
 
 def check_exclude(exclude: Tensor, query_codes: Tensor, database_codes: Tensor) -> None:
-    """Refuse rows to exclude that are not one database row, or -1, a query.
+    """Raise an error for rows to exclude that are not one database row, or -1, a query.
 
     Raises:
         InvalidInputError: for another dtype, shape or device, or a row outside the database.
@@ -126,7 +126,7 @@ def check_exclude(exclude: Tensor, query_codes: Tensor, database_codes: Tensor) 
 
 
 def check_neighbours_wanted(k: int, database_codes: Tensor) -> None:
-    """Refuse a number of neighbours that the database cannot give.
+    """Raise an error for a number of neighbours that the database cannot give.
 
     Raises:
         InvalidInputError: where k is not a whole number from 1 to N.

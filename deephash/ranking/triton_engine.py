@@ -223,7 +223,7 @@ def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tens
 
 
 def _check_device(query_codes: Tensor) -> None:
-    """Refuse codes that Triton cannot reach: on no CUDA device, unless it interprets its kernels.
+    """Raise an error for codes that Triton cannot reach: on no CUDA device, unless it interprets its kernels.
 
     Raises:
         InvalidInputError: naming the codes' device.

@@ -24,7 +24,7 @@ BIT_KINDS = (("balanced", BLUE, "o"), ("unbalanced", VERMILION, "D"), ("constant
 
 
 def check_curve(recall: Tensor, precision: Tensor) -> None:
-    """Refuse what is not a precision-recall curve.
+    """Raise an error for a value that is not a precision-recall curve.
 
     Raises:
         InvalidInputError: unequal or wrong shapes, no finite point, or values outside [0, 1].

@@ -63,7 +63,7 @@ class Stream(PlainArguments, ABC):
         return features
 
     def check(self, items: Items, descriptor: Descriptor | None) -> None:
-        """Refuse data that the stream cannot be made of.
+        """Raise an error for data that the stream cannot be made of.
 
         Raises:
             InvalidInputError: items without one class each, where classes matter.

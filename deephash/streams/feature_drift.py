@@ -133,7 +133,7 @@ class FeatureDrift(Stream):
         return descriptor.describe(rotated(images, size) if self.kind == "rotation" else brightened(images, size))
 
     def check(self, items: Items, descriptor: Descriptor | None) -> None:
-        """Refuse data without images, or whose features come from elsewhere."""
+        """Raise an error for data without images, or whose features come from elsewhere."""
         if items.images is None or descriptor is None:
             raise InvalidInputError(
                 "stream=feature_drift changes images before they are described, and the data have none to describe; "

@@ -90,7 +90,7 @@ def of_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> 
 
 
 def check_encoders(config: DictConfig) -> None:
-    """Refuse encoders of images for features that are no pixels, which can be told before any are computed.
+    """Raise an error for encoders of images for features that are no pixels, which can be told before any are computed.
 
     Raises:
         InvalidInputError: naming the data to choose instead.

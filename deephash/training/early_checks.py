@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def check_measures(config: DictConfig) -> None:
-    """Refuse depths, radii and switches that no data would make right.
+    """Raise an error for depths, radii and switches that no data would make right.
 
     Raises:
         InvalidInputError: naming the setting.
@@ -45,7 +45,7 @@ def check_measures(config: DictConfig) -> None:
 
 
 def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True) -> None:
-    """Refuse data without labels, where something needs them.
+    """Raise an error for data without labels, where something needs them.
 
     Args:
         config: the run's.

@@ -223,7 +223,7 @@ def score_roles(config: DictConfig) -> tuple[str, str]:
 
 
 def check_settings(config: DictConfig) -> None:
-    """Refuse settings that can be judged before any data are read.
+    """Raise an error for wrong settings, as far as they show before any data are read.
 
     Raises:
         InvalidInputError: naming the setting.

@@ -46,7 +46,7 @@ class Descriptor(PlainArguments, ABC):
 
 
 def check_images(images: np.ndarray) -> None:
-    """Refuse what is not a stack of 8-bit images.
+    """Raise an error for a value that is not a stack of 8-bit images.
 
     Raises:
         InvalidInputError: wrong type, dtype or shape.

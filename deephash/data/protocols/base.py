@@ -94,7 +94,7 @@ class Split:
         return rows
 
     def check_fits(self, n: int) -> None:
-        """Refuse a data set of fewer items than this split speaks of.
+        """Raise an error for a data set of fewer items than this split speaks of.
 
         Raises:
             InvalidInputError: naming the largest row and n.
@@ -113,7 +113,7 @@ class Split:
         return split
 
     def check_data(self, digests: Mapping[str, str], files: str = "") -> None:
-        """Refuse data other than those that this split was made for, where it knows them.
+        """Raise an error for data other than those that this split was made for, where it knows them.
 
         Args:
             digests: of the data at hand, as `HashingDataModule.digests_of`.

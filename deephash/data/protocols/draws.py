@@ -20,7 +20,7 @@ PER_CLASS = re.compile(r"([1-9][0-9]*) per class")
 
 
 def check_size(size: Size, part: str, also: tuple[str, ...] = ()) -> None:
-    """Refuse what is not a size.
+    """Raise an error for a value that is not a size.
 
     Args:
         size: what was given.

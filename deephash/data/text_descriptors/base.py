@@ -33,7 +33,7 @@ class TextDescriptor(PlainArguments, ABC):
 
 
 def check_texts(texts: Sequence[str]) -> None:
-    """Refuse what is not a sequence of texts.
+    """Raise an error for a value that is not a sequence of texts.
 
     Raises:
         InvalidInputError: a single string, no texts, or something else among them.

@@ -151,7 +151,7 @@ class OnlineProjection(Projection):
 
 
 def check_classes(labels: Tensor) -> None:
-    """Refuse class indices so large that the room for all classes below them would fill the memory.
+    """Raise an error for class indices so large that the room for all classes below them would fill the memory.
 
     Raises:
         InvalidInputError: naming the largest.

@@ -153,7 +153,7 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
         return self.views[name]
 
     def check_fitted(self) -> None:
-        """Refuse use before `fit`.
+        """Raise an error if this is used before `fit`.
 
         Raises:
             NotFittedError: where neither `fit` nor loaded weights have set this projection.

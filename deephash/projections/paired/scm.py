@@ -113,7 +113,7 @@ class SCM(PairedProjection):
 
 
 def refuse_agreement_of_nothing(agreement: Tensor, cross: Tensor, items: int) -> None:
-    """Refuse labels that no direction of the features can agree with, as those of one class.
+    """Raise an error for labels that no direction of the features can agree with, as those of one class.
 
     Raises:
         InvalidInputError: agreement that is 0 but for rounding.

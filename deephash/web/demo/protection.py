@@ -19,7 +19,7 @@ HEADERS = {
 
 
 def protect(application: FastAPI, hosts: Sequence[str], max_body: Callable[[str], int]) -> None:
-    """Refuse requests by other host names or from other sites, and send the headers that bind the page.
+    """Raise an error for requests by other host names or from other sites, and send the headers that bind the page.
 
     Args:
         application: to which this is added.

@@ -94,7 +94,7 @@ class RequestGuard:
             self.buffered -= len(held)
 
     def _check_sender(self, scope: Any) -> None:
-        """Refuse other hosts' names and other sites' pages."""
+        """Raise an error for other hosts' names and other sites' pages."""
         host, origin = only_header(scope, b"host"), only_header(scope, b"origin")
         named = None if host is None else host_of(host)
         if named is None:

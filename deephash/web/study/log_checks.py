@@ -50,7 +50,7 @@ IMPOSSIBLE = {
 
 
 def check_answers(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a log with an answer that cannot be.
+    """Raise an error for a log with an answer that cannot be.
 
     Args:
         connection: to the log, within a transaction.

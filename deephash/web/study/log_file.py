@@ -98,7 +98,7 @@ class LogFile:
         self.connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def check(self) -> None:
-        """Refuse a file of something else, of another version, with tables of its own, or a damaged one.
+        """Raise an error for a file of something else, of another version, with tables of its own, or a damaged one.
 
         Raises:
             InvalidInputError: saying which.

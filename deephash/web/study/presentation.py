@@ -102,7 +102,7 @@ class Presentation:
 
 
 def check_comparable(runs: Sequence[ServedRun]) -> None:
-    """Refuse runs whose lists for one query cannot be compared.
+    """Raise an error for runs whose lists for one query cannot be compared.
 
     Raises:
         InvalidInputError: another number than two, or other data, split or queries.

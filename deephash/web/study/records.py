@@ -122,7 +122,7 @@ class Judgement:
 
 
 def check_answer(trial: Trial, given: GivenAnswer) -> None:
-    """Refuse an answer that does not fit what was shown.
+    """Raise an error for an answer that does not fit what was shown.
 
     Raises:
         InvalidInputError: a choice where there is none or none where there is one, clicks on what was not shown,
