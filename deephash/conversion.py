@@ -83,7 +83,7 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
     """Values as a tensor or an array of numbers, sharing memory with what was given where that is possible.
 
     Args:
-        values: a tensor; or an array, a memory map, a frame, nested lists: whatever `numpy.asarray` takes.
+        values: a tensor; or an array, a memory map, a frame, nested lists: anything that `numpy.asarray` takes.
 
     Raises:
         NotNumbersError: values that are no numbers, lack some, or are no dense array.

@@ -293,7 +293,7 @@ def remove_attempts(out: Path) -> None:
 
 
 def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None) -> Any:
-    """Records of shards as workers make them, in whatever order; what a lost worker had in hand is made by another.
+    """Records of shards as workers make them, in any order; another worker makes those of a lost worker.
 
     Raises:
         InvalidInputError: what a worker refuses.

@@ -149,7 +149,7 @@ def reading_array(path: Path) -> Iterator[None]:
     """Turn any error of a parser into one that says that the file cannot be read as what its ending says.
 
     Raises:
-        InvalidInputError: whatever the block raises; of Python objects, how to save without them.
+        InvalidInputError: any error of the block; for Python objects, the message says how to save without them.
     """
     with reading(path, f"{path.suffix} data", "write or fetch it again"):
         try:

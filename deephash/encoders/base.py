@@ -75,7 +75,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
 
 
 def checked_fit(fit: Callable[[E, Tensor, torch.Generator], E]) -> Callable[[E, Tensor, torch.Generator], E]:
-    """An encoder's `fit` that is given finite features of its dimension as a tensor, whatever its caller gives."""
+    """An encoder's `fit` that is given finite features of its dimension as a tensor, for any input of its caller."""
 
     @functools.wraps(fit)
     def given_features(encoder: E, features: Any, generator: torch.Generator) -> E:

@@ -53,7 +53,7 @@ class Rescoring(PlainArguments, ABC):
 
 
 def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
-    """Each query against its own items, whatever their scale.
+    """Each query against its own items, at any scale.
 
     Args:
         queries: floating (q, d), finite.

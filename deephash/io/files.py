@@ -198,7 +198,7 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
         then: what to do about it.
 
     Raises:
-        InvalidInputError: whatever the block raises, but for those that end the program.
+        InvalidInputError: any error of the block, except those that end the program.
     """
     try:
         check_ends(path)
