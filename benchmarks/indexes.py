@@ -34,7 +34,7 @@ BLOCK = 50_000
 PASSES = 3
 # FAISS's multi-hash looks into buckets within this radius of each of its hashes, which finds what lies within
 # (radius + 1) · hashes - 1 bits; it is set for each size so that the k-th neighbour of every query lies within.
-MOST_FLIPS = 8
+MAX_FLIPS = 8
 # USearch's exact search holds all distances at a time, which at 200 queries of 10,000,000 codes ended the process.
 USEARCH_PAIRS = 10**9
 
@@ -69,7 +69,7 @@ def multi_hash(codes, queries, farthest, tables):
     length = 64 // tables
     index = faiss.IndexBinaryMultiHash(64, tables, length)
     index.add(codes.numpy())
-    index.nflip = min(MOST_FLIPS, max(0, math.ceil((farthest + 1) / tables) - 1))
+    index.nflip = min(MAX_FLIPS, max(0, math.ceil((farthest + 1) / tables) - 1))
     return index
 
 

@@ -45,7 +45,7 @@ PASSES, GROUPS = 3, 20
 CENTRES, FLIPPED = 2_000, 0.08
 SAMPLE, QUERIES = 100_000, 1_000
 SIZES = (50_000, 100_000, 300_000, 500_000, 1_000_000, 10_000_000)
-LEAST_SIZES = (2_000, 10_000, 30_000)  # of scans, which shards may be
+MIN_SIZES = (2_000, 10_000, 30_000)  # of scans, which shards may be
 # Rounds and codes a list with which FAISS's centres are trained: few, so that 12,649 centres take minutes.
 ROUNDS, CODES_A_LIST = 5, 39
 PROBES = 16
@@ -236,7 +236,7 @@ def timed_once(build):
 
 
 def measure_scan(codes, queries, sizes):
-    asked = [(n, k) for n in (*LEAST_SIZES, *sizes) for k in (10, 100)]
+    asked = [(n, k) for n in (*MIN_SIZES, *sizes) for k in (10, 100)]
     work = np.array([scan_work(n, k) for n, k in asked])
     seconds = np.array([timed_groups(Flat(codes[:n], BITS), queries, [slice(None)], k)[0] for n, k in asked])
     known = work[:, 2] < sizes[-1]

@@ -25,7 +25,7 @@ from deephash.quantizers.base import Quantizer
 from deephash.validation import InvalidInputError, check_choice, check_whole
 
 PACKED, BITS = "packed", "bits"
-LARGEST_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 
 
 class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -91,7 +91,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         array = validate_data(self, X, dtype=[np.float32, np.float64], ensure_min_samples=2)
         features = torch.from_numpy(np.array(array, np.float32))
         # Settings stay as they were given, as scikit-learn wants, and parts take NumPy's numbers.
-        check_whole(self.seed, 0, "seed", LARGEST_SEED)
+        check_whole(self.seed, 0, "seed", MAX_SEED)
         projection_class, build_projection = part_builder("method", self.method, Projection, self.method_settings)
         quantizer_class, build_quantizer = part_builder("quantizer", self.quantizer, Quantizer, self.quantizer_settings)
         quantizer = build_quantizer(bits=self.bits)

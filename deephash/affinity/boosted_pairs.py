@@ -9,7 +9,7 @@ from deephash.validation import InvalidInputError
 # Entries of the affinity that are looked at together, 64 MiB as int32.
 BLOCK_ENTRIES = 2**24
 # Agreement of a bit with all pairs, or none, would weigh some by 0 or infinity.
-LARGEST_AGREEMENT = 1 - 1e-9
+MAX_AGREEMENT = 1 - 1e-9
 
 
 def sampled_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
@@ -83,6 +83,6 @@ def boosted(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tup
         1997.
     """
     agreement = weights @ outcomes
-    bounded = agreement.clamp(-LARGEST_AGREEMENT, LARGEST_AGREEMENT)
+    bounded = agreement.clamp(-MAX_AGREEMENT, MAX_AGREEMENT)
     new = weights * torch.exp(-(bounded.atanh() if step is None else step) * outcomes)
     return new / new.sum(), float(agreement)

@@ -16,7 +16,7 @@ BLOCK_PAIRS = 2**24
 # Eigenvectors of one part are 0 on the others, up to this share of their largest entry.
 ROUNDING = 1e-9
 # Neighbours of cosine 0 or less still have an edge, of a weight too small to count beside others.
-LEAST_WEIGHT = 1e-6
+MIN_WEIGHT = 1e-6
 
 
 def affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
@@ -37,7 +37,7 @@ def affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
     for rows in track(torch.split(torch.arange(n), max(1, BLOCK_PAIRS // n)), "Known neighbours"):
         joined = affinity.among(rows)
         joined[torch.arange(len(rows)), rows] = False
-        cosines = (unit[rows] @ unit.T).clamp_min_(LEAST_WEIGHT).mul_(joined)
+        cosines = (unit[rows] @ unit.T).clamp_min_(MIN_WEIGHT).mul_(joined)
         blocks.append(csr_array(cosines.numpy()))
     graph = vstack(blocks, format="csr")
     return ((graph + graph.T) / 2).tocsr()
@@ -63,7 +63,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     n = graph.shape[0]
-    degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), LEAST_WEIGHT)
+    degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), MIN_WEIGHT)
     parts, part = connected_components(graph, directed=False)
     weights = np.bincount(part, degrees)
     vectors = _directions_between(features, part, degrees, weights)[part][:, :k]

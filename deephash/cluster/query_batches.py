@@ -9,7 +9,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 
 # What waits goes into one search up to so many queries; a request of more is searched by itself.
-MOST_TOGETHER = 256
+MAX_QUERIES_TOGETHER = 256
 
 
 class Cuttable(Protocol):
@@ -81,7 +81,7 @@ class QueryBatches(Generic[Target, Found]):
         waiting = self.waiting.pop((target, k))
         taken = [waiting.popleft()]
         queries = len(taken[0].codes)
-        while waiting and queries + len(waiting[0].codes) <= MOST_TOGETHER:
+        while waiting and queries + len(waiting[0].codes) <= MAX_QUERIES_TOGETHER:
             taken.append(waiting.popleft())
             queries += len(taken[-1].codes)
         if waiting:

@@ -32,20 +32,20 @@ log = logging.getLogger(__name__)
 
 # Polling interval for new releases.
 SECONDS_BETWEEN_LOOKS = 0.2
-MOST_QUERIES = 4096
-MOST_NEIGHBOURS = 10_000
+MAX_QUERIES = 4096
+MAX_NEIGHBOURS = 10_000
 # Neighbours of all queries of a request together: what a reply holds.
-MOST_FOUND = 1_000_000
-MOST_BYTES = 1 << 24
+MAX_NEIGHBOURS_FOUND = 1_000_000
+MAX_BYTES = 1 << 24
 # Bytes of a request beside each code itself: quotes, a comma, white space.
 BYTES_BESIDE_CODE = 64
 # Values of a request beside the codes; a parser takes memory for each, however few bytes it has.
-MOST_VALUES = MOST_QUERIES + 64
+MAX_VALUES = MAX_QUERIES + 64
 # Requests and replies that are read and written sooner than a thread takes over: bytes, and neighbours.
 SMALL_REQUEST, FEW_NEIGHBOURS = 1 << 16, 10_000
-MOST_ERROR_LETTERS = 300
+MAX_ERROR_LETTERS = 300
 # Requests that are answered at once, beyond which more are turned away; connections may be as many.
-MOST_REQUESTS = 4096
+MAX_REQUESTS = 4096
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ class SearchApplication:
         self.guard = RequestGuard(
             self._answer,
             hosts,
-            lambda path: MOST_BYTES if self.served is None else request_bytes(self.served.release.bits),
+            lambda path: MAX_BYTES if self.served is None else request_bytes(self.served.release.bits),
             {"X-Content-Type-Options": "nosniff"},
             field="error",
             advice="ask in several requests",
-            max_requests=MOST_REQUESTS,
+            max_requests=MAX_REQUESTS,
         )
         self.served: ServedRelease | None = None
         self.looking = asyncio.Lock()
@@ -182,7 +182,7 @@ class SearchApplication:
             else:
                 codes, k, partial = await asyncio.to_thread(lambda: read_request(read_json_body(body), release))
         except (InvalidInputError, ValueError, RecursionError) as error:
-            return {"error": " ".join(str(error)[:MOST_ERROR_LETTERS].split())}, 400
+            return {"error": " ".join(str(error)[:MAX_ERROR_LETTERS].split())}, 400
         try:
             return reply_of(await self.batches.search(served, codes, k), partial)
         except Exception as error:
@@ -209,12 +209,12 @@ def http_server(application: SearchApplication) -> Any:
         from deephash.web.http_service import server
     except ImportError as error:
         raise InvalidInputError(f"deephash serve needs {error.name}; pip install 'deephash[ray-cluster]'.") from error
-    return server.http_server(application, ConnectionLimits(connections=MOST_REQUESTS))
+    return server.http_server(application, ConnectionLimits(connections=MAX_REQUESTS))
 
 
 def request_bytes(bits: int) -> int:
     """Bytes that a request of codes of so many bits may have."""
-    return min(MOST_BYTES, MOST_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
+    return min(MAX_BYTES, MAX_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
 
 
 def read_json_body(body: bytes) -> Any:
@@ -226,8 +226,8 @@ def read_json_body(body: bytes) -> Any:
         RecursionError: values within values within values.
     """
     # Each value of a list or an object stands behind one of these.
-    if sum(map(body.count, (b"[", b"{", b","))) > MOST_VALUES:
-        raise InvalidInputError(f"the request has more than {MOST_QUERIES} codes; ask in several requests.")
+    if sum(map(body.count, (b"[", b"{", b","))) > MAX_VALUES:
+        raise InvalidInputError(f"the request has more than {MAX_QUERIES} codes; ask in several requests.")
     return json.loads(body)
 
 
@@ -240,15 +240,17 @@ def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bo
     if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
         raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
     k, partial, given = asked.get("k", 10), asked.get("partial", False), asked["codes"]
-    most = min(MOST_NEIGHBOURS, release.size)
+    most = min(MAX_NEIGHBOURS, release.size)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
         raise InvalidInputError(f"k={k!r}; expected a whole number from 1 to {most}.")
     if not isinstance(partial, bool):
         raise InvalidInputError(f"partial={partial!r}; expected true or false.")
-    if not 1 <= len(given) <= MOST_QUERIES:
-        raise InvalidInputError(f"{len(given)} codes; expected 1 to {MOST_QUERIES} a request.")
-    if len(given) * k > MOST_FOUND:
-        raise InvalidInputError(f"{len(given)} codes with k={k}; at most {MOST_FOUND:,} neighbours a request.")
+    if not 1 <= len(given) <= MAX_QUERIES:
+        raise InvalidInputError(f"{len(given)} codes; expected 1 to {MAX_QUERIES} a request.")
+    if len(given) * k > MAX_NEIGHBOURS_FOUND:
+        raise InvalidInputError(
+            f"{len(given)} codes with k={k}; at most {MAX_NEIGHBOURS_FOUND:,} neighbours a request."
+        )
     width = code_bytes(release.bits)
     try:
         packed = [base64.b64decode(code, validate=True) for code in given]

@@ -12,7 +12,7 @@ from deephash.validation import InvalidInputError
 
 LENGTH = struct.Struct("<Q")
 # A reply holds up to a million neighbours, each with its distance, row and name.
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 
 
 def message_of(*arrays: Any) -> bytes:
@@ -35,8 +35,8 @@ async def read_message(reader: asyncio.StreamReader) -> list[np.ndarray]:
         InvalidInputError: something else than a message.
     """
     (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-    if length > MOST_BYTES:
-        raise InvalidInputError(f"a message of {length:,} bytes; expected at most {MOST_BYTES:,}.")
+    if length > MAX_BYTES:
+        raise InvalidInputError(f"a message of {length:,} bytes; expected at most {MAX_BYTES:,}.")
     buffer, arrays = io.BytesIO(await reader.readexactly(length)), []
     while buffer.tell() < length:
         try:

@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError
 
 
 @dataclass(frozen=True)
-class Maker:
+class HasherInfo:
     """What an index remembers of the hasher that made its codes.
 
     Args:
@@ -33,7 +33,7 @@ class Maker:
 
 
 def save_index(
-    codes: Tensor, ids: np.ndarray, maker: Maker, kind: str, settings: Mapping[str, Any], out: Path
+    codes: Tensor, ids: np.ndarray, maker: HasherInfo, kind: str, settings: Mapping[str, Any], out: Path
 ) -> Index:
     """Build an index and save it with the ids of its codes.
 
@@ -60,7 +60,7 @@ def save_index(
     return built
 
 
-def maker_of(description: Mapping[str, Any]) -> Maker:
+def maker_of(description: Mapping[str, Any]) -> HasherInfo:
     """The hasher that a file of codes names.
 
     Raises:
@@ -74,12 +74,12 @@ def maker_of(description: Mapping[str, Any]) -> Maker:
         name = settings.pop("name")
         made: Any = kind[name]
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        return Maker(description["hasher"], description["bits"], made(**values))
+        return HasherInfo(description["hasher"], description["bits"], made(**values))
     except (KeyError, TypeError) as error:
         raise InvalidInputError(f"the codes' description has a damaged distance ({error}); encode again.") from error
 
 
-def codes_of_file(path: Path) -> tuple[Tensor, np.ndarray, Maker]:
+def codes_of_file(path: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
     """Codes, ids and maker of a file of codes.
 
     Raises:

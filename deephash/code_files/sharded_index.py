@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deephash.code_files.code_shards import CodeShards, open_shards, read_ids
-from deephash.code_files.index_codes import Maker, save_index
+from deephash.code_files.index_codes import HasherInfo, save_index
 from deephash.code_files.repeated_ids import report_repeated
 from deephash.functional.shares import share_of
 from deephash.indexes.index_folder import load_index, read_description
@@ -117,7 +117,7 @@ def write_release(
         StorageError: the disk does not take it; the release before is unchanged.
     """
     name = f"release-{secrets.token_hex(8)}"
-    maker = Maker(database.hasher, database.bits, database.distance)
+    maker = HasherInfo(database.hasher, database.bits, database.distance)
     written = []
     try:
         for number, rows in enumerate(bounds):

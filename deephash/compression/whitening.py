@@ -12,7 +12,7 @@ from deephash.functional.principal_components import principal_components
 from deephash.validation import InvalidInputError, as_features, is_number
 
 # Directions below this share of the largest variance are rounding: they are left out.
-LEAST_VARIANCE = 1e-6
+MIN_VARIANCE = 1e-6
 
 
 @final
@@ -59,7 +59,7 @@ class Whitening:
         if not is_number(power) or not 0 <= power <= 1:
             raise InvalidInputError(f"power={power!r}; expected a number from 0, centring alone, to 1.")
         mean, components, variances = principal_components(vectors, vectors.shape[1])
-        kept = variances > LEAST_VARIANCE * variances.max() if len(variances) else variances > 0
+        kept = variances > MIN_VARIANCE * variances.max() if len(variances) else variances > 0
         if not kept.any():
             raise InvalidInputError(f"all {len(vectors)} vectors are equal; give some that differ.")
         directions = components[:, : len(variances)][:, kept] / variances[kept].pow(power / 2)

@@ -32,7 +32,7 @@ ARRAYS = ("images", "labels", "is_test", "classes")
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE
 # The publisher's files have 31 MB each.
-LARGEST_MEMBER = 1 << 27
+MAX_MEMBER = 1 << 27
 
 
 def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
             files = {Path(member.name).name: member for member in file.getmembers() if member.isfile()}
             contents = {}
             for name in (*(f"{batch}.bin" for batch in BATCHES), "batches.meta.txt"):
-                if files[name].size > LARGEST_MEMBER:
+                if files[name].size > MAX_MEMBER:
                     raise tarfile.TarError(f"{name} has {files[name].size} bytes")
                 stream = file.extractfile(files[name])
                 contents[name] = stream.read() if stream else b""

@@ -17,7 +17,7 @@ from deephash.data.transfer_progress import transfer_bar
 from deephash.io.files import flush, remove_leftovers
 from deephash.validation import InvalidInputError, StorageError
 
-LARGE, LARGEST_EXPANSION = 1 << 28, 100
+LARGE, MAX_EXPANSION = 1 << 28, 100
 """Archives that unpack to more bytes than the first and to more than this multiple of their own are refused."""
 
 ATTEMPTS = 5
@@ -155,7 +155,7 @@ def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
     length, total = archive.stat().st_size, 0
     for size in sizes:
         total += size
-        if total > max(LARGE, LARGEST_EXPANSION * length):
+        if total > max(LARGE, MAX_EXPANSION * length):
             raise ValueError(f"it would unpack from {length} to more than {total} bytes")
     free = shutil.disk_usage(folder.parent).free
     if total > free:

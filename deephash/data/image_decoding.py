@@ -10,7 +10,7 @@ from deephash.validation import InvalidInputError
 if TYPE_CHECKING:
     from PIL import Image as Pillow
 
-LARGEST_IMAGE = 1 << 26
+MAX_IMAGE = 1 << 26
 """Pixels of the largest image that is decoded: 8,192 × 8,192, in 200 MB."""
 
 DECODING_VERSION = 2
@@ -43,7 +43,7 @@ def image_endings() -> tuple[str, ...]:
 
 
 def read_image(
-    file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = LARGEST_IMAGE
+    file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = MAX_IMAGE
 ) -> np.ndarray:
     """The middle of an image, scaled so that its shorter side is `size`, upright, as uint8 (size, size, 3).
 

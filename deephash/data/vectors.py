@@ -12,7 +12,7 @@ from deephash.validation import InvalidInputError
 
 COMPONENTS: dict[str, np.dtype] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
 
-LARGEST_DIMENSION = 1 << 20
+MAX_DIMENSION = 1 << 20
 """A first number above this is no dimension, but the sign of another format."""
 
 
@@ -40,7 +40,7 @@ def vector_layout(path: str | Path) -> tuple[np.dtype, int]:
     if len(head) == 0:
         raise InvalidInputError(f"{path} is {'truncated' if size else 'empty'}; expected at least one vector.")
     dimension = int(head[0])
-    if not 1 <= dimension <= LARGEST_DIMENSION:
+    if not 1 <= dimension <= MAX_DIMENSION:
         raise InvalidInputError(
             f"{path} starts with the dimension {dimension}; that is not the {path.suffix} format: "
             "each vector is an int32 dimension and its components."

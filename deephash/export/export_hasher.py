@@ -15,7 +15,7 @@ from deephash.io.files import write_whole
 from deephash.validation import InvalidInputError, as_features, check_choice
 
 # Another engine sums in another order, which turns a bit whose margin is all rounding: at most this share of them.
-LARGEST_SHARE = 1e-4
+MAX_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def export_hasher(hasher: Hasher, features: Tensor, path: str | Path, format: st
                     f"{name} ({reason}); choose another format."
                 ) from error
             differing = compared(FORMATS[name], partial, features, expected, hasher.bits)
-        allowed = 0 if FORMATS[name].exact else LARGEST_SHARE * len(features) * hasher.bits
+        allowed = 0 if FORMATS[name].exact else MAX_SHARE * len(features) * hasher.bits
         if differing > allowed:
             raise InvalidInputError(
                 f"the {name} program gives {differing} of {len(features) * hasher.bits} bits otherwise than the "

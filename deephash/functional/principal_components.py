@@ -15,7 +15,7 @@ BLOCK_COLUMNS = 128
 SAFE_VARIANCE = 1e-4
 
 # Share of what rounding at the mean might make of a variance, below which nothing is looked for behind a large mean.
-LEAST_OF_OFFSET = 1e-6
+MIN_SHARE_OF_OFFSET = 1e-6
 
 
 def working_dtype(features: Tensor) -> torch.dtype:
@@ -95,7 +95,7 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
     noise = max(epsilon, torch.finfo(torch.float64).eps) * variances[0] + epsilon * mean.square().sum()
     m = int((variances > features.shape[1] * noise).sum())
     offset = features.shape[1] * epsilon * mean.square().sum()
-    if m < len(variances) and bool((variances[m:] > LEAST_OF_OFFSET * offset).any()):
+    if m < len(variances) and bool((variances[m:] > MIN_SHARE_OF_OFFSET * offset).any()):
         mean = feature_mean(features, torch.float64)
         variances, directions = _about(features, mean, k, torch.float64)
         relative = features.shape[1] * max(epsilon, torch.finfo(torch.float64).eps) * variances[0]

@@ -19,7 +19,7 @@ from deephash.validation import InvalidInputError, check_choice
 
 AUTO = "auto"
 # Below this many codes the scan of queries asked together takes a tenth of a millisecond each: nothing is measured.
-LEAST_FOR_TABLES = 250_000
+MIN_CODES_FOR_TABLES = 250_000
 # What is asked of both: queries, each an item of the database, and neighbours, the item itself included.
 TRIED_QUERIES, TRIED_NEIGHBOURS = 32, 11
 PASSES = 2
@@ -164,7 +164,7 @@ def faster_exact(codes: Tensor, bits: int, **settings: Any) -> Index:
     from deephash.indexes.flat import Flat
 
     flat = Flat(codes, bits)
-    if len(codes) < LEAST_FOR_TABLES:
+    if len(codes) < MIN_CODES_FOR_TABLES:
         return flat
     tables = built_index("mih", codes, bits, settings)
     queries = codes[torch.linspace(0, len(codes) - 1, TRIED_QUERIES).long()]

@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?"
 # Rows that are sent at a time, and queries that one statement asks.
 ROWS, WORD_ROWS, QUERIES = 100_000, 10_000, 256
 # The most candidates that pgvector lets a search keep.
-LARGEST_EF_SEARCH = 1000
+MAX_EF_SEARCH = 1000
 COPY_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = b"\xff\xff"
 
@@ -257,7 +257,7 @@ class PGVector(Index):
             if self.approximate:
                 wanted = max(self.ef_search, last)
                 for name, value in (
-                    ("hnsw.ef_search", str(min(wanted, LARGEST_EF_SEARCH))),
+                    ("hnsw.ef_search", str(min(wanted, MAX_EF_SEARCH))),
                     ("hnsw.iterative_scan", "relaxed_order"),
                 ):
                     connection.execute("SELECT set_config(%s, %s, true)", (name, value))

@@ -10,7 +10,7 @@ import numpy as np
 
 from deephash.io.npy_file import MAX_EMPTY, read_header, read_values
 
-LARGEST_EXPANSION = 200
+MAX_EXPANSION = 200
 """An array above `LARGE` that takes this many times its place in the archive is taken for a hostile one."""
 
 LARGE = 1 << 30
@@ -95,7 +95,7 @@ def check_size(size: int, stored: int, name: str) -> None:
     Raises:
         ValueError: naming both sizes.
     """
-    if size > memory_bytes() or (size > LARGE and size > LARGEST_EXPANSION * stored):
+    if size > memory_bytes() or (size > LARGE and size > MAX_EXPANSION * stored):
         raise ValueError(f"{name} would unpack from {stored} to {size} bytes")
 
 

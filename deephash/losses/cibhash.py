@@ -10,7 +10,7 @@ from deephash.losses.batch import TrainingBatch
 from deephash.validation import InvalidInputError, check_number, check_positive
 
 # How far from 0 and 1 the chance of a bit is kept, so that hard bits that differ cost a finite amount.
-LEAST_CHANCE = 0.01
+MIN_CHANCE = 0.01
 
 
 def cross_entropy_of_views(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -44,7 +44,7 @@ def divergence_of_views(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         A scalar, at least 0.
     """
-    p, q = (LEAST_CHANCE + (1 - 2 * LEAST_CHANCE) * (1 + codes) / 2 for codes in (first, second))
+    p, q = (MIN_CHANCE + (1 - 2 * MIN_CHANCE) * (1 + codes) / 2 for codes in (first, second))
     # KL(p ‖ q) + KL(q ‖ p) of a bit is the difference of chances times that of log-odds.
     return ((p - q) * (p.logit() - q.logit())).sum(1).mean() / 2
 

@@ -10,13 +10,13 @@ from deephash.losses.batch import TrainingBatch
 from deephash.validation import check_choice
 
 # Added to variances, so that a bit that never changes has no correlation instead of 0/0.
-LEAST_VARIANCE = 1e-6
+MIN_VARIANCE = 1e-6
 
 
 def correlations(values: Tensor) -> Tensor:
     """Correlation of each two columns, (n, l) → (l, l); 0 with a column that does not vary."""
     centred = values - values.mean(0)
-    standardised = centred / (centred.square().mean(0) + LEAST_VARIANCE).sqrt()
+    standardised = centred / (centred.square().mean(0) + MIN_VARIANCE).sqrt()
     return standardised.T @ standardised / len(values)
 
 

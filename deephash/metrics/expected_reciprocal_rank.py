@@ -14,7 +14,7 @@ from deephash.metrics.user_metric import UserMetric
 from deephash.validation import InvalidInputError
 
 # Deepest rank: the time grows with its square, and products of so many chances still are float64's.
-MOST_RANKS = 500
+MAX_RANKS = 500
 
 
 def chances_to_stop(highest: int, device: torch.device | None = None) -> Tensor:
@@ -32,7 +32,7 @@ def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
     Args:
         by_grade: float64 (p, G + 1), items of each grade in p groups.
         pass_one: float64 (G + 1,), the chance p_g that an item of a grade is passed.
-        depth: largest t, at most `MOST_RANKS`.
+        depth: largest t, at most `MAX_RANKS`.
 
     Returns:
         float64 (p, depth + 1).
@@ -68,13 +68,13 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
 
     Args:
         ranking: of q queries.
-        k: number of ranks, 1 to N and at most `MOST_RANKS`; what lies beyond 100 adds little.
+        k: number of ranks, 1 to N and at most `MAX_RANKS`; what lies beyond 100 adds little.
 
     Returns:
         float64 (q,); NaN where a query has no relevant item.
 
     Raises:
-        InvalidInputError: k below 1 or above the number of ranked items or `MOST_RANKS`.
+        InvalidInputError: k below 1 or above the number of ranked items or `MAX_RANKS`.
     """
     ranking.check_depth(k)
     check_most_ranks(k)
@@ -98,14 +98,14 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
 
 
 def check_most_ranks(k: int) -> None:
-    """Raise an error for a depth beyond `MOST_RANKS`.
+    """Raise an error for a depth beyond `MAX_RANKS`.
 
     Raises:
         InvalidInputError: naming k and the bound.
     """
     check_cutoff(k)
-    if k > MOST_RANKS:
-        raise InvalidInputError(f"k={k} of ERR exceeds {MOST_RANKS}, and what lies beyond 100 adds little; lower k.")
+    if k > MAX_RANKS:
+        raise InvalidInputError(f"k={k} of ERR exceeds {MAX_RANKS}, and what lies beyond 100 adds little; lower k.")
 
 
 @plain_arguments
@@ -117,7 +117,7 @@ class ExpectedReciprocalRank(UserMetric):
         at: depths k; 20 as in TREC's web track.
 
     Raises:
-        InvalidInputError: a k below 1 or above `MOST_RANKS`.
+        InvalidInputError: a k below 1 or above `MAX_RANKS`.
     """
 
     at: Sequence[int] = (20,)

@@ -14,9 +14,9 @@ from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions
 
 # Eigenvalues below it are rounding: their eigenvectors, divided by its root, would be noise.
-LEAST_EIGENVALUE = 1e-10
+MIN_EIGENVALUE = 1e-10
 # Entries of an eigenvector below it are rounding: 0, as on a part of the graph that is joined to no other.
-LEAST_ENTRY = 1e-12
+MIN_ENTRY = 1e-12
 
 
 def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int) -> tuple[Tensor, Tensor]:
@@ -71,8 +71,8 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
     small = scale[:, None] * gram.view(m, m) * scale - torch.outer(trivial, trivial)
     eigenvalues, vectors = torch.linalg.eigh(small)
     eigenvalues, vectors = eigenvalues.flip(0), vectors.flip(1)
-    vectors = torch.where(vectors.abs() < LEAST_ENTRY, 0, vectors)
-    kept = eigenvalues > LEAST_EIGENVALUE
+    vectors = torch.where(vectors.abs() < MIN_ENTRY, 0, vectors)
+    kept = eigenvalues > MIN_EIGENVALUE
     eigenvalues, maps = (
         eigenvalues[kept],
         scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * total_rows(ids) ** 0.5,

@@ -13,11 +13,11 @@ from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_fraction
 
 # Items whose neighbours are held as a matrix of bool: 1 GB.
-MOST_ITEMS = 32_768
+MAX_ITEMS = 32_768
 MAX_DEPTH = 20
 BLOCK_ROWS = 1024
 # Items of a block: cuts of so few are quick, and the blocks after it see what they became.
-LARGEST_BLOCK = 100
+MAX_BLOCK = 100
 # Rounds of the block search over all items, for each bit.
 SWEEPS = 2
 # A soft cut rises over a tenth of its feature's standard deviation.
@@ -192,14 +192,14 @@ class FastHash(Projection):
 
         assert affinity is not None
         n = len(features)
-        if n > MOST_ITEMS:
+        if n > MAX_ITEMS:
             raise InvalidInputError(
-                f"{n} training items; FastHash holds the neighbours of at most {MOST_ITEMS} as a matrix. "
+                f"{n} training items; FastHash holds the neighbours of at most {MAX_ITEMS} as a matrix. "
                 "Fit it on fewer items."
             )
         rows = torch.arange(n)
         neighbours = torch.cat([affinity.wide().among(block).cpu() for block in torch.split(rows, BLOCK_ROWS)])
-        blocks = similar_blocks(neighbours, LARGEST_BLOCK, generator)
+        blocks = similar_blocks(neighbours, MAX_BLOCK, generator)
         on_cpu = features.cpu().to(self.thresholds.dtype)
         edges = quantile_edges(on_cpu, self.levels)
         levels = np.empty((self.input_dim, n), dtype=np.uint8)

@@ -15,7 +15,7 @@ from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count
 
 # Items with different neighbours whose affinity is held as a matrix: 1 GB of float32.
-MOST_GROUPS = 16_384
+MAX_GROUPS = 16_384
 BLOCK_ROWS = 1024
 # Change of the objective for each item that ends the gradient method, as in the authors' code.
 SETTLED = 1e-2
@@ -40,10 +40,10 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
     rows = torch.split(torch.arange(len(affinity)), BLOCK_ROWS)
     packed = np.concatenate([np.packbits(affinity.among(block).numpy(), axis=1) for block in rows])
     _, first, group = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
-    if len(first) > MOST_GROUPS:
+    if len(first) > MAX_GROUPS:
         raise InvalidInputError(
             f"the affinity tells {len(first)} training items apart, and KSH holds it as a matrix of at most "
-            f"{MOST_GROUPS}; fit it on fewer items."
+            f"{MAX_GROUPS}; fit it on fewer items."
         )
     del packed
     among = torch.cat(

@@ -25,7 +25,7 @@ from deephash.quantizers.threshold_searches.evolutionary_search import Evolution
 from deephash.ranking.distance import VariableManhattan
 from deephash.validation import InvalidInputError, check_count
 
-MOST_BITS = 8
+MAX_BITS = 8
 
 
 @final
@@ -73,8 +73,8 @@ class VBQ(Quantizer):
     ) -> None:
         super().__init__(bits)
         check_count(most_bits, "most_bits")
-        if most_bits > MOST_BITS:
-            raise InvalidInputError(f"most_bits={most_bits} exceeds {MOST_BITS}, the most bits a projection can have.")
+        if most_bits > MAX_BITS:
+            raise InvalidInputError(f"most_bits={most_bits} exceeds {MAX_BITS}, the most bits a projection can have.")
         check_count(pairs_sample, "pairs_sample")
         self.most_bits = most_bits
         self.search = EvolutionarySearch() if search is None else search

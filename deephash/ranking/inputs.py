@@ -9,7 +9,7 @@ from deephash.ranking.relevance import Neighbours, Relevance, count_items, count
 from deephash.validation import InvalidInputError, check_count
 
 # A table of distances has a row a query; beyond this the weights, not the data, would fill the memory.
-LARGEST_DISTANCE = 2**24
+MAX_DISTANCE = 2**24
 
 
 def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance) -> None:
@@ -32,9 +32,9 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
                 f"{len(query_codes)} query codes; give both of the same queries."
             )
         check_device(distance.weights, query_codes, "weights of the asymmetric distance")
-    if distance.maximum > LARGEST_DISTANCE:
+    if distance.maximum > MAX_DISTANCE:
         raise InvalidInputError(
-            f"the largest distance is {distance.maximum}; rankings count up to {LARGEST_DISTANCE}: "
+            f"the largest distance is {distance.maximum}; rankings count up to {MAX_DISTANCE}: "
             "use fewer dimensions, or fewer levels in Asymmetric.from_margins."
         )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Friedman's test compares at least three, and no signed-rank test of fewer blocks can give p < .05.
 FEWEST_LINES, FEWEST_BLOCKS = 3, 6
 # More names than these cannot be read beside one axis: then projections and quantisers are compared apart.
-MOST_LINES = 30
+MAX_LINES = 30
 LEVEL = 0.05
 # What a diagram may compare: lines of the sweep's table, or one of their two parts.
 PARTS = {"lines": LINE, "projections": ("method", "settings"), "quantisers": ("quantizer",)}
@@ -61,7 +61,7 @@ def rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Ranking]:
         metric: larger is better.
 
     Returns:
-        One for the lines of each setting; where they are more than MOST_LINES, one for the projections, whose draws
+        One for the lines of each setting; where they are more than MAX_LINES, one for the projections, whose draws
         are told apart by quantiser too, and one for the quantisers.
 
     Raises:
@@ -72,7 +72,7 @@ def rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Ranking]:
     done = done_runs(runs, metric).filter(polars.col(metric).is_not_null() & polars.col(metric).is_not_nan())
     found = []
     for setting, part in done.sort((*SETTING, *LINE), nulls_last=True).group_by(SETTING, maintain_order=True):
-        many = part.select(LINE).n_unique() > MOST_LINES
+        many = part.select(LINE).n_unique() > MAX_LINES
         for compared in ("projections", "quantisers") if many else ("lines",):
             ranked = rank_lines(part, metric, PARTS[compared])
             if ranked is not None:

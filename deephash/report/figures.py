@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Radii named on the curve; more would run into each other.
 NAMED_RADII = 6
 # Radii that are marked each; the marks of more would hide the line.
-MOST_MARKED_RADII = 130
+MAX_MARKED_RADII = 130
 DIRECTION_STYLES = ((BLUE, "o"), (VERMILION, "s"), (INK, "^"), (GREY, "D"))
 BIT_KINDS = (("balanced", BLUE, "o"), ("unbalanced", VERMILION, "D"), ("constant", INK, "X"))
 
@@ -100,7 +100,7 @@ def _ceiling(*precisions: Tensor) -> float:
 def _curve(axes: "Axes", recall: Tensor, precision: Tensor, *, colour: str, marker: str, label: str) -> None:
     known = ~(recall.isnan() | precision.isnan())
     line = axes.plot(recall[known].tolist(), precision[known].tolist(), color=colour, linewidth=1.2, label=label)[0]
-    if int(known.sum()) <= MOST_MARKED_RADII:
+    if int(known.sum()) <= MAX_MARKED_RADII:
         line.set(marker=marker, markersize=2.5)
 
 

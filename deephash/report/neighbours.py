@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # More cells than this cannot be told apart on a page, and take minutes to draw.
-MOST_QUERIES, MOST_NEIGHBOURS = 20, 20
+MAX_QUERIES, MAX_NEIGHBOURS = 20, 20
 # Inches of a cell: a thumbnail that shows an image of 32 × 32, and a box that holds a class name.
 THUMBNAIL, BOX_WIDTH, BOX_HEIGHT = 0.66, 0.98, 0.42
 # Letters of a class name that a box holds.
@@ -52,8 +52,8 @@ def neighbours_figure(
     """A row for each query: the query, then its nearest items with their distances, framed by right and wrong.
 
     Args:
-        query_ids: int64 (q,), rows of the data set, q from 1 to MOST_QUERIES.
-        neighbour_ids: int64 (q, k), rows of the data set, nearest first, k from 1 to MOST_NEIGHBOURS.
+        query_ids: int64 (q,), rows of the data set, q from 1 to MAX_QUERIES.
+        neighbour_ids: int64 (q, k), rows of the data set, nearest first, k from 1 to MAX_NEIGHBOURS.
         distances: whole numbers (q, k).
         relevant: bool (q, k), whether the neighbour is relevant to the query.
         images: uint8 (n, h, w) or (n, h, w, 3) of the data set; None draws boxes with ids and class names.
@@ -151,10 +151,10 @@ def _check(
             f"expected that of neighbour_ids, {tuple(neighbour_ids.shape)}."
         )
     queries, count = neighbour_ids.shape
-    if not (1 <= queries <= MOST_QUERIES and 1 <= count <= MOST_NEIGHBOURS):
+    if not (1 <= queries <= MAX_QUERIES and 1 <= count <= MAX_NEIGHBOURS):
         raise InvalidInputError(
-            f"{queries} queries with {count} neighbours each; a picture holds 1 to {MOST_QUERIES} queries with "
-            f"1 to {MOST_NEIGHBOURS} neighbours: pass fewer."
+            f"{queries} queries with {count} neighbours each; a picture holds 1 to {MAX_QUERIES} queries with "
+            f"1 to {MAX_NEIGHBOURS} neighbours: pass fewer."
         )
     if images is not None and (
         images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from deephash.code_files.index_codes import Maker
+from deephash.code_files.index_codes import HasherInfo
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
 from deephash.io.run_folder import RunFolder
@@ -13,7 +13,7 @@ from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
 
 
-def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, Maker]:
+def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
     """Codes, ids and maker of the database part of a run's data.
 
     Args:
@@ -26,4 +26,4 @@ def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, Maker]:
     if not isinstance(hasher, Hasher):
         raise InvalidInputError(f"{folder} is of two views; encode one by deephash encode --view, and index its codes.")
     part = read_run_data(run, run.read_config()).part("database")
-    return hasher.encode(part.features), part.ids.numpy(), Maker(hasher.identity, hasher.bits, hasher.distance)
+    return hasher.encode(part.features), part.ids.numpy(), HasherInfo(hasher.identity, hasher.bits, hasher.distance)

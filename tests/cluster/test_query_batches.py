@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deephash.cluster.query_batches import MOST_TOGETHER, QueryBatches
+from deephash.cluster.query_batches import MAX_QUERIES_TOGETHER, QueryBatches
 
 
 @dataclass
@@ -69,14 +69,14 @@ def test_searches_at_once_and_their_size_are_bounded():
     async def scene():
         search = Search(is_let=False)
         batches = QueryBatches(search, 2)
-        sizes = [1, 1, MOST_TOGETHER, 5, MOST_TOGETHER + 1, 2, 3]
+        sizes = [1, 1, MAX_QUERIES_TOGETHER, 5, MAX_QUERIES_TOGETHER + 1, 2, 3]
         asked = asyncio.gather(*(batches.search("a", codes(*[size % 256] * size), 1) for size in sizes))
         await asyncio.sleep(0.01)
         search.let.set()
         found = await asked
         assert [one.values for one in found] == [[2 * (size % 256)] * size for size in sizes]
         assert search.most_at_once == 2
-        assert [size for _, size, _ in search.asked] == [1, 1, MOST_TOGETHER, 5, MOST_TOGETHER + 1, 5]
+        assert [size for _, size, _ in search.asked] == [1, 1, MAX_QUERIES_TOGETHER, 5, MAX_QUERIES_TOGETHER + 1, 5]
 
     asyncio.run(scene())
 

@@ -11,7 +11,7 @@ import pytest
 
 from deephash.cluster.index_service import AT_ONCE, refreshed
 from deephash.cluster.search_application import (
-    MOST_QUERIES,
+    MAX_QUERIES,
     Answer,
     SearchApplication,
     ServedRelease,
@@ -86,7 +86,7 @@ def test_a_request_of_more_values_than_codes_is_not_parsed(bomb):
 
 
 def test_the_largest_request_is_read():
-    codes = [base64.b64encode(bytes(600)).decode()] * MOST_QUERIES
+    codes = [base64.b64encode(bytes(600)).decode()] * MAX_QUERIES
     body = json.dumps({"codes": codes, "k": 1, "partial": False}, indent=4).encode()
     assert len(body) < request_bytes(4800)
     assert read_json_body(body)["codes"] == codes

@@ -15,11 +15,11 @@ from PIL import Image
 
 from deephash.report.curve_file import read_curves
 from deephash.validation import InvalidInputError
-from deephash.web.demo.decoding import MOST_PIXELS
+from deephash.web.demo.decoding import MAX_PIXELS
 from deephash.web.demo.demo_application import build_application
 from deephash.web.demo.json_answer import JSONAnswer
 from deephash.web.demo.served_run import load_runs
-from deephash.web.demo.upload import MOST_IMAGE_BYTES, MOST_TEXT_BYTES
+from deephash.web.demo.upload import MAX_IMAGE_BYTES, MAX_TEXT_BYTES
 
 ADDRESS = "http://127.0.0.1:8000"
 
@@ -73,7 +73,7 @@ def test_runs_are_listed(client, itq_run):
     stored = json.loads((itq_run / "metrics.json").read_text())["metrics"]
     shown = {metric["name"]: metric["value"] for metric in first["metrics"]}
     assert shown["mAP"] == stored["mAP"]
-    assert listed["bounds"]["image_bytes"] == MOST_IMAGE_BYTES
+    assert listed["bounds"]["image_bytes"] == MAX_IMAGE_BYTES
 
 
 @pytest.mark.parametrize("place", [0, 57])
@@ -200,8 +200,8 @@ def test_queries_are_drawn_from_the_runs_own(client, itq):
         (b"just words", "no image that can be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that can be read"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image that can be read"),
-        (png_claiming(7000, 7000), f"more than the {MOST_PIXELS // 10**6} megapixels"),
-        (png_claiming(60_000, 60_000), f"more than the {MOST_PIXELS // 10**6} megapixels"),
+        (png_claiming(7000, 7000), f"more than the {MAX_PIXELS // 10**6} megapixels"),
+        (png_claiming(60_000, 60_000), f"more than the {MAX_PIXELS // 10**6} megapixels"),
         (png_claiming(300, 300), "damaged"),
     ],
 )
@@ -232,12 +232,12 @@ def test_upload_that_claims_too_much_is_not_read(client):
         pytest.fail("the body was read")
         yield b""
 
-    headers = {"content-length": str(MOST_IMAGE_BYTES + 1)}
+    headers = {"content-length": str(MAX_IMAGE_BYTES + 1)}
     request = client.build_request("POST", "/api/runs/0/neighbours/image", content=b"", headers=headers)
     assert client.send(request).status_code == 413
 
 
-@pytest.mark.parametrize(("kind", "most"), [("image", MOST_IMAGE_BYTES), ("text", MOST_TEXT_BYTES)])
+@pytest.mark.parametrize(("kind", "most"), [("image", MAX_IMAGE_BYTES), ("text", MAX_TEXT_BYTES)])
 def test_upload_without_a_length_is_read_as_far_as_its_bound(itq_run, kind, most):
     import asyncio
 

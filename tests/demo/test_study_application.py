@@ -18,7 +18,7 @@ from deephash.web.study.design import StudyDesign
 from deephash.web.study.log import StudyLog
 from deephash.web.study.presentation import Presentation
 from deephash.web.study.records import Trial
-from deephash.web.study.study_application import MOST_ANSWER_BYTES, build_study_application
+from deephash.web.study.study_application import MAX_ANSWER_BYTES, build_study_application
 
 ADDRESS = "http://127.0.0.1:8000"
 PAGE = Path(deephash.__file__).parent / "web" / "study" / "page"
@@ -214,7 +214,7 @@ def test_other_names_are_refused_and_headers_bind_the_page(start, runs):
         (b'{"place": 99999999999999999999, "ratings": [3], "seconds": 1}', 400),
         (b'{"place": 0, "ratings": [3], "seconds": 1, "clicks": [10]}', 400),
         (b'{"place": 0, "ratings": [3], "seconds": 1, "choice": "\'); DROP TABLE answer; --"}', 400),
-        (b" " * (MOST_ANSWER_BYTES + 1), 413),
+        (b" " * (MAX_ANSWER_BYTES + 1), 413),
     ],
 )
 def test_what_is_no_answer_is_refused(start, runs, content, status):

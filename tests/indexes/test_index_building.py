@@ -48,7 +48,7 @@ def test_refusals(clustered_codes):
 def test_auto_scans_few_codes_and_takes_the_faster_of_many(clustered_codes, monkeypatch):
     codes = clustered_codes(3000, 64, 0)
     assert deephash.index(codes, "auto").kind == "flat"
-    monkeypatch.setattr(build_index, "LEAST_FOR_TABLES", 1000)
+    monkeypatch.setattr(build_index, "MIN_CODES_FOR_TABLES", 1000)
     for faster in ("flat", "mih"):
         seconds = {faster: 1.0}
         monkeypatch.setattr(build_index, "least_seconds", lambda tried, _, s=seconds: s.get(tried.kind, 2.0))

@@ -17,7 +17,7 @@ CHOICES = [
     for way in ((True, False) if "approximate" in inspect.signature(index_class(kind)).parameters else (None,))
 ]
 # Of the 10 nearest of a query among clusters; ties count as found.
-LEAST_RECALL = 0.95
+MIN_RECALL = 0.95
 
 every_kind = pytest.mark.parametrize(("kind", "settings"), CHOICES)
 
@@ -54,7 +54,7 @@ def test_neighbours_are_those_of_a_scan(kind, settings, bits, build, clustered_c
         np.testing.assert_array_equal(distances, nearest)
     else:
         recall = (distances.numpy() <= nearest[:, -1:]).mean()
-        assert recall >= LEAST_RECALL
+        assert recall >= MIN_RECALL
 
 
 @every_kind

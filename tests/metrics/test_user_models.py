@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deephash.codes import pack
 from deephash.metrics.expected_reciprocal_rank import (
-    MOST_RANKS,
+    MAX_RANKS,
     ExpectedReciprocalRank,
     chances_to_pass,
     chances_to_stop,
@@ -155,9 +155,9 @@ def test_passing_large_groups_is_exact(by_grade):
 
 def test_depth_of_expected_reciprocal_rank_is_bounded():
     ranking = ranking_of([1_000_000, 1000])
-    deepest = chances_to_pass(torch.tensor([[0.0, 1e9]], dtype=torch.float64), 1 - chances_to_stop(1), MOST_RANKS)
-    assert deepest[0].tolist() == pytest.approx([0.5**t for t in range(MOST_RANKS + 1)], rel=1e-12)
-    assert 0 < float(expected_reciprocal_rank(ranking, MOST_RANKS)) < 0.01
+    deepest = chances_to_pass(torch.tensor([[0.0, 1e9]], dtype=torch.float64), 1 - chances_to_stop(1), MAX_RANKS)
+    assert deepest[0].tolist() == pytest.approx([0.5**t for t in range(MAX_RANKS + 1)], rel=1e-12)
+    assert 0 < float(expected_reciprocal_rank(ranking, MAX_RANKS)) < 0.01
     for ask in (lambda: expected_reciprocal_rank(ranking, 501), lambda: ExpectedReciprocalRank([501])):
         with pytest.raises(InvalidInputError, match="k=501 of ERR exceeds 500"):
             ask()

@@ -196,7 +196,7 @@ def test_bad_settings_and_affinities_are_refused(monkeypatch):
     with pytest.raises(InvalidInputError, match="selection='best'"):
         KSH(6, 3, selection="best")
     features, labels = clusters(40)
-    monkeypatch.setattr(ksh_module, "MOST_GROUPS", 3)
+    monkeypatch.setattr(ksh_module, "MAX_GROUPS", 3)
     with pytest.raises(
         InvalidInputError, match="the affinity tells 4 training items apart, and KSH holds it as a matrix"
     ):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deephash.projections.online.osuphash import LARGEST_EXPONENT, OSupHash, boosted_steps, hinge_steps
+from deephash.projections.online.osuphash import MAX_EXPONENT, OSupHash, boosted_steps, hinge_steps
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -30,7 +30,7 @@ def test_what_earlier_bits_get_wrong_counts_more_up_to_a_bound():
     right, wrong = boosted_steps([2.0, 0.1], 1.0, 0.1), boosted_steps([-0.5, 0.1], 1.0, 0.1)
     assert right[1] < 0.1 < wrong[1]
     hopeless = boosted_steps([-50.0, 0.0], 1.0, 0.1)
-    assert max(hopeless) <= 0.1 * math.exp(LARGEST_EXPONENT)
+    assert max(hopeless) <= 0.1 * math.exp(MAX_EXPONENT)
 
 
 def test_codewords_come_with_their_classes_and_stay():

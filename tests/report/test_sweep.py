@@ -458,7 +458,7 @@ def test_ranking_needs_lines_and_draws(tmp_path):
 
 
 def test_many_lines_are_ranked_by_projection_and_by_quantiser(tmp_path, monkeypatch):
-    monkeypatch.setattr("deephash.report.critical_difference.MOST_LINES", 5)
+    monkeypatch.setattr("deephash.report.critical_difference.MAX_LINES", 5)
     levels = {"lsh": 0.1, "sh": 0.2, "itq": 0.3}
     lines = {(method, quantizer): level for method, level in levels.items() for quantizer in ("sbq", "dbq")}
     write_ranked(tmp_path, lines, seeds=range(3))

@@ -12,7 +12,7 @@ from deephash.projections.online.base import OnlineProjection
 from deephash.validation import InvalidInputError, check_count, check_positive
 
 # The smallest Hadamard matrix that is taken, whatever the bits: so many classes always have a codeword.
-LEAST_ORDER = 16
+MIN_ORDER = 16
 
 
 def codebook(order: int, k: int, generator: torch.Generator) -> Tensor:
@@ -82,7 +82,7 @@ class HCOH(OnlineProjection):
         super().__init__(input_dim, output_dim)
         check_positive(step_size, "step_size")
         check_positive(regularisation, "regularisation")
-        size = max(LEAST_ORDER, 1 << (output_dim - 1).bit_length()) if order is None else order
+        size = max(MIN_ORDER, 1 << (output_dim - 1).bit_length()) if order is None else order
         check_count(size, "order")
         if size & (size - 1):
             raise InvalidInputError(f"order={size}; expected a power of two, as Sylvester's Hadamard matrices have.")

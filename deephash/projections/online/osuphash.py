@@ -13,7 +13,7 @@ from deephash.validation import check_count, check_positive
 
 # The weight of an item is at most e to this: after a drift the exponential of many wrong margins knows no bound, and
 # one item would throw all hyperplanes away.
-LARGEST_EXPONENT = 1.0
+MAX_EXPONENT = 1.0
 
 
 def boosted_steps(margins: list[float], squared_length: float, step_size: float) -> list[float]:
@@ -32,7 +32,7 @@ def boosted_steps(margins: list[float], squared_length: float, step_size: float)
     """
     before, steps = 0.0, []
     for margin in margins:
-        step = step_size * math.exp(min(-(before + margin), LARGEST_EXPONENT))
+        step = step_size * math.exp(min(-(before + margin), MAX_EXPONENT))
         steps.append(step)
         before += margin + step * squared_length
     return steps

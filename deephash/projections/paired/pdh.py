@@ -15,7 +15,7 @@ from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import InvalidInputError, check_choice, check_count, check_positive
 
 # Eigenvalues below this share of the largest are those of bits that others determine.
-SMALLEST_EIGENVALUE = 1e-9
+MIN_EIGENVALUE = 1e-9
 DECORRELATIONS = ("nearest", "eigenvectors")
 
 
@@ -36,7 +36,7 @@ def decorrelated(bits: Tensor, way: str) -> Tensor:
     centred = centred - centred.mean(0)
     values, vectors = torch.linalg.eigh(centred.T @ centred)
     vectors = canonical_signs(vectors)
-    kept = values > SMALLEST_EIGENVALUE * values[-1]
+    kept = values > MIN_EIGENVALUE * values[-1]
     inverse_roots = torch.where(kept, values.clamp_min(torch.finfo(values.dtype).tiny), torch.inf).rsqrt()
     eigenvectors: Tensor = centred @ (vectors * inverse_roots)
     return eigenvectors @ vectors.T if way == "nearest" else eigenvectors

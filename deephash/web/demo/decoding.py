@@ -11,9 +11,9 @@ from deephash.validation import InvalidInputError
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 FORMAT_WORDS = "JPEG, PNG, WebP, GIF or BMP"
 # 40 megapixels take 120 MB while they are decoded; cameras give 12 to 50.
-MOST_PIXELS = 40_000_000
+MAX_PIXELS = 40_000_000
 # Side in pixels of the largest picture of an item that is sent.
-LARGEST_PICTURE = 256
+MAX_PICTURE = 256
 
 
 def decoded_image(contents: bytes, side: int) -> np.ndarray:
@@ -32,12 +32,12 @@ def decoded_image(contents: bytes, side: int) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return read_image(io.BytesIO(contents), side, FORMATS, MOST_PIXELS)
+        return read_image(io.BytesIO(contents), side, FORMATS, MAX_PIXELS)
     except UnidentifiedImageError as error:
         raise InvalidInputError(f"This file is no image that can be read; choose a {FORMAT_WORDS} file.") from error
     except (TooManyPixelsError, Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise InvalidInputError(
-            f"This image has more than the {MOST_PIXELS // 10**6} megapixels that are taken; choose a smaller one."
+            f"This image has more than the {MAX_PIXELS // 10**6} megapixels that are taken; choose a smaller one."
         ) from error
     except InvalidInputError as error:
         raise InvalidInputError(f"This image cannot be taken: {error}.") from error
@@ -54,7 +54,7 @@ def png(image: np.ndarray) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(image)
-    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+    picture.thumbnail((MAX_PICTURE, MAX_PICTURE))
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

@@ -29,9 +29,9 @@ from deephash.web.demo.upload import max_body
 from deephash.web.http_service.host_names import LOOPBACK
 
 PAGE = Path(__file__).parent / "page"
-MOST_NEIGHBOURS, MOST_DRAWN = 200, 100
+MAX_NEIGHBOURS, MAX_DRAWN = 200, 100
 
-Neighbours = Annotated[int, Query(ge=1, le=MOST_NEIGHBOURS)]
+Neighbours = Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS)]
 Seed = Annotated[int, Query(ge=0, le=2**32 - 1)]
 
 
@@ -68,7 +68,7 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
 
     @application.get("/api/runs/{number}/queries")
     def some_queries(
-        run: Run, number: int, view: str = "", count: Annotated[int, Query(ge=1, le=MOST_DRAWN)] = 24, seed: Seed = 0
+        run: Run, number: int, view: str = "", count: Annotated[int, Query(ge=1, le=MAX_DRAWN)] = 24, seed: Seed = 0
     ) -> list[dict[str, Any]]:
         check_choice(view, run.hasher.parts, "view")
         return [described_item(run.items, row, number) for row in drawn_queries(run, view, count, seed)]

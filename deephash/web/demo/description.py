@@ -12,10 +12,10 @@ from deephash.report.neighbours import class_text
 from deephash.report.summary import LEADING_METRICS, is_comparison, ordered_metrics, title_of
 from deephash.report.tables import finite
 from deephash.web.demo.answer import Answer
-from deephash.web.demo.decoding import FORMAT_WORDS, MOST_PIXELS
-from deephash.web.demo.query import IMAGE, MOST_LETTERS, TEXT, Query, refusal
+from deephash.web.demo.decoding import FORMAT_WORDS, MAX_PIXELS
+from deephash.web.demo.query import IMAGE, MAX_LETTERS, TEXT, Query, refusal
 from deephash.web.demo.served_run import ServedRun
-from deephash.web.demo.upload import MOST_IMAGE_BYTES
+from deephash.web.demo.upload import MAX_IMAGE_BYTES
 
 # Letters of a text that an item shows.
 TEXT_LETTERS = 400
@@ -27,10 +27,10 @@ def described_runs(runs: Sequence[ServedRun]) -> dict[str, Any]:
     return {
         "runs": [described_run(run, number, collections.index(run.collection)) for number, run in enumerate(runs)],
         "bounds": {
-            "image_bytes": MOST_IMAGE_BYTES,
-            "image_pixels": MOST_PIXELS,
+            "image_bytes": MAX_IMAGE_BYTES,
+            "image_pixels": MAX_PIXELS,
             "image_formats": FORMAT_WORDS,
-            "text_letters": MOST_LETTERS,
+            "text_letters": MAX_LETTERS,
         },
     }
 

@@ -16,7 +16,7 @@ from deephash.web.demo.decoding import decoded_image
 from deephash.web.demo.served_run import ServedRun
 
 IMAGE, TEXT = "image", "text"
-MOST_LETTERS = 10_000
+MAX_LETTERS = 10_000
 
 
 @final
@@ -73,8 +73,8 @@ def text_query(run: ServedRun, text: str) -> Query:
         InvalidInputError: a run whose features are not made from texts, an empty text or a very long one.
     """
     descriptor = text_descriptor(run.folder)
-    if not text.strip() or len(text) > MOST_LETTERS:
-        raise InvalidInputError(f"The text has {len(text)} letters; type some words, at most {MOST_LETTERS} letters.")
+    if not text.strip() or len(text) > MAX_LETTERS:
+        raise InvalidInputError(f"The text has {len(text)} letters; type some words, at most {MAX_LETTERS} letters.")
     return coded_query(run, descriptor.describe([text]), view_of(run, TEXT))
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import deephash
-from deephash.code_files.index_codes import Maker
+from deephash.code_files.index_codes import HasherInfo
 from deephash.indexes.base import Index
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.counts import DistanceCounts
@@ -26,7 +26,7 @@ class SearchedCodes:
         maker: the hasher that made them.
     """
 
-    def __init__(self, codes: Tensor, positions: Tensor, maker: Maker) -> None:
+    def __init__(self, codes: Tensor, positions: Tensor, maker: HasherInfo) -> None:
         self.codes = codes
         self.positions = positions
         self.distance = maker.distance

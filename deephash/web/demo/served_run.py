@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from deephash.code_files.encoder_of import chosen_device
-from deephash.code_files.index_codes import Maker
+from deephash.code_files.index_codes import HasherInfo
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items, Part
 from deephash.data.views import Views
@@ -130,7 +130,7 @@ def load_run(
 def searched_views(config: DictConfig, module: HashingModule, database: Part) -> dict[str, SearchedCodes]:
     """Codes of a database by view, learnt ones where the run ranks by those."""
     learnt = config.metrics.get("database_codes", FUNCTIONS) == LEARNT
-    maker = Maker(module.hasher.identity, module.hasher.bits, module.hasher.distance)
+    maker = HasherInfo(module.hasher.identity, module.hasher.bits, module.hasher.distance)
     searched = {}
     for view, items in module.coded(database).items():
         positions = items.positions.cpu()

@@ -9,7 +9,7 @@ import numpy as np
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 INTERLEAVED, SIDE_BY_SIDE, BOTH = "interleaved", "side_by_side", "both"
-MOST_DEPTH, MOST_QUERIES = 100, 1000
+MAX_DEPTH, MAX_QUERIES = 100, 1000
 
 
 @final
@@ -40,7 +40,7 @@ class StudyDesign:
 
     def __post_init__(self) -> None:
         check_choice(self.mode, (INTERLEAVED, SIDE_BY_SIDE, BOTH), "mode")
-        for name, most in (("depth", MOST_DEPTH), ("queries", MOST_QUERIES), ("pool", None)):
+        for name, most in (("depth", MAX_DEPTH), ("queries", MAX_QUERIES), ("pool", None)):
             value = getattr(self, name)
             check_count(value, name)
             if most is not None and value > most:

@@ -12,7 +12,7 @@ from deephash.web.study.log_file import LogFile, refusals
 from deephash.web.study.records import GivenAnswer, Judgement, ShownItem, StudiedRun, Study, Trial, check_answer
 from deephash.web.study.session_number import random_session_number, session_text
 
-MOST_SESSIONS = 10_000
+MAX_SESSIONS = 10_000
 
 
 class UnknownSessionError(InvalidInputError):
@@ -120,8 +120,8 @@ class StudyLog:
         """
         with self._file.transaction() as connection:
             (there,) = connection.execute("SELECT COUNT(*) FROM session").fetchone()
-            if there >= MOST_SESSIONS:
-                raise InvalidInputError(f"The study has its {MOST_SESSIONS:,} sessions; it takes no more.")
+            if there >= MAX_SESSIONS:
+                raise InvalidInputError(f"The study has its {MAX_SESSIONS:,} sessions; it takes no more.")
             taken = True
             while taken:
                 number = random_session_number()

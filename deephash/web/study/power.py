@@ -10,7 +10,7 @@ from deephash.validation import InvalidInputError, check_count
 from deephash.web.study.preference import sign_flip_p_values
 
 SIMULATIONS, SIMULATED_FLIPS = 2_000, 999
-MOST_JUDGEMENTS, MOST_PARTICIPANTS = 100_000, 4_096
+MAX_JUDGEMENTS, MAX_PARTICIPANTS = 100_000, 4_096
 
 
 @final
@@ -87,8 +87,8 @@ def required(alternative: Alternative, power: float, participants: int | None = 
     check_between(power, 0.0, 1.0, "power")
     if participants is not None:
         check_count(participants, "participants")
-        if participants > MOST_PARTICIPANTS:
-            raise InvalidInputError(f"participants={participants}; expected at most {MOST_PARTICIPANTS}.")
+        if participants > MAX_PARTICIPANTS:
+            raise InvalidInputError(f"participants={participants}; expected at most {MAX_PARTICIPANTS}.")
     needed = needed_judgements(alternative, power)
     clustered = needed_participants(alternative, power, seed) if alternative.icc > 0 else None
     reached = None
@@ -152,10 +152,10 @@ def needed_judgements(alternative: Alternative, power: float) -> int:
     share, edge = alternative.preference, alternative.preference - 0.5
     quantile = stats.norm.isf(alternative.level / 2) / 2 + stats.norm.ppf(power) * math.sqrt(share * (1 - share))
     near = float(max(1.0, (quantile / edge) ** 2) / (1 - alternative.ties))
-    if near > MOST_JUDGEMENTS:
+    if near > MAX_JUDGEMENTS:
         raise InvalidInputError(
             f"preference={alternative.preference} with ties={alternative.ties} needs some {near:,.0f} judgements; at "
-            f"most {MOST_JUDGEMENTS:,} are searched: look for a larger preference."
+            f"most {MAX_JUDGEMENTS:,} are searched: look for a larger preference."
         )
     # Dips lie a few judgements around the normal approximation.
     fewest = math.ceil(near + 6 * math.sqrt(near) + 60 / (1 - alternative.ties))
@@ -195,9 +195,9 @@ def needed_participants(alternative: Alternative, power: float, seed: int = 0) -
     low, high = 0, 1
     while simulated_power(alternative, high, seed) < power:
         low, high = high, 2 * high
-        if high > MOST_PARTICIPANTS:
+        if high > MAX_PARTICIPANTS:
             raise InvalidInputError(
-                f"preference={alternative.preference} with icc={alternative.icc} needs more than {MOST_PARTICIPANTS} "
+                f"preference={alternative.preference} with icc={alternative.icc} needs more than {MAX_PARTICIPANTS} "
                 "participants; look for a larger preference, or ask each for more judgements."
             )
     while high - low > 1:

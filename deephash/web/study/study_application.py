@@ -17,14 +17,14 @@ from deephash.web.demo.demo_application import PAGE as DEMO_PAGE
 from deephash.web.demo.json_answer import JSONAnswer
 from deephash.web.demo.protection import protect
 from deephash.web.http_service.host_names import LOOPBACK
-from deephash.web.study.design import MOST_DEPTH
+from deephash.web.study.design import MAX_DEPTH
 from deephash.web.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.web.study.presentation import Presentation
 from deephash.web.study.records import MAX_SECONDS, GivenAnswer
 from deephash.web.study.session_number import session_number, session_text
 
 PAGE = Path(__file__).parent / "page"
-MOST_ANSWER_BYTES = 4_000
+MAX_ANSWER_BYTES = 4_000
 Body = TypeVar("Body", bound=BaseModel)
 STATUSES = {UnknownSessionError: 404, AlreadyAnsweredError: 409, StorageError: 503}
 
@@ -36,7 +36,7 @@ class SentAnswer(BaseModel):
 
     place: Annotated[int, Field(ge=0, le=10_000)]
     choice: str | None = None
-    clicks: Annotated[list[int], Field(max_length=MOST_DEPTH)] = []
+    clicks: Annotated[list[int], Field(max_length=MAX_DEPTH)] = []
     ratings: Annotated[list[int], Field(max_length=2)]
     seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
@@ -131,7 +131,7 @@ def build_study_application(
     # Styles and elements are those of deephash demo.
     application.mount("/page", StaticFiles(directory=DEMO_PAGE), name="page")
     application.mount("/study", StaticFiles(directory=PAGE), name="study")
-    protect(application, hosts, lambda path: MOST_ANSWER_BYTES)
+    protect(application, hosts, lambda path: MAX_ANSWER_BYTES)
     return application
 
 
