@@ -29,7 +29,7 @@ class StreamDatabase:
         self._features = torch.zeros(capacity, input_dim)
         self._labels = None if labels is None else labels.new_zeros(capacity, *labels.shape[1:])
         self._codes = torch.zeros(capacity, code_bytes(bits), dtype=torch.uint8)
-        self._made = torch.zeros(capacity, dtype=torch.int64)
+        self._code_versions = torch.zeros(capacity, dtype=torch.int64)
 
     def __len__(self) -> int:
         return min(self.seen, self.capacity)
@@ -50,12 +50,12 @@ class StreamDatabase:
         return self._codes[: len(self)]
 
     @property
-    def made(self) -> Tensor:
+    def code_versions(self) -> Tensor:
         """The number of the function that each code was made by, int64 (n,)."""
-        return self._made[: len(self)]
+        return self._code_versions[: len(self)]
 
     def add(
-        self, features: Tensor, labels: Tensor | None, codes: Tensor, function: int, generator: torch.Generator
+        self, features: Tensor, labels: Tensor | None, codes: Tensor, version: int, generator: torch.Generator
     ) -> None:
         """Take in arriving items.
 
@@ -63,7 +63,7 @@ class StreamDatabase:
             features: floating (n, d).
             labels: of their kind.
             codes: uint8 (n, B).
-            function: number of the function that made the codes.
+            version: version of the hash function that produced the codes.
             generator: CPU generator of which stay, once it is full.
         """
         rows, places = reservoir_places(self.seen, len(features), self.capacity, generator)
@@ -71,19 +71,19 @@ class StreamDatabase:
         if self._labels is not None and labels is not None:
             self._labels[places] = labels[rows]
         self._codes[places] = codes[rows]
-        self._made[places] = function
+        self._code_versions[places] = version
         self.seen += len(features)
 
-    def replace(self, places: Tensor, codes: Tensor, function: int) -> None:
+    def replace(self, places: Tensor, codes: Tensor, version: int) -> None:
         """Put new codes in the place of old ones.
 
         Args:
             places: int64 (m,).
             codes: uint8 (m, B).
-            function: number of the function that made them.
+            version: version of the hash function that produced them.
         """
         self._codes[places] = codes
-        self._made[places] = function
+        self._code_versions[places] = version
 
     def state(self) -> dict[str, Any]:
         """All that it holds, tensors and numbers."""
@@ -92,13 +92,13 @@ class StreamDatabase:
             "features": self.features,
             "labels": self.labels,
             "codes": self.codes,
-            "made": self.made,
+            "made": self.code_versions,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
         self.seen = state["seen"]
-        for name, held in (("features", self._features), ("codes", self._codes), ("made", self._made)):
+        for name, held in (("features", self._features), ("codes", self._codes), ("made", self._code_versions)):
             held[: len(self)] = state[name]
         if self._labels is not None:
             self._labels[: len(self)] = state["labels"]

@@ -34,7 +34,7 @@ class StreamSearch:
         self.database = database
         self.ranking = ranking
         self.maps_queries = maps_queries
-        self.function = 0
+        self.current_version = 0
         self.maps: dict[int, Tensor] = {}
 
     def publish(self, hasher: Hasher) -> None:
@@ -45,13 +45,13 @@ class StreamSearch:
         """
         if self.maps_queries:
             before, hasher = self.hasher, copy.deepcopy(hasher)
-            if self.function:
+            if self.current_version:
                 sample = self.database.features[:MAP_ITEMS]
                 step = projection_map(hasher.project(sample), before.project(sample))
                 self.maps = {number: chained(step, older) for number, older in self.maps.items()}
-                self.maps[self.function] = step
+                self.maps[self.current_version] = step
         self.hasher = hasher
-        self.function += 1
+        self.current_version += 1
 
     def add(self, features: Tensor, labels: Tensor, generator: torch.Generator) -> None:
         """Encode items and take them in.
@@ -61,7 +61,7 @@ class StreamSearch:
             labels: int64 (n,) or bool (n, c).
             generator: CPU generator of which items stay, once the database is full.
         """
-        self.database.add(features, labels, self.hasher.encode(features), self.function, generator)
+        self.database.add(features, labels, self.hasher.encode(features), self.current_version, generator)
 
     def reencode(self, places: Tensor) -> int:
         """Re-encode codes by the function in use.
@@ -74,8 +74,8 @@ class StreamSearch:
         """
         codes, bits = self.hasher.encode(self.database.features[places]), self.hasher.distance.code_bits
         flipped = int((unpack(codes, bits) != unpack(self.database.codes[places], bits)).sum())
-        self.database.replace(places, codes, self.function)
-        alive = set(torch.unique(self.database.made).tolist())
+        self.database.replace(places, codes, self.current_version)
+        alive = set(torch.unique(self.database.code_versions).tolist())
         self.maps = {number: older for number, older in self.maps.items() if number in alive}
         return flipped
 
@@ -92,7 +92,7 @@ class StreamSearch:
         """
         searched = torch.arange(len(self.database))
         if self.maps_queries:
-            searched = torch.nonzero(self.database.made == self.function).flatten()
+            searched = torch.nonzero(self.database.code_versions == self.current_version).flatten()
         if len(searched) < neighbours:
             return torch.empty(0, dtype=torch.float64)
         codes, distance = self.hasher.encode(features), self.hasher.distance
@@ -108,9 +108,11 @@ class StreamSearch:
         """
         projections = self.hasher.project(features)
         parts = []
-        for number in torch.unique(self.database.made).tolist() if self.maps_queries else [self.function]:
-            inside = self.database.made == number if self.maps_queries else slice(None)
-            own = projections if number == self.function else mapped(projections, self.maps[number])
+        for number in (
+            torch.unique(self.database.code_versions).tolist() if self.maps_queries else [self.current_version]
+        ):
+            inside = self.database.code_versions == number if self.maps_queries else slice(None)
+            own = projections if number == self.current_version else mapped(projections, self.maps[number])
             codes = pack(self.hasher.quantizer.quantize(own))
             relevance = self._relevance(labels, inside)
             parts.append(self.ranking.rank(codes, self.database.codes[inside], self.hasher.distance, relevance))
@@ -118,7 +120,7 @@ class StreamSearch:
 
     def state(self) -> dict[str, Any]:
         """All but the hasher."""
-        return {"database": self.database.state(), "function": self.function, "maps": self.maps}
+        return {"database": self.database.state(), "function": self.current_version, "maps": self.maps}
 
     def restore(self, state: dict[str, Any], hasher: Hasher) -> None:
         """Take up what `state` gave.
@@ -128,7 +130,7 @@ class StreamSearch:
             hasher: the function that was in use.
         """
         self.database.restore(state["database"])
-        self.function, self.maps, self.hasher = state["function"], state["maps"], hasher
+        self.current_version, self.maps, self.hasher = state["function"], state["maps"], hasher
 
     def _relevance(self, labels: Tensor, searched: Tensor | slice) -> SharedLabel | SharedLabels:
         assert self.database.labels is not None

@@ -196,14 +196,14 @@ class StreamTraining:
             shares = self.stream.shares(torch.tensor([self.seen - 1]), self.classes)[0].tolist()
             mean = sum(share * (score or 0.0) for share, score in zip(shares, per_class, strict=True))
         total, number = self.precisions
-        database, function = self.search.database, self.search.function
+        database, version = self.search.database, self.search.current_version
         return {
             "seen": self.seen,
             "mAP": mean,
             "per_class": per_class,
             "database": len(database),
-            "stale": int((database.made < function).sum()),
-            "functions": function,
+            "stale": int((database.code_versions < version).sum()),
+            "functions": version,
             "prequential_precision": total / number if number else math.nan,
             "reencoded_items": self.reencoded_items,
             "reencoded_bytes": self.reencoded_items * database.codes.shape[1],
@@ -279,8 +279,11 @@ class StreamTraining:
         return True
 
     def _reencode(self, precisions: Tensor) -> None:
-        made, since = self.search.database.made, self.seen - self.reencoded_at
-        places = self.reencoding.due(Staleness(made, self.search.function, self.seen, since, precisions))
+        search, since_update = self.search, self.seen - self.reencoded_at
+        staleness = Staleness(
+            search.database.code_versions, search.current_version, self.seen, since_update, precisions
+        )
+        places = self.reencoding.due(staleness)
         if len(places) == 0:
             return
         with self._timed("reencode"):

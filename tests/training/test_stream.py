@@ -147,10 +147,10 @@ def test_budget_is_kept(tmp_path):
 def test_compatible_keeps_no_more_functions_than_it_may(tmp_path):
     training = training_of(policy=Compatible(200, kept=3), checkpoints=10)
     training.run(tmp_path / "state")
-    made = torch.unique(training.search.database.made).tolist()
-    assert 1 < len(made) <= 3
-    assert set(training.search.maps) >= set(made) - {training.search.function}
-    assert training.search.function == 5  # the first batch's, and one after every 200 items
+    versions = torch.unique(training.search.database.code_versions).tolist()
+    assert 1 < len(versions) <= 3
+    assert set(training.search.maps) >= set(versions) - {training.search.current_version}
+    assert training.search.current_version == 5  # the first batch's, and one after every 200 items
     assert 0 < training.history[-1]["reencoded_items"] < 400
 
 
@@ -181,8 +181,8 @@ def test_it_learns(tmp_path):
     static.run(tmp_path / "static")
     refitted = training_of(ITQCCA, stream=NewClasses(1000), refit_every=200)
     refitted.run(tmp_path / "refitted")
-    assert static.search.function == 1
-    assert refitted.search.function == 5
+    assert static.search.current_version == 1
+    assert refitted.search.current_version == 5
     assert refitted.history[-1]["mAP"] > static.history[-1]["mAP"]
     assert moving.history[-1]["mAP"] > static.history[-1]["mAP"]
 

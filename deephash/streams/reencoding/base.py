@@ -15,24 +15,24 @@ class Staleness:
     """What a policy may know after a step of the stream.
 
     Args:
-        made: int64 (n,), of each code the number of the function that made it.
-        function: number of the present function; those of a lower number made codes that may be stale.
+        code_versions: int64 (n,), for each code, the version of the hash function that produced it.
+        current_version: version of the current hash function; codes of lower versions may be stale.
         seen: items that have arrived.
-        since: of them, those since codes were last re-encoded.
+        items_since_update: of them, those since codes were last re-encoded.
         precisions: float64 (m,), of the nearest neighbours that each arriving item found before it was learnt from: the
             signal that changes when the world does. Empty where nothing was searched.
     """
 
-    made: Tensor
-    function: int
+    code_versions: Tensor
+    current_version: int
     seen: int
-    since: int
+    items_since_update: int
     precisions: Tensor
 
     def stale(self) -> Tensor:
         """Places of codes that an earlier function made, int64, the oldest first."""
-        places = torch.nonzero(self.made < self.function).flatten()
-        return places[self.made[places].argsort(stable=True)]
+        places = torch.nonzero(self.code_versions < self.current_version).flatten()
+        return places[self.code_versions[places].argsort(stable=True)]
 
 
 class Reencoding(PlainArguments, ABC):

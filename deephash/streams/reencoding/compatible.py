@@ -80,4 +80,4 @@ class Compatible(Reencoding):
 
     def due(self, staleness: Staleness) -> Tensor:
         """Codes of functions that are too many."""
-        return torch.nonzero(staleness.made <= staleness.function - self.kept).flatten()
+        return torch.nonzero(staleness.code_versions <= staleness.current_version - self.kept).flatten()

@@ -26,4 +26,4 @@ class Every(Reencoding):
 
     def due(self, staleness: Staleness) -> Tensor:
         """All that are stale, or none."""
-        return staleness.stale() if staleness.since >= self.items else torch.empty(0, dtype=torch.int64)
+        return staleness.stale() if staleness.items_since_update >= self.items else torch.empty(0, dtype=torch.int64)
