@@ -187,7 +187,7 @@ def test_numpys_numbers_are_settings(features):
     hasher = Hasher(
         itq, SBQ(np.uint8(BITS)), MLP(np.int64(DIMENSION), [np.int64(8), np.uint8(DIMENSION)], np.float32(0.5))
     )
-    assert json.loads(json.dumps(hasher.description())) == hasher.description()
+    assert json.loads(json.dumps(hasher.describe())) == hasher.describe()
     assert type(hasher.bits) is int
     hasher.fit(features)
     assert torch.equal(hasher.encode(features, block_size=np.uint8(200)), hasher.encode(features))

@@ -27,7 +27,7 @@ def load_view(run: str | Path, view: str | None = None, device: str = "cpu") -> 
     whole = load(run)
     hasher, name = whole, ""
     if isinstance(whole, CrossModalHasher):
-        views = list(whole.parts)
+        views = list(whole.views)
         if view is None:
             raise InvalidInputError(f"{run} holds a hasher of {len(views)} views; name one: --view {views[0]}.")
         check_choice(view, views, "view")

@@ -16,6 +16,7 @@ from deephash.data.items import Part
 from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, LearntCodes, check_learnt
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import encode_views, get_directions, get_views
 from deephash.io.progress import track
 from deephash.metrics.hamming_retrieval import HammingRetrieval, exact_mean
 from deephash.metrics.pr_curve import PrecisionRecallCurve
@@ -167,7 +168,7 @@ class HashingModule(lightning.LightningModule):
         self._encode_block(self.hasher, batch, dataloader_idx)
 
     def _encode_block(self, hasher: Hasher | CrossModalHasher, batch: dict[str, Any], loader: int) -> None:
-        for view, (codes, rows) in hasher.codes_of(batch["features"]).items():
+        for view, (codes, rows) in encode_views(hasher, batch["features"]).items():
             self._blocks[loader].setdefault(view, []).append(CodedItems(codes, batch["positions"][rows]))
 
     def on_test_epoch_end(self) -> None:
@@ -180,7 +181,7 @@ class HashingModule(lightning.LightningModule):
 
     def _score(self, database_role: str, query_role: str) -> None:
         """Rank this process's queries against the whole database and reduce the metrics over all processes."""
-        views = tuple(self.hasher.parts)
+        views = tuple(get_views(self.hasher))
         searched = {view: self._gathered(self._concatenated(self._blocks[0], view)) for view in views}
         asking = {view: self._concatenated(self._blocks[1], view) for view in views}
         if self.database_codes == LEARNT:
@@ -214,7 +215,7 @@ class HashingModule(lightning.LightningModule):
         database, queries = data.part(roles[0]), data.part(roles[1])
         self.seconds["truth"] = self.seconds["rank"] = 0.0
         scores = {}
-        for query_view, database_view in self.hasher.directions:
+        for query_view, database_view in get_directions(self.hasher):
             started = time.perf_counter()
             one, other = asking[query_view], searched[database_view]
             if alone and len(one) == len(queries) and len(other) == len(database):
@@ -239,7 +240,7 @@ class HashingModule(lightning.LightningModule):
 
     def coded(self, part: Part) -> "dict[str, CodedItems]":
         """Codes of a part's items by view, computed here on the device of the weights."""
-        found = self.hasher.codes_of(part.features.to(self.device))
+        found = encode_views(self.hasher, part.features.to(self.device))
         return {view: CodedItems(codes, rows) for view, (codes, rows) in found.items()}
 
     def measure(

@@ -12,6 +12,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.views import Views
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import get_views
 from deephash.io.files import reading, write_whole
 from deephash.io.npz_file import opened_npz
 from deephash.quantizers.sbq import SBQ
@@ -84,7 +85,7 @@ def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, id
         ids: int64 (n,), their rows in the data set.
     """
     bits = getattr(hasher.projection, "learnt_codes", None)
-    if bits is None or not all(isinstance(part.quantizer, SBQ) for part in hasher.parts.values()):
+    if bits is None or not all(isinstance(part.quantizer, SBQ) for part in get_views(hasher).values()):
         return None
     if isinstance(features, Views):
         ids = ids[features.complete.to(ids.device)]
@@ -100,7 +101,7 @@ def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -
     """
     if found is not None:
         return found
-    quantizer = next(iter(hasher.parts.values())).quantizer
+    quantizer = next(iter(get_views(hasher).values())).quantizer
     if not isinstance(quantizer, SBQ):
         raise InvalidInputError(
             f"metrics.database_codes={LEARNT}: learnt bits stand for one threshold a projection, and "

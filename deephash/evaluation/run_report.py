@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.evaluation.hashing_module import HashingModule, direction_name
+from deephash.hashers.hasher_views import get_directions
 from deephash.io.files import write_text
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.ranking.relevance import is_relevant
@@ -215,7 +216,7 @@ def sample_page(module: HashingModule, data: HashingDataModule, roles: tuple[str
     """A few queries of each view, spread over the query part, with what they find first in the other view."""
     queries, database = data.part(roles[0]), data.part(roles[1])
     found: dict[tuple[str, str], list[tuple[ShownItem, Sequence[Found]]]] = {}
-    for asking, searched in module.hasher.directions:
+    for asking, searched in get_directions(module.hasher):
         if asking == searched:
             continue
         with_view, items = queries.features.rows(asking), module.codes[0][searched]

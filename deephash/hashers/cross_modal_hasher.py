@@ -1,7 +1,6 @@
-"""Two hashers that share a code space: what an image and its text are coded by, so that each finds the other."""
+"""Two hashers that share a code space, so that images find texts and texts find images."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Self, cast, final
 
 import torch
@@ -14,7 +13,9 @@ from deephash.data.views import Views
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
 from deephash.hashers import storage
-from deephash.hashers.hasher import Hasher, warn_of_one_code
+from deephash.hashers.base_hasher import BaseHasher
+from deephash.hashers.hasher import BLOCK_ROWS, Hasher
+from deephash.hashers.hasher_checks import warn_of_one_code
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.ranking.distance import Distance
@@ -22,21 +23,21 @@ from deephash.validation import InvalidInputError, as_features, as_labels
 
 
 @final
-class CrossModalHasher(nn.Module):
+class CrossModalHasher(BaseHasher):
     """Features of two views to packed codes of one space.
 
-    `view(name)` is the hasher of one view, which codes new items of it with nothing of the other.
+    `view(name)` is the hasher of one view, which encodes new items of that view without the other view.
 
     Shape:
-        `Views` of n items → packed codes uint8 (m, ⌈b/8⌉) by view, m of the n items having that view.
+        `Views` of n items → packed codes uint8 (m, ⌈b/8⌉) by view; m of the n items have that view.
 
     Args:
         projection: the views' projections, fitted together.
-        quantizers: a quantiser for each view, by its name, of the same class and bits.
-        encoders: what comes before each view's projection; None for the features as they are.
+        quantizers: a quantiser for each view by its name, all of the same class and bits.
+        encoders: the encoder before each view's projection; None: the features themselves.
 
     Raises:
-        InvalidInputError: views that differ between the parts, or parts that do not fit each other.
+        InvalidInputError: the parts are of other views, or do not fit each other.
 
     Example:
         >>> from deephash.projections.paired.cvh import CVH
@@ -70,52 +71,40 @@ class CrossModalHasher(nn.Module):
         self.quantizer = nn.ModuleDict(quantizers)
 
     def view(self, name: str) -> Hasher:
-        """The hasher of one view; its parts are this one's own.
+        """Return the hasher of one view, which shares its parts with this one.
 
         Raises:
-            InvalidInputError: no such view.
+            InvalidInputError: there is no such view.
         """
         projection = self.projection.view(name)
         return Hasher(projection, cast(Quantizer, self.quantizer[name]), cast(Encoder, self.encoder[name]))
 
     @property
-    def parts(self) -> dict[str, Hasher]:
-        """The hasher of each view."""
+    def views(self) -> dict[str, Hasher]:
+        """The hasher of each view by the view's name."""
         return {name: self.view(name) for name in self.projection.views}
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """Which view asks and which is searched: across views first, then within."""
-        names = tuple(self.projection.views)
-        pairs = [(query, database) for query in names for database in names]
-        return tuple(sorted(pairs, key=lambda pair: pair[0] == pair[1]))
 
     @property
     def bits(self) -> int:
         """Code length b."""
-        return next(iter(self.parts.values())).bits
+        return next(iter(self.views.values())).bits
 
     @property
     def input_dim(self) -> dict[str, int]:
         """Feature dimension d of each view."""
-        return {name: hasher.input_dim for name, hasher in self.parts.items()}
+        return {name: hasher.input_dim for name, hasher in self.views.items()}
 
     @property
     def distance(self) -> Distance:
-        """The distance that codes are ranked by."""
-        return next(iter(self.parts.values())).distance
+        """Distance by which codes are ranked."""
+        return next(iter(self.views.values())).distance
 
     @property
     def fits_on_shares(self) -> bool:
-        """Whether processes can fit this on shares of the pairs, by sums over all of them."""
+        """Whether processes can fit this hasher on shares of the pairs, by sums over all processes."""
         return self.projection.fits_on_shares and all(
-            isinstance(part.encoder, Identity) and part.quantizer.fits_on_shares for part in self.parts.values()
+            isinstance(hasher.encoder, Identity) and hasher.quantizer.fits_on_shares for hasher in self.views.values()
         )
-
-    @property
-    def identity(self) -> str:
-        """SHA-256, in hex, of what this is built of and its weights: the same exactly where two hashers are."""
-        return storage.identity(self.description(), self.state_dict())
 
     def fit(
         self,
@@ -125,34 +114,33 @@ class CrossModalHasher(nn.Module):
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
-        """Set each view's encoder, fit the projections together on pairs, then each view's quantiser.
+        """Fit each view's encoder, then the projections together on pairs, then each view's quantiser.
 
         Args:
-            features: the training items; those that lack a view are left out of the projections' fit.
-            labels: whole numbers (n,) or truth values (n, c), where a part uses them.
-            affinity: which training items are neighbours, where a part uses it.
-            generator: CPU generator of every random draw; None draws from one seeded with 0.
+            features: the training items; the projections are fitted on items with all views.
+            labels: whole numbers (n,) or truth values (n, c), if a part uses them.
+            affinity: which training items are neighbours, if a part uses it.
+            generator: CPU generator of every random draw; None: a new one seeded with 0.
 
         Returns:
             self, fitted.
 
         Raises:
-            InvalidInputError: whatever a part refuses.
+            InvalidInputError: a part cannot be fitted on these items.
         """
         generator = generator or torch.Generator().manual_seed(0)
         if labels is not None:
             labels = as_labels(labels, len(features), "training labels")
-        for name, hasher in self.parts.items():
+        for name, hasher in self.views.items():
             if name in features.features:
                 as_features(features.of(name), hasher.input_dim, name=f"training {name} features")
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity  # type: ignore[arg-type]
         encoded = {}
-        for name, hasher in self.parts.items():
-            with torch.no_grad():
-                hasher.encoder.fit(features.of(name).to(hasher.projection.is_fitted.device), generator)
-            encoded[name] = hasher.encoded(features.features[name])
+        for name, hasher in self.views.items():
+            hasher.fit_encoder(features.of(name), generator)
+            encoded[name] = hasher.apply_encoder(features.features[name])
         self.projection.fit(features.map(encoded), labels=labels, affinity=pairs, generator=generator)
-        for name, hasher in self.parts.items():
+        for name, hasher in self.views.items():
             rows = features.rows(name)
             projections = hasher.project(features.of(name))
             hasher.quantizer.fit(
@@ -161,60 +149,29 @@ class CrossModalHasher(nn.Module):
                 affinity=None if pairs is None else pairs.subset(rows),
                 generator=generator,
             )
-            warn_of_one_code(hasher.quantizer, projections, f"{type(self.projection).__name__} of {name}")
+            warn_of_one_code(hasher.quantizer, projections, f"{type(self.projection).__name__} of {name}", BLOCK_ROWS)
         return self
 
     def forward(self, features: Views) -> dict[str, Tensor]:
-        """Relaxed bits in [-1, 1] of each view's items, differentiable in the features and every parameter."""
-        return {name: hasher(features.of(name)) for name, hasher in self.parts.items()}
+        """Compute relaxed bits in [-1, 1] of each view's items, differentiable in the features and every parameter."""
+        return {name: hasher(features.of(name)) for name, hasher in self.views.items()}
 
     def encode(self, features: Views) -> dict[str, Tensor]:
-        """Packed codes of each view's items, as `Hasher.encode`; an item that lacks a view has no code there."""
-        return {name: hasher.encode(features.of(name)) for name, hasher in self.parts.items()}
+        """Compute packed codes of each view's items, as `Hasher.encode`; items without a view have no code there."""
+        return {name: hasher.encode(features.of(name)) for name, hasher in self.views.items()}
 
-    def codes_of(self, features: Views) -> dict[str, tuple[Tensor, Tensor]]:
-        """Packed codes of each view, and the rows int64 of the items that they are of."""
-        return {name: (codes, features.rows(name)) for name, codes in self.encode(features).items()}
-
-    def calibrate(self, features: Views) -> None:
-        """Set the unit of margins of each view's quantiser from training items."""
-        for name, hasher in self.parts.items():
-            hasher.calibrate(features.of(name))
-
-    def relaxed(self, copies: Sequence[Views]) -> list[tuple[Tensor, Tensor]]:
-        """Relaxed codes in unary and projections of each copy of the same items: of one view's items, then the other's.
-
-        Both views' codes lie in one batch, so a loss over its pairs compares them across views and within.
-        """
-        by_view = [hasher.relaxed([copy.of(name) for copy in copies]) for name, hasher in self.parts.items()]
-        return [
-            (torch.cat([codes for codes, _ in views]), torch.cat([projections for _, projections in views]))
-            for views in zip(*by_view, strict=True)
-        ]
-
-    def coded_rows(self, features: Views) -> tuple[Tensor, Tensor]:
-        """Of each code that `relaxed` gives: the row of its item, and the number of its view; both int64."""
-        rows = [features.rows(name) for name in features.names]
-        views = [torch.full_like(of_view, number) for number, of_view in enumerate(rows)]
-        return torch.cat(rows), torch.cat(views)
-
-    def save(self, folder: str | Path) -> None:
-        """Write `hasher.json` and `weights.safetensors` into a folder, made where missing, each whole or not at all.
-
-        Raises:
-            InvalidInputError: a part is not fitted, or holds an argument that JSON cannot.
-        """
+    def check_fitted(self) -> None:
+        """Raise `NotFittedError` unless the projection and every quantiser are fitted."""
         self.projection.check_fitted()
-        for hasher in self.parts.values():
+        for hasher in self.views.values():
             hasher.quantizer.check_fitted()
-        storage.write(Path(folder), self.description(), self.state_dict())
 
     @classmethod
     def build(cls, description: dict[str, Any]) -> "CrossModalHasher":
-        """A hasher with the parts and sizes of the one described, its weights still to be loaded.
+        """Build a hasher from what `describe` returns, with its weights still to be loaded.
 
         Raises:
-            InvalidInputError: a class that is unknown, or that does not take the arguments.
+            InvalidInputError: a class is unknown or does not take the arguments.
         """
         projection = cast(PairedProjection, storage.rebuild(description["projection"], PairedProjection))
         quantizers = {
@@ -225,8 +182,8 @@ class CrossModalHasher(nn.Module):
         }
         return cls(projection, quantizers, encoders)
 
-    def description(self) -> dict[str, Any]:
-        """The classes and arguments that this is built of, in values that JSON holds."""
+    def describe(self) -> dict[str, Any]:
+        """Return the classes and arguments of the parts, as JSON values."""
         return {
             "encoders": {name: storage.describe(part) for name, part in self.encoder.items()},
             "projection": storage.describe(self.projection),

@@ -1,14 +1,12 @@
-"""The hasher: encoder, projection and quantiser joined, fitted, applied and stored as one."""
+"""The hasher: an encoder, a projection and a quantiser that are fitted, applied and saved as one."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self, cast, final
 
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
@@ -16,7 +14,15 @@ from deephash.codes import as_codes, code_bytes, pack
 from deephash.conversion import plain_numbers
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
+from deephash.functional.evaluation_mode import evaluation_mode
 from deephash.hashers import storage
+from deephash.hashers.base_hasher import BaseHasher
+from deephash.hashers.hasher_checks import (
+    check_encoder_fits,
+    check_projections,
+    check_quantizer_fits,
+    warn_of_one_code,
+)
 from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.projections.online.base import OnlineProjection, Update
@@ -27,12 +33,10 @@ from deephash.validation import InvalidInputError, as_features, as_labels, as_ro
 
 # 8192 rows of 512 float32 features are 16 MB: enough to keep a device busy, little beside the data.
 BLOCK_ROWS = 8192
-# The name of the view where there is but one.
-ONE_VIEW = ""
 
 
 @final
-class Hasher(nn.Module):
+class Hasher(BaseHasher):
     """Features to packed codes, by an encoder, a projection and a quantiser.
 
     Shape:
@@ -42,7 +46,7 @@ class Hasher(nn.Module):
         projection: (n, e) → (n, k).
         quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`. None: SBQ, one bit a
             projection.
-        encoder: features (n, d) → (n, e), what the projection takes; None for the features as they are, e = d.
+        encoder: features (n, d) → (n, e), the projection's input. None: the features themselves, e = d.
 
     Raises:
         InvalidInputError: neighbouring parts differ in e or k.
@@ -66,12 +70,7 @@ class Hasher(nn.Module):
         quantizer = SBQ(projection.output_dim) if quantizer is None else quantizer
         encoder = Identity(projection.input_dim) if encoder is None else encoder
         check_encoder_fits(encoder, projection)
-        if projection.output_dim != quantizer.projection_dim:
-            raise InvalidInputError(
-                f"{type(projection).__name__} gives {projection.output_dim} projections, but "
-                f"{type(quantizer).__name__} of {quantizer.bits} bits takes {quantizer.projection_dim}; build the "
-                "projection with output_dim=quantizer.projection_dim."
-            )
+        check_quantizer_fits(projection, quantizer)
         self.encoder = encoder
         self.projection = projection
         self.quantizer = quantizer
@@ -88,28 +87,13 @@ class Hasher(nn.Module):
 
     @property
     def distance(self) -> Distance:
-        """The distance that codes are ranked by."""
+        """Distance by which codes are ranked."""
         return self.quantizer.distance
 
     @property
-    def parts(self) -> "dict[str, Hasher]":
-        """The hasher of each view by its name: itself, of the one there is."""
-        return {ONE_VIEW: self}
-
-    @property
-    def directions(self) -> tuple[tuple[str, str], ...]:
-        """Which view asks and which is searched."""
-        return ((ONE_VIEW, ONE_VIEW),)
-
-    @property
     def fits_on_shares(self) -> bool:
-        """Whether processes can fit this on shares of the rows, by sums over all of them."""
+        """Whether processes can fit this hasher on shares of the rows, by sums over all processes."""
         return isinstance(self.encoder, Identity) and self.projection.fits_on_shares and self.quantizer.fits_on_shares
-
-    @property
-    def identity(self) -> str:
-        """SHA-256, in hex, of what this is built of and its weights: the same exactly where two hashers are."""
-        return storage.identity(self.description(), self.state_dict())
 
     def fit(
         self,
@@ -119,33 +103,31 @@ class Hasher(nn.Module):
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
-        """Set the encoder's start, fit the projection on what it gives, then the quantiser on the projections.
+        """Fit the encoder, then the projection on encoded features, then the quantiser on projections.
 
         Args:
             features: numbers (n, d), the training items; not changed. A tensor, an array, a memory map, a frame or
-                nested lists; whole numbers and truth values become floating, and what can share its memory does.
-            labels: whole numbers (n,) or truth values (n, c), where a part uses them.
-            affinity: which training items are neighbours, where a part uses it: a definition fitted on these items,
-                or what its `supervise` gives.
-            generator: CPU generator of every random draw; None draws from one seeded with 0.
+                nested lists. Whole numbers and truth values become floating; memory is shared where possible.
+            labels: whole numbers (n,) or truth values (n, c), if a part uses them.
+            affinity: which training items are neighbours, if a part uses it: an affinity fitted on these items, or the
+                result of its `supervise`.
+            generator: CPU generator of every random draw; None: a new one seeded with 0.
 
         Returns:
             self, fitted.
 
         Raises:
-            InvalidInputError: whatever either part refuses.
+            InvalidInputError: a part cannot be fitted on these items.
         """
         generator = generator or torch.Generator().manual_seed(0)
         features = as_features(features, self.input_dim, 1, "training features")
         labels = None if labels is None else as_labels(labels, len(features), "training labels")
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
-        with torch.no_grad():
-            self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
-        check_encoder_fits(self.encoder, self.projection)
-        self.projection.fit(self.encoded(features), labels=labels, affinity=pairs, generator=generator)
+        self.fit_encoder(features, generator)
+        self.projection.fit(self.apply_encoder(features), labels=labels, affinity=pairs, generator=generator)
         projections = self.project(features)
         self.quantizer.fit(projections, labels=labels, affinity=pairs, generator=generator)
-        warn_of_one_code(self.quantizer, projections, type(self.projection).__name__)
+        warn_of_one_code(self.quantizer, projections, type(self.projection).__name__, BLOCK_ROWS)
         return self
 
     def partial_fit(
@@ -155,19 +137,18 @@ class Hasher(nn.Module):
         labels: Tensor | ArrayLike | None = None,
         generator: torch.Generator | None = None,
     ) -> Update:
-        """Go on learning from a batch of a stream; the encoder's start and the thresholds are those of the first batch.
+        """Continue learning from a batch of a stream; only the first batch fits the encoder and the thresholds.
 
         Args:
-            features: numbers (n, d), as `fit` takes them, in the order of their arrival; not changed.
-            labels: whole numbers (n,) or truth values (n, c), where the projection requires them.
-            generator: CPU generator of all random draws, taken by the first batch alone; None draws from one seeded
-                with 0.
+            features: numbers (n, d), as `fit` takes them, in order of arrival; not changed.
+            labels: whole numbers (n,) or truth values (n, c), if the projection requires them.
+            generator: CPU generator of all random draws, kept from the first batch on; None: a new one seeded with 0.
 
         Returns:
-            Which projections moved: codes made before are stale in their bits.
+            Which projections moved: the bits of these in earlier codes are out of date.
 
         Raises:
-            InvalidInputError: a projection that learns from all items at once alone, or whatever it refuses.
+            InvalidInputError: the projection cannot learn from a stream, or cannot use this batch.
         """
         if not isinstance(self.projection, OnlineProjection):
             raise InvalidInputError(
@@ -179,10 +160,8 @@ class Hasher(nn.Module):
         features = as_features(features, self.input_dim, int(starts), "stream features")
         labels = None if labels is None else as_labels(labels, len(features), "stream labels")
         if starts:
-            with torch.no_grad():
-                self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
-            check_encoder_fits(self.encoder, self.projection)
-        update = self.projection.partial_fit(self.encoded(features), labels, generator)
+            self.fit_encoder(features, generator)
+        update = self.projection.partial_fit(self.apply_encoder(features), labels, generator)
         if starts:
             self.quantizer.fit(self.project(features), labels=labels, generator=generator)
         return update
@@ -193,27 +172,29 @@ class Hasher(nn.Module):
         return relaxed
 
     @torch.no_grad()
-    def encoded(self, features: Tensor, block_size: int = BLOCK_ROWS) -> Tensor:
-        """What the encoder gives, without gradients, computed in blocks on the device of the weights.
+    def fit_encoder(self, features: Tensor, generator: torch.Generator) -> None:
+        """Fit only the encoder, the first step of `fit`."""
+        self.encoder.fit(features.to(self.projection.is_fitted.device), generator)
+        check_encoder_fits(self.encoder, self.projection)
 
-        Args:
-            features: floating (n, d), on any device, n from 0.
-            block_size: rows that are moved to the weights and computed at a time.
+    @torch.no_grad()
+    def apply_encoder(self, features: Tensor) -> Tensor:
+        """Encode floating features (n, d) to (n, e), in blocks on the device of the weights.
 
         Returns:
-            (n, e), on the features' device; the features themselves where there is no encoder.
+            (n, e), on the features' device; the features themselves without an encoder.
         """
         if isinstance(self.encoder, Identity):
             return features
         device = self.projection.is_fitted.device
-        with evaluating(self):
-            blocks = [self.encoder(block.to(device)).to(features.device) for block in torch.split(features, block_size)]
+        with evaluation_mode(self):
+            blocks = [self.encoder(block.to(device)).to(features.device) for block in torch.split(features, BLOCK_ROWS)]
         return torch.cat(blocks)
 
     @plain_numbers
     @torch.no_grad()
     def project(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
-        """Continuous projections without gradients, computed in blocks on the device of the weights.
+        """Compute continuous projections without gradients, in blocks on the device of the weights.
 
         Args:
             features: numbers (n, d), as `fit` takes them, on any device, n from 0.
@@ -223,7 +204,7 @@ class Hasher(nn.Module):
             (n, k), on the features' device.
 
         Raises:
-            InvalidInputError: bad features or block size; `NotFittedError` where the projection is not fitted.
+            InvalidInputError: bad features or block size; `NotFittedError` if the projection is not fitted.
         """
         rows, device = self._rows(features, block_size)
         blocks = [block.to(device) for block in self._projections(rows, block_size, "Projecting")]
@@ -232,11 +213,11 @@ class Hasher(nn.Module):
     @plain_numbers
     @torch.no_grad()
     def encode(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
-        """Packed codes, computed in blocks on the device of the weights.
+        """Compute packed codes, in blocks on the device of the weights.
 
-        The result does not depend on `block_size`, save for margins so near 0 (a millionth of the projections' size)
-        that the order in which a matrix product is summed decides their sign. Autocast is ignored, so that training
-        and search give the same codes.
+        The result does not depend on `block_size`, except for margins so near 0 (a millionth of the projections' size)
+        that the order of sums in a matrix product decides their sign. Autocast is ignored, so that training and search
+        give the same codes.
 
         Args:
             features: numbers (n, d), as `fit` takes them, on any device, n from 0. A memory map is read block by block.
@@ -246,7 +227,7 @@ class Hasher(nn.Module):
             uint8 (n, ⌈b/8⌉), on the features' device.
 
         Raises:
-            InvalidInputError: bad features or block size; `NotFittedError` where a part is not fitted.
+            InvalidInputError: bad features or block size; `NotFittedError` if a part is not fitted.
         """
         self.quantizer.check_fitted()
         rows, device = self._rows(features, block_size)
@@ -260,65 +241,38 @@ class Hasher(nn.Module):
     def search(
         self, features: Tensor | ArrayLike, database_codes: Tensor | ArrayLike, k: int = 10
     ) -> tuple[Tensor, Tensor]:
-        """The k nearest codes of each query, found exactly by scanning all of them.
+        """Find the k nearest codes of each query by an exact scan.
 
-        For databases that are searched again and again, `deephash.index` builds an index.
+        For databases that are searched repeatedly, build an index by `deephash.index`.
 
         Args:
             features: the queries, floating (q, d).
-            database_codes: packed codes uint8 (N, ⌈b/8⌉), as `encode` gives.
+            database_codes: packed codes uint8 (N, ⌈b/8⌉), as `encode` returns.
             k: number of neighbours, 1 to N.
 
         Returns:
-            Distances and ids, int64 (q, k), nearest first; ids are rows of the database, the lower first among equals.
+            Distances and ids, int64 (q, k), nearest first; ties are in order of their ids, the rows.
 
         Raises:
-            InvalidInputError: features or codes of another size, or a k that the database does not have.
+            InvalidInputError: features or codes of another size, or k above N.
         """
-        # Ranking is imported where it is used: its kernels are compiled when they are.
+        # Imported here, since importing ranking engines compiles their kernels.
         from deephash.ranking.auto_engine import AutoEngine
 
         codes = as_codes(database_codes, "database codes")
         return AutoEngine().search(self.encode(features).to(codes.device), codes, self.distance, k)
 
-    def codes_of(self, features: Tensor | ArrayLike) -> dict[str, tuple[Tensor, Tensor]]:
-        """Packed codes of the one view, and the rows of the items that they are of: all."""
-        codes = self.encode(features)
-        return {ONE_VIEW: (codes, torch.arange(len(codes), device=codes.device))}
-
-    def calibrate(self, features: Tensor) -> None:
-        """Set the unit of the quantiser's margins from training items."""
-        self.quantizer.calibrate(self.project(features).to(self.quantizer.is_fitted.device))
-
-    def relaxed(self, copies: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Relaxed codes in unary and projections of each copy of the same items, differentiable.
-
-        All copies go through in one pass, so that a batch normalisation sees the same statistics for each.
-        """
-        projections = self.projection(self.encoder(torch.cat(list(copies))))
-        codes = self.quantizer.unary(projections).float()
-        return list(zip(codes.chunk(len(copies)), projections.float().chunk(len(copies)), strict=True))
-
-    def coded_rows(self, features: Tensor) -> tuple[Tensor, None]:
-        """Of each code that `relaxed` gives the row of its item; views are not told apart where there is but one."""
-        return torch.arange(len(features), device=features.device), None
-
-    def save(self, folder: str | Path) -> None:
-        """Write `hasher.json` and `weights.safetensors` into a folder, made where missing, each whole or not at all.
-
-        Raises:
-            InvalidInputError: a part is not fitted, or holds an argument that JSON cannot.
-        """
+    def check_fitted(self) -> None:
+        """Raise `NotFittedError` unless the projection and the quantiser are fitted."""
         self.projection.check_fitted()
         self.quantizer.check_fitted()
-        storage.write(Path(folder), self.description(), self.state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Hasher":
-        """Read what `save` wrote, bit for bit, onto the CPU.
+        """Read a hasher that `save` wrote, bit for bit, onto the CPU.
 
-        A part of a class that is not deephash's own needs its module imported first: a stored file makes Python import
-        nothing else.
+        Import the module of a part that is not deephash's before loading: a saved file does not make Python import
+        anything outside deephash and its installed plugins.
 
         Raises:
             InvalidInputError: missing or damaged files, another format version, an unknown class, or contents that do
@@ -329,26 +283,23 @@ class Hasher(nn.Module):
             raise InvalidInputError(
                 f"{folder} holds a hasher of two views; load it with deephash.load, and take one view with its view()."
             )
-        return storage.restored(cls.build, description, weights, Path(folder))
+        return storage.restore(cls.build, description, weights, Path(folder))
 
     @classmethod
     def build(cls, description: dict[str, Any]) -> "Hasher":
-        """A hasher with the parts and sizes of the one described, its weights still to be loaded.
-
-        Args:
-            description: as `description` gives.
+        """Build a hasher from what `describe` returns, with its weights still to be loaded.
 
         Raises:
-            InvalidInputError: a class that is unknown, or that does not take the arguments.
+            InvalidInputError: a class is unknown or does not take the arguments.
         """
         projection = storage.rebuild(description["projection"], Projection)
         quantizer = storage.rebuild(description["quantizer"], Quantizer)
-        # Hashers stored before there were encoders have none.
+        # Hashers saved before there were encoders have none.
         encoder = storage.rebuild(description["encoder"], Encoder) if "encoder" in description else None
         return cls(cast("Projection", projection), cast("Quantizer", quantizer), cast("Encoder | None", encoder))
 
-    def description(self) -> dict[str, Any]:
-        """The classes and arguments that this is built of, in values that JSON holds."""
+    def describe(self) -> dict[str, Any]:
+        """Return the classes and arguments of the parts, as JSON values."""
         return {
             "encoder": storage.describe(self.encoder),
             "projection": storage.describe(self.projection),
@@ -357,86 +308,19 @@ class Hasher(nn.Module):
         }
 
     def _rows(self, features: Tensor | ArrayLike, block_size: int) -> tuple[Tensor | NDArray[Any], torch.device]:
-        """Checked features, not converted yet, and the device that results go to: theirs."""
+        """Check features; return them unconverted, and their device, on which results belong."""
         self.projection.check_fitted()
         check_count(block_size, "block_size")
         rows = as_rows(features, self.input_dim)
         return rows, rows.device if isinstance(rows, Tensor) else torch.device("cpu")
 
     def _projections(self, rows: Tensor | NDArray[Any], block_size: int, description: str) -> Iterator[Tensor]:
-        """The projections of one block of rows after another, at least one, on the weights' device."""
+        """Yield the projections of each block of rows, at least one, on the weights' device."""
         device = self.projection.is_fitted.device
-        with evaluating(self):
+        with evaluation_mode(self):
             for start in track(range(0, max(len(rows), 1), block_size), description):
                 block = floating(rows[start : start + block_size]).to(device)
                 with torch.autocast(device.type, enabled=False):
                     projections: Tensor = self.projection(self.encoder(block))
-                if not bool(torch.isfinite(projections.sum())):
-                    check_projections(projections, start, type(self.projection).__name__)
+                check_projections(projections, start, type(self.projection).__name__)
                 yield projections
-
-
-def warn_of_one_code(quantizer: Quantizer, projections: Tensor, method: str) -> None:
-    """Warn where all training items have one code, so that nothing can be found by it.
-
-    Args:
-        quantizer: fitted.
-        projections: (n, k) of the training items.
-        method: name of the projection's class.
-    """
-    first = quantizer.quantize(projections[:1].to(quantizer.is_fitted.device))
-    for block in torch.split(projections, BLOCK_ROWS):
-        if bool((quantizer.quantize(block.to(first.device)) != first).any()):
-            return
-    if len(projections) > 1:
-        warnings.warn(
-            f"{method} gives all {len(projections)} training items the same code, so every search would return items "
-            "in the order of their ids; check that features vary and that there are items of several classes, or "
-            "choose other settings.",
-            stacklevel=3,
-        )
-
-
-def check_projections(projections: Tensor, start: int, method: str) -> None:
-    """Raise an error for projections that are not finite, of features that are: their bits would say nothing.
-
-    Args:
-        projections: (m, k) of a block of rows.
-        start: the block's first row.
-        method: name of the projection's class.
-
-    Raises:
-        InvalidInputError: naming the first row whose projections are not finite.
-    """
-    bad = torch.nonzero(~torch.isfinite(projections).all(1)).flatten()
-    if len(bad):
-        raise InvalidInputError(
-            f"{method} gives no finite projections of {len(bad)} rows, the first at row {start + int(bad[0])}, whose "
-            "features are far larger than those of training; divide them, or fit on features of that size."
-        )
-
-
-def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:
-    """Raise an error for an encoder that gives another dimension than the projection takes.
-
-    Raises:
-        InvalidInputError: naming both.
-    """
-    if encoder.output_dim != projection.input_dim:
-        raise InvalidInputError(
-            f"{type(encoder).__name__} gives {encoder.output_dim} features, but {type(projection).__name__} takes "
-            f"{projection.input_dim}; build the projection with input_dim=encoder.output_dim, and an encoder with "
-            "no more anchors than there are training items."
-        )
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, in which dropout and random bits rest, and back into the mode it was in."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -25,5 +25,5 @@ def load(folder: str | Path) -> Hasher | CrossModalHasher:
         path = path / "hasher"
     description, weights = storage.read(path)
     if "quantizers" in description:
-        return storage.restored(CrossModalHasher.build, description, weights, path)
-    return storage.restored(Hasher.build, description, weights, path)
+        return storage.restore(CrossModalHasher.build, description, weights, path)
+    return storage.restore(Hasher.build, description, weights, path)

@@ -213,7 +213,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return stored, weights
 
 
-def restored(
+def restore(
     build: Callable[[dict[str, Any]], M], description: dict[str, Any], weights: dict[str, Tensor], folder: Path
 ) -> M:
     """The hasher that `read` found, built of its description and given its weights.

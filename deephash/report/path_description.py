@@ -6,6 +6,7 @@ from typing import Any
 from deephash.code_files.code_file import ENDINGS, CodePaths, read_description
 from deephash.code_files.sharded_index import is_sharded, read_release
 from deephash.hashers import storage
+from deephash.hashers.hasher_views import get_views
 from deephash.hashers.loading import load
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import LEADING_METRICS
@@ -44,7 +45,7 @@ def describe_hasher(folder: Path) -> dict[str, Any]:
     hasher = load(folder)
     parts = {
         name or "hasher": " → ".join(type(part).__name__ for part in (part.encoder, part.projection, part.quantizer))
-        for name, part in hasher.parts.items()
+        for name, part in get_views(hasher).items()
     }
     weights = list(hasher.state_dict().values())
     return {

@@ -87,7 +87,7 @@ class ClosedForm(HashingModule):
         if self.trainer.world_size == 1:
             return
         # A fit may have lowered sizes to what the data allow, so the others take the first one's parts, then weights.
-        shared: list[Any] = [self.hasher.description(), self.learnt]
+        shared: list[Any] = [self.hasher.describe(), self.learnt]
         torch.distributed.broadcast_object_list(shared, src=0)
         if not self.trainer.is_global_zero:
             self.hasher, self.learnt = type(self.hasher).build(shared[0]).to(self.device), shared[1]

@@ -37,6 +37,6 @@ def plain_hasher(hasher: H) -> H:
         if parametrize.is_parametrized(module):
             assert isinstance(module.parametrizations, nn.ModuleDict)
             weights |= {f"{place}.{name}": getattr(module, name) for name in module.parametrizations}
-    plain = cast(H, type(hasher).build(hasher.description()))
+    plain = cast(H, type(hasher).build(hasher.describe()))
     plain.load_state_dict({name: whole(weight).detach().cpu().clone() for name, weight in weights.items()}, assign=True)
     return plain

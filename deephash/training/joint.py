@@ -19,6 +19,7 @@ from deephash.data.views import Views
 from deephash.evaluation.hashing_module import HashingModule
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import calibrate_margins, get_code_rows, get_views, relax_codes
 from deephash.io.files import write_json
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.weighted_sum import WeightedSum
@@ -130,7 +131,7 @@ class Joint(HashingModule):
             self.fit_truth(data)
             self._pairs = training_affinity(self.truth, self.supervision, part.features, part.labels, part.ids)
         sample = part.features[:: max(1, len(part) // CALIBRATION_ROWS)]
-        self.hasher.calibrate(sample)
+        calibrate_margins(self.hasher, sample)
         for name in PARTS:
             self.hasher.get_submodule(name).requires_grad_(name in self.moves)
         if not any(weight.requires_grad for weight in self.hasher.parameters()):
@@ -250,9 +251,9 @@ class Joint(HashingModule):
         copies = [
             features if self.augmentation is None else self.augmentation(features) for _ in range(1 + wants_second)
         ]
-        (codes, projections), *second = self.hasher.relaxed(copies)
+        (codes, projections), *second = relax_codes(self.hasher, copies)
         # Of two views each item has a code in each.
-        rows, views = self.hasher.coded_rows(features)
+        rows, views = get_code_rows(self.hasher, features)
         labels = batch.get("labels")
         positions = self._joined(positions[rows])
         return TrainingBatch(
@@ -300,7 +301,7 @@ class Joint(HashingModule):
 
     def check_losses(self, labels: Tensor | None) -> None:
         """Refuse losses that ask for labels or views that the training items, with these labels, do not have."""
-        views = len(self.hasher.parts)
+        views = len(get_views(self.hasher))
         for name, loss in self.loss.losses.items():
             requires = loss.requires
             assert isinstance(requires, frozenset)

@@ -7,6 +7,7 @@ from torch import nn
 
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import get_views
 
 # Parts whose weights are a solution in the scale of the data, where a network's are drawn in one of their own.
 SOLUTIONS = ("projection", "quantizer")
@@ -48,7 +49,9 @@ def weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:
         hasher: fitted and calibrated.
     """
     deviations = {
-        id(weight): float(one.quantizer.unit.mean()) for one in hasher.parts.values() for weight in one.parameters()
+        id(weight): float(one.quantizer.unit.mean())
+        for one in get_views(hasher).values()
+        for weight in one.parameters()
     }
     sizes = {}
     for part in SOLUTIONS:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import get_views
 from deephash.training.constraints import whole
 from deephash.training.joint import Joint
 from deephash.validation import InvalidInputError
@@ -50,7 +50,7 @@ class ShardedEncoder(DDPStrategy):
                 "trainer.callbacks, or choose trainer=ddp."
             )
         sharded = set()
-        for part in cast(Hasher, model.hasher).parts.values():
+        for part in get_views(model.hasher).values():
             if any(weight.requires_grad for weight in part.encoder.parameters()):
                 shard_weights(part.encoder)
                 sharded |= {id(weight) for weight in part.encoder.parameters()}

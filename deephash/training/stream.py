@@ -83,7 +83,7 @@ class StreamTraining:
             check_count(value, f"train.{name}")
         if refit_every is not None:
             check_count(refit_every, "train.refit_every")
-        self.blueprint = hasher.description()
+        self.blueprint = hasher.describe()
         self.learner = hasher
         self.truth = truth
         self.ranking = ranking
@@ -320,9 +320,9 @@ def balanced(labels: Tensor, rows: Tensor, most: int, seed: int) -> Tensor:
 
 def stored(hasher: Hasher) -> dict[str, Any]:
     """What a hasher is built of, and its weights."""
-    return {"description": hasher.description(), "weights": dict(hasher.state_dict())}
+    return {"description": hasher.describe(), "weights": dict(hasher.state_dict())}
 
 
 def restored(state: dict[str, Any]) -> Hasher:
     """The hasher that `stored` gave."""
-    return storage.restored(Hasher.build, state["description"], state["weights"], Path("checkpoint"))
+    return storage.restore(Hasher.build, state["description"], state["weights"], Path("checkpoint"))

@@ -7,6 +7,7 @@ from deephash.codes import pack
 from deephash.data.views import Views
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import calibrate_margins, encode_views, relax_codes
 from deephash.hashers.loading import load
 from deephash.projections.paired.cvh import CVH
 from deephash.quantizers.mhq import MHQ
@@ -42,7 +43,7 @@ def assert_keeps_its_promises(hasher, features, folder):
     loaded = load(folder)
     assert isinstance(loaded, CrossModalHasher)
     assert loaded.identity == hasher.identity
-    assert loaded.description() == hasher.description()
+    assert loaded.describe() == hasher.describe()
     for name, of_view in loaded.encode(features).items():
         assert torch.equal(of_view, codes[name])
     assert loaded.state_dict().keys() == hasher.state_dict().keys()
@@ -71,7 +72,7 @@ def test_an_item_that_lacks_a_view_has_no_code_there(paired_class, paired_sample
     hasher.fit(paired_sample.features, **paired_sample.supervision(paired_class))
     whole = hasher.encode(paired_sample.features)
     present = {"image": torch.arange(160) % 3 != 0, "text": torch.arange(160) % 3 != 1}
-    codes = hasher.codes_of(Views(paired_sample.features.features, present))
+    codes = encode_views(hasher, Views(paired_sample.features.features, present))
     for name, (of_view, rows) in codes.items():
         assert rows.tolist() == present[name].nonzero()[:, 0].tolist()
         assert torch.equal(of_view, whole[name][rows])
@@ -80,8 +81,8 @@ def test_an_item_that_lacks_a_view_has_no_code_there(paired_class, paired_sample
 def test_relaxed_codes_reach_every_weight(paired_class, paired_sample):
     hasher = hasher_of(paired_class)
     hasher.fit(paired_sample.features, **paired_sample.supervision(paired_class))
-    hasher.calibrate(paired_sample.features)
-    ((codes, projections),) = hasher.relaxed([paired_sample.features])
+    calibrate_margins(hasher, paired_sample.features)
+    ((codes, projections),) = relax_codes(hasher, [paired_sample.features])
     assert codes.shape == (320, BITS)
     weights = torch.randn(codes.shape, generator=torch.Generator().manual_seed(0))
     ((codes + 0.1 * projections) * weights).sum().backward()
@@ -122,7 +123,7 @@ def test_several_bits_a_projection_follow_every_method(paired_class, paired_samp
 def test_one_view_loading_refuses_two_views(fitted_cvh, tmp_path):
     sample, projection = fitted_cvh
     hasher = CrossModalHasher(projection, both(lambda: SBQ(BITS)))
-    for name, part in hasher.parts.items():
+    for name, part in hasher.views.items():
         part.quantizer.fit(part.project(sample.features.of(name)))
     hasher.save(tmp_path)
     with pytest.raises(InvalidInputError, match=r"holds a hasher of two views; load it with deephash\.load"):

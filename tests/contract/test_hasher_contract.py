@@ -70,7 +70,7 @@ def test_hasher_of_every_quantizer_config(name, sample, tmp_path, compose_config
     hasher.fit(sample.features, **sample.supervision(type(quantizer)))
     hasher.save(tmp_path)
     loaded = Hasher.load(tmp_path)
-    assert loaded.description() == hasher.description()
+    assert loaded.describe() == hasher.describe()
     assert torch.equal(loaded.encode(sample.features), hasher.encode(sample.features))
 
 

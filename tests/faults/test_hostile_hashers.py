@@ -33,7 +33,7 @@ def hasher():
 
 def written(folder, hasher, edit):
     """A saved hasher whose description or weights are changed, with the identity that such a hasher has."""
-    description, weights = hasher.description(), dict(hasher.state_dict())
+    description, weights = hasher.describe(), dict(hasher.state_dict())
     edit(description, weights)
     storage.write(folder, description, weights)
     return folder
@@ -157,7 +157,7 @@ def test_every_number_of_a_description_may_be_huge(made, tmp_path):
         for name, buffer in part.named_buffers(recurse=False):
             if name == "is_fitted":
                 buffer.fill_(True)
-    description, weights = original.description(), dict(original.state_dict())
+    description, weights = original.describe(), dict(original.state_dict())
     places = list(numbers(description))
     assert len(places) > 3
     for place in places:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from deephash.hashers.hasher_views import get_views
 from deephash.validation import InvalidInputError, check_choice
 from deephash.web.demo import query as queries
 from deephash.web.demo.answer import answer
@@ -70,7 +71,7 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
     def some_queries(
         run: Run, number: int, view: str = "", count: Annotated[int, Query(ge=1, le=MAX_DRAWN)] = 24, seed: Seed = 0
     ) -> list[dict[str, Any]]:
-        check_choice(view, run.hasher.parts, "view")
+        check_choice(view, get_views(run.hasher), "view")
         return [described_item(run.items, row, number) for row in drawn_queries(run, view, count, seed)]
 
     @application.get("/api/runs/{number}/items/{row}.png")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deephash.data.items import Items
+from deephash.hashers.hasher_views import get_directions, get_views
 from deephash.report.curve_file import read_curves
 from deephash.report.neighbours import class_text
 from deephash.report.summary import LEADING_METRICS, is_comparison, ordered_metrics, title_of
@@ -52,9 +53,9 @@ def described_run(run: ServedRun, number: int, collection: int) -> dict[str, Any
         "distance": type(run.hasher.distance).__name__,
         "farthest": run.hasher.distance.maximum,
         "collection": collection,
-        "views": list(run.hasher.parts),
-        "directions": [{"asking": asking, "searched": searched} for asking, searched in run.hasher.directions],
-        "queries": {view: len(run.queries_with(view)) for view in run.hasher.parts},
+        "views": list(get_views(run.hasher)),
+        "directions": [{"asking": asking, "searched": searched} for asking, searched in get_directions(run.hasher)],
+        "queries": {view: len(run.queries_with(view)) for view in get_views(run.hasher)},
         "database": {view: len(codes) for view, codes in run.searched.items()},
         "items": len(run.items),
         "refuses": {IMAGE: refusal(run, IMAGE), TEXT: refusal(run, TEXT)},

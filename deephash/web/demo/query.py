@@ -9,7 +9,8 @@ from deephash.code_files.encode_file import check_dimension
 from deephash.code_files.run_descriptors import NoDescriptorError, image_descriptor, text_descriptor
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.views import Views
-from deephash.hashers.hasher import ONE_VIEW, Hasher
+from deephash.hashers.hasher import Hasher
+from deephash.hashers.hasher_views import ONE_VIEW, get_views
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError, check_choice
 from deephash.web.demo.decoding import decoded_image
@@ -44,7 +45,7 @@ def item_query(run: ServedRun, row: int, view: str) -> Query:
     Raises:
         InvalidInputError: no such view or item, or one that lacks the view.
     """
-    check_choice(view, run.hasher.parts, "view")
+    check_choice(view, get_views(run.hasher), "view")
     if not 0 <= row < len(run.items):
         raise InvalidInputError(f"row={row}; the data have the items 0 to {len(run.items) - 1}.")
     features = run.items.features
@@ -80,7 +81,7 @@ def text_query(run: ServedRun, text: str) -> Query:
 
 def coded_query(run: ServedRun, features: Tensor, view: str, row: int | None = None) -> Query:
     """Features (1, d) of a view as a query."""
-    hasher = run.hasher.parts[view]
+    hasher = get_views(run.hasher)[view]
     check_dimension(features.shape[1], hasher)
     features = features.to(run.module.device)
     return Query(view, hasher.encode(features).cpu(), margins(hasher, features), row)
@@ -99,7 +100,7 @@ def view_of(run: ServedRun, kind: str) -> str:
     Raises:
         InvalidInputError: a run of other views.
     """
-    views = list(run.hasher.parts)
+    views = list(get_views(run.hasher))
     if views == [ONE_VIEW]:
         return ONE_VIEW
     if kind not in views:

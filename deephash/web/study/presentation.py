@@ -7,6 +7,7 @@ import torch
 
 from deephash.data.items import Items
 from deephash.evaluation.hashing_module import direction_name
+from deephash.hashers.hasher_views import get_directions
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.report.neighbours import class_text
 from deephash.satisfaction.ranked_lists import ranked_lists
@@ -130,7 +131,7 @@ def chosen_direction(runs: Sequence[ServedRun], direction: str) -> tuple[str, st
     Raises:
         InvalidInputError: a direction that the runs lack.
     """
-    known = runs[0].hasher.directions
+    known = get_directions(runs[0].hasher)
     if len(known) == 1:
         if direction:
             raise InvalidInputError(f"direction={direction!r}; these runs have one view: leave --direction out.")

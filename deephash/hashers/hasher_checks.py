@@ -1,0 +1,71 @@
+"""Checks while a hasher is built, fitted and applied."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from deephash.encoders.base import Encoder
+from deephash.projections.base import Projection
+from deephash.quantizers.base import Quantizer
+from deephash.validation import InvalidInputError
+
+
+def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:
+    """Raise an error if the encoder's output dimension is not the projection's input dimension."""
+    if encoder.output_dim != projection.input_dim:
+        raise InvalidInputError(
+            f"{type(encoder).__name__} gives {encoder.output_dim} features, but {type(projection).__name__} takes "
+            f"{projection.input_dim}; build the projection with input_dim=encoder.output_dim, and an encoder with "
+            "no more anchors than there are training items."
+        )
+
+
+def check_quantizer_fits(projection: Projection, quantizer: Quantizer) -> None:
+    """Raise an error if the projection's output dimension is not the one that the quantiser takes."""
+    if projection.output_dim != quantizer.projection_dim:
+        raise InvalidInputError(
+            f"{type(projection).__name__} gives {projection.output_dim} projections, but "
+            f"{type(quantizer).__name__} of {quantizer.bits} bits takes {quantizer.projection_dim}; build the "
+            "projection with output_dim=quantizer.projection_dim."
+        )
+
+
+def check_projections(projections: Tensor, start: int, method: str) -> None:
+    """Raise an error if projections of finite features are not finite, since their bits would mean nothing.
+
+    Args:
+        projections: (m, k) of a block of rows.
+        start: the block's first row.
+        method: name of the projection's class.
+    """
+    if bool(torch.isfinite(projections.sum())):
+        return
+    bad = torch.nonzero(~torch.isfinite(projections).all(1)).flatten()
+    if len(bad):
+        raise InvalidInputError(
+            f"{method} gives no finite projections of {len(bad)} rows, the first at row {start + int(bad[0])}, whose "
+            "features are far larger than those of training; divide them, or fit on features of that size."
+        )
+
+
+def warn_of_one_code(quantizer: Quantizer, projections: Tensor, method: str, block_size: int) -> None:
+    """Warn if all training items have the same code, by which nothing can be found.
+
+    Args:
+        quantizer: fitted.
+        projections: (n, k) of the training items.
+        method: name of the projection's class.
+        block_size: rows that are quantised at a time.
+    """
+    first = quantizer.quantize(projections[:1].to(quantizer.is_fitted.device))
+    for block in torch.split(projections, block_size):
+        if bool((quantizer.quantize(block.to(first.device)) != first).any()):
+            return
+    if len(projections) > 1:
+        warnings.warn(
+            f"{method} gives all {len(projections)} training items the same code, so every search would return items "
+            "in the order of their ids; check that features vary and that there are items of several classes, or "
+            "choose other settings.",
+            stacklevel=3,
+        )
