@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("method=pcah", "bits=16", "metrics.at=[10]", "logger=none", "hydra.run.dir=run")
 
 

@@ -14,7 +14,7 @@ from deephash.data.protocols.official import Official
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "protocol"
+CONF = Path(__file__).resolve().parents[3] / "conf" / "protocol"
 
 # protocol: (train, query, database, validation_query, validation_database) of CIFAR-10
 CIFAR10_SIZES = {
