@@ -53,6 +53,14 @@ FORMER_PACKAGES = {
 }
 """Where families lay when saved files named modules, as those of format 1 do; the others lay in `deephash.FAMILY`."""
 
+FORMER_NAMES = {
+    "deephash.training.ClosedForm": "deephash.training.FitModule",
+    "deephash.training.Joint": "deephash.training.JointModule",
+    "deephash.training.closed_form.ClosedForm": "deephash.training.FitModule",
+    "deephash.training.joint.Joint": "deephash.training.JointModule",
+}
+"""Names in the configs of runs of earlier releases, with the current ones."""
+
 
 class Entry(NamedTuple):
     """Where a class stands in the registry.

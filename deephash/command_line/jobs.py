@@ -16,7 +16,7 @@ from deephash.io.run_folder import RunFolder
 from deephash.report.tables import finite
 
 if TYPE_CHECKING:
-    from deephash.training.kept_data import KeptData
+    from deephash.training.dataset_cache import DatasetCache
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,11 @@ def train_job(config: DictConfig) -> float | None:
 
 
 @cache
-def kept_in_sweep() -> "KeptData":
+def kept_in_sweep() -> "DatasetCache":
     """What jobs of a sweep that run in this process share."""
-    from deephash.training.kept_data import KeptData
+    from deephash.training.dataset_cache import DatasetCache
 
-    return KeptData()
+    return DatasetCache()
 
 
 def evaluate_job(config: DictConfig) -> None:

@@ -34,21 +34,21 @@ class Format:
 
 def write_torchscript(program: nn.Module, features: Tensor, path: Path) -> None:
     """Trace and save, for `torch.jit.load` in Python and C++."""
-    with quiet():
+    with quiet_lightning():
         traced = torch.jit.trace(program, (features,), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
 
 
 def load_torchscript(path: Path) -> Run:
     """What `write_torchscript` wrote."""
-    with quiet():
+    with quiet_lightning():
         program: Run = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
     return program
 
 
 def write_torch_export(program: nn.Module, features: Tensor, path: Path) -> None:
     """Export and save, for `torch.export.load` and compilers."""
-    with quiet():
+    with quiet_lightning():
         exported = torch.export.export(program, (features,), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},))
         with path.open("wb") as file:
             torch.export.save(exported, file)
@@ -56,7 +56,7 @@ def write_torch_export(program: nn.Module, features: Tensor, path: Path) -> None
 
 def load_torch_export(path: Path) -> Run:
     """What `write_torch_export` wrote."""
-    with quiet(), path.open("rb") as file:
+    with quiet_lightning(), path.open("rb") as file:
         program: Run = torch.export.load(file).module()
     return program
 
@@ -64,7 +64,7 @@ def load_torch_export(path: Path) -> Run:
 def write_onnx(program: nn.Module, features: Tensor, path: Path) -> None:
     """Write one file in the ONNX format, of the input `features` and the output `codes`."""
     require_onnx()
-    with quiet():
+    with quiet_lightning():
         exported = torch.onnx.export(
             program,
             (features,),
@@ -111,7 +111,7 @@ def require_onnx() -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Without what the exporters say of their own workings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

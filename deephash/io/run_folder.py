@@ -19,7 +19,7 @@ from deephash.io.sealed_files import (
     write_sealed_json,
     write_sealed_text,
 )
-from deephash.registry import public_name, resolve_former
+from deephash.registry import FORMER_NAMES, public_name, resolve_former
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
@@ -318,5 +318,7 @@ def with_public_names(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     named = {key: with_public_names(value) for key, value in settings.items()}
-    found = resolve_former(named["_target_"]) if isinstance(named.get("_target_"), str) else None
-    return named if found is None else {**named, "_target_": public_name(found)}
+    if isinstance(target := named.get("_target_"), str):
+        found = resolve_former(target)
+        named["_target_"] = FORMER_NAMES.get(target, target) if found is None else public_name(found)
+    return named

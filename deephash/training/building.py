@@ -26,7 +26,7 @@ from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
-from deephash.training.closed_form import ClosedForm
+from deephash.training.fit_module import FitModule
 from deephash.validation import InvalidInputError
 
 
@@ -137,9 +137,9 @@ def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, i
     )
 
 
-def build_module(config: DictConfig, data: HashingDataModule) -> ClosedForm:
+def build_module(config: DictConfig, data: HashingDataModule) -> FitModule:
     """The Lightning module that fits and scores."""
-    return ClosedForm(
+    return FitModule(
         hasher=build_hasher(config, data.feature_dim),
         truth=build(config.truth),
         supervision=build(config.supervision) if config.get("supervision") else None,

@@ -18,12 +18,12 @@ from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import write_sealed_json
 from deephash.training.building import build_augmentation, build_loss, lightning_trainer
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
-from deephash.training.closed_form import ClosedForm
 from deephash.training.constraints import plain_hasher
 from deephash.training.early_checks import check_figure
-from deephash.training.joint import Joint
+from deephash.training.fit_module import FitModule
+from deephash.training.joint_module import JointModule
 from deephash.training.keep_best import KeepBest
-from deephash.training.quiet import quiet
+from deephash.training.quiet_lightning import quiet_lightning
 from deephash.validation import InvalidInputError, check_count
 
 # Settings of `train` for the run around the training.
@@ -32,11 +32,11 @@ RUNNER_SETTINGS = ("select_by", "patience", "validate_every", "holdout", "compil
 
 def learns_jointly(config: DictConfig) -> bool:
     """Whether joint training follows the fit."""
-    return issubclass(get_class(config.train._target_), Joint)
+    return issubclass(get_class(config.train._target_), JointModule)
 
 
 def train_jointly(
-    config: DictConfig, run: RunFolder, logger: Logger | None, start: ClosedForm, data: HashingDataModule
+    config: DictConfig, run: RunFolder, logger: Logger | None, start: FitModule, data: HashingDataModule
 ) -> None:
     """Train a fitted hasher end to end, or go on where a training was interrupted, and save the best of it.
 
@@ -76,7 +76,7 @@ def train_jointly(
         plugins=[SafetensorsCheckpoint()],
     )
     module: Any = torch.compile(joint) if config.train.compile else joint
-    with quiet(), data.batched(lambda rank, processes: joint.training_batches(data, rank, processes)):
+    with quiet_lightning(), data.batched(lambda rank, processes: joint.training_batches(data, rank, processes)):
         training.fit(
             module,
             datamodule=data,
@@ -109,7 +109,7 @@ def chosen_epoch(history: dict[str, Any]) -> dict[str, Any]:
     return {"metric": metric, "start": scores[0], "best": scores[best], "best_epoch": best, "epochs": max(scores)}
 
 
-def check_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) -> None:
+def check_joint(config: DictConfig, start: FitModule, data: HashingDataModule) -> None:
     """Refuse before the fit what joint training would refuse after it: its settings, losses, trainer, and choice.
 
     Args:
@@ -141,7 +141,7 @@ def check_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
     lightning_trainer(config, logger=False, max_epochs=1, callbacks=own, plugins=[SafetensorsCheckpoint()])
 
 
-def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) -> Joint:
+def build_joint(config: DictConfig, start: FitModule, data: HashingDataModule) -> JointModule:
     """The Lightning module of joint training, from a fitted hasher, ready for its first step."""
     joint = new_joint(config, start, data, start.hasher.distance.maximum)
     joint.share_truth(start)
@@ -149,7 +149,7 @@ def build_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule) 
     return joint
 
 
-def new_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule, code_length: int) -> Joint:
+def new_joint(config: DictConfig, start: FitModule, data: HashingDataModule, code_length: int) -> JointModule:
     """The Lightning module of joint training before anything of it is ready.
 
     Args:
@@ -168,7 +168,7 @@ def new_joint(config: DictConfig, start: ClosedForm, data: HashingDataModule, co
         "generator": torch.Generator().manual_seed(config.seed),
     }
     searched = len(data.ids("validation_database")) if data.has_validation else 0
-    joint: Joint = build(
+    joint: JointModule = build(
         settings,
         hasher=hasher,
         truth=start.truth,

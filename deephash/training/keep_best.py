@@ -9,7 +9,7 @@ import lightning
 
 from deephash.io.sealed_files import write_sealed_json
 from deephash.metrics.user_metric import figures_to_raise
-from deephash.training.joint import Joint
+from deephash.training.joint_module import JointModule
 from deephash.validation import check_choice
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class KeepBest(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take note of a validation, the one before training included."""
-        joint = cast(Joint, module)
+        joint = cast(JointModule, module)
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
         check_choice(self.metric, figures_to_raise(joint.results), "train.select_by")
         score = joint.results[self.metric]

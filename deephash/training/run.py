@@ -33,12 +33,12 @@ from deephash.training.building import (
     fetch_encoders,
     lightning_trainer,
 )
-from deephash.training.closed_form import ClosedForm
+from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_labelled, check_measures, check_scoring
 from deephash.training.environment import describe_environment
+from deephash.training.fit_module import FitModule
 from deephash.training.joint_run import check_joint, chosen_epoch, learns_jointly, train_jointly
-from deephash.training.kept_data import KeptData
-from deephash.training.quiet import quiet
+from deephash.training.quiet_lightning import quiet_lightning
 from deephash.training.stream_run import learns_from_stream, train_stream
 from deephash.training.tuning import tune, with_values
 from deephash.validation import InvalidInputError, check_bits, check_choice
@@ -65,7 +65,7 @@ class RunResult:
     folder: Path
 
 
-def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> RunResult:
+def train(config: DictConfig, folder: Path, kept: DatasetCache | None = None) -> RunResult:
     """Carry out a run, or go on with it where it was interrupted.
 
     Args:
@@ -90,7 +90,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         fetch_encoders(config)
 
     if learns_from_stream(config):
-        return RunResult(train_stream(config, run, kept or KeptData()), folder)
+        return RunResult(train_stream(config, run, kept or DatasetCache()), folder)
 
     # Lightning introduces itself and the devices at each start; warnings and errors still come through.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -100,7 +100,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
         lightning_trainer(config, logger=False, callbacks=None)  # Whether there is such a device, before data are read.
     data = build_data(config, Split.load(run.split) if run.split.exists() else None)
     check_labelled(config, data.are_labelled())  # Reading can mean describing thousands of images.
-    kept = kept or KeptData()
+    kept = kept or DatasetCache()
     kept.read(config, data)
     check_labelled(config, data.items.labels is not None)
     if config.metrics.database_codes == LEARNT:
@@ -148,7 +148,7 @@ def train(config: DictConfig, folder: Path, kept: KeptData | None = None) -> Run
     return RunResult(row, folder)
 
 
-def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: HashingDataModule) -> None:
+def fit(folder: Path, trainer: lightning.Trainer, module: FitModule, data: HashingDataModule) -> None:
     """Fit a hasher by its papers' algorithms, or load the one that a folder holds already.
 
     Args:
@@ -162,7 +162,7 @@ def fit(folder: Path, trainer: lightning.Trainer, module: ClosedForm, data: Hash
         return
     log.info("fitting on %s", fit_size(data))
     module.fit_truth(data)
-    with quiet(), waiting("Fitting"):
+    with quiet_lightning(), waiting("Fitting"):
         # The loader alone: a fit in closed form has nothing to validate between its steps.
         trainer.fit(module, train_dataloaders=data.train_dataloader())
     if trainer.is_global_zero:
@@ -181,7 +181,7 @@ def fit_size(data: HashingDataModule) -> str:
     return words
 
 
-def load(folder: Path, module: ClosedForm) -> None:
+def load(folder: Path, module: FitModule) -> None:
     """Load the hasher that a folder holds, and how long it took."""
     module.hasher, module.learnt = load_hasher(folder), load_learnt(folder)
     stored = read_sealed_json(folder / FIT_SECONDS, "the seconds of a fit")
@@ -194,7 +194,7 @@ def score(
 ) -> dict[str, Any]:
     """Rank and measure; the result row."""
     loop = trainer.validate if config.score == "validation" else trainer.test
-    with quiet():
+    with quiet_lightning():
         loop(module, datamodule=data, verbose=False)
     results = dict(module.results)
     skipped = int(results.pop("skipped_queries"))

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deephash.hashers.hasher_views import get_views
 from deephash.training.constraints import whole
-from deephash.training.joint import Joint
+from deephash.training.joint_module import JointModule
 from deephash.validation import InvalidInputError
 
 
@@ -42,7 +42,7 @@ class ShardedEncoder(DDPStrategy):
     """
 
     def _setup_model(self, model: nn.Module) -> Any:
-        if not isinstance(model, Joint):
+        if not isinstance(model, JointModule):
             return super()._setup_model(model)
         if any(isinstance(callback, WeightAveraging) for callback in cast(Any, model.trainer).callbacks):
             raise InvalidInputError(

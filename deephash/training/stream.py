@@ -25,7 +25,7 @@ from deephash.streams.database import StreamDatabase
 from deephash.streams.reencoding.base import Reencoding, Staleness
 from deephash.streams.stream_search import StreamSearch
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
-from deephash.training.closed_form import training_affinity
+from deephash.training.fit_module import training_affinity
 from deephash.validation import InvalidInputError, check_count
 
 

@@ -20,9 +20,9 @@ from deephash.report.stream_figure import stream_figure
 from deephash.report.summary import result_title
 from deephash.report.tables import finite
 from deephash.training.building import build_data, build_hasher
+from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_labelled
 from deephash.training.environment import describe_environment
-from deephash.training.kept_data import KeptData
 from deephash.training.stream import StreamTraining
 from deephash.training.stream_metrics import summarised
 from deephash.validation import InvalidInputError
@@ -35,7 +35,7 @@ def learns_from_stream(config: DictConfig) -> bool:
     return issubclass(get_class(config.train._target_), StreamTraining)
 
 
-def train_stream(config: DictConfig, run: RunFolder, kept: KeptData) -> dict[str, Any]:
+def train_stream(config: DictConfig, run: RunFolder, kept: DatasetCache) -> dict[str, Any]:
     """Go through a stream, or go on where a run of it was interrupted.
 
     Args:

@@ -27,7 +27,7 @@ from deephash.metrics.user_metric import figures_to_raise
 from deephash.ranking.relevance import Relevance
 from deephash.report.tables import text
 from deephash.training.building import build_module
-from deephash.training.closed_form import ClosedForm
+from deephash.training.fit_module import FitModule
 from deephash.training.joint_run import learns_jointly, train_jointly
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -189,7 +189,7 @@ def best(record: list[dict[str, Any]]) -> dict[str, Any]:
     return chosen
 
 
-def fit(module: ClosedForm, data: HashingDataModule) -> None:
+def fit(module: FitModule, data: HashingDataModule) -> None:
     """Fit on the training part.
 
     Args:

@@ -21,7 +21,7 @@ from deephash.functional.row_shares import (
     total_rows,
 )
 from deephash.hashers.loading import load
-from deephash.training.closed_form import SHARED_ROWS
+from deephash.training.fit_module import SHARED_ROWS
 from deephash.training.run import train
 
 SCRIPT = Path(__file__).with_name("fit_on_shares.py")

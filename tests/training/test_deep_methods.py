@@ -10,7 +10,7 @@ import yaml
 from deephash.hashers.hasher import Hasher
 from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data, build_hasher, build_loss, build_module
-from deephash.training.kept_data import KeptData
+from deephash.training.dataset_cache import DatasetCache
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -43,7 +43,7 @@ def losses_of(choice):
 @pytest.fixture(scope="module")
 def kept():
     """What runs read, read once."""
-    return KeptData()
+    return DatasetCache()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_the_known_ones_are_there():
 @pytest.mark.parametrize("name", DEEP)
 def test_it_chooses_all_that_its_paper_does(name, compose_config):
     config = compose_config(f"method={name}")
-    assert config.train._target_ == "deephash.training.Joint"
+    assert config.train._target_ == "deephash.training.JointModule"
     assert (
         config.relaxation._target_
         == yaml.safe_load((CONF / "relaxation" / f"{DEEP[name]['relaxation']}.yaml").read_text(encoding="utf-8"))[
@@ -86,7 +86,7 @@ def test_the_command_line_wins(name, compose_config):
     assert config.augmentation._target_.endswith("FeatureDropout")
     assert config.quantizer._target_.endswith("NPQ")
     assert (config.train.batch_size, config.train.epochs) == (9, 3)
-    assert compose_config(f"method={name}", "train=fit").train._target_.endswith("ClosedForm")
+    assert compose_config(f"method={name}", "train=fit").train._target_.endswith("FitModule")
     # To say what it does anyway changes nothing.
     assert compose_config(f"method={name}", "train=joint") == compose_config(f"method={name}")
     several = compose_config(f"method={name}", "loss=[ap,balance]")

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from deephash.command_line import run_command as command
 from deephash.data.descriptors.pixels import Pixels
 from deephash.io.run_folder import RunFolder
-from deephash.training.closed_form import ClosedForm
 from deephash.training.evaluate_run import evaluate
+from deephash.training.fit_module import FitModule
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -77,7 +77,7 @@ def test_depths_are_lowered_to_the_database(data, compose_config, tmp_path):
     ],
 )
 def test_refused_before_the_fit(settings, words, data, compose_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(ClosedForm, "fit_hasher", lambda *given: pytest.fail("it was fitted"))
+    monkeypatch.setattr(FitModule, "fit_hasher", lambda *given: pytest.fail("it was fitted"))
     with pytest.raises(InvalidInputError, match=words):
         train(compose_config(*data, "metrics.at=[10]", *settings), tmp_path / "run")
 

@@ -12,7 +12,7 @@ from deephash.data.protocols.base import Split
 from deephash.hashers.hasher import Hasher
 from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data, build_hasher, build_module
-from deephash.training.joint import Joint
+from deephash.training.joint_module import JointModule
 from deephash.training.joint_run import build_joint, largest_divisor
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
@@ -120,7 +120,7 @@ def test_resumes_to_the_same_weights(trained, tmp_path, monkeypatch, epoch):
     class Killed(BaseException):
         """What no handler of errors catches."""
 
-    step = Joint.training_step
+    step = JointModule.training_step
 
     def killed_step(self, batch, batch_idx):
         if (self.current_epoch, batch_idx) == (epoch, 2):
@@ -128,13 +128,15 @@ def test_resumes_to_the_same_weights(trained, tmp_path, monkeypatch, epoch):
         return step(self, batch, batch_idx)
 
     config = RunFolder(trained.folder).read_config()
-    monkeypatch.setattr(Joint, "training_step", killed_step)
+    monkeypatch.setattr(JointModule, "training_step", killed_step)
     with pytest.raises(Killed):
         train(config, tmp_path / "run")
     assert not RunFolder(tmp_path / "run").hasher.exists()
-    monkeypatch.setattr(Joint, "training_step", step)
+    monkeypatch.setattr(JointModule, "training_step", step)
     steps = []
-    monkeypatch.setattr(Joint, "on_train_epoch_start", _noted(Joint.on_train_epoch_start, steps), raising=True)
+    monkeypatch.setattr(
+        JointModule, "on_train_epoch_start", _noted(JointModule.on_train_epoch_start, steps), raising=True
+    )
     resumed = train(config, tmp_path / "run")
     assert steps[0] == epoch, "what was done before the kill is done again"
     assert same_weights(RunFolder(resumed.folder).hasher, RunFolder(trained.folder).hasher)
@@ -169,7 +171,7 @@ def test_resumes_after_the_last_epoch(arrays, compose_config, tmp_path, monkeypa
     with pytest.raises(Killed):
         train(compose_config(*arrays, *overrides), tmp_path / "run")
     monkeypatch.setattr(Hasher, "save", save)
-    monkeypatch.setattr(Joint, "training_step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(JointModule, "training_step", lambda *_: pytest.fail("trained again"))
     resumed = train(compose_config(*arrays, *overrides), tmp_path / "run")
     assert same_weights(RunFolder(resumed.folder).hasher, RunFolder(whole.folder).hasher)
     assert resumed.row["seconds"]["joint"] > 0
@@ -275,7 +277,7 @@ def test_patience_stops(arrays, compose_config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch(arrays, compose_config, tmp_path, monkeypatch):
-    coded_batch = Joint.coded_batch
+    coded_batch = JointModule.coded_batch
 
     def spoiled(self, batch):
         coded = coded_batch(self, batch)
@@ -283,7 +285,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(arrays, compose_config, 
             coded.codes.data[3] = float("nan")
         return coded
 
-    monkeypatch.setattr(Joint, "coded_batch", spoiled)
+    monkeypatch.setattr(JointModule, "coded_batch", spoiled)
     with pytest.raises(
         InvalidInputError, match=r"not finite in epoch 1, batch 2: NaN or infinity in its codes; lower train"
     ):
@@ -363,7 +365,7 @@ def test_gradients_reach_projection_and_thresholds(arrays, compose_config):
 
 def test_the_headline_command_composes(compose_config):
     config = compose_config("method=itq", "quantizer=npq", "train=joint", "loss=ap", "relaxation=tanh", "bits=32")
-    assert config.train._target_.endswith("Joint")
+    assert config.train._target_.endswith("JointModule")
     assert config.loss.ap._target_.endswith("AP")
     assert type(build_hasher(config, 64).quantizer.relaxation).__name__ == "Tanh"
     assert compose_config("train=joint", "loss=[ap]").loss.keys() == {"ap"}

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SHARED_ROWS = 100_000
 
 
-class ClosedForm(HashingModule):
+class FitModule(HashingModule):
     """Fits a hasher by its papers' algorithms in one training step over the whole training part.
 
     With several processes the first one fits and the others take its weights, so that all hold the same. Of 100,000

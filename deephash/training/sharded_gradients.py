@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from deephash.training.constraints import whole
 
 
-def any_spread(weights: Iterable[Tensor]) -> bool:
+def any_sharded(weights: Iterable[Tensor]) -> bool:
     """Whether processes hold parts of any of these weights."""
     return any(isinstance(weight, DTensor) for weight in weights)
 

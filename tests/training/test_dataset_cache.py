@@ -3,7 +3,7 @@
 import pytest
 
 from deephash.data.mnist5k import MNIST5k
-from deephash.training.kept_data import KeptData
+from deephash.training.dataset_cache import DatasetCache
 from deephash.training.run import train
 
 SETTINGS = ("method=lsh", "bits=16", "protocol=five_way_small", "metrics.at=[10]", "figures=false")
@@ -19,7 +19,7 @@ def loads(monkeypatch):
 
 
 def test_data_are_read_once_and_figures_are_those_of_single_runs(compose_config, tmp_path, loads):
-    kept = KeptData()
+    kept = DatasetCache()
     jobs = [("truth=label",), ("truth=epsilon_ball",), ("truth=epsilon_ball", "bits=8"), ("truth=label", "seed=1")]
     shared = [train(compose_config(*SETTINGS, *job), tmp_path / f"kept{i}", kept) for i, job in enumerate(jobs)]
     assert len(loads) == 1
@@ -36,7 +36,7 @@ def test_truth_is_computed_once_for_a_split(compose_config, tmp_path, monkeypatc
     times = []
     original = EpsilonBall.relevance
     monkeypatch.setattr(EpsilonBall, "relevance", lambda *given: times.append(1) or original(*given))
-    kept = KeptData()
+    kept = DatasetCache()
     for place, job in enumerate([("bits=8",), ("bits=12",), ("seed=1",), ("seed=1", "truth.neighbours=20")]):
         train(compose_config(*SETTINGS, "truth=epsilon_ball", *job), tmp_path / str(place), kept)
     assert len(times) == 3

@@ -24,10 +24,10 @@ from deephash.io.files import write_json
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.quantizers.relaxations.base import Relaxation
-from deephash.training.closed_form import training_affinity
 from deephash.training.constraints import keep_orthonormal, plain_hasher
+from deephash.training.fit_module import training_affinity
 from deephash.training.relative_rates import parameter_groups, weight_sizes
-from deephash.training.spread_gradients import any_spread, clip_norm
+from deephash.training.sharded_gradients import any_sharded, clip_norm
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 PARTS = ("encoder", "projection", "quantizer")
@@ -40,7 +40,7 @@ FLOATS = ("codes", "projections", "features")
 Schedule = Callable[[float], float]
 
 
-class Joint(HashingModule):
+class JointModule(HashingModule):
     """Trains a fitted hasher end to end: relaxed codes of a batch, a loss of them, gradients into every part.
 
     Training begins at the hasher it is given, with `prepare`. The relaxation sharpens with progress. Validation encodes
@@ -214,7 +214,7 @@ class Joint(HashingModule):
     ) -> None:
         """Clip the gradients of all weights together, those of which processes hold parts too."""
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        if not gradient_clip_val or not any_spread(weights):
+        if not gradient_clip_val or not any_sharded(weights):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_algorithm == "value":
             clip_grad_value_(weights, gradient_clip_val, foreach=False)

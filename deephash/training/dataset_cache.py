@@ -7,7 +7,7 @@ from deephash.data.items import Items
 from deephash.ranking.relevance import Relevance
 
 
-class KeptData:
+class DatasetCache:
     """The items of the last data set, and the relevance between parts of its last split, for the next run on them.
 
     A sweep's jobs run one after another in few processes; most differ in method or code length alone. Files that

@@ -16,7 +16,7 @@ QUIET = (
 )
 
 
-class quiet(warnings.catch_warnings):  # noqa: N801 - a context manager, used as a word
+class quiet_lightning(warnings.catch_warnings):  # noqa: N801 - a context manager, used as a word
     """Silence what Lightning says of loops without gradients and workers, and nothing else."""
 
     def __enter__(self) -> None:
