@@ -1,9 +1,9 @@
 """Joint training against the fits that it starts from: tables of a sweep of experiment=joint_*.
 
-python benchmarks/joint_study.py multirun/joint_labels                        mAP, pipeline by pipeline
-python benchmarks/joint_study.py multirun/joint_epsilon_ball --metric AUPRC_micro
-python benchmarks/joint_study.py multirun/joint_ablation --across loss        joint runs alone, by another column
-python benchmarks/joint_study.py multirun/joint_labels --curves curves.png    validation score by epoch, with its spread
+python studies/joint.py multirun/joint_labels                        mAP, pipeline by pipeline
+python studies/joint.py multirun/joint_epsilon_ball --metric AUPRC_micro
+python studies/joint.py multirun/joint_ablation --across loss        joint runs alone, by another column
+python studies/joint.py multirun/joint_labels --curves curves.png    validation score by epoch, with its spread
 
 The best of all fits is set against the best of all joint trainings, and against each other pipeline, on the same draws.
 """

