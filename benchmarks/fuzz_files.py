@@ -40,7 +40,7 @@ from deephash.cluster import shard_manifest
 from deephash.code_files.code_file import CodePaths, describe_codes, read_codes
 from deephash.code_files.code_shards import open_shards
 from deephash.code_files.open_source import open_source
-from deephash.code_files.sharded_index import open_release, write_sharded
+from deephash.code_files.write_sharded import write_sharded
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.data.array_file import read_array
 from deephash.data.cifar10 import read_npz
@@ -55,6 +55,7 @@ from deephash.hashers import storage
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
 from deephash.indexes import index_folder
+from deephash.indexes.sharded_index import open_release
 from deephash.io.files import read_json_object, write_json
 from deephash.io.run_folder import RunFolder
 from deephash.projections.itq import ITQ

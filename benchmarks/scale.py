@@ -38,7 +38,7 @@ from indexes import patch_codes
 
 from deephash.functional.shares import share_of
 from deephash.indexes.flat import Flat
-from deephash.indexes.mih import MIH, usual_tables
+from deephash.indexes.mih import MIH, default_tables
 from deephash.ranking.nearest_merge import merge_nearest
 
 PASSES, GROUPS = 3, 20
@@ -110,7 +110,7 @@ def scan_seconds(items, k):
 
 def mih_seconds(sample, items, k):
     """Seconds of each query, float64 (q,), and its expected work."""
-    tables = usual_tables(BITS, int(items))
+    tables = default_tables(BITS, int(items))
     work = expected_work(sample, items, k, tables)
     return priced(work, items, k, tables) @ MIH_TIMES, work
 
@@ -145,7 +145,7 @@ def plan_scan(n, k):
 
 def plan_mih(n, k, sample, name):
     shards = math.ceil(max(n * 60 / MACHINE_BYTES, n / (2**31 - 1)))
-    tables = usual_tables(BITS, int(n / shards))
+    tables = default_tables(BITS, int(n / shards))
     memory = n * 16 + shards * table_bytes(n / shards, tables)
     seconds, work = mih_seconds(sample, n / shards, k)
     latency, hourly = seconds.mean() + reply_seconds(shards, k), machines_hourly(shards, memory)

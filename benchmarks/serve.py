@@ -35,8 +35,8 @@ import numpy as np
 import psutil
 
 from deephash.code_files.code_file import CodePaths, describe_codes, read_codes
-from deephash.code_files.index_codes import maker_of, save_index
-from deephash.code_files.sharded_index import write_sharded
+from deephash.code_files.index_codes import read_hasher_info, save_index
+from deephash.code_files.write_sharded import write_sharded
 from deephash.indexes.build_index import index
 from deephash.io.files import write_json
 from deephash.ranking.distance import Hamming
@@ -158,7 +158,7 @@ def main():
         write_queries(queries, asked, *index(codes, "flat").search(asked, K))
         one, many = folder / "one", folder / "many"
         read = read_codes(paths.codes)
-        save_index(read.codes, read.ids, maker_of(read.description), "flat", {}, one)
+        save_index(read.codes, read.ids, read_hasher_info(read.description), "flat", {}, one)
         write_sharded(paths.codes, many, arguments.shards, "flat", {})
 
         def alone_and_together(service):

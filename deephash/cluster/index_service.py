@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from deephash.cluster.search_application import Answer, SearchApplication, ServedRelease, http_server
-from deephash.code_files.sharded_index import IndexRelease, OpenRelease, current_release
+from deephash.indexes.sharded_index import IndexRelease, OpenRelease, current_release
 from deephash.web.http_service.host_names import served_names
 from deephash.web.listening import listening
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from deephash.cluster.query_batches import QueryBatches
-from deephash.code_files.sharded_index import IndexRelease, ShardAnswer, merge_answers
 from deephash.codes import code_bytes
+from deephash.indexes.sharded_index import IndexRelease, ShardAnswer, merge_answers
 from deephash.ranking.inputs import check_padding
 from deephash.validation import InvalidInputError
 from deephash.web.http_service.guard import RequestGuard

@@ -10,7 +10,7 @@ import numpy as np
 
 from deephash.cluster.shard_messages import message_of, read_message
 from deephash.cluster.shard_server import addresses_folder, shard_name
-from deephash.code_files.sharded_index import IndexShard, ShardAnswer
+from deephash.indexes.sharded_index import IndexShard, ShardAnswer
 from deephash.io.files import read_json
 from deephash.validation import InvalidInputError
 

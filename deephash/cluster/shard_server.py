@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from deephash.cluster.shard_messages import message_of, read_message
-from deephash.code_files.sharded_index import IndexShard, OpenShard
+from deephash.indexes.sharded_index import IndexShard, OpenShard
 from deephash.io.files import read_json, write_json
 from deephash.validation import InvalidInputError
 

@@ -30,8 +30,8 @@ from deephash.cluster.takeover import (
     forget_losses,
     served_release,
 )
-from deephash.code_files.sharded_index import IndexRelease, read_release
 from deephash.indexes.index_folder import check_files, load_index
+from deephash.indexes.sharded_index import IndexRelease, read_release
 from deephash.io.files import reason_of, write_json
 from deephash.validation import InvalidInputError
 from deephash.web.http_service.host_names import served_names

@@ -16,7 +16,7 @@ from typing import Any
 
 from deephash.cluster.shard_client import read_addresses
 from deephash.cluster.shard_server import ShardServer, addresses_folder, read_notes, write_note
-from deephash.code_files.sharded_index import IndexRelease, IndexShard, read_release
+from deephash.indexes.sharded_index import IndexRelease, IndexShard, read_release
 from deephash.io.files import read_json
 from deephash.validation import InvalidInputError
 

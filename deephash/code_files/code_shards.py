@@ -1,4 +1,4 @@
-"""A database of codes in several files, of which any range of rows is read without the others."""
+"""A database of codes in several files; any range of its rows is read without the other rows."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deephash.code_files.code_file import ENDINGS, CodePaths, read_description
-from deephash.code_files.index_codes import maker_of
+from deephash.code_files.index_codes import read_hasher_info
 from deephash.codes import code_bytes
 from deephash.data.array_file import read_array, reading_array
 from deephash.data.trial import PARQUET, try_decoding
@@ -27,7 +27,7 @@ from deephash.validation import InvalidInputError, as_labels
 if TYPE_CHECKING:
     import polars
 
-# Rows that are ranked at a time: 32 MB of codes of 64 bits, and as much of labels.
+# Rows to rank at a time: 32 MB of codes of 64 bits, and as much of labels.
 BLOCK_ROWS = 1 << 22
 
 
@@ -36,9 +36,9 @@ class ShardBlock:
     """Consecutive rows of one shard.
 
     Args:
-        codes: packed uint8 (m, ⌈b/8⌉), of an `.npy` mapped into memory.
+        codes: packed uint8 (m, ⌈b/8⌉), mapped into memory if the file is an `.npy`.
         labels: int64 (m,), bool (m, c), or None.
-        start: the first row's place in the whole database.
+        start: row of the first code in the whole database.
     """
 
     codes: Tensor
@@ -48,15 +48,15 @@ class ShardBlock:
 
 @dataclass(frozen=True)
 class CodeShards:
-    """Files of codes that are one database, rows following each other in the order of the files.
+    """Files of codes that are one database, with the rows in the order of the files.
 
     Args:
-        paths: `.npy` or `.parquet` files of `deephash encode`, with labels in `.labels.npy` beside them where there are
+        paths: `.npy` or `.parquet` files of `deephash encode`; labels are in `.labels.npy` beside them, if there are
             any.
-        rows: of each file.
+        rows: number of rows of each file.
         bits: code length b.
         hasher: identity of the hasher that made the codes.
-        distance: what they are ranked by.
+        distance: distance that ranks the codes.
     """
 
     paths: tuple[Path, ...]
@@ -68,33 +68,46 @@ class CodeShards:
     def __len__(self) -> int:
         return sum(self.rows)
 
+    def pieces(self, rows: range) -> Iterator[tuple[int, range]]:
+        """Yield the number of each file that holds rows of a range, and which of its own rows these are."""
+        first = 0
+        for number, count in enumerate(self.rows):
+            piece = range(max(rows.start - first, 0), min(rows.stop - first, count))
+            if piece:
+                yield number, piece
+            first += count
+
     def blocks(self, rows: range) -> Iterator[ShardBlock]:
-        """The rows of a range, in blocks that lie in one file each.
+        """Yield the rows of a range in blocks, each from one file.
 
         Raises:
-            InvalidInputError: a file that does not hold what its description says.
+            InvalidInputError: a file that does not match its description.
         """
-        first = 0
-        for path, count in zip(self.paths, self.rows, strict=True):
-            start, stop = max(rows.start, first), min(rows.stop, first + count)
-            if start < stop:
-                read = code_reader(path, count, self.bits)
-                labels = mapped_labels(path, count)
-                for low in range(start - first, stop - first, BLOCK_ROWS):
-                    high = min(low + BLOCK_ROWS, stop - first)
-                    own = None if labels is None else labels[low:high]
-                    yield ShardBlock(read(range(low, high)), own, first + low)
-            first += count
+        for number, piece in self.pieces(rows):
+            path, count, first = self.paths[number], self.rows[number], sum(self.rows[:number])
+            read = code_reader(path, count, self.bits)
+            labels = map_labels(path, count)
+            for start in range(piece.start, piece.stop, BLOCK_ROWS):
+                some = range(start, min(start + BLOCK_ROWS, piece.stop))
+                yield ShardBlock(read(some), None if labels is None else labels[some.start : some.stop], first + start)
+
+    def read_ids(self, rows: range) -> np.ndarray:
+        """Read the ids of a range of rows, and no other rows; numbers become strings if other ids are strings.
+
+        Raises:
+            InvalidInputError: a file without ids, or a damaged one.
+        """
+        return np.concatenate([read_ids(self.paths[number], piece) for number, piece in self.pieces(rows)])
 
 
 @dataclass(frozen=True)
 class ShardQueries:
-    """Queries to rank the shards for.
+    """Queries of an evaluation, with either labels or neighbours.
 
     Args:
         codes: packed uint8 (q, ⌈b/8⌉).
         labels: int64 (q,), bool (q, c), or None.
-        neighbours: rows of the whole database that are relevant to each, or None; one of the two is given.
+        neighbours: rows of the whole database that are relevant to each query, or None.
     """
 
     codes: Tensor
@@ -102,10 +115,10 @@ class ShardQueries:
     neighbours: Neighbours | None
 
     def relevance(self, block: ShardBlock) -> Relevance:
-        """Which rows of a block are relevant to each query.
+        """Return the relevance of a block's rows to each query.
 
         Raises:
-            InvalidInputError: a block without labels where queries have some, or labels of another kind.
+            InvalidInputError: a block without labels, or with labels of another kind than the queries'.
         """
         if self.neighbours is not None:
             return select_items(self.neighbours, block.start, block.start + len(block.codes))
@@ -119,15 +132,15 @@ class ShardQueries:
 
 
 def open_shards(paths: Sequence[Path]) -> CodeShards:
-    """Files of codes as one database.
+    """Open files of codes as one database.
 
     Args:
-        paths: `.npy` or `.parquet` files, or folders, of which all files of codes are taken by name.
+        paths: `.npy` or `.parquet` files, or folders, of which all files of codes are taken, sorted by name.
 
     Raises:
-        InvalidInputError: no files, one named twice, a damaged one, or codes of different hashers.
+        InvalidInputError: no files, a file given twice, a damaged file, or codes of different hashers.
     """
-    files = [file for path in paths for file in (code_files(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (list_code_files(path) if path.is_dir() else [path])]
     if not files:
         given = " ".join(map(str, paths)) or "nothing"
         raise InvalidInputError(f"{given} holds no codes; give files of deephash encode, .npy or .parquet.")
@@ -135,37 +148,37 @@ def open_shards(paths: Sequence[Path]) -> CodeShards:
     for file in files:
         if (first := seen.setdefault(file.resolve(), file)) is not file:
             raise InvalidInputError(f"{file} and {first} are one file, whose items would count twice; give it once.")
-    described = [read_description(file) for file in files]
-    for file, description in zip(files, described, strict=True):
-        if description["hasher"] != described[0]["hasher"] or description["bits"] != described[0]["bits"]:
+    descriptions = [read_description(file) for file in files]
+    hasher = read_hasher_info(descriptions[0])
+    for file, description in zip(files, descriptions, strict=True):
+        if (description["hasher"], description["bits"]) != (hasher.identity, hasher.bits):
             raise InvalidInputError(
                 f"{file} holds codes of the hasher {description['hasher']}, and {files[0]} those of "
-                f"{described[0]['hasher']}; shards are of one hasher."
+                f"{hasher.identity}; shards are of one hasher."
             )
-    maker = maker_of(described[0])
-    rows = tuple(description["rows"] for description in described)
-    return CodeShards(tuple(files), rows, maker.bits, maker.identity, maker.distance)
+    rows = tuple(description["rows"] for description in descriptions)
+    return CodeShards(tuple(files), rows, hasher.bits, hasher.identity, hasher.distance)
 
 
-def code_files(folder: Path) -> list[Path]:
-    """The files of codes in a folder, by name: those with a description beside them.
+def list_code_files(folder: Path) -> list[Path]:
+    """List the files of codes in a folder, sorted by name: those with a description beside them.
 
-    Of two files that share one, as `a.npy` and `a.parquet`, it is that of the file it names.
+    If two files share a description, as `a.npy` and `a.parquet`, it belongs to the file that it names.
     """
-    files = walk_files(folder, stop=lambda *_: True)  # of this folder alone
+    files = walk_files(folder, stop=lambda *_: True)  # Only this folder, without its subfolders.
     files = [file for file in files if file.suffix in ENDINGS and CodePaths(file).description.exists()]
     stems = Counter(CodePaths(file).description for file in files)
     return [file for file in files if stems[CodePaths(file).description] == 1 or is_described(file)]
 
 
 def is_described(path: Path) -> bool:
-    """Whether the description beside a file of codes names it."""
+    """Return whether the description beside a file of codes names it."""
     description = read_json(CodePaths(path).description, f"the description of {path.name}")
     return isinstance(description, dict) and description.get("file") == path.name
 
 
 def open_queries(path: Path, shards: CodeShards) -> ShardQueries:
-    """Queries of the same hasher as the shards, with what is relevant to them.
+    """Open queries of the same hasher as the shards, with their labels or relevant neighbours.
 
     Raises:
         InvalidInputError: codes of another hasher, or neither labels nor neighbours beside them.
@@ -177,7 +190,7 @@ def open_queries(path: Path, shards: CodeShards) -> ShardQueries:
             "by one."
         )
     codes = code_reader(path, len(queries), queries.bits)(range(len(queries)))
-    labels = mapped_labels(path, len(queries))
+    labels = map_labels(path, len(queries))
     listed = CodePaths(path).neighbours
     neighbours = None
     if listed.exists():
@@ -190,24 +203,24 @@ def open_queries(path: Path, shards: CodeShards) -> ShardQueries:
     return ShardQueries(codes, labels, neighbours)
 
 
-def mapped(path: Path) -> Tensor:
-    """An array of a file, mapped into memory; what is changed there never reaches the file.
+def map_array(path: Path) -> Tensor:
+    """Map an array into memory, copy-on-write.
 
     Raises:
-        InvalidInputError: no such array.
+        InvalidInputError: a missing or damaged file.
     """
     with reading_array(path):
         return torch.from_numpy(np.asarray(map_npy(path, "c")))
 
 
 def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
-    """A function from a range of rows of a file to their codes: mapped into memory, or read from Parquet.
+    """Return a function that reads a range of rows: from an `.npy` mapped into memory, or from Parquet.
 
     Raises:
-        InvalidInputError: no codes, or not as many as its description says.
+        InvalidInputError: no codes, or another number of codes than in the description.
     """
     if path.suffix == ".npy":
-        codes = mapped(path)
+        codes = map_array(path)
         check_packed(codes, path, rows, bits)
         return lambda wanted: codes[wanted.start : wanted.stop]
     state = path.stat()
@@ -229,20 +242,16 @@ def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
 
 @lru_cache(1 << 16)
 def try_codes(path: Path, state: tuple[int, int]) -> None:
-    """Try Parquet codes in a process of their own, since some damage ends the decoder's; once for each state of a file.
+    """Decode Parquet codes in a separate process once for each state of a file, since some damage crashes the decoder.
 
     Raises:
-        InvalidInputError: they cannot be decoded.
+        InvalidInputError: codes that cannot be decoded.
     """
     try_decoding(PARQUET, path, "code")
 
 
 def check_packed(codes: Tensor, path: Path, rows: int, bits: int) -> None:
-    """Refuse what are not so many packed codes.
-
-    Raises:
-        InvalidInputError: naming the file.
-    """
+    """Raise an error unless codes are uint8 (rows, ⌈bits/8⌉)."""
     if codes.dtype != torch.uint8 or codes.shape != (rows, code_bytes(bits)):
         raise InvalidInputError(
             f"{path} holds {codes.dtype} {tuple(codes.shape)}; its description says uint8 {(rows, code_bytes(bits))}: "
@@ -251,7 +260,7 @@ def check_packed(codes: Tensor, path: Path, rows: int, bits: int) -> None:
 
 
 def read_ids(path: Path, wanted: range) -> np.ndarray:
-    """Ids of a range of rows of a file of codes, whole numbers or words; no row is read beyond it.
+    """Read the ids of a range of rows of one file, whole numbers or strings, and no other rows.
 
     Raises:
         InvalidInputError: a file without ids, or a damaged one.
@@ -268,26 +277,26 @@ def read_ids(path: Path, wanted: range) -> np.ndarray:
 
 
 def parquet_rows(path: Path, column: str, wanted: range) -> "polars.Series":
-    """Some rows of a column of a Parquet file."""
+    """Read some rows of a column of a Parquet file."""
     import polars
 
     return polars.scan_parquet(path, glob=False).select(column).slice(wanted.start, len(wanted)).collect()[column]
 
 
 def parquet_length(path: Path) -> int:
-    """Number of rows of a Parquet file."""
+    """Return the number of rows of a Parquet file."""
     import polars
 
     return int(polars.scan_parquet(path, glob=False).select(polars.len()).collect().item())
 
 
-def mapped_labels(path: Path, rows: int) -> Tensor | None:
-    """Labels beside a file of codes, mapped into memory; None where there are none.
+def map_labels(path: Path, rows: int) -> Tensor | None:
+    """Map the labels beside a file of codes into memory; None if there are none.
 
     Raises:
-        InvalidInputError: no labels, or not one for each row.
+        InvalidInputError: a damaged file, or not a label for each row.
     """
     beside = CodePaths(path).labels
     if not beside.exists():
         return None
-    return as_labels(mapped(beside), rows, f"labels in {beside}")
+    return as_labels(map_array(beside), rows, f"labels in {beside}")

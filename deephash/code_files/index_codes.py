@@ -1,4 +1,4 @@
-"""From codes to a saved index with their ids."""
+"""Build and save an index from codes with their ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from deephash.validation import InvalidInputError
 
 @dataclass(frozen=True)
 class HasherInfo:
-    """What an index remembers of the hasher that made its codes.
+    """What an index records about the hasher that made its codes.
 
     Args:
-        identity: of the hasher.
+        identity: identity of the hasher.
         bits: code length b.
-        distance: what the codes are ranked by.
+        distance: distance that ranks the codes.
     """
 
     identity: str
@@ -33,57 +33,54 @@ class HasherInfo:
 
 
 def save_index(
-    codes: Tensor, ids: np.ndarray, maker: HasherInfo, kind: str, settings: Mapping[str, Any], out: Path
+    codes: Tensor, ids: np.ndarray, hasher: HasherInfo, kind: str, settings: Mapping[str, Any], out: Path
 ) -> Index:
-    """Build an index and save it with the ids of its codes.
+    """Build an index, and save it with the ids of its codes.
 
     Args:
         codes: packed uint8 (N, ⌈b/8⌉).
-        ids: of the codes, whole numbers or words (N,).
-        maker: the hasher that made them.
-        kind: of index, or auto.
-        settings: the kind's own.
+        ids: ids of the codes, whole numbers or strings (N,).
+        hasher: the hasher that made them.
+        kind: kind of index, or auto.
+        settings: settings of the kind.
         out: folder of the index.
 
     Raises:
-        InvalidInputError: what building or saving refuses.
+        InvalidInputError: a setting that the kind does not have, or an error of building or saving.
     """
     for name in ("codes", "bits", "hasher", "kind", "names", "columns"):
         if name in settings:
             raise InvalidInputError(
-                f"{name} is no setting of kind={kind}, but an argument of deephash.index; leave it out."
+                f"{name} is not a setting of kind={kind}, but an argument of deephash.index; leave it out."
             )
     check_own_folder(out)
     names = None if np.array_equal(ids, np.arange(len(ids))) else ids
-    built = index(codes, kind=kind, hasher=maker, names=names, **settings)
+    built = index(codes, kind=kind, hasher=hasher, names=names, **settings)
     built.save(out)
     return built
 
 
-def maker_of(description: Mapping[str, Any]) -> HasherInfo:
-    """The hasher that a file of codes names.
+def read_hasher_info(description: Mapping[str, Any]) -> HasherInfo:
+    """Return the hasher that the description of a file of codes names.
 
     Raises:
-        InvalidInputError: a distance that does not exist.
+        InvalidInputError: an unknown distance, or damaged settings of it.
     """
     try:
         settings = dict(description["distance"])
-        kind = {
-            found.__name__: found for found in (distances.Hamming, distances.Manhattan, distances.VariableManhattan)
-        }
-        name = settings.pop("name")
-        made: Any = kind[name]
+        kinds = {kind.__name__: kind for kind in (distances.Hamming, distances.Manhattan, distances.VariableManhattan)}
+        kind: Any = kinds[settings.pop("name")]
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        return HasherInfo(description["hasher"], description["bits"], made(**values))
+        return HasherInfo(description["hasher"], description["bits"], kind(**values))
     except (KeyError, TypeError) as error:
         raise InvalidInputError(f"the codes' description has a damaged distance ({error}); encode again.") from error
 
 
-def codes_of_file(path: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
-    """Codes, ids and maker of a file of codes.
+def read_codes_and_hasher(path: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
+    """Read codes, ids and the hasher of a file of codes.
 
     Raises:
-        InvalidInputError: no file of codes, or a damaged one.
+        InvalidInputError: not a file of codes, or a damaged one.
     """
     read = read_codes(path)
-    return read.codes, read.ids, maker_of(read.description)
+    return read.codes, read.ids, read_hasher_info(read.description)

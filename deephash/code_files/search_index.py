@@ -11,7 +11,7 @@ from deephash.code_files.encode_file import BLOCK_ROWS, check_dimension
 from deephash.code_files.encoder_of import load_view
 from deephash.code_files.open_source import open_source
 from deephash.code_files.rows import RowSource
-from deephash.code_files.sharded_index import OpenRelease, open_release
+from deephash.indexes.sharded_index import OpenRelease, open_release
 from deephash.io.files import write_whole
 from deephash.validation import InvalidInputError, check_choice
 

@@ -27,7 +27,7 @@ def index(
     ] = None,
 ) -> None:
     """Build an index of packed codes and save it; it remembers which hasher made them."""
-    from deephash.code_files.index_codes import codes_of_file, save_index
+    from deephash.code_files.index_codes import read_codes_and_hasher, save_index
     from deephash.indexes.index_folder import check_own_folder
     from deephash.io.ownership import check_not_source
     from deephash.validation import InvalidInputError
@@ -42,7 +42,7 @@ def index(
     if shards is not None or source.is_file():
         check_not_source(source, out)
     if shards is not None:
-        from deephash.code_files.sharded_index import write_sharded
+        from deephash.code_files.write_sharded import write_sharded
 
         release = write_sharded(source, out, shards or None, kind, settings)
         typer.echo(f"{out}: {release.size:,} codes of {release.bits} bits in {len(release.shards)} shards")
@@ -58,7 +58,7 @@ def index(
 
         codes, ids, maker = database_codes(source)
     else:
-        codes, ids, maker = codes_of_file(source)
+        codes, ids, maker = read_codes_and_hasher(source)
     built = save_index(codes, ids, maker, kind, settings, out)
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")
 

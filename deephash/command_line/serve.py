@@ -23,7 +23,7 @@ def serve(
     POST /search with {"codes": [BASE64, ...], "k": 10}. A shard that does not answer makes status 503, or, with
     "partial": true, a reply that names what is missing.
     """
-    from deephash.code_files.sharded_index import IndexRelease, is_sharded
+    from deephash.indexes.sharded_index import IndexRelease, is_sharded
     from deephash.validation import InvalidInputError
 
     def ready(url: str, release: IndexRelease) -> None:

@@ -1,4 +1,4 @@
-"""Indexes of packed codes: what searches a database without a ranking of all of it."""
+"""Indexes of packed codes, which search a database without ranking all of it."""
 
 from deephash.registry import exports
 

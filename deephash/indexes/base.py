@@ -1,4 +1,4 @@
-"""The contract of an index: packed codes, searched for the nearest or for all within a radius."""
+"""The contract of an index: packed codes that are searched for the nearest codes, or for all codes within a radius."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -18,21 +18,21 @@ from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.inputs import check_ranked
 from deephash.validation import InvalidInputError, check_count, check_whole
 
-MAX_LINKS = 1024
-"""Neighbours of a node of a graph; each takes 4 to 8 bytes an item."""
 if TYPE_CHECKING:
     import polars
 
-# The id in place of a neighbour that an approximate index did not find.
+MAX_LINKS = 1024
+"""Neighbours of a node of a graph; each takes 4 to 8 bytes an item."""
 NOT_FOUND = -1
+"""Id of a neighbour that an approximate index did not find."""
 
 
 class Identified(Protocol):
-    """A hasher, of one view or of two."""
+    """A hasher of one view or of two."""
 
     @property
     def identity(self) -> str:
-        """SHA-256, in hex, of what it is built of and its weights."""
+        """SHA-256, in hex, of the hasher's parts and weights."""
 
     @property
     def bits(self) -> int:
@@ -40,24 +40,24 @@ class Identified(Protocol):
 
     @property
     def distance(self) -> Distance:
-        """The distance that its codes are ranked by."""
+        """Distance that ranks the codes."""
 
 
 class Encoding(Identified, Protocol):
     """A hasher of one view."""
 
     def encode(self, features: Tensor | ArrayLike) -> Tensor:
-        """Packed codes uint8 (n, ⌈b/8⌉) of features (n, d)."""
+        """Encode features (n, d) to packed codes uint8 (n, ⌈b/8⌉)."""
 
 
 @dataclass(frozen=True)
 class WithinRadius:
-    """What lies within a radius of each of q queries, query after query.
+    """Items within a radius of each of q queries, concatenated.
 
     Args:
-        offsets: int64 (q + 1,), where each query's items begin and end.
-        distances: int64 (offsets[q],), rising within a query.
-        ids: int64, the same, rows of the database; the lower first among equal distances.
+        offsets: int64 (q + 1,); the items of query i are at offsets[i] to offsets[i + 1].
+        distances: int64 (offsets[q],), ascending within a query.
+        ids: int64 (offsets[q],), rows of the database; among equal distances, ascending.
     """
 
     offsets: Tensor
@@ -66,10 +66,10 @@ class WithinRadius:
 
 
 class Index(PlainArguments, ABC):
-    """A database of codes that is searched again and again.
+    """A database of packed codes that is searched many times.
 
-    Subclasses implement `_search`, `_within` where their engine can, and `_write` where the engine has its own file.
-    Ids are rows of the codes that the index was built from; `names` keeps what the items are called elsewhere. Codes
+    Subclasses implement `_search`; `_within` where their engine supports it; and `_write` where the engine has its own
+    file. Ids are rows of the codes that the index was built from. `names` holds the user's names of the items. Codes
     stay in memory for rescoring and saving.
 
     Args:
@@ -77,19 +77,19 @@ class Index(PlainArguments, ABC):
         bits: code length b.
 
     Raises:
-        InvalidInputError: no codes, or none of that length.
+        InvalidInputError: no codes, or codes of another length.
     """
 
     exact: bool = True
-    """Whether it finds the true nearest: the distances of a scan, and its ids but for ties at the last place."""
+    """Whether distances equal those of a scan, and ids too, except for ties at the last place."""
     trial: ClassVar[str] = ""
-    """Name of the trial in `engine_trial`, by which a saved file of its own is opened first; empty for no trial."""
+    """Trial in `engine_trial` that opens a saved engine file first; empty for no trial."""
     engine_file: str | None = None
     """Name of the engine's own file or folder in a saved index; such a class takes its path as `saved`."""
     keeps_columns: bool = False
-    """Whether it keeps names and further columns beside the codes; such a class takes them as `columns`."""
+    """Whether the index stores names and further columns beside the codes; such a class takes them as `columns`."""
     not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved", "columns"})
-    """Arguments that are no settings of a saved index."""
+    """Constructor arguments that are not settings of a saved index."""
 
     def __init__(self, codes: Tensor, bits: int) -> None:
         codes = as_codes(codes)
@@ -102,7 +102,7 @@ class Index(PlainArguments, ABC):
         self.hasher: str | None = None
         self.folder: Path | None = None
         self.names: NDArray[Any] | None = None
-        self.further: tuple[str, ...] = ()  # Columns of the user's, which the database keeps.
+        self.extra_columns: tuple[str, ...] = ()  # Names of the user's columns in the database.
 
     def __len__(self) -> int:
         return self.size
@@ -118,30 +118,30 @@ class Index(PlainArguments, ABC):
         return type(self).__module__.rpartition(".")[2]
 
     def named(self, ids: Tensor) -> NDArray[Any]:
-        """What ids that were found are called elsewhere, of the same shape: `names`, or the ids where there are none.
+        """Return the user's names of ids, in the same shape; the ids themselves if the index has no names.
 
         Args:
-            ids: int64, any shape, as `search` gives; -1, where it found too few, is called -1 or the empty word.
+            ids: int64, any shape, as `search` returns; -1 (not found) becomes -1 or the empty string.
         """
-        places = ids.numpy()
+        rows = ids.numpy()
         if self.names is None:
-            return places
-        found: NDArray[Any] = self.names[places]
-        found[places < 0] = "" if found.dtype.kind == "U" else -1
+            return rows
+        found: NDArray[Any] = self.names[rows]
+        found[rows < 0] = "" if found.dtype.kind == "U" else NOT_FOUND
         return found
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What this was built with beside its codes, by the constructor's names, in values that JSON holds."""
+        """Constructor arguments beside the codes, by name, as JSON values."""
         return {name: getattr(self, name) for name in self.setting_names()}
 
     @classmethod
     def setting_names(cls) -> list[str]:
-        """The constructor's arguments that are settings."""
+        """Return the names of the constructor arguments that are settings."""
         return sorted(set(inspect.signature(cls).parameters) - cls.not_settings)
 
     @classmethod
-    def restored(
+    def restore(
         cls,
         codes: Tensor,
         bits: int,
@@ -149,45 +149,45 @@ class Index(PlainArguments, ABC):
         engine: Path | None,
         columns: "polars.DataFrame | None" = None,
     ) -> Self:
-        """The index that was saved, from its parts.
+        """Rebuild a saved index from its parts.
 
         Args:
-            codes: as it was built from.
+            codes: codes that the index was built from.
             bits: code length b.
-            settings: as `settings` gave.
-            engine: the engine's own file, where it has one.
-            columns: what a new file of a class that keeps columns holds beside codes.
+            settings: the value of `settings` when it was saved.
+            engine: path of the engine's own file, if it has one.
+            columns: columns beside the codes, for a class that keeps columns and writes a new file.
         """
-        own = {"saved": engine, "columns": columns}
-        return cls(codes, bits, **settings, **{name: given for name, given in own.items() if given is not None})
+        optional = {"saved": engine, "columns": columns}
+        return cls(codes, bits, **settings, **{name: value for name, value in optional.items() if value is not None})
 
     def _write(self, path: Path) -> None:
-        """Write the engine's own file or folder, where `engine_file` says that there is one."""
+        """Write the engine's own file or folder; only called if `engine_file` is set."""
         raise NotImplementedError(f"{type(self).__name__} writes no file of its own")
 
     @abstractmethod
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Distances and ids int64 (q, k) of checked queries, q at least 1, k from 1 to N."""
+        """Return distances and ids, int64 (q, k), of checked queries; q is at least 1, and k is 1 to N."""
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
         raise InvalidInputError(
-            f"{type(self).__name__} finds the k nearest alone; for a radius choose kind=mih or flat."
+            f"{type(self).__name__} only finds the k nearest; for a radius choose kind=mih or flat."
         )
 
     @plain_numbers
     def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
-        """The k nearest codes of each query, nearest first; among equals the lower id.
+        """Find the k nearest codes of each query, nearest first; ties are ordered by id.
 
         Args:
             queries: packed codes uint8 (q, ⌈b/8⌉), q from 0.
             k: number of neighbours, 1 to N.
 
         Returns:
-            Distances and ids, int64 (q, k). Where an approximate index finds fewer than k, the last ids are -1, at
+            Distances and ids, int64 (q, k). If an approximate index finds fewer than k, the last ids are -1, at
             distance b + 1.
 
         Raises:
-            InvalidInputError: codes of another length, or a k that the database does not have.
+            InvalidInputError: codes of another length, or k greater than the size of the database.
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
@@ -197,38 +197,38 @@ class Index(PlainArguments, ABC):
         if len(queries) == 0:
             empty = torch.empty(0, k, dtype=torch.int64)
             return empty, empty.clone()
-        with self._answering():
+        with self._engine_errors():
             distances, ids = self._search(queries.cpu().contiguous(), k)
         self._check_ids(ids)
         return distances, ids
 
     @plain_numbers
     def within(self, queries: Tensor | ArrayLike, radius: int) -> WithinRadius:
-        """All codes within a Hamming radius of each query, nearest first; among equals the lower id first.
+        """Find all codes within a Hamming radius of each query, nearest first; ties are ordered by id.
 
         Args:
             queries: packed codes uint8 (q, ⌈b/8⌉), q from 0.
             radius: largest distance r, 0 to b.
 
         Raises:
-            InvalidInputError: codes of another length, a radius beyond that, or an index that cannot.
+            InvalidInputError: codes of another length, a radius above b, or an index without radius search.
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
         check_whole(radius, 0, "radius", self.bits)
-        with self._answering():
+        with self._engine_errors():
             found = self._within(queries.cpu().contiguous(), radius)
         self._check_ids(found.ids)
         return found
 
-    def _answering(self) -> AbstractContextManager[None]:
-        """Turns what an engine raises of its own file into one line, where the index was loaded from a folder."""
+    def _engine_errors(self) -> AbstractContextManager[None]:
+        """Turn an engine's errors about its own file into one line, if the index was loaded from a folder."""
         if self.folder is None:
             return nullcontext()
         return reading(self.folder, f"an index of kind={self.kind}", "build it again or load it with engine='rebuild'")
 
     def _check_ids(self, ids: Tensor) -> None:
-        """Raise an error for ids of no item, which a damaged file of an engine's own can give."""
+        """Raise an error if ids are outside the database, which a damaged engine file can cause."""
         if ids.numel() and not (int(ids.min()) >= NOT_FOUND and int(ids.max()) < self.size):
             raise InvalidInputError(
                 f"the index of kind={self.kind} names item {int(ids.max())} of {self.size}; its own file is damaged: "
@@ -236,10 +236,10 @@ class Index(PlainArguments, ABC):
             )
 
     def check_hasher(self, hasher: Identified) -> None:
-        """Raise an error for a hasher whose codes this index does not hold.
+        """Raise an error unless the index holds codes of this hasher.
 
         Raises:
-            InvalidInputError: another hasher than the index was made with, or no hasher is recorded in the index.
+            InvalidInputError: the index was built with another hasher, or no hasher is recorded in it.
         """
         if self.hasher is None:
             raise InvalidInputError(
@@ -252,10 +252,11 @@ class Index(PlainArguments, ABC):
             )
 
     def search_features(self, hasher: Encoding, features: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
-        """The k nearest codes of features, encoded by the hasher that the index was made with.
+        """Encode features with the hasher of the index, and find the k nearest codes.
 
         Args:
-            hasher: of one view; of two, check the pair by `check_hasher` and search with codes of one view.
+            hasher: a hasher of one view. For a hasher of two views, call `check_hasher` with the whole hasher, and
+                search with codes of one view.
             features: numbers (q, d).
             k: number of neighbours, 1 to N.
 
@@ -263,39 +264,37 @@ class Index(PlainArguments, ABC):
             Distances and ids, int64 (q, k).
 
         Raises:
-            InvalidInputError: another hasher, or what it or `search` refuses.
+            InvalidInputError: another hasher, or an error of `encode` or `search`.
         """
         self.check_hasher(hasher)
         return self.search(hasher.encode(features), k)
 
     def save(self, folder: str | Path) -> None:
-        """Write the index into a folder, for `deephash.load_index`; one that is there is replaced in one step.
+        """Write the index into a folder for `deephash.load_index`; an existing index is replaced in one step.
 
         Raises:
-            InvalidInputError: a folder that cannot be written, or a setting that JSON cannot hold.
+            InvalidInputError: a folder that cannot be written, or a setting that is not JSON-serialisable.
         """
-        from deephash.indexes.index_folder import write
+        from deephash.indexes.index_folder import write_index
 
-        write(self, Path(folder))
+        write_index(self, Path(folder))
 
 
-def check_links(links: int) -> None:
-    """Raise an error for more neighbours of a node than any graph of codes gains by, which would fill the memory.
-
-    Raises:
-        InvalidInputError: naming the number.
-    """
+def check_graph(links: int, ef_construction: int, ef_search: int) -> None:
+    """Raise an error unless the settings of a neighbour graph are whole numbers from 1, and links fit in memory."""
+    for name, value in (("links", links), ("ef_construction", ef_construction), ("ef_search", ef_search)):
+        check_count(value, name)
     if links > MAX_LINKS:
         raise InvalidInputError(f"links={links}; expected 1 to {MAX_LINKS} neighbours of a node.")
 
 
-def ordered_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tensor, Tensor]:
-    """An engine's neighbours by distance, then by id; those it did not find, of an id below 0, at the end.
+def sort_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tensor, Tensor]:
+    """Sort an engine's neighbours by distance, then by id; neighbours with an id below 0 go to the end.
 
     Args:
         distances: (q, k) of any dtype that holds whole numbers, in any order.
         ids: (q, k).
-        farthest: the distance that is given to those not found, b + 1.
+        farthest: distance of neighbours that were not found, b + 1.
 
     Returns:
         Distances and ids, int64 (q, k).
@@ -308,10 +307,37 @@ def ordered_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tens
     return distances.gather(1, order), ids.gather(1, order).clamp_min(NOT_FOUND)
 
 
-def ordered_within(offsets: Tensor, distances: Tensor, ids: Tensor) -> WithinRadius:
-    """Each query's items by distance, then by id, whatever order they come in."""
+def arrange_nearest(
+    rows: Tensor, distances: Tensor, ids: Tensor, shape: tuple[int, int], farthest: int
+) -> tuple[Tensor, Tensor]:
+    """Arrange neighbours, listed query by query, as matrices; see `sort_nearest` for their order.
+
+    Args:
+        rows: int64 (n,), ascending, the query of each neighbour; at most k of each.
+        distances: (n,).
+        ids: (n,).
+        shape: (q, k).
+        farthest: distance of neighbours that were not found, b + 1.
+
+    Returns:
+        Distances and ids, int64 (q, k).
+    """
+    rank = torch.arange(len(rows)) - torch.searchsorted(rows, rows)
+    near, found = torch.zeros(shape, dtype=distances.dtype), torch.full(shape, NOT_FOUND, dtype=torch.int64)
+    near[rows, rank], found[rows, rank] = distances, ids.to(torch.int64)
+    return sort_nearest(near, found, farthest)
+
+
+def sort_within(offsets: Tensor, distances: Tensor, ids: Tensor) -> WithinRadius:
+    """Sort each query's items by distance, then by id."""
     queries = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
     order = ids.argsort(stable=True)
     order = order[distances[order].argsort(stable=True)]
     order = order[queries[order].argsort(stable=True)]
     return WithinRadius(offsets, distances[order], ids[order])
+
+
+def arrange_within(rows: Tensor, distances: Tensor, ids: Tensor, queries: int) -> WithinRadius:
+    """Group items by query, and sort them; arguments as for `arrange_nearest`, with the number of queries."""
+    counts = torch.bincount(rows, minlength=queries)
+    return sort_within(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), distances, ids)

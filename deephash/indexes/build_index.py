@@ -1,4 +1,4 @@
-"""From codes to an index of any kind, by its name or by measured cost."""
+"""Build an index of any kind from codes, by its name or by measured cost."""
 
 import inspect
 import time
@@ -12,29 +12,29 @@ from deephash import registry
 from deephash.codes import as_codes
 from deephash.conversion import plain_numbers
 from deephash.indexes.base import Identified, Index
-from deephash.indexes.columns import KINDS, NAME, kept_columns
+from deephash.indexes.columns import KINDS, NAME, collect_columns
 from deephash.io.item_names import as_names
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, check_choice
 
 AUTO = "auto"
-# Below this many codes the scan of queries asked together takes a tenth of a millisecond each: nothing is measured.
+# With fewer codes, a scan takes a tenth of a millisecond for each query of a batch: nothing is measured.
 MIN_CODES_FOR_TABLES = 250_000
-# What is asked of both: queries, each an item of the database, and neighbours, the item itself included.
+# Each timed search: queries, which are items of the database, and neighbours, including the item itself.
 TRIED_QUERIES, TRIED_NEIGHBOURS = 32, 11
 PASSES = 2
 
 
 def index_kinds() -> list[str]:
-    """The kinds of index there are, those of installed packages included."""
+    """Return the kinds of index, including those of installed packages."""
     return registry.words("indexes")
 
 
 def index_class(kind: str) -> type[Index]:
-    """The class of a kind.
+    """Return the class of a kind.
 
     Raises:
-        InvalidInputError: no such kind.
+        InvalidInputError: an unknown kind.
     """
     found: type[Index] = registry.find("indexes", kind, "kind")
     return found
@@ -50,25 +50,25 @@ def index(
     columns: Any = None,
     **settings: Any,
 ) -> Index:
-    """An index of packed codes, ready to search.
+    """Build an index of packed codes.
 
-    `kind="auto"` takes the scan or multi-index hashing, whichever answers faster here for queries like the database's
-    own codes; both are exact and give equal answers, so the choice changes nothing but the time.
+    `kind="auto"` chooses the scan or multi-index hashing. It takes the one that answers faster on this machine for
+    queries like the database's own codes. Both are exact and give equal answers, so the choice only changes the time.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.
         kind: mih, flat, faiss_hnsw or another that `index_kinds` lists, or auto.
         bits: code length b; None takes the hasher's, or all bits of the bytes.
-        hasher: what made the codes; the index remembers its identity, and `check_hasher` refuses another.
-        names: what the items are called elsewhere, whole numbers or words (N,): saved with the index, and given for
-            what was found by its `named`; databases keep them as the column `name`. None: their rows.
-        columns: further columns that a database (duckdb, lancedb or pgvector) keeps beside the codes, to filter by and
-            join with: a frame of polars or pandas, a table of pyarrow, or lists by name, with a row for each code.
-        settings: the kind's own, as its YAML lists them.
+        hasher: the hasher that made the codes; the index stores its identity, and `check_hasher` compares it.
+        names: the user's names of the items, whole numbers or strings (N,). They are saved with the index, and its
+            `named` returns them for ids. Databases store them in the column `name`. None names items by their rows.
+        columns: further columns that a database (duckdb, lancedb or pgvector) stores beside the codes, to filter by and
+            to join with: a frame of polars or pandas, a table of pyarrow, or lists by name, with a row for each code.
+        settings: settings of the kind, as its YAML lists them.
 
     Raises:
-        InvalidInputError: no such kind or setting, codes of another length, a hasher whose codes are not ranked by
-            Hamming distance, names or columns of another number or type, or columns for a kind that keeps none.
+        InvalidInputError: an unknown kind or setting, codes of another length, a hasher whose codes are not ranked by
+            Hamming distance, names or columns of another number or type, or columns for a kind that stores none.
 
     Example:
         >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
@@ -91,26 +91,17 @@ def index(
         bits = 8 * codes.shape[1] if hasher is None else hasher.bits
     elif hasher is not None and bits != hasher.bits:
         raise InvalidInputError(f"bits={bits}, and the hasher gives {hasher.bits}; leave bits out.")
-    names = None if names is None else checked_names(names, len(codes))
+    names = None if names is None else as_names(names, "names", len(codes))
     if kind == AUTO and columns is None:
-        built = faster_exact(codes, bits, **settings)
+        built = build_faster(codes, bits, **settings)
     else:
-        built = built_index(kind, codes, bits, settings, names, columns)
+        built = build_index(kind, codes, bits, settings, names, columns)
     built.hasher = None if hasher is None else hasher.identity
     built.names = names
     return built
 
 
-def checked_names(names: ArrayLike, size: int) -> NDArray[Any]:
-    """Names of the items of an index, int64 or words.
-
-    Raises:
-        InvalidInputError: another number of them, or what `as_names` refuses.
-    """
-    return as_names(names, "names", size)
-
-
-def built_index(
+def build_index(
     kind: str,
     codes: Tensor,
     bits: int,
@@ -118,45 +109,39 @@ def built_index(
     names: NDArray[Any] | None = None,
     columns: Any = None,
 ) -> Index:
-    """An index of one kind.
+    """Build an index of one kind; arguments as for `index`, converted.
 
     Raises:
-        InvalidInputError: no such kind or setting, or columns that it does not keep.
+        InvalidInputError: an unknown kind or setting, or columns for a kind that stores none.
     """
-    if kind == AUTO:
-        raise keeps_no_columns(kind)
-    if kind not in index_kinds():
+    if kind != AUTO:
         check_choice(kind, [*index_kinds(), AUTO], "kind")
-    found = index_class(kind)
-    # What the constructor takes beside codes and length: also what is not saved, as the scan's engine.
-    allowed = sorted(set(inspect.signature(found).parameters) - Index.not_settings)
+    chosen = None if kind == AUTO else index_class(kind)
+    if columns is not None and not (chosen and chosen.keeps_columns):
+        raise InvalidInputError(f"kind={kind} keeps no columns; leave them out, or choose one of: {', '.join(KINDS)}.")
+    assert chosen is not None
+    # Include arguments that are not saved, as the engine of a scan.
+    allowed = sorted(set(inspect.signature(chosen).parameters) - Index.not_settings)
     for name in settings:
         if name not in allowed:
             raise InvalidInputError(
                 f"kind={kind} has no setting {name}; it takes {', '.join(allowed) if allowed else 'none'}."
             )
-    if not found.keeps_columns:
-        if columns is not None:
-            raise keeps_no_columns(kind)
-        return found(codes, bits, **settings)
-    kept = kept_columns(names, columns, len(codes))
-    built = found(codes, bits, **{**settings, "columns": kept})
-    built.further = () if kept is None else tuple(name for name in kept.columns if name != NAME)
+    if not chosen.keeps_columns:
+        return chosen(codes, bits, **settings)
+    stored = collect_columns(names, columns, len(codes))
+    built = chosen(codes, bits, **{**settings, "columns": stored})
+    built.extra_columns = () if stored is None else tuple(name for name in stored.columns if name != NAME)
     return built
 
 
-def keeps_no_columns(kind: str) -> InvalidInputError:
-    """The error of columns for a kind that keeps none."""
-    return InvalidInputError(f"kind={kind} keeps no columns; leave them out, or choose one of: {', '.join(KINDS)}.")
-
-
-def faster_exact(codes: Tensor, bits: int, **settings: Any) -> Index:
-    """The scan or multi-index hashing, whichever takes less time for some of the database's own codes.
+def build_faster(codes: Tensor, bits: int, **settings: Any) -> Index:
+    """Build the scan or multi-index hashing, the one that takes less time for some of the database's own codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        settings: those of multi-index hashing.
+        settings: settings of multi-index hashing.
 
     Raises:
         InvalidInputError: a setting that multi-index hashing does not have.
@@ -166,13 +151,13 @@ def faster_exact(codes: Tensor, bits: int, **settings: Any) -> Index:
     flat = Flat(codes, bits)
     if len(codes) < MIN_CODES_FOR_TABLES:
         return flat
-    tables = built_index("mih", codes, bits, settings)
+    tables = build_index("mih", codes, bits, settings)
     queries = codes[torch.linspace(0, len(codes) - 1, TRIED_QUERIES).long()]
     return min((flat, tables), key=lambda tried: least_seconds(tried, queries))
 
 
 def least_seconds(tried: Index, queries: Tensor) -> float:
-    """Least time of some searches, after one that compiles what is needed."""
+    """Return the least time of some searches, after a first one that compiles kernels."""
     tried.search(queries, TRIED_NEIGHBOURS)
     times = []
     for _ in range(PASSES):

@@ -4,14 +4,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.indexes.base import Index, WithinRadius
+from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within
 from deephash.indexes.engine_package import engine_package
 from deephash.io.files import reading
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def code_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Packed bytes (n, B) as words uint64 (n, ⌈B/8⌉), the last padded with zeros."""
+    """Convert packed bytes (n, B) to words uint64 (n, ⌈B/8⌉), the last one padded with zeros."""
     padded = np.zeros((len(codes), -(-codes.shape[1] // 8) * 8), np.uint8)
     padded[:, : codes.shape[1]] = codes
     return padded.view("<u8")
 
 
-def quoted(path: Path) -> str:
-    """A path as a word of SQL: what a statement attaches cannot be a parameter."""
+def quote(path: Path) -> str:
+    """Quote a path as an SQL string; ATTACH takes no parameters."""
     return "'" + str(path).replace("'", "''") + "'"
 
 
 @contextmanager
-def parquet_of(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
-    """Columns in a Parquet file, which DuckDB reads without further packages; None for none."""
+def parquet_file(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
+    """Write columns to a temporary Parquet file, which DuckDB reads without further packages; None for no columns."""
     if columns is None:
         yield None
         return
@@ -44,48 +44,44 @@ def parquet_of(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
 
 @final
 class DuckDB(Index):
-    """Keeps codes in a table `codes`: `id`, 64 bits to each of the columns `w0`, `w1`, ..., and then further columns.
+    """Keeps codes in a table `codes`: `id`, words of 64 bits in columns `w0`, `w1`, ..., then further columns.
 
-    For codes that lie beside other columns in DuckDB: the saved file is a database like any other, to filter and to
-    join with. A query is a scan in SQL, `bit_count(xor(w0, ?))`, some ten times the time of `Flat`.
+    For codes that lie beside other columns in DuckDB. The saved file is an ordinary database, to filter and to join
+    with. A query is a scan in SQL, `bit_count(xor(w0, ?))`, and takes about ten times the time of `Flat`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        saved: the database that `save` wrote, opened to read alone; None makes one in memory.
-        columns: what the table keeps beside them, (N, any): the items' `name`, and columns of the user's.
+        saved: database that `save` wrote, opened read-only; None builds one in memory.
+        columns: columns to store beside the codes, (N, any): the items' `name`, and the user's columns.
 
     Raises:
-        InvalidInputError: the package is not installed, or no database of that table.
+        InvalidInputError: the package is not installed, or the database does not hold such a table.
     """
 
     trial = "duckdb"
     engine_file: str | None = "index.duckdb"
-
     keeps_columns = True
 
     def __init__(
         self, codes: Tensor, bits: int, saved: Path | None = None, columns: "polars.DataFrame | None" = None
     ) -> None:
         super().__init__(codes, bits)
-        self._package = engine_package("duckdb", "duckdb")
-        self._words = -(-self.codes.shape[1] // 8)
-        words = [f"w{place}" for place in range(self._words)]
+        words = [f"w{place}" for place in range(-(-self.codes.shape[1] // 8))]
         self._distance = " + ".join(f"bit_count(xor({word}, ?::UBIGINT))::INTEGER" for word in words)
-        self._connection = self._package.connect()
+        self._connection = engine_package("duckdb", "duckdb").connect()
         self._database = "memory" if saved is None else "saved"
         if saved is None:
             arrays = {"id": np.arange(self.size), **dict(zip(words, code_words(self.codes.numpy()).T, strict=True))}
-            given = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            self._connection.register("given", given)
-            with parquet_of(columns) as beside:
-                joined = "" if beside is None else f" POSITIONAL JOIN read_parquet({quoted(beside)})"
+            self._connection.register("given", {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+            with parquet_file(columns) as beside:
+                joined = "" if beside is None else f" POSITIONAL JOIN read_parquet({quote(beside)})"
                 self._connection.execute(f"CREATE TABLE codes AS SELECT * FROM given{joined}")
             self._connection.unregister("given")
             return
         with reading(saved, "a table of codes", "restore it or build it again"):
-            self._connection.execute(f"ATTACH {quoted(saved)} AS saved (READ_ONLY)")
-            # A view of that name could read other files.
+            self._connection.execute(f"ATTACH {quote(saved)} AS saved (READ_ONLY)")
+            # A view named `codes` could read other files.
             tables = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'saved' AND table_name = 'codes'"
             if self._connection.execute(tables).fetchone() != (1,):
                 raise ValueError("it holds no table of that name")
@@ -95,37 +91,30 @@ class DuckDB(Index):
 
     def _write(self, path: Path) -> None:
         with self._connection.cursor() as cursor:
-            cursor.execute(f"ATTACH {quoted(path)} AS written")
+            cursor.execute(f"ATTACH {quote(path)} AS written")
             cursor.execute(f"COPY FROM DATABASE {self._database} TO written")
             cursor.execute("DETACH written")
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        found = self._rows(
-            f"SELECT {self._distance} AS distance, id FROM {self._database}.codes ORDER BY distance, id LIMIT ?",
-            queries,
-            k,
-        )
-        distances, ids = (np.stack([rows[name] for rows in found]) for name in ("distance", "id"))
-        return torch.from_numpy(distances.astype(np.int64)), torch.from_numpy(ids.astype(np.int64))
+        neighbours = self._select("", "LIMIT ?", queries, k)
+        return arrange_nearest(*neighbours, (len(queries), k), self.bits + 1)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
-        found = self._rows(
-            f"SELECT * FROM (SELECT {self._distance} AS distance, id FROM {self._database}.codes) WHERE distance <= ? "
-            "ORDER BY distance, id",
-            queries,
-            radius,
-        )
-        counts = np.array([len(rows["id"]) for rows in found], np.int64)
-        distances, ids = (
-            np.concatenate([np.empty(0, np.int64), *(rows[name] for rows in found)]) for name in ("distance", "id")
-        )
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        return WithinRadius(*(torch.from_numpy(array.astype(np.int64)) for array in (offsets, distances, ids)))
+        return arrange_within(*self._select("WHERE distance <= ?", "", queries, radius), len(queries))
 
-    def _rows(self, statement: str, queries: Tensor, last: int) -> list[dict[str, NDArray[Any]]]:
-        """What a statement gives for each query's words and one further parameter."""
-        with self._connection.cursor() as cursor:  # One a search, so that threads may search side by side.
-            return [
-                cursor.execute(statement, [*map(int, words), last]).fetchnumpy()
+    def _select(self, condition: str, limit: str, queries: Tensor, value: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query rows, distances and ids of what one statement finds for each query; `value` fills its `?`."""
+        statement = (
+            f"SELECT * FROM (SELECT {self._distance} AS distance, id FROM {self._database}.codes) {condition} "
+            f"ORDER BY distance, id {limit}"
+        )
+        with self._connection.cursor() as cursor:  # One cursor a search, so that threads can search at the same time.
+            found = [
+                cursor.execute(statement, [*map(int, words), value]).fetchnumpy()
                 for words in code_words(queries.numpy())
             ]
+        empty = np.empty(0, np.int64)
+        rows = [np.full(len(part["id"]), place) for place, part in enumerate(found)]
+        columns = (rows, *([part[name] for part in found] for name in ("distance", "id")))
+        rows, distances, ids = (torch.from_numpy(np.concatenate([empty, *parts]).astype(np.int64)) for parts in columns)
+        return rows, distances, ids

@@ -1,4 +1,4 @@
-"""Packages of engines that not everyone has: imported when an index of theirs is made."""
+"""Optional packages of engines, imported when an index of theirs is built."""
 
 from importlib import import_module
 from typing import Any
@@ -7,14 +7,14 @@ from deephash.validation import InvalidInputError
 
 
 def engine_package(module: str, extra: str) -> Any:
-    """A package's module.
+    """Import an engine's module.
 
     Args:
         module: its name, as lancedb.
         extra: the extra of deephash that installs it.
 
     Raises:
-        InvalidInputError: it is not installed.
+        InvalidInputError: the package is not installed.
     """
     try:
         return import_module(module)

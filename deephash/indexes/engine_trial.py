@@ -1,7 +1,7 @@
-"""A program that opens an engine's own file and searches it, so that a file that ends its reader ends this alone.
+"""A program that opens an engine's own file and searches it, so that a file that crashes its reader only ends this one.
 
-Run as `python engine_trial.py ENGINE FILE CODES MEMORY`; deephash, which is slow to import, is not needed. What is
-wrong is the last line of its errors. Some damage lies where only other queries lead, so that no trial finds all.
+Run as `python engine_trial.py ENGINE FILE CODES MEMORY`. It does not import deephash, which is slow to import. The last
+line of its standard error says what is wrong. A trial does not find damage that only other queries reach.
 """
 
 import sys
@@ -13,7 +13,7 @@ QUERIES, NEIGHBOURS = 256, 10
 
 
 def try_faiss(path: Path, codes: np.ndarray) -> None:
-    """FAISS's binary indexes: their codes and ids, then a search; a graph's links FAISS itself checks."""
+    """Check the codes and ids of a binary FAISS index, then search it; FAISS itself checks the links of a graph."""
     import faiss
 
     index = faiss.read_index_binary(str(path))
@@ -35,7 +35,7 @@ def try_faiss(path: Path, codes: np.ndarray) -> None:
 
 
 def try_usearch(path: Path, codes: np.ndarray) -> None:
-    """USearch's graph: its keys, then a search."""
+    """Check the keys of a USearch graph, then search it."""
     from usearch.index import Index
 
     index = Index(ndim=8 * codes.shape[1], metric="hamming", dtype="b1")
@@ -50,7 +50,7 @@ def try_usearch(path: Path, codes: np.ndarray) -> None:
 
 
 def try_duckdb(path: Path, codes: np.ndarray) -> None:
-    """DuckDB's database: a table of codes, and no view that would read something else."""
+    """Check that a DuckDB database holds a table of codes, and not a view that could read other files."""
     import duckdb
 
     words = -(-codes.shape[1] // 8)
@@ -70,33 +70,29 @@ def try_duckdb(path: Path, codes: np.ndarray) -> None:
 
 
 def sample(codes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Some codes, spread over all, and how many neighbours of them are asked for."""
+    """Return some codes, spread over all, and the number of neighbours to search for."""
     places = np.linspace(0, len(codes) - 1, min(QUERIES, len(codes))).astype(np.int64)
     return np.ascontiguousarray(codes[places]), min(NEIGHBOURS, len(codes))
 
 
 def check_ids(ids: np.ndarray, size: int) -> None:
-    """Raise an error for ids of no item; -1 is nothing found."""
+    """Raise an error if ids are outside the database; -1 means not found."""
     check(not ids.size or (int(ids.min()) >= -1 and int(ids.max()) < size), f"it names items beyond its {size}")
 
 
-def check(is_whole: bool, reason: str) -> None:
-    """Refuse.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    if not is_whole:
+def check(is_valid: bool, reason: str) -> None:
+    """Raise ValueError with the reason if the file is not valid."""
+    if not is_valid:
         raise ValueError(reason)
 
 
 def limit_memory(allowed: int) -> None:
-    """Let this process take some bytes more than it has, where the system can bound it."""
+    """Bound the memory of this process to what it has and `allowed` bytes more, if the system supports a bound."""
     try:
         import resource
 
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + allowed, taken + allowed))
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + allowed, used + allowed))
     except (ImportError, OSError, ValueError):
         return
 

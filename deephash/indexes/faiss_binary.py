@@ -1,4 +1,4 @@
-"""What FAISS's binary indexes have in common: whole bytes, int32 distances, a file of their own."""
+"""What FAISS's binary indexes have in common: whole bytes, int32 distances and a file of their own."""
 
 import os
 from abc import abstractmethod
@@ -6,37 +6,42 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.indexes.base import Index, ordered_nearest
+from deephash.indexes.base import Index, sort_nearest
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError
 
 
 class FaissBinary(Index):
-    """An index of FAISS's over packed codes; padding bits are 0 on both sides and add no distance.
+    """A FAISS index of packed codes; padding bits are 0 on both sides and add no distance.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        saved: the file that FAISS wrote; None builds the index.
+        saved: file that FAISS wrote; None builds the index.
     """
 
     trial = "faiss"
     engine_file: str | None = "index.faiss"
     faiss_class: ClassVar[str]
-    """Name of FAISS's class, which a file must hold."""
+    """Name of FAISS's class, which a saved file must hold."""
 
     def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
+        import faiss
+
         super().__init__(codes, bits)
-        keep_forks_from_waiting()
+        limit_forked_threads()
         if saved is None:
-            self._faiss = self._built(self.codes.numpy())
+            self._faiss = self._create(faiss)
+            array = self.codes.numpy()
+            if not self._faiss.is_trained:
+                self._faiss.train(array)
+            self._faiss.add(array)
             return
-        self._faiss = read_faiss(saved)
+        with reading(saved, "an index of FAISS", "restore it or build it again"):
+            self._faiss = faiss.read_index_binary(str(saved))
         held = (type(self._faiss).__name__, self._faiss.ntotal, self._faiss.d)
         if held != (self.faiss_class, self.size, self._faiss_bits):
             raise InvalidInputError(
@@ -46,46 +51,34 @@ class FaissBinary(Index):
 
     @property
     def _faiss_bits(self) -> int:
-        """Bits that FAISS sees: those of whole bytes."""
+        """Code length of FAISS, which takes whole bytes."""
         return 8 * self.codes.shape[1]
 
     @abstractmethod
-    def _built(self, codes: NDArray[np.uint8]) -> Any:
-        """FAISS's index with all codes in it."""
+    def _create(self, faiss: Any) -> Any:
+        """Return an empty FAISS index of the package `faiss`."""
 
     def _write(self, path: Path) -> None:
         import faiss
 
-        # FAISS's own files say nothing of what a full disk does not take of their last bytes.
-        package: Any = faiss  # Its own types leave the writer out.
+        # FAISS's own file writer does not report that a full disk refused the last bytes.
+        package: Any = faiss  # FAISS's type stubs lack the writer.
         with path.open("wb") as file:
             faiss.write_index_binary(self._faiss, package.PyCallbackIOWriter(file.write, 1 << 20))
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         distances, ids = self._faiss.search(queries.numpy(), k)
-        return ordered_nearest(torch.from_numpy(distances), torch.from_numpy(ids), self.bits + 1)
+        return sort_nearest(torch.from_numpy(distances), torch.from_numpy(ids), self.bits + 1)
 
 
 @cache
-def keep_forks_from_waiting() -> None:
-    """Let forked processes search by one thread.
+def limit_forked_threads() -> None:
+    """Let forked processes search with one thread.
 
-    Threads of OpenMP do not survive a fork: a child of a process in which FAISS has searched by several would wait for
-    them for ever.
+    Threads of OpenMP do not survive a fork. A child of a process in which FAISS has searched with several threads would
+    wait for them for ever.
     """
     import faiss
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=partial(faiss.omp_set_num_threads, 1))
-
-
-def read_faiss(path: Path) -> Any:
-    """FAISS's index in a file.
-
-    Raises:
-        InvalidInputError: a file that FAISS cannot read.
-    """
-    import faiss
-
-    with reading(path, "an index of FAISS", "restore it or build it again"):
-        return faiss.read_index_binary(str(path))

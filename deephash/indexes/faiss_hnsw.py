@@ -3,21 +3,18 @@
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.indexes.base import check_links
+from deephash.indexes.base import check_graph
 from deephash.indexes.faiss_binary import FaissBinary
-from deephash.validation import check_count
 
 
 @final
 class FaissHNSW(FaissBinary):
-    """Walks a graph of neighbours in layers towards the query.
+    """Walks a layered graph of neighbours towards the query.
 
-    Known weakness: its graph takes several times the codes' memory and long to build, and many equal codes, as of flat
-    patches of images, leave parts that no wider search reaches: try `usearch` beside it.
+    Known weakness: the graph takes several times the memory of the codes and is slow to build. Many equal codes, as of
+    flat image patches, leave parts of it that no wider search reaches: compare with `usearch`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
@@ -25,7 +22,7 @@ class FaissHNSW(FaissBinary):
         links: neighbours M of a node.
         ef_construction: candidates kept while the graph is built.
         ef_search: candidates kept while it is searched, at least k; more find more and take longer.
-        saved: the file that FAISS wrote; None builds the index.
+        saved: file that FAISS wrote; None builds the index.
 
     References:
         Malkov & Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
@@ -45,17 +42,12 @@ class FaissHNSW(FaissBinary):
         saved: Path | None = None,
     ) -> None:
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
-        for name in ("links", "ef_construction", "ef_search"):
-            check_count(getattr(self, name), name)
-        check_links(links)
+        check_graph(links, ef_construction, ef_search)
         super().__init__(codes, bits, saved)
 
-    def _built(self, codes: NDArray[np.uint8]) -> Any:
-        import faiss
-
+    def _create(self, faiss: Any) -> Any:
         index = faiss.IndexBinaryHNSW(self._faiss_bits, self.links)
-        index.hnsw.efConstruction = min(self.ef_construction, max(len(codes), 1))
-        index.add(codes)
+        index.hnsw.efConstruction = min(self.ef_construction, self.size)
         return index
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

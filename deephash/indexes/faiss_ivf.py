@@ -4,15 +4,13 @@ import math
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.indexes.faiss_binary import FaissBinary
 from deephash.validation import check_count
 
-# FAISS wants this many training codes for each centre, and warns of fewer.
+# FAISS expects this many training codes for each centre, and warns about fewer.
 CODES_PER_LIST = 39
 
 
@@ -20,15 +18,15 @@ CODES_PER_LIST = 39
 class FaissIVF(FaissBinary):
     """Groups codes around centres, and scans the lists of the centres nearest to a query.
 
-    Little memory beside the codes, and the fastest where a few per cent of neighbours may be lost. Known weakness: of
-    queries unlike the database, the nearest may lie in lists that are not scanned, and nothing tells.
+    It takes little memory beside the codes, and is the fastest kind where a few per cent of the neighbours may be lost.
+    Known weakness: for queries unlike the database, the nearest codes may lie in lists that are not scanned.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        lists: number of centres; None for 4 √N, and at most one for each 39 codes.
+        lists: number of centres; None takes 4 √N, and at most one for each 39 codes.
         probes: lists that a query scans; more find more and take longer.
-        saved: the file that FAISS wrote; None builds the index.
+        saved: file that FAISS wrote; None builds the index.
     """
 
     exact = False
@@ -46,12 +44,8 @@ class FaissIVF(FaissBinary):
         super().__init__(codes, bits, saved)
         self._faiss.nprobe = min(probes, self._faiss.nlist)
 
-    def _built(self, codes: NDArray[np.uint8]) -> Any:
-        import faiss
-
+    def _create(self, faiss: Any) -> Any:
         centres = faiss.IndexBinaryFlat(self._faiss_bits)
-        index = faiss.IndexBinaryIVF(centres, self._faiss_bits, min(self.lists, len(codes)))
-        index.cp.min_points_per_centroid = 1  # FAISS's warning is for figures, and few lists are the user's choice.
-        index.train(codes)
-        index.add(codes)
+        index = faiss.IndexBinaryIVF(centres, self._faiss_bits, min(self.lists, self.size))
+        index.cp.min_points_per_centroid = 1  # Few codes a list are the user's choice: suppress FAISS's warning.
         return index

@@ -4,32 +4,30 @@ import math
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.indexes.faiss_binary import FaissBinary
-from deephash.indexes.mih import usual_tables
+from deephash.indexes.mih import default_tables
 from deephash.validation import InvalidInputError, check_bits, check_count, check_whole
 
 MAX_FLIPS, MAX_BUCKETS = 32, 1 << 24
-"""Flipped bits of a substring, and buckets that a query looks into in each table; more take seconds a query."""
+"""Flipped bits of a substring, and buckets that a query visits in each table; more take seconds a query."""
 
 
 @final
 class FaissMultiHash(FaissBinary):
     """Looks substrings up in tables, within a fixed number of flipped bits of each.
 
-    All within hashes · (flips + 1) - 1 bits are found, and nothing is promised beyond; `MIH` widens the radius until
-    the k nearest are certain, and is faster. For comparison, and where FAISS runs already.
+    All codes within hashes · (flips + 1) - 1 bits are found; farther codes may be missed. `MIH` widens the radius until
+    the k nearest are certain, and is faster. Use this class for comparison, or in services that already run FAISS.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        hashes: number of substrings; None for the one with which a bucket holds about one item.
-        flips: bits of a substring that are flipped at the most; buckets grow with its power.
-        saved: the file that FAISS wrote; None builds the index.
+        hashes: number of substrings; None takes the number with which a bucket holds about one item.
+        flips: maximal number of flipped bits of a substring; the number of buckets grows exponentially with it.
+        saved: file that FAISS wrote; None builds the index.
     """
 
     exact = False
@@ -40,7 +38,7 @@ class FaissMultiHash(FaissBinary):
     ) -> None:
         check_bits(bits)
         codes = as_codes(codes)
-        self.hashes = usual_tables(bits, len(codes)) if hashes is None else hashes
+        self.hashes = default_tables(bits, len(codes)) if hashes is None else hashes
         check_count(self.hashes, "hashes")
         if self.hashes > bits:
             raise InvalidInputError(f"hashes={hashes} exceeds the {bits} bits of a code; lower it.")
@@ -49,15 +47,11 @@ class FaissMultiHash(FaissBinary):
         buckets = sum(math.comb(length, flipped) for flipped in range(min(flips, length, MAX_FLIPS + 1) + 1))
         if flips > MAX_FLIPS or buckets > MAX_BUCKETS:
             raise InvalidInputError(
-                f"flips={flips} of {length} bits looks into more than {MAX_BUCKETS} buckets a table; lower it."
+                f"flips={flips} of {length} bits visits more than {MAX_BUCKETS} buckets a table; lower it."
             )
         self.flips = flips
         super().__init__(codes, bits, saved)
         self._faiss.nflip = flips
 
-    def _built(self, codes: NDArray[np.uint8]) -> Any:
-        import faiss
-
-        index = faiss.IndexBinaryMultiHash(self._faiss_bits, self.hashes, self.bits // self.hashes)
-        index.add(codes)
-        return index
+    def _create(self, faiss: Any) -> Any:
+        return faiss.IndexBinaryMultiHash(self._faiss_bits, self.hashes, self.bits // self.hashes)

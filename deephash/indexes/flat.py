@@ -1,4 +1,4 @@
-"""A scan of all codes by the ranking engine: exact, no preparation, no memory beside the codes."""
+"""A scan of all codes by the ranking engine: exact, without preparation or memory beside the codes."""
 
 from typing import ClassVar, final
 
@@ -18,16 +18,16 @@ RADIUS_QUERIES = 16
 class Flat(Index):
     """Compares every query with every code.
 
-    Its cost grows with the database, but each comparison is one instruction or two: below some million codes nothing
-    exact is faster for far queries.
+    The cost grows with the database, but a comparison takes one or two instructions. Below some million codes no exact
+    method is faster for queries that are far from the database.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        engine: what scans; None for the fastest of the codes' device.
+        engine: ranking engine; None takes the fastest for the device of the codes.
     """
 
-    # All engines find the same, so which one scans is no matter of what is saved.
+    # All engines give the same results, so the choice is not saved.
     not_settings: ClassVar[frozenset[str]] = Index.not_settings | {"engine"}
 
     def __init__(self, codes: Tensor, bits: int, engine: RankingEngine | None = None) -> None:
@@ -38,18 +38,18 @@ class Flat(Index):
         return self.engine.search(queries, self.codes, self.distance, k)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
-        # How many there are comes first; then each block of queries asks for as many as the fullest of them has.
+        # Count first. Then search each block of queries for as many neighbours as its largest count.
         nobody = SharedLabel(torch.zeros(len(queries), dtype=torch.int64), torch.ones(self.size, dtype=torch.int64))
         counts = self.engine.rank(queries, self.codes, self.distance, nobody).total[:, : radius + 1].sum(1)
-        distances, ids = [], []
+        empty = torch.empty(0, dtype=torch.int64)
+        distances, ids = [empty], [empty]
         for start in range(0, len(queries), RADIUS_QUERIES):
-            wanted = counts[start : start + RADIUS_QUERIES]
-            most = int(wanted.max())
-            if most:
-                near, found = self._search(queries[start : start + RADIUS_QUERIES], most)
-                kept = torch.arange(most) < wanted[:, None]
+            block_counts = counts[start : start + RADIUS_QUERIES]
+            largest = int(block_counts.max())
+            if largest:
+                near, found = self._search(queries[start : start + RADIUS_QUERIES], largest)
+                kept = torch.arange(largest) < block_counts[:, None]
                 distances.append(near[kept])
                 ids.append(found[kept])
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-        nothing = [torch.empty(0, dtype=torch.int64)]
-        return WithinRadius(offsets, torch.cat(distances or nothing), torch.cat(ids or nothing))
+        return WithinRadius(offsets, torch.cat(distances), torch.cat(ids))

@@ -1,8 +1,8 @@
-"""Saved indexes: a folder that shows a reader a whole index, old or new, while another is written.
+"""Saved indexes: folders in which a reader always finds a complete index, also while another one is written.
 
 `index.json` names a generation, the subfolder that holds `codes.npy`, the items' names and the engine's own file. A
-save fills a new generation, puts `index.json` in place in one step, then removes the older ones; a reader that finds
-its generation gone reads `index.json` again. One writer at a time: a second one is refused.
+save fills a new generation, replaces `index.json` in one step, and then removes older generations. A reader whose
+generation has gone reads `index.json` again. Only one process may write at a time; a second one gets an error.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from deephash.data.array_file import read_array
 from deephash.data.trial import try_program
 from deephash.indexes import engine_trial
 from deephash.indexes.base import Index
-from deephash.indexes.build_index import checked_names, index_class
-from deephash.indexes.columns import kept_columns
+from deephash.indexes.build_index import index_class
+from deephash.indexes.columns import collect_columns
 from deephash.io.files import flush, read_json, reading, reason_of, write_json, writing
+from deephash.io.item_names import as_names
 from deephash.io.npy_file import map_npy, save_npy
 from deephash.io.ownership import LOCK_FILE, only_writer
 from deephash.validation import InvalidInputError, StorageError, check_choice, check_count
@@ -38,57 +40,62 @@ DESCRIPTION_FILE = "index.json"
 CODES_FILE = "codes.npy"
 NAMES_FILE = "names.npy"
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
-# What a killed save may have left where no index is yet.
+# Files that a killed save may leave in a new folder.
 LEFTOVER = re.compile(rf"{GENERATION.pattern}|{re.escape(LOCK_FILE)}|index\.json\.[0-9a-f]{{8}}\.partial")
 TRY, REBUILD, TRUST = "try", "rebuild", "trust"
-"""What becomes of an engine's own file."""
-# Memory and time that the trial of an engine's file may take.
+"""Treatments of an engine's own file; see `load_index`."""
+# Memory and time for the trial of an engine's file.
 TRIAL_BYTES, TRIAL_EXPANSION = 1 << 30, 4
 TRIAL_SECONDS, TRIAL_BYTES_A_SECOND = 30, 10_000_000
-# Saves that may end while one is read; more in a row mean that something else is wrong.
+# Saves that may end while an index is read; more in a row mean that something else is wrong.
 ATTEMPTS = 10
 
 
-def write(index: Index, folder: Path) -> None:
-    """Write an index into a folder, made where missing; what was there stays whole until the new one is.
+def write_index(index: Index, folder: Path) -> None:
+    """Write an index into a folder; an index that was there stays intact until the new one is complete.
 
     Raises:
-        InvalidInputError: a folder that holds other files or that another process writes to, or a setting that JSON
-            cannot hold.
+        InvalidInputError: a folder that holds other files or that another process writes to, or a setting that is not
+            JSON-serialisable.
         StorageError: a folder that cannot be written to.
     """
     generation = f"generation-{secrets.token_hex(8)}"
-    description = described(index, generation)
+    description = describe_index(index, generation)
     check_own_folder(folder)
     with only_writer(folder, str(folder)):
         try:
-            fill(index, folder / generation)
+            write_files(index, folder / generation)
             description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
             write_json(folder / DESCRIPTION_FILE, description)
         except BaseException:
-            # A description that is in place, and only not surely on the disk yet, keeps what it names.
+            # If the description is in place but was not flushed, keep the generation that it names.
             if not is_current(folder, generation):
                 shutil.rmtree(folder / generation, ignore_errors=True)
             with writing(folder, "an index that was there is unchanged"):
                 raise
-        for path in folder.iterdir():
-            if GENERATION.fullmatch(path.name) and path.name != generation:
-                shutil.rmtree(path, ignore_errors=True)
+        remove_subfolders(folder, GENERATION, keep=(generation,))
 
 
 def is_current(folder: Path, generation: str) -> bool:
-    """Whether the folder's description names a generation."""
+    """Return whether the folder's description names a generation."""
     try:
         return bool(read_description(folder)["generation"] == generation)
     except InvalidInputError:
         return False
 
 
-def described(index: Index, generation: str) -> dict[str, Any]:
-    """What `index.json` holds of an index, beside the digests of its files.
+def remove_subfolders(folder: Path, pattern: re.Pattern[str], keep: Collection[object] = ()) -> None:
+    """Remove subfolders of earlier or killed writers, by the pattern of their names."""
+    for path in folder.iterdir():
+        if pattern.fullmatch(path.name) and path.name not in keep:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def describe_index(index: Index, generation: str) -> dict[str, Any]:
+    """Return the content of `index.json`, without the digests of the files.
 
     Raises:
-        InvalidInputError: a setting that JSON cannot hold.
+        InvalidInputError: a setting that is not JSON-serialisable.
     """
     description = {
         "format": FORMAT,
@@ -99,7 +106,7 @@ def described(index: Index, generation: str) -> dict[str, Any]:
         "size": index.size,
         "hasher": index.hasher,
         "generation": generation,
-        **({"columns": list(index.further)} if index.further else {}),
+        **({"columns": list(index.extra_columns)} if index.extra_columns else {}),
     }
     try:
         json.dumps(description, allow_nan=False)
@@ -110,29 +117,40 @@ def described(index: Index, generation: str) -> dict[str, Any]:
     return description
 
 
-def check_own_folder(folder: Path) -> None:
-    """Raise an error for a folder in which something else lies, so that a mistyped path cannot mix files.
+def check_own_folder(
+    folder: Path,
+    description: str = DESCRIPTION_FILE,
+    expected: str = FORMAT,
+    leftover: re.Pattern[str] = LEFTOVER,
+    content: str = "an index",
+) -> None:
+    """Raise an error if a folder holds other files, so that a mistyped path cannot mix files.
+
+    Args:
+        folder: the folder to write into.
+        description: name of the description that an earlier save left.
+        expected: its format.
+        leftover: names of files that a killed save may have left before it wrote a description.
+        content: name of what is written, for messages.
 
     Raises:
-        InvalidInputError: naming the folder, or the description of something else in it.
+        InvalidInputError: another file with the name of the description, or other files.
     """
     if not folder.exists():
         return
-    if (folder / DESCRIPTION_FILE).exists():
-        stored = read_json(
-            folder / DESCRIPTION_FILE, "the description of an index", "give another folder, or remove it"
-        )
-        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise InvalidInputError(
-                f"{folder / DESCRIPTION_FILE} is of something else than an index; give a folder of the index's own."
-            )
-        return
-    if not folder.is_dir() or any(not LEFTOVER.fullmatch(path.name) for path in folder.iterdir()):
-        raise InvalidInputError(f"{folder} holds something else than an index; give a folder of the index's own.")
+    path = folder / description
+    if path.exists():
+        stored = read_json(path, f"the description of {content}", "give another folder, or remove it")
+        if not isinstance(stored, dict) or stored.get("format") != expected:
+            raise InvalidInputError(f"{path} does not describe {content}; give another folder.")
+    elif not folder.is_dir():
+        raise InvalidInputError(f"{folder} is a file and does not contain {content}; give a folder.")
+    elif any(not leftover.fullmatch(file.name) for file in folder.iterdir()):
+        raise InvalidInputError(f"{folder} is not empty and does not contain {content}; give another folder.")
 
 
-def fill(index: Index, content: Path) -> None:
-    """Write the codes and the engine's own file into a new folder, through to the disk."""
+def write_files(index: Index, content: Path) -> None:
+    """Write the codes, the names and the engine's own file into a new folder, and flush them."""
     content.mkdir(parents=True)
     save_npy(content / CODES_FILE, index.codes.numpy())
     if index.names is not None:
@@ -140,7 +158,7 @@ def fill(index: Index, content: Path) -> None:
     if index.engine_file is not None:
         try:
             index._write(content / index.engine_file)
-        except Exception as error:  # Each engine has errors of its own for a disk that refuses.
+        except Exception as error:  # Each engine has its own exceptions for a full disk.
             raise StorageError(
                 f"{content / index.engine_file} cannot be written ({reason_of(error)}); an index that was there is "
                 "unchanged: free space or choose another folder."
@@ -150,17 +168,17 @@ def fill(index: Index, content: Path) -> None:
 
 
 def load_index(folder: str | Path, engine: str = TRY) -> Index:
-    """The index that `save` wrote into a folder. Codes stay on disk, mapped into memory.
+    """Load the index that `save` wrote into a folder. Codes stay on disk, mapped into memory.
 
-    Codes, names and settings are checked in full. A file of an engine's own, as of FAISS or USearch, is a program's
-    memory: a hostile one can do what its engine's faults let it. So it is opened and searched in a process of its own
-    first, which finds damage and most malice.
+    Codes, names and settings are checked completely. An engine's own file, as of FAISS or USearch, is a memory image: a
+    hostile one can exploit faults of its engine. Therefore the file is first opened and searched in a separate process,
+    which finds damage and most hostile files.
 
     Args:
-        folder: where `save` wrote.
-        engine: what becomes of an engine's own file: "try" opens it in a process of its own first, "rebuild" leaves it
-            unread and builds the index from the codes and names, for files of strangers, and "trust" opens it at once,
-            for large files of one's own.
+        folder: the folder that `save` wrote.
+        engine: treatment of an engine's own file. "try" opens it in a separate process first. "rebuild" does not read
+            it, and builds the index from the codes and names: use it for files from an untrusted source. "trust" opens
+            it at once: use it for large files of your own.
 
     Raises:
         InvalidInputError: missing or damaged files, another format version, or an unknown kind.
@@ -173,20 +191,20 @@ def load_index(folder: str | Path, engine: str = TRY) -> Index:
             return read_generation(folder, description, engine)
         except (InvalidInputError, OSError) as error:
             if read_description(folder)["generation"] != description["generation"]:
-                continue  # A save replaced it in the meantime.
+                continue  # Another save has replaced it.
             if isinstance(error, InvalidInputError):
                 raise
-            raise InvalidInputError(f"{folder} is not whole ({error}); restore it or build it again.") from error
+            raise InvalidInputError(f"{folder} is incomplete ({error}); restore it or build it again.") from error
     raise InvalidInputError(f"{folder} was replaced {ATTEMPTS} times while it was read; try again.")
 
 
 def engine_path(folder: str | Path) -> Path:
-    """The engine's own file or folder in a saved index, as DuckDB's database, to open with the engine itself.
+    """Return the path of the engine's own file or folder in a saved index, to open it with the engine itself.
 
-    It belongs to this save: the next one writes another and removes it.
+    The next save into the folder writes another file and removes this one.
 
     Raises:
-        InvalidInputError: no index there, or a kind without such a file.
+        InvalidInputError: the folder holds no index, or its kind has no such file.
     """
     description = read_description(Path(folder))
     name = index_class(description["kind"]).engine_file
@@ -196,10 +214,10 @@ def engine_path(folder: str | Path) -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `index.json` holds.
+    """Read `index.json`, and check it.
 
     Raises:
-        InvalidInputError: a missing, damaged or foreign file, or another format version.
+        InvalidInputError: a missing or damaged file, a file of another program, or another format version.
     """
     path = folder / DESCRIPTION_FILE
     stored = read_json(path, "the description of an index")
@@ -227,16 +245,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(stored.get("columns", []), list):
         raise InvalidInputError(f"{path} has columns={stored['columns']!r}; restore it or build the index again.")
     if not GENERATION.fullmatch(stored["generation"]):
-        raise InvalidInputError(f"{path} names {stored['generation']!r}, which is no generation; restore it.")
+        raise InvalidInputError(f"{path} names {stored['generation']!r}, which is not a generation; restore it.")
     return stored
 
 
 def check_files(folder: Path) -> None:
-    """Raise an error for a saved index of which a file is missing; none is read for it.
-
-    Raises:
-        InvalidInputError: naming the file.
-    """
+    """Raise an error if a file of a saved index is missing; no file is read."""
     description = read_description(folder)
     for name in description["files"]:
         path = folder / description["generation"] / name
@@ -245,54 +259,50 @@ def check_files(folder: Path) -> None:
 
 
 def read_generation(folder: Path, description: dict[str, Any], treatment: str = TRY) -> Index:
-    """The index that a description names.
-
-    Args:
-        folder: of the index.
-        description: as read.
-        treatment: of an engine's own file, as `load_index` takes.
+    """Load the index that a description names; `treatment` is the `engine` of `load_index`.
 
     Raises:
         InvalidInputError: contents that do not match the description.
-        OSError: a file that is not there or cannot be read.
+        OSError: a file that is missing or cannot be read.
     """
     content = folder / description["generation"]
-    found = index_class(description["kind"])
+    kind = index_class(description["kind"])
     listed = set(description["files"])
-    if not {CODES_FILE} <= listed <= {CODES_FILE, NAMES_FILE, found.engine_file}:
+    if not {CODES_FILE} <= listed <= {CODES_FILE, NAMES_FILE, kind.engine_file}:
         raise InvalidInputError(f"{folder} lists files {sorted(listed)} that kind={description['kind']} does not have.")
     for name, expected in description["files"].items():
         if digest(content / name) != expected:
             raise InvalidInputError(
                 f"{content / name} does not match its digest; it was damaged or changed: restore it or build it again."
             )
-    unknown = set(description["settings"]) - set(found.setting_names())
+    unknown = set(description["settings"]) - set(kind.setting_names())
     if unknown:
         raise InvalidInputError(f"{folder} has settings that kind={description['kind']} does not take: {unknown}.")
-    codes = read_codes(content / CODES_FILE, description["size"], description["bits"])
-    engine = content / found.engine_file if found.engine_file in listed and treatment != REBUILD else None
-    if engine is not None and found.trial and treatment == TRY:
-        with reading(engine, f"an index of {found.trial}", "restore it, or load it with engine='rebuild'"):
-            try_engine(found.trial, engine, content / CODES_FILE)
-    names = checked_names(read_array(content / NAMES_FILE), len(codes)) if NAMES_FILE in listed else None
-    further = tuple(map(str, description.get("columns", ())))
+    codes = map_codes(content / CODES_FILE, description["size"], description["bits"])
+    engine = content / kind.engine_file if kind.engine_file in listed and treatment != REBUILD else None
+    if engine is not None and kind.trial and treatment == TRY:
+        with reading(engine, f"an index of {kind.trial}", "restore it, or load it with engine='rebuild'"):
+            try_engine(kind.trial, engine, content / CODES_FILE)
+    names = as_names(read_array(content / NAMES_FILE), "names", len(codes)) if NAMES_FILE in listed else None
+    extra_columns = tuple(map(str, description.get("columns", ())))
     columns = None
-    if found.keeps_columns and found.engine_file in listed and treatment == REBUILD:
-        columns = kept_columns(names, None, len(codes))
-        if further:
-            log.warning("%s: rebuilt from codes and names, without its columns %s.", folder, ", ".join(further))
-            further = ()
+    if kind.keeps_columns and kind.engine_file in listed and treatment == REBUILD:
+        columns = collect_columns(names, None, len(codes))
+        if extra_columns:
+            log.warning("%s: rebuilt from codes and names, without its columns %s.", folder, ", ".join(extra_columns))
+            extra_columns = ()
     with reading(folder, f"an index of kind={description['kind']}", "restore it or build it again"):
-        index = found.restored(codes, description["bits"], description["settings"], engine, columns)
-    index.hasher, index.folder, index.names, index.further = description["hasher"], folder, names, further
+        index = kind.restore(codes, description["bits"], description["settings"], engine, columns)
+    index.hasher, index.folder = description["hasher"], folder
+    index.names, index.extra_columns = names, extra_columns
     return index
 
 
 def try_engine(engine: str, path: Path, codes: Path) -> None:
-    """Open an engine's own file in a process of its own, and search it.
+    """Open an engine's own file in a separate process, and search it.
 
     Raises:
-        ValueError: why it cannot be searched.
+        ValueError: the reason why it cannot be searched.
     """
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) + codes.stat().st_size
@@ -306,11 +316,11 @@ def try_engine(engine: str, path: Path, codes: Path) -> None:
     )
 
 
-def read_codes(path: Path, size: int, bits: int) -> Tensor:
-    """Codes uint8 (size, ⌈bits/8⌉), mapped into memory; what is changed there never reaches the file.
+def map_codes(path: Path, size: int, bits: int) -> Tensor:
+    """Map codes uint8 (size, ⌈bits/8⌉) into memory, copy-on-write.
 
     Raises:
-        InvalidInputError: no NumPy file, or one of another dtype or shape.
+        InvalidInputError: not a NumPy file, or another dtype or shape.
     """
     check_count(bits, "bits")
     with reading(path, "codes", "restore it or build it again"):
@@ -323,14 +333,14 @@ def read_codes(path: Path, size: int, bits: int) -> Tensor:
 
 
 def digest(path: Path) -> str:
-    """SHA-256, in hex, of a file's bytes, or of the names and bytes of all files in a folder."""
+    """Return the SHA-256, in hex, of a file, or of the names and contents of all files in a folder."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist")
-    whole = hashlib.sha256()
+    combined = hashlib.sha256()
     for inner in sorted(path.rglob("*")):
         if inner.is_file():
-            whole.update(f"{inner.relative_to(path).as_posix()}:{digest(inner)};".encode())
-    return whole.hexdigest()
+            combined.update(f"{inner.relative_to(path).as_posix()}:{digest(inner)};".encode())
+    return combined.hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import NOT_FOUND, Index, ordered_nearest
+from deephash.indexes.base import Index, arrange_nearest
 from deephash.indexes.engine_package import engine_package
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError, check_count
@@ -23,29 +23,25 @@ if TYPE_CHECKING:
 TABLE = "codes"
 # Queries that LanceDB answers at a time.
 BLOCK = 64
-UNWRITTEN = re.compile(r"[.`\0]")
-"""What a name of a column may not hold."""
+FORBIDDEN = re.compile(r"[.`\0]")
+"""Characters that LanceDB does not accept in the name of a column."""
 
 
 def check_writable(columns: "polars.DataFrame | None") -> None:
-    """Raise an error for columns that a database keeps, and LanceDB does not.
-
-    Raises:
-        InvalidInputError: naming the first by its name or type.
-    """
+    """Raise an error if LanceDB does not accept the name or the type of a column."""
     import polars
 
     for name, kind in {} if columns is None else columns.schema.items():
-        if UNWRITTEN.search(name):
+        if FORBIDDEN.search(name):
             raise InvalidInputError(
-                f"columns have the name {name!r}; LanceDB takes none with points, backticks or zero bytes: rename it."
+                f"columns have the name {name!r}; LanceDB accepts no dots, backticks or zero bytes: rename it."
             )
         if kind in (polars.Int128, polars.UInt128):
-            raise InvalidInputError(f"column {name!r} is of type {kind}, which LanceDB does not take: convert it.")
+            raise InvalidInputError(f"column {name!r} is of type {kind}, which LanceDB does not accept: convert it.")
 
 
-def linked(source: str, target: str) -> None:
-    """A second name for a file, or a copy where the file system has none."""
+def link_or_copy(source: str, target: str) -> None:
+    """Make a hard link to a file, or a copy if the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
@@ -54,23 +50,23 @@ def linked(source: str, target: str) -> None:
 
 @final
 class LanceDB(Index):
-    """Keeps codes in a table `codes`, with `id`, `code`, packed bytes of fixed size, and further columns.
+    """Keeps codes in a table `codes`: `id`, `code` (packed bytes of fixed size), and further columns.
 
-    For codes that lie beside other columns in LanceDB; the saved folder is a database like any other. Each answer costs
-    some milliseconds, however few codes there are.
+    For codes that lie beside other columns in LanceDB. The saved folder is an ordinary database. Each search takes some
+    milliseconds, even with few codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        approximate: by inverted lists (IVF_FLAT); False scans.
+        approximate: whether to use inverted lists (IVF_FLAT); False scans.
         lists: number of lists; None leaves it to LanceDB.
         probes: lists that a query scans; more find more and take longer.
-        saved: the folder that `save` wrote; None builds one, which is removed with the index.
-        columns: what the table keeps beside them, (N, any): the items' `name`, and columns of the user's.
+        saved: folder that `save` wrote; None builds one, which is removed with the index.
+        columns: columns to store beside the codes, (N, any): the items' `name`, and the user's columns.
 
     Raises:
-        InvalidInputError: the package is not installed, no table of codes, or a setting that is no whole number of at
-            least 1, or columns that LanceDB does not take.
+        InvalidInputError: the package is not installed, the folder holds no table of codes, a setting is not a whole
+            number of at least 1, or LanceDB does not accept the columns.
     """
 
     engine_file: str | None = "index.lancedb"
@@ -102,8 +98,8 @@ class LanceDB(Index):
                 index = engine_package("lancedb.index", "lancedb").IvfFlat(distance_type="hamming", **settings)
                 self._table.create_index("code", config=index)
             return
-        # Files of a table are never changed, so that further names keep them where the saved folder is replaced.
-        shutil.copytree(saved, self._folder, copy_function=linked, dirs_exist_ok=True)
+        # LanceDB never changes the files of a table, so links keep them when the saved folder is replaced.
+        shutil.copytree(saved, self._folder, copy_function=link_or_copy, dirs_exist_ok=True)
         with reading(saved, "a table of codes", "restore it or build it again"):
             self._table = package.connect(self._folder).open_table(TABLE)
             stored = self._table.count_rows()
@@ -114,6 +110,7 @@ class LanceDB(Index):
                 raise ValueError("its ids are not those of the codes")
 
     def _rows(self, columns: "polars.DataFrame | None") -> object:
+        """Return the table to store, as pyarrow's."""
         arrow = engine_package("pyarrow", "lancedb")
         flat = arrow.array(self.codes.numpy().reshape(-1))
         packed = arrow.FixedSizeListArray.from_arrays(flat, self.codes.shape[1])
@@ -125,18 +122,16 @@ class LanceDB(Index):
         shutil.copytree(self._folder, path)
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        distances = torch.zeros(len(queries), k)
-        ids = torch.full((len(queries), k), NOT_FOUND, dtype=torch.int64)
+        parts = []
         for start in range(0, len(queries), BLOCK):
             block = queries[start : start + BLOCK].numpy()
-            asked = self._table.search(list(block), vector_column_name="code").distance_type("hamming").limit(k)
-            asked = asked.nprobes(min(self.probes, self.size)) if self.approximate else asked.bypass_vector_index()
-            wanted = ["id", "_distance", *(["query_index"] if len(block) > 1 else [])]
-            found = asked.to_arrow().select(wanted)
-            asking = found["query_index"].to_numpy() if len(block) > 1 else np.zeros(found.num_rows, np.int64)
-            # A query's rows come together, in order: its first row's place tells the rank of each.
-            order = np.argsort(asking, kind="stable")
-            rank = np.arange(len(order)) - np.searchsorted(asking[order], asking[order])
-            ids[start + asking[order], rank] = torch.from_numpy(found["id"].to_numpy()[order])
-            distances[start + asking[order], rank] = torch.from_numpy(found["_distance"].to_numpy()[order])
-        return ordered_nearest(distances, ids, self.bits + 1)
+            search = self._table.search(list(block), vector_column_name="code").distance_type("hamming").limit(k)
+            search = search.nprobes(min(self.probes, self.size)) if self.approximate else search.bypass_vector_index()
+            # LanceDB numbers the queries only if there are several.
+            columns = ["_distance", "id", *(["query_index"] if len(block) > 1 else [])]
+            distances, ids, *index = (column.to_numpy() for column in search.to_arrow().select(columns).columns)
+            rows = index[0].astype(np.int64) if index else np.zeros(len(ids), np.int64)
+            order = np.argsort(rows, kind="stable")
+            parts.append((start + rows[order], distances[order], ids[order]))
+        rows, distances, ids = (torch.from_numpy(np.concatenate(values)) for values in zip(*parts, strict=True))
+        return arrange_nearest(rows, distances, ids, (len(queries), k), self.bits + 1)

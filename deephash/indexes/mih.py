@@ -9,50 +9,51 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.indexes import multi_index_kernels as kernels
-from deephash.indexes.base import Index, WithinRadius, ordered_within
+from deephash.indexes.base import Index, WithinRadius, sort_within
 from deephash.io.progress import track
 from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
 from deephash.ranking.numba_layout import words
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# A table has a start for every value of its substring, so 2^26 of them take 512 MB.
-LONGEST_SUBSTRING = 26
+# A table stores the start of every value of its substring; 2^26 of them take 512 MB.
+MAX_SUBSTRING_BITS = 26
 
 
 def substring_lengths(bits: int, tables: int) -> list[int]:
-    """Lengths of m substrings that cover b bits, the longer ones first; they differ by at most 1."""
+    """Return the lengths of m substrings that cover b bits, the longer ones first; they differ by at most 1."""
     return [bits // tables + (table < bits % tables) for table in range(tables)]
 
 
-def usual_tables(bits: int, size: int) -> int:
-    """Number of tables with which a bucket holds about one item: substrings of log2 N bits (Section 4).
+def default_tables(bits: int, size: int) -> int:
+    """Return the number of tables with which a bucket holds about one item: substrings of log2 N bits (Section 4).
 
     Args:
         bits: code length b.
         size: number of codes N.
     """
-    length = min(max(1.0, math.log2(max(size, 2))), LONGEST_SUBSTRING)
-    return max(1, math.ceil(bits / LONGEST_SUBSTRING), round(bits / length))
+    length = min(max(1.0, math.log2(max(size, 2))), MAX_SUBSTRING_BITS)
+    return max(1, math.ceil(bits / MAX_SUBSTRING_BITS), round(bits / length))
 
 
 @final
 class MIH(Index):
-    """Looks the query's substrings up in a table each, nearest values first, until nothing nearer can be left.
+    """Looks each substring of the query up in a table, nearest values first, until no nearer code can remain.
 
-    Codes that differ in r bits differ in at most ⌊r/m⌋ bits in one of m substrings at least. Time grows with about the
-    square root of the database, as long as the k-th neighbour is near. Known weakness: of far neighbours it would look
-    into more buckets than there are items; such a query is given up, and scans. Each table holds a copy of the codes.
+    Codes that differ in r bits differ in at most ⌊r/m⌋ bits in at least one of m substrings. Time grows with about the
+    square root of the database, as long as the k-th neighbour is near. Known weakness: if the neighbours are far, a
+    query would visit more buckets than there are items. Such a query stops, and scans all codes instead. Each table
+    holds a copy of the codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.
         bits: code length b.
-        tables: number of substrings m; None for the one with which a bucket holds about one item.
+        tables: number of substrings m; None takes the number with which a bucket holds about one item.
         threads: number of threads; None takes torch's number.
-        patience: work on a query's tables before it scans, in scans of all codes. With 1 no query takes much more than
-            twice a scan's time, whatever the codes are: the bound of who rents until renting has cost the price.
+        patience: work on the tables of a query before it scans, in units of a scan of all codes. With 1, no query takes
+            much more than twice the time of a scan (the bound of the ski-rental problem).
 
     Raises:
-        InvalidInputError: substrings of more than 26 bits or of none, threads below 1, a patience that is not above 0.
+        InvalidInputError: substrings of no bits or of more than 26, threads below 1, or a patience of 0 or less.
 
     References:
         Norouzi, Punjani & Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012.
@@ -64,14 +65,14 @@ class MIH(Index):
         super().__init__(codes, bits)
         if self.size >= 2**31:
             raise InvalidInputError(f"{self.size} codes exceed the 2^31 that one index numbers; split them.")
-        self.tables = usual_tables(bits, self.size) if tables is None else tables
+        self.tables = default_tables(bits, self.size) if tables is None else tables
         check_count(self.tables, "tables")
-        # Compared first, since the lengths of a billion tables would fill the memory.
+        # Compare first: the lengths of a billion tables would fill the memory.
         lengths = substring_lengths(bits, self.tables) if self.tables <= bits else [0]
-        if not 1 <= min(lengths) <= max(lengths) <= LONGEST_SUBSTRING:
+        if not 1 <= min(lengths) <= max(lengths) <= MAX_SUBSTRING_BITS:
             raise InvalidInputError(
-                f"tables={tables} cuts {bits} bits into substrings of {lengths[0]}; expected 1 to {LONGEST_SUBSTRING} "
-                f"bits: take {max(1, math.ceil(bits / LONGEST_SUBSTRING))} to {bits} tables."
+                f"tables={tables} cuts {bits} bits into substrings of {lengths[0]}; expected 1 to {MAX_SUBSTRING_BITS} "
+                f"bits: take {max(1, math.ceil(bits / MAX_SUBSTRING_BITS))} to {bits} tables."
             )
         check_positive(patience, "patience")
         self.threads = threads
@@ -79,23 +80,23 @@ class MIH(Index):
         self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
-        laid_out = words(self.codes.numpy())
-        self._codes = np.empty((self.tables, *laid_out.shape), np.uint64)
+        rows = words(self.codes.numpy())
+        self._codes = np.empty((self.tables, *rows.shape), np.uint64)
         self._ids = np.empty((self.tables, self.size), np.int32)
         starts = []
         values = np.empty(self.size, np.int64)
         for table in track(range(self.tables), "Tables of the index"):
-            kernels.substring_kernel()(laid_out, self._firsts[table], self._lengths[table], values)
-            own = np.zeros(2 ** lengths[table] + 1, np.int64)
-            kernels.sort_kernel()(laid_out, values, own, self._codes[table], self._ids[table])
-            starts.append(own)
-        sizes = np.array([len(own) for own in starts], np.int64)
+            kernels.substring_kernel()(rows, self._firsts[table], self._lengths[table], values)
+            bucket_starts = np.zeros(2 ** lengths[table] + 1, np.int64)
+            kernels.sort_kernel()(rows, values, bucket_starts, self._codes[table], self._ids[table])
+            starts.append(bucket_starts)
+        sizes = np.array([len(bucket_starts) for bucket_starts in starts], np.int64)
         self._table_starts = np.cumsum(sizes) - sizes
         self._starts = np.concatenate(starts)
 
     @property
     def looked_at(self) -> NDArray[np.int64]:
-        """Of each query of the last search: buckets, codes in them, and codes of a scan, int64 (q, 3)."""
+        """Buckets, codes in them, and scanned codes of each query of the last search, int64 (q, 3)."""
         return self._looked_at
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -118,10 +119,10 @@ class MIH(Index):
         offsets = np.concatenate([[0], np.cumsum(counts)])
         distances, ids = (np.empty(offsets[-1], np.int64) for _ in range(2))
         self._run(kernel, queries, (radius, counts, offsets, distances, ids, True))
-        return ordered_within(*(torch.from_numpy(array) for array in (offsets, distances, ids)))
+        return sort_within(*(torch.from_numpy(array) for array in (offsets, distances, ids)))
 
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:
-        laid_out = words(queries.numpy())
+        rows = words(queries.numpy())
         tables = (self._codes, self._ids, self._starts, self._table_starts, self._firsts, self._lengths)
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        run_in_threads(kernel, (laid_out, *tables, *arguments), len(queries), threads)
+        run_in_threads(kernel, (rows, *tables, *arguments), len(queries), threads)

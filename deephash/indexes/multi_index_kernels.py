@@ -1,41 +1,34 @@
 """Kernels of multi-index hashing for the CPU, compiled by numba.
 
-Codes are rows of uint64 words. A table for each substring holds the database sorted by that substring's value: where a
-value's bucket starts, and beside it the items' codes and ids, so that a bucket is read from one place in memory.
+Codes are rows of uint64 words. The table of a substring holds the database sorted by the value of that substring: the
+start of each value's bucket, and the codes and ids of its items, so that a bucket is contiguous in memory.
 
-An item may share a bucket with the query in several tables. It counts in the first one alone, which its substrings'
-distances tell: no list of visited items is kept.
+An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its
+substrings say which table that is, so no list of visited items is needed.
 
-Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
-What a kernel encloses is part of its key there: numbers alone, for a compiled function is another one in each process.
+All compiled functions that may change are in this file, because numba's disk cache only watches the file of the kernel
+itself. The variables that a kernel encloses are part of its cache key. They must be numbers, since a compiled function
+differs between processes.
 """
 
-# numba infers the types of compiled functions, and refuses annotations on some.
+# numba infers the types of compiled functions, and does not accept annotations on some.
 # ruff: noqa: ANN001, ANN201, ANN202
 # mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
 
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from deephash.functional.compiled import Kernel, compiled
+from deephash.ranking.numba_kernels import popcount
 
-# What a bucket costs and what a code in it does, in codes of a scan, most of either being the wait for memory.
+# Cost of a bucket, and of a code in it, in codes of a scan; most of it is the wait for memory.
 BUCKET_COST, CANDIDATE_COST = 100, 5
-
-
-@intrinsic
-def popcount(typing_context: Any, word: Any) -> Any:
-    """Number of ones in a uint64: one machine instruction."""
-    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
 @compiled
 def substring(words, start, length):
-    """Bits start to start + length of a code, as a number; length is below 64."""
+    """Return bits start to start + length of a code as a number; length is below 64."""
     first, shift = start // 64, np.uint64(start % 64)
     value = words[first] >> shift
     if start % 64 + length > 64:
@@ -45,17 +38,17 @@ def substring(words, start, length):
 
 @compiled
 def next_mask(mask):
-    """The next larger number with as many ones (Gosper)."""
+    """Return the next larger number with as many ones (Gosper)."""
     lowest = mask & (~mask + np.uint64(1))
     ripple = mask + lowest
-    # The division of the textbook form as two shifts: by the lowest one's place, and by two more.
+    # The textbook form divides; two shifts do the same: by the place of the lowest one, and by two more.
     places = popcount(lowest - np.uint64(1)) + np.uint64(2)
     return ripple | ((mask ^ ripple) >> places)
 
 
 @cache
 def substring_kernel() -> Kernel:
-    """The value of one substring of each code: (codes (n, W), start, length, out int64 (n,))."""
+    """Return a kernel that reads one substring of each code: (codes (n, W), start, length, out int64 (n,))."""
 
     def values(codes, start, length, out):
         for item in range(len(codes)):
@@ -66,9 +59,10 @@ def substring_kernel() -> Kernel:
 
 @cache
 def sort_kernel() -> Kernel:
-    """Sort codes by a substring's value, stably: (codes, values, starts int64 (2^length + 1,), sorted codes, ids).
+    """Return a kernel that sorts codes by the value of a substring, stably.
 
-    `starts` comes in as 0s and goes out as where each value's bucket begins.
+    Arguments: codes; values; starts int64 (2^length + 1,), zeros, to fill with the start of each value's bucket; sorted
+    codes and ids, to fill.
     """
 
     def sort(codes, values, starts, laid, ids):
@@ -92,9 +86,9 @@ def sort_kernel() -> Kernel:
 
 @compiled
 def keep(distance, item, near, near_ids, counts, kept, bound, within, k):
-    """Keep an item that lies within the bound, and lower the bound to the least distance within which k are kept.
+    """Keep an item within the bound, and lower the bound to the least distance within which k items are kept.
 
-    Items beyond the bound make room for new ones; where all lie within it, there is twice the room.
+    A full array drops the items beyond the bound; if none is, it doubles in size.
     """
     if kept == len(near):
         left = 0
@@ -118,7 +112,7 @@ def keep(distance, item, near, near_ids, counts, kept, bound, within, k):
 
 @compiled
 def choose(length, radius):
-    """Values of so many bits that differ from one in so many of them: the binomial coefficient."""
+    """Return the binomial coefficient: the number of values of `length` bits that differ from one value in `radius`."""
     count = 1
     for place in range(radius):
         count = count * (length - place) // (place + 1)
@@ -127,7 +121,7 @@ def choose(length, radius):
 
 @compiled
 def apart(query, codes, place, words):
-    """Hamming distance of a query and a code; of one word without a loop, where `words` is known to be 1."""
+    """Return the Hamming distance of a query and a code; without a loop if the constant `words` is 1."""
     if words == 1:
         return np.int64(popcount(codes[place, 0] ^ query[0]))
     total = np.int64(0)
@@ -138,17 +132,16 @@ def apart(query, codes, place, words):
 
 @cache
 def nearest_kernel(words: int) -> Kernel:
-    """The k nearest codes of each query, exactly, the lower id first among equals; of codes of so many words.
+    """Return a kernel that finds the k nearest codes of each query, exactly, with ties ordered by id.
 
-    Arguments: queries (q, W); sorted codes of each table (m, n, W); ids int32 (m, n); starts of all tables' buckets,
-    one table after another, int64; where each table begins among them, int64 (m,); first bits int64 (m,); lengths int64
-    (m,); k; the most work; distances int64 (q, k), ids int64 (q, k) and the buckets and codes that were looked at
-    int64 (q, 2), to fill; begin, end of the queries to answer.
+    Arguments: queries (q, W); sorted codes of each table (m, n, W); ids int32 (m, n); starts of the buckets of all
+    tables, concatenated, int64; start of each table among them, int64 (m,); first bits int64 (m,); lengths int64 (m,);
+    k; maximal work, in codes of a scan; to fill: distances int64 (q, k), ids int64 (q, k), and the numbers of visited
+    buckets and codes int64 (q, 2); begin and end of the queries to answer.
 
     After the buckets within distance ρ of tables 0 to j, and within ρ - 1 of the others, every code within mρ + j is
-    found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from everything would look into more buckets
-    than there are items; it is given up before a step would bring its work, in codes of a scan, beyond the most,
-    and has -1 as its first id.
+    found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from all codes would visit more buckets than
+    there are items. It stops before a step that would exceed the maximal work, and has -1 as its first id.
     """
 
     def search(
@@ -164,7 +157,7 @@ def nearest_kernel(words: int) -> Kernel:
             kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
             for table in range(tables):
                 own[table] = substring(query, firsts[table], lengths[table])
-            # Steps go through the tables, radius by radius: step = m · radius + table, which is also what is certain.
+            # Steps visit the tables, radius by radius: step = m · radius + table, the radius found completely after it.
             step = 0
             while bound >= step or within < k:
                 table, radius = step % tables, step // tables
@@ -184,9 +177,9 @@ def nearest_kernel(words: int) -> Kernel:
                             if distance > bound:
                                 continue
                             if step == 0 and within >= k and bound == 0:
-                                # All copies of the query are in this bucket, the lower ids first.
+                                # All copies of the query are in this bucket, ordered by id.
                                 break
-                            # It was met before if another substring is nearer, or as near and came first.
+                            # It was met before if another substring is nearer, or as near and in an earlier table.
                             met = False
                             for other in range(tables):
                                 if other != table:
@@ -220,13 +213,13 @@ def nearest_kernel(words: int) -> Kernel:
 
 @cache
 def radius_kernel(words: int) -> Kernel:
-    """The codes within a radius of each query, exactly, each query's in the order in which buckets give them.
+    """Return a kernel that finds the codes within a radius of each query, exactly, in the order of the buckets.
 
-    Arguments: as `nearest_kernel` up to `lengths`; radius; counts int64 (q,); offsets int64 (q + 1,); distances and ids
-    int64, to fill; whether to fill them or only to count; begin, end.
+    Arguments: as for `nearest_kernel` up to `lengths`; radius; counts int64 (q,); offsets int64 (q + 1,); distances and
+    ids int64, to fill; whether to fill them or only to count; begin and end of the queries.
 
     Codes within r differ from the query by at most ⌊r/m⌋ in one of the first r mod m + 1 substrings, or by at most
-    ⌊r/m⌋ - 1 in one of the others (Section 3.1, the same).
+    ⌊r/m⌋ - 1 in one of the others (Section 3.1).
     """
 
     def search(

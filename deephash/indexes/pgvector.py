@@ -11,30 +11,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.indexes.base import NOT_FOUND, Index, WithinRadius, ordered_nearest, ordered_within
-from deephash.indexes.columns import NAME as NAME_COLUMN
+from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within, check_graph
+from deephash.indexes.columns import NAME
 from deephash.indexes.engine_package import engine_package
-from deephash.validation import InvalidInputError, check_count
+from deephash.io.files import reason_of
+from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
     import polars
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
-# Rows that are sent at a time, and queries that one statement asks.
-ROWS, WORD_ROWS, QUERIES = 100_000, 10_000, 256
-# The most candidates that pgvector lets a search keep.
+TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
+# Rows sent at a time, in binary form and as text, and queries of one statement.
+ROWS, TEXT_ROWS, QUERIES = 100_000, 10_000, 256
+# Largest number of candidates that pgvector lets a search keep.
 MAX_EF_SEARCH = 1000
 COPY_START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = b"\xff\xff"
 
 
 def copy_rows(codes: NDArray[np.uint8], bits: int, first: int) -> bytes:
-    """Rows (id, code) in the binary form of COPY.
+    """Return rows (id, code) in the binary format of COPY.
 
     Args:
         codes: packed codes uint8 (n, B).
         bits: code length b.
-        first: the first row's id.
+        first: id of the first row.
     """
     size = codes.shape[1]
     rows = np.empty(
@@ -43,18 +44,18 @@ def copy_rows(codes: NDArray[np.uint8], bits: int, first: int) -> bytes:
     )
     rows["fields"], rows["id_size"], rows["size"], rows["bits"] = 2, 8, 4 + size, bits
     rows["id"] = np.arange(first, first + len(codes))
-    # PostgreSQL's first bit is the highest of its byte, ours the lowest.
+    # The first bit of a byte is the highest in PostgreSQL, and the lowest in deephash.
     rows["code"] = np.packbits(np.unpackbits(codes, axis=1, bitorder="little"), axis=1)
     return rows.tobytes()
 
 
 def bit_strings(codes: Tensor, bits: int) -> list[str]:
-    """Codes as words of 0 and 1, the first bit first."""
+    """Return codes as strings of 0 and 1, the first bit first."""
     return ["".join("01"[bit] for bit in row) for row in unpack(codes, bits).tolist()]
 
 
 def column_type(kind: "polars.DataType") -> str:
-    """PostgreSQL's type for a column of polars."""
+    """Return PostgreSQL's type for a type of polars."""
     import polars
 
     if kind.is_integer():
@@ -67,58 +68,59 @@ def column_type(kind: "polars.DataType") -> str:
 
 
 @contextmanager
-def connected(dsn: str) -> Iterator[Any]:
-    """A connection in one transaction, committed at the end, undone where something fails.
+def connect(dsn: str) -> Iterator[Any]:
+    """Open a connection with one transaction, committed at the end and rolled back on an error.
 
     Raises:
-        InvalidInputError: the package is not installed, or whatever the database refuses.
+        InvalidInputError: the package is not installed, or the database reports an error.
     """
     psycopg = engine_package("psycopg", "pgvector")
     try:
         with psycopg.connect(dsn) as connection:
             yield connection
     except psycopg.Error as error:
-        raise InvalidInputError(f"PostgreSQL at {without_password(dsn)!r}: {' '.join(str(error).split())}") from error
+        raise InvalidInputError(f"PostgreSQL at {without_password(dsn)!r}: {reason_of(error)}") from error
 
 
 def without_password(dsn: str) -> str:
-    """A connection string as keywords and values, its password left out.
+    """Return a connection string as keywords and values, without its password.
 
     Raises:
-        InvalidInputError: no connection string.
+        InvalidInputError: the text is not a connection string.
     """
     conninfo = engine_package("psycopg.conninfo", "pgvector")
     try:
         parts = conninfo.conninfo_to_dict(dsn)
     except engine_package("psycopg", "pgvector").Error as error:
         raise InvalidInputError(
-            "dsn is no connection string of PostgreSQL; give one as host=localhost dbname=items."
+            "dsn is not a connection string of PostgreSQL; give one as host=localhost dbname=items."
         ) from error
     return str(conninfo.make_conninfo(**{name: value for name, value in parts.items() if name != "password"}))
 
 
 @final
 class PGVector(Index):
-    """Keeps codes in a table of `id bigint`, `code bit(b)` and further columns; it stays when the index is gone.
+    """Keeps codes in a table of `id bigint`, `code bit(b)` and further columns, which outlives the index.
 
-    For codes that lie beside other columns in PostgreSQL. A scan answers in the time that PostgreSQL takes to read the
-    table; `approximate` adds an HNSW index (`bit_hamming_ops`). Each search opens a connection of its own.
+    For codes that lie beside other columns in PostgreSQL. A scan takes the time in which PostgreSQL reads the table;
+    `approximate` adds an HNSW index (`bit_hamming_ops`). Each search opens a connection.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        dsn: connection string; what it leaves out libpq takes from its environment, as PGHOST and PGPASSWORD. Saved
-            without its password; a saved index is searched where its string says, so load none from strangers.
+        dsn: connection string; libpq takes missing parts from its environment, as PGHOST and PGPASSWORD. It is saved
+            without its password. A saved index connects to the database that its string names, so do not load one from
+            an untrusted source.
         table: the table's name, or schema.name.
-        approximate: by the graph; False scans.
+        approximate: whether to use the graph; False scans.
         links: neighbours m of a node.
         ef_construction: candidates kept while the graph is built.
         ef_search: candidates kept while it is searched, up to 1000; more find more and take longer.
-        existing: search a table that is there; False makes it, and refuses one that is there.
-        columns: what a new table keeps beside them, (N, any): the items' `name`, and columns of the user's.
+        existing: whether to search an existing table; False creates the table, and raises an error if it exists.
+        columns: columns to store beside the codes in a new table, (N, any): the items' `name`, and the user's columns.
 
     Raises:
-        InvalidInputError: the package is not installed, no such name or setting, or what the database refuses.
+        InvalidInputError: the package is not installed, a name or setting is invalid, or the database reports an error.
     """
 
     keeps_columns = True
@@ -137,80 +139,75 @@ class PGVector(Index):
         columns: "polars.DataFrame | None" = None,
     ) -> None:
         super().__init__(codes, bits)
-        if not isinstance(table, str) or not NAME.fullmatch(table):
+        if not isinstance(table, str) or not TABLE_NAME.fullmatch(table):
             raise InvalidInputError(
                 f"table={table!r}; expected a name of letters, digits and _, or schema.name, up to 63 characters each."
             )
         self.dsn, self.table, self.existing = dsn, table, existing
         self.approximate, self.exact = approximate, not approximate
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
-        for name in ("links", "ef_construction", "ef_search"):
-            check_count(getattr(self, name), name)
-        if existing and columns is not None and columns.columns != [NAME_COLUMN]:
-            raise InvalidInputError(f"table {table} is there and has columns of its own; leave columns out.")
+        check_graph(links, ef_construction, ef_search)
+        if existing and columns is not None and columns.columns != [NAME]:
+            raise InvalidInputError(f"table {table} exists and has columns of its own; leave columns out.")
         self._sql = engine_package("psycopg.sql", "pgvector")
-        with connected(dsn) as connection:
+        with connect(dsn) as connection:
             if existing:
                 self._check_table(connection)
             else:
-                self._fill(connection, columns)
+                self._create_table(connection, columns)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As for all, save that the table is there now, and that no password is kept."""
+        """Constructor arguments, without the password, and with `existing` true since the table now exists."""
         return {**super().settings, "dsn": without_password(self.dsn), "existing": True}
 
-    def _statement(self, text: str) -> Any:
-        """A statement with the table's name and the code's type in their places; values are parameters."""
-        return self._sql.SQL(text).format(
-            table=self._sql.Identifier(*self.table.split(".")), type=self._sql.SQL(f"bit({self.bits})")
-        )
+    def _statement(self, text: str, **parts: Any) -> Any:
+        """Fill the table's name, the code's type and further parts into a statement; values stay parameters."""
+        table, kind = self._sql.Identifier(*self.table.split(".")), self._sql.SQL(f"bit({self.bits})")
+        return self._sql.SQL(text).format(table=table, type=kind, **parts)
 
-    def _fill(self, connection: Any, columns: "polars.DataFrame | None") -> None:
+    def _create_table(self, connection: Any, columns: "polars.DataFrame | None") -> None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        further = [] if columns is None else list(zip(columns.columns, columns.dtypes, strict=True))
+        definitions = [self._statement("id bigint PRIMARY KEY, code {type} NOT NULL")]
+        definitions += [
+            self._sql.SQL(" ").join([self._sql.Identifier(name), self._sql.SQL(column_type(kind))])
+            for name, kind in further
+        ]
+        listed = self._sql.SQL(", ").join(definitions)
+        connection.execute(self._statement("CREATE TABLE {table} ({columns})", columns=listed))
         if columns is None:
-            connection.execute(self._statement("CREATE TABLE {table} (id bigint PRIMARY KEY, code {type} NOT NULL)"))
-            codes = self.codes.numpy()
-            with (
-                connection.cursor() as cursor,
-                cursor.copy(self._statement("COPY {table} (id, code) FROM STDIN (FORMAT BINARY)")) as copy,
-            ):
-                copy.write(COPY_START)
-                for start in range(0, self.size, ROWS):
-                    copy.write(copy_rows(codes[start : start + ROWS], self.bits, start))
-                copy.write(COPY_END)
+            self._copy_codes(connection)
         else:
-            self._fill_with(connection, columns)
+            self._copy_rows(connection, columns)
         if self.approximate:
-            graph = self._sql.SQL(
+            settings = {name: self._sql.Literal(getattr(self, name)) for name in ("links", "ef_construction")}
+            graph = (
                 "CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops) "
                 "WITH (m = {links}, ef_construction = {ef_construction})"
             )
-            connection.execute(
-                graph.format(
-                    table=self._sql.Identifier(*self.table.split(".")),
-                    links=self._sql.Literal(self.links),
-                    ef_construction=self._sql.Literal(self.ef_construction),
-                )
-            )
+            connection.execute(self._statement(graph, **settings))
 
-    def _fill_with(self, connection: Any, columns: "polars.DataFrame") -> None:
-        """Make the table with further columns; rows are sent as words, since each type has a binary form of its own."""
-        table = self._sql.Identifier(*self.table.split("."))
-        names = [self._sql.Identifier(name) for name in columns.columns]
-        kinds = [self._sql.SQL(column_type(kind)) for kind in columns.dtypes]
-        further = self._sql.SQL(", ").join(map(self._sql.SQL(" ").join, zip(names, kinds, strict=True)))
-        made = self._sql.SQL("CREATE TABLE {table} (id bigint PRIMARY KEY, code {type} NOT NULL, {further})")
-        connection.execute(made.format(table=table, type=self._sql.SQL(f"bit({self.bits})"), further=further))
-        named = self._sql.SQL(", ").join([self._sql.Identifier("id"), self._sql.Identifier("code"), *names])
-        copied = self._sql.SQL("COPY {table} ({named}) FROM STDIN").format(table=table, named=named)
-        with connection.cursor() as cursor, cursor.copy(copied) as copy:
-            for start in range(0, self.size, WORD_ROWS):
-                codes = bit_strings(self.codes[start : start + WORD_ROWS], self.bits)
-                for place, (code, row) in enumerate(
-                    zip(codes, columns.slice(start, WORD_ROWS).iter_rows(), strict=True)
-                ):
-                    copy.write_row((start + place, code, *row))
+    def _copy_codes(self, connection: Any) -> None:
+        """Send ids and codes in binary form."""
+        codes = self.codes.numpy()
+        statement = self._statement("COPY {table} (id, code) FROM STDIN (FORMAT BINARY)")
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(COPY_START)
+            for start in range(0, self.size, ROWS):
+                copy.write(copy_rows(codes[start : start + ROWS], self.bits, start))
+            copy.write(COPY_END)
+
+    def _copy_rows(self, connection: Any, columns: "polars.DataFrame") -> None:
+        """Send ids, codes and further columns as text, since each type has a different binary form."""
+        names = self._sql.SQL(", ").join(map(self._sql.Identifier, ("id", "code", *columns.columns)))
+        statement = self._statement("COPY {table} ({names}) FROM STDIN", names=names)
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for start in range(0, self.size, TEXT_ROWS):
+                codes = bit_strings(self.codes[start : start + TEXT_ROWS], self.bits)
+                rows = zip(codes, columns.slice(start, TEXT_ROWS).iter_rows(), strict=True)
+                for place, (code, row) in enumerate(rows, start):
+                    copy.write_row((place, code, *row))
 
     def _check_table(self, connection: Any) -> None:
         stored, shortest, longest = connection.execute(
@@ -223,48 +220,41 @@ class PGVector(Index):
             )
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        # Ties in the order of ids would keep the graph from being used.
+        # PostgreSQL does not use the graph if ties are ordered by id.
         order = "distance" if self.approximate else "distance, id"
-        rows = self._rows(
-            "SELECT asked.place, near.id, near.distance FROM unnest(%s::{type}[]) WITH ORDINALITY asked(code, place) "
+        neighbours = self._select(
+            "SELECT asked.place, near.distance, near.id FROM unnest(%s::{type}[]) WITH ORDINALITY asked(code, place) "
             "CROSS JOIN LATERAL (SELECT id, code <~> asked.code AS distance FROM {table} "
             f"ORDER BY {order} LIMIT %s) near ORDER BY asked.place, near.distance, near.id",
             queries,
             k,
         )
-        distances = torch.zeros(len(queries), k, dtype=torch.int64)
-        ids = torch.full((len(queries), k), NOT_FOUND, dtype=torch.int64)
-        rank = torch.arange(len(rows)) - torch.searchsorted(rows[:, 0].contiguous(), rows[:, 0].contiguous())
-        ids[rows[:, 0], rank], distances[rows[:, 0], rank] = rows[:, 1], rows[:, 2]
-        return ordered_nearest(distances, ids, self.bits + 1)
+        return arrange_nearest(*neighbours, (len(queries), k), self.bits + 1)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
         if self.approximate:
             return super()._within(queries, radius)
-        rows = self._rows(
-            "SELECT asked.place, t.id, t.code <~> asked.code FROM unnest(%s::{type}[]) WITH ORDINALITY "
+        items = self._select(
+            "SELECT asked.place, t.code <~> asked.code, t.id FROM unnest(%s::{type}[]) WITH ORDINALITY "
             "asked(code, place), {table} t WHERE t.code <~> asked.code <= %s ORDER BY asked.place",
             queries,
             radius,
         )
-        counts = torch.bincount(rows[:, 0], minlength=len(queries))
-        return ordered_within(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), rows[:, 2], rows[:, 1])
+        return arrange_within(*items, len(queries))
 
-    def _rows(self, text: str, queries: Tensor, last: int) -> Tensor:
-        """Rows of query, id and distance that a statement gives, int64 (n, 3), query after query."""
+    def _select(self, text: str, queries: Tensor, value: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query rows, distances and ids, int64 (n,), that a statement finds; `value` is its last parameter."""
         statement, found = self._statement(text), []
-        with connected(self.dsn) as connection:
+        with connect(self.dsn) as connection:
+            settings = {"enable_indexscan": "off"}
             if self.approximate:
-                wanted = max(self.ef_search, last)
-                for name, value in (
-                    ("hnsw.ef_search", str(min(wanted, MAX_EF_SEARCH))),
-                    ("hnsw.iterative_scan", "relaxed_order"),
-                ):
-                    connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-            else:
-                connection.execute("SELECT set_config('enable_indexscan', 'off', true)")
+                candidates = min(max(self.ef_search, value), MAX_EF_SEARCH)
+                settings = {"hnsw.ef_search": str(candidates), "hnsw.iterative_scan": "relaxed_order"}
+            for name, setting in settings.items():
+                connection.execute("SELECT set_config(%s, %s, true)", (name, setting))
             for start in range(0, len(queries), QUERIES):
-                asked = bit_strings(queries[start : start + QUERIES], self.bits)
-                rows = connection.execute(statement, (asked, last)).fetchall()
-                found += [(start + place - 1, identity, int(distance)) for place, identity, distance in rows]
-        return torch.tensor(found, dtype=torch.int64).view(-1, 3)
+                codes = bit_strings(queries[start : start + QUERIES], self.bits)
+                rows = connection.execute(statement, (codes, value)).fetchall()
+                found += [(start + place - 1, int(distance), row) for place, distance, row in rows]
+        rows, distances, ids = torch.tensor(found, dtype=torch.int64).view(-1, 3).T.contiguous()
+        return rows, distances, ids

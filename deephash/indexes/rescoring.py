@@ -1,4 +1,4 @@
-"""What says more of an item than its code: its vector in float or int8, or the margins of the query's own bits."""
+"""Scores that order candidates more finely than their codes: by float or int8 vectors, or by the query's margins."""
 
 from abc import ABC, abstractmethod
 from typing import Self, final
@@ -15,45 +15,41 @@ from deephash.ranking.distance import Asymmetric
 from deephash.ranking.linear_form import form_bits, form_queries
 from deephash.validation import InvalidInputError, as_features, check_choice, floating, numbers
 
-# How vectors are compared, and whether more is nearer.
+# Measures of two vectors, and whether a larger value is nearer.
 MEASURES = {"cosine": True, "euclidean": False, "inner_product": True}
-INT8_LARGEST = 127
+MAX_INT8 = 127
 
 
 class Rescoring(PlainArguments, ABC):
-    """Scores of some items for each query, exactly enough to put candidates in order."""
+    """Scores the candidates of each query, to put them in order."""
 
     size: int
     """Number of items N."""
     more_is_nearer: bool
-    """Whether a larger score is a nearer item."""
+    """Whether a larger score means a nearer item."""
     item_bytes: int
-    """Memory that scoring takes for each candidate."""
+    """Memory that scoring takes for each candidate, in bytes."""
 
     @abstractmethod
     def check(self, codes: Tensor, queries: Tensor) -> None:
-        """Raise an error for queries that this cannot score.
-
-        Raises:
-            InvalidInputError: naming what is wrong.
-        """
+        """Raise an error if the queries cannot be scored."""
 
     @abstractmethod
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """Scores of candidates.
+        """Score candidates.
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-            queries: what is known of them beside, one row a query.
+            queries: their vectors or margins, one row a query.
             ids: int64 (q, c), rows of the database.
 
         Returns:
-            float32 or float64 (q, c); NaN where an item cannot be compared, as one whose vector is not finite.
+            float32 or float64 (q, c); NaN for an item that cannot be compared, as one whose vector is not finite.
         """
 
 
-def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
-    """Each query against its own items, at any scale.
+def score_pairs(queries: Tensor, items: Tensor, measure: str) -> Tensor:
+    """Compare each query with its own items, at any scale of the values.
 
     Args:
         queries: floating (q, d), finite.
@@ -62,9 +58,9 @@ def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
 
     Returns:
         float64 (q, c): inner products, cosines (0 for a vector of zeros) or Euclidean distances; NaN for an item that
-        is not finite, whose score would say nothing.
+        is not finite.
     """
-    # Vectors need not be of float32: products and squares of all that float32 holds fit into float64.
+    # float64 holds the products and squares of all float32 values, but vectors may be float64 themselves.
     queries, items = queries.double(), items.double()
     comparable = torch.isfinite(items).all(2)
     if measure == "euclidean":
@@ -82,11 +78,7 @@ def compared(queries: Tensor, items: Tensor, measure: str) -> Tensor:
 
 
 def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None:
-    """Raise an error for a value that is not a matrix of vectors.
-
-    Raises:
-        InvalidInputError: another number of axes, or another type of numbers.
-    """
+    """Raise an error unless vectors are a matrix of a floating dtype, or of int8."""
     kind = str(vectors.dtype).removeprefix("torch.").lstrip("<>=|")
     if vectors.ndim != 2 or not kind.startswith(("float", "bfloat", "f") if floating else ("int8", "i1")):
         raise InvalidInputError(
@@ -97,17 +89,17 @@ def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None
 
 @final
 class FloatVectors(Rescoring):
-    """Vectors as they are: the best order of candidates, at 2 to 8 bytes a dimension.
+    """Unchanged vectors: the best order of candidates, at 2 to 8 bytes a dimension.
 
-    A candidate whose vector holds NaN or infinity, as float16 does beyond 65,504, ranks last.
+    A candidate whose vector holds NaN or infinity, as float16 does above 65,504, ranks last.
 
     Args:
-        vectors: float16, bfloat16, float32 or float64 (N, d), a tensor or an array, which may lie on disk (`np.load`
-            with mmap_mode="r"): a candidate's row alone is read.
+        vectors: float16, bfloat16, float32 or float64 (N, d), a tensor or an array. An array may be on disk (`np.load`
+            with mmap_mode="r"): only the candidates' rows are read.
         measure: cosine, euclidean or inner_product.
 
     Raises:
-        InvalidInputError: no floating matrix, or another measure.
+        InvalidInputError: vectors are not a floating matrix, or an unknown measure.
     """
 
     def __init__(self, vectors: Tensor | ArrayLike, measure: str = "euclidean") -> None:
@@ -117,21 +109,21 @@ class FloatVectors(Rescoring):
         self.vectors, self.measure = vectors, measure
         self.size, self.dimension = (int(axis) for axis in vectors.shape)
         self.more_is_nearer = MEASURES[measure]
-        # Rows as stored, in float64, scaled, and their magnitudes.
+        # Stored rows, their copies in float64 and scaled, and magnitudes.
         self.item_bytes = 32 * self.dimension
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
-        """Queries are floating (q, d)."""
+        """Check that queries are floating (q, d)."""
         as_features(queries, self.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """By the measure, in float64."""
-        return compared(queries, rows_of(self.vectors, ids), self.measure)
+        """Score by the measure, in float64."""
+        return score_pairs(queries, read_rows(self.vectors, ids), self.measure)
 
 
 @final
 class Int8Vectors(Rescoring):
-    """Vectors of one byte a dimension: a quarter of float32, and nearly its order.
+    """Vectors of one byte a dimension: a quarter of the memory of float32, and nearly the same order.
 
     Args:
         values: int8 (N, d).
@@ -139,7 +131,7 @@ class Int8Vectors(Rescoring):
         measure: cosine, euclidean or inner_product; queries stay in float.
 
     Raises:
-        InvalidInputError: no such matrix or scale, or another measure.
+        InvalidInputError: values or scale of another shape or dtype, or an unknown measure.
     """
 
     def __init__(self, values: Tensor | ArrayLike, scale: Tensor | ArrayLike, measure: str = "euclidean") -> None:
@@ -158,35 +150,35 @@ class Int8Vectors(Rescoring):
 
     @classmethod
     def of(cls, vectors: Tensor | ArrayLike, measure: str = "euclidean") -> Self:
-        """Vectors rounded to 255 steps, from the largest value of each dimension to its negative.
+        """Round vectors to 255 steps between the largest magnitude of each dimension and its negative.
 
         Args:
             vectors: floating (N, d), N at least 1.
-            measure: as above.
+            measure: cosine, euclidean or inner_product.
 
         Raises:
-            InvalidInputError: no finite floating matrix.
+            InvalidInputError: vectors are not a finite floating matrix.
         """
         vectors = as_features(vectors, minimum_rows=1, name="vectors")
         largest = vectors.abs().amax(0).float()
-        scale = torch.where(largest > 0, largest, 1.0) / INT8_LARGEST
-        return cls((vectors / scale).round().clamp(-INT8_LARGEST, INT8_LARGEST).to(torch.int8), scale, measure)
+        scale = torch.where(largest > 0, largest, 1.0) / MAX_INT8
+        return cls((vectors / scale).round().clamp(-MAX_INT8, MAX_INT8).to(torch.int8), scale, measure)
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
-        """Queries are floating (q, d)."""
+        """Check that queries are floating (q, d)."""
         as_features(queries, self.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """By the measure, in float64."""
-        return compared(queries, rows_of(self.values, ids).double() * self.scale, self.measure)
+        """Score by the measure, in float64."""
+        return score_pairs(queries, read_rows(self.values, ids).double() * self.scale, self.measure)
 
 
 @final
 class Margins(Rescoring):
-    """The asymmetric distance: a differing bit costs the query's own margin; no memory beside the codes.
+    """The asymmetric distance: a differing bit costs the query's margin; needs no memory beside the codes.
 
     Args:
-        codes: packed codes of the database, uint8 (N, ⌈b/8⌉), as an index keeps them.
+        codes: packed codes of the database, uint8 (N, ⌈b/8⌉), as `index.codes`.
         bits: code length b.
 
     References:
@@ -202,21 +194,21 @@ class Margins(Rescoring):
         self.item_bytes = 24 * 8 * code_bytes(bits)
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
-        """Queries are margins (q, b), projections less thresholds."""
+        """Check that queries are margins (q, b), projections minus thresholds."""
         as_features(queries, self.bits, name="margins")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """Sums of the query's weights, float64 (q, c), in steps of its largest margin / 255."""
-        # Weights are a query's own: a step common to all would make its scores depend on the others.
-        weights = torch.cat([Asymmetric.from_margins(one).weights for one in torch.split(queries, 1)])
+        """Return sums of the query's weights, float64 (q, c), in steps of its largest margin / 255."""
+        # Each query has its own step: a common one would make its scores depend on the other queries.
+        weights = torch.cat([Asymmetric.from_margins(query).weights for query in torch.split(queries, 1)])
         distance = Asymmetric(self.bits, weights)
         offsets, coefficients = form_queries(codes, distance)
         bits = form_bits(self.codes[ids.flatten()], distance).view(*ids.shape, -1).to(coefficients.dtype)
         return offsets[:, None] + torch.bmm(bits, coefficients[:, :, None])[:, :, 0]
 
 
-def rows_of(vectors: Tensor | NDArray[np.generic], ids: Tensor) -> Tensor:
-    """Rows (q, c, d) of a tensor or an array, as it stores them."""
+def read_rows(vectors: Tensor | NDArray[np.generic], ids: Tensor) -> Tensor:
+    """Return rows (q, c, d) of a tensor or an array, in its dtype."""
     if isinstance(vectors, Tensor):
         return vectors[ids]
     return as_tensor(vectors[ids.numpy()])

@@ -1,4 +1,4 @@
-"""Search in two stages: candidates by Hamming distance from any index, then the nearest of them by more than bits."""
+"""Search in two stages: candidates by Hamming distance from any index, then the nearest of them by finer scores."""
 
 from typing import final
 
@@ -12,18 +12,18 @@ from deephash.indexes.base import NOT_FOUND, Index
 from deephash.indexes.rescoring import Rescoring
 from deephash.validation import InvalidInputError, check_count, floating
 
-# Memory that scoring a block of queries may take.
+# Memory for scoring a block of queries.
 BLOCK_BYTES = 64 * 2**20
 
 
 @final
 class TwoStage:
-    """Takes `factor` times as many candidates as are wanted from an index, and orders them by their scores.
+    """Takes `factor` · k candidates from an index, and orders them by their scores.
 
     Args:
-        index: of any kind.
-        rescoring: of the same items, in the same order: `FloatVectors`, `Int8Vectors` or `Margins`.
-        factor: candidates for each neighbour that is wanted; more find more and take longer.
+        index: an index of any kind.
+        rescoring: scores of the same items in the same order: `FloatVectors`, `Int8Vectors` or `Margins`.
+        factor: candidates for each requested neighbour; more find more and take longer.
 
     Raises:
         InvalidInputError: a factor below 1, or another number of items.
@@ -46,10 +46,10 @@ class TwoStage:
 
     @plain_numbers
     def search(self, codes: Tensor | ArrayLike, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
-        """The k nearest of the candidates, nearest first; among equals the lower id.
+        """Find the k nearest of the candidates, nearest first; ties are ordered by id.
 
-        A candidate that cannot be compared, as one whose vector holds NaN or infinity, comes after all that can, at a
-        score that is infinitely far.
+        A candidate that cannot be compared, as one whose vector holds NaN or infinity, comes after the others. Its
+        score is infinitely far.
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
@@ -57,11 +57,12 @@ class TwoStage:
             k: number of neighbours, 1 to N.
 
         Returns:
-            Scores float32 or float64 and ids int64, (q, k). Where an approximate index finds fewer than k, the last
-            ids are -1, and their scores are infinitely far.
+            Scores float32 or float64 and ids int64, (q, k). If an approximate index finds fewer than k, the last ids
+            are -1, and their scores are infinitely far.
 
         Raises:
-            InvalidInputError: queries that do not fit the index or the rescoring, or as many as there are codes.
+            InvalidInputError: queries that do not fit the index or the rescoring, or another number of queries than of
+                codes.
         """
         codes = as_codes(codes, "query codes")
         queries = floating(queries, "queries")
@@ -71,36 +72,33 @@ class TwoStage:
                 f"there are {len(codes)} query codes and {len(queries)} queries; give one for each."
             )
         check_count(k, "k")
-        # A k beyond the database is for the index to refuse.
-        wanted = max(k, min(k * self.factor, self.index.size))
-        rows = max(1, BLOCK_BYTES // (wanted * self.rescoring.item_bytes))
+        # The index raises the error for a k above its size.
+        depth = max(k, min(k * self.factor, self.index.size))
+        rows = max(1, BLOCK_BYTES // (depth * self.rescoring.item_bytes))
         blocks = [
-            self._block(code, query, k, wanted)
+            nearest_candidates(self.rescoring, code, query, self.index.search(code, depth)[1], k)
             for code, query in zip(torch.split(codes.cpu(), rows), torch.split(queries.cpu(), rows), strict=True)
         ]
         scores, ids = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         return scores, ids
 
-    def _block(self, codes: Tensor, queries: Tensor, k: int, wanted: int) -> tuple[Tensor, Tensor]:
-        return nearest_candidates(self.rescoring, codes, queries, self.index.search(codes, wanted)[1], k)
-
 
 def nearest_candidates(
     rescoring: Rescoring, codes: Tensor, queries: Tensor, ids: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest of each query's candidates, nearest first; among equals the lower id.
+    """Select the k nearest of each query's candidates, nearest first; ties are ordered by id.
 
     Args:
-        rescoring: what scores them.
+        rescoring: scores of the database.
         codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-        queries: what the rescoring takes of them beside, one row a query.
-        ids: int64 (q, c), rows of the database in any order, -1 where a candidate was not found; c at least k.
+        queries: their vectors or margins, as the rescoring takes them.
+        ids: int64 (q, c), rows of the database in any order, -1 for a candidate that was not found; c at least k.
         k: number of neighbours.
 
     Returns:
-        Scores and ids, (q, k); the scores of those not found are infinitely far.
+        Scores and ids, (q, k); the scores of candidates that were not found are infinitely far.
     """
-    # Those not found come last, so that they stay behind candidates that are as far.
+    # Missing candidates come last, so that they stay behind candidates that are infinitely far.
     ids = ids.masked_fill(ids == NOT_FOUND, torch.iinfo(torch.int64).max).sort(1).values
     missing = ids == torch.iinfo(torch.int64).max
     ids = ids.masked_fill(missing, NOT_FOUND)
@@ -114,11 +112,7 @@ def nearest_candidates(
 
 
 def check_same_items(rescoring: Rescoring, size: int) -> None:
-    """Raise an error for a rescoring of another number of items than are searched.
-
-    Raises:
-        InvalidInputError: naming both.
-    """
+    """Raise an error unless the rescoring has as many items as the index."""
     if rescoring.size != size:
         raise InvalidInputError(
             f"the index holds {size} items and there are {rescoring.size} to score; give both of the same."

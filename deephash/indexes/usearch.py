@@ -7,27 +7,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import NOT_FOUND, Index, check_links, ordered_nearest
+from deephash.indexes.base import Index, arrange_nearest, check_graph
 from deephash.indexes.engine_package import engine_package
 from deephash.io.files import reading
-from deephash.validation import check_count
 
 
 @final
 class USearch(Index):
-    """Walks a graph of neighbours (HNSW), or compares all where `approximate` is false; by torch's number of threads.
+    """Walks a graph of neighbours (HNSW), or scans all codes if `approximate` is false; uses torch's thread count.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        approximate: by the graph; False scans, and builds nothing.
+        approximate: whether to use the graph; False scans, and builds nothing.
         links: neighbours M of a node.
         ef_construction: candidates kept while the graph is built.
         ef_search: candidates kept while it is searched, at least k; more find more and take longer.
-        saved: the file that USearch wrote; None builds the index.
+        saved: file that USearch wrote; None builds the index.
 
     Raises:
-        InvalidInputError: the package is not installed, or a setting that is no whole number of at least 1.
+        InvalidInputError: the package is not installed, or a setting is not a whole number of at least 1.
     """
 
     trial = "usearch"
@@ -46,9 +45,7 @@ class USearch(Index):
         super().__init__(codes, bits)
         self.approximate, self.exact = approximate, not approximate
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
-        for name in ("links", "ef_construction", "ef_search"):
-            check_count(getattr(self, name), name)
-        check_links(links)
+        check_graph(links, ef_construction, ef_search)
         self._package = engine_package("usearch.index", "usearch")
         if not approximate:
             self.engine_file = None
@@ -81,29 +78,9 @@ class USearch(Index):
         else:
             self._graph.expansion_search = min(max(self.ef_search, k), self.size)
             found = self._graph.search(queries.numpy(), k, threads=threads)
-        ids, distances = padded(found, len(queries), k)
-        return ordered_nearest(distances, ids, self.bits + 1)
-
-
-def padded(found: Any, queries: int, k: int) -> tuple[Tensor, Tensor]:
-    """What USearch found, as wide as it was asked for.
-
-    Of several queries it gives matrices and how much of each row counts; of one query a row, as short as what it found.
-
-    Args:
-        found: its matches.
-        queries: number of queries q.
-        k: neighbours of each.
-
-    Returns:
-        Ids int64 (q, k), -1 where too few were found, and distances (q, k).
-    """
-    keys, distances = (np.atleast_2d(array) for array in (found.keys, found.distances))
-    counted: Any = getattr(found, "counts", keys.shape[1])
-    counts = np.broadcast_to(counted, queries)
-    there = np.arange(k) < counts[:, None]
-    width = keys.shape[1]
-    ids, near = np.full((queries, k), NOT_FOUND, np.int64), np.zeros((queries, k), distances.dtype)
-    ids[:, :width] = np.where(there[:, :width], keys.astype(np.int64), NOT_FOUND)
-    near[:, :width] = distances
-    return torch.from_numpy(ids), torch.from_numpy(near)
+        # USearch returns matrices and the valid length of each row; for one query, a row without padding.
+        keys, distances = (np.atleast_2d(array) for array in (found.keys, found.distances))
+        counts: Any = getattr(found, "counts", keys.shape[1])
+        is_found = np.arange(keys.shape[1]) < np.broadcast_to(counts, len(queries))[:, None]
+        neighbours = (np.nonzero(is_found)[0], distances[is_found], keys[is_found].astype(np.int64))
+        return arrange_nearest(*map(torch.from_numpy, neighbours), (len(queries), k), self.bits + 1)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from deephash.code_files.code_file import ENDINGS, CodePaths, read_description
-from deephash.code_files.sharded_index import is_sharded, read_release
 from deephash.hashers import storage
 from deephash.hashers.hasher_views import get_views
 from deephash.hashers.loading import load
+from deephash.indexes.sharded_index import is_sharded, read_release
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import LEADING_METRICS
 from deephash.validation import InvalidInputError

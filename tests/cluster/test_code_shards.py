@@ -11,7 +11,8 @@ from deephash.cluster.shard_scoring import score_shards
 from deephash.code_files import repeated_ids
 from deephash.code_files.code_file import CodePaths, describe_codes
 from deephash.code_files.code_shards import open_shards, read_ids
-from deephash.code_files.sharded_index import open_release, write_sharded
+from deephash.code_files.write_sharded import write_sharded
+from deephash.indexes.sharded_index import open_release
 from deephash.io.files import write_json
 from deephash.io.ownership import only_writer
 from deephash.ranking.distance import Hamming
@@ -106,7 +107,7 @@ def test_ids_of_files_that_overlap_are_reported_in_one_line(
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"20 of 710 codes have an id that another code has too, as {least} in ")
     assert f"0{ending} and " in line
-    assert f"1{ending}; where files overlap" in line
+    assert f"1{ending}; if files overlap" in line
 
 
 def test_ids_that_are_there_once_are_not_reported(code_folder, tmp_path, caplog):

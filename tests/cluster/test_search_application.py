@@ -23,9 +23,9 @@ from deephash.cluster.search_application import (
     request_bytes,
 )
 from deephash.code_files.code_file import read_codes
-from deephash.code_files.index_codes import maker_of, save_index
-from deephash.code_files.sharded_index import IndexRelease, IndexShard, ShardAnswer
+from deephash.code_files.index_codes import read_hasher_info, save_index
 from deephash.indexes.build_index import index
+from deephash.indexes.sharded_index import IndexRelease, IndexShard, ShardAnswer
 from deephash.ranking.nearest_merge import merge_nearest
 from deephash.validation import InvalidInputError
 
@@ -194,7 +194,7 @@ def test_a_saved_index_is_served_and_replaced(code_folder, tmp_path):
 
     def save(which):
         one = read[which]
-        save_index(one.codes, one.ids, maker_of(one.description), "flat", {}, tmp_path / "index")
+        save_index(one.codes, one.ids, read_hasher_info(one.description), "flat", {}, tmp_path / "index")
 
     async def refresh(served):
         return await refreshed(tmp_path / "index", served)

@@ -11,7 +11,8 @@ from deephash.cluster.shard_client import ShardClient
 from deephash.cluster.shard_messages import message_of, read_message
 from deephash.cluster.shard_server import ShardServer, addresses_folder
 from deephash.code_files.code_file import read_codes
-from deephash.code_files.sharded_index import OpenShard, write_sharded
+from deephash.code_files.write_sharded import write_sharded
+from deephash.indexes.sharded_index import OpenShard
 from deephash.validation import InvalidInputError
 
 K = 5

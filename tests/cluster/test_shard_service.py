@@ -17,15 +17,9 @@ import torch
 
 from deephash.code_files.code_file import read_codes
 from deephash.code_files.code_shards import open_shards
-from deephash.code_files.sharded_index import (
-    DESCRIPTION,
-    OpenShard,
-    merge_answers,
-    open_release,
-    read_release,
-    write_sharded,
-)
+from deephash.code_files.write_sharded import write_sharded
 from deephash.indexes.build_index import index
+from deephash.indexes.sharded_index import DESCRIPTION, OpenShard, merge_answers, open_release, read_release
 from deephash.validation import InvalidInputError
 
 K = 7
@@ -63,7 +57,7 @@ def test_a_new_release_leaves_the_one_before(code_folder, tmp_path):
     names = [write_sharded(code_folder / "database", tmp_path, 2, "flat", {}).name for _ in range(3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], DESCRIPTION])
     assert read_release(tmp_path).name == names[2]
-    with pytest.raises(InvalidInputError, match="holds something else than a sharded index"):
+    with pytest.raises(InvalidInputError, match="does not contain a sharded index"):
         write_sharded(code_folder / "database", code_folder, 2, "flat", {})
     (tmp_path / DESCRIPTION).write_text("{}")
     with pytest.raises(InvalidInputError, match="is not readable as an index in shards"):

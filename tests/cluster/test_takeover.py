@@ -14,7 +14,8 @@ from deephash.cluster.shard_server import addresses_folder, read_notes, write_no
 from deephash.cluster.shard_service import follow_releases, refreshed
 from deephash.cluster.takeover import SERVING, Holder, NewRelease, forget_losses, served_release
 from deephash.code_files.code_file import read_codes
-from deephash.code_files.sharded_index import open_release, read_release, write_sharded
+from deephash.code_files.write_sharded import write_sharded
+from deephash.indexes.sharded_index import open_release, read_release
 from deephash.io.files import write_json
 from deephash.validation import InvalidInputError
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import deephash
-from deephash.code_files.sharded_index import DESCRIPTION, FORMAT, read_release
 from deephash.indexes import index_folder
 from deephash.indexes.index_folder import digest
+from deephash.indexes.sharded_index import DESCRIPTION, FORMAT, read_release
 from deephash.validation import InvalidInputError
 
 BITS = 32

@@ -123,7 +123,7 @@ def test_damage_is_told(tmp_path, codes):
                 deephash.load_index(tmp_path)
         file.write_bytes(whole)
     (content / "codes.npy").unlink()
-    with pytest.raises(InvalidInputError, match="is not whole"):
+    with pytest.raises(InvalidInputError, match="is incomplete"):
         deephash.load_index(tmp_path)
 
 
@@ -162,9 +162,9 @@ def test_a_pickle_in_place_of_codes_is_not_read(tmp_path, codes):
 
 def test_nothing_foreign_is_overwritten(tmp_path, codes):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InvalidInputError, match="something else than an index"):
+    with pytest.raises(InvalidInputError, match="does not contain an index"):
         deephash.index(codes, "flat", bits=20).save(tmp_path)
-    with pytest.raises(InvalidInputError, match="something else than an index"):
+    with pytest.raises(InvalidInputError, match="does not contain an index"):
         deephash.index(codes, "flat", bits=20).save(tmp_path / "thesis.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import deephash
-from deephash.indexes.base import ordered_within
+from deephash.indexes.base import sort_within
 from deephash.indexes.flat import Flat
-from deephash.indexes.mih import LONGEST_SUBSTRING, MIH, substring_lengths, usual_tables
+from deephash.indexes.mih import MAX_SUBSTRING_BITS, MIH, default_tables, substring_lengths
 from deephash.indexes.multi_index_kernels import BUCKET_COST
 from deephash.validation import InvalidInputError
 
@@ -124,14 +124,14 @@ def test_near_neighbours_cost_few_comparisons_and_far_ones_no_more_than_a_scan()
 def test_lengths_cover_the_code_and_buckets_hold_about_one_item():
     assert substring_lengths(64, 3) == [22, 21, 21]
     assert sum(substring_lengths(100, 7)) == 100
-    assert usual_tables(64, 2**16) == 4
-    assert usual_tables(64, 10**7) == 3
-    assert usual_tables(256, 10**9) == -(-256 // LONGEST_SUBSTRING)
+    assert default_tables(64, 2**16) == 4
+    assert default_tables(64, 10**7) == 3
+    assert default_tables(256, 10**9) == -(-256 // MAX_SUBSTRING_BITS)
 
 
 def test_ordered_within_sorts_each_query_alone():
     offsets = torch.tensor([0, 3, 3, 5])
-    found = ordered_within(offsets, torch.tensor([2, 1, 1, 4, 0]), torch.tensor([7, 9, 3, 1, 2]))
+    found = sort_within(offsets, torch.tensor([2, 1, 1, 4, 0]), torch.tensor([7, 9, 3, 1, 2]))
     assert found.distances.tolist() == [1, 1, 2, 0, 4]
     assert found.ids.tolist() == [3, 9, 7, 2, 1]
 

@@ -3,7 +3,7 @@ import logging
 import pytest
 from PIL import Image
 
-from deephash.code_files.code_shards import code_files
+from deephash.code_files.code_shards import list_code_files
 from deephash.code_files.image_rows import ImageRows
 from deephash.code_files.store_rows import Store, StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
@@ -92,7 +92,7 @@ def test_jobs_and_codes_behind_links_are_found_too(tmp_path):
     assert list(job_folders(tmp_path / "sweep")) == [tmp_path / "sweep" / "0"]
     for name in ("a.npy", "a.json", "b.npy"):
         (tmp_path / "elsewhere" / name).touch()
-    assert code_files(tmp_path / "elsewhere") == [tmp_path / "elsewhere" / "a.npy"]
+    assert list_code_files(tmp_path / "elsewhere") == [tmp_path / "elsewhere" / "a.npy"]
     (tmp_path / "elsewhere" / "b.json").symlink_to("gone")
     with pytest.raises(InvalidInputError, match=r"b\.json is a link to gone, which does not exist"):
-        code_files(tmp_path / "elsewhere")
+        list_code_files(tmp_path / "elsewhere")

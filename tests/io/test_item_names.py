@@ -8,7 +8,7 @@ import deephash
 from deephash.affinity.pairs import Pairs
 from deephash.code_files.code_file import CodePaths, describe_codes, read_codes
 from deephash.code_files.code_shards import open_shards
-from deephash.code_files.sharded_index import ids_of, write_sharded
+from deephash.code_files.write_sharded import write_sharded
 from deephash.data.protocols.base import Split
 from deephash.io.files import write_json
 from deephash.io.item_names import as_names
@@ -75,7 +75,7 @@ def test_ids_beside_codes_never_wrap(tmp_path):
         write_sharded(paths.codes, tmp_path / "index", 1, "flat", {})
     np.save(paths.ids, np.array([5, MOST], np.uint64))
     assert read_codes(paths.codes).ids.tolist() == [5, MOST]
-    assert ids_of(open_shards([paths.codes]), range(1, 2)).tolist() == [MOST]
+    assert open_shards([paths.codes]).read_ids(range(1, 2)).tolist() == [MOST]
 
 
 def test_labels_and_rows_of_a_split_never_wrap():
