@@ -322,6 +322,7 @@ def arrange_nearest(
     Returns:
         Distances and ids, int64 (q, k).
     """
+    rows = rows.contiguous()
     rank = torch.arange(len(rows)) - torch.searchsorted(rows, rows)
     near, found = torch.zeros(shape, dtype=distances.dtype), torch.full(shape, NOT_FOUND, dtype=torch.int64)
     near[rows, rank], found[rows, rank] = distances, ids.to(torch.int64)

@@ -134,7 +134,7 @@ def test_damage_is_told(tmp_path, codes):
         ({"version": 99}, "format version 99"),
         ({"kind": "os"}, "kind='os'; expected one of"),
         ({"kind": "../flat"}, "expected one of"),
-        ({"generation": "../../secret"}, "no generation"),
+        ({"generation": "../../secret"}, "not a generation"),
         ({"bits": "64"}, "bits='64'"),
         ({"bits": 64}, r"expected uint8 \(300, 8\)"),
         ({"size": 299}, r"expected uint8 \(299, 3\)"),
