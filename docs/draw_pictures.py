@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from deephash.affinity.label import Label
 from deephash.command_line.run_command import register_resolvers
 from deephash.hashers.hasher import Hasher
-from deephash.report.bit_regions import bit_regions_figure, crescents
+from deephash.report.bit_regions import crescents, draw_bit_regions
 from deephash.report.drawing import save_figure
 from deephash.training.building import build_hasher
 from deephash.training.joint_run import learns_jointly
@@ -80,7 +80,7 @@ def trained_hasher(settings: list[str], features: torch.Tensor, labels: torch.Te
 def draw(name: str, folder: Path = PICTURES) -> Path:
     """Draw one picture; its file."""
     features, labels = crescents(ITEMS)
-    figure = bit_regions_figure(fitted_hasher(configs()[name]), features, labels)
+    figure = draw_bit_regions(fitted_hasher(configs()[name]), features, labels)
     return save_figure(figure, folder / f"{name}.png", resolution=110)
 
 

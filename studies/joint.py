@@ -16,7 +16,7 @@ import numpy as np
 
 from deephash.metrics.confidence import mean_interval, wilcoxon
 from deephash.report.drawing import save_figure
-from deephash.report.paired_gains import best_of, gains_markdown, paired_gains
+from deephash.report.paired_gains import compute_gains, find_best, format_gains
 from deephash.report.tables import markdown_table
 
 
@@ -31,8 +31,8 @@ def read_rows(folder):
 def best_against_best(rows, gains, metric, columns):
     """The best fit of each code length against the best joint training, paired by draw."""
     lines = []
-    for bits, fitted in best_of(gains, "before").items():
-        trained = best_of(gains, "after")[bits]
+    for bits, fitted in find_best(gains, "before").items():
+        trained = find_best(gains, "after")[bits]
 
         def scores(gain, train, bits=bits):
             return {
@@ -112,8 +112,8 @@ def main():
     if arguments.across:
         print(across(rows, arguments.metric, arguments.across))
         return
-    gains = paired_gains(rows, arguments.metric, pipeline=arguments.columns)
-    print(f"{arguments.metric}\n\n{gains_markdown(gains)}\n")
+    gains = compute_gains(rows, arguments.metric, pipeline=arguments.columns)
+    print(f"{arguments.metric}\n\n{format_gains(gains)}\n")
     print("\n".join(best_against_best(rows, gains, arguments.metric, arguments.columns)))
 
 

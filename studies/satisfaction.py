@@ -47,7 +47,7 @@ from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.graded_counts import GradedCounts
 from deephash.ranking.relevance import Relevance, SharedLabel, is_relevant
 from deephash.report.drawing import paper_style, save_figure
-from deephash.report.tables import finite, markdown_table
+from deephash.report.tables import markdown_table, replace_nonfinite
 from deephash.satisfaction.agreement import (
     kendall_tau,
     needed_gain,
@@ -305,7 +305,7 @@ def figures_of(sweep, output):
         path = output / f"{sweep.name}-{split[:12]}.json"
         if not path.exists():
             figures = draw_figures(load(runs))
-            write_json(path, finite(json.loads(json.dumps(figures, default=float))))
+            write_json(path, replace_nonfinite(json.loads(json.dumps(figures, default=float))))
             print(f"\n{path}")
         found.append(read_json(path, "figures of a draw"))
     return found

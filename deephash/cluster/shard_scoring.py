@@ -26,7 +26,7 @@ from deephash.metrics.rank_biased_precision import RankBiasedPrecision
 from deephash.metrics.success import Success
 from deephash.ranking.counts import DistanceCounts
 from deephash.report.curve_file import write_curves
-from deephash.report.tables import finite, write_per_query
+from deephash.report.tables import replace_nonfinite, write_per_query
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 ENGINES = ("torch", "ray")
@@ -183,4 +183,4 @@ def write_scores(scores: ShardScores, out: Path) -> None:
     write_per_query(out / "per_query.parquet", columns, columns.pop("query"))
     area = scores.row["metrics"]["AUPRC_micro"]
     write_curves(out, {"": (scores.metric.pr_curve()["micro"], area)})
-    RunFolder(out).write_row(finite(scores.row))
+    RunFolder(out).write_row(replace_nonfinite(scores.row))

@@ -1,6 +1,7 @@
 """`deephash compare`."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ def compare(
 
     compared = compare_runs(runs, metric)
     if as_json:
-        typer.echo(json.dumps(compared.as_json(), indent=2))
+        typer.echo(json.dumps(asdict(compared), indent=2))
     else:
         print_comparison(compared)
 
@@ -33,7 +34,7 @@ def print_comparison(compared: "Comparison") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from deephash.report.tables import text
+    from deephash.report.tables import format_value
 
     console = Console(soft_wrap=True, highlight=False)
     numbers = [str(number) for number, _ in enumerate(compared.runs, 1)]
@@ -43,14 +44,14 @@ def print_comparison(compared: "Comparison") -> None:
     for number in numbers:
         settings.add_column(number, overflow="fold")
     for name, values in compared.settings.items():
-        settings.add_row(escape(name), *(escape(text(value)) for value in values))
+        settings.add_row(escape(name), *(escape(format_value(value)) for value in values))
     figures = Table("metric")
     for number in numbers:
         figures.add_column(number, justify="right")
     for name, scores in compared.metrics.items():
         known = [score for score in scores if score is not None]
         best = max(known) if known else None
-        cells = [f"[bold]{text(score)}[/bold]" if score == best else text(score) for score in scores]
+        cells = [f"[bold]{format_value(score)}[/bold]" if score == best else format_value(score) for score in scores]
         figures.add_row(escape(name), *cells)
     console.print(settings if compared.settings else "no setting differs")
     console.print(figures)

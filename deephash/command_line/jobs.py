@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from deephash.command_line.run_command import is_optimising, load_resumed, output_folder
 from deephash.io.progress import waiting
 from deephash.io.run_folder import RunFolder
-from deephash.report.tables import finite
+from deephash.report.tables import replace_nonfinite
 
 if TYPE_CHECKING:
     from deephash.training.dataset_cache import DatasetCache
@@ -29,7 +29,7 @@ def train_job(config: DictConfig) -> float | None:
         SystemExit: a sweeper that would choose on test queries.
     """
     with waiting("Loading Lightning"):
-        from deephash.report.summary import print_summary, result_title
+        from deephash.report.summary import format_title, print_summary
         from deephash.training.run import train
 
     chooses = is_optimising()
@@ -47,7 +47,7 @@ def train_job(config: DictConfig) -> float | None:
     result = train(config, output_folder(), kept_in_sweep() if sweeps else None)
     if sweeps:
         # Its table comes at the sweep's end.
-        log.info("%s: mAP %.4f  %s", result_title(result.row), result.row["metrics"]["mAP"], result.folder)
+        log.info("%s: mAP %.4f  %s", format_title(result.row), result.row["metrics"]["mAP"], result.folder)
     elif _is_first_process():
         print_summary(result.row, result.folder)
     return float(result.row["metrics"]["mAP"]) if chooses else None
@@ -86,7 +86,7 @@ def evaluate_job(config: DictConfig) -> None:
 
 def differing_metrics(stored: dict[str, Any], now: dict[str, Any]) -> str:
     """The metrics that both rows have with different values, as text; empty where there are none."""
-    now = finite(now)
+    now = replace_nonfinite(now)
     differing = [name for name in stored if name in now and stored[name] != now[name]]
     return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)
 

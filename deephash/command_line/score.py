@@ -57,9 +57,9 @@ def score(
     if out is not None:
         write_scores(scores, out)
     if as_json:
-        from deephash.report.tables import finite
+        from deephash.report.tables import replace_nonfinite
 
-        typer.echo(json.dumps(finite(scores.row), indent=2))
+        typer.echo(json.dumps(replace_nonfinite(scores.row), indent=2))
         return
     from rich.console import Console
     from rich.table import Table

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,7 +94,7 @@ def analyse(
 
     analysis = analyse_log(log, run or (), seed)
     if as_json:
-        typer.echo(json.dumps(analysis.as_json(), indent=2))
+        typer.echo(json.dumps(asdict(analysis), indent=2))
     else:
         print_analysis(analysis)
 

@@ -18,12 +18,13 @@ from deephash.ranking.relevance import is_relevant
 from deephash.report.curve_file import write_curves
 from deephash.report.diagnostics import BitDiagnostics, bit_diagnostics
 from deephash.report.drawing import save_figure
-from deephash.report.failure_signatures import failure_signatures
-from deephash.report.figures import bits_figure, directions_figure, pr_curve_figure
+from deephash.report.failure_signatures import find_failure_signatures
+from deephash.report.figures import draw_bits, draw_directions, draw_pr_curve
+from deephash.report.item_display import format_classes
 from deephash.report.modality_bias import ModalityBias, bit_agreement, own_view_share
-from deephash.report.neighbours import class_text, neighbours_figure
-from deephash.report.neighbours_page import Found, ShownItem, neighbours_page
-from deephash.report.summary import result_title
+from deephash.report.neighbours import draw_neighbours
+from deephash.report.neighbours_page import ItemCard, Neighbour, render_neighbours_page
+from deephash.report.summary import format_title
 from deephash.report.tables import write_per_query
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def write_report(
     asked = len(queries) * sum(one != other or len(module.scores) == 1 for one, other in module.scores)
     row["warnings"] = [
         *module.lowered,
-        *failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"]),
+        *find_failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"]),
     ]
     write_scores(folder / "per_query.parquet", module, queries.ids)
     write_curves(folder, measured_curves(module))
-    title = result_title(row)
+    title = format_title(row)
     if len(module.scores) > 1:
         bias = modality_bias(module)
         row["modality_bias"] = bias.as_dict()
@@ -76,7 +77,7 @@ def write_report(
     if not figures:
         return diagnostics
     save_figure(curve_figure(row, module, title), folder / "pr_curve.png")
-    save_figure(bits_figure(diagnostics, title), folder / "bits.png")
+    save_figure(draw_bits(diagnostics, title), folder / "bits.png")
     if len(module.scores) == 1:
         save_figure(sample_figure(module, data, roles, title), folder / "neighbours.png")
     else:
@@ -175,10 +176,10 @@ def curve_figure(row: dict[str, Any], module: HashingModule, title: str) -> "Fig
             )
             for views, found in module.scores.items()
         }
-        return directions_figure(curves, title=title)
+        return draw_directions(curves, title=title)
     (only,) = module.scores.values()
     curve = only.curve
-    return pr_curve_figure(
+    return draw_pr_curve(
         curve["micro"].recall,
         curve["micro"].precision,
         macro=(curve["macro"].recall, curve["macro"].precision),
@@ -200,7 +201,7 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
     )
     nearest = nearest.cpu()
     relevance = module.relevance(sample, database, data)
-    return neighbours_figure(
+    return draw_neighbours(
         sample.ids,
         database.ids[nearest],
         distances.cpu(),
@@ -215,7 +216,7 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
 def sample_page(module: HashingModule, data: HashingDataModule, roles: tuple[str, str], title: str) -> str:
     """A few queries of each view, spread over the query part, with what they find first in the other view."""
     queries, database = data.part(roles[0]), data.part(roles[1])
-    found: dict[tuple[str, str], list[tuple[ShownItem, Sequence[Found]]]] = {}
+    found: dict[tuple[str, str], list[tuple[ItemCard, Sequence[Neighbour]]]] = {}
     for asking, searched in get_directions(module.hasher):
         if asking == searched:
             continue
@@ -231,20 +232,20 @@ def sample_page(module: HashingModule, data: HashingDataModule, roles: tuple[str
             (
                 shown_item(data.items, int(sample.ids[i])),
                 [
-                    Found(shown_item(data.items, int(row)), int(distance), bool(good))
+                    Neighbour(shown_item(data.items, int(row)), int(distance), bool(good))
                     for row, distance, good in zip(database.ids[nearest[i]], distances[i], relevant[i], strict=True)
                 ],
             )
             for i in range(len(sample))
         ]
-    return neighbours_page(title, found)
+    return render_neighbours_page(title, found)
 
 
-def shown_item(items: Items, row: int) -> ShownItem:
+def shown_item(items: Items, row: int) -> ItemCard:
     """What the page shows of an item: picture and text where the data set has them, whichever view was coded."""
-    return ShownItem(
+    return ItemCard(
         row,
-        class_text(items.labels, items.class_names, row),
+        format_classes(items.labels, items.class_names, row),
         "" if items.texts is None else items.texts[row],
         None if items.images is None else np.asarray(items.images[row]),
     )

@@ -1,1 +1,1 @@
-"""What a run and a sweep tell their reader: diagnostics, figures, tables, and what goes to Weights & Biases."""
+"""Reports of runs and sweeps: diagnostics, figures, tables and Weights & Biases logs."""

@@ -1,4 +1,4 @@
-"""What a hasher does to a plane: which side of it each bit takes, and the cells that the codes cut it into."""
+"""A figure of the regions of a plane in which each bit is 1, and of the cells of equal code."""
 
 from typing import TYPE_CHECKING
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Points along an edge of the picture: 1/200 of it is about what the eye can tell.
+# Points along an edge of the figure; the eye resolves about 1/200 of it.
 GRID = 300
-# Bits with a panel of their own; further ones show in the cells alone.
-SHOWN_BITS = 4
+# Bits with their own panel; further bits only appear in the cells.
+MAX_PANELS = 4
 CLASS_COLOURS = (VERMILION, GREEN, BLUE, ORANGE)
 
 
 def crescents(items: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Points in three interlocked crescents, one a class: data in a plane that no straight line parts.
+    """Draw points from three interlocked crescents, one per class, that no straight line separates.
 
     Args:
         items: number of points n.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Returns:
         Features float32 (n, 2) and labels int64 (n,) from 0 to 2.
@@ -35,7 +35,7 @@ def crescents(items: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(items) % 3
     angle = torch.pi * torch.rand(items, generator=generator)
-    # The middle one hangs upside down between the two others.
+    # The middle crescent hangs upside down between the others.
     sign = torch.where(labels == 1, -1.0, 1.0)
     x = angle.cos() + 1.15 * (labels - 1.0)
     y = sign * angle.sin() + torch.where(labels == 1, 0.5, 0.0)
@@ -43,55 +43,58 @@ def crescents(items: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return points, labels
 
 
-def bit_regions_figure(hasher: Hasher, features: Tensor, labels: Tensor | None = None, title: str = "") -> "Figure":
+def draw_bit_regions(hasher: Hasher, features: Tensor, labels: Tensor | None = None, title: str = "") -> "Figure":
     """Draw the regions of a hasher's bits over two-dimensional data.
 
     Args:
         hasher: fitted on features of two dimensions.
         features: floating (n, 2), drawn as points.
-        labels: int64 (n,), the points' classes, or None.
-        title: of the figure.
+        labels: int64 (n,), classes of the points, or None.
+        title: title of the figure.
 
     Returns:
-        One panel for each of the first four bits, shaded where the bit is 1, and one with the cells of equal code.
+        A figure with one panel for each of the first four bits, shaded where the bit is 1, and one with the cells of
+        equal code.
 
     Raises:
-        InvalidInputError: a hasher or features of another dimension.
+        InvalidInputError: the hasher or the features are not two-dimensional.
     """
-    for given, name in ((hasher.input_dim, "the hasher"), (features.shape[-1], "features")):
-        if given != 2:
-            raise InvalidInputError(f"{name} of dimension {given} cannot be drawn in a plane; expected dimension 2.")
+    for dimension, name in ((hasher.input_dim, "the hasher"), (features.shape[-1], "features")):
+        if dimension != 2:
+            raise InvalidInputError(
+                f"{name} of dimension {dimension} cannot be drawn in a plane; expected dimension 2."
+            )
     low, high = features.amin(0), features.amax(0)
     margin = 0.15 * (high - low)
     x, y = (torch.linspace(float(a), float(b), GRID) for a, b in zip(low - margin, high + margin, strict=True))
     plane = torch.stack(torch.meshgrid(x, y, indexing="xy"), 2).reshape(-1, 2)
     codes = hasher.encode(plane.to(features.dtype))
     bits = unpack(codes, hasher.bits).reshape(GRID, GRID, hasher.bits).numpy()
-    shown = min(hasher.bits, SHOWN_BITS)
+    count = min(hasher.bits, MAX_PANELS)
     with paper_style():
-        figure = new_figure(1.75 * (shown + 1), 1.75 + (0.25 if title else 0), w_pad=0.02, h_pad=0.02)
-        panels = figure.subplots(1, shown + 1, squeeze=False)[0]
+        figure = new_figure(1.75 * (count + 1), 1.75 + (0.25 if title else 0), w_pad=0.02, h_pad=0.02)
+        panels = figure.subplots(1, count + 1, squeeze=False)[0]
         extent = (float(x[0]), float(x[-1]), float(y[0]), float(y[-1]))
-        for j in range(shown):
+        for j in range(count):
             _draw_panel(panels[j], np.where(bits[..., j], 1.0, 0.0), extent, "Blues", (-0.3, 3.0))
             panels[j].set_title(f"bit {j + 1}")
-        cells, shades = _cells(bits)
-        _draw_panel(panels[shown], shades[cells], extent, "Pastel1", (0, 1))
+        cells, shades = _number_cells(bits)
+        _draw_panel(panels[count], shades[cells], extent, "Pastel1", (0, 1))
         for panel in panels:
             _draw_points(panel, features.numpy(), None if labels is None else labels.numpy())
             panel.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
-        panels[shown].set_title(f"{len(shades)} cells")
-        _draw_borders(panels[shown], cells, extent)
+        panels[count].set_title(f"{len(shades)} cells")
+        _draw_borders(panels[count], cells, extent)
         if title:
             figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 
-def _cells(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The code of each point as a number from 0, and a shade from 0 to 1 for each code, far apart for close numbers."""
+def _number_cells(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the code of each point as a number from 0, and a shade for each code, far apart for close numbers."""
     flat = bits.reshape(-1, bits.shape[-1])
     _, cells = np.unique(flat, axis=0, return_inverse=True)
-    # Steps of the golden ratio never come near each other, however many there are.
+    # Multiples of the golden ratio stay apart modulo 1.
     shades = (np.arange(cells.max() + 1) * 0.6180339887) % 1
     return cells.reshape(bits.shape[:2]), shades
 
@@ -114,6 +117,6 @@ def _draw_borders(axes: "Axes", cells: np.ndarray, extent: tuple[float, float, f
 def _draw_points(axes: "Axes", points: np.ndarray, labels: np.ndarray | None) -> None:
     classes = np.zeros(len(points), np.int64) if labels is None else labels
     for c in np.unique(classes):
-        own = points[classes == c]
+        members = points[classes == c]
         colour = CLASS_COLOURS[c % len(CLASS_COLOURS)] if labels is not None else LINE_COLOURS[-1]
-        axes.scatter(own[:, 0], own[:, 1], s=3, color=colour, marker=MARKERS[c % len(MARKERS)], linewidths=0)
+        axes.scatter(members[:, 0], members[:, 1], s=3, color=colour, marker=MARKERS[c % len(MARKERS)], linewidths=0)

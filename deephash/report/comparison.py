@@ -1,7 +1,7 @@
-"""Runs side by side: figures, the settings that tell them apart, and paired tests where the queries are the same."""
+"""Runs side by side: metrics, differing settings, and paired tests between runs with the same queries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from deephash.io.files import reading
 from deephash.io.run_folder import RunFolder, differing_settings
 from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
 from deephash.report.paired_gains import rank_biserial
-from deephash.report.summary import is_comparison, ordered_metrics
+from deephash.report.summary import is_comparison, order_metrics
 from deephash.report.sweep_statistics import holm
 from deephash.validation import InvalidInputError, check_choice
 
@@ -26,11 +26,11 @@ class PairedDifference:
     """The first run against another, paired by query.
 
     Args:
-        run: the other's folder.
+        run: folder of the other run.
         queries: number of pairs.
-        difference: mean of the other's scores less the first's.
-        p_value: of the two-sided Wilcoxon signed-rank test, corrected by Holm's rule over the runs compared.
-        effect: matched-pairs rank-biserial correlation, 1 where the other is better for every query.
+        difference: mean of the other run's scores minus the first run's.
+        p_value: of the two-sided Wilcoxon signed-rank test, with Holm's correction over the runs compared.
+        effect: matched-pairs rank-biserial correlation, 1 if the other run is better for every query.
     """
 
     run: str
@@ -42,15 +42,15 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison gives.
+    """A comparison of runs.
 
     Args:
         runs: their folders.
-        metrics: name → each run's figure, None where it has none.
-        settings: dotted name → each run's value, of those that differ.
-        metric: what the tests compare.
-        tests: of the first run against each other; those whose queries differ are left out.
-        untested: folders of the others, with the reason.
+        metrics: name → value for each run, None if a run lacks the metric.
+        settings: dotted name → value for each run, of the settings that differ.
+        metric: metric of the tests.
+        tests: of the first run against each other run with the same queries.
+        untested: folders of the remaining runs, with the reason.
     """
 
     runs: list[str]
@@ -60,20 +60,16 @@ class Comparison:
     tests: list[PairedDifference]
     untested: dict[str, str]
 
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
 
 def compare_runs(folders: Sequence[Path], metric: str = "mAP") -> Comparison:
     """Compare complete runs, the first with each other.
 
     Args:
         folders: at least two.
-        metric: of each query, as the columns of per_query.parquet; the tests compare it.
+        metric: metric of the tests, a column of per_query.parquet.
 
     Raises:
-        InvalidInputError: fewer than two runs, one that is not complete, or a metric that the first does not have.
+        InvalidInputError: fewer than two runs, a run is not complete, or the first run lacks the metric.
     """
     if len(folders) < 2:
         raise InvalidInputError(f"{len(folders)} run is given; compare takes at least two.")
@@ -81,36 +77,36 @@ def compare_runs(folders: Sequence[Path], metric: str = "mAP") -> Comparison:
     for run in runs:
         run.check_complete()
     rows = [run.read_row() for run in runs]
-    figures = [dict(ordered_metrics(row)) for row in rows]
-    names = list(dict.fromkeys(name for figure in figures for name in figure if not is_comparison(name)))
+    metrics = [dict(order_metrics(row)) for row in rows]
+    names = list(dict.fromkeys(name for of_run in metrics for name in of_run if not is_comparison(name)))
     scores = [read_scores(run) for run in runs]
     check_choice(metric, [name for name in scores[0].columns if name not in ("query", "direction")], "metric")
-    tests, untested = paired(runs, rows, scores, metric)
+    tests, untested = run_tests(runs, rows, scores, metric)
     return Comparison(
         [str(folder) for folder in folders],
-        {name: [figure.get(name) for figure in figures] for name in names},
-        settings_apart(runs),
+        {name: [of_run.get(name) for of_run in metrics] for name in names},
+        find_differing_settings(runs),
         metric,
         tests,
         untested,
     )
 
 
-def settings_apart(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
-    """The settings on which any run differs from the first, with every run's value."""
+def find_differing_settings(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
+    """Return the settings in which any run differs from the first, with the value of every run."""
     configs = [run.read_config(to_build=False) for run in runs]
-    apart: dict[str, list[Any]] = {}
+    settings: dict[str, list[Any]] = {}
     for place, config in enumerate(configs[1:], 1):
         for name, first, value in differing_settings(configs[0], config):
-            apart.setdefault(name, [first] * len(configs))[place] = value
-    return apart
+            settings.setdefault(name, [first] * len(configs))[place] = value
+    return settings
 
 
 def read_scores(run: RunFolder) -> "polars.DataFrame":
-    """What each query of a run scored.
+    """Read the scores of each query of a run.
 
     Raises:
-        InvalidInputError: a missing or damaged table.
+        InvalidInputError: the table is missing or damaged.
     """
     import polars
 
@@ -121,72 +117,74 @@ def read_scores(run: RunFolder) -> "polars.DataFrame":
         return polars.read_parquet(path, glob=False)
 
 
-def paired(
+def run_tests(
     runs: Sequence[RunFolder], rows: Sequence[dict[str, Any]], scores: "Sequence[polars.DataFrame]", metric: str
 ) -> tuple[list[PairedDifference], dict[str, str]]:
-    """Tests of the first run against each other, and why some have none."""
+    """Return tests of the first run against each other, and why some runs have none."""
     untested: dict[str, str] = {}
-    found = []
+    tested = []
     for run, row, table in zip(runs[1:], rows[1:], scores[1:], strict=True):
-        reason = differing_data(runs[0], run, rows[0], row) or differing_queries(scores[0], table, metric)
+        path = str(run.path)
+        reason = explain_differing_data(runs[0], run, rows[0], row)
+        reason = reason or explain_differing_queries(scores[0], table, metric)
         if reason:
-            untested[str(run.path)] = reason
+            untested[path] = reason
             continue
-        first, other = (side[metric].fill_null(float("nan")).to_numpy() for side in (scores[0], table))
-        pairs = int(np.isfinite(other).sum())
+        first, second = (side[metric].fill_null(float("nan")).to_numpy() for side in (scores[0], table))
+        pairs = int(np.isfinite(second).sum())
         if pairs < FEWEST_PAIRS:
-            untested[str(run.path)] = f"{pairs} queries, of {FEWEST_PAIRS} that a p below .05 needs at least"
+            untested[path] = f"{pairs} queries; p below .05 needs at least {FEWEST_PAIRS}"
             continue
-        outcome = wilcoxon(other, first)
-        differences = other - first
-        differences = differences[differences == differences]  # Queries without a relevant item are NaN in both.
-        found.append((str(run.path), len(differences), float(differences.mean()), outcome.p_value, differences))
-    corrected = holm([entry[3] for entry in found]) if found else []
+        p_value = wilcoxon(second, first).p_value
+        differences = second - first
+        differences = differences[~np.isnan(differences)]  # Queries without a relevant item are NaN in both.
+        tested.append((path, differences, p_value))
+    corrected = holm([p_value for _, _, p_value in tested]) if tested else []
     tests = [
-        PairedDifference(path, queries, mean, p_value, rank_biserial(differences))
-        for (path, queries, mean, _, differences), p_value in zip(found, corrected, strict=True)
+        PairedDifference(path, len(differences), float(differences.mean()), p_value, rank_biserial(differences))
+        for (path, differences, _), p_value in zip(tested, corrected, strict=True)
     ]
     return tests, untested
 
 
-def differing_data(first: RunFolder, other: RunFolder, row: dict[str, Any], others: dict[str, Any]) -> str:
-    """Why two runs were not asked the same; empty where they were.
+def explain_differing_data(first: RunFolder, second: RunFolder, row: dict[str, Any], second_row: dict[str, Any]) -> str:
+    """Return why two runs do not rank the same queries and database; empty if they do.
 
-    They may have been trained on other items, and on other features of the same items where labels say what is
-    relevant. What cannot be the same items is known by the digests of the data, of runs that noted them.
+    Training items may differ, and so may features if labels define relevance. Digests of the data, where runs have
+    them, show that items differ.
     """
     for name in ("data", "truth", "score"):
-        if row.get(name) != others.get(name):
+        if row.get(name) != second_row.get(name):
             return f"another {name}"
-    if not (first.split.exists() and other.split.exists()):
-        return "" if row.get("split") == others.get("split") else "another split"
-    one, two = Split.load(first.split), Split.load(other.split)
+    if not (first.split.exists() and second.split.exists()):
+        return "" if row.get("split") == second_row.get("split") else "another split"
+    split, second_split = Split.load(first.split), Split.load(second.split)
     prefix = "validation_" if row.get("score") == "validation" else ""
     for part in ("query", "database"):
-        asked, others_asked = (getattr(split, prefix + part) for split in (one, two))
-        # Queries that were held out of the training part are in no part of the split.
-        if not np.array_equal(asked, others_asked) or (len(asked) == 0 and one.hash != two.hash):
+        ids, second_ids = (getattr(side, prefix + part) for side in (split, second_split))
+        # Queries held out of the training part are in no part of the split.
+        if not np.array_equal(ids, second_ids) or (len(ids) == 0 and split.hash != second_split.hash):
             return "another split"
-    differing = [part for part in ("features", "labels") if _differ(one.digests, two.digests, part)]
-    settings = [run.read_config(to_build=False).get("data") for run in (first, other)]
+    differing = [part for part in ("features", "labels") if _differ(split.digests, second_split.digests, part)]
+    settings = [run.read_config(to_build=False).get("data") for run in (first, second)]
     if "labels" in differing or (differing and settings[0] == settings[1]):
         return f"other {differing[-1]} in data={row.get('data')}"
-    if differing and not (one.digests["labels"] and row.get("truth") == "label"):
-        return f"other features, by which truth={row.get('truth')} says what is relevant"
+    if differing and not (split.digests["labels"] and row.get("truth") == "label"):
+        return f"other features, on which truth={row.get('truth')} depends"
     return ""
 
 
-def _differ(one: Mapping[str, str], two: Mapping[str, str], part: str) -> bool:
-    """Whether two runs noted other data; not where one of them noted none."""
-    return part in one and part in two and one[part] != two[part]
+def _differ(digests: Mapping[str, str], second_digests: Mapping[str, str], part: str) -> bool:
+    """Return whether two runs have different digests of a part."""
+    return part in digests and part in second_digests and digests[part] != second_digests[part]
 
 
-def differing_queries(scores: "polars.DataFrame", others: "polars.DataFrame", metric: str) -> str:
-    """Why two tables of scores cannot be paired by query; empty where they can."""
-    if metric not in others.columns:
+def explain_differing_queries(scores: "polars.DataFrame", second: "polars.DataFrame", metric: str) -> str:
+    """Return why two tables of scores cannot be paired by query; empty if they can."""
+    if metric not in second.columns:
         return f"no {metric} by query"
     keys = [name for name in ("query", "direction") if name in scores.columns]
-    if any(name not in others.columns for name in keys) or not scores.select(keys).equals(others.select(keys)):
+    if any(name not in second.columns for name in keys) or not scores.select(keys).equals(second.select(keys)):
         return "other queries"
-    nulls = scores[metric].is_null() != others[metric].is_null()
+    nulls = scores[metric].is_null() != second[metric].is_null()
     return "other queries without a relevant item" if nulls.any() else ""

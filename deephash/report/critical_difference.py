@@ -1,4 +1,4 @@
-"""Which methods of a sweep rank apart: mean ranks over its draws, tests between them, and the diagram of both.
+"""Mean ranks of the methods of a sweep, tests between them, and the critical-difference diagram.
 
 J. Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006; with Wilcoxon's signed-rank test
 under Holm's correction between pairs, in place of Nemenyi's, after Benavoli et al., JMLR 2016.
@@ -13,17 +13,17 @@ import numpy as np
 from deephash.metrics.confidence import wilcoxon
 from deephash.report.drawing import new_figure, paper_style
 from deephash.report.sweep_runs import SETTING
-from deephash.report.sweep_statistics import LINE, done_runs, holm, line_name
-from deephash.report.sweep_tables import setting_text
+from deephash.report.sweep_statistics import LINE, format_line, holm, select_done_runs
+from deephash.report.sweep_tables import format_setting
 from deephash.report.tables import markdown_table
 
 if TYPE_CHECKING:
     import polars
     from matplotlib.figure import Figure
 
-# Friedman's test compares at least three, and no signed-rank test of fewer blocks can give p < .05.
-FEWEST_LINES, FEWEST_BLOCKS = 3, 6
-# More names than these cannot be read beside one axis: then projections and quantisers are compared apart.
+# Friedman's test needs at least three lines; no signed-rank test of fewer blocks can give p < .05.
+MIN_LINES, MIN_BLOCKS = 3, 6
+# More names do not fit beside one axis; projections and quantisers are then compared separately.
 MAX_LINES = 30
 LEVEL = 0.05
 # What a diagram may compare: lines of the sweep's table, or one of their two parts.
@@ -35,13 +35,13 @@ class Ranking:
     """The ranks of one setting.
 
     Args:
-        title: the setting, and what is compared.
+        title: the setting and what is compared.
         names: what is compared, best mean rank first.
-        mean_ranks: float64 (m,), 1 the best.
-        blocks: draws that all of them share.
-        friedman_p: p-value of Friedman's test that all rank alike.
+        mean_ranks: float64 (m,), 1 is best.
+        blocks: number of draws that all of them share.
+        friedman_p: p-value of Friedman's test of equal ranks.
         pairs: float64 (m, m), Holm's p-values of the signed-rank tests between pairs, with 1 on the diagonal.
-        left_out: what has too few draws in common with the others.
+        left_out: names with too few draws in common with the others.
     """
 
     title: str
@@ -53,83 +53,81 @@ class Ranking:
     left_out: list[str]
 
 
-def rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Ranking]:
-    """The ranking of each setting that has enough lines and draws.
+def compute_rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Ranking]:
+    """Compute the ranking of each setting with enough lines and draws.
 
     Args:
-        runs: as `collect` gives.
+        runs: as returned by `collect`.
         metric: larger is better.
 
     Returns:
-        One for the lines of each setting; where they are more than MAX_LINES, one for the projections, whose draws
-        are told apart by quantiser too, and one for the quantisers.
+        One ranking for the lines of each setting. With more than MAX_LINES lines, one ranking for the projections,
+        whose draws are also separated by quantiser, and one for the quantisers.
 
     Raises:
-        InvalidInputError: no run is done, or none has that metric.
+        InvalidInputError: no run is done, or no run has the metric.
     """
-    import polars
-
-    done = done_runs(runs, metric).filter(polars.col(metric).is_not_null() & polars.col(metric).is_not_nan())
-    found = []
-    for setting, part in done.sort((*SETTING, *LINE), nulls_last=True).group_by(SETTING, maintain_order=True):
+    done = select_done_runs(runs, metric).sort((*SETTING, *LINE), nulls_last=True)
+    rankings = []
+    for setting, part in done.group_by(SETTING, maintain_order=True):
         many = part.select(LINE).n_unique() > MAX_LINES
         for compared in ("projections", "quantisers") if many else ("lines",):
-            ranked = rank_lines(part, metric, PARTS[compared])
-            if ranked is not None:
-                title = setting_text(setting) + ("" if compared == "lines" else f": {compared}")
-                found.append(Ranking(title, *ranked))
-    return found
+            ranks = rank_lines(part, metric, PARTS[compared])
+            if ranks is not None:
+                title = format_setting(setting) + ("" if compared == "lines" else f": {compared}")
+                rankings.append(Ranking(title, *ranks))
+    return rankings
 
 
 def rank_lines(runs: "polars.DataFrame", metric: str, compared: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """What a `Ranking` holds beside its title, for the runs of one setting; None where they are too few."""
+    """Return the fields of a `Ranking` after its title for runs of one setting; None if there are too few."""
     from scipy.stats import friedmanchisquare, rankdata
 
-    apart = [name for name in ("bits", "seed", "split", *LINE) if name not in compared]
+    draw_columns = [name for name in ("bits", "seed", "split", *LINE) if name not in compared]
     scores: dict[str, dict[tuple[Any, ...], float]] = {}
     for key, part in runs.group_by(compared, maintain_order=True):
         values = dict(zip(LINE, (None, None, ""), strict=True)) | dict(zip(compared, key, strict=True))
-        name = line_name(tuple(values[part] for part in LINE))
-        scores[name] = {tuple(row[:-1]): row[-1] for row in part.select(*apart, metric).rows()}
+        name = format_line(tuple(values[part] for part in LINE))
+        scores[name] = {tuple(row[:-1]): row[-1] for row in part.select(*draw_columns, metric).rows()}
     left_out = []
-    while len(scores) >= FEWEST_LINES and len(shared_draws(scores)) < FEWEST_BLOCKS:
-        fewest = min(scores, key=lambda name: len(scores[name]))
-        left_out.append(fewest)
-        del scores[fewest]
-    if len(scores) < FEWEST_LINES:
+    while len(scores) >= MIN_LINES and len(find_shared_draws(scores)) < MIN_BLOCKS:
+        smallest = min(scores, key=lambda name: len(scores[name]))
+        left_out.append(smallest)
+        del scores[smallest]
+    if len(scores) < MIN_LINES:
         return None
-    draws = sorted(shared_draws(scores), key=str)
+    draws = sorted(find_shared_draws(scores), key=str)
     table = np.array([[scores[name][draw] for draw in draws] for name in scores])
     ranks = rankdata(-table, axis=0).mean(1)
     order = np.argsort(ranks, kind="stable")
     names, table = [list(scores)[place] for place in order], table[order]
     pairs = list(combinations(range(len(names)), 2))
-    corrected = holm([wilcoxon(table[one], table[other]).p_value for one, other in pairs])
+    corrected = holm([wilcoxon(table[i], table[j]).p_value for i, j in pairs])
     matrix = np.eye(len(names))
-    for (one, other), p in zip(pairs, corrected, strict=True):
-        matrix[one, other] = matrix[other, one] = p
-    # Lines that never differ leave Friedman's statistic without a value; they rank alike.
-    alike = bool((table == table[0]).all())
-    friedman_p = 1.0 if alike else float(friedmanchisquare(*table).pvalue)
+    for (i, j), p in zip(pairs, corrected, strict=True):
+        matrix[i, j] = matrix[j, i] = p
+    # Friedman's statistic is undefined for lines that never differ; their ranks are equal.
+    friedman_p = 1.0 if (table == table[0]).all() else float(friedmanchisquare(*table).pvalue)
     return names, ranks[order], len(draws), friedman_p, matrix, left_out
 
 
-def shared_draws(scores: dict[str, dict[tuple[Any, ...], float]]) -> set[tuple[Any, ...]]:
-    """The draws of which every line has a score."""
+def find_shared_draws(scores: dict[str, dict[tuple[Any, ...], float]]) -> set[tuple[Any, ...]]:
+    """Return the draws for which every line has a score."""
     return set.intersection(*(set(values) for values in scores.values()))
 
 
-def ranking_markdown(found: list[Ranking], metric: str) -> str:
-    """Mean ranks as Markdown, a table for each ranking; empty where there is none."""
+def format_rankings(rankings: list[Ranking], metric: str) -> str:
+    """Format mean ranks as Markdown, a table for each ranking."""
     parts = []
-    for ranking in found:
+    for ranking in rankings:
         rows = []
         for place, name in enumerate(ranking.names):
-            # Those that the tests do not tell from this one.
-            alike = [other for i, other in enumerate(ranking.names) if i != place and ranking.pairs[place, i] >= LEVEL]
-            rows.append((name, f"{ranking.mean_ranks[place]:.2f}", ", ".join(alike) or "–"))
-        table = markdown_table(("compared", "mean rank", f"not told apart at p = {LEVEL}"), rows, right=(1,))
-        left_out = f" Left out, for want of shared draws: {', '.join(ranking.left_out)}." if ranking.left_out else ""
+            similar = [
+                other for i, other in enumerate(ranking.names) if i != place and ranking.pairs[place, i] >= LEVEL
+            ]
+            rows.append((name, f"{ranking.mean_ranks[place]:.2f}", ", ".join(similar) or "–"))
+        table = markdown_table(("compared", "mean rank", f"no difference at p = {LEVEL}"), rows, right=(1,))
+        left_out = f" Left out for too few shared draws: {', '.join(ranking.left_out)}." if ranking.left_out else ""
         parts.append(
             f"Ranks by {metric}: {ranking.title}\n\n{table}\nOver {ranking.blocks} shared draws; Friedman's test: "
             f"p = {ranking.friedman_p:.2g}; pairs by Wilcoxon's signed-rank test under Holm's correction.{left_out}\n"
@@ -137,24 +135,26 @@ def ranking_markdown(found: list[Ranking], metric: str) -> str:
     return "\n".join(parts)
 
 
-def critical_difference_figure(found: list[Ranking], metric: str) -> "Figure":
-    """The critical-difference diagrams, one below another: names at their mean ranks, bars across those not told apart.
+def draw_critical_differences(rankings: list[Ranking], metric: str) -> "Figure":
+    """Draw a critical-difference diagram for each ranking, one below the other.
+
+    Names stand at their mean ranks; bars connect those that the tests do not separate.
 
     Args:
-        found: at least one ranking.
+        rankings: at least one.
         metric: named in the titles.
     """
     import pandas
     from scikit_posthocs import critical_difference_diagram
 
-    heights = [1.1 + 0.2 * (len(ranking.names) / 2 + 2) for ranking in found]
+    heights = [1.1 + 0.2 * (len(ranking.names) / 2 + 2) for ranking in rankings]
     with paper_style():
-        # Names hang out on either side, and would squeeze the scale to nothing if the layout made room for them.
+        # Names extend beyond the axes on both sides; the layout ignores them, or it would shrink the scale to nothing.
         figure = new_figure(7.2, sum(heights), rect=(0.27, 0, 0.46, 1))
-        panels = figure.subplots(len(found), 1, squeeze=False, height_ratios=heights)
-        for axes, ranking in zip(panels.flat, found, strict=True):
+        panels = figure.subplots(len(rankings), 1, squeeze=False, height_ratios=heights)
+        for axes, ranking in zip(panels.flat, rankings, strict=True):
             pairs = pandas.DataFrame(ranking.pairs, index=ranking.names, columns=ranking.names)
-            # Where Friedman's test does not tell them apart, no pair is.
+            # No pair differs if Friedman's test finds no difference.
             pairs = pairs if ranking.friedman_p < LEVEL else pairs * 0 + 1
             ranks = pandas.Series(ranking.mean_ranks, index=ranking.names)
             critical_difference_diagram(

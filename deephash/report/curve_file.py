@@ -1,4 +1,4 @@
-"""The precision-recall curves of a run as numbers, beside their picture."""
+"""The file with the precision-recall curves of a run as numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from deephash.io.files import read_json, reading, write_json
 from deephash.io.run_folder import RunFolder
 from deephash.metrics.pr_curve import PrecisionRecallCurve
-from deephash.report.tables import finite
+from deephash.report.tables import replace_nonfinite
 
 NAME = "pr_curve.json"
 
@@ -18,10 +18,10 @@ class StoredCurve:
     """The micro-averaged curve of one direction of search.
 
     Args:
-        direction: as image_to_text; empty where there is one view.
-        recall: at each radius from 0; None where it is undefined.
-        precision: the same.
-        area: under the curve, AUPRC_micro; None where it is undefined.
+        direction: such as image_to_text; empty with one view.
+        recall: at each radius from 0; None where undefined.
+        precision: at each radius from 0; None where undefined.
+        area: area under the curve, AUPRC_micro; None if undefined.
     """
 
     direction: str
@@ -31,19 +31,19 @@ class StoredCurve:
 
 
 def write_curves(folder: Path, curves: Mapping[str, tuple[PrecisionRecallCurve, float]]) -> None:
-    """Write curves with their areas, by direction, into a run's folder, whole or not at all."""
+    """Write curves with their areas by direction into a run folder. The write is atomic."""
     rows = [
         {"direction": name, "recall": curve.recall.tolist(), "precision": curve.precision.tolist(), "area": area}
         for name, (curve, area) in curves.items()
     ]
-    write_json(folder / NAME, finite(rows))
+    write_json(folder / NAME, replace_nonfinite(rows))
 
 
 def read_curves(folder: Path) -> list[StoredCurve]:
-    """The curves of a run; none of a run from before they were kept.
+    """Read the curves of a run; empty for a run without the file, as older versions wrote.
 
     Raises:
-        InvalidInputError: a damaged file.
+        InvalidInputError: the file is damaged.
     """
     path = folder / NAME
     if not path.exists():
@@ -51,17 +51,17 @@ def read_curves(folder: Path) -> list[StoredCurve]:
     RunFolder(folder).check_file(NAME)
     rows = read_json(path, "precision-recall curves")
     with reading(path, "precision-recall curves", "restore it, or score the run again"):
-        return [_curve(row) for row in rows]
+        return [_parse_curve(row) for row in rows]
 
 
-def _curve(row: Mapping[str, Any]) -> StoredCurve:
-    recall, precision = ([_number(value) for value in row[name]] for name in ("recall", "precision"))
+def _parse_curve(row: Mapping[str, Any]) -> StoredCurve:
+    recall, precision = ([_check_share(value) for value in row[name]] for name in ("recall", "precision"))
     if len(recall) != len(precision):
         raise ValueError(f"{len(recall)} values of recall and {len(precision)} of precision")
-    return StoredCurve(str(row["direction"]), recall, precision, _number(row["area"]))
+    return StoredCurve(str(row["direction"]), recall, precision, _check_share(row["area"]))
 
 
-def _number(value: float | None) -> float | None:
+def _check_share(value: float | None) -> float | None:
     if value is not None and not 0 <= value <= 1:
         raise ValueError(f"{value} where a number from 0 to 1 is expected")
     return None if value is None else float(value)

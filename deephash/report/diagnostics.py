@@ -1,7 +1,7 @@
-"""What the bits of a set of codes look like.
+"""Statistics of the bits of codes.
 
-A good code of b bits has balanced bits, each 1 for half of the items, that tell different things (Weiss, Torralba &
-Fergus, NIPS 2008, Section 2).
+The bits of a good code are balanced, each 1 for half of the items, and uncorrelated (Weiss, Torralba & Fergus, NIPS
+2008, Section 2).
 """
 
 import math
@@ -16,11 +16,11 @@ from deephash.codes import check_codes, unpack
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_bits
 
-# A bit that is 1 for under a tenth of the items, or for over nine tenths, carries less than .47 bit.
+# A bit that is 1 for less than a tenth or more than nine tenths of the items carries less than .47 bit.
 UNBALANCED_SHARE = 0.1
-# Two balanced bits with this correlation agree, or disagree, on 9 of 10 items and share more than half a bit.
+# Two balanced bits with this correlation agree or disagree on 9 of 10 items and share more than half a bit.
 LARGE_CORRELATION = 0.8
-# Bytes of unpacked float bits held at a time: large enough for a matrix product at full speed.
+# Bytes of unpacked float bits per block, enough for a matrix product at full speed.
 BLOCK_BYTES = 1 << 24
 
 
@@ -33,9 +33,8 @@ class BitDiagnostics:
         items: number of codes n.
         ones: float64 (b,), share of items whose bit is 1.
         entropy: float64 (b,), entropy of each bit, from 0 (constant) to 1 (balanced).
-        correlation: float64 (b, b), Pearson correlation of the bits; NaN in the rows and columns of constant bits,
-            which have none.
-        distinct_codes: number of different codes among the n.
+        correlation: float64 (b, b), Pearson correlation of the bits; NaN in the rows and columns of constant bits.
+        distinct_codes: number of different codes.
     """
 
     bits: int
@@ -47,31 +46,31 @@ class BitDiagnostics:
 
     @property
     def dead_bits(self) -> list[int]:
-        """Bits that are the same for all items."""
+        """Bits that are equal for all items."""
         return torch.nonzero((self.ones == 0) | (self.ones == 1)).flatten().tolist()
 
     @property
     def unbalanced_bits(self) -> list[int]:
-        """Bits that are 1 for less than UNBALANCED_SHARE of the items, or 0 for less than it, but not constant."""
+        """Bits that are 1, or 0, for less than UNBALANCED_SHARE of the items, without constant bits."""
         minority = torch.minimum(self.ones, 1 - self.ones)
         return torch.nonzero((minority > 0) & (minority < UNBALANCED_SHARE)).flatten().tolist()
 
     @property
     def mean_correlation(self) -> float | None:
-        """Mean |correlation| over pairs of bits that vary; None where fewer than two do."""
-        pairs = self._sizes()
+        """Mean |correlation| over pairs of bits that vary; None if fewer than two vary."""
+        pairs = self.pair_correlations().abs()
         return None if len(pairs) == 0 else float(pairs.mean())
 
     @property
     def largest_correlation(self) -> float | None:
-        """Largest |correlation| of two bits that vary; None where fewer than two do."""
-        pairs = self._sizes()
+        """Largest |correlation| of two bits that vary; None if fewer than two vary."""
+        pairs = self.pair_correlations().abs()
         return None if len(pairs) == 0 else float(pairs.max())
 
     @property
     def most_correlated(self) -> tuple[int, int] | None:
-        """The two bits, first the lower, of the largest |correlation|; None where fewer than two vary."""
-        if len(self._sizes()) == 0:
+        """The two bits with the largest |correlation|, in ascending order; None if fewer than two vary."""
+        if len(self.pair_correlations()) == 0:
             return None
         flat = int(self.correlation.abs().triu(1).nan_to_num(-1.0).argmax())
         return flat // self.bits, flat % self.bits
@@ -79,19 +78,16 @@ class BitDiagnostics:
     @property
     def correlated_pairs(self) -> int:
         """Number of pairs of bits whose |correlation| is at least LARGE_CORRELATION."""
-        return int((self._sizes() >= LARGE_CORRELATION).sum())
+        return int((self.pair_correlations().abs() >= LARGE_CORRELATION).sum())
 
     def pair_correlations(self) -> Tensor:
-        """Correlation of every two bits that vary, each pair once: float64, (pairs,)."""
+        """Return the correlation of each pair of bits that vary, float64 (pairs,)."""
         upper = torch.ones(self.bits, self.bits, dtype=torch.bool).triu(1)
         values = self.correlation[upper]
         return values[~values.isnan()]
 
-    def _sizes(self) -> Tensor:
-        return self.pair_correlations().abs()
-
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the correlation matrix, in types that JSON has."""
+        """Return everything except the correlation matrix, as JSON values."""
         return {
             "bits": self.bits,
             "items": self.items,
@@ -108,17 +104,17 @@ class BitDiagnostics:
 
 
 def joint_ones(codes: Tensor, bits: int) -> Tensor:
-    """Number of items in which bits i and j are both 1; the diagonal counts the ones of each bit.
+    """Return the number of items in which bits i and j are both 1. The diagonal counts the ones of each bit.
 
     Args:
         codes: uint8 (n, ⌈bits/8⌉), packed, on any device.
         bits: code length b.
 
     Returns:
-        float64 (b, b) on the CPU, whole numbers, exact.
+        float64 (b, b) on the CPU, exact whole numbers.
 
     Raises:
-        InvalidInputError: where the codes are not packed codes of that length.
+        InvalidInputError: the codes are not packed codes of that length.
     """
     check_bits(bits)
     check_codes(codes, bits)
@@ -131,22 +127,22 @@ def joint_ones(codes: Tensor, bits: int) -> Tensor:
 
 
 def bit_entropy(ones: Tensor) -> Tensor:
-    """Entropy in bits of a bit that is 1 with probability `ones`; 0 at probabilities 0 and 1.
+    """Return the entropy in bits of a bit that is 1 with probability `ones`.
 
     Args:
         ones: floating, any shape, in [0, 1].
     """
     rest = 1 - ones
-    # abs, for the sign of the zero that a constant bit has.
+    # abs() gives constant bits 0, not -0.
     return ((torch.xlogy(ones, ones) + torch.xlogy(rest, rest)) / math.log(2)).abs()
 
 
 def bit_correlation(counts: Tensor, items: int) -> Tensor:
-    """Pearson correlation of the bits, from how often they are 1 together.
+    """Return the Pearson correlation of the bits.
 
     Args:
-        counts: float64 (b, b), as `joint_ones` gives.
-        items: number of items n that were counted.
+        counts: float64 (b, b), as returned by `joint_ones`.
+        items: number of items counted.
 
     Returns:
         float64 (b, b), exactly 1 on the diagonal, NaN in the rows and columns of constant bits.
@@ -161,7 +157,7 @@ def bit_correlation(counts: Tensor, items: int) -> Tensor:
 
 
 def count_distinct(codes: Tensor) -> int:
-    """Number of different rows of packed codes uint8 (n, B)."""
+    """Return the number of different rows of packed codes uint8 (n, B)."""
     if len(codes) < 2:
         return len(codes)
     rows = codes.cpu().numpy()
@@ -173,19 +169,19 @@ def count_distinct(codes: Tensor) -> int:
 
 
 def bit_diagnostics(codes: Tensor, bits: int) -> BitDiagnostics:
-    """Diagnostics of the bits of packed codes, in blocks: beside the codes, O(BLOCK_BYTES + n·B + b²) memory.
+    """Compute diagnostics of the bits of packed codes, in O(BLOCK_BYTES + n·B + b²) memory besides the codes.
 
     Args:
         codes: uint8 (n, ⌈bits/8⌉), n >= 1, on any device.
         bits: code length b.
 
     Raises:
-        InvalidInputError: no codes, or not packed codes of that length.
+        InvalidInputError: there are no codes, or they are not packed codes of that length.
 
     Example:
         >>> codes = torch.tensor([[0b01], [0b11], [0b01], [0b11]], dtype=torch.uint8)
-        >>> found = bit_diagnostics(codes, bits=2)
-        >>> found.dead_bits, found.entropy.tolist(), found.distinct_codes
+        >>> diagnostics = bit_diagnostics(codes, bits=2)
+        >>> diagnostics.dead_bits, diagnostics.entropy.tolist(), diagnostics.distinct_codes
         ([0], [0.0, 1.0], 2)
     """
     counts = joint_ones(codes, bits)

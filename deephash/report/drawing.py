@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: fonts, colours that colour-blind readers can tell apart, same bytes."""
+"""The house style of figures: fonts, colours that colour-blind readers can distinguish, and reproducible files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
 LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY, PALE, INK = "#6B6B6B", "#DDDDDD", "#222222"
-# Dots an inch: a figure as wide as a page has 2,000 dots, what journals ask of line art in colour.
+# Dots per inch: a figure as wide as a page has 2,000 dots, as journals require for line art in colour.
 RESOLUTION = 300
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -45,10 +45,10 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.5,
     "lines.markersize": 4.0,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # fonts as text that publishers accept, not as outlines of type 3
-    "svg.hashsalt": "deephash",  # ids that do not change from one drawing to the next
+    "pdf.fonttype": 42,  # text as fonts that publishers accept, not as outlines of type 3
+    "svg.hashsalt": "deephash",  # ids that are the same in every drawing
 }
-# The one entry of each format that changes with the day, which would make the same figure differ.
+# Metadata of each format that holds the date, without which equal figures give equal files.
 UNDATED: dict[str, dict[str, Any]] = {
     "png": {},
     "pdf": {"CreationDate": None},
@@ -58,7 +58,7 @@ UNDATED: dict[str, dict[str, Any]] = {
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """The house style, for the drawing inside the `with` alone."""
+    """Apply the house style within the `with` block."""
     from matplotlib import rc_context
 
     with rc_context(STYLE):
@@ -66,7 +66,7 @@ def paper_style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, **padding: Any) -> "Figure":
-    """An empty figure of that many inches that no pyplot state knows of; `padding` as of the constrained layout."""
+    """Return an empty figure of that size in inches, unknown to pyplot; `padding` is of the constrained layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -77,25 +77,25 @@ def new_figure(width: float, height: float, **padding: Any) -> "Figure":
 
 
 def plain_axes(axes: "Axes") -> None:
-    """Leave an axes its two needed sides and a light grid behind the data."""
+    """Give axes only a left and a bottom side, and a light grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color=PALE, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
 def save_figure(figure: "Figure", path: Path, resolution: int = RESOLUTION) -> Path:
-    """Write a figure whole or not at all, the same bytes each time that it is drawn from the same values.
+    """Write a figure. The write is atomic, and equal figures give equal bytes.
 
     Args:
-        figure: what to write.
-        path: file ending in .png, .pdf or .svg; its folder is made where it is missing.
-        resolution: dots an inch.
+        figure: figure to write.
+        path: file ending in .png, .pdf or .svg. Its folder is created if missing.
+        resolution: dots per inch.
 
     Returns:
         path.
 
     Raises:
-        InvalidInputError: another ending.
+        InvalidInputError: the file has another ending.
     """
     kind = path.suffix.lower().lstrip(".")
     check_choice(kind, UNDATED, f"the ending of {path.name}")

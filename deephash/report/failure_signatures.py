@@ -1,4 +1,4 @@
-"""The ways in which learnt codes fail, each a warning with its figure and what to do about it."""
+"""Warnings about codes that show typical failures, each with its value and a remedy."""
 
 from collections.abc import Mapping
 
@@ -6,42 +6,42 @@ import numpy as np
 
 from deephash.report.diagnostics import LARGE_CORRELATION, UNBALANCED_SHARE, BitDiagnostics
 
-# LSH, whose projections are not orthogonal, has a mean of .10 to .22 on centred MNIST and SIFT; PCAH has .01 to .03.
+# LSH, whose projections are not orthogonal, has a mean of .10 to .22 on centred MNIST and SIFT; PCAH, of .01 to .03.
 MEAN_CORRELATION = 0.3
-# Chance alone gives large correlations among few items (a deviation of .1 at 100), so fewer say nothing.
-CORRELATION_ITEMS = 100
-# A mean over the remaining queries speaks of another task when more than one query in twenty is left out.
+# Chance gives large correlations among fewer items (a standard deviation of .1 at 100).
+MIN_CORRELATION_ITEMS = 100
+# If more than one query in twenty is left out, the mean describes another task.
 SKIPPED_SHARE = 0.05
-# Between the shortest and the longest code of a sweep, published scores that do rise do so by 6 % or more.
+# Published scores that rise with code length rise by 6 % or more over a sweep.
 FLAT_SPREAD = 0.05
-# Scores at 48 and 64 bits are alike for any good method; under a doubling, flatness says nothing.
+# Scores at 48 and 64 bits are close for any good method; only a doubling is informative.
 FLAT_BITS_RATIO = 2.0
-# More bit numbers than this in one line are cut, so that a warning stays a line.
-LISTED_BITS = 8
+# A warning lists at most this many bits.
+MAX_LISTED_BITS = 8
 
 
-def failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, skipped_queries: int = 0) -> list[str]:
-    """Warnings of one run, one line each: what was seen, its figure, and what to do.
+def find_failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, skipped_queries: int = 0) -> list[str]:
+    """Return warnings about one run, one line each, with the value and a remedy.
 
     Args:
         diagnostics: of the database codes.
-        queries: number of queries that were asked, skipped ones included.
-        skipped_queries: queries without a relevant item, which the means leave out.
+        queries: number of queries, including skipped ones.
+        skipped_queries: number of queries without a relevant item, which the means leave out.
     """
     warnings = []
     bits, dead, unbalanced = diagnostics.bits, diagnostics.dead_bits, diagnostics.unbalanced_bits
     if dead:
         warnings.append(
-            f"dead bits: {len(dead)} of {bits} are the same for all {diagnostics.items:,} items ({_list(dead)}); "
-            "check that the features are centred and have that many dimensions that vary, or use fewer bits."
+            f"dead bits: {len(dead)} of {bits} are equal for all {diagnostics.items:,} items ({_format_bits(dead)}); "
+            "check that the features are centred and vary in that many dimensions, or use fewer bits."
         )
     if unbalanced:
         warnings.append(
             f"unbalanced bits: {len(unbalanced)} of {bits} are 1 for under {UNBALANCED_SHARE:.0%} or over "
-            f"{1 - UNBALANCED_SHARE:.0%} of the items ({_list(unbalanced)}); "
+            f"{1 - UNBALANCED_SHARE:.0%} of the items ({_format_bits(unbalanced)}); "
             "centre the features or learn the thresholds."
         )
-    warnings += _correlation_signatures(diagnostics)
+    warnings += _find_correlations(diagnostics)
     if skipped_queries and skipped_queries >= SKIPPED_SHARE * queries:
         warnings.append(
             f"queries without a relevant item: {skipped_queries:,} of {queries:,} are left out of the means; "
@@ -50,9 +50,9 @@ def failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, skipped
     return warnings
 
 
-def _correlation_signatures(diagnostics: BitDiagnostics) -> list[str]:
+def _find_correlations(diagnostics: BitDiagnostics) -> list[str]:
     pair, mean, largest = diagnostics.most_correlated, diagnostics.mean_correlation, diagnostics.largest_correlation
-    if pair is None or mean is None or largest is None or diagnostics.items < CORRELATION_ITEMS:
+    if pair is None or mean is None or largest is None or diagnostics.items < MIN_CORRELATION_ITEMS:
         return []
     warnings, bits = [], diagnostics.bits
     if largest >= LARGE_CORRELATION:
@@ -69,16 +69,16 @@ def _correlation_signatures(diagnostics: BitDiagnostics) -> list[str]:
     return warnings
 
 
-def flat_scores(scores: Mapping[int, float], metric: str = "mAP") -> str | None:
-    """A warning where a score hardly varies with code length, the sign of codes that learnt nothing from more bits.
+def find_flat_scores(scores: Mapping[int, float], metric: str = "mAP") -> str | None:
+    """Return a warning if a score hardly varies with code length, so that more bits add nothing.
 
     Args:
         scores: code length → score.
-        metric: the score's name, for the message.
+        metric: name of the score.
 
     Returns:
-        One line, or None where the score varies by FLAT_SPREAD of its largest value or more, where the longest code is
-        under FLAT_BITS_RATIO times the shortest, or where a score is not finite.
+        One line; None if the score varies by at least FLAT_SPREAD of its largest value, the longest code is shorter
+        than FLAT_BITS_RATIO times the shortest, or a score is not finite.
     """
     if len(scores) < 2 or max(scores) < FLAT_BITS_RATIO * min(scores):
         return None
@@ -91,6 +91,6 @@ def flat_scores(scores: Mapping[int, float], metric: str = "mAP") -> str | None:
     )
 
 
-def _list(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:LISTED_BITS]))
-    return f"bits {shown}" + (f" and {len(numbers) - LISTED_BITS} more" if len(numbers) > LISTED_BITS else "")
+def _format_bits(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:MAX_LISTED_BITS]))
+    return f"bits {shown}" + (f" and {len(numbers) - MAX_LISTED_BITS} more" if len(numbers) > MAX_LISTED_BITS else "")

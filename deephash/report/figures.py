@@ -1,4 +1,4 @@
-"""Figures of one run: its precision-recall curve and its bits. Neighbours are in `neighbours`, sweeps in `sweep`."""
+"""Figures of one run: its precision-recall curves and its bits."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Radii named on the curve; more would run into each other.
-NAMED_RADII = 6
-# Radii that are marked each; the marks of more would hide the line.
+# Number of radii labelled on the curve; more labels would overlap.
+LABELLED_RADII = 6
+# Curves with more radii have no markers, which would hide the line.
 MAX_MARKED_RADII = 130
-DIRECTION_STYLES = ((BLUE, "o"), (VERMILION, "s"), (INK, "^"), (GREY, "D"))
+CURVE_STYLES = ((BLUE, "o"), (VERMILION, "s"), (INK, "^"), (GREY, "D"))
 BIT_KINDS = (("balanced", BLUE, "o"), ("unbalanced", VERMILION, "D"), ("constant", INK, "X"))
 
 
 def check_curve(recall: Tensor, precision: Tensor) -> None:
-    """Raise an error for a value that is not a precision-recall curve.
+    """Raise an error if the values are not a precision-recall curve.
 
     Raises:
-        InvalidInputError: unequal or wrong shapes, no finite point, or values outside [0, 1].
+        InvalidInputError: shapes are unequal or wrong, no point is finite, or values lie outside [0, 1].
     """
     if recall.ndim != 1 or recall.shape != precision.shape:
         raise InvalidInputError(
@@ -44,7 +44,7 @@ def check_curve(recall: Tensor, precision: Tensor) -> None:
             )
 
 
-def pr_curve_figure(
+def draw_pr_curve(
     recall: Tensor,
     precision: Tensor,
     *,
@@ -53,62 +53,79 @@ def pr_curve_figure(
     area: float | None = None,
     macro_area: float | None = None,
 ) -> "Figure":
-    """The precision-recall curve that the radius traces, with a few radii named on it.
+    """Draw the precision-recall curve over search radii, with a few radii labelled.
 
     Args:
         recall: floating (b + 1,), micro-averaged recall within each radius from 0.
-        precision: floating (b + 1,), micro-averaged precision; NaN (nothing within the radius) is left out.
+        precision: floating (b + 1,), micro-averaged precision. NaN, where nothing lies within the radius, is left out.
         macro: recall and precision averaged over queries, drawn as a second curve; None draws none.
-        title: above the figure.
-        area: AUPRC of the micro average, named in the legend.
-        macro_area: mean of the queries' own AUPRC, which is not the area under the curve of the means.
+        title: title of the figure.
+        area: AUPRC of the micro average, shown in the legend.
+        macro_area: mean AUPRC of the queries, which is not the area under the curve of the means.
 
     Returns:
         A matplotlib figure, 4.2 × 3.4 inches.
 
     Raises:
-        InvalidInputError: where a curve is not two vectors of one length with values in [0, 1].
+        InvalidInputError: a curve is not two vectors of one length with values in [0, 1].
     """
-    check_curve(recall, precision)
+    curves = {"micro average" + ("" if area is None else f", AUPRC {area:.4f}"): (recall, precision)}
     if macro is not None:
-        check_curve(*macro)
+        curves["macro average" + ("" if macro_area is None else f", mean AUPRC {macro_area:.4f}")] = macro
     with paper_style():
-        figure = new_figure(4.2, 3.4)
-        axes = figure.add_subplot()
-        plain_axes(axes)
-        label = "micro average" + ("" if area is None else f", AUPRC {area:.4f}")
-        _curve(axes, recall, precision, colour=BLUE, marker="o", label=label)
-        if macro is not None:
-            label = "macro average" + ("" if macro_area is None else f", mean AUPRC {macro_area:.4f}")
-            _curve(axes, *macro, colour=VERMILION, marker="s", label=label)
-        _name_radii(axes, recall, precision)
+        figure, axes = _draw_curves(curves, title)
+        _label_radii(axes, recall, precision)
         if not precision[-1].isnan():
             base = float(precision[-1])
             axes.axhline(base, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), label=f"random order, {base:.4f}")
-        axes.set(xlim=(-0.02, 1.02), ylim=(0, _ceiling(precision, *(macro or ())[1:])))
-        axes.set(xlabel="Recall", ylabel="Precision", title=title)
         axes.legend(loc="best")
     return figure
 
 
-def _ceiling(*precisions: Tensor) -> float:
-    """A top for the precision axis that leaves low curves readable: above 1, or the next .1 with room above."""
-    highest = max(float(precision.nan_to_num(0).max()) for precision in precisions)
-    return 1.05 if highest > 0.8 else float(np.ceil(highest * 12.5) / 10 + 0.02)
+def draw_directions(curves: Mapping[str, tuple[Tensor, Tensor, float]], *, title: str = "") -> "Figure":
+    """Draw the precision-recall curves of several directions of search, each with its area.
+
+    Args:
+        curves: direction → recall (b + 1,), precision (b + 1,) and area.
+        title: title of the figure.
+
+    Returns:
+        A matplotlib figure, 4.2 × 3.4 inches.
+
+    Raises:
+        InvalidInputError: a curve is not two vectors of one length with values in [0, 1].
+    """
+    named = {f"{name}, AUPRC {area:.4f}": (recall, precision) for name, (recall, precision, area) in curves.items()}
+    with paper_style():
+        figure, axes = _draw_curves(named, title)
+        axes.legend(loc="best")
+    return figure
 
 
-def _curve(axes: "Axes", recall: Tensor, precision: Tensor, *, colour: str, marker: str, label: str) -> None:
-    known = ~(recall.isnan() | precision.isnan())
-    line = axes.plot(recall[known].tolist(), precision[known].tolist(), color=colour, linewidth=1.2, label=label)[0]
-    if int(known.sum()) <= MAX_MARKED_RADII:
-        line.set(marker=marker, markersize=2.5)
+def _draw_curves(curves: Mapping[str, tuple[Tensor, Tensor]], title: str) -> tuple["Figure", "Axes"]:
+    """Draw curves of recall and precision by their label, without a legend."""
+    for recall, precision in curves.values():
+        check_curve(recall, precision)
+    figure = new_figure(4.2, 3.4)
+    axes = figure.add_subplot()
+    plain_axes(axes)
+    for (label, (recall, precision)), (colour, marker) in zip(curves.items(), cycle(CURVE_STYLES), strict=False):
+        known = ~(recall.isnan() | precision.isnan())
+        line = axes.plot(recall[known].tolist(), precision[known].tolist(), color=colour, linewidth=1.2, label=label)[0]
+        if int(known.sum()) <= MAX_MARKED_RADII:
+            line.set(marker=marker, markersize=2.5)
+    highest = max(float(precision.nan_to_num(0).max()) for _, precision in curves.values())
+    # Low curves stay readable: the axis ends at the next .1 with room above, or above 1.
+    ceiling = 1.05 if highest > 0.8 else float(np.ceil(highest * 12.5) / 10 + 0.02)
+    axes.set(xlim=(-0.02, 1.02), ylim=(0, ceiling), xlabel="Recall", ylabel="Precision", title=title)
+    return figure, axes
 
 
-def _name_radii(axes: "Axes", recall: Tensor, precision: Tensor) -> None:
+def _label_radii(axes: "Axes", recall: Tensor, precision: Tensor) -> None:
     """Write the radius beside points spread evenly along recall."""
     known = (~(recall.isnan() | precision.isnan())).nonzero().flatten()
     reached = recall[known].double()
-    wanted = np.linspace(float(reached.min()), float(reached.max()), NAMED_RADII)
+    wanted = np.linspace(float(reached.min()), float(reached.max()), LABELLED_RADII)
     radii = sorted({int(known[int((reached - value).abs().argmin())]) for value in wanted})
     for radius in radii:
         point = (float(recall[radius]), float(precision[radius]))
@@ -116,45 +133,16 @@ def _name_radii(axes: "Axes", recall: Tensor, precision: Tensor) -> None:
         axes.annotate(f"r={radius}", point, xytext=shift, textcoords="offset points", fontsize=7, color=INK, ha=side)
 
 
-def directions_figure(curves: Mapping[str, tuple[Tensor, Tensor, float]], *, title: str = "") -> "Figure":
-    """The precision-recall curves of several directions of search, each with its area.
-
-    Args:
-        curves: recall (b + 1,), precision (b + 1,) and area, by the name of the direction.
-        title: above the figure.
-
-    Returns:
-        A matplotlib figure, 4.2 × 3.4 inches.
-
-    Raises:
-        InvalidInputError: as `pr_curve_figure`.
-    """
-    for recall, precision, _ in curves.values():
-        check_curve(recall, precision)
-    with paper_style():
-        figure = new_figure(4.2, 3.4)
-        axes = figure.add_subplot()
-        plain_axes(axes)
-        for (name, (recall, precision, area)), (colour, marker) in zip(
-            curves.items(), cycle(DIRECTION_STYLES), strict=False
-        ):
-            _curve(axes, recall, precision, colour=colour, marker=marker, label=f"{name}, AUPRC {area:.4f}")
-        axes.set(xlim=(-0.02, 1.02), ylim=(0, _ceiling(*(precision for _, precision, _ in curves.values()))))
-        axes.set(xlabel="Recall", ylabel="Precision", title=title)
-        axes.legend(loc="best")
-    return figure
-
-
-def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
-    """Share of ones of each bit, and a heat map of the bits' correlation.
+def draw_bits(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
+    """Draw the share of ones of each bit and a heat map of the correlation between bits.
 
     Args:
         diagnostics: of the codes.
-        title: above the figure.
+        title: title of the figure.
 
     Returns:
-        A matplotlib figure, 7 × 3.3 inches, of two panels and a colour bar. Constant bits are crossed out in grey in
-        the map, for they have no correlation.
+        A matplotlib figure, 7 × 3.3 inches, of two panels and a colour bar. Constant bits, which have no correlation,
+        are grey in the map.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -173,9 +161,9 @@ def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
                 label = f"{len(places)} {label}"
                 shares.plot(places, ones[places], marker, color=colour, markersize=size, label=label)
         shares.set(xlim=(-0.5 - bits * 0.02, bits - 0.5 + bits * 0.02), ylim=(-0.03, 1.03))
-        shares.set(xlabel="Bit", ylabel="Share of items whose bit is 1", title="Balance")
+        shares.set(xlabel="Bit", ylabel="Share of ones", title="Balance")
         shares.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, handletextpad=0.1)
-        _heat_map(figure, heat, diagnostics)
+        _draw_heat_map(figure, heat, diagnostics)
         for axis in (shares.xaxis, heat.xaxis, heat.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=6, steps=(1, 2, 4, 8, 10), integer=True, min_n_ticks=1))
         if title:
@@ -183,7 +171,7 @@ def bits_figure(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
     return figure
 
 
-def _heat_map(figure: "Figure", axes: "Axes", diagnostics: BitDiagnostics) -> None:
+def _draw_heat_map(figure: "Figure", axes: "Axes", diagnostics: BitDiagnostics) -> None:
     from matplotlib import colormaps
 
     matrix = np.ma.masked_invalid(diagnostics.correlation.numpy())

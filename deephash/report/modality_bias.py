@@ -1,4 +1,4 @@
-"""Whether a shared code space treats its views alike: the gap between directions, and who crowds whom out."""
+"""Modality bias: how unequally a shared code space treats its views."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 
-# Pairs whose bits are compared at a time.
+# Pairs compared per block.
 BLOCK_PAIRS = 1 << 16
-# Directions whose mAP differ by more than this share of the better one are far apart.
+# A larger gap in mAP between directions, as a share of the better one, gives a warning.
 LARGE_GAP = 0.25
-# A view that takes this much more of the first places than it has of the database crowds the other out.
+# A warning is given if the share of a view among the first ranks exceeds its share of the database by more than this.
 LARGE_SURPLUS = 0.2
-# Bits of pairs that agree this little more often than those of any two items would say nothing of pairs.
+# A warning is given if bits of pairs agree less than this more often than bits of unpaired items.
 SMALL_AGREEMENT = 0.05
 
 
 @dataclass(frozen=True)
 class ModalityBias:
-    """How views differ in one code space.
+    """Differences between views in one code space.
 
     Args:
-        mean_average_precision: mAP by direction, as "image_to_text".
+        mean_average_precision: mAP by direction, such as "image_to_text".
         depth: the k of the shares.
-        own_share: by the view that asks, the share of its own view among the first k of a database of both views,
-            expected over all orders of tied items.
-        database_share: by view, its share of that database, which is what chance gives.
-        bit_agreement: float64 (b,), share of the database's pairs whose two codes agree in each bit.
-        chance_agreement: float64 (b,), the share that any image with any text would come to, given how many of each
-            view have the bit; .5 where either view's bit is balanced.
+        own_share: query view → share of the same view among the first k of a database of both views, expected over all
+            orders of tied items.
+        database_share: view → its share of that database, the value by chance.
+        bit_agreement: float64 (b,), share of the pairs of the database whose codes agree in each bit.
+        chance_agreement: float64 (b,), the share for items paired at random, given the share of ones in each view; .5
+            if the bit is balanced in either view.
     """
 
     mean_average_precision: dict[str, float]
@@ -48,13 +48,13 @@ class ModalityBias:
 
     @property
     def gap(self) -> float:
-        """How far the worse direction across views lies below the better, as a share of the better one's mAP."""
-        across = self._across()
+        """Difference of mAP between the better and the worse direction across views, as a share of the better."""
+        across = self._select_across()
         best = max(across.values())
         return 0.0 if best == 0 else 1 - min(across.values()) / best
 
-    def _across(self) -> dict[str, float]:
-        """Scores of the directions in which one view asks and another is searched."""
+    def _select_across(self) -> dict[str, float]:
+        """Return the scores of the directions between different views."""
         return {
             direction: score
             for direction, score in self.mean_average_precision.items()
@@ -62,10 +62,10 @@ class ModalityBias:
         }
 
     def warnings(self) -> list[str]:
-        """A line for each sign of bias, with its figure and what to do."""
+        """Return a line for each sign of bias, with its value and a remedy."""
         lines = []
         if self.gap > LARGE_GAP:
-            names = self._across()
+            names = self._select_across()
             worst, best = min(names, key=names.__getitem__), max(names, key=names.__getitem__)
             lines.append(
                 f"modality bias: {worst} has mAP {names[worst]:.4f} and {best} {names[best]:.4f}, {self.gap:.0%} "
@@ -88,7 +88,7 @@ class ModalityBias:
         return lines
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, in types that JSON has."""
+        """Return all values as JSON values."""
         return {
             "mAP": self.mean_average_precision,
             "gap": self.gap,
@@ -104,50 +104,51 @@ class ModalityBias:
 def own_view_share(
     queries: Tensor, database: Mapping[str, Tensor], view: str, distance: Distance, engine: RankingEngine, depth: int
 ) -> float:
-    """The share of a view among the first k of a database of all views, tie-aware, mean over the view's queries.
+    """Return the mean share of a view among the first k of a database of all views, for queries of that view.
 
-    It is precision@k where relevance is to be of the query's own view.
+    It is the tie-aware precision@k with items of the query's view as relevant.
 
     Args:
         queries: packed codes uint8 (q, B) of one view.
         database: packed codes (m, B) by view.
-        view: the queries' view.
-        distance: of the codes.
-        engine: what ranks.
+        view: view of the queries.
+        distance: distance of the codes.
+        engine: ranking engine.
         depth: k, at most the size of the mixed database.
 
     Raises:
-        InvalidInputError: a depth beyond the database.
+        InvalidInputError: the depth exceeds the size of the database.
     """
     numbers = {name: number for number, name in enumerate(database)}
     mixed = torch.cat(tuple(database.values()))
     if depth > len(mixed):
         raise InvalidInputError(f"depth={depth} exceeds the {len(mixed)} codes of both views; lower it.")
-    of_item = torch.cat([torch.full((len(codes),), numbers[name]) for name, codes in database.items()])
-    of_query = torch.full((len(queries),), numbers[view])
-    relevance = SharedLabel(of_query.to(queries.device), of_item.to(queries.device))
-    # One process writes the report: the others would never come to add theirs up.
+    item_views = torch.cat([torch.full((len(codes),), numbers[name]) for name, codes in database.items()])
+    query_views = torch.full((len(queries),), numbers[view])
+    relevance = SharedLabel(query_views.to(queries.device), item_views.to(queries.device))
+    # Only one process writes the report, so the metric must not wait for the others.
     metric = HammingRetrieval(distance.maximum, at=(depth,), sync_on_compute=False).to(queries.device)
     metric.update(engine.rank(queries, mixed, distance, relevance), torch.arange(len(queries), device=queries.device))
     return float(metric.compute()[f"precision@{depth}"])
 
 
 def bit_agreement(first: Tensor, second: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Share of pairs whose codes agree, bit by bit, and what chance would give.
+    """Return the share of pairs whose codes agree in each bit, and the share by chance.
 
     Args:
         first: packed codes uint8 (n, B) of one view.
-        second: of the same n items in the other view.
+        second: packed codes of the same n items in the other view.
         bits: code length b.
 
     Returns:
-        Agreement, and the agreement of items paired at random: float64 (b,), NaN where there are no pairs.
+        Agreement of pairs, and of items paired at random: float64 (b,), NaN without pairs.
     """
-    agreeing, ones, other_ones = torch.zeros(3, bits, dtype=torch.float64).unbind()
-    for one, other in zip(torch.split(first, BLOCK_PAIRS), torch.split(second, BLOCK_PAIRS), strict=True):
-        one_bits, other_bits = unpack(one, bits), unpack(other, bits)
-        for count, counted in ((agreeing, one_bits == other_bits), (ones, one_bits), (other_ones, other_bits)):
-            count += counted.sum(0).cpu()
+    agreeing, ones, second_ones = torch.zeros(3, bits, dtype=torch.float64).unbind()
+    for block, second_block in zip(torch.split(first, BLOCK_PAIRS), torch.split(second, BLOCK_PAIRS), strict=True):
+        values, second_values = unpack(block, bits), unpack(second_block, bits)
+        agreeing += (values == second_values).sum(0).cpu()
+        ones += values.sum(0).cpu()
+        second_ones += second_values.sum(0).cpu()
     n = len(first) or torch.nan
-    share, other_share = ones / n, other_ones / n
-    return agreeing / n, share * other_share + (1 - share) * (1 - other_share)
+    share, second_share = ones / n, second_ones / n
+    return agreeing / n, share * second_share + (1 - share) * (1 - second_share)

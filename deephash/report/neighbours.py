@@ -1,4 +1,4 @@
-"""The picture of some queries with their nearest neighbours: what a method finds, and what it takes for alike."""
+"""A figure of sample queries with their nearest neighbours."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,38 +7,25 @@ import numpy as np
 from torch import Tensor
 
 from deephash.report.drawing import BLUE, GREY, INK, VERMILION, new_figure, paper_style
+from deephash.report.item_display import format_classes
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More cells than this cannot be told apart on a page, and take minutes to draw.
+# More cells than this are unreadable on a page and take minutes to draw.
 MAX_QUERIES, MAX_NEIGHBOURS = 20, 20
-# Inches of a cell: a thumbnail that shows an image of 32 × 32, and a box that holds a class name.
+# Inches of a cell: a thumbnail for an image of 32 × 32, and a box for a class name.
 THUMBNAIL, BOX_WIDTH, BOX_HEIGHT = 0.66, 0.98, 0.42
-# Letters of a class name that a box holds.
-BOX_LETTERS = 13
-# Frame colour, line and mark of relevant and other items: the marks and lines tell them apart in grey print.
+# Characters of a class name that fit into a box.
+BOX_CHARACTERS = 13
+# Frame colour, line and mark of relevant and other items. Marks and lines distinguish them in greyscale print.
 RELEVANT: tuple[str, Any, str] = (BLUE, "solid", "✓")
 OTHER: tuple[str, Any, str] = (VERMILION, (0, (2, 1.2)), "✗")
 
 
-def class_text(labels: Tensor | None, class_names: Sequence[str], item: int) -> str:
-    """The class name, or names, of an item; empty without labels.
-
-    Args:
-        labels: class indices int64 (n,), indicator bool (n, c), or None.
-        class_names: the c names; where they are missing the class index stands for the name.
-        item: row of the data set.
-    """
-    if labels is None:
-        return ""
-    held = [int(labels[item])] if labels.ndim == 1 else labels[item].nonzero().flatten().tolist()
-    return ", ".join(class_names[number] if number < len(class_names) else str(number) for number in held)
-
-
-def neighbours_figure(
+def draw_neighbours(
     query_ids: Tensor,
     neighbour_ids: Tensor,
     distances: Tensor,
@@ -49,28 +36,28 @@ def neighbours_figure(
     class_names: Sequence[str] = (),
     title: str = "",
 ) -> "Figure":
-    """A row for each query: the query, then its nearest items with their distances, framed by right and wrong.
+    """Draw a row for each query: the query, then its nearest items with their distances, framed by relevance.
 
     Args:
         query_ids: int64 (q,), rows of the data set, q from 1 to MAX_QUERIES.
         neighbour_ids: int64 (q, k), rows of the data set, nearest first, k from 1 to MAX_NEIGHBOURS.
         distances: whole numbers (q, k).
-        relevant: bool (q, k), whether the neighbour is relevant to the query.
-        images: uint8 (n, h, w) or (n, h, w, 3) of the data set; None draws boxes with ids and class names.
+        relevant: bool (q, k), whether each neighbour is relevant to the query.
+        images: uint8 (n, h, w) or (n, h, w, 3) of the data set. None draws boxes with ids and class names.
         labels: class indices int64 (n,), indicator bool (n, c), or None.
         class_names: names of the c classes.
-        title: above the figure.
+        title: title of the figure.
 
     Returns:
-        A matplotlib figure with one axes a cell: q rows of 1 + k.
+        A matplotlib figure with one axes per cell: q rows of 1 + k.
 
     Raises:
-        InvalidInputError: shapes that do not fit each other, too many cells, or ids outside the images or labels.
+        InvalidInputError: shapes do not match, there are too many cells, or ids lie outside the images or labels.
     """
-    _check(query_ids, neighbour_ids, distances, relevant, images, labels)
+    _check_inputs(query_ids, neighbour_ids, distances, relevant, images, labels)
     queries, count = neighbour_ids.shape
-    width, height = (BOX_WIDTH, BOX_HEIGHT) if images is None else _thumbnail(images)
-    names = [class_text(labels, class_names, int(query)) for query in query_ids]
+    width, height = (BOX_WIDTH, BOX_HEIGHT) if images is None else _get_cell_size(images)
+    names = [format_classes(labels, class_names, int(query)) for query in query_ids]
     with paper_style():
         room = 0.55 + (0.25 if title else 0.0)
         width_of_names = 0.0 if images is None else 0.9
@@ -79,37 +66,37 @@ def neighbours_figure(
         cells = figure.subplots(queries, 1 + count, squeeze=False)
         for row in range(queries):
             query = int(query_ids[row])
-            _cell(cells[row, 0], images, query, names[row], ("black", "solid"))
+            _draw_cell(cells[row, 0], images, query, names[row], ("black", "solid"))
             if images is not None:
                 cells[row, 0].set_ylabel(_wrap(names[row]), rotation=0, ha="right", va="center", fontsize=8)
             for rank in range(count):
                 item, axes = int(neighbour_ids[row, rank]), cells[row, 1 + rank]
                 colour, line, mark = RELEVANT if bool(relevant[row, rank]) else OTHER
-                _cell(axes, images, item, class_text(labels, class_names, item), (colour, line))
+                _draw_cell(axes, images, item, format_classes(labels, class_names, item), (colour, line))
                 axes.set_xlabel(f"{mark} {int(distances[row, rank])}", fontsize=7.5, color=colour, labelpad=1.5)
         cells[0, 0].set_title("query", fontsize=8)
         cells[0, 1].set_title("nearest", fontsize=8)
-        _legend(figure)
+        _draw_legend(figure)
         if title:
             figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _thumbnail(images: np.ndarray) -> tuple[float, float]:
-    """Inches of a cell of the images' aspect, of the area of a square thumbnail."""
+def _get_cell_size(images: np.ndarray) -> tuple[float, float]:
+    """Return the size in inches of a cell with the aspect of the images and the area of a square thumbnail."""
     aspect = float(np.clip(images.shape[2] / images.shape[1], 0.4, 2.5))
     return THUMBNAIL * aspect**0.5, THUMBNAIL / aspect**0.5
 
 
 def _wrap(name: str) -> str:
-    """A class name on lines of BOX_LETTERS letters, at most three."""
+    """Break a class name into at most three lines of BOX_CHARACTERS characters."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(name, BOX_LETTERS, max_lines=3, placeholder=" …"))
+    return "\n".join(textwrap.wrap(name, BOX_CHARACTERS, max_lines=3, placeholder=" …"))
 
 
-def _cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: tuple[str, Any]) -> None:
-    """Draw one item, its picture or its class name and id, in a frame of that colour and line."""
+def _draw_cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: tuple[str, Any]) -> None:
+    """Draw an item, as its picture or as its class name and id, in a frame of that colour and line."""
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(edgecolor=frame[0], linestyle=frame[1], linewidth=1.6)
@@ -117,12 +104,12 @@ def _cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, frame: 
         axes.imshow(images[item], cmap="gray" if images.ndim == 3 else None, vmin=0, vmax=255, aspect="auto")
         return
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    text = name if len(name) <= BOX_LETTERS else name[: BOX_LETTERS - 1] + "…"
+    text = name if len(name) <= BOX_CHARACTERS else name[: BOX_CHARACTERS - 1] + "…"
     axes.text(0.5, 0.64 if text else 0.5, text, ha="center", va="center", fontsize=7.5, color=INK)
     axes.text(0.5, 0.28 if text else 0.5, f"#{item}", ha="center", va="center", fontsize=6.5, color=GREY)
 
 
-def _legend(figure: "Figure") -> None:
+def _draw_legend(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -132,7 +119,7 @@ def _legend(figure: "Figure") -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7.5, handlelength=2.4)
 
 
-def _check(
+def _check_inputs(
     query_ids: Tensor,
     neighbour_ids: Tensor,
     distances: Tensor,
@@ -153,7 +140,7 @@ def _check(
     queries, count = neighbour_ids.shape
     if not (1 <= queries <= MAX_QUERIES and 1 <= count <= MAX_NEIGHBOURS):
         raise InvalidInputError(
-            f"{queries} queries with {count} neighbours each; a picture holds 1 to {MAX_QUERIES} queries with "
+            f"{queries} queries with {count} neighbours each; the figure takes 1 to {MAX_QUERIES} queries with "
             f"1 to {MAX_NEIGHBOURS} neighbours: pass fewer."
         )
     if images is not None and (
@@ -164,8 +151,8 @@ def _check(
         )
     lowest = min(int(query_ids.min()), int(neighbour_ids.min()))
     highest = max(int(query_ids.max()), int(neighbour_ids.max()))
-    for held, name in ((images, "images"), (labels, "labels")):
-        if held is not None and not (lowest >= 0 and highest < len(held)):
+    for values, name in ((images, "images"), (labels, "labels")):
+        if values is not None and not (lowest >= 0 and highest < len(values)):
             raise InvalidInputError(
-                f"ids reach from {lowest} to {highest}; expected rows of the data set, which has {len(held)} {name}."
+                f"ids reach from {lowest} to {highest}; expected rows of the data set, which has {len(values)} {name}."
             )

@@ -1,16 +1,17 @@
-"""The page of some queries of each view with what they found in the other: what the pictures cannot show of texts."""
+"""A page of sample queries of each view with their neighbours in the other, which also shows texts."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-# Letters of a text that a card shows.
-TEXT_LETTERS = 160
-# Side of a picture on the page; larger ones are made smaller.
+from deephash.report.item_display import encode_thumbnail, shorten
+
+# Characters of a text on a card.
+TEXT_CHARACTERS = 160
+# Side of a picture on the page; larger ones are reduced.
 PICTURE_PIXELS = 96
 
 STYLE = """
@@ -29,8 +30,8 @@ section { border-top: 1px solid var(--line); padding: .8rem 0; }
 
 
 @dataclass(frozen=True)
-class ShownItem:
-    """An item as a card shows it.
+class ItemCard:
+    """An item as shown on a card.
 
     Args:
         row: in the data set.
@@ -46,8 +47,8 @@ class ShownItem:
 
 
 @dataclass(frozen=True)
-class Found:
-    """An item that a query found.
+class Neighbour:
+    """A neighbour of a query.
 
     Args:
         item: the item.
@@ -55,59 +56,53 @@ class Found:
         relevant: whether it is relevant to the query.
     """
 
-    item: ShownItem
+    item: ItemCard
     distance: int
     relevant: bool
 
 
-def neighbours_page(
-    title: str, directions: Mapping[tuple[str, str], Sequence[tuple[ShownItem, Sequence[Found]]]]
+def render_neighbours_page(
+    title: str, directions: Mapping[tuple[str, str], Sequence[tuple[ItemCard, Sequence[Neighbour]]]]
 ) -> str:
-    """The page, whole in itself: its style and pictures are in it, and it runs no script.
+    """Return a self-contained HTML page, with its style and pictures and without scripts.
 
     Args:
-        title: of the result.
-        directions: by the view that asks and the view that is searched, each query with what it found, nearest first.
+        title: title of the result.
+        directions: (query view, database view) → each query with its neighbours, nearest first.
     """
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        "<p>Some queries, each with the first items of the other view. ✓ and a full frame: relevant; "
-        "✗ and a broken frame: not. Items at one distance are tied; their order here is that of the database.</p>\n"
+        "<p>Sample queries, each with its nearest items of the other view. ✓ and a solid frame mark relevant items, "
+        "✗ and a dashed frame the others. Items at the same distance are tied and stand in database order.</p>\n"
     ]
     for (asking, searched), queries in directions.items():
         parts.append(f"<h2>{escape(asking)} → {escape(searched)}</h2>\n")
-        for query, found in queries:
-            hits = sum(one.relevant for one in found)
+        for query, neighbours in queries:
+            hits = sum(neighbour.relevant for neighbour in neighbours)
+            cards = "".join(_render_neighbour(neighbour, searched) for neighbour in neighbours)
             parts.append(
-                f'<section>\n<div class="card ask">{_item(query, asking)}<p>{hits} of {len(found)} relevant</p></div>\n'
-                f'<ol class="found">\n{"".join(_card(one, searched) for one in found)}</ol>\n</section>\n'
+                f'<section>\n<div class="card ask">{_render_item(query, asking)}'
+                f"<p>{hits} of {len(neighbours)} relevant</p></div>\n"
+                f'<ol class="found">\n{cards}</ol>\n</section>\n'
             )
-    # Names of files may hold bytes that are no text.
+    # File names may hold bytes that are not text.
     return "".join([*parts, "</body>\n</html>\n"]).encode(errors="xmlcharrefreplace").decode()
 
 
-def _card(found: Found, view: str) -> str:
-    kind, mark, said = ("good", "✓", "relevant") if found.relevant else ("bad", "✗", "not relevant")
-    told = f'<span class="mark" title="{said}">{mark}</span> distance {found.distance}'
-    return f'<li class="card {kind}">{told}{_item(found.item, view)}</li>\n'
+def _render_neighbour(neighbour: Neighbour, view: str) -> str:
+    kind, mark, label = ("good", "✓", "relevant") if neighbour.relevant else ("bad", "✗", "not relevant")
+    heading = f'<span class="mark" title="{label}">{mark}</span> distance {neighbour.distance}'
+    return f'<li class="card {kind}">{heading}{_render_item(neighbour.item, view)}</li>\n'
 
 
-def _item(item: ShownItem, view: str) -> str:
-    """What stands on an item's card: its picture where it has one, class, words and row."""
-    picture = "" if item.image is None else f'<img alt="item {item.row}" src="{_data_uri(item.image)}">'
+def _render_item(item: ItemCard, view: str) -> str:
+    """Return the content of a card: picture, classes, text and row."""
+    picture = ""
+    if item.image is not None:
+        encoded = base64.b64encode(encode_thumbnail(item.image, PICTURE_PIXELS)).decode()
+        picture = f'<img alt="item {item.row}" src="data:image/png;base64,{encoded}">'
     classes = f"<p><strong>{escape(item.classes)}</strong></p>" if item.classes else ""
-    words = item.words if len(item.words) <= TEXT_LETTERS else item.words[: TEXT_LETTERS - 1].rstrip() + "…"
-    words = f"<p>{escape(words)}</p>" if words else ""
+    words = f"<p>{escape(shorten(item.words, TEXT_CHARACTERS))}</p>" if item.words else ""
     return f"{picture}{classes}{words}<p>{escape(view)} of item {item.row}</p>"
-
-
-def _data_uri(image: np.ndarray) -> str:
-    from PIL import Image
-
-    picture = Image.fromarray(image)
-    picture.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

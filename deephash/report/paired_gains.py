@@ -1,4 +1,4 @@
-"""What one choice gains on another, pipeline by pipeline, paired by draw: joint training against its fitted start."""
+"""Gains of one choice over another per pipeline, paired by draw, such as joint training over its fitted start."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
-from deephash.report.sweep_statistics import holm
-from deephash.report.tables import markdown_table, text
+from deephash.report.sweep_statistics import FEW_PAIRS_NOTE, holm
+from deephash.report.tables import format_value, markdown_table
 from deephash.validation import InvalidInputError
 
 PIPELINE = ("method", "quantizer", "encoder")
@@ -17,17 +17,17 @@ PIPELINE = ("method", "quantizer", "encoder")
 
 @dataclass(frozen=True)
 class Gain:
-    """A pipeline with one choice and with the other, over the draws that both have.
+    """A pipeline with each of two choices, over the draws that both have.
 
     Args:
-        pipeline: its names, of the columns that tell pipelines apart.
+        pipeline: values of the columns that identify the pipeline.
         bits: code length.
-        draws: how many pairs.
+        draws: number of pairs.
         before: mean score with the first choice.
-        after: mean score with the second.
-        p_value: of the two-sided Wilcoxon signed-rank test; NaN of fewer than FEWEST_PAIRS draws, of which none could
-            be small.
-        effect: matched-pairs rank-biserial correlation (Kerby, 2014), from -1, all draws worse, to 1, all better.
+        after: mean score with the second choice.
+        p_value: of the two-sided Wilcoxon signed-rank test; NaN for fewer than FEWEST_PAIRS draws, where none could be
+            small.
+        effect: matched-pairs rank-biserial correlation (Kerby, 2014), from -1 (all draws worse) to 1 (all better).
     """
 
     pipeline: tuple[str, ...]
@@ -44,7 +44,7 @@ class Gain:
         return self.after / self.before - 1
 
 
-def paired_gains(
+def compute_gains(
     rows: Iterable[Mapping[str, Any]],
     metric: str,
     choice: str = "train",
@@ -52,21 +52,22 @@ def paired_gains(
     after: str = "joint",
     pipeline: Sequence[str] = PIPELINE,
 ) -> list[Gain]:
-    """The gain of each pipeline at each code length.
+    """Compute the gain of each pipeline at each code length.
 
     Args:
-        rows: result rows, as `metrics.json` holds them.
-        metric: what is compared.
-        choice: the column that tells the two apart.
+        rows: result rows, as in `metrics.json`.
+        metric: metric to compare.
+        choice: column of the choice.
         before: its value on one side.
-        after: its value on the other.
-        pipeline: columns on which both agree, beside bits, seed and split.
+        after: its value on the other side.
+        pipeline: columns that must agree, besides bits, seed and split.
 
     Returns:
-        In the order in which pipelines first come, lengths rising; those without 2 common draws are left out.
+        The gains in the order in which pipelines first appear, with lengths ascending. Pipelines with fewer than 2
+        common draws are left out.
 
     Raises:
-        InvalidInputError: no pipeline has both, or one has two results of one draw.
+        InvalidInputError: no pipeline has both choices, or one has two results of one draw.
     """
     scores: dict[tuple[Any, ...], dict[tuple[Any, ...], float]] = {}
     pipelines: dict[tuple[str, ...], None] = {}
@@ -80,16 +81,16 @@ def paired_gains(
         if draw in draws:
             raise InvalidInputError(
                 f"{' · '.join(name)} at {row['bits']} bits has two results of seed {row['seed']} with "
-                f"{choice}={row[choice]}; give one sweep, or name what tells them apart as a column of the pipeline."
+                f"{choice}={row[choice]}; give one sweep, or add the column that distinguishes them to the pipeline."
             )
         draws[draw] = float(row["metrics"][metric])
     gains = []
     for name in pipelines:
         for bits in sorted({key[1] for key in scores if key[0] == name}):
-            one, other = scores.get((name, bits, before), {}), scores.get((name, bits, after), {})
-            shared = sorted(one.keys() & other.keys(), key=str)
+            sides = [scores.get((name, bits, side), {}) for side in (before, after)]
+            shared = sorted(sides[0].keys() & sides[1].keys(), key=str)
             if len(shared) >= 2:
-                first, second = (np.array([side[draw] for draw in shared]) for side in (one, other))
+                first, second = (np.array([side[draw] for draw in shared]) for side in sides)
                 p_value = wilcoxon(second, first).p_value if len(shared) >= FEWEST_PAIRS else math.nan
                 effect = rank_biserial(second - first)
                 gains.append(Gain(name, bits, len(shared), first.mean(), second.mean(), p_value, effect))
@@ -101,29 +102,29 @@ def paired_gains(
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Matched-pairs rank-biserial correlation: the share of rank sum above 0 less the share below.
+    """Return the matched-pairs rank-biserial correlation: the share of rank sum above 0 minus the share below.
 
     Args:
-        differences: floating (n,); zeros are left out.
+        differences: floating (n,). Zeros are ignored.
 
     Returns:
-        From -1 to 1; 0 where all differences are 0.
+        A value from -1 to 1; 0 if all differences are 0.
     """
     from scipy import stats
 
-    moved = differences[differences != 0]
-    if not len(moved):
+    nonzero = differences[differences != 0]
+    if not len(nonzero):
         return 0.0
-    ranks = stats.rankdata(np.abs(moved))
-    return float((ranks * np.sign(moved)).sum() / ranks.sum())
+    ranks = stats.rankdata(np.abs(nonzero))
+    return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
 
 
-def best_of(gains: Sequence[Gain], side: str) -> dict[int, Gain]:
-    """The best pipeline of each code length.
+def find_best(gains: Sequence[Gain], side: str) -> dict[int, Gain]:
+    """Return the best pipeline of each code length.
 
     Args:
         gains: of several pipelines.
-        side: "before" or "after", by whose mean.
+        side: "before" or "after", the mean to compare.
     """
     return {
         bits: max((gain for gain in gains if gain.bits == bits), key=lambda gain: float(getattr(gain, side)))
@@ -131,29 +132,26 @@ def best_of(gains: Sequence[Gain], side: str) -> dict[int, Gain]:
     }
 
 
-def gains_markdown(gains: Sequence[Gain], before: str = "fit", after: str = "joint") -> str:
-    """A table of gains, p-values corrected by Holm's rule over the table; the best of each length and side is bold.
+def format_gains(gains: Sequence[Gain], before: str = "fit", after: str = "joint") -> str:
+    """Format gains as Markdown, with p-values under Holm's correction and the best of each length and side in bold.
 
     Args:
-        gains: as `paired_gains` gives.
-        before: title of the first score's column.
-        after: title of the second's.
+        gains: as returned by `compute_gains`.
+        before: title of the column of first scores.
+        after: title of the column of second scores.
     """
     tested = [gain for gain in gains if not math.isnan(gain.p_value)]
     corrected = dict(zip(map(id, tested), holm([gain.p_value for gain in tested]), strict=True))
-    top, top_after = best_of(gains, "before"), best_of(gains, "after")
+    best = (find_best(gains, "before"), find_best(gains, "after"))
     rows = []
     for gain in gains:
-        shown = [f"{gain.before:.4f}", f"{gain.after:.4f}"]
-        for place, best in enumerate((top, top_after)):
-            if best[gain.bits] is gain:
-                shown[place] = f"**{shown[place]}**"
-        p_holm = text(corrected.get(id(gain)))
-        relative = f"{100 * gain.relative:+.1f} %"
+        scores = [f"{gain.before:.4f}", f"{gain.after:.4f}"]
+        scores = [
+            f"**{score}**" if of_side[gain.bits] is gain else score for score, of_side in zip(scores, best, strict=True)
+        ]
         name = " · ".join(part for part in gain.pipeline if part not in ("identity", "None"))
-        rows.append((name, str(gain.bits), *shown, relative, f"{gain.effect:+.2f}", p_holm, str(gain.draws)))
+        relative, p_holm = f"{100 * gain.relative:+.1f} %", format_value(corrected.get(id(gain)))
+        rows.append((name, str(gain.bits), *scores, relative, f"{gain.effect:+.2f}", p_holm, str(gain.draws)))
     header = ("pipeline", "bits", before, after, "gain", "effect", "p (Holm)", "draws")
     table = markdown_table(header, rows, right=range(1, len(header)))
-    if len(tested) == len(gains):
-        return table
-    return f"{table}\nFewer than {FEWEST_PAIRS} draws have no p, since with n of them none can be below 2^(1 - n).\n"
+    return table if len(tested) == len(gains) else f"{table}\n{FEW_PAIRS_NOTE}"

@@ -1,4 +1,4 @@
-"""What lies at a path, in names and values: a run, a hasher, a file of codes or a saved index."""
+"""Descriptions of a run, a hasher, a file of codes or a saved index at a path."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from deephash.validation import InvalidInputError
 
 
 def describe_path(path: Path) -> dict[str, Any]:
-    """What lies there, as JSON values; its kind comes first.
+    """Describe the contents of a path as JSON values, starting with their kind.
 
     Raises:
-        InvalidInputError: nothing that deephash wrote, or a damaged part of it.
+        InvalidInputError: deephash did not write the path, or a part of it is damaged.
     """
     from deephash.indexes import index_folder
 
@@ -34,14 +34,14 @@ def describe_path(path: Path) -> dict[str, Any]:
         description = read_description(path)
         del description["format"], description["version"], description["file"]
         return {"what": "codes", "bytes": path.stat().st_size, **description}
-    there = "holds nothing that deephash wrote" if path.exists() else "does not exist"
+    reason = "was not written by deephash" if path.exists() else "does not exist"
     raise InvalidInputError(
-        f"{path} {there}; give the folder of a run, a hasher or an index, or a file of deephash encode."
+        f"{path} {reason}; give the folder of a run, a hasher or an index, or a file of deephash encode."
     )
 
 
 def describe_hasher(folder: Path) -> dict[str, Any]:
-    """Parts, sizes and identity of a hasher, whose files are checked against it."""
+    """Return parts, sizes and identity of a hasher, and check its files against the identity."""
     hasher = load(folder)
     parts = {
         name or "hasher": " → ".join(type(part).__name__ for part in (part.encoder, part.projection, part.quantizer))
@@ -60,22 +60,22 @@ def describe_hasher(folder: Path) -> dict[str, Any]:
 
 
 def describe_run(run: RunFolder) -> dict[str, Any]:
-    """A run's choices, its hasher and its leading figures."""
+    """Return the choices, the hasher and the leading metrics of a run."""
     config = run.read_config(to_build=False)
-    described: dict[str, Any] = {"what": "run", "state": "complete" if run.is_complete else "interrupted"}
-    described |= {str(name): choice for name, choice in (config.get("choices") or {}).items() if choice is not None}
-    described |= {"seed": config.get("seed")}
+    content: dict[str, Any] = {"what": "run", "state": "complete" if run.is_complete else "interrupted"}
+    content |= {str(name): choice for name, choice in (config.get("choices") or {}).items() if choice is not None}
+    content |= {"seed": config.get("seed")}
     if (run.hasher / storage.DESCRIPTION_FILE).exists():
-        described["hasher"] = describe_hasher(run.path)
+        content["hasher"] = describe_hasher(run.path)
     if run.is_complete:
         row = run.read_row()
-        described["sizes"] = row.get("sizes")
-        described["metrics"] = {name: row["metrics"][name] for name in LEADING_METRICS if name in row["metrics"]}
-    return described
+        content["sizes"] = row.get("sizes")
+        content["metrics"] = {name: row["metrics"][name] for name in LEADING_METRICS if name in row["metrics"]}
+    return content
 
 
 def describe_sharded(folder: Path) -> dict[str, Any]:
-    """Release, shards, size and hasher of an index in shards."""
+    """Return release, shards, size and hasher of an index in shards."""
     release = read_release(folder)
     return {
         "what": "index in shards",
@@ -88,7 +88,7 @@ def describe_sharded(folder: Path) -> dict[str, Any]:
 
 
 def describe_index(folder: Path) -> dict[str, Any]:
-    """Kind, size and hasher of a saved index."""
+    """Return kind, size and hasher of a saved index."""
     from deephash.indexes import index_folder
 
     stored = index_folder.read_description(folder)

@@ -1,4 +1,4 @@
-"""What a sweep's runs come to: means with intervals over seeds, tests between methods, and what looks wrong."""
+"""Statistics of a sweep: means with intervals over seeds, tests between methods, and warnings."""
 
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deephash.metrics.confidence import FEWEST_PAIRS, mean_interval, wilcoxon
-from deephash.report.failure_signatures import flat_scores
+from deephash.report.failure_signatures import find_flat_scores
 from deephash.report.sweep_runs import GROUP, SETTING, metric_names
 from deephash.validation import InvalidInputError, check_choice
 
@@ -14,104 +14,114 @@ if TYPE_CHECKING:
     import polars
 
 LINE = ("method", "quantizer", "settings")
+FEW_PAIRS_NOTE = f"Fewer than {FEWEST_PAIRS} pairs have no p-value: with n pairs, none can be below 2^(1 - n).\n"
 
 
-def done_runs(runs: "polars.DataFrame", metric: str | None = None) -> "polars.DataFrame":
-    """The runs that count.
+def select_done_runs(runs: "polars.DataFrame", metric: str | None = None) -> "polars.DataFrame":
+    """Return the runs that are done and, if a metric is given, have a value of it.
 
     Args:
-        runs: as `collect` gives.
-        metric: a metric that they must have; None asks for none.
+        runs: as returned by `collect`.
+        metric: metric that the runs must have.
 
     Raises:
-        InvalidInputError: no run is done, or none has that metric.
+        InvalidInputError: no run is done, or no run has the metric.
     """
     import polars
 
     done = runs.filter(polars.col("status") == "done")
     if done.is_empty():
         reason = next((error for error in runs["error"].to_list() if error), "nothing")
-        raise InvalidInputError(f"0 of {runs.height} runs are done; repair what stopped them. The first said: {reason}")
-    if metric is not None:
-        check_choice(metric, metric_names(runs), "metric")
-    return done
+        raise InvalidInputError(f"0 of {runs.height} runs are done; fix the failed runs. The first reported: {reason}")
+    if metric is None:
+        return done
+    check_choice(metric, metric_names(runs), "metric")
+    return done.filter(polars.col(metric).is_not_null() & polars.col(metric).is_not_nan())
 
 
-def aggregate(runs: "polars.DataFrame") -> "polars.DataFrame":
-    """Mean and 95 % interval over seeds of every metric of every group of runs.
+def aggregate(runs: "polars.DataFrame", metric: str | None = None) -> "polars.DataFrame":
+    """Return mean and 95 % interval over seeds of every metric of every group of runs.
 
     Args:
-        runs: as `collect` gives; runs that are not done are left out.
+        runs: as returned by `collect`. Runs that are not done are left out.
+        metric: return only the rows of this metric; None returns all.
 
     Returns:
         The columns GROUP, then `metric`, `seeds` (runs with a value), `mean`, `low`, `high` (the interval of the mean
         by Student's t; null for a single seed) and `skipped_queries` (mean over the runs), in the order of GROUP.
 
     Raises:
-        InvalidInputError: where no run is done.
+        InvalidInputError: no run is done, or no run has the metric.
     """
     import polars
 
     rows: list[dict[str, Any]] = []
-    done = done_runs(runs)
-    for key, group in done.sort(GROUP, nulls_last=True).group_by(GROUP, maintain_order=True):
+    if metric is not None:
+        select_done_runs(runs, metric)
+    for key, group in select_done_runs(runs).sort(GROUP, nulls_last=True).group_by(GROUP, maintain_order=True):
         skipped = group["skipped_queries"].mean()
-        for metric in metric_names(runs):
-            values = group[metric].drop_nulls().drop_nans().to_numpy()
+        for name in metric_names(runs) if metric is None else [metric]:
+            values = group[name].drop_nulls().drop_nans().to_numpy()
             if len(values) == 0:
                 continue
             interval = mean_interval(values) if len(values) > 1 else None
-            ends = (None, None) if interval is None else (interval.low, interval.high)
-            counted = {"metric": metric, "seeds": len(values), "mean": float(values.mean())}
-            counted |= dict(zip(("low", "high"), ends, strict=True))
-            rows.append(dict(zip(GROUP, key, strict=True)) | counted | {"skipped_queries": skipped})
-    return polars.DataFrame(rows, schema=_kinds(*GROUP, "metric", "seeds", "mean", "low", "high", "skipped_queries"))
+            low, high = (None, None) if interval is None else (interval.low, interval.high)
+            statistics = {"metric": name, "seeds": len(values), "mean": float(values.mean()), "low": low, "high": high}
+            rows.append(dict(zip(GROUP, key, strict=True)) | statistics | {"skipped_queries": skipped})
+    columns = (*GROUP, "metric", "seeds", "mean", "low", "high", "skipped_queries")
+    return polars.DataFrame(rows, schema=_column_types(*columns))
 
 
 def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame":
-    """Paired Wilcoxon signed-rank tests between the methods of a sweep, over the seeds that two of them share.
+    """Run paired Wilcoxon signed-rank tests between the methods of a sweep, over the seeds that two methods share.
 
     Args:
-        runs: as `collect` gives.
-        metric: what is compared.
+        runs: as returned by `collect`.
+        metric: metric to compare.
 
     Returns:
-        One row for each two methods under one setting and code length that share at least two seeds on the same
-        split: the columns SETTING and `bits`, `first`, `second`, `seeds` (shared), `difference` (mean of first less
-        second), `p_value` (two-sided) and `p_holm` (corrected for the tests of that setting and length, Holm 1979).
-        Both are null of fewer than FEWEST_PAIRS seeds, of which no p could be small.
+        One row for each pair of methods with the same setting and code length that share at least two seeds on the
+        same split: the columns SETTING and `bits`, `first`, `second`, `seeds` (shared), `difference` (mean of first
+        minus second), `p_value` (two-sided) and `p_holm` (corrected for the tests of that setting and length, Holm
+        1979). Both p-values are null for fewer than FEWEST_PAIRS seeds, where none could be small.
 
     Raises:
-        InvalidInputError: no run is done, or none has that metric.
+        InvalidInputError: no run is done, or no run has the metric.
     """
     import polars
 
     rows: list[dict[str, Any]] = []
-    done = done_runs(runs, metric).filter(polars.col(metric).is_not_null() & polars.col(metric).is_not_nan())
+    done = select_done_runs(runs, metric)
     for key, group in done.sort(GROUP, nulls_last=True).group_by((*SETTING, "bits"), maintain_order=True):
         tests = []
-        # A pair is the same draw: the same seed, and the same split where it is known.
-        lines = {line_name(line): _by_draw(part, metric) for line, part in group.group_by(LINE, maintain_order=True)}
+        # A pair shares its draw: the seed, and the split where it is known.
+        lines = {
+            format_line(line): {
+                (seed, split): score for seed, split, score in part.select("seed", "split", metric).rows()
+            }
+            for line, part in group.group_by(LINE, maintain_order=True)
+        }
         for first, second in combinations(lines, 2):
             shared = sorted(lines[first].keys() & lines[second].keys())
             if len(shared) < 2:
                 continue
-            one, other = (np.array([lines[name][draw] for draw in shared]) for name in (first, second))
+            scores, others = (np.array([lines[name][draw] for draw in shared]) for name in (first, second))
             tests.append(
                 dict(zip((*SETTING, "bits"), key, strict=True))
-                | {"first": first, "second": second, "seeds": len(shared), "difference": float((one - other).mean())}
-                | {"p_value": wilcoxon(one, other).p_value if len(shared) >= FEWEST_PAIRS else None, "p_holm": None}
+                | {"first": first, "second": second, "seeds": len(shared)}
+                | {"difference": float((scores - others).mean()), "p_holm": None}
+                | {"p_value": wilcoxon(scores, others).p_value if len(shared) >= FEWEST_PAIRS else None}
             )
         tested = [test for test in tests if test["p_value"] is not None]
         for test, corrected in zip(tested, holm([test["p_value"] for test in tested]), strict=True):
             test["p_holm"] = corrected
         rows += tests
     columns = (*SETTING, "bits", "first", "second", "seeds", "difference", "p_value", "p_holm")
-    return polars.DataFrame(rows, schema=_kinds(*columns))
+    return polars.DataFrame(rows, schema=_column_types(*columns))
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction (Scandinavian Journal of Statistics 1979) of a family of p-values, in their order."""
+    """Return p-values after Holm's step-down correction (Scandinavian Journal of Statistics 1979), in their order."""
     corrected, largest = [1.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -119,23 +129,23 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected
 
 
-def line_name(line: tuple[Any, ...]) -> str:
-    """The name of a line of tables and figures, from method, quantiser and settings, as "itq · sbq"."""
+def format_line(line: tuple[Any, ...]) -> str:
+    """Name a line of tables and figures by method, quantiser and settings, such as "itq · sbq"."""
     method, quantizer, settings = line
     return " · ".join(part for part in (method, quantizer, settings) if part)
 
 
-def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> list[str]:
-    """What a reader of the table must know, one line each.
+def find_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits") -> list[str]:
+    """Return warnings about a sweep, one line each.
 
     Args:
-        runs: as `collect` gives.
-        metric: whose variation with code length is looked at.
-        over: as `collect` took it; over another number than the code length, scores may well be flat.
+        runs: as returned by `collect`.
+        metric: metric checked for variation with code length.
+        over: as passed to `collect`. Scores are not checked for variation with a number other than code length.
 
     Returns:
-        Jobs that do not count, with why; methods whose scores hardly vary with code length; warnings of the runs,
-        each once with the number of runs that gave it.
+        Jobs that do not count, with the reason; methods whose scores hardly vary with code length; and warnings of
+        the runs, each once with the number of runs that gave it.
     """
     import polars
 
@@ -143,28 +153,24 @@ def sweep_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "b
     for status, folder, error in runs.filter(polars.col("status") != "done").select("status", "folder", "error").rows():
         lines.append(f"{status}: {folder}: {error}")
     if over == "bits" and (runs["status"] == "done").any() and metric in metric_names(runs):
-        means = aggregate(runs).filter(polars.col("metric") == metric)
-        for key, group in means.group_by((*SETTING, *LINE), maintain_order=True):
-            flat = flat_scores(dict(group.select("bits", "mean").rows()), metric)
+        for key, group in aggregate(runs, metric).group_by((*SETTING, *LINE), maintain_order=True):
+            flat = find_flat_scores(dict(group.select("bits", "mean").rows()), metric)
             if flat is not None:
-                lines.append(f"{line_name(key[len(SETTING) :])}: {flat}")
+                lines.append(f"{format_line(key[len(SETTING) :])}: {flat}")
     done = runs.filter(polars.col("status") == "done").select("method", "bits", "warnings").rows()
-    kinds: dict[tuple[str, str], set[int]] = {}
-    counts: dict[tuple[str, str], int] = {}
+    lengths: dict[tuple[str, str], list[int]] = {}
     for method, bits, warnings in done:
         for kind in {warning.split(":")[0] for warning in warnings or []}:
-            kinds.setdefault((method, kind), set()).add(bits)
-            counts[method, kind] = counts.get((method, kind), 0) + 1
-    for (method, kind), lengths in sorted(kinds.items()):
-        at = ", ".join(map(str, sorted(lengths))) + (" bits" if over == "bits" else f" of {over}")
-        given = f"{counts[method, kind]} runs" if counts[method, kind] > 1 else "1 run"
-        whose = "their" if counts[method, kind] > 1 else "its"
-        lines.append(f"{method}: {kind}, in {given}, at {at}; see warnings in {whose} metrics.json.")
+            lengths.setdefault((method, kind), []).append(bits)
+    for (method, kind), of_runs in sorted(lengths.items()):
+        at = ", ".join(map(str, sorted(set(of_runs)))) + (" bits" if over == "bits" else f" of {over}")
+        count, whose = (f"{len(of_runs)} runs", "their") if len(of_runs) > 1 else ("1 run", "its")
+        lines.append(f"{method}: {kind}, in {count}, at {at}; see warnings in {whose} metrics.json.")
     return lines
 
 
-def _kinds(*columns: str) -> "dict[str, type[polars.DataType]]":
-    """The type of each column: text, but for what is counted or measured."""
+def _column_types(*columns: str) -> "dict[str, type[polars.DataType]]":
+    """Return the type of each column: text, except for counts and measurements."""
     import polars
 
     measured = ("mean", "low", "high", "skipped_queries", "difference", "p_value", "p_holm")
@@ -173,7 +179,3 @@ def _kinds(*columns: str) -> "dict[str, type[polars.DataType]]":
         name: polars.Int64 if name in counted else polars.Float64 if name in measured else polars.String
         for name in columns
     }
-
-
-def _by_draw(runs: "polars.DataFrame", metric: str) -> dict[tuple[Any, ...], float]:
-    return {(seed, split): value for seed, split, value in runs.select("seed", "split", metric).rows()}

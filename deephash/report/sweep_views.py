@@ -1,10 +1,11 @@
-"""A sweep over methods of two views as one table: all directions, and the signs of modality bias."""
+"""A sweep over methods of two views as a table of all directions and of modality bias."""
 
 from typing import TYPE_CHECKING, Any
 
+from deephash.report.summary import format_direction
 from deephash.report.sweep_runs import BIAS, SETTING
-from deephash.report.sweep_statistics import LINE, aggregate, line_name
-from deephash.report.sweep_tables import setting_text
+from deephash.report.sweep_statistics import LINE, aggregate, format_line
+from deephash.report.sweep_tables import format_setting
 from deephash.report.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -14,22 +15,22 @@ GAP, AGREEMENT, CHANCE = f"{BIAS}gap", f"{BIAS}bit_agreement", f"{BIAS}chance_ag
 OWN_SHARE = f"{BIAS}own_share/"
 
 
-def views_markdown(runs: "polars.DataFrame", metric: str = "mAP") -> str:
-    """Methods and lengths by direction, with the gap, each view's crowding and how far pairs agree, as Markdown.
+def format_views(runs: "polars.DataFrame", metric: str = "mAP") -> str:
+    """Format a Markdown table of methods and lengths by direction, with signs of modality bias.
 
     Args:
-        runs: as `collect` gives.
-        metric: what the directions' cells show; where it names a direction, as "image_to_text/mAP", what follows.
+        runs: as returned by `collect`.
+        metric: metric in the cells of the directions. The direction in a name such as "image_to_text/mAP" is ignored.
 
     Returns:
-        A table for each setting, means over seeds; empty where no run has two views.
+        A table of means over seeds for each setting; empty if no run has two views.
     """
     kind = metric.rpartition("/")[2]
     directions = [name for name in runs.columns if name.endswith(f"/{kind}") and "_to_" in name.partition("/")[0]]
     if GAP not in runs.columns or not directions:
         return ""
     views = [name.removeprefix(OWN_SHARE) for name in runs.columns if name.startswith(OWN_SHARE)]
-    titles = [name.partition("/")[0].replace("_to_", "→") for name in directions]
+    titles = [format_direction(name.partition("/")[0]) for name in directions]
     header = ("method", "bits", *titles, "gap", f"own view, {' / '.join(views)}", "pairs agree (chance)")
     parts = []
     for setting, part in aggregate(runs).group_by(SETTING, maintain_order=True):
@@ -37,14 +38,14 @@ def views_markdown(runs: "polars.DataFrame", metric: str = "mAP") -> str:
         for (*line, bits), group in part.group_by((*LINE, "bits"), maintain_order=True):
             means = dict(group.select("metric", "mean").rows())
             if GAP in means:
-                rows.append((line_name(tuple(line)), bits, *_cells(means, directions, views)))
+                rows.append((format_line(tuple(line)), bits, *_format_cells(means, directions, views)))
         if rows:
             table = markdown_table(header, rows, right=range(1, len(header)))
-            parts.append(f"{kind} by direction: {setting_text(setting)}\n\n{table}")
+            parts.append(f"{kind} by direction: {format_setting(setting)}\n\n{table}")
     return "\n".join(parts)
 
 
-def _cells(means: dict[str, float], directions: list[str], views: list[str]) -> list[Any]:
+def _format_cells(means: dict[str, float], directions: list[str], views: list[str]) -> list[Any]:
     scores = [f"{means[name]:.4f}" if name in means else "–" for name in directions]
     own = " / ".join(f"{means[OWN_SHARE + view]:.0%}" for view in views)
     return [*scores, f"{means[GAP]:.0%}", own, f"{means[AGREEMENT]:.0%} ({means[CHANCE]:.0%})"]

@@ -1,8 +1,9 @@
-"""What a run shows in Weights & Biases: its curve, its bits, sample queries with their neighbours, and its row.
+"""Weights & Biases logs of a run: its curve, bits, sample queries with neighbours, and result row.
 
-Every function takes the run that `wandb.init` or Lightning's `WandbLogger.experiment` gives, online or offline.
+Every function takes the run returned by `wandb.init` or by Lightning's `WandbLogger.experiment`, online or offline.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,38 +11,38 @@ from typing import Any
 from torch import Tensor
 
 from deephash.report.diagnostics import BitDiagnostics
-from deephash.report.tables import finite
+from deephash.report.tables import replace_nonfinite
 
-# Bars of the histograms of shares and correlations; W&B draws at most 512.
+# Bars of the histograms; W&B draws at most 512.
 HISTOGRAM_BARS = 40
 
 
 def log_result(run: Any, result: Mapping[str, Any]) -> None:
-    """Log a result row: its metrics as the run's summary, the rest as its config.
+    """Log a result row: its metrics as the summary of the run, the rest as its config.
 
     Args:
         run: the W&B run.
         result: as in `metrics.json`.
     """
-    described = {name: value for name, value in result.items() if name not in ("metrics", "warnings", "seconds")}
-    # A resumed run, and Lightning's logger, may have set some of these already, to the same values.
-    run.config.update(finite(described), allow_val_change=True)
+    settings = {name: value for name, value in result.items() if name not in ("metrics", "warnings", "seconds")}
+    # A resumed run or Lightning's logger may have set some of these already, to the same values.
+    run.config.update(replace_nonfinite(settings), allow_val_change=True)
     summary = dict(result.get("metrics", {})) | {"skipped_queries": result.get("skipped_queries", 0)}
     summary |= {f"seconds/{step}": seconds for step, seconds in result.get("seconds", {}).items()}
-    run.summary.update(finite(summary) | {"warnings": list(result.get("warnings", []))})
+    run.summary.update(replace_nonfinite(summary) | {"warnings": list(result.get("warnings", []))})
 
 
 def log_pr_curve(
     run: Any, recall: Tensor, precision: Tensor, title: str = "Precision-recall", key: str = "pr_curve"
 ) -> None:
-    """Log a precision-recall curve as a table of radius, recall and precision, and as a plot of it.
+    """Log a precision-recall curve as a plot and a table of radius, recall and precision.
 
     Args:
         run: the W&B run.
         recall: floating (b + 1,), recall within each radius from 0.
-        precision: floating (b + 1,); a radius that retrieves nothing (NaN) is left out.
-        title: of the plot.
-        key: the name that the plot is logged under.
+        precision: floating (b + 1,). A radius that retrieves nothing (NaN) is left out.
+        title: title of the plot.
+        key: name under which the plot is logged.
     """
     import wandb
 
@@ -49,14 +50,13 @@ def log_pr_curve(
 
     check_curve(recall, precision)
     points = zip(range(len(recall)), recall.tolist(), precision.tolist(), strict=True)
-    # A NaN is the only number that differs from itself.
-    rows = [list(point) for point in points if point[1] == point[1] and point[2] == point[2]]
+    rows = [list(point) for point in points if not (math.isnan(point[1]) or math.isnan(point[2]))]
     table = wandb.Table(columns=["radius", "recall", "precision"], data=rows)
     run.log({key: wandb.plot.line(table, "recall", "precision", title=title)})
 
 
 def log_bits(run: Any, diagnostics: BitDiagnostics) -> None:
-    """Log the bits: a table with a row for each, histograms of balance and correlation, and the totals.
+    """Log the bits: a table with a row for each bit, histograms of balance and correlation, and totals.
 
     Args:
         run: the W&B run.
@@ -90,15 +90,15 @@ def log_bits(run: Any, diagnostics: BitDiagnostics) -> None:
 
 
 def log_pictures(run: Any, folder: Path) -> list[str]:
-    """Log the figures of a run's folder as images, each under its name.
+    """Log the figures in a run folder as images, each under its name.
 
     Args:
         run: the W&B run.
-        folder: where `pr_curve.png`, `bits.png` and `neighbours.png`, or with two views the page `neighbours.html`,
-            are; those that are missing are left out.
+        folder: folder with `pr_curve.png`, `bits.png` and `neighbours.png` or, with two views, `neighbours.html`.
+            Missing files are skipped.
 
     Returns:
-        The names that were logged.
+        The logged names.
     """
     import wandb
 

@@ -12,7 +12,7 @@ from deephash.hashers.loading import load as load_hasher
 from deephash.io.path_settings import with_absolute_paths
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
-from deephash.report.tables import finite
+from deephash.report.tables import replace_nonfinite
 from deephash.validation import InvalidInputError
 
 SECTIONS = ("data", "protocol", "truth", "ranking", "metrics", "choices", "trainer", "bits", "seed", "score")
@@ -86,7 +86,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         diagnostics = write_report(row, module, data, folder, score_roles(merged), config.get("figures", True))
         row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
         log_report(trainer.logger, row, module, diagnostics, folder)
-        new.write_row(finite(row))
+        new.write_row(replace_nonfinite(row))
     unchanged = (
         same_split
         and not changed(config, "truth", "score", "user_metric")

@@ -21,9 +21,9 @@ from deephash.io.progress import waiting
 from deephash.io.run_folder import FIT_SECONDS, RunFolder
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.report.drawing import save_figure
-from deephash.report.learning_curve import learning_curve_figure
-from deephash.report.summary import result_title
-from deephash.report.tables import finite
+from deephash.report.learning_curve import draw_learning_curve
+from deephash.report.summary import format_title
+from deephash.report.tables import replace_nonfinite
 from deephash.training.building import (
     build_data,
     build_module,
@@ -142,9 +142,9 @@ def train(config: DictConfig, folder: Path, kept: DatasetCache | None = None) ->
         figures = config.get("figures", True)
         diagnostics = write_report(row, module, data, folder, score_roles(config), figures)
         if figures and history:
-            save_figure(learning_curve_figure(history, result_title(row)), folder / "learning_curve.png")
+            save_figure(draw_learning_curve(history, format_title(row)), folder / "learning_curve.png")
         log_report(trainer.logger, row, module, diagnostics, folder)
-        run.write_row(finite(row))
+        run.write_row(replace_nonfinite(row))
     return RunResult(row, folder)
 
 

@@ -16,9 +16,9 @@ from deephash.io.instantiation import build
 from deephash.io.run_folder import FIT_SECONDS, RunFolder
 from deephash.io.sealed_files import write_sealed_json
 from deephash.report.drawing import save_figure
-from deephash.report.stream_figure import stream_figure
-from deephash.report.summary import result_title
-from deephash.report.tables import finite
+from deephash.report.stream_figure import draw_stream
+from deephash.report.summary import format_title
+from deephash.report.tables import replace_nonfinite
 from deephash.training.building import build_data, build_hasher
 from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_labelled
@@ -82,11 +82,11 @@ def train_stream(config: DictConfig, run: RunFolder, kept: DatasetCache) -> dict
     }
     training.search.hasher.save(run.hasher)
     write_sealed_json(run.hasher / FIT_SECONDS, {"fit": training.seconds["learn"]})
-    write_json(run.history, finite({"checkpoints": training.history})["checkpoints"])
+    write_json(run.history, replace_nonfinite({"checkpoints": training.history})["checkpoints"])
     write_json(run.path / "environment.json", describe_environment())
     if config.get("figures", True):
-        save_figure(stream_figure(training.history, changes, result_title(row)), run.path / "stream.png")
-    run.write_row(finite(row))
+        save_figure(draw_stream(training.history, changes, format_title(row)), run.path / "stream.png")
+    run.write_row(replace_nonfinite(row))
     return row
 
 

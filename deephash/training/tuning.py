@@ -25,7 +25,7 @@ from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.metrics.user_metric import figures_to_raise
 from deephash.ranking.relevance import Relevance
-from deephash.report.tables import text
+from deephash.report.tables import format_value
 from deephash.training.building import build_module
 from deephash.training.fit_module import FitModule
 from deephash.training.joint_run import learns_jointly, train_jointly
@@ -148,7 +148,7 @@ def tune(
             entry = {"values": values, "score": metrics[metric], "metrics": metrics}
         entry["seconds"] = time.perf_counter() - started
         record.append(entry)
-        log.info("tune: %s: %s", values_text(values), entry.get("error") or f"{metric} {text(entry['score'])}")
+        log.info("tune: %s: %s", values_text(values), entry.get("error") or f"{metric} {format_value(entry['score'])}")
         if is_writer:
             write_sealed_json(run.tuning, {"metric": metric, "chosen": None, "candidates": record})
     chosen = best(record)

@@ -9,7 +9,7 @@ from deephash.code_files.store_rows import Store, StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_listing import list_folder
 from deephash.io.folder_walk import walk_files
-from deephash.report.sweep_runs import job_folders
+from deephash.report.sweep_runs import find_job_folders
 from deephash.validation import InvalidInputError
 
 NAMES = ["ape/a.png", "bee/b.png", "bee/deep/c.png", "cat/d.png"]
@@ -89,7 +89,7 @@ def test_jobs_and_codes_behind_links_are_found_too(tmp_path):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "0").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "sweep" / "log").symlink_to("gone")
-    assert list(job_folders(tmp_path / "sweep")) == [tmp_path / "sweep" / "0"]
+    assert list(find_job_folders(tmp_path / "sweep")) == [tmp_path / "sweep" / "0"]
     for name in ("a.npy", "a.json", "b.npy"):
         (tmp_path / "elsewhere" / name).touch()
     assert list_code_files(tmp_path / "elsewhere") == [tmp_path / "elsewhere" / "a.npy"]

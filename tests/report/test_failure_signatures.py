@@ -5,7 +5,7 @@ import torch
 
 from deephash.codes import pack
 from deephash.report.diagnostics import bit_diagnostics
-from deephash.report.failure_signatures import failure_signatures, flat_scores
+from deephash.report.failure_signatures import find_failure_signatures, find_flat_scores
 
 
 def random_bits(items=2000, bits=16):
@@ -13,7 +13,7 @@ def random_bits(items=2000, bits=16):
 
 
 def signatures(bits, **queries):
-    return failure_signatures(bit_diagnostics(pack(bits), bits.shape[1]), **queries)
+    return find_failure_signatures(bit_diagnostics(pack(bits), bits.shape[1]), **queries)
 
 
 def test_sound_codes_give_no_warning():
@@ -25,7 +25,7 @@ def test_dead_bits_are_counted_and_listed():
     bits[:, 2:12] = True
     (line,) = signatures(bits)
     assert line.startswith(
-        "dead bits: 10 of 16 are the same for all 2,000 items (bits 2, 3, 4, 5, 6, 7, 8, 9 and 2 more);"
+        "dead bits: 10 of 16 are equal for all 2,000 items (bits 2, 3, 4, 5, 6, 7, 8, 9 and 2 more);"
     )
 
 
@@ -75,12 +75,12 @@ def test_queries_without_a_relevant_item():
 
 
 def test_flat_scores():
-    line = flat_scores({64: 0.1210, 16: 0.1200, 32: 0.1260})
+    line = find_flat_scores({64: 0.1210, 16: 0.1200, 32: 0.1260})
     assert line == (
         "flat scores: mAP stays between 0.1200 and 0.1260 from 16 to 64 bits; "
         "longer codes add nothing: check the truth, the features and the training part."
     )
-    assert "AUPRC" in flat_scores({16: 0.1, 32: 0.1}, "AUPRC")
+    assert "AUPRC" in find_flat_scores({16: 0.1, 32: 0.1}, "AUPRC")
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_flat_scores():
     ],
 )
 def test_scores_that_are_not_flat(scores):
-    assert flat_scores(scores) is None
+    assert find_flat_scores(scores) is None

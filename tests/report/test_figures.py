@@ -8,7 +8,7 @@ from PIL import Image
 from deephash.codes import pack
 from deephash.report.diagnostics import bit_diagnostics
 from deephash.report.drawing import save_figure
-from deephash.report.figures import bits_figure, pr_curve_figure
+from deephash.report.figures import draw_bits, draw_pr_curve
 from deephash.validation import InvalidInputError
 
 RECALL = torch.tensor([0.0, 0.1, 0.5, 1.0])
@@ -28,7 +28,7 @@ def is_blank(path):
 
 
 def test_pr_curve_draws_its_points_and_names():
-    figure = pr_curve_figure(RECALL, PRECISION, title="itq, 3 bits", area=0.51234)
+    figure = draw_pr_curve(RECALL, PRECISION, title="itq, 3 bits", area=0.51234)
     (axes,) = figure.axes
     curve, chance = axes.get_lines()
     np.testing.assert_allclose(curve.get_xydata(), [[0.1, 0.8], [0.5, 0.6], [1.0, 0.25]], rtol=1e-6)
@@ -42,21 +42,21 @@ def test_pr_curve_draws_its_points_and_names():
 
 
 def test_pr_curve_shows_both_averages():
-    figure = pr_curve_figure(RECALL, PRECISION, macro=(RECALL, PRECISION * 0.5), macro_area=0.25)
+    figure = draw_pr_curve(RECALL, PRECISION, macro=(RECALL, PRECISION * 0.5), macro_area=0.25)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["micro average", "macro average, mean AUPRC 0.2500", "random order, 0.2500"]
     np.testing.assert_allclose(figure.axes[0].get_lines()[1].get_ydata(), [0.4, 0.3, 0.125], rtol=1e-6)
 
 
 def test_low_curves_get_a_low_ceiling():
-    assert pr_curve_figure(RECALL, PRECISION).axes[0].get_ylim()[1] > 1
-    low = pr_curve_figure(RECALL, PRECISION * 0.15).axes[0].get_ylim()[1]
+    assert draw_pr_curve(RECALL, PRECISION).axes[0].get_ylim()[1] > 1
+    low = draw_pr_curve(RECALL, PRECISION * 0.15).axes[0].get_ylim()[1]
     assert 0.12 < low < 0.25
 
 
 def test_curve_of_many_radii_has_no_marks():
     recall = torch.linspace(0, 1, 1025)
-    (curve, _) = pr_curve_figure(recall, 1 - recall / 2).axes[0].get_lines()
+    (curve, _) = draw_pr_curve(recall, 1 - recall / 2).axes[0].get_lines()
     assert curve.get_marker() == "None"
     assert len(curve.get_xdata()) == 1025
 
@@ -72,16 +72,16 @@ def test_curve_of_many_radii_has_no_marks():
 )
 def test_wrong_curves_are_refused(recall, precision, message):
     with pytest.raises(InvalidInputError, match=message):
-        pr_curve_figure(recall, precision)
+        draw_pr_curve(recall, precision)
     with pytest.raises(InvalidInputError, match=message):
-        pr_curve_figure(RECALL, PRECISION, macro=(recall, precision))
+        draw_pr_curve(RECALL, PRECISION, macro=(recall, precision))
 
 
 def test_bits_figure_shows_shares_and_correlation():
     bits = bits_of(12)
     bits[:, 5] = torch.arange(500) % 20 == 0
     diagnostics = bit_diagnostics(pack(bits), 12)
-    figure = bits_figure(diagnostics, "lsh, 12 bits")
+    figure = draw_bits(diagnostics, "lsh, 12 bits")
     shares, heat, bar = figure.axes
     drawn = {x: y for line in shares.get_lines()[1:] for x, y in line.get_xydata()}
     np.testing.assert_allclose([drawn[bit] for bit in range(12)], diagnostics.ones)
@@ -96,7 +96,7 @@ def test_bits_figure_shows_shares_and_correlation():
 
 
 def test_one_bit_can_be_drawn(tmp_path):
-    figure = bits_figure(bit_diagnostics(torch.tensor([[1], [0]], dtype=torch.uint8), 1))
+    figure = draw_bits(bit_diagnostics(torch.tensor([[1], [0]], dtype=torch.uint8), 1))
     assert not is_blank(save_figure(figure, tmp_path / "bits.png"))
     assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
 
@@ -105,16 +105,16 @@ def test_one_bit_can_be_drawn(tmp_path):
 def test_files_are_the_same_each_time(tmp_path, ending):
     files = []
     for name in ("one", "two"):
-        figure = pr_curve_figure(RECALL, PRECISION, title="itq")
+        figure = draw_pr_curve(RECALL, PRECISION, title="itq")
         files.append(save_figure(figure, tmp_path / "new folder" / f"{name}.{ending}").read_bytes())
     assert files[0] == files[1]
-    changed = save_figure(pr_curve_figure(RECALL, PRECISION, title="lsh"), tmp_path / f"other.{ending}")
+    changed = save_figure(draw_pr_curve(RECALL, PRECISION, title="lsh"), tmp_path / f"other.{ending}")
     assert changed.read_bytes() != files[0]
     assert {path.name for path in (tmp_path / "new folder").iterdir()} == {f"one.{ending}", f"two.{ending}"}
 
 
 def test_png_opens_at_print_resolution(tmp_path):
-    path = save_figure(bits_figure(bit_diagnostics(pack(bits_of(300)), 300)), tmp_path / "bits.png")
+    path = save_figure(draw_bits(bit_diagnostics(pack(bits_of(300)), 300)), tmp_path / "bits.png")
     assert not is_blank(path)
     with Image.open(path) as image:
         assert image.size == (2100, 990)
@@ -123,12 +123,12 @@ def test_png_opens_at_print_resolution(tmp_path):
 
 def test_unknown_endings_are_refused(tmp_path):
     with pytest.raises(InvalidInputError, match=r"the ending of curve.bmp='bmp'; expected one of: pdf, png, svg"):
-        save_figure(pr_curve_figure(RECALL, PRECISION), tmp_path / "curve.bmp")
+        save_figure(draw_pr_curve(RECALL, PRECISION), tmp_path / "curve.bmp")
 
 
 def test_drawing_leaves_the_users_settings_alone(tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    save_figure(pr_curve_figure(RECALL, PRECISION), tmp_path / "curve.png")
+    save_figure(draw_pr_curve(RECALL, PRECISION), tmp_path / "curve.png")
     assert dict(matplotlib.rcParams) == before

@@ -7,7 +7,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from deephash.report.drawing import BLUE, VERMILION, save_figure
-from deephash.report.neighbours import class_text, neighbours_figure
+from deephash.report.item_display import format_classes
+from deephash.report.neighbours import draw_neighbours
 from deephash.validation import InvalidInputError
 
 QUERIES = torch.tensor([4, 7])
@@ -25,7 +26,7 @@ def digits(mnist_pixels):
 
 
 def draw(**settings):
-    return neighbours_figure(QUERIES, NEIGHBOURS, DISTANCES, RELEVANT, labels=LABELS, class_names=NAMES, **settings)
+    return draw_neighbours(QUERIES, NEIGHBOURS, DISTANCES, RELEVANT, labels=LABELS, class_names=NAMES, **settings)
 
 
 def test_pictures_frames_and_marks(digits):
@@ -54,7 +55,7 @@ def test_without_images_boxes_name_class_and_item():
 
 def test_colour_images_and_no_labels(digits):
     coloured = np.stack([digits, 255 - digits, digits], axis=-1)
-    figure = neighbours_figure(QUERIES, NEIGHBOURS, DISTANCES, RELEVANT, images=coloured)
+    figure = draw_neighbours(QUERIES, NEIGHBOURS, DISTANCES, RELEVANT, images=coloured)
     np.testing.assert_array_equal(figure.axes[1].get_images()[0].get_array(), coloured[1])
     assert figure.axes[0].get_ylabel() == ""
 
@@ -67,12 +68,12 @@ def test_file_is_not_blank_and_the_same_each_time(tmp_path, digits):
 
 
 def test_class_text():
-    assert class_text(LABELS, NAMES, 1) == "dog"
-    assert class_text(LABELS, (), 2) == "2"
-    assert class_text(None, NAMES, 2) == ""
+    assert format_classes(LABELS, NAMES, 1) == "dog"
+    assert format_classes(LABELS, (), 2) == "2"
+    assert format_classes(None, NAMES, 2) == ""
     indicator = torch.tensor([[True, False, True], [False, False, False]])
-    assert class_text(indicator, NAMES, 0) == "cat, an exceedingly long name"
-    assert class_text(indicator, NAMES, 1) == ""
+    assert format_classes(indicator, NAMES, 0) == "cat, an exceedingly long name"
+    assert format_classes(indicator, NAMES, 1) == ""
 
 
 @pytest.mark.parametrize(
@@ -93,12 +94,12 @@ def test_class_text():
 def test_wrong_inputs_are_refused(changes, message):
     given = {"query_ids": QUERIES, "neighbour_ids": NEIGHBOURS, "distances": DISTANCES, "relevant": RELEVANT}
     with pytest.raises(InvalidInputError, match=message):
-        neighbours_figure(**{**given, "labels": LABELS, **changes})
+        draw_neighbours(**{**given, "labels": LABELS, **changes})
 
 
 def test_too_many_cells_are_refused():
     ids = torch.zeros(2, 21, dtype=torch.int64)
-    with pytest.raises(InvalidInputError, match=r"2 queries with 21 neighbours each; a picture holds 1 to 20 queries"):
-        neighbours_figure(QUERIES, ids, ids, ids.bool())
+    with pytest.raises(InvalidInputError, match=r"2 queries with 21 neighbours each; the figure takes 1 to 20 queries"):
+        draw_neighbours(QUERIES, ids, ids, ids.bool())
     with pytest.raises(InvalidInputError, match=r"0 queries with 3 neighbours each"):
-        neighbours_figure(QUERIES[:0], NEIGHBOURS[:0], DISTANCES[:0], RELEVANT[:0])
+        draw_neighbours(QUERIES[:0], NEIGHBOURS[:0], DISTANCES[:0], RELEVANT[:0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deephash.report.paired_gains import best_of, gains_markdown, paired_gains, rank_biserial
+from deephash.report.paired_gains import compute_gains, find_best, format_gains, rank_biserial
 from deephash.validation import InvalidInputError
 
 
@@ -27,7 +27,7 @@ def sweep():
 
 def test_gains_are_paired_by_draw():
     rows = sweep()
-    gains = paired_gains(rows, "mAP")
+    gains = compute_gains(rows, "mAP")
     assert [(gain.pipeline[0], gain.bits) for gain in gains] == [("itq", 16), ("itq", 32), ("lsh", 16), ("lsh", 32)]
     for gain in gains:
         of = {
@@ -39,14 +39,14 @@ def test_gains_are_paired_by_draw():
         assert gain.after == pytest.approx(np.mean(of["joint"]))
         assert gain.p_value == pytest.approx(stats.wilcoxon(of["joint"], of["fit"]).pvalue)
         assert gain.effect == 1
-    assert best_of(gains, "before")[16].pipeline[0] == "itq"
-    assert best_of(gains, "after")[16].pipeline[0] == "lsh"
+    assert find_best(gains, "before")[16].pipeline[0] == "itq"
+    assert find_best(gains, "after")[16].pipeline[0] == "lsh"
 
 
 def test_only_common_draws_count():
     rows = [row("fit", seed, 0.1) for seed in range(5)] + [row("joint", seed, 0.2) for seed in (3, 4, 9)]
     rows.append(row("joint", 2, 0.9, split="another"))
-    (gain,) = paired_gains(rows, "mAP")
+    (gain,) = compute_gains(rows, "mAP")
     assert gain.draws == 2
 
 
@@ -59,7 +59,7 @@ def test_rank_biserial_against_pairs_of_ranks():
 
 
 def test_table_marks_the_best_of_each_side():
-    table = gains_markdown(paired_gains(sweep(), "mAP"))
+    table = format_gains(compute_gains(sweep(), "mAP"))
     lines = {tuple(cell.strip() for cell in line.split("|")[1:3]): line for line in table.splitlines()[2:]}
     assert lines["itq · sbq", "16"].count("**") == 2
     assert lines["lsh · sbq", "16"].count("**") == 2
@@ -68,6 +68,6 @@ def test_table_marks_the_best_of_each_side():
 
 def test_what_cannot_be_paired_is_refused():
     with pytest.raises(InvalidInputError, match="no pipeline has two draws of both train=fit and train=joint"):
-        paired_gains([row("fit", 0, 0.1), row("fit", 1, 0.1)], "mAP")
+        compute_gains([row("fit", 0, 0.1), row("fit", 1, 0.1)], "mAP")
     with pytest.raises(InvalidInputError, match="has two results of seed 0 with train=fit"):
-        paired_gains([row("fit", 0, 0.1), row("fit", 0, 0.2)], "mAP")
+        compute_gains([row("fit", 0, 0.1), row("fit", 0, 0.2)], "mAP")

@@ -17,13 +17,13 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
-from deephash.report.critical_difference import critical_difference_figure, ranking_markdown, rankings
+from deephash.report.critical_difference import compute_rankings, draw_critical_differences, format_rankings
 from deephash.report.sweep import main, report_sweep
-from deephash.report.sweep_figure import setting_titles, sweep_figure
+from deephash.report.sweep_figure import draw_sweep, split_setting_titles
 from deephash.report.sweep_runs import collect, metric_names
-from deephash.report.sweep_statistics import aggregate, compare, holm, line_name, sweep_warnings
-from deephash.report.sweep_tables import cell, grid_markdown, setting_text, sweep_markdown, sweep_table
-from deephash.report.sweep_views import views_markdown
+from deephash.report.sweep_statistics import aggregate, compare, find_warnings, format_line, holm
+from deephash.report.sweep_tables import build_sweep_table, format_grid, format_interval, format_setting, format_sweep
+from deephash.report.sweep_views import format_views
 from deephash.validation import InvalidInputError
 
 METHODS, BITS, SEEDS = {"itq": 0.16, "lsh": 0.12, "pcah": 0.13}, (16, 32, 64), (0, 1, 2)
@@ -106,7 +106,7 @@ def test_one_seed_has_no_interval(tmp_path):
     (row, _) = aggregate(collect(tmp_path)).to_dicts()
     assert (row["seeds"], row["low"], row["high"]) == (1, None, None)
     assert compare(collect(tmp_path)).is_empty()
-    assert "| itq · sbq |     1 | **0.1640** |" in sweep_markdown(collect(tmp_path))
+    assert "| itq · sbq |     1 | **0.1640** |" in format_sweep(collect(tmp_path))
 
 
 def test_paired_tests_use_shared_seeds(sweep):
@@ -132,22 +132,22 @@ def test_p_values_take_six_seeds(tmp_path):
     assert tests["itq · sbq", "pcah · sbq"]["p_value"] is None
     report_sweep(tmp_path)
     page = (tmp_path / "sweep.md").read_text()
-    assert "Fewer than 6 shared seeds have no p, since with n of them none can be below 2^(1 - n)." in page
+    assert "Fewer than 6 pairs have no p-value: with n pairs, none can be below 2^(1 - n)." in page
 
 
 def test_titles_name_the_cuts_only_where_nothing_else_tells_settings_apart(tmp_path):
     write_run(tmp_path / "0")
     write_run(tmp_path / "1", seed=1)
-    assert sweep_markdown(collect(tmp_path)).startswith("mAP: mnist5k, five_way, label truth, test queries\n")
+    assert format_sweep(collect(tmp_path)).startswith("mAP: mnist5k, five_way, label truth, test queries\n")
     write_run(tmp_path / "2", seed=2, k=[50])
-    page = sweep_markdown(collect(tmp_path))
+    page = format_sweep(collect(tmp_path))
     assert "test queries, cut at k = 100, 1000\n" in page
     assert "test queries, cut at k = 50\n" in page
 
 
 def test_one_run_is_one_run(tmp_path):
     write_run(tmp_path / "0", "pcah")
-    (line,) = sweep_warnings(collect(tmp_path))
+    (line,) = find_warnings(collect(tmp_path))
     assert line == "pcah: dead bits, in 1 run, at 16 bits; see warnings in its metrics.json."
 
 
@@ -165,7 +165,7 @@ def test_holm():
 
 
 def test_table_has_methods_by_bits_with_the_best_in_bold(sweep):
-    page = sweep_markdown(collect(sweep))
+    page = format_sweep(collect(sweep))
     assert page.startswith("mAP: mnist5k, five_way, label truth, test queries\n")
     header, _, itq, lsh, pcah = page.strip().splitlines()[2:]
     assert [part.strip() for part in header.strip("|").split("|")] == [
@@ -187,14 +187,14 @@ def test_table_has_methods_by_bits_with_the_best_in_bold(sweep):
 def test_each_setting_has_its_own_table(tmp_path):
     write_run(tmp_path / "0")
     write_run(tmp_path / "1", protocol="literature")
-    page = sweep_markdown(collect(tmp_path))
+    page = format_sweep(collect(tmp_path))
     assert page.count("| method") == 2
     assert "mnist5k, literature, label truth" in page
-    assert len([axes for axes in sweep_figure(collect(tmp_path)).axes if axes.get_visible()]) == 2
+    assert len([axes for axes in draw_sweep(collect(tmp_path)).axes if axes.get_visible()]) == 2
 
 
 def test_figure_draws_a_line_and_a_band_a_method(sweep):
-    figure = sweep_figure(collect(sweep))
+    figure = draw_sweep(collect(sweep))
     (axes,) = figure.axes
     lines = [line for line in axes.get_lines() if len(line.get_xdata()) == 3]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["itq · sbq", "lsh · sbq", "pcah · sbq"]
@@ -210,7 +210,7 @@ def test_figure_draws_a_line_and_a_band_a_method(sweep):
 
 
 def test_warnings_name_jobs_flat_scores_and_run_warnings(sweep):
-    lines = sweep_warnings(collect(sweep))
+    lines = find_warnings(collect(sweep))
     assert lines[0] == "failed: 17-lsh: features hold NaN in 3 rows"
     assert lines[1].startswith("damaged: 22-pcah: ")
     assert lines[2].startswith("lsh · sbq: flat scores: mAP stays between 0.12")
@@ -248,7 +248,7 @@ def test_settings_that_differ_make_lines_of_their_own(tmp_path):
     runs = collect(tmp_path)
     assert runs["settings"].to_list() == ["projection.rounds=10"] * 2 + ["projection.rounds=50"] * 2
     assert aggregate(runs)["seeds"].to_list() == [2, 2, 2, 2]
-    assert "itq · sbq · projection.rounds=50" in sweep_markdown(runs)
+    assert "itq · sbq · projection.rounds=50" in format_sweep(runs)
 
 
 def test_settings_that_follow_from_the_length_do_not(tmp_path):
@@ -266,7 +266,7 @@ def test_the_newest_of_repeated_runs_counts(tmp_path):
     runs = collect(tmp_path)
     assert dict(runs.select("folder", "status").rows()) == {"new": "done", "old": "repeated"}
     assert aggregate(runs)["seeds"].max() == 1
-    assert sweep_warnings(runs)[0].startswith("repeated: old: another job has the same settings and seed")
+    assert find_warnings(runs)[0].startswith("repeated: old: another job has the same settings and seed")
 
 
 def test_interrupted_jobs_and_later_evaluations(tmp_path):
@@ -315,7 +315,7 @@ def test_folders_that_cannot_be_reported(tmp_path, capsys):
         collect(tmp_path)
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "error.json").write_text('{"overrides": [], "error": "no data"}')
-    with pytest.raises(InvalidInputError, match=r"0 of 1 runs are done; .* The first said: no data"):
+    with pytest.raises(InvalidInputError, match=r"0 of 1 runs are done; .* The first reported: no data"):
         report_sweep(tmp_path)
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: 0 of 1 runs are done")
@@ -326,14 +326,14 @@ def test_folders_that_cannot_be_reported(tmp_path, capsys):
 
 
 def test_names_and_cells():
-    assert line_name(("itq", "sbq", "")) == "itq · sbq"
-    assert line_name(("itq", None, "a=1")) == "itq · a=1"
-    assert cell(0.17123, 0.16, 0.18) == "0.1712 ± 0.0100"
-    assert cell(0.17123, None, None) == "0.1712"
-    assert setting_text(("sift1m", None, "nearest_neighbours", "validation", "functions", "")) == (
+    assert format_line(("itq", "sbq", "")) == "itq · sbq"
+    assert format_line(("itq", None, "a=1")) == "itq · a=1"
+    assert format_interval(0.17123, 0.16, 0.18) == "0.1712 ± 0.0100"
+    assert format_interval(0.17123, None, None) == "0.1712"
+    assert format_setting(("sift1m", None, "nearest_neighbours", "validation", "functions", "")) == (
         "sift1m, nearest_neighbours truth, validation queries"
     )
-    assert setting_text(("wiki", "official", "label", "test", "learnt", "50"), cuts=True) == (
+    assert format_setting(("wiki", "official", "label", "test", "learnt", "50"), cuts=True) == (
         "wiki, official, label truth, test queries, database by learnt codes, cut at k = 50"
     )
 
@@ -384,7 +384,7 @@ def test_narrow_terminals_put_the_interval_under_the_mean(sweep):
     pages = {}
     for width in (44, 120):
         console = Console(width=width, file=io.StringIO())
-        console.print(sweep_table(runs))
+        console.print(build_sweep_table(runs))
         pages[width] = console.file.getvalue()
         assert "pcah · sbq" in pages[width]
         assert "…" not in pages[width]
@@ -396,8 +396,8 @@ def test_narrow_terminals_put_the_interval_under_the_mean(sweep):
 def test_titles_of_panels_say_what_differs():
     one = ("mnist5k", "five_way", "label", "test", "functions", "100")
     other = ("mnist5k", "literature", "label", "test", "functions", "100")
-    assert setting_titles([one, other]) == ("mnist5k, label truth, test queries", ["five_way", "literature"])
-    assert setting_titles([one]) == ("", ["mnist5k, five_way, label truth, test queries"])
+    assert split_setting_titles([one, other]) == ("mnist5k, label truth, test queries", ["five_way", "literature"])
+    assert split_setting_titles([one]) == ("", ["mnist5k, five_way, label truth, test queries"])
 
 
 def write_ranked(folder, lines, seeds=range(8), bits=(16, 32)):
@@ -424,7 +424,7 @@ def test_ranks_and_what_is_told_apart(tmp_path):
         for seed in range(8):
             value = 0.1 * (1 + 0.01 * seed + length / 1000) + (-1) ** seed * 0.0001 * (seed // 2 + 1)
             write_run(tmp_path / f"odd{length}-{seed}", "odd", length, seed, metrics={"mAP": value})
-    (found,) = rankings(collect(tmp_path))
+    (found,) = compute_rankings(collect(tmp_path))
     assert found.names[:2] == ["itq · sbq", "sh · sbq"]
     assert found.mean_ranks.tolist() == [1, 2, 3.5, 3.5]
     assert found.blocks == 16
@@ -435,10 +435,10 @@ def test_ranks_and_what_is_told_apart(tmp_path):
     pair = stats.wilcoxon(np.array(table["itq · sbq"]) - np.array(table["sh · sbq"])).pvalue
     assert found.pairs[0, 1] == pytest.approx(6 * pair)
     assert found.pairs[2, 3] > 0.5
-    page = ranking_markdown([found], "mAP")
+    page = format_rankings([found], "mAP")
     assert "| itq · sbq |      1.00 | –" in page
     assert "Over 16 shared draws" in page
-    figure = critical_difference_figure([found], "mAP")
+    figure = draw_critical_differences([found], "mAP")
     (axes,) = figure.axes
     texts = " ".join(text.get_text() for text in axes.texts)
     assert all(name in texts for name in found.names)
@@ -446,15 +446,15 @@ def test_ranks_and_what_is_told_apart(tmp_path):
 
 def test_ranking_needs_lines_and_draws(tmp_path):
     write_ranked(tmp_path / "two", {("itq", "sbq"): 0.3, ("sh", "sbq"): 0.2})
-    assert rankings(collect(tmp_path / "two")) == []
+    assert compute_rankings(collect(tmp_path / "two")) == []
     levels = {("itq", "sbq"): 0.3, ("sh", "sbq"): 0.2, ("lsh", "sbq"): 0.1}
     write_ranked(tmp_path / "few", levels, seeds=range(2))
-    assert rankings(collect(tmp_path / "few")) == []
+    assert compute_rankings(collect(tmp_path / "few")) == []
     write_ranked(tmp_path / "some", levels)
     write_ranked(tmp_path / "some", {("pcah", "sbq"): 0.05}, seeds=range(1))
-    (found,) = rankings(collect(tmp_path / "some"))
+    (found,) = compute_rankings(collect(tmp_path / "some"))
     assert (found.left_out, found.blocks) == (["pcah · sbq"], 16)
-    assert "Left out, for want of shared draws: pcah · sbq" in ranking_markdown([found], "mAP")
+    assert "Left out for too few shared draws: pcah · sbq" in format_rankings([found], "mAP")
 
 
 def test_many_lines_are_ranked_by_projection_and_by_quantiser(tmp_path, monkeypatch):
@@ -462,7 +462,7 @@ def test_many_lines_are_ranked_by_projection_and_by_quantiser(tmp_path, monkeypa
     levels = {"lsh": 0.1, "sh": 0.2, "itq": 0.3}
     lines = {(method, quantizer): level for method, level in levels.items() for quantizer in ("sbq", "dbq")}
     write_ranked(tmp_path, lines, seeds=range(3))
-    (found,) = rankings(collect(tmp_path))  # Two quantisers are too few to rank.
+    (found,) = compute_rankings(collect(tmp_path))  # Two quantisers are too few to rank.
     assert found.names == ["itq", "sh", "lsh"]
     assert found.blocks == 12
     assert found.title.endswith(": projections")
@@ -470,7 +470,7 @@ def test_many_lines_are_ranked_by_projection_and_by_quantiser(tmp_path, monkeypa
 
 def test_projections_by_quantisers(tmp_path):
     write_ranked(tmp_path, {("itq", "sbq"): 0.3, ("itq", "dbq"): 0.4, ("lsh", "sbq"): 0.1}, seeds=range(1))
-    page = grid_markdown(collect(tmp_path))
+    page = format_grid(collect(tmp_path))
     assert page.startswith("mAP, 16 bits: mnist5k, five_way, label truth")
     assert "mAP, 32 bits: " in page
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
@@ -478,7 +478,7 @@ def test_projections_by_quantisers(tmp_path):
     assert rows[2:4] == [["itq", "**0.4064**", "0.3048"], ["lsh", "–", "**0.1016**"]]
     (tmp_path / "one").mkdir()
     write_run(tmp_path / "one" / "0")
-    assert grid_markdown(collect(tmp_path / "one")) == ""
+    assert format_grid(collect(tmp_path / "one")) == ""
 
 
 def test_directions_and_bias_of_two_views(tmp_path):
@@ -488,19 +488,19 @@ def test_directions_and_bias_of_two_views(tmp_path):
         bias |= {"chance_agreement": 0.5, "depth": 50, "bit_agreement_by_bit": [0.6]}
         write_run(tmp_path / str(seed), "cvh", seed=seed, metrics=metrics, modality_bias=bias)
     runs = collect(tmp_path)
-    title, _, header, _, row = views_markdown(runs).strip().splitlines()
+    title, _, header, _, row = format_views(runs).strip().splitlines()
     assert title == "mAP by direction: mnist5k, five_way, label truth, test queries"
     assert "own view, image / text" in header
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
         *("cvh · sbq", "16", "0.2500", "0.1000", "25%", "75% / 100%", "60% (50%)"),
     ]
-    assert "0.4000" in views_markdown(runs, "image_to_text/mAP@50")
+    assert "0.4000" in format_views(runs, "image_to_text/mAP@50")
     report_sweep(tmp_path)
     assert "mAP by direction" in (tmp_path / "sweep.md").read_text()
 
 
 def test_one_view_has_no_directions(sweep):
-    assert views_markdown(collect(sweep)) == ""
+    assert format_views(collect(sweep)) == ""
 
 
 def test_sweep_over_another_number(tmp_path):
@@ -516,7 +516,7 @@ def test_sweep_over_another_number(tmp_path):
     assert "itq · sbq · 32 bits" in page
     table = polars.read_csv(tmp_path / "sweep.csv")
     assert sorted(set(table["protocol.train"])) == [250, 1000]
-    (axes,) = sweep_figure(collect(tmp_path, "protocol.train"), over="protocol.train").axes
+    (axes,) = draw_sweep(collect(tmp_path, "protocol.train"), over="protocol.train").axes
     assert axes.get_xlabel() == "Training items"
     assert list(axes.get_lines()[0].get_xdata()) == [250, 1000]
     assert main([str(tmp_path), "--over", "protocol.name"]) == 2

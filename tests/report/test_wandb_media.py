@@ -9,7 +9,7 @@ import torch
 from deephash.codes import pack
 from deephash.report.diagnostics import bit_diagnostics
 from deephash.report.drawing import save_figure
-from deephash.report.figures import bits_figure, pr_curve_figure
+from deephash.report.figures import draw_bits, draw_pr_curve
 from deephash.report.wandb_media import log_bits, log_pictures, log_pr_curve, log_result
 from deephash.validation import InvalidInputError
 
@@ -41,8 +41,8 @@ def logged(tmp_path_factory, diagnostics):
     import wandb
 
     folder = tmp_path_factory.mktemp("run")
-    save_figure(pr_curve_figure(RECALL, PRECISION), folder / "pr_curve.png")
-    save_figure(bits_figure(diagnostics), folder / "bits.png")
+    save_figure(draw_pr_curve(RECALL, PRECISION), folder / "pr_curve.png")
+    save_figure(draw_bits(diagnostics), folder / "bits.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf, open_dict
 
 from deephash.io.files import read_json
 from deephash.io.run_folder import RunFolder
-from deephash.report.summary import summary_markdown
+from deephash.report.summary import list_settings
 from deephash.training import tuning
 from deephash.training.run import train
 from deephash.training.tuning import best, candidates, with_values
@@ -46,7 +46,7 @@ def test_the_best_on_validation_queries_is_chosen(tuned, compose_config, tmp_pat
     assert scores[1] > scores[0] + 0.02
     assert all(entry["seconds"] > 0 and "AUPRC_micro" in entry["metrics"] for entry in tried["candidates"])
     assert tuned.row["tuned"] == tried["chosen"] == {"projection.gamma": 0.01}
-    assert "projection.gamma=0.01" in summary_markdown(tuned.row)
+    assert ("tuned", "projection.gamma=0.01") in list_settings(tuned.row)
     # What is scored is a plain run with the chosen value, and each score that of a plain run on validation queries.
     plain = train(compose_config(*SETTINGS, "projection.gamma=0.01"), tmp_path / "plain")
     assert tuned.row["metrics"] == plain.row["metrics"]

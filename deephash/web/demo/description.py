@@ -9,9 +9,9 @@ import numpy as np
 from deephash.data.items import Items
 from deephash.hashers.hasher_views import get_directions, get_views
 from deephash.report.curve_file import read_curves
-from deephash.report.neighbours import class_text
-from deephash.report.summary import LEADING_METRICS, is_comparison, ordered_metrics, title_of
-from deephash.report.tables import finite
+from deephash.report.item_display import format_classes
+from deephash.report.summary import LEADING_METRICS, format_direction, is_comparison, order_metrics
+from deephash.report.tables import replace_nonfinite
 from deephash.web.demo.answer import Answer
 from deephash.web.demo.decoding import FORMAT_WORDS, MAX_PIXELS
 from deephash.web.demo.query import IMAGE, MAX_LETTERS, TEXT, Query, refusal
@@ -44,7 +44,7 @@ def described_run(run: ServedRun, number: int, collection: int) -> dict[str, Any
         number: its place among the runs.
         collection: number of its data set; runs of equal data have the same.
     """
-    metrics = [(name, value) for name, value in ordered_metrics(run.row) if not is_comparison(name)]
+    metrics = [(name, value) for name, value in order_metrics(run.row) if not is_comparison(name)]
     return {
         "number": number,
         "folder": run.folder.name,
@@ -60,7 +60,8 @@ def described_run(run: ServedRun, number: int, collection: int) -> dict[str, Any
         "items": len(run.items),
         "refuses": {IMAGE: refusal(run, IMAGE), TEXT: refusal(run, TEXT)},
         "metrics": [
-            {"name": name, "value": finite(value), "leads": name in LEADING_METRICS} for name, value in metrics
+            {"name": name, "value": replace_nonfinite(value), "leads": name in LEADING_METRICS}
+            for name, value in metrics
         ],
     }
 
@@ -76,7 +77,7 @@ def described_item(items: Items, row: int, number: int) -> dict[str, Any]:
     words = "" if items.texts is None else items.texts[row]
     return {
         "row": row,
-        "classes": class_text(items.labels, items.class_names, row),
+        "classes": format_classes(items.labels, items.class_names, row),
         "words": words if len(words) <= TEXT_LETTERS else words[: TEXT_LETTERS - 1].rstrip() + "…",
         "picture": None if items.images is None else f"/api/runs/{number}/items/{row}.png",
     }
@@ -95,7 +96,7 @@ def described_answer(run: ServedRun, number: int, query: Query, found: Answer) -
 def described_curves(runs: Sequence[ServedRun]) -> list[dict[str, Any]]:
     """The precision-recall curves of all runs, from their saved reports; none of runs that kept none."""
     return [
-        {"run": number, **asdict(curve), "direction": title_of(curve.direction)}
+        {"run": number, **asdict(curve), "direction": format_direction(curve.direction)}
         for number, run in enumerate(runs)
         for curve in read_curves(run.folder)
     ]

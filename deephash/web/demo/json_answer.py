@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from deephash.report.tables import finite
+from deephash.report.tables import replace_nonfinite
 
 
 class JSONAnswer(JSONResponse):
@@ -13,4 +13,4 @@ class JSONAnswer(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """The bytes of a value."""
-        return json.dumps(finite(content), allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(replace_nonfinite(content), allow_nan=False, separators=(",", ":")).encode()

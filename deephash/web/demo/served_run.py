@@ -21,7 +21,7 @@ from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
 from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
-from deephash.report.summary import result_title
+from deephash.report.summary import format_title
 from deephash.training.run import score_roles
 from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
@@ -56,7 +56,7 @@ class ServedRun:
     @property
     def title(self) -> str:
         """Method, bits and data in words."""
-        return result_title(self.row)
+        return format_title(self.row)
 
     @property
     def hasher(self) -> Hasher | CrossModalHasher:

@@ -1,9 +1,9 @@
 """The analysis of a study's log."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
@@ -53,10 +53,6 @@ class Analysis:
     seconds: float
     agreements: list[Agreement]
     warnings: list[str]
-
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def analyse_log(path: Path, folders: Sequence[Path] = (), seed: int = 0) -> Analysis:

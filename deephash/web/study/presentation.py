@@ -9,7 +9,7 @@ from deephash.data.items import Items
 from deephash.evaluation.hashing_module import direction_name
 from deephash.hashers.hasher_views import get_directions
 from deephash.ranking.auto_engine import AutoEngine
-from deephash.report.neighbours import class_text
+from deephash.report.item_display import format_classes
 from deephash.satisfaction.ranked_lists import ranked_lists
 from deephash.satisfaction.team_draft import team_draft
 from deephash.validation import InvalidInputError, check_choice
@@ -80,7 +80,7 @@ class Presentation:
         return {
             "picture": f"/api/items/{row}.png" if pictured else None,
             "words": words if len(words) <= TEXT_LETTERS else words[: TEXT_LETTERS - 1].rstrip() + "…",
-            "name": "" if pictured or words else class_text(items.labels, items.class_names, row) or f"item {row}",
+            "name": "" if pictured or words else format_classes(items.labels, items.class_names, row) or f"item {row}",
         }
 
     def described(self, trial: Trial) -> dict[str, Any]:
