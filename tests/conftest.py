@@ -93,6 +93,24 @@ def forked(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def read_config():
+    """A function that reads one YAML of `conf/`, merged over the files that its `defaults` share with it."""
+    from omegaconf import OmegaConf
+
+    def read(file: Path):
+        config = OmegaConf.load(file)
+        shared = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+        folders = [ROOT / "conf" if entry.startswith("/") else file.parent for entry in shared]
+        bases = [
+            read(folder / f"{entry.removesuffix('@_here_').lstrip('/')}.yaml")
+            for folder, entry in zip(folders, shared, strict=True)
+        ]
+        return OmegaConf.merge(*bases, config)
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def compose_config():
     """A function that composes `conf/train.yaml`, or another, with overrides, as the command line would."""
     from hydra import compose, initialize_config_dir

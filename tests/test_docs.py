@@ -19,7 +19,7 @@ GALLERY = {
 PAIRED = {
     path.stem
     for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))
-    if "deephash.projections.paired." in path.read_text(encoding="utf-8")
+    if re.search(r"deephash\.projections\.paired\.|shared/deep_paired", path.read_text(encoding="utf-8"))
 }
 SECTIONS = ("How it works", "Cost", "When to choose it", "Source")
 

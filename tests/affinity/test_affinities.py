@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from deephash.affinity import epsilon_ball
 from deephash.affinity.base import Affinity, dense
@@ -30,8 +29,8 @@ def distances(a, b):
 @pytest.mark.parametrize(
     ("name", "kind"), [("label", Label), ("epsilon_ball", EpsilonBall), ("nearest_neighbours", NearestNeighbours)]
 )
-def test_configured_by_name(name, kind):
-    assert type(instantiate(OmegaConf.load(CONF / f"{name}.yaml"))) is kind
+def test_configured_by_name(name, kind, read_config):
+    assert type(instantiate(read_config(CONF / f"{name}.yaml"))) is kind
 
 
 def test_single_labels():

@@ -154,7 +154,7 @@ def make_sample():
 
 
 @pytest.fixture(scope="session")
-def configs_of():
+def configs_of(read_config):
     """The YAML files of a class's family that name it as their target, by file stem."""
 
     def find(fitted_class):
@@ -162,7 +162,7 @@ def configs_of():
         path = public_name(fitted_class)
         found = {}
         for file in sorted((CONF / group).glob("*.yaml")):
-            config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            config = OmegaConf.to_container(read_config(file), resolve=False)
             if path in (config.get("_target_"), config.get("projection", {}).get("_target_")):
                 found[file.stem] = config
         return found

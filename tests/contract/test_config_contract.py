@@ -82,11 +82,11 @@ def class_part(config, group):
     return config["projection"] if group == "method" else config
 
 
-def test_every_config_resolves(config_file):
+def test_every_config_resolves(config_file, read_config):
     text = config_file.read_text(encoding="utf-8")
     comments = [line for line in text.splitlines() if line.startswith("#") and "@package" not in line]
     assert comments, "a YAML begins by saying what it is, and its paper"
-    config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
+    config = OmegaConf.to_container(read_config(config_file), resolve=False)
     part = class_part(config, config_file.parent.name)
     target = hydra.utils.get_class(part["_target_"])
     assert issubclass(target, CONTRACT_OF_GROUP[config_file.parent.name])
@@ -108,8 +108,8 @@ def check_defaults(part):
             assert default is inspect.Parameter.empty or expected == value, name
 
 
-def test_every_default_in_a_config_is_the_class_s_own(config_file):
-    config = OmegaConf.to_container(OmegaConf.load(config_file), resolve=False)
+def test_every_default_in_a_config_is_the_class_s_own(config_file, read_config):
+    config = OmegaConf.to_container(read_config(config_file), resolve=False)
     part = class_part(config, config_file.parent.name)
     check_defaults({name: value for name, value in part.items() if name not in CHOSEN.get(config_file.stem, ())})
 

@@ -25,9 +25,8 @@ USERS_OWN = {
 PAIRED = {"coco_captions", "mirflickr25k", "nuswide", "paired_arrays", "wiki"}
 
 
-def data_of(path):
+def data_node(config):
     """The data node, also of a YAML that chooses a protocol beside it."""
-    config = OmegaConf.load(path)
     return config.data if "data" in config else config
 
 
@@ -42,9 +41,9 @@ def test_the_data_sets_are_those_documented():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_makes_its_module(path, monkeypatch, tmp_path):
+def test_a_config_makes_its_module(path, read_config, monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPHASH_CACHE", str(tmp_path))
-    config = data_of(path)
+    config = data_node(read_config(path))
     assert first_line(path).startswith(f"# data={path.stem}")
     if path.stem == "coco_captions":
         pytest.importorskip("sentence_transformers", reason="needs pip install 'deephash[text]'")
@@ -70,8 +69,8 @@ def test_the_command_line_chooses_another_protocol(path, compose_config):
     assert other.protocol.train == 0.2
 
 
-def test_mnist5k_needs_no_download():
-    config = data_of(next(path for path in CONFIGS if path.stem == "mnist5k"))
+def test_mnist5k_needs_no_download(read_config):
+    config = data_node(read_config(next(path for path in CONFIGS if path.stem == "mnist5k")))
     data = instantiate(config, protocol=QueryDatabase(queries=500), seed=0, split=None)
     data.prepare_data()
     data.setup()

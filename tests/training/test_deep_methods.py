@@ -23,10 +23,13 @@ SMALL = ("protocol=five_way_small", "bits=16", "metrics.at=[10]", "figures=false
 
 
 def overrides_of(path):
-    """The group choices of a method's YAML."""
+    """The group choices of a method's YAML, and of those that it shares by `defaults`."""
     choices = {}
     for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("defaults", []):
-        choices |= {key.removeprefix("override /"): value for key, value in entry.items()}
+        if isinstance(entry, str):
+            choices |= overrides_of(path.parent / f"{entry}.yaml")
+        else:
+            choices |= {key.removeprefix("override /"): value for key, value in entry.items()}
     return choices
 
 

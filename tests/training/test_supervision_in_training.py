@@ -17,12 +17,18 @@ QUICK = {"quantizer=vbq_soft": ("quantizer.search.steps=5", "quantizer.allocator
 CLASSES, ITEMS, TRAIN = 4, 900, 600
 
 
+def target_of(path, group):
+    """The class that a YAML names itself, or by the first of its `defaults`."""
+    config = yaml.safe_load(path.read_text())
+    part = config.get("projection", {}) if group == "method" else config
+    return part.get("_target_") or target_of(path.parent / f"{config['defaults'][0]}.yaml", group)
+
+
 def supervised_choices():
     """Every method, and every quantiser, that is fitted from labels or pairs, with the data that it takes."""
     for group in ("method", "quantizer"):
         for path in sorted((CONF / group).glob("*.yaml")):
-            config = yaml.safe_load(path.read_text())
-            target = config["projection"]["_target_"] if group == "method" else config["_target_"]
+            target = target_of(path, group)
             if get_class(target).requires:
                 data = "paired_arrays" if issubclass(get_class(target), PairedProjection) else "arrays"
                 yield pytest.param([f"{group}={path.stem}", f"data={data}"], id=f"{group}={path.stem}")

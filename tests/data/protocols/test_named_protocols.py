@@ -7,7 +7,6 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from deephash.data.protocols.five_way import FiveWay
 from deephash.data.protocols.official import Official
@@ -36,13 +35,18 @@ PAIRED_SIZES = {
 }
 
 
-def protocol(name, *overrides):
-    """A protocol of conf/protocol, with command-line overrides as Hydra reads them."""
-    config = OmegaConf.load(CONF / f"{name}.yaml")
-    for override in OverridesParser.create().parse_overrides([o.removeprefix("protocol.") for o in overrides]):
-        assert override.key_or_group in config
-        config[override.key_or_group] = override.value()
-    return instantiate(config)
+@pytest.fixture
+def protocol(read_config):
+    """A function that builds a protocol of conf/protocol, with command-line overrides as Hydra reads them."""
+
+    def build(name, *overrides):
+        config = read_config(CONF / f"{name}.yaml")
+        for override in OverridesParser.create().parse_overrides([o.removeprefix("protocol.") for o in overrides]):
+            assert override.key_or_group in config
+            config[override.key_or_group] = override.value()
+        return instantiate(config)
+
+    return build
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def test_every_protocol_is_listed():
 
 
 @pytest.mark.parametrize("name", PAIRED_SIZES)
-def test_published_sizes_on_data_in_two_views(name):
+def test_published_sizes_on_data_in_two_views(name, protocol):
     n, *sizes = PAIRED_SIZES[name]
     split = protocol(name).split(n, torch.arange(n) % 10, None, 0)
     assert [len(part) for part in (split.train, split.query, split.database)] == sizes
@@ -68,7 +72,7 @@ def test_published_sizes_on_data_in_two_views(name):
 
 
 @pytest.mark.parametrize("name", CIFAR10_SIZES)
-def test_published_sizes_on_cifar10(name, cifar10):
+def test_published_sizes_on_cifar10(name, cifar10, protocol):
     labels, official = cifar10
     split = protocol(name).split(60000, labels, official, 0)
     parts = (split.train, split.query, split.database, split.validation_query, split.validation_database)
@@ -81,14 +85,14 @@ def test_published_sizes_on_cifar10(name, cifar10):
     assert (split.hash != protocol(name).split(60000, labels, official, 1).hash) == drawn
 
 
-def test_five_way_uses_every_item_once(cifar10):
+def test_five_way_uses_every_item_once(cifar10, protocol):
     labels, _ = cifar10
     split = protocol("five_way").split(60000, labels, None, 7)
     parts = (split.train, split.query, split.database, split.validation_query, split.validation_database)
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(60000))
 
 
-def test_54k_and_59k_differ_in_searching_the_training_part_alone(cifar10):
+def test_54k_and_59k_differ_in_searching_the_training_part_alone(cifar10, protocol):
     labels, _ = cifar10
     apart = protocol("cifar10_54k").split(60000, labels, None, 3)
     inside = protocol("cifar10_59k").split(60000, labels, None, 3)
@@ -98,13 +102,13 @@ def test_54k_and_59k_differ_in_searching_the_training_part_alone(cifar10):
     assert len(np.intersect1d(apart.database, apart.train)) == 0
 
 
-def test_sift1m_five_way_leaves_978000():
+def test_sift1m_five_way_leaves_978000(protocol):
     split = protocol("five_way_sift1m").split(1_000_000, None, None, 0)
     assert [len(split.train), len(split.query), len(split.database)] == [10000, 1000, 978000]
     assert [len(split.validation_query), len(split.validation_database)] == [1000, 10000]
 
 
-def test_official_parts_of_sift():
+def test_official_parts_of_sift(protocol):
     official = np.array(["train"] * 30 + ["database"] * 100 + ["query"] * 10)
     split = protocol("official").split(140, None, official, 0)
     assert split.train.tolist() == list(range(30))
@@ -112,7 +116,7 @@ def test_official_parts_of_sift():
     assert split.query.tolist() == list(range(130, 140))
 
 
-def test_official_samples_and_validation():
+def test_official_samples_and_validation(protocol):
     official = np.array(["train"] * 100 + ["query"] * 50)
     overrides = ("protocol.queries=20", "protocol.train=30", "protocol.validation_queries=0.1")
     split = protocol("official", *overrides, "protocol.validation_database=25").split(150, None, official, 0)
@@ -124,7 +128,7 @@ def test_official_samples_and_validation():
     assert np.array_equal(np.sort(held_out), np.arange(100))
 
 
-def test_validation_is_cut_out_beside_the_same_queries():
+def test_validation_is_cut_out_beside_the_same_queries(protocol):
     labels = torch.arange(6000) % 10
     plain = protocol("literature").split(6000, labels, None, 0)
     overrides = ("protocol.validation_queries=100", "protocol.validation_database=500")
@@ -134,7 +138,7 @@ def test_validation_is_cut_out_beside_the_same_queries():
     assert (cut.train == cut.database).all()
 
 
-def test_sized_database_counts_a_searched_training_sample():
+def test_sized_database_counts_a_searched_training_sample(protocol):
     split = protocol("cifar10_59k", "protocol.database=300", "protocol.train=50", "protocol.queries=20").split(
         1000, torch.arange(1000) % 10, None, 0
     )
@@ -142,7 +146,7 @@ def test_sized_database_counts_a_searched_training_sample():
     assert set(split.train) < set(split.database)
 
 
-def test_sizes_per_class_from_the_command_line():
+def test_sizes_per_class_from_the_command_line(protocol):
     split = protocol("grh", "protocol.queries=7 per class", "protocol.train=0.1").split(
         1000, torch.arange(1000) % 10, None, 0
     )
@@ -150,7 +154,7 @@ def test_sizes_per_class_from_the_command_line():
     assert len(split.train) == 93  # a tenth of the 930 in the database
 
 
-def test_multi_label_and_unlabelled_data_are_drawn_without_strata():
+def test_multi_label_and_unlabelled_data_are_drawn_without_strata(protocol):
     indicator = torch.arange(1000)[:, None] % 10 == torch.arange(10)
     sizes = protocol("five_way_small").split(1000, indicator, None, 0)
     assert sizes.hash == protocol("five_way_small").split(1000, None, None, 0).hash
@@ -168,14 +172,14 @@ def test_multi_label_and_unlabelled_data_are_drawn_without_strata():
         ("official", (), "no official parts; choose a protocol that draws them, as protocol=literature"),
     ],
 )
-def test_sizes_beyond_five_thousand_items(name, overrides, message):
+def test_sizes_beyond_five_thousand_items(name, overrides, message, protocol):
     with pytest.raises(InvalidInputError) as caught:
         protocol(name, *overrides).split(5000, torch.arange(5000) % 10, None, 0)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_labels_of_another_length():
+def test_labels_of_another_length(protocol):
     with pytest.raises(InvalidInputError, match="labels have 10 rows; expected 5000"):
         protocol("literature").split(5000, torch.arange(10), None, 0)
 
