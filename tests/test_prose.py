@@ -70,16 +70,45 @@ STARTS = {
     "What|Which|How|Where|When|Who|Whose|Why|That": "an imperative: Return the ..., Compute ..., Check that ...",
 }
 # Folders that are not clean yet.
-EXEMPT = set(
-    """
-    CHANGELOG.md CONTRIBUTING.md README.md benchmarks conf/encoder conf/loss conf/method conf/reencoding
-    conf/stream conf/train deephash deephash/affinity deephash/augmentations deephash/cluster
-    deephash/code_files deephash/command_line deephash/compression deephash/data deephash/encoders
-    deephash/evaluation deephash/export deephash/functional deephash/io deephash/losses deephash/metrics
-    deephash/projections deephash/quantizers deephash/ranking deephash/report deephash/satisfaction
-    deephash/streams deephash/training deephash/web docs docs/methods docs/quantizers studies
-    """.split()
-)
+EXEMPT = {
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "benchmarks",
+    "conf/encoder",
+    "conf/loss",
+    "conf/method",
+    "conf/reencoding",
+    "conf/stream",
+    "conf/train",
+    "deephash",
+    "deephash/affinity",
+    "deephash/augmentations",
+    "deephash/cluster",
+    "deephash/code_files",
+    "deephash/command_line",
+    "deephash/compression",
+    "deephash/data",
+    "deephash/encoders",
+    "deephash/evaluation",
+    "deephash/export",
+    "deephash/functional",
+    "deephash/io",
+    "deephash/losses",
+    "deephash/metrics",
+    "deephash/projections",
+    "deephash/quantizers",
+    "deephash/ranking",
+    "deephash/report",
+    "deephash/satisfaction",
+    "deephash/streams",
+    "deephash/training",
+    "deephash/web",
+    "docs",
+    "docs/methods",
+    "docs/quantizers",
+    "studies",
+}
 
 
 def normalise(phrase):
