@@ -35,7 +35,7 @@ from deephash.code_files.code_shards import open_queries, open_shards
 from deephash.code_files.encode_file import BLOCK_ROWS, encode_file
 from deephash.functional.principal_components import BLOCK_ROWS as FIT_BLOCK
 from deephash.functional.row_shares import row_shares
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.hashers.hasher import Hasher
 from deephash.io.files import write_json
 from deephash.projections.itq import ITQ
@@ -76,7 +76,7 @@ def score_share(folder, rank, world):
     queries = open_queries(folder / "queries.npy", shards)
 
     def work():
-        counts = rank_rows(queries, shards, share_of(len(shards), rank, world))
+        counts = rank_rows(queries, shards, get_share(len(shards), rank, world))
         summed(counts.total)
         return int(summed(counts.relevant).sum())
 
@@ -110,7 +110,7 @@ def encode_share(folder, rank, world):
     task = ShardTask(str(folder / "hasher"), str(folder / "x.npy"), str(out), None, None, None, None, "cpu", BLOCK_ROWS)
     encoder = ShardEncoder(vars(task))
     shards = [(start, min(start + SHARD_ROWS, rows)) for start in range(0, rows, SHARD_ROWS)]
-    own = share_of(len(shards), rank, world)
+    own = get_share(len(shards), rank, world)
 
     def work():
         return sum(
@@ -133,7 +133,7 @@ def encode_plainly(folder, rank, world):
 
 def fit_share(folder, rank, world):
     features = torch.from_numpy(np.load(folder / "x.npy", mmap_mode="c"))
-    rows = share_of(len(features), rank, world, FIT_BLOCK)
+    rows = get_share(len(features), rank, world, FIT_BLOCK)
 
     def work():
         hasher = Hasher(ITQ(DIMENSION, BITS, iterations=10), SBQ(BITS))

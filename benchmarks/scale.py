@@ -36,7 +36,7 @@ from cost_model import (
 )
 from indexes import patch_codes
 
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import MIH, default_tables
 from deephash.ranking.nearest_merge import merge_nearest
@@ -315,7 +315,7 @@ def searched(codes, queries, shards, kind, k):
     """Seconds a query of the slowest shard, of all shards together and of the merge; and what was found."""
     found, times = [], []
     for shard in range(shards):
-        rows = share_of(len(codes), shard, shards)
+        rows = get_share(len(codes), shard, shards)
         index = kind(codes[rows.start : rows.stop], BITS)
         near, ids = index.search(queries, k)
         found.append((near, ids + rows.start))

@@ -216,7 +216,7 @@ def test_indexes_and_engines_take_arrays_and_numpys_numbers(features, tmp_path):
 
     engine, labels = NumbaEngine(np.int64(1)), np.arange(ROWS) % 3
     relevance = SharedLabel(labels[:3], labels.astype(np.int32))
-    counts = engine.rank(codes.numpy()[:3], codes.numpy(), Hamming(np.int64(BITS)), relevance, exclude=np.arange(3))
+    counts = engine.rank(codes.numpy()[:3], codes.numpy(), Hamming(np.int64(BITS)), relevance)
     assert torch.equal(engine.search(codes.numpy()[:3], codes.numpy(), Hamming(BITS), np.int64(5))[1], ids)
     metric = HammingRetrieval(np.int64(BITS), at=np.array([2]), radii=[np.int8(1)])
     metric.update(counts, torch.arange(3))

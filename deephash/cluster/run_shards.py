@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from deephash.code_files.code_file import CodePaths, describe_codes
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
 from deephash.io.files import write_json, write_whole
@@ -73,7 +73,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
         path.unlink(missing_ok=True)
     codes = hasher.encode(database.features)
     for shard in range(shards):
-        rows = share_of(len(database), shard, shards)
+        rows = get_share(len(database), shard, shards)
         some = slice(rows.start, rows.stop)
         own = None if labels[1] is None else labels[1][some]
         write(out / DATABASE / f"shard-{shard:05d}.npy", codes[some], database.ids[some], own)

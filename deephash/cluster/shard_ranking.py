@@ -6,7 +6,7 @@ from deephash.code_files.code_shards import CodeShards, ShardQueries
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.relevance import on_device, select_queries
+from deephash.ranking.relevance import move_relevance, select_queries
 
 # Queries ranked in one call, as in a run.
 RANKED_QUERIES = 2048
@@ -39,7 +39,7 @@ def rank_rows(
     table = torch.zeros(len(codes), shards.distance.maximum + 1, dtype=torch.int64, device=device)
     counts = DistanceCounts(table, table.clone())
     for block in shards.blocks(rows):
-        relevance = on_device(queries.relevance(block), codes.device)
+        relevance = move_relevance(queries.relevance(block), codes.device)
         items = block.codes.to(device)
         for start in range(0, len(codes), RANKED_QUERIES):
             some = slice(start, min(start + RANKED_QUERIES, len(codes)))

@@ -15,7 +15,7 @@ from deephash.cluster.ray_session import ray_session
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.code_files.code_shards import CodeShards, ShardQueries, open_queries, open_shards
 from deephash.code_files.repeated_ids import report_repeated
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.io.ownership import check_free, check_not_source
 from deephash.io.run_folder import RunFolder
 from deephash.metrics.expected_reciprocal_rank import ExpectedReciprocalRank
@@ -123,7 +123,7 @@ def score_shards(
 def process_counts(queries: ShardQueries, shards: CodeShards, process: Process, device: str) -> DistanceCounts:
     """Counts over the whole database, each process ranking its share."""
     place = f"cuda:{process.local_rank}" if device == "cuda" else device
-    counts = rank_rows(queries, shards, share_of(len(shards), process.rank, process.world), place)
+    counts = rank_rows(queries, shards, get_share(len(shards), process.rank, process.world), place)
     return DistanceCounts(summed(counts.total), summed(counts.relevant))
 
 
@@ -145,7 +145,7 @@ def ray_counts(
         shared_queries, shared_shards = ray.put(queries), ray.put(shards)
         shares = shared_by * TASKS_A_WORKER
         waiting = [
-            rank.remote(shared_queries, shared_shards, share_of(len(shards), share, shares), device)
+            rank.remote(shared_queries, shared_shards, get_share(len(shards), share, shares), device)
             for share in range(shares)
         ]
         counts = None

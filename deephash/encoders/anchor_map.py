@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from deephash.encoders.base import Encoder
 from deephash.functional.anchors import gaussian_kernel, kmeans_anchors, mean_squared_distance, random_anchors
-from deephash.functional.row_shares import total_rows
+from deephash.functional.row_shares import count_rows
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 SELECTIONS = {"kmeans": kmeans_anchors, "random": random_anchors}
@@ -66,12 +66,12 @@ class AnchorMap(Encoder):
         Raises:
             InvalidInputError: all items are the same, so that no bandwidth follows from their distances.
         """
-        self.anchors = self.output_dim = min(self.anchors, total_rows(features))
+        self.anchors = self.output_dim = min(self.anchors, count_rows(features))
         centres = SELECTIONS[self.selection](features, self.anchors, generator)
         squared = mean_squared_distance(features, centres)
         if squared == 0:
             raise InvalidInputError(
-                f"all {total_rows(features)} training items are the same, so a kernel of their distances has no "
+                f"all {count_rows(features)} training items are the same, so a kernel of their distances has no "
                 "bandwidth; give data that vary."
             )
         self.centres = nn.Parameter(centres.to(self.centres))

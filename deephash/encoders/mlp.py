@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deephash.encoders.base import Encoder
 from deephash.functional.feature_scale import Standardisation
-from deephash.functional.layers import check_dropout, check_widths, draw_layers, hidden_layers
+from deephash.functional.layers import build_hidden_layers, check_dropout, check_widths, draw_layers
 from deephash.validation import check_count
 
 
@@ -46,7 +46,7 @@ class MLP(Encoder):
         self.hidden = widths
         self.dropout = dropout
         self.standardised = Standardisation(input_dim)
-        self.layers = hidden_layers(input_dim, widths, dropout)
+        self.layers = build_hidden_layers(input_dim, widths, dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """What the last hidden layer gives, (n, d) → (n, e)."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deephash.encoders.base import Encoder
 from deephash.functional.feature_scale import Standardisation
-from deephash.functional.layers import check_dropout, check_widths, draw_layers, hidden_layers
+from deephash.functional.layers import build_hidden_layers, check_dropout, check_widths, draw_layers
 from deephash.validation import check_count
 
 
@@ -66,7 +66,7 @@ class ResidualMLP(Encoder):
         self.dropout = dropout
         self.standardised = Standardisation(input_dim)
         self.register_buffer("scale", torch.ones(()))
-        self.layers = hidden_layers(input_dim, widths, dropout)
+        self.layers = build_hidden_layers(input_dim, widths, dropout)
         self.last = nn.Linear(widths[-1], input_dim)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from deephash.metrics.stable_order import stable_order_metrics
 from deephash.metrics.user_metric import UserMetric
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.graded_counts import GradedCounts, graded_counts
-from deephash.ranking.relevance import Relevance, SharedLabels, on_device, select_queries
+from deephash.ranking.relevance import Relevance, SharedLabels, move_relevance, select_queries
 from deephash.validation import InvalidInputError
 
 # Queries ranked in one call: many passes over the database, few enough that a bar moves.
@@ -224,7 +224,7 @@ class HashingModule(lightning.LightningModule):
                 # Parts stay in the machine's memory, whatever device their codes are on.
                 items = database if len(other) == len(database) else database.rows(other.positions.cpu())
                 relevance = self.relevance(queries.rows(one.positions.cpu()), items, data)
-            relevance = on_device(relevance, one.codes.device)
+            relevance = move_relevance(relevance, one.codes.device)
             self.seconds["truth"] += time.perf_counter() - started
             started = time.perf_counter()
             highest = highest_grade(relevance, queries)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deephash.functional.principal_components import working_dtype
-from deephash.functional.row_shares import first_of, rows_are_shared, rows_at, total, total_rows
+from deephash.functional.row_shares import broadcast_first, count_rows, gather_rows, rows_are_shared, sum_over_processes
 from deephash.io.progress import track
 
 # Pairs of a row and an anchor whose distances are held at a time, 64 MB of float32.
@@ -25,7 +25,7 @@ def random_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
     Returns:
         (m, d).
     """
-    return rows_at(features, torch.randperm(total_rows(features), generator=generator)[:count])
+    return gather_rows(features, torch.randperm(count_rows(features), generator=generator)[:count])
 
 
 def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -45,11 +45,11 @@ def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
     import faiss
 
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    sampled, n = features, total_rows(features)
+    sampled, n = features, count_rows(features)
     if n > 256 * count:
-        sampled = rows_at(features, torch.randperm(n, generator=generator)[: 256 * count])
+        sampled = gather_rows(features, torch.randperm(n, generator=generator)[: 256 * count])
     elif rows_are_shared():
-        sampled = rows_at(features, torch.arange(n))
+        sampled = gather_rows(features, torch.arange(n))
     kmeans = faiss.Kmeans(
         features.shape[1],
         count,
@@ -59,7 +59,7 @@ def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
         max_points_per_centroid=len(sampled) // count + 1,
     )
     kmeans.train(sampled.detach().float().cpu().numpy())
-    return first_of(torch.from_numpy(np.array(kmeans.centroids)).to(features))
+    return broadcast_first(torch.from_numpy(np.array(kmeans.centroids)).to(features))
 
 
 def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
@@ -116,7 +116,9 @@ def mean_squared_distance(features: Tensor, anchors: Tensor) -> float:
     working = working_dtype(features)
     for block in torch.split(features, max(1, BLOCK_PAIRS // features.shape[1])):
         sums += (block.to(working) - origin.to(working)).square().sum(dtype=torch.float64)
-    return float(total(sums)) / total_rows(features) + float((anchors.double() - origin).square().sum()) / len(anchors)
+    return float(sum_over_processes(sums)) / count_rows(features) + float(
+        (anchors.double() - origin).square().sum()
+    ) / len(anchors)
 
 
 def nearest_anchors(features: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, Tensor]:
@@ -155,6 +157,6 @@ def anchor_graph_weights(rows: Tensor, anchors: Tensor, s: int) -> tuple[Tensor,
     """
     distances, ids = nearest_anchors(rows, anchors, s)
     widths = distances[:, -1].sqrt().sum(dtype=torch.float64)
-    bandwidth = (total(widths) / total_rows(rows)).to(distances.dtype)
+    bandwidth = (sum_over_processes(widths) / count_rows(rows)).to(distances.dtype)
     least = torch.finfo(distances.dtype).tiny
     return torch.softmax(-distances / bandwidth.square().clamp_min(least), 1), ids, bandwidth

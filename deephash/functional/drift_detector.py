@@ -5,7 +5,7 @@ from typing import Any
 from deephash.validation import InvalidInputError
 
 
-def detector_of(name: str, settings: dict[str, Any]) -> Any:
+def build_detector(name: str, settings: dict[str, Any]) -> Any:
     """A drift detector of river's.
 
     Args:

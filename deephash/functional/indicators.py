@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deephash.functional.row_shares import greatest, of_all_rows
+from deephash.functional.row_shares import concatenate_rows, max_over_processes
 
 # Beyond so many class indices, they are replaced by their ranks where fewer than half of them occur.
 MAX_SPARSE_CLASSES = 256
@@ -22,9 +22,9 @@ def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     """
     if labels.ndim == 2:
         return labels.to(dtype)
-    classes = int(greatest(labels.max() + 1 if len(labels) else labels.new_zeros(())))
+    classes = int(max_over_processes(labels.max() + 1 if len(labels) else labels.new_zeros(())))
     if classes > MAX_SPARSE_CLASSES:
-        present = of_all_rows(labels.unique()).unique()  # type: ignore[no-untyped-call]
+        present = concatenate_rows(labels.unique()).unique()  # type: ignore[no-untyped-call]
         if classes > 2 * len(present):
             labels, classes = torch.searchsorted(present, labels), len(present)
     indicators = torch.zeros(len(labels), classes, dtype=dtype, device=labels.device)

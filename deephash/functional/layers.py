@@ -8,7 +8,7 @@ from torch import nn
 from deephash.validation import InvalidInputError, check_count, check_fraction
 
 
-def hidden_layers(input_dim: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+def build_hidden_layers(input_dim: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
     """Linear map, ReLU and dropout, once for each hidden width.
 
     Args:

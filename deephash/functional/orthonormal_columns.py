@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def orthonormalised(matrix: Tensor) -> Tensor:
+def orthonormalise(matrix: Tensor) -> Tensor:
     """The matrix with orthonormal columns that spans what a matrix's columns span, by Cholesky QR.
 
     Q = X L⁻ᵀ of XᵀX = L Lᵀ: products of the size of X beside a factor of k × k, and X itself where it is orthonormal.
@@ -32,7 +32,7 @@ class OrthonormalColumns(nn.Module):
 
     def forward(self, matrix: Tensor) -> Tensor:
         """(d, k) → (d, k) of orthonormal columns."""
-        return orthonormalised(matrix)
+        return orthonormalise(matrix)
 
     def right_inverse(self, matrix: Tensor) -> Tensor:
         """A matrix of orthonormal columns is its own."""

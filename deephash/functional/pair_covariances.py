@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
-from deephash.functional.row_shares import total, total_rows
+from deephash.functional.row_shares import count_rows, sum_over_processes
 
 
 def pair_covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,4 +23,4 @@ def pair_covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Ten
     for x, y in zip(torch.split(first, BLOCK_ROWS), torch.split(second, BLOCK_ROWS), strict=True):
         rows = torch.cat([x.double() - means[0], y.double() - means[1]], 1)
         joint += rows.T @ rows
-    return means[0], means[1], total(joint) / total_rows(first)
+    return means[0], means[1], sum_over_processes(joint) / count_rows(first)

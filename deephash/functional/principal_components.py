@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deephash.functional.row_shares import rows_are_shared, total, total_rows
+from deephash.functional.row_shares import count_rows, rows_are_shared, sum_over_processes
 from deephash.io.progress import track
 
 # A block of 4096 rows of 512 float32 dimensions is 8 MB; its column stripes of 128 spare most of the lower triangle.
@@ -37,7 +37,7 @@ def feature_mean(features: Tensor, working: torch.dtype | None = None) -> Tensor
     sums = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     for block in torch.split(features, BLOCK_ROWS):
         sums += block.sum(0, dtype=working)
-    return total(sums) / total_rows(features)
+    return sum_over_processes(sums) / count_rows(features)
 
 
 def root_mean_square(features: Tensor, mean: Tensor) -> float:
@@ -99,7 +99,7 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
         mean = feature_mean(features, torch.float64)
         variances, directions = _about(features, mean, k, torch.float64)
         relative = features.shape[1] * max(epsilon, torch.finfo(torch.float64).eps) * variances[0]
-        spread = 1 + (features.shape[1] / total_rows(features)) ** 0.5
+        spread = 1 + (features.shape[1] / count_rows(features)) ** 0.5
         m = int((variances > relative + epsilon * mean.abs().max().square() * spread**2).sum())
     return mean, canonical_signs(directions[:, :m]), variances[:m]
 
@@ -140,4 +140,4 @@ def _covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
             covariance[start : start + BLOCK_COLUMNS, start:] += (
                 centred[:, start : start + BLOCK_COLUMNS].T @ centred[:, start:]
             )
-    return total(covariance) / total_rows(features)
+    return sum_over_processes(covariance) / count_rows(features)

@@ -33,22 +33,22 @@ def rows_are_shared() -> bool:
     return _shared.get()
 
 
-def total(sums: Tensor) -> Tensor:
+def sum_over_processes(sums: Tensor) -> Tensor:
     """The sum of every process's sums, the same on each, bit for bit; the given tensor where rows are not shared."""
     return _reduced(sums, distributed.ReduceOp.SUM) if rows_are_shared() else sums
 
 
-def least(values: Tensor) -> Tensor:
+def min_over_processes(values: Tensor) -> Tensor:
     """The least of every process's values, entry by entry."""
     return _reduced(values, distributed.ReduceOp.MIN) if rows_are_shared() else values
 
 
-def greatest(values: Tensor) -> Tensor:
+def max_over_processes(values: Tensor) -> Tensor:
     """The greatest of every process's values, entry by entry."""
     return _reduced(values, distributed.ReduceOp.MAX) if rows_are_shared() else values
 
 
-def first_of(values: Tensor) -> Tensor:
+def broadcast_first(values: Tensor) -> Tensor:
     """The first process's values on every process: of what rounding may make differ from one to the next."""
     if not rows_are_shared():
         return values
@@ -57,17 +57,17 @@ def first_of(values: Tensor) -> Tensor:
     return result
 
 
-def own_rows(features: Tensor) -> slice:
+def local_rows(features: Tensor) -> slice:
     """The places of this process's rows among all, which stand in the order of the processes."""
     if not rows_are_shared():
         return slice(0, len(features))
     lengths = torch.zeros(distributed.get_world_size(), dtype=torch.int64, device=features.device)
     lengths[distributed.get_rank()] = len(features)
-    start = int(total(lengths)[: distributed.get_rank()].sum())
+    start = int(sum_over_processes(lengths)[: distributed.get_rank()].sum())
     return slice(start, start + len(features))
 
 
-def rows_at(features: Tensor, places: Tensor) -> Tensor:
+def gather_rows(features: Tensor, places: Tensor) -> Tensor:
     """Rows by their places among those of all processes, on every process.
 
     Args:
@@ -80,28 +80,28 @@ def rows_at(features: Tensor, places: Tensor) -> Tensor:
     places = places.to(features.device)
     if not rows_are_shared():
         return features[places]
-    own = own_rows(features)
+    own = local_rows(features)
     held = (places >= own.start) & (places < own.stop)
     rows = torch.zeros(len(places), features.shape[1], dtype=features.dtype, device=features.device)
     rows[held] = features[places[held] - own.start]
-    return total(rows)
+    return sum_over_processes(rows)
 
 
-def of_all_rows(values: Tensor) -> Tensor:
+def concatenate_rows(values: Tensor) -> Tensor:
     """Values (m,) of every process, one after another, on each; m may differ from process to process."""
     if not rows_are_shared():
         return values
-    own = own_rows(values)
-    joined = values.new_zeros(total_rows(values))
+    own = local_rows(values)
+    joined = values.new_zeros(count_rows(values))
     joined[own] = values
-    return total(joined)
+    return sum_over_processes(joined)
 
 
-def total_rows(features: Tensor) -> int:
+def count_rows(features: Tensor) -> int:
     """Number of rows n of all processes."""
     if not rows_are_shared():
         return len(features)
-    return int(total(torch.tensor(len(features), device=features.device)))
+    return int(sum_over_processes(torch.tensor(len(features), device=features.device)))
 
 
 def _reduced(values: Tensor, operation: distributed.ReduceOp.RedOpType) -> Tensor:

@@ -47,7 +47,7 @@ def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tenso
     return agreement
 
 
-def whitening(covariance: Tensor, regularisation: float) -> Tensor:
+def regularised_whitening(covariance: Tensor, regularisation: float) -> Tensor:
     """T with Tᵀ (C + ρI) T = I, ρ being `regularisation` in units of C's mean variance; float64 (d, d)."""
     values, vectors = torch.linalg.eigh(covariance)
     ridge = regularisation * covariance.diagonal().mean()
@@ -56,7 +56,7 @@ def whitening(covariance: Tensor, regularisation: float) -> Tensor:
     return whitened
 
 
-def turned_pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def align_signs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of directions (d, k) and (e, k), each pair turned so that its first one has a canonical sign."""
     signs = (canonical_signs(first) * first).sum(0).sign()
     return first * signs, second * signs

@@ -1,7 +1,7 @@
 """Dealing consecutive rows out to workers, in shares that differ by one row, or block of rows, at most."""
 
 
-def share_of(rows: int, worker: int, workers: int, block: int = 1) -> range:
+def get_share(rows: int, worker: int, workers: int, block: int = 1) -> range:
     """The rows of one worker; all workers' together are all rows, each once.
 
     Args:

@@ -13,7 +13,7 @@ ADVICE = "standardise the features, drop those that are constant or repeat each 
 
 
 @contextmanager
-def one_line_of(method: str, items: int) -> Iterator[None]:
+def shorten_solver_errors(method: str, items: int) -> Iterator[None]:
     """A fit whose solver's errors are told in one line.
 
     Args:

@@ -12,7 +12,7 @@ from deephash.indexes import multi_index_kernels as kernels
 from deephash.indexes.base import Index, WithinRadius, sort_within
 from deephash.io.progress import track
 from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
-from deephash.ranking.numba_layout import words
+from deephash.ranking.numba_layout import pack_words
 from deephash.validation import InvalidInputError, check_count, check_positive
 
 # A table stores the start of every value of its substring; 2^26 of them take 512 MB.
@@ -80,8 +80,13 @@ class MIH(Index):
         self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
+<<<<<<< HEAD
         rows = words(self.codes.numpy())
         self._codes = np.empty((self.tables, *rows.shape), np.uint64)
+=======
+        laid_out = pack_words(self.codes.numpy())
+        self._codes = np.empty((self.tables, *laid_out.shape), np.uint64)
+>>>>>>> de1b651 (Quantisers with fixed thresholds share a base class; metrics at depths share one; ranking takes no exclusions; row sums of processes have verbs for names)
         self._ids = np.empty((self.tables, self.size), np.int32)
         starts = []
         values = np.empty(self.size, np.int64)
@@ -122,7 +127,11 @@ class MIH(Index):
         return sort_within(*(torch.from_numpy(array) for array in (offsets, distances, ids)))
 
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:
+<<<<<<< HEAD
         rows = words(queries.numpy())
+=======
+        laid_out = pack_words(queries.numpy())
+>>>>>>> de1b651 (Quantisers with fixed thresholds share a base class; metrics at depths share one; ranking takes no exclusions; row sums of processes have verbs for names)
         tables = (self._codes, self._ids, self._starts, self._table_starts, self._firsts, self._lengths)
         threads = torch.get_num_threads() if self.threads is None else self.threads
         run_in_threads(kernel, (rows, *tables, *arguments), len(queries), threads)

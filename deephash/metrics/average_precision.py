@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import plain_numbers
-from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
+from deephash.metrics.checks import check_cutoff, count_ranked_items, nan_without_relevant
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
 from deephash.metrics.tie_groups import TieGroups, cut_group
@@ -64,7 +64,7 @@ def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     return row_sums(expected_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
@@ -77,7 +77,7 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
 
     Args, returns, raises: as `average_precision_at`.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     return row_sums(expected_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
 
 
@@ -94,7 +94,7 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
 
     Args, returns, raises: as `average_precision_at`.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     groups = TieGroups.of(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(expected_gains(groups).masked_fill_(~cut.earlier, 0.0))
@@ -106,7 +106,7 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     expected_hits = c * cut.relevant / cut.total
     any_hit, inverse_hits = _hypergeometric_moments(cut.total, cut.relevant, cut.taken, cut.relevant_before)
     values = quadratic * expected_hits + constant * any_hit + (gains_before - R * constant) * inverse_hits
-    return or_nan(values, counts)
+    return nan_without_relevant(values, counts)
 
 
 def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,11 +59,11 @@ def check_radius(radius: int, maximum: int) -> None:
         raise InvalidInputError(f"radius={radius} exceeds {maximum}, the largest distance of these codes; lower it.")
 
 
-def ranked_items(counts: DistanceCounts) -> int | None:
+def count_ranked_items(counts: DistanceCounts) -> int | None:
     """The fewest items that a query of these counts ranks, N; None without queries."""
     return int(counts.total.sum(1).min()) if len(counts.total) else None
 
 
-def or_nan(values: Tensor, counts: DistanceCounts) -> Tensor:
+def nan_without_relevant(values: Tensor, counts: DistanceCounts) -> Tensor:
     """Values (q,), with NaN for the queries that have no relevant item, where no ranking is better than another."""
     return values.masked_fill(counts.relevant.sum(1) == 0, torch.nan)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from deephash.conversion import plain_arguments, plain_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
-from deephash.metrics.user_metric import UserMetric
+from deephash.metrics.user_metric import DepthMetric
 from deephash.validation import InvalidInputError
 
 # Deepest rank: the time grows with its square, and products of so many chances still are float64's.
@@ -77,7 +78,7 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
         InvalidInputError: k below 1 or above the number of ranked items or `MAX_RANKS`.
     """
     ranking.check_depth(k)
-    check_most_ranks(k)
+    check_depth(k)
     device = ranking.total.device
     pass_one = 1 - chances_to_stop(ranking.highest, device)
     ranks = torch.arange(1, k + 1, dtype=torch.float64, device=device)
@@ -94,10 +95,10 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     ends = torch.where(place == ranking.total.gather(1, group), whole, 0.0)
     passed = (ends.cumsum(1) - ends).exp_() * within
     stopped = torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1) - passed
-    return ranking.or_nan(row_sums(stopped / ranks))
+    return ranking.nan_without_relevant(row_sums(stopped / ranks))
 
 
-def check_most_ranks(k: int) -> None:
+def check_depth(k: int) -> None:
     """Raise an error for a depth beyond `MAX_RANKS`.
 
     Raises:
@@ -110,8 +111,8 @@ def check_most_ranks(k: int) -> None:
 
 @plain_arguments
 @dataclass(frozen=True)
-class ExpectedReciprocalRank(UserMetric):
-    """ERR@k among a run's figures.
+class ExpectedReciprocalRank(DepthMetric):
+    """ERR@k among the figures of a run.
 
     Args:
         at: depths k; 20 as in TREC's web track.
@@ -120,17 +121,14 @@ class ExpectedReciprocalRank(UserMetric):
         InvalidInputError: a k below 1 or above `MAX_RANKS`.
     """
 
+    label: ClassVar[str] = "ERR"
+
     at: Sequence[int] = (20,)
 
     def __post_init__(self) -> None:
         for k in self.at:
-            check_most_ranks(k)
+            check_depth(k)
 
-    @property
-    def depth(self) -> int:
-        """The largest k."""
-        return max(self.at, default=1)
-
-    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """ERR@k of each query."""
-        return {f"ERR{mark}@{k}": expected_reciprocal_rank(ranking, k) for k in self.at}
+    def value(self, ranking: GradedRanking, k: int) -> Tensor:
+        """Return ERR@k."""
+        return expected_reciprocal_rank(ranking, k)

@@ -67,7 +67,7 @@ class GradedRanking:
         # Sums of whole numbers, exact in any order.
         return (self.by_grade @ grade_gains(self.highest, self.by_grade.device)).div_(self.total.clamp_min(1))
 
-    def or_nan(self, values: Tensor) -> Tensor:
+    def nan_without_relevant(self, values: Tensor) -> Tensor:
         """Values (q,), with NaN for the queries without a relevant item, where no ranking is better than another."""
         return values.masked_fill(self.found[:, -1] == 0, torch.nan)
 

@@ -11,7 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from deephash.conversion import plain_number, plain_numbers
 from deephash.metrics import average_precision, precision_recall, tie_bounds
-from deephash.metrics.checks import check_counts, check_cutoff, check_radius, ranked_items
+from deephash.metrics.checks import check_counts, check_cutoff, check_radius, count_ranked_items
 from deephash.metrics.pr_curve import (
     PrecisionRecallCurve,
     auprc,
@@ -20,7 +20,7 @@ from deephash.metrics.pr_curve import (
     pr_curve_macro,
     pr_curve_micro,
 )
-from deephash.metrics.user_metric import GRADED, UserMetric, user_figures
+from deephash.metrics.user_metric import GRADED, UserMetric, compute_user_figures
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.graded_counts import GradedCounts
 from deephash.validation import InvalidInputError, check_count
@@ -166,7 +166,7 @@ class HammingRetrieval(Metric):
                 f"({len(counts.total)},), one id a query."
             )
         for k in (*self.at, *(metric.depth for metric in self.user_metrics)):
-            check_cutoff(k, ranked_items(counts))
+            check_cutoff(k, count_ranked_items(counts))
         batch = {"total": counts.total, "relevant": counts.relevant, "query_ids": query_ids}
         if self.takes_grades:
             batch["by_grade"] = self._checked_grades(graded, counts)
@@ -235,10 +235,10 @@ class HammingRetrieval(Metric):
     def _figures(self, counts: DistanceCounts, graded: GradedCounts | None) -> dict[str, Tensor]:
         """Every metric of each query."""
         values = per_query_metrics(counts, self.at, self.radii)
-        values |= user_figures(self.user_metrics, GradedCounts.of(counts))
+        values |= compute_user_figures(self.user_metrics, GradedCounts.of(counts))
         if graded is not None:
             telling = [metric for metric in self.user_metrics if metric.graded]
-            values |= user_figures(telling, graded, GRADED)
+            values |= compute_user_figures(telling, graded, GRADED)
         return values
 
     def _gathered(self) -> Any:

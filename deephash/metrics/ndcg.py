@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from deephash.conversion import plain_arguments, plain_numbers
-from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
-from deephash.metrics.user_metric import UserMetric
+from deephash.metrics.user_metric import DepthMetric
 
 
 @plain_numbers
@@ -44,32 +44,25 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     grades = ranking.by_grade.sum(1).flip(1)
     reached = grades.cumsum(1)
     best = discounted(grade_gains(ranking.highest, device).flip(0), reached - grades, reached)
-    return ranking.or_nan(discounted(ranking.gains, ranking.before, ranking.reached) / best)
+    return ranking.nan_without_relevant(discounted(ranking.gains, ranking.before, ranking.reached) / best)
 
 
 @plain_arguments
 @dataclass(frozen=True)
-class NDCG(UserMetric):
-    """nDCG@k among a run's figures.
+class NDCG(DepthMetric):
+    """nDCG@k among the figures of a run.
 
     Args:
-        at: depths k; 10 as a rule where users look at a page of results.
+        at: depths k; 10 suits users who look at one page of results.
 
     Raises:
         InvalidInputError: a k below 1.
     """
 
+    label: ClassVar[str] = "nDCG"
+
     at: Sequence[int] = (10,)
 
-    def __post_init__(self) -> None:
-        for k in self.at:
-            check_cutoff(k)
-
-    @property
-    def depth(self) -> int:
-        """The largest k."""
-        return max(self.at, default=1)
-
-    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """nDCG@k of each query."""
-        return {f"nDCG{mark}@{k}": ndcg_at(ranking, k) for k in self.at}
+    def value(self, ranking: GradedRanking, k: int) -> Tensor:
+        """Return nDCG@k."""
+        return ndcg_at(ranking, k)

@@ -88,11 +88,6 @@ def auprc(counts: DistanceCounts) -> Tensor:
     return row_sums(heights.mul_(counts.relevant)) / (2 * counts.relevant.sum(1))
 
 
-def auprc_macro(counts: DistanceCounts) -> Tensor:
-    """Mean over queries of the area under each one's curve, float64 (); queries without a relevant item left out."""
-    return auprc(counts).nanmean()
-
-
 def auprc_micro(counts: DistanceCounts) -> Tensor:
     """Area under the curve of all pairs pooled, float64 (); NaN where no query has a relevant item.
 

@@ -7,7 +7,7 @@ Section 3.2): c of its n ranks hold c·r/n of its r relevant items. A ball cuts 
 from torch import Tensor
 
 from deephash.conversion import plain_numbers
-from deephash.metrics.checks import check_cutoff, check_radius, or_nan, ranked_items
+from deephash.metrics.checks import check_cutoff, check_radius, count_ranked_items, nan_without_relevant
 from deephash.metrics.query_blocks import in_query_blocks
 from deephash.metrics.tie_groups import TieGroups, cut_group
 from deephash.ranking.counts import DistanceCounts
@@ -15,7 +15,7 @@ from deephash.ranking.counts import DistanceCounts
 
 def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Relevant items expected among the first k; float64 (q,)."""
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     cut = cut_group(TieGroups.of(counts, k))
     return cut.relevant_before + cut.taken * cut.relevant / cut.total
 
@@ -35,7 +35,7 @@ def precision_at(counts: DistanceCounts, k: int) -> Tensor:
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
-    return or_nan(_expected_hits(counts, k) / k, counts)
+    return nan_without_relevant(_expected_hits(counts, k) / k, counts)
 
 
 @in_query_blocks
@@ -55,7 +55,7 @@ def f1_at(counts: DistanceCounts, k: int) -> Tensor:
 
     Args, returns, raises: as `precision_at`.
     """
-    return or_nan(2 * _expected_hits(counts, k) / (k + counts.relevant.sum(1)), counts)
+    return nan_without_relevant(2 * _expected_hits(counts, k) / (k + counts.relevant.sum(1)), counts)
 
 
 def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
         InvalidInputError: radius below 0 or above D.
     """
     items, hits = _ball(counts, radius)
-    return or_nan(hits.double() / items.clamp_min(1), counts)
+    return nan_without_relevant(hits.double() / items.clamp_min(1), counts)
 
 
 @plain_numbers
@@ -100,4 +100,4 @@ def f1_within(counts: DistanceCounts, radius: int) -> Tensor:
     Args, returns, raises: as `precision_within`.
     """
     items, hits = _ball(counts, radius)
-    return or_nan(2 * hits.double() / (items + counts.relevant.sum(1)), counts)
+    return nan_without_relevant(2 * hits.double() / (items + counts.relevant.sum(1)), counts)

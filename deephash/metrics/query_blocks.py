@@ -29,16 +29,16 @@ def query_blocks(counts: DistanceCounts) -> Iterator[DistanceCounts]:
         yield DistanceCounts(counts.total[start : start + rows], counts.relevant[start : start + rows])
 
 
-def used_distances(counts: DistanceCounts) -> DistanceCounts:
+def select_used_distances(counts: DistanceCounts) -> DistanceCounts:
     """The counts from the smallest to the largest distance that any query has an item at, one column at least.
 
     Of 1,024-bit codes, which lie between some 350 and 650 bits apart, that leaves a third.
     """
-    used = used_columns(counts.total)
+    used = find_used_columns(counts.total)
     return DistanceCounts(counts.total[:, used], counts.relevant[:, used])
 
 
-def used_columns(total: Tensor) -> slice:
+def find_used_columns(total: Tensor) -> slice:
     """From the first to the last column of (q, D + 1) that is not all 0; one column where all are."""
     used = torch.nonzero(total.sum(0)).flatten()
     return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
@@ -54,7 +54,7 @@ def in_query_blocks(
 
     @wraps(metric)
     def blocked(counts: DistanceCounts, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        blocks = query_blocks(used_distances(counts))
+        blocks = query_blocks(select_used_distances(counts))
         return torch.cat([metric(block, *args, **kwargs) for block in blocks])
 
     return blocked

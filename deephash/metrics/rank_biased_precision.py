@@ -45,7 +45,7 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
     log_p = math.log(persistence)
     weights = torch.exp(ranking.before * log_p).mul_(torch.expm1(ranking.total * log_p).neg_())
     highest_gain = float(grade_gains(ranking.highest)[-1])
-    return ranking.or_nan(row_sums(weights.mul_(ranking.gains)) / highest_gain)
+    return ranking.nan_without_relevant(row_sums(weights.mul_(ranking.gains)) / highest_gain)
 
 
 @plain_arguments

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.validation import InvalidInputError
 
@@ -18,77 +17,29 @@ from deephash.validation import InvalidInputError
 _BLOCK_RANKS = 1 << 22
 
 
-def stable_average_precision(offsets: Tensor, ranks: Tensor) -> Tensor:
-    """AP over the whole ranking: the mean over relevant items of (its place among them) / (its rank), from 1.
+def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int] = ()) -> dict[str, Tensor]:
+    """Compute AP of the whole ranking and of its first k ranks, in the order that a stable sort gives.
 
     Args:
         offsets: int64 (q + 1,).
         ranks: int64 (offsets[q],), 0-based, rising within a query.
+        at: depths k, each at least 1.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,) each, NaN where a query has no relevant item: "mAP_stable", divided by the relevant items; and for
+        each k "mAP_stable@k", divided by min(k, relevant items), "mAP_stable@k/hits", by the relevant items among the
+        first k (0 without any), and "mAP_stable@k/relevant", by all relevant items.
 
     Raises:
-        InvalidInputError: offsets and ranks that do not belong together.
+        InvalidInputError: a k below 1, or offsets and ranks that do not belong together.
     """
-    return _precision_sums(offsets, ranks, None)[0] / offsets.diff()
-
-
-@plain_numbers
-def stable_average_precision_at(offsets: Tensor, ranks: Tensor, k: int) -> Tensor:
-    """AP@k, divided by min(k, relevant items).
-
-    Args:
-        offsets: int64 (q + 1,).
-        ranks: int64 (offsets[q],), 0-based, rising within a query.
-        k: number of ranks, at least 1.
-
-    Returns:
-        float64 (q,); NaN where a query has no relevant item.
-
-    Raises:
-        InvalidInputError: k below 1, or offsets and ranks that do not belong together.
-    """
-    return _precision_sums(offsets, ranks, k)[0] / offsets.diff().clamp_max(k)
-
-
-@plain_numbers
-def stable_average_precision_at_over_relevant(offsets: Tensor, ranks: Tensor, k: int) -> Tensor:
-    """AP@k, divided by all relevant items.
-
-    Args, returns, raises: as `stable_average_precision_at`.
-    """
-    return _precision_sums(offsets, ranks, k)[0] / offsets.diff()
-
-
-@plain_numbers
-def stable_average_precision_at_over_hits(offsets: Tensor, ranks: Tensor, k: int) -> Tensor:
-    """AP@k, divided by the relevant items among the first k; 0 where there is none.
-
-    Args, returns, raises: as `stable_average_precision_at`.
-    """
-    sums, hits = _precision_sums(offsets, ranks, k)
-    return (sums / hits.clamp_min(1)).masked_fill_(offsets.diff() == 0, torch.nan)
-
-
-def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int]) -> dict[str, Tensor]:
-    """Every value of this file, under the name that its mean over queries has.
-
-    Args:
-        offsets: int64 (q + 1,).
-        ranks: int64 (offsets[q],), 0-based, rising within a query.
-        at: the k of the metrics at k.
-
-    Returns:
-        float64 (q,) each; NaN where a query has no relevant item.
-    """
-    values = {"mAP_stable": stable_average_precision(offsets, ranks)}
+    relevant = offsets.diff()
+    values = {"mAP_stable": _precision_sums(offsets, ranks, None)[0] / relevant}
     for k in at:
-        values |= {
-            f"mAP_stable@{k}": stable_average_precision_at(offsets, ranks, k),
-            f"mAP_stable@{k}/hits": stable_average_precision_at_over_hits(offsets, ranks, k),
-            f"mAP_stable@{k}/relevant": stable_average_precision_at_over_relevant(offsets, ranks, k),
-        }
+        sums, hits = _precision_sums(offsets, ranks, k)
+        values[f"mAP_stable@{k}"] = sums / relevant.clamp_max(k)
+        values[f"mAP_stable@{k}/hits"] = (sums / hits.clamp_min(1)).masked_fill_(relevant == 0, torch.nan)
+        values[f"mAP_stable@{k}/relevant"] = sums / relevant
     return values
 
 

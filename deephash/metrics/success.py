@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import plain_arguments, plain_numbers
-from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking
-from deephash.metrics.user_metric import UserMetric
+from deephash.metrics.user_metric import DepthMetric
 
 
 @plain_numbers
@@ -38,13 +37,13 @@ def success_at(ranking: GradedRanking, k: int) -> Tensor:
     places = torch.arange(k, dtype=torch.float64, device=total.device)
     others = (total - relevant - places).clamp_min_(0) / (total - places)
     missed = torch.where(places < k - before, others, 1.0).cumprod(1)[:, -1]
-    return ranking.or_nan(1 - missed.masked_fill((found > relevant)[:, 0], 0.0))
+    return ranking.nan_without_relevant(1 - missed.masked_fill((found > relevant)[:, 0], 0.0))
 
 
 @plain_arguments
 @dataclass(frozen=True)
-class Success(UserMetric):
-    """Success@k among a run's figures.
+class Success(DepthMetric):
+    """Success@k among the figures of a run.
 
     Args:
         at: depths k.
@@ -54,18 +53,10 @@ class Success(UserMetric):
     """
 
     graded: ClassVar[bool] = False
+    label: ClassVar[str] = "success"
 
     at: Sequence[int] = (5,)
 
-    def __post_init__(self) -> None:
-        for k in self.at:
-            check_cutoff(k)
-
-    @property
-    def depth(self) -> int:
-        """The largest k."""
-        return max(self.at, default=1)
-
-    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """Success@k of each query."""
-        return {f"success{mark}@{k}": success_at(ranking, k) for k in self.at}
+    def value(self, ranking: GradedRanking, k: int) -> Tensor:
+        """Return success@k."""
+        return success_at(ranking, k)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import plain_numbers
-from deephash.metrics.checks import check_cutoff, or_nan, ranked_items
+from deephash.metrics.checks import check_cutoff, count_ranked_items, nan_without_relevant
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
 from deephash.metrics.tie_groups import CutGroup, TieGroups, cut_group
@@ -69,7 +69,7 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     return row_sums(best_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
@@ -80,30 +80,8 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
     Args, returns, raises: as `best_average_precision_at`.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     return row_sums(worst_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
-
-
-@in_query_blocks
-@plain_numbers
-def best_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
-    """The largest AP@k, divided by all relevant items, of any order of tied items.
-
-    Args, returns, raises: as `best_average_precision_at`.
-    """
-    check_cutoff(k, ranked_items(counts))
-    return row_sums(best_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
-
-
-@in_query_blocks
-@plain_numbers
-def worst_average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
-    """The smallest AP@k, divided by all relevant items, of any order of tied items.
-
-    Args, returns, raises: as `best_average_precision_at`.
-    """
-    check_cutoff(k, ranked_items(counts))
-    return row_sums(worst_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -116,7 +94,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
 
     Args, returns, raises: as `best_average_precision_at`.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     groups = TieGroups.of(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(best_gains(groups).masked_fill_(~cut.earlier, 0.0))
@@ -126,7 +104,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
         gains = gains_before + _gains(cut.before, hits, cut.relevant_before)
         return gains / (cut.relevant_before + hits).clamp_min(1)
 
-    return or_nan(torch.maximum(score(fewest), score(most)), counts)
+    return nan_without_relevant(torch.maximum(score(fewest), score(most)), counts)
 
 
 @in_query_blocks
@@ -139,7 +117,7 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
 
     Args, returns, raises: as `best_average_precision_at`.
     """
-    check_cutoff(k, ranked_items(counts))
+    check_cutoff(k, count_ranked_items(counts))
     groups = TieGroups.of(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(worst_gains(groups).masked_fill_(~cut.earlier, 0.0))
@@ -153,7 +131,7 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
         middle = ((low + high) / 2).floor()
         rises = score(torch.minimum(middle + 1, high)) >= score(middle)
         low, high = torch.where(rises, low, torch.minimum(middle + 1, high)), torch.where(rises, middle, high)
-    return or_nan(score(low), counts)
+    return nan_without_relevant(score(low), counts)
 
 
 def _possible_hits(cut: CutGroup) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking
-from deephash.metrics.query_blocks import block_rows, used_columns
+from deephash.metrics.query_blocks import block_rows, find_used_columns
 from deephash.ranking.graded_counts import GradedCounts
 
 # What ends the name of a figure that tells grades of relevance apart.
@@ -41,37 +43,68 @@ class UserMetric(ABC):
         """
 
 
-def user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, mark: str = "") -> dict[str, Tensor]:
-    """Figures of several metrics, which share each block of queries' groups.
+@dataclass(frozen=True)
+class DepthMetric(UserMetric):
+    """A metric of the first k ranks, at several depths k. Subclasses implement `value` and set `label`.
 
     Args:
-        metrics: with distinct names of figures.
+        at: depths k.
+
+    Raises:
+        InvalidInputError: a k below 1.
+    """
+
+    label: ClassVar[str]
+    """Name of the figures, before their depth."""
+
+    at: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        for k in self.at:
+            check_cutoff(k)
+
+    @property
+    def depth(self) -> int:
+        """The largest k."""
+        return max(self.at, default=1)
+
+    @abstractmethod
+    def value(self, ranking: GradedRanking, k: int) -> Tensor:
+        """Return the metric at depth k, float64 (q,)."""
+
+    def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
+        """Return the metric of each query at each depth, by name."""
+        return {f"{self.label}{mark}@{k}": self.value(ranking, k) for k in self.at}
+
+
+def compute_user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, mark: str = "") -> dict[str, Tensor]:
+    """Compute the figures of several metrics, block by block of queries.
+
+    Args:
+        metrics: their figures have distinct names.
         counts: items of each grade at each distance, (q, D + 1, G + 1).
-        mark: as `UserMetric.values` takes it.
+        mark: see `UserMetric.values`.
 
     Returns:
         float64 (q,) each.
     """
     if not metrics:
         return {}
-    found: list[dict[str, Tensor]] = []
-    for block in _blocks(counts, max(metric.depth for metric in metrics)):
+    blocks: list[dict[str, Tensor]] = []
+    for block in _query_blocks(counts, max(metric.depth for metric in metrics)):
         ranking = GradedRanking(block)
-        values: dict[str, Tensor] = {}
-        for metric in metrics:
-            values |= metric.values(ranking, mark)
-        found.append(values)
-    return {name: torch.cat([values[name] for values in found]) for name in found[0]}
+        blocks.append({name: figure for metric in metrics for name, figure in metric.values(ranking, mark).items()})
+    return {name: torch.cat([figures[name] for figures in blocks]) for name in blocks[0]}
 
 
-def figures_to_raise(names: Iterable[str]) -> list[str]:
+def find_maximised_figures(names: Iterable[str]) -> list[str]:
     """The figures of which more is better, by which settings may be chosen; of two views a direction comes first."""
     return [name for name in names if not name.rpartition("/")[2].startswith(COSTS)]
 
 
-def _blocks(counts: GradedCounts, depth: int) -> Iterator[GradedCounts]:
+def _query_blocks(counts: GradedCounts, depth: int) -> Iterator[GradedCounts]:
     """The counts at used distances, a block of queries at a time; one empty block where there is no query."""
-    by_grade = counts.by_grade[:, used_columns(counts.total)]
+    by_grade = counts.by_grade[:, find_used_columns(counts.total)]
     rows = block_rows(by_grade.device, max(by_grade.shape[1], depth))
     for start in range(0, max(1, len(by_grade)), rows):
         yield GradedCounts(by_grade[start : start + rows])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
-from deephash.functional.solving import check_learnt, one_line_of
+from deephash.functional.solving import check_learnt, shorten_solver_errors
 from deephash.validation import NotFittedError, as_features, as_labels, check_count, check_length, check_scale
 
 
@@ -96,7 +96,7 @@ class Projection(PlainArguments, nn.Module, ABC):
             labels = as_labels(labels, len(features), "training labels")
         check_supervision(type(self).__name__, self.requires, labels, affinity, len(features))
         pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity
-        with one_line_of(type(self).__name__, len(features)):
+        with shorten_solver_errors(type(self).__name__, len(features)):
             self._fit(features.to(self._device()), labels, pairs, generator or torch.Generator().manual_seed(0))
         check_learnt(self, type(self).__name__, len(features))
         self.is_fitted.fill_(True)

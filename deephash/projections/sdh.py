@@ -9,7 +9,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.anchors import nearest_anchors
 from deephash.functional.indicators import label_indicators
-from deephash.functional.row_shares import own_rows, total, total_rows
+from deephash.functional.row_shares import count_rows, local_rows, sum_over_processes
 from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_positive
@@ -32,11 +32,11 @@ def mean_nearest_distance(features: Tensor, anchors: Tensor) -> float:
     """
     squared, _ = nearest_anchors(features, anchors, min(2, len(anchors)))
     # An anchor drawn from the rows is at distance 0 from itself, up to rounding of the norms it is computed from.
-    n = total_rows(features)
-    mean = total(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
+    n = count_rows(features)
+    mean = sum_over_processes(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
     own = squared[:, 0] <= 1e-6 * mean
     nearest = torch.where(own, squared[:, -1], squared[:, 0])
-    return float(total(nearest.double().sqrt().sum())) / n
+    return float(sum_over_processes(nearest.double().sqrt().sum())) / n
 
 
 def ridge_regression(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
@@ -104,7 +104,7 @@ def discrete_codes(
     gram = torch.zeros(kernel.shape[1], kernel.shape[1], dtype=torch.float64, device=kernel.device)
     for block in torch.split(kernel, BLOCK_ROWS):
         gram += block.T @ block
-    gram = total(gram)
+    gram = sum_over_processes(gram)
     regression = ridge_regression(gram, _products(kernel, codes), kernel_ridge)
     objectives = torch.empty(rounds, dtype=torch.float64)
     for i in track(range(rounds), "SDH"):
@@ -119,11 +119,15 @@ def discrete_codes(
         correlations = _products(kernel, codes)
         regression = ridge_regression(gram, correlations, kernel_ridge)
         # At the minimum over P, ‖B - Φ P‖² + γ ‖P‖² = n k - tr(Pᵀ Φᵀ B).
-        error = total_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
+        error = count_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
         misfit = torch.zeros((), dtype=torch.float64, device=codes.device)
         for y, b in zip(torch.split(indicators, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
             misfit += (y.double() - b.double() @ classifier).square().sum()
-        objectives[i] = float(total(misfit)) + classifier_ridge * float(classifier.square().sum()) + code_weight * error
+        objectives[i] = (
+            float(sum_over_processes(misfit))
+            + classifier_ridge * float(classifier.square().sum())
+            + code_weight * error
+        )
     return regression, objectives
 
 
@@ -132,7 +136,7 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
     sums = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
     for a, b in zip(torch.split(x, BLOCK_ROWS), torch.split(y, BLOCK_ROWS), strict=True):
         sums += a.T @ b.to(a.dtype)
-    return total(sums)
+    return sum_over_processes(sums)
 
 
 @final
@@ -218,8 +222,8 @@ class SDH(Projection):
         if distance > 0:
             self.kernel.bandwidth.fill_(distance)
         kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
-        start = torch.randint(2, (total_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
-        codes = (start[own_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
+        start = torch.randint(2, (count_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
+        codes = (start[local_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
         weights, objectives = discrete_codes(
             kernel,
             label_indicators(labels.to(kernel.device), kernel.dtype),

@@ -10,7 +10,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.generalised_eigenproblem import largest_direction, whitening
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
-from deephash.functional.row_shares import total, total_rows
+from deephash.functional.row_shares import count_rows, sum_over_processes
 from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 from deephash.projections.base import Projection
@@ -56,7 +56,7 @@ def sequential_directions(
     Returns:
         Float64 (m, c).
     """
-    gram = total(_products(kernel, kernel))
+    gram = sum_over_processes(_products(kernel, kernel))
     agreement = bits * similarity
     directions = torch.zeros(bits, kernel.shape[1], dtype=torch.float64, device=kernel.device)
     aligned = torch.zeros_like(directions)
@@ -67,7 +67,7 @@ def sequential_directions(
             agreement += torch.outer(aligned[bit], aligned[bit])
             directions[bit] = largest_direction(agreement, whitened)
             signs = torch.where(kernel @ directions[bit].to(kernel.dtype) >= 0, 1, -1).to(kernel.dtype)
-            aligned[bit] = total(_products(kernel, signs[:, None]))[:, 0]
+            aligned[bit] = sum_over_processes(_products(kernel, signs[:, None]))[:, 0]
             agreement -= torch.outer(aligned[bit], aligned[bit])
     return directions.T
 
@@ -155,8 +155,8 @@ class SGH(Projection):
         for values, block in zip(torch.split(kernel, BLOCK_ROWS), torch.split(directions, BLOCK_ROWS), strict=True):
             transformed += values.T @ transformed_features(block)
         del directions
-        transformed = total(transformed)
+        transformed = sum_over_processes(transformed)
         similarity = transformed @ transformed.T
         weights = sequential_directions(kernel, similarity, self.output_dim, self.rounds, generator)
         # Unit variance over the training items, in place of unit length.
-        self.weights = nn.Parameter((weights * total_rows(features) ** 0.5).to(self.mean.dtype))
+        self.weights = nn.Parameter((weights * count_rows(features) ** 0.5).to(self.mean.dtype))

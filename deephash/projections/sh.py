@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import BLOCK_ROWS, principal_components
-from deephash.functional.row_shares import greatest, least
+from deephash.functional.row_shares import max_over_processes, min_over_processes
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError
 
@@ -108,4 +108,4 @@ def _ends(features: Tensor, mean: Tensor, directions: Tensor) -> tuple[Tensor, T
         projections = project_centred(block, mean, directions)
         low.append(projections.amin(0))
         high.append(projections.amax(0))
-    return least(torch.stack(low).amin(0)), greatest(torch.stack(high).amax(0))
+    return min_over_processes(torch.stack(low).amin(0)), max_over_processes(torch.stack(high).amax(0))

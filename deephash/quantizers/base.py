@@ -1,4 +1,4 @@
-"""The contract of a quantiser: continuous projections (n, k) → bits (n, b)."""
+"""Base class of quantisers: continuous projections (n, k) → bits (n, b)."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Self
@@ -16,22 +16,22 @@ from deephash.validation import NotFittedError, as_features, as_labels, check_bi
 class Quantizer(PlainArguments, nn.Module, ABC):
     """Thresholds that cut continuous projections into bits.
 
-    A method writes `projection_dim`, `distance`, `_fit`, `forward`, `unary` and `quantize`. `forward` and `unary` go
-    through a relaxation, so that gradients pass; where the relaxation is hard, `forward(z) >= 0` equals `quantize(z)`,
-    and Hamming distances of `unary(z)` equal the distances that codes are ranked by.
+    Subclasses implement `projection_dim`, `distance`, `_fit`, `forward`, `unary` and `quantize`. `forward` and `unary`
+    use a relaxation, so that gradients pass. If the relaxation is hard, `forward(z) >= 0` equals `quantize(z)`, and
+    Hamming distances of `unary(z)` equal the distances by which codes are ranked.
 
     Shape:
         projections (n, k) → bits (n, b).
 
     Args:
-        bits: code length b, the bit budget.
+        bits: code length b.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What `fit` needs beside projections: a subset of {"labels", "affinity"}."""
+    """Supervision that `fit` requires: a subset of {"labels", "affinity"}."""
 
     fits_on_shares: ClassVar[bool] = False
-    """Whether `fit` takes sums over rows alone, or nothing of them, so that processes can fit on shares of them."""
+    """Whether `fit` reads rows only through sums, or not at all, so that several processes can each fit on a share."""
 
     is_fitted: Tensor
     unit: Tensor
@@ -41,41 +41,41 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         check_bits(bits)
         self.bits = bits
         self.register_buffer("is_fitted", torch.tensor(False))
-        # How relaxations see margins is a matter of training, not of the codes, so it is not stored with the weights.
+        # The unit matters in training but not for the codes, so it is not stored with the weights.
         self.register_buffer("unit", torch.tensor(1.0), persistent=False)
 
     @property
     @abstractmethod
     def projection_dim(self) -> int:
-        """Number of projections k that this bit budget needs."""
+        """Number of projections k that b bits need."""
 
     @property
     @abstractmethod
     def distance(self) -> Distance:
-        """The distance that codes of this quantiser are ranked by."""
+        """Distance by which codes of this quantiser are ranked."""
 
     @abstractmethod
     def forward(self, projections: Tensor) -> Tensor:
-        """Relaxed bits in [-1, 1], (n, k) → (n, b), differentiable in projections and thresholds."""
+        """Return relaxed bits in [-1, 1], (n, k) → (n, b), differentiable in projections and thresholds."""
 
     @abstractmethod
     def unary(self, projections: Tensor) -> Tensor:
-        """Relaxed code in which ranking distances are Hamming distances, (n, k) → (n, l), differentiable.
+        """Return a relaxed code whose Hamming distances are the ranking distances, (n, k) → (n, l), differentiable.
 
-        Where codes are ranked by Hamming distance these are the relaxed bits. Where they are ranked by Manhattan
-        distance of the regions' numbers, there is one relaxed step for each threshold: a number in unary. Two codes
-        u and v in [-1, 1] lie at distance (l - u·v) / 2, which is what losses are made of; l is the largest distance.
+        If codes are ranked by Hamming distance, these are the relaxed bits. If they are ranked by Manhattan distance of
+        the regions' numbers, there is one relaxed step per threshold: a number in unary. The distance of two codes u
+        and v in [-1, 1] is (l - u·v) / 2, which losses use; l is the largest distance.
         """
 
     @abstractmethod
     def quantize(self, projections: Tensor) -> Tensor:
-        """Hard bits, (n, k) → bool (n, b)."""
+        """Return hard bits, (n, k) → bool (n, b)."""
 
     @abstractmethod
     def _fit(
         self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        """Learn the thresholds in place from checked input; gradients are off."""
+        """Learn the thresholds in place from checked input; gradients are disabled."""
 
     @torch.no_grad()
     def fit(
@@ -86,20 +86,20 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         affinity: TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
-        """Learn the thresholds by the paper's algorithm.
+        """Learn the thresholds by the algorithm of the paper.
 
         Args:
             projections: floating (n, k) of the training items; not changed.
-            labels: class indices int64 (n,) or indicator bool (n, c), where the method uses them.
-            affinity: which training items are neighbours, where the method uses it: what an affinity's `supervise`
-                gives, for their features are not at hand here.
-            generator: CPU generator of every random draw; None draws from one seeded with 0.
+            labels: class indices int64 (n,) or indicator bool (n, c), if the method uses them.
+            affinity: neighbours among the training items, if the method uses them, as an affinity's `supervise` returns
+                them: the features are not available here.
+            generator: CPU generator of every random draw; None for one seeded with 0.
 
         Returns:
             self, fitted, on the device of its thresholds.
 
         Raises:
-            InvalidInputError: bad projections or labels, or required supervision missing.
+            InvalidInputError: projections or labels are invalid, or required supervision is missing.
         """
         projections = as_features(projections, self.projection_dim, 1, "projections")
         if labels is not None:
@@ -113,9 +113,9 @@ class Quantizer(PlainArguments, nn.Module, ABC):
 
     @torch.no_grad()
     def calibrate(self, projections: Tensor) -> Self:
-        """Measure margins in units of each projection's mean absolute deviation, in `forward` and `unary`.
+        """Set the unit of margins in `forward` and `unary` to each projection's mean absolute deviation.
 
-        Relaxations are made for margins of about 1, and projections can be of any size. Codes stay as they are.
+        Relaxations expect margins of about 1, and projections can have any scale. Codes do not change.
 
         Args:
             projections: floating (n, k) of the training items.
@@ -124,20 +124,20 @@ class Quantizer(PlainArguments, nn.Module, ABC):
             self.
         """
         deviation = (projections - projections.mean(0)).abs().mean(0)
-        # A constant projection has no size of its own.
+        # A constant projection has no scale.
         self.unit = torch.where(deviation > 0, deviation, 1.0).to(self.unit)
         return self
 
     def in_units(self, projections: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-        """Projections (n, k) and their thresholds (k, T) over the unit of each projection."""
+        """Return projections (n, k) and their thresholds (k, T), divided by the unit of each projection."""
         unit = self.unit.to(thresholds.dtype).expand(self.projection_dim)
         return projections / unit, thresholds / unit[:, None]
 
     def check_fitted(self) -> None:
-        """Raise an error if this is used before `fit`.
+        """Raise an error if this quantiser is used before `fit`.
 
         Raises:
-            NotFittedError: where neither `fit` nor loaded weights have set this quantiser.
+            NotFittedError: neither `fit` nor loaded weights have set this quantiser.
         """
         if not bool(self.is_fitted):
             raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first, or load a saved hasher.")

@@ -3,41 +3,31 @@
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.io.progress import track
-from deephash.quantizers.base import Quantizer
 from deephash.quantizers.relaxations.base import Relaxation
-from deephash.quantizers.relaxations.straight_through import StraightThrough
-from deephash.quantizers.threshold_encodings import (
-    bit_margins,
-    double_bit_encoding,
-    encoded_bits,
-    threshold_between,
-)
-from deephash.ranking.distance import Hamming
-from deephash.validation import check_bits_of_projections
-
-BITS_PER_PROJECTION = 2
+from deephash.quantizers.threshold_encodings import double_bit_encoding, threshold_between
+from deephash.quantizers.threshold_quantizer import ThresholdQuantizer
 
 
 def adaptive_thresholds(values: Tensor) -> Tensor:
-    """The two thresholds of one dimension that lose least, the region between them having mean 0 (Algorithm 1).
+    """Compute the two thresholds of one projection with the smallest error, given that the middle region has mean 0.
 
-    With a middle region of mean 0, the squared error of three regions is Σ x² - F, F = (Σ₁ x)²/n₁ + (Σ₃ x)²/n₃ of the
-    outer ones. The middle region grows from 0: by the least positive value while its sum is <= 0, by the largest
-    non-positive one otherwise; the state of largest F is kept.
+    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where F = (Σ₁
+    x)²/n₁ + (Σ₃ x)²/n₃ of the outer ones. The middle region grows from 0: by the smallest positive value while its sum
+    is <= 0, by the largest non-positive one otherwise. The state with the largest F is kept.
 
-    That order of growth is a merge of two sorted lists: a positive value enters when what its side has given before it
-    is at most what the other side has given, so it ranks by the sum of the smaller ones of its own side. One sort
-    gives all states. Those that would part equal values, or leave an outer region empty, are passed over.
+    That order of growth is a merge of two sorted lists: a positive value enters when the sum of its side so far is at
+    most that of the other side, so it ranks by the sum of the smaller values of its own side. One sort gives all
+    states. States that would separate equal values, or leave an outer region empty, are skipped.
 
     Args:
-        values: floating (n,), n >= 1; measured from the dimension's own threshold, 0.
+        values: floating (n,), n >= 1; centred, so that 0 divides the projection.
 
     Returns:
-        (2,) in the dtype of the values, ascending; both the same where no state remains, as with two distinct values.
+        (2,) in the dtype of the values, ascending. Both are equal if no state remains, as with two distinct values.
     """
     ordered = values.sort().values
     n, negative = len(ordered), int((ordered <= 0).sum())
@@ -47,9 +37,9 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
     sums = torch.cat([ordered.new_zeros(1, dtype=torch.float64), ordered.cumsum(0, dtype=torch.float64)])
 
     upward, downward = sums[negative:] - sums[negative], sums[negative] - sums[: negative + 1].flip(0)
-    given = torch.cat([upward[:-1], -downward[:-1]])
-    # Stable, and with the positive values first: at a sum of exactly 0 a positive value enters.
-    enters = given.sort(stable=True).indices
+    sums_before = torch.cat([upward[:-1], -downward[:-1]])
+    # Stable, with the positive values first: at a sum of exactly 0 a positive value enters.
+    enters = sums_before.sort(stable=True).indices
     right = (enters < n - negative).cumsum(0)
     left = torch.arange(1, n + 1, device=values.device) - right
 
@@ -68,58 +58,32 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
 
 
 @final
-class DBQ(Quantizer):
-    """Two bits a dimension: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
+class DBQ(ThresholdQuantizer):
+    """Two bits a projection: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
 
     A single threshold at 0 cuts where projections are densest, so many near neighbours get different bits. Here the
     densest part is one region, and the Hamming distance of two regions is the number of thresholds between them: the
-    code 11 is not used. Known weakness: of four codes three are used, and half as many projections share the budget.
+    code 11 is not used. Known weakness: only three of four codes are used, and the budget pays for half as many
+    projections.
 
-    Thresholds assume that 0 divides the dimension in the middle, as it does for projections of centred features.
+    The thresholds assume that 0 divides a projection in the middle, as it does for projections of centred features.
 
     Shape:
         projections (n, b/2) → bits (n, b).
 
     Args:
         bits: code length b, an even number.
-        relaxation: what stands for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
+        relaxation: stand-in for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
 
     Raises:
-        InvalidInputError: an odd number of bits.
+        InvalidInputError: the number of bits is odd.
 
     References:
         Kong & Li, "Double-bit quantization for hashing", AAAI 2012, Algorithm 1.
     """
 
     def __init__(self, bits: int, relaxation: Relaxation | None = None) -> None:
-        super().__init__(bits)
-        check_bits_of_projections(bits, BITS_PER_PROJECTION)
-        self.relaxation = StraightThrough() if relaxation is None else relaxation
-        self.encoding = double_bit_encoding()
-        self.thresholds = nn.Parameter(torch.zeros(self.projection_dim, 2))
-
-    @property
-    def projection_dim(self) -> int:
-        """Half as many projections as bits."""
-        return self.bits // BITS_PER_PROJECTION
-
-    @property
-    def distance(self) -> Hamming:
-        """Hamming distance."""
-        return Hamming(self.bits)
-
-    def forward(self, projections: Tensor) -> Tensor:
-        """Relaxed bits of each bit's distance from its threshold: the upper one for the first bit of a dimension."""
-        relaxed: Tensor = self.relaxation(bit_margins(*self.in_units(projections, self.thresholds), self.encoding))
-        return relaxed
-
-    def unary(self, projections: Tensor) -> Tensor:
-        """The relaxed bits."""
-        return self.forward(projections)
-
-    def quantize(self, projections: Tensor) -> Tensor:
-        """The bits of the regions that projections lie in."""
-        return encoded_bits(projections, self.thresholds, self.encoding)
+        super().__init__(bits, double_bit_encoding(), relaxation)
 
     def _fit(
         self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator

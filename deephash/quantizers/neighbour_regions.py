@@ -1,7 +1,7 @@
-"""Regions of a line: the neighbours in any of them, and the division that maximises a sum over them; compiled.
+"""Compiled kernels for regions of a line: count neighbours in every region, and find the best division into regions.
 
-B(r, j), the most that r regions below cut j can give, is the maximum over cuts i < j of B(r - 1, i) + gain(i, j). The
-gain need have no structure, so all pairs of cuts are visited.
+B(r, j), the largest value of r regions below cut j, is the maximum over cuts i < j of B(r - 1, i) + gain(i, j). The
+gain has no structure to exploit, so all pairs of cuts are visited.
 """
 
 # numba infers the types of compiled functions, and refuses annotations on some.
@@ -20,27 +20,27 @@ def _neighbours_within(affinity, order):
     within = np.zeros((n + 1, n + 1), np.int32)
     for j in range(1, n + 1):
         row = affinity[order[j - 1]]
-        found = 0
+        pairs = 0
         for i in range(j - 1, -1, -1):
-            # Item i of the order joins the region that ends with item j - 1; no item is its own neighbour.
-            found += i < j - 1 and row[order[i]]
-            within[j, i] = within[j - 1, i] + found
+            # Item i of the order joins the region that ends with item j - 1; an item is not its own neighbour.
+            pairs += i < j - 1 and row[order[i]]
+            within[j, i] = within[j - 1, i] + pairs
     return within
 
 
 @compiled
 def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square, regions):
-    """For each number of regions and each cut, where the last region starts."""
+    """Return the start of the last region, for each number of regions and each cut."""
     ends = len(items)
     best = np.full((ends, regions + 1), -np.inf)
     starts = np.zeros((ends, regions + 1), np.int64)
     best[0, 0] = 0.0
     for j in range(1, ends):
         for i in range(j):
-            held = float(items[j] - items[i])
+            count = float(items[j] - items[i])
             total = sums[j] - sums[i]
-            gain = per_neighbours * neighbours[j, i] + per_pair * (held * (held - 1.0) / 2.0)
-            gain += per_square * (total * total / held)
+            gain = per_neighbours * neighbours[j, i] + per_pair * (count * (count - 1.0) / 2.0)
+            gain += per_square * (total * total / count)
             for r in range(1, min(i + 1, regions) + 1):
                 value = best[i, r - 1] + gain
                 if value > best[j, r]:
@@ -50,7 +50,7 @@ def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square
 
 
 def neighbours_within(affinity: NDArray[np.bool_], order: NDArray[np.int64]) -> NDArray[np.int32]:
-    """The pairs of neighbours among any run of items in an order.
+    """Count the pairs of neighbours within every run of items in an order.
 
     Args:
         affinity: (n, n), symmetric; the diagonal is not read.
@@ -70,22 +70,22 @@ def best_partition(
     weights: tuple[float, float, float],
     cuts: int,
 ) -> NDArray[np.int64]:
-    """The cuts whose regions, none empty, have the largest Σ a·(neighbours) + b·(pairs) + c·(sum²/items).
+    """Find the cuts, without empty regions, that maximise Σ a·(neighbours) + b·(pairs) + c·(sum²/items).
 
     Args:
         neighbours: (g + 1, g + 1), entry (j, i) the pairs of neighbours between cuts i and j >= i.
         items: (g + 1,), items below each cut, rising.
         sums: (g + 1,), sum of the values below each cut.
         weights: a, b, c.
-        cuts: how many to place between the ends, fewer than g.
+        cuts: number of cuts to place between the ends, fewer than g.
 
     Returns:
         (cuts,), ascending, from 1 to g - 1.
     """
     starts = _region_starts(neighbours, items, sums, *weights, cuts + 1)
-    found = np.empty(cuts, np.int64)
+    best = np.empty(cuts, np.int64)
     end = len(items) - 1
     for r in range(cuts, 0, -1):
         end = starts[end, r + 1]
-        found[r - 1] = end
-    return found
+        best[r - 1] = end
+    return best

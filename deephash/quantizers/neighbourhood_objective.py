@@ -1,8 +1,8 @@
-"""J, by which NPQ and VBQ judge the thresholds of one dimension: do neighbours fall into the same region?
+"""J, the objective of NPQ and VBQ for the thresholds of one projection: do neighbours fall into the same region?
 
-A pair of training items in the same region counts as found. With P pairs of neighbours, and regions that hold c pairs,
-t of them neighbours, F1 = 2t / (c + P). Both t and c are sums over regions, so a table of the neighbours among any run
-of sorted items gives F1 of any thresholds at once, and lets an exact search be a dynamic programme.
+A pair of training items in one region is a predicted match. With P pairs of neighbours, and regions that contain c
+pairs, t of them neighbours, F1 = 2t / (c + P). Both t and c are sums over regions, so a table of the neighbours in
+every run of sorted items gives F1 of any thresholds, and an exact search can use dynamic programming.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from deephash.validation import InvalidInputError
 
 @dataclass(frozen=True)
 class NeighbourhoodObjective:
-    """J = α·F1 + (1 - α)(1 - Ω) of the cuts of one dimension (Moran, Lavrenko & Osborne, SIGIR 2013).
+    """J = α·F1 + (1 - α)(1 - Ω) of the cuts of one projection (Moran, Lavrenko & Osborne, SIGIR 2013).
 
-    A cut is named by where it stands among the g distinct values: cut i, from 1 to g - 1, parts the i smallest from the
-    rest. Ω is the squared distance from the regions' means, divided by that from the mean of all.
+    A cut is a position among the g distinct values: cut i, from 1 to g - 1, separates the i smallest from the rest. Ω
+    is the squared distance from the means of regions, divided by that from the mean of all values.
 
     Args:
         distinct: floating (g,), the distinct values, ascending.
@@ -40,19 +40,19 @@ class NeighbourhoodObjective:
 
     @property
     def cuts(self) -> int:
-        """How many cuts there are to choose from, g - 1."""
+        """Number of cuts to choose from, g - 1."""
         return len(self.distinct) - 1
 
     @property
     def pairs_of_neighbours(self) -> int:
-        """P."""
+        """Number of pairs of neighbours, P."""
         return int(self.neighbours[-1, 0])
 
     def parts(self, cuts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """F1's numerator and denominator, and 1 - Ω.
+        """Return the numerator and the denominator of F1, and 1 - Ω.
 
         Args:
-            cuts: int64 (m, T), each row ascending, of m sets of cuts.
+            cuts: int64 (m, T), m sets of cuts, each row ascending.
 
         Returns:
             2t, c + P and 1 - Ω, float64 (m,) each.
@@ -60,28 +60,28 @@ class NeighbourhoodObjective:
         last = len(self.distinct)
         edges = torch.nn.functional.pad(torch.nn.functional.pad(cuts, (1, 0), value=0), (0, 1), value=last)
         lower, upper = edges[:, :-1], edges[:, 1:]
-        held = (self.items[upper] - self.items[lower]).double()
-        found = 2 * self.neighbours[upper, lower].double().sum(1)
-        together = (held * (held - 1) / 2).sum(1) + self.pairs_of_neighbours
-        between = ((self.sums[upper] - self.sums[lower]).square() / held.clamp_min(1)).sum(1)
-        return found, together, between / self.scatter
+        counts = (self.items[upper] - self.items[lower]).double()
+        matched = 2 * self.neighbours[upper, lower].double().sum(1)
+        together = (counts * (counts - 1) / 2).sum(1) + self.pairs_of_neighbours
+        between = ((self.sums[upper] - self.sums[lower]).square() / counts.clamp_min(1)).sum(1)
+        return matched, together, between / self.scatter
 
     def __call__(self, cuts: Tensor) -> Tensor:
-        """J of m sets of cuts, int64 (m, T) → float64 (m,)."""
-        found, together, explained = self.parts(cuts)
-        return self.f1_weight * found / together + (1 - self.f1_weight) * explained
+        """Return J of m sets of cuts, int64 (m, T) → float64 (m,)."""
+        matched, together, explained = self.parts(cuts)
+        return self.f1_weight * matched / together + (1 - self.f1_weight) * explained
 
     def f1(self, cuts: Tensor) -> Tensor:
-        """F1 of m sets of cuts, int64 (m, T) → float64 (m,); without any cut where T = 0."""
-        found, together, _ = self.parts(cuts)
-        return found / together
+        """Return F1 of m sets of cuts, int64 (m, T) → float64 (m,); T = 0 means a single region."""
+        matched, together, _ = self.parts(cuts)
+        return matched / together
 
     def thresholds(self, cuts: Tensor, count: int) -> Tensor:
-        """Thresholds halfway between the values on either side of each cut.
+        """Return thresholds halfway between the values on either side of each cut.
 
         Args:
             cuts: int64 (T,), ascending, T <= count.
-            count: how many to give; the last one is repeated where there are fewer cuts.
+            count: number of thresholds; the last one is repeated if there are fewer cuts.
         """
         if not len(cuts):
             return self.distinct[-1:].expand(count)
@@ -90,10 +90,10 @@ class NeighbourhoodObjective:
 
 
 def neighbourhood_objective(values: Tensor, neighbours: Tensor, f1_weight: float = 1.0) -> NeighbourhoodObjective:
-    """Count the neighbours between any two cuts, item by item in the order of the values.
+    """Build the objective of one projection by counting the neighbours between any two cuts.
 
     Args:
-        values: floating (n,), projections of n items on one dimension.
+        values: floating (n,), projections of n items on one direction.
         neighbours: bool (n, n), symmetric; the diagonal is not read.
         f1_weight: α, from 0 to 1.
     """
@@ -113,19 +113,19 @@ def neighbourhood_objective(values: Tensor, neighbours: Tensor, f1_weight: float
     return NeighbourhoodObjective(distinct, items, within, sums, scatter, f1_weight)
 
 
-def sampled_neighbours(
+def sample_neighbours(
     affinity: TrainingAffinity, sample: int, method: str, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The affinity among a random sample of training items, all of them where they are no more.
+    """Return the affinity among a random sample of training items, or among all of them if they are few enough.
 
     Args:
         affinity: among the n training items.
-        sample: most items to take.
+        sample: the most items to take.
         method: name of the class, for the message.
-        generator: of the draw.
+        generator: generator of the draw.
 
     Returns:
-        The m items' rows, int64 (m,), and their affinity, bool (m, m).
+        The rows of the m items, int64 (m,), and their affinity, bool (m, m).
 
     Raises:
         InvalidInputError: no two of them are neighbours.

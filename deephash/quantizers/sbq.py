@@ -1,4 +1,4 @@
-"""Single-bit quantisation: one threshold and one bit a dimension."""
+"""Single-bit quantisation: one threshold and one bit a projection."""
 
 from typing import ClassVar, final
 
@@ -15,21 +15,21 @@ from deephash.ranking.distance import Hamming
 
 @final
 class SBQ(Quantizer):
-    """One bit a dimension: whether the projection reaches its threshold.
+    """One bit a projection: whether it reaches its threshold.
 
     Thresholds are 0, the mean of projections of centred features; joint training may move them. Neighbours on either
-    side of a threshold get different bits however close they are, which the multi-bit quantisers mend.
+    side of a threshold get different bits however close they are, which the multi-bit quantisers correct.
 
     Shape:
         projections (n, b) → bits (n, b).
 
     Args:
         bits: code length b, and number of projections.
-        relaxation: what stands for the step in `forward`; None for `StraightThrough()`, hard bits with a gradient.
+        relaxation: stand-in for the step in `forward`; None for `StraightThrough()`, hard bits with a gradient.
 
     References:
-        The rule of Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002; named single-bit
-        quantisation in Kong & Li, "Double-bit quantization for hashing", AAAI 2012.
+        Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002, has the rule; Kong & Li,
+        "Double-bit quantization for hashing", AAAI 2012, names it single-bit quantisation.
     """
 
     fits_on_shares: ClassVar[bool] = True
@@ -41,7 +41,7 @@ class SBQ(Quantizer):
 
     @property
     def projection_dim(self) -> int:
-        """As many projections as bits."""
+        """Number of projections, one a bit."""
         return self.bits
 
     @property
@@ -50,17 +50,17 @@ class SBQ(Quantizer):
         return Hamming(self.bits)
 
     def forward(self, projections: Tensor) -> Tensor:
-        """Relaxed bits of the margins, projections - thresholds."""
+        """Return relaxed bits of the margins, projections - thresholds."""
         projections, thresholds = self.in_units(projections, self.thresholds[:, None])
         relaxed: Tensor = self.relaxation(projections - thresholds[:, 0])
         return relaxed
 
     def unary(self, projections: Tensor) -> Tensor:
-        """The relaxed bits."""
+        """Return the relaxed bits."""
         return self.forward(projections)
 
     def quantize(self, projections: Tensor) -> Tensor:
-        """Bits of the margins by the zero rule."""
+        """Return the bits of the margins by the zero rule."""
         return hard_bits(projections - self.thresholds)
 
     def _fit(

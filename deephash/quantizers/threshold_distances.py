@@ -1,4 +1,4 @@
-"""How far projections lie from the thresholds of a quantiser, in units of its margins."""
+"""Distances of projections from the thresholds of a quantiser, in the unit of its margins."""
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +8,18 @@ from deephash.validation import InvalidInputError
 
 
 def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[Tensor, Tensor]:
-    """Projections and thresholds over the unit of each projection (see `Quantizer.calibrate`).
+    """Return projections and thresholds, divided by the unit of each projection (see `Quantizer.calibrate`).
 
     Args:
         projections: floating (n, k).
-        quantizer: with `thresholds` (k,) or (k, T); where dimensions differ in their bits, with its `allocation` (k,),
-            q bits for the first 2^q - 1 thresholds. None for a threshold of 0 and a unit of 1.
+        quantizer: module with `thresholds` (k,) or (k, T), and with `allocation` (k,) if projections differ in their
+            bits: q bits use the first 2^q - 1 thresholds. None for a threshold of 0 and a unit of 1.
 
     Returns:
-        (n, k), and (k, T) with infinity for what is no threshold; differentiable in projections and thresholds.
+        (n, k), and (k, T) with infinity for unused thresholds; differentiable in projections and thresholds.
 
     Raises:
-        InvalidInputError: a quantiser without thresholds.
+        InvalidInputError: the quantiser has no thresholds.
     """
     if quantizer is None:
         return projections, projections.new_zeros(projections.shape[1], 1)
@@ -27,11 +27,11 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
     if not isinstance(quantizer, Quantizer) or not isinstance(thresholds, Tensor):
         if isinstance(quantizer, nn.ModuleDict):
             raise InvalidInputError(
-                "Each of two views has thresholds of its own, which this loss does not tell apart; give it codes, as "
+                "The two views have separate thresholds, which this loss does not distinguish; give it codes, as "
                 "loss.quantization.of=codes."
             )
         raise InvalidInputError(
-            f"{type(quantizer).__name__} has no thresholds that a loss could look at; choose another quantiser or "
+            f"{type(quantizer).__name__} has no thresholds for a loss to use; choose another quantiser or "
             "leave out losses of thresholds."
         )
     thresholds = thresholds.reshape(len(thresholds), -1)
@@ -45,14 +45,14 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
 
 
 def threshold_distances(projections: Tensor, thresholds: Tensor) -> Tensor:
-    """Distance of each projection from the nearest threshold of its dimension.
+    """Compute the distance of each projection from its nearest threshold.
 
     Args:
         projections: floating (n, k).
-        thresholds: (k, T); infinity for what is no threshold.
+        thresholds: (k, T); infinity for unused thresholds.
 
     Returns:
-        (n, k'), of the k' dimensions that have a threshold; differentiable in both.
+        (n, k'), for the k' projections that have a threshold; differentiable in both.
     """
     cut = thresholds.isfinite().any(1)
     return (projections[:, cut, None] - thresholds[cut]).abs().amin(2)

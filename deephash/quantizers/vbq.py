@@ -10,12 +10,12 @@ from deephash.io.progress import track
 from deephash.quantizers.base import Quantizer
 from deephash.quantizers.bit_allocations.base import BitAllocation, BitOptions
 from deephash.quantizers.bit_allocations.knapsack import Knapsack
-from deephash.quantizers.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective, sample_neighbours
 from deephash.quantizers.relaxations.base import Relaxation
 from deephash.quantizers.relaxations.straight_through import StraightThrough
 from deephash.quantizers.threshold_encodings import (
     bit_margins,
-    encoded_bits,
+    encode_regions,
     natural_binary_encoding,
     region_numbers,
     step_margins,
@@ -30,26 +30,27 @@ MAX_BITS = 8
 
 @final
 class VBQ(Quantizer):
-    """As many bits for each dimension as it is worth: 0 to 4, by a knapsack over F1 under the budget.
+    """A number of bits for each projection by its value, 0 to 4: a knapsack over F1 under the budget.
 
-    A dimension that keeps neighbours together is cut finely, one that does not is dropped. For each dimension and each
-    number of bits q, 2^q - 1 thresholds are fitted as by NPQ with α = 1, and their F1 on training pairs is what q bits
-    are worth there; 0 bits are worth the F1 of a single region, which takes all pairs for neighbours. The allocation of
-    largest total that spends exactly b bits is found by dynamic programming, where the authors use a binary linear
-    programme; another `allocator` may spend them otherwise. Regions are numbered in binary and ranked by Manhattan
-    distance, to which a dimension of q bits adds up to 2^q - 1. Known weakness: dimensions that repeat each other are
-    each given bits, unless `Gumbel` allocates them.
+    A projection that keeps neighbours together is cut finely, one that does not is dropped. For each projection and
+    each number of bits q, 2^q - 1 thresholds are fitted as by NPQ with α = 1. Their F1 on training pairs is the value
+    of q bits there; the value of 0 bits is the F1 of a single region, which predicts that all pairs are neighbours.
+    Dynamic programming finds the allocation of largest total value that spends exactly b bits, where the authors use a
+    binary linear programme; another `allocator` may spend them differently. Regions are numbered in binary and ranked
+    by Manhattan distance, to which a projection of q bits adds up to 2^q - 1. Known weakness: redundant projections
+    each get bits, unless `Gumbel` allocates them.
 
     Shape:
-        projections (n, b) → bits (n, b): as many projections as bits, of which some get none.
+        projections (n, b) → bits (n, b): as many projections as bits, some of which get none.
 
     Args:
-        bits: code length b, spent to the last bit.
-        most_bits: the most a dimension can get, from 1 to 8.
-        search: how F1 is maximised; None for `EvolutionarySearch()`, the authors' kind. `ExactSearch()` finds the best.
-        pairs_sample: training items among which pairs are counted, drawn at random from more.
-        relaxation: what stands for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
-        allocator: how bits are spent; None for `Knapsack()`, the authors' optimum. `Gumbel()` looks at codes whole.
+        bits: code length b; all bits are spent.
+        most_bits: the most bits of a projection, from 1 to 8.
+        search: how F1 is maximised; None for `EvolutionarySearch()`, the authors' kind. `ExactSearch()` finds the
+            optimum.
+        pairs_sample: number of training items among which pairs are counted, drawn at random if there are more.
+        relaxation: stand-in for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
+        allocator: how bits are spent; None for `Knapsack()`, the authors' optimum. `Gumbel()` judges whole codes.
 
     Raises:
         InvalidInputError: bits or most_bits out of range.
@@ -81,41 +82,41 @@ class VBQ(Quantizer):
         self.pairs_sample = pairs_sample
         self.relaxation = StraightThrough() if relaxation is None else relaxation
         self.allocator = Knapsack() if allocator is None else allocator
-        # Of a dimension with q bits the first 2^q - 1 count; the others stay 0.
+        # A projection with q bits uses the first 2^q - 1; the others stay 0.
         self.thresholds = nn.Parameter(torch.zeros(bits, 2**most_bits - 1))
         self.register_buffer("allocation", torch.ones(bits, dtype=torch.int64))
 
     @property
     def projection_dim(self) -> int:
-        """As many projections as bits."""
+        """Number of projections, one a bit."""
         return self.bits
 
     @property
     def distance(self) -> VariableManhattan:
-        """Manhattan distance of the regions' numbers, each with the bits of its dimension."""
+        """Manhattan distance of the regions' numbers, with the number of bits of each projection."""
         return VariableManhattan(tuple(self.allocation.tolist()))
 
     def forward(self, projections: Tensor) -> Tensor:
-        """Relaxed bits of each bit's distance from the nearest threshold at which it flips."""
+        """Return relaxed bits: the relaxation of each bit's margin from the nearest threshold at which it flips."""
         groups = self._groups(*self.in_units(projections, self.thresholds))
         margins = torch.cat([bit_margins(*group) for group in groups], 1)
         relaxed: Tensor = self.relaxation(margins[:, self._places()])
         return relaxed
 
     def unary(self, projections: Tensor) -> Tensor:
-        """A relaxed step for each threshold, dimensions with fewer bits before those with more."""
+        """Return a relaxed step for each threshold, projections with fewer bits before those with more."""
         groups = self._groups(*self.in_units(projections, self.thresholds))
         steps = [step_margins(values, thresholds) for values, thresholds, _ in groups]
         relaxed: Tensor = self.relaxation(torch.cat(steps, 1))
         return relaxed
 
     def quantize(self, projections: Tensor) -> Tensor:
-        """The bits of the regions that projections lie in."""
-        bits = [encoded_bits(*group) for group in self._groups(projections, self.thresholds)]
+        """Return the bits of the regions that the projections lie in."""
+        bits = [encode_regions(*group) for group in self._groups(projections, self.thresholds)]
         return torch.cat(bits, 1)[:, self._places()]
 
     def _groups(self, projections: Tensor, thresholds: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Projections, thresholds and encoding of the dimensions with 1 bit, with 2, ..., where there are any."""
+        """Return projections, thresholds and encoding of the projections with 1 bit, with 2, ..., if there are any."""
         groups = []
         for q in range(1, self.most_bits + 1):
             dimensions = (self.allocation == q).nonzero().flatten()
@@ -125,17 +126,17 @@ class VBQ(Quantizer):
         return groups
 
     def _places(self) -> Tensor:
-        """Where each bit of the code, dimension by dimension, stands among the bits of the groups, int64 (b,)."""
+        """Return the place of each bit of the code among the bits of the groups, int64 (b,)."""
         owners = torch.repeat_interleave(self.allocation)
-        # Groups hold their dimensions in order, so a stable sort by the number of bits gives the groups' bits.
+        # Groups hold their projections in order, so a stable sort by the number of bits gives the groups' bits.
         return self.allocation[owners].argsort(stable=True).argsort()
 
     def _fit(
         self, projections: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
-        # Of few pairs, those that cut a dimension finely keep the best F1, and all bits go to few dimensions.
-        rows, neighbours = sampled_neighbours(affinity.wide(), self.pairs_sample, "VBQ", generator)
+        # With few neighbours, fine cuts have the best F1, and a few projections would get all bits.
+        rows, neighbours = sample_neighbours(affinity.wide(), self.pairs_sample, "VBQ", generator)
         sample = projections[rows.to(projections.device)].cpu()
         counts = [2**q - 1 for q in range(self.most_bits + 1)]
         worth = torch.empty(self.projection_dim, self.most_bits + 1, dtype=torch.float64)
@@ -145,8 +146,8 @@ class VBQ(Quantizer):
             objective = neighbourhood_objective(sample[:, j], neighbours)
             cuts = [torch.empty(0, dtype=torch.int64)]
             cuts += [self.search.best_cuts(objective, count, generator) for count in counts[1:]]
-            worth[j] = torch.cat([objective.f1(found[None]) for found in cuts])
-            fitted.append([objective.thresholds(*given) for given in zip(cuts, counts, strict=True)])
+            worth[j] = torch.cat([objective.f1(chosen[None]) for chosen in cuts])
+            fitted.append([objective.thresholds(*pair) for pair in zip(cuts, counts, strict=True)])
             for q in range(1, self.most_bits + 1):
                 regions[:, j, q] = region_numbers(sample[:, j : j + 1], fitted[j][q][None])[:, 0].short()
         self.allocation.copy_(self.allocator.allocate(BitOptions(worth, regions, neighbours), self.bits, generator))

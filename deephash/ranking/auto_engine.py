@@ -11,7 +11,7 @@ from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Relevance
 
 
-def engine_for(device: torch.device) -> RankingEngine:
+def select_engine(device: torch.device) -> RankingEngine:
     """Triton on a CUDA device, numba on the CPU, plain torch anywhere else."""
     # Imported where it is chosen: numba and Triton take a second each.
     if device.type == "cuda":
@@ -29,17 +29,17 @@ def engine_for(device: torch.device) -> RankingEngine:
 
 @final
 class AutoEngine(RankingEngine):
-    """Ranks with `engine_for` the device that the codes are on."""
+    """Ranks with `select_engine` the device that the codes are on."""
 
     def _rank(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> DistanceCounts:
-        return engine_for(query_codes.device)._rank(query_codes, database_codes, distance, relevance)
+        return select_engine(query_codes.device)._rank(query_codes, database_codes, distance, relevance)
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
-        return engine_for(query_codes.device)._search(query_codes, database_codes, distance, k)
+        return select_engine(query_codes.device)._search(query_codes, database_codes, distance, k)
 
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
-        return engine_for(query_codes.device)._relevant_ranks(query_codes, database_codes, distance, relevance)
+        return select_engine(query_codes.device)._relevant_ranks(query_codes, database_codes, distance, relevance)

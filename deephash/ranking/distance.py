@@ -170,10 +170,10 @@ class Asymmetric:
         return self.bits
 
 
-OfLevels = Manhattan | VariableManhattan
+LevelDistance = Manhattan | VariableManhattan
 """Distances of whole numbers that dimensions hold, their bits told by `widths`."""
 
-Distance = Hamming | OfLevels | Asymmetric
+Distance = Hamming | LevelDistance | Asymmetric
 
 
 def distance_bytes(distance: Distance) -> int:

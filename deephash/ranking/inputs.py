@@ -106,25 +106,6 @@ def check_rising(relevance: Neighbours) -> None:
         )
 
 
-def check_exclude(exclude: Tensor, query_codes: Tensor, database_codes: Tensor) -> None:
-    """Raise an error for rows to exclude that are not one database row, or -1, a query.
-
-    Raises:
-        InvalidInputError: for another dtype, shape or device, or a row outside the database.
-    """
-    if not isinstance(exclude, Tensor) or exclude.dtype != torch.int64 or exclude.shape != (len(query_codes),):
-        given = f"{tuple(exclude.shape)} {exclude.dtype}" if isinstance(exclude, Tensor) else type(exclude).__name__
-        raise InvalidInputError(
-            f"exclude is {given}; expected int64 ({len(query_codes)},), each query's own database row or -1."
-        )
-    check_device(exclude, query_codes, "rows to exclude")
-    if len(exclude) and not (int(exclude.min()) >= -1 and int(exclude.max()) < len(database_codes)):
-        raise InvalidInputError(
-            f"exclude reaches from {int(exclude.min())} to {int(exclude.max())}; "
-            f"expected -1 or rows of a database of {len(database_codes)}."
-        )
-
-
 def check_neighbours_wanted(k: int, database_codes: Tensor) -> None:
     """Raise an error for a number of neighbours that the database cannot give.
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.ranking.distance import Asymmetric, Distance, OfLevels
+from deephash.ranking.distance import Asymmetric, Distance, LevelDistance
 
 
 def form_width(distance: Distance) -> int:
     """Bits of an item in the linear form."""
-    return distance.maximum if isinstance(distance, OfLevels) else distance.code_bits
+    return distance.maximum if isinstance(distance, LevelDistance) else distance.code_bits
 
 
 def form_dtype(distance: Distance, device: torch.device) -> torch.dtype:
@@ -32,23 +32,23 @@ def form_dtype(distance: Distance, device: torch.device) -> torch.dtype:
 def form_bits(codes: Tensor, distance: Distance) -> Tensor:
     """The bits of packed codes in the linear form: bool (n, form_width)."""
     bits = unpack(codes, distance.code_bits)
-    if not isinstance(distance, OfLevels):
+    if not isinstance(distance, LevelDistance):
         return bits
-    dimensions, places = numbered([(1 << bits) - 1 for bits in distance.widths], codes.device)
+    dimensions, places = number_entries([(1 << bits) - 1 for bits in distance.widths], codes.device)
     levels = form_levels(codes, distance).to(torch.uint8)
     return levels[:, dimensions] > places.to(torch.uint8)
 
 
-def form_levels(codes: Tensor, distance: OfLevels) -> Tensor:
+def form_levels(codes: Tensor, distance: LevelDistance) -> Tensor:
     """The whole numbers that the dimensions of packed codes hold: int64 (n, k)."""
-    dimensions, places = numbered(distance.widths, codes.device)
+    dimensions, places = number_entries(distance.widths, codes.device)
     values = torch.zeros(distance.code_bits, len(distance.widths), dtype=torch.float32, device=codes.device)
     values[torch.arange(len(places), device=codes.device), dimensions] = 2.0**places
     # Sums of distinct powers of two below 2^8: exact even where products are rounded (TF32, bfloat16).
     return (unpack(codes, distance.code_bits).float() @ values).round().to(torch.int64)
 
 
-def numbered(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+def number_entries(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """The owner of each of Σ counts things in a row, and its number within its owner: int64, both from 0."""
     lengths = torch.tensor(counts, device=device)
     owners = torch.arange(len(counts), device=device).repeat_interleave(lengths)
@@ -61,15 +61,3 @@ def form_queries(query_codes: Tensor, distance: Distance) -> tuple[Tensor, Tenso
     dtype = form_dtype(distance, query_codes.device)
     weights = distance.weights.to(dtype) if isinstance(distance, Asymmetric) else torch.ones_like(bits, dtype=dtype)
     return (weights * bits).sum(1), torch.where(bits, -weights, weights)
-
-
-def pair_distances(query_codes: Tensor, item_codes: Tensor, distance: Distance) -> Tensor:
-    """Distance of each query from the one item beside it: int64 (q,).
-
-    Args:
-        query_codes: uint8 (q, B).
-        item_codes: uint8 (q, B), one item a query.
-        distance: what ranks them; its weights, if any, are the q queries'.
-    """
-    offsets, coefficients = form_queries(query_codes, distance)
-    return (offsets + (coefficients * form_bits(item_codes, distance)).sum(1)).round().to(torch.int64)

@@ -41,18 +41,18 @@ def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, thr
             done.result()
 
 
-def masks(labels: Tensor) -> NDArray[np.uint64]:
+def pack_masks(labels: Tensor) -> NDArray[np.uint64]:
     """Multi-label indicators (n, c) as bit masks in 64-bit words (n, M), M a power of two."""
-    return layouts.words(np.packbits(labels.numpy(), axis=1, bitorder="little"))
+    return layouts.pack_words(np.packbits(labels.numpy(), axis=1, bitorder="little"))
 
 
-def listed(relevance: Relevance) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def list_relevant(relevance: Relevance) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Starts (q,), stops (q,) and ids of each query's relevant items, ascending; queries of a class share a list."""
     if isinstance(relevance, SharedLabel):
-        order, segments = layouts.classes(relevance.query.numpy(), relevance.database.numpy())
+        order, segments = layouts.segment_by_class(relevance.query.numpy(), relevance.database.numpy())
         return np.ascontiguousarray(segments[:, 0]), np.ascontiguousarray(segments[:, 1]), order
     if isinstance(relevance, SharedLabels):
-        offsets, ids = layouts.list_sharing(masks(relevance.query), masks(relevance.database))
+        offsets, ids = layouts.list_sharing(pack_masks(relevance.query), pack_masks(relevance.database))
     else:
         offsets, ids = relevance.offsets.numpy(), np.ascontiguousarray(relevance.ids.numpy())
     return np.ascontiguousarray(offsets[:-1]), np.ascontiguousarray(offsets[1:]), ids
@@ -82,7 +82,7 @@ class NumbaEngine(RankingEngine):
         total = torch.zeros(len(query_codes), distance.maximum + 1, dtype=torch.int64)
         relevant = torch.zeros_like(total)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
-            laid = layouts.layout(query_codes, database_codes, distance, start, stop)
+            laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
             whole = stop - start == len(query_codes)
             self._count(
                 laid,
@@ -98,13 +98,13 @@ class NumbaEngine(RankingEngine):
         """Fill the histograms of queries in the kernels' layout."""
         queries, database, count = laid.queries, laid.database, len(laid.queries)
         if isinstance(relevance, SharedLabels):
-            query_masks, database_masks = masks(relevance.query), masks(relevance.database)
+            query_masks, database_masks = pack_masks(relevance.query), pack_masks(relevance.database)
             mask_kernel = kernels.mask_kernel(laid.words, query_masks.shape[1] if query_masks.shape[1] == 1 else 0)
             self._run(mask_kernel, (queries, database, query_masks, database_masks, laid.bins, total, relevant), count)
             return
         if isinstance(relevance, SharedLabel):
             labels = relevance.query.numpy()
-            order, segments = layouts.classes(labels, relevance.database.numpy())
+            order, segments = layouts.segment_by_class(labels, relevance.database.numpy())
             database = layouts.select_rows(database, order)
             rows = np.argsort(labels, kind="stable")
             segments = segments[rows]
@@ -113,14 +113,14 @@ class NumbaEngine(RankingEngine):
         segment_kernel = kernels.segment_kernel(laid.words)
         self._run(segment_kernel, (queries, database, rows, segments, laid.bins, total, relevant), count)
         if isinstance(relevance, Neighbours) and len(relevance.ids):
-            self._run(kernels.listed_count_kernel(), (queries, database, *listed(relevance), relevant), count)
+            self._run(kernels.listed_count_kernel(), (queries, database, *list_relevant(relevance), relevant), count)
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         self._check_cpu(query_codes)
         distances = torch.empty(len(query_codes), k, dtype=torch.int64)
         ids = torch.empty(len(query_codes), k, dtype=torch.int64)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
-            laid = layouts.layout(query_codes, database_codes, distance, start, stop)
+            laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
             found = (distances[start:stop].numpy(), ids[start:stop].numpy())
             # A pass for eight takes as long as several for one.
             rows = kernels.BLOCK if laid.words and stop - start > FEW else 1
@@ -132,11 +132,11 @@ class NumbaEngine(RankingEngine):
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
         self._check_cpu(query_codes)
-        starts, stops, ids = listed(relevance)
+        starts, stops, ids = list_relevant(relevance)
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(stops - starts)])
         ranks = np.empty(offsets[-1], np.int64)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
-            laid = layouts.layout(query_codes, database_codes, distance, start, stop)
+            laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
             lists = (starts[start:stop], stops[start:stop], ids)
             arguments = (laid.queries, laid.database, *lists, laid.bins, offsets[start:stop], ranks)
             self._run(kernels.listed_rank_kernel(), arguments, stop - start)

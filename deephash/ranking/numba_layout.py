@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.functional.compiled import compiled
-from deephash.ranking.distance import Asymmetric, Distance, Hamming, OfLevels, distance_bytes
+from deephash.ranking.distance import Asymmetric, Distance, Hamming, LevelDistance, distance_bytes
 from deephash.ranking.numba_kernels import WIDEST
 
 # Up to this length, codes of levels in unary are ranked faster by popcount than the levels by byte arithmetic.
@@ -40,15 +40,15 @@ class Layout:
         return self.database.shape[1] if self.database.dtype == np.uint64 and self.database.shape[1] <= WIDEST else 0
 
 
-def power_of_two(value: int) -> int:
+def next_power_of_two(value: int) -> int:
     """The least power of two that is not below `value`, at least 1: bounds how many kernels are ever compiled."""
     return 1 << max(value - 1, 0).bit_length()
 
 
-def words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def pack_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Packed bytes (n, B) as 64-bit words (n, W), W a power of two; no copy where the bytes already are W words."""
     n, size = codes.shape
-    width = power_of_two((size + 7) // 8)
+    width = next_power_of_two((size + 7) // 8)
     if size == 8 * width and codes.flags.c_contiguous and codes.ctypes.data % 8 == 0:
         return codes.view(np.uint64)
     padded = np.zeros((n, 8 * width), np.uint8)
@@ -56,31 +56,33 @@ def words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return padded.view(np.uint64)
 
 
-def layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, start: int, stop: int) -> Layout:
+def build_layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, start: int, stop: int) -> Layout:
     """Lay out the packed codes of the database and of queries start to stop, by the distance that ranks them."""
     queries, database = query_codes[start:stop].numpy(), database_codes.numpy()
     if isinstance(distance, Hamming):
-        laid = words(queries)
-        return Layout(laid, words(database), 64 * laid.shape[1] + 1)
-    if isinstance(distance, OfLevels):
+        laid = pack_words(queries)
+        return Layout(laid, pack_words(database), 64 * laid.shape[1] + 1)
+    if isinstance(distance, LevelDistance):
         bits = np.array(distance.widths, np.int64)
         if distance.maximum <= UNARY_LENGTH:
-            width = power_of_two((distance.maximum + 63) // 64)
+            width = next_power_of_two((distance.maximum + 63) // 64)
             return Layout(unary_words(queries, bits, width), unary_words(database, bits, width), 64 * width + 1)
-        width = power_of_two(len(bits))
-        return Layout(levels(queries, bits, width), levels(database, bits, width), power_of_two(distance.maximum + 1))
-    width = power_of_two(queries.shape[1])
+        width = next_power_of_two(len(bits))
+        return Layout(
+            levels(queries, bits, width), levels(database, bits, width), next_power_of_two(distance.maximum + 1)
+        )
+    width = next_power_of_two(queries.shape[1])
     database_bytes = np.zeros((len(database), width), np.uint8)
     database_bytes[:, : queries.shape[1]] = database
     tables = cost_tables(queries, distance.weights[start:stop].numpy(), width)
-    return Layout(tables, database_bytes, power_of_two(distance.maximum + 1))
+    return Layout(tables, database_bytes, next_power_of_two(distance.maximum + 1))
 
 
 def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
     """Starts and stops of blocks of queries whose layout takes at most TABLE_BYTES: all at once but for cost tables."""
     step = queries
     if isinstance(distance, Asymmetric):
-        step = max(TABLE_BYTES // (1024 * power_of_two(distance_bytes(distance))), 1)
+        step = max(TABLE_BYTES // (1024 * next_power_of_two(distance_bytes(distance))), 1)
     return [(start, min(start + step, queries)) for start in range(0, queries, step)]
 
 
@@ -177,7 +179,9 @@ def list_sharing(query_masks, masks):
     return offsets, ids
 
 
-def classes(query: NDArray[np.int64], database: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def segment_by_class(
+    query: NDArray[np.int64], database: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The database sorted by class, and each query's segment of it.
 
     Args:

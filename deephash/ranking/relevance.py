@@ -98,6 +98,11 @@ def count_items(relevance: Relevance) -> int:
     return relevance.database_size if isinstance(relevance, Neighbours) else len(relevance.database)
 
 
+def neighbour_queries(relevance: Neighbours) -> Tensor:
+    """Return the query of each neighbour id: int64, as long as the ids."""
+    return torch.repeat_interleave(relevance.offsets.diff(), output_size=len(relevance.ids))
+
+
 def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
     """The relevance of queries start to stop alone."""
     if isinstance(relevance, Neighbours):
@@ -116,7 +121,7 @@ def select_items(relevance: Relevance, start: int, stop: int) -> Relevance:
     return type(relevance)(relevance.query, relevance.database[start:stop])
 
 
-def on_device(relevance: Relevance, device: torch.device) -> Relevance:
+def move_relevance(relevance: Relevance, device: torch.device) -> Relevance:
     """The same relevance with its tensors on a device, which must be that of the codes it is ranked with."""
     if isinstance(relevance, Neighbours):
         return Neighbours(relevance.offsets.to(device), relevance.ids.to(device), relevance.database_size)

@@ -6,11 +6,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from deephash.ranking.base import RankingEngine, neighbour_queries
+from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
 from deephash.ranking.linear_form import form_bits, form_dtype, form_queries, form_width
-from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
+from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, neighbour_queries
 from deephash.validation import check_whole
 
 # int64 and floating values that each pair of a block takes at the most: distances, keys or cells, and a sort's copies.
@@ -19,7 +19,7 @@ PAIR_BYTES = 64
 QUERIES = 256
 
 
-def relevant_block(relevance: SharedLabel | Relevance, rows: slice, items: slice) -> Tensor:
+def block_relevance(relevance: SharedLabel | Relevance, rows: slice, items: slice) -> Tensor:
     """Whether each item of a block shares a label with each query of one: bool (rows, items)."""
     assert not isinstance(relevance, Neighbours)
     query, database = relevance.query[rows], relevance.database[items]
@@ -52,7 +52,7 @@ class TorchEngine(RankingEngine):
             size = len(distances) * bins
             total[rows] += torch.bincount(cells.flatten(), minlength=size).view(-1, bins)
             if not isinstance(relevance, Neighbours):
-                cells = cells[relevant_block(relevance, rows, items)]
+                cells = cells[block_relevance(relevance, rows, items)]
                 relevant[rows] += torch.bincount(cells, minlength=size).view(-1, bins)
         if isinstance(relevance, Neighbours):
             cells = self._listed_distances(query_codes, database_codes, distance, relevance)
@@ -98,7 +98,7 @@ class TorchEngine(RankingEngine):
                 ids, queries = ids[inside], queries[inside]
                 found.append(queries * size + ranks[queries - rows.start, ids - items.start])
             else:
-                found.append((query_rows * size + ranks)[relevant_block(relevance, rows, items)])
+                found.append((query_rows * size + ranks)[block_relevance(relevance, rows, items)])
         keys = torch.cat(found).sort().values
         lengths = torch.bincount(keys // size, minlength=len(query_codes))
         return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), keys % size

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from deephash.codes import pack, unpack
 from deephash.ranking import triton_kernels as kernels
-from deephash.ranking.base import RankingEngine, neighbour_queries
+from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.distance import Distance, Hamming, OfLevels
+from deephash.ranking.distance import Distance, Hamming, LevelDistance
 from deephash.ranking.linear_form import form_levels
-from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel
+from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, neighbour_queries
 from deephash.ranking.torch_engine import TorchEngine
 from deephash.validation import InvalidInputError
 
@@ -26,18 +26,18 @@ LISTED_BINS = 65536
 TILES = 8
 
 
-def words(codes: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+def view_words(codes: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """Packed bytes (n, B), padded by zeros to words of `size` bytes: (n, ⌈B/size⌉) of `dtype`."""
     padded = torch.zeros(len(codes), -(-codes.shape[1] // size) * size, dtype=torch.uint8, device=codes.device)
     padded[:, : codes.shape[1]] = codes
     return padded.view(dtype)
 
 
-def laid_out(codes: Tensor, distance: Distance) -> Tensor:
+def layout_codes(codes: Tensor, distance: Distance) -> Tensor:
     """Codes as the kernels read them: int32 words, levels uint8 or bits uint8, (n, width)."""
     if isinstance(distance, Hamming):
-        return words(codes, 4, torch.int32)
-    if isinstance(distance, OfLevels):
+        return view_words(codes, 4, torch.int32)
+    if isinstance(distance, LevelDistance):
         return form_levels(codes, distance).to(torch.uint8)
     return unpack(codes, distance.bits).to(torch.uint8)
 
@@ -47,7 +47,7 @@ class Pairs:
     """Queries and database as the kernels read them, and what a pair of them costs.
 
     Attributes:
-        queries: (q, width), see `laid_out`.
+        queries: (q, width), see `layout_codes`.
         weights: int32 (q, width), a query's price of each differing bit; else the queries again.
         database: (width, N).
         kind: HAMMING, MANHATTAN or ASYMMETRIC of the kernels.
@@ -63,9 +63,9 @@ class Pairs:
     @classmethod
     def of(cls, query_codes: Tensor, database_codes: Tensor, distance: Distance) -> "Pairs":
         """Lay out packed codes, uint8 (q, B) and (N, B), for `distance`."""
-        queries, database = laid_out(query_codes, distance), laid_out(database_codes, distance)
+        queries, database = layout_codes(query_codes, distance), layout_codes(database_codes, distance)
         weights, kind = queries, kernels.HAMMING
-        if isinstance(distance, OfLevels):
+        if isinstance(distance, LevelDistance):
             kind = kernels.MANHATTAN
         elif not isinstance(distance, Hamming):
             kind, weights = kernels.ASYMMETRIC, distance.weights.contiguous()
@@ -197,7 +197,9 @@ def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tens
             query_labels, labels = relevance.query.contiguous(), relevance.database.contiguous()
             relevance_kind = kernels.LABEL
         elif not isinstance(relevance, Neighbours):
-            query_labels, labels = (words(pack(side), 8, torch.int64) for side in (relevance.query, relevance.database))
+            query_labels, labels = (
+                view_words(pack(side), 8, torch.int64) for side in (relevance.query, relevance.database)
+            )
             label_width, relevance_kind = labels.shape[1], kernels.MASK
     total = torch.zeros(len(pairs.queries), pairs.bins, dtype=torch.int32, device=pairs.queries.device)
     relevant = torch.zeros_like(total)

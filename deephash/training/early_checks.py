@@ -14,7 +14,7 @@ from deephash.data.views import Views
 from deephash.evaluation.hashing_module import HashingModule
 from deephash.metrics.checks import check_cutoff, check_radius
 from deephash.metrics.hamming_retrieval import HammingRetrieval
-from deephash.metrics.user_metric import UserMetric, figures_to_raise
+from deephash.metrics.user_metric import UserMetric, find_maximised_figures
 from deephash.ranking.counts import DistanceCounts
 from deephash.validation import InvalidInputError, check_choice
 
@@ -153,4 +153,4 @@ def check_figure(name: str, setting: str, module: HashingModule, data: HashingDa
     plain = name.rpartition("/")[2] if "_to_" in name else name
     # Radii are known once the codes are, and grades once the queries are read.
     if "@r" not in plain and "_graded" not in plain:
-        check_choice(plain, figures_to_raise(figures), setting)
+        check_choice(plain, find_maximised_figures(figures), setting)

@@ -14,7 +14,7 @@ from deephash.evaluation.hashing_module import HashingModule
 from deephash.evaluation.learnt_codes import LEARNT, check_learnt, learnt_codes
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class FitModule(HashingModule):
         started = time.perf_counter()
         if self._fits_on_shares(batch):
             with row_shares():
-                rows = share_of(len(batch["ids"]), self.global_rank, self.trainer.world_size, BLOCK_ROWS)
+                rows = get_share(len(batch["ids"]), self.global_rank, self.trainer.world_size, BLOCK_ROWS)
                 log.info(
                     "rows %d to %d of %d are this process's share of the fit", rows.start, rows.stop, len(batch["ids"])
                 )

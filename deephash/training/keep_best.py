@@ -8,8 +8,13 @@ from typing import Any, cast
 import lightning
 
 from deephash.io.sealed_files import write_sealed_json
+<<<<<<< HEAD
 from deephash.metrics.user_metric import figures_to_raise
 from deephash.training.joint_module import JointModule
+=======
+from deephash.metrics.user_metric import find_maximised_figures
+from deephash.training.joint import Joint
+>>>>>>> de1b651 (Quantisers with fixed thresholds share a base class; metrics at depths share one; ranking takes no exclusions; row sums of processes have verbs for names)
 from deephash.validation import check_choice
 
 log = logging.getLogger(__name__)
@@ -44,7 +49,7 @@ class KeepBest(lightning.Callback):
         """Take note of a validation, the one before training included."""
         joint = cast(JointModule, module)
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
-        check_choice(self.metric, figures_to_raise(joint.results), "train.select_by")
+        check_choice(self.metric, find_maximised_figures(joint.results), "train.select_by")
         score = joint.results[self.metric]
         if math.isnan(score):
             score = -math.inf

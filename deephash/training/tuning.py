@@ -23,7 +23,7 @@ from deephash.io.files import reading
 from deephash.io.progress import track
 from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
-from deephash.metrics.user_metric import figures_to_raise
+from deephash.metrics.user_metric import find_maximised_figures
 from deephash.ranking.relevance import Relevance
 from deephash.report.tables import format_value
 from deephash.training.building import build_module
@@ -144,7 +144,7 @@ def tune(
         except InvalidInputError as error:
             entry: dict[str, Any] = {"values": values, "score": None, "error": " ".join(str(error).split())}
         else:
-            check_choice(metric, figures_to_raise(metrics), "tune.metric")
+            check_choice(metric, find_maximised_figures(metrics), "tune.metric")
             entry = {"values": values, "score": metrics[metric], "metrics": metrics}
         entry["seconds"] = time.perf_counter() - started
         record.append(entry)

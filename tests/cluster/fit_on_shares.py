@@ -14,7 +14,7 @@ from deephash.data.mnist5k import mnist_digits
 from deephash.data.views import Views
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.projections.agh import AGH
@@ -63,7 +63,7 @@ def main(rank, world, rendezvous, output):
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
         with row_shares():
-            fitted = methods(features, labels, share_of(len(features), rank, world, BLOCK_ROWS))
+            fitted = methods(features, labels, get_share(len(features), rank, world, BLOCK_ROWS))
         dist.destroy_process_group()
     else:
         fitted = methods(features, labels, range(len(features)))

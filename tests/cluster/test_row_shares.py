@@ -11,14 +11,14 @@ import torch
 from fit_on_shares import digits, methods
 
 from deephash.functional.row_shares import (
-    first_of,
-    greatest,
-    least,
-    own_rows,
+    broadcast_first,
+    count_rows,
+    gather_rows,
+    local_rows,
+    max_over_processes,
+    min_over_processes,
     row_shares,
-    rows_at,
-    total,
-    total_rows,
+    sum_over_processes,
 )
 from deephash.hashers.loading import load
 from deephash.training.fit_module import SHARED_ROWS
@@ -72,16 +72,16 @@ def test_shares_alone_would_fit_something_else(alone):
 
 def test_a_process_that_has_all_rows_needs_no_others():
     sums = torch.arange(3.0)
-    assert total(sums) is sums
-    assert least(sums) is sums
-    assert greatest(sums) is sums
-    assert first_of(sums) is sums
-    assert total_rows(torch.zeros(5, 2)) == 5
-    assert own_rows(torch.zeros(5, 2)) == slice(0, 5)
-    assert torch.equal(rows_at(sums[:, None], torch.tensor([2, 0])), torch.tensor([[2.0], [0.0]]))
+    assert sum_over_processes(sums) is sums
+    assert min_over_processes(sums) is sums
+    assert max_over_processes(sums) is sums
+    assert broadcast_first(sums) is sums
+    assert count_rows(torch.zeros(5, 2)) == 5
+    assert local_rows(torch.zeros(5, 2)) == slice(0, 5)
+    assert torch.equal(gather_rows(sums[:, None], torch.tensor([2, 0])), torch.tensor([[2.0], [0.0]]))
     with pytest.raises(ValueError, match="process group has not been initialized"), row_shares():
-        total(sums)
-    assert total(sums) is sums
+        sum_over_processes(sums)
+    assert sum_over_processes(sums) is sums
 
 
 def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command, compose_config):

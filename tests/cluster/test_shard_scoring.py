@@ -14,7 +14,7 @@ from deephash.cluster.run_shards import write_run_shards
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.cluster.shard_scoring import score_shards, write_scores
 from deephash.code_files.code_shards import open_queries, open_shards
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.io.files import read_json
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import NumbaEngine
@@ -29,7 +29,7 @@ ASKED = ("--at", "10,100", "--radii", "2", "--json")
 
 @given(st.integers(0, 200), st.integers(1, 20))
 def test_shares_are_all_rows_once(rows, workers):
-    shares = [share_of(rows, worker, workers) for worker in range(workers)]
+    shares = [get_share(rows, worker, workers) for worker in range(workers)]
     assert [row for share in shares for row in share] == list(range(rows))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -100,7 +100,7 @@ def test_blocks_cross_files_and_need_no_order(shards_folder, monkeypatch):
     monkeypatch.setattr("deephash.code_files.code_shards.BLOCK_ROWS", 333)
     shards = open_shards([shards_folder / "database"])
     queries = open_queries(shards_folder / "queries.npy", shards)
-    pieces = [rank_rows(queries, shards, share_of(len(shards), worker, 7)) for worker in reversed(range(7))]
+    pieces = [rank_rows(queries, shards, get_share(len(shards), worker, 7)) for worker in reversed(range(7))]
     added = sum(pieces[1:], pieces[0])
     whole = rank_rows(queries, shards, range(len(shards)))
     assert torch.equal(added.relevant, whole.relevant)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.functional.semantic_correlation import label_directions, semantic_agreement, turned_pairs, whitening
+from deephash.functional.semantic_correlation import (
+    align_signs,
+    label_directions,
+    regularised_whitening,
+    semantic_agreement,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(60, 7, generator=GENERATOR, dtype=torch.float64) + 3
@@ -39,14 +44,14 @@ def test_an_item_without_a_label_is_like_none():
 
 def test_whitening_takes_its_ridge_in_units_of_the_variance():
     covariance = X.T.cov()
-    root = whitening(covariance, 0.5)
+    root = regularised_whitening(covariance, 0.5)
     ridge = 0.5 * covariance.diagonal().mean() * torch.eye(7)
     np.testing.assert_allclose(root.T @ (covariance + ridge) @ root, np.eye(7), atol=1e-12)
-    np.testing.assert_allclose(whitening(100 * covariance, 0.5).abs(), root.abs() / 10, atol=1e-9)
+    np.testing.assert_allclose(regularised_whitening(100 * covariance, 0.5).abs(), root.abs() / 10, atol=1e-9)
 
 
 def test_a_pair_turns_as_one():
     first, second = torch.tensor([[-3.0, 1.0], [1.0, 2.0]]), torch.tensor([[1.0, -5.0]])
-    turned = turned_pairs(first, second)
+    turned = align_signs(first, second)
     assert turned[0].tolist() == [[3.0, 1.0], [-1.0, 2.0]]
     assert turned[1].tolist() == [[-1.0, -5.0]]

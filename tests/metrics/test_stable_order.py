@@ -5,13 +5,7 @@ import pytest
 import torch
 
 from deephash.metrics import stable_order, tie_bounds
-from deephash.metrics.stable_order import (
-    stable_average_precision,
-    stable_average_precision_at,
-    stable_average_precision_at_over_hits,
-    stable_average_precision_at_over_relevant,
-    stable_order_metrics,
-)
+from deephash.metrics.stable_order import stable_order_metrics
 from deephash.ranking.counts import DistanceCounts
 from deephash.validation import InvalidInputError
 
@@ -43,15 +37,18 @@ def test_equal_plain_sorting(monkeypatch, block):
     monkeypatch.setattr(stable_order, "_BLOCK_RANKS", block)
     lists, offsets, ranks, _ = ranked()
     for k in (1, 7, 50, 200):
-        for metric, divisor in (
-            (stable_average_precision_at, lambda relevant, hits, k=k: min(k, relevant)),
-            (stable_average_precision_at_over_relevant, lambda relevant, hits: relevant),
-            (stable_average_precision_at_over_hits, lambda relevant, hits: hits),
+        values = stable_order_metrics(offsets, ranks, [k])
+        for form, divisor in (
+            ("", lambda relevant, hits, k=k: min(k, relevant)),
+            ("/relevant", lambda relevant, hits: relevant),
+            ("/hits", lambda relevant, hits: hits),
         ):
             expected = [plain(row, k, divisor) for row in lists]
-            assert metric(offsets, ranks, k).tolist() == pytest.approx(expected, abs=1e-14, nan_ok=True)
+            assert values[f"mAP_stable@{k}{form}"].tolist() == pytest.approx(expected, abs=1e-14, nan_ok=True)
     expected = [plain(row, 200, lambda relevant, hits: relevant) for row in lists]
-    assert stable_average_precision(offsets, ranks).tolist() == pytest.approx(expected, abs=1e-14, nan_ok=True)
+    assert stable_order_metrics(offsets, ranks)["mAP_stable"].tolist() == pytest.approx(
+        expected, abs=1e-14, nan_ok=True
+    )
 
 
 def test_names_and_bounds():
@@ -64,7 +61,6 @@ def test_names_and_bounds():
         ("mAP_stable", "average_precision"),
         ("mAP_stable@10", "average_precision_at"),
         ("mAP_stable@10/hits", "average_precision_at_over_hits"),
-        ("mAP_stable@10/relevant", "average_precision_at_over_relevant"),
     ):
         k = (10,) if "@" in name else ()
         best, worst = getattr(tie_bounds, f"best_{side}")(counts, *k), getattr(tie_bounds, f"worst_{side}")(counts, *k)
@@ -73,17 +69,17 @@ def test_names_and_bounds():
 
 
 def test_no_queries_and_no_relevant_items():
-    assert stable_average_precision(torch.tensor([0]), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+    no_queries = stable_order_metrics(torch.tensor([0]), torch.zeros(0, dtype=torch.int64))
+    assert no_queries["mAP_stable"].shape == (0,)
     nothing = torch.tensor([0, 0, 0]), torch.zeros(0, dtype=torch.int64)
-    assert stable_average_precision(*nothing).isnan().all()
-    assert stable_average_precision_at_over_hits(*nothing, 3).isnan().all()
+    assert all(values.isnan().all() for values in stable_order_metrics(*nothing, [3]).values())
     late = torch.tensor([0, 1]), torch.tensor([9])
-    assert stable_average_precision_at_over_hits(*late, 3).tolist() == [0.0]
+    assert stable_order_metrics(*late, [3])["mAP_stable@3/hits"].tolist() == [0.0]
 
 
 def test_bad_input_is_refused():
     offsets, ranks = torch.tensor([0, 1]), torch.tensor([4])
     with pytest.raises(InvalidInputError, match=r"^k=0; expected a whole number of at least 1\.$"):
-        stable_average_precision_at(offsets, ranks, 0)
+        stable_order_metrics(offsets, ranks, [0])
     with pytest.raises(InvalidInputError, match=r"^offsets do not rise from 0 to the number of ranks, 1; give both"):
-        stable_average_precision(torch.tensor([0, 2]), ranks)
+        stable_order_metrics(torch.tensor([0, 2]), ranks)

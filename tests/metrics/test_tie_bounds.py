@@ -14,7 +14,6 @@ from deephash.validation import InvalidInputError
 
 FORMS = {
     "": lambda k, relevant, hits: min(k, relevant),
-    "_over_relevant": lambda k, relevant, hits: relevant,
     "_over_hits": lambda k, relevant, hits: max(hits, 1),
 }
 
@@ -49,7 +48,7 @@ def test_equal_the_extremes_over_all_orders(ranking):
             worst = getattr(tie_bounds, f"worst_average_precision_at{form}")(counts, k)
             assert float(best) == pytest.approx(max(values), abs=1e-14)
             assert float(worst) == pytest.approx(min(values), abs=1e-14)
-    values = [list_ap(order, items, FORMS["_over_relevant"]) for order in orders]
+    values = [list_ap(order, items, FORMS[""]) for order in orders]
     assert float(tie_bounds.best_average_precision(counts)) == pytest.approx(max(values), abs=1e-14)
     assert float(tie_bounds.worst_average_precision(counts)) == pytest.approx(min(values), abs=1e-14)
 

@@ -25,7 +25,7 @@ from deephash.metrics.ndcg import NDCG, ndcg_at
 from deephash.metrics.rank_biased_precision import RankBiasedPrecision, rank_biased_precision
 from deephash.metrics.scanning_seconds import ScanningSeconds, scanning_seconds
 from deephash.metrics.success import Success, success_at
-from deephash.metrics.user_metric import figures_to_raise, user_figures
+from deephash.metrics.user_metric import compute_user_figures, find_maximised_figures
 from deephash.ranking.distance import Hamming
 from deephash.ranking.graded_counts import GradedCounts, graded_counts
 from deephash.ranking.relevance import SharedLabels
@@ -185,24 +185,24 @@ def test_a_run_s_figures_come_by_name_in_blocks_that_change_no_digit():
     by_grade[:, [0, -1]] = 0
     by_grade[::7, :, 1:] = 0
     counts = GradedCounts(by_grade)
-    figures = user_figures(METRICS, counts)
+    figures = compute_user_figures(METRICS, counts)
     assert list(figures) == [
         "nDCG@10", "nDCG@3", "ERR@20", "RBP_0.8", "RBP_0.95", "search_length@1", "search_length@2",
         "scanning_seconds@1", "success@5",
     ]  # fmt: skip
-    assert figures_to_raise(f"image_to_text/{name}" for name in figures) == [
+    assert find_maximised_figures(f"image_to_text/{name}" for name in figures) == [
         f"image_to_text/{name}" for name in [*list(figures)[:5], "success@5"]
     ]
     ranking = GradedRanking(counts)
     for name, values in {"nDCG@3": ndcg_at(ranking, 3), "RBP_0.95": rank_biased_precision(ranking, 0.95)}.items():
         torch.testing.assert_close(figures[name], values, rtol=1e-13, atol=0, equal_nan=True)
     assert all(torch.equal(values.isnan(), torch.arange(700) % 7 == 0) for values in figures.values())
-    few = user_figures(METRICS, GradedCounts(by_grade[13:53]), "_graded")
+    few = compute_user_figures(METRICS, GradedCounts(by_grade[13:53]), "_graded")
     for (name, values), alone in zip(figures.items(), few.values(), strict=True):
         assert torch.equal(values[13:53].nan_to_num(-1), alone.nan_to_num(-1)), name
     assert "nDCG_graded@10" in few
-    assert user_figures([], counts) == {}
-    assert all(values.shape == (0,) for values in user_figures(METRICS, GradedCounts(by_grade[:0])).values())
+    assert compute_user_figures([], counts) == {}
+    assert all(values.shape == (0,) for values in compute_user_figures(METRICS, GradedCounts(by_grade[:0])).values())
 
 
 @pytest.mark.parametrize("block_bytes", [2**16, 2**28])

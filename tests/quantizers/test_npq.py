@@ -14,10 +14,10 @@ from deephash.metrics.pr_curve import auprc_micro
 from deephash.projections.itq import ITQ
 from deephash.projections.lsh import LSH
 from deephash.projections.pcah import PCAH
-from deephash.quantizers.neighbourhood_objective import neighbourhood_objective, sampled_neighbours
+from deephash.quantizers.neighbourhood_objective import neighbourhood_objective, sample_neighbours
 from deephash.quantizers.npq import NPQ
 from deephash.quantizers.sbq import SBQ
-from deephash.quantizers.threshold_searches.evolutionary_search import EvolutionarySearch, cuts_at
+from deephash.quantizers.threshold_searches.evolutionary_search import EvolutionarySearch, place_cuts
 from deephash.quantizers.threshold_searches.exact_search import ExactSearch
 from deephash.quantizers.vbq import VBQ
 from deephash.ranking.auto_engine import AutoEngine
@@ -103,7 +103,7 @@ def test_random_search_never_falls_below_its_start_and_comes_near_the_optimum():
     objective = neighbourhood_objective(torch.from_numpy(values), torch.from_numpy(neighbours))
     best = float(objective(ExactSearch().best_cuts(objective, 3, generator())[None]))
     for seed in range(20):
-        start = cuts_at(torch.rand(15, 3, generator=generator(seed), dtype=torch.float64), objective.cuts)
+        start = place_cuts(torch.rand(15, 3, generator=generator(seed), dtype=torch.float64), objective.cuts)
         reached = [
             float(objective(EvolutionarySearch(15, rounds).best_cuts(objective, 3, generator(seed))[None]))
             for rounds in (1, 15)
@@ -114,8 +114,8 @@ def test_random_search_never_falls_below_its_start_and_comes_near_the_optimum():
 
 def test_cuts_are_distinct_wherever_candidates_lie():
     places = torch.tensor([[0.5, 0.5, 0.5], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.9, 0.0, 0.3]], dtype=torch.float64)
-    assert cuts_at(places, 4).tolist() == [[2, 3, 4], [2, 3, 4], [1, 2, 3], [1, 2, 4]]
-    assert cuts_at(places, 3).tolist() == [[1, 2, 3]] * 4
+    assert place_cuts(places, 4).tolist() == [[2, 3, 4], [2, 3, 4], [1, 2, 3], [1, 2, 4]]
+    assert place_cuts(places, 3).tolist() == [[1, 2, 3]] * 4
 
 
 def test_neighbours_share_their_bits():
@@ -153,11 +153,11 @@ def test_long_codes_weigh_in_the_squared_error():
 def test_pairs_come_from_a_sample_of_the_items():
     labels = torch.arange(1000) % 4
     affinity = Label().supervise(torch.zeros(1000, 1), labels)
-    rows, neighbours = sampled_neighbours(affinity, 100, "NPQ", generator())
+    rows, neighbours = sample_neighbours(affinity, 100, "NPQ", generator())
     assert len(rows.unique()) == 100
     expected = labels[rows][:, None] == labels[rows]
     assert torch.equal(neighbours, expected.fill_diagonal_(False))
-    rows, _ = sampled_neighbours(affinity, 1000, "NPQ", generator())
+    rows, _ = sample_neighbours(affinity, 1000, "NPQ", generator())
     assert torch.equal(rows, torch.arange(1000))
 
 

@@ -61,5 +61,5 @@ def test_without_a_quantizer_the_threshold_is_0():
 
 
 def test_a_quantizer_without_thresholds_is_refused():
-    with pytest.raises(InvalidInputError, match="Linear has no thresholds that a loss could look at"):
+    with pytest.raises(InvalidInputError, match="Linear has no thresholds for a loss to use"):
         unit_thresholds(projections(), nn.Linear(2, 2))

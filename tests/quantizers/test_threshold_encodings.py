@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 from deephash.quantizers.threshold_encodings import (
     bit_margins,
     double_bit_encoding,
-    encoded_bits,
+    encode_regions,
     hierarchical_encoding,
     natural_binary_encoding,
     region_numbers,
-    single_bit_encoding,
     threshold_between,
 )
 
 ENCODINGS = {
-    "single": single_bit_encoding(),
+    "single": natural_binary_encoding(1),
     "double": double_bit_encoding(),
     "hierarchical": hierarchical_encoding(),
     **{f"natural {q}": natural_binary_encoding(q) for q in (1, 2, 3, 4, 6)},
@@ -30,7 +29,7 @@ def words(encoding):
 
 
 def test_tables_are_the_papers():
-    assert words(single_bit_encoding()) == ["0", "1"]
+    assert words(natural_binary_encoding(1)) == ["0", "1"]
     assert words(double_bit_encoding()) == ["01", "00", "10"]
     assert words(hierarchical_encoding()) == ["01", "00", "10", "11"]
     assert words(natural_binary_encoding(2)) == ["00", "10", "01", "11"]
@@ -60,7 +59,7 @@ def test_bits_are_those_of_the_region(name, seed, n, k):
             expected[i, j * encoding.shape[1] : (j + 1) * encoding.shape[1]] = encoding[regions[i, j]].numpy()
     given_tensors = torch.from_numpy(z), torch.from_numpy(thresholds)
     np.testing.assert_array_equal(region_numbers(*given_tensors).numpy(), regions)
-    np.testing.assert_array_equal(encoded_bits(*given_tensors, encoding).numpy(), expected)
+    np.testing.assert_array_equal(encode_regions(*given_tensors, encoding).numpy(), expected)
     margins = bit_margins(*given_tensors, encoding)
     np.testing.assert_array_equal((margins >= 0).numpy(), expected)
 
@@ -68,7 +67,7 @@ def test_bits_are_those_of_the_region(name, seed, n, k):
 def test_one_threshold_has_the_margin_of_one_bit():
     z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     thresholds = torch.tensor([[0.5], [-0.2], [0.0]])
-    assert torch.equal(bit_margins(z, thresholds, single_bit_encoding()), z - thresholds[:, 0])
+    assert torch.equal(bit_margins(z, thresholds, natural_binary_encoding(1)), z - thresholds[:, 0])
 
 
 def test_margins_are_distances_from_the_nearest_flip():

@@ -22,7 +22,6 @@ class Case:
     distance: object
     relevance: object
     relevant: np.ndarray
-    exclude: np.ndarray
 
     @property
     def query_codes(self):
@@ -52,14 +51,13 @@ def naive_distances(case):
     return np.abs(levels[0][:, None] - levels[1][None]).sum(-1)
 
 
-def naive_rank(case, exclude=None):
+def naive_rank(case):
     distances, bins = naive_distances(case), case.distance.maximum + 1
     total, relevant = np.zeros((len(distances), bins), np.int64), np.zeros((len(distances), bins), np.int64)
     for i, row in enumerate(distances):
         for j, value in enumerate(row):
-            if exclude is None or exclude[i] != j:
-                total[i, value] += 1
-                relevant[i, value] += case.relevant[i, j]
+            total[i, value] += 1
+            relevant[i, value] += case.relevant[i, j]
     return total, relevant
 
 
@@ -69,13 +67,11 @@ def naive_search(case, k):
     return np.take_along_axis(distances, ids, 1), ids
 
 
-def naive_ranks(case, exclude=None):
+def naive_ranks(case):
     """Each query's ranks of relevant items in the stable order, as a list of arrays."""
     ranks = []
     for i, row in enumerate(naive_distances(case)):
         order = np.argsort(row, kind="stable")
-        if exclude is not None:
-            order = order[order != exclude[i]]
         ranks.append(np.flatnonzero(case.relevant[i, order]))
     return ranks
 
@@ -115,8 +111,7 @@ def make_case(seed, queries, items, kind, relevance, bits=64, per_dimension=2, s
         relevant = (rng.random((queries, items)) < 0.2) & (rng.random((queries, 1)) < 0.7)
         offsets = np.concatenate([[0], relevant.sum(1).cumsum()]).astype(np.int64)
         given = Neighbours(torch.from_numpy(offsets), torch.from_numpy(np.nonzero(relevant)[1]), items)
-    exclude = rng.integers(-1, max(items, 1), queries) if items else np.full(queries, -1)
-    return Case(query_bits, database_bits, distance, given, relevant, exclude)
+    return Case(query_bits, database_bits, distance, given, relevant)
 
 
 def cases(lengths, kinds=KINDS, largest=70):
@@ -138,19 +133,16 @@ def cases(lengths, kinds=KINDS, largest=70):
 def assert_equals_naive(engine, case):
     """Every public method of the engine against the naive rankings, bit for bit."""
     codes = (case.query_codes, case.database_codes, case.distance)
-    exclude = torch.from_numpy(case.exclude)
-    for excluded in (None, exclude):
-        naive_exclude = None if excluded is None else case.exclude
-        counts = engine.rank(*codes, case.relevance, excluded)
-        total, relevant = naive_rank(case, naive_exclude)
-        assert counts.total.dtype == counts.relevant.dtype == torch.int64
-        np.testing.assert_array_equal(counts.total.numpy(), total)
-        np.testing.assert_array_equal(counts.relevant.numpy(), relevant)
-        offsets, ranks = engine.relevant_ranks(*codes, case.relevance, excluded)
-        assert offsets.dtype == ranks.dtype == torch.int64
-        expected = naive_ranks(case, naive_exclude)
-        np.testing.assert_array_equal(offsets.numpy(), np.concatenate([[0], np.cumsum([len(r) for r in expected])]))
-        np.testing.assert_array_equal(ranks.numpy(), np.concatenate([*expected, np.empty(0, np.int64)]))
+    counts = engine.rank(*codes, case.relevance)
+    total, relevant = naive_rank(case)
+    assert counts.total.dtype == counts.relevant.dtype == torch.int64
+    np.testing.assert_array_equal(counts.total.numpy(), total)
+    np.testing.assert_array_equal(counts.relevant.numpy(), relevant)
+    offsets, ranks = engine.relevant_ranks(*codes, case.relevance)
+    assert offsets.dtype == ranks.dtype == torch.int64
+    expected = naive_ranks(case)
+    np.testing.assert_array_equal(offsets.numpy(), np.concatenate([[0], np.cumsum([len(r) for r in expected])]))
+    np.testing.assert_array_equal(ranks.numpy(), np.concatenate([*expected, np.empty(0, np.int64)]))
     items = len(case.database_bits)
     for k in {1, max(1, items // 2), items} if items else ():
         distances, ids = engine.search(*codes, k)

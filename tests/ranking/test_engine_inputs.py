@@ -4,7 +4,7 @@ import pytest
 import torch
 from naive_ranking import assert_equals_naive, make_case
 
-from deephash.ranking.auto_engine import AutoEngine, engine_for
+from deephash.ranking.auto_engine import AutoEngine, select_engine
 from deephash.ranking.distance import Asymmetric, Hamming, Manhattan, VariableManhattan
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.relevance import Neighbours, SharedLabel
@@ -73,21 +73,6 @@ def test_refuses_relevance(relevance, message):
 
 
 @pytest.mark.parametrize(
-    ("exclude", "message"),
-    [
-        (ids(0), r"exclude is \(1,\) torch.int64; expected int64 \(2,\)"),
-        (torch.zeros(2), r"exclude is \(2,\) torch.float32; expected int64 \(2,\)"),
-        (ids(0, 3), "exclude reaches from 0 to 3; expected -1 or rows of a database of 3"),
-        (ids(-2, 0), "exclude reaches from -2 to 0; expected -1 or rows of a database of 3"),
-    ],
-)
-def test_refuses_exclude(exclude, message):
-    for call in (ENGINE.rank, ENGINE.relevant_ranks):
-        with pytest.raises(InvalidInputError, match=message):
-            call(QUERIES, DATABASE, Hamming(16), LABELS, exclude)
-
-
-@pytest.mark.parametrize(
     ("k", "message"),
     [
         (0, "k=0; expected a whole number of at least 1"),
@@ -111,8 +96,8 @@ def test_empty_inputs(engine, queries, items):
 
 
 def test_auto_engine_follows_the_device():
-    assert isinstance(engine_for(torch.device("cpu")), NumbaEngine)
-    assert isinstance(engine_for(torch.device("mps")), TorchEngine)
+    assert isinstance(select_engine(torch.device("cpu")), NumbaEngine)
+    assert isinstance(select_engine(torch.device("mps")), TorchEngine)
     assert_equals_naive(AutoEngine(), make_case(4, 8, 30, "hamming", "neighbours"))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.label import Label
 from deephash.codes import hard_bits
-from deephash.functional.drift_detector import detector_of
+from deephash.functional.drift_detector import build_detector
 from deephash.functional.linear_map import project_centred
 from deephash.functional.reservoir import reservoir_places
 from deephash.losses.ap import AP
@@ -104,7 +104,7 @@ class StreamingJoint(OnlineProjection):
         for name, value in (("steps", steps), ("replay", replay), ("capacity", capacity), ("classes", classes)):
             check_count(value, name)
         if detector is not None:
-            detector_of(detector, {})
+            build_detector(detector, {})
         self.rate = rate
         self.steps = steps
         self.replay = replay
@@ -186,7 +186,7 @@ class StreamingJoint(OnlineProjection):
         signals = found_alike(codes, indicators, own, self.sample_labels[:held])[:MEMORY]
         if int(self.told) + len(signals) > MEMORY:
             self.told.zero_()
-        detector = detector_of(self.detector, {})
+        detector = build_detector(self.detector, {})
         for signal in self.signals[: int(self.told)].tolist():
             detector.update(signal)
         changed = False

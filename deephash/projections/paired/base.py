@@ -12,7 +12,7 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
 from deephash.data.views import Views
-from deephash.functional.solving import check_learnt, one_line_of
+from deephash.functional.solving import check_learnt, shorten_solver_errors
 from deephash.validation import (
     InvalidInputError,
     NotFittedError,
@@ -135,7 +135,7 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
             check_scale(rows, f"training pairs' {name} features")
         generator = generator or torch.Generator().manual_seed(0)
         device = self._device()
-        with one_line_of(type(self).__name__, len(whole)):
+        with shorten_solver_errors(type(self).__name__, len(whole)):
             self._fit({name: rows.to(device) for name, rows in whole.features.items()}, labels, pairs, generator)
         check_learnt(self, type(self).__name__, len(whole))
         for name in self.views:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.semantic_correlation import semantic_agreement, turned_pairs, whitening
+from deephash.functional.semantic_correlation import align_signs, regularised_whitening, semantic_agreement
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.cvh import covariances
 from deephash.projections.paired.linear_view import LinearView
@@ -42,7 +42,7 @@ def agreeing_directions(
     first = torch.cat([left[:, :r], rest @ correlated], 1)[:, :k]
     second = torch.cat([right[:r].T, other_rest @ other_correlated.T], 1)[:, :k]
     agreements = torch.cat([values[:r], values.new_zeros(k - r)])
-    return *turned_pairs(whitenings[0] @ first, whitenings[1] @ second), agreements
+    return *align_signs(whitenings[0] @ first, whitenings[1] @ second), agreements
 
 
 @final
@@ -105,7 +105,7 @@ class SCM(PairedProjection):
         mean, other_mean, own, others, cross = covariances(first, second)
         agreement = semantic_agreement(first, second, (mean, other_mean), labels)
         refuse_agreement_of_nothing(agreement, cross, len(labels))
-        whitenings = whitening(own, self.regularisation), whitening(others, self.regularisation)
+        whitenings = regularised_whitening(own, self.regularisation), regularised_whitening(others, self.regularisation)
         directions, other_directions, agreements = agreeing_directions(agreement, cross, whitenings, self.output_dim)
         for name, solution in zip(views, ((mean, directions), (other_mean, other_directions)), strict=True):
             self.view(name).set(*solution)

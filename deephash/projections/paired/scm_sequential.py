@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import BLOCK_ROWS
-from deephash.functional.semantic_correlation import semantic_agreement, turned_pairs, whitening
+from deephash.functional.semantic_correlation import align_signs, regularised_whitening, semantic_agreement
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.cvh import covariances
@@ -75,10 +75,10 @@ def residual_directions(
         left, values, right = torch.linalg.svd(whitenings[0].T @ residue @ whitenings[1], full_matrices=False)
         rose = rose or float(values[0]) > last
         if rose and k - bit <= pairs:
-            found.append(turned_pairs(canonical[0][:, : k - bit], canonical[1][:, : k - bit]))
+            found.append(align_signs(canonical[0][:, : k - bit], canonical[1][:, : k - bit]))
             break
         last = float(values[0])
-        pair = turned_pairs(whitenings[0] @ left[:, :1], whitenings[1] @ right[:1].T)
+        pair = align_signs(whitenings[0] @ left[:, :1], whitenings[1] @ right[:1].T)
         found.append(pair)
         sums = [signed_sum(view, mean, w[:, 0]) for view, mean, w in zip(views, means, pair, strict=True)]
         residue = residue - torch.outer(*sums)
@@ -134,7 +134,7 @@ class SCMSequential(PairedProjection):
         mean, other_mean, own, others, cross = covariances(first, second)
         agreement = semantic_agreement(first, second, (mean, other_mean), labels)
         refuse_agreement_of_nothing(agreement, cross, len(labels))
-        whitenings = whitening(own, self.regularisation), whitening(others, self.regularisation)
+        whitenings = regularised_whitening(own, self.regularisation), regularised_whitening(others, self.regularisation)
         canonical = canonical_directions(cross, whitenings)
         directions = residual_directions(
             (first, second), (mean, other_mean), agreement, canonical, whitenings, self.output_dim

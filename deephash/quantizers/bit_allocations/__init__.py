@@ -1,4 +1,4 @@
-"""How VBQ spends its bits on dimensions: one file per way."""
+"""Allocations of VBQ's bits to projections, one file each."""
 
 from deephash.registry import exports
 

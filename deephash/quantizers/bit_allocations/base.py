@@ -1,4 +1,4 @@
-"""The contract of an allocation of bits to dimensions."""
+"""Base class of allocations of bits to projections."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from deephash.conversion import PlainArguments
 
 @dataclass(frozen=True)
 class BitOptions:
-    """What 0, 1, ..., Q bits would do to each of k dimensions, on m training items.
+    """The effect of 0, 1, ..., Q bits for each of k projections, on m training items.
 
     Args:
-        worth: float64 (k, Q + 1), F1 of each number of bits, the dimension by itself.
-        regions: int16 (m, k, Q + 1), the region that each item is in; 0 with 0 bits.
-        neighbours: bool (m, m), symmetric, without an item itself.
+        worth: float64 (k, Q + 1), F1 of each number of bits, for each projection independently.
+        regions: int16 (m, k, Q + 1), the region of each item; 0 with 0 bits.
+        neighbours: bool (m, m), symmetric, with an empty diagonal.
     """
 
     worth: Tensor
@@ -25,17 +25,17 @@ class BitOptions:
 
 
 class BitAllocation(PlainArguments, nn.Module, ABC):
-    """Chooses the bits of each dimension under a budget, which it spends to the last bit.
+    """Chooses the number of bits of each projection and spends the whole budget.
 
-    A module without weights, so that it is saved with the quantiser that holds it.
+    It is a module without weights, so that it is saved with the quantiser that holds it.
     """
 
     @abstractmethod
     def allocate(self, options: BitOptions, budget: int, generator: torch.Generator) -> Tensor:
-        """The bits of each dimension.
+        """Choose the number of bits of each projection.
 
         Args:
-            options: to choose from.
+            options: what each number of bits achieves.
             budget: bits to spend, from 0 to k·Q.
             generator: CPU generator of every random draw.
 

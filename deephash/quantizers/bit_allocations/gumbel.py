@@ -1,4 +1,4 @@
-"""Bits by gradient: a Gumbel-softmax over the bits of each dimension, under a measure of the whole code."""
+"""Bits by gradient: a Gumbel-softmax over the bits of each projection, trained on a measure of the whole code."""
 
 from typing import final
 
@@ -13,25 +13,25 @@ from deephash.quantizers.bit_allocations.knapsack import Knapsack
 from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
 from deephash.validation import check_count, check_positive
 
-# Most pairs of each kind, neighbours and others, by which codes are judged.
+# The most pairs of each kind, neighbours and others, on which codes are judged.
 PAIRS = 16_384
-# Choices that are drawn for each step, and bins that their distances are counted in.
+# Choices drawn in each step, and bins of the histograms of their distances.
 DRAWS, BINS = 8, 64
 # Temperature of the choices, first and last, and the rate of Adam.
 TEMPERATURES = 1.0, 0.2
 RATE = 0.1
 
 
-def sampled_pairs(neighbours: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of neighbours and other pairs, of each as many as there are up to a count.
+def sample_pairs(neighbours: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw pairs of neighbours and other pairs, up to a count of each kind.
 
     Args:
         neighbours: bool (m, m), symmetric; the diagonal is not read.
-        count: most pairs of a kind.
-        generator: of the draw.
+        count: the most pairs of a kind.
+        generator: generator of the draw.
 
     Returns:
-        Items int64 (p, 2), whether they are neighbours bool (p,), and how many pairs each stands for, float32 (p,).
+        Items int64 (p, 2); whether they are neighbours, bool (p,); and how many pairs each represents, float32 (p,).
     """
     drawn, kinds, weights = [], [], []
     for kind in (True, False):
@@ -44,10 +44,10 @@ def sampled_pairs(neighbours: Tensor, count: int, generator: torch.Generator) ->
 
 
 def code_distances(added: Tensor, bits: Tensor) -> Tensor:
-    """Distances of pairs under one choice of bits.
+    """Compute the distances of pairs under one choice of bits.
 
     Args:
-        added: floating (p, k, Q + 1), what each choice for each dimension adds.
+        added: floating (p, k, Q + 1), the distance that each choice for each projection adds.
         bits: int64 (k,).
 
     Returns:
@@ -58,26 +58,26 @@ def code_distances(added: Tensor, bits: Tensor) -> Tensor:
 
 @final
 class Gumbel(BitAllocation):
-    """Bits that make the best code together: choices drawn by Gumbel-softmax climb the average precision of its pairs.
+    """Bits that make the best code together: choices drawn by Gumbel-softmax maximise the average precision of pairs.
 
-    The knapsack adds up what dimensions are worth one by one. Here codes are judged whole, by the order in which their
+    The knapsack adds up the values of projections one by one. Here whole codes are judged, by the order in which their
     distances put pairs of training items: the average precision of neighbours among all pairs, the area under the
-    micro-averaged curve of precision and recall. A dimension that repeats another then earns little. Each has a
-    logarithm of probability for every number of bits. Each step draws choices from them, relaxed by the
-    Gumbel-softmax at a temperature that falls from 1 to 0.2, and moves them up the gradient of average precision,
-    through soft histograms of distances, less a penalty on the bits spent, ((bits - budget) / budget)². At the start
-    they lean to the knapsack's choice. At the end a knapsack over the learnt log-probabilities spends the budget to the
-    last bit. Where its code is no better on the pairs than the paper's allocation, that one is kept.
+    micro-averaged curve of precision and recall. A projection that repeats another then adds little. Each projection
+    has a log-probability for every number of bits. Each step draws choices from them, relaxed by the Gumbel-softmax at
+    a temperature that falls from 1 to 0.2, and moves them up the gradient of average precision, through soft histograms
+    of distances, less a penalty on the bits spent, ((bits - budget) / budget)². The start favours the knapsack's
+    choice. At the end a knapsack over the learnt log-probabilities spends exactly the budget. If its code is no better
+    on the pairs than the paper's allocation, the latter is kept.
 
-    Known weakness: what it learns is learnt on training pairs, and between random projections of like worth some of it
-    is chance; and thresholds stay those that are best for each dimension alone.
+    Known weakness: it learns from training pairs, so part of its choice between similar random projections is chance;
+    and thresholds remain those that are best for each projection alone.
 
     Args:
-        steps: of Adam.
+        steps: steps of Adam.
         penalty: weight of the penalty on the budget.
 
     Raises:
-        InvalidInputError: no steps, or a penalty not above 0.
+        InvalidInputError: steps is below 1, or penalty is not above 0.
 
     References:
         Moran, Lavrenko & Osborne, "Variable bit quantisation for LSH", ACL 2013, whose allocation this replaces. Jang,
@@ -92,9 +92,9 @@ class Gumbel(BitAllocation):
         self.penalty = penalty
 
     def allocate(self, options: BitOptions, budget: int, generator: torch.Generator) -> Tensor:
-        """The bits of each dimension: the learnt ones, or the knapsack's where they make the better code."""
+        """Choose the number of bits of each projection: as learnt, or the knapsack's if its code is as good."""
         start = Knapsack().allocate(options, budget, generator)
-        pairs, kinds, weights = sampled_pairs(options.neighbours, PAIRS, generator)
+        pairs, kinds, weights = sample_pairs(options.neighbours, PAIRS, generator)
         added = (options.regions[pairs[:, 0]] - options.regions[pairs[:, 1]]).abs().float()
         logits = self._climb(added, kinds, weights, start, budget, generator)
         learnt = torch.from_numpy(allocate_bits(logits.log_softmax(1).double().numpy(), budget))
@@ -110,7 +110,7 @@ class Gumbel(BitAllocation):
     def _climb(
         self, added: Tensor, kinds: Tensor, weights: Tensor, start: Tensor, budget: int, generator: torch.Generator
     ) -> Tensor:
-        """Logits of the choices (k, Q + 1)."""
+        """Learn the logits of the choices, (k, Q + 1), by gradient."""
         k, choices = added.shape[1:]
         numbers = torch.arange(choices, dtype=added.dtype)
         counted = weights.expand(DRAWS, -1)

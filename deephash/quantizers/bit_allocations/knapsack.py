@@ -1,4 +1,4 @@
-"""The allocation of VBQ's authors: the largest sum of what each dimension is worth by itself."""
+"""The allocation of VBQ's authors: the largest sum of the values of all projections."""
 
 from typing import final
 
@@ -13,12 +13,12 @@ from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
 class Knapsack(BitAllocation):
     """The largest total F1 under the budget, by dynamic programming, where the authors use a binary linear programme.
 
-    Exact, and without chance. Known weakness: dimensions that repeat each other are each worth as much as the first.
+    Exact and deterministic. Known weakness: redundant projections each have the full value.
 
     References:
         Moran, Lavrenko & Osborne, "Variable bit quantisation for LSH", ACL 2013.
     """
 
     def allocate(self, options: BitOptions, budget: int, generator: torch.Generator) -> Tensor:
-        """The bits of each dimension, without a draw."""
+        """Choose the number of bits of each projection; draws nothing."""
         return torch.from_numpy(allocate_bits(options.worth.numpy(), budget))

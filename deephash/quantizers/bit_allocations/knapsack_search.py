@@ -1,4 +1,4 @@
-"""How many of a budget's bits each dimension gets: a multiple-choice knapsack, solved exactly."""
+"""An exact solution of the multiple-choice knapsack that distributes a budget of bits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,20 +7,20 @@ from deephash.validation import InvalidInputError
 
 
 def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
-    """The allocation of largest total worth that spends the budget to the last bit.
+    """Find the allocation of largest total worth that spends exactly the budget.
 
-    With A(j, s) the most that the first j dimensions give for s bits, A(j, s) = max over b of A(j - 1, s - b) + worth
-    of b bits for dimension j. Of equal allocations, the one with fewer bits in the last dimensions is taken.
+    With A(j, s) the largest worth of the first j projections for s bits, A(j, s) = max over b of A(j - 1, s - b) +
+    worth of b bits for projection j. Among equal allocations, the one with fewer bits in the last projections is taken.
 
     Args:
-        worth: (k, most + 1), what 0, 1, ..., most bits are worth in each dimension.
+        worth: (k, most + 1), the worth of 0, 1, ..., most bits for each projection.
         budget: bits to spend, from 0 to k·most.
 
     Returns:
-        (k,), bits of each dimension, of sum `budget`.
+        (k,), bits of each projection, of sum `budget`.
 
     Raises:
-        InvalidInputError: a budget that k dimensions cannot hold.
+        InvalidInputError: k projections cannot hold the budget.
     """
     k, choices = worth.shape
     if not 0 <= budget <= k * (choices - 1):

@@ -1,4 +1,4 @@
-"""The contract of a relaxation: margins → values in [-1, 1] through which gradients pass."""
+"""Base class of relaxations: margins → values in [-1, 1] through which gradients pass."""
 
 from abc import ABC, abstractmethod
 
@@ -10,15 +10,15 @@ from deephash.validation import check_fraction
 
 
 class Relaxation(PlainArguments, nn.Module, ABC):
-    """A stand-in for the step of a threshold, whose own gradient is zero wherever it is defined.
+    """A differentiable stand-in for the step at a threshold, whose own gradient is zero wherever it is defined.
 
-    A margin is a projection's distance from its threshold, measured in joint training by the projection's mean absolute
-    deviation. The bit it stands for follows the zero rule: bit 1, here +1, where margin >= 0. In evaluation mode every
-    relaxation keeps that side: its value is >= 0 exactly where the margin is. In training mode one may draw the side,
-    from torch's default generator, or choose it by the batch.
+    A margin is a projection's distance from its threshold, in joint training in units of the projection's mean absolute
+    deviation. Its bit follows the zero rule: bit 1, here +1, if margin >= 0. In evaluation mode every relaxation keeps
+    that side: its value is >= 0 exactly if the margin is. In training mode a relaxation may draw the side, from torch's
+    default generator, or choose it from the batch.
 
-    A relaxation of the batch takes the last axis of the margins for bits and all before it for items, and knows the
-    items of its own process alone.
+    A relaxation that depends on the batch treats the last axis of the margins as bits and all axes before it as items.
+    It sees only the items of its own process.
 
     Shape:
         margins, any shape → the same shape and dtype, in [-1, 1].
@@ -32,10 +32,10 @@ class Relaxation(PlainArguments, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, margins: Tensor) -> Tensor:
-        """Relaxed bits of margins, differentiable."""
+        """Return relaxed bits of the margins, differentiable."""
 
     def set_progress(self, progress: float) -> None:
-        """Say how much of the training is done, by which a continuation sharpens.
+        """Set the progress of training, by which continuations sharpen.
 
         Args:
             progress: t from 0, the start, to 1, the end.

@@ -11,10 +11,10 @@ from deephash.validation import InvalidInputError, check_number
 
 
 def halves(margins: Tensor) -> Tensor:
-    """+1 for the larger half of each column, -1 for the smaller, the middle one of an odd number by its sign.
+    """Return +1 for the larger half of each column and -1 for the smaller; the middle of an odd number keeps its sign.
 
-    Of all columns with as many +1 as -1 it is the nearest to the margins: the optimal transport of their values to ±1.
-    Of equal values, the earlier rows count as larger.
+    Among all columns with as many +1 as -1 it is the nearest to the margins: the optimal transport of their values to
+    ±1. Among equal values, earlier rows count as larger.
 
     Args:
         margins: floating (n, b).
@@ -31,7 +31,7 @@ def halves(margins: Tensor) -> Tensor:
 
 
 class _BiHalf(torch.autograd.Function):
-    """Halves forward; backward, the identity plus γ/(n·b) of the distance from the assigned code."""
+    """Forward: halves. Backward: the identity, plus γ/(n·b) times the distance from the assigned code."""
 
     @staticmethod
     def forward(margins: Tensor, gamma: float) -> Tensor:
@@ -52,19 +52,19 @@ class _BiHalf(torch.autograd.Function):
 class BiHalf(Relaxation):
     """In training, +1 for the half of a batch with the larger margins in each bit, and -1 for the other half.
 
-    A bit says most where half of the items have it, and here each batch is coded so, whatever its margins. The gradient
-    passes unchanged, plus γ/(n·b)·(m - assigned), which pulls margins towards the codes they were given, so that in the
-    end the signs split the items by themselves. In evaluation mode, and in what is stored, bits are signs.
+    A bit carries most information if half of the items have it. Every batch is coded that way, whatever its margins.
+    The gradient passes unchanged, plus γ/(n·b)·(m - assigned), which pulls margins towards the assigned codes, so that
+    the signs finally split the items by themselves. In evaluation mode, and in stored codes, bits are signs.
 
-    Known weakness: the pull acts whether or not a loss has anything to say, and is measured against the loss's weight;
-    a batch in which classes are uneven is split evenly all the same. Several processes halve their shares apart. It is
-    made for one threshold a projection: of several, each is told to halve the items.
+    Known weakness: the pull acts even if no loss does, so γ has to suit the weight of the loss; and a batch with
+    unbalanced classes is split evenly too. Each process halves its own share of a batch. It is meant for one threshold
+    a projection: with several, each of them halves the items.
 
     Shape:
         margins (..., b) → ±1, the same shape and dtype.
 
     Args:
-        gamma: γ, of the mean over the batch's n·b margins; 6 as in published code.
+        gamma: γ, for the mean over the n·b margins of the batch; 6 as in published code.
 
     Raises:
         InvalidInputError: γ below 0.
@@ -81,7 +81,7 @@ class BiHalf(Relaxation):
         self.gamma = gamma
 
     def forward(self, margins: Tensor) -> Tensor:
-        """±1: halves in training mode, by the zero rule in evaluation mode."""
+        """Return ±1: halves in training mode, signs by the zero rule in evaluation mode."""
         if not self.training or not margins.numel():
             return hard_step(margins, margins)
         rows = margins.reshape(-1, margins.shape[-1] if margins.ndim else 1)

@@ -11,31 +11,31 @@ from deephash.quantizers.relaxations.base import Relaxation
 
 
 def logistic_noise(margins: Tensor) -> Tensor:
-    """Draws from the logistic distribution, one for each margin: the difference of two Gumbel variables."""
+    """Draw from the logistic distribution for each margin: the difference of two Gumbel variables."""
     uniform = torch.rand_like(margins)
     return uniform.log() - (-uniform).log1p()
 
 
 @final
 class BinaryConcrete(Relaxation):
-    """A bit drawn by chance, relaxed: 2 σ((m + L) / τ) - 1 with logistic noise L, and τ that falls in training.
+    """A relaxed random bit: 2 σ((m + L) / τ) - 1 with logistic noise L and a temperature τ that falls in training.
 
-    The bit is 1 with probability σ(m), at any temperature τ, and as τ falls to 0 the value tends to the drawn ±1. The
-    gradient is that of the value with its noise given, so a code is learnt that stands noise: margins must grow before
-    codes agree, which no other relaxation asks for. τ falls geometrically with the progress t. In evaluation mode there
-    is no noise and the bits are hard. Known weakness: in long codes the noise of all bits adds up to distances that
-    say little until margins have grown, and batches see more of it the sharper they are.
+    The bit is 1 with probability σ(m) at any temperature τ. As τ falls to 0, the value tends to the drawn ±1. The
+    gradient is that of the value for fixed noise, so the code learns to resist noise: margins must grow before codes
+    agree. No other relaxation requires this. τ falls geometrically with the progress t. In evaluation mode there is no
+    noise and the bits are hard. Known weakness: in long codes the noise of all bits adds up, so distances carry little
+    information until margins have grown.
 
     Shape:
         margins, any shape → the same shape, in [-1, 1].
 
     Args:
-        initial_temperature: τ at progress 0; 1 as Jang et al. begin.
-        final_temperature: τ at progress 1; 0.2 leaves nine values in ten above .5 in size.
+        initial_temperature: τ at progress 0; 1 as in Jang et al.
+        final_temperature: τ at progress 1; with 0.2, nine values in ten exceed .5 in magnitude.
         hard: whether values are ±1 in training too, with the gradient of the relaxed ones (Jang et al., section 2.2).
 
     Raises:
-        InvalidInputError: a temperature not above 0, or one that rises.
+        InvalidInputError: a temperature is not above 0, or rises.
 
     References:
         Maddison, Mnih & Teh, "The concrete distribution: a continuous relaxation of discrete random variables", ICLR
@@ -50,7 +50,7 @@ class BinaryConcrete(Relaxation):
         self.hard = hard
 
     def forward(self, margins: Tensor) -> Tensor:
-        """Relaxed draws in training mode, ±1 by the zero rule in evaluation mode."""
+        """Return relaxed draws in training mode, ±1 by the zero rule in evaluation mode."""
         # 2 σ(x) - 1 = tanh(x / 2).
         halved = 2 * geometric(self.initial_temperature, self.final_temperature, self.progress)
         if not self.training:

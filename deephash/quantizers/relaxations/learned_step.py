@@ -11,20 +11,21 @@ from deephash.validation import check_positive
 
 
 def scale_gradient(value: Tensor, factor: float) -> Tensor:
-    """The value as it is, its gradient times a factor."""
+    """Return the value unchanged, with its gradient multiplied by a factor."""
     return value.detach() + (value - value.detach()) * factor
 
 
 @final
 class LearnedStep(Relaxation):
-    """Hard bits forward; backward, the gradient of m/s clipped to [-1, 1], to margins and to the step size s itself.
+    """Forward: hard bits. Backward: the gradient of m/s clipped to [-1, 1], for margins and for the step size s itself.
 
-    LSQ quantises v to v̂ = s·v̄ with v̄ a rounded v/s, and lets the gradient pass the rounding, so that ∂v̂/∂v is 1 within
-    the range and 0 beyond, and ∂v̂/∂s is v̄ - v/s within and v̄ beyond (Eq. 3 and 5). Codes have no size, only signs: the
-    value here is v̂/s, whose gradients follow by the quotient rule, 1/s to m and -m/s² to s, and 0 for both where
-    |m| > s. As in the paper the gradient of s is scaled by 1/√n, n the margins of an item, lest it outweigh the others.
-    So which margins still learn, a setting of `StraightThrough`, is itself trained. Known weakness: losses that ask for
-    distances out of reach narrow s until few margins learn, which a lower `train.rates` for the quantiser slows.
+    LSQ quantises v to v̂ = s·v̄ with v̄ a rounded v/s, and lets the gradient pass the rounding, so that ∂v̂/∂v is 1
+    within the range and 0 beyond, and ∂v̂/∂s is v̄ - v/s within and v̄ beyond (Eq. 3 and 5). Codes have signs but no
+    size: the value here is v̂/s, whose gradients follow by the quotient rule, 1/s for m and -m/s² for s, and 0 for both
+    if |m| > s. As in the paper the gradient of s is scaled by 1/√n, n the number of margins of an item, so that it does
+    not dominate. The range of margins that learn, a setting of `StraightThrough`, is thus trained. Known weakness:
+    losses that demand unreachable distances narrow s until few margins learn; a lower `train.rates` for the quantiser
+    slows this.
 
     Shape:
         margins (..., b) → ±1, the same shape and dtype.
@@ -33,7 +34,7 @@ class LearnedStep(Relaxation):
         initial_step: s at the start; 2 as in the paper, twice the mean absolute margin.
 
     Raises:
-        InvalidInputError: a step not above 0.
+        InvalidInputError: the step is not above 0.
 
     References:
         Esser, McKinstry, Bablani, Appuswamy & Modha, "Learned step size quantization", ICLR 2020.
@@ -46,9 +47,9 @@ class LearnedStep(Relaxation):
         self.step = nn.Parameter(torch.tensor(float(initial_step)))
 
     def forward(self, margins: Tensor) -> Tensor:
-        """±1 of margins by the zero rule."""
+        """Return ±1 of the margins by the zero rule."""
         features = margins.shape[-1] if margins.ndim else 1
         step = scale_gradient(self.step, max(1, features) ** -0.5).to(margins.dtype)
-        # A step that an optimiser carries past 0 comes back from it.
+        # An optimiser may carry the step past 0.
         step = step.abs().clamp_min(torch.finfo(margins.dtype).eps)
         return hard_step(margins, learning_within(margins / step, 1.0))

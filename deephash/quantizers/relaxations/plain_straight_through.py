@@ -10,12 +10,12 @@ from deephash.quantizers.relaxations.base import Relaxation
 
 @final
 class PlainStraightThrough(Relaxation):
-    """Hard bits forward; backward, the gradient passes unchanged, however far the margin is.
+    """Forward: hard bits. Backward: the gradient passes unchanged, however large the margin is.
 
-    Every item goes on learning, which the clipped estimator (`StraightThrough`) ends where the margin is large. It is
-    also the rule of GreedyHash: a step of gradient descent on the bits, followed by the sign, is the greedy update of
-    the bits themselves. Known weakness: nothing keeps margins from growing without end, as the codes do not change with
-    them; GreedyHash adds a loss that pulls them towards ±1.
+    Every item continues to learn, whereas the clipped estimator (`StraightThrough`) stops at large margins. It is also
+    the rule of GreedyHash: a step of gradient descent on the bits, followed by the sign, is the greedy update of the
+    bits themselves. Known weakness: margins can grow without limit, as this does not change the codes; GreedyHash adds
+    a loss that pulls them towards ±1.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.
@@ -27,5 +27,5 @@ class PlainStraightThrough(Relaxation):
     """
 
     def forward(self, margins: Tensor) -> Tensor:
-        """±1 of margins by the zero rule."""
+        """Return ±1 of the margins by the zero rule."""
         return hard_step(margins, margins)

@@ -11,7 +11,7 @@ from deephash.validation import check_positive
 
 
 def mean_absolute_margin(margins: Tensor) -> Tensor:
-    """Mean |margin| of each bit, of the last axis, over the items; 1 where all margins are 0.
+    """Compute mean |margin| of each bit (last axis) over the items; 1 if all margins are 0.
 
     Returns:
         (b,), or a scalar for a scalar.
@@ -24,12 +24,12 @@ def mean_absolute_margin(margins: Tensor) -> Tensor:
 
 @final
 class ScaledStraightThrough(Relaxation):
-    """Hard bits forward; backward, the gradient of margins over their mean absolute size α in the batch, clipped.
+    """Forward: hard bits. Backward: the gradient of margins over their mean absolute value α in the batch, clipped.
 
-    α·sign is the nearest that a multiple of signs comes to the margins of a bit, with α their mean absolute value, so a
-    unit of a bit's sign is α of its margin: margins within clip·α learn, by 1/α of the gradient. Bits whose margins
-    shrink or grow in training, or differ in size from bit to bit, then learn at the same pace, and as large a share of
-    items does. α is taken for fixed by the gradient. Known weakness: α of a small batch is noise.
+    α·sign is the best approximation of a bit's margins by a multiple of their signs, so one unit of the sign
+    corresponds to α of the margin: margins within clip·α learn, with 1/α of the gradient. Bits whose margins shrink or
+    grow in training, or differ in scale, then learn at the same rate and with the same share of items. The gradient
+    treats α as constant. Known weakness: α of a small batch is noisy.
 
     Shape:
         margins (..., b) → ±1, the same shape and dtype.
@@ -38,7 +38,7 @@ class ScaledStraightThrough(Relaxation):
         clip: largest |margin| / α that still learns. At 1, more than half of normally distributed margins do.
 
     Raises:
-        InvalidInputError: clip not above 0.
+        InvalidInputError: clip is not above 0.
 
     References:
         Rastegari, Ordonez, Redmon & Farhadi, "XNOR-Net: ImageNet classification using binary convolutional neural
@@ -51,5 +51,5 @@ class ScaledStraightThrough(Relaxation):
         self.clip = clip
 
     def forward(self, margins: Tensor) -> Tensor:
-        """±1 of margins by the zero rule."""
+        """Return ±1 of the margins by the zero rule."""
         return hard_step(margins, learning_within(margins / mean_absolute_margin(margins), self.clip))

@@ -11,12 +11,12 @@ from deephash.quantizers.relaxations.base import Relaxation
 
 @final
 class StochasticNeuron(Relaxation):
-    """Hard bits drawn by chance, 1 with probability σ(m); backward, the gradient of their mean, 2 σ(m) - 1.
+    """Forward: random hard bits, 1 with probability σ(m). Backward: the gradient of their mean, 2 σ(m) - 1.
 
-    A loss of the mean code is not the mean loss of codes, and this estimates the gradient of the latter, with bias. The
-    draws try the other side of a threshold now and then, and the less often the larger the margin. In evaluation mode
-    the likelier bit is taken. Known weakness: noise of full size from first to last, where `BinaryConcrete` blends it
-    in; margins of a few units are needed before codes are stable.
+    The loss of the mean code is not the mean loss of codes; this is a biased estimator of the gradient of the latter.
+    Draws sometimes try the other side of a threshold, more rarely for larger margins. In evaluation mode the likelier
+    bit is taken. Known weakness: the noise does not decrease in training, whereas `BinaryConcrete` introduces it
+    gradually; codes are stable only if margins are large.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.
@@ -28,7 +28,7 @@ class StochasticNeuron(Relaxation):
     """
 
     def forward(self, margins: Tensor) -> Tensor:
-        """±1, drawn in training mode, by the zero rule in evaluation mode."""
+        """Return ±1, drawn in training mode, by the zero rule in evaluation mode."""
         # 2 σ(m) - 1 = tanh(m / 2).
         mean = (margins / 2).tanh()
         if not self.training:

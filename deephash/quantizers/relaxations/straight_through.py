@@ -11,11 +11,11 @@ from deephash.validation import check_positive
 
 @final
 class StraightThrough(Relaxation):
-    """Hard bits forward; backward, the gradient passes unchanged where |margin| <= clip and stops beyond it.
+    """Forward: hard bits. Backward: the gradient passes unchanged if |margin| <= clip and is 0 beyond.
 
-    What is trained is then exactly what is encoded. The gradient is that of the clipped identity
-    max(-clip, min(clip, m)), not that of the forward value, hence an estimator with a bias. A margin that has left
-    [-clip, clip] learns no more, so scale projections to about unit size before joint training.
+    Training thus sees exactly the stored bits. The gradient is that of the clipped identity max(-clip, min(clip, m)),
+    not that of the forward value, so the estimator is biased. A margin outside [-clip, clip] no longer learns, so scale
+    projections to about unit size before joint training.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.
@@ -24,7 +24,7 @@ class StraightThrough(Relaxation):
         clip: largest |margin| that still learns; 1 as in Hubara et al., Eq. 4.
 
     Raises:
-        InvalidInputError: clip not above 0.
+        InvalidInputError: clip is not above 0.
 
     References:
         Bengio, Léonard & Courville, "Estimating or propagating gradients through stochastic neurons for conditional
@@ -37,5 +37,5 @@ class StraightThrough(Relaxation):
         self.clip = clip
 
     def forward(self, margins: Tensor) -> Tensor:
-        """±1 of margins by the zero rule."""
+        """Return ±1 of the margins by the zero rule."""
         return hard_step(margins, learning_within(margins, self.clip))

@@ -1,4 +1,4 @@
-"""Searches for the thresholds of one dimension: one file per way to maximise the objective of NPQ and VBQ."""
+"""Searches for the thresholds of one projection that maximise the objective of NPQ and VBQ, one file each."""
 
 from deephash.registry import exports
 

@@ -1,4 +1,4 @@
-"""The contract of a threshold search."""
+"""Base class of threshold searches."""
 
 from abc import ABC, abstractmethod
 
@@ -10,21 +10,21 @@ from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 
 
 class ThresholdSearch(PlainArguments, nn.Module, ABC):
-    """Chooses the cuts of one dimension that a `NeighbourhoodObjective` rates highest.
+    """Chooses the cuts of one projection with a high `NeighbourhoodObjective`.
 
-    A module without weights, so that it is saved with the quantiser that holds it.
+    It is a module without weights, so that it is saved with the quantiser that holds it.
     """
 
     def best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
-        """The best cuts found; no region between them is empty.
+        """Search for the best cuts; no region between them is empty.
 
         Args:
-            objective: of the dimension.
-            count: number of cuts T, from 1.
+            objective: objective of the projection.
+            count: number of cuts T, at least 1.
             generator: CPU generator of every random draw.
 
         Returns:
-            int64 (T,), ascending; all the cuts there are where they are no more than T.
+            int64 (T,), ascending; all existing cuts if there are at most T.
         """
         if objective.cuts <= count:
             return torch.arange(1, objective.cuts + 1)
@@ -32,4 +32,4 @@ class ThresholdSearch(PlainArguments, nn.Module, ABC):
 
     @abstractmethod
     def _best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
-        """As `best_cuts`, where there are more than `count` cuts to choose from."""
+        """Implement `best_cuts` for more than `count` existing cuts."""

@@ -1,4 +1,4 @@
-"""The stochastic search of NPQ's authors: candidates that vary at random, the best of which live on."""
+"""The stochastic search of NPQ's authors: random variation of candidates, the best of which survive."""
 
 from typing import final
 
@@ -9,19 +9,19 @@ from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 from deephash.quantizers.threshold_searches.base import ThresholdSearch
 from deephash.validation import check_count
 
-# Standard deviation of a mutation, in shares of the items: it falls evenly from the first to the last round.
+# Standard deviation of a mutation, as a fraction of the items; it falls linearly from the first to the last round.
 FIRST_STEP, LAST_STEP = 0.1, 0.01
 
 
-def cuts_at(places: Tensor, cuts: int) -> Tensor:
-    """Distinct cuts at places given as shares of the items.
+def place_cuts(places: Tensor, cuts: int) -> Tensor:
+    """Return distinct cuts at positions given as fractions of the items.
 
     Args:
-        places: float64 (m, T), in any order; those outside [0, 1) count as its ends.
-        cuts: number of cuts there are, at least T.
+        places: float64 (m, T), in any order; values outside [0, 1) count as the nearest end.
+        cuts: number of existing cuts, at least T.
 
     Returns:
-        int64 (m, T), each row ascending without repetition, between 1 and `cuts`.
+        int64 (m, T), each row strictly ascending, between 1 and `cuts`.
     """
     count = places.shape[1]
     room = cuts - count + 1
@@ -31,19 +31,19 @@ def cuts_at(places: Tensor, cuts: int) -> Tensor:
 
 @final
 class EvolutionarySearch(ThresholdSearch):
-    """Random candidates, then rounds of crossing and mutation in which the best of parents and children survive.
+    """Random candidates, then rounds of crossover and mutation in which the best of parents and children survive.
 
-    The best candidate is never lost, so J never falls from one round to the next. The authors name the kind of search
-    and its size, 15 candidates and 15 rounds; its operators are chosen here. A child takes each of its thresholds,
-    in order, from one of two random parents, and moves it by a normal step that shrinks from a tenth of the items to a
-    hundredth. Known weakness: with many thresholds 240 trials leave J below the optimum that `ExactSearch` finds.
+    The best candidate always survives, so J never falls from one round to the next. The authors name the kind of search
+    and its size, 15 candidates and 15 rounds; its operators are chosen here. A child takes each of its thresholds, in
+    order, from one of two random parents, and moves it by a normal step that shrinks from a tenth of the items to a
+    hundredth. Known weakness: with many thresholds, 240 trials leave J below the optimum that `ExactSearch` finds.
 
     Args:
-        candidates: sets of thresholds that live at a time.
-        rounds: generations.
+        candidates: sets of thresholds in a generation.
+        rounds: number of generations.
 
     Raises:
-        InvalidInputError: numbers below 1.
+        InvalidInputError: a number is below 1.
 
     References:
         Moran, Lavrenko & Osborne, "Neighbourhood preserving quantisation for LSH", SIGIR 2013; size of the search in
@@ -62,15 +62,15 @@ class EvolutionarySearch(ThresholdSearch):
             return torch.rand(*size, generator=generator, dtype=torch.float64)
 
         places = random(self.candidates, count).sort(1).values
-        scores = objective(cuts_at(places, objective.cuts))
+        scores = objective(place_cuts(places, objective.cuts))
         for step in torch.linspace(FIRST_STEP, LAST_STEP, self.rounds).tolist():
             parents = torch.randint(self.candidates, (2, self.candidates), generator=generator)
             children = torch.where(random(self.candidates, count) < 0.5, places[parents[0]], places[parents[1]])
             children += step * torch.randn(children.shape, generator=generator, dtype=torch.float64)
-            # Reflected at both ends, so that candidates do not gather there.
+            # Reflect at both ends, so that candidates do not accumulate there.
             children = (1 - (1 - children.abs()).abs()).sort(1).values
             places = torch.cat([places, children])
-            scores = torch.cat([scores, objective(cuts_at(children, objective.cuts))])
+            scores = torch.cat([scores, objective(place_cuts(children, objective.cuts))])
             best = scores.argsort(descending=True, stable=True)[: self.candidates]
             places, scores = places[best], scores[best]
-        return cuts_at(places[:1], objective.cuts)[0]
+        return place_cuts(places[:1], objective.cuts)[0]

@@ -1,4 +1,4 @@
-"""The optimum that the stochastic search looks for, by dynamic programming over sorted projections."""
+"""The optimum that the stochastic search approximates, by dynamic programming over sorted projections."""
 
 from dataclasses import replace
 from typing import final
@@ -10,33 +10,33 @@ from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 from deephash.quantizers.threshold_searches.base import ThresholdSearch
 
 
-def partition(objective: NeighbourhoodObjective, count: int, weights: tuple[float, float, float]) -> Tensor:
-    """The cuts of largest Σ a·(neighbours) + b·(pairs) + c·(sum²/items), int64 (count,)."""
+def find_partition(objective: NeighbourhoodObjective, count: int, weights: tuple[float, float, float]) -> Tensor:
+    """Find the cuts that maximise Σ a·(neighbours) + b·(pairs) + c·(sum²/items), int64 (count,)."""
     from deephash.quantizers.neighbour_regions import best_partition
 
     tables = objective.neighbours.numpy(), objective.items.numpy(), objective.sums.numpy()
     return torch.from_numpy(best_partition(*tables, weights, count))
 
 
-def rise(objective: NeighbourhoodObjective, cuts: Tensor) -> Tensor:
+def improve(objective: NeighbourhoodObjective, cuts: Tensor) -> Tensor:
     """Maximise J with its ratio N/D replaced by its first-order change at the current cuts, as long as J rises.
 
     At N₀ and D₀ that change is (N - λD) / D₀, with λ = N₀ / D₀. For α = 1 these are the steps of Dinkelbach's method,
-    and the last cuts have the largest F1 there is.
+    and the last cuts maximise F1.
 
     Args:
         objective: J.
-        cuts: int64 (T,), where to begin.
+        cuts: int64 (T,), the start.
 
     Returns:
-        int64 (T,), with a J no less than at the beginning.
+        int64 (T,), with a J at least that of the start.
     """
     score = float(objective(cuts[None]))
     while True:
-        found, together, _ = (float(part) for part in objective.parts(cuts[None]))
-        ratio, share = found / together, objective.f1_weight / together
+        matched, together, _ = (float(part) for part in objective.parts(cuts[None]))
+        ratio, share = matched / together, objective.f1_weight / together
         weights = (2 * share, -share * ratio, (1 - objective.f1_weight) / objective.scatter)
-        proposed = partition(objective, len(cuts), weights)
+        proposed = find_partition(objective, len(cuts), weights)
         reached = float(objective(proposed[None]))
         if reached <= score:
             return cuts
@@ -44,25 +44,25 @@ def rise(objective: NeighbourhoodObjective, cuts: Tensor) -> Tensor:
 
 
 def f1_optimum(objective: NeighbourhoodObjective, count: int) -> Tensor:
-    """The cuts of largest F1, from evenly filled regions, int64 (count,)."""
+    """Return the cuts that maximise F1, starting from evenly filled regions, int64 (count,)."""
     even = torch.linspace(0, objective.cuts + 1, count + 2)[1:-1].long()
-    return rise(replace(objective, f1_weight=1.0), even)
+    return improve(replace(objective, f1_weight=1.0), even)
 
 
 @final
 class ExactSearch(ThresholdSearch):
     """One threshold: all cuts are tried. Several: Dinkelbach's method, each step a dynamic programme.
 
-    F1 = N/D is a ratio of sums over regions, N = 2t and D = c + P. Given the best value λ so far, thresholds that
-    maximise N - λD have a ratio above λ wherever any has, and none has once the maximum is 0 (Dinkelbach, 1967). The
-    maximum of a sum over regions comes from the best r - 1 regions below each cut, for r = 2, 3, ..., in O(T n²) time
-    for T thresholds: every cut is tried, none is rounded to a grid.
+    F1 = N/D is a ratio of sums over regions, N = 2t and D = c + P. Given the best ratio λ so far, thresholds that
+    maximise N - λD have a ratio above λ if any has; once the maximum is 0, none has (Dinkelbach, 1967). The maximum of
+    a sum over regions follows from the best r - 1 regions below each cut, for r = 2, 3, ..., in O(T n²) time for T
+    thresholds: every cut is tried, none is rounded to a grid.
 
-    Where α < 1, each step maximises J with the ratio replaced by its first-order change at the current thresholds, as
-    long as J rises, from the optima of F1 and of Ω. That is exact for one threshold, and otherwise at least as good as
+    If α < 1, each step maximises J with the ratio replaced by its first-order change at the current thresholds, as long
+    as J rises, from the optima of F1 and of Ω. That is exact for one threshold. For more it is at least as good as
     either optimum, without a proof that it is the best.
 
-    Known weakness: an optimum on training pairs is not one on others, the more so the fewer pairs there are.
+    Known weakness: an optimum on training pairs is not one on other pairs, especially if there are few.
 
     References:
         Dinkelbach, "On nonlinear fractional programming", Management Science 13(7), 1967. Objective: Moran, Lavrenko &
@@ -71,11 +71,11 @@ class ExactSearch(ThresholdSearch):
 
     def _best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
         if count == 1:
-            every = torch.arange(1, objective.cuts + 1)[:, None]
-            return every[objective(every).argmax()]
-        cuts = []
+            single_cuts = torch.arange(1, objective.cuts + 1)[:, None]
+            return single_cuts[objective(single_cuts).argmax()]
+        optima = []
         if objective.f1_weight > 0:
-            cuts.append(rise(objective, f1_optimum(objective, count)))
+            optima.append(improve(objective, f1_optimum(objective, count)))
         if objective.f1_weight < 1:
-            cuts.append(rise(objective, partition(objective, count, (0.0, 0.0, 1.0))))
-        return max(cuts, key=lambda found: float(objective(found[None])))
+            optima.append(improve(objective, find_partition(objective, count, (0.0, 0.0, 1.0))))
+        return max(optima, key=lambda cuts: float(objective(cuts[None])))

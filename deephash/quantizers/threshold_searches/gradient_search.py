@@ -10,27 +10,27 @@ from deephash.functional.annealing import geometric
 from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 from deephash.quantizers.soft_regions import soft_regions
 from deephash.quantizers.threshold_searches.base import ThresholdSearch
-from deephash.quantizers.threshold_searches.evolutionary_search import cuts_at
+from deephash.quantizers.threshold_searches.evolutionary_search import place_cuts
 from deephash.validation import check_count
 
-# Temperature of the sigmoids, and step of the thresholds, in shares of the distinct values: first and last.
+# First and last temperature of the sigmoids, and rate of the thresholds, as fractions of the distinct values.
 TEMPERATURES = 0.05, 0.005
-# The least of them, in groups.
+# Lower bounds of the temperatures, in groups.
 WIDTHS = 1.0, 0.5
 STEPS = 0.02, 0.001
-# Each climb sees the values in this many groups of neighbouring ones; the cuts it leads to are chosen among all.
+# A climb sees the values in this many groups; the final cuts are chosen among all values.
 GROUPS = 128
-# Soft J rates ends of climbs nearly alike that hard J does not, so more than one is settled.
+# Soft J hardly distinguishes ends that hard J does, so several are settled.
 SETTLED = 3
 
 
 @dataclass(frozen=True)
 class GroupedPairs:
-    """A dimension in groups of neighbouring values: what soft J needs, whatever the number of items.
+    """A projection in groups of neighbouring values: all that soft J needs, independent of the number of items.
 
     Args:
-        places: float64 (m,), where a group's middle lies among the distinct values, from 0 to 1.
-        items: float64 (m,), its items.
+        places: float64 (m,), position of a group's middle among the distinct values, from 0 to 1.
+        items: float64 (m,), number of its items.
         sums: float64 (m,), the sum of its values, measured from the mean of all.
         neighbours: float64 (m, m), symmetric, pairs of neighbours between two groups, and twice those within one.
     """
@@ -41,11 +41,11 @@ class GroupedPairs:
     neighbours: Tensor
 
 
-def grouped_pairs(objective: NeighbourhoodObjective, groups: int) -> GroupedPairs:
-    """Groups of as many distinct values each, but for one; single values where there are no more than groups."""
+def group_pairs(objective: NeighbourhoodObjective, groups: int) -> GroupedPairs:
+    """Form groups of nearly equal numbers of distinct values; single values if there are at most as many as groups."""
     values = len(objective.distinct)
     edges = torch.linspace(0, values, min(groups, values) + 1, dtype=torch.float64).round().long()
-    # Pairs in any run are known; those between two groups are what the run over both has beyond its parts.
+    # Pairs in every run are known; those between two groups follow by inclusion and exclusion.
     within = objective.neighbours[edges][:, edges].double()
     within = within + within.T
     between = within[1:, :-1] - within[1:, 1:] - within[:-1, :-1] + within[:-1, 1:]
@@ -58,36 +58,36 @@ def grouped_pairs(objective: NeighbourhoodObjective, groups: int) -> GroupedPair
 
 
 def soft_objective(objective: NeighbourhoodObjective, pairs: GroupedPairs, membership: Tensor) -> Tensor:
-    """J of soft regions: as of `soft_f1` and `soft_explained_variance`, from groups of items that share a membership.
+    """Compute J of soft regions as `soft_f1` and `soft_explained_variance`, from groups that share a membership.
 
     Args:
-        objective: of the dimension, for P, the scatter and α.
+        objective: of the projection, for P, the scatter and α.
         pairs: its groups.
         membership: float64 (..., m, R) of the groups.
 
     Returns:
-        (...), J exactly where memberships are 0 and 1.
+        (...); exactly J if all memberships are 0 or 1.
     """
-    # One product for all starts and regions. Each pair counts twice in it, so this is 2t.
-    found: Tensor = (membership * torch.tensordot(membership, pairs.neighbours, ([-2], [0])).mT).sum((-2, -1))
+    # One product for all starts and regions. It counts each pair twice, so this is 2t.
+    matched: Tensor = (membership * torch.tensordot(membership, pairs.neighbours, ([-2], [0])).mT).sum((-2, -1))
     weighted = pairs.items[:, None] * membership
-    held = weighted.sum(-2)
-    together = (held.square() - (weighted * membership).sum(-2)).sum(-1) / 2
-    f1: Tensor = found / (together + objective.pairs_of_neighbours)
+    counts = weighted.sum(-2)
+    together = (counts.square() - (weighted * membership).sum(-2)).sum(-1) / 2
+    f1: Tensor = matched / (together + objective.pairs_of_neighbours)
     if objective.f1_weight == 1:
         return f1
-    between = (pairs.sums[:, None] * membership).sum(-2).square() / held.clamp_min(torch.finfo(held.dtype).eps)
+    between = (pairs.sums[:, None] * membership).sum(-2).square() / counts.clamp_min(torch.finfo(counts.dtype).eps)
     return objective.f1_weight * f1 + (1 - objective.f1_weight) * between.sum(-1) / objective.scatter
 
 
 def climb(objective: NeighbourhoodObjective, pairs: GroupedPairs, places: Tensor, steps: int) -> Tensor:
-    """Thresholds moved up the gradient of soft J while it cools, all starts side by side.
+    """Move thresholds up the gradient of soft J as the temperature falls, all starts side by side.
 
     Args:
-        objective: of the dimension.
+        objective: of the projection.
         pairs: its groups.
-        places: float64 (s, T), thresholds to start from, as shares of the distinct values.
-        steps: of Adam.
+        places: float64 (s, T), initial thresholds, as fractions of the distinct values.
+        steps: steps of Adam.
 
     Returns:
         float64 (s, T), ascending.
@@ -113,20 +113,20 @@ def climb(objective: NeighbourhoodObjective, pairs: GroupedPairs, places: Tensor
 
 
 def settle(objective: NeighbourhoodObjective, cuts: Tensor) -> Tensor:
-    """Each cut moved to the best place between its neighbours, in turn, as long as J rises.
+    """Move each cut in turn to the best place between its neighbours, as long as J rises.
 
     Args:
         objective: J.
         cuts: int64 (T,), ascending.
 
     Returns:
-        int64 (T,), ascending; no other place of any one cut is better.
+        int64 (T,), ascending; moving any single cut does not raise J.
     """
     cuts = cuts.clone()
     best = float(objective(cuts[None]))
-    rose = True
-    while rose:
-        rose = False
+    improved = True
+    while improved:
+        improved = False
         for t in range(len(cuts)):
             low = int(cuts[t - 1]) + 1 if t else 1
             high = int(cuts[t + 1]) - 1 if t + 1 < len(cuts) else objective.cuts
@@ -134,36 +134,36 @@ def settle(objective: NeighbourhoodObjective, cuts: Tensor) -> Tensor:
             moved[:, t] = torch.arange(low, high + 1)
             scores = objective(moved)
             if float(scores.max()) > best:
-                best, cuts, rose = float(scores.max()), moved[scores.argmax()], True
+                best, cuts, improved = float(scores.max()), moved[scores.argmax()], True
     return cuts
 
 
 @final
 class GradientSearch(ThresholdSearch):
-    """Thresholds that climb J's gradient: regions are soft at first, and harden as the climb cools.
+    """Adam on soft J from several starts, then a local search over hard cuts.
 
-    J of hard regions is flat between any two values and has no gradient. With regions that are differences of sigmoids,
-    and pairs that are in a common region as far as their memberships overlap, it has one everywhere. Thresholds live in
-    shares of the distinct values, so that heavy tails take no room. They climb by Adam from several starts side by
-    side, the first of them even shares, the others random, while temperature and rate fall geometrically. Soft J looks
-    at 128 groups of neighbouring values, so a climb costs the same whatever the number of items. The best ends then
-    settle on hard cuts: each cut moves to the best of all places between its neighbours until none can.
+    J of hard regions is constant between any two values, so its gradient is 0. J of soft regions has a gradient
+    everywhere: regions are differences of sigmoids, and pairs share a region with the overlap of their memberships.
+    Thresholds are fractions of the distinct values, so that heavy tails take no room. They climb by Adam from several
+    starts side by side, the first evenly spaced, the others random, while temperature and learning rate fall
+    geometrically. Soft J sees 128 groups of neighbouring values, so the cost of a climb does not depend on the number
+    of items. The best ends then become hard cuts, each of which moves to the best place between its neighbours until
+    none can improve.
 
-    One threshold ends at the optimum. With more it reaches a J that no single threshold can better, above what
-    `EvolutionarySearch` finds in its default size, and with 7 thresholds or more at less cost than `ExactSearch`; where
-    α < 1 either of the two may be the better one. Known weakness: 15 thresholds have many local optima, and starts that
-    end in them.
+    One threshold ends at the optimum. With more, J cannot be raised by moving a single threshold. It is above what
+    `EvolutionarySearch` finds in its default size, and with 7 thresholds or more it costs less than `ExactSearch`; if α
+    < 1 either of the two may be better. Known weakness: 15 thresholds have many local optima.
 
     Args:
-        starts: climbs side by side.
-        steps: of each climb.
+        starts: number of starts.
+        steps: steps of Adam.
 
     Raises:
-        InvalidInputError: numbers below 1.
+        InvalidInputError: a number is below 1.
 
     References:
         Objective: Moran, Lavrenko & Osborne, "Neighbourhood preserving quantisation for LSH", SIGIR 2013. Soft regions
-        as of Yang et al., "Quantization networks", CVPR 2019; steps of Kingma & Ba, "Adam", ICLR 2015.
+        as in Yang et al., "Quantization networks", CVPR 2019; steps of Kingma & Ba, "Adam", ICLR 2015.
     """
 
     def __init__(self, starts: int = 16, steps: int = 50) -> None:
@@ -175,12 +175,12 @@ class GradientSearch(ThresholdSearch):
 
     @torch.enable_grad()
     def _best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
-        # Even shares first, which no draw can spoil.
+        # The first start is evenly spaced, so that one start does not depend on chance.
         even = torch.linspace(0, 1, count + 2, dtype=torch.float64)[None, 1:-1]
         drawn = torch.rand(self.starts - 1, count, generator=generator, dtype=torch.float64)
-        pairs = grouped_pairs(objective, GROUPS)
+        pairs = group_pairs(objective, GROUPS)
         places = climb(objective, pairs, torch.cat([even, drawn]), self.steps)
-        candidates = cuts_at(places, objective.cuts)
+        candidates = place_cuts(places, objective.cuts)
         best = objective(candidates).argsort(descending=True, stable=True)[:SETTLED]
         settled = torch.stack([settle(objective, cuts) for cuts in candidates[best]])
         return settled[objective(settled).argmax()]

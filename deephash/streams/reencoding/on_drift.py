@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from deephash.functional.drift_detector import detector_of
+from deephash.functional.drift_detector import build_detector
 from deephash.streams.reencoding.base import Reencoding, Staleness
 from deephash.validation import check_count
 
@@ -45,7 +45,7 @@ class OnDrift(Reencoding):
         self.alarms: list[int] = []
         self._signals: list[float] = []
         self._due_at: int | None = None
-        self._fresh: Callable[[], Any] = lambda: detector_of(self.detector, self.settings)
+        self._fresh: Callable[[], Any] = lambda: build_detector(self.detector, self.settings)
         self._running = self._fresh()
 
     def due(self, staleness: Staleness) -> Tensor:

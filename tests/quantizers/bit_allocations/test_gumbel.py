@@ -9,7 +9,7 @@ from deephash.affinity.label import Label
 from deephash.hashers.hasher import Hasher
 from deephash.projections.lsh import LSH
 from deephash.quantizers.bit_allocations.base import BitOptions
-from deephash.quantizers.bit_allocations.gumbel import Gumbel, code_distances, sampled_pairs
+from deephash.quantizers.bit_allocations.gumbel import Gumbel, code_distances, sample_pairs
 from deephash.quantizers.bit_allocations.knapsack import Knapsack
 from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
 from deephash.quantizers.vbq import VBQ
@@ -60,7 +60,7 @@ def test_distances_are_the_sum_of_what_is_chosen():
 @pytest.mark.parametrize("count", [5, 10_000])
 def test_pairs_are_of_both_kinds_and_stand_for_all(count):
     neighbours = random_options().neighbours
-    pairs, kinds, weights = sampled_pairs(neighbours, count, generator())
+    pairs, kinds, weights = sample_pairs(neighbours, count, generator())
     assert bool((pairs[:, 0] < pairs[:, 1]).all())
     assert len(pairs.unique(dim=0)) == len(pairs)
     assert torch.equal(neighbours[pairs[:, 0], pairs[:, 1]], kinds)

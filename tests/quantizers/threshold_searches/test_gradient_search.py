@@ -19,7 +19,7 @@ from deephash.quantizers.threshold_searches.exact_search import ExactSearch
 from deephash.quantizers.threshold_searches.gradient_search import (
     GradientSearch,
     climb,
-    grouped_pairs,
+    group_pairs,
     settle,
     soft_objective,
 )
@@ -50,7 +50,7 @@ def score(objective, cuts):
 def test_groups_hold_the_pairs_between_them(groups, step):
     values, neighbours = dimension(0, step=step)
     objective = neighbourhood_objective(values, neighbours)
-    pairs = grouped_pairs(objective, groups)
+    pairs = group_pairs(objective, groups)
     distinct = sorted(set(values.tolist()))
     count = min(groups, len(distinct))
     assert len(pairs.places) == count
@@ -75,7 +75,7 @@ def test_soft_objective_of_single_values_is_that_of_soft_regions(f1_weight):
     membership = soft_regions(values.expand(2, -1), thresholds, 0.3)
     expected = f1_weight * soft_f1(membership, neighbours)
     expected += (1 - f1_weight) * soft_explained_variance(values.expand(2, -1), membership)
-    found = soft_objective(objective, grouped_pairs(objective, 1000), membership)
+    found = soft_objective(objective, group_pairs(objective, 1000), membership)
     assert torch.allclose(found, expected, atol=1e-12)
 
 
@@ -83,7 +83,7 @@ def test_soft_objective_of_single_values_is_that_of_soft_regions(f1_weight):
 def test_cold_soft_objective_is_the_hard_one(f1_weight):
     values, neighbours = dimension(2, step=0.1)
     objective = neighbourhood_objective(values, neighbours, f1_weight)
-    pairs = grouped_pairs(objective, 1000)
+    pairs = group_pairs(objective, 1000)
     cuts = torch.tensor([[5, 11, 20], [1, 2, 25]])
     membership = soft_regions(pairs.places.expand(2, -1), cuts / len(objective.distinct), 1e-6)
     assert torch.allclose(soft_objective(objective, pairs, membership), objective(cuts), atol=1e-9)
@@ -92,7 +92,7 @@ def test_cold_soft_objective_is_the_hard_one(f1_weight):
 def test_gradient_of_the_soft_objective():
     values, neighbours = dimension(3, n=20)
     objective = neighbourhood_objective(values, neighbours, 0.7)
-    pairs = grouped_pairs(objective, 10)
+    pairs = group_pairs(objective, 10)
     places = torch.tensor([[0.2, 0.5, 0.9]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
         lambda t: soft_objective(objective, pairs, soft_regions(pairs.places[None], t, 0.1)), places
@@ -104,7 +104,7 @@ def test_climbing_raises_the_hard_objective():
     for seed in range(5):
         objective = neighbourhood_objective(*dimension(seed, n=300))
         places = torch.rand(4, 3, generator=generator(seed), dtype=torch.float64).sort(1).values
-        reached = climb(objective, grouped_pairs(objective, 128), places, 50)
+        reached = climb(objective, group_pairs(objective, 128), places, 50)
         assert bool((reached.diff(dim=1) >= 0).all())
         assert bool(((reached >= 0) & (reached <= 1)).all())
         for kept, shares in ((before, places), (after, reached)):
