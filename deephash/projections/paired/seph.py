@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import SELECTIONS
 from deephash.functional.anchors import mean_squared_distance
-from deephash.functional.generalised_eigenproblem import regularised_whitening
+from deephash.functional.generalised_eigenproblem import whitening
 from deephash.functional.semantic_correlation import label_directions
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection
@@ -121,7 +121,7 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
     """
     from sklearn.linear_model import LogisticRegression
 
-    root = regularised_whitening(anchor_kernel.double())
+    root = whitening(anchor_kernel.double())
     features = (kernel.double() @ root).cpu().numpy()
     targets = bits.cpu().numpy()
     coefficients = np.zeros((features.shape[1], bits.shape[1]))
