@@ -12,7 +12,7 @@ import torch
 from deephash.code_files.code_shards import CodeShards, open_shards
 from deephash.code_files.index_codes import HasherInfo, save_index
 from deephash.code_files.repeated_ids import report_repeated
-from deephash.functional.shares import share_of
+from deephash.functional.shares import get_share
 from deephash.indexes.index_folder import check_own_folder, remove_subfolders
 from deephash.indexes.sharded_index import (
     DESCRIPTION,
@@ -101,4 +101,4 @@ def even_bounds(rows: int, shards: int) -> Iterator[range]:
     check_count(shards, "shards")
     if shards > rows:
         raise InvalidInputError(f"shards={shards} exceeds the {rows} codes; lower it.")
-    return (share_of(rows, shard, shards) for shard in range(shards))
+    return (get_share(rows, shard, shards) for shard in range(shards))

@@ -80,13 +80,8 @@ class MIH(Index):
         self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
-<<<<<<< HEAD
-        rows = words(self.codes.numpy())
+        rows = pack_words(self.codes.numpy())
         self._codes = np.empty((self.tables, *rows.shape), np.uint64)
-=======
-        laid_out = pack_words(self.codes.numpy())
-        self._codes = np.empty((self.tables, *laid_out.shape), np.uint64)
->>>>>>> de1b651 (Quantisers with fixed thresholds share a base class; metrics at depths share one; ranking takes no exclusions; row sums of processes have verbs for names)
         self._ids = np.empty((self.tables, self.size), np.int32)
         starts = []
         values = np.empty(self.size, np.int64)
@@ -127,11 +122,7 @@ class MIH(Index):
         return sort_within(*(torch.from_numpy(array) for array in (offsets, distances, ids)))
 
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:
-<<<<<<< HEAD
-        rows = words(queries.numpy())
-=======
-        laid_out = pack_words(queries.numpy())
->>>>>>> de1b651 (Quantisers with fixed thresholds share a base class; metrics at depths share one; ranking takes no exclusions; row sums of processes have verbs for names)
+        rows = pack_words(queries.numpy())
         tables = (self._codes, self._ids, self._starts, self._table_starts, self._firsts, self._lengths)
         threads = torch.get_num_threads() if self.threads is None else self.threads
         run_in_threads(kernel, (rows, *tables, *arguments), len(queries), threads)

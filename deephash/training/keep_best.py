@@ -8,13 +8,8 @@ from typing import Any, cast
 import lightning
 
 from deephash.io.sealed_files import write_sealed_json
-<<<<<<< HEAD
-from deephash.metrics.user_metric import figures_to_raise
-from deephash.training.joint_module import JointModule
-=======
 from deephash.metrics.user_metric import find_maximised_figures
-from deephash.training.joint import Joint
->>>>>>> de1b651 (Quantisers with fixed thresholds share a base class; metrics at depths share one; ranking takes no exclusions; row sums of processes have verbs for names)
+from deephash.training.joint_module import JointModule
 from deephash.validation import check_choice
 
 log = logging.getLogger(__name__)
