@@ -9,29 +9,30 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import anchor_graph_weights, kmeans_anchors
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import canonical_signs
-from deephash.functional.row_shares import count_rows, sum_over_processes
+from deephash.functional.row_shares import total, total_rows
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions
 
-# Eigenvalues below it are rounding: their eigenvectors, divided by its root, would be noise.
+# Smaller eigenvalues are rounding errors: their eigenvectors, divided by the root, would be noise.
 MIN_EIGENVALUE = 1e-10
-# Entries of an eigenvector below it are rounding: 0, as on a part of the graph that is joined to no other.
+# Smaller entries of an eigenvector are rounding errors and set to 0, as on a disconnected part of the graph.
 MIN_ENTRY = 1e-12
 
 
 def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int) -> tuple[Tensor, Tensor]:
     """A row of Z (Eq. 2): exp(-‖x - u‖² / σ²) for the s nearest anchors u, divided by their sum.
 
-    Neither the choice of anchors nor the shares depend on ‖x‖², which is therefore left out.
+    ‖x‖² is left out, because it changes neither the choice of anchors nor the weights.
 
     Args:
         features: floating (n, d).
         anchors: (m, d), m >= s.
         bandwidth: σ, a scalar above 0.
-        s: anchors of a row.
+        s: anchors per row.
 
     Returns:
-        Weights (n, s) of sum 1, differentiable in features, anchors and bandwidth; and the anchors, int64 (n, s).
+        Weights (n, s) that sum to 1, differentiable in features, anchors and bandwidth; and anchor indices, int64 (n,
+        s).
     """
     origin = anchors.detach().mean(0)
     relative = anchors - origin
@@ -41,20 +42,19 @@ def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int)
 
 
 def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Eigenfunctions of the anchor graph A = Z Λ⁻¹ Zᵀ as maps of Z, Λ = diag(Zᵀ 1) (section 3.2).
+    """Compute the eigenfunctions of the anchor graph A = Z Λ⁻¹ Zᵀ as maps of Z, with Λ = diag(Zᵀ 1) (section 3.2).
 
-    A's eigenvectors are √n Z W with W = Λ^(-1/2) V Σ^(-1/2), of the eigenvectors V of the small matrix
-    Λ^(-1/2) Zᵀ Z Λ^(-1/2). The trivial one, whose eigenvector of A is constant, is taken out before the
-    decomposition: where the graph falls apart, others share its eigenvalue 1.
+    The eigenvectors of A are √n Z W with W = Λ^(-1/2) V Σ^(-1/2), where V are the eigenvectors of the small matrix
+    Λ^(-1/2) Zᵀ Z Λ^(-1/2). The trivial eigenvector of A, which is constant, is removed before the decomposition: if the
+    graph is disconnected, other eigenvectors share its eigenvalue 1.
 
     Args:
-        weights: of Z, floating (n, s).
+        weights: weights in Z, floating (n, s).
         ids: their columns in Z, int64 (n, s).
         m: number of anchors.
 
     Returns:
-        √n W float64 (m, r), and the eigenvalues float64 (r,), descending; of each column the largest entry is
-        positive.
+        √n W float64 (m, r), the largest entry of each column positive, and the eigenvalues float64 (r,), descending.
     """
     s = ids.shape[1]
     shares = weights.double()
@@ -64,8 +64,8 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
             gram.index_add_(0, ids[:, i] * m + ids[:, j], shares[:, i] * shares[:, j])
     degrees = torch.zeros(m, dtype=torch.float64, device=weights.device)
     degrees.index_add_(0, ids.flatten(), shares.flatten())
-    gram, degrees = sum_over_processes(gram), sum_over_processes(degrees)
-    # An anchor that is near no row has a row and a column of zeros.
+    gram, degrees = total(gram), total(degrees)
+    # An anchor that no row is joined to has a row and a column of zeros.
     scale = torch.where(degrees > 0, degrees.clamp_min(torch.finfo(torch.float64).tiny).rsqrt(), 0)
     trivial = degrees.sqrt() / degrees.sum().sqrt()
     small = scale[:, None] * gram.view(m, m) * scale - torch.outer(trivial, trivial)
@@ -75,38 +75,39 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
     kept = eigenvalues > MIN_EIGENVALUE
     eigenvalues, maps = (
         eigenvalues[kept],
-        scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * count_rows(ids) ** 0.5,
+        scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * total_rows(ids) ** 0.5,
     )
     return canonical_signs(maps), eigenvalues
 
 
 @final
 class AGH(Projection):
-    """The smoothest functions on a graph of all items, which is held through a few anchors.
+    """Anchor graph hashing: learns the smoothest functions on a graph of all items, held through a few anchors.
 
-    Each item is joined to its s nearest anchors, and two items as far as they share anchors. Projections are the
-    graph's eigenvectors after the trivial one, continued to new items by their own anchors. With `SBQ` this is the
-    paper's one layer, cut at 0; with `HQ`, half as many eigenvectors cut again on either side: its two layers.
-    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing; where clusters lie
-    so far apart that no item joins two, most eigenvectors are 0 on all clusters but one; an item far from all anchors
-    still looks like one of them.
+    Each item is joined to its s nearest anchors, and two items are similar if they share anchors. Projections are the
+    eigenvectors of this graph after the trivial one. New items are projected through their own anchors. With `SBQ` this
+    is the one-layer method of the paper, thresholded at 0; with `HQ`, it is the two-layer method, which thresholds half
+    as many eigenvectors a second time on either side.
+    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing; if clusters are so
+    far apart that no item joins two of them, most eigenvectors are 0 on all clusters but one; an item far from all
+    anchors still looks like one of them.
 
     Shape:
         features (n, d) → projections (n, k).
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k, fewer than anchors.
-        anchors: number of k-means anchors m; 300 as in the paper. `fit` lowers it where there are fewer rows.
-        nearest: anchors s that an item is joined to; 2 as in the paper.
+        output_dim: number of projections k, less than the number of anchors.
+        anchors: number of k-means anchors m; 300 as in the paper. `fit` lowers it if there are fewer rows.
+        nearest: number of anchors s that an item is joined to; 2 as in the paper.
 
     Raises:
-        InvalidInputError: anchors or nearest below 1, more nearest anchors than anchors, projections not fewer than
-            anchors; in `fit`, rows that are all the same, or fewer eigenvectors than projections.
+        InvalidInputError: anchors or nearest is below 1, nearest exceeds anchors, or projections are not fewer than
+            anchors; in `fit`, all rows are the same, or there are fewer eigenvectors than projections.
 
     References:
-        Liu, Wang, Kumar & Chang, "Hashing with graphs", ICML 2011, sections 3 and 4. The kernel's width, the mean
-        distance of an item from its s-th nearest anchor, is that of the authors' code.
+        Liu, Wang, Kumar & Chang, "Hashing with graphs", ICML 2011, sections 3 and 4. The width of the kernel, the mean
+        distance between an item and its s-th nearest anchor, follows the authors' code.
     """
 
     minimum_rows: ClassVar[int] = 2
@@ -127,14 +128,14 @@ class AGH(Projection):
         self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Z(X) W: each item's anchors' values, in its shares of them."""
+        """Z(X) W: the values of an item's anchors, weighted by Z."""
         shares, ids = anchor_weights(features, self.centres, self.bandwidth, self.nearest)
         return torch.einsum("ns,nsk->nk", shares, self.weights[ids])
 
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        n = count_rows(features)
+        n = total_rows(features)
         anchors = min(self.anchors, n)
         check_directions(self.output_dim, anchors - 1, f"of a graph with {anchors} anchors")
         nearest = min(self.nearest, anchors)

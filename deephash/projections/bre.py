@@ -10,23 +10,23 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.projections.reconstructive_embedding import ReconstructiveEmbedding, distinct_pairs
 
 
-def unit_range(features: Tensor) -> Tensor:
-    """Features centred and scaled to length 1/√2 each, so that ½‖x - y‖² = (1 - cos) / 2 lies in [0, 1].
+def scale_to_unit_range(features: Tensor) -> Tensor:
+    """Centre features and scale each row to length 1/√2, so that ½‖x - y‖² = (1 - cos) / 2 lies in [0, 1].
 
-    Hamming distances over b lie there too, and the mean of both is 1/2 where bits are balanced; at unit length the
-    distances would come out twice too large for any code.
+    Hamming distances divided by b lie there too, and the mean of both is 1/2 if bits are balanced. With unit length the
+    distances would be twice too large for any code.
     """
     centred = features - features.mean(0, dtype=torch.float64).to(features.dtype)
     return torch.nn.functional.normalize(centred, dim=1) / 2**0.5
 
 
-def near_and_random_pairs(features: Tensor, near: int, far: int, generator: torch.Generator) -> Tensor:
-    """Each item with its nearest others and with some drawn at random.
+def pair_with_near_and_random(features: Tensor, near: int, far: int, generator: torch.Generator) -> Tensor:
+    """Pair each item with its nearest items and with items drawn at random.
 
     Args:
         features: floating (n, d).
-        near: nearest items.
-        far: items drawn.
+        near: number of nearest items.
+        far: number of random items.
         generator: CPU generator.
 
     Returns:
@@ -41,12 +41,13 @@ def near_and_random_pairs(features: Tensor, near: int, far: int, generator: torc
 
 @final
 class BRE(ReconstructiveEmbedding):
-    """Kernel hyperplanes whose Hamming distances reproduce the distances between features.
+    """Binary reconstructive embeddings: learns kernel hyperplanes whose Hamming distances reproduce feature distances.
 
-    The loss compares binary codes themselves with ½‖x_i - x_j‖², no relaxation between them: a weight at a time is set
-    to the value that is best for all pairs, found exactly from the places where a bit flips. Items are paired with
-    their nearest, as retrieval asks for those, and with others at random. Known weakness: each weight's search passes
-    over all pairs, so the codes are learnt from some thousand items; and it ends in a local minimum near its start.
+    The loss compares the binary codes themselves with ½‖x_i - x_j‖², without a relaxation. Coordinate descent sets one
+    weight at a time to the value that is best for all pairs, which it finds exactly from the places where a bit flips.
+    Each item is paired with its nearest items, because retrieval needs those, and with random items.
+    Known weakness: the search for each weight passes over all pairs, so codes are learnt from a few thousand items; and
+    it ends in a local minimum near its start.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -54,30 +55,32 @@ class BRE(ReconstructiveEmbedding):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, the b of the paper.
-        anchors: size m of the pool of training items that hash functions draw theirs from; 300, as KSH compares.
-            `fit` lowers it to the number of training items.
-        points: anchors s of a hash function; 50 as in the paper.
-        near: nearest items that each is paired with.
-        far: items drawn at random that each is paired with.
-        sweeps: rounds of coordinate descent; 3, after which the loss falls by less than 1 % a round.
-        training_items: items that are learnt from, drawn at random where there are more.
+        anchors: size m of the pool of training items from which hash functions draw their anchors; 300, as in the
+            comparison of KSH. `fit` lowers it to the number of training items.
+        points: number of anchors s of a hash function; 50 as in the paper.
+        near: number of nearest items that each item is paired with.
+        far: number of random items that each item is paired with.
+        sweeps: sweeps of coordinate descent; after 3 the loss falls by less than 1 % per sweep.
+        training_items: maximum number of items to learn from; more are sampled at random.
 
     Attributes:
         losses: float64 (sweeps + 1,), the mean of (½‖x_i - x_j‖² - Hamming / k)² over the pairs at the random start and
-            after each round; it never rises.
+            after each sweep; it never rises.
 
     Raises:
-        InvalidInputError: a size below 1; in `fit`, items that are all the same.
+        InvalidInputError: a size is below 1; in `fit`, all items are the same.
 
     References:
         Kulis & Darrell, "Learning to hash with binary reconstructive embeddings", NIPS 2009.
     """
 
-    def wanted_distances(
+    def target_distances(
         self, features: Tensor, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Pairs near and at random, and ½‖x_i - x_j‖² of the features scaled into [0, 1]."""
-        scaled = unit_range(features).cpu()
-        pairs = near_and_random_pairs(scaled, self.near, self.far, generator)
-        targets = [(scaled[some[:, 0]] - scaled[some[:, 1]]).square().sum(1) / 2 for some in torch.split(pairs, 2**16)]
+        """Return near and random pairs, and ½‖x_i - x_j‖² of the scaled features."""
+        scaled = scale_to_unit_range(features).cpu()
+        pairs = pair_with_near_and_random(scaled, self.near, self.far, generator)
+        targets = [
+            (scaled[block[:, 0]] - scaled[block[:, 1]]).square().sum(1) / 2 for block in torch.split(pairs, 2**16)
+        ]
         return pairs, torch.cat(targets)

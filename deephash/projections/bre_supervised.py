@@ -11,17 +11,17 @@ from deephash.projections.reconstructive_embedding import ReconstructiveEmbeddin
 BLOCK_ROWS = 1024
 
 
-def drawn_pairs(affinity: TrainingAffinity, near: int, far: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each item with neighbours and with other items, both drawn at random, as many as there are up to a number.
+def draw_pairs(affinity: TrainingAffinity, near: int, far: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pair each item with neighbours and with other items, both drawn at random.
 
     Args:
-        affinity: among the n items; taken to be symmetric.
-        near: most neighbours of an item.
-        far: most others.
+        affinity: among the n items; must be symmetric.
+        near: maximum number of neighbours per item.
+        far: maximum number of other items per item.
         generator: CPU generator.
 
     Returns:
-        Distinct pairs, int64 (p, 2); and their target distances, 0 for neighbours and 1 for the others, float32 (p,).
+        Distinct pairs, int64 (p, 2); and their target distances, 0 for neighbours and 1 for others, float32 (p,).
     """
     drawn: tuple[list[Tensor], list[Tensor]] = ([], [])
     for rows in torch.split(torch.arange(len(affinity)), BLOCK_ROWS):
@@ -39,12 +39,12 @@ def drawn_pairs(affinity: TrainingAffinity, near: int, far: int, generator: torc
 
 @final
 class BRESupervised(ReconstructiveEmbedding):
-    """Kernel hyperplanes whose codes agree for neighbours and differ for other items.
+    """Supervised binary reconstructive embeddings: learns kernel hyperplanes whose codes agree for neighbours.
 
-    The supervised form of BRE: the distance that a pair is to have is 0 for neighbours and 1 for others,
-    and the same exact coordinate descent fits the codes to it. Known weakness: no codes of several classes differ
-    in all bits, so the targets cannot be met, and pairs far apart already go on costing; KSH, which asks for the same,
-    does better.
+    The target distance of a pair is 0 for neighbours and 1 for other items. The exact coordinate descent of BRE fits
+    the codes to these targets.
+    Known weakness: with more than two classes, codes cannot differ in all bits, so the targets cannot be met, and pairs
+    that are already far apart still add to the loss. KSH has the same aim and does better.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -52,20 +52,20 @@ class BRESupervised(ReconstructiveEmbedding):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, the b of the paper.
-        anchors: size m of the pool of training items that hash functions draw theirs from; 300, as KSH compares.
-            `fit` lowers it to the number of training items.
-        points: anchors s of a hash function; 50 as in the paper.
-        near: neighbours drawn at random that each item is paired with.
-        far: other items drawn at random that each is paired with.
-        sweeps: rounds of coordinate descent; 3, after which the loss falls by less than 1 % a round.
-        training_items: items that are learnt from, drawn at random where there are more.
+        anchors: size m of the pool of training items from which hash functions draw their anchors; 300, as in the
+            comparison of KSH. `fit` lowers it to the number of training items.
+        points: number of anchors s of a hash function; 50 as in the paper.
+        near: number of random neighbours that each item is paired with.
+        far: number of random other items that each item is paired with.
+        sweeps: sweeps of coordinate descent; after 3 the loss falls by less than 1 % per sweep.
+        training_items: maximum number of items to learn from; more are sampled at random.
 
     Attributes:
         losses: float64 (sweeps + 1,), the mean of (target - Hamming / k)² over the pairs at the random start and after
-            each round; it never rises.
+            each sweep; it never rises.
 
     Raises:
-        InvalidInputError: a size below 1; in `fit`, no affinity, or items that are all the same.
+        InvalidInputError: a size is below 1; in `fit`, the affinity is missing, or all items are the same.
 
     References:
         Kulis & Darrell, "Learning to hash with binary reconstructive embeddings", NIPS 2009.
@@ -73,9 +73,9 @@ class BRESupervised(ReconstructiveEmbedding):
 
     requires: ClassVar[frozenset[str]] = frozenset({"affinity"})
 
-    def wanted_distances(
+    def target_distances(
         self, features: Tensor, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Pairs of neighbours at distance 0, of other items at distance 1."""
+        """Return pairs of neighbours with distance 0 and pairs of other items with distance 1."""
         assert affinity is not None
-        return drawn_pairs(affinity, self.near, self.far, generator)
+        return draw_pairs(affinity, self.near, self.far, generator)

@@ -12,27 +12,27 @@ from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_fraction
 
-# Items whose neighbours are held as a matrix of bool: 1 GB.
+# Maximum number of items, whose neighbours are held as a matrix of bool: 1 GB.
 MAX_ITEMS = 32_768
 MAX_DEPTH = 20
 BLOCK_ROWS = 1024
-# Items of a block: cuts of so few are quick, and the blocks after it see what they became.
+# Maximum number of items per block: small cuts are fast, and later blocks see the result of earlier ones.
 MAX_BLOCK = 100
-# Rounds of the block search over all items, for each bit.
+# Number of rounds of the block search over all items, for each bit.
 SWEEPS = 2
-# A soft cut rises over a tenth of its feature's standard deviation.
+# A soft cut rises over this share of the standard deviation of its feature.
 SOFTNESS = 0.1
 
 
 def pair_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
-    """What a bit that agrees costs a pair over one that differs, in whole numbers.
+    """Cost of a pair if its bits agree minus the cost if they differ, as whole numbers.
 
-    The loss of Hamming distance D over the bits so far, r with this one, is D² for neighbours and (r - D)² for others,
-    a quarter of KSH's. A pair of neighbours therefore has a term below 0, any other one above 0, so that no bit is
-    ever indifferent to the labels, as with a hinge it would be once all classes lie r / 2 apart.
+    Let D be the Hamming distance over the first r bits. The loss is D² for neighbours and (r - D)² for others, a
+    quarter of the loss of KSH. The term is below 0 for neighbours and above 0 for other pairs, so that every bit
+    depends on the labels; with a hinge loss, bits would become indifferent once all classes are r / 2 apart.
 
     Args:
-        distances: D over the bits before, floating (m, n).
+        distances: D over the bits before this one, floating (m, n).
         neighbours: bool (m, n).
         bit: r.
 
@@ -43,11 +43,11 @@ def pair_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
 
 
 def infer_bit(z: Tensor, codes: Tensor, neighbours: Tensor, blocks: list[Tensor], generator: torch.Generator) -> Tensor:
-    """Lower Σ a_ij z_i z_j over z in {-1, 1}: each block in turn is set to its minimum given all others.
+    """Reduce Σ a_ij z_i z_j over z in {-1, 1}, by setting each block in turn to its minimum given all others.
 
     Args:
-        z: to start from, floating (n,).
-        codes: the bits before, in {-1, 1}, (r - 1, n).
+        z: initial values, floating (n,).
+        codes: the previous bits, in {-1, 1}, (r - 1, n).
         neighbours: bool (n, n).
         blocks: rows that are all neighbours of each other, so that their terms are submodular.
         generator: CPU generator of the order of blocks.
@@ -73,14 +73,15 @@ def infer_bit(z: Tensor, codes: Tensor, neighbours: Tensor, blocks: list[Tensor]
 
 
 def quantile_edges(features: Tensor, levels: int) -> Tensor:
-    """Thresholds that cut each feature into levels of equally many rows; of few distinct values, some are alike.
+    """Compute thresholds that divide each feature into levels with equal numbers of rows.
 
     Args:
         features: floating (n, d).
         levels: number of levels.
 
     Returns:
-        (d, levels - 1), ascending; a value reaches level l where it is at least threshold l - 1.
+        (d, levels - 1), ascending; a value reaches level l if it is at least threshold l - 1. Thresholds repeat if a
+        feature has few distinct values.
     """
     ranks = (torch.arange(1, levels) * len(features)) // levels
     return torch.stack([column.sort().values[ranks.to(column.device)] for column in features.T])
@@ -88,30 +89,34 @@ def quantile_edges(features: Tensor, levels: int) -> Tensor:
 
 @final
 class FastHash(Projection):
-    """Bits found first, by graph cuts on the pairs' loss, and then learnt by boosted decision trees.
+    """FastHash: finds bits by graph cuts on a pairwise loss, then learns them with boosted decision trees.
 
-    A bit is found over blocks of items that are all neighbours of each other, for which the loss is submodular and a
-    minimum cut gives the best bits. Trees are boosted to predict it, and what they predict, not what was found,
-    is what the next bit builds on. Trees are not linear, need no distances, and look at few features of an item.
-    The value is that of the trees, a step function; gradients are those of soft cuts, sigmoids of (x - threshold) over
-    a tenth of the feature's standard deviation, which reach the features, thresholds and leaf values (straight
-    through). Known weakness: all pairs of items count, so that the items must be few; and long ensembles fit their
-    training items far better than others.
+    The graph cuts work on blocks of items that are all neighbours of each other. For these, the loss is submodular, and
+    a minimum cut gives the best bits. Boosted trees then learn to predict the bit, and the next bit builds on what the
+    trees predict rather than on what the cuts found. Trees are not linear, need no distances, and look at few features
+    of an item. Projections are the outputs of the trees, a step function. Gradients are those of soft cuts, sigmoids of
+    (x - threshold) over a tenth of the standard deviation of the feature; they reach the features, thresholds and leaf
+    values (straight through).
+    Known weakness: all pairs of items count, so there must be few items; and long ensembles fit their training items
+    far better than others.
 
     Shape:
-        features (n, d) → projections (n, k), the ensembles' margins.
+        features (n, d) → projections (n, k), the margins of the ensembles.
 
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k.
-        trees: trees of a bit.
-        depth: of a tree; 4 as in the paper.
-        levels: that a feature is cut to while trees are learnt, 2 to 256; few, as thousands of items can tell apart.
-        tried: features drawn at random for a tree to choose from (LazyBoost), at most d.
-        kept_weight: share of the weight held by the items that a tree is learnt from (weight trimming).
+        trees: number of trees per bit.
+        depth: depth of a tree; 4 as in the paper.
+        levels: number of levels that a feature is quantised to while trees are learnt, 2 to 256; thousands of items
+            need only a few.
+        tried: number of random features that a tree chooses from (LazyBoost), at most d.
+        kept_weight: share of the total weight that is kept when items of small weight are left out of a tree (weight
+            trimming).
 
     Raises:
-        InvalidInputError: an argument out of its range; in `fit`, no affinity, or more than 32,768 items.
+        InvalidInputError: an argument is out of range; in `fit`, the affinity is missing, or there are more than 32,768
+            items.
 
     References:
         Lin, Shen, Shi, van den Hengel & Suter, "Fast supervised hashing with decision trees for high-dimensional
@@ -139,9 +144,9 @@ class FastHash(Projection):
         for name, value in (("trees", trees), ("depth", depth), ("levels", levels), ("tried", tried)):
             check_count(value, name)
         if not 2 <= levels <= 256:
-            raise InvalidInputError(f"levels={levels}; expected 2 to 256, a byte of each feature.")
+            raise InvalidInputError(f"levels={levels}; expected 2 to 256, one byte per feature.")
         if depth > MAX_DEPTH:
-            raise InvalidInputError(f"depth={depth}; expected 1 to {MAX_DEPTH}, a million leaves a tree.")
+            raise InvalidInputError(f"depth={depth}; expected 1 to {MAX_DEPTH}, a million leaves per tree.")
         check_fraction(kept_weight, "kept_weight")
         self.trees = trees
         self.depth = depth
@@ -155,7 +160,7 @@ class FastHash(Projection):
         self.leaves = nn.Parameter(torch.zeros(output_dim, trees, inner + 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Sums of leaf values, one bit's trees at a time; gradients are those of soft cuts."""
+        """Sum the leaf values, one bit's trees at a time; gradients are those of soft cuts."""
         features = features.to(self.thresholds.dtype)
         return torch.stack([self._margins(features, bit) for bit in range(self.output_dim)], 1)
 
@@ -163,26 +168,26 @@ class FastHash(Projection):
         nodes, thresholds, leaves = self.nodes[bit], self.thresholds[bit], self.leaves[bit]
         with torch.no_grad():
             offsets = torch.arange(self.trees, device=features.device) * nodes.shape[1]
-            at = torch.zeros(features.shape[0], self.trees, dtype=torch.int64, device=features.device)
+            node = torch.zeros(features.shape[0], self.trees, dtype=torch.int64, device=features.device)
             for _ in range(self.depth):
-                place = at + offsets
+                place = node + offsets
                 right = features.gather(1, nodes.flatten()[place]) >= thresholds.flatten()[place]
-                at = 2 * at + 1 + right
-            leaf = at - nodes.shape[1] + offsets + torch.arange(self.trees, device=features.device)
+                node = 2 * node + 1 + right
+            leaf = node - nodes.shape[1] + offsets + torch.arange(self.trees, device=features.device)
             hard = leaves.flatten()[leaf].sum(1)
         if not torch.is_grad_enabled():
             return hard
         soft = self._soft_margins(features, nodes, thresholds, leaves)
-        # Added as a zero, the soft value leaves the hard one exact.
+        # The soft value adds exactly 0, and only its gradient remains.
         return hard + (soft - soft.detach())
 
     def _soft_margins(self, features: Tensor, nodes: Tensor, thresholds: Tensor, leaves: Tensor) -> Tensor:
-        """The same trees, each leaf weighted by how far an item goes its way, (n,)."""
+        """The same trees with soft cuts: each leaf is weighted by the share of an item that reaches it, (n,)."""
         right = torch.sigmoid((features[:, nodes] - thresholds) / (SOFTNESS * self.scale[nodes]))
         share = torch.ones_like(right[..., :1])
         for layer in range(self.depth):
-            goes = right[..., 2**layer - 1 : 2 ** (layer + 1) - 1]
-            share = torch.stack([share * (1 - goes), share * goes], -1).flatten(-2)
+            rightwards = right[..., 2**layer - 1 : 2 ** (layer + 1) - 1]
+            share = torch.stack([share * (1 - rightwards), share * rightwards], -1).flatten(-2)
         return (share * leaves).sum((1, 2))
 
     def _fit(
@@ -205,7 +210,7 @@ class FastHash(Projection):
         levels = np.empty((self.input_dim, n), dtype=np.uint8)
         for j, column in enumerate(on_cpu.T):
             levels[j] = torch.searchsorted(edges[j], column.contiguous(), right=True).numpy()
-        # Where every item goes left, the threshold is above all of them.
+        # A node that sends every item left has a threshold above all values.
         edges = torch.cat([edges, on_cpu.amax(0)[:, None] + 1], 1)
         tried = min(self.tried, self.input_dim)
         codes = torch.empty(self.output_dim, n)

@@ -1,20 +1,19 @@
-"""What both binary reconstructive embeddings (Kulis & Darrell, NIPS 2009) share: hash functions and their search."""
+"""The base class of binary reconstructive embeddings (Kulis & Darrell, NIPS 2009): hash functions and their search."""
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.encoders.anchor_map import AnchorMap
 from deephash.io.progress import track
-from deephash.projections.base import Projection
+from deephash.projections.kernel_projection import KernelProjection
+from deephash.projections.learner import draw_items
 from deephash.validation import check_count
 
 
 def distinct_pairs(pairs: Tensor) -> Tensor:
-    """Pairs of different items, each once, whichever way round it was given; int64 (p, 2) → (q, 2)."""
+    """Pairs of different items, each once and in ascending order; int64 (p, 2) → (q, 2)."""
     ordered = pairs.sort(1).values
     distinct: Tensor = torch.unique(ordered[ordered[:, 0] != ordered[:, 1]], dim=0)
     return distinct
@@ -23,20 +22,20 @@ def distinct_pairs(pairs: Tensor) -> Tensor:
 def reconstruct_distances(
     kernel: Tensor, pairs: Tensor, targets: Tensor, bits: int, points: int, sweeps: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Kernel hyperplanes whose Hamming distances, over b, are near wanted ones, by coordinate descent.
+    """Fit kernel hyperplanes whose Hamming distances, divided by b, are near the targets, by coordinate descent.
 
     Args:
         kernel: centred kernel values of the items, floating (n, m).
-        pairs: int64 (p, 2), items by row, none twice.
-        targets: floating (p,), the distances wanted.
+        pairs: int64 (p, 2), items by row, no pair twice.
+        targets: floating (p,), the target distances.
         bits: number of hash functions b.
-        points: anchors s that each hash function draws for itself.
-        sweeps: times that each weight is set to its best value, the others fixed.
-        generator: CPU generator of the anchors drawn, their start weights and the order of the updates.
+        points: number of anchors s of each hash function, drawn at random.
+        sweeps: number of times that each weight is set to its best value, the others fixed.
+        generator: CPU generator of the anchors, their initial weights and the order of the updates.
 
     Returns:
-        W float64 (m, b), s entries of a column not 0; and the mean of (target - Hamming / b)² at the start and after
-        each sweep, float64 (sweeps + 1,). It never rises.
+        W float64 (m, b), with s non-zero entries per column; and the mean of (target - Hamming / b)² at the start and
+        after each sweep, float64 (sweeps + 1,). It never rises.
     """
     from deephash.functional.reconstructive_search import ReconstructiveSearch
 
@@ -56,8 +55,8 @@ def reconstruct_distances(
     return torch.from_numpy(search.weights.T.copy()), torch.tensor(losses, dtype=torch.float64)
 
 
-class ReconstructiveEmbedding(Projection):
-    """Kernel hyperplanes fitted to wanted distances of pairs of items; a subclass says which.
+class ReconstructiveEmbedding(KernelProjection):
+    """Kernel hyperplanes fitted to target distances of pairs of items. Subclasses implement `target_distances`.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -65,30 +64,28 @@ class ReconstructiveEmbedding(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k.
-        anchors: size m of the pool of training items that hash functions draw theirs from; 300, as KSH compares.
-            `fit` lowers it to the number of training items.
-        points: anchors s of a hash function; 50 as in the paper.
-        near: near items that each is paired with.
-        far: other items that each is paired with.
-        sweeps: rounds of coordinate descent; 3, after which the loss falls by less than 1 % a round.
-        training_items: items that are learnt from, drawn at random where there are more.
+        anchors: size m of the pool of training items from which hash functions draw their anchors; 300, as in the
+            comparison of KSH. `fit` lowers it to the number of training items.
+        points: number of anchors s of a hash function; 50 as in the paper.
+        near: number of near items that each item is paired with.
+        far: number of other items that each item is paired with.
+        sweeps: sweeps of coordinate descent; after 3 the loss falls by less than 1 % per sweep.
+        training_items: maximum number of items to learn from; more are sampled at random.
 
     Attributes:
         losses: float64 (sweeps + 1,), the mean of (target - Hamming / k)² over the pairs at the random start and after
-            each round; it never rises.
+            each sweep; it never rises.
 
     Raises:
-        InvalidInputError: a size below 1; in `fit`, items that are all the same.
-
-    References:
-        Kulis & Darrell, "Learning to hash with binary reconstructive embeddings", NIPS 2009.
+        InvalidInputError: a size is below 1; in `fit`, all items are the same.
     """
 
-    minimum_rows: ClassVar[int] = 2
-    samples_rows: ClassVar[bool] = True
-
-    mean: Tensor
     losses: Tensor
+    points: int
+    near: int
+    far: int
+    sweeps: int
+    training_items: int
 
     def __init__(
         self,
@@ -101,50 +98,27 @@ class ReconstructiveEmbedding(Projection):
         sweeps: int = 3,
         training_items: int = 5000,
     ) -> None:
-        super().__init__(input_dim, output_dim)
-        for name, value in (
-            ("points", points),
-            ("near", near),
-            ("far", far),
-            ("sweeps", sweeps),
-            ("training_items", training_items),
-        ):
-            check_count(value, name)
-        self.kernel = AnchorMap(input_dim, anchors, "random")
-        self.anchors = anchors
-        self.points = points
-        self.near = near
-        self.far = far
-        self.sweeps = sweeps
-        self.training_items = training_items
-        self.register_buffer("mean", torch.zeros(anchors))
+        super().__init__(input_dim, output_dim, anchors, "random")
+        sizes = {"points": points, "near": near, "far": far, "sweeps": sweeps, "training_items": training_items}
+        for name, size in sizes.items():
+            check_count(size, name)
+            setattr(self, name, size)
         self.register_buffer("losses", torch.zeros(sweeps + 1, dtype=torch.float64))
-        self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(κ(X) - μ) W, κ being the kernel values of the anchors."""
-        values: Tensor = self.kernel(features)
-        return (values - self.mean) @ self.weights
 
     @abstractmethod
-    def wanted_distances(
+    def target_distances(
         self, features: Tensor, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Distinct pairs of items, int64 (p, 2), and the distance in [0, 1] that each is to have, floating (p,)."""
+        """Return distinct pairs of items, int64 (p, 2), and the target distance in [0, 1] of each, floating (p,)."""
 
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        if len(features) > self.training_items:
-            rows = torch.randperm(len(features), generator=generator)[: self.training_items]
-            features = features[rows.to(features.device)]
-            affinity = None if affinity is None else affinity.subset(rows)
-        self.anchors = self.kernel.fit(features, generator).anchors
-        kernel = self.kernel(features)
-        self.mean = kernel.mean(0, dtype=torch.float64).to(self.mean.dtype)
-        pairs, targets = self.wanted_distances(features, affinity, generator)
+        features, affinity = draw_items(features, affinity, self.training_items, generator)
+        kernel = self._fit_kernel(features, generator, self.training_items)
+        pairs, targets = self.target_distances(features, affinity, generator)
         weights, losses = reconstruct_distances(
-            kernel - self.mean, pairs, targets, self.output_dim, self.points, self.sweeps, generator
+            kernel, pairs, targets, self.output_dim, self.points, self.sweeps, generator
         )
         self.weights = nn.Parameter(weights.to(self.weights))
         self.losses.copy_(losses)

@@ -9,34 +9,35 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.anchors import nearest_anchors
 from deephash.functional.indicators import label_indicators
-from deephash.functional.row_shares import count_rows, local_rows, sum_over_processes
+from deephash.functional.row_products import row_products
+from deephash.functional.row_shares import own_rows, total, total_rows
 from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_positive
 
-# Rows whose kernel values or codes are worked on at a time.
+# Number of rows whose kernel values or codes are processed at a time.
 BLOCK_ROWS = 4096
-# Sweeps over the bits in a B-step; it ends sooner once no bit flips.
+# Maximum number of sweeps over the bits in a B-step; it ends earlier if no bit flips.
 SWEEPS = 10
 
 
 def mean_nearest_distance(features: Tensor, anchors: Tensor) -> float:
-    """Mean distance from a row to the nearest anchor that is not the row itself.
+    """Mean distance between a row and the nearest anchor that is not the row itself.
 
     Args:
         features: floating (n, d).
         anchors: (m, d).
 
     Returns:
-        0 where every row is an anchor's equal or there is but one anchor.
+        0 if every row equals an anchor, or if there is only one anchor.
     """
     squared, _ = nearest_anchors(features, anchors, min(2, len(anchors)))
-    # An anchor drawn from the rows is at distance 0 from itself, up to rounding of the norms it is computed from.
-    n = count_rows(features)
-    mean = sum_over_processes(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
-    own = squared[:, 0] <= 1e-6 * mean
-    nearest = torch.where(own, squared[:, -1], squared[:, 0])
-    return float(sum_over_processes(nearest.double().sqrt().sum())) / n
+    # An anchor drawn from the rows has distance 0 from itself, up to rounding of the norms.
+    n = total_rows(features)
+    mean = total(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
+    is_itself = squared[:, 0] <= 1e-6 * mean
+    nearest = torch.where(is_itself, squared[:, -1], squared[:, 0])
+    return float(total(nearest.double().sqrt().sum())) / n
 
 
 def ridge_regression(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
@@ -56,13 +57,13 @@ def ridge_regression(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
 
 
 def cyclic_coordinate_descent(codes: Tensor, targets: Tensor, classifier: Tensor) -> None:
-    """Lower ‖Bᵀ W‖² - 2 tr(Bᵀ Q) over B in {-1, 1}, in place, one bit after another (Eq. 11).
+    """Minimise ‖Bᵀ W‖² - 2 tr(Bᵀ Q) over B in {-1, 1}, in place, one bit after another (Eq. 11).
 
-    Given all other bits the best value of bit k is sign(q_k - B'ᵀ W' w_k), where a prime leaves out bit k; so no step
-    raises the objective. Items do not depend on each other.
+    Given all other bits, the best value of bit k is sign(q_k - B'ᵀ W' w_k), where a prime leaves out bit k, so that no
+    step raises the objective. Items are independent of each other.
 
     Args:
-        codes: B, floating (k, n), bits in rows.
+        codes: B, floating (k, n), one bit per row.
         targets: Q = W Yᵀ + ν F(X), (k, n).
         classifier: W, (k, c).
     """
@@ -85,15 +86,15 @@ def discrete_codes(
     code_weight: float,
     kernel_ridge: float,
 ) -> tuple[Tensor, Tensor]:
-    """Codes that a linear classifier tells apart, and the map of kernel values to them (Algorithm 1).
+    """Learn codes that a linear classifier separates, and the map from kernel values to them (Algorithm 1).
 
-    The objective ‖Y - B W‖² + λ ‖W‖² + ν (‖B - Φ P‖² + γ ‖P‖²) is lowered over W, then over B, then over P.
+    The objective ‖Y - B W‖² + λ ‖W‖² + ν (‖B - Φ P‖² + γ ‖P‖²) is minimised over W, then over B, then over P.
 
     Args:
         kernel: Φ, floating (n, m).
         indicators: Y, (n, c).
-        codes: B to start from, in {-1, 1}, (n, k); changed in place.
-        rounds: rounds of the three steps.
+        codes: initial B in {-1, 1}, (n, k); changed in place.
+        rounds: number of rounds of the three steps.
         classifier_ridge: λ.
         code_weight: ν.
         kernel_ridge: γ.
@@ -101,14 +102,11 @@ def discrete_codes(
     Returns:
         P float64 (m, k); and the objective after each round, float64 (rounds,).
     """
-    gram = torch.zeros(kernel.shape[1], kernel.shape[1], dtype=torch.float64, device=kernel.device)
-    for block in torch.split(kernel, BLOCK_ROWS):
-        gram += block.T @ block
-    gram = sum_over_processes(gram)
-    regression = ridge_regression(gram, _products(kernel, codes), kernel_ridge)
+    gram = row_products(kernel, kernel)
+    regression = ridge_regression(gram, row_products(kernel, codes), kernel_ridge)
     objectives = torch.empty(rounds, dtype=torch.float64)
     for i in track(range(rounds), "SDH"):
-        classifier = ridge_regression(_products(codes, codes), _products(codes, indicators), classifier_ridge)
+        classifier = ridge_regression(row_products(codes, codes), row_products(codes, indicators), classifier_ridge)
         for start in range(0, len(codes), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             block = codes[rows].double().T.contiguous()
@@ -116,37 +114,26 @@ def discrete_codes(
             targets += code_weight * (kernel[rows] @ regression.to(kernel.dtype)).double().T
             cyclic_coordinate_descent(block, targets, classifier)
             codes[rows] = block.T.to(codes.dtype)
-        correlations = _products(kernel, codes)
+        correlations = row_products(kernel, codes)
         regression = ridge_regression(gram, correlations, kernel_ridge)
         # At the minimum over P, ‖B - Φ P‖² + γ ‖P‖² = n k - tr(Pᵀ Φᵀ B).
-        error = count_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
+        error = total_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
         misfit = torch.zeros((), dtype=torch.float64, device=codes.device)
         for y, b in zip(torch.split(indicators, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
             misfit += (y.double() - b.double() @ classifier).square().sum()
-        objectives[i] = (
-            float(sum_over_processes(misfit))
-            + classifier_ridge * float(classifier.square().sum())
-            + code_weight * error
-        )
+        objectives[i] = float(total(misfit)) + classifier_ridge * float(classifier.square().sum()) + code_weight * error
     return regression, objectives
-
-
-def _products(x: Tensor, y: Tensor) -> Tensor:
-    """Xᵀ Y in float64, over blocks of rows of all processes."""
-    sums = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    for a, b in zip(torch.split(x, BLOCK_ROWS), torch.split(y, BLOCK_ROWS), strict=True):
-        sums += a.T @ b.to(a.dtype)
-    return sum_over_processes(sums)
 
 
 @final
 class SDH(Projection):
-    """Codes that make the labels linearly predictable, and kernel features that predict the codes.
+    """Supervised discrete hashing: learns codes from which labels are linearly predictable, and a kernel map to them.
 
-    The codes stay binary while they are learnt: each bit is set in turn to the value that lowers the regression of
-    labels on codes, rather than to the sign of a continuous solution. The map to new items is the ridge regression of
-    the codes on kernel values with the anchors. Known weakness: with one label an item, all of a class come to share
-    one code, so within a class nothing is ordered; and classes get codes from a random start, however alike they are.
+    The codes stay binary during learning: each bit in turn is set to the value that lowers the error of a regression
+    from codes to labels, instead of rounding a continuous solution. Kernel ridge regression on values with the anchors
+    then maps new items to codes.
+    Known weakness: with one label per item, all items of a class share one code in the end, so that nothing orders them
+    within the class; and classes get codes from a random start that ignores how similar they are.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -154,10 +141,10 @@ class SDH(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k.
-        anchors: number of anchors m; `fit` lowers it to the number of training items. 3,000: the paper's 1,000 bound
-            what the map can learn from tens of thousands of labels; on GIST of all CIFAR-10 they give .42 mAP at 32
-            bits, 2,000 .45 to .47 and 3,000 .50.
-        selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
+        anchors: number of anchors m; `fit` lowers it to the number of training items. 3,000, because the 1,000 of the
+            paper limit what the map learns from tens of thousands of labels: on GIST of all CIFAR-10 they give .42 mAP
+            at 32 bits, 2,000 give .45 to .47, and 3,000 give .50.
+        selection: "random" for random training items as in the paper, or "kmeans" for centres of clusters.
         rounds: rounds of classifier, codes and map; 5 as in the paper.
         classifier_ridge: λ, the weight of ‖W‖²; 1 as in the paper.
         code_weight: ν, the weight of the distance between codes and map; 1e-5 as in the paper.
@@ -167,11 +154,12 @@ class SDH(Projection):
         objectives: float64 (rounds,), the objective after each round of the last fit; it never rises.
 
     Raises:
-        InvalidInputError: anchors or rounds below 1, a weight not above 0, or another selection; in `fit`, no labels.
+        InvalidInputError: anchors or rounds is below 1, a weight is not above 0, or the selection is unknown; in `fit`,
+            the labels are missing.
 
     References:
-        Shen, Shen, Liu & Shen, "Supervised discrete hashing", CVPR 2015, with the L2 loss. The bandwidth of the
-        kernel is the mean distance from an item to its nearest anchor; the published code has a constant for each data
+        Shen, Shen, Liu & Shen, "Supervised discrete hashing", CVPR 2015, with the L2 loss. The bandwidth of the kernel
+        is the mean distance between an item and its nearest anchor; the published code has a constant for each data
         set.
     """
 
@@ -209,7 +197,7 @@ class SDH(Projection):
         self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """F(X) = Φ(X) P, Φ being the kernel values of the anchors."""
+        """F(X) = Φ(X) P, where Φ are the kernel values with the anchors."""
         values: Tensor = self.kernel(features)
         return values @ self.weights
 
@@ -222,8 +210,8 @@ class SDH(Projection):
         if distance > 0:
             self.kernel.bandwidth.fill_(distance)
         kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
-        start = torch.randint(2, (count_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
-        codes = (start[local_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
+        start = torch.randint(2, (total_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
+        codes = (start[own_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
         weights, objectives = discrete_codes(
             kernel,
             label_indicators(labels.to(kernel.device), kernel.dtype),

@@ -10,22 +10,23 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.generalised_eigenproblem import largest_direction, whitening
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
-from deephash.functional.row_shares import count_rows, sum_over_processes
+from deephash.functional.row_products import row_products
+from deephash.functional.row_shares import total, total_rows
 from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count
 
-# ρ of S = exp(-‖x - y‖² / ρ): twice the largest ‖x‖², so that 2xᵀy/ρ lies in [-1, 1] (section 3.1).
+# ρ of S = exp(-‖x - y‖² / ρ) is twice the largest ‖x‖², so that 2xᵀy/ρ lies in [-1, 1] (section 3.1).
 RHO = 2.0
 
 
 def transformed_features(features: Tensor) -> Tensor:
-    """Features F whose inner products are twice the graph's similarities: F Fᵀ ≈ 2S, S = exp(-‖x - y‖² / ρ) (Eq. 3).
+    """Features F whose inner products are twice the graph similarities: F Fᵀ ≈ 2S, S = exp(-‖x - y‖² / ρ) (Eq. 3).
 
-    exp(-‖x‖²/ρ) exp(-‖y‖²/ρ) exp(t) with t = 2xᵀy/ρ in [-1, 1]; there exp(t) is replaced by its chord,
-    (e² - 1)/(2e) t + (e² + 1)/(2e), which is linear in xᵀy. It is off by 0.56 at most, and S by 0.21 for items of
-    length 1.
+    S is exp(-‖x‖²/ρ) exp(-‖y‖²/ρ) exp(t) with t = 2xᵀy/ρ in [-1, 1]. There exp(t) is replaced by its chord, (e² -
+    1)/(2e) t + (e² + 1)/(2e), which is linear in xᵀy. Its error is at most 0.56, and that of S at most 0.21 for items
+    of length 1.
 
     Args:
         features: floating (n, d), of length at most 1.
@@ -41,22 +42,23 @@ def transformed_features(features: Tensor) -> Tensor:
 def sequential_directions(
     kernel: Tensor, similarity: Tensor, bits: int, rounds: int, generator: torch.Generator
 ) -> Tensor:
-    """Hash functions sign(K w), one after another, each for what the others leave of c S̃ (Algorithm 1).
+    """Learn hash functions sign(K w) one by one, each for the residual of c S̃ that the others leave (Algorithm 1).
 
-    The codes' inner products Σ b bᵀ fit c S̃, c being the number of bits. A bit is learnt without its sign, as an
-    eigenvector; the others enter with theirs. After the first pass, bits are learnt again in random order.
+    The inner products Σ b bᵀ of the codes fit c S̃, where c is the number of bits. A bit is learnt without its sign, as
+    an eigenvector, while the other bits enter with their signs. After the first pass, bits are learnt again in random
+    order.
 
     Args:
         kernel: K, floating (n, m), centred.
         similarity: Kᵀ S̃ K, float64 (m, m).
         bits: c.
-        rounds: passes after the first.
+        rounds: number of passes after the first.
         generator: CPU generator of the order.
 
     Returns:
-        Float64 (m, c).
+        float64 (m, c).
     """
-    gram = sum_over_processes(_products(kernel, kernel))
+    gram = row_products(kernel, kernel)
     agreement = bits * similarity
     directions = torch.zeros(bits, kernel.shape[1], dtype=torch.float64, device=kernel.device)
     aligned = torch.zeros_like(directions)
@@ -67,29 +69,21 @@ def sequential_directions(
             agreement += torch.outer(aligned[bit], aligned[bit])
             directions[bit] = largest_direction(agreement, whitened)
             signs = torch.where(kernel @ directions[bit].to(kernel.dtype) >= 0, 1, -1).to(kernel.dtype)
-            aligned[bit] = sum_over_processes(_products(kernel, signs[:, None]))[:, 0]
+            aligned[bit] = row_products(kernel, signs[:, None])[:, 0]
             agreement -= torch.outer(aligned[bit], aligned[bit])
     return directions.T
 
 
-def _products(left: Tensor, right: Tensor) -> Tensor:
-    """Aᵀ B in float64, of blocks of rows."""
-    sums = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=left.device)
-    for a, b in zip(torch.split(left, BLOCK_ROWS), torch.split(right, BLOCK_ROWS), strict=True):
-        sums += a.T @ b
-    return sums
-
-
 @final
 class SGH(Projection):
-    """Kernel hyperplanes whose codes fit the similarities of all pairs of items, without a graph of them.
+    """Scalable graph hashing: learns kernel hyperplanes whose codes fit the similarities of all pairs, without a graph.
 
-    The Gaussian similarity of two items of length 1 is nearly linear in their inner product, so the whole n × n matrix
-    is a product of two thin ones, and what a bit needs of it costs n operations. Bits are learnt one after another,
-    each for what the ones before leave. Features are centred and scaled to length 1, which the near-linearity asks for;
-    the authors' program does not scale them.
-    Known weakness: over such features the linear stand-in keeps only the order of inner products, so that far items
-    weigh as much as near ones; and the length of an item is lost.
+    The Gaussian similarity of two items of length 1 is nearly linear in their inner product. The whole n × n similarity
+    matrix is therefore a product of two thin matrices, and learning a bit costs only order n operations. Bits are
+    learnt one after another, each for the residual of the previous ones. Features are centred and scaled to length 1,
+    which the approximation requires; the authors' program does not scale them.
+    Known weakness: on such features the linear approximation only keeps the order of inner products, so that distant
+    items count as much as near ones; and the length of an item is lost.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -98,11 +92,11 @@ class SGH(Projection):
         input_dim: feature dimension d.
         output_dim: number of projections k, the c of the paper.
         anchors: number of kernel bases m; 300 as in the paper. `fit` lowers it to the number of training items.
-        selection: "random" training items as in the paper, or "kmeans" for centres of clusters.
-        rounds: passes after the first in which bits are learnt again; 1 as in the authors' code.
+        selection: "random" for random training items as in the paper, or "kmeans" for centres of clusters.
+        rounds: number of passes after the first in which bits are learnt again; 1 as in the authors' code.
 
     Raises:
-        InvalidInputError: anchors below 1, rounds below 1, or another selection; in `fit`, rows that are all the same.
+        InvalidInputError: anchors or rounds is below 1, or the selection is unknown; in `fit`, all rows are the same.
 
     References:
         Jiang & Li, "Scalable graph hashing with feature transformation", IJCAI 2015.
@@ -129,11 +123,11 @@ class SGH(Projection):
         self.weights = nn.Parameter(torch.zeros(anchors, output_dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(κ(x / ‖x‖) - μ) W of centred features x, κ being the kernel values of the anchors."""
-        values: Tensor = self.kernel(self._directions_of(features))
+        """(κ(x / ‖x‖) - μ) W of centred features x, where κ are the kernel values with the anchors."""
+        values: Tensor = self.kernel(self._normalise(features))
         return (values - self.kernel_mean) @ self.weights
 
-    def _directions_of(self, features: Tensor) -> Tensor:
+    def _normalise(self, features: Tensor) -> Tensor:
         return nn.functional.normalize(features.to(self.mean.dtype) - self.mean, dim=1)
 
     def _fit(
@@ -142,7 +136,7 @@ class SGH(Projection):
         self.mean.copy_(feature_mean(features))
         directions = torch.empty(features.shape, dtype=self.mean.dtype, device=features.device)
         for values, block in zip(torch.split(directions, BLOCK_ROWS), torch.split(features, BLOCK_ROWS), strict=True):
-            values.copy_(self._directions_of(block))
+            values.copy_(self._normalise(block))
         self.anchors = self.kernel.fit(directions, generator).anchors
         m = self.anchors
         kernel = torch.empty(len(features), m, dtype=directions.dtype, device=directions.device)
@@ -150,13 +144,13 @@ class SGH(Projection):
             values.copy_(self.kernel(block))
         self.kernel_mean = feature_mean(kernel).to(self.mean.dtype)
         kernel -= self.kernel_mean
-        # S̃ = 2S - 1; as K is centred its product with the constant is 0.
+        # S̃ = 2S - 1; because K is centred, its product with the constant is 0.
         transformed = torch.zeros(m, features.shape[1] + 1, dtype=torch.float64, device=kernel.device)
         for values, block in zip(torch.split(kernel, BLOCK_ROWS), torch.split(directions, BLOCK_ROWS), strict=True):
             transformed += values.T @ transformed_features(block)
         del directions
-        transformed = sum_over_processes(transformed)
+        transformed = total(transformed)
         similarity = transformed @ transformed.T
         weights = sequential_directions(kernel, similarity, self.output_dim, self.rounds, generator)
-        # Unit variance over the training items, in place of unit length.
-        self.weights = nn.Parameter((weights * count_rows(features) ** 0.5).to(self.mean.dtype))
+        # Scale from unit length to unit variance over the training items.
+        self.weights = nn.Parameter((weights * total_rows(features) ** 0.5).to(self.mean.dtype))

@@ -15,19 +15,19 @@ from deephash.validation import InvalidInputError
 
 
 def smallest_modes(lengths: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k analytical eigenfunctions of smallest eigenvalue over a box, the constant one left out (section 3.1).
+    """Choose the k analytical eigenfunctions of smallest eigenvalue over a box, without the constant one (section 3.1).
 
-    On an interval of length L the eigenfunctions of the one-dimensional Laplacian are sin(π/2 + jπx/L), whose
-    eigenvalue 1 - exp(-ε²/2 |jπ/L|²) rises with j/L, whatever ε; so a long side is cut several times before a short
-    one is cut once. Functions of several sides at once are products, whose bits follow from those of their factors:
-    the paper leaves them out.
+    On an interval of length L, the eigenfunctions of the one-dimensional Laplacian are sin(π/2 + jπx/L). Their
+    eigenvalues 1 - exp(-ε²/2 |jπ/L|²) increase with j/L for any ε, so a long side is cut several times before a short
+    one is cut once. Functions of several sides are products, whose bits follow from those of the factors; the paper
+    omits them.
 
     Args:
         lengths: (p,) side lengths of the box, above 0.
         k: number of eigenfunctions.
 
     Returns:
-        Their sides, int64 (k,), and modes j >= 1, int64 (k,), by rising j/L, ties by side.
+        Their sides, int64 (k,), and modes j >= 1, int64 (k,), by increasing j/L, ties by side.
     """
     modes = torch.arange(1, k + 1, dtype=torch.float64, device=lengths.device)
     frequencies = modes[:, None] / lengths.double()
@@ -37,11 +37,11 @@ def smallest_modes(lengths: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 @final
 class SH(Projection):
-    """Sines along principal components: the spectral bits of data that fill a box evenly.
+    """Spectral hashing: learns sines along the principal components, the best codes of data that fill a box uniformly.
 
-    The best codes of a graph are eigenvectors of its Laplacian, cut at 0. For a uniform distribution over a box they
-    are known in closed form, for new items as well; SH takes the box that holds the principal components. A wide
-    component is cut several times, into stripes, before a narrow one is cut at all.
+    The best codes of a neighbour graph are eigenvectors of its Laplacian, thresholded at 0. For a uniform distribution
+    over a box they have a closed form, which also applies to new items. SH uses the box around the principal
+    components. A wide component is cut several times, into stripes, before a narrow one is cut once.
     Known weakness: real data are not uniform, and stripes give items at the two ends of a component the same bit.
 
     Shape:
@@ -49,10 +49,10 @@ class SH(Projection):
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k; there is no bound. min(k, d) components are used, as in the authors' code.
+        output_dim: number of projections k, without a limit. min(k, d) components are used, as in the authors' code.
 
     Raises:
-        InvalidInputError: in `fit`, rows that are all the same.
+        InvalidInputError: in `fit`, all rows are the same.
 
     References:
         Weiss, Torralba & Fergus, "Spectral hashing", NIPS 2008.
@@ -76,7 +76,7 @@ class SH(Projection):
         self.directions = nn.Parameter(torch.zeros(input_dim, components))
 
     def forward(self, features: Tensor) -> Tensor:
-        """sin(π/2 + jπ(z - a)/(b - a)) of each chosen component z and mode j; a and b are the ends of the box."""
+        """sin(π/2 + jπ(z - a)/(b - a)) of each chosen component z and mode j, where a and b are the ends of the box."""
         offsets = project_centred(features, self.mean, self.directions) - self.start
         return torch.cos(offsets[:, self.side] * self.frequency)
 
@@ -90,19 +90,19 @@ class SH(Projection):
                 f"all {len(features)} training rows are the same, so SH finds no direction in which they vary; give "
                 "data that vary."
             )
-        # Directions without variance, of no length, stay 0 and are never chosen.
+        # Directions without variance stay 0 and are never chosen.
         self.mean.copy_(mean)
         self.directions.zero_()
         self.directions[:, :p] = components.to(self.directions)
-        low, high = _ends(features, self.mean, self.directions)
+        low, high = _find_ends(features, self.mean, self.directions)
         side, mode = smallest_modes((high - low)[:p], self.output_dim)
         self.start.copy_(low)
         self.side.copy_(side)
         self.frequency.copy_(mode.double() * math.pi / (high - low)[side].double())
 
 
-def _ends(features: Tensor, mean: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and largest value of each component over the training rows, in blocks."""
+def _find_ends(features: Tensor, mean: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the smallest and largest value of each component over the training rows."""
     low, high = [], []
     for block in torch.split(features, BLOCK_ROWS):
         projections = project_centred(block, mean, directions)

@@ -11,19 +11,19 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# Rows over which the neighbour's distance is averaged: a sampling error of about 1 %.
+# Number of rows over which the distance to the neighbour is averaged, for a sampling error of about 1 %.
 SAMPLE = 1000
 
 
 def expected_hamming_share(kernel: Tensor, terms: int = 1000) -> Tensor:
-    """The expected share of differing bits of two items, as a function of their Gaussian kernel value (Eq. 8).
+    """Expected fraction of differing bits of two items, as a function of their Gaussian kernel value (Eq. 8).
 
-    h(K) = 8/π² Σ_m (1 - K^(m²)) / (4m² - 1), for K(x, y) = exp(-γ‖x - y‖²/2), whose m-th power of the characteristic
-    function, K(mx, my), is K(x, y)^(m²). It falls from 4/π² at K = 0 to 0 at K = 1.
+    h(K) = 8/π² Σ_m (1 - K^(m²)) / (4m² - 1). For K(x, y) = exp(-γ‖x - y‖²/2), K(mx, my) is K(x, y)^(m²). h falls from
+    4/π² at K = 0 to 0 at K = 1.
 
     Args:
         kernel: values in [0, 1], any shape.
-        terms: terms of the series; those left out come to less than 2/π² over their number.
+        terms: number of terms of the series; the remainder is less than 2/π² divided by this number.
 
     Returns:
         float64, of the same shape.
@@ -35,28 +35,29 @@ def expected_hamming_share(kernel: Tensor, terms: int = 1000) -> Tensor:
 
 @final
 class SKLSH(Projection):
-    """Random Fourier features, each cut at a random height: Hamming distances that follow the Gaussian kernel.
+    """Locality-sensitive hashing for shift-invariant kernels: draws random Fourier features with random thresholds.
 
-    A bit is the sign of a cosine along a random direction, so it changes many times over the space, and the Hamming
-    distance tells near items apart but says nothing of how far far items are. Nothing is learnt but the bandwidth.
-    Known weakness: it takes long codes; at 64 bits and less, neighbours drown in the noise of the draw.
+    A bit is the sign of a cosine along a random direction plus a random height. It changes many times over the space,
+    and the expected Hamming distance is a function of the Gaussian kernel. The distance separates near items but does
+    not tell how far apart distant items are. Only the bandwidth is learnt.
+    Known weakness: it needs long codes; up to 64 bits, the noise of the random draw hides neighbours.
 
     Shape:
         features (n, d) → projections (n, k), in [-2, 2].
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k; there is no bound.
-        neighbour: the kernel's width is the mean distance of a training item to this nearest neighbour, over a sample
-            of 1,000, so γ = 1 / distance²; 50, as Gong & Lazebnik (2011) set it for this method.
-        gamma: γ itself, where it is to be fixed, as 1 on unit-scale GIST in Moran's work; None takes it from the data.
+        output_dim: number of projections k, without a limit.
+        neighbour: the kernel width is the mean distance between a training item and its nearest neighbour of this rank,
+            over a sample of 1,000, so γ = 1 / distance²; 50, as Gong & Lazebnik (2011) set it for this method.
+        gamma: a fixed γ, such as 1 for unit-scale GIST in Moran's work; None derives it from the data.
 
     Attributes:
         width: float64, the mean distance to the neighbour, or 1 / √γ.
 
     Raises:
-        InvalidInputError: neighbour below 1, gamma not above 0; in `fit`, fewer than two rows, or rows whose
-            neighbours all lie at distance 0.
+        InvalidInputError: neighbour is below 1, or gamma is not above 0; in `fit`, there are fewer than two rows, or
+            the neighbours of all rows have distance 0.
 
     References:
         Raginsky & Lazebnik, "Locality-sensitive binary codes from shift-invariant kernels", NIPS 2009; Rahimi & Recht,
@@ -83,10 +84,10 @@ class SKLSH(Projection):
         self.heights = nn.Parameter(torch.zeros(output_dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """cos(w·(x - μ) + φ) + t of each direction w, phase φ and height t.
+        """cos(w·(x - μ) + φ) + t for each direction w, phase φ and height t.
 
-        The mean is taken off to keep the cosine's argument small, where float32 has digits; as the phase is uniform,
-        it changes no probability.
+        Subtracting the mean keeps the argument of the cosine small, where float32 is precise. Because the phase is
+        uniform, this changes no probability.
         """
         angles = (features.to(self.directions.dtype) - self.mean) @ self.directions + self.phases
         return torch.cos(angles) + self.heights
@@ -95,19 +96,19 @@ class SKLSH(Projection):
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         d, k = self.directions.shape
-        width = self._neighbour_distance(features, generator) if self.gamma is None else self.gamma**-0.5
+        width = self._measure_neighbour_distance(features, generator) if self.gamma is None else self.gamma**-0.5
         self.width.fill_(width)
         self.mean.copy_(features.mean(0, dtype=torch.float64))
         self.directions.copy_(torch.randn(d, k, generator=generator, dtype=torch.float64) / width)
         self.phases.copy_(2 * math.pi * torch.rand(k, generator=generator, dtype=torch.float64))
         self.heights.copy_(2 * torch.rand(k, generator=generator, dtype=torch.float64) - 1)
 
-    def _neighbour_distance(self, features: Tensor, generator: torch.Generator) -> float:
-        """Mean distance from a sample of rows to their nearest neighbours of the wanted rank, or the last there is."""
+    def _measure_neighbour_distance(self, features: Tensor, generator: torch.Generator) -> float:
+        """Mean distance of sampled rows from their nearest neighbour of the given rank, or of the last rank."""
         data = as_array(features)
         rows = torch.randperm(len(data), generator=generator)[:SAMPLE].numpy()
         rank = min(self.neighbour, len(data) - 1)
-        # An item is its own nearest neighbour, at distance 0: one more takes its place.
+        # An item is its own nearest neighbour, at distance 0, so one more is requested.
         _, squared = nearest(data[rows], data, rank + 1, description="Width of the kernel")
         distance = float((squared**0.5).mean())
         if distance == 0:

@@ -13,21 +13,21 @@ from deephash.projections.base import Projection
 from deephash.quantizers.threshold_encodings import threshold_between
 from deephash.validation import InvalidInputError, check_count
 
-# Bounds on the mean and the spread of overlaps' deviations from n/4, relative to it (section 3.3).
+# Bounds on the mean and standard deviation of the overlaps' deviations from n/4, relative to n/4 (section 3.3).
 MEAN_TOLERANCE = 0.10
 SPREAD_TOLERANCE = 0.15
-# Rows whose mean is a first centre, as in the authors' code: means lie nearer the middle than rows do.
-ROWS_OF_A_CENTRE = 5
-# Where forces cannot balance the spheres, as of few distinct rows, which share their medians, centres would fly off for
-# ever: they stop where a first centre counts so many times in another one.
+# An initial centre is the mean of so many rows, as in the authors' code: means are nearer to the middle than rows.
+ROWS_PER_CENTRE = 5
+# With few distinct rows, spheres share their medians and forces cannot balance them, so centres would move away without
+# end. They stop when an initial centre has this weight in another centre.
 MAX_WEIGHT = 100
 
 
 def overlap_deviations(overlaps: Tensor, n: int) -> tuple[float, float]:
-    """How far pairs of spheres are from sharing a quarter of the items, as independent balanced bits do (Eq. 6).
+    """Deviation of pairs of spheres from sharing a quarter of the items, as independent balanced bits do (Eq. 6).
 
     Args:
-        overlaps: o, (k, k), items within both spheres.
+        overlaps: o, (k, k), number of items inside both spheres.
         n: number of items.
 
     Returns:
@@ -43,8 +43,8 @@ def overlap_deviations(overlaps: Tensor, n: int) -> tuple[float, float]:
 def force_step(overlaps: Tensor, n: int) -> Tensor:
     """The step of all centres as a matrix: P ← P + F P (section 3.3).
 
-    A pair that shares more than a quarter of the items is pushed apart and one that shares less pulled together,
-    along the line between the centres: p_i moves by the mean over all k of ½ (o_ij - n/4) / (n/4) (p_i - p_j).
+    Pairs that share more than a quarter of the items repel each other, and pairs that share less attract each other,
+    along the line between their centres: p_i moves by the mean over all k of ½ (o_ij - n/4) / (n/4) (p_i - p_j).
 
     Args:
         overlaps: o, (k, k).
@@ -59,25 +59,25 @@ def force_step(overlaps: Tensor, n: int) -> Tensor:
 
 
 def place_centres(features: Tensor, start: Tensor, rounds: int) -> tuple[Tensor, tuple[float, float]]:
-    """Move centres until spheres that each hold half of the items are pairwise independent.
+    """Move centres until spheres that each contain half of the items are pairwise independent.
 
-    Forces act along differences of centres, so centres stay combinations P = C P₀ of the first ones, and the inner
-    products with those, taken once, give all later distances: a round costs n k² operations rather than n d k.
+    Forces act along differences of centres, so centres stay combinations P = C P₀ of the initial ones. Inner products
+    with the initial centres, computed once, give all later distances: a round costs n k² operations rather than n d k.
 
     Args:
         features: floating (n, d), centred.
         start: P₀, (k, d).
-        rounds: most steps; the stopping rule of the paper ends them earlier.
+        rounds: maximum number of steps; the stopping rule of the paper usually ends earlier.
 
     Returns:
-        Centres (k, d), and their spheres' `overlap_deviations`.
+        Centres (k, d), and the `overlap_deviations` of their spheres.
     """
     n, k = len(features), len(start)
     products = start @ features.T
     squares = features.square().sum(1)
     combination = torch.eye(k, dtype=torch.float64, device=features.device)
     for step in track(range(rounds + 1), "SpH"):
-        # ‖x - p‖² less ‖p‖², which ranks the items of one sphere alike.
+        # ‖x - p‖² - ‖p‖², which ranks the items of a sphere in the same order.
         distances = torch.addmm(squares, combination.to(products.dtype), products, alpha=-2)
         radii = distances.kthvalue(max(n // 2, 1), dim=1, keepdim=True).values
         inside = (distances <= radii).to(products.dtype)
@@ -94,32 +94,34 @@ def place_centres(features: Tensor, start: Tensor, rounds: int) -> tuple[Tensor,
 
 @final
 class SpH(Projection):
-    """Spheres that each hold half of the items, pairwise independent: a bit says whether an item lies inside.
+    """Spherical hashing: learns spheres that each contain half of the items, pairwise independent; a bit is 1 inside.
 
-    A hyperplane cuts space into two unbounded halves; spheres cut out closed regions, so items that share bits 1 lie in
-    one bounded place. Centres are pushed apart where two spheres share more than a quarter of the items and pulled
-    together where they share less; a radius is the median distance from its centre, which balances the bit.
-    Known weakness: in many dimensions distances from any centre differ little, and the length of an item alone sways
-    all bits. Codes are ranked by Hamming distance, which the paper reports beside its spherical Hamming distance,
-    |b ⊕ b'| / |b ∧ b'|; the latter counts shared 1s for more than shared 0s, and is not offered.
+    A hyperplane cuts the space into two unbounded halves, while spheres enclose bounded regions, so items that share
+    1-bits lie close together. If two spheres share more than a quarter of the items, their centres are pushed apart; if
+    they share less, they are pulled together. The radius is the median distance from the centre, which balances the
+    bit.
+    Known weakness: in many dimensions, distances from any centre differ little, and the length of an item alone
+    influences all bits. Codes are ranked by Hamming distance, which the paper reports beside its spherical Hamming
+    distance, |b ⊕ b'| / |b ∧ b'|. The latter weighs shared 1s more than shared 0s and is not available here.
 
     Shape:
-        features (n, d) → projections (n, k), squared radii less squared distances: above 0 inside, at most r².
+        features (n, d) → projections (n, k), squared radii minus squared distances: above 0 inside, at most r².
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of spheres k; there is no bound.
-        rounds: most steps of the forces; 500. The paper's rule, mean |o_ij - n/4| <= 0.10 n/4 and standard deviation of
-            o_ij <= 0.15 n/4, ends them after some 40 on image features, and some hundred in few dimensions.
-        training_items: items among which overlaps are counted, drawn at random where there are more, as in the paper;
-            100,000, with which a share is known to 1 in 200. Radii are the medians of all items.
+        output_dim: number of spheres k, without a limit.
+        rounds: maximum number of steps; 500. The rule of the paper, mean |o_ij - n/4| <= 0.10 n/4 and standard
+            deviation of o_ij <= 0.15 n/4, stops after about 40 on image features, and after some hundred in few
+            dimensions.
+        training_items: number of items among which overlaps are counted, sampled at random from more, as in the paper;
+            100,000, which determines a share to 1 in 200. Radii are medians over all items.
 
     Attributes:
         deviations: float64 (2,), mean of |o_ij - n/4| and standard deviation of o_ij over pairs of spheres, divided by
             n/4, in the last round.
 
     Raises:
-        InvalidInputError: rounds or training_items below 1; in `fit`, rows that are all the same.
+        InvalidInputError: rounds or training_items is below 1; in `fit`, all rows are the same.
 
     References:
         Heo, Lee, He, Chang & Yoon, "Spherical hashing", CVPR 2012.
@@ -153,10 +155,10 @@ class SpH(Projection):
         sample -= mean.to(sample.dtype)
         if not bool((sample != sample[:1]).any()):
             raise InvalidInputError(
-                f"all {len(sample)} training rows are the same, so no sphere parts them; give data that vary."
+                f"all {len(sample)} training rows are the same, so no sphere separates them; give data that vary."
             )
-        # Of few rows all means are alike, and centres that coincide are never pushed apart.
-        averaged = min(ROWS_OF_A_CENTRE, len(sample) // 2)
+        # With few rows all means would be the same, and forces never separate centres that coincide.
+        averaged = min(ROWS_PER_CENTRE, len(sample) // 2)
         draws = [torch.randperm(len(sample), generator=generator)[:averaged] for _ in range(self.output_dim)]
         start = sample[torch.stack(draws).to(sample.device)].mean(1)
         centres, deviations = place_centres(sample, start, self.rounds)
@@ -166,13 +168,13 @@ class SpH(Projection):
 
 
 def _median_distances(features: Tensor, centres: Tensor) -> Tensor:
-    """Distances within which half of the rows lie, each between those of two rows; some centres at a time."""
+    """Median distance of the rows from each centre, midway between two rows; computed for a few centres at a time."""
     n, radii = len(features), []
-    for some in torch.split(centres, max(1, BLOCK_PAIRS // n)):
-        blocks = [squared_distances(block, some).T for block in torch.split(features, BLOCK_ROWS)]
+    for chunk in torch.split(centres, max(1, BLOCK_PAIRS // n)):
+        blocks = [squared_distances(block, chunk).T for block in torch.split(features, BLOCK_ROWS)]
         distances = torch.cat(blocks, 1)
         inner = distances.kthvalue(max(n // 2, 1), dim=1).values
         outer = distances.kthvalue(max(n // 2, 1) + 1, dim=1).values
-        # Rounding can leave a squared distance of 0 below it.
+        # Rounding can make a squared distance of 0 negative.
         radii.append(threshold_between(inner.double(), outer.double()).clamp_min(0).sqrt())
     return torch.cat(radii)

@@ -7,21 +7,25 @@ from torch import Tensor, nn
 
 from deephash.affinity.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.anchors import gaussian_kernel, mean_squared_distance
+from deephash.functional.anchors import gaussian_kernel
+from deephash.functional.scaled_machines import squared_kernel_scale
 from deephash.functional.support_vectors import rbf_svm
 from deephash.projections.base import Projection
-from deephash.validation import InvalidInputError, check_count, check_directions, check_positive
+from deephash.projections.learner import draw_items
+from deephash.validation import check_count, check_directions, check_positive
 
 
 @final
 class STHRBF(Projection):
-    """STH whose graph joins known neighbours, as items that share a label, and whose machines have a Gaussian kernel.
+    """Self-taught hashing with kernel machines: learns bits from a graph of known neighbours.
 
-    The setting of the graph regularised hashing paper, where STH learns from the same labelled items as its rivals. An
-    edge weighs the cosine of the items that it joins. With classes as neighbours the graph falls into one
-    part a class: the first bits tell classes apart, the others spread each class along its own eigenvectors.
-    Known weakness: those others say nothing of the class, so codes longer than the number of classes gain nothing; and
-    every training item is compared with a query.
+    This is STH in the setting of the paper on graph regularised hashing, where it learns from the same labelled items
+    as the methods it is compared with. The graph joins known neighbours, for example items that share a label, and an
+    edge weighs the cosine of its two items. If neighbours are items of one class, the graph falls into one part per
+    class: the first bits separate classes, and the others spread each class along its own eigenvectors. Machines with
+    a Gaussian kernel then learn the bits.
+    Known weakness: the later bits say nothing about the class, so codes longer than the number of classes gain
+    nothing; and encoding compares an item with every training item.
 
     Shape:
         features (n, d) → projections (n, k), the signed outputs of the machines.
@@ -29,14 +33,14 @@ class STHRBF(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k.
-        items: most training items that are used, drawn at random where there are more: the kernel and, of few classes,
-            the graph are whole matrices of them. `fit` lowers it to the number of items there are.
+        items: maximum number of training items to use; more are sampled at random, because the kernel and, with few
+            classes, the graph are full matrices. `fit` lowers it to the number of items if there are fewer.
         cost: C of the machines; it and the width were chosen on validation items of CIFAR-10 GIST.
         width: σ of the kernel, in units of the root mean square distance between training items.
 
     Raises:
-        InvalidInputError: items below 1, a cost or width that is not above 0; in `fit`, more projections than n - 2, or
-            items that are all the same.
+        InvalidInputError: items is below 1, or cost or width is not above 0; in `fit`, there are more projections than
+            n - 2, or all items are the same.
 
     References:
         Zhang, Wang, Cai & Lu, "Self-taught hashing for fast similarity search", SIGIR 2010; as compared in Moran &
@@ -69,17 +73,12 @@ class STHRBF(Projection):
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        assert affinity is not None  # `fit` has checked what `requires` names.
-        if len(features) > self.items:
-            rows = torch.randperm(len(features), generator=generator)[: self.items]
-            features, affinity = features[rows.to(features.device)], affinity.subset(rows)
+        assert affinity is not None
+        features, affinity = draw_items(features, affinity, self.items, generator)
         n = len(features)
-        check_directions(self.output_dim, n - 2, f"that the graph of {n} items has")
-        squared = mean_squared_distance(features, features)
-        if squared == 0:
-            raise InvalidInputError(f"all {n} training items are the same, so no kernel has a width; give other data.")
+        check_directions(self.output_dim, n - 2, f"of a graph of {n} items")
+        bandwidth = self.width * squared_kernel_scale(features, features) ** 0.5
         bits = balanced_bits(smoothest_vectors(affinity_graph(features, affinity), features, self.output_dim))
-        bandwidth = self.width * squared**0.5
         coefficients, bias = rbf_svm(features, bits.to(features.device), self.cost, bandwidth)
         self.items = n
         self.support = nn.Parameter(features.to(self.support, copy=True))

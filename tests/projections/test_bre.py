@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.projections.bre import BRE, near_and_random_pairs, unit_range
+from deephash.projections.bre import BRE, pair_with_near_and_random, scale_to_unit_range
 from deephash.projections.reconstructive_embedding import distinct_pairs, reconstruct_distances
 from deephash.validation import InvalidInputError
 
@@ -64,7 +64,7 @@ def test_hamming_distances_follow_the_features():
     method = BRE(8, 64, near=20, far=20).double().fit(features)
     bits = method(features).detach() >= 0
     hamming = (bits[:, None] != bits[None]).double().mean(2)
-    wanted = torch.cdist(unit_range(features), unit_range(features)).square() / 2
+    wanted = torch.cdist(scale_to_unit_range(features), scale_to_unit_range(features)).square() / 2
     upper = torch.triu(torch.ones(400, 400, dtype=torch.bool), 1)
     correlation = torch.corrcoef(torch.stack([hamming[upper], wanted[upper]]))[0, 1]
     assert float(correlation) > 0.9
@@ -72,17 +72,17 @@ def test_hamming_distances_follow_the_features():
     assert float((hamming - wanted)[upper].square().mean()) < 3 * float(method.losses[-1])
 
 
-def test_scaled_distances_fill_the_unit_range():
-    scaled = unit_range(features_of())
+def test_scaled_distances_fill_the_scale_to_unit_range():
+    scaled = scale_to_unit_range(features_of())
     distances = torch.cdist(scaled, scaled).square() / 2
     assert 0.9 < float(distances.max()) <= 1 + 1e-12
     assert float(distances.mean()) == pytest.approx(0.5, abs=0.05)
-    assert torch.allclose(unit_range(5 * features_of() + 7), scaled)
+    assert torch.allclose(scale_to_unit_range(5 * features_of() + 7), scaled)
 
 
 def test_pairs_hold_the_nearest_and_are_distinct():
     features = features_of(60)
-    pairs = near_and_random_pairs(features, 4, 3, torch.Generator().manual_seed(0))
+    pairs = pair_with_near_and_random(features, 4, 3, torch.Generator().manual_seed(0))
     listed = {tuple(pair) for pair in pairs.tolist()}
     assert len(listed) == len(pairs)
     assert all(i < j for i, j in listed)

@@ -8,7 +8,7 @@ from deephash.affinity.label import Label
 from deephash.affinity.supervision import ListedPairs
 from deephash.metrics.average_precision import average_precision
 from deephash.projections.bre import BRE
-from deephash.projections.bre_supervised import BRESupervised, drawn_pairs
+from deephash.projections.bre_supervised import BRESupervised, draw_pairs
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.relevance import SharedLabel
@@ -27,7 +27,7 @@ def supervision(labels):
 
 def test_targets_are_0_for_neighbours_and_1_for_others():
     _, labels = clusters()
-    pairs, targets = drawn_pairs(supervision(labels), 7, 9, torch.Generator().manual_seed(0))
+    pairs, targets = draw_pairs(supervision(labels), 7, 9, torch.Generator().manual_seed(0))
     assert torch.equal(targets, (labels[pairs[:, 0]] != labels[pairs[:, 1]]).float())
     assert len(torch.unique(pairs, dim=0)) == len(pairs)
     assert bool((pairs[:, 0] < pairs[:, 1]).all())
@@ -38,14 +38,14 @@ def test_targets_are_0_for_neighbours_and_1_for_others():
 
 def test_items_with_few_neighbours_have_few_pairs():
     affinity = ListedPairs(torch.tensor([[0, 1], [4, 2]]), 6)
-    pairs, targets = drawn_pairs(affinity, 50, 50, torch.Generator().manual_seed(0))
+    pairs, targets = draw_pairs(affinity, 50, 50, torch.Generator().manual_seed(0))
     assert pairs[targets == 0].tolist() == [[0, 1], [2, 4]]
     assert len(pairs) == 6 * 5 / 2
 
 
 def test_several_labels_an_item():
     indicator = torch.rand(100, 5, generator=torch.Generator().manual_seed(0)) < 0.3
-    pairs, targets = drawn_pairs(supervision(indicator), 5, 5, torch.Generator().manual_seed(0))
+    pairs, targets = draw_pairs(supervision(indicator), 5, 5, torch.Generator().manual_seed(0))
     shared = (indicator[pairs[:, 0]] & indicator[pairs[:, 1]]).any(1)
     assert torch.equal(targets, (~shared).float())
 

@@ -144,7 +144,7 @@ def test_bad_settings_are_refused():
     with pytest.raises(InvalidInputError, match="cost=0; expected a finite number above 0"):
         GRH(8, 6, cost=0)
     same = torch.ones(20, 8)
-    with pytest.raises(InvalidInputError, match="all 20 training items are the same, so no hyperplane parts them"):
+    with pytest.raises(InvalidInputError, match="all 20 training items are the same, so no hyperplane separates them"):
         GRH(8, 6).fit(same, labels=LABELS[:20], affinity=Label())
 
 

@@ -135,8 +135,8 @@ def test_residual_is_that_of_the_whole_matrix(monkeypatch, few):
     residual = ResidualLabels(group, among.double(), codes, bits=8)
     whole = 8 * torch.where(labels[:, None] == labels, 1.0, -1.0).double() - codes.T @ codes
     y = torch.randn(120, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(residual.product(residual.weighed(residual.sums(y))), whole @ y)
-    assert residual.fit(y) == pytest.approx(float(y @ whole @ y))
+    torch.testing.assert_close(residual.product(residual.weight_sums(residual.sums(y))), whole @ y)
+    assert residual.quadratic_form(y) == pytest.approx(float(y @ whole @ y))
 
 
 def test_gradient_steps_are_as_many_as_in_the_authors_program():
@@ -198,7 +198,7 @@ def test_bad_settings_and_affinities_are_refused(monkeypatch):
     features, labels = clusters(40)
     monkeypatch.setattr(ksh_module, "MAX_GROUPS", 3)
     with pytest.raises(
-        InvalidInputError, match="the affinity tells 4 training items apart, and KSH holds it as a matrix"
+        InvalidInputError, match="the affinity distinguishes 4 training items, and KSH holds it as a matrix"
     ):
         KSH(6, 3).fit(features, affinity=supervision(labels))
 

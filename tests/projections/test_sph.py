@@ -122,7 +122,7 @@ def test_bad_settings_and_data_are_refused():
         SpH(8, 4, rounds=0)
     with pytest.raises(InvalidInputError, match="training_items=0; expected a whole number of at least 1"):
         SpH(8, 4, training_items=0)
-    with pytest.raises(InvalidInputError, match="all 5 training rows are the same, so no sphere parts them"):
+    with pytest.raises(InvalidInputError, match="all 5 training rows are the same, so no sphere separates them"):
         SpH(8, 4).fit(FEATURES[:1].expand(5, 8))
 
 

@@ -73,7 +73,7 @@ def test_bad_settings_and_data_are_refused():
     for name in ("cost", "width"):
         with pytest.raises(InvalidInputError, match=f"{name}=-1; expected a finite number above 0"):
             STHRBF(6, 4, **{name: -1})
-    with pytest.raises(InvalidInputError, match="9 projections exceed the 8 directions that the graph of 10 items has"):
+    with pytest.raises(InvalidInputError, match="9 projections exceed the 8 directions of a graph of 10 items"):
         fitted(features[:10], labels[:10], 9)
     alike = torch.ones_like(features)
     with pytest.raises(InvalidInputError, match="all 240 training items are the same"):

@@ -1,4 +1,4 @@
-"""Projections that learn from a stream, batch by batch."""
+"""Projections that learn from a stream, batch by batch: one file per published method."""
 
 from deephash.registry import exports
 

@@ -1,4 +1,4 @@
-"""The contract of an online projection: it learns from items as they come, and says which codes that makes stale."""
+"""The base class of online projections: they learn batch by batch and report which codes each batch makes stale."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from deephash.codes import hard_bits
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, as_features, as_labels, check_scale
 
-# Rows that `fit` hands over at a time in its one pass; an even number, for methods that learn from pairs.
+# Rows per batch in the single pass of `fit`; an even number, for methods that learn from pairs.
 BATCH_ROWS = 500
-# Room is kept for every class up to the largest; some methods keep a scatter of classes by classes.
+# Memory is allocated for every class up to the largest index; some methods keep a matrix of classes by classes.
 MAX_CLASSES = 2**14
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a partial fit did to the codes that were made before it.
+    """The effect of a partial fit on codes that were computed before it.
 
     Args:
-        moved: bool (k,), the projections that are other functions now: codes of earlier items are stale in the bits of
-            these and stand in the others. All, where nothing had been learnt before.
-        flipped: float32 (k,), the share of the batch's items whose projection changed its sign: an estimate of how
-            many earlier codes differ from what they would be now. 1 where nothing had been learnt before.
+        moved: bool (k,), projections that changed: the codes of earlier items are stale in these bits. All are True in
+            the first fit.
+        flipped: float32 (k,), the share of the batch whose projection changed its sign: an estimate of the share of
+            earlier codes that are now wrong. 1 in the first fit.
     """
 
     moved: Tensor
@@ -35,17 +35,17 @@ class Update:
 
     @property
     def is_stale(self) -> bool:
-        """Whether any earlier code may differ from what it would be now."""
+        """Whether any earlier code may have changed."""
         return bool(self.moved.any())
 
 
 class OnlineProjection(Projection):
-    """A projection that goes on learning, batch by batch, in memory that does not grow with the items it has seen.
+    """A projection that learns from a stream, batch by batch, in memory that does not grow with the number of items.
 
-    A method writes `_start`, which sets its first state from the first items, and `_learn`, which takes a batch. All
-    of its state, that of its random draws too, is parameters and buffers: it is saved and loaded with the weights, and
-    a loaded one goes on exactly as the one that was saved would have. Sizes that grow, as the number of classes, are
-    constructor arguments that are raised as they grow.
+    Subclasses implement `_start`, which sets the initial state from the first items, and `_learn`, which learns from a
+    batch. All state, including that of the random generator, is in parameters and buffers. It is saved and loaded with
+    the weights, and a loaded projection continues exactly as the saved one would have. Sizes that grow, such as the
+    number of classes, are constructor arguments that are raised as they grow.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -58,7 +58,7 @@ class OnlineProjection(Projection):
     samples_rows: ClassVar[bool] = True
 
     in_given_order: ClassVar[bool] = False
-    """Whether `fit` goes through the rows as they are given; else in an order drawn at random."""
+    """Whether `fit` processes the rows in the given order; otherwise in random order."""
 
     seen: Tensor
     generator_state: Tensor
@@ -71,7 +71,7 @@ class OnlineProjection(Projection):
 
     @abstractmethod
     def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
-        """Set the state before any learning, whatever it was, from the first items: scale, anchors, random starts."""
+        """Replace the state by the initial state for these first items: scale, anchors, random starts."""
 
     @abstractmethod
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
@@ -84,19 +84,21 @@ class OnlineProjection(Projection):
         labels: Tensor | ArrayLike | None = None,
         generator: torch.Generator | None = None,
     ) -> Update:
-        """Learn from a batch of a stream, after all that was learnt before.
+        """Learn from the next batch of a stream.
 
         Args:
-            features: numbers (n, d), as `as_features` takes them, in the order of their arrival; not changed.
-            labels: class indices int64 (n,) or indicator bool (n, c), where the method requires them.
-            generator: CPU generator whose state all draws go on from; taken by the first batch alone, where None
-                stands for one seeded with 0. Later draws follow from the saved state.
+            features: numbers (n, d), in any form that `as_features` accepts, in the order of their arrival; not
+                changed.
+            labels: class indices int64 (n,) or indicator bool (n, c), if the method requires them.
+            generator: CPU generator from whose state all random draws continue. Only the first batch uses it; None
+                uses one seeded with 0. Later draws continue from the saved state.
 
         Returns:
-            Which projections moved, and how many signs of the batch that changed.
+            Which projections moved, and the share of the batch's signs that changed.
 
         Raises:
-            InvalidInputError: bad features or labels, too few rows to start from, or required labels missing.
+            InvalidInputError: features or labels are invalid, the first rows are too few, or required labels are
+                missing.
         """
         starts = not bool(self.is_fitted)
         features = as_features(features, self.input_dim, self.minimum_rows if starts else 0, "stream features")
@@ -118,7 +120,7 @@ class OnlineProjection(Projection):
             return Update(nothing.bool(), nothing)
         weights, bits = self.function_weights().clone(), hard_bits(self(features))
         self._learn(features, labels, generator)
-        self._keep(generator, len(features))
+        self._record(generator, len(features))
         self.is_fitted.fill_(True)
         if starts:
             everything = torch.ones(self.output_dim, device=self._device())
@@ -127,13 +129,13 @@ class OnlineProjection(Projection):
         return Update(moved, (hard_bits(self(features)) != bits).float().mean(0))
 
     def function_weights(self) -> Tensor:
-        """All that projection j depends on and that learning moves, in column j: (p, k)."""
+        """All learnt weights that projection j depends on, in column j: (p, k)."""
         return self.directions.detach()
 
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        """One pass over the rows, in batches."""
+        """Learn from the rows in one pass, in batches."""
         if labels is not None:
             check_classes(labels)
         n = len(features)
@@ -143,31 +145,38 @@ class OnlineProjection(Projection):
         for rows in torch.split(order, BATCH_ROWS):
             batch_labels = None if labels is None else labels[rows.to(labels.device)]
             self._learn(features[rows.to(features.device)], batch_labels, generator)
-            self._keep(generator, len(rows))
+            self._record(generator, len(rows))
 
-    def _keep(self, generator: torch.Generator, count: int) -> None:
+    def _record(self, generator: torch.Generator, count: int) -> None:
         self.generator_state.copy_(generator.get_state())
         self.seen.add_(count)
 
 
 def check_classes(labels: Tensor) -> None:
-    """Raise an error for class indices so large that the room for all classes below them would fill the memory.
+    """Raise an error for class indices so large that memory for all smaller classes would be exhausted.
 
     Raises:
-        InvalidInputError: naming the largest.
+        InvalidInputError: naming the largest index.
     """
     if labels.ndim == 1 and len(labels) and int(labels.max()) >= MAX_CLASSES:
         raise InvalidInputError(
-            f"labels reach {int(labels.max())}, and a stream's methods keep room for every class from 0 on; number the "
+            f"labels reach {int(labels.max())}, but stream methods keep room for every class from 0 on; number the "
             f"classes from 0, below {MAX_CLASSES}."
         )
 
 
-def same_label(one: Tensor, other: Tensor) -> Tensor:
-    """Whether items of the same row share a label: bool (n,).
+def count_classes(labels: Tensor) -> int:
+    """Return the number of classes that labels int64 (n,) or bool (n, c) name, counted from class 0."""
+    return labels.shape[1] if labels.ndim > 1 else int(labels.max()) + 1
 
-    Args:
-        one: int64 (n,) or bool (n, c).
-        other: likewise.
-    """
-    return one == other if one.ndim == 1 else (one & other).any(1)
+
+def make_indicators(labels: Tensor, classes: int) -> Tensor:
+    """Convert labels int64 (n,) or bool (n, at most c) to indicators of c classes, bool (n, c)."""
+    if labels.ndim > 1:
+        return torch.nn.functional.pad(labels, (0, classes - labels.shape[1]))
+    return torch.nn.functional.one_hot(labels, classes).bool()
+
+
+def share_label(first: Tensor, second: Tensor) -> Tensor:
+    """Return whether items in the same row share a label: bool (n,), from two of int64 (n,) or bool (n, c)."""
+    return first == second if first.ndim == 1 else (first & second).any(1)

@@ -3,26 +3,27 @@
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.functional.class_codewords import hadamard_matrix, random_codeword, target_codewords
-from deephash.functional.principal_components import feature_mean
-from deephash.functional.unit_features import random_unit_directions, unit_features
-from deephash.projections.online.base import OnlineProjection
+from deephash.functional.unit_features import unit_features
+from deephash.projections.online.base import count_classes
+from deephash.projections.online.unit_projection import UnitProjection
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# The smallest Hadamard matrix that is taken, whatever the bits: so many classes always have a codeword.
+# Smallest order of the Hadamard matrix, at any number of bits, so that at least so many classes have a codeword.
 MIN_ORDER = 16
 
 
-def codebook(order: int, k: int, generator: torch.Generator) -> Tensor:
-    """Codewords of k bits for as many classes as the order: rows of a Hadamard matrix, drawn in random order.
+def draw_codebook(order: int, k: int, generator: torch.Generator) -> Tensor:
+    """Draw codewords of k bits, one per row of a Hadamard matrix, in random order.
 
-    Rows of an order other than k are brought to k bits by the signs of random projections, which keep angles, as LSH.
+    If the order differs from k, random projections reduce the rows to k bits by their signs, which preserves angles, as
+    in LSH.
 
     Args:
-        order: of the matrix, a power of two.
-        k: bits.
+        order: order of the matrix, a power of two.
+        k: number of bits.
         generator: CPU generator of the draws.
 
     Returns:
@@ -35,31 +36,32 @@ def codebook(order: int, k: int, generator: torch.Generator) -> Tensor:
 
 
 @final
-class HCOH(OnlineProjection):
-    """Linear functions regressed, through tanh, on codewords that any two classes share half of their bits of.
+class HCOH(UnitProjection):
+    """Hadamard codebook online hashing: learns linear functions that reproduce the codeword of each item's class.
 
-    A class takes the next row of the codebook when it appears: the number of classes need not be known, and an item is
-    learnt from by itself. An item of several labels takes the majority of their codewords, bit by bit. Features are
-    centred by the first batch's mean and scaled to unit length.
-    Known weakness: linear; a step size is to be chosen; codewords know nothing of which classes look alike.
+    Any two codewords differ in half of their bits. A class takes the next row of the codebook when it first appears, so
+    the number of classes need not be known. Each item alone gives a gradient step of a regression through tanh. An item
+    with several labels uses the majority of their codewords, bit by bit. Features are centred by the mean of the first
+    batch and scaled to unit length.
+    Known weakness: it is linear and needs a step size; codewords ignore which classes are similar.
 
     Shape:
         features (n, d) → projections (n, k).
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k, any.
+        output_dim: number of projections k, without a limit.
         step_size: η of the gradient; .2 in the paper.
-        regularisation: λ, the share of W that each step takes off, so that an item is forgotten after some 1/λ others.
-        order: of the Hadamard matrix, a power of two, and the most classes there can be; None for the least that is no
-            less than k, nor than 16.
+        regularisation: λ, the share of W that each step subtracts, so that an item is forgotten after about 1/λ others.
+        order: order of the Hadamard matrix, a power of two, and the maximum number of classes; None for the smallest
+            that is at least k and 16.
 
     Attributes:
-        codewords: float32 (order, k), ±1, one a class.
+        codewords: float32 (order, k), ±1, one per class.
 
     Raises:
-        InvalidInputError: step_size or regularisation not above 0, an order that is no power of two; in `fit`, more
-            classes than codewords.
+        InvalidInputError: step_size or regularisation is not above 0, or order is not a power of two; in `fit`, there
+            are more classes than codewords.
 
     References:
         Lin, Ji, Liu & Liu, "Supervised online hashing via Hadamard codebook learning", ACM MM 2018.
@@ -67,7 +69,6 @@ class HCOH(OnlineProjection):
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
 
-    mean: Tensor
     codewords: Tensor
     ties: Tensor
 
@@ -89,35 +90,28 @@ class HCOH(OnlineProjection):
         self.step_size = step_size
         self.regularisation = regularisation
         self.order = order
-        self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("codewords", torch.zeros(size, output_dim))
         self.register_buffer("ties", torch.ones(output_dim))
-        self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Inner products of unit features with directions."""
-        return unit_features(features, self.mean) @ self.directions
 
     def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
-        self.mean.copy_(feature_mean(features))
-        self.codewords.copy_(codebook(len(self.codewords), self.output_dim, generator))
+        self.codewords.copy_(draw_codebook(len(self.codewords), self.output_dim, generator))
         self.ties.copy_(random_codeword(self.output_dim, generator))
-        self.directions.copy_(random_unit_directions(self.input_dim, self.output_dim, generator))
+        super()._start(features, labels, generator)
 
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         assert labels is not None
-        classes = labels.shape[1] if labels.ndim > 1 else int(labels.max()) + 1
+        classes = count_classes(labels)
         if classes > len(self.codewords):
-            enough = 1 << (classes - 1).bit_length()
             raise InvalidInputError(
-                f"{classes} classes exceed the {len(self.codewords)} codewords; give order={enough}."
+                f"{classes} classes exceed the {len(self.codewords)} codewords; give "
+                f"order={1 << (classes - 1).bit_length()}."
             )
         codewords = self.codewords[:classes] if labels.ndim > 1 else self.codewords
         targets = target_codewords(labels, codewords, self.ties).to(self.directions)
         weights = self.directions.detach().clone()
         for x, target in zip(unit_features(features, self.mean), targets, strict=True):
             code = torch.tanh(x @ weights)
-            # An item without labels has the target 0, and teaches nothing.
+            # An item without labels has the target 0, so that its gradient is 0.
             slope = (code - target) * (1 - code.square()) * target.abs()
             weights.mul_(1 - self.regularisation).sub_(torch.outer(x, self.step_size * slope))
         self.directions.copy_(weights)

@@ -9,59 +9,60 @@ from torch import Tensor, nn
 from deephash.codes import hard_bits
 from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.unit_features import random_unit_directions
-from deephash.projections.online.base import OnlineProjection, same_label
+from deephash.projections.online.base import OnlineProjection, share_label
 from deephash.validation import check_count, check_fraction, check_positive
 
 
 def pair_loss(distance: int, k: int, similar: bool, alpha: float, beta: float) -> float:
-    """By how many bits a pair misses its bound: αk for similar items, at most, βk for others, at least.
+    """Number of bits by which a pair misses its bound: at most αk for similar items, at least βk for others.
 
     Args:
-        distance: Hamming distance of the pair's codes.
+        distance: Hamming distance between the codes of the pair.
         k: code length.
-        similar: whether they should be near.
+        similar: whether the items should be near.
         alpha: bound of similar pairs, as a share of the bits.
-        beta: bound of the others.
+        beta: bound of other pairs.
     """
     return max(0.0, distance - alpha * k) if similar else max(0.0, beta * k - distance)
 
 
 def lossless_codes(margins: Tensor, similar: bool, loss: float) -> Tensor:
-    """The code pair without loss that lies nearest to a pair's own: flip ⌈loss⌉ bits, those that are least decided.
+    """The code pair without loss nearest to the current one: flip the ⌈loss⌉ bits with the smallest margins.
 
-    Of a bit to be changed, the item with the smaller margin gives way.
+    For each bit to be changed, the item with the smaller margin changes.
 
     Args:
-        margins: of the two items, floating (2, k).
-        similar: whether differing bits must agree, or equal ones differ.
-        loss: bits that are missing, above 0.
+        margins: margins of the two items, floating (2, k).
+        similar: whether differing bits must agree; otherwise equal bits must differ.
+        loss: number of bits that are missing, above 0.
 
     Returns:
         Codes (2, k), ±1.
     """
     bits = hard_bits(margins)
     candidates = torch.nonzero((bits[0] != bits[1]) == similar).flatten()
-    least, gives_way = margins.abs()[:, candidates].min(0)
-    chosen = least.argsort(stable=True)[: math.ceil(loss)]
-    wanted = bits.clone()
-    wanted[gives_way[chosen], candidates[chosen]] ^= True
-    return wanted.to(margins.dtype) * 2 - 1
+    smallest, changing_item = margins.abs()[:, candidates].min(0)
+    chosen = smallest.argsort(stable=True)[: math.ceil(loss)]
+    target = bits.clone()
+    target[changing_item[chosen], candidates[chosen]] ^= True
+    return target.to(margins.dtype) * 2 - 1
 
 
 def passive_aggressive_step(
     weights: Tensor, pair: Tensor, similar: bool, alpha: float, beta: float, aggressiveness: float
 ) -> Tensor | None:
-    """The change of W that a pair calls for; None where its codes have no loss already.
+    """Compute the change of W for a pair; None if its codes have no loss.
 
-    The nearest W whose margins prefer the lossless codes G to the present ones H by √R, R being the loss in bits; a
-    step no longer than C allows: W + τ X (G - H)ᵀ, τ = min(C, ℓ / ‖X (G - H)ᵀ‖²), ℓ = tr((H - G)ᵀ Wᵀ X) + √R.
+    The step leads to the nearest W whose margins prefer the lossless codes G to the current codes H by √R, where R is
+    the loss in bits, but is not longer than C allows:
+    W + τ X (G - H)ᵀ, τ = min(C, ℓ / ‖X (G - H)ᵀ‖²), ℓ = tr((H - G)ᵀ Wᵀ X) + √R.
 
     Args:
         weights: W (m, k).
         pair: the two items as rows, (2, m).
-        similar: whether they should be near.
+        similar: whether the items should be near.
         alpha: bound of similar pairs, as a share of the bits.
-        beta: bound of the others.
+        beta: bound of other pairs.
         aggressiveness: C.
 
     Returns:
@@ -80,26 +81,27 @@ def passive_aggressive_step(
 
 @final
 class OKH(OnlineProjection):
-    """Kernel hyperplanes moved by pairs: as little as lets a pair's codes keep their bound, not at all where they do.
+    """Online kernel hashing: learns kernel hyperplanes from pairs, with the smallest change that corrects their codes.
 
-    Items are taken two by two in the order of their arrival, similar where they share a label. Anchors and bandwidth of
-    the kernel are those of the first batch, and stay.
-    Known weakness: it sees a pair at a time and forgets as fast as it learns; two items in ten classes are seldom
-    similar; and after a drift the anchors lie where items no longer are.
+    Items are paired in the order of their arrival; a pair is similar if it shares a label. If the Hamming distance of a
+    pair violates its bound, a passive-aggressive step moves the hyperplanes; otherwise nothing changes. Anchors and
+    bandwidth of the kernel are set by the first batch.
+    Known weakness: it looks at one pair at a time and forgets as fast as it learns; with ten classes, few pairs are
+    similar; after a drift, the anchors are in the wrong place.
 
     Shape:
-        features (n, d) → projections (n, k). The last of an odd batch has no partner and is left out.
+        features (n, d) → projections (n, k). The last item of an odd batch has no partner and is left out.
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k, any.
-        anchors: anchors of the kernel; 300 as in the paper. Lowered to the rows of the first batch.
+        output_dim: number of projections k, without a limit.
+        anchors: number of anchors of the kernel; 300 as in the paper. Lowered to the rows of the first batch.
         alpha: share of bits in which similar items may differ; 0 in the authors' journal version.
         beta: share of bits in which others must differ; .5 there.
         aggressiveness: C, the longest step; .1 in the authors' code.
 
     Raises:
-        InvalidInputError: anchors below 1, alpha or beta outside 0 to 1, aggressiveness not above 0.
+        InvalidInputError: anchors is below 1, alpha or beta is outside 0 to 1, or aggressiveness is not above 0.
 
     References:
         Huang, Yang & Zheng, "Online hashing", IJCAI 2013, and IEEE TNNLS 2017; Crammer et al., "Online
@@ -153,12 +155,12 @@ class OKH(OnlineProjection):
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         assert labels is not None
         pairs = len(features) // 2
-        similar = same_label(labels[0 : 2 * pairs : 2], labels[1 : 2 * pairs : 2]).tolist()
+        similar = share_label(labels[0 : 2 * pairs : 2], labels[1 : 2 * pairs : 2]).tolist()
         kernel = self.kernel(features[: 2 * pairs])
         inputs = torch.cat([kernel, torch.ones_like(kernel[:, :1])], 1).view(pairs, 2, -1)
         weights = self.function_weights().clone()
-        for pair, alike in zip(inputs, similar, strict=True):
-            step = passive_aggressive_step(weights, pair, alike, self.alpha, self.beta, self.aggressiveness)
+        for pair, is_similar in zip(inputs, similar, strict=True):
+            step = passive_aggressive_step(weights, pair, is_similar, self.alpha, self.beta, self.aggressiveness)
             if step is not None:
                 weights += step
         self.directions.copy_(weights[:-1])

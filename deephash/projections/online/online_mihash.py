@@ -3,28 +3,30 @@
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import pad
 
-from deephash.functional.principal_components import feature_mean
 from deephash.functional.reservoir import reservoir_places
 from deephash.functional.soft_histogram import check_bins
-from deephash.functional.unit_features import random_unit_directions, unit_features
-from deephash.projections.online.base import OnlineProjection
+from deephash.functional.unit_features import unit_features
+from deephash.projections.online.base import count_classes, make_indicators
+from deephash.projections.online.unit_projection import UnitProjection
 from deephash.validation import check_count, check_number, check_positive
 
 
 def information_gradient(code: Tensor, held: Tensor, neighbours: Tensor, bins: int) -> Tensor:
-    """Gradient of the information that an item's distances from a reservoir hold on its neighbours, in the item's code.
+    """Gradient of the mutual information between an item's distances and its neighbours, with respect to its code.
 
-    Histograms are triangular: an item at a distance between two bins adds to both. As in the paper the reservoir's own
-    codes are taken as given. I = Σ p(l, c) log p(l, c) / (p(l) p(c)) has the slope log p(l, c) / p(l) in a share
-    p(l, c), but for what is the same in all bins; and an item that moves takes from one bin what it gives to the next.
+    The distances are to the items of a reservoir. Histograms are triangular: an item whose distance lies between two
+    bins adds to both. As in the paper, the codes of the reservoir are constant. The information
+    I = Σ p(l, c) log p(l, c) / (p(l) p(c)) has the derivative log p(l, c) / p(l) with respect to p(l, c), up to a term
+    that is the same in all bins. An item that moves subtracts from one bin what it adds to the next.
 
     Args:
-        code: of the item, smooth, floating (k,), in [-1, 1].
-        held: codes of the reservoir, likewise, (m, k).
-        neighbours: bool (m,), which of it are the item's neighbours.
-        bins: of the histograms, from distance 0 to k.
+        code: smooth code of the item, floating (k,), in [-1, 1].
+        held: smooth codes of the reservoir, (m, k).
+        neighbours: bool (m,), which of them are neighbours of the item.
+        bins: number of bins of the histograms, from distance 0 to k.
 
     Returns:
         (k,), in nats.
@@ -39,36 +41,38 @@ def information_gradient(code: Tensor, held: Tensor, neighbours: Tensor, bins: i
     joint.index_add_(0, kind * bins + lower, (1 - upper_share) / m)
     joint.index_add_(0, kind * bins + lower + 1, upper_share / m)
     joint = joint.view(2, bins)
-    least = torch.finfo(joint.dtype).eps
-    slopes = (joint.clamp_min(least) / joint.sum(0).clamp_min(least)).log()
+    minimum = torch.finfo(joint.dtype).eps
+    slopes = (joint.clamp_min(minimum) / joint.sum(0).clamp_min(minimum)).log()
     by_distance = (slopes[kind, lower + 1] - slopes[kind, lower]) / (width * m)
     return -(by_distance @ held) / 2
 
 
 @final
-class OnlineMIHash(OnlineProjection):
-    """Hyperplanes that raise the mutual information between distance and neighbourhood, against a reservoir.
+class OnlineMIHash(UnitProjection):
+    """Online hashing with mutual information: learns hyperplanes whose distances tell neighbours from other items.
 
-    Each item is compared with a uniform sample of those before it; its step needs neither margins nor code distances to
-    aim at. Features are centred by the first batch's mean and scaled to unit length.
-    Known weakness: information does not know which way round neighbours lie; a small reservoir holds few neighbours of
-    a class among many; steps fall with time, so that late drifts are followed slowly.
+    Each item is compared with a uniform sample of the previous items, and takes a gradient step on the mutual
+    information between distance and neighbourhood. No margins or target distances are needed. Features are centred by
+    the mean of the first batch and scaled to unit length.
+    Known weakness: the information is the same if neighbours are far and others near; with many classes, a small
+    reservoir holds few neighbours of an item; the step size decreases, so that later drifts are followed slowly.
 
     Shape:
         features (n, d) → projections (n, k).
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k, any.
-        capacity: items of the reservoir; 200 in the paper.
+        output_dim: number of projections k, without a limit.
+        capacity: number of items in the reservoir; 200 in the paper.
         step_size: of the gradient; 1 in the authors' code.
-        decay: of the step size, which is divided by 1 + decay · items; .0001 there.
+        decay: the step size is divided by 1 + decay · items; .0001 there.
         scale: steepness of the smooth codes.
-        bins: of the distance histograms; 16 intervals, hence 17, in the authors' code.
-        classes: number of classes c that the reservoir has room for; it grows with the labels that come.
+        bins: number of bins of the distance histograms; 16 intervals, hence 17, in the authors' code.
+        classes: number of classes c that the reservoir has room for; it grows with the labels.
 
     Raises:
-        InvalidInputError: capacity below 1, bins below 2, step_size or scale not above 0, decay below 0.
+        InvalidInputError: capacity is below 1, bins is below 2, step_size or scale is not above 0, or decay is not a
+            finite number.
 
     References:
         Cakir, He, Bargal & Sclaroff, "MIHash: online hashing with mutual information", ICCV 2017.
@@ -76,7 +80,6 @@ class OnlineMIHash(OnlineProjection):
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
 
-    mean: Tensor
     sample: Tensor
     sample_labels: Tensor
 
@@ -104,34 +107,28 @@ class OnlineMIHash(OnlineProjection):
         self.scale = scale
         self.bins = bins
         self.classes = classes
-        self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("sample", torch.zeros(capacity, input_dim))
         self.register_buffer("sample_labels", torch.zeros(capacity, classes, dtype=torch.bool))
-        self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Inner products of unit features with directions."""
-        return unit_features(features, self.mean) @ self.directions
 
     def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
-        self.mean.copy_(feature_mean(features))
+        super()._start(features, labels, generator)
         self.sample.zero_()
         self.classes = 1
         self.sample_labels = self.sample_labels.new_zeros(self.capacity, 1)
-        self.directions.copy_(random_unit_directions(self.input_dim, self.output_dim, generator))
 
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         assert labels is not None
         seen, half = int(self.seen), self.scale / 2
         inputs = unit_features(features, self.mean)
-        indicators = self._indicators(labels).to(features.device)
+        self._add_classes(count_classes(labels))
+        indicators = make_indicators(labels, self.classes).to(features.device)
         weights = self.directions.detach().clone()
         margins = self.sample.to(weights) @ weights
-        for i, (x, own) in enumerate(zip(inputs, indicators, strict=True)):
+        for i, (x, classes) in enumerate(zip(inputs, indicators, strict=True)):
             held = min(seen + i, self.capacity)
-            neighbours = (self.sample_labels[:held] & own).any(1)
+            neighbours = (self.sample_labels[:held] & classes).any(1)
             code = torch.tanh(half * (x @ weights))
-            # Where all are neighbours, or none, there is nothing to tell.
+            # If all held items are neighbours, or none, the information is 0.
             if 0 < int(neighbours.sum()) < held:
                 gradient = information_gradient(code, torch.tanh(half * margins[:held]), neighbours, self.bins)
                 step = self.step_size / (1 + self.decay * (seen + i)) * half * gradient * (1 - code.square())
@@ -139,16 +136,11 @@ class OnlineMIHash(OnlineProjection):
                 margins += torch.outer(self.sample.to(x) @ x, step)
             rows, places = reservoir_places(seen + i, 1, self.capacity, generator)
             if len(rows):
-                self.sample[places], self.sample_labels[places] = x.to(self.sample), own
+                self.sample[places], self.sample_labels[places] = x.to(self.sample), classes
                 margins[places] = x @ weights
         self.directions.copy_(weights)
 
-    def _indicators(self, labels: Tensor) -> Tensor:
-        """Labels as bool (n, c), with room for those of the reservoir and these."""
-        classes = labels.shape[1] if labels.ndim > 1 else int(labels.max()) + 1
+    def _add_classes(self, classes: int) -> None:
         if classes > self.classes:
-            self.sample_labels = torch.nn.functional.pad(self.sample_labels, (0, classes - self.classes))
+            self.sample_labels = pad(self.sample_labels, (0, classes - self.classes))
             self.classes = classes
-        if labels.ndim > 1:
-            return torch.nn.functional.pad(labels, (0, self.classes - classes))
-        return torch.nn.functional.one_hot(labels, self.classes).bool()

@@ -3,27 +3,27 @@
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import canonical_signs
 from deephash.functional.procrustes import random_orthogonal
-from deephash.projections.online.base import OnlineProjection
+from deephash.projections.online.moving_projection import MovingProjection
 from deephash.validation import InvalidInputError, check_count, check_directions
 
 
 def frequent_directions(sketch: Tensor, rows: Tensor) -> Tensor:
-    """Take rows into a sketch B of ℓ rows, so that ‖B x‖² stays near ‖A x‖² for all rows A that it was ever given.
+    """Add rows to a sketch B of ℓ rows, so that ‖B x‖² stays near ‖A x‖² for the matrix A of all rows added so far.
 
-    Whenever the sketch is full, its singular values are shrunk so that half of its rows become free; what is lost is at
-    most 2 ‖A‖²_F / ℓ in any direction x of unit length, and never negative. Exact while A has a rank below ℓ / 2.
+    When the sketch is full, its singular values shrink so that half of its rows become free. The loss is at most
+    2 ‖A‖²_F / ℓ in any direction x of unit length, and never negative. The sketch is exact while the rank of A is below
+    ℓ / 2.
 
     Args:
         sketch: B, float64 (ℓ, d), ℓ even; unused rows are 0.
         rows: float64 (n, d).
 
     Returns:
-        float64 (ℓ, d), at least half of its rows being 0 where it was full.
+        float64 (ℓ, d); if the sketch was full, at least half of its rows are 0.
     """
     size = len(sketch)
     filled = sketch[sketch.any(1)]
@@ -34,20 +34,21 @@ def frequent_directions(sketch: Tensor, rows: Tensor) -> Tensor:
             break
         _, singular, right = torch.linalg.svd(filled, full_matrices=False)
         half = size // 2
-        # With fewer dimensions than half the rows nothing need be lost.
+        # With fewer dimensions than half the rows, nothing is lost.
         lost = singular[half - 1].square() if len(singular) >= half else singular.new_zeros(())
         filled = (singular[: half - 1].square() - lost).clamp_min(0).sqrt()[:, None] * right[: half - 1]
     return torch.cat([filled, sketch.new_zeros(size - len(filled), sketch.shape[1])])
 
 
 @final
-class OSH(OnlineProjection):
-    """Principal components of a stream in memory of a few rows, with one random rotation.
+class OSH(MovingProjection):
+    """Online sketching hashing: learns the principal components of a stream from a sketch of a few rows.
 
-    A batch enters the sketch less its own mean, together with one more row that stands for the distance of that mean
-    from the one before: so the sketch is of the centred data, though the mean moves. The leading right singular vectors
-    are rotated by a matrix drawn once, which evens out the bits' variances.
-    Known weakness: no labels, and no forgetting: after a drift, what was seen before outweighs what is.
+    Each batch enters the sketch minus its own mean, with one additional row for the distance between this mean and the
+    previous mean. The sketch thus describes the centred data, although the mean moves. The leading right singular
+    vectors are multiplied by a rotation drawn once, which evens out the variances of the bits. The columns of W are
+    orthonormal.
+    Known weakness: it uses no labels and forgets nothing: after a drift, older items outweigh new ones.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -55,12 +56,12 @@ class OSH(OnlineProjection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, at most d.
-        sketch_rows: ℓ, rows of the sketch, even; None for 2k + 2, the least from which k directions can always be had
+        sketch_rows: ℓ, number of rows of the sketch, even; None for 2k + 2, the minimum that always gives k directions
             (2k in the paper).
 
     Raises:
-        InvalidInputError: more projections than dimensions, or than directions in which the first batch varies; a
-            sketch that is odd or too small.
+        InvalidInputError: there are more projections than dimensions, or than directions in which the first batch
+            varies; the sketch size is odd or too small.
 
     References:
         Leng, Wu, Cheng, Bai & Lu, "Online sketching hashing", CVPR 2015; Liberty, "Simple and deterministic matrix
@@ -70,7 +71,6 @@ class OSH(OnlineProjection):
     minimum_rows: ClassVar[int] = 2
     orthonormal: ClassVar[tuple[str, ...]] = ("directions",)
 
-    mean: Tensor
     stream_mean: Tensor
     sketch: Tensor
     rotation: Tensor
@@ -79,26 +79,16 @@ class OSH(OnlineProjection):
         super().__init__(input_dim, output_dim)
         check_directions(output_dim, input_dim, f"OSH can give for d={input_dim} features")
         self.sketch_rows = sketch_rows
-        size = 2 * output_dim + 2 if sketch_rows is None else sketch_rows
+        minimum = 2 * output_dim + 2
+        size = minimum if sketch_rows is None else sketch_rows
         check_count(size, "sketch_rows")
-        if size % 2 or size < 2 * output_dim + 2:
+        if size % 2 or size < minimum:
             raise InvalidInputError(
-                f"sketch_rows={size}; expected an even number of at least {2 * output_dim + 2}, twice the projections "
-                "and 2."
+                f"sketch_rows={size}; expected an even number of at least {minimum}, twice the projections plus 2."
             )
-        self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("stream_mean", torch.zeros(input_dim, dtype=torch.float64))
         self.register_buffer("sketch", torch.zeros(size, input_dim, dtype=torch.float64))
         self.register_buffer("rotation", torch.eye(output_dim, dtype=torch.float64))
-        self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(X - μ) W, W being principal directions of the sketch, rotated; its columns are orthonormal."""
-        return project_centred(features, self.mean, self.directions)
-
-    def function_weights(self) -> Tensor:
-        """Directions and thresholds."""
-        return torch.cat([self.directions.detach(), (self.mean @ self.directions.detach())[None]])
 
     def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         self.stream_mean.zero_()
@@ -108,10 +98,10 @@ class OSH(OnlineProjection):
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         rows, seen = features.double(), int(self.seen)
         n = len(rows)
-        own_mean = rows.mean(0)
-        moved = own_mean - self.stream_mean
+        batch_mean = rows.mean(0)
+        moved = batch_mean - self.stream_mean
         compensation = (seen * n / (seen + n)) ** 0.5 * moved
-        self.sketch.copy_(frequent_directions(self.sketch, torch.cat([rows - own_mean, compensation[None]])))
+        self.sketch.copy_(frequent_directions(self.sketch, torch.cat([rows - batch_mean, compensation[None]])))
         self.stream_mean.add_(moved * (n / (seen + n)))
         _, singular, right = torch.linalg.svd(self.sketch, full_matrices=False)
         m = int((singular > len(singular) * torch.finfo(torch.float64).eps * singular[0]).sum())

@@ -13,17 +13,17 @@ from deephash.functional.reservoir import reservoir_places
 from deephash.losses.ap import AP
 from deephash.losses.batch import TrainingBatch
 from deephash.projections.itq_cca import ITQCCA
-from deephash.projections.online.base import OnlineProjection
+from deephash.projections.online.base import OnlineProjection, count_classes, make_indicators
 from deephash.validation import check_count, check_positive
 
-# Adam's own (Kingma & Ba, ICLR 2015).
+# The defaults of Adam (Kingma & Ba, ICLR 2015).
 FIRST_DECAY, SECOND_DECAY, EPSILON = 0.9, 0.999, 1e-8
-# Signals, one an item, after which the detector starts again.
+# Number of signals, one per item, after which the detector restarts.
 MEMORY = 2000
 
 
-def found_alike(codes: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor) -> Tensor:
-    """Whether the nearest held item of each item, the first of several, shares a label with it.
+def nearest_shares_label(codes: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor) -> Tensor:
+    """Return whether the nearest held item of each item shares a label with it; of equally near ones, the first counts.
 
     Args:
         codes: bool (n, k).
@@ -32,7 +32,7 @@ def found_alike(codes: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor
         held_labels: bool (m, c).
 
     Returns:
-        float32 (n,), 1 where it does.
+        float32 (n,), 1 if it does.
     """
     signs, others = codes.float() * 2 - 1, held.float() * 2 - 1
     nearest = (signs @ others.T).argmax(1)
@@ -41,37 +41,37 @@ def found_alike(codes: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor
 
 @final
 class StreamingJoint(OnlineProjection):
-    """Directions that start as ITQ+CCA's of the first batch and go on by gradient, what is seen kept in mind by replay.
+    """Joint training on a stream: learns directions by gradient that raise the average precision among recent items.
 
-    At each step the items of the batch and some of a reservoir are queries against each other, and Adam lowers
-    1 - mAP of their smooth codes, ties and all. Where a detector of river's finds a change in how often the nearest
-    held item is of the same class, the reservoir starts again, and so do Adam's moments: what was held belongs to
-    another world.
-    Known weakness: step size and number of steps are to be chosen; slower than closed forms.
+    Directions start from ITQ+CCA of the first batch. In each step, the items of the batch and some items of a reservoir
+    (replay) are queries against each other, and Adam lowers 1 - mAP of their smooth codes, with ties. Optionally, a
+    drift detector of the library river observes whether the nearest held item is of the same class. When it finds a
+    change, the reservoir and the moments of Adam restart, because earlier items no longer represent the stream.
+    Known weakness: step size and number of steps must be chosen; it is slower than closed-form methods.
 
     Shape:
         features (n, d) → projections (n, k).
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k, any.
-        rate: length of a step, as a share of the size of the first directions.
-        steps: gradient steps a batch.
-        replay: items of the reservoir in each step.
-        capacity: items of the reservoir.
-        detector: of river.drift, as "ADWIN"; None for none.
-        classes: number of classes c that the reservoir has room for; it grows with the labels that come.
+        output_dim: number of projections k, without a limit.
+        rate: length of a step, as a share of the size of the initial directions.
+        steps: number of gradient steps per batch.
+        replay: number of items of the reservoir in each step.
+        capacity: number of items in the reservoir.
+        detector: a detector of river.drift, such as "ADWIN"; None for none.
+        classes: number of classes c that the reservoir has room for; it grows with the labels.
 
     Attributes:
-        alarms: int64 scalar, changes that the detector has found.
+        alarms: int64 scalar, number of changes that the detector has found.
 
     Raises:
-        InvalidInputError: a number below 1, a rate not above 0, an unknown detector, or river missing; in the first
-            batch, labels that are the same for all items.
+        InvalidInputError: a number is below 1, the rate is not above 0, the detector is unknown, or river is not
+            installed; in the first batch, all items have the same labels.
 
     References:
         He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018, for the loss; Vitter, "Random
-        sampling with a reservoir", ACM TOMS 1985. Put together here.
+        sampling with a reservoir", ACM TOMS 1985. The combination is ours.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -129,7 +129,7 @@ class StreamingJoint(OnlineProjection):
         start = ITQCCA(self.input_dim, self.output_dim).to(self.directions)
         start.fit(features, labels=labels, generator=generator)
         self.mean.copy_(start.mean)
-        # Of unit mean square, so that smooth codes are neither flat nor hard.
+        # Scale to unit mean square, so that smooth codes are neither flat nor hard.
         self.directions.copy_(start.directions / start(features).square().mean().sqrt())
         self.size.copy_(self.directions.square().mean().sqrt())
         for state in (self.moments, self.taken, self.held, self.alarms, self.told, self.sample, self.signals):
@@ -140,7 +140,8 @@ class StreamingJoint(OnlineProjection):
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         assert labels is not None
         features = features.to(self.directions.dtype)
-        indicators = self._indicators(labels).to(features.device)
+        self._add_classes(count_classes(labels))
+        indicators = make_indicators(labels, self.classes).to(features.device)
         if self._has_changed(features, indicators):
             self.alarms += 1
             for state in (self.moments, self.taken, self.held):
@@ -155,7 +156,7 @@ class StreamingJoint(OnlineProjection):
         self.held += len(features)
 
     def _step(self, features: Tensor, indicators: Tensor) -> None:
-        """One of Adam's."""
+        """Take one step of Adam."""
         neighbours = (
             Label().fit(features, indicators).supervise(features, indicators).among(torch.arange(len(features)))
         )
@@ -178,12 +179,12 @@ class StreamingJoint(OnlineProjection):
         self.directions.sub_(self.rate * self.size * first / (second.sqrt() + EPSILON))
 
     def _has_changed(self, features: Tensor, indicators: Tensor) -> bool:
-        """Whether the detector, told again what it had been told, finds a change in what these items find."""
+        """Return whether the detector, after replaying earlier signals, finds a change in those of these items."""
         if self.detector is None or int(self.held) == 0:
             return False
         held = int(self.held.clamp_max(self.capacity))
-        codes, own = hard_bits(self(features)), hard_bits(self(self.sample[:held]))
-        signals = found_alike(codes, indicators, own, self.sample_labels[:held])[:MEMORY]
+        codes, held_codes = hard_bits(self(features)), hard_bits(self(self.sample[:held]))
+        signals = nearest_shares_label(codes, indicators, held_codes, self.sample_labels[:held])[:MEMORY]
         if int(self.told) + len(signals) > MEMORY:
             self.told.zero_()
         detector = build_detector(self.detector, {})
@@ -199,12 +200,7 @@ class StreamingJoint(OnlineProjection):
             self.told.zero_()
         return changed
 
-    def _indicators(self, labels: Tensor) -> Tensor:
-        """Labels as bool (n, c), with room for those of the reservoir and these."""
-        classes = labels.shape[1] if labels.ndim > 1 else int(labels.max()) + 1
+    def _add_classes(self, classes: int) -> None:
         if classes > self.classes:
-            self.sample_labels = torch.nn.functional.pad(self.sample_labels, (0, classes - self.classes))
+            self.sample_labels = nn.functional.pad(self.sample_labels, (0, classes - self.classes))
             self.classes = classes
-        if labels.ndim > 1:
-            return torch.nn.functional.pad(labels, (0, self.classes - classes))
-        return torch.nn.functional.one_hot(labels, self.classes).bool()

@@ -3,17 +3,15 @@
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import canonical_signs
-from deephash.functional.running_moments import check_half_life, decay_weights, update_moments
-from deephash.projections.online.base import OnlineProjection
+from deephash.projections.online.moving_projection import MomentProjection
 from deephash.validation import check_directions
 
 
 def leading_components(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k eigenvectors of largest eigenvalue of a covariance, or as many as there is variance for.
+    """Find the k eigenvectors of largest eigenvalue of a covariance, or fewer if there is no further variance.
 
     Args:
         covariance: float64 (d, d).
@@ -24,18 +22,19 @@ def leading_components(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     variances, directions = torch.linalg.eigh(covariance)
     variances, directions = variances.flip(0)[:k], directions.flip(1)[:, :k]
-    # What rounding alone can make of the largest variance, the features having come in single precision.
+    # Smaller variances can be rounding errors of the largest one.
     m = int((variances > len(covariance) * torch.finfo(torch.float64).eps * variances[0]).sum())
     return canonical_signs(directions[:, :m]), variances[:m]
 
 
 @final
-class StreamingPCAH(OnlineProjection):
-    """PCAH whose mean and covariance follow a stream.
+class StreamingPCAH(MomentProjection):
+    """PCA hashing of a stream: learns the directions in which the items so far vary most.
 
-    Mean and scatter are sufficient: without decay, after one pass, this is PCAH of all items, however they were cut
-    into batches. With a half-life, older items count less and less, and the components follow a drift.
-    Known weakness: PCAH's own; and every update moves all bits, if by little.
+    The mean and scatter of the stream are sufficient statistics. Without decay, the result after one pass is PCAH of
+    all items, for any division into batches. With a half-life, older items count less and less, and the components
+    follow a drift. The columns of W are orthonormal.
+    Known weakness: that of PCAH; and every update moves all bits, if only slightly.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -43,10 +42,11 @@ class StreamingPCAH(OnlineProjection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, at most d.
-        half_life: items after which one counts half; None: all count the same.
+        half_life: number of items after which an item counts half; None: all items count the same.
 
     Raises:
-        InvalidInputError: more projections than dimensions, or than directions in which the first batch varies.
+        InvalidInputError: there are more projections than dimensions, or than directions in which the first batch
+            varies.
 
     References:
         Wang, Zhang, Jing & Ma, "AnnoSearch: image auto-annotation by search", CVPR 2006; Chan, Golub & LeVeque,
@@ -58,40 +58,14 @@ class StreamingPCAH(OnlineProjection):
     in_given_order: ClassVar[bool] = True
     orthonormal: ClassVar[tuple[str, ...]] = ("directions",)
 
-    mean: Tensor
-    weight: Tensor
-    stream_mean: Tensor
-    scatter: Tensor
-
     def __init__(self, input_dim: int, output_dim: int, half_life: float | None = None) -> None:
-        super().__init__(input_dim, output_dim)
+        super().__init__(input_dim, output_dim, half_life)
         check_directions(output_dim, input_dim, f"StreamingPCAH can give for d={input_dim} features")
-        check_half_life(half_life)
-        self.half_life = half_life
-        self.register_buffer("mean", torch.zeros(input_dim))
-        self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("stream_mean", torch.zeros(input_dim, dtype=torch.float64))
-        self.register_buffer("scatter", torch.zeros(input_dim, input_dim, dtype=torch.float64))
-        self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(X - μ) W, the columns of W orthonormal."""
-        return project_centred(features, self.mean, self.directions)
-
-    def function_weights(self) -> Tensor:
-        """Directions and thresholds."""
-        return torch.cat([self.directions.detach(), (self.mean @ self.directions.detach())[None]])
-
-    def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
-        for statistic in (self.weight, self.stream_mean, self.scatter):
-            statistic.zero_()
 
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
-        weights, remains = decay_weights(len(features), self.half_life)
-        update_moments(self.weight, self.stream_mean, self.scatter, features, weights, remains)
+        self._update_moments(features)
         components, variances = leading_components(self.scatter / self.weight, self.output_dim)
-        check_directions(
-            self.output_dim, len(variances), f"in which the {int(self.seen) + len(features)} items so far vary"
-        )
+        items = int(self.seen) + len(features)
+        check_directions(self.output_dim, len(variances), f"in which the {items} items so far vary")
         self.mean.copy_(self.stream_mean)
         self.directions.copy_(components)

@@ -8,39 +8,14 @@ from torch import Tensor, nn
 
 from deephash.affinity.graph_regularisation import regularise
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.principal_components import feature_mean, root_mean_square
-from deephash.functional.support_vectors import linear_svm
+from deephash.functional.principal_components import feature_mean
+from deephash.functional.scaled_machines import centred_machines
 from deephash.projections.base import Projection
-from deephash.projections.grh import InitialProjection, build_initial
+from deephash.projections.graph_regularised import InitialProjection, build_initial
 from deephash.projections.lsh import LSH
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.linear_view import LinearView
-from deephash.validation import InvalidInputError, check_choice, check_count, check_fraction, check_positive
-
-
-def centred_hyperplanes(features: Tensor, mean: Tensor, bits: Tensor, cost: float) -> tuple[Tensor, Tensor]:
-    """Linear machines on features of unit total variance, so that their scale does not matter.
-
-    Args:
-        features: floating (n, d).
-        mean: μ, float64 (d,).
-        bits: bool (n, k), one machine for each column.
-        cost: C > 0.
-
-    Returns:
-        Directions W (d, k) and offsets (k,), such that (x - μ) W + o >= 0 predicts 1.
-
-    Raises:
-        InvalidInputError: items that are all the same.
-    """
-    scale = root_mean_square(features, mean)
-    if scale == 0:
-        raise InvalidInputError(
-            f"all {len(features)} training items of a view are the same, so no hyperplane parts them; "
-            "give data that vary."
-        )
-    directions, bias = linear_svm(features, bits, cost / scale**2)
-    return directions, bias + mean.to(directions) @ directions
+from deephash.validation import check_choice, check_count, check_fraction, check_positive
 
 
 @final
@@ -118,7 +93,7 @@ class RCMH(PairedProjection):
         means = {name: feature_mean(features) for name, features in views.items()}
 
         def learn(name: str, bits: Tensor) -> Tensor:
-            directions, offsets = centred_hyperplanes(views[name], means[name], bits, self.cost)
+            directions, offsets = centred_machines(views[name], means[name], bits, self.cost, name)
             self.view(name).set(means[name], directions, offsets)
             margins: Tensor = self.view(name)(views[name])
             return margins >= 0

@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.projections.online.hcoh import HCOH, codebook
+from deephash.projections.online.hcoh import HCOH, draw_codebook
 from deephash.validation import InvalidInputError
 
 GENERATOR = torch.Generator().manual_seed(0)
 
 
 def test_codewords_of_the_matrix_s_own_order_differ_in_half_their_bits():
-    words = codebook(32, 32, GENERATOR)
+    words = draw_codebook(32, 32, GENERATOR)
     products = words @ words.T
     assert torch.equal(products, 32 * torch.eye(32))
 
 
 def test_codewords_of_another_length_keep_their_angles():
     """Orthogonal rows: half of the bits, in the mean."""
-    words = codebook(64, 1500, GENERATOR)
+    words = draw_codebook(64, 1500, GENERATOR)
     products = (words @ words.T) / 1500
     assert float((products - torch.eye(64)).abs().max()) < 0.15
-    assert codebook(16, 11, GENERATOR).shape == (16, 11)
+    assert draw_codebook(16, 11, GENERATOR).shape == (16, 11)
 
 
 def numpy_hcoh(x, targets, w, step, regularisation):

@@ -5,7 +5,8 @@ from itertools import pairwise
 import torch
 
 from deephash.projections.itq import ITQ
-from deephash.projections.online.streaming_itq import StreamingITQ, quantising_rotation
+from deephash.projections.online.moving_projection import quantising_rotation
+from deephash.projections.online.streaming_itq import StreamingITQ
 
 GENERATOR = torch.Generator().manual_seed(0)
 FEATURES = torch.randn(600, 12, generator=GENERATOR).double() @ torch.randn(12, 12, generator=GENERATOR).double() + 4

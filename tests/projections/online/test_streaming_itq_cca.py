@@ -5,7 +5,7 @@ import torch
 
 from deephash.functional.indicators import label_indicators
 from deephash.projections.itq_cca import ITQCCA, canonical_directions
-from deephash.projections.online.streaming_itq_cca import StreamingITQCCA, canonical_directions_of
+from deephash.projections.online.streaming_itq_cca import StreamingITQCCA, canonical_directions_from_scatter
 from deephash.validation import InvalidInputError
 
 
@@ -31,7 +31,7 @@ def test_directions_are_those_of_all_items(labels):
     indicators = label_indicators(labels, torch.float64)
     _, expected, correlations = canonical_directions(FEATURES, indicators, 8, 0.3)
     joint = torch.cat([FEATURES, indicators], 1)
-    found, found_correlations = canonical_directions_of(
+    found, found_correlations = canonical_directions_from_scatter(
         len(joint) * torch.cov(joint.T, correction=0), torch.tensor(len(joint)), 10, 8, 0.3
     )
     assert torch.allclose(found_correlations, correlations, atol=1e-9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deephash.projections.itq_cca import ITQCCA
-from deephash.projections.online.streaming_joint import StreamingJoint, found_alike
+from deephash.projections.online.streaming_joint import StreamingJoint, nearest_shares_label
 from deephash.validation import InvalidInputError
 
 
@@ -42,7 +42,7 @@ def test_the_nearest_held_item_tells_the_signal():
     held = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]]).bool()
     codes = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 0], [0, 1, 1, 1]]).bool()
     labels, held_labels = torch.tensor([[1, 0], [1, 0], [0, 1]]).bool(), torch.tensor([[1, 0], [1, 1]]).bool()
-    assert found_alike(codes, labels, held, held_labels).tolist() == [1.0, 1.0, 0.0]
+    assert nearest_shares_label(codes, labels, held, held_labels).tolist() == [1.0, 1.0, 0.0]
 
 
 def test_a_detector_lets_go_of_the_past_at_a_change_alone():

@@ -154,7 +154,7 @@ def test_bad_settings_are_refused():
         with pytest.raises(InvalidInputError, match=message):
             RCMH(DIMENSIONS, 6, **settings)
     same = PAIRS.map({"image": torch.ones(150, 8, dtype=torch.float64), "text": PAIRS.of("text")})
-    with pytest.raises(InvalidInputError, match="all 150 training items of a view are the same"):
+    with pytest.raises(InvalidInputError, match="all 150 training items are the same in"):
         fitted(pairs=same)
     with pytest.raises(InvalidInputError, match="ITQCCA is fitted from labels, and none were given"):
         RCMH(DIMENSIONS, 6, initial=ITQCCA).double().fit(PAIRS, affinity=Label().supervise(PAIRS, LABELS))
