@@ -1,4 +1,4 @@
-"""The contract of a paired projection: features of each of two views → continuous projections in one space."""
+"""The base class of paired projections: features of each of two views → continuous projections in one space."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,58 +9,41 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from deephash.affinity.base import Affinity
-from deephash.affinity.supervision import TrainingAffinity, check_supervision
-from deephash.conversion import PlainArguments
+from deephash.affinity.supervision import TrainingAffinity
 from deephash.data.views import Views
-from deephash.functional.solving import check_learnt, shorten_solver_errors
-from deephash.validation import (
-    InvalidInputError,
-    NotFittedError,
-    as_features,
-    as_labels,
-    check_count,
-    check_length,
-    check_scale,
-)
+from deephash.projections.learner import Learner
+from deephash.projections.paired.linear_view import LinearView
+from deephash.validation import InvalidInputError, as_features, check_count, check_length, check_scale
 
 VIEWS = 2
 
 
-class PairedProjection(PlainArguments, nn.Module, ABC):
-    """Two projections whose outputs mean the same: bit j of an image speaks of what bit j of its text does.
+class PairedProjection(Learner, ABC):
+    """Two projections into one space: bit j of an image has the same meaning as bit j of its text.
 
-    A method makes a `Projection` for each view in its constructor, as `LinearView` or `KernelView`, with all their
-    state, and writes `_fit`, its paper's algorithm, which sets their weights from pairs. What each view's projection
-    does with new items is that projection's own affair, so an item of one view is coded without the other.
+    Each view has its own `Projection`, which maps new items without the other view. By default this is a `LinearView`;
+    a subclass may replace `views`. Subclasses implement `_fit`, the algorithm of the paper, which sets the weights of
+    both from pairs.
 
     Shape:
         features (n, d of the view) → projections (n, k), by `views[name]`.
 
     Args:
-        input_dims: feature dimension d of each view by its name, in the order of the data; two of them.
+        input_dims: feature dimension d of each view by name, in the order of the data; two views.
         output_dim: number of projections k.
 
     Raises:
-        InvalidInputError: another number of views than two.
+        InvalidInputError: the number of views is not two.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset()
-    """What `fit` needs beside features: a subset of {"labels", "affinity"}."""
-
     minimum_rows: ClassVar[int] = 2
-    """Least number of training pairs with which the method is defined."""
-
-    samples_rows: ClassVar[bool] = False
-    """Whether `fit` draws training pairs at random, as anchors, so that their order is part of the draw."""
-
-    fits_on_shares: ClassVar[bool] = False
-    """Whether `fit` takes sums over rows alone, so that processes can fit on shares of them (`row_shares`)."""
+    """Smallest number of training pairs for which the method is defined."""
 
     views: nn.ModuleDict
 
     learnt_codes: Tensor | None = None
-    """Bits bool (n, k) that `fit` learnt for the training pairs themselves, in their order, where the method learns
-    any; not kept with the weights. See `metrics.database_codes` for what they are good for."""
+    """Bits bool (n, k) that `fit` learnt for the training pairs themselves, in their order, if the method learns any;
+    not saved with the weights. See `metrics.database_codes` for their use."""
 
     def __init__(self, input_dims: Mapping[str, int], output_dim: int) -> None:
         super().__init__()
@@ -74,6 +57,7 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
         check_length(output_dim, "output_dim")
         self.input_dims = dict(input_dims)
         self.output_dim = output_dim
+        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
 
     @abstractmethod
     def _fit(
@@ -83,7 +67,7 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
         affinity: TrainingAffinity | None,
         generator: torch.Generator,
     ) -> None:
-        """Set the views' weights in place from checked input; gradients are off.
+        """Set the weights of the views in place from checked input; gradients are off.
 
         Args:
             views: floating (n, d) of each view, row i of both the same pair, on the device of the weights.
@@ -101,65 +85,59 @@ class PairedProjection(PlainArguments, nn.Module, ABC):
         affinity: Affinity | TrainingAffinity | None = None,
         generator: torch.Generator | None = None,
     ) -> Self:
-        """Learn both projections by the paper's algorithm.
+        """Learn both projections by the algorithm of the paper.
 
         Args:
-            features: n items in both views; those that lack one are left out.
-            labels: class indices int64 (n,) or indicator bool (n, c), where the method requires them.
-            affinity: which items are neighbours, where the method requires it; a definition, or what its `supervise`
-                gives.
-            generator: CPU generator of every random draw; None draws from one seeded with 0.
+            features: n items in both views; items that lack a view are left out.
+            labels: class indices int64 (n,) or indicator bool (n, c), if the method requires them.
+            affinity: which items are neighbours, if the method requires it: a definition, or the result of its
+                `supervise`.
+            generator: CPU generator of every random draw; None uses one seeded with 0.
 
         Returns:
             self, fitted, on the device of its weights.
 
         Raises:
-            InvalidInputError: other views than it was built for, bad features or labels, too few pairs, or required
-                supervision missing.
+            InvalidInputError: the views are not those it was built for, features or labels are invalid, pairs are too
+                few, or required supervision is missing.
         """
         if features.dimensions != self.input_dims:
             raise InvalidInputError(
                 f"{type(self).__name__} was built for views {self.input_dims}; the data have {features.dimensions}."
             )
-        if labels is not None:
-            labels = as_labels(labels, len(features), "training labels")
-        check_supervision(type(self).__name__, self.requires, labels, affinity, len(features))
-        pairs = affinity.supervise(features, labels) if isinstance(affinity, Affinity) else affinity  # type: ignore[arg-type]
+        labels, affinity = self._supervise(features, labels, affinity)
         complete = features.complete.nonzero()[:, 0]
         if len(complete) < len(features):
             labels = None if labels is None else labels[complete.to(labels.device)]
-            pairs = None if pairs is None else pairs.subset(complete)
-        whole = features.pairs()
-        for name, rows in whole.features.items():
+            affinity = None if affinity is None else affinity.subset(complete)
+        pairs = features.pairs()
+        for name, rows in pairs.features.items():
             rows = as_features(rows, self.input_dims[name], self.minimum_rows, f"training pairs' {name} features")
             check_scale(rows, f"training pairs' {name} features")
-        generator = generator or torch.Generator().manual_seed(0)
-        device = self._device()
-        with shorten_solver_errors(type(self).__name__, len(whole)):
-            self._fit({name: rows.to(device) for name, rows in whole.features.items()}, labels, pairs, generator)
-        check_learnt(self, type(self).__name__, len(whole))
+        views = {name: rows.to(self._device()) for name, rows in pairs.features.items()}
+        with self._solving(len(pairs)):
+            self._fit(views, labels, affinity, generator or torch.Generator().manual_seed(0))
         for name in self.views:
             self.view(name).is_fitted.fill_(True)
         return self
 
     def view(self, name: str) -> Any:
-        """The projection of one view, a `Projection`.
+        """Return the projection of one view, a `Projection`.
 
         Raises:
-            InvalidInputError: no such view.
+            InvalidInputError: the view does not exist.
         """
         if name not in self.views:
             raise InvalidInputError(f"view={name!r}; expected one of: {', '.join(self.views)}.")
         return self.views[name]
 
     def check_fitted(self) -> None:
-        """Raise an error if this is used before `fit`.
+        """Raise an error if this projection is not fitted.
 
         Raises:
-            NotFittedError: where neither `fit` nor loaded weights have set this projection.
+            NotFittedError: neither `fit` nor loaded weights have set this projection.
         """
-        if not all(bool(view.is_fitted) for view in self.views.values()):
-            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first, or load a saved hasher.")
+        self._check_fitted(all(bool(view.is_fitted) for view in self.views.values()))
 
     def _device(self) -> torch.device:
         return next(iter(self.buffers())).device

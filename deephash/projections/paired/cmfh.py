@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
@@ -12,30 +12,29 @@ from deephash.functional.pair_covariances import pair_covariances
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection
-from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# Factors that vary less than this, beside views of unit variance, have vanished under the regularisation.
+# Factors with a smaller variance, for views of unit variance, have vanished under the regularisation.
 VANISHED = 1e-12
 
 
 def collective_factors(
     joint: Tensor, split: int, start: Tensor, weight: float, linearity: float, regularisation: float, rounds: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Alternate the closed-form minima of the objective in U_t, in W_t and in V; each lowers it.
+    """Alternate the closed-form minima of the objective over U_t, W_t and V; each step lowers it.
 
     With centred rows x, y and factors v of the n items, the objective is the mean over the items of
 
     λ ‖x - U₁v‖² + (1 - λ) ‖y - U₂v‖² + μ (‖v - W₁x‖² + ‖v - W₂y‖²) + γ ‖v‖², plus γ (ΣU_t² + ΣW_t²).
 
-    V's minimum is linear in the items, V = A [x; y], so A and the covariance of both views stand for the n factors:
-    a round costs the same for any number of items.
+    The minimum over V is linear in the items, V = A [x; y]. So A and the covariance of both views replace the n
+    factors, and the cost of a round does not depend on the number of items.
 
     Args:
         joint: covariance of [x; y], float64 (d + e, d + e).
         split: d.
-        start: A at first, float64 (k, d + e).
-        weight: λ, of the first view's reconstruction against the second's.
+        start: initial A, float64 (k, d + e).
+        weight: λ, weight of the first view's reconstruction against the second's.
         linearity: μ.
         regularisation: γ.
         rounds: number of alternations, the last ending with W_t.
@@ -84,11 +83,11 @@ def _objective(
     linearity: float,
     regularisation: float,
 ) -> Tensor:
-    """The objective of `collective_factors`, in which every mean of squares is a quadratic form of the covariance."""
+    """The objective of `collective_factors`; every mean of squares is a quadratic form of the covariance."""
     identity = torch.eye(len(joint), dtype=joint.dtype, device=joint.device)
 
-    def mean_square(of: Tensor) -> Tensor:
-        return ((of @ joint) * of).sum()
+    def mean_square(weights: Tensor) -> Tensor:
+        return ((weights @ joint) * weights).sum()
 
     total = regularisation * mean_square(factors)
     for side, share, base, mapped in zip(sides, shares, bases, maps, strict=True):
@@ -100,37 +99,39 @@ def _objective(
 
 @final
 class CMFH(PairedProjection):
-    """Factors that both views of a pair share and either can be rebuilt from, and linear maps of each view onto them.
+    """Collective matrix factorisation hashing: learns factors that reconstruct both views, and linear maps to them.
 
-    The factors of an item are what it has in common in both views, as topics that its picture shows and its text
-    speaks of; bits are the signs of a view's guess at them. As any rotation of the factors is as good, they start at
-    random and longer codes go on gaining, however few dimensions the smaller view has.
-    Known weakness: the factors are those along which the features vary most, whether or not that matters to anyone;
-    and γ decides how many of them there are, those of less weight being cut off as small singular values are.
+    The factors of an item describe what its views have in common, for example topics that a picture shows and a text
+    mentions. Each view has a linear map that predicts the factors, and the signs of the predictions are the bits. Any
+    rotation of the factors is equally good, so they start at random, and longer codes keep improving even if a view has
+    few dimensions.
+    Known weakness: the factors follow the directions in which features vary most, relevant or not; γ determines their
+    number, because it removes factors of little weight like small singular values.
 
     Shape:
         features (n, d of the view) → projections (n, k), W_t (x - mean).
 
     Args:
-        input_dims: feature dimension of each view by its name.
+        input_dims: feature dimension of each view by name.
         output_dim: number of projections k.
-        weight: λ, of the first view's reconstruction against the second's, chosen on held-out pairs of Wiki, whose
-            images vary in many ways that its texts say nothing of. The paper's .5 of unscaled features comes to .16
-            there; take .5 for views that count alike, and more than that where the second is the poorer one.
-        linearity: μ, of the linear maps against the reconstructions; 100 as in the paper.
-        regularisation: γ, for views scaled to unit total variance and means over items, so that neither the features'
-            scale nor their number matters; chosen on held-out pairs of Wiki, where it is near to the paper's .01 of
+        weight: λ, weight of the first view's reconstruction against the second's. The default was chosen on held-out
+            pairs of Wiki, whose images vary in many ways that are unrelated to the texts; there the paper's .5 of
+            unscaled features corresponds to .16. Use .5 for views that count equally, and more if the second is the
+            poorer one.
+        linearity: μ, weight of the linear maps against the reconstructions; 100 as in the paper.
+        regularisation: γ, for views scaled to unit total variance and means over items, so that neither the scale nor
+            the number of features matters; chosen on held-out pairs of Wiki, where it is near the paper's .01 of
             unscaled sums.
-        rounds: alternations; the objective hardly moves after 30.
+        rounds: number of alternations; the objective hardly changes after 30.
 
     Attributes:
-        objectives: float64 (rounds,), what is minimised, after each round of the last fit; it never rises.
-        learnt_codes: bool (n, k), signs of the training pairs' own factors, which draw on both views; the unified
-            codes that the paper stores for the items of its database.
+        objectives: float64 (rounds,), the objective after each round of the last fit; it never rises.
+        learnt_codes: bool (n, k), signs of the training pairs' own factors, which use both views; the paper stores
+            these unified codes for the items of its database.
 
     Raises:
-        InvalidInputError: a setting out of its range; in `fit`, a view in which nothing varies, or a regularisation
-            under which the factors vanish.
+        InvalidInputError: a setting is out of range; in `fit`, a view does not vary, or the factors vanish under the
+            regularisation.
 
     References:
         Ding, Guo & Zhou, "Collective matrix factorization hashing for multimodal data", CVPR 2014, Equations 4 to 12.
@@ -151,7 +152,7 @@ class CMFH(PairedProjection):
         check_positive(weight, "weight")
         if weight >= 1:
             raise InvalidInputError(
-                f"weight={weight!r}; expected a number between 0 and 1, .5 for views that count alike."
+                f"weight={weight!r}; expected a number between 0 and 1, .5 for views that count equally."
             )
         check_positive(linearity, "linearity")
         check_positive(regularisation, "regularisation")
@@ -160,7 +161,6 @@ class CMFH(PairedProjection):
         self.linearity = linearity
         self.regularisation = regularisation
         self.rounds = rounds
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
         self.register_buffer("objectives", torch.zeros(rounds, dtype=torch.float64))
 
     def _fit(
@@ -189,8 +189,8 @@ class CMFH(PairedProjection):
             raise InvalidInputError(
                 f"regularisation={self.regularisation!r} leaves no factors of {len(first)} training pairs; lower it."
             )
-        for name, mean, learnt, unit in zip(views, means, maps, scales, strict=True):
-            self.view(name).set(mean, learnt.T / unit)
+        for name, mean, directions, unit in zip(views, means, maps, scales, strict=True):
+            self.view(name).set_weights(mean, directions.T / unit)
         self.objectives.copy_(objectives)
         parts = torch.split((factors / scale).T, [split, second.shape[1]])
         self.learnt_codes = torch.cat(

@@ -6,18 +6,17 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.boosted_pairs import boosted, signed_pairs
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import canonical_signs, feature_mean
 from deephash.projections.paired.base import PairedProjection
-from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import check_count, check_positive
 
 
 def cross_covariance(first: Tensor, second: Tensor, pairs: Tensor, weights: Tensor) -> Tensor:
-    """Σ w_n x_i y_jᵀ over pairs n = (i, j): of signed weights, similar pairs' less dissimilar ones'.
+    """Σ w_n x_i y_jᵀ over pairs n = (i, j) with signed weights: similar minus dissimilar pairs.
 
     Args:
         first: float64 (n, d), centred, on the CPU.
@@ -34,21 +33,21 @@ def cross_covariance(first: Tensor, second: Tensor, pairs: Tensor, weights: Tens
 
 
 def leading_directions(cross: Tensor) -> tuple[Tensor, Tensor]:
-    """The unit p (d,) and q (e,) of largest pᵀ C q: leading singular vectors of C (d, e), turned as one."""
+    """The unit p (d,) and q (e,) of largest pᵀ C q: leading singular vectors of C (d, e), with one common sign."""
     left, _, right = torch.linalg.svd(cross, full_matrices=False)
     p = canonical_signs(left[:, :1])[:, 0]
     return p, right[0] * (p @ left[:, 0]).sign()
 
 
 def best_threshold(values: Tensor, gains: Tensor) -> Tensor:
-    """The t of largest Σ g_i sgn(v_i - t), midway between two values, so that either side has items.
+    """The t of largest Σ g_i sgn(v_i - t), midway between two values, so that both sides have items.
 
     Args:
         values: float64 (n,).
         gains: float64 (n,).
 
     Returns:
-        float64, 0-dimensional; the value itself where all are the same.
+        float64, 0-dimensional; the value itself if all are the same.
     """
     order = values.argsort()
     ordered = values[order]
@@ -58,37 +57,40 @@ def best_threshold(values: Tensor, gains: Tensor) -> Tensor:
     return (ordered[place] + ordered[place + 1]) / 2
 
 
-def signs_of(margins: Tensor) -> Tensor:
-    """±1 by the zero rule, in the margins' dtype."""
+def zero_rule_signs(margins: Tensor) -> Tensor:
+    """±1, with +1 for 0, in the dtype of the margins."""
     return torch.where(margins >= 0, 1.0, -1.0).to(margins.dtype)
 
 
 @final
 class CMSSH(PairedProjection):
-    """A bit at a time, the two halfspaces that tell similar pairs from dissimilar ones, where earlier bits are wrong.
+    """Cross-modality similarity-sensitive hashing: learns halfspaces that separate similar from other pairs.
 
-    Known weakness: the directions make the projections' product large and the sign comes after, so that a few pairs
-    far out decide; and each bit makes up for the earlier ones on pairs of the training set, so later bits say little
-    that holds elsewhere.
+    Each bit has one halfspace per view, learnt from labelled pairs under weights. The directions maximise the weighted
+    covariance of their projections over similar minus dissimilar pairs; the thresholds are then set to their best
+    values. As in AdaBoost, pairs that a bit gets wrong weigh more for the next bit.
+    Known weakness: the directions maximise a product of projections, before the sign, so that a few extreme pairs
+    dominate; each bit corrects the previous ones on pairs of the training set, so later bits generalise poorly.
 
     Shape:
-        features (n, d of the view) → projections (n, k); k may exceed either d, for weights change from bit to bit.
+        features (n, d of the view) → projections (n, k); k may exceed either d, because weights change from bit to bit.
 
     Args:
-        input_dims: feature dimension of each view by its name.
+        input_dims: feature dimension of each view by name.
         output_dim: number of projections k.
-        pairs: similar pairs drawn, and as many dissimilar ones.
-        step: α by which wrong pairs gain weight and right ones lose it; None for AdaBoost's, which follows the bit's
-            agreement. A fixed 1 weighs bits as plain Hamming distances do, and overshoots where a bit is right on
-            little more than half of the pairs: the next is then its opposite.
-        threshold_rounds: how often either threshold is set to its best value, with the other held; 0 leaves both at
-            the means.
+        pairs: number of similar pairs to draw, and of dissimilar ones.
+        step: α, by which wrong pairs gain weight and right pairs lose it; None for that of AdaBoost, which depends on
+            the agreement of the bit. A fixed 1 weighs bits as plain Hamming distances do, but overshoots if a bit is
+            right on little more than half of the pairs: the next bit is then its opposite.
+        threshold_rounds: how often each threshold is set to its best value, with the other fixed; 0 leaves both at the
+            means.
 
     Attributes:
-        agreements: float64 (k,), each bit's r = Σ w s h under the weights that it was learnt with, 0 being chance.
+        agreements: float64 (k,), r = Σ w s h of each bit, with the weights that it was learnt with; 0 is chance.
 
     Raises:
-        InvalidInputError: pairs below 1, a step not above 0, or fewer rounds than 0; in `fit`, no pairs of one kind.
+        InvalidInputError: pairs is below 1, step is not above 0, or threshold_rounds is below 0; in `fit`, pairs of one
+            kind are missing.
 
     References:
         Bronstein, Bronstein, Michel & Paragios, "Data fusion through cross-modality metric learning using
@@ -117,7 +119,6 @@ class CMSSH(PairedProjection):
         self.pairs = pairs
         self.step = step
         self.threshold_rounds = threshold_rounds
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
         self.register_buffer("agreements", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
@@ -130,31 +131,31 @@ class CMSSH(PairedProjection):
         assert affinity is not None
         pairs, signs = signed_pairs(affinity, self.pairs, generator)
         means = [feature_mean(rows).cpu() for rows in views.values()]
-        # On the CPU: a bit takes products with a sparse matrix of pairs and two sorts of n values.
+        # On the CPU, because each bit needs products with a sparse matrix of pairs and two sorts of n values.
         first, second = (rows.cpu().double() - mean for rows, mean in zip(views.values(), means, strict=True))
         weights = torch.full_like(signs, 1 / len(signs))
-        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        learnt: tuple[list[Tensor], list[Tensor]] = ([], [])
         offsets: tuple[list[Tensor], list[Tensor]] = ([], [])
         for bit in range(self.output_dim):
             directions = leading_directions(cross_covariance(first, second, pairs, weights * signs))
             margins, thresholds = self._cut((first @ directions[0], second @ directions[1]), pairs, weights * signs)
-            outcomes = signs * signs_of(margins[0])[pairs[:, 0]] * signs_of(margins[1])[pairs[:, 1]]
+            outcomes = signs * zero_rule_signs(margins[0])[pairs[:, 0]] * zero_rule_signs(margins[1])[pairs[:, 1]]
             weights, agreement = boosted(weights, outcomes, self.step)
             self.agreements[bit] = agreement
             for side in range(2):
-                found[side].append(directions[side])
+                learnt[side].append(directions[side])
                 offsets[side].append(-thresholds[side])
         for side, name in enumerate(views):
-            self.view(name).set(means[side], torch.stack(found[side], 1), torch.stack(offsets[side]))
+            self.view(name).set_weights(means[side], torch.stack(learnt[side], 1), torch.stack(offsets[side]))
 
     def _cut(
         self, projections: tuple[Tensor, Tensor], pairs: Tensor, weights: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Thresholds of both projections by which the bits agree most on signed pairs, from 0 on; with the margins."""
+        """Find the thresholds at which the bits agree most, starting at 0; return margins and thresholds."""
         thresholds = [projections[0].new_zeros(()), projections[1].new_zeros(())]
         for _ in range(self.threshold_rounds):
             for side in (0, 1):
-                other = signs_of(projections[1 - side] - thresholds[1 - side])[pairs[:, 1 - side]]
+                other = zero_rule_signs(projections[1 - side] - thresholds[1 - side])[pairs[:, 1 - side]]
                 gains = torch.bincount(pairs[:, side], weights * other, len(projections[side]))
                 thresholds[side] = best_threshold(projections[side], gains)
         margins = (projections[0] - thresholds[0], projections[1] - thresholds[1])

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.pair_covariances import pair_covariances
 from deephash.functional.principal_components import canonical_signs
 from deephash.projections.paired.base import PairedProjection
-from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import check_directions, check_positive
 
 
@@ -32,16 +31,16 @@ def covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, 
 def canonical_pairs(
     first_covariance: Tensor, second_covariance: Tensor, cross: Tensor, regularisation: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of directions whose projections correlate best, by falling correlation, then those of one view alone.
+    """Find pairs of directions whose projections correlate best, and after them directions of one view only.
 
-    The eigenvectors of [C_xx C_xy; C_yx C_yy] w = (1 + ρ) diag(C_xx, C_yy) w with ρ >= 0. Past the smaller dimension
-    ρ is 0 and the smaller view's half is 0 too: what is left of the larger view, by falling variance.
+    They are the eigenvectors of [C_xx C_xy; C_yx C_yy] w = (1 + ρ) diag(C_xx, C_yy) w with ρ >= 0. Beyond the smaller
+    dimension ρ is 0 and so is the half of the smaller view: what remains of the larger view, by falling variance.
 
     Args:
         first_covariance: C_xx, float64 (d, d).
         second_covariance: C_yy, (e, e).
         cross: C_xy, (d, e).
-        regularisation: added to each covariance's diagonal, in units of its mean.
+        regularisation: added to the diagonal of each covariance, in units of its mean.
 
     Returns:
         Directions (d, m) and (e, m), m = max(d, e), each 0 or of unit regularised variance, and correlations (m,).
@@ -53,17 +52,17 @@ def canonical_pairs(
         whitenings.append((vectors / (values.clamp_min(0) + ridge).sqrt()).flip(1))
     left, correlations, right = torch.linalg.svd(whitenings[0].T @ cross @ whitenings[1], full_matrices=False)
     shared, m = len(correlations), max(cross.shape)
-    first, second = (_completed(half, m) for half in (left, right.T))
+    first, second = (_complete_basis(half, m) for half in (left, right.T))
     first, second = whitenings[0] @ first, whitenings[1] @ second
     leading = first if len(first) == m else second
-    # A pair turns as one; the larger view, which no direction of is 0, says how.
+    # Both directions of a pair get the sign of the larger view, in which no direction is 0.
     signs = (canonical_signs(leading) * leading).sum(0).sign()
     rest = correlations.new_zeros(m - shared)
     return first * signs, second * signs, torch.cat([correlations, rest])
 
 
-def _completed(columns: Tensor, m: int) -> Tensor:
-    """Orthonormal columns (d, r) with more of them up to m: orthonormal to them while d lasts, 0 from there."""
+def _complete_basis(columns: Tensor, m: int) -> Tensor:
+    """Append columns to orthonormal columns (d, r), up to m: further orthonormal columns up to d, then zeros."""
     d, r = columns.shape
     identity = torch.eye(d, dtype=columns.dtype, device=columns.device)
     basis = torch.linalg.qr(torch.cat([columns, identity], 1)).Q[:, r:]
@@ -73,26 +72,27 @@ def _completed(columns: Tensor, m: int) -> Tensor:
 
 @final
 class CVH(PairedProjection):
-    """Directions of either view whose projections agree best on pairs; with one text to an image, the canonical ones.
+    """Cross-view hashing: learns pairs of directions, one per view, whose projections correlate best on pairs of items.
 
-    Known weakness: there are no more such pairs than the smaller view has dimensions. Longer codes take what is left
-    of the larger view, as the paper's eigenproblem does: bits on which the smaller view has nothing to say, the same
-    for all of its items. They cost the smaller view's queries what the larger view's items then differ by.
+    With one text per image, these are the canonical directions of the two views. They have a closed form.
+    Known weakness: there are at most as many pairs as the smaller view has dimensions. Longer codes use what remains of
+    the larger view, as the eigenproblem of the paper does. In these bits, all items of the smaller view are the same,
+    so that for its queries they only add noise from differences among items of the larger view.
 
     Shape:
         features (n, d of the view) → projections (n, k).
 
     Args:
-        input_dims: feature dimension of each view by its name.
+        input_dims: feature dimension of each view by name.
         output_dim: number of projections k, at most the larger dimension.
-        regularisation: ridge on each view's covariance, in units of its mean variance; features that sum to one have a
-            direction in which nothing varies, and hardly more is needed where pairs are many.
+        regularisation: ridge on each view's covariance, in units of its mean variance. It is needed because features
+            that sum to one have a direction without variance; with many pairs, little more is needed.
 
     Attributes:
         correlations: float64 (k,), of the canonical pairs, 0 beyond their number.
 
     Raises:
-        InvalidInputError: more projections than the larger dimension, or regularisation not above 0.
+        InvalidInputError: there are more projections than the larger dimension, or regularisation is not above 0.
 
     References:
         Kumar & Udupa, "Learning hash functions for cross-view similarity search", IJCAI 2011, Sections 3.2 and 3.3.
@@ -107,7 +107,6 @@ class CVH(PairedProjection):
         check_positive(regularisation, "regularisation")
         check_directions(output_dim, max(input_dims.values()), "of the larger view that CVH can give")
         self.regularisation = regularisation
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
         self.register_buffer("correlations", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
@@ -118,9 +117,9 @@ class CVH(PairedProjection):
         generator: torch.Generator,
     ) -> None:
         first, second = views.values()
-        mean, other_mean, own, others, cross = covariances(first, second)
-        directions, other_directions, correlations = canonical_pairs(own, others, cross, self.regularisation)
+        *means, first_covariance, second_covariance, cross = covariances(first, second)
+        *directions, correlations = canonical_pairs(first_covariance, second_covariance, cross, self.regularisation)
         k = self.output_dim
-        for name, solution in zip(views, ((mean, directions), (other_mean, other_directions)), strict=True):
-            self.view(name).set(solution[0], solution[1][:, :k])
+        for name, mean, columns in zip(views, means, directions, strict=True):
+            self.view(name).set_weights(mean, columns[:, :k])
         self.correlations.copy_(correlations[:k])

@@ -5,25 +5,25 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.laplacian_eigenmap import balanced_bits
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
-from deephash.functional.principal_components import canonical_signs, feature_mean, root_mean_square
+from deephash.functional.principal_components import canonical_signs
 from deephash.functional.single_thread import single_thread
 from deephash.projections.paired.base import PairedProjection
-from deephash.projections.paired.linear_view import LinearView
+from deephash.projections.paired.standardised_views import standardise_views
 from deephash.validation import InvalidInputError, check_count, check_directions, check_positive
 
-# ZZᵀ of each view is at most 1, so that nothing lies below -2 in the spectrum of the problem.
+# The eigenvalues of ZZᵀ are at most 1 for each view, so no eigenvalue of the problem is below -2.
 BELOW = 2.0
 
 
-def regression(rows: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Ridge regression on rows, as Z with Z Zᵀ = X (XᵀX + n β I)⁻¹ Xᵀ, and T with Z = X T.
+def ridge_roots(rows: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Decompose a ridge regression on rows: Z with Z Zᵀ = X (XᵀX + n β I)⁻¹ Xᵀ, and T with Z = X T.
 
-    What a regression leaves of values Y is Yᵀ (I - Z Zᵀ) Y, and its weights are T Zᵀ Y.
+    The residual of a regression of values Y is Yᵀ (I - Z Zᵀ) Y, and its weights are T Zᵀ Y.
 
     Args:
         rows: X, float64 (n, d), centred.
@@ -38,19 +38,19 @@ def regression(rows: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
 
 
 def graph_laplacian(neighbours: list[Tensor]) -> Any:
-    """Sum over views of D - W, W joining an item to its neighbours in the view; SciPy CSC (n, n)."""
+    """Sum of D - W over the views, where W joins an item to its neighbours in the view; SciPy CSC (n, n)."""
     from scipy.sparse import dia_array
 
-    graph = sum(symmetric_graph(of_view) for of_view in neighbours)
+    graph = sum(symmetric_graph(nearest) for nearest in neighbours)
     degrees = np.asarray(graph.sum(1)).ravel()  # type: ignore[union-attr]
     return (dia_array((degrees[None], [0]), shape=graph.shape) - graph).tocsc()  # type: ignore[union-attr]
 
 
 def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k vectors y, orthonormal and of mean 0, that minimise yᵀ (λL - Z Zᵀ) y.
+    """Find the k orthonormal vectors y of mean 0 that minimise yᵀ (λL - Z Zᵀ) y.
 
-    By Lanczos' method on the inverse of λL + 2 - Z Zᵀ, which is positive: sparse but for a matrix of low rank, so a
-    sparse factorisation and Woodbury's identity invert it.
+    The method of Lanczos runs on the inverse of λL + 2 - Z Zᵀ, which is positive definite. This matrix is sparse except
+    for a part of low rank, so that a sparse factorisation and Woodbury's identity invert it.
 
     Args:
         laplacian: λL, sparse (n, n).
@@ -58,7 +58,7 @@ def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[
         k: number of vectors, at most n - 2.
 
     Returns:
-        Values (k,), rising, and vectors (n, k).
+        Values (k,), increasing, and vectors (n, k).
     """
     from scipy.linalg import cho_factor, cho_solve
     from scipy.sparse import eye_array
@@ -74,8 +74,8 @@ def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[
     solved = factored.solve(regressions)
     inner = cho_factor(np.eye(regressions.shape[1]) - regressions.T @ solved)
 
-    def times(vector: np.ndarray) -> np.ndarray:
-        # The constant vector has no cost and tells no items apart: without it, its value here is 0, the least.
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        # The constant vector costs nothing and separates no items. Centring gives it the value 0, the smallest here.
         centred = vector - vector.mean()
         product: np.ndarray = factored.solve(centred) + solved @ cho_solve(inner, solved.T @ centred)
         return product
@@ -83,7 +83,7 @@ def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[
     start = np.random.default_rng(0).standard_normal(n)
     with single_thread():
         inverse, vectors = eigsh(
-            LinearOperator((n, n), matvec=times, dtype=np.float64),
+            LinearOperator((n, n), matvec=multiply, dtype=np.float64),
             k=k,
             which="LA",
             v0=start - start.mean(),
@@ -95,35 +95,37 @@ def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[
 
 @final
 class IMH(PairedProjection):
-    """Values that near items share in either view and a pair has in common, and linear regressions of them.
+    """Inter-media hashing: learns values that near items share in either view and that pairs have in common.
 
-    One eigenproblem weighs both: values that vary little over the graphs of nearest neighbours in each view, and that
-    each view's features can predict. Bits are the predictions, cut at their medians.
-    Known weakness: the later values vary over ever smaller parts of the graphs, which no linear function of few
-    features can follow; and graphs of features take near items for alike, be they or not. The eigenproblem is in the
-    number of pairs, so that a sample of many is fitted on.
+    One eigenproblem combines two aims: values should vary little over the graphs of nearest neighbours in each view,
+    and linear regressions on the features of each view should predict them. The bits are the predictions, cut at their
+    medians.
+    Known weakness: later values vary over smaller and smaller parts of the graphs, which no linear function of few
+    features can follow; graphs assume that items with near features are similar. The eigenproblem grows with the number
+    of pairs, so a sample is used if there are many.
 
     Shape:
         features (n, d of the view) → projections (n, k).
 
     Args:
-        input_dims: feature dimension of each view by its name.
-        output_dim: number of projections k, at most the number of pairs less 2.
-        neighbours: nearest neighbours that an item is joined to in each view. One joins the pairs of Wiki already, as
-            the views' edges differ, and with more the bits beyond the first 20 came out worse on held-out pairs.
-        smoothness: λ, of the graphs against the regressions, for views scaled to unit total variance; chosen on
-            held-out pairs of Wiki, where 10 or more are much alike.
+        input_dims: feature dimension of each view by name.
+        output_dim: number of projections k, at most the number of pairs minus 2.
+        neighbours: number of nearest neighbours that an item is joined to in each view. One already connects the pairs
+            of Wiki, because the edges of the views differ; with more, the bits beyond the first 20 were worse on
+            held-out pairs.
+        smoothness: λ, weight of the graphs against the regressions, for views scaled to unit total variance; chosen on
+            held-out pairs of Wiki, where all values from 10 are similar.
         regularisation: β, ridge of the regressions, in units of a view's total variance; chosen in the same way.
-        most_pairs: most training pairs to fit on; of more, as many are drawn at random.
+        most_pairs: maximum number of training pairs to fit on; more are sampled at random.
 
     Attributes:
-        costs: float64 (k,), of each value in the eigenproblem: λ times its variation over the graphs, less the shares
-            of it that the two regressions explain.
-        learnt_codes: bool (n, k), the training pairs' own values, cut at their medians; None where pairs were drawn.
+        costs: float64 (k,), cost of each value in the eigenproblem: λ times its variation over the graphs, minus the
+            shares that the two regressions explain.
+        learnt_codes: bool (n, k), the values of the training pairs, cut at their medians; None if pairs were sampled.
 
     Raises:
-        InvalidInputError: a setting out of its range; in `fit`, more projections than n - 2, no more pairs than
-            neighbours, or a view in which nothing varies.
+        InvalidInputError: a setting is out of range; in `fit`, there are more projections than n - 2, no more pairs
+            than neighbours, or a view that does not vary.
 
     References:
         Song, Yang, Yang, Huang & Shen, "Inter-media hashing for large-scale retrieval from heterogeneous data
@@ -153,7 +155,6 @@ class IMH(PairedProjection):
         self.smoothness = smoothness
         self.regularisation = regularisation
         self.most_pairs = most_pairs
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
         self.register_buffer("costs", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
@@ -173,21 +174,16 @@ class IMH(PairedProjection):
             raise InvalidInputError(
                 f"neighbours={self.neighbours} of {n} training pairs; lower it, or give more pairs."
             )
-        means = {name: feature_mean(rows) for name, rows in views.items()}
-        scaled, scales = {}, {}
-        for name, rows in views.items():
-            scales[name] = root_mean_square(rows, means[name])
-            if scales[name] == 0:
-                raise InvalidInputError(f"all {n} training items are the same in {name}; give data that vary.")
-            scaled[name] = (rows.double() - means[name]) / scales[name]
-        roots = {name: regression(rows, self.regularisation) for name, rows in scaled.items()}
-        laplacian = graph_laplacian([nearest_neighbours(rows, self.neighbours) for rows in scaled.values()])
+        standardised = standardise_views(views)
+        roots = {name: ridge_roots(view.items, self.regularisation) for name, view in standardised.items()}
+        laplacian = graph_laplacian([nearest_neighbours(v.items, self.neighbours) for v in standardised.values()])
         explained = torch.cat([z for z, _ in roots.values()], 1)
         costs, vectors = consistent_values(self.smoothness * laplacian, explained.cpu().numpy(), self.output_dim)
         values = canonical_signs(torch.from_numpy(vectors)).to(explained)
         for name, (z, root) in roots.items():
             directions = root @ (z.T @ values)
-            predicted = scaled[name] @ directions
-            self.view(name).set(means[name], directions / scales[name], -predicted.median(0).values)
+            view = standardised[name]
+            medians = (view.items @ directions).median(0).values
+            self.view(name).set_weights(view.mean, directions / view.scale, -medians)
         self.costs.copy_(torch.from_numpy(costs))
         self.learnt_codes = balanced_bits(values) if n == total else None

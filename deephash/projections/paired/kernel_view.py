@@ -1,4 +1,4 @@
-"""The projection of one of two views as a kernel map and a linear map of it, which a paired fit sets."""
+"""The kernel projection of one of two views; a paired fit sets it."""
 
 from typing import final
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import squared_distances
 from deephash.projections.base import Projection
+from deephash.projections.paired.linear_view import SET_BY_PAIR
 from deephash.validation import InvalidInputError, check_count
 
 
@@ -18,7 +19,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
 
 @final
 class KernelView(Projection):
-    """(K(X, A) - κ) W + o, K being the Gaussian kernel to anchors A, for a view that a paired fit sets.
+    """(K(X, A) - κ) W + o with the Gaussian kernel K to anchors A, for a view that is learnt together with the other.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -29,7 +30,7 @@ class KernelView(Projection):
         anchors: number of anchors m.
 
     Raises:
-        InvalidInputError: in `fit`, always: a view alone says nothing of the other.
+        InvalidInputError: in `fit`, always, because one view does not contain the other.
     """
 
     kernel_mean: Tensor
@@ -53,8 +54,8 @@ class KernelView(Projection):
         return self.kernel(features) @ self.coefficients + self.offsets
 
     @torch.no_grad()
-    def set_kernel(self, anchor_rows: Tensor, bandwidth: float, kernel_mean: Tensor | None = None) -> None:
-        """Take anchors (m, d), where there are fewer of them than m lowering it, a bandwidth, and κ, 0 where None."""
+    def set_kernel(self, anchor_rows: Tensor, bandwidth: float) -> None:
+        """Set anchors (m, d) and the bandwidth, and κ to 0; fewer anchors lower m."""
         if len(anchor_rows) != self.anchors:
             self.anchors = len(anchor_rows)
             self.kernel_mean = self.kernel_mean.new_zeros(self.anchors)
@@ -63,18 +64,14 @@ class KernelView(Projection):
         self.anchor_rows.copy_(anchor_rows)
         self.bandwidth.fill_(bandwidth)
         self.kernel_mean.zero_()
-        if kernel_mean is not None:
-            self.kernel_mean.copy_(kernel_mean)
 
     @torch.no_grad()
-    def set(self, coefficients: Tensor, offsets: Tensor | None = None) -> None:
-        """Take a solution on the kernel that was set: coefficients (m, k), and offsets (k,), 0 where None."""
+    def set_weights(self, coefficients: Tensor, offsets: Tensor) -> None:
+        """Set coefficients (m, k) and offsets (k,) for the current kernel."""
         self.coefficients.copy_(coefficients)
-        self.offsets.zero_()
-        if offsets is not None:
-            self.offsets.copy_(offsets)
+        self.offsets.copy_(offsets)
 
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        raise InvalidInputError("A view's projection is set by the paired projection that it belongs to; fit that.")
+        raise InvalidInputError(SET_BY_PAIR)

@@ -1,19 +1,20 @@
-"""The projection of one of two views as a linear map, which a paired fit sets."""
+"""The linear projection of one of two views; a paired fit sets it."""
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.linear_map import project_centred
-from deephash.projections.base import Projection
+from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import InvalidInputError
+
+SET_BY_PAIR = "A view's projection is set by the paired projection that it belongs to; fit that."
 
 
 @final
-class LinearView(Projection):
-    """(X - μ) W + o, for a view whose directions another part learns, together with those of the other view.
+class LinearView(LinearProjection):
+    """(X - μ) W + o, for a view whose directions are learnt together with those of the other view.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -23,26 +24,20 @@ class LinearView(Projection):
         output_dim: number of projections k.
 
     Raises:
-        InvalidInputError: in `fit`, always: a view alone says nothing of the other.
+        InvalidInputError: in `fit`, always, because one view does not contain the other.
     """
-
-    samples_rows: ClassVar[bool] = False
-
-    mean: Tensor
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__(input_dim, output_dim)
-        self.register_buffer("mean", torch.zeros(input_dim))
-        self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
         self.offsets = nn.Parameter(torch.zeros(output_dim))
 
     def forward(self, features: Tensor) -> Tensor:
         """(X - μ) W + o."""
-        return project_centred(features, self.mean, self.directions) + self.offsets
+        return super().forward(features) + self.offsets
 
     @torch.no_grad()
-    def set(self, mean: Tensor, directions: Tensor, offsets: Tensor | None = None) -> None:
-        """Take a solution: the mean (d,), directions (d, k), and offsets (k,), 0 where None."""
+    def set_weights(self, mean: Tensor, directions: Tensor, offsets: Tensor | None = None) -> None:
+        """Set the mean (d,), directions (d, k), and offsets (k,), which are 0 if None."""
         self.mean.copy_(mean)
         self.directions.copy_(directions)
         self.offsets.zero_()
@@ -52,4 +47,4 @@ class LinearView(Projection):
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        raise InvalidInputError("A view's projection is set by the paired projection that it belongs to; fit that.")
+        raise InvalidInputError(SET_BY_PAIR)

@@ -4,33 +4,33 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.principal_components import canonical_signs, feature_mean, root_mean_square
+from deephash.functional.principal_components import canonical_signs
 from deephash.functional.support_vectors import linear_svm
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.cvh import canonical_pairs, covariances
-from deephash.projections.paired.linear_view import LinearView
-from deephash.validation import InvalidInputError, check_choice, check_count, check_positive
+from deephash.projections.paired.standardised_views import standardise_views
+from deephash.validation import check_choice, check_count, check_positive
 
-# Eigenvalues below this share of the largest are those of bits that others determine.
+# Eigenvalues below this share of the largest belong to bits that other bits determine.
 MIN_EIGENVALUE = 1e-9
 DECORRELATIONS = ("nearest", "eigenvectors")
 
 
-def decorrelated(bits: Tensor, way: str) -> Tensor:
-    """Orthonormal columns from those of centred bits ±1, from which sgn makes bits again.
+def decorrelate(bits: Tensor, way: str) -> Tensor:
+    """Compute orthonormal columns from those of centred bits ±1; their signs are the new bits.
 
-    With B the centred bits and BᵀB = V Λ Vᵀ, the eigenvectors of B Bᵀ are U = B V Λ^(-1/2), at which the paper's
-    penalty ‖YᵀY - I‖² is 0. So it is at any rotation of them; of all, U Vᵀ is nearest to B.
+    Let B be the centred bits and BᵀB = V Λ Vᵀ. The eigenvectors of B Bᵀ are U = B V Λ^(-1/2), at which the penalty
+    ‖YᵀY - I‖² of the paper is 0. It is 0 at every rotation of U as well; of these, U Vᵀ is nearest to B.
 
     Args:
         bits: bool (n, k).
         way: "eigenvectors" for U, "nearest" for U Vᵀ.
 
     Returns:
-        float64 (n, k), zero-mean columns, orthonormal but for those of bits that follow from others.
+        float64 (n, k), zero-mean columns, orthonormal except for bits that other bits determine.
     """
     centred = torch.where(bits, 1.0, -1.0).double()
     centred = centred - centred.mean(0)
@@ -42,12 +42,12 @@ def decorrelated(bits: Tensor, way: str) -> Tensor:
     return eigenvectors @ vectors.T if way == "nearest" else eigenvectors
 
 
-def predicting_directions(features: Tensor, bits: Tensor, cost: float) -> Tensor:
-    """Linear support vector machines through the origin, one for each bit.
+def learn_directions(features: Tensor, bits: Tensor, cost: float) -> Tensor:
+    """Learn linear support vector machines through the origin, one per bit.
 
-    Without an intercept, as the paper's sgn(wᵀx): where a view says little of a bit, an intercept would predict the
-    more frequent value for all items. Items mirrored at the origin, with their bits turned, have the same machine, and
-    by symmetry no intercept.
+    There is no intercept, as in the paper's sgn(wᵀx): if a view says little about a bit, an intercept would predict the
+    more frequent value for all items. Adding the items mirrored at the origin, with inverted bits, keeps the machine
+    and by symmetry makes its intercept 0.
 
     Args:
         features: floating (n, d), centred.
@@ -63,30 +63,30 @@ def predicting_directions(features: Tensor, bits: Tensor, cost: float) -> Tensor
 
 @final
 class PDH(PairedProjection):
-    """Bits that either view can predict: machines of one view learn the bits of the other, in turn.
+    """Predictable dual-view hashing: learns bits that either view can predict from its features.
 
-    It starts from halfspaces among the canonical directions of both views. In a round, machines of the first view
-    learn the second's bits; what they predict, decorrelated so that bits stay different, is what machines of the
-    second view learn, and so on. Labels have no part in it.
-    Known weakness: nothing but the other view says what a bit should keep, so what images and texts of a class share
-    beyond their pairs is not sought; a view of few dimensions leaves many bits of the code alike.
+    The initial bits are random halfspaces in the canonical directions of the second view. In each round, machines of
+    the first view learn the bits; their predictions, decorrelated so that bits stay different, are what machines of the
+    second view learn next, and so on. Labels are not used.
+    Known weakness: a bit only needs to be predictable from the other view, so classes that images and texts share
+    beyond their pairs are ignored; a view of few dimensions makes many bits of the code similar.
 
     Shape:
         features (n, d of the view) → projections (n, k); k may exceed either d.
 
     Args:
-        input_dims: feature dimension of each view by its name.
+        input_dims: feature dimension of each view by name.
         output_dim: number of projections k.
-        rounds: how often both views learn from the other; after 3 little changes.
-        cost: C of the machines, on features of mean squared length 1.
+        rounds: how often both views learn from each other; after 3 little changes.
+        cost: C of the machines, for features of mean squared length 1.
         regularisation: ridge of the canonical directions, as in `CVH`.
-        decorrelation: "nearest", which turns only the bits that follow most from others, so that the machines keep
-            what they agree on; or "eigenvectors", as the paper: each bit becomes another, the last ones of little but
-            noise where a view has fewer dimensions than the code has bits.
+        decorrelation: "nearest" changes only the bits that depend most on others, so that the machines keep what they
+            agree on; "eigenvectors", as in the paper, replaces each bit, and if a view has fewer dimensions than the
+            code has bits, the last ones are mostly noise.
 
     Raises:
-        InvalidInputError: rounds below 1, a cost or regularisation not above 0, or another decorrelation; in `fit`, a
-            view whose items are all the same.
+        InvalidInputError: rounds is below 1, cost or regularisation is not above 0, or decorrelation is unknown; in
+            `fit`, all items of a view are the same.
 
     References:
         Rastegari, Choi, Fakhraei, Daumé & Davis, "Predictable dual-view hashing", ICML 2013, Section 3.
@@ -112,7 +112,6 @@ class PDH(PairedProjection):
         self.cost = cost
         self.regularisation = regularisation
         self.decorrelation = decorrelation
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
 
     def _fit(
         self,
@@ -121,28 +120,22 @@ class PDH(PairedProjection):
         affinity: TrainingAffinity | None,
         generator: torch.Generator,
     ) -> None:
-        means = [feature_mean(rows) for rows in views.values()]
-        scales = [root_mean_square(rows, mean) for rows, mean in zip(views.values(), means, strict=True)]
-        for name, scale in zip(views, scales, strict=True):
-            if scale == 0:
-                raise InvalidInputError(f"all training pairs have the same {name}; give data that vary.")
-        items = [
-            (rows.double() - mean) / scale for rows, mean, scale in zip(views.values(), means, scales, strict=True)
-        ]
-        bits = self._first_bits(items[1], items[0], generator)
+        standardised = standardise_views(views)
+        items = [view.items for view in standardised.values()]
+        bits = self._draw_initial_bits(items[1], items[0], generator)
         for _ in range(self.rounds):
             for side in (0, 1):
-                bits = items[side] @ predicting_directions(items[side], bits, self.cost) >= 0
-                bits = decorrelated(bits, self.decorrelation) >= 0
-        # Both views' machines learn the same bits last, or decorrelation would have come between the two.
+                bits = items[side] @ learn_directions(items[side], bits, self.cost) >= 0
+                bits = decorrelate(bits, self.decorrelation) >= 0
+        # In the end, the machines of both views learn the same bits, without decorrelation in between.
         self.learnt_codes = bits
-        for name, rows, mean, scale in zip(views, items, means, scales, strict=True):
-            self.view(name).set(mean, predicting_directions(rows, bits, self.cost) / scale)
+        for name, view in standardised.items():
+            self.view(name).set_weights(view.mean, learn_directions(view.items, bits, self.cost) / view.scale)
 
-    def _first_bits(self, asked: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
-        """Random halfspaces among a view's canonical directions of unit variance: any number of bits, all alike."""
-        _, _, own, others, cross = covariances(asked, other)
-        directions, _, _ = canonical_pairs(own, others, cross, self.regularisation)
-        shared = min(cross.shape)
+    def _draw_initial_bits(self, items: Tensor, partners: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw random halfspaces in the canonical directions of one view, any number of bits."""
+        directions, _, _ = canonical_pairs(*covariances(items, partners)[2:], self.regularisation)
+        shared = min(items.shape[1], partners.shape[1])
+
         mixture = torch.randn(shared, self.output_dim, generator=generator, dtype=torch.float64)
-        return asked @ directions[:, :shared] @ mixture.to(asked.device) >= 0
+        return items @ directions[:, :shared] @ mixture.to(items.device) >= 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.graph_regularisation import regularise
 from deephash.affinity.supervision import TrainingAffinity
@@ -14,42 +14,41 @@ from deephash.projections.base import Projection
 from deephash.projections.graph_regularised import InitialProjection, build_initial
 from deephash.projections.lsh import LSH
 from deephash.projections.paired.base import PairedProjection
-from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import check_choice, check_count, check_fraction, check_positive
 
 
 @final
 class RCMH(PairedProjection):
-    """GRH's bits of one view, learnt by the other too: neighbours' texts agree on their bits, and images follow.
+    """Regularised cross-modal hashing: learns bits of one view that neighbours agree on, then both views predict them.
 
-    The lead view's bits start from any projection of it. Each round lets every item's bits go with the majority of its
-    neighbours', then fits a hyperplane a bit to what came out. The bits of the last round are what the other view's
-    hyperplanes learn, from the same pairs.
-    Known weakness: what the lead view cannot tell apart the other one is not asked to; and hyperplanes cannot follow
-    groups of neighbours that are not linearly separable.
+    The bits of the lead view start from any projection of it. In each round, every item takes the majority bits of its
+    neighbours, and linear machines learn the result from the lead view, as in GRH. The machines of the other view then
+    learn the bits of the last round from the same pairs.
+    Known weakness: the other view never separates what the lead view cannot; hyperplanes cannot follow groups of
+    neighbours that are not linearly separable.
 
     Shape:
-        features (n, d of the view) → projections (n, k), the machines' margins.
+        features (n, d of the view) → projections (n, k), the margins of the machines.
 
     Args:
-        input_dims: feature dimension d of each view by its name.
-        output_dim: number of projections k, at most what the initial projection can give.
-        lead: the view whose bits are regularised; None for the last, which is the text where image and text come in
-            that order, as in the paper.
-        initial: the projection of the lead view to start from, or what makes one of (input_dim, output_dim); random
-            hyperplanes. It gives L₀, and is no part of the map that is learnt.
-        rounds: how often graph step and machines alternate. From class labels one is enough, as in GRH.
-        alpha: α, the share of the neighbours' bits against the initial ones. Among classes it has to exceed ½ before an
-            item can be outvoted; with 1 each class comes to share its bits.
-        cost: C of both views' machines, for features scaled to unit total variance.
+        input_dims: feature dimension d of each view by name.
+        output_dim: number of projections k, at most what the initial projection supports.
+        lead: the view whose bits are regularised; None for the last, which is the text if the order is image, text, as
+            in the paper.
+        initial: the initial projection of the lead view, or a callable that builds one from (input_dim, output_dim);
+            random hyperplanes (LSH) by default. It gives the bits L₀; its weights are not kept.
+        rounds: number of alternations of graph step and machines. With class labels one is enough, as in GRH.
+        alpha: α, the weight of the neighbours' bits against the initial bits. With classes, neighbours can outvote an
+            item only if α exceeds ½; with 1 all items of a class get the same bits.
+        cost: C of the machines of both views, for features scaled to unit total variance.
 
     Raises:
-        InvalidInputError: a lead that is no view, rounds below 1, alpha outside [0, 1], cost not above 0, or an initial
-            projection that cannot be built or fitted with these dimensions and this supervision; in `fit`, items that
-            are all the same in a view.
+        InvalidInputError: lead is not a view, rounds is below 1, alpha is outside [0, 1], cost is not above 0, or the
+            initial projection cannot be built or fitted with these dimensions and this supervision; in `fit`, all items
+            of a view are the same.
 
     References:
-        Moran & Lavrenko, "Regularised cross-modal hashing", SIGIR 2015; GRH, of ECIR 2015, is its lead view's half.
+        Moran & Lavrenko, "Regularised cross-modal hashing", SIGIR 2015; the lead view is learnt by GRH (ECIR 2015).
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"affinity"})
@@ -73,13 +72,12 @@ class RCMH(PairedProjection):
         check_fraction(alpha, "alpha")
         check_positive(cost, "cost")
         self.lead = lead
-        # Not registered as a submodule: the map that is learnt has no weight of it to train or to save.
+        # Not registered as a submodule, because its weights are neither trained nor saved.
         built = build_initial(initial, self.input_dims[lead or tuple(input_dims)[-1]], output_dim)
         object.__setattr__(self, "initial", built)
         self.rounds = rounds
         self.alpha = alpha
         self.cost = cost
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
 
     def _fit(
         self,
@@ -94,7 +92,7 @@ class RCMH(PairedProjection):
 
         def learn(name: str, bits: Tensor) -> Tensor:
             directions, offsets = centred_machines(views[name], means[name], bits, self.cost, name)
-            self.view(name).set(means[name], directions, offsets)
+            self.view(name).set_weights(means[name], directions, offsets)
             margins: Tensor = self.view(name)(views[name])
             return margins >= 0
 

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import BLOCK_ROWS
-from deephash.functional.semantic_correlation import align_signs, regularised_whitening, semantic_agreement
+from deephash.functional.semantic_correlation import turned_pairs
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection
-from deephash.projections.paired.cvh import covariances
-from deephash.projections.paired.linear_view import LinearView
-from deephash.projections.paired.scm import RANK_TOLERANCE, refuse_agreement_of_nothing
+from deephash.projections.paired.semantic_statistics import RANK_TOLERANCE, SemanticStatistics, semantic_statistics
 from deephash.validation import check_positive
 
 
@@ -26,15 +24,15 @@ def signed_sum(features: Tensor, mean: Tensor, direction: Tensor) -> Tensor:
     return total / len(features)
 
 
-def canonical_directions(cross: Tensor, whitenings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Pairs of directions whose projections correlate best on pairs of items, by falling correlation.
+def correlated_directions(cross: Tensor, whitenings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Find pairs of directions whose projections correlate best on pairs of items, by falling correlation.
 
     Args:
         cross: covariance of the views, float64 (d, e).
         whitenings: T of each view, (d, d) and (e, e).
 
     Returns:
-        Directions (d, p) and (e, p) of the p pairs with a correlation.
+        Directions (d, p) and (e, p) of the p pairs with a non-zero correlation.
     """
     left, correlations, right = torch.linalg.svd(whitenings[0].T @ cross @ whitenings[1], full_matrices=False)
     p = int((correlations > RANK_TOLERANCE * correlations[0]).sum())
@@ -42,72 +40,65 @@ def canonical_directions(cross: Tensor, whitenings: tuple[Tensor, Tensor]) -> tu
 
 
 def residual_directions(
-    views: tuple[Tensor, Tensor],
-    means: tuple[Tensor, Tensor],
-    agreement: Tensor,
-    canonical: tuple[Tensor, Tensor],
-    whitenings: tuple[Tensor, Tensor],
-    k: int,
+    views: tuple[Tensor, Tensor], statistics: SemanticStatistics, canonical: tuple[Tensor, Tensor], k: int
 ) -> tuple[Tensor, Tensor]:
-    """Pairs of directions, each for what the bits before it leave of k S̃, then canonical ones.
+    """Find pairs of directions, each for the residual of k S̃ that the previous bits leave, then canonical ones.
 
-    The residue is R = k S̃ - Σ sgn(X w) sgn(Y v)ᵀ, of which XᵀRY is all that is kept; the next pair maximises
-    wᵀXᵀRYv with both projections of unit variance. Where that maximum is larger than the one before, the last bit
-    left more than it found. From there canonical pairs are taken, the best first, or, where there are fewer of them
-    than bits to find, from the bit on that leaves as many.
+    The residual is R = k S̃ - Σ sgn(X w) sgn(Y v)ᵀ, of which only XᵀRY is stored. The next pair maximises wᵀXᵀRYv with
+    projections of unit variance. If this maximum exceeds the previous one, the last bit has increased the residual.
+    From there on, canonical pairs are used, the best first. If there are fewer canonical pairs than missing bits, bits
+    are learnt from the residual until they suffice.
 
     Args:
-        views: X and Y before they are centred, floating (n, d) and (n, e).
-        means: of each.
-        agreement: XᵀS̃Y / n², float64 (d, e).
+        views: X and Y, not centred, floating (n, d) and (n, e).
+        statistics: their statistics.
         canonical: pairs of directions (d, p) and (e, p).
-        whitenings: T of each view, (d, d) and (e, e).
-        k: number of bits, any.
+        k: number of bits, without a limit.
 
     Returns:
         Directions (d, k) and (e, k).
     """
-    residue = k * agreement
+    whitenings, residue = statistics.whitenings, k * statistics.agreement
     pairs = canonical[0].shape[1]
-    found = []
-    last, rose = float("inf"), False
+    learnt = []
+    previous, has_risen = float("inf"), False
     for bit in track(range(k), "Bits"):
         left, values, right = torch.linalg.svd(whitenings[0].T @ residue @ whitenings[1], full_matrices=False)
-        rose = rose or float(values[0]) > last
-        if rose and k - bit <= pairs:
-            found.append(align_signs(canonical[0][:, : k - bit], canonical[1][:, : k - bit]))
+        has_risen = has_risen or float(values[0]) > previous
+        if has_risen and k - bit <= pairs:
+            learnt.append(turned_pairs(canonical[0][:, : k - bit], canonical[1][:, : k - bit]))
             break
-        last = float(values[0])
-        pair = align_signs(whitenings[0] @ left[:, :1], whitenings[1] @ right[:1].T)
-        found.append(pair)
-        sums = [signed_sum(view, mean, w[:, 0]) for view, mean, w in zip(views, means, pair, strict=True)]
+        previous = float(values[0])
+        pair = turned_pairs(whitenings[0] @ left[:, :1], whitenings[1] @ right[:1].T)
+        learnt.append(pair)
+        sums = [signed_sum(view, mean, w[:, 0]) for view, mean, w in zip(views, statistics.means, pair, strict=True)]
         residue = residue - torch.outer(*sums)
-    return torch.cat([w for w, _ in found], 1), torch.cat([v for _, v in found], 1)
+    return torch.cat([w for w, _ in learnt], 1), torch.cat([v for _, v in learnt], 1)
 
 
 @final
 class SCMSequential(PairedProjection):
-    """Semantic correlation maximisation whose bits come one by one, each for what those before leave of the labels.
+    """Sequential semantic correlation maximisation: learns bits one by one, each on the residual of the labels.
 
-    As `SCM`, it wants sgn(XW) sgn(YV)ᵀ ≈ k S̃, S̃ being the cosine of labels stretched to [-1, 1]. It keeps the signs:
-    every bit's product is taken off k S̃, and the next pair of directions is the leading one of the residue. Directions
-    may repeat or lean on each other, so that any number of bits can be learnt from two small views. Once hyperplanes
-    have said what they can, a bit adds to the residue, and its leading value rises; the bits from there on are the
-    directions whose projections correlate best, as the authors' program has it. Two small views have few of these, and
-    bits are learnt from the residue until they suffice.
-    Known weakness: greedy; no bit is looked at again, and hyperplanes are bound to pass through the mean.
+    As in `SCM`, the codes should satisfy sgn(XW) sgn(YV)ᵀ ≈ k S̃, where S̃ is the cosine of labels rescaled to [-1, 1].
+    Here the signs are kept: the product of every bit is subtracted from k S̃, and the next pair of directions is the
+    leading one of the residual. Directions may repeat or depend on each other, so that two small views can give any
+    number of bits. When hyperplanes cannot reduce the residual further, a bit increases it, and its leading value
+    rises. From there on, the bits are the directions whose projections correlate best, as in the authors' program. Two
+    small views have few of these, so more bits are learnt from the residual first.
+    Known weakness: it is greedy, and no bit is revised; all hyperplanes pass through the mean.
 
     Shape:
         features (n, d of the view) → projections (n, k).
 
     Args:
-        input_dims: feature dimension d of each view by its name.
-        output_dim: number of projections k; there is no bound.
-        regularisation: ridge on each view's covariance, in units of its mean variance; features that sum to one have a
-            direction in which nothing varies.
+        input_dims: feature dimension d of each view by name.
+        output_dim: number of projections k, without a limit.
+        regularisation: ridge on each view's covariance, in units of its mean variance; needed because features that sum
+            to one have a direction without variance.
 
     Raises:
-        InvalidInputError: regularisation not above 0; in `fit`, labels that are the same for all items.
+        InvalidInputError: regularisation is not above 0; in `fit`, all items have the same labels.
 
     References:
         Zhang & Li, "Large-scale supervised multimodal hashing with semantic correlation maximization", AAAI 2014,
@@ -120,7 +111,6 @@ class SCMSequential(PairedProjection):
         super().__init__(input_dims, output_dim)
         check_positive(regularisation, "regularisation")
         self.regularisation = regularisation
-        self.views = nn.ModuleDict({name: LinearView(size, output_dim) for name, size in input_dims.items()})
 
     def _fit(
         self,
@@ -131,13 +121,8 @@ class SCMSequential(PairedProjection):
     ) -> None:
         assert labels is not None
         first, second = views.values()
-        mean, other_mean, own, others, cross = covariances(first, second)
-        agreement = semantic_agreement(first, second, (mean, other_mean), labels)
-        refuse_agreement_of_nothing(agreement, cross, len(labels))
-        whitenings = regularised_whitening(own, self.regularisation), regularised_whitening(others, self.regularisation)
-        canonical = canonical_directions(cross, whitenings)
-        directions = residual_directions(
-            (first, second), (mean, other_mean), agreement, canonical, whitenings, self.output_dim
-        )
-        for name, centre, found in zip(views, (mean, other_mean), directions, strict=True):
-            self.view(name).set(centre, found)
+        statistics = semantic_statistics(first, second, labels, self.regularisation)
+        canonical = correlated_directions(statistics.cross, statistics.whitenings)
+        directions = residual_directions((first, second), statistics, canonical, self.output_dim)
+        for name, mean, columns in zip(views, statistics.means, directions, strict=True):
+            self.view(name).set_weights(mean, columns)

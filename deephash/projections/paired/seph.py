@@ -9,29 +9,29 @@ from torch import Tensor, nn
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.encoders.anchor_map import SELECTIONS
-from deephash.functional.anchors import mean_squared_distance
 from deephash.functional.generalised_eigenproblem import whitening
+from deephash.functional.scaled_machines import squared_kernel_scale
 from deephash.functional.semantic_correlation import label_directions
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.kernel_view import KernelView, gaussian_kernel
 from deephash.validation import InvalidInputError, check_choice, check_count, check_positive
 
-# Pairs whose probabilities are held at a time, 2 MB of float64: what a cache holds.
+# Number of pairs whose probabilities are held at a time: 2 MB of float64, which fits in a cache.
 BLOCK_PAIRS = 2**18
-# Spread of the codes that the descent starts from, as in the authors' code.
+# Standard deviation of the initial codes, as in the authors' code.
 START = 1e-4
 
 
 def divergence(codes: Tensor, labels: Tensor, alpha: float) -> tuple[float, Tensor]:
-    """Σ p log(1/q) + α ‖|H| - 1‖² / nk and its gradient: the Kullback-Leibler divergence but for p's own entropy.
+    """Σ p log(1/q) + α ‖|H| - 1‖² / nk and its gradient: the Kullback-Leibler divergence without the entropy of p.
 
-    p_ij is the cosine of two items' labels, q_ij is 1 / (1 + ‖h_i - h_j‖² / 4), of bits ±1 a t-distribution of their
-    Hamming distance; each is divided by its sum over pairs of different items.
+    p_ij is the cosine of two items' labels, and q_ij is 1 / (1 + ‖h_i - h_j‖² / 4), which for bits ±1 is a
+    t-distribution of their Hamming distance. Each is divided by its sum over pairs of different items.
 
     Args:
         codes: H, float64 (n, k).
-        labels: L̂, float64 (n, c), as `label_directions` gives.
+        labels: L̂, float64 (n, c), the result of `label_directions`.
         alpha: α.
 
     Returns:
@@ -45,14 +45,14 @@ def divergence(codes: Tensor, labels: Tensor, alpha: float) -> tuple[float, Tens
     for rows in torch.split(torch.arange(n, device=codes.device), max(1, BLOCK_PAIRS // n)):
         closeness = torch.addmm(squares[rows, None] + squares, codes[rows], codes.T, alpha=-2).div_(4).clamp_min_(0)
         closeness.add_(1)
-        own = torch.arange(len(rows), device=codes.device), rows
-        wanted = labels[rows] @ labels.T
-        wanted[own] = 0
-        agreement += (wanted * closeness.log()).sum()
+        itself = torch.arange(len(rows), device=codes.device), rows
+        similarities = labels[rows] @ labels.T
+        similarities[itself] = 0
+        agreement += (similarities * closeness.log()).sum()
         closeness.reciprocal_()
-        closeness[own] = 0
+        closeness[itself] = 0
         normaliser += closeness.sum()
-        for weights, forces in ((wanted.mul_(closeness), pull), (closeness.square_(), push)):
+        for weights, forces in ((similarities.mul_(closeness), pull), (closeness.square_(), push)):
             forces[rows] = weights.sum(1, keepdim=True) * codes[rows] - weights @ codes
     excess = codes.abs() - 1
     value = agreement / total + normaliser.log() + alpha / (n * k) * excess.square().sum()
@@ -63,13 +63,13 @@ def divergence(codes: Tensor, labels: Tensor, alpha: float) -> tuple[float, Tens
 def semantic_codes(
     labels: Tensor, bits: int, alpha: float, rounds: int, generator: torch.Generator
 ) -> tuple[Tensor, list[float]]:
-    """Relaxed codes whose distances follow the labels, by L-BFGS from codes near 0; each column has mean 0.
+    """Learn relaxed codes whose distances follow the labels, by L-BFGS from codes near 0; each column has mean 0.
 
     Args:
         labels: L̂, float64 (n, c).
         bits: k.
         alpha: α.
-        rounds: most steps.
+        rounds: maximum number of steps.
         generator: CPU generator of the start.
 
     Returns:
@@ -85,30 +85,30 @@ def semantic_codes(
         value, gradient = divergence(torch.from_numpy(flat.reshape(shape)).to(labels.device), labels, alpha)
         if not objectives:
             objectives.append(value)
-        # Steps within codes of mean 0, from which the sign of each bit takes about half the items.
+        # Codes keep mean 0, so that each bit is 1 for about half of the items.
         return value, (gradient - gradient.mean(0)).cpu().numpy().ravel()
 
     steps = iter(track(range(rounds), "Codes"))
 
-    def keep(intermediate_result: object) -> None:
+    def record(intermediate_result: object) -> None:
         objectives.append(float(intermediate_result.fun))  # type: ignore[attr-defined]
         next(steps, None)
 
-    found = minimize(
+    solution = minimize(
         objective,
         (start - start.mean(0)).numpy().ravel(),
         jac=True,
         method="L-BFGS-B",
-        callback=keep,
+        callback=record,
         options={"maxiter": rounds, "ftol": 1e-6, "gtol": 0.0},
     )
-    return torch.from_numpy(found.x.reshape(shape)).to(labels.device), objectives
+    return torch.from_numpy(solution.x.reshape(shape)).to(labels.device), objectives
 
 
 def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, cost: float) -> tuple[Tensor, Tensor]:
-    """Kernel logistic regressions, one a bit, penalised by ½ uᵀ K_AA u + C Σ loss.
+    """Fit kernel logistic regressions, one per bit, penalised by ½ uᵀ K_AA u + C Σ loss.
 
-    With K_AA^(-1/2) on the right of the kernel values, the penalty is a plain one, which scikit-learn solves.
+    Multiplying the kernel values by K_AA^(-1/2) on the right turns the penalty into a ridge, which scikit-learn solves.
 
     Args:
         kernel: K(X, A), floating (n, m).
@@ -126,7 +126,7 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
     targets = bits.cpu().numpy()
     coefficients = np.zeros((features.shape[1], bits.shape[1]))
     offsets = np.where(targets.any(0), 1.0, -1.0)
-    # Bits that part the items alike, as of few classes, have one solution.
+    # Bits with the same values for all items, which few classes produce, share one solution.
     distinct, places = np.unique(targets, axis=1, return_inverse=True)
     for j in track(range(distinct.shape[1]), "Logistic regression"):
         if distinct[:, j].any() and not distinct[:, j].all():
@@ -137,12 +137,12 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
     return root @ torch.from_numpy(coefficients).to(root), torch.from_numpy(offsets).to(root)
 
 
-def unified(first: Tensor, second: Tensor, bits: Tensor) -> Tensor:
-    """Bits of items by both views: the more probable by the product of the views' probabilities over the prior's.
+def unify_bits(first: Tensor, second: Tensor, bits: Tensor) -> Tensor:
+    """Combine the views: choose the more probable bit by the product of the views' probabilities divided by the prior.
 
     Args:
         first: log-odds of a bit given one view, (n, k).
-        second: given the other.
+        second: log-odds given the other view.
         bits: learnt bits, whose shares are the prior, bool (m, k).
 
     Returns:
@@ -156,36 +156,37 @@ def unified(first: Tensor, second: Tensor, bits: Tensor) -> Tensor:
 
 @final
 class SePH(PairedProjection):
-    """Codes whose Hamming distances are distributed as the labels' similarities, learnt by either view with a kernel.
+    """Semantics-preserving hashing: learns codes whose distances follow the labels, and a kernel map of each view.
 
-    First come codes of the training items alone: the probability that two items are a pair, by the labels and by a
-    t-distribution of their Hamming distance, should be the same, in Kullback-Leibler divergence. Then each view learns
-    every bit by kernel logistic regression on its anchors. An item of one view is coded by that view alone.
-    Known weakness: the divergence is over all pairs of items and is as good as its local minimum; and codes of training
-    items know their labels, so that ranking them shows what was learnt by heart.
+    First, codes of the training items are learnt. Labels define a probability for each pair of items, and a
+    t-distribution of the Hamming distance defines another; the codes minimise the Kullback-Leibler divergence between
+    the two. Then each view learns every bit by kernel logistic regression on its anchors. An item with one view is
+    encoded by that view only.
+    Known weakness: the divergence includes all pairs of items, and its minimum is local; codes of training items
+    contain their labels, so ranking them measures memorisation.
 
     Shape:
         features (n, d of the view) → projections (n, k), log-odds of the bits.
 
     Args:
-        input_dims: feature dimension d of each view by its name.
+        input_dims: feature dimension d of each view by name.
         output_dim: number of projections k.
         alpha: α, the weight of bits near ±1; .01 in the paper.
-        rounds: most steps of the descent.
-        items: most training items that codes are learnt for, drawn at random where there are more: the divergence is
-            over all pairs of them. The others' `learnt_codes` are what both views say together.
+        rounds: maximum number of steps of the descent.
+        items: maximum number of training items whose codes are learnt, because the divergence includes all pairs of
+            them; more are sampled at random. The `learnt_codes` of the others combine both views.
         anchors: number of anchors m of each view; 500 in the paper. `fit` lowers it to the number of items.
-        selection: "kmeans" for centres of clusters, or "random" for items drawn at random: SePH_km and SePH_rnd.
+        selection: "kmeans" for centres of clusters, or "random" for random items: SePH_km and SePH_rnd.
         width: σ of the kernel, in units of the root mean square distance between items and anchors.
-        cost: C of the logistic regressions; 50 is the authors' weight of .01 on the penalty. It and the width were best
-            on held-out queries against a held-out database of Wiki.
+        cost: C of the logistic regressions; 50 corresponds to the authors' weight of .01 on the penalty. It and the
+            width were best on held-out queries against a held-out database of Wiki.
 
     Attributes:
-        objectives: of the last fit, the divergence but for a constant, at the start and after each step; not saved.
+        objectives: the divergence up to a constant, at the start and after each step of the last fit; not saved.
 
     Raises:
-        InvalidInputError: rounds, items or anchors below 1, another selection, alpha, width or cost not above 0; in
-            `fit`, labels that no two items share, or items that are all the same in a view.
+        InvalidInputError: rounds, items or anchors is below 1, the selection is unknown, or alpha, width or cost is not
+            above 0; in `fit`, no two items share a label, or all items are the same in a view.
 
     References:
         Lin, Ding, Hu & Wang, "Semantics-preserving hashing for cross-view retrieval", CVPR 2015; "Cross-view retrieval
@@ -242,8 +243,7 @@ class SePH(PairedProjection):
         directions = label_directions(labels.to(device)[rows.to(device)])
         if float(directions.sum(0).square().sum() - directions.square().sum()) <= 0.5:
             raise InvalidInputError(
-                f"no two of {len(rows)} training items share a label, so nothing says which are alike; give items that "
-                "do."
+                f"no two of {len(rows)} training items share a label, so none are similar; give items that do."
             )
         codes, objectives = semantic_codes(directions, self.output_dim, self.alpha, self.rounds, generator)
         self.objectives = tuple(objectives)
@@ -253,7 +253,7 @@ class SePH(PairedProjection):
         learnt = torch.empty(n, self.output_dim, dtype=torch.bool, device=device)
         if n > len(rows):
             first, second = (self._log_odds(name, features) for name, features in views.items())
-            learnt[:] = unified(first, second, bits)
+            learnt[:] = unify_bits(first, second, bits)
         learnt[rows.to(device)] = bits
         self.learnt_codes = learnt
         self.anchors = max(self.view(name).anchors for name in views)
@@ -261,15 +261,10 @@ class SePH(PairedProjection):
     def _learn(self, name: str, features: Tensor, bits: Tensor, generator: torch.Generator) -> None:
         view = self.view(name)
         centres = SELECTIONS[self.selection](features, min(self.anchors, len(features)), generator)
-        squared = mean_squared_distance(features, centres)
-        if squared == 0:
-            raise InvalidInputError(
-                f"all {len(features)} training items are the same in {name}, so a kernel of their distances has no "
-                "bandwidth; give data that vary."
-            )
+        squared = squared_kernel_scale(features, centres, name)
         view.set_kernel(centres, self.width * squared**0.5)
         anchors = gaussian_kernel(view.anchor_rows, view.anchor_rows, view.bandwidth)
-        view.set(*logistic_regressions(view.kernel(features), anchors, bits, self.cost))
+        view.set_weights(*logistic_regressions(view.kernel(features), anchors, bits, self.cost))
 
     def _log_odds(self, name: str, features: Tensor) -> Tensor:
         step = max(1, BLOCK_PAIRS // self.view(name).anchors)

@@ -135,7 +135,7 @@ def test_refusals(noisy_pairs):
             CRH(DIMENSIONS, 4, **settings)
     features, labels = noisy_pairs()
     same = features.map({**features.features, "text": torch.ones(90, 3, dtype=torch.float64)})
-    with pytest.raises(InvalidInputError, match="all training pairs have the same text"):
+    with pytest.raises(InvalidInputError, match="training items are the same in text"):
         CRH(DIMENSIONS, 4).fit(same, affinity=Label().supervise(same, labels))
 
 

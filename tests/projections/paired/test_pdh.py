@@ -1,11 +1,11 @@
-"""Predictable dual-view hashing: decorrelated bits, machines of the other view's bits, and real pairs."""
+"""Predictable dual-view hashing: decorrelate bits, machines of the other view's bits, and real pairs."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.svm import LinearSVC
 
-from deephash.projections.paired.pdh import PDH, decorrelated, predicting_directions
+from deephash.projections.paired.pdh import PDH, decorrelate, learn_directions
 from deephash.validation import InvalidInputError
 
 DIMENSIONS = {"image": 7, "text": 3}
@@ -24,7 +24,7 @@ def mean_correlation(bits):
 
 def test_decorrelated_columns_are_orthonormal_and_the_nearest_such():
     bits = correlated_bits()
-    found = decorrelated(bits, "nearest")
+    found = decorrelate(bits, "nearest")
     torch.testing.assert_close(found.T @ found, torch.eye(6, dtype=torch.float64))
     torch.testing.assert_close(found.mean(0), torch.zeros(6, dtype=torch.float64))
     # Procrustes: of all orthonormal matrices, U Vᵀ of the thin decomposition is nearest to the centred bits.
@@ -36,7 +36,7 @@ def test_decorrelated_columns_are_orthonormal_and_the_nearest_such():
 
 def test_eigenvectors_are_those_of_the_products_of_items():
     bits = correlated_bits(n=60, k=4)
-    found = decorrelated(bits, "eigenvectors").numpy()
+    found = decorrelate(bits, "eigenvectors").numpy()
     centred = np.where(bits.numpy(), 1.0, -1.0)
     centred -= centred.mean(0)
     values, vectors = np.linalg.eigh(centred @ centred.T)
@@ -47,7 +47,7 @@ def test_eigenvectors_are_those_of_the_products_of_items():
 def test_many_bits_of_few_dimensions_are_decorrelated():
     generator = torch.Generator().manual_seed(0)
     bits = torch.randn(574, 10, generator=generator) @ torch.randn(10, 64, generator=generator) >= 0
-    nearest, eigenvectors = (decorrelated(bits, way) >= 0 for way in ("nearest", "eigenvectors"))
+    nearest, eigenvectors = (decorrelate(bits, way) >= 0 for way in ("nearest", "eigenvectors"))
     assert mean_correlation(nearest) < 0.3 * mean_correlation(bits)
     assert mean_correlation(eigenvectors) < 0.2 * mean_correlation(bits)
     # Bits keep their meaning with one and lose it with the other.
@@ -60,17 +60,17 @@ def test_decorrelation_of_repeated_and_constant_bits(way):
     bits = correlated_bits()
     bits[:, 4] = bits[:, 0]
     bits[:, 5] = True
-    found = decorrelated(bits, way)
+    found = decorrelate(bits, way)
     assert bool(found.isfinite().all())
     assert int(torch.linalg.matrix_rank(found.T @ found, rtol=1e-6)) == 4
-    assert bool((decorrelated(torch.ones(5, 3, dtype=torch.bool), way) == 0).all())
+    assert bool((decorrelate(torch.ones(5, 3, dtype=torch.bool), way) == 0).all())
 
 
 def test_machines_are_those_without_intercept():
     generator = torch.Generator().manual_seed(2)
     features = torch.randn(200, 5, generator=generator, dtype=torch.float64)
     bits = features @ torch.randn(5, 3, generator=generator, dtype=torch.float64) >= 0.7
-    found = predicting_directions(features, bits, 0.5)
+    found = learn_directions(features, bits, 0.5)
     for j in range(3):
         machine = LinearSVC(C=0.5, dual=False, fit_intercept=False, tol=1e-10, max_iter=10000)
         machine.fit(features.numpy(), bits[:, j].numpy())
@@ -141,7 +141,7 @@ def test_refusals(noisy_pairs):
             PDH(DIMENSIONS, 4, **settings)
     features, _ = noisy_pairs()
     same = features.map({**features.features, "image": torch.ones(90, 7, dtype=torch.float64)})
-    with pytest.raises(InvalidInputError, match="all training pairs have the same image"):
+    with pytest.raises(InvalidInputError, match="training items are the same in image"):
         PDH(DIMENSIONS, 4).fit(same)
 
 

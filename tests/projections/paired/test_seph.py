@@ -9,7 +9,7 @@ from deephash.codes import pack
 from deephash.data.views import Views
 from deephash.functional.semantic_correlation import label_directions
 from deephash.metrics.average_precision import average_precision
-from deephash.projections.paired.seph import SePH, divergence, logistic_regressions, semantic_codes, unified
+from deephash.projections.paired.seph import SePH, divergence, logistic_regressions, semantic_codes, unify_bits
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 from deephash.ranking.relevance import SharedLabel
@@ -111,9 +111,9 @@ def test_unified_bits_are_the_more_probable_ones():
     share = bits[:, :3].double().mean(0)
     yes = torch.sigmoid(first[:, :3].double()) * torch.sigmoid(second[:, :3].double()) / share
     no = torch.sigmoid(-first[:, :3].double()) * torch.sigmoid(-second[:, :3].double()) / (1 - share)
-    found = unified(first, second, bits)
+    found = unify_bits(first, second, bits)
     assert torch.equal(found[:, :3], yes >= no)
-    assert torch.equal(unified(torch.ones(1, 4), torch.ones(1, 4), bits)[0, 3:], torch.tensor([True]))
+    assert torch.equal(unify_bits(torch.ones(1, 4), torch.ones(1, 4), bits)[0, 3:], torch.tensor([True]))
 
 
 def test_learnt_codes_are_the_descent_s_and_of_items_left_out_both_views_together():
@@ -126,7 +126,7 @@ def test_learnt_codes_are_the_descent_s_and_of_items_left_out_both_views_togethe
     left = torch.ones(90, dtype=torch.bool)
     left[sampled] = False
     odds = (part.view(name)(PAIRS.of(name)[left]) for name in DIMENSIONS)
-    assert torch.equal(part.learnt_codes[left], unified(*odds, part.learnt_codes[sampled]))
+    assert torch.equal(part.learnt_codes[left], unify_bits(*odds, part.learnt_codes[sampled]))
     assert part.view("image").anchors == part.anchors == 30
     # Classes lie apart, so what was learnt of 30 items holds of the others.
     same = SINGLE[left, None] == SINGLE[sampled]
