@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deephash.functional.principal_components import BLOCK_ROWS
-from deephash.functional.row_shares import total
+from deephash.functional.row_shares import sum_over_processes
 
 
 def row_products(first: Tensor, second: Tensor) -> Tensor:
@@ -20,4 +20,4 @@ def row_products(first: Tensor, second: Tensor) -> Tensor:
     sums = torch.zeros(first.shape[1], second.shape[1], dtype=torch.float64, device=first.device)
     for x, y in zip(torch.split(first, BLOCK_ROWS), torch.split(second, BLOCK_ROWS), strict=True):
         sums += x.T @ y.to(x.dtype)
-    return total(sums)
+    return sum_over_processes(sums)

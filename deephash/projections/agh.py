@@ -9,7 +9,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import anchor_graph_weights, kmeans_anchors
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import canonical_signs
-from deephash.functional.row_shares import total, total_rows
+from deephash.functional.row_shares import count_rows, sum_over_processes
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_directions
 
@@ -64,7 +64,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
             gram.index_add_(0, ids[:, i] * m + ids[:, j], shares[:, i] * shares[:, j])
     degrees = torch.zeros(m, dtype=torch.float64, device=weights.device)
     degrees.index_add_(0, ids.flatten(), shares.flatten())
-    gram, degrees = total(gram), total(degrees)
+    gram, degrees = sum_over_processes(gram), sum_over_processes(degrees)
     # An anchor that no row is joined to has a row and a column of zeros.
     scale = torch.where(degrees > 0, degrees.clamp_min(torch.finfo(torch.float64).tiny).rsqrt(), 0)
     trivial = degrees.sqrt() / degrees.sum().sqrt()
@@ -75,7 +75,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
     kept = eigenvalues > MIN_EIGENVALUE
     eigenvalues, maps = (
         eigenvalues[kept],
-        scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * total_rows(ids) ** 0.5,
+        scale[:, None] * vectors[:, kept] * eigenvalues[kept].rsqrt() * count_rows(ids) ** 0.5,
     )
     return canonical_signs(maps), eigenvalues
 
@@ -135,7 +135,7 @@ class AGH(Projection):
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        n = total_rows(features)
+        n = count_rows(features)
         anchors = min(self.anchors, n)
         check_directions(self.output_dim, anchors - 1, f"of a graph with {anchors} anchors")
         nearest = min(self.nearest, anchors)

@@ -12,7 +12,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import principal_components
 from deephash.functional.procrustes import procrustes_rotation, random_orthogonal
-from deephash.functional.row_shares import total, total_rows
+from deephash.functional.row_shares import count_rows, sum_over_processes
 from deephash.io.progress import track
 from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import check_count, check_directions
@@ -69,12 +69,12 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
         R float64 (k, k), orthogonal; and the error ‖B - V R‖² after each iteration, float64 (iterations,).
     """
     k = projections.shape[1]
-    constant = total_rows(projections) * k + float(total(projections.square().sum(dtype=torch.float64)))
+    constant = count_rows(projections) * k + float(sum_over_processes(projections.square().sum(dtype=torch.float64)))
     rotation = random_orthogonal(k, generator).to(projections.device)
     errors = torch.empty(iterations, dtype=torch.float64)
     with _correlation_by_signs(projections, iterations) as correlation:
         for i in track(range(iterations), "ITQ"):
-            rotation, agreement = procrustes_rotation(total(correlation(rotation)))
+            rotation, agreement = procrustes_rotation(sum_over_processes(correlation(rotation)))
             errors[i] = constant - 2 * agreement
     return rotation, errors
 
@@ -82,7 +82,7 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
 @contextmanager
 def _correlation_by_signs(projections: Tensor, iterations: int) -> Iterator[Callable[[Tensor], Tensor]]:
     """`sign_correlation` of these projections, by the compiled kernel if that saves more time than loading it takes."""
-    n, k = total_rows(projections), projections.shape[1]
+    n, k = count_rows(projections), projections.shape[1]
     is_supported = projections.device.type == "cpu" and projections.dtype == torch.float32 and k <= WIDEST_KERNEL
     if is_supported and n * k * k * iterations >= WORTH_COMPILING:
         from deephash.functional.sign_flips import sign_flips

@@ -8,7 +8,7 @@ from torch import Tensor
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.indicators import label_indicators
 from deephash.functional.principal_components import BLOCK_ROWS, canonical_signs, feature_mean, principal_components
-from deephash.functional.row_shares import total, total_rows
+from deephash.functional.row_shares import count_rows, sum_over_processes
 from deephash.projections.itq import iterative_quantisation, project_in_blocks
 from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import InvalidInputError, check_count, check_positive
@@ -47,12 +47,12 @@ def canonical_directions(
     for x, y in zip(torch.split(features, BLOCK_ROWS), torch.split(indicators, BLOCK_ROWS), strict=True):
         cross += (x.double() - mean).T @ y.double()
         label_covariance += y.double().T @ y.double()
-    n = total_rows(features)
-    label_covariance = total(label_covariance) / n - label_mean.outer(label_mean)
+    n = count_rows(features)
+    label_covariance = sum_over_processes(label_covariance) / n - label_mean.outer(label_mean)
     label_covariance.diagonal().add_(LABEL_REGULARISATION)
     # Y (C_yy)^(-1/2) by Cholesky: any square root gives the same singular values and left vectors.
     root = torch.linalg.cholesky(label_covariance)
-    whitened = torch.linalg.solve_triangular(root, (whitening.T @ total(cross) / n).T, upper=False).T
+    whitened = torch.linalg.solve_triangular(root, (whitening.T @ sum_over_processes(cross) / n).T, upper=False).T
     left, correlations, _ = torch.linalg.svd(whitened, full_matrices=False)
     m = min(k, len(correlations))
     return mean, canonical_signs(whitening @ left[:, :m]), correlations[:m].clamp_max(1)

@@ -12,7 +12,7 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity, check_supervision
 from deephash.conversion import PlainArguments
 from deephash.data.items import Features
-from deephash.functional.solving import check_learnt, one_line_of
+from deephash.functional.solving import check_learnt, shorten_solver_errors
 from deephash.validation import NotFittedError, as_labels
 
 Affinities = TypeVar("Affinities", TrainingAffinity, TrainingAffinity | None)
@@ -42,7 +42,7 @@ class Learner(PlainArguments, nn.Module):
     @contextmanager
     def _solving(self, items: int) -> Iterator[None]:
         """Report a solver's failure, and weights that became NaN, in one line that names the number of items."""
-        with one_line_of(type(self).__name__, items):
+        with shorten_solver_errors(type(self).__name__, items):
             yield
         check_learnt(self, type(self).__name__, items)
 

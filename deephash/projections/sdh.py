@@ -10,7 +10,7 @@ from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.anchors import nearest_anchors
 from deephash.functional.indicators import label_indicators
 from deephash.functional.row_products import row_products
-from deephash.functional.row_shares import own_rows, total, total_rows
+from deephash.functional.row_shares import count_rows, local_rows, sum_over_processes
 from deephash.io.progress import track
 from deephash.projections.base import Projection
 from deephash.validation import check_count, check_positive
@@ -33,11 +33,11 @@ def mean_nearest_distance(features: Tensor, anchors: Tensor) -> float:
     """
     squared, _ = nearest_anchors(features, anchors, min(2, len(anchors)))
     # An anchor drawn from the rows has distance 0 from itself, up to rounding of the norms.
-    n = total_rows(features)
-    mean = total(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
+    n = count_rows(features)
+    mean = sum_over_processes(squared.sum(dtype=torch.float64)) / (n * squared.shape[1])
     is_itself = squared[:, 0] <= 1e-6 * mean
     nearest = torch.where(is_itself, squared[:, -1], squared[:, 0])
-    return float(total(nearest.double().sqrt().sum())) / n
+    return float(sum_over_processes(nearest.double().sqrt().sum())) / n
 
 
 def ridge_regression(gram: Tensor, products: Tensor, ridge: float) -> Tensor:
@@ -117,11 +117,15 @@ def discrete_codes(
         correlations = row_products(kernel, codes)
         regression = ridge_regression(gram, correlations, kernel_ridge)
         # At the minimum over P, ‖B - Φ P‖² + γ ‖P‖² = n k - tr(Pᵀ Φᵀ B).
-        error = total_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
+        error = count_rows(codes) * codes.shape[1] - float((regression * correlations).sum())
         misfit = torch.zeros((), dtype=torch.float64, device=codes.device)
         for y, b in zip(torch.split(indicators, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
             misfit += (y.double() - b.double() @ classifier).square().sum()
-        objectives[i] = float(total(misfit)) + classifier_ridge * float(classifier.square().sum()) + code_weight * error
+        objectives[i] = (
+            float(sum_over_processes(misfit))
+            + classifier_ridge * float(classifier.square().sum())
+            + code_weight * error
+        )
     return regression, objectives
 
 
@@ -210,8 +214,8 @@ class SDH(Projection):
         if distance > 0:
             self.kernel.bandwidth.fill_(distance)
         kernel = torch.cat([self.kernel(block) for block in torch.split(features, BLOCK_ROWS)])
-        start = torch.randint(2, (total_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
-        codes = (start[own_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
+        start = torch.randint(2, (count_rows(features), self.output_dim), generator=generator, dtype=torch.int8)
+        codes = (start[local_rows(features)] * 2 - 1).to(device=kernel.device, dtype=kernel.dtype)
         weights, objectives = discrete_codes(
             kernel,
             label_indicators(labels.to(kernel.device), kernel.dtype),

@@ -11,7 +11,7 @@ from deephash.encoders.anchor_map import AnchorMap
 from deephash.functional.generalised_eigenproblem import largest_direction, whitening
 from deephash.functional.principal_components import BLOCK_ROWS, feature_mean
 from deephash.functional.row_products import row_products
-from deephash.functional.row_shares import total, total_rows
+from deephash.functional.row_shares import count_rows, sum_over_processes
 from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 from deephash.projections.base import Projection
@@ -149,8 +149,8 @@ class SGH(Projection):
         for values, block in zip(torch.split(kernel, BLOCK_ROWS), torch.split(directions, BLOCK_ROWS), strict=True):
             transformed += values.T @ transformed_features(block)
         del directions
-        transformed = total(transformed)
+        transformed = sum_over_processes(transformed)
         similarity = transformed @ transformed.T
         weights = sequential_directions(kernel, similarity, self.output_dim, self.rounds, generator)
         # Scale from unit length to unit variance over the training items.
-        self.weights = nn.Parameter((weights * total_rows(features) ** 0.5).to(self.mean.dtype))
+        self.weights = nn.Parameter((weights * count_rows(features) ** 0.5).to(self.mean.dtype))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.functional.semantic_correlation import turned_pairs
+from deephash.functional.semantic_correlation import align_signs
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.semantic_statistics import RANK_TOLERANCE, semantic_statistics
 from deephash.validation import check_directions, check_positive
@@ -38,7 +38,7 @@ def agreeing_directions(
     first = torch.cat([left[:, :r], rest @ correlated], 1)[:, :k]
     second = torch.cat([right[:r].T, other_rest @ other_correlated.T], 1)[:, :k]
     agreements = torch.cat([values[:r], values.new_zeros(k - r)])
-    return *turned_pairs(whitenings[0] @ first, whitenings[1] @ second), agreements
+    return *align_signs(whitenings[0] @ first, whitenings[1] @ second), agreements
 
 
 @final

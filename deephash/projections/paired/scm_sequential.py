@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import BLOCK_ROWS
-from deephash.functional.semantic_correlation import turned_pairs
+from deephash.functional.semantic_correlation import align_signs
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.semantic_statistics import RANK_TOLERANCE, SemanticStatistics, semantic_statistics
@@ -66,10 +66,10 @@ def residual_directions(
         left, values, right = torch.linalg.svd(whitenings[0].T @ residue @ whitenings[1], full_matrices=False)
         has_risen = has_risen or float(values[0]) > previous
         if has_risen and k - bit <= pairs:
-            learnt.append(turned_pairs(canonical[0][:, : k - bit], canonical[1][:, : k - bit]))
+            learnt.append(align_signs(canonical[0][:, : k - bit], canonical[1][:, : k - bit]))
             break
         previous = float(values[0])
-        pair = turned_pairs(whitenings[0] @ left[:, :1], whitenings[1] @ right[:1].T)
+        pair = align_signs(whitenings[0] @ left[:, :1], whitenings[1] @ right[:1].T)
         learnt.append(pair)
         sums = [signed_sum(view, mean, w[:, 0]) for view, mean, w in zip(views, statistics.means, pair, strict=True)]
         residue = residue - torch.outer(*sums)

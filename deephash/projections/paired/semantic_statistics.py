@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from deephash.functional.semantic_correlation import semantic_agreement, whitening
+from deephash.functional.semantic_correlation import regularised_whitening, semantic_agreement
 from deephash.projections.paired.cvh import covariances
 from deephash.validation import InvalidInputError
 
@@ -44,5 +44,6 @@ def semantic_statistics(first: Tensor, second: Tensor, labels: Tensor, regularis
             f"nothing in the features of the {len(labels)} training items varies with their labels; give items of two "
             "classes or more."
         )
-    whitenings = whitening(first_covariance, regularisation), whitening(second_covariance, regularisation)
-    return SemanticStatistics((means[0], means[1]), cross, agreement, whitenings)
+    first_whitening = regularised_whitening(first_covariance, regularisation)
+    second_whitening = regularised_whitening(second_covariance, regularisation)
+    return SemanticStatistics((means[0], means[1]), cross, agreement, (first_whitening, second_whitening))
