@@ -9,7 +9,7 @@ import torch
 
 from deephash.codes import pack
 from deephash.data.views import Views
-from deephash.functional.semantic_correlation import whitening
+from deephash.functional.semantic_correlation import regularised_whitening
 from deephash.metrics.average_precision import average_precision
 from deephash.projections.paired.scm_sequential import SCMSequential, correlated_directions
 from deephash.ranking.auto_engine import AutoEngine
@@ -97,7 +97,7 @@ def test_no_pair_without_correlation_takes_a_bit():
     pairs = Views({"image": PAIRS.of("image"), "text": text})
     means = tuple(view.mean(0) for view in (PAIRS.of("image"), text))
     image, text = (view - mean for view, mean in zip((PAIRS.of("image"), text), means, strict=True))
-    whitenings = tuple(whitening(view.T @ view / len(view), 0.1) for view in (image, text))
+    whitenings = tuple(regularised_whitening(view.T @ view / len(view), 0.1) for view in (image, text))
     first, second = correlated_directions(image.T @ text / len(text), whitenings)
     assert first.shape == (7, 2)
     assert second.shape == (4, 2)
