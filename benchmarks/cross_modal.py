@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 
 from deephash.affinity.label import Label
 from deephash.codes import unpack
-from deephash.data.cache import cached_features
+from deephash.data.cache import read_or_describe
 from deephash.data.descriptors.gist import Gist
 from deephash.data.views import Views
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
@@ -49,7 +49,7 @@ def two_views(path, cache):
     """GIST and colour histograms of all images, and their labels."""
     with np.load(path, allow_pickle=False) as stored:
         images, labels = stored["images"], torch.from_numpy(stored["labels"].astype(np.int64))
-    gist = cached_features(images, Gist(), cache)
+    gist = read_or_describe(images, Gist(), cache)
     return Views({"gist": gist, "colour": torch.from_numpy(colour_histogram(images))}), labels
 
 

@@ -44,7 +44,7 @@ from deephash.code_files.write_sharded import write_sharded
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.data.array_file import read_array
 from deephash.data.cifar10 import read_npz
-from deephash.data.image_folder import describe_files
+from deephash.data.file_features import describe_files
 from deephash.data.image_manifest import list_manifest
 from deephash.data.protocols.base import Split
 from deephash.data.protocols.given import read_json_split

@@ -140,11 +140,11 @@ def cifar10_gist(cifar10_npz: Path):
     import numpy as np
     import torch
 
-    from deephash.data.cache import cached_features
+    from deephash.data.cache import read_or_describe
     from deephash.data.descriptors.gist import Gist
 
     with np.load(cifar10_npz, allow_pickle=False) as stored:
         images, labels, is_test = stored["images"], stored["labels"], stored["is_test"]
     with only_worker("gist"):
-        features = cached_features(images, Gist(), test_cache())
+        features = read_or_describe(images, Gist(), test_cache())
     return features, torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(is_test)

@@ -11,8 +11,8 @@ import torch
 from deephash.code_files.fingerprint import listing_fingerprint
 from deephash.code_files.rows import BadRow, RowBlock, RowSource, checked_block
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.file_features import BLOCK_IMAGES
 from deephash.data.image_decoding import DECODING_VERSION, read_image
-from deephash.data.image_folder import BLOCK_IMAGES
 from deephash.data.image_listing import find_images
 
 

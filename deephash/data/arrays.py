@@ -76,9 +76,7 @@ class Arrays(HashingDataModule):
     """Features and labels from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         features: file of the features, numbers (n, d).
         features_key: which array of an `.npz`, or which columns of a Parquet file: one of lists or several of numbers.
             None takes all but the labels, the ids (`id`) and the index that pandas stored.

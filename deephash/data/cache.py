@@ -15,7 +15,9 @@ from deephash.io.files import write_whole
 from deephash.validation import StorageError
 
 
-def cached(folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def read_or_compute(
+    folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
     """Tensors that are computed once and kept.
 
     A file that is truncated, damaged or another's is computed again, with a warning; a folder that cannot be written
@@ -41,13 +43,13 @@ def cached(folder: str | Path, name: str, key: str, compute: Callable[[], dict[s
     return tensors
 
 
-def cached_features(images: np.ndarray, descriptor: Descriptor, folder: str | Path) -> Tensor:
+def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | Path) -> Tensor:
     """Features of images, computed once and kept under a key of the pixels, the parameters and the code's version.
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3).
         descriptor: what describes them.
-        folder: where features are kept, as `cached` takes it.
+        folder: where features are kept, as `read_or_compute` takes it.
 
     Returns:
         float32 (n, d).
@@ -55,7 +57,7 @@ def cached_features(images: np.ndarray, descriptor: Descriptor, folder: str | Pa
     key = description_key(descriptor, {"shape": images.shape, "dtype": str(images.dtype)})
     key.update(np.ascontiguousarray(images).data)
     name = type(descriptor).__name__.lower()
-    return cached(folder, name, key.hexdigest(), lambda: {"features": descriptor.describe(images)})["features"]
+    return read_or_compute(folder, name, key.hexdigest(), lambda: {"features": descriptor.describe(images)})["features"]
 
 
 def description_key(descriptor: Descriptor | TextDescriptor, of: dict[str, object]) -> "hashlib._Hash":

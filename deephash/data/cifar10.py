@@ -9,10 +9,10 @@ import torch
 
 from deephash.data.array_file import reading_array
 from deephash.data.base import HashingDataModule
-from deephash.data.cache import cached_features
+from deephash.data.cache import read_or_describe
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import array_digest
-from deephash.data.download import download
+from deephash.data.download import downloaded
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.files import sought, write_whole
@@ -118,9 +118,7 @@ class CIFAR10(HashingDataModule):
     2009. The publisher's training images are the part "train", the test images "query".
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         descriptor: what turns images into features.
         path: a local `.npz` of images uint8 (n, 32, 32, 3), labels (n,), is_test bool (n,) and classes (c,); None
             downloads the publisher's archive, 170 MB.
@@ -152,20 +150,16 @@ class CIFAR10(HashingDataModule):
         if self.is_read:
             return
         if self.downloads and not self.path.exists():
-            place = self.cache / "cifar-10-binary.tar.gz"
-            was_there = place.exists()  # put there by the user, perhaps
-            archive = download(ADDRESSES, place, CHECKSUM)
-            arrays = read_binary_archive(archive)
+            with downloaded(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM) as archive:
+                arrays = read_binary_archive(archive)
 
-            def write(partial: Path) -> None:
-                with partial.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **arrays)
+                def write(partial: Path) -> None:
+                    with partial.open("wb") as file:
+                        np.savez(file, allow_pickle=False, **arrays)
 
-            write_whole(self.path, write)
-            if not was_there:
-                archive.unlink()
+                write_whole(self.path, write)
         if self.descriptor.costly:
-            cached_features(read_npz(self.path)["images"], self.descriptor, self.cache)
+            read_or_describe(read_npz(self.path)["images"], self.descriptor, self.cache)
 
     def load(self) -> Items:
         """Read the images, and their features from the cache.
@@ -176,7 +170,7 @@ class CIFAR10(HashingDataModule):
         arrays = read_npz(self.path)
         images = arrays["images"]
         features = (
-            cached_features(images, self.descriptor, self.cache)
+            read_or_describe(images, self.descriptor, self.cache)
             if self.descriptor.costly
             else self.descriptor.describe(images)
         )

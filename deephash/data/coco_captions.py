@@ -8,19 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.base import HashingDataModule
-from deephash.data.described import described_images, described_texts, files_digest
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
+from deephash.data.file_features import files_digest, read_or_describe_files, read_or_describe_texts
+from deephash.data.image_text_base import ImageTextData
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.text_descriptors.base import TextDescriptor
-from deephash.data.views import Views
 from deephash.io.files import read_json
 from deephash.io.path_settings import FilePath
-from deephash.validation import InvalidInputError, check_choice, check_count
+from deephash.validation import InvalidInputError, check_count
 
-VIEWS = ("image", "text")
 # The publisher's parts of an edition, and their role.
 PARTS = {"train": "train", "val": "query"}
 LAYOUT = (
@@ -30,7 +28,7 @@ LAYOUT = (
 
 
 @final
-class COCOCaptions(HashingDataModule):
+class COCOCaptions(ImageTextData):
     """Images and sentences, each described once by an encoder of its own; the kinds of object are the labels.
 
     An item is an image with the first of its sentences, or several joined. Where the annotations of the objects are
@@ -38,9 +36,7 @@ class COCOCaptions(HashingDataModule):
     part of the publisher's may be missing: with `captions_val2017.json` and `val2017` alone, 5,000 items.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         path: the folder with `annotations` and the images' folders, as published.
         image_descriptor: what turns images into features, once; kept in the cache.
         text_descriptor: what turns sentences into features, once; kept in the cache.
@@ -57,6 +53,9 @@ class COCOCaptions(HashingDataModule):
         collection and evaluation server", arXiv:1504.00325, 2015.
     """
 
+    title = "COCO"
+    layout = LAYOUT
+
     def __init__(
         self,
         protocol: Protocol,
@@ -71,25 +70,13 @@ class COCOCaptions(HashingDataModule):
         view: str | None = None,
         cache: FilePath = "~/.cache/deephash",
     ) -> None:
-        super().__init__(protocol, seed, split)
-        if not path:
-            raise InvalidInputError(f"path={path!r}; give the folder of COCO, as data.path=FOLDER: {LAYOUT}.")
+        super().__init__(protocol, seed, split, path, view, cache)
         check_count(year, "year")
         check_count(captions, "captions")
-        if view is not None:
-            check_choice(view, VIEWS, "view")
-        self.path = Path(path).expanduser()
         self.image_descriptor = image_descriptor
         self.text_descriptor = text_descriptor
         self.year = year
         self.captions = captions
-        self.view = view
-        self.cache = cache
-
-    def prepare_data(self) -> None:
-        """Compute the features, once."""
-        if not self.is_read:
-            self.load()
 
     def load(self) -> Items:
         """Read sentences and labels, and the features from the cache.
@@ -127,20 +114,19 @@ class COCOCaptions(HashingDataModule):
         images = None
         computed_from: dict[str, str] = {}
         if self.view != "text":
-            described = described_images(files, self.image_descriptor, self.cache)
+            described = read_or_describe_files(files, self.image_descriptor, self.cache)
             features["image"], images = described["features"], described["thumbnails"].numpy()
-            computed_from["image" if self.view is None else ""] = files_digest(files)
+            computed_from["image"] = files_digest(files)
         if self.view != "image":
-            features["text"] = described_texts(texts, self.text_descriptor, self.cache)
-            computed_from["text" if self.view is None else ""] = words_digest(texts)
+            features["text"] = read_or_describe_texts(texts, self.text_descriptor, self.cache)
+            computed_from["text"] = words_digest(texts)
         return Items(
-            Views(features) if self.view is None else features[self.view],
-            torch.from_numpy(np.concatenate(labels)) if labels else None,
-            names,
-            np.array(roles) if len(parts) > 1 else None,
-            images,
-            tuple(texts),
-            computed_from,
+            labels=torch.from_numpy(np.concatenate(labels)) if labels else None,
+            class_names=names,
+            official=np.array(roles) if len(parts) > 1 else None,
+            images=images,
+            texts=tuple(texts),
+            **self._select_view(features, computed_from),
         )
 
     def _sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:

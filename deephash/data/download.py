@@ -8,7 +8,8 @@ import shutil
 import tarfile
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -96,6 +97,15 @@ def download(
         f"{path.name} could not be fetched from {'; '.join(failures)}. Try again later, or fetch it by other means "
         f"and put it at {path}."
     )
+
+
+@contextmanager
+def downloaded(addresses: Sequence[str], path: Path, checksum: str | None) -> Iterator[Path]:
+    """Download an archive for the block, and delete it afterwards unless it existed before, as the user's own."""
+    existed = path.exists()
+    yield download(addresses, path, checksum)
+    if not existed:
+        path.unlink()
 
 
 def extract(archive: Path, folder: Path, top: str = ".") -> None:

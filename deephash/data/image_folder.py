@@ -2,19 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import final
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from deephash.data.base import HashingDataModule
-from deephash.data.cache import cached, description_key
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
-from deephash.data.image_decoding import DECODING_VERSION, read_image
+from deephash.data.file_features import read_or_describe_files
 from deephash.data.image_listing import list_folder
 from deephash.data.image_manifest import ENDINGS, Listing, list_manifest
 from deephash.data.items import Items
@@ -23,75 +19,13 @@ from deephash.io.path_settings import FilePath
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError
 
-BLOCK_IMAGES = 256
-"""Images that are decoded and held at once."""
-
-THUMBNAIL = 64
-"""Side in pixels of the images that are kept to look at."""
-
-
-def image_key(images: int) -> dict[str, object]:
-    """What features of image files depend on beside the files and the descriptor, for the key of the cache."""
-    return {"images": images, "thumbnail": THUMBNAIL, "decoding": DECODING_VERSION}
-
-
-def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: int) -> dict[str, Tensor]:
-    """Features and thumbnails of image files, in blocks.
-
-    Args:
-        files: n image files.
-        descriptor: what describes them; None makes thumbnails alone.
-        size: side to which images are scaled and cropped for it.
-
-    Returns:
-        features float32 (n, d), where there is a descriptor, and thumbnails uint8 (n, 64, 64, 3).
-
-    Raises:
-        InvalidInputError: files that cannot be read: how many, and the first of them by name.
-    """
-    from PIL import Image
-
-    features, thumbnails, unreadable = [], [], []
-
-    def decode(file: Path) -> np.ndarray | str:
-        try:
-            return read_image(file, size)
-        except Exception as error:  # Pillow's decoders raise all sorts for damaged files
-            return str(error) or type(error).__name__
-
-    blocks = [files[first : first + BLOCK_IMAGES] for first in range(0, len(files), BLOCK_IMAGES)]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for block in track(blocks, "Images"):
-            images = []
-            for file, decoded in zip(block, pool.map(decode, block), strict=True):
-                if isinstance(decoded, str):
-                    unreadable.append((file, decoded))
-                else:
-                    images.append(decoded)
-            if unreadable:  # There will be no features; the other files are only looked at for more of these.
-                continue
-            if descriptor is not None:
-                features.append(descriptor.describe(np.stack(images)))
-            small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
-            thumbnails.append(torch.from_numpy(np.stack(small)))
-    if unreadable:
-        file, reason = unreadable[0]
-        raise InvalidInputError(
-            f"{len(unreadable)} of {len(files)} images cannot be read, the first {file} ({reason}); repair or "
-            "remove them."
-        )
-    described = {"thumbnails": torch.cat(thumbnails)}
-    return described if descriptor is None else described | {"features": torch.cat(features)}
-
 
 @final
 class ImageFolder(HashingDataModule):
     """Images in class subfolders, or named by a manifest, described by GIST or pixels.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         path: a folder with a subfolder of images for each class, or a manifest, as `list_manifest` takes it: a CSV file
             with the heading "path,label", say.
         descriptor: what turns images into features; its `image_size` is the side to which they are scaled and cropped.
@@ -127,7 +61,6 @@ class ImageFolder(HashingDataModule):
             )
         self.path = Path(path).expanduser()
         self.descriptor = descriptor
-        self.size = descriptor.image_size
         self.labels_key = labels_key
         self.label_separator = label_separator
         self.cache = cache
@@ -183,10 +116,5 @@ class ImageFolder(HashingDataModule):
         return self._read_files[1]
 
     def _describe(self, listing: Listing) -> dict[str, Tensor]:
-        key = description_key(self.descriptor, image_key(len(listing.files)))
-        for contents in self._contents(listing):
-            key.update(bytes.fromhex(contents))
-        name = f"images-{type(self.descriptor).__name__.lower()}"
-        return cached(
-            self.cache, name, key.hexdigest(), lambda: describe_files(listing.files, self.descriptor, self.size)
-        )
+        contents = map(bytes.fromhex, self._contents(listing))
+        return read_or_describe_files(listing.files, self.descriptor, self.cache, contents)

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from deephash.data.array_file import read_array
 from deephash.data.arrays import canonical_features
-from deephash.data.base import HashingDataModule
-from deephash.data.described import described_images, files_digest
 from deephash.data.descriptors.base import Descriptor
+from deephash.data.file_features import files_digest, read_or_describe_files
+from deephash.data.image_text_base import ImageTextData
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
-from deephash.data.views import Views
 from deephash.io.path_settings import FilePath
-from deephash.validation import InvalidInputError, check_choice
+from deephash.validation import InvalidInputError
 
-VIEWS = ("image", "text")
 LABELS = (24, 38)
 IMAGES, TAGS, COMMON = "mirflickr", "mirflickr/meta/tags", "mirflickr/doc/common_tags.txt"
 ANNOTATIONS = "mirflickr25k_annotations_v080"
@@ -77,7 +75,7 @@ def indicator(rows: Sequence[int], members: Sequence[Sequence[int]]) -> np.ndarr
 
 
 @final
-class MIRFlickr25k(HashingDataModule):
+class MIRFlickr25k(ImageTextData):
     """Images as GIST or any other features, texts as which of the 1,386 common tags; several labels each.
 
     The layout is the publisher's own (M. Huiskes and M. Lew, LIACS, Leiden). Common are the tags that at least 20
@@ -85,9 +83,7 @@ class MIRFlickr25k(HashingDataModule):
     label: 20,015 with the 24 labels. There are no publisher's parts.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         path: the folder in which the publisher's two archives are unpacked.
         labels: 24 labels in a wide sense, as papers on hashing mostly take, or 38, with the 14 in a narrow sense.
         image_descriptor: what turns images into features.
@@ -104,6 +100,9 @@ class MIRFlickr25k(HashingDataModule):
         2017 (which images are kept).
     """
 
+    title = "MIRFlickr"
+    layout = LAYOUT
+
     def __init__(
         self,
         protocol: Protocol,
@@ -117,21 +116,14 @@ class MIRFlickr25k(HashingDataModule):
         view: str | None = None,
         cache: FilePath = "~/.cache/deephash",
     ) -> None:
-        super().__init__(protocol, seed, split)
-        if not path:
-            raise InvalidInputError(f"path={path!r}; give the folder of MIRFlickr, as data.path=FOLDER: {LAYOUT}.")
+        super().__init__(protocol, seed, split, path, view, cache)
         if labels not in LABELS:
             raise InvalidInputError(f"labels={labels}; expected 24, or 38 with those in a narrow sense.")
-        if view is not None:
-            check_choice(view, VIEWS, "view")
         if image_descriptor is None and image_features is None:
             raise InvalidInputError("image_descriptor=None and image_features=None; give one of them.")
-        self.path = Path(path).expanduser()
         self.labels = labels
         self.descriptor = image_descriptor
         self.image_features = image_features
-        self.view = view
-        self.cache = cache
 
     def prepare_data(self) -> None:
         """Compute the images' features, once."""
@@ -164,16 +156,15 @@ class MIRFlickr25k(HashingDataModule):
         if self.view != "text":
             features["image"], images = self._images(numbers, kept)
             if images is not None:
-                computed_from["image" if self.view is None else ""] = files_digest(self._files(numbers, kept))
+                computed_from["image"] = files_digest(self._files(numbers, kept))
         if self.view != "image":
             features["text"] = torch.from_numpy(texts[kept]).float()
         return Items(
-            Views(features) if self.view is None else features[self.view],
-            torch.from_numpy(labels[kept]),
-            tuple(annotations),
+            labels=torch.from_numpy(labels[kept]),
+            class_names=tuple(annotations),
             images=images,
             texts=tuple(" ".join(tags[numbers[row]]) for row in kept),
-            computed_from=computed_from,
+            **self._select_view(features, computed_from),
         )
 
     def _files(self, numbers: Sequence[int], kept: np.ndarray) -> list[Path]:
@@ -188,7 +179,7 @@ class MIRFlickr25k(HashingDataModule):
                     "features of all images, in their numbers' order."
                 )
             return canonical_features(np.asarray(stored)[kept], f"features of {self.image_features}"), None
-        described = described_images(self._files(numbers, kept), self.descriptor, self.cache)
+        described = read_or_describe_files(self._files(numbers, kept), self.descriptor, self.cache)
         return described["features"], described["thumbnails"].numpy()
 
 

@@ -11,18 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.base import HashingDataModule
-from deephash.data.cache import cached
+from deephash.data.cache import read_or_compute
+from deephash.data.image_text_base import VIEWS, ImageTextData
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
-from deephash.data.views import Views
 from deephash.io.files import sought
 from deephash.io.folder_walk import walk_files
 from deephash.io.path_settings import FilePath
 from deephash.io.progress import track
-from deephash.validation import InvalidInputError, check_choice, check_count
+from deephash.validation import InvalidInputError, check_count
 
-VIEWS = ("image", "text")
 WORDS, TAGS, CONCEPTS = 500, 1000, 81
 
 LABELS = "Groundtruth/AllLabels"
@@ -77,7 +75,7 @@ def most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
 
 
 @final
-class NUSWIDE(HashingDataModule):
+class NUSWIDE(ImageTextData):
     """Images as 500 counts of SIFT words, texts as which of the 1,000 most frequent tags; several labels each.
 
     Kept are the items that have at least one of the concepts asked for: of the published 269,648, 186,577 have one of
@@ -88,9 +86,7 @@ class NUSWIDE(HashingDataModule):
     checksums.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         path: a folder that holds the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last
             may be missing where the words are in one file, and then there are no publisher's parts.
         concepts: how many of the most frequent concepts are the labels: 10 and 21 are usual, 81 are all.
@@ -105,6 +101,9 @@ class NUSWIDE(HashingDataModule):
         Singapore", CIVR 2009.
     """
 
+    title = "NUS-WIDE"
+    layout = LAYOUT
+
     def __init__(
         self,
         protocol: Protocol,
@@ -116,18 +115,11 @@ class NUSWIDE(HashingDataModule):
         view: str | None = None,
         cache: FilePath = "~/.cache/deephash",
     ) -> None:
-        super().__init__(protocol, seed, split)
-        if not path:
-            raise InvalidInputError(f"path={path!r}; give the folder of NUS-WIDE, as data.path=FOLDER: {LAYOUT}.")
+        super().__init__(protocol, seed, split, path, view, cache)
         check_count(concepts, "concepts")
         if concepts > CONCEPTS:
             raise InvalidInputError(f"concepts={concepts}; NUS-WIDE has {CONCEPTS}: 10 and 21 are usual.")
-        if view is not None:
-            check_choice(view, VIEWS, "view")
-        self.path = Path(path).expanduser()
         self.concepts = concepts
-        self.view = view
-        self.cache = cache
 
     def prepare_data(self) -> None:
         """Read the text files, once."""
@@ -154,10 +146,10 @@ class NUSWIDE(HashingDataModule):
         if "train" in tables:
             official = np.where(tables["train"][kept].numpy(), "train", "query")
         return Items(
-            Views(features) if self.view is None else features[self.view],
-            labels[kept],
-            tuple(names[column] for column in columns),
-            official,
+            labels=labels[kept],
+            class_names=tuple(names[column] for column in columns),
+            official=official,
+            **self._select_view(features, {}),
         )
 
     def _tables(self) -> dict[str, Tensor]:
@@ -167,7 +159,7 @@ class NUSWIDE(HashingDataModule):
         files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]
         states = [(str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         key = hashlib.sha256(json.dumps(states).encode()).hexdigest()
-        return cached(self.cache, "nuswide", key, self._read_tables)
+        return read_or_compute(self.cache, "nuswide", key, self._read_tables)
 
     def _read_tables(self) -> dict[str, Tensor]:
         parts: dict[str, Callable[[], np.ndarray]] = {

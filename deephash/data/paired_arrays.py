@@ -56,9 +56,7 @@ class PairedArrays(HashingDataModule):
     items that they can use, and the item is encoded and ranked in the views that it has.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         features: a file for each view, numbers (n, d of the view).
         views: names of the views, in the files' order.
         features_keys: for each view, which array of an `.npz` or which columns of a Parquet file; None where the file

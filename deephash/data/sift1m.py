@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from deephash.data.base import HashingDataModule
-from deephash.data.download import download, extract
+from deephash.data.download import downloaded, extract
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.vectors import read_vectors
@@ -90,11 +90,8 @@ class SIFT1M(HashingDataModule):
             return
         published = ARCHIVES[self.prefix]
         place = self.cache / f"{self.prefix}.tar.gz"
-        was_there = place.exists()  # put there by the user, perhaps
-        archive = download(published.addresses, place, published.checksum)
-        extract(archive, self.path, self.prefix)
-        if not was_there:
-            archive.unlink()
+        with downloaded(published.addresses, place, published.checksum) as archive:
+            extract(archive, self.path, self.prefix)
 
     def load(self) -> Items:
         """Read the three files of vectors.

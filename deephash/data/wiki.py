@@ -10,11 +10,11 @@ from torch import Tensor
 
 from deephash.data.array_file import read_array
 from deephash.data.arrays import canonical_features
-from deephash.data.base import HashingDataModule
-from deephash.data.described import described_images, described_texts, files_digest
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
-from deephash.data.download import download, extract
+from deephash.data.download import downloaded, extract
+from deephash.data.file_features import files_digest, read_or_describe_files, read_or_describe_texts
+from deephash.data.image_text_base import VIEWS, ImageTextData
 from deephash.data.items import Items
 from deephash.data.labels import canonical_labels
 from deephash.data.protocols.base import Protocol, Split
@@ -22,6 +22,7 @@ from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.data.wiki_files import (
     CLASSES,
+    LAYOUT,
     article_images,
     article_texts,
     read_categories,
@@ -31,28 +32,25 @@ from deephash.data.wiki_files import (
 )
 from deephash.io.files import sought
 from deephash.io.path_settings import FilePath
-from deephash.validation import InvalidInputError, check_choice
+from deephash.validation import InvalidInputError
 
 # UCSD's Statistical Visual Computing Laboratory; it gives no checksum.
 ADDRESSES = (
     "https://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
     "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
 )
-VIEWS = ("image", "text")
 PARTS = ("train", "test")
 
 
 @final
-class Wiki(HashingDataModule):
+class Wiki(ImageTextData):
     """Images as 128 counts of SIFT words, texts as 10 topics of an LDA, in the publisher's 2,173 and 693 pairs.
 
     The parts are "train" and "query"; searched are the 2,173. Where the layout has the texts and images themselves,
     they are kept to look at, and may be described again, as by a language model.
 
     Args:
-        protocol: how the items are split.
-        seed: seed of the split.
-        split: a split made before; None draws one.
+        protocol, seed, split: as for `HashingDataModule`.
         path: a local folder in the publisher's layout (raw_features.mat, trainset_txt_img_cat.list,
             testset_txt_img_cat.list, and categories.list, texts and images where they are there), or an `.npz` of
             image_train, image_test, text_train, text_test, label_train, label_test and class_names; None downloads
@@ -70,6 +68,9 @@ class Wiki(HashingDataModule):
         multimedia retrieval", ACM MM 2010.
     """
 
+    title = "the Wikipedia articles"
+    layout = LAYOUT
+
     def __init__(
         self,
         protocol: Protocol,
@@ -82,15 +83,10 @@ class Wiki(HashingDataModule):
         text_descriptor: TextDescriptor | None = None,
         cache: FilePath = "~/.cache/deephash",
     ) -> None:
-        super().__init__(protocol, seed, split)
-        if view is not None:
-            check_choice(view, VIEWS, "view")
-        self.view = view
+        super().__init__(protocol, seed, split, Path(cache) / "wiki" if path is None else path, view, cache)
         self.image_descriptor = image_descriptor
         self.text_descriptor = text_descriptor
-        self.cache = Path(cache).expanduser()
         self.downloads = path is None
-        self.path = self.cache / "wiki" if path is None else Path(path).expanduser()
 
     def prepare_data(self) -> None:
         """Download and unpack the archive, where no path was given, and compute the features asked for, once.
@@ -101,12 +97,8 @@ class Wiki(HashingDataModule):
         if self.is_read:
             return
         if self.downloads and not self.path.is_dir():
-            place = self.cache / "wikipedia_dataset.zip"
-            was_there = place.exists()  # put there by the user, perhaps
-            archive = download(ADDRESSES, place, None)
-            extract(archive, self.path)
-            if not was_there:
-                archive.unlink()
+            with downloaded(ADDRESSES, self.cache / "wikipedia_dataset.zip", None) as archive:
+                extract(archive, self.path)
         if self.image_descriptor is not None or self.text_descriptor is not None:
             self.load()
 
@@ -117,11 +109,7 @@ class Wiki(HashingDataModule):
             InvalidInputError: a file that is missing or damaged, or parts that do not fit each other.
         """
         items = self._from_npz() if self.path.suffix == ".npz" else self._from_folder()
-        if self.view is None:
-            return items
-        features = items.features.features[self.view]
-        computed_from = {"": items.computed_from[self.view]} if self.view in items.computed_from else {}
-        return replace(items, features=features, computed_from=computed_from)
+        return replace(items, **self._select_view(items.features.features, items.computed_from))
 
     def _from_npz(self) -> Items:
         if self.image_descriptor is not None or self.text_descriptor is not None:
@@ -151,7 +139,7 @@ class Wiki(HashingDataModule):
         if files is None and self.image_descriptor is not None:
             raise InvalidInputError(f"{folder} has no folder images to describe; unpack the whole archive.")
         if files is not None:
-            found = described_images(files, self.image_descriptor, self.cache)
+            found = read_or_describe_files(files, self.image_descriptor, self.cache)
             images = found["thumbnails"].numpy()
             if self.image_descriptor is not None:
                 described["image"] = found["features"]
@@ -159,7 +147,7 @@ class Wiki(HashingDataModule):
         if self.text_descriptor is not None:
             if texts is None:
                 raise InvalidInputError(f"{folder} has no folder texts to describe; unpack the whole archive.")
-            described["text"] = described_texts(texts, self.text_descriptor, self.cache)
+            described["text"] = read_or_describe_texts(texts, self.text_descriptor, self.cache)
             computed_from["text"] = words_digest(texts)
         items = self._assemble(read_matrices(folder), labels, classes, described, images, texts)
         return replace(items, computed_from=computed_from)

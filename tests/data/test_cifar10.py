@@ -98,7 +98,7 @@ def test_a_download_is_kept_as_arrays_and_gist_is_computed_once(tmp_path, monkey
         path.write_bytes(archive.read_bytes())
         return path
 
-    monkeypatch.setattr(cifar10, "download", download)
+    monkeypatch.setattr("deephash.data.download.download", download)
     cache = tmp_path / "cache"
     cache.mkdir()
     for _ in range(2):

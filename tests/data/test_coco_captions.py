@@ -105,7 +105,7 @@ def test_several_sentences_one_view_one_part_and_no_objects(tmp_path):
 def test_features_are_computed_once(tmp_path, monkeypatch):
     folder = publish(tmp_path / "c")
     first = module(folder).items
-    monkeypatch.setattr("deephash.data.described.describe_files", lambda *_: pytest.fail("described again"))
+    monkeypatch.setattr("deephash.data.file_features.describe_files", lambda *_: pytest.fail("described again"))
     assert torch.equal(first.features.of("image"), module(folder).items.features.of("image"))
 
 

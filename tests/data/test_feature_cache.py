@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.data.cache import cached_features
+from deephash.data.cache import read_or_describe
 from deephash.data.descriptors.base import Descriptor
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
@@ -32,8 +32,8 @@ def stored(folder):
 
 def test_features_are_computed_once(tmp_path):
     descriptor = Counted()
-    first = cached_features(IMAGES, descriptor, tmp_path / "new" / "folder")
-    second = cached_features(IMAGES.copy(), Counted(), tmp_path / "new" / "folder")
+    first = read_or_describe(IMAGES, descriptor, tmp_path / "new" / "folder")
+    second = read_or_describe(IMAGES.copy(), Counted(), tmp_path / "new" / "folder")
     assert descriptor.times == 1
     assert torch.equal(first, second)
     (file,) = stored(tmp_path / "new" / "folder")
@@ -52,11 +52,11 @@ def test_the_key_covers_pixels_shape_parameters_and_version(tmp_path, monkeypatc
         (IMAGES.reshape(5, 8, 2, 3), Counted()),
         (IMAGES, Counted(2.0)),
     ):
-        cached_features(images, descriptor, tmp_path)
+        read_or_describe(images, descriptor, tmp_path)
         assert descriptor.times == 1
     monkeypatch.setattr(Counted, "version", 2)
     newer = Counted()
-    cached_features(IMAGES, newer, tmp_path)
+    read_or_describe(IMAGES, newer, tmp_path)
     assert newer.times == 1
     assert len(stored(tmp_path)) == 6
 
@@ -77,31 +77,31 @@ def flip_last_byte(file):
     ],
 )
 def test_a_damaged_file_is_computed_again_with_a_warning(tmp_path, spoil, reason):
-    right = cached_features(IMAGES, Counted(), tmp_path)
+    right = read_or_describe(IMAGES, Counted(), tmp_path)
     (file,) = stored(tmp_path)
     spoil(file)
     with pytest.warns(UserWarning, match=f"{file.name} cannot be used .*{reason}.*; computing it again"):
-        assert torch.equal(cached_features(IMAGES, Counted(), tmp_path), right)
+        assert torch.equal(read_or_describe(IMAGES, Counted(), tmp_path), right)
     untouched = Counted()
-    assert torch.equal(cached_features(IMAGES, untouched, tmp_path), right)
+    assert torch.equal(read_or_describe(IMAGES, untouched, tmp_path), right)
     assert untouched.times == 0
 
 
 def test_another_key_under_the_same_name_is_not_taken(tmp_path):
-    cached_features(IMAGES, Counted(), tmp_path)
+    read_or_describe(IMAGES, Counted(), tmp_path)
     (file,) = stored(tmp_path)
-    cached_features(IMAGES, Counted(2.0), tmp_path)
+    read_or_describe(IMAGES, Counted(2.0), tmp_path)
     (other,) = set(stored(tmp_path)) - {file}
     other.replace(file)
     with pytest.warns(UserWarning, match="it holds what was computed from other input"):
-        features = cached_features(IMAGES, Counted(), tmp_path)
+        features = read_or_describe(IMAGES, Counted(), tmp_path)
     assert torch.equal(features, Counted().describe(IMAGES))
 
 
 def test_a_folder_that_cannot_be_written_costs_no_features(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match=r"cannot be written .* The next run will compute it again"):
-        features = cached_features(IMAGES, Counted(), tmp_path / "file")
+        features = read_or_describe(IMAGES, Counted(), tmp_path / "file")
     assert torch.equal(features, Counted().describe(IMAGES))
 
 
@@ -111,11 +111,11 @@ def test_a_failed_computation_leaves_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Counted, "describe", fail)
     with pytest.raises(KeyboardInterrupt):
-        cached_features(IMAGES, Counted(), tmp_path / "folder")
+        read_or_describe(IMAGES, Counted(), tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    cached_features(IMAGES, Counted(), "~/features")
+    read_or_describe(IMAGES, Counted(), "~/features")
     assert len(stored(tmp_path / "features")) == 1

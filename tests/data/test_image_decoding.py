@@ -11,8 +11,8 @@ from PIL import Image
 from deephash.code_files.image_rows import ImageRows
 from deephash.code_files.store_rows import StoredImageRows
 from deephash.data.descriptors.pixels import Pixels
+from deephash.data.file_features import describe_files
 from deephash.data.image_decoding import read_image
-from deephash.data.image_folder import describe_files
 from deephash.validation import InvalidInputError
 from deephash.web.demo.decoding import decoded_image
 

@@ -70,7 +70,7 @@ def test_the_archive_is_fetched_and_unpacked_once(tmp_path, monkeypatch):
         path.write_bytes(contents)
         return path
 
-    monkeypatch.setattr(sift1m, "download", download)
+    monkeypatch.setattr("deephash.data.download.download", download)
     (tmp_path / "cache").mkdir()
     for _ in range(2):
         data = SIFT1M(Official(), 0, prefix="siftsmall", cache=str(tmp_path / "cache"))

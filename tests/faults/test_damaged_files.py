@@ -24,7 +24,7 @@ from deephash.data.cifar10 import read_npz
 from deephash.data.coco_captions import COCOCaptions
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.download import extract
-from deephash.data.image_folder import describe_files
+from deephash.data.file_features import describe_files
 from deephash.data.image_manifest import list_manifest
 from deephash.data.labels import canonical_labels
 from deephash.data.mirflickr25k import MIRFlickr25k

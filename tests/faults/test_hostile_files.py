@@ -16,7 +16,7 @@ from PIL import Image
 from deephash.data import download
 from deephash.data.array_file import read_array
 from deephash.data.download import extract
-from deephash.data.image_folder import describe_files
+from deephash.data.file_features import describe_files
 from deephash.data.image_listing import find_images
 from deephash.data.protocols.base import Split
 from deephash.evaluation.learnt_codes import load_learnt
@@ -127,7 +127,7 @@ deephash.io.npz_file.LARGE = 1 << 26
 for path in map(Path, sys.argv[1:]):
     try:
         if path.suffix == ".png":
-            deephash.data.image_folder.describe_files([path], None, 16)
+            deephash.data.file_features.describe_files([path], None, 16)
         elif path.suffix == ".safetensors":
             deephash.load(path.parent)
         else:

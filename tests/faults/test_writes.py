@@ -13,7 +13,7 @@ import polars
 import pytest
 import torch
 
-from deephash.data.cache import cached
+from deephash.data.cache import read_or_compute
 from deephash.data.protocols.base import Split
 from deephash.evaluation.learnt_codes import LearntCodes
 from deephash.hashers.hasher import Hasher
@@ -185,7 +185,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match=r"cannot be written \(No space left on device\).* will compute it again"):
-        found = cached(tmp_path, "a", "0" * 64, lambda: {"x": torch.ones(3)})
+        found = read_or_compute(tmp_path, "a", "0" * 64, lambda: {"x": torch.ones(3)})
     assert found["x"].tolist() == [1, 1, 1]
 
 

@@ -4,7 +4,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from deephash.data.cache import cached_features
+from deephash.data.cache import read_or_describe
 from deephash.data.descriptors.torchvision_features import TorchvisionFeatures
 from deephash.validation import InvalidInputError
 
@@ -40,11 +40,11 @@ def test_grey_images_are_three_equal_channels(weights):
 
 
 def test_other_weights_are_other_features_in_the_cache(weights, tmp_path):
-    first = cached_features(IMAGES, TorchvisionFeatures("mobilenet_v3_small", weights[0], 32), tmp_path)
+    first = read_or_describe(IMAGES, TorchvisionFeatures("mobilenet_v3_small", weights[0], 32), tmp_path)
     torch.manual_seed(2)
     other = tmp_path / "weights.safetensors"
     save_file(torchvision.models.mobilenet_v3_small().state_dict(), other)
-    second = cached_features(IMAGES, TorchvisionFeatures("mobilenet_v3_small", str(other), 32), tmp_path)
+    second = read_or_describe(IMAGES, TorchvisionFeatures("mobilenet_v3_small", str(other), 32), tmp_path)
     assert not torch.equal(first, second)
     assert len(list(tmp_path.glob("torchvisionfeatures-*"))) == 2
 

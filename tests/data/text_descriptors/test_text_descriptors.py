@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.data.described import described_texts
+from deephash.data.file_features import read_or_describe_texts
 from deephash.data.text_descriptors.hashed_words import HashedWords
 from deephash.data.text_descriptors.sentence_transformer import SentenceTransformer
 from deephash.validation import InvalidInputError
@@ -60,12 +60,12 @@ class Counted(HashedWords):
 
 
 def test_features_of_texts_are_kept(tmp_path):
-    first = described_texts(TEXTS, Counted(32), tmp_path)
-    assert torch.equal(first, described_texts(list(TEXTS), Counted(32), tmp_path))
+    first = read_or_describe_texts(TEXTS, Counted(32), tmp_path)
+    assert torch.equal(first, read_or_describe_texts(list(TEXTS), Counted(32), tmp_path))
     assert Counted.times == 1
-    described_texts(TEXTS[::-1], Counted(32), tmp_path)
-    described_texts(TEXTS, Counted(64), tmp_path)
-    described_texts(["".join(TEXTS[:2]), *TEXTS[2:]], Counted(32), tmp_path)
+    read_or_describe_texts(TEXTS[::-1], Counted(32), tmp_path)
+    read_or_describe_texts(TEXTS, Counted(64), tmp_path)
+    read_or_describe_texts(["".join(TEXTS[:2]), *TEXTS[2:]], Counted(32), tmp_path)
     assert Counted.times == 4
     assert {file.name.split("-")[1] for file in tmp_path.iterdir()} == {"counted"}
 
@@ -116,7 +116,7 @@ def test_a_language_model_knows_real_sentences_better_than_their_words(minilm, t
     texts, labels = [text for text, _ in sentences], torch.tensor([number for _, number in sentences])
     assert len(set(labels.tolist())) == 5
     model = SentenceTransformer(minilm)
-    embedded = described_texts(texts, model, tmp_path)
+    embedded = read_or_describe_texts(texts, model, tmp_path)
     assert embedded.shape == (len(texts), 384)
     assert embedded.dtype == torch.float32
 
@@ -133,5 +133,5 @@ def test_a_language_model_knows_real_sentences_better_than_their_words(minilm, t
     assert means[0] @ means[1] > means[0] @ means[2] + 0.3
     assert HashedWords().describe(alike)[0] @ HashedWords().describe(alike)[1] == 0
     # Kept, and a sentence is described by itself, whatever stands beside it.
-    assert torch.equal(embedded, described_texts(texts, model, tmp_path))
+    assert torch.equal(embedded, read_or_describe_texts(texts, model, tmp_path))
     torch.testing.assert_close(model.describe(texts[3:4])[0], embedded[3], atol=1e-5, rtol=0)

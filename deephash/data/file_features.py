@@ -1,0 +1,132 @@
+"""Features of image files and of texts, computed once and cached."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deephash.data.cache import description_key, read_or_compute
+from deephash.data.descriptors.base import Descriptor
+from deephash.data.digests import words_digest
+from deephash.data.image_decoding import DECODING_VERSION, read_image
+from deephash.data.text_descriptors.base import TextDescriptor
+from deephash.io.progress import track
+from deephash.validation import InvalidInputError
+
+BLOCK_IMAGES = 256
+"""Number of images that are decoded and held in memory at once."""
+
+THUMBNAIL = 64
+"""Side in pixels of the thumbnails that are shown beside results."""
+
+
+def read_or_describe_files(
+    files: Sequence[Path], descriptor: Descriptor | None, cache: str | Path, contents: Iterable[bytes] | None = None
+) -> dict[str, Tensor]:
+    """Return features and thumbnails of image files, from the cache if they are in it.
+
+    Args:
+        files: n image files.
+        descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped. None
+            makes only thumbnails.
+        cache: folder of computed features.
+        contents: what identifies each file in the cache's key. None takes its name, size and modification time, as
+            reading hundreds of thousands of files of a published data set takes minutes.
+
+    Returns:
+        features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3).
+
+    Raises:
+        InvalidInputError: a missing or unreadable file, or a descriptor without an image size.
+    """
+    settings: dict[str, object] = {"images": len(files), "thumbnail": THUMBNAIL, "decoding": DECODING_VERSION}
+    if descriptor is None:
+        name, size, key = "thumbnails", THUMBNAIL, hashlib.sha256(json.dumps(settings).encode())
+    elif descriptor.image_size is None:
+        raise InvalidInputError("descriptor.image_size=None; images differ in size: give the side to scale them to.")
+    else:
+        name, size = f"images-{type(descriptor).__name__.lower()}", descriptor.image_size
+        key = description_key(descriptor, settings)
+    for identity in [_file_states(files).encode()] if contents is None else contents:
+        key.update(identity)
+    return read_or_compute(cache, name, key.hexdigest(), lambda: describe_files(files, descriptor, size))
+
+
+def read_or_describe_texts(texts: Sequence[str], descriptor: TextDescriptor, cache: str | Path) -> Tensor:
+    """Return features float32 (n, d) of n texts, from the cache if they are in it and costly to compute."""
+    if not descriptor.costly:
+        return descriptor.describe(texts)
+    key = description_key(descriptor, {"texts": len(texts)})
+    key.update(json.dumps(list(texts)).encode())
+    name = f"texts-{type(descriptor).__name__.lower()}"
+    return read_or_compute(cache, name, key.hexdigest(), lambda: {"features": descriptor.describe(texts)})["features"]
+
+
+def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: int) -> dict[str, Tensor]:
+    """Compute features and thumbnails of image files, in blocks.
+
+    Args:
+        files: n image files.
+        descriptor: computes the features; None makes only thumbnails.
+        size: side to which images are scaled and cropped.
+
+    Returns:
+        features float32 (n, d) if there is a descriptor, and thumbnails uint8 (n, 64, 64, 3).
+
+    Raises:
+        InvalidInputError: unreadable files; the message has their number and the first name.
+    """
+    from PIL import Image
+
+    features, thumbnails, unreadable = [], [], []
+
+    def decode(file: Path) -> np.ndarray | str:
+        try:
+            return read_image(file, size)
+        except Exception as error:  # Pillow's decoders raise many types for damaged files
+            return str(error) or type(error).__name__
+
+    blocks = [files[first : first + BLOCK_IMAGES] for first in range(0, len(files), BLOCK_IMAGES)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for block in track(blocks, "Images"):
+            images = []
+            for file, decoded in zip(block, pool.map(decode, block), strict=True):
+                if isinstance(decoded, str):
+                    unreadable.append((file, decoded))
+                else:
+                    images.append(decoded)
+            if unreadable:  # No features are returned; the other files are only checked.
+                continue
+            if descriptor is not None:
+                features.append(descriptor.describe(np.stack(images)))
+            small = [np.array(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images]
+            thumbnails.append(torch.from_numpy(np.stack(small)))
+    if unreadable:
+        file, reason = unreadable[0]
+        raise InvalidInputError(
+            f"{len(unreadable)} of {len(files)} images cannot be read, the first {file} ({reason}); repair or "
+            "remove them."
+        )
+    described = {"thumbnails": torch.cat(thumbnails)}
+    return described if descriptor is None else described | {"features": torch.cat(features)}
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """Return a digest of image files by name and size, in any folder; reading their contents would take minutes."""
+    return words_digest((file.name, file.stat().st_size) for file in files)
+
+
+def _file_states(files: Sequence[Path]) -> str:
+    """Return name, size and modification time of each file as JSON."""
+    try:
+        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{error.filename} does not exist; unpack the images again.") from error
+    except (OSError, ValueError) as error:  # a damaged list can hold a name that no file can have
+        raise InvalidInputError(f"an image of the list cannot be read ({error}); unpack the images again.") from error
+    return json.dumps(states)
