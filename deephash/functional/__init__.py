@@ -1,1 +1,1 @@
-"""Mathematics that several methods share, each file named by its thing."""
+"""Mathematics shared by several methods, one topic per file."""

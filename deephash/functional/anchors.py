@@ -1,4 +1,4 @@
-"""Anchors: a few points that stand for all, by their distances to which kernel methods describe an item."""
+"""Anchors: a few points that represent all; kernel methods describe an item by its distances from them."""
 
 import numpy as np
 import torch
@@ -8,14 +8,14 @@ from deephash.functional.principal_components import working_dtype
 from deephash.functional.row_shares import broadcast_first, count_rows, gather_rows, rows_are_shared, sum_over_processes
 from deephash.io.progress import track
 
-# Pairs of a row and an anchor whose distances are held at a time, 64 MB of float32.
+# Pairs of a row and an anchor in a block of distances, 64 MB of float32.
 BLOCK_PAIRS = 2**24
-# Lloyd's rounds, as FAISS and published code of anchor graphs take few: the anchors need to cover, not to converge.
+# Lloyd's iterations, few as in FAISS and published code of anchor graphs: anchors need not converge.
 KMEANS_ROUNDS = 25
 
 
 def random_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Distinct rows drawn at random, of all processes' where they share the rows.
+    """Draw distinct rows at random, among those of all processes if they share the rows.
 
     Args:
         features: floating (n, d).
@@ -29,10 +29,10 @@ def random_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
 
 
 def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Centres of k-means clusters, by FAISS on the CPU.
+    """Compute the centres of k-means clusters with FAISS on the CPU.
 
-    Lloyd's rounds run on a sample of at most 256 rows for each centre, more than which move a centre by little; so a
-    million rows cost no more than the sample, which every process holds where they share the rows.
+    Lloyd's iterations run on a sample of at most 256 rows per centre, since more rows hardly move a centre. So a
+    million rows cost no more than the sample; if processes share the rows, each of them holds the sample.
 
     Args:
         features: floating (n, d), n >= m.
@@ -63,13 +63,14 @@ def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
 
 
 def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
-    """‖x - a‖² of every row and anchor, differentiable in both; never below 0.
+    """Compute ‖x - a‖² of every row and anchor, differentiable in both; never below 0.
 
-    Both are taken relative to the anchors' mean first: far from the origin, x² - 2xa + a² would cancel to noise.
+    Both are first centred on the anchors' mean: far from the origin, x² - 2xa + a² would lose its digits to
+    cancellation.
 
     Args:
-        features: floating (n, d), few enough rows that (n, m) can be held.
-        anchors: (m, d), whose dtype the result has.
+        features: floating (n, d), few enough rows to hold (n, m).
+        anchors: (m, d); the result has their dtype.
 
     Returns:
         (n, m).
@@ -81,10 +82,10 @@ def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
 
 
 def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Tensor:
-    """exp(-‖x - a‖² / 2σ²) of every row and anchor.
+    """Compute exp(-‖x - a‖² / 2σ²) of every row and anchor.
 
-    With ‖x‖² and 1 beside x, and their factors beside a / σ², one product gives the exponent: what follows it are two
-    passes over the values in place of six, which take as long as the product.
+    With ‖x‖² and 1 appended to x, and their factors to a / σ², one product gives the exponent. Only two passes over the
+    values follow instead of six, which would take as long as the product.
 
     Args:
         features: floating (n, d).
@@ -94,7 +95,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
     Returns:
         (n, m), differentiable in all three.
     """
-    # Far from the origin, x² - 2xa + a² would cancel to noise.
+    # Far from the origin, x² - 2xa + a² would lose its digits to cancellation.
     origin = anchors.detach().mean(0)
     x, a = features.to(anchors.dtype) - origin, anchors - origin
     precision = bandwidth.square().reciprocal()
@@ -105,7 +106,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
 
 
 def mean_squared_distance(features: Tensor, anchors: Tensor) -> float:
-    """Mean of ‖x - a‖² over all rows and anchors, in closed form: no distance is computed.
+    """Compute the mean of ‖x - a‖² over all rows and anchors in closed form, without the single distances.
 
     Args:
         features: floating (n, d).
@@ -122,12 +123,12 @@ def mean_squared_distance(features: Tensor, anchors: Tensor) -> float:
 
 
 def nearest_anchors(features: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, Tensor]:
-    """The s anchors nearest to each row, in blocks of rows.
+    """Find the s anchors nearest to each row, in blocks of rows.
 
     Args:
         features: floating (n, d).
         anchors: (m, d), m >= s.
-        s: anchors of a row.
+        s: anchors per row.
 
     Returns:
         Squared distances, ascending, (n, s) in the anchors' dtype; and the anchors, int64 (n, s).
@@ -142,18 +143,18 @@ def nearest_anchors(features: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, 
 
 
 def anchor_graph_weights(rows: Tensor, anchors: Tensor, s: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Z, each row's weights on its s nearest anchors: exp(-‖x - u‖² / σ²), divided by their sum.
+    """Compute Z, the weights of each row on its s nearest anchors: exp(-‖x - u‖² / σ²), divided by their sum.
 
-    The anchor graph's (Liu, Wang, Kumar & Chang, ICML 2011, Eq. 2).
+    This is the anchor graph of Liu, Wang, Kumar & Chang, ICML 2011, Eq. 2.
 
     Args:
         rows: floating (n, d).
         anchors: (m, d), m >= s.
-        s: anchors of a row.
+        s: anchors per row.
 
     Returns:
         Weights (n, s) of sum 1; anchors, int64 (n, s); and σ, the mean distance of a row from its s-th nearest anchor,
-        as in the authors' code, 0 where all rows lie on their anchors.
+        as in the authors' code, 0 if all rows lie on their anchors.
     """
     distances, ids = nearest_anchors(rows, anchors, s)
     widths = distances[:, -1].sqrt().sum(dtype=torch.float64)

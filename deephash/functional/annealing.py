@@ -1,4 +1,4 @@
-"""How a setting moves from its value at the start of training to that at the end."""
+"""Schedules that move a setting from its value at the start of training to that at the end."""
 
 from typing import TypeVar
 
@@ -10,13 +10,13 @@ Progress = TypeVar("Progress", float, Tensor)
 
 
 def geometric(initial: float, final: float, progress: Progress) -> Progress:
-    """initial^(1-t) · final^t: each equal step of the progress t multiplies by the same factor."""
+    """Return initial^(1-t) · final^t: equal steps of the progress t multiply by equal factors."""
     value: Progress = initial * (final / initial) ** progress
     return value
 
 
 def linear(initial: float, final: float, progress: Progress) -> Progress:
-    """(1 - t) · initial + t · final: each equal step of the progress t adds the same."""
+    """Return (1 - t) · initial + t · final: equal steps of the progress t add equal amounts."""
     return initial + (final - initial) * progress
 
 
@@ -26,7 +26,7 @@ def check_rising(initial: float, final: float, name: str) -> None:
     Args:
         initial: at progress 0.
         final: at progress 1.
-        name: of the setting, before which stand "initial_" and "final_".
+        name: name of the setting after "initial_" and "final_".
 
     Raises:
         InvalidInputError: naming the values.
@@ -45,7 +45,7 @@ def check_falling(initial: float, final: float, name: str) -> None:
     Args:
         initial: at progress 0.
         final: at progress 1.
-        name: of the setting, before which stand "initial_" and "final_".
+        name: name of the setting after "initial_" and "final_".
 
     Raises:
         InvalidInputError: naming the values.

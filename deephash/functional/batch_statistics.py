@@ -1,4 +1,4 @@
-"""Statistics of batch normalisations, measured over data rather than gathered while training."""
+"""Statistics of batch normalisation, measured over data instead of accumulated while training."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-# Items from which a mean and a variance are known to a few hundredths; a pass over all would tell little more.
+# Number of items that gives a mean and a variance to a few hundredths; a pass over all would add little.
 SAMPLE = 2048
 
 
@@ -14,13 +14,13 @@ SAMPLE = 2048
 def measure_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set the running means and variances of every batch normalisation in a network to their averages over batches.
 
-    Everything else stays in evaluation mode, and every part returns to its mode. A randomly drawn network needs this
-    before its first use: with the means of 0 and variances of 1 that it is born with, its layers grow or shrink what
-    passes.
+    All other layers are in evaluation mode meanwhile, and every module returns to its mode. A network with random
+    weights needs this before its first use: with the initial means of 0 and variances of 1, activations would grow or
+    shrink from layer to layer.
 
     Args:
         network: from a batch to anything; changed in place.
-        batches: each of two items or more.
+        batches: each of at least two items.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not layers:
@@ -41,11 +41,11 @@ def measure_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> N
 
 
 def random_batches(features: Tensor, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Distinct rows drawn at random, in batches of nearly equal size.
+    """Draw distinct rows at random, in batches of nearly equal size.
 
     Args:
         features: (n, d).
-        count: rows in all, at most n.
+        count: number of rows, at most n.
         size: the most rows of a batch.
         generator: CPU generator of the draw.
     """

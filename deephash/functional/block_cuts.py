@@ -1,4 +1,4 @@
-"""Codes of one bit from pairwise terms: exact minima over blocks of items by graph cuts, block after block."""
+"""One-bit codes from pairwise terms: exact minima over blocks of items by graph cuts, block after block."""
 
 import numpy as np
 import torch
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def minimise_submodular(unary: np.ndarray, pairwise: np.ndarray) -> np.ndarray:
-    """The z in {-1, 1} that minimises 2 uᵀ z + zᵀ A z, no entry of A off its diagonal being above 0.
+    """Find the z in {-1, 1} that minimises 2 uᵀ z + zᵀ A z, where no entry of A off its diagonal is above 0.
 
     An item whose unary term outweighs all its pairwise terms is settled at once, and then adds to the unary terms of
-    the others; what remains is a minimum cut between source and sink.
+    the others. The remainder is a minimum cut between source and sink.
 
     Args:
         unary: u, integers (b,).
@@ -24,20 +24,20 @@ def minimise_submodular(unary: np.ndarray, pairwise: np.ndarray) -> np.ndarray:
     z = np.zeros(len(unary), dtype=np.int64)
     left = np.arange(len(unary))
     while len(left):
-        own = unary[left] + pairwise[left] @ z
-        settled = np.abs(own) > -pairwise[np.ix_(left, left)].sum(1)
+        unary_left = unary[left] + pairwise[left] @ z
+        settled = np.abs(unary_left) > -pairwise[np.ix_(left, left)].sum(1)
         if not settled.any():
-            z[left] = _minimum_cut(own, -pairwise[np.ix_(left, left)])
+            z[left] = _minimum_cut(unary_left, -pairwise[np.ix_(left, left)])
             break
-        z[left[settled]] = np.where(own[settled] <= 0, 1, -1)
+        z[left[settled]] = np.where(unary_left[settled] <= 0, 1, -1)
         left = left[~settled]
     return z
 
 
 def _minimum_cut(unary: np.ndarray, attraction: np.ndarray) -> np.ndarray:
-    """Sides of items: a pair that differs costs its attraction, an item that defies its own u costs |u|.
+    """Cut items into two sides: a pair that differs costs its attraction, an item against its own u costs |u|.
 
-    zᵀ A z counts a pair twice, so 2 uᵀ z + zᵀ A z changes by 4 of either; the cut leaves the 4 out.
+    zᵀ A z counts a pair twice, so 2 uᵀ z + zᵀ A z changes by 4 of either; the cut omits the 4.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
@@ -59,11 +59,11 @@ def _minimum_cut(unary: np.ndarray, attraction: np.ndarray) -> np.ndarray:
 
 
 def similar_blocks(neighbours: Tensor, largest: int, generator: torch.Generator) -> list[Tensor]:
-    """Items in blocks whose members are all neighbours of each other, every item in one block (Algorithm 2).
+    """Partition items into blocks whose members are all neighbours of each other (Algorithm 2).
 
     Args:
         neighbours: bool (n, n), symmetric.
-        largest: most items of a block.
+        largest: the most items of a block.
         generator: CPU generator of the order in which items are taken.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Boosted decision trees of two classes: AdaBoost on features cut to at most 256 levels, compiled by numba.
+"""Boosted decision trees for two classes: AdaBoost on features quantised to at most 256 levels, compiled by numba.
 
-Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
+All compiled functions are in this file, because numba's disk cache watches only the file of the function itself.
 """
 
-# numba infers the types of compiled functions, and refuses annotations on some.
+# numba infers the types of compiled functions, and rejects annotations on some.
 # ruff: noqa: ANN001, ANN201
 # mypy: allow-untyped-defs, disable-error-code="no-untyped-call, untyped-decorator"
 
@@ -14,21 +14,21 @@ from deephash.functional.compiled import compiled
 
 @compiled
 def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cuts):
-    """For each of some features, the best cut of every node on one layer.
+    """Find the best cut of every node of one layer, for each of some features.
 
-    A leaf with weights w₊ and w₋ has exponential loss 2 √(w₊ w₋) once its value is ½ log(w₊ / w₋); a cut's score is
+    A leaf with weights w₊ and w₋ and its best value, ½ log(w₊ / w₋), has exponential loss 2 √(w₊ w₋); a cut's score is
     half the sum over its two sides.
 
     Args:
         levels: uint8 (d, n).
         features: int64 (f,), the features to try.
         rows: int64 (m,), the rows to use.
-        cells: int64 (m,), where the sums of a row's node and class begin: 2 · node · limit + class.
+        cells: int64 (m,), the start of the sums of a row's node and class: 2 · node · limit + class.
         weights: float32 (m,).
-        nodes: how many the layer has.
+        nodes: number of nodes of the layer.
         limit: number of levels.
-        scores: written, float64 (f, nodes), of the best cuts.
-        cuts: written, int64 (f, nodes); rows of a level up to the cut go left, and -1 says that no cut gains.
+        scores: output, float64 (f, nodes), of the best cuts.
+        cuts: output, int64 (f, nodes); rows of a level up to the cut go left; -1 if no cut improves.
     """
     sums = np.empty(nodes * limit * 2, dtype=np.float64)
     for i in range(len(features)):
@@ -63,7 +63,7 @@ def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cu
 
 @compiled
 def heavy_rows(weights, share):
-    """Rows in descending order of weight that hold a share of the total between them (weight trimming)."""
+    """Return the rows of largest weight that together hold a share of the total (weight trimming), ascending."""
     order = np.argsort(-weights, kind="mergesort")
     total = weights.astype(np.float64).sum()
     held = 0.0
@@ -76,19 +76,19 @@ def heavy_rows(weights, share):
 
 @compiled
 def boost(levels, classes, sampled, depth, share, limit):
-    """AdaBoost of trees by exponential loss, each on some of the features and the heaviest rows.
+    """Train trees by AdaBoost with exponential loss, each on some of the features and the heaviest rows.
 
     Args:
         levels: uint8 (d, n), the features' levels.
         classes: float32 (n,), each -1 or 1.
         sampled: int64 (trees, f), the features that each tree may use (LazyBoost).
-        depth: of the trees, all of which are full: a node that gains by no cut sends every row left.
-        share: of the total weight, held by the rows a tree is learnt from.
+        depth: depth of the trees, all of which are full: a node without a useful cut sends every row left.
+        share: share of the total weight of the rows from which a tree is learnt.
         limit: number of levels.
 
     Returns:
-        Feature and last level that goes left, int64 (trees, 2^depth - 1); leaf values float64 (trees, 2^depth); and
-        the sum of all trees for each row, float64 (n,).
+        Feature and last level that goes left, int64 (trees, 2^depth - 1); leaf values float64 (trees, 2^depth); and the
+        sum of all trees for each row, float64 (n,).
     """
     n = levels.shape[1]
     trees = len(sampled)
@@ -108,14 +108,14 @@ def boost(levels, classes, sampled, depth, share, limit):
             first = 2**layer - 1
             nodes = 2**layer
             scores = np.empty((sampled.shape[1], nodes), dtype=np.float64)
-            found = np.empty((sampled.shape[1], nodes), dtype=np.int64)
+            best_cuts = np.empty((sampled.shape[1], nodes), dtype=np.int64)
             cells = 2 * limit * (node[rows] - first) + positive
-            best_splits(levels, sampled[tree], rows, cells, heavy, nodes, limit, scores, found)
+            best_splits(levels, sampled[tree], rows, cells, heavy, nodes, limit, scores, best_cuts)
             for j in range(nodes):
                 i = np.argmin(scores[:, j])
-                if found[i, j] >= 0:
+                if best_cuts[i, j] >= 0:
                     features[tree, first + j] = sampled[tree, i]
-                    cuts[tree, first + j] = found[i, j]
+                    cuts[tree, first + j] = best_cuts[i, j]
             for row in range(n):
                 at = node[row]
                 goes_right = levels[features[tree, at], row] > cuts[tree, at]
@@ -124,7 +124,7 @@ def boost(levels, classes, sampled, depth, share, limit):
         sums = np.zeros((2**depth, 2), dtype=np.float64)
         for row in rows:
             sums[node[row] - first, int(classes[row] > 0)] += weights[row]
-        # A leaf of one class would be infinite; one row's mean weight of the other class keeps it finite.
+        # A leaf of one class would have an infinite value; the mean weight of a row keeps it finite.
         smoothing = 1 / n
         for leaf in range(2**depth):
             leaves[tree, leaf] = np.log((sums[leaf, 1] + smoothing) / (sums[leaf, 0] + smoothing)) / 2

@@ -1,4 +1,4 @@
-"""Codewords of classes, far from each other: what codes of a class are drawn to in CSQ, DPN and OrthoHash."""
+"""Codewords of classes, far from each other: the targets of codes in CSQ, DPN and OrthoHash."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,12 @@ from torch import Tensor
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 CONSTRUCTIONS = ("hadamard", "bernoulli")
-# Sets of random codewords of which the best is taken.
+# Number of random sets of codewords, the best of which is used.
 DRAWS = 20
 
 
 def hadamard_matrix(order: int) -> Tensor:
-    """Sylvester's matrix of ±1, whose rows are orthogonal: any two differ in half of their places.
+    """Build Sylvester's matrix of ±1, whose rows are orthogonal: any two differ in half of their places.
 
     Args:
         order: a power of two.
@@ -27,7 +27,7 @@ def hadamard_matrix(order: int) -> Tensor:
 
 
 def bernoulli_codewords(classes: int, length: int, generator: torch.Generator) -> Tensor:
-    """Codewords of fair coins; of several sets the one whose two nearest codewords are farthest apart.
+    """Draw codewords of fair coins: of several sets, the one whose two nearest codewords are farthest apart.
 
     Args:
         classes: number of codewords c.
@@ -44,21 +44,21 @@ def bernoulli_codewords(classes: int, length: int, generator: torch.Generator) -
 
 
 def class_codewords(classes: int, length: int, construction: str, generator: torch.Generator | None = None) -> Tensor:
-    """A codeword for each class.
+    """Return a codeword for each class.
 
     Args:
         classes: c.
         length: bits l.
-        construction: "bernoulli" for fair coins; "hadamard" for rows of the Hadamard matrix, and of its negative where
-            c > l, which exist where l is a power of two and c <= 2l; fair coins otherwise. Rows are drawn at random:
-            the first ones have the same columns over and over, bits that say the same.
-        generator: CPU generator of the draws; None draws from one seeded with 0.
+        construction: "bernoulli" for fair coins; "hadamard" for rows of the Hadamard matrix, and of its negative if c >
+            l, which exist if l is a power of two and c <= 2l; fair coins otherwise. Rows are drawn at random, since the
+            first ones repeat the same columns: redundant bits.
+        generator: CPU generator of the draws; None for one seeded with 0.
 
     Returns:
         float32 (c, l), ±1.
 
     Raises:
-        InvalidInputError: another construction, or more classes than codewords there are.
+        InvalidInputError: an unknown construction, or more classes than possible codewords.
     """
     check_count(classes, "classes")
     check_count(length, "code_length")
@@ -76,17 +76,17 @@ def class_codewords(classes: int, length: int, construction: str, generator: tor
 
 
 def random_codeword(length: int, generator: torch.Generator | None = None) -> Tensor:
-    """One codeword of fair coins, float32 (l,), ±1."""
+    """Draw one codeword of fair coins, float32 (l,), ±1."""
     return torch.randint(2, (length,), generator=generator or torch.Generator().manual_seed(0)).float() * 2 - 1
 
 
 def target_codewords(labels: Tensor, codewords: Tensor, ties: Tensor) -> Tensor:
-    """The codeword that each item is drawn to: its class's; of several classes, the majority of theirs bit by bit.
+    """Return the target codeword of each item: that of its class, or the bitwise majority of those of its classes.
 
     Args:
         labels: class indices int64 (n,), or indicator bool (n, c).
         codewords: floating (c, l), ±1.
-        ties: (l,), ±1, what a bit is that as many classes want up as down.
+        ties: (l,), ±1, the value of a bit without a majority.
 
     Returns:
         (n, l), ±1; a row of 0 for an item without labels.

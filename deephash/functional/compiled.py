@@ -1,4 +1,4 @@
-"""Compilation of the loops that no library has: by numba, without Python's lock, cached on disk."""
+"""Compilation of loops that no library provides: by numba, without the GIL, cached on disk."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,13 @@ Kernel = Callable[..., Any]
 
 
 def compiled(function: Kernel, **options: Any) -> Kernel:
-    """Compile a function, cached on disk where a folder can be written, in memory elsewhere.
+    """Compile a function, cached on disk if a folder is writable, else in memory.
 
-    The cache watches the file of the function alone: what it calls has to stand in the same file.
+    The cache watches only the file of the function: what it calls must be in the same file.
 
     Args:
-        function: in the part of Python that numba takes.
-        options: further ones of `numba.njit`, as `fastmath`.
+        function: in the subset of Python that numba compiles.
+        options: further options of `numba.njit`, as `fastmath`.
     """
     options = {"nogil": True, "error_model": "numpy", **options}
     kernel: Kernel

@@ -1,4 +1,4 @@
-"""Detectors of drift, river's: has the mean of a signal changed?"""
+"""Drift detectors of river: has the mean of a signal changed?"""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from deephash.validation import InvalidInputError
 
 
 def build_detector(name: str, settings: dict[str, Any]) -> Any:
-    """A drift detector of river's.
+    """Build a drift detector of river.
 
     Args:
         name: its class in river.drift.
         settings: its arguments.
 
     Raises:
-        InvalidInputError: river is not installed, or has no such detector, or that does not take the settings.
+        InvalidInputError: river is not installed, has no such detector, or the detector rejects the settings.
     """
     try:
         import river.drift
@@ -21,10 +21,10 @@ def build_detector(name: str, settings: dict[str, Any]) -> Any:
         raise InvalidInputError(
             f"the drift detector {name} needs river, which is not installed: pip install 'deephash[stream]'."
         ) from error
-    found = getattr(river.drift, name, None)
-    if found is None:
+    detector = getattr(river.drift, name, None)
+    if detector is None:
         raise InvalidInputError(f"detector={name} is not in river.drift; give ADWIN, KSWIN or PageHinkley.")
     try:
-        return found(**settings)
+        return detector(**settings)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"settings={settings} do not suit river's {name} ({error}).") from error

@@ -1,4 +1,4 @@
-"""Where each feature lies and how far it spreads."""
+"""Location and spread of each feature."""
 
 from typing import Self, final
 
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature, float64; 1 for the deviation of one that is constant.
+    """Compute mean and standard deviation of each feature, float64; the deviation of a constant feature is 1.
 
     Args:
         features: floating (n, d).
     """
     mean = features.mean(0, dtype=torch.float64)
-    # The mean of many equal values may miss them by a rounding, which would make a deviation of it.
+    # Rounding of the mean of many equal values would look like a deviation.
     constant = features.amin(0) == features.amax(0)
     deviation = (features.double() - mean).square().mean(0).sqrt()
     return mean, deviation.masked_fill(constant, 1.0)
@@ -21,7 +21,7 @@ def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @final
 class Standardisation(nn.Module):
-    """Features less their means, over their standard deviations.
+    """Features minus their means, divided by their standard deviations.
 
     Shape:
         (n, d) → (n, d), in the dtype of the means.
@@ -39,7 +39,7 @@ class Standardisation(nn.Module):
         self.register_buffer("deviation", torch.ones(input_dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardised features."""
+        """Standardise features."""
         return (features.to(self.mean.dtype) - self.mean) / self.deviation
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Images as flat rows of features, pixel after pixel, and back: (r, g, b, r, g, b, ...), row by row of the image."""
+"""Conversion between images and flat rows of features, pixel after pixel: (r, g, b, r, g, b, ...), row by row."""
 
 import math
 
@@ -10,10 +10,10 @@ from deephash.validation import InvalidInputError, check_count
 def image_shape(
     input_dim: int, channels: int | None = None, height: int | None = None, width: int | None = None
 ) -> tuple[int, int, int]:
-    """Channels, height and width of images that come as rows of `input_dim` values.
+    """Infer channels, height and width of images given as rows of `input_dim` values.
 
-    What is None follows from the rest; where all three are None, images are square, of three channels or of one:
-    3a² = b² has no solution, so no number of values is both.
+    Arguments that are None follow from the rest. If all three are None, images are square with three channels or one:
+    3a² = b² has no solution in integers, so this is unambiguous.
 
     Args:
         input_dim: values of an image.
@@ -25,7 +25,7 @@ def image_shape(
         (c, h, w) with c · h · w = input_dim.
 
     Raises:
-        InvalidInputError: no such images.
+        InvalidInputError: there are no such images.
     """
     for name, value in (("channels", channels), ("height", height), ("width", width)):
         if value is not None:
@@ -46,7 +46,7 @@ def image_shape(
 
 
 def as_images(features: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Rows as images, without moving a value: the result is in the memory format channels_last.
+    """View rows as images, without moving a value: the result is in the memory format channels_last.
 
     Args:
         features: (n, h · w · c).

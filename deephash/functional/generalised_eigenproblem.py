@@ -1,19 +1,19 @@
-"""The direction that agrees most with a matrix under a norm of another: maximise wᵀ A w with wᵀ G w = 1."""
+"""A generalised eigenproblem: maximise wᵀ A w with wᵀ G w = 1."""
 
 import torch
 from torch import Tensor
 
 from deephash.functional.principal_components import canonical_signs
 
-# Directions with less than this share of the norm's largest eigenvalue are left out: they are rounding.
+# Directions below this share of the largest eigenvalue of G are rounding errors and ignored.
 RANK_TOLERANCE = 1e-10
 
 
 def whitening(gram: Tensor) -> Tensor:
-    """T with Tᵀ G T = I, over the directions that G holds.
+    """Compute T with Tᵀ G T = I, over the range of G.
 
     Args:
-        gram: G, float64 (m, m), symmetric and not negative.
+        gram: G, float64 (m, m), symmetric and positive semidefinite.
 
     Returns:
         float64 (m, q), q being the rank of G.
@@ -25,7 +25,7 @@ def whitening(gram: Tensor) -> Tensor:
 
 
 def largest_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
-    """The w that maximises wᵀ A w with wᵀ G w = 1.
+    """Find the w that maximises wᵀ A w with wᵀ G w = 1.
 
     Args:
         agreement: A, float64 (m, m), symmetric.

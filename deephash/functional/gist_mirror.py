@@ -1,4 +1,4 @@
-"""Where the features of the mirrored image are among an image's GIST."""
+"""The permutation from an image's GIST to that of the mirrored image."""
 
 from collections.abc import Iterable
 
@@ -9,16 +9,16 @@ from deephash.validation import InvalidInputError, check_count
 
 
 def mirror_permutation(orientations_per_scale: Iterable[int], blocks: int) -> Tensor:
-    """Places of the mirrored image's features among an image's: gist(mirrored) = gist(image)[places].
+    """Return the places of the mirrored image's features among an image's: gist(mirrored) = gist(image)[places].
 
     Mirroring turns orientation j of o into (o - j) mod o, and the grid's last column into its first.
 
     Args:
         orientations_per_scale: orientations o of each scale.
-        blocks: blocks along each side; features of a filter go down one column after another.
+        blocks: blocks along each side; the features of a filter are stored column by column.
 
     Returns:
-        int64 (d,), which undoes itself.
+        int64 (d,), its own inverse.
     """
     filters, first = [], 0
     for orientations in orientations_per_scale:
@@ -29,7 +29,7 @@ def mirror_permutation(orientations_per_scale: Iterable[int], blocks: int) -> Te
 
 
 def gist_mirror(input_dim: int, orientations_per_scale: Iterable[int], blocks: int) -> Tensor:
-    """`mirror_permutation` of features that may be such a GIST.
+    """Return `mirror_permutation` after checking that features of this dimension can be such a GIST.
 
     Args:
         input_dim: feature dimension d.
@@ -40,7 +40,7 @@ def gist_mirror(input_dim: int, orientations_per_scale: Iterable[int], blocks: i
         int64 (d,).
 
     Raises:
-        InvalidInputError: settings out of range, or that give another dimension.
+        InvalidInputError: settings out of range, or of another dimension.
     """
     check_count(blocks, "blocks")
     orientations = list(orientations_per_scale)

@@ -1,24 +1,24 @@
-"""Labels as indicators: one column a class, which supervised methods regress on."""
+"""Labels as indicators, one column per class, as regression targets of supervised methods."""
 
 import torch
 from torch import Tensor
 
 from deephash.functional.row_shares import concatenate_rows, max_over_processes
 
-# Beyond so many class indices, they are replaced by their ranks where fewer than half of them occur.
+# Above this many class indices, they are replaced by their ranks if fewer than half of them occur.
 MAX_SPARSE_CLASSES = 256
 
 
 def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """1 where an item has a label, 0 elsewhere.
+    """Return 1 where an item has a label and 0 elsewhere.
 
     Args:
         labels: class indices int64 (n,), or bool (n, c).
         dtype: of the result.
 
     Returns:
-        (n, c); c is one more than the largest class index of all processes' rows, or the number of columns. Where
-        class indices are large and few of them occur, as numbers of customers, it is the number of those that do.
+        (n, c); c is one more than the largest class index of all processes' rows, or the number of columns. If class
+        indices are large and few of them occur, as with customer numbers, c is the number of indices that occur.
     """
     if labels.ndim == 2:
         return labels.to(dtype)

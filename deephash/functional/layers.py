@@ -1,4 +1,4 @@
-"""Layers of networks: their settings checked, built, and drawn at random from a generator."""
+"""Layers of networks: checks of their settings, construction, and random weights from a generator."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,12 +9,12 @@ from deephash.validation import InvalidInputError, check_count, check_fraction
 
 
 def build_hidden_layers(input_dim: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    """Linear map, ReLU and dropout, once for each hidden width.
+    """Build a linear map, ReLU and dropout for each hidden width.
 
     Args:
         input_dim: dimension of the input.
         hidden: widths.
-        dropout: share of a layer's values that training sets to 0.
+        dropout: share of a layer's values set to 0 in training.
     """
     layers: list[nn.Module] = []
     for width in hidden:
@@ -24,36 +24,36 @@ def build_hidden_layers(input_dim: int, hidden: Sequence[int], dropout: float) -
 
 
 def check_widths(widths: Iterable[int], name: str) -> list[int]:
-    """The widths of layers as a list.
+    """Return the widths of layers as a list.
 
     Raises:
-        InvalidInputError: no list, none in it, or one below 1.
+        InvalidInputError: not a list, an empty list, or a width below 1.
     """
-    listed = list(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else []
-    if not listed:
+    checked = list(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else []
+    if not checked:
         raise InvalidInputError(f"{name}={widths!r}; expected a list of at least one width, as [1024].")
-    for width in listed:
+    for width in checked:
         check_count(width, name)
-    return listed
+    return checked
 
 
 def check_dropout(dropout: float) -> None:
-    """Raise an error for a share of values to set to 0 that is not in [0, 1).
+    """Raise an error for a dropout share outside [0, 1).
 
     Raises:
         InvalidInputError: naming the share.
     """
     check_fraction(dropout, "dropout")
     if dropout == 1:
-        raise InvalidInputError("dropout=1 leaves nothing of a layer; give a number below 1.")
+        raise InvalidInputError("dropout=1 sets a whole layer to 0; give a number below 1.")
 
 
 @torch.no_grad()
 def draw_layers(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights of every linear map and convolution for ReLUs, and set their biases to 0.
 
-    Normal values of variance 2 / fan-in keep the second moment of what passes from layer to layer (He, Zhang, Ren &
-    Sun, "Delving deep into rectifiers", ICCV 2015, Eq. 10).
+    Normal values of variance 2 / fan-in preserve the second moment from layer to layer (He, Zhang, Ren & Sun, "Delving
+    deep into rectifiers", ICCV 2015, Eq. 10).
 
     Args:
         network: changed in place.

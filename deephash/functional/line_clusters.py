@@ -1,11 +1,11 @@
 """Exact k-means on a line, by dynamic programming over sorted values; compiled for the CPU.
 
-In one dimension every cluster is an interval, so the least squared error of the first i values in c clusters is
-D(c, i) = min over j of D(c - 1, j) + the error of values j to i. The best j never falls as i rises (the error is a
-concave Monge array), which spares all but O(n log n) of the n² pairs of a round.
+In one dimension every cluster is an interval, so the least squared error of the first i values in c clusters is D(c, i)
+= min over j of D(c - 1, j) + the error of values j to i. The best j never falls as i rises (the error is a concave
+Monge array), so a round needs only O(n log n) of the n² pairs.
 """
 
-# numba infers the types of compiled functions, and refuses annotations on some.
+# numba infers the types of compiled functions, and rejects annotations on some.
 # ruff: noqa: ANN001, ANN202
 # mypy: allow-untyped-defs
 
@@ -17,9 +17,9 @@ from deephash.functional.compiled import compiled
 
 @compiled
 def _cluster_starts(values, clusters):
-    """Where each cluster of least total squared error starts in ascending float64 values; int64 (clusters,)."""
+    """Find the start of each cluster of least total squared error in ascending float64 values; int64 (clusters,)."""
     n = len(values)
-    # Sums from the middle value: squares of values far from 0 would cancel to noise.
+    # Sums relative to the middle value: squares of values far from 0 would lose their digits to cancellation.
     origin = values[n // 2]
     sums, squares = np.zeros(n + 1), np.zeros(n + 1)
     for i in range(n):
@@ -30,7 +30,7 @@ def _cluster_starts(values, clusters):
     for i in range(1, n + 1):
         error[i] = squares[i] - sums[i] ** 2 / i
     starts = np.zeros((clusters, n + 1), np.int32)
-    # Ranges of i that are still to be solved, and the range of j that their neighbours leave them.
+    # Ranges of i still to be solved, and the ranges of j that remain for them.
     pending = np.empty((128, 4), np.int64)
     for c in range(1, clusters):
         depth = 1
@@ -62,11 +62,11 @@ def _cluster_starts(values, clusters):
 
 
 def line_clusters(values: NDArray[np.floating], clusters: int) -> NDArray[np.float64]:
-    """Centres of the clusters that have the least squared error of all.
+    """Compute the centres of the clusters with the least squared error.
 
     Args:
         values: (n,), n >= 1, in any order.
-        clusters: their number; fewer where there are fewer distinct values.
+        clusters: number of clusters; fewer if there are fewer distinct values.
 
     Returns:
         float64 (m,), ascending, m the number of clusters or of distinct values.

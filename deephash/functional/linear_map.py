@@ -1,12 +1,12 @@
-"""The linear map that most projections are: centre, then take inner products with k directions."""
+"""The linear map of most projections: centring, then inner products with k directions."""
 
 from torch import Tensor
 
 
 def project_centred(features: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
-    """(X - μ) W, in the dtype of W.
+    """Compute (X - μ) W, in the dtype of W.
 
-    The mean is taken off the features rather than its projection off theirs: where the mean is large beside the
+    The mean is subtracted from the features, not its projection from theirs: if the mean is large compared with the
     spread, as with raw pixels, the latter loses the digits that decide a bit.
 
     Args:

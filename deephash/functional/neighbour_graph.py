@@ -11,15 +11,15 @@ from deephash.io.progress import track
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# Rows whose neighbours are searched at a time.
+# Rows of a block of queries.
 BLOCK_ROWS = 4096
 
 
 def nearest_neighbours(features: Tensor, count: int) -> Tensor:
-    """Exact nearest neighbours of each item among the others, by FAISS on the CPU, in blocks.
+    """Find the exact nearest neighbours of each item among the others, with FAISS on the CPU, in blocks.
 
     Args:
-        features: floating (n, d), n > count; distances are taken in float32, relative to the mean.
+        features: floating (n, d), n > count; distances are computed in float32, relative to the mean.
         count: neighbours k of an item.
 
     Returns:
@@ -33,16 +33,16 @@ def nearest_neighbours(features: Tensor, count: int) -> Tensor:
     index.add(rows)
     neighbours = np.empty((len(rows), count), dtype=np.int64)
     for start in track(range(0, len(rows), BLOCK_ROWS), "Neighbours"):
-        found = index.search(rows[start : start + BLOCK_ROWS], count + 1)[1]
-        own = found == np.arange(start, start + len(found))[:, None]
-        # Among copies of an item it may itself be missing from the list: then the last one goes.
-        own[~own.any(1), -1] = True
-        neighbours[start : start + len(found)] = found[~own].reshape(-1, count)
+        ids = index.search(rows[start : start + BLOCK_ROWS], count + 1)[1]
+        is_self = ids == np.arange(start, start + len(ids))[:, None]
+        # An item with many copies may be missing from its own list; then the last entry is dropped.
+        is_self[~is_self.any(1), -1] = True
+        neighbours[start : start + len(ids)] = ids[~is_self].reshape(-1, count)
     return torch.from_numpy(neighbours)
 
 
 def symmetric_graph(neighbours: Tensor) -> "csr_matrix":
-    """Adjacency matrix, 1 where either of two items is among the other's neighbours.
+    """Build the adjacency matrix, 1 if either of two items is among the other's neighbours.
 
     Args:
         neighbours: int64 (n, k).

@@ -1,4 +1,4 @@
-"""Matrices kept orthonormal in their columns while gradients move them."""
+"""Matrices whose columns stay orthonormal while gradients move them."""
 
 from typing import final
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 def orthonormalise(matrix: Tensor) -> Tensor:
-    """The matrix with orthonormal columns that spans what a matrix's columns span, by Cholesky QR.
+    """Return the matrix with orthonormal columns and the same column space, by Cholesky QR.
 
-    Q = X L⁻ᵀ of XᵀX = L Lᵀ: products of the size of X beside a factor of k × k, and X itself where it is orthonormal.
+    Q = X L⁻ᵀ of XᵀX = L Lᵀ: products of the size of X and a factor of k × k; X itself if it is orthonormal.
 
     Args:
         matrix: X, floating (d, k), of rank k.
@@ -24,16 +24,16 @@ def orthonormalise(matrix: Tensor) -> Tensor:
 
 @final
 class OrthonormalColumns(nn.Module):
-    """A parametrisation for `torch.nn.utils.parametrize`: any matrix of full rank → one of orthonormal columns.
+    """A parametrisation for `torch.nn.utils.parametrize`: any matrix of full rank → one with orthonormal columns.
 
-    torch's own `orthogonal` builds d × d matrices or long products of reflections, which takes 15 to 60 ms at 512 × 16
-    to 64 on a core, many times what the rest of a step does.
+    torch's own `orthogonal` builds d × d matrices or long products of reflections, which takes 15 to 60 ms for 512 × 16
+    to 64 on one core, much longer than the rest of a step.
     """
 
     def forward(self, matrix: Tensor) -> Tensor:
-        """(d, k) → (d, k) of orthonormal columns."""
+        """Return the orthonormal columns, (d, k) → (d, k)."""
         return orthonormalise(matrix)
 
     def right_inverse(self, matrix: Tensor) -> Tensor:
-        """A matrix of orthonormal columns is its own."""
+        """Return the matrix, which must have orthonormal columns."""
         return matrix

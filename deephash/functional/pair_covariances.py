@@ -1,4 +1,4 @@
-"""Second moments of two views of the same items: all that a linear method which weighs every pair alike needs."""
+"""Second moments of two views of the same items: sufficient for linear methods that weigh all pairs equally."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from deephash.functional.row_shares import count_rows, sum_over_processes
 
 
 def pair_covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of two views, and the covariance of their rows set side by side, in blocks.
+    """Compute the means of two views and the covariance of their concatenated rows, in blocks.
 
     Args:
         first: X, floating (n, d).

@@ -1,4 +1,4 @@
-"""Principal components: the directions in which data vary most, with signs that no solver can change."""
+"""Principal components: the directions of largest variance, with signs that do not depend on the solver."""
 
 import torch
 from torch import Tensor
@@ -6,29 +6,29 @@ from torch import Tensor
 from deephash.functional.row_shares import count_rows, rows_are_shared, sum_over_processes
 from deephash.io.progress import track
 
-# A block of 4096 rows of 512 float32 dimensions is 8 MB; its column stripes of 128 spare most of the lower triangle.
+# A block of 4096 rows of 512 float32 dimensions is 8 MB; column stripes of 128 avoid most of the lower triangle.
 BLOCK_ROWS = 4096
 BLOCK_COLUMNS = 128
 
-# Products of float32 rows, summed in float64 over blocks, blur variances by some 1e-8 of the largest. Where the least
-# wanted variance is not far above that, the products are taken in float64 too, at twice the cost.
+# Products of float32 rows, summed in float64 over blocks, have errors of some 1e-8 of the largest variance. If the
+# smallest wanted variance is not far above that, the products are in float64 too, at twice the cost.
 SAFE_VARIANCE = 1e-4
 
-# Share of what rounding at the mean might make of a variance, below which nothing is looked for behind a large mean.
+# Below this share of the variance that rounding at the mean may produce, directions hidden by the mean are ignored.
 MIN_SHARE_OF_OFFSET = 1e-6
 
 
 def working_dtype(features: Tensor) -> torch.dtype:
-    """The precision that products of features are taken in: their own, half precision being raised to float32."""
+    """Return the precision for products of features: their own dtype, float32 for half precision."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
 def feature_mean(features: Tensor, working: torch.dtype | None = None) -> Tensor:
-    """Mean of rows, float32 sums of blocks (float64 ones of float64 features) added up in float64.
+    """Compute the mean of rows: float32 sums of blocks (float64 for float64 features), added in float64.
 
     Args:
         features: floating (n, d), n >= 1.
-        working: of the sums of blocks; None for float32, and float64 of float64 features.
+        working: dtype of the sums of blocks; None for float32, or float64 for float64 features.
 
     Returns:
         float64 (d,).
@@ -41,7 +41,7 @@ def feature_mean(features: Tensor, working: torch.dtype | None = None) -> Tensor
 
 
 def root_mean_square(features: Tensor, mean: Tensor) -> float:
-    """Root of the mean squared distance from the mean, by which a machine's cost is free of the features' scale.
+    """Compute the root of the mean squared distance from the mean, to make the cost of an SVM independent of scale.
 
     Args:
         features: floating (n, d).
@@ -56,12 +56,12 @@ def root_mean_square(features: Tensor, mean: Tensor) -> float:
 
 
 def canonical_signs(directions: Tensor) -> Tensor:
-    """Turn each direction so that its entry of largest magnitude is positive.
+    """Flip each direction so that its entry of largest magnitude is positive.
 
-    An eigenvector's sign is free, so solvers and devices differ in it; a bit would come out complemented.
+    The sign of an eigenvector is arbitrary, so solvers and devices differ in it and would complement a bit.
 
     Args:
-        directions: (d, k), one direction a column.
+        directions: (d, k), one direction per column.
 
     Returns:
         (d, k), each column multiplied by +1 or -1.
@@ -71,11 +71,11 @@ def canonical_signs(directions: Tensor) -> Tensor:
 
 
 def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, the k directions of largest variance, and the variances along them.
+    """Compute the mean, the k directions of largest variance, and the variances along them.
 
-    Solved in float64 through whichever symmetric matrix is smaller: the d × d covariance, or the n × n Gram matrix
-    when there are fewer rows than dimensions; always the covariance where processes share the rows. Only blocks of the
-    features are copied. Directions with equal variances are any orthonormal basis of their common space.
+    Solved in float64 through the smaller symmetric matrix: the d × d covariance, or the n × n Gram matrix if there are
+    fewer rows than dimensions; always the covariance if processes share the rows. Only blocks of the features are
+    copied. Directions with equal variances are any orthonormal basis of their common space.
 
     Args:
         features: floating (n, d), n >= 2; any scale and mean.
@@ -83,11 +83,11 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
     Returns:
         mean float64 (d,); directions float64 (d, m), orthonormal columns by falling variance, and their variances
-        float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary where that is less:
-        those whose variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), what rounding alone can make of a largest variance
-        λ and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64. Where the mean alone would
-        hide directions, all is taken in float64, so that only the rounding of the features themselves remains: each
-        of its own, with a variance of at most ε² max μ_j² (1 + √(d/n))² along any direction.
+        float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary if that is less: those
+        whose variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), which rounding alone can produce from a largest variance λ
+        and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64. If the mean alone would hide
+        directions, everything is computed in float64, so that only the rounding of the features themselves remains: a
+        variance of at most ε² max μ_j² (1 + √(d/n))² along any direction.
     """
     mean = feature_mean(features)
     variances, directions = _about(features, mean, k, working_dtype(features))
@@ -105,14 +105,14 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
 
 def _about(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Leading k variances, falling, and directions, by whichever matrix is smaller."""
+    """Compute the leading k variances, falling, and directions, through the smaller matrix."""
     if len(features) < features.shape[1] and not rows_are_shared():
         return _by_gram_matrix(features, mean, k)
     return _by_covariance(features, mean, k, working)
 
 
 def _by_covariance(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Leading k eigenvalues, falling, and eigenvectors of the covariance."""
+    """Compute the leading k eigenvalues, falling, and eigenvectors of the covariance."""
     variances, directions = torch.linalg.eigh(_covariance(features, mean, working), UPLO="U")
     if working == torch.float32 and variances[-k] < SAFE_VARIANCE * variances[-1]:
         variances, directions = torch.linalg.eigh(_covariance(features, mean, torch.float64), UPLO="U")
@@ -120,7 +120,7 @@ def _by_covariance(features: Tensor, mean: Tensor, k: int, working: torch.dtype)
 
 
 def _by_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The same through the n × n matrix of inner products, whose eigenvalues other than 0 are the same."""
+    """Compute the same through the n × n matrix of inner products, whose nonzero eigenvalues are the same."""
     centred = features.double() - mean
     variances, left = torch.linalg.eigh(centred @ centred.T / len(features))
     variances, left = variances.flip(0)[:k], left.flip(1)[:, :k]
@@ -128,11 +128,11 @@ def _by_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Ten
 
 
 def _covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
-    """Upper triangle of the covariance, float64 (d, d) with divisor n; products in `working`, their sums in float64."""
+    """Compute the upper triangle of the covariance, float64 (d, d) with divisor n, from products in `working`."""
     d = features.shape[1]
     covariance = torch.zeros(d, d, dtype=torch.float64, device=features.device)
     shift = mean.to(working)
-    # One buffer for all blocks: fresh memory would cost as much as the subtraction.
+    # One buffer for all blocks: new memory would cost as much as the subtraction.
     buffer = torch.empty(min(len(features), BLOCK_ROWS), d, dtype=working, device=features.device)
     for block in track(torch.split(features, BLOCK_ROWS), "Covariance"):
         centred = torch.sub(block.to(working), shift, out=buffer[: len(block)])

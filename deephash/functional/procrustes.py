@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def procrustes_rotation(correlation: Tensor) -> tuple[Tensor, Tensor]:
-    """The orthogonal R that maximises tr(Rᵀ C), hence minimises the error between B and V R for C = Vᵀ B.
+    """Find the orthogonal R that maximises tr(Rᵀ C), and so minimises the error between B and V R for C = Vᵀ B.
 
     ‖B - V R‖² = ‖B‖² + ‖V‖² - 2 tr(Rᵀ C); with C = U Σ Pᵀ the maximum, at R = U Pᵀ, is the sum of singular values.
 
@@ -20,13 +20,13 @@ def procrustes_rotation(correlation: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def random_orthogonal(k: int, generator: torch.Generator) -> Tensor:
-    """A k × k orthogonal matrix drawn uniformly (by Haar's measure), as float64 on the CPU.
+    """Draw a k × k orthogonal matrix uniformly (by Haar's measure), as float64 on the CPU.
 
     Args:
         k: size.
         generator: CPU generator of the draw.
     """
     q, r = torch.linalg.qr(torch.randn(k, k, generator=generator, dtype=torch.float64))
-    # QR alone is not uniform: the signs of R's diagonal are the solver's choice (Mezzadri, Notices of the AMS 2007).
+    # QR alone is not uniform: the solver chooses the signs of R's diagonal (Mezzadri, Notices of the AMS 2007).
     rotation: Tensor = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
     return rotation

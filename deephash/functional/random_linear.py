@@ -1,16 +1,16 @@
-"""Linear layers whose start follows from a generator."""
+"""Linear layers with initial weights from a generator."""
 
 import torch
 from torch import nn
 
 
 def random_linear(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
-    """A linear layer with weights and biases uniform in ±1/√inputs, torch's own rule.
+    """Return a linear layer with weights and biases uniform in ±1/√inputs, torch's own rule.
 
     Args:
-        inputs: dimension of what it takes.
-        outputs: dimension of what it gives.
-        generator: CPU generator of the draw; None draws from one seeded with 0.
+        inputs: dimension of the input.
+        outputs: dimension of the output.
+        generator: CPU generator of the draw; None for one seeded with 0.
     """
     generator = generator or torch.Generator().manual_seed(0)
     layer = nn.Linear(inputs, outputs)

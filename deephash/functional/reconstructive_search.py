@@ -1,8 +1,8 @@
 """Exact coordinate search for binary reconstructive embeddings, compiled for the CPU.
 
-As one weight of a hash function moves, the items' bits flip one after another, each where its margin crosses 0. Going
-through these breakpoints in order, with the loss corrected at each flip, finds the best value of the weight in one
-pass over the pairs.
+As one weight of a hash function moves, the bits of items flip one by one, each when its margin crosses 0. Visiting
+these breakpoints in order and updating the loss at each flip finds the best value of the weight in one pass over the
+pairs.
 """
 
 from functools import partial
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from deephash.functional.compiled import compiled
 
-# Breakpoints nearer to each other than this share of their size count as one: no weight fits between them.
+# Breakpoints closer than this share of their size count as one: no weight fits between them.
 SAME_BREAKPOINT = 1e-9
 
-# Sums of costs may be taken in any order, and so in whole vectors.
+# Sums of costs may be reordered, and so vectorised.
 _reassociated = partial(compiled, fastmath={"reassoc", "contract"})
 
 
 @_reassociated
 def _best_step(margins: Any, values: Any, bits: Any, costs: Any, offsets: Any, partners: Any) -> Any:
-    """The step of one weight that lowers the loss most, and the loss's change; both 0 where none lowers it."""
+    """Find the step of one weight that lowers the loss most, and the change of the loss; both 0 if none lowers it."""
     steps = np.empty(len(margins))
     for i in range(len(margins)):
         steps[i] = -margins[i] / values[i] if values[i] != 0 else np.inf
@@ -52,14 +52,14 @@ def _best_step(margins: Any, values: Any, bits: Any, costs: Any, offsets: Any, p
 def _descend(
     weights: Any, margins: Any, kernel: Any, moved: Any, share: Any, errors: Any, offsets: Any, partners: Any
 ) -> Any:
-    """Move weights of one bit, one after another, in place, and give the change of the loss, which is never above 0."""
+    """Move the weights of one bit in place, one by one, and return the change of the loss, which is never above 0."""
     bits = np.where(margins >= 0, np.float32(1), np.float32(-1))
     costs = np.empty(len(errors), np.float32)
     for i in range(len(margins)):
         for e in range(offsets[i], offsets[i + 1]):
             if bits[i] != bits[partners[e]]:
                 errors[e] += share
-            # With the pair's bits equal the loss is the square of this error; differing adds the cost.
+            # If the bits of the pair are equal, the loss is the square of this error; else the cost is added.
             costs[e] = share * (share - 2 * errors[e])
     total = 0.0
     for q in moved:
@@ -81,16 +81,16 @@ class ReconstructiveSearch:
     """Weights of b hash functions sign(Σ_q w_q κ_q(x)), moved one at a time to lower Σ (target - Hamming / b)².
 
     Args:
-        kernel: κ, floating (m, n), one row for each anchor.
+        kernel: κ, floating (m, n), one row per anchor.
         weights: W, floating (m, b); copied.
-        pairs: int64 (p, 2), rows of items, none twice.
-        targets: floating (p,), the distance wanted of each pair, in [0, 1] if codes are to reach it.
+        pairs: int64 (p, 2), rows of items, without repetition.
+        targets: floating (p,), the target distance of each pair; codes can reach those in [0, 1].
     """
 
     def __init__(self, kernel: NDArray[Any], weights: NDArray[Any], pairs: NDArray[Any], targets: NDArray[Any]) -> None:
         self.kernel = np.ascontiguousarray(kernel, np.float32)
         self.weights = np.array(weights.T, np.float64, order="C")
-        # Each pair is listed with both its items, so that a flip finds all it changes in one run.
+        # Each pair is listed under both items, so that all pairs that a flip changes are contiguous.
         both = np.concatenate([pairs, pairs[:, ::-1]])
         order = np.argsort(both[:, 0], kind="stable")
         self._partners = both[order, 1].astype(np.int32)
@@ -108,10 +108,10 @@ class ReconstructiveSearch:
         return float(np.square(self._errors, dtype=np.float64).mean())
 
     def descend(self, bit: int, moved: NDArray[Any]) -> None:
-        """Set one weight of a bit after another to its best value, the others fixed.
+        """Set the weights of one bit to their best values, one by one, with the others fixed.
 
         Args:
-            bit: which hash function.
+            bit: index of the hash function.
             moved: int64, its anchors, in the order in which their weights are set.
         """
         weights, margins = self.weights[bit], self._margins[bit]

@@ -5,16 +5,16 @@ from torch import Tensor
 
 
 def reservoir_places(seen: int, count: int, capacity: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which items of a batch enter a reservoir, and where.
+    """Return which items of a batch enter a reservoir, and at which places.
 
-    Item number t (from 0) takes place t while there is room, then a place drawn from 0 to t where that lies within
-    (Algorithm R), so that after each item every one seen so far is held with the same chance.
+    Item number t (from 0) takes place t while there is room, then a place drawn from 0 to t if that lies within the
+    reservoir (Algorithm R). After each item, every item so far is in the reservoir with the same probability.
 
     Args:
-        seen: items before the batch.
-        count: items of the batch.
-        capacity: places.
-        generator: CPU generator of the draws; it draws only for items that find no free place.
+        seen: number of items before the batch.
+        count: number of items of the batch.
+        capacity: number of places.
+        generator: CPU generator; it draws only for items that find no free place.
 
     Returns:
         Rows of the batch that enter and stay to its end, int64 (m,), rising, and their places, int64 (m,), distinct.
@@ -25,7 +25,7 @@ def reservoir_places(seen: int, count: int, capacity: int, generator: torch.Gene
     places = torch.cat([torch.arange(seen, seen + free), drawn])
     rows = torch.nonzero(places < capacity).flatten()
     places = places[rows]
-    # Of several items with one place the last stays.
+    # If several items have one place, the last stays.
     last = {place: i for i, place in enumerate(places.tolist())}
     kept = torch.tensor(sorted(last.values()), dtype=torch.int64)
     return rows[kept], places[kept]

@@ -1,4 +1,4 @@
-"""Rows that several processes share: sums over all of them, from which each solves for the same weights.
+"""Sums over the rows that several processes share, from which each process solves for the same weights.
 
 Outside `row_shares` a process has all rows, and its sums are the totals.
 """
@@ -15,11 +15,11 @@ _shared: ContextVar[bool] = ContextVar("rows are shared", default=False)
 
 @contextmanager
 def row_shares() -> Iterator[None]:
-    """Within it, the rows that a fit is given are this process's share of all.
+    """Within this context, the rows passed to a fit are this process's share of all rows.
 
-    All processes of torch.distributed's group must fit the same method, each on rows of its own, in the order of their
-    ranks. Where shares begin at blocks of `principal_components.BLOCK_ROWS`, results differ from those of one process
-    by float64's rounding of sums of blocks.
+    All processes of torch.distributed's group must fit the same method, each on its own rows, in the order of their
+    ranks. If shares begin at blocks of `principal_components.BLOCK_ROWS`, results differ from those of one process only
+    by float64 rounding of sums of blocks.
     """
     before = _shared.set(True)
     try:
@@ -29,27 +29,27 @@ def row_shares() -> Iterator[None]:
 
 
 def rows_are_shared() -> bool:
-    """Whether other processes hold rows too."""
+    """Return whether other processes have rows too."""
     return _shared.get()
 
 
 def sum_over_processes(sums: Tensor) -> Tensor:
-    """The sum of every process's sums, the same on each, bit for bit; the given tensor where rows are not shared."""
+    """Sum tensors over all processes, with the same bits on each; returns the tensor itself if rows are not shared."""
     return _reduced(sums, distributed.ReduceOp.SUM) if rows_are_shared() else sums
 
 
 def min_over_processes(values: Tensor) -> Tensor:
-    """The least of every process's values, entry by entry."""
+    """Return the minimum over all processes, entry by entry."""
     return _reduced(values, distributed.ReduceOp.MIN) if rows_are_shared() else values
 
 
 def max_over_processes(values: Tensor) -> Tensor:
-    """The greatest of every process's values, entry by entry."""
+    """Return the maximum over all processes, entry by entry."""
     return _reduced(values, distributed.ReduceOp.MAX) if rows_are_shared() else values
 
 
 def broadcast_first(values: Tensor) -> Tensor:
-    """The first process's values on every process: of what rounding may make differ from one to the next."""
+    """Return the first process's values on every process, for values that may differ by rounding."""
     if not rows_are_shared():
         return values
     result = values.clone(memory_format=torch.contiguous_format)
@@ -58,7 +58,7 @@ def broadcast_first(values: Tensor) -> Tensor:
 
 
 def local_rows(features: Tensor) -> slice:
-    """The places of this process's rows among all, which stand in the order of the processes."""
+    """Return the positions of this process's rows among all rows, which follow the order of the processes."""
     if not rows_are_shared():
         return slice(0, len(features))
     lengths = torch.zeros(distributed.get_world_size(), dtype=torch.int64, device=features.device)
@@ -68,11 +68,11 @@ def local_rows(features: Tensor) -> slice:
 
 
 def gather_rows(features: Tensor, places: Tensor) -> Tensor:
-    """Rows by their places among those of all processes, on every process.
+    """Return rows by their positions among those of all processes, on every process.
 
     Args:
         features: (n, d), this process's rows.
-        places: int64 (m,), the same on each.
+        places: int64 (m,), the same on each process.
 
     Returns:
         (m, d).
@@ -80,25 +80,24 @@ def gather_rows(features: Tensor, places: Tensor) -> Tensor:
     places = places.to(features.device)
     if not rows_are_shared():
         return features[places]
-    own = local_rows(features)
-    held = (places >= own.start) & (places < own.stop)
+    local = local_rows(features)
+    is_local = (places >= local.start) & (places < local.stop)
     rows = torch.zeros(len(places), features.shape[1], dtype=features.dtype, device=features.device)
-    rows[held] = features[places[held] - own.start]
+    rows[is_local] = features[places[is_local] - local.start]
     return sum_over_processes(rows)
 
 
 def concatenate_rows(values: Tensor) -> Tensor:
-    """Values (m,) of every process, one after another, on each; m may differ from process to process."""
+    """Concatenate the values (m,) of all processes, on each of them; m may differ between processes."""
     if not rows_are_shared():
         return values
-    own = local_rows(values)
     joined = values.new_zeros(count_rows(values))
-    joined[own] = values
+    joined[local_rows(values)] = values
     return sum_over_processes(joined)
 
 
 def count_rows(features: Tensor) -> int:
-    """Number of rows n of all processes."""
+    """Count the rows n of all processes."""
     if not rows_are_shared():
         return len(features)
     return int(sum_over_processes(torch.tensor(len(features), device=features.device)))

@@ -1,4 +1,4 @@
-"""Mean and scatter of a stream, kept up to date and decayed: what PCA and CCA need of all items seen so far."""
+"""Mean and scatter of a stream, updated and decayed: all that PCA and CCA need of past items."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from deephash.validation import check_positive
 
 
 def decay_weights(count: int, half_life: float | None) -> tuple[Tensor, float]:
-    """How much each item of a batch counts at the batch's end, and what remains of all that came before it.
+    """Compute the weight of each item of a batch at the batch's end, and the factor for all earlier items.
 
     Args:
         count: items of the batch, in the order of their arrival.
-        half_life: items after which one counts half; None: all count the same for ever.
+        half_life: items after which a weight halves; None for no decay.
 
     Returns:
-        float64 (n,), the last item's being 1; and the factor of what came before.
+        float64 (n,), 1 for the last item; and the factor for earlier items.
     """
     if half_life is None:
         return torch.ones(count, dtype=torch.float64), 1.0
@@ -27,9 +27,8 @@ def update_moments(
 ) -> None:
     """Add rows to a weighted mean and to the scatter Σ w (x - μ)(x - μ)ᵀ, in place.
 
-    About the batch's own mean and joined by the distance of the means (Chan, Golub & LeVeque, 1979): exact, and free of
-    the cancellation of Σ x xᵀ - n μ μᵀ. The result does not depend on how the rows are cut into batches, but for
-    rounding.
+    The scatter about the batch's own mean is joined by the distance of the means (Chan, Golub & LeVeque, 1979): exact,
+    and without the cancellation of Σ x xᵀ - n μ μᵀ. Except for rounding, the result does not depend on the batches.
 
     Args:
         weight: Σ w, float64 scalar.
@@ -37,7 +36,7 @@ def update_moments(
         scatter: float64 (p, p).
         rows: floating (n, p), n >= 1.
         weights: w of the rows, float64 (n,), above 0.
-        remains: factor of what was there before.
+        remains: factor for earlier rows.
     """
     rows, weights = rows.double(), weights.to(rows.device)
     total = weights.sum()
@@ -52,7 +51,7 @@ def update_moments(
 
 
 def check_half_life(half_life: float | None) -> None:
-    """Raise an error for a half-life that is not a number of items above 0; None stands for no decay.
+    """Raise an error for a half-life that is not a number of items above 0; None means no decay.
 
     Raises:
         InvalidInputError: naming the value.

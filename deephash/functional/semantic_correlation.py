@@ -1,4 +1,4 @@
-"""Semantic correlation (Zhang & Li, AAAI 2014): how two views' directions agree with the similarity of labels."""
+"""Semantic correlation (Zhang & Li, AAAI 2014): agreement of two views' directions with the similarity of labels."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from deephash.functional.principal_components import BLOCK_ROWS, canonical_signs
 
 
 def label_directions(labels: Tensor) -> Tensor:
-    """L̂, each item's labels as a vector of length 1, so that L̂ L̂ᵀ is the cosine similarity of labels.
+    """Compute L̂, each item's labels as a unit vector, so that L̂ L̂ᵀ is the cosine similarity of labels.
 
     Args:
-        labels: class indices int64 (n,), or bool (n, c); an item without a label is 0.
+        labels: class indices int64 (n,), or bool (n, c); an item without a label has a zero vector.
 
     Returns:
         float64 (n, c).
@@ -23,14 +23,14 @@ def label_directions(labels: Tensor) -> Tensor:
 
 
 def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-    """XᵀS̃Y / n² of centred views with S̃ = 2 L̂L̂ᵀ - 11ᵀ, the cosine of labels stretched to [-1, 1].
+    """Compute XᵀS̃Y / n² of centred views with S̃ = 2 L̂L̂ᵀ - 11ᵀ, the cosine similarity of labels scaled to [-1, 1].
 
-    S̃ is never made: the sum over pairs factors into (XᵀL̂)(YᵀL̂)ᵀ, and 1ᵀX is 0.
+    S̃ is never built: the sum over pairs factors into (XᵀL̂)(YᵀL̂)ᵀ, and 1ᵀX is 0.
 
     Args:
         first: X before it is centred, floating (n, d).
         second: Y, floating (n, e).
-        means: of each.
+        means: mean of each view.
         labels: int64 (n,) or bool (n, c).
 
     Returns:
@@ -48,7 +48,7 @@ def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tenso
 
 
 def regularised_whitening(covariance: Tensor, regularisation: float) -> Tensor:
-    """T with Tᵀ (C + ρI) T = I, ρ being `regularisation` in units of C's mean variance; float64 (d, d)."""
+    """Compute T with Tᵀ (C + ρI) T = I, ρ being `regularisation` in units of C's mean variance; float64 (d, d)."""
     values, vectors = torch.linalg.eigh(covariance)
     ridge = regularisation * covariance.diagonal().mean()
     scales: Tensor = (values.clamp_min(0) + ridge).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
@@ -57,6 +57,6 @@ def regularised_whitening(covariance: Tensor, regularisation: float) -> Tensor:
 
 
 def align_signs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of directions (d, k) and (e, k), each pair turned so that its first one has a canonical sign."""
+    """Flip pairs of directions (d, k) and (e, k) together so that the first of each pair has a canonical sign."""
     signs = (canonical_signs(first) * first).sum(0).sign()
     return first * signs, second * signs

@@ -1,14 +1,14 @@
-"""Dealing consecutive rows out to workers, in shares that differ by one row, or block of rows, at most."""
+"""Partition of consecutive rows among workers, in shares that differ by at most one row or block of rows."""
 
 
 def get_share(rows: int, worker: int, workers: int, block: int = 1) -> range:
-    """The rows of one worker; all workers' together are all rows, each once.
+    """Return the rows of one worker; the shares of all workers cover each row once.
 
     Args:
         rows: number of rows.
         worker: from 0.
-        workers: how many share them.
-        block: rows that stay together, the first of them a multiple of it; shares then differ by one block at most.
+        workers: number of workers.
+        block: rows that stay together, starting at a multiple of it; shares then differ by at most one block.
     """
     blocks = -(-rows // block)
     return range(blocks * worker // workers * block, min(rows, blocks * (worker + 1) // workers * block))

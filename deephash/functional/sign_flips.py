@@ -1,7 +1,7 @@
-"""C = Vᵀ sign(V R) for one rotation R after another, by the signs that flip between them; compiled for the CPU.
+"""C = Vᵀ sign(V R) for successive rotations R, updated by the signs that flip between them; compiled for the CPU.
 
-From one round of ITQ to the next under 1 % of the signs change, so C is corrected by those alone, which spares half of
-the arithmetic; and the rotated rows are compared with the signs kept while they are in the first-level cache.
+From one round of ITQ to the next under 1 % of the signs change. Updating C for only those saves half of the arithmetic,
+and the rotated rows are compared with the stored signs while they are in the first-level cache.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from deephash.functional.compiled import compiled
 
-# Rows are cut into this many parts whatever the number of threads, so that sums are taken in one order everywhere.
+# Rows are cut into this many parts for any number of threads, so that the order of summation is fixed.
 PARTS = 16
 
 
 @cache
 def _flip_kernel(k: int) -> Callable[..., None]:
-    """The loop over rows for a width k, a multiple of 8; it is a constant so that loops over it become SIMD code."""
+    """Compile the loop over rows for a width k, a multiple of 8; as a constant it lets inner loops become SIMD code."""
 
     def correct(projections: Any, rotation: Any, negative: Any, correlation: Any) -> None:
         """Update `negative` (n, k) int8, -1 where V R < 0, and `correlation` (k, k), Cᵀ, by the rows' flipped signs."""
@@ -34,7 +34,7 @@ def _flip_kernel(k: int) -> Callable[..., None]:
             for j in range(2 * k):
                 rotated[j] = 0
             for p in range(0, k, 4):
-                # Two rows by four terms of the inner product: loads, stores and multiplications then balance.
+                # Two rows by four terms of the inner product balance loads, stores and multiplications.
                 a0, a1, a2, a3 = projections[i, p], projections[i, p + 1], projections[i, p + 2], projections[i, p + 3]
                 b0, b1 = projections[i + 1, p], projections[i + 1, p + 1]
                 b2, b3 = projections[i + 1, p + 2], projections[i + 1, p + 3]
@@ -64,7 +64,7 @@ class SignFlips:
     Args:
         projections: V, float32 (n, k) on the CPU; not changed.
         pool: threads that share the rows.
-        threads: their number.
+        threads: number of threads.
     """
 
     def __init__(self, projections: Tensor, pool: ThreadPoolExecutor, threads: int) -> None:
@@ -72,9 +72,9 @@ class SignFlips:
         width = -(-k // 8) * 8
         self._pool = pool
         self._shape = (k, width)
-        # Rows and columns of zeros, which the kernel's steps need, never change sign.
+        # The zero rows and columns that pad the kernel's steps never change sign.
         self._projections = torch.nn.functional.pad(projections, (0, width - k, 0, n % 2)).contiguous()
-        # All signs start as positive, where C has the sums of V in each column.
+        # All signs start as positive, so each column of C is the sum of V.
         self._negative = np.zeros(self._projections.shape, np.int8)
         self._correlation = projections.sum(0, dtype=torch.float64)[:, None].repeat(1, k)
         bounds = np.linspace(0, len(self._projections) // 2, PARTS + 1).astype(int) * 2
@@ -83,12 +83,12 @@ class SignFlips:
         self._kernel = _flip_kernel(width)
 
     def __call__(self, rotation: Tensor) -> Tensor:
-        """C of the next rotation R, both float64 (k, k)."""
+        """Return C of the next rotation R, both float64 (k, k)."""
         k, width = self._shape
         flat = torch.nn.functional.pad(rotation.float(), (0, width - k, 0, width - k)).numpy().ravel()
         projections = self._projections.numpy()
 
-        # In float64, where it does not matter how the rows are cut into parts, nor shared by processes.
+        # In float64, so that the partition of the rows among parts and processes does not matter.
         changes = np.zeros((PARTS, width, width))
 
         def correct(share: range) -> None:
@@ -103,9 +103,9 @@ class SignFlips:
 
 @contextmanager
 def sign_flips(projections: Tensor) -> Iterator[SignFlips]:
-    """A `SignFlips` with as many threads as torch has, while torch itself uses one.
+    """Provide a `SignFlips` with torch's number of threads, while torch itself uses one.
 
-    Torch's own threads stay awake for a while after each operation, and would take the cores from those of the rows.
+    Torch's own threads stay awake for a while after each operation, and would compete for the cores.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

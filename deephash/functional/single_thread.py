@@ -1,4 +1,4 @@
-"""One thread, for loops of operations so short that several threads wait for each other longer than they work."""
+"""One thread for loops of short operations, in which several threads would mostly wait for each other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ import torch
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Torch and the BLAS of SciPy use one thread within the block, and as many as before after it.
+    """Limit torch and the BLAS of SciPy to one thread within the block, and restore their threads after it.
 
-    Where other work runs beside it, each hand-over between threads can cost a slice of the scheduler's time, and a
+    If other work runs on the machine, each hand-over between threads can cost a slice of the scheduler's time, and a
     loop of a thousand small eigenproblems a minute.
     """
-    import scipy.linalg  # noqa: F401 - only libraries that are loaded by now are limited
+    import scipy.linalg  # noqa: F401 - the limit applies only to loaded libraries
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Histograms of distances through which gradients pass: each distance shared between its two nearest bins."""
+"""Differentiable histograms of distances: each distance is shared between its two nearest bins."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from deephash.validation import InvalidInputError, check_count
 
 
 class _SoftHistogram(torch.autograd.Function):
-    """A distance adds 1 - |x - i| to the bins i within 1 of it; its gradient is the difference of the two bins' own.
+    """A distance adds 1 - |x - i| to the bins i within 1 of it; its gradient is the difference of those of the bins.
 
-    The matrix of all distances and all bins is never made: each distance touches two bins, so both passes cost what the
-    distances themselves do.
+    The matrix of all distances and all bins is never built: each distance touches two bins, so both passes are linear
+    in the number of distances.
     """
 
     @staticmethod
@@ -38,19 +38,19 @@ class _SoftHistogram(torch.autograd.Function):
 
 
 def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int | None = None) -> Tensor:
-    """Weighted counts of distances in bins whose centres spread evenly from 0 to the largest distance.
+    """Compute weighted counts of distances in bins whose centres are evenly spaced from 0 to the largest distance.
 
-    Triangular shares, as in the histogram loss (Ustinova & Lempitsky, NIPS 2016, Eq. 2).
+    Shares are triangular, as in the histogram loss (Ustinova & Lempitsky, NIPS 2016, Eq. 2).
 
     Args:
         distances: floating (q, n), from 0 to `maximum`.
-        weights: of the same shape, which count how much; gradients do not pass to them.
+        weights: weights of the distances, the same shape; they receive no gradient.
         maximum: the largest distance.
-        bins: number of bins, at least 2; None for maximum + 1, with which whole distances are counted exactly.
+        bins: number of bins, at least 2; None for maximum + 1, with which integer distances are counted exactly.
 
     Returns:
-        (q, bins), differentiable in the distances but where one lies on a bin's centre: there it has the slope to the
-        right, and none beyond the ends.
+        (q, bins), differentiable in the distances except at the centre of a bin: there the slope is that to the right,
+        and 0 beyond the ends.
     """
     bins = int(maximum) + 1 if bins is None else bins
     histogram: Tensor
@@ -59,7 +59,7 @@ def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int
 
 
 def check_bins(bins: int | None) -> None:
-    """Refuse a number of bins that cannot hold a nearest and a farthest distance; None stands for a default.
+    """Raise an error for a number of bins below 2; None means a default.
 
     Raises:
         InvalidInputError: naming the number.

@@ -1,4 +1,4 @@
-"""What a fit does where its equations have no solution: one line, not a solver's trace."""
+"""One-line errors for fits whose equations have no solution, instead of a solver's traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ ADVICE = "standardise the features, drop those that are constant or repeat each 
 
 @contextmanager
 def shorten_solver_errors(method: str, items: int) -> Iterator[None]:
-    """A fit whose solver's errors are told in one line.
+    """Turn the errors of a fit's solver into one line.
 
     Args:
-        method: name of the class that is fitted.
+        method: name of the fitted class.
         items: number of training items, for the message.
 
     Raises:
-        InvalidInputError: a decomposition that does not converge, or of a matrix that is not positive.
+        InvalidInputError: a decomposition does not converge, or its matrix is not positive definite.
     """
     try:
         yield
@@ -32,10 +32,10 @@ def shorten_solver_errors(method: str, items: int) -> Iterator[None]:
 
 
 def check_learnt(module: nn.Module, method: str, items: int) -> None:
-    """Raise an error for weights that hold NaN.
+    """Raise an error for weights that contain NaN.
 
     Args:
-        module: what was fitted.
+        module: the fitted module.
         method: name of its class.
         items: number of training items, for the message.
 

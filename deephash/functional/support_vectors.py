@@ -1,4 +1,4 @@
-"""Support vector machines, one a bit: out-of-sample extension of methods that learn the training items' bits first."""
+"""Support vector machines, one per bit, which extend bits of training items to new items."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,20 +10,20 @@ from deephash.functional.anchors import gaussian_kernel
 from deephash.functional.principal_components import working_dtype
 from deephash.io.progress import track
 
-# Newton's method ends where it is: the loss is piecewise quadratic, so the last step lands on the minimum.
+# Upper limits: the loss is piecewise quadratic, so Newton's last step reaches the minimum exactly.
 NEWTON_ROUNDS = 50
 CONJUGATE_ROUNDS = 100
 STEP_HALVINGS = 20
-# Gradient at the minimum, relative to the one at 0, that rounding of either precision allows.
+# Gradient at the minimum, relative to that at 0, that the rounding of each precision allows.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}
 
 
 def linear_svm(features: Tensor, bits: Tensor, cost: float) -> tuple[Tensor, Tensor]:
-    """Hyperplanes that separate the items whose bit is 1 from the others, one for each bit.
+    """Fit hyperplanes that separate the items whose bit is 1 from the others, one per bit.
 
     Each minimises ½‖w‖² + C Σ max(0, 1 - t (wᵀx + β))² with t = ±1, the loss of LIBLINEAR; β is not penalised. All are
-    solved together by Newton's method in the primal (Chapelle 2007), so that the work is products with all bits'
-    vectors at once. Nothing is drawn at random, and the order of rows does not matter.
+    solved together by Newton's method in the primal (Chapelle 2007), so that the work is products with the vectors of
+    all bits. Nothing is random, and the order of rows does not matter.
 
     Args:
         features: floating (n, d).
@@ -58,39 +58,39 @@ def _newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
     precondition = _preconditioner(centred, cost)
     solution = torch.zeros(centred.shape[1] + 1, targets.shape[1], dtype=centred.dtype, device=centred.device)
     margins = torch.zeros_like(targets)
-    # Bits still on their way; the others' columns cost nothing more.
-    going = torch.arange(targets.shape[1], device=centred.device)
+    # Bits that have not converged; the columns of the others are dropped.
+    active = torch.arange(targets.shape[1], device=centred.device)
     first: Tensor | None = None
     for _ in track(range(NEWTON_ROUNDS), "SVM"):
-        signs, current, values = targets[:, going], solution[:, going], margins[:, going]
+        signs, current, values = targets[:, active], solution[:, active], margins[:, active]
         slack = (1 - signs * values).clamp_min_(0)
         gradient = _transposed(centred, slack * signs).mul_(-2 * cost)
         gradient[:-1] += current[:-1]
         norms = gradient.norm(dim=0)
         first = norms if first is None else first
-        unfinished = norms > TOLERANCES[centred.dtype] * first[going]
+        unfinished = norms > TOLERANCES[centred.dtype] * first[active]
         if not bool(unfinished.any()):
             break
         keep = torch.nonzero(unfinished).flatten()
-        going, signs, current, values = going[keep], signs[:, keep], current[:, keep], values[:, keep]
+        active, signs, current, values = active[keep], signs[:, keep], current[:, keep], values[:, keep]
         slack, gradient = slack[:, keep], gradient[:, keep]
         step = _conjugate_gradients(centred, (slack > 0).to(centred.dtype), gradient, cost, precondition)
         along = torch.addmm(step[-1:], centred, step[:-1])
         size = _step_sizes(current, step, signs * values, signs * along, gradient, cost)
-        solution[:, going] = current + size * step
-        margins[:, going] = values + size * along
+        solution[:, active] = current + size * step
+        margins[:, active] = values + size * along
         if not bool((size > 0).any()):
             break
     return solution
 
 
 def _transposed(centred: Tensor, values: Tensor) -> Tensor:
-    """[X 1]ᵀ V, (d + 1, b)."""
+    """Compute [X 1]ᵀ V, (d + 1, b)."""
     return torch.cat([centred.T @ values, values.sum(0, keepdim=True)])
 
 
 def _preconditioner(centred: Tensor, cost: float) -> Tensor:
-    """Inverse of the Hessian with every item at half its weight, (d + 1, d + 1): one matrix near those of all bits."""
+    """Invert the Hessian with every item at half its weight, (d + 1, d + 1), which is close to those of all bits."""
     n, d = centred.shape
     hessian = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=centred.device)
     hessian[:d, :d] = cost * (centred.T @ centred).double()
@@ -102,14 +102,14 @@ def _preconditioner(centred: Tensor, cost: float) -> Tensor:
 def _conjugate_gradients(
     centred: Tensor, active: Tensor, gradient: Tensor, cost: float, precondition: Tensor
 ) -> Tensor:
-    """Newton's steps -H⁻¹ g of all bits, H = [I 0; 0 0] + 2 C [X 1]ᵀ A [X 1] with A the items within the margin."""
+    """Compute Newton's steps -H⁻¹ g of all bits, H = [I 0; 0 0] + 2 C [X 1]ᵀ A [X 1], A the items within the margin."""
     step = torch.zeros_like(gradient)
     residual = -gradient
     scaled = precondition @ residual
     direction, power = scaled.clone(), (residual * scaled).sum(0)
     start = residual.norm(dim=0)
     tiny = torch.finfo(gradient.dtype).tiny
-    # A rough step is enough far from the minimum; near it the set of active items is the last one.
+    # Far from the minimum an approximate step suffices; near it the set of active items no longer changes.
     tolerance = max(1e-3, TOLERANCES[gradient.dtype]) if gradient.dtype == torch.float32 else 1e-8
     for _ in range(CONJUGATE_ROUNDS):
         product = _transposed(centred, torch.addmm(direction[-1:], centred, direction[:-1]).mul_(active))
@@ -127,13 +127,13 @@ def _conjugate_gradients(
 
 
 def _step_sizes(current: Tensor, step: Tensor, margins: Tensor, along: Tensor, gradient: Tensor, cost: float) -> Tensor:
-    """Of 1, ½, ¼ ..., the largest by which each bit's loss falls enough; 0 where none lowers it."""
+    """Return the largest of 1, ½, ¼ ... by which each bit's loss falls enough; 0 if none lowers it."""
     slope = (gradient * step).sum(0)
     size = torch.ones_like(slope)
 
     def rise(size: Tensor) -> Tensor:
         ahead, behind = (1 - margins - size * along).clamp_min_(0), (1 - margins).clamp_min_(0)
-        # The difference of squares as a product: two nearly equal sums would cancel.
+        # The difference of squares as a product: the difference of two nearly equal sums would lose its digits.
         hinge = ((ahead - behind) * (ahead + behind)).sum(0, dtype=torch.float64)
         norm = (size * (current[:-1] * step[:-1]).sum(0) + size.square() * step[:-1].square().sum(0) / 2).double()
         return norm + cost * hinge
@@ -147,10 +147,10 @@ def _step_sizes(current: Tensor, step: Tensor, margins: Tensor, along: Tensor, g
 
 
 def rbf_svm(features: Tensor, bits: Tensor, cost: float, bandwidth: float) -> tuple[Tensor, Tensor]:
-    """Support vector machines with the Gaussian kernel exp(-‖x - y‖² / 2σ²), one for each bit, by LIBSVM.
+    """Fit support vector machines with the Gaussian kernel exp(-‖x - y‖² / 2σ²), one per bit, with LIBSVM.
 
-    The kernel matrix is computed once for all bits and takes 8 n² bytes, 200 MB for 5,000 items; bits are spread over
-    as many threads as torch uses.
+    The kernel matrix is computed once for all bits and takes 8 n² bytes, 200 MB for 5,000 items; bits are distributed
+    over torch's number of threads.
 
     Args:
         features: floating (n, d).
@@ -159,7 +159,7 @@ def rbf_svm(features: Tensor, bits: Tensor, cost: float, bandwidth: float) -> tu
         bandwidth: σ > 0.
 
     Returns:
-        Dual coefficients (n, b), 0 for all but support vectors, and bias (b,), such that k(x, features) α + β >= 0
+        Dual coefficients (n, b), 0 except for support vectors, and bias (b,), such that k(x, features) α + β >= 0
         predicts 1. A bit that is the same for all items has coefficients 0 and bias ±1.
     """
     import numpy as np

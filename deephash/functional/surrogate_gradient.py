@@ -1,4 +1,4 @@
-"""Hard values forward, the gradient of something smooth backward: what straight-through estimators share."""
+"""Hard values forward, the gradient of a smooth function backward: the basis of straight-through estimators."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class _SurrogateGradient(torch.autograd.Function):
-    """The first argument forward; backward, all of the gradient to the second."""
+    """Forward: the first argument. Backward: the whole gradient to the second."""
 
     @staticmethod
     def forward(values: Tensor, surrogate: Tensor) -> Tensor:
-        # Adding and taking away the surrogate instead would leave rounding errors on ±1.
+        # Adding and subtracting the surrogate instead would leave rounding errors on ±1.
         return values.view_as(values)
 
     @staticmethod
@@ -24,7 +24,7 @@ class _SurrogateGradient(torch.autograd.Function):
 
 
 def with_gradient_of(values: Tensor, surrogate: Tensor) -> Tensor:
-    """Values, exactly, that have the gradient of another tensor of their shape and dtype.
+    """Return the exact values, with the gradient of another tensor of the same shape and dtype.
 
     Args:
         values: any shape, without gradient.
@@ -41,18 +41,18 @@ def with_gradient_of(values: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def learning_within(values: Tensor, limit: float) -> Tensor:
-    """The values, whose gradient is 1 where |value| <= limit and 0 beyond.
+    """Return the values, with gradient 1 if |value| <= limit and 0 beyond.
 
-    Releases of torch differ in the gradient of `clamp` at its very limits.
+    Releases of torch differ in the gradient of `clamp` exactly at its limits.
     """
     return torch.where(values.detach().abs() <= limit, values, values.detach())
 
 
 def signs(margins: Tensor) -> Tensor:
-    """±1 by the zero rule, +1 where margin >= 0, in the margins' shape and dtype."""
+    """Return ±1 by the zero rule, +1 if margin >= 0, in the margins' shape and dtype."""
     return torch.where(margins >= 0, 1.0, -1.0).to(margins.dtype)
 
 
 def hard_step(margins: Tensor, surrogate: Tensor) -> Tensor:
-    """±1 of margins by the zero rule, with the gradient of a surrogate of them."""
+    """Return ±1 of the margins by the zero rule, with the gradient of a surrogate."""
     return with_gradient_of(signs(margins.detach()), surrogate)

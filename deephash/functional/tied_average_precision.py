@@ -1,32 +1,32 @@
-"""Average precision of rankings with ties from counts that need not be whole, so that gradients pass."""
+"""Differentiable average precision of rankings with ties, from counts that need not be integers."""
 
 import torch
 from torch import Tensor
 
-# Below this many items a bin counts as empty; a rate of change is the same as at 0 to six digits.
+# A bin with fewer items counts as empty; its rate of change equals that at 0 to six digits.
 EMPTY = 1e-6
-# Half the width of the window around one item within which a share is taken on a line between the window's ends.
+# Half the width of the window around one item within which a share is interpolated linearly.
 WINDOW = 1e-3
 
 
 def harmonic_rise(before: Tensor, items: Tensor) -> Tensor:
-    """Σ_{i=1..n} 1 / (N + i), of counts n and N that need not be whole: ψ(N + n + 1) - ψ(N + 1)."""
+    """Compute Σ_{i=1..n} 1 / (N + i), for counts n and N that need not be integers: ψ(N + n + 1) - ψ(N + 1)."""
     return torch.digamma(before + items + 1) - torch.digamma(before + 1)
 
 
 def _pair_share(before: Tensor, items: Tensor) -> Tensor:
-    """Σ_{i=1..n} (i - 1) / (N + i) over n (n - 1), where n is neither 0 nor 1."""
+    """Compute Σ_{i=1..n} (i - 1) / (N + i) over n (n - 1), for n other than 0 and 1."""
     return (items - (before + 1) * harmonic_rise(before, items)) / (items * (items - 1))
 
 
 def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
-    """Average precision of rankings with ties, expected over all orders of tied items, of counts not always whole.
+    """Compute the expected average precision over all orders of tied items, for counts that need not be integers.
 
     A group of n items, r of them relevant, after N items with R relevant, adds (r/n) Σ_{i=1..n} (R + 1 + (i-1)(r-1) /
-    (n-1)) / (N+i) to the sum of precisions (McSherry & Najork, ECIR 2008, Section 3.5): exact, where He et al. (Eq. 8)
-    take the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which takes the formula
-    to counts that are not whole. There, too, a relevant item shared between two bins with no other adds just the
-    precision at its rank.
+    (n-1)) / (N+i) to the sum of precisions (McSherry & Najork, ECIR 2008, Section 3.5). This is exact, whereas He et
+    al. (Eq. 8) use the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which extends
+    the formula to counts that are not integers. There, too, a relevant item shared between two otherwise empty bins
+    adds exactly the precision at its rank.
 
     Args:
         total: floating (q, bins), items at each distance, nearest first.
@@ -36,7 +36,7 @@ def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
         (q,), 0 for a query without relevant items; differentiable in both.
     """
     dtype = total.dtype
-    # Differences of digamma functions of hundreds of items lose what single precision has.
+    # Differences of digamma functions of hundreds of items need double precision.
     total, relevant = total.double(), relevant.double()
     before_total = total.cumsum(1) - total
     before_relevant = relevant.cumsum(1) - relevant
@@ -48,5 +48,4 @@ def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
     below, above = _pair_share(before_total, low), _pair_share(before_total, high)
     pair_share = torch.where(single, below + position * (above - below), below)
     precision = (before_relevant + 1) * harmonic_rise(before_total, items) / items + (relevant - 1) * pair_share
-    found = relevant.sum(1)
-    return ((relevant * precision).sum(1) / found.clamp_min(torch.finfo(dtype).tiny)).to(dtype)
+    return ((relevant * precision).sum(1) / relevant.sum(1).clamp_min(torch.finfo(dtype).tiny)).to(dtype)

@@ -1,15 +1,15 @@
-"""Features of unit length around a centre: what online methods take, so that one step size serves all data."""
+"""Features of unit length around a centre for online methods, so that one step size suits all data."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-# Beyond it, sums of squares come near the largest number of single precision.
+# Above this magnitude, sums of squares approach the largest number of single precision.
 LARGE = 1e15
 
 
 def unit_features(features: Tensor, mean: Tensor) -> Tensor:
-    """(x - μ) / ‖x - μ‖ of each row, in the dtype of μ; 0 where x = μ.
+    """Compute (x - μ) / ‖x - μ‖ of each row, in the dtype of μ; 0 if x = μ.
 
     Args:
         features: floating (n, d).
@@ -18,17 +18,16 @@ def unit_features(features: Tensor, mean: Tensor) -> Tensor:
     Returns:
         (n, d), differentiable in both.
     """
-    # Coordinates of raw pixels or counts can be large, so that squares of single precision stay in range.
     centred = features.to(mean.dtype) - mean
-    # Rows whose squares would overflow are brought near 1 first; all others stay as they are, bit for bit. It takes
-    # operations that every export format has.
+    # Rows whose squares would overflow, as of large counts, are first scaled near 1; all others keep their bits. Every
+    # export format has these operations.
     largest = centred.detach().abs().amax(1, keepdim=True)
     centred = centred / torch.where(largest > LARGE, largest, torch.ones_like(largest))
     return normalize(centred, eps=torch.finfo(mean.dtype).tiny ** 0.5)
 
 
 def random_unit_directions(d: int, k: int, generator: torch.Generator) -> Tensor:
-    """Gaussian directions scaled to unit length, float64 (d, k): the start of online methods, as LSH's.
+    """Draw Gaussian directions scaled to unit length, float64 (d, k), as LSH does: the start of online methods.
 
     Args:
         d: their dimension.

@@ -1,9 +1,9 @@
-"""Average precision, tie-aware: its expectation over all orders of the items that lie at the same distance.
+"""Average precision, tie-aware: its expectation over all orders of the items at the same distance.
 
-A Hamming ranking is full of ties, and code that sorts settles them by accident. McSherry & Najork, "Computing
-information retrieval performance measures efficiently in the presence of tied scores" (ECIR 2008), average over all
-orders instead; Cakir et al., "Hashing with mutual information" (TPAMI 2019), use that for hashing. What sorting code
-can print instead is in `tie_bounds` and `stable_order`.
+A Hamming ranking has many ties, which sorting code breaks arbitrarily. McSherry & Najork, "Computing information
+retrieval performance measures efficiently in the presence of tied scores" (ECIR 2008), average over all orders instead;
+Cakir et al., "Hashing with mutual information" (TPAMI 2019), use that for hashing. `tie_bounds` and `stable_order` give
+the values that sorting code can report.
 """
 
 import torch
@@ -18,11 +18,11 @@ from deephash.ranking.counts import DistanceCounts
 
 
 def expected_gains(groups: TieGroups) -> Tensor:
-    """What each tie group adds, in expectation, to the sum of precisions at relevant ranks; float64 (q, g).
+    """Compute each tie group's expected contribution to the sum of precisions at relevant ranks; float64 (q, g).
 
-    A group of n items, r of them relevant, after N items with R relevant, cut after its first c ranks, adds
-    (r/n) Σ_{i=1..c} (R + 1 + (i-1)(r-1)/(n-1)) / (N+i): a rank holds a relevant item with chance r/n, and then each
-    of the i-1 ranks before it does with chance (r-1)/(n-1) (McSherry & Najork 2008, Section 3.5).
+    A group of n items, r of them relevant, after N items with R relevant, cut after its first c ranks, adds (r/n)
+    Σ_{i=1..c} (R + 1 + (i-1)(r-1)/(n-1)) / (N+i): a rank holds a relevant item with probability r/n, and then each of
+    the i-1 ranks before it does with probability (r-1)/(n-1) (McSherry & Najork 2008, Section 3.5).
     """
     n, r = groups.total, groups.relevant
     step = (r - 1).clamp_min_(0).div_((n - 1).clamp_min_(1))
@@ -31,16 +31,16 @@ def expected_gains(groups: TieGroups) -> Tensor:
 
 @in_query_blocks
 def average_precision(counts: DistanceCounts) -> Tensor:
-    """Expected AP over the whole ranking: the mean of the precisions at the ranks of relevant items.
+    """Compute expected AP of the whole ranking: the mean of the precisions at the ranks of relevant items.
 
-    Exact: on short lists it equals the mean over all permutations of tied items, and codes without ties give the
+    It is exact: on short lists it equals the mean over all permutations of tied items, and for codes without ties the
     classical AP. Its mean over queries is mAP@all.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
     """
     return row_sums(expected_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
 
@@ -48,18 +48,18 @@ def average_precision(counts: DistanceCounts) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
-    """Expected AP@k, divided by min(k, relevant items): the form that mAP@k means here.
+    """Compute expected AP@k, divided by min(k, relevant items): the form called mAP@k here.
 
-    The sum runs over the relevant items among the first k and is divided by the most that could be there. So it
-    reaches 1 for every query, exactly when the first k ranks are as good as they can be, and a relevant item more
-    among them never lowers it; the two forms below each lack one of these.
+    The sum over the relevant items among the first k is divided by the largest possible number of them. So it is 1
+    exactly if the first k ranks are as good as possible, for every query, and an additional relevant item among them
+    never lowers it; the two forms below each lack one of these properties.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
         k: number of ranks, 1 to N.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
@@ -71,7 +71,7 @@ def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
-    """Expected AP@k, divided by all relevant items: TREC's form, where what is not in the first k counts as missed.
+    """Compute expected AP@k, divided by all relevant items: TREC's form, where items below rank k count as missed.
 
     It cannot exceed k / relevant items: on CIFAR-10 with 5,900 relevant items, mAP@1000 stays below .17.
 
@@ -84,13 +84,13 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
 @in_query_blocks
 @plain_numbers
 def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
-    """Expected AP@k, divided by the relevant items that are among the first k: what most deep hashing code prints.
+    """Compute expected AP@k, divided by the relevant items among the first k, as most deep hashing code does.
 
-    0 where there is none. One relevant item at rank 1 and no other scores 1, and a further one lower down lowers the
-    score. The number h of relevant items above the cut of the tie group at k is hypergeometric, and the expectation
-    is taken over it, exactly: with A the gains of the groups before, c ranks taken of the cut group of n items, r
-    relevant, and h among those ranks, the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h),
-    a quadratic in h over R + h; division leaves a linear function of h and a multiple of 1/(R+h).
+    It is 0 without any. A single relevant item at rank 1 scores 1, and another one further down lowers the score. The
+    number h of relevant items above the cut of the tie group at k is hypergeometric, and the expectation over it is
+    exact: with A the gains of the groups before, c ranks taken of the cut group of n items, r relevant, and h among
+    those ranks, the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h), a quadratic in h over R +
+    h; division leaves a linear function of h and a multiple of 1/(R+h).
 
     Args, returns, raises: as `average_precision_at`.
     """
@@ -110,14 +110,14 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
 
 
 def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """P(R + h > 0) and E[1/(R+h); R + h > 0] for h relevant items among `drawn` of `total`, `relevant` of them so.
+    """Compute P(R + h > 0) and E[1/(R+h); R + h > 0] for the number h of relevant items among those drawn.
 
-    The probabilities follow from the mode by their ratios, so that they are exact to some 1e-14 at any size, and
-    reach as far as Bernstein's inequality leaves more than 1e-18 outside.
+    The probabilities follow from the mode by their ratios, so that they are accurate to about 1e-14 at any size. They
+    cover the range outside which Bernstein's inequality leaves at most 1e-18.
 
     Args:
         total: whole float64 (q,), n >= 1.
-        relevant: whole float64 (q,), r.
+        relevant: whole float64 (q,), r, the relevant items among them.
         drawn: whole float64 (q,), c >= 1.
         before: whole float64 (q,), R.
     """
@@ -135,13 +135,13 @@ def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, befo
         n, r, c = total[block, None], relevant[block, None], drawn[block, None]
         h = start[block, None] + torch.arange(width, dtype=torch.float64, device=total.device)
         inside = h <= stop[block, None]
-        # P(h) / P(h-1), held at 1 for the first h and beyond the last.
+        # P(h) / P(h-1); 1 for the first h and beyond the last.
         ratio = (r - h + 1).mul_(c - h + 1).div_((n - r - c + h).mul_(h))
         ratio.masked_fill_(~inside | (h <= start[block, None]), 1.0)
         logarithms = ratio.log_().cumsum(1)
         weights = (logarithms - logarithms.amax(1, keepdim=True)).exp_().masked_fill_(~inside, 0.0)
         mass = row_sums(weights)
-        found = before[block, None] + h
-        any_hit[block] = row_sums(weights.masked_fill_(found == 0, 0.0)) / mass
-        inverse_hits[block] = row_sums(weights.div_(found.clamp_min_(1))) / mass
+        hits = before[block, None] + h
+        any_hit[block] = row_sums(weights.masked_fill_(hits == 0, 0.0)) / mass
+        inverse_hits[block] = row_sums(weights.div_(hits.clamp_min_(1))) / mass
     return any_hit, inverse_hits

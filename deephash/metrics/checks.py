@@ -1,4 +1,4 @@
-"""Checks of what metrics are asked for; each error sentence exists once, here."""
+"""Checks of the inputs of metrics, each with its error message."""
 
 import torch
 from torch import Tensor
@@ -34,11 +34,11 @@ def check_counts(counts: DistanceCounts) -> None:
 
 
 def check_cutoff(k: int, items: int | None = None) -> None:
-    """Raise an error for a cutoff that is not a whole number from 1 to the number of ranked items.
+    """Raise an error for a cutoff that is not an integer from 1 to the number of ranked items.
 
     Args:
-        k: rank at which the ranking is cut.
-        items: number of database items N; None where it is not known yet.
+        k: rank of the cutoff.
+        items: number of database items N; None if unknown.
 
     Raises:
         InvalidInputError: naming k and the bound.
@@ -49,7 +49,7 @@ def check_cutoff(k: int, items: int | None = None) -> None:
 
 
 def check_radius(radius: int, maximum: int) -> None:
-    """Raise an error for a radius that is not a whole number from 0 to the largest distance.
+    """Raise an error for a radius that is not an integer from 0 to the largest distance.
 
     Raises:
         InvalidInputError: naming the radius and the bound.
@@ -60,10 +60,10 @@ def check_radius(radius: int, maximum: int) -> None:
 
 
 def count_ranked_items(counts: DistanceCounts) -> int | None:
-    """The fewest items that a query of these counts ranks, N; None without queries."""
+    """Return the smallest number of items N that any query ranks; None without queries."""
     return int(counts.total.sum(1).min()) if len(counts.total) else None
 
 
 def nan_without_relevant(values: Tensor, counts: DistanceCounts) -> Tensor:
-    """Values (q,), with NaN for the queries that have no relevant item, where no ranking is better than another."""
+    """Set the values (q,) of queries without a relevant item, whose rankings are all equally good, to NaN."""
     return values.masked_fill(counts.relevant.sum(1) == 0, torch.nan)

@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals over repeated runs, and paired tests between methods."""
+"""Uncertainty of figures: intervals over repeated runs, and paired tests between methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deephash.validation import InvalidInputError
 
-# With n pairs no p of the signed-rank test can be below 2^(1 - n): with fewer pairs, none can reach .05.
+# With n pairs the p of the signed-rank test is at least 2^(1 - n): with fewer pairs, it cannot reach .05.
 FEWEST_PAIRS = 6
 
 Values = Sequence[float] | np.ndarray | Tensor
@@ -32,7 +32,7 @@ class MeanInterval:
 
     @property
     def half_width(self) -> float:
-        """What stands behind ± in a table."""
+        """The number after ± in a table."""
         return (self.high - self.low) / 2
 
 
@@ -41,11 +41,11 @@ class PairedTest:
     """Outcome of a two-sided Wilcoxon signed-rank test.
 
     Args:
-        p_value: chance of differences at least as lopsided, were the two methods alike.
+        p_value: probability of differences at least as lopsided if the two methods are equally good.
         statistic: the smaller of the two sums of signed ranks.
         median_difference: median of first less second.
         pairs: number of pairs compared.
-        ties: pairs of equal values, which the test sets aside.
+        ties: pairs of equal values, which the test ignores.
     """
 
     p_value: float
@@ -56,11 +56,11 @@ class PairedTest:
 
 
 def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
-    """Mean over runs with Student's t interval: mean ± t_{n-1} · s / √n.
+    """Compute the mean over runs with Student's t interval: mean ± t_{n-1} · s / √n.
 
     Args:
-        values: one figure a run, (n,), n >= 2; runs must differ in their seed, or the interval says nothing.
-        level: chance that such an interval covers the expected figure; .95 as papers print it.
+        values: one figure per run, (n,), n >= 2; runs must differ in their seed, or the interval is meaningless.
+        level: probability that such an interval contains the expected figure; .95 as in papers.
 
     Raises:
         InvalidInputError: fewer than 2 runs, a figure that is not finite, or a level outside (0, 1).
@@ -71,8 +71,8 @@ def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
     if not 0 < level < 1:
         raise InvalidInputError(f"level={level!r}; expected a number between 0 and 1, as 0.95.")
     if len(runs) < 2:
-        given = "1 run gives" if len(runs) else "0 runs give"
-        raise InvalidInputError(f"{given} no interval; expected at least 2, with different seeds.")
+        number = "1 run gives" if len(runs) else "0 runs give"
+        raise InvalidInputError(f"{number} no interval; expected at least 2, with different seeds.")
     if not np.isfinite(runs).all():
         raise InvalidInputError(
             f"run {int(np.argmin(np.isfinite(runs)))} is not finite; leave out runs without a figure."
@@ -83,18 +83,18 @@ def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
 
 
 def wilcoxon(first: Values, second: Values) -> PairedTest:
-    """Two-sided Wilcoxon signed-rank test between two methods, paired by query or by run.
+    """Run a two-sided Wilcoxon signed-rank test between two methods, paired by query or by run.
 
     Args:
-        first: a method's figures, (n,), one a query or run.
-        second: the other method's, for the same queries or runs in the same order. A pair is left out where both
-            are NaN, a query without a relevant item.
+        first: figures of one method, (n,), one per query or run.
+        second: figures of the other method, for the same queries or runs in the same order. Pairs in which both values
+            are NaN, of queries without a relevant item, are ignored.
 
     Returns:
-        The outcome; p = 1 where all pairs are equal.
+        The outcome; p = 1 if all pairs are equal.
 
     Raises:
-        InvalidInputError: different lengths, NaN on one side alone, infinity, or fewer than 2 pairs.
+        InvalidInputError: different lengths, NaN on only one side, infinity, or fewer than 2 pairs.
     """
     from scipy import stats
 
@@ -111,7 +111,7 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
             f"pair {int(lone.argmax())} holds a value that is not finite; compare both methods on the same queries."
         )
     if len(a) < 2:
-        raise InvalidInputError(f"a paired test of {len(a)} pairs says nothing; expected at least 2 queries or runs.")
+        raise InvalidInputError(f"a paired test of {len(a)} pairs is meaningless; expected at least 2 queries or runs.")
     differences = a - b
     ties = int((differences == 0).sum())
     if ties == len(a):
@@ -121,7 +121,7 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
 
 
 def _vector(values: Values, name: str) -> np.ndarray:
-    """Values as float64 (n,)."""
+    """Convert values to float64 (n,)."""
     vector = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
     if vector.ndim != 1:
         raise InvalidInputError(f"{name} have shape {vector.shape}; expected one axis, (n,).")

@@ -14,29 +14,29 @@ from deephash.metrics.query_blocks import row_sums
 from deephash.metrics.user_metric import DepthMetric
 from deephash.validation import InvalidInputError
 
-# Deepest rank: the time grows with its square, and products of so many chances still are float64's.
+# The time grows with the square of the depth; products of this many probabilities still fit float64.
 MAX_RANKS = 500
 
 
 def chances_to_stop(highest: int, device: torch.device | None = None) -> Tensor:
-    """(2^g - 1) / 2^G, the chance that an item of grade g satisfies: float64 (G + 1,) (Equation 4)."""
+    """Return (2^g - 1) / 2^G, the probability that an item of grade g satisfies: float64 (G + 1,) (Equation 4)."""
     return grade_gains(highest, device) / 2.0**highest
 
 
 def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
-    """Chance that a user passes the first t items of a tie group, mean over its orders, t = 0 to `depth`.
+    """Compute the probability that a user passes the first t items of a tie group, averaged over its orders.
 
-    The mean over all choices of t of the n items of the product of their chances: the coefficient of z^t in
-    Π_g (1 + p_g z)^(n_g), which multiplies grade by grade, over C(n, t), which is the same of items that are always
-    passed. No term is negative, so no digit is lost. Beyond the group's size it is 0.
+    It is the mean over all choices of t of the n items of the product of their probabilities: the coefficient of z^t in
+    Π_g (1 + p_g z)^(n_g), which multiplies grade by grade, over C(n, t), which is the same for items that are always
+    passed. No term is negative, so no digits are lost. Beyond the group's size it is 0.
 
     Args:
         by_grade: float64 (p, G + 1), items of each grade in p groups.
-        pass_one: float64 (G + 1,), the chance p_g that an item of a grade is passed.
+        pass_one: float64 (G + 1,), the probability p_g that an item of a grade is passed.
         depth: largest t, at most `MAX_RANKS`.
 
     Returns:
-        float64 (p, depth + 1).
+        float64 (p, depth + 1), t = 0 to `depth`.
     """
     sizes = by_grade.sum(1)
     # Coefficients of z^t for z in units that keep them between the powers of 2 and e.
@@ -53,7 +53,7 @@ def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
 
 
 def binomial_coefficients(n: Tensor, scale: Tensor, depth: int) -> Tensor:
-    """Coefficients of (1 + scale z)^n, C(n, t) scale^t for t = 0 to `depth`: float64 (p,) twice → (p, depth + 1)."""
+    """Compute C(n, t) scale^t, the coefficients of (1 + scale z)^n, for t = 0 to `depth`: (p,) → (p, depth + 1)."""
     t = torch.arange(depth, dtype=torch.float64, device=n.device)
     ratios = (n[:, None] - t).clamp_min_(0).mul_(scale[:, None]).div_(t + 1)
     return torch.nn.functional.pad(ratios.cumprod(1), (1, 0), value=1.0)
@@ -61,18 +61,18 @@ def binomial_coefficients(n: Tensor, scale: Tensor, depth: int) -> Tensor:
 
 @plain_numbers
 def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
-    """Expected ERR@k: Σ_i 1/i times the chance that the user, who reads downwards, is satisfied at rank i.
+    """Compute expected ERR@k: Σ_i 1/i times the probability that a user who reads downwards is satisfied at rank i.
 
-    An item of grade g satisfies with chance (2^g - 1) / 2^G; with two grades a relevant one does half of the time. The
-    chance to stop at rank i is that of passing i - 1 ranks less that of passing i, and passing multiplies over tie
-    groups; within one it is the mean over all orders, in closed form (`chances_to_pass`).
+    An item of grade g satisfies with probability (2^g - 1) / 2^G; with two grades a relevant item does half of the
+    time. The probability to stop at rank i is that of passing i - 1 ranks less that of passing i. Probabilities of
+    passing multiply over tie groups; within a group the mean over all orders has a closed form (`chances_to_pass`).
 
     Args:
         ranking: of q queries.
-        k: number of ranks, 1 to N and at most `MAX_RANKS`; what lies beyond 100 adds little.
+        k: number of ranks, 1 to N and at most `MAX_RANKS`; ranks beyond 100 add little.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items or `MAX_RANKS`.
@@ -84,15 +84,15 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     ranks = torch.arange(1, k + 1, dtype=torch.float64, device=device)
     group = torch.searchsorted(ranking.reached, ranks.expand(len(ranking.total), k).contiguous())
     place = ranks - ranking.before.gather(1, group)
-    # A group that the first k ranks touch begins at one of them, whatever the query.
+    # Every group that the first k ranks touch begins at one of them.
     begins = place == 1
     row, rank = torch.nonzero(begins, as_tuple=True)
     by_grade = ranking.by_grade[row, group[row, rank]]
     touched = begins.flatten().cumsum(0).view_as(group) - 1
     within = chances_to_pass(by_grade, pass_one, k)[touched, place.long()]
-    # A group is passed as a whole at its last rank; what was passed before it is carried from there.
-    whole = row_sums(by_grade * pass_one.log())[touched]
-    ends = torch.where(place == ranking.total.gather(1, group), whole, 0.0)
+    # The logarithm of passing a group is added at its last rank and carried to the groups after it.
+    pass_group = row_sums(by_grade * pass_one.log())[touched]
+    ends = torch.where(place == ranking.total.gather(1, group), pass_group, 0.0)
     passed = (ends.cumsum(1) - ends).exp_() * within
     stopped = torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], 1) - passed
     return ranking.nan_without_relevant(row_sums(stopped / ranks))
@@ -106,7 +106,7 @@ def check_depth(k: int) -> None:
     """
     check_cutoff(k)
     if k > MAX_RANKS:
-        raise InvalidInputError(f"k={k} of ERR exceeds {MAX_RANKS}, and what lies beyond 100 adds little; lower k.")
+        raise InvalidInputError(f"k={k} of ERR exceeds {MAX_RANKS}; ranks beyond 100 add little; lower k.")
 
 
 @plain_arguments

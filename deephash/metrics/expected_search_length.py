@@ -1,4 +1,4 @@
-"""What a user passes before the n-th relevant item, tie-aware (Cooper, American Documentation 1968)."""
+"""Irrelevant items before the n-th relevant one, tie-aware (Cooper, American Documentation 1968)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from deephash.validation import check_count
 
 @plain_numbers
 def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
-    """Irrelevant items that are expected before the n-th relevant one.
+    """Compute the expected number of irrelevant items before the n-th relevant one.
 
-    The groups of tied items before it add theirs, j; in its own group, of i irrelevant and r relevant items, of which
-    s are still wanted, i·s/(r + 1) come first on average over the orders (Cooper 1968).
+    The groups of tied items before it add theirs, j. In its own group, of i irrelevant and r relevant items, of which s
+    are still wanted, i·s/(r + 1) come first on average over the orders (Cooper 1968).
 
     Args:
         ranking: of q queries.
         wanted: n, at least 1.
 
     Returns:
-        float64 (q,); NaN where a query has fewer than n relevant items.
+        float64 (q,); NaN if a query has fewer than n relevant items.
 
     Raises:
         InvalidInputError: n below 1.
@@ -43,10 +43,10 @@ def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
 @plain_arguments
 @dataclass(frozen=True)
 class ExpectedSearchLength(UserMetric):
-    """Expected search length among a run's figures: less is better.
+    """Expected search length among the figures of a run; lower is better.
 
     Args:
-        wanted: each n, the relevant items that the user wants.
+        wanted: numbers n of relevant items that the user wants.
 
     Raises:
         InvalidInputError: an n below 1.
@@ -61,5 +61,5 @@ class ExpectedSearchLength(UserMetric):
             check_count(n, "wanted")
 
     def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """Irrelevant items before the n-th relevant one, of each query."""
+        """Return the irrelevant items before the n-th relevant one, for each query."""
         return {f"search_length{mark}@{n}": expected_search_length(ranking, n) for n in self.wanted}

@@ -27,7 +27,7 @@ from deephash.validation import InvalidInputError, check_count
 
 
 def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence[int]) -> dict[str, Tensor]:
-    """Every metric that is defined for a single query, under the name that its mean over queries has.
+    """Compute every metric that is defined for a single query, by the name of its mean over queries.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
@@ -35,7 +35,7 @@ def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence
         radii: the r of the metrics within r.
 
     Returns:
-        float64 (q,) each, NaN where a query has no relevant item.
+        float64 (q,) each, NaN if a query has no relevant item.
     """
     values = {
         "mAP": average_precision.average_precision(counts),
@@ -68,30 +68,29 @@ def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence
 class HammingRetrieval(Metric):
     """Retrieval figures over a set of queries, from their distance counts.
 
-    Figures are means over the queries that have a relevant item; "skipped_queries" says how many have none and are
-    left out. AUPRC_micro alone pools all pairs, and counts the wrong pairs of those queries. Per k in `at` and r in
-    `radii`:
+    Figures are means over the queries that have a relevant item; "skipped_queries" is the number of the others. Only
+    AUPRC_micro pools all pairs, including the wrong pairs of skipped queries. For each k in `at` and r in `radii`:
 
     - mAP, AUPRC_macro, AUPRC_micro: tie-aware AP over the whole ranking; areas under the precision-recall curve.
     - AUPRC_micro/published: the area as the code published with NPQ and GRH integrates it.
     - mAP@k: AP of the first k ranks over min(k, relevant items), which can reach 1 and never rewards a miss;
-      mAP@k/hits, over the relevant items among the first k, is what most deep hashing code prints;
-      mAP@k/relevant, over all relevant items, is TREC's.
-    - mAP_best, mAP_worst (and @k, @k/hits): what the luckiest and unluckiest order of tied items gives.
+      mAP@k/hits divides by the relevant items among the first k, as most deep hashing code does;
+      mAP@k/relevant divides by all relevant items, as TREC does.
+    - mAP_best, mAP_worst (and @k, @k/hits): the values of the best and the worst order of tied items.
     - precision@k, recall@k, F1@k; precision@r2, recall@r2, F1@r2 within Hamming radius 2.
-    - those of `user_metrics`, as nDCG@10; where relevance has grades, those that tell grades apart once more with
-      them, as nDCG_graded@10.
+    - figures of `user_metrics`, as nDCG@10; if relevance has grades, metrics that distinguish them are also computed
+      with grades, as nDCG_graded@10.
 
-    A query counts once, however often a sampler hands it out to make processes even. Means are exact sums rounded
-    once, so that batches, processes and threads cannot change a digit.
+    A query counts once, even if a sampler repeats it to balance processes. Means are exact sums rounded once, so that
+    they do not depend on batches, processes or threads.
 
     Args:
         maximum_distance: largest distance D of the codes, `Distance.maximum`.
-        at: ranks k to cut at; none by default, since k must fit the database.
-        radii: distances r to look within; none by default, since r must fit the codes.
-        user_metrics: what users of the ranked lists get; none by default, since their depths must fit the database.
-        highest_grade: highest grade of relevance that any query of any process has; 1 where there are no grades.
-        kwargs: torchmetrics' own, as `process_group`.
+        at: cutoffs k; none by default, since k must fit the database.
+        radii: distances r of balls; none by default, since r must fit the codes.
+        user_metrics: metrics of user models; none by default, since their depths must fit the database.
+        highest_grade: highest grade of relevance of any query of any process; 1 without grades.
+        kwargs: arguments of torchmetrics, as `process_group`.
 
     Raises:
         InvalidInputError: a k or a highest grade below 1, or a radius below 0 or above D.
@@ -139,7 +138,7 @@ class HammingRetrieval(Metric):
 
     @property
     def takes_grades(self) -> bool:
-        """Whether there are grades, and a metric that tells them apart."""
+        """Whether there are grades and a metric that distinguishes them."""
         return self.highest_grade > 1 and any(metric.graded for metric in self.user_metrics)
 
     def update(self, counts: DistanceCounts, query_ids: Tensor, graded: GradedCounts | None = None) -> None:
@@ -147,12 +146,12 @@ class HammingRetrieval(Metric):
 
         Args:
             counts: items and relevant items at each distance, int64 (q, D + 1); q may be 0.
-            query_ids: int64 (q,), one number a query, the same in whichever process and batch it comes.
-            graded: the same items by grade, 0 to the highest; for metrics that take grades.
+            query_ids: int64 (q,), one number per query, the same in every process and batch.
+            graded: the same items by grade, 0 to the highest; for metrics that use grades.
 
         Raises:
-            InvalidInputError: counts of another D or not counts at all, ids that are not one a query, a k above N, or
-                grades that are missing or not of these counts.
+            InvalidInputError: counts of another D or invalid counts, ids that are not one per query, a k above N, or
+                grades that are missing or do not match the counts.
         """
         check_counts(counts)
         if counts.total.shape[1] != self.maximum_distance + 1:
@@ -169,38 +168,38 @@ class HammingRetrieval(Metric):
             check_cutoff(k, count_ranked_items(counts))
         batch = {"total": counts.total, "relevant": counts.relevant, "query_ids": query_ids}
         if self.takes_grades:
-            batch["by_grade"] = self._checked_grades(graded, counts)
+            batch["by_grade"] = self._check_grades(graded, counts)
         for state, values in batch.items():
             getattr(self, state).append(values)
 
-    def _checked_grades(self, graded: GradedCounts | None, counts: DistanceCounts) -> Tensor:
-        """Counts by grade, (q, D + 1, G + 1), which must add up to those without grades."""
+    def _check_grades(self, graded: GradedCounts | None, counts: DistanceCounts) -> Tensor:
+        """Return the counts by grade, (q, D + 1, G + 1), if they add up to those without grades."""
         if graded is None or graded.highest != self.highest_grade:
-            given = "none" if graded is None else f"grades up to {graded.highest}"
-            raise InvalidInputError(f"graded counts are {given}; expected grades up to {self.highest_grade}.")
+            actual = "none" if graded is None else f"grades up to {graded.highest}"
+            raise InvalidInputError(f"graded counts are {actual}; expected grades up to {self.highest_grade}.")
         plain = graded.at_least(1)
         if not (torch.equal(plain.total, counts.total) and torch.equal(plain.relevant, counts.relevant)):
-            raise InvalidInputError("graded counts do not add up to the counts; give both of one ranking.")
+            raise InvalidInputError("graded counts do not add up to the counts; pass both for one ranking.")
         return graded.by_grade
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Gather the queries of all processes, those that have none included."""
-        # torchmetrics sends an empty float vector for a process without a batch, which no int64 (q, D + 1) can meet.
+        """Gather the queries of all processes, including those that have none."""
+        # For a process without a batch torchmetrics sends an empty float vector, which does not fit int64 (q, D + 1).
         for state, shape in self._empty_shapes().items():
             if isinstance(getattr(self, state), list) and not getattr(self, state):
                 setattr(self, state, [torch.zeros(shape, dtype=torch.int64, device=self.device)])
         super().sync(*args, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures over all queries of all processes, by name.
+        """Compute the figures over all queries of all processes, by name.
 
         Returns:
-            float64 () each, "skipped_queries" int64 (); NaN where no query has a relevant item.
+            float64 () each, "skipped_queries" int64 (); NaN if no query has a relevant item.
 
         Raises:
             InvalidInputError: no queries, or one id with two different counts.
         """
-        counts, graded, _ = self._distinct_queries()
+        counts, graded, _ = self._merge_queries()
         figures = {name: exact_mean(values) for name, values in self._figures(counts, graded).items()}
         figures["AUPRC_micro"] = auprc_micro(counts)
         figures["AUPRC_micro/published"] = auprc_micro_without_start(counts)
@@ -208,7 +207,7 @@ class HammingRetrieval(Metric):
         return figures
 
     def per_query(self) -> dict[str, Tensor]:
-        """The figures of each query, in the order of their ids; all processes must call this together.
+        """Compute the figures of each query, in the order of their ids; all processes must call this together.
 
         Returns:
             (q,) each: "query" and "relevant" (items), int64, and every metric of `per_query_metrics` and of
@@ -217,47 +216,47 @@ class HammingRetrieval(Metric):
         Raises:
             InvalidInputError: as `compute`.
         """
-        with self._gathered():
-            counts, graded, ids = self._distinct_queries()
+        with self._gather():
+            counts, graded, ids = self._merge_queries()
         columns = {"query": ids, "relevant": counts.relevant.sum(1)}
         return columns | self._figures(counts, graded)
 
     def pr_curve(self) -> dict[str, PrecisionRecallCurve]:
-        """The precision-recall curves by radius, "micro" and "macro"; all processes must call this together.
+        """Compute the precision-recall curves by radius, "micro" and "macro"; all processes must call this together.
 
         Raises:
             InvalidInputError: as `compute`.
         """
-        with self._gathered():
-            counts, _, _ = self._distinct_queries()
+        with self._gather():
+            counts, _, _ = self._merge_queries()
         return {"micro": pr_curve_micro(counts), "macro": pr_curve_macro(counts)}
 
     def _figures(self, counts: DistanceCounts, graded: GradedCounts | None) -> dict[str, Tensor]:
-        """Every metric of each query."""
+        """Compute every metric of each query."""
         values = per_query_metrics(counts, self.at, self.radii)
         values |= compute_user_figures(self.user_metrics, GradedCounts.of(counts))
         if graded is not None:
-            telling = [metric for metric in self.user_metrics if metric.graded]
-            values |= compute_user_figures(telling, graded, GRADED)
+            graded_metrics = [metric for metric in self.user_metrics if metric.graded]
+            values |= compute_user_figures(graded_metrics, graded, GRADED)
         return values
 
-    def _gathered(self) -> Any:
-        """A context in which the states hold the queries of all processes, as torchmetrics gives `compute` alone."""
+    def _gather(self) -> Any:
+        """Return a context in which the states hold the queries of all processes, as torchmetrics has in `compute`."""
         return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=not self._is_synced)
 
     def _empty_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape that each state has without a query."""
+        """Return the shape of each state without queries."""
         counts = (0, self.maximum_distance + 1)
         shapes: dict[str, tuple[int, ...]] = {"total": counts, "relevant": counts, "query_ids": (0,)}
         return shapes | ({"by_grade": (*counts, self.highest_grade + 1)} if self.takes_grades else {})
 
-    def _distinct_queries(self) -> tuple[DistanceCounts, GradedCounts | None, Tensor]:
-        """Counts, those by grade where there are any, and ids: each query once, in the order of ids."""
+    def _merge_queries(self) -> tuple[DistanceCounts, GradedCounts | None, Tensor]:
+        """Return counts, those by grade if there are any, and ids: each query once, in the order of ids."""
         gathered = {state: getattr(self, state) for state in self._empty_shapes()}
         found = {name: dim_zero_cat(state) if len(state) else torch.zeros(0) for name, state in gathered.items()}
         total, relevant, ids = found["total"], found["relevant"], found["query_ids"]
         if len(ids) == 0:
-            raise InvalidInputError("no query was given; call update before asking for figures.")
+            raise InvalidInputError("no query was added; call update before compute.")
         ids, order = torch.sort(ids, stable=True)
         total, relevant = total[order], relevant[order]
         by_grade = found["by_grade"][order] if self.takes_grades else None
@@ -278,7 +277,7 @@ class HammingRetrieval(Metric):
 
 
 def exact_mean(values: Tensor) -> Tensor:
-    """Mean of the values that are not NaN, float64 (): their exact sum, rounded once."""
+    """Compute the mean of the values that are not NaN, float64 (): their exact sum, rounded once."""
     valid = values[~values.isnan()]
     mean = math.fsum(valid.tolist()) / len(valid) if len(valid) else math.nan
     return torch.tensor(mean, dtype=torch.float64, device=values.device)

@@ -1,6 +1,6 @@
 """Sums over the ranks of a tie group in closed form, by harmonic numbers H(m) = 1 + 1/2 + ... + 1/m.
 
-The textbook forms, differences of numbers of the size of N, lose as many digits as N has; these keep them at any N.
+The textbook forms, differences of numbers of the size of N, lose as many digits as N has; these forms do not.
 """
 
 from functools import lru_cache
@@ -9,25 +9,25 @@ import torch
 from torch import Tensor
 
 _EULER_GAMMA = 0.5772156649015329
-# Sums that start before this rank are looked up or follow from H; from there on, three terms of φ reach the last digit.
+# Sums that start before this rank are looked up or follow from H; beyond, three terms of φ give the last digit.
 _EARLY = 128
 _SHORT = 64
-# How much larger than the sum the parts of its plain form may be: little more than one digit of 16 is given away.
+# Largest ratio of the parts of the closed form to the sum: it costs little more than one of 16 digits.
 _CANCELLATION = 16.0
 
 
 def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tensor:
-    """Σ (a + (i-1) s) / (N + i) over i = 1..n, to about 1e-13 of itself.
+    """Compute Σ (a + (i-1) s) / (N + i) over i = 1..n, with a relative error of about 1e-13.
 
-    In closed form (a - s (N+1)) (H(N+n) - H(N)) + s n. The difference of harmonic numbers is
-    log(1 + n/u) + φ(u+n) - φ(u), with u = N + 1/2 and φ(u) = 1/(24u²) - 7/(960u⁴) + 31/(8064u⁶) - ...; where the two
-    parts would cancel, `_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead, neither of which is negative.
+    The closed form is (a - s (N+1)) (H(N+n) - H(N)) + s n. The difference of harmonic numbers is log(1 + n/u) + φ(u+n)
+    - φ(u), with u = N + 1/2 and φ(u) = 1/(24u²) - 7/(960u⁴) + 31/(8064u⁶) - ...; if the two parts would cancel,
+    `_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead, neither of which is negative.
 
     Args:
         before: float64, any shape; N, the number of ranks before the group.
-        count: float64, the same shape; n, the number of ranks summed over; 0 gives 0.
+        count: float64, the same shape; n, the number of ranks in the sum; 0 gives 0.
         first: float64, the same shape; a >= 0, the numerator at the first rank.
-        step: float64, the same shape; s >= 0, by how much the numerator grows from rank to rank.
+        step: float64, the same shape; s >= 0, the increment of the numerator from rank to rank.
 
     Returns:
         float64 of that shape.
@@ -50,27 +50,27 @@ def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tens
 
 
 def _series_difference(u: Tensor, end: Tensor) -> Tensor:
-    """φ(end) - φ(u) for 128 < u <= end, of φ's first two terms."""
+    """Compute φ(end) - φ(u) for 128 < u <= end, from the first two terms of φ."""
     near, far = (u * u).reciprocal_(), (end * end).reciprocal_()
     factor = (near + far).mul_(-7 / 960).add_(1 / 24)
     return far.sub_(near).mul_(factor)
 
 
 def _half_integer_series(u: Tensor) -> Tensor:
-    """φ(u) = H(u - 1/2) - log(u) - γ for u > 64, of its first three terms."""
+    """Compute φ(u) = H(u - 1/2) - log(u) - γ for u > 64, from its first three terms."""
     w = (u * u).reciprocal_()
     return (w * (31 / 8064)).sub_(7 / 960).mul_(w).add_(1 / 24).mul_(w)
 
 
 def _tabled_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ 1/(N+i) and Σ (i-1)/(N+i) over i = 1..n, for N < 128 and n < 64; (m,) → (m,) twice."""
+    """Look up Σ 1/(N+i) and Σ (i-1)/(N+i) over i = 1..n, for N < 128 and n < 64; (m,) → (m,) twice."""
     inverse, rising, _ = _tables(before.device)
     entry = (before * _SHORT + count).long()
     return inverse[entry], rising[entry]
 
 
 def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """The same two sums for n >= 64 or N >= 128, each to 1e-13 of itself; (m,) → (m,) twice.
+    """Compute the same two sums for n >= 64 or N >= 128, each with a relative error of 1e-13; (m,) → (m,) twice.
 
     The second, n - (N+1) × the first, is u (x - log(1+x)) - log(1+x)/2 - (u+1/2) (φ(u+n) - φ(u)) with x = n/u.
     """
@@ -79,19 +79,19 @@ def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     series = _half_integer_series(u + n)
     shift = series - _half_integer_series(u)
     rising = u * _x_less_log1p(n / u, log) - 0.5 * log - (u + 0.5) * shift
-    # φ is not exact at an early u, but H itself is known there.
+    # The series of φ is inaccurate for small u, but H itself is known there.
     early_inverse = (
         torch.log(u + n) + _EULER_GAMMA + series - _tables(before.device)[2][before.clamp_max(_EARLY - 1).long()]
     )
     early = before < _EARLY
     inverse = torch.where(early, early_inverse, log + shift)
     rising = torch.where(early, n - (u + 0.5) * early_inverse, rising)
-    # Of a single rank, the second sum is 0, whatever rounding leaves of it.
+    # The second sum of a single rank is exactly 0.
     return inverse, rising.masked_fill_(n < 2, 0.0)
 
 
 def _x_less_log1p(x: Tensor, log: Tensor) -> Tensor:
-    """The difference of x and log(1+x), x >= 0: with z = x/(2+x), 2 (z²/(1-z) - z³/3 - z⁵/5 - ...) for small z."""
+    """Compute x - log(1+x), x >= 0: with z = x/(2+x), 2 (z²/(1-z) - z³/3 - z⁵/5 - ...) for small z."""
     z = x / (x + 2)
     square = z * z
     series = square * (square * (square / 9 + 1 / 7) + 1 / 5) + 1 / 3
@@ -100,7 +100,7 @@ def _x_less_log1p(x: Tensor, log: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Both separate sums at 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
+    """Tabulate both separate sums at 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
     before = torch.arange(_EARLY, dtype=torch.float64)[:, None]
     i = torch.arange(_SHORT, dtype=torch.float64)
     inverse = torch.where(i > 0, 1 / (before + i), 0.0).cumsum(1)

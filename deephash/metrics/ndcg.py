@@ -15,7 +15,7 @@ from deephash.metrics.user_metric import DepthMetric
 
 @plain_numbers
 def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
-    """Expected nDCG@k: Σ_i gain at rank i / log2(i + 1), over that of the best order of all items.
+    """Compute expected nDCG@k: Σ_i gain at rank i / log2(i + 1), over that of the best order of all items.
 
     A rank in a tie group has the group's mean gain in expectation (McSherry & Najork 2008, Section 3.6), so a group
     adds its mean gain times the discounts of its ranks. An item of grade g gains 2^g - 1 (Burges et al., ICML 2005);
@@ -26,7 +26,7 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
         k: number of ranks, 1 to N.
 
     Returns:
-        float64 (q,), 0 to 1; NaN where a query has no relevant item.
+        float64 (q,), 0 to 1; NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.

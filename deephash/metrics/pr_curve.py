@@ -1,11 +1,11 @@
-"""The precision-recall curve that a growing Hamming radius traces, and the area under it.
+"""The precision-recall curve of a growing Hamming radius, and the area under it.
 
-Points are at the radii 0 to D, joined by straight lines (the trapezoid rule), as Moran's papers and thesis
-("Learning to hash for large scale image retrieval", Edinburgh 2016) integrate it. A curve of few points needs a
-starting point at recall 0: here it is the precision of the first radius that finds anything, so that a code which
-maps everything to one point scores its share of relevant items, what a random order scores. (0, 1), as in
-scikit-learn, would give it half the plane; no starting point would give a perfect code, with all relevant items at
-distance 0, no area.
+Points are at the radii 0 to D, joined by straight lines (the trapezoid rule), as in Moran's papers and thesis
+("Learning to hash for large scale image retrieval", Edinburgh 2016). A curve of few points needs a starting point at
+recall 0: here it is the precision of the first radius that finds anything, so that a code which maps everything to one
+point scores its share of relevant items, the score of a random order. Starting at (0, 1), as scikit-learn does, would
+give it half the plane; without a starting point, a perfect code, with all relevant items at distance 0, would have no
+area.
 """
 
 from dataclasses import dataclass
@@ -31,16 +31,16 @@ class PrecisionRecallCurve:
 
 
 def pr_curve_micro(counts: DistanceCounts) -> PrecisionRecallCurve:
-    """The curve of all query-item pairs pooled: precision and recall of the pairs within each radius.
+    """Compute the curve of all query-item pairs pooled: precision and recall of the pairs within each radius.
 
-    Queries without a relevant item take part with their wrong pairs, as in Moran's evaluation. A radius that finds
-    nothing takes the precision of the first that does, at recall 0.
+    Queries without a relevant item contribute their wrong pairs, as in Moran's evaluation. A radius that finds nothing
+    has recall 0 and the precision of the first radius that finds anything.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
 
     Returns:
-        The curve; NaN where no query has a relevant item.
+        The curve; NaN if no query has a relevant item.
     """
     total, relevant = counts.total.sum(0, keepdim=True), counts.relevant.sum(0, keepdim=True)
     recall = relevant.cumsum(1)[0].double() / relevant.sum()
@@ -48,16 +48,16 @@ def pr_curve_micro(counts: DistanceCounts) -> PrecisionRecallCurve:
 
 
 def pr_curve_macro(counts: DistanceCounts) -> PrecisionRecallCurve:
-    """The mean over queries of precision and of recall at each radius.
+    """Compute the mean over queries of precision and of recall at each radius.
 
-    Its point at r is the mean of `precision_within` and of `recall_within`: a query that finds nothing within r has
-    precision 0 there. Queries without a relevant item are left out.
+    The point at r is the mean of `precision_within` and of `recall_within`: a query that finds nothing within r has
+    precision 0 there. Queries without a relevant item are ignored.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
 
     Returns:
-        The curve; NaN where no query has a relevant item.
+        The curve; NaN if no query has a relevant item.
     """
     recall = torch.zeros(counts.total.shape[1], dtype=torch.float64, device=counts.total.device)
     precision = torch.zeros_like(recall)
@@ -73,13 +73,13 @@ def pr_curve_macro(counts: DistanceCounts) -> PrecisionRecallCurve:
 
 @in_query_blocks
 def auprc(counts: DistanceCounts) -> Tensor:
-    """Area under each query's own curve, by trapezoids from recall 0.
+    """Compute the area under each query's own curve, by trapezoids from recall 0.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item. Its mean over the others is the macro-averaged AUPRC.
+        float64 (q,); NaN if a query has no relevant item. Its mean over the others is the macro-averaged AUPRC.
     """
     precision = _precision_by_radius(counts.total, counts.relevant)
     heights = precision.clone()
@@ -89,19 +89,19 @@ def auprc(counts: DistanceCounts) -> Tensor:
 
 
 def auprc_micro(counts: DistanceCounts) -> Tensor:
-    """Area under the curve of all pairs pooled, float64 (); NaN where no query has a relevant item.
+    """Compute the area under the curve of all pairs pooled, float64 (); NaN if no query has a relevant item.
 
-    Queries with many relevant items rule it, so that it may order two methods otherwise than mAP.
+    Queries with many relevant items dominate it, so it may order two methods differently from mAP.
     """
     return auprc(DistanceCounts(counts.total.sum(0, keepdim=True), counts.relevant.sum(0, keepdim=True)))[0]
 
 
 def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
-    """The micro-averaged area as the code published with NPQ and GRH integrates it, for comparison; float64 ().
+    """Compute the micro-averaged area as the code published with NPQ and GRH does, for comparison; float64 ().
 
-    It has no starting point at recall 0, gives a radius that finds nothing precision 0, and leaves out the largest
-    distance that occurs. It is smaller than `auprc_micro` by little where few relevant items lie at the smallest
-    distance, and by all the area where all of them do.
+    It has no starting point at recall 0, gives precision 0 to a radius that finds nothing, and omits the largest
+    distance that occurs. It is a little smaller than `auprc_micro` if few relevant items lie at the smallest distance,
+    and 0 if all of them do.
     """
     total, relevant = counts.total.sum(0), counts.relevant.sum(0)
     used = torch.nonzero(total).flatten()
@@ -111,7 +111,7 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
 
 
 def _precision_by_radius(total: Tensor, relevant: Tensor) -> Tensor:
-    """Precision within each radius, float64 (q, D + 1); before the first radius that finds anything, that one's."""
+    """Compute precision within each radius, float64 (q, D + 1); empty radii take that of the first with items."""
     items, hits = total.cumsum(1), relevant.cumsum(1)
     found = items > 0
     precision = hits.double().div_(items.clamp_min_(1))

@@ -1,6 +1,6 @@
-"""Precision, recall and F1 of the first k ranks, and of a Hamming ball.
+"""Precision, recall and F1 of the first k ranks and of a Hamming ball.
 
-Within the first k, the tie group that k cuts counts in expectation over its orders (McSherry & Najork, ECIR 2008,
+Within the first k, the tie group at the cutoff contributes its expectation over orders (McSherry & Najork, ECIR 2008,
 Section 3.2): c of its n ranks hold c·r/n of its r relevant items. A ball cuts no group.
 """
 
@@ -14,7 +14,7 @@ from deephash.ranking.counts import DistanceCounts
 
 
 def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
-    """Relevant items expected among the first k; float64 (q,)."""
+    """Compute the expected number of relevant items among the first k; float64 (q,)."""
     check_cutoff(k, count_ranked_items(counts))
     cut = cut_group(TieGroups.of(counts, k))
     return cut.relevant_before + cut.taken * cut.relevant / cut.total
@@ -23,14 +23,14 @@ def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def precision_at(counts: DistanceCounts, k: int) -> Tensor:
-    """Expected share of relevant items among the first k: hits / k.
+    """Compute the expected share of relevant items among the first k: hits / k.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
         k: number of ranks, 1 to N.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
@@ -41,7 +41,7 @@ def precision_at(counts: DistanceCounts, k: int) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def recall_at(counts: DistanceCounts, k: int) -> Tensor:
-    """Expected share of the relevant items that is among the first k: hits / relevant items.
+    """Compute the expected share of the relevant items that are among the first k: hits / relevant items.
 
     Args, returns, raises: as `precision_at`.
     """
@@ -51,7 +51,7 @@ def recall_at(counts: DistanceCounts, k: int) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def f1_at(counts: DistanceCounts, k: int) -> Tensor:
-    """Expected F1 of the first k: 2 hits / (k + relevant items), the harmonic mean of precision and recall.
+    """Compute expected F1 of the first k: 2 hits / (k + relevant items), the harmonic mean of precision and recall.
 
     Args, returns, raises: as `precision_at`.
     """
@@ -59,23 +59,23 @@ def f1_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
-    """Items, and relevant items, within the radius; int64 (q,) each."""
+    """Count the items, and the relevant items, within the radius; int64 (q,) each."""
     check_radius(radius, counts.total.shape[1] - 1)
     return counts.total[:, : radius + 1].sum(1), counts.relevant[:, : radius + 1].sum(1)
 
 
 @plain_numbers
 def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
-    """Share of relevant items among those within a distance; 0 where there is none, a failed look-up.
+    """Compute the share of relevant items among those within a distance; 0 if there are none, a failed look-up.
 
-    Some papers leave failed look-ups out instead, which favours codes that seldom find anything.
+    Some papers ignore failed look-ups instead, which favours codes that rarely find anything.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
-        radius: largest distance r that is still inside, 0 to D.
+        radius: largest distance r inside the ball, 0 to D.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: radius below 0 or above D.
@@ -86,7 +86,7 @@ def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
 
 @plain_numbers
 def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
-    """Share of the relevant items that lies within a distance.
+    """Compute the share of the relevant items that lie within a distance.
 
     Args, returns, raises: as `precision_within`.
     """
@@ -95,7 +95,7 @@ def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
 
 @plain_numbers
 def f1_within(counts: DistanceCounts, radius: int) -> Tensor:
-    """F1 of the items within a distance: 2 hits / (items inside + relevant items).
+    """Compute F1 of the items within a distance: 2 hits / (items inside + relevant items).
 
     Args, returns, raises: as `precision_within`.
     """

@@ -1,4 +1,4 @@
-"""Metrics in blocks of queries, so that their float64 temporaries stay small whatever the number of queries."""
+"""Metrics in blocks of queries, so that their float64 temporaries stay small for any number of queries."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -11,35 +11,35 @@ from deephash.ranking.counts import DistanceCounts
 
 P = ParamSpec("P")
 
-# On a CPU, temporaries of 256 KB stay in its cache, and torch does not split them over threads, whose start would
-# take longer than the arithmetic. Elsewhere, a block is large enough to hide the cost of a kernel launch.
+# On a CPU, temporaries of 256 KB stay in the cache, and torch does not split them over threads, which would take
+# longer to start than the arithmetic. On other devices, a block is large enough to hide the cost of a kernel launch.
 _CPU_BLOCK_COUNTS = 1 << 15
 _BLOCK_COUNTS = 1 << 21
 
 
 def block_rows(device: torch.device, columns: int) -> int:
-    """Queries of a block on a device, each of whom takes so many numbers."""
+    """Return the number of queries in a block on a device, for a number of columns per query."""
     return max(1, (_CPU_BLOCK_COUNTS if device.type == "cpu" else _BLOCK_COUNTS) // columns)
 
 
 def query_blocks(counts: DistanceCounts) -> Iterator[DistanceCounts]:
-    """The same counts, a block of queries at a time; one empty block where there is no query."""
+    """Yield the counts a block of queries at a time; one empty block without queries."""
     rows = block_rows(counts.total.device, counts.total.shape[1])
     for start in range(0, max(1, len(counts.total)), rows):
         yield DistanceCounts(counts.total[start : start + rows], counts.relevant[start : start + rows])
 
 
 def select_used_distances(counts: DistanceCounts) -> DistanceCounts:
-    """The counts from the smallest to the largest distance that any query has an item at, one column at least.
+    """Return the counts from the smallest to the largest distance that occurs, at least one column.
 
-    Of 1,024-bit codes, which lie between some 350 and 650 bits apart, that leaves a third.
+    For 1,024-bit codes, which lie between some 350 and 650 bits apart, that leaves a third.
     """
     used = find_used_columns(counts.total)
     return DistanceCounts(counts.total[:, used], counts.relevant[:, used])
 
 
 def find_used_columns(total: Tensor) -> slice:
-    """From the first to the last column of (q, D + 1) that is not all 0; one column where all are."""
+    """Return the slice from the first to the last column of (q, D + 1) that is not all 0; one column if all are."""
     used = torch.nonzero(total.sum(0)).flatten()
     return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
 
@@ -47,9 +47,10 @@ def find_used_columns(total: Tensor) -> slice:
 def in_query_blocks(
     metric: Callable[Concatenate[DistanceCounts, P], Tensor],
 ) -> Callable[Concatenate[DistanceCounts, P], Tensor]:
-    """Let a metric run in blocks of queries and on used distances alone.
+    """Run a metric in blocks of queries and only on used distances.
 
-    The metric, counts → (q,), must treat each query alone and depend on the order of distances, not on their size.
+    The metric, counts → (q,), must treat queries independently and depend on the order of distances, not on their
+    values.
     """
 
     @wraps(metric)
@@ -61,9 +62,9 @@ def in_query_blocks(
 
 
 def row_sums(values: Tensor) -> Tensor:
-    """Sum of each row, (q, m) → (q,), one term after another.
+    """Sum each row in order, (q, m) → (q,).
 
-    Zeros at either end then change nothing, so that a query's figure does not depend, to the last digit, on which
-    other queries share its block and how many distances those use.
+    Zeros at either end then change nothing, so that a query's figure depends in no digit on the other queries of its
+    block or on the distances that those use.
     """
     return values.cumsum(1)[:, -1]

@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError, is_number
 
 
 def check_persistence(persistence: float) -> None:
-    """Raise an error for a persistence that is no chance below 1.
+    """Raise an error for a persistence that is not a probability below 1.
 
     Raises:
         InvalidInputError: naming it.
@@ -26,17 +26,17 @@ def check_persistence(persistence: float) -> None:
 
 @plain_numbers
 def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> Tensor:
-    """Expected gain an item that a user looks at, who after each goes on with chance p: (1 - p) Σ_i p^(i-1) gain_i.
+    """Compute the expected gain per item seen, by a user who continues with probability p: (1 - p) Σ_i p^(i-1) gain_i.
 
     All ranks count, in closed form by tie group: n ranks after N add p^N (1 - p^n) times the group's mean gain. Gains
     are 2^g - 1 over that of the highest grade, so that the value lies between 0 and 1.
 
     Args:
         ranking: of q queries.
-        persistence: p. 0.8 is a user who looks at 5 items on average, 0.95 one of 20.
+        persistence: p. A user with 0.8 looks at 5 items on average, with 0.95 at 20.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: a persistence that is not between 0 and 1.
@@ -51,10 +51,10 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
 @plain_arguments
 @dataclass(frozen=True)
 class RankBiasedPrecision(UserMetric):
-    """RBP among a run's figures.
+    """RBP among the figures of a run.
 
     Args:
-        persistence: each p that is asked for.
+        persistence: values of p.
 
     Raises:
         InvalidInputError: a persistence that is not between 0 and 1.
@@ -67,5 +67,5 @@ class RankBiasedPrecision(UserMetric):
             check_persistence(persistence)
 
     def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """RBP of each query, named by its persistence."""
+        """Return RBP of each query, named by its persistence."""
         return {f"RBP{mark}_{p}": rank_biased_precision(ranking, p) for p in self.persistence}

@@ -1,4 +1,4 @@
-"""Time to the n-th relevant item of a user who scans a list, tie-aware (Smucker & Clarke, SIGIR 2012)."""
+"""Time until a user who scans a list has read the n-th relevant item, tie-aware (Smucker & Clarke, SIGIR 2012)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from deephash.validation import InvalidInputError, check_count
 
 @plain_numbers
 def scanning_seconds(ranking: GradedRanking, wanted: int = 1, glance: float = 1.0, reading: float = 5.0) -> Tensor:
-    """Expected seconds until a user who scans from the top has read the n-th relevant item.
+    """Compute the expected seconds until a user who scans from the top has read the n-th relevant item.
 
-    Each irrelevant item costs a glance, each relevant one a glance and its reading: time-biased gain's simplest user
-    (Smucker & Clarke, SIGIR 2012), who misses nothing.
+    Each irrelevant item costs a glance, each relevant one a glance and the time to read it: the simplest user of
+    time-biased gain (Smucker & Clarke, SIGIR 2012), who overlooks nothing.
 
     Args:
         ranking: of q queries.
         wanted: n, at least 1.
-        glance: seconds an item; 1 is of the order of looking at one picture of a page of them.
-        reading: seconds more for a relevant item.
+        glance: seconds per item; 1 is typical of one picture on a page of pictures.
+        reading: additional seconds per relevant item.
 
     Returns:
-        float64 (q,); NaN where a query has fewer than n relevant items.
+        float64 (q,); NaN if a query has fewer than n relevant items.
 
     Raises:
         InvalidInputError: n below 1, or seconds below 0.
@@ -49,12 +49,12 @@ def check_seconds(glance: float, reading: float) -> None:
 @plain_arguments
 @dataclass(frozen=True)
 class ScanningSeconds(UserMetric):
-    """Seconds to the n-th relevant item among a run's figures: less is better.
+    """Seconds to the n-th relevant item among the figures of a run; lower is better.
 
     Args:
-        wanted: each n, the relevant items that the user wants.
-        glance: seconds an item.
-        reading: seconds more for a relevant item.
+        wanted: numbers n of relevant items that the user wants.
+        glance: seconds per item.
+        reading: additional seconds per relevant item.
 
     Raises:
         InvalidInputError: an n below 1, or seconds below 0.
@@ -72,7 +72,7 @@ class ScanningSeconds(UserMetric):
         check_seconds(self.glance, self.reading)
 
     def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """Seconds to the n-th relevant item, of each query."""
+        """Return the seconds to the n-th relevant item, for each query."""
         return {
             f"scanning_seconds{mark}@{n}": scanning_seconds(ranking, n, self.glance, self.reading) for n in self.wanted
         }

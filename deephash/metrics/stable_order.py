@@ -1,7 +1,7 @@
-"""Average precision as code with a stable sort gets it: tied items in the order of the database.
+"""Average precision of a stable sort: tied items in the order of the database.
 
-These values depend on how the database happens to be ordered; they are here to be set beside published ones. Queries
-come as the ranks of their relevant items, `RankingEngine.relevant_ranks`: query i's are
+These values depend on the arbitrary order of the database; they serve to compare with published ones. Each query is
+represented by the ranks of its relevant items, as `RankingEngine.relevant_ranks` returns them: those of query i are
 ranks[offsets[i] : offsets[i+1]], 0-based and rising.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from deephash.metrics.checks import check_cutoff
 from deephash.validation import InvalidInputError
 
-# Ranks in a block: four temporaries of it take some 130 MB.
+# Ranks of a block; its four temporaries take some 130 MB.
 _BLOCK_RANKS = 1 << 22
 
 
@@ -44,12 +44,12 @@ def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int] = ())
 
 
 def _precision_sums(offsets: Tensor, ranks: Tensor, k: int | None) -> tuple[Tensor, Tensor]:
-    """Sum of the precisions at relevant ranks below k, float64 (q,), and the number of these ranks, int64 (q,)."""
+    """Sum the precisions at relevant ranks below k, float64 (q,), and count these ranks, int64 (q,)."""
     if k is not None:
         check_cutoff(k)
     if len(offsets) == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != len(ranks):
         raise InvalidInputError(
-            f"offsets do not rise from 0 to the number of ranks, {len(ranks)}; give both as ranked."
+            f"offsets do not rise from 0 to the number of ranks, {len(ranks)}; pass both from one ranking."
         )
     queries = len(offsets) - 1
     sums = torch.zeros(queries, dtype=torch.float64, device=ranks.device)

@@ -1,4 +1,4 @@
-"""Success@k, tie-aware: whether a user who looks at k items finds anything."""
+"""Success@k, tie-aware: whether a user who looks at k items finds a relevant one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from deephash.metrics.user_metric import DepthMetric
 
 @plain_numbers
 def success_at(ranking: GradedRanking, k: int) -> Tensor:
-    """Chance that a relevant item is among the first k, over the orders of tied items.
+    """Compute the probability that a relevant item is among the first k, over the orders of tied items.
 
-    1 where a group above the cut holds one; else, with c of the n places of the cut group above it and r relevant
-    items there, 1 - C(n - r, c) / C(n, c).
+    It is 1 if a group above the cutoff contains one. Otherwise it is 1 - C(n - r, c) / C(n, c), for a cut group of n
+    items, r of them relevant, with c places above the cutoff.
 
     Args:
         ranking: of q queries.
         k: number of ranks, 1 to N.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.

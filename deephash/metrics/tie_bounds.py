@@ -1,7 +1,7 @@
 """The largest and smallest average precision that the order of tied items can give.
 
-Code that sorts by distance prints some value between the two; how far apart they are says how much of a published
-difference the sort alone could make.
+Code that sorts by distance reports some value between the two; their distance shows how much of a published difference
+could be due to the sort alone.
 """
 
 import torch
@@ -16,38 +16,38 @@ from deephash.ranking.counts import DistanceCounts
 
 
 def _gains(before: Tensor, hits: Tensor, relevant_before: Tensor) -> Tensor:
-    """Σ_{i=1..h} (R+i) / (N+i): h relevant items in a row after N ranks with R relevant; float64, any shape."""
+    """Compute Σ_{i=1..h} (R+i) / (N+i): h relevant items in a row after N ranks with R relevant; float64, any shape."""
     first = relevant_before + 1
     return rank_sum(before, hits, first, torch.ones_like(first))
 
 
 def best_gains(groups: TieGroups) -> Tensor:
-    """What each tie group adds to the sum of precisions with its relevant items first; float64 (q, g)."""
+    """Compute each tie group's contribution to the sum of precisions with its relevant items first; float64 (q, g)."""
     return _gains(groups.before, torch.minimum(groups.relevant, groups.taken), groups.relevant_before)
 
 
 def worst_gains(groups: TieGroups) -> Tensor:
-    """What each tie group adds to the sum of precisions with its relevant items last; float64 (q, g)."""
+    """Compute each tie group's contribution to the sum of precisions with its relevant items last; float64 (q, g)."""
     others = groups.total - groups.relevant
     return _gains(groups.before + others, (groups.taken - others).clamp_min_(0), groups.relevant_before)
 
 
 @in_query_blocks
 def best_average_precision(counts: DistanceCounts) -> Tensor:
-    """AP over the whole ranking with relevant items first among tied ones.
+    """Compute AP of the whole ranking with relevant items first among tied ones.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
     """
     return row_sums(best_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
 def worst_average_precision(counts: DistanceCounts) -> Tensor:
-    """AP over the whole ranking with relevant items last among tied ones.
+    """Compute AP of the whole ranking with relevant items last among tied ones.
 
     Args, returns: as `best_average_precision`.
     """
@@ -57,14 +57,14 @@ def worst_average_precision(counts: DistanceCounts) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
-    """The largest AP@k, divided by min(k, relevant items), of any order of tied items.
+    """Compute the largest AP@k, divided by min(k, relevant items), of any order of tied items.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
         k: number of ranks, 1 to N.
 
     Returns:
-        float64 (q,); NaN where a query has no relevant item.
+        float64 (q,); NaN if a query has no relevant item.
 
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
@@ -76,7 +76,7 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
-    """The smallest AP@k, divided by min(k, relevant items), of any order of tied items.
+    """Compute the smallest AP@k, divided by min(k, relevant items), of any order of tied items.
 
     Args, returns, raises: as `best_average_precision_at`.
     """
@@ -87,10 +87,10 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 @in_query_blocks
 @plain_numbers
 def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
-    """The largest AP@k, divided by the relevant items among the first k, of any order of tied items.
+    """Compute the largest AP@k, divided by the relevant items among the first k, of any order of tied items.
 
-    More hits are not always better here. With h hits in the cut group, first there, the sum of precisions is convex
-    in h, so that its ratio to R + h has no largest value inside: the fewest or the most hits give it.
+    More hits are not always better here. With h hits in the cut group, at its start, the sum of precisions is convex in
+    h, so its ratio to R + h is largest at an end: for the fewest or the most hits.
 
     Args, returns, raises: as `best_average_precision_at`.
     """
@@ -110,10 +110,10 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
 @in_query_blocks
 @plain_numbers
 def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
-    """The smallest AP@k, divided by the relevant items among the first k, of any order of tied items.
+    """Compute the smallest AP@k, divided by the relevant items among the first k, of any order of tied items.
 
-    With h hits in the cut group, last there, the sum of precisions is convex in h, so that its ratio to R + h falls
-    and then rises: halving finds the h where it turns.
+    With h hits in the cut group, at its end, the sum of precisions is convex in h, so its ratio to R + h falls and then
+    rises: bisection finds the h of the minimum.
 
     Args, returns, raises: as `best_average_precision_at`.
     """
@@ -135,6 +135,6 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
 
 
 def _possible_hits(cut: CutGroup) -> tuple[Tensor, Tensor]:
-    """The fewest and the most relevant items that the first c ranks of the cut group can hold; float64 (q,) each."""
+    """Return the fewest and the most relevant items among the first c ranks of the cut group; float64 (q,) each."""
     others = cut.total - cut.relevant
     return (cut.taken - others).clamp_min(0), torch.minimum(cut.relevant, cut.taken)

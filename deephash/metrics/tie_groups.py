@@ -1,4 +1,4 @@
-"""A ranking as its tie groups: the items at one distance, and what lies before them."""
+"""A ranking as its tie groups: the items at one distance, and the numbers of items before them."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from deephash.ranking.counts import DistanceCounts
 
 @dataclass(frozen=True)
 class TieGroups:
-    """The groups of tied items of q rankings, nearest first, perhaps cut after k ranks.
+    """The groups of tied items of q rankings, nearest first, optionally cut after k ranks.
 
-    Whole numbers are held as float64, which is exact to 2^53: the sums that metrics take of them mix with fractions.
+    Integers are stored as float64, which is exact to 2^53, because metrics combine them with fractions.
 
     Args:
         total: (q, g), n, items in the group.
         relevant: (q, g), r, relevant ones.
         before: (q, g), N, items in the groups before.
         relevant_before: (q, g), R, relevant ones in the groups before.
-        taken: (q, g), c, how many of the group's ranks are above the cut: n without a cut.
+        taken: (q, g), c, the ranks of the group above the cutoff: n without one.
     """
 
     total: Tensor
@@ -30,7 +30,7 @@ class TieGroups:
 
     @classmethod
     def of(cls, counts: DistanceCounts, k: int | None = None) -> "TieGroups":
-        """The groups of `counts`, one a distance, cut after the first k ranks, or not."""
+        """Build the groups of `counts`, one per distance, optionally cut after the first k ranks."""
         total, relevant = counts.total.double(), counts.relevant.double()
         before = total.cumsum(1).sub_(total)
         taken = total if k is None else torch.minimum((k - before).clamp_min_(0), total)
@@ -39,10 +39,10 @@ class TieGroups:
 
 @dataclass(frozen=True)
 class CutGroup:
-    """Of each ranking, the group that rank k falls in; fields are named as in TieGroups, float64 (q,).
+    """The group of each ranking that contains rank k; fields as in TieGroups, float64 (q,).
 
     Args:
-        earlier: bool (q, g), the groups that come before it.
+        earlier: bool (q, g), the groups before it.
     """
 
     total: Tensor
@@ -54,7 +54,7 @@ class CutGroup:
 
 
 def cut_group(groups: TieGroups) -> CutGroup:
-    """The last group of which a rank is taken, 1 <= c <= n; every query must rank at least one item."""
+    """Return the last group with a rank above the cutoff, 1 <= c <= n; every query must rank at least one item."""
     positions = torch.arange(groups.total.shape[1], device=groups.total.device)
     pick = (positions * (groups.taken > 0)).amax(1, keepdim=True)
     fields = (groups.total, groups.relevant, groups.before, groups.relevant_before, groups.taken)

@@ -1,4 +1,4 @@
-"""The contract of a metric of user models among a run's figures: what the user of a ranked list gets from it."""
+"""Base class of metrics of user models among the figures of a run: the benefit of a ranked list for its user."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +13,9 @@ from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.query_blocks import block_rows, find_used_columns
 from deephash.ranking.graded_counts import GradedCounts
 
-# What ends the name of a figure that tells grades of relevance apart.
+# Suffix of the names of figures that distinguish grades of relevance.
 GRADED = "_graded"
-# How the names of figures begin of which less is better.
+# Prefixes of the names of figures for which less is better.
 COSTS = ("search_length", "scanning_seconds")
 
 
@@ -23,23 +23,23 @@ class UserMetric(ABC):
     """Figures of each query by one model of a user, exact in expectation over the orders of tied items."""
 
     graded: ClassVar[bool] = True
-    """Whether the figures tell grades of relevance apart, or relevant items from others alone."""
+    """Whether the figures distinguish grades of relevance, and not only relevant items from others."""
 
     @property
     def depth(self) -> int:
-        """The deepest rank that is asked for, which the database must have; 1 where there is no cut."""
+        """The deepest rank used, which the database must have; 1 without a cutoff."""
         return 1
 
     @abstractmethod
     def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """The figures of q queries by name.
+        """Compute the figures of q queries by name.
 
         Args:
             ranking: of q queries.
-            mark: what the name of a figure ends in, before its depth.
+            mark: suffix of the name of a figure, before its depth.
 
         Returns:
-            float64 (q,) each, NaN where a query has no figure.
+            float64 (q,) each, NaN if a query has no figure.
         """
 
 
@@ -98,12 +98,15 @@ def compute_user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, ma
 
 
 def find_maximised_figures(names: Iterable[str]) -> list[str]:
-    """The figures of which more is better, by which settings may be chosen; of two views a direction comes first."""
+    """Return the names of the figures for which more is better, by which settings may be chosen.
+
+    Names of two views begin with a direction.
+    """
     return [name for name in names if not name.rpartition("/")[2].startswith(COSTS)]
 
 
 def _query_blocks(counts: GradedCounts, depth: int) -> Iterator[GradedCounts]:
-    """The counts at used distances, a block of queries at a time; one empty block where there is no query."""
+    """Yield the counts at used distances, a block of queries at a time; one empty block without queries."""
     by_grade = counts.by_grade[:, find_used_columns(counts.total)]
     rows = block_rows(by_grade.device, max(by_grade.shape[1], depth))
     for start in range(0, max(1, len(by_grade)), rows):

@@ -1,4 +1,4 @@
-"""The engine that suits the codes' device."""
+"""An engine that suits the device of the codes."""
 
 from typing import final
 
@@ -12,8 +12,8 @@ from deephash.ranking.relevance import Relevance
 
 
 def select_engine(device: torch.device) -> RankingEngine:
-    """Triton on a CUDA device, numba on the CPU, plain torch anywhere else."""
-    # Imported where it is chosen: numba and Triton take a second each.
+    """Return the Triton engine for a CUDA device, numba for the CPU, and plain torch for any other device."""
+    # numba and Triton take a second each to import, so only the chosen engine is imported.
     if device.type == "cuda":
         from deephash.ranking.triton_engine import TritonEngine
 
@@ -29,7 +29,7 @@ def select_engine(device: torch.device) -> RankingEngine:
 
 @final
 class AutoEngine(RankingEngine):
-    """Ranks with `select_engine` the device that the codes are on."""
+    """Ranks with the engine that `select_engine` returns for the device of the codes."""
 
     def _rank(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance

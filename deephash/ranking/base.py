@@ -1,4 +1,4 @@
-"""The contract of a ranking engine: exact distance counts, nearest neighbours and ranks of relevant items."""
+"""Base class of ranking engines: exact distance counts, nearest neighbours and ranks of relevant items."""
 
 from abc import ABC, abstractmethod
 
@@ -18,10 +18,10 @@ from deephash.ranking.relevance import Relevance
 
 
 class RankingEngine(PlainArguments, ABC):
-    """Ranks a database for each query, exactly; all engines give equal results, bit for bit.
+    """Ranks a database for each query, exactly; all engines give identical results.
 
-    Codes are packed (`deephash.codes.pack`); a query block of any size keeps the results of one call as small as
-    wanted, and no engine ever holds a queries × database matrix.
+    Codes are packed (`deephash.codes.pack`). To limit the memory of the results, pass the queries in blocks; no engine
+    stores a queries × database matrix.
     """
 
     def rank(
@@ -31,19 +31,19 @@ class RankingEngine(PlainArguments, ABC):
         distance: Distance,
         relevance: Relevance,
     ) -> DistanceCounts:
-        """Histograms of all and of the relevant items over the distances from each query.
+        """Count all items and the relevant items at each distance from each query.
 
         Args:
             query_codes: packed codes uint8 (q, B), a tensor or an array.
             database_codes: packed codes uint8 (N, B), on the same device.
-            distance: what ranks them; its largest distance is D.
-            relevance: which of the N items are relevant to each of the q queries.
+            distance: distance to rank by; its largest value is D.
+            relevance: relevance of the N items to each of the q queries.
 
         Returns:
-            Counts int64 (q, D + 1) on the codes' device.
+            Counts int64 (q, D + 1) on the device of the codes.
 
         Raises:
-            InvalidInputError: where codes or relevance do not fit the distance or each other.
+            InvalidInputError: codes or relevance do not fit the distance or each other.
         """
         query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
         check_ranked(query_codes, database_codes, distance)
@@ -55,20 +55,19 @@ class RankingEngine(PlainArguments, ABC):
 
     @plain_numbers
     def search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
-        """The k nearest items of each query, nearest first, items at the same distance by their database row.
+        """Return the k nearest items of each query, nearest first, items at the same distance by their database row.
 
         Args:
             query_codes: packed codes uint8 (q, B), a tensor or an array.
             database_codes: packed codes uint8 (N, B), on the same device.
-            distance: what ranks them.
+            distance: distance to rank by.
             k: number of neighbours, 1 to N.
 
         Returns:
-            distances: int64 (q, k).
-            ids: int64 (q, k), database rows.
+            distances: int64 (q, k). ids: int64 (q, k), database rows.
 
         Raises:
-            InvalidInputError: where the codes do not fit the distance, or k the database.
+            InvalidInputError: the codes do not fit the distance, or k does not fit the database.
         """
         query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
         check_ranked(query_codes, database_codes, distance)
@@ -85,20 +84,20 @@ class RankingEngine(PlainArguments, ABC):
         distance: Distance,
         relevance: Relevance,
     ) -> tuple[Tensor, Tensor]:
-        """Ranks of each query's relevant items in the stable order: by distance, ties by database row.
+        """Return the ranks of each query's relevant items in the stable order: by distance, ties by database row.
 
         Args:
             query_codes: packed codes uint8 (q, B), a tensor or an array.
             database_codes: packed codes uint8 (N, B), on the same device.
-            distance: what ranks them.
-            relevance: which of the N items are relevant to each of the q queries.
+            distance: distance to rank by.
+            relevance: relevance of the N items to each of the q queries.
 
         Returns:
-            offsets: int64 (q + 1,); the ranks of query i are ranks[offsets[i] : offsets[i + 1]].
-            ranks: int64, from 0, ascending within a query.
+            offsets: int64 (q + 1,); the ranks of query i are ranks[offsets[i] : offsets[i + 1]]. ranks: int64, from 0,
+            ascending within a query.
 
         Raises:
-            InvalidInputError: where codes or relevance do not fit the distance or each other.
+            InvalidInputError: codes or relevance do not fit the distance or each other.
         """
         query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
         check_ranked(query_codes, database_codes, distance)
@@ -112,14 +111,14 @@ class RankingEngine(PlainArguments, ABC):
     def _rank(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> DistanceCounts:
-        """`rank` for checked inputs, q >= 1 and N >= 1."""
+        """Implement `rank` for checked inputs, q >= 1 and N >= 1."""
 
     @abstractmethod
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
-        """`search` for checked inputs and q >= 1."""
+        """Implement `search` for checked inputs and q >= 1."""
 
     @abstractmethod
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
-        """`relevant_ranks` for checked inputs, q >= 1 and N >= 1."""
+        """Implement `relevant_ranks` for checked inputs, q >= 1 and N >= 1."""

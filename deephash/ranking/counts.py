@@ -1,4 +1,4 @@
-"""The result of a ranking: how many items, and how many relevant ones, lie at each distance."""
+"""The result of a ranking: the number of items, and of relevant items, at each distance."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from deephash.validation import numbers
 
 @dataclass(frozen=True)
 class DistanceCounts:
-    """A query's whole ranking as two histograms over its D + 1 possible distances.
+    """A query's ranking as two histograms over its D + 1 possible distances.
 
-    Everything that a ranking metric needs follows from these, whatever the order of tied items.
+    Every ranking metric that averages over the order of tied items is a function of these counts.
 
     Args:
         total: int64 (q, D + 1), items at each distance.
@@ -27,5 +27,5 @@ class DistanceCounts:
             object.__setattr__(self, name, as_tensor(numbers(getattr(self, name), f"{name} counts")))
 
     def __add__(self, other: "DistanceCounts") -> "DistanceCounts":
-        """The counts of two parts of a database together: whole numbers, so that no order of adding changes them."""
+        """Add the counts of two parts of a database; sums of integers do not depend on the order."""
         return DistanceCounts(self.total + other.total, self.relevant + other.relevant)

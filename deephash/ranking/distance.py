@@ -1,4 +1,4 @@
-"""The distances that codes can be ranked by; all are whole numbers from 0 to `maximum`."""
+"""Distances that codes can be ranked by; all are integers from 0 to `maximum`."""
 
 from dataclasses import dataclass
 
@@ -40,13 +40,13 @@ class Hamming:
 @plain_arguments
 @dataclass(frozen=True)
 class Manhattan:
-    """Sum over dimensions of the absolute difference of decoded integers (Kong, Li & Guo, SIGIR 2012, Eq. 3).
+    """Sum over projections of the absolute difference of decoded integers (Kong, Li & Guo, SIGIR 2012, Eq. 3).
 
-    Each dimension holds its region's number in natural binary, least significant bit first.
+    A code stores the region number of each projection in natural binary, least significant bit first.
 
     Args:
         dimensions: number of projections k.
-        bits_per_dimension: bits q that a dimension's region number takes, 1 to 8.
+        bits_per_dimension: number of bits q of each region number, 1 to 8.
     """
 
     dimensions: int
@@ -58,7 +58,7 @@ class Manhattan:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Bits of each dimension: q, k times."""
+        """Bits of each projection: q, k times."""
         return (self.bits_per_dimension,) * self.dimensions
 
     @property
@@ -75,19 +75,19 @@ class Manhattan:
 @plain_arguments
 @dataclass(frozen=True)
 class VariableManhattan:
-    """Manhattan distance of decoded integers that take a number of bits of their own in each dimension.
+    """Manhattan distance of decoded integers whose number of bits differs between projections.
 
-    The code holds dimension 0's region number first, each in natural binary, least significant bit first. Equal to
-    `Manhattan` where all dimensions have the same number of bits.
+    The code holds the region number of projection 0 first, each in natural binary, least significant bit first. Equal
+    to `Manhattan` if all projections have the same number of bits.
 
     Args:
-        bits_per_dimension: bits of each of the k dimensions, 0 to 8; a dimension of 0 bits adds nothing.
+        bits_per_dimension: bits of each of the k projections, 0 to 8; a projection of 0 bits adds nothing.
     """
 
     bits_per_dimension: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        # A tuple, so that equal distances hash alike.
+        # A tuple, so that the distance can be hashed.
         if not isinstance(self.bits_per_dimension, tuple):
             raise InvalidInputError(
                 f"bits_per_dimension is a {type(self.bits_per_dimension).__name__}; give a tuple of whole numbers."
@@ -96,16 +96,16 @@ class VariableManhattan:
             if not is_whole(bits) or not 0 <= bits <= 8:
                 raise InvalidInputError(f"bits_per_dimension holds {bits!r}; expected whole numbers from 0 to 8.")
         if not sum(self.bits_per_dimension):
-            raise InvalidInputError(f"bits_per_dimension={self.bits_per_dimension}; give some dimension a bit.")
+            raise InvalidInputError(f"bits_per_dimension={self.bits_per_dimension}; give at least one dimension a bit.")
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Bits of each dimension."""
+        """Bits of each projection."""
         return self.bits_per_dimension
 
     @property
     def maximum(self) -> int:
-        """The largest distance, Σ (2^q - 1) over the dimensions."""
+        """The largest distance, Σ (2^q - 1) over the projections."""
         return sum((1 << bits) - 1 for bits in self.bits_per_dimension)
 
     @property
@@ -117,14 +117,14 @@ class VariableManhattan:
 @plain_arguments
 @dataclass(frozen=True)
 class Asymmetric:
-    """Weighted Hamming distance whose weights come from each query's own projections (Gordo et al., TPAMI 2014).
+    """Weighted Hamming distance with weights from each query's own projections (Gordo et al., TPAMI 2014).
 
-    A differing bit j costs the query's whole-number weight w_j, its margin's size on a fixed grid, so that distances
-    stay whole numbers and rankings stay exact histograms. Pass the weights with the query codes to `rank`.
+    A differing bit j costs the query's integer weight w_j, the size of its margin on a fixed grid, so that distances
+    are integers and rankings are exact histograms. The weights belong to the queries that are passed to `rank`.
 
     Args:
         bits: code length b.
-        weights: int32 (q, b), each >= 0, one row a query; see `from_margins`.
+        weights: int32 (q, b), each >= 0, one row per query; see `from_margins`.
     """
 
     bits: int
@@ -144,24 +144,24 @@ class Asymmetric:
     @classmethod
     @plain_numbers
     def from_margins(cls, margins: Tensor | ArrayLike, levels: int = 255) -> "Asymmetric":
-        """Weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
+        """Compute weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
 
         Args:
             margins: floating (q, b), projections less thresholds.
-            levels: weight of the largest margin; 255 leaves a rounding error of 0.2 % of it.
+            levels: weight of the largest margin; 255 gives a rounding error of 0.2 % of it.
         """
         margins = as_features(margins, name="margins")
         if margins.dtype not in (torch.float32, torch.float64):
             margins = margins.float()
         if len(margins):
-            # Exact, and the levels over the largest margin stay a number that the dtype holds.
+            # Division by a power of two is exact, and keeps levels / largest within the range of the dtype.
             margins = margins / power_of_two(margins)
         largest = margins.abs().amax().clamp_min(torch.finfo(margins.dtype).tiny) if len(margins) else 1.0
         return cls(margins.shape[1], (margins.abs() * (levels / largest)).round().to(torch.int32))
 
     @property
     def maximum(self) -> int:
-        """The largest distance any query can have: the largest sum of a query's weights."""
+        """Upper bound on the distance of any query: the largest sum of a query's weights."""
         return int(self.weights.sum(1).max()) if len(self.weights) else 0
 
     @property
@@ -171,11 +171,11 @@ class Asymmetric:
 
 
 LevelDistance = Manhattan | VariableManhattan
-"""Distances of whole numbers that dimensions hold, their bits told by `widths`."""
+"""Distances of integers stored per projection, with the numbers of bits in `widths`."""
 
 Distance = Hamming | LevelDistance | Asymmetric
 
 
 def distance_bytes(distance: Distance) -> int:
-    """Bytes of a packed code that `distance` ranks."""
+    """Return the number of bytes of a packed code that `distance` ranks."""
     return code_bytes(distance.code_bits)

@@ -1,7 +1,7 @@
-"""The result of a ranking by graded relevance: how many items of each grade lie at each distance.
+"""The result of a ranking by graded relevance: the number of items of each grade at each distance.
 
-A grade is the number of labels that a query and an item have in common. Metrics of user models need no more than these
-counts, whatever the order of tied items.
+A grade is the number of labels that a query and an item share. Metrics of user models need only these counts, whatever
+the order of tied items.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from deephash.validation import InvalidInputError, check_count
 
 @dataclass(frozen=True)
 class GradedCounts:
-    """A query's whole ranking as histograms over its D + 1 possible distances, one for each grade.
+    """A query's ranking as one histogram per grade over its D + 1 possible distances.
 
     Args:
         by_grade: int64 (q, D + 1, G + 1), items of grade 0, 1, ..., G at each distance.
 
     Raises:
-        InvalidInputError: another dtype or shape, no grade beside 0, or a negative count.
+        InvalidInputError: wrong dtype or shape, only grade 0, or a negative count.
     """
 
     by_grade: Tensor
@@ -40,35 +40,35 @@ class GradedCounts:
 
     @classmethod
     def of(cls, counts: DistanceCounts) -> "GradedCounts":
-        """Relevance of two grades: 0, not relevant, and 1."""
+        """Build counts of two grades: 0, not relevant, and 1, relevant."""
         return cls.nested(counts)
 
     @classmethod
     def nested(cls, *at_least: DistanceCounts) -> "GradedCounts":
-        """Relevance by counts with an item relevant from grade 1 on, from 2 on, ..., of the same rankings."""
+        """Build counts from those with an item relevant from grade 1 on, from 2 on, ..., of the same rankings."""
         steps = [at_least[0].total, *(counts.relevant for counts in at_least)]
         above = [*steps[1:], torch.zeros_like(steps[0])]
         return cls(torch.stack([step - higher for step, higher in zip(steps, above, strict=True)], 2))
 
     @property
     def highest(self) -> int:
-        """The highest grade G that an item can have."""
+        """The highest grade G of an item."""
         return self.by_grade.shape[2] - 1
 
     @property
     def total(self) -> Tensor:
-        """int64 (q, D + 1), items at each distance."""
+        """Items at each distance, int64 (q, D + 1)."""
         return self.by_grade.sum(2)
 
     def at_least(self, grade: int) -> DistanceCounts:
-        """Two histograms with an item relevant from `grade` on.
+        """Return two histograms with an item relevant from `grade` on.
 
         Raises:
             InvalidInputError: a grade below 1 or above G.
         """
         check_count(grade, "grade")
         if grade > self.highest:
-            raise InvalidInputError(f"grade={grade} exceeds {self.highest}, the highest there is; lower it.")
+            raise InvalidInputError(f"grade={grade} exceeds {self.highest}, the highest grade; lower it.")
         return DistanceCounts(self.total, self.by_grade[:, :, grade:].sum(2))
 
 
@@ -81,22 +81,22 @@ def graded_counts(
     highest: int | None = None,
     block_bytes: int = 256 * 2**20,
 ) -> GradedCounts:
-    """Items at each distance by the number of labels that they share with the query, in blocks of bounded memory.
+    """Count items at each distance by the number of labels shared with the query, in blocks of bounded memory.
 
     Args:
         query_codes: packed uint8 (q, ⌈b/8⌉).
         database_codes: packed uint8 (N, ⌈b/8⌉), on the same device.
-        distance: what ranks them.
+        distance: distance to rank by.
         query_labels: indicator bool (q, c), on that device.
         database_labels: indicator bool (N, c).
-        highest: G, at least the most labels that any of these queries has; None takes that.
-        block_bytes: memory that a block of queries × items may take.
+        highest: G, at least the largest number of labels of any query; None uses that number.
+        block_bytes: memory of a block of queries × items.
 
     Returns:
         Grades 0 to G.
 
     Raises:
-        InvalidInputError: codes of another length, labels that are no such indicators, or a G that is too low.
+        InvalidInputError: codes of another length, labels that are not such indicators, or a G that is too low.
     """
     check_ranked(query_codes, database_codes, distance)
     for labels, codes, name in ((query_labels, query_codes, "query"), (database_labels, database_codes, "database")):

@@ -1,4 +1,4 @@
-"""Checks of what a ranking engine is given; each refusal is one line."""
+"""Checks of the inputs of a ranking engine, each with a one-line message."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.relevance import Neighbours, Relevance, count_items, count_queries
 from deephash.validation import InvalidInputError, check_count
 
-# A table of distances has a row a query; beyond this the weights, not the data, would fill the memory.
+# Tables have one column per distance; more columns would fill the memory whatever the data.
 MAX_DISTANCE = 2**24
 
 
@@ -16,12 +16,12 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
     """Raise an error for codes that `distance` cannot compare.
 
     Raises:
-        InvalidInputError: for no tensors, a wrong dtype or width, set padding bits, devices that differ, weights of
-            another number of queries, or a largest distance above 2^24.
+        InvalidInputError: the codes are not tensors, have the wrong dtype or width, have set padding bits or are on
+            different devices; the weights are of another number of queries; or the largest distance exceeds 2^24.
     """
     for codes, name in ((query_codes, "query codes"), (database_codes, "database codes")):
         if not isinstance(codes, Tensor):
-            raise InvalidInputError(f"{name} are a {type(codes).__name__}; give packed codes as a torch.Tensor.")
+            raise InvalidInputError(f"{name} are a {type(codes).__name__}; pass packed codes as a torch.Tensor.")
         check_codes(codes, distance.code_bits, name)
         check_padding(codes, distance.code_bits, name)
     check_device(database_codes, query_codes, "database codes")
@@ -29,7 +29,7 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
         if len(distance.weights) != len(query_codes):
             raise InvalidInputError(
                 f"the asymmetric distance has weights of {len(distance.weights)} queries and there are "
-                f"{len(query_codes)} query codes; give both of the same queries."
+                f"{len(query_codes)} query codes; pass both for the same queries."
             )
         check_device(distance.weights, query_codes, "weights of the asymmetric distance")
     if distance.maximum > MAX_DISTANCE:
@@ -40,10 +40,10 @@ def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance
 
 
 def check_padding(codes: Tensor, bits: int, name: str) -> None:
-    """Raise an error for codes whose last byte holds ones beyond their length.
+    """Raise an error for codes whose last byte has ones beyond their length.
 
     Raises:
-        InvalidInputError: where a padding bit is 1.
+        InvalidInputError: a padding bit is 1.
     """
     if bits % 8 and len(codes) and int(codes[:, -1].max()) >> (bits % 8):
         raise InvalidInputError(
@@ -52,10 +52,10 @@ def check_padding(codes: Tensor, bits: int, name: str) -> None:
 
 
 def check_device(tensor: Tensor, query_codes: Tensor, name: str) -> None:
-    """Raise an error for a tensor that is not where the query codes are.
+    """Raise an error for a tensor on another device than the query codes.
 
     Raises:
-        InvalidInputError: naming both devices.
+        InvalidInputError: the devices differ.
     """
     if tensor.device != query_codes.device:
         raise InvalidInputError(
@@ -64,20 +64,20 @@ def check_device(tensor: Tensor, query_codes: Tensor, name: str) -> None:
 
 
 def check_relevance(relevance: Relevance, query_codes: Tensor, database_codes: Tensor) -> None:
-    """Raise an error for a relevance that speaks of other queries or items than the codes.
+    """Raise an error for a relevance that does not match the numbers of queries and items.
 
     Raises:
-        InvalidInputError: for another q or N, another device, or neighbour ids that do not rise within a query.
+        InvalidInputError: another q, N or device, or neighbour ids that do not rise within a query.
     """
     if count_queries(relevance) != len(query_codes):
         raise InvalidInputError(
-            f"the relevance speaks of {count_queries(relevance)} queries and there are {len(query_codes)} query codes; "
-            "give both of the same queries."
+            f"the relevance is of {count_queries(relevance)} queries and there are {len(query_codes)} query codes; "
+            "pass both for the same queries."
         )
     if count_items(relevance) != len(database_codes):
         raise InvalidInputError(
-            f"the relevance speaks of {count_items(relevance)} items and there are {len(database_codes)} database "
-            "codes; give both of the same database."
+            f"the relevance is of {count_items(relevance)} items and there are {len(database_codes)} database "
+            "codes; pass both for the same database."
         )
     if isinstance(relevance, Neighbours):
         check_device(relevance.offsets, query_codes, "neighbour offsets")
@@ -92,10 +92,10 @@ def check_rising(relevance: Neighbours) -> None:
     """Raise an error for neighbour ids that are not ascending and unique within a query.
 
     Raises:
-        InvalidInputError: naming the first query whose ids are not.
+        InvalidInputError: naming the first such query.
     """
     falls = relevance.ids.diff() <= 0
-    # The step from one query's last id to the next query's first may fall.
+    # Ids may fall from the last of one query to the first of the next.
     between = relevance.offsets[1:-1] - 1
     falls[between[(between >= 0) & (between < len(falls))]] = False
     if bool(falls.any()):
@@ -107,10 +107,10 @@ def check_rising(relevance: Neighbours) -> None:
 
 
 def check_neighbours_wanted(k: int, database_codes: Tensor) -> None:
-    """Raise an error for a number of neighbours that the database cannot give.
+    """Raise an error for a number of neighbours that exceeds the database.
 
     Raises:
-        InvalidInputError: where k is not a whole number from 1 to N.
+        InvalidInputError: k is not an integer from 1 to N.
     """
     check_count(k, "k")
     if k > len(database_codes):

@@ -1,9 +1,8 @@
-"""All distances as one linear form of an item's bits, for tensor arithmetic on any device.
+"""Distances as a linear form of an item's bits, for tensor arithmetic on any device.
 
-With the bits x of an item and the bits y of a query, a differing bit j costs w_j, so
-distance = Σ_j w_j [x_j ≠ y_j] = Σ_j w_j y_j + Σ_j w_j (1 - 2 y_j) x_j: an offset and one row of coefficients a query.
-Hamming: w = 1. Asymmetric: the query's weights. Manhattan: w = 1 on levels written in unary, whose differing bits are
-as many as the levels are apart.
+With the bits x of an item and y of a query, a differing bit j costs w_j, so distance = Σ_j w_j [x_j ≠ y_j] = Σ_j w_j
+y_j + Σ_j w_j (1 - 2 y_j) x_j: one offset and one row of coefficients per query. Hamming: w = 1. Asymmetric: the query's
+weights. Manhattan: w = 1 on levels in unary, where the number of differing bits is the difference of the levels.
 """
 
 from collections.abc import Sequence
@@ -16,21 +15,21 @@ from deephash.ranking.distance import Asymmetric, Distance, LevelDistance
 
 
 def form_width(distance: Distance) -> int:
-    """Bits of an item in the linear form."""
+    """Return the number of bits of an item in the linear form."""
     return distance.maximum if isinstance(distance, LevelDistance) else distance.code_bits
 
 
 def form_dtype(distance: Distance, device: torch.device) -> torch.dtype:
-    """A floating dtype whose matrix products are exact for this distance.
+    """Return a floating dtype whose matrix products are exact for this distance.
 
-    Unit weights are exact in float32 even where its products are rounded (TF32, bfloat16): each is 0 or ±1, and sums
-    stay below 2^24. Weights need float64, except on Metal, which has none and rounds no products.
+    Unit weights are exact in float32 even if its products are rounded (TF32, bfloat16): each is 0 or ±1, and sums stay
+    below 2^24. Weights need float64, except on Metal, which lacks it and does not round products.
     """
     return torch.float64 if isinstance(distance, Asymmetric) and device.type != "mps" else torch.float32
 
 
 def form_bits(codes: Tensor, distance: Distance) -> Tensor:
-    """The bits of packed codes in the linear form: bool (n, form_width)."""
+    """Return the bits of packed codes in the linear form: bool (n, form_width)."""
     bits = unpack(codes, distance.code_bits)
     if not isinstance(distance, LevelDistance):
         return bits
@@ -40,7 +39,7 @@ def form_bits(codes: Tensor, distance: Distance) -> Tensor:
 
 
 def form_levels(codes: Tensor, distance: LevelDistance) -> Tensor:
-    """The whole numbers that the dimensions of packed codes hold: int64 (n, k)."""
+    """Decode the integers that the projections of packed codes hold: int64 (n, k)."""
     dimensions, places = number_entries(distance.widths, codes.device)
     values = torch.zeros(distance.code_bits, len(distance.widths), dtype=torch.float32, device=codes.device)
     values[torch.arange(len(places), device=codes.device), dimensions] = 2.0**places
@@ -49,14 +48,14 @@ def form_levels(codes: Tensor, distance: LevelDistance) -> Tensor:
 
 
 def number_entries(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The owner of each of Σ counts things in a row, and its number within its owner: int64, both from 0."""
+    """Return, for Σ counts entries in a row, the owner of each and its number within the owner: int64, both from 0."""
     lengths = torch.tensor(counts, device=device)
     owners = torch.arange(len(counts), device=device).repeat_interleave(lengths)
     return owners, torch.arange(len(owners), device=device) - (lengths.cumsum(0) - lengths)[owners]
 
 
 def form_queries(query_codes: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
-    """Offsets (q,) and coefficients (q, form_width) of the queries, in `form_dtype`."""
+    """Return offsets (q,) and coefficients (q, form_width) of the queries, in `form_dtype`."""
     bits = form_bits(query_codes, distance)
     dtype = form_dtype(distance, query_codes.device)
     weights = distance.weights.to(dtype) if isinstance(distance, Asymmetric) else torch.ones_like(bits, dtype=dtype)

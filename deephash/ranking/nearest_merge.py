@@ -1,4 +1,4 @@
-"""The nearest of a whole database from the nearest of its shards, exactly."""
+"""Merges the nearest items of shards into those of the whole database, exactly."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from deephash.validation import InvalidInputError
 
 
 def merge_nearest(distances: Sequence[Tensor], ids: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest among what shards found, nearest first, items at the same distance by their id.
+    """Return the k nearest items among those of several shards, nearest first, items at the same distance by their id.
 
-    This is the answer of a scan of all shards together, where each gave its own k nearest, or all items that it has,
-    in that order: what a shard left out has k items of its own before it.
+    The result equals a scan of all shards together if each shard contributed its own k nearest, or all its items, in
+    that order: an item that a shard omitted has k items of the shard before it.
 
     Args:
         distances: of each shard, int64 (q, k_s).
-        ids: rows of the whole database, int64 (q, k_s); -1 where a shard found too few, which comes last.
+        ids: rows of the whole database, int64 (q, k_s); -1, in the last places, if a shard found too few.
         k: number of neighbours.
 
     Returns:
@@ -33,11 +33,11 @@ def merge_nearest(distances: Sequence[Tensor], ids: Sequence[Tensor], k: int) ->
 
 
 def nearest_places(distances: Tensor, ids: Tensor, k: int) -> Tensor:
-    """Where the k nearest stand among what all shards found, int64 (q, k).
+    """Return the positions of the k nearest among the items of all shards, int64 (q, k).
 
     Args:
         distances: of all shards side by side, int64 (q, m).
-        ids: rows of the whole database, int64 (q, m); -1 where a shard found too few, which comes last.
+        ids: rows of the whole database, int64 (q, m); -1, in the last places, if a shard found too few.
         k: number of neighbours.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ranking on the CPU by compiled kernels, in threads."""
+"""Ranking on the CPU with compiled kernels and threads."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -18,17 +18,17 @@ from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, SharedLabels, select_queries
 from deephash.validation import InvalidInputError, is_whole
 
-# Queries that a thread takes at a time: whole blocks of a kernel, few enough that the last thread does not lag.
+# Queries of one task: whole blocks of a kernel, and few enough to balance the threads.
 SHARE = 2 * kernels.BLOCK
-# Queries that are searched for one by one.
+# Up to this many queries are searched one by one.
 FEW = 6
 
 
 def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, threads: int) -> None:
-    """Call kernel(*arguments, begin, end) over all the queries, by threads of this call alone.
+    """Call kernel(*arguments, begin, end) over all queries, with threads that exist only for this call.
 
-    Kernels release Python's lock, so these threads run truly side by side, several callers do not disturb each other,
-    and nothing is left over that a forked process would miss. numba's own threads give none of the three.
+    Kernels release the GIL, so the threads run in parallel, several callers do not disturb each other, and no thread
+    remains that a forked process would lack. numba's own threads provide none of these.
     """
     share = max(SHARE, -(-queries // (8 * threads * SHARE)) * SHARE)
     begins = range(0, queries, share)
@@ -42,12 +42,12 @@ def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, thr
 
 
 def pack_masks(labels: Tensor) -> NDArray[np.uint64]:
-    """Multi-label indicators (n, c) as bit masks in 64-bit words (n, M), M a power of two."""
+    """Pack multi-label indicators (n, c) into bit masks of 64-bit words (n, M), M a power of two."""
     return layouts.pack_words(np.packbits(labels.numpy(), axis=1, bitorder="little"))
 
 
 def list_relevant(relevance: Relevance) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Starts (q,), stops (q,) and ids of each query's relevant items, ascending; queries of a class share a list."""
+    """List each query's relevant items: starts (q,), stops (q,), ascending ids; queries of a class share a list."""
     if isinstance(relevance, SharedLabel):
         order, segments = layouts.segment_by_class(relevance.query.numpy(), relevance.database.numpy())
         return np.ascontiguousarray(segments[:, 0]), np.ascontiguousarray(segments[:, 1]), order
@@ -60,14 +60,13 @@ def list_relevant(relevance: Relevance) -> tuple[NDArray[np.int64], NDArray[np.i
 
 @final
 class NumbaEngine(RankingEngine):
-    """Ranks codes in the CPU's memory, 8 queries to a pass over the database, as fast as C.
+    """Ranks codes in the memory of the CPU, 8 queries in a pass over the database, as fast as C.
 
     Kernels are compiled at first use, one to three seconds for each code width (1, 2, 4, ... words of 64 bits), and
-    cached on disk, beside the package or in NUMBA_CACHE_DIR, so that the next process starts at once.
+    cached on disk, beside the package or in NUMBA_CACHE_DIR, so that later processes start at once.
 
     Args:
-        threads: number of threads; None takes torch's number, so that torch.set_num_threads and OMP_NUM_THREADS hold
-            here too.
+        threads: number of threads; None uses torch's number, which torch.set_num_threads and OMP_NUM_THREADS set.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -83,10 +82,10 @@ class NumbaEngine(RankingEngine):
         relevant = torch.zeros_like(total)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
             laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
-            whole = stop - start == len(query_codes)
+            one_block = stop - start == len(query_codes)
             self._count(
                 laid,
-                relevance if whole else select_queries(relevance, start, stop),
+                relevance if one_block else select_queries(relevance, start, stop),
                 total[start:stop].numpy(),
                 relevant[start:stop].numpy(),
             )
@@ -121,11 +120,11 @@ class NumbaEngine(RankingEngine):
         ids = torch.empty(len(query_codes), k, dtype=torch.int64)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
             laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
-            found = (distances[start:stop].numpy(), ids[start:stop].numpy())
-            # A pass for eight takes as long as several for one.
+            results = (distances[start:stop].numpy(), ids[start:stop].numpy())
+            # A pass for eight queries takes as long as several passes for one.
             rows = kernels.BLOCK if laid.words and stop - start > FEW else 1
             kernel = kernels.search_kernel(laid.words, rows)
-            self._run(kernel, (laid.queries, laid.database, laid.bins, *found), stop - start)
+            self._run(kernel, (laid.queries, laid.database, laid.bins, *results), stop - start)
         return distances, ids
 
     def _relevant_ranks(
@@ -150,6 +149,6 @@ class NumbaEngine(RankingEngine):
     def _check_cpu(query_codes: Tensor) -> None:
         if query_codes.device.type != "cpu":
             raise InvalidInputError(
-                f"NumbaEngine ranks codes in the CPU's memory and these are on {query_codes.device}; "
+                f"NumbaEngine ranks codes on the CPU and these are on {query_codes.device}; "
                 "move them, or use ranking=auto."
             )

@@ -1,15 +1,15 @@
-"""Ranking kernels for the CPU, compiled by numba: 8 queries a block, tables on the stack, specialised by code width.
+"""Ranking kernels for the CPU, compiled by numba: blocks of 8 queries, tables on the stack, specialised by code width.
 
-A kernel is plain, serial code over a range of queries that releases Python's lock; the engine runs it in threads of its
-own. Queries and database share one layout, (n, width), whose dtype says what a pair costs (see `cost`):
-uint64 words are compared by popcount (Hamming), uint8 levels by absolute difference (Manhattan), and an int32 row of a
-query holds a table of 256 costs for each database byte (asymmetric).
+A kernel is serial code over a range of queries that releases the GIL; the engine runs it in its own threads. Queries
+and database share a layout, (n, width), whose dtype determines the cost of a pair (see `cost`): uint64 words are
+compared by popcount (Hamming), uint8 levels by absolute difference (Manhattan), and an int32 row of a query holds a
+table of 256 costs for each database byte (asymmetric).
 
-A block short of 8 queries repeats its last one, so that no distance is ever beyond the tables.
-Everything compiled stands in this one file, because numba's disk cache only watches the file of the function itself.
+A block of fewer than 8 queries repeats its last one, so that no distance exceeds the tables. All compiled functions are
+in this file, because numba's disk cache watches only the file of the function itself.
 """
 
-# numba infers the types of compiled functions, and refuses annotations on some.
+# numba infers the types of compiled functions, and rejects annotations on some.
 # ruff: noqa: ANN001, ANN201, ANN202
 # mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
 
@@ -25,19 +25,19 @@ from deephash.functional.compiled import Kernel, compiled
 
 # 8 queries share each load of a database item, and their words stay in registers.
 BLOCK = 8
-# Words of the widest codes that have kernels of their own: their tables, 128 KiB at the most, fit any thread's stack.
+# Words of the widest codes with specialised kernels: their tables, at most 128 KiB, fit the stack of any thread.
 WIDEST = 16
 
 
 @intrinsic
 def popcount(typing_context: Any, word: Any) -> Any:
-    """Number of ones in a uint64: one machine instruction."""
+    """Count the ones in a uint64 with one machine instruction."""
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
 @intrinsic(prefer_literal=True)
 def stack(typing_context, dtype, size):
-    """Pointer to `size` elements on the stack, which LLVM can prove not to alias and keep in registers."""
+    """Allocate `size` elements on the stack, which LLVM can prove not to alias and can keep in registers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return cgutils.alloca_once(builder, context.get_data_type(dtype.dtype), size=size.literal_value)
@@ -46,7 +46,7 @@ def stack(typing_context, dtype, size):
 
 
 def cost(queries, row, column, item):
-    """What one word, level or byte of an item adds to its distance from a query; compiled code only."""
+    """Return what one word, level or byte of an item adds to its distance from a query; only in compiled code."""
     raise NotImplementedError
 
 
@@ -61,9 +61,10 @@ def _cost(queries, row, column, item):
 
 @cache
 def segment_kernel(words: int) -> Kernel:
-    """Histograms of all items and of those in each query's segment of a database sorted by class.
+    """Build the kernel that counts all items, and those in each query's segment of a database sorted by class.
 
-    Relevance costs nothing: a query's table is noted where its class's segment starts and subtracted where it ends.
+    Relevance costs nothing: a query's table is copied where the segment of its class starts and subtracted where it
+    ends.
 
     Args:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
@@ -103,7 +104,7 @@ def segment_kernel(words: int) -> Kernel:
             edges[2 * groups] = database.shape[0]
             position = 0
             for edge in range(2 * groups + 1):
-                # A slice counts from 0, which spares the loop a check for negative indices.
+                # A slice starts at 0, which saves the loop a check for negative indices.
                 part = database[position : edges[edge]]
                 for j in range(part.shape[0]):
                     for a in range(rows):
@@ -127,9 +128,9 @@ def segment_kernel(words: int) -> Kernel:
 
 @cache
 def mask_kernel(words: int, mask_words: int) -> Kernel:
-    """Histograms of all items and of those that share a label, by the bit masks of their labels.
+    """Build the kernel that counts all items, and those that share a label, by the bit masks of their labels.
 
-    A relevant item is counted `bins` further on in its query's table, so a pair costs one increment either way.
+    A relevant item is counted `bins` places further in its query's table, so a pair always costs one increment.
 
     Args:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
@@ -184,15 +185,15 @@ def mask_kernel(words: int, mask_words: int) -> Kernel:
 
 @cache
 def search_kernel(words: int, rows: int) -> Kernel:
-    """The k nearest items, in one pass and without a sort.
+    """Build the kernel that finds the k nearest items in one pass and without a sort.
 
-    A query takes the items nearer than its limit, and tallies their distances; once k are taken within a distance, the
-    limit falls to it, since a later item at the same distance loses the tie. At the end the tallies give the place
-    where each distance starts in the result, and the taken items, in database order, are put straight into theirs.
+    A query takes items nearer than its limit and counts their distances. Once k items are within a distance, that
+    distance becomes the limit, since a later item at the same distance loses the tie. Finally the counts give the start
+    of each distance in the result, and the taken items, in database order, are written to their places.
 
     Args:
         words: 64-bit words of a code that the kernel is for; 0 for any layout.
-        rows: queries to a pass over the database, BLOCK or 1; of any layout 1.
+        rows: queries in a pass over the database, BLOCK or 1; must be 1 if words is 0.
     """
     table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
 
@@ -208,7 +209,7 @@ def search_kernel(words: int, rows: int) -> Kernel:
         limits = carray(stack(np.int64, rows), (rows,))
         within = carray(stack(np.int64, rows), (rows,))
         lengths = carray(stack(np.int64, rows), (rows,))
-        # Few of these are ever used, and memory that is not used is not taken.
+        # Few elements are used, and unused memory is not committed.
         taken = np.empty((rows, database.shape[0]), np.int64)
         k = distances.shape[1]
         for first in range(begin, end, rows):
@@ -261,7 +262,7 @@ def search_kernel(words: int, rows: int) -> Kernel:
 
 
 def _count_listed(queries, database, starts, stops, ids, relevant, begin, end):
-    """Histogram of the distances to each query's listed items, ids[starts[i] : stops[i]]."""
+    """Count the distances to each query's listed items, ids[starts[i] : stops[i]]."""
     for i in range(begin, end):
         for entry in range(starts[i], stops[i]):
             distance = np.int64(0)
@@ -271,11 +272,11 @@ def _count_listed(queries, database, starts, stops, ids, relevant, begin, end):
 
 
 def _rank_listed(queries, database, starts, stops, ids, bins, offsets, ranks, begin, end):
-    """Ranks of each query's listed items in the stable order, without a sort.
+    """Compute the ranks of each query's listed items in the stable order, without a sort.
 
-    Histograms give the rank at which each distance starts; a pass over the items in database order then meets them in
-    the order of their ranks within a distance. `nearer` and `listed_nearer` hold the next rank of an item, and the next
-    place of a listed item's rank, at each distance.
+    Histograms give the first rank at each distance; a pass over the items in database order then meets them in the
+    order of their ranks within a distance. `nearer` and `listed_nearer` hold, for each distance, the next rank of an
+    item and the next place of a listed item's rank.
     """
     distances = np.empty(database.shape[0], np.int32)
     for i in range(begin, end):
@@ -305,11 +306,11 @@ def _rank_listed(queries, database, starts, stops, ids, bins, offsets, ranks, be
 
 @cache
 def listed_count_kernel() -> Kernel:
-    """`_count_listed`, compiled."""
+    """Compile `_count_listed`."""
     return compiled(_count_listed)
 
 
 @cache
 def listed_rank_kernel() -> Kernel:
-    """`_rank_listed`, compiled."""
+    """Compile `_rank_listed`."""
     return compiled(_rank_listed)

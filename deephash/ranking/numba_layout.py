@@ -1,6 +1,6 @@
-"""Packed codes, labels and weights in the layouts that the CPU kernels read."""
+"""Layouts of packed codes, labels and weights for the CPU kernels."""
 
-# numba infers the types of compiled functions, and refuses annotations on some.
+# numba infers the types of compiled functions, and rejects annotations on some.
 # ruff: noqa: ANN001, ANN201
 # mypy: allow-untyped-defs
 
@@ -14,20 +14,20 @@ from deephash.functional.compiled import compiled
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, LevelDistance, distance_bytes
 from deephash.ranking.numba_kernels import WIDEST
 
-# Up to this length, codes of levels in unary are ranked faster by popcount than the levels by byte arithmetic.
+# Up to this length, levels in unary are ranked by popcount faster than as bytes.
 UNARY_LENGTH = 512
-# Cost tables of asymmetric distances, 1 KiB for each byte of each query, are built for this many bytes at a time.
+# Memory of the cost tables of asymmetric distances, which take 1 KiB for each byte of each query.
 TABLE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Queries and database side by side, and what the kernels that read them are specialised by.
+    """Queries and database in one layout, and the parameters that specialise the kernels.
 
     Args:
         queries: uint64 (q, width), uint8 (q, width) or int32 (q, 256 width).
         database: uint64 (N, width) or uint8 (N, width).
-        bins: room for the distances 0 to bins - 1.
+        bins: columns of the tables, for the distances 0 to bins - 1.
     """
 
     queries: NDArray[np.generic]
@@ -36,17 +36,17 @@ class Layout:
 
     @property
     def words(self) -> int:
-        """Words of a code that has kernels of its own; 0 where the kernels for any layout serve."""
+        """Words of a code with specialised kernels; 0 if the kernels for any layout are needed."""
         return self.database.shape[1] if self.database.dtype == np.uint64 and self.database.shape[1] <= WIDEST else 0
 
 
 def next_power_of_two(value: int) -> int:
-    """The least power of two that is not below `value`, at least 1: bounds how many kernels are ever compiled."""
+    """Return the smallest power of two >= `value`, at least 1; it limits the number of compiled kernels."""
     return 1 << max(value - 1, 0).bit_length()
 
 
 def pack_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Packed bytes (n, B) as 64-bit words (n, W), W a power of two; no copy where the bytes already are W words."""
+    """View packed bytes (n, B) as 64-bit words (n, W), W a power of two; copies them if they are not yet W words."""
     n, size = codes.shape
     width = next_power_of_two((size + 7) // 8)
     if size == 8 * width and codes.flags.c_contiguous and codes.ctypes.data % 8 == 0:
@@ -57,7 +57,7 @@ def pack_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def build_layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, start: int, stop: int) -> Layout:
-    """Lay out the packed codes of the database and of queries start to stop, by the distance that ranks them."""
+    """Lay out the packed codes of the database and of queries start to stop for their distance."""
     queries, database = query_codes[start:stop].numpy(), database_codes.numpy()
     if isinstance(distance, Hamming):
         laid = pack_words(queries)
@@ -79,7 +79,7 @@ def build_layout(query_codes: Tensor, database_codes: Tensor, distance: Distance
 
 
 def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
-    """Starts and stops of blocks of queries whose layout takes at most TABLE_BYTES: all at once but for cost tables."""
+    """Return starts and stops of blocks of queries whose cost tables take at most TABLE_BYTES."""
     step = queries
     if isinstance(distance, Asymmetric):
         step = max(TABLE_BYTES // (1024 * next_power_of_two(distance_bytes(distance))), 1)
@@ -88,7 +88,7 @@ def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
 
 @compiled
 def unary_words(codes, bits, width):
-    """Levels in unary, level v as v ones: the Hamming distance of such codes is the levels' Manhattan distance."""
+    """Write levels in unary, level v as v ones, so that Hamming distance is the levels' Manhattan distance."""
     unary = np.zeros((codes.shape[0], width), np.uint64)
     for i in range(codes.shape[0]):
         bit, start = 0, 0
@@ -105,7 +105,7 @@ def unary_words(codes, bits, width):
 
 @compiled
 def levels(codes, bits, width):
-    """The whole numbers that the dimensions of packed codes hold, uint8 (n, width), padded by zeros."""
+    """Decode the integers that the projections of packed codes hold, uint8 (n, width), padded with zeros."""
     decoded = np.zeros((codes.shape[0], width), np.uint8)
     for i in range(codes.shape[0]):
         bit = 0
@@ -120,7 +120,7 @@ def levels(codes, bits, width):
 
 @compiled
 def cost_tables(codes, weights, width):
-    """What each value of each database byte costs each query, int32 (q, 256 width)."""
+    """Compute the cost of each value of each database byte for each query, int32 (q, 256 width)."""
     tables = np.zeros((codes.shape[0], 256 * width), np.int32)
     costs = np.zeros(256, np.int32)
     for i in range(codes.shape[0]):
@@ -136,7 +136,7 @@ def cost_tables(codes, weights, width):
 
 @compiled
 def sort_by_class(labels, classes):
-    """Counting sort of labels 0 to classes - 1: rows in order of class, stable, and where each class starts."""
+    """Sort labels 0 to classes - 1 by counting: rows in order of class, stable, and the start of each class."""
     starts = np.zeros(classes + 1, np.int64)
     for j in range(len(labels)):
         starts[labels[j] + 1] += 1
@@ -152,7 +152,7 @@ def sort_by_class(labels, classes):
 
 @compiled
 def select_rows(codes, order):
-    """Rows of `codes` in another order: several times faster than fancy indexing for rows of a few words."""
+    """Return rows of `codes` in another order, several times faster than fancy indexing for rows of a few words."""
     selected = np.empty_like(codes)
     for i in range(len(order)):
         for w in range(codes.shape[1]):
@@ -162,7 +162,7 @@ def select_rows(codes, order):
 
 @compiled
 def list_sharing(query_masks, masks):
-    """Database rows that share a label with each query, by bit masks: offsets (q + 1,) and ids."""
+    """List the database rows that share a label with each query, by bit masks: offsets (q + 1,) and ids."""
     offsets = np.zeros(len(query_masks) + 1, np.int64)
     for i in range(len(query_masks)):
         offsets[i + 1] = offsets[i]
@@ -182,15 +182,15 @@ def list_sharing(query_masks, masks):
 def segment_by_class(
     query: NDArray[np.int64], database: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The database sorted by class, and each query's segment of it.
+    """Sort the database by class and return each query's segment of it.
 
     Args:
         query: class indices (q,).
         database: class indices (N,).
 
     Returns:
-        order: int64 (N,), database rows by class, ascending within a class.
-        segments: int64 (q, 2), start and stop in `order` of the query's class, rising with the class index.
+        order: int64 (N,), database rows by class, ascending within a class. segments: int64 (q, 2), start and stop in
+        `order` of the query's class, rising with the class index.
     """
     count = int(database.max()) + 1 if len(database) else 0
     if count > 4 * len(database) + 1024:  # Sparse indices, such as hashes: number the classes that occur.

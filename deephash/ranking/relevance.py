@@ -1,4 +1,4 @@
-"""Which database items are relevant to which query, in forms that a kernel reads without a q × N matrix."""
+"""Relevance of database items to queries, in forms that a kernel reads without a q × N matrix."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError, as_labels, numbers
 
 @dataclass(frozen=True)
 class SharedLabel:
-    """Relevant = of the same class.
+    """Relevant: of the same class.
 
     Args:
         query: class indices int64 (q,).
@@ -32,7 +32,7 @@ class SharedLabel:
 
 @dataclass(frozen=True)
 class SharedLabels:
-    """Relevant = at least one label in common.
+    """Relevant: at least one label in common.
 
     Args:
         query: indicator bool (q, c).
@@ -58,12 +58,12 @@ class SharedLabels:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Relevant = listed: exact nearest neighbours, or members of an ε-ball.
+    """Relevant: listed, as exact nearest neighbours or members of an ε-ball.
 
     Args:
         offsets: int64 (q + 1,); the neighbours of query i are ids[offsets[i] : offsets[i + 1]].
         ids: int64, database rows, ascending and unique within a query.
-        database_size: N, to which ids must belong.
+        database_size: N, the number of database rows.
     """
 
     offsets: Tensor
@@ -89,12 +89,12 @@ Relevance = SharedLabel | SharedLabels | Neighbours
 
 
 def count_queries(relevance: Relevance) -> int:
-    """Number of queries q that a relevance speaks of."""
+    """Return the number of queries q of a relevance."""
     return len(relevance.offsets) - 1 if isinstance(relevance, Neighbours) else len(relevance.query)
 
 
 def count_items(relevance: Relevance) -> int:
-    """Number of database items N that a relevance speaks of."""
+    """Return the number of database items N of a relevance."""
     return relevance.database_size if isinstance(relevance, Neighbours) else len(relevance.database)
 
 
@@ -104,7 +104,7 @@ def neighbour_queries(relevance: Neighbours) -> Tensor:
 
 
 def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
-    """The relevance of queries start to stop alone."""
+    """Return the relevance of only the queries start to stop."""
     if isinstance(relevance, Neighbours):
         offsets = relevance.offsets[start : stop + 1]
         ids = relevance.ids[int(offsets[0]) : int(offsets[-1])]
@@ -113,7 +113,7 @@ def select_queries(relevance: Relevance, start: int, stop: int) -> Relevance:
 
 
 def select_items(relevance: Relevance, start: int, stop: int) -> Relevance:
-    """The relevance of database items start to stop alone, numbered from 0."""
+    """Return the relevance of only the database items start to stop, numbered from 0."""
     if isinstance(relevance, Neighbours):
         kept = (relevance.ids >= start) & (relevance.ids < stop)
         before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
@@ -122,14 +122,14 @@ def select_items(relevance: Relevance, start: int, stop: int) -> Relevance:
 
 
 def move_relevance(relevance: Relevance, device: torch.device) -> Relevance:
-    """The same relevance with its tensors on a device, which must be that of the codes it is ranked with."""
+    """Return the same relevance with its tensors on a device, which must be that of the ranked codes."""
     if isinstance(relevance, Neighbours):
         return Neighbours(relevance.offsets.to(device), relevance.ids.to(device), relevance.database_size)
     return type(relevance)(relevance.query.to(device), relevance.database.to(device))
 
 
 def is_relevant(relevance: Relevance, ids: Tensor) -> Tensor:
-    """Whether database items are relevant to the query in whose row they stand.
+    """Return whether database items are relevant to the query of their row.
 
     Args:
         relevance: of q queries.

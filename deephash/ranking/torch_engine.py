@@ -1,4 +1,4 @@
-"""Ranking by plain torch, on any device."""
+"""Ranking with plain torch on any device."""
 
 from collections.abc import Iterator
 from typing import final
@@ -13,14 +13,14 @@ from deephash.ranking.linear_form import form_bits, form_dtype, form_queries, fo
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, neighbour_queries
 from deephash.validation import check_whole
 
-# int64 and floating values that each pair of a block takes at the most: distances, keys or cells, and a sort's copies.
+# Bytes of a pair of a block at most: distances, keys or cells, and the copies of a sort, as int64 and floating.
 PAIR_BYTES = 64
-# Queries to a block; more only make the database part of a block shorter.
+# Queries of a block; more would only shorten its part of the database.
 QUERIES = 256
 
 
 def block_relevance(relevance: SharedLabel | Relevance, rows: slice, items: slice) -> Tensor:
-    """Whether each item of a block shares a label with each query of one: bool (rows, items)."""
+    """Return whether each item of a block shares a label with each query of a block: bool (rows, items)."""
     assert not isinstance(relevance, Neighbours)
     query, database = relevance.query[rows], relevance.database[items]
     if isinstance(relevance, SharedLabel):
@@ -30,11 +30,10 @@ def block_relevance(relevance: SharedLabel | Relevance, rows: slice, items: slic
 
 @final
 class TorchEngine(RankingEngine):
-    """Ranks codes by matrix products of their bits, in blocks of bounded memory, wherever torch runs.
+    """Ranks codes by matrix products of their bits, in blocks of bounded memory, on any device of torch.
 
     Args:
-        block_bytes: memory that a block of queries × items may take; 256 MiB keeps an accelerator busy and fits beside
-            a model.
+        block_bytes: memory of a block of queries × items; 256 MiB keeps an accelerator busy and fits beside a model.
     """
 
     def __init__(self, block_bytes: int = 256 * 2**20) -> None:
@@ -64,7 +63,7 @@ class TorchEngine(RankingEngine):
         size = len(database_codes)
         found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
         for rows, items, distances in self.blocks(query_codes, database_codes, distance, k):
-            # One whole number orders by distance, then by row, and is unlike any other item's.
+            # One integer, unique to the item, orders by distance and then by row.
             keys = distances * size + torch.arange(items.start, items.stop, device=distances.device)
             if items.start:
                 keys = torch.cat([found[rows, : min(k, items.start)], keys], 1)
@@ -76,7 +75,7 @@ class TorchEngine(RankingEngine):
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
         bins, size, device = distance.maximum + 1, len(database_codes), query_codes.device
-        # The rank at which the next item of each distance will stand.
+        # The rank of the next item at each distance.
         following = torch.zeros(len(query_codes), bins + 1, dtype=torch.int64, device=device)
         for rows, _, distances in self.blocks(query_codes, database_codes, distance):
             following[rows, 1:] += _histogram(distances, bins)
@@ -106,12 +105,12 @@ class TorchEngine(RankingEngine):
     def blocks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, extra: int = 0
     ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows, items and distances int64 (rows, items) of blocks; a query's items come in database order.
+        """Yield rows, items and distances int64 (rows, items) of blocks; the items of a query come in database order.
 
         Args:
             query_codes: uint8 (q, B).
             database_codes: uint8 (N, B).
-            distance: what ranks them.
+            distance: distance to rank by.
             extra: items that the caller adds to each query's block.
         """
         dtype = form_dtype(distance, query_codes.device)
@@ -130,7 +129,7 @@ class TorchEngine(RankingEngine):
     def _listed_distances(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Neighbours
     ) -> Tensor:
-        """Distance of each listed neighbour from its query: int64, as long as the ids."""
+        """Compute the distance of each listed neighbour from its query: int64, as long as the ids."""
         offsets, coefficients = form_queries(query_codes, distance)
         queries = neighbour_queries(relevance)
         step = max(self.block_bytes // (32 * form_width(distance)), 1)
@@ -144,6 +143,6 @@ class TorchEngine(RankingEngine):
 
 
 def _histogram(distances: Tensor, bins: int) -> Tensor:
-    """Items at each distance, int64 (rows, bins), of distances (rows, items)."""
+    """Count the items at each distance, int64 (rows, bins), from distances (rows, items)."""
     cells = distances + bins * torch.arange(len(distances), device=distances.device)[:, None]
     return torch.bincount(cells.flatten(), minlength=len(distances) * bins).view(-1, bins)

@@ -1,4 +1,4 @@
-"""Ranking on a GPU by Triton kernels."""
+"""Ranking on a GPU with Triton kernels."""
 
 from dataclasses import dataclass
 from typing import final
@@ -16,25 +16,25 @@ from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, neigh
 from deephash.ranking.torch_engine import TorchEngine
 from deephash.validation import InvalidInputError
 
-# Items to a tile: 8 for each of the 128 threads of a program.
+# Items of a tile: 8 for each of the 128 threads of a program.
 TILE = 1024
 # Tables of more distances are counted in global memory; 1,025 distances of 1,024 bits still fit.
 SHARED_BINS = 2048
-# Distances up to which k-th neighbours are found by counting; tables of more would outgrow the lists themselves.
+# Up to this many distances, k-th neighbours are found by counting; larger tables would outgrow the lists.
 LISTED_BINS = 65536
-# Tiles that a program counts before it adds its tables to the query's: few, so that a small batch fills the GPU.
+# Tiles that a program counts before it adds its table to the query's: few, so that a small batch fills the GPU.
 TILES = 8
 
 
 def view_words(codes: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """Packed bytes (n, B), padded by zeros to words of `size` bytes: (n, ⌈B/size⌉) of `dtype`."""
+    """Pad packed bytes (n, B) with zeros and view them as words of `size` bytes: (n, ⌈B/size⌉) of `dtype`."""
     padded = torch.zeros(len(codes), -(-codes.shape[1] // size) * size, dtype=torch.uint8, device=codes.device)
     padded[:, : codes.shape[1]] = codes
     return padded.view(dtype)
 
 
 def layout_codes(codes: Tensor, distance: Distance) -> Tensor:
-    """Codes as the kernels read them: int32 words, levels uint8 or bits uint8, (n, width)."""
+    """Convert codes to the layout of the kernels: int32 words, levels uint8 or bits uint8, (n, width)."""
     if isinstance(distance, Hamming):
         return view_words(codes, 4, torch.int32)
     if isinstance(distance, LevelDistance):
@@ -44,11 +44,11 @@ def layout_codes(codes: Tensor, distance: Distance) -> Tensor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Queries and database as the kernels read them, and what a pair of them costs.
+    """Queries and database in the layout of the kernels, and the kind of their distance.
 
     Attributes:
         queries: (q, width), see `layout_codes`.
-        weights: int32 (q, width), a query's price of each differing bit; else the queries again.
+        weights: int32 (q, width), a query's cost of each differing bit; else the queries again.
         database: (width, N).
         kind: HAMMING, MANHATTAN or ASYMMETRIC of the kernels.
         bins: columns of a table of distances: a power of two above the largest.
@@ -71,8 +71,8 @@ class Pairs:
             kind, weights = kernels.ASYMMETRIC, distance.weights.contiguous()
         return cls(queries, weights, database.T.contiguous(), kind, max(16, 1 << distance.maximum.bit_length()))
 
-    def of_queries(self, rows: slice | Tensor) -> "Pairs":
-        """The same for some queries."""
+    def select(self, rows: slice | Tensor) -> "Pairs":
+        """Return the pairs of some queries."""
         return Pairs(self.queries[rows], self.weights[rows], self.database, self.kind, self.bins)
 
     @property
@@ -82,12 +82,12 @@ class Pairs:
 
     @property
     def items(self) -> int:
-        """Codes N of the database."""
+        """Number of codes N of the database."""
         return self.database.shape[1]
 
     @property
     def tiles(self) -> int:
-        """Tiles of the database to a program."""
+        """Tiles of the database in a program."""
         return min(TILES, -(-self.items // TILE))
 
     @property
@@ -100,11 +100,12 @@ class Pairs:
 class TritonEngine(RankingEngine):
     """Ranks codes on a CUDA device: histograms in shared memory, relevance computed in the kernel.
 
-    `search` counts distances first, which tells how far each query's k-th neighbour lies, and then collects and sorts
-    the items up to there alone. `relevant_ranks` orders whole lists, by torch's own CUDA kernels (`TorchEngine`).
+    `search` first counts distances, which gives the distance of each query's k-th neighbour, and then collects and
+    sorts only the items up to that distance. `relevant_ranks` orders whole lists with torch's own CUDA kernels
+    (`TorchEngine`).
 
     Args:
-        block_bytes: memory that a block of `search` and `relevant_ranks` may take.
+        block_bytes: memory of a block of `search` and `relevant_ranks`.
     """
 
     def __init__(self, block_bytes: int = 256 * 2**20) -> None:
@@ -141,30 +142,30 @@ class TritonEngine(RankingEngine):
         if pairs.bins > LISTED_BINS:
             return self._lists._search(query_codes, database_codes, distance, k)
         found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
-        # Two int32 tables, and the sums of one as int64.
+        # Two int32 tables, and the cumulative sums of one as int64.
         step = max(1, self._lists.block_bytes // (16 * pairs.bins))
         for first in range(0, len(query_codes), step):
-            self._collect(pairs.of_queries(slice(first, first + step)), k, found[first : first + step])
+            self._collect(pairs.select(slice(first, first + step)), k, found[first : first + step])
         return found // len(database_codes), found % len(database_codes)
 
     def _collect(self, pairs: Pairs, k: int, found: Tensor) -> None:
-        """Write each query's k smallest keys, distance * N + item, to a block of `found`, int64 (q, k), in order."""
+        """Write each query's k smallest keys, distance * N + item, in order to a block of `found`, int64 (q, k)."""
         reached = _histograms(pairs, None)[0].cumsum(1)
-        # The first distance within which k items lie, and how many do, ties at it included.
+        # The smallest distance within which k items lie, and the number of items within it, ties included.
         limits = (reached < k).sum(1)
         within = reached.gather(1, limits[:, None])[:, 0]
-        # Queries with like numbers of items share a block, so that one with many ties doesn't widen all.
+        # Queries with similar numbers of items share a block, so that one with many ties does not widen all.
         sizes, order = within.sort()
         ends = sizes.tolist()
         last = len(ends)
         while last:
             capacity = ends[last - 1]
-            # Keys, and a sort's copies of them with their places.
+            # Keys, and the copies that a sort makes of them and their positions.
             rows = max(1, min(last, self._lists.block_bytes // (32 * capacity)))
             some = order[last - rows : last]
             keys = torch.full((rows, capacity), torch.iinfo(torch.int64).max, device=found.device)
             filled = torch.zeros(rows, dtype=torch.int32, device=found.device)
-            block = pairs.of_queries(some)
+            block = pairs.select(some)
             kernels.collect_kernel[block.grid](
                 block.queries,
                 block.weights,
@@ -190,7 +191,7 @@ class TritonEngine(RankingEngine):
 
 
 def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tensor]:
-    """Items, and those that a label makes relevant, at each distance from each query: int32 (q, bins), twice."""
+    """Count the items, and those that a label makes relevant, at each distance: int32 (q, bins), twice."""
     query_labels, labels, label_width, relevance_kind = pairs.queries, pairs.database, 1, kernels.LISTED
     if relevance is not None:
         if isinstance(relevance, SharedLabel):
@@ -225,10 +226,10 @@ def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tens
 
 
 def _check_device(query_codes: Tensor) -> None:
-    """Raise an error for codes that Triton cannot reach: on no CUDA device, unless it interprets its kernels.
+    """Raise an error for codes that Triton cannot access: not on a CUDA device, unless the kernels are interpreted.
 
     Raises:
-        InvalidInputError: naming the codes' device.
+        InvalidInputError: naming the device of the codes.
     """
     interpreted = not hasattr(kernels.histogram_kernel, "device_caches")
     if query_codes.device.type != "cuda" and not interpreted:

@@ -1,9 +1,8 @@
-"""Ranking kernels for a GPU, in Triton: distance histograms with relevance computed beside them, and nearest items.
+"""Ranking kernels for a GPU, in Triton: distance histograms with relevance computed in the kernel, and nearest items.
 
-Queries (q, WIDTH) and the database (WIDTH, N) hold int32 words of packed codes (Hamming), or uint8 levels (Manhattan),
-or bits as uint8, which a query's weights price (asymmetric). The database lies the other way round, so that
-neighbouring threads read neighbouring words. With TRITON_INTERPRET=1, set before this module is imported, the kernels
-run on tensors of the CPU.
+Queries (q, WIDTH) and the database (WIDTH, N) hold int32 words of packed codes (Hamming), uint8 levels (Manhattan), or
+bits as uint8, weighted by the query (asymmetric). The database is transposed, so that neighbouring threads read
+neighbouring words. With TRITON_INTERPRET=1, set before this module is imported, the kernels run on tensors of the CPU.
 """
 
 # Triton compiles these functions from their source, where a parameter's annotation means a compile-time constant.
@@ -13,11 +12,11 @@ run on tensors of the CPU.
 import triton
 import triton.language as tl
 
-# What a pair costs: differing bits, difference of levels, weights of differing bits.
+# Cost of a pair: differing bits, difference of levels, weights of differing bits.
 HAMMING = tl.constexpr(0)
 MANHATTAN = tl.constexpr(1)
 ASYMMETRIC = tl.constexpr(2)
-# What makes a pair relevant: nothing here (neighbours are counted apart), the same class, a common label.
+# Condition of relevance: none here (neighbours are counted separately), the same class, a common label.
 LISTED = tl.constexpr(0)
 LABEL = tl.constexpr(1)
 MASK = tl.constexpr(2)
@@ -25,7 +24,7 @@ MASK = tl.constexpr(2)
 
 @triton.jit
 def popcount(word):
-    """Ones in a uint32 by shifts and additions: runs in the interpreter too, and compiles to popc.b32."""
+    """Count the ones in a uint32 by shifts and additions, which the interpreter can run, and which compile to popc."""
     word = word - ((word >> 1) & 0x55555555)
     word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
     word = (word + (word >> 4)) & 0x0F0F0F0F
@@ -36,7 +35,7 @@ def popcount(word):
 
 @triton.jit
 def pair_distances(queries, weights, database, rows, items, valid, n_items, width, DISTANCE: tl.constexpr):
-    """Distances of items (p,), counted from where `database` points, from rows, one for all or one each."""
+    """Compute the distances of items (p,), counted from the pointer `database`, from rows, one for all or one each."""
     distances = tl.zeros_like(items).to(tl.int32)
     column_start = database
     for column in range(width):
@@ -71,10 +70,10 @@ def histogram_kernel(
     TILE: tl.constexpr,
     SHARED: tl.constexpr,
 ):
-    """Histograms of one query over `tiles` tiles of the database, added to int32 tables (q, BINS).
+    """Count the distances from one query over `tiles` tiles of the database, added to int32 tables (q, BINS).
 
-    With SHARED, a tile is counted in shared memory by tl.histogram and the sums stay in registers; tables too large for
-    that are counted in global memory, an atomic addition a pair.
+    With SHARED, a tile is counted in shared memory by tl.histogram and the sums stay in registers. Larger tables are
+    counted in global memory, with one atomic addition per pair.
     """
     row = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1).to(tl.int64)
@@ -125,7 +124,7 @@ def listed_kernel(
     BINS: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """Histograms of listed pairs, item ids[p] of query rows[p], added to an int32 table (q, BINS)."""
+    """Count the distances of listed pairs, item ids[p] of query rows[p], added to an int32 table (q, BINS)."""
     pairs = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     valid = pairs < n_pairs
     row = tl.load(rows + pairs, mask=valid, other=0)
@@ -149,9 +148,10 @@ def collect_kernel(
     DISTANCE: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """Items of one query within its distance limits[row], over `tiles` tiles, as keys distance * n_items + item.
+    """Collect the items of one query within its distance limits[row] as keys, distance * n_items + item.
 
-    They go to the next free places of keys (q, capacity), int64, in no order; filled (q,) counts them.
+    They go to the next free places of keys (q, capacity), int64, in no order; filled (q,) counts them. A program covers
+    `tiles` tiles of the database.
     """
     row = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1).to(tl.int64)

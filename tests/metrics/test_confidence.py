@@ -80,10 +80,10 @@ def test_wilcoxon_over_many_queries_finds_a_small_gain():
             lambda: wilcoxon([1, 2, math.nan], [1, 2, 3]),
             "pair 2 holds a value that is not finite; compare both methods on the same queries.",
         ),
-        (lambda: wilcoxon([1], [2]), "a paired test of 1 pairs says nothing; expected at least 2 queries or runs."),
+        (lambda: wilcoxon([1], [2]), "a paired test of 1 pairs is meaningless; expected at least 2 queries or runs."),
         (
             lambda: wilcoxon([math.nan, 1], [math.nan, 2]),
-            "a paired test of 1 pairs says nothing; expected at least 2 queries or runs.",
+            "a paired test of 1 pairs is meaningless; expected at least 2 queries or runs.",
         ),
     ],
 )

@@ -313,5 +313,5 @@ def test_figures_of_no_queries_are_refused():
     none = DistanceCounts(torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64))
     metric.update(none, torch.zeros(0, dtype=torch.int64))
     for ask in (metric.compute, metric.per_query, metric.pr_curve):
-        with pytest.raises(InvalidInputError, match=r"^no query was given; call update before asking for figures\.$"):
+        with pytest.raises(InvalidInputError, match=r"^no query was added; call update before compute\.$"):
             ask()

@@ -81,5 +81,5 @@ def test_bad_input_is_refused():
     offsets, ranks = torch.tensor([0, 1]), torch.tensor([4])
     with pytest.raises(InvalidInputError, match=r"^k=0; expected a whole number of at least 1\.$"):
         stable_order_metrics(offsets, ranks, [0])
-    with pytest.raises(InvalidInputError, match=r"^offsets do not rise from 0 to the number of ranks, 1; give both"):
+    with pytest.raises(InvalidInputError, match=r"^offsets do not rise from 0 to the number of ranks, 1; pass both"):
         stable_order_metrics(torch.tensor([0, 2]), ranks)

@@ -59,9 +59,9 @@ def test_refuses_codes(queries, database, distance, message):
 @pytest.mark.parametrize(
     ("relevance", "message"),
     [
-        (SharedLabel(ids(0), ids(0, 0, 0)), "the relevance speaks of 1 queries and there are 2 query codes"),
-        (SharedLabel(ids(0, 0), ids(0, 0)), "the relevance speaks of 2 items and there are 3 database codes"),
-        (Neighbours(ids(0, 0, 0), ids(), 4), "the relevance speaks of 4 items and there are 3 database codes"),
+        (SharedLabel(ids(0), ids(0, 0, 0)), "the relevance is of 1 queries and there are 2 query codes"),
+        (SharedLabel(ids(0, 0), ids(0, 0)), "the relevance is of 2 items and there are 3 database codes"),
+        (Neighbours(ids(0, 0, 0), ids(), 4), "the relevance is of 4 items and there are 3 database codes"),
         (Neighbours(ids(0, 1, 3), ids(2, 2, 0), 3), "the neighbour ids of query 1 are not ascending and unique"),
         (Neighbours(ids(0, 2, 2), ids(1, 1), 3), "the neighbour ids of query 0 are not ascending and unique"),
     ],
@@ -139,8 +139,8 @@ def test_equal_bits_are_plain_manhattan(engine, dimensions, bits):
         ((1, 9), "bits_per_dimension holds 9; expected whole numbers from 0 to 8"),
         ((1, -1), "bits_per_dimension holds -1; expected whole numbers from 0 to 8"),
         ((True,), "bits_per_dimension holds True; expected whole numbers from 0 to 8"),
-        ((0, 0), r"bits_per_dimension=\(0, 0\); give some dimension a bit"),
-        ((), r"bits_per_dimension=\(\); give some dimension a bit"),
+        ((0, 0), r"bits_per_dimension=\(0, 0\); give at least one dimension a bit"),
+        ((), r"bits_per_dimension=\(\); give at least one dimension a bit"),
     ],
 )
 def test_refuses_bits_per_dimension(bits, message):
