@@ -3,7 +3,7 @@
 features (n, d) → `Projection` → projections (n, k) → `Quantizer` → bits (n, b) → packed codes (n, ⌈b/8⌉)
 → Hamming ranking → metrics. Each stage is a folder, each published method a file in it.
 
-Importing this package loads none of its parts; each is loaded when it is used.
+Importing this package imports none of its parts; each is imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = [
     "load_index",
 ]
 
-# Where each name is, imported when it is asked for. Methods and quantisers are found by their names.
+# The module of each public name, imported on first use. Methods and quantisers are found by the registry.
 HOMES = {
     "CrossModalHasher": "deephash.hashers.cross_modal_hasher",
     "HammingRetrieval": "deephash.metrics.hamming_retrieval",
@@ -63,13 +63,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from deephash.registry import public_names
+    from deephash.registry import list_public_names
 
-    return sorted({*__all__, *(name for package in METHODS for name in public_names(f"deephash.{package}"))})
+    return sorted({*__all__, *(name for package in METHODS for name in list_public_names(f"deephash.{package}"))})
 
 
 def _version() -> str:
-    """The version that was installed, which its tag gave; 0 where the source is used without installing it."""
+    """Return the version of the installed package, or 0 for sources that are not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,8 +1,8 @@
-"""Bits and packed codes: the one place that knows the bit order and the zero rule.
+"""Bits and packed codes; the only module that defines the order of bits and the zero rule.
 
-A code of b bits is packed into B = ⌈b/8⌉ bytes in the order of `numpy.packbits(..., bitorder="little")`, which is
-that of FAISS's binary indexes: bit j is bit j mod 8 of byte j // 8. The bits that pad the last byte are 0.
-A margin m, a projection's distance from its threshold, gives the bit m >= 0, so a zero margin gives 1.
+A code of b bits is packed into B = ⌈b/8⌉ bytes in the order of `numpy.packbits(..., bitorder="little")` and of
+FAISS's binary indexes: bit j is bit j mod 8 of byte j // 8. The bits that pad the last byte are 0.
+A margin m, the distance of a projection from its threshold, gives the bit m >= 0; a zero margin gives 1.
 """
 
 from typing import Any
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import as_tensor, plain_numbers
-from deephash.validation import InvalidInputError, check_bits, numbers
+from deephash.validation import InvalidInputError, as_numbers, check_bits
 
 
 def code_bytes(bits: int) -> int:
-    """Bytes that a packed code of `bits` bits takes: ⌈bits/8⌉."""
+    """Return the bytes of a packed code: ⌈bits/8⌉."""
     return (bits + 7) // 8
 
 
 def hard_bits(margins: Tensor) -> Tensor:
-    """Bits of margins by the zero rule, bit = (margin >= 0).
+    """Return the bits of margins by the zero rule, bit = (margin >= 0).
 
     Args:
         margins: any shape, any floating dtype.
@@ -42,19 +42,19 @@ def pack(bits: Tensor) -> Tensor:
         uint8 (n, ⌈b/8⌉) on the same device.
 
     Raises:
-        InvalidInputError: other numbers, whose bits are ambiguous, or another number of axes.
+        InvalidInputError: numbers other than 0 and 1, or another number of axes.
 
     Example:
         >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
         tensor([[1, 1]], dtype=torch.uint8)
     """
-    bits = as_tensor(numbers(bits, "bits"))
+    bits = as_tensor(as_numbers(bits, "bits"))
     if bits.ndim != 2:
         raise InvalidInputError(f"bits have shape {tuple(bits.shape)}; expected two axes, (n, b).")
     if bits.dtype != torch.bool:
         if bits.is_floating_point() or not bool(((bits == 0) | (bits == 1)).all()):
             raise InvalidInputError(
-                f"bits have dtype {bits.dtype} and are not 0 or 1 alone; give truth values, as projections >= 0."
+                f"bits have dtype {bits.dtype} and are not all 0 or 1; give truth values, as projections >= 0."
             )
         bits = bits.bool()
     if bits.device.type == "cpu":
@@ -63,7 +63,7 @@ def pack(bits: Tensor) -> Tensor:
     padded = torch.zeros(n, code_bytes(b) * 8, dtype=torch.uint8, device=bits.device)
     padded[:, :b] = bits
     shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    # Each shifted bit owns its place in the byte, so the sum never carries past 255.
+    # Shifted bits do not overlap, so the sum is at most 255.
     return (padded.view(n, code_bytes(b), 8) << shifts).sum(-1, dtype=torch.uint8)
 
 
@@ -79,7 +79,7 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
         bool (n, bits) on the same device.
 
     Raises:
-        InvalidInputError: where the codes are not uint8 of that width, or `bits` is no code length.
+        InvalidInputError: the codes are not uint8 of that width, or `bits` is not a code length.
     """
     check_bits(bits)
     codes = as_codes(codes)
@@ -89,18 +89,18 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
 
 
 def as_codes(codes: Any, name: str = "codes") -> Tensor:
-    """Packed codes as a tensor, sharing memory where that is possible.
+    """Convert packed codes to a tensor, which shares their memory if possible.
 
     Args:
         codes: a tensor, an array, a memory map or nested lists.
-        name: how the message calls them.
+        name: their name in messages.
 
     Raises:
-        InvalidInputError: no numbers, or of another type than uint8.
+        InvalidInputError: the codes are not numbers, or not uint8.
     """
-    given = numbers(codes, name)
+    given = as_numbers(codes, name)
     if isinstance(codes, list | tuple) and not isinstance(given, Tensor) and given.dtype.kind in "iu":
-        # Lists name no type: their whole numbers must be bytes.
+        # Lists have no dtype: their whole numbers must be bytes.
         if given.size and not 0 <= given.min() <= given.max() <= 255:
             raise InvalidInputError(f"{name} hold {given.min()} to {given.max()}; packed codes are bytes, 0 to 255.")
         given = given.astype(np.uint8)
@@ -110,11 +110,7 @@ def as_codes(codes: Any, name: str = "codes") -> Tensor:
 
 
 def check_codes(codes: Tensor, bits: int, name: str = "codes") -> None:
-    """Raise an error for codes that cannot be packed codes of `bits` bits.
-
-    Raises:
-        InvalidInputError: naming the dtype or shape given and the one expected.
-    """
+    """Raise an error if the dtype or shape is not that of packed codes of `bits` bits."""
     if codes.dtype != torch.uint8:
         raise InvalidInputError(f"{name} have dtype {codes.dtype}; packed codes are torch.uint8 (deephash.codes.pack).")
     if codes.ndim != 2 or codes.shape[1] != code_bytes(bits):

@@ -1,6 +1,6 @@
-"""What users hand in as tensors and plain numbers: arrays, memory maps, frames, lists, NumPy's own numbers.
+"""Conversion of users' arrays, memory maps, frames, lists and NumPy numbers to tensors and Python's numbers.
 
-The borders of the package take all of these; inside there are tensors and Python's numbers alone.
+Public functions accept all of these; the code behind them sees only tensors and Python's numbers.
 """
 
 import functools
@@ -19,18 +19,18 @@ C = TypeVar("C", bound=type)
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-# Whole numbers of at most so many bytes, and truth values, are exact in float32.
+# Whole numbers of up to this many bytes, and truth values, are exact in float32.
 BYTES_IN_FLOAT32 = 2
 
 
 class NotNumbersError(ValueError):
-    """Values are no array of numbers; the message says why, completing "features ..."."""
+    """Values are not an array of numbers; the message continues "features ..."."""
 
 
-def plain_number(value: Any) -> Any:
-    """NumPy's number, or a tensor of one whole number, as Python's; anything else as it is.
+def to_plain_number(value: Any) -> Any:
+    """Convert NumPy's numbers and tensors of one whole number to Python's, also within lists, tuples and dictionaries.
 
-    So also within lists, tuples and dictionaries.
+    Other values are returned unchanged.
     """
     if isinstance(value, np.longdouble):
         return float(value)
@@ -40,38 +40,37 @@ def plain_number(value: Any) -> Any:
         return value.item()
     try:
         if type(value) in (list, tuple):
-            return type(value)(plain_number(each) for each in value)
+            return type(value)(to_plain_number(each) for each in value)
         if type(value) is dict:
-            return {key: plain_number(each) for key, each in value.items()}
-    except RecursionError:  # A list within itself is refused where it is checked.
+            return {key: to_plain_number(each) for key, each in value.items()}
+    except RecursionError:  # A list that contains itself; a later check reports it.
         return value
     return value
 
 
 def plain_numbers(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that is given Python's numbers where its caller gives NumPy's."""
+    """Decorate a function so that NumPy's numbers among its arguments become Python's."""
 
     @functools.wraps(function)
-    def given_plain(*args: P.args, **kwargs: P.kwargs) -> R:
-        # Tensors and parts, which most arguments are, pass untouched; so do lists of features and the like, which
-        # are converted where they are checked.
-        return function(*map(plain_number, args), **{name: plain_number(each) for name, each in kwargs.items()})
+    def with_plain_numbers(*args: P.args, **kwargs: P.kwargs) -> R:
+        # Tensors, modules and lists of features pass unchanged; checks convert the latter.
+        return function(*map(to_plain_number, args), **{name: to_plain_number(each) for name, each in kwargs.items()})
 
-    return given_plain
+    return with_plain_numbers
 
 
 def plain_arguments(kind: C) -> C:
-    """A class whose constructor is given Python's numbers where its caller gives NumPy's.
+    """Decorate a class so that NumPy's numbers among its constructor's arguments become Python's.
 
-    NumPy's whole numbers overflow, and JSON holds none of NumPy's.
+    NumPy's whole numbers overflow, and none of NumPy's numbers is JSON-serialisable.
     """
-    own: Any = kind
-    own.__init__ = plain_numbers(own.__init__)
+    changed: Any = kind
+    changed.__init__ = plain_numbers(changed.__init__)
     return kind
 
 
 class PlainArguments:
-    """A contract whose classes all take NumPy's numbers as Python's."""
+    """A base class whose subclasses all have `plain_arguments`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -80,13 +79,13 @@ class PlainArguments:
 
 
 def as_array(values: Any) -> Tensor | NDArray[Any]:
-    """Values as a tensor or an array of numbers, sharing memory with what was given where that is possible.
+    """Convert values to a tensor or an array of numbers, which shares their memory if possible.
 
     Args:
-        values: a tensor; or an array, a memory map, a frame, nested lists: anything that `numpy.asarray` takes.
+        values: a tensor, an array, a memory map, a frame or nested lists: anything that `numpy.asarray` accepts.
 
     Raises:
-        NotNumbersError: values that are no numbers, lack some, or are no dense array.
+        NotNumbersError: values are not numbers, are missing, or are not a dense array.
     """
     if isinstance(values, Tensor):
         if values.is_nested or values.is_quantized or values.is_meta:
@@ -105,21 +104,21 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
         try:
             return torch.stack([torch.as_tensor(each) for each in values])
         except (RuntimeError, TypeError, ValueError) as error:
-            raise NotNumbersError(f"are tensors that no array can be made of ({first_line(error)}).") from error
+            raise NotNumbersError(f"are tensors that cannot be stacked ({shorten_error(error)}).") from error
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise NotNumbersError(f"are no array of numbers ({first_line(error)}).") from error
+        raise NotNumbersError(f"are not an array of numbers ({shorten_error(error)}).") from error
     if (
         array.dtype.kind == "O"
         and array.size
         and all(isinstance(each, int | float | np.number) and not isinstance(each, bool) for each in array.flat)
     ):
-        # A frame of columns of several types, and Python's whole numbers beyond 64 bits.
+        # Frames with columns of several dtypes, and Python's whole numbers beyond 64 bits.
         try:
             array = array.astype(np.float64)
         except OverflowError as error:
-            raise NotNumbersError(f"hold a number that float64 does not ({first_line(error)}).") from error
+            raise NotNumbersError(f"hold a number that is too large for float64 ({shorten_error(error)}).") from error
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         what = f"a {type(values).__name__}" if array.dtype.kind == "O" and not array.ndim else f"of dtype {array.dtype}"
         raise NotNumbersError(f"are {what}; give numbers, as a torch.Tensor or an array.")
@@ -127,13 +126,13 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
 
 
 def as_tensor(values: Any) -> Tensor:
-    """Values as a tensor of the same numbers, sharing memory where that is possible.
+    """Convert values to a tensor of the same numbers, which shares their memory if possible.
 
-    An array that lies in memory backwards, in another order of bytes or in a type that torch lacks is copied. An array
-    that may not be written to is shared as well: nothing here writes to what users give.
+    An array with negative strides, another byte order or a dtype that torch lacks is copied. A read-only array is
+    shared, since nothing here writes to a user's values.
 
     Raises:
-        NotNumbersError: values that are no numbers.
+        NotNumbersError: values are not numbers.
     """
     values = as_array(values)
     if isinstance(values, Tensor):
@@ -145,14 +144,14 @@ def as_tensor(values: Any) -> Tensor:
         dtype = np.dtype(np.float64)
     if dtype != values.dtype or any(stride < 0 or stride % dtype.itemsize for stride in values.strides):
         values = values.astype(dtype, order="C")
-    return torch.from_numpy(shared(values))
+    return torch.from_numpy(share_writable(values))
 
 
 def as_floating(values: Any) -> Tensor:
-    """Values as a floating tensor: whole numbers and truth values in float32 where that holds all of their type.
+    """Convert values to a floating tensor; integers become float32 if that is exact for their dtype, else float64.
 
     Raises:
-        NotNumbersError: values that are no numbers, or complex ones.
+        NotNumbersError: values are not numbers, or are complex.
     """
     tensor = as_tensor(values)
     if tensor.dtype in FLOATING:
@@ -163,22 +162,22 @@ def as_floating(values: Any) -> Tensor:
     return tensor.to(torch.float64 if whole and tensor.element_size() > BYTES_IN_FLOAT32 else torch.float32)
 
 
-def shared(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself, as one that may be written to: torch warns of others, and a copy could fill the memory."""
+def share_writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array as a writable one over the same memory: torch warns of others, and a copy takes memory."""
     if array.flags.writeable or not array.size:
         return array if array.flags.writeable else array.copy()
     address, _ = array.__array_interface__["data"]
-    return np.asarray(_Interface(array, {**array.__array_interface__, "data": (address, False)}))
+    return np.asarray(_ArrayInterface(array, {**array.__array_interface__, "data": (address, False)}))
 
 
-class _Interface:
-    """An array's memory under another description; it keeps the array alive."""
+class _ArrayInterface:
+    """An array's memory with another `__array_interface__`; it keeps the array alive."""
 
     def __init__(self, array: NDArray[Any], interface: dict[str, Any]) -> None:
         self.array = array
         self.__array_interface__ = interface
 
 
-def first_line(error: Exception) -> str:
-    """What an error of NumPy's or torch's says, in one line."""
+def shorten_error(error: Exception) -> str:
+    """Return an error's message in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]

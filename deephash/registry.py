@@ -1,12 +1,12 @@
-"""The registry: which class a word names, by convention and without a list.
+"""The registry: it maps words to classes by convention, without a list.
 
-A family is a package that holds the choices of one stage, and a word is a file in it. In the family `projections`,
-`itq` is the file `itq.py`. Its class is the one whose name is the word without underscores, in any case: `ITQ`. A new
-method adds a file and edits nothing else. Installed packages add words by entry points of the group `deephash.FAMILY`,
-as `deephash.projections`, from a word to a class.
+A family is a package that holds the choices of one stage, and a word is the stem of a file in it. In the family
+`projections`, the word `itq` is the file `itq.py`. Its class has the same name in any case and without underscores:
+`ITQ`. A new method adds a file and edits nothing else. Installed packages add words by entry points of the group
+`deephash.FAMILY`, such as `deephash.projections`, which map a word to a class.
 
-Saved files hold families and words, and YAML files hold public names, as `deephash.projections.ITQ`. Neither holds the
-path of a module, so files can move.
+Saved files contain families and words; YAML files contain public names, such as `deephash.projections.ITQ`. Neither
+contains the path of a module, so files can move.
 """
 
 import importlib
@@ -51,7 +51,7 @@ FORMER_PACKAGES = {
     "online_projections": "deephash.projections",
     "text_descriptors": "deephash.data.text_descriptors",
 }
-"""Where families lay when saved files named modules, as those of format 1 do; the others lay in `deephash.FAMILY`."""
+"""Packages of families in files of format 1, which name modules; those of other families were `deephash.FAMILY`."""
 
 FORMER_NAMES = {
     "deephash.training.ClosedForm": "deephash.training.FitModule",
@@ -63,7 +63,7 @@ FORMER_NAMES = {
 
 
 class Entry(NamedTuple):
-    """Where a class stands in the registry.
+    """A class's place in the registry.
 
     Args:
         family: a key of `FAMILIES`.
@@ -75,98 +75,100 @@ class Entry(NamedTuple):
 
 
 def find(family: str, word: str, setting: str = "name") -> type[Any]:
-    """The class that a word names.
+    """Return the class that a word names.
 
     Args:
         family: a key of `FAMILIES`.
-        word: as `words` lists them.
-        setting: what the word was given as, for the message.
+        word: as `list_words` lists them.
+        setting: name of the setting with this word, for the message.
 
     Raises:
-        InvalidInputError: no such word, or an installed package whose class cannot be imported.
+        InvalidInputError: no such word, or an installed package that cannot be imported.
     """
     found = lookup(family, word)
     if found is None or not is_choice(FAMILIES[family], found):
-        raise refusal(f"{setting}={word!r}; expected one of: {', '.join(words(family))}.")
+        raise input_error(f"{setting}={word!r}; expected one of: {', '.join(list_words(family))}.")
     return found
 
 
 def lookup(family: str, word: str) -> type[Any] | None:
-    """The class of a family's file or plugin of this name, be it a choice or not; None without one.
+    """Return the class of a family's file or plugin of this name, whether it can be built or not; None if absent.
 
     Raises:
-        InvalidInputError: an installed package whose class cannot be imported.
+        InvalidInputError: an installed package cannot be imported.
     """
     package = FAMILIES.get(family)
     if package is None:
         return None
-    found = class_of_module(f"{package}.{word}") if word in modules(package) else None
-    if found is None and word in plugins(family):
-        found = load_plugin(plugins(family)[word])
+    found = import_class(f"{package}.{word}") if word in list_modules(package) else None
+    if found is None and word in find_plugins(family):
+        found = load_plugin(find_plugins(family)[word])
     return found
 
 
-def words(family: str) -> list[str]:
-    """All words of a family, those of installed packages included, sorted."""
+def list_words(family: str) -> list[str]:
+    """Return all words of a family, including those of installed packages, sorted."""
     package = FAMILIES[family]
-    own = {word: class_of_module(f"{package}.{word}") for word in modules(package)}
-    return sorted({*(word for word, found in own.items() if found and is_choice(package, found)), *plugins(family)})
+    classes = {word: import_class(f"{package}.{word}") for word in list_modules(package)}
+    choices = (word for word, found in classes.items() if found and is_choice(package, found))
+    return sorted({*choices, *find_plugins(family)})
 
 
 def is_choice(package: str, found: type[Any]) -> bool:
-    """Whether a class fulfils the contract in its package's `base.py`, where there is one, and can be built."""
-    contract = contract_of(package)
+    """Return whether a class can be built and is a subclass of the contract in its package's `base.py`, if any."""
+    contract = get_contract(package)
     return not inspect.isabstract(found) and (contract is None or issubclass(found, contract))
 
 
 @cache
-def contract_of(package: str) -> type[Any] | None:
-    """The abstract class that a package's `base.py` defines; None without one."""
+def get_contract(package: str) -> type[Any] | None:
+    """Return the abstract class that a package's `base.py` defines, or None."""
     if find_spec(f"{package}.base") is None:
         return None
     base = importlib.import_module(f"{package}.base")
-    defined = (one for one in vars(base).values() if isinstance(one, type) and one.__module__ == base.__name__)
-    return next((one for one in defined if inspect.isabstract(one)), None)
+    classes = (value for value in vars(base).values() if isinstance(value, type))
+    own_classes = (kind for kind in classes if kind.__module__ == base.__name__)
+    return next((kind for kind in own_classes if inspect.isabstract(kind)), None)
 
 
 def locate(kind: type[Any]) -> Entry | None:
-    """Where a class stands in the registry; None where it does not."""
+    """Return a class's place in the registry, or None if it has none."""
     package, _, word = kind.__module__.rpartition(".")
     for family, home in FAMILIES.items():
         if home == package:
-            return Entry(family, word) if class_of_module(kind.__module__) is kind else None
+            return Entry(family, word) if import_class(kind.__module__) is kind else None
     value = f"{kind.__module__}:{kind.__qualname__}"
     for family in FAMILIES:
-        for name, point in plugins(family).items():
+        for name, point in find_plugins(family).items():
             if point.value == value:
                 return Entry(family, name)
     return None
 
 
-def public_name(kind: type[Any]) -> str:
-    """The name by which YAML files and messages call a class: that of its package, or else its module's path."""
+def get_public_name(kind: type[Any]) -> str:
+    """Return a class's name in YAML files and messages: in its family's package, or else in its module."""
     entry = locate(kind)
     package = kind.__module__ if entry is None else FAMILIES[entry.family]
     return f"{package}.{kind.__qualname__}"
 
 
 def resolve(name: str) -> type[Any] | None:
-    """The class that a public name stands for, as `deephash.projections.ITQ`; None where it stands for none."""
-    package, _, own = name.rpartition(".")
-    return find_public(package, own) if package in FAMILIES.values() else None
+    """Return the class of a public name, such as `deephash.projections.ITQ`, or None."""
+    package, _, class_name = name.rpartition(".")
+    return find_public(package, class_name) if package in FAMILIES.values() else None
 
 
-def former_package(family: str) -> str:
-    """The package of a family in files that name modules."""
+def get_former_package(family: str) -> str:
+    """Return the package of a family in files of format 1."""
     return FORMER_PACKAGES.get(family, f"{PACKAGE}.{family}")
 
 
 def resolve_former(path: str) -> type[Any] | None:
-    """The class that a file of format 1 names by its module, as `deephash.projections.itq.ITQ`; None without one."""
+    """Return the class that a file of format 1 calls, for example, `deephash.projections.itq.ITQ`, or None."""
     module, _, name = path.rpartition(".")
     package = module.rpartition(".")[0]
     for family, home in FAMILIES.items():
-        if former_package(family) == package:
+        if get_former_package(family) == package:
             found = find_public(home, name)
             if found is not None:
                 return found
@@ -174,7 +176,7 @@ def resolve_former(path: str) -> type[Any] | None:
 
 
 def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The module functions `__getattr__` and `__dir__` that give a family's classes by name, imported when asked for.
+    """Return functions `__getattr__` and `__dir__` of a family's package, which import its classes on first use.
 
     Args:
         package: `__name__` of the family's package.
@@ -186,20 +188,20 @@ def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return found
 
-    def names() -> list[str]:
-        return public_names(package)
+    def list_names() -> list[str]:
+        return list_public_names(package)
 
-    return get, names
+    return get, list_names
 
 
 def find_public(package: str, name: str) -> type[Any] | None:
-    """The class of a package's files or of its family's plugins that has this name; None without one."""
+    """Return the class of this name among a package's files and its family's plugins, or None."""
     if name.startswith("_"):
         return None
     word = name.lower()
-    for stem in modules(package):
+    for stem in list_modules(package):
         if stem.replace("_", "") == word:
-            found = class_of_module(f"{package}.{stem}")
+            found = import_class(f"{package}.{stem}")
             if found is not None and found.__name__ == name:
                 return found
     if find_spec(f"{package}.base") is not None:
@@ -207,34 +209,34 @@ def find_public(package: str, name: str) -> type[Any] | None:
         if isinstance(contract, type) and contract.__module__ == f"{package}.base":
             return contract
     for family, home in FAMILIES.items():
-        for point in plugins(family).values() if home == package else ():
+        for point in find_plugins(family).values() if home == package else ():
             if point.attr == name:
                 return load_plugin(point)
     return None
 
 
-def public_names(package: str) -> list[str]:
-    """The names of a package's classes, sorted; found without importing their files."""
-    found = {class_name(f"{package}.{stem}") for stem in modules(package)}
+def list_public_names(package: str) -> list[str]:
+    """Return the names of a package's classes, sorted, without importing their files."""
+    names = {read_class_name(f"{package}.{stem}") for stem in list_modules(package)}
     base = find_spec(f"{package}.base")
     text = "" if base is None or base.origin is None else Path(base.origin).read_text(encoding="utf-8")
     contracts = re.findall(r"^class (\w+)\(.*\bABC\b", text, re.MULTILINE)
-    return sorted({*(name for name in found if name is not None), *contracts})
+    return sorted({*(name for name in names if name is not None), *contracts})
 
 
 @cache
-def modules(package: str) -> tuple[str, ...]:
-    """The stems of a package's files, less subpackages and private ones."""
+def list_modules(package: str) -> tuple[str, ...]:
+    """Return the stems of a package's public modules, without subpackages."""
     spec = find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         return ()
     found = pkgutil.iter_modules(spec.submodule_search_locations)
-    return tuple(sorted(one.name for one in found if not one.ispkg and not one.name.startswith("_")))
+    return tuple(sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_")))
 
 
 @cache
-def class_name(module: str) -> str | None:
-    """The name of the class that a module's word names, read from its source; None without one."""
+def read_class_name(module: str) -> str | None:
+    """Return the name of the class that a module's word names, read from its source, or None."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return None
@@ -243,38 +245,39 @@ def class_name(module: str) -> str | None:
     return next((name for name in names if name.lower() == word), None)
 
 
-def class_of_module(module: str) -> type[Any] | None:
-    """The class that a module's word names, imported; None without one."""
-    name = class_name(module)
+def import_class(module: str) -> type[Any] | None:
+    """Import and return the class that a module's word names, or return None."""
+    name = read_class_name(module)
     return None if name is None else getattr(importlib.import_module(module), name)
 
 
 @cache
-def plugins(family: str) -> dict[str, EntryPoint]:
-    """The entry points of installed packages by their word."""
-    return {point.name: point for point in sorted(entry_points(group=f"{PACKAGE}.{family}"), key=lambda one: one.name)}
+def find_plugins(family: str) -> dict[str, EntryPoint]:
+    """Return the entry points of installed packages by their words, sorted."""
+    points = entry_points(group=f"{PACKAGE}.{family}")
+    return {point.name: point for point in sorted(points, key=lambda point: point.name)}
 
 
-def refusal(line: str) -> ValueError:
-    """The error for what the user got wrong; imported here, since its module imports torch and this one is light."""
+def input_error(line: str) -> ValueError:
+    """Return an `InvalidInputError`; imported here, since its module imports torch, which this one must not."""
     from deephash.validation import InvalidInputError
 
     return InvalidInputError(line)
 
 
 def load_plugin(point: EntryPoint) -> type[Any]:
-    """The class of an entry point.
+    """Import and return the class of an entry point.
 
     Raises:
-        InvalidInputError: it cannot be imported, or is no class.
+        InvalidInputError: it cannot be imported or is not a class.
     """
     try:
         found = point.load()
-    except Exception as error:  # the package's own import can fail in any way
-        raise refusal(
+    except Exception as error:  # importing the package can raise any error
+        raise input_error(
             f"{point.group} {point.name!r} of the installed package {point.dist.name if point.dist else '?'} cannot be "
             f"imported ({error}); repair or remove that package."
         ) from error
     if not isinstance(found, type):
-        raise refusal(f"{point.group} {point.name!r} names {point.value}, which is not a class.")
+        raise input_error(f"{point.group} {point.name!r} names {point.value}, which is not a class.")
     return found

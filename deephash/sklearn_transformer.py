@@ -1,7 +1,7 @@
 """Hashing as a scikit-learn transformer: features in, codes out, in pipelines and grid searches."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -16,38 +16,44 @@ from torch import Tensor
 from deephash import registry
 from deephash.affinity.label import Label
 from deephash.codes import code_bytes
-from deephash.conversion import first_line, plain_number
+from deephash.conversion import shorten_error, to_plain_number
 from deephash.data.labels import canonical_labels
 from deephash.hashers.hasher import Hasher
-from deephash.io.configuration import read_choice
+from deephash.io.configuration import list_choices, read_choice
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.validation import InvalidInputError, check_choice, check_whole
 
 PACKED, BITS = "packed", "bits"
 MAX_SEED = 2**63 - 1
+# Families of the registry whose plugins a group can choose.
+FAMILIES = {
+    "method": ("projections", "online_projections", "paired_projections"),
+    "quantizer": ("quantizers",),
+}
 
 
 class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Fits a hasher and turns features into its codes.
+    """A transformer from features to the codes of a hasher.
 
-    Settings are taken as they are and checked by `fit`, as scikit-learn's are.
+    `fit` checks the settings, as is usual in scikit-learn.
 
     Args:
-        method: a projection by its name in conf/method, as itq, sh or ksh.
+        method: a projection by the name of its file in conf/method, such as itq, sh or ksh, or of an installed
+            package's entry point.
         bits: code length b.
-        quantizer: a quantiser by its name in conf/quantizer, as sbq or dbq.
-        seed: of every random draw.
+        quantizer: a quantiser by the name of its file in conf/quantizer, such as sbq or dbq, or of an entry point.
+        seed: seed of every random draw.
         output: packed, bytes uint8 (n, ⌈b/8⌉) in deephash's order of bits; or bits, uint8 (n, b) of 0 and 1.
-        method_settings: the method's own, as its YAML lists them; None for its defaults.
-        quantizer_settings: the quantiser's own.
+        method_settings: arguments of the method's class; None for the defaults in its YAML file.
+        quantizer_settings: arguments of the quantiser's class.
 
     Attributes:
         hasher_: the fitted `Hasher`.
         n_features_in_: feature dimension d.
 
     Raises:
-        InvalidInputError: from `fit`: an unknown name or setting, or what the method refuses.
+        InvalidInputError: in `fit`: an unknown name or setting, or items that the method cannot be fitted on.
 
     Example:
         >>> features = np.random.default_rng(0).normal(size=(100, 16))
@@ -78,22 +84,22 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Args:
             X: numbers (n, d).
-            y: class of each item (n,), or 0 and 1 (n, c), one-hot or several labels an item; for methods that learn
-                from labels, others ignore it.
+            y: class of each item (n,), or 0 and 1 (n, c), one-hot or with several labels an item; methods that do not
+                learn from labels ignore it.
 
         Returns:
             self.
 
         Raises:
-            InvalidInputError: a setting that is no good, or no labels for a method that needs them.
+            InvalidInputError: a setting is invalid, or a method that learns from labels has none.
         """
         check_choice(self.output, (PACKED, BITS), "output")
         array = validate_data(self, X, dtype=[np.float32, np.float64], ensure_min_samples=2)
         features = torch.from_numpy(np.array(array, np.float32))
-        # Settings stay as they were given, as scikit-learn wants, and parts take NumPy's numbers.
+        # Settings stay as given, as scikit-learn requires; parts accept NumPy's numbers.
         check_whole(self.seed, 0, "seed", MAX_SEED)
-        projection_class, build_projection = part_builder("method", self.method, Projection, self.method_settings)
-        quantizer_class, build_quantizer = part_builder("quantizer", self.quantizer, Quantizer, self.quantizer_settings)
+        projection_class, build_projection = prepare_part("method", self.method, Projection, self.method_settings)
+        quantizer_class, build_quantizer = prepare_part("quantizer", self.quantizer, Quantizer, self.quantizer_settings)
         quantizer = build_quantizer(bits=self.bits)
         projection = build_projection(input_dim=features.shape[1], output_dim=quantizer.projection_dim)
         requires = projection_class.requires | quantizer_class.requires
@@ -101,8 +107,8 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if requires:
             if y is None:
                 raise InvalidInputError(f"{self.method} with {self.quantizer} learns from labels; give y.")
-            labels = class_labels(np.asarray(y), len(features))
-        generator = torch.Generator().manual_seed(plain_number(self.seed))
+            labels = convert_labels(np.asarray(y), len(features))
+        generator = torch.Generator().manual_seed(to_plain_number(self.seed))
         affinity = Label() if "affinity" in requires else None
         self.hasher_ = Hasher(projection, quantizer).fit(
             features, labels=labels, affinity=affinity, generator=generator
@@ -110,7 +116,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.uint8]:
-        """Codes of items.
+        """Compute codes.
 
         Args:
             X: numbers (n, d).
@@ -122,34 +128,34 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         array = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         codes: NDArray[np.uint8] = self.hasher_.encode(torch.from_numpy(np.array(array, np.float32))).numpy()
         if self.output == BITS:
-            return np.unpackbits(codes, axis=1, count=plain_number(self.bits), bitorder="little")
+            return np.unpackbits(codes, axis=1, count=to_plain_number(self.bits), bitorder="little")
         return codes
 
     def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn is to know: codes are uint8, whatever the features are."""
+        """Tell scikit-learn that codes are uint8 for features of any dtype."""
         tags: Tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
 
     @property
     def _n_features_out(self) -> int:
-        """Number of columns that `transform` gives."""
-        bits: int = plain_number(self.bits)
+        """Number of columns of the output of `transform`."""
+        bits: int = to_plain_number(self.bits)
         return bits if self.output == BITS else code_bytes(bits)
 
 
-def class_labels(y: NDArray[Any], rows: int) -> Tensor:
-    """Labels as methods take them.
+def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
+    """Convert scikit-learn's labels to those of methods.
 
     Args:
-        y: classes (n,) or (n, 1) of any kind that sorts, or 0 and 1 (n, c): one-hot classes, or several labels an item.
-        rows: the n that is required.
+        y: classes (n,) or (n, 1) of any sortable type, or 0 and 1 (n, c): one-hot classes, or several labels an item.
+        rows: the required n.
 
     Returns:
-        Class indices int64 (n,), or an indicator bool (n, c) where an item has other than one label.
+        Class indices int64 (n,), or an indicator bool (n, c) if an item has none or several labels.
 
     Raises:
-        InvalidInputError: another number of rows, columns of other numbers, NaN, or values that do not sort.
+        InvalidInputError: another number of rows, columns of other numbers, NaN, or values that cannot be sorted.
     """
     if y.ndim == 2 and y.shape[1] > 1:
         indicator, _ = canonical_labels(y, rows, "y")
@@ -160,49 +166,66 @@ def class_labels(y: NDArray[Any], rows: int) -> Tensor:
         if bool((y != y).any()):
             raise InvalidInputError("y holds NaN; give every item a class, or drop those without one.")
         return torch.from_numpy(np.unique(y, return_inverse=True)[1].reshape(-1))
-    except TypeError as error:  # None, or numbers among words
-        raise InvalidInputError(f"y holds values of several kinds ({first_line(error)}); give words alone.") from error
+    except TypeError as error:  # None, or numbers among strings
+        raise InvalidInputError(
+            f"y holds values of several kinds ({shorten_error(error)}); give strings only."
+        ) from error
 
 
-def part_builder(
+def prepare_part(
     group: str, name: str, contract: type[Any], settings: Mapping[str, Any] | None
-) -> tuple[type[Any], Any]:
-    """The class that a choice of a group names, and a function that builds it with the choice's settings.
+) -> tuple[type[Any], Callable[..., Any]]:
+    """Return the class of a choice, and a function that builds it with the choice's settings.
 
     Args:
         group: method or quantizer.
-        name: stem of its YAML.
-        contract: what the class must be a subclass of.
-        settings: the user's, in place of the YAML's.
+        name: stem of a YAML file, or the entry point of an installed package.
+        contract: base class that the class must have.
+        settings: the user's settings, which override the YAML file's.
 
     Raises:
-        InvalidInputError: no such choice or setting, or one that is more than a class: methods of two views, and those
-            that are trained end to end.
+        InvalidInputError: no such choice or setting, or a choice that is not a single class: a method of two views, or
+            one that is trained end to end.
     """
-    settings_of_choice, chosen = read_choice(group, name)
-    section = settings_of_choice if group == "quantizer" else settings_of_choice.get("projection", {})
-    found: Any = registry.resolve(str(section.pop("_target_", "")))
-    if found is None or not issubclass(found, contract) or chosen.get("train") == "joint":
+    kind, defaults = find_choice(group, name)
+    if kind is None or not issubclass(kind, contract):
         raise InvalidInputError(
             f"{group}={name!r} is more than a {contract.__name__.lower()}; train it by deephash train {group}={name}."
         )
-    allowed = inspect.signature(found).parameters
+    allowed = inspect.signature(kind).parameters
     for key in settings or ():
         if key not in allowed:
             raise InvalidInputError(f"{group}={name} has no setting {key!r}; it has {', '.join(allowed)}.")
-    return found, partial(found, **build_nested({**section, **plain_number(dict(settings or {}))}))
+    return kind, partial(kind, **build_nested({**defaults, **to_plain_number(dict(settings or {}))}))
+
+
+def find_choice(group: str, name: str) -> tuple[type[Any] | None, dict[str, Any]]:
+    """Return the class and the settings of a choice; an installed package's class has its own defaults.
+
+    Raises:
+        InvalidInputError: no such choice, or an installed package that cannot be imported.
+    """
+    files = list_choices(group)
+    plugins = {word: family for family in FAMILIES[group] for word in registry.find_plugins(family)}
+    check_choice(name, {*files, *plugins}, group)
+    if name not in files:
+        return registry.find(plugins[name], name, group), {}
+    content, other_groups = read_choice(files[name])
+    section = content if group == "quantizer" else content.get("projection", {})
+    target = str(section.pop("_target_", ""))
+    return None if other_groups.get("train") == "joint" else registry.resolve(target), section
 
 
 def build_nested(settings: Any) -> Any:
-    """Settings with the parts that a `_target_` describes built; a new object at each call."""
+    """Return settings in which each mapping with a `_target_` is replaced by a new object of that class."""
     if isinstance(settings, list):
         return [build_nested(value) for value in settings]
     if not isinstance(settings, dict):
         return settings
-    built = {key: build_nested(value) for key, value in settings.items() if key != "_target_"}
+    arguments = {key: build_nested(value) for key, value in settings.items() if key != "_target_"}
     if "_target_" not in settings:
-        return built
-    found = registry.resolve(settings["_target_"])
-    if found is None:
+        return arguments
+    kind = registry.resolve(settings["_target_"])
+    if kind is None:
         raise InvalidInputError(f"_target_={settings['_target_']!r} is no class of deephash; name one by its package.")
-    return found(**built)
+    return kind(**arguments)

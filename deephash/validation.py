@@ -1,6 +1,6 @@
-"""Checks of what a user hands in; each error sentence exists once, here.
+"""Checks of users' input.
 
-A sentence names the value given, what was expected, and what to do.
+Each message names the given value, what was expected, and what to do.
 """
 
 import math
@@ -13,23 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.conversion import NotNumbersError, as_array, as_floating, as_tensor, plain_number
+from deephash.conversion import NotNumbersError, as_array, as_floating, as_tensor, to_plain_number
 
-# Elements that are looked at together for NaN: 16 MB of float32.
+# Elements that are checked together for NaN: 16 MB of float32.
 BLOCK_ELEMENTS = 2**22
-# Magnitudes whose squares, and sums of these over all items, float32 holds.
+# Bounds of magnitudes whose squares, and sums of these over all items, float32 can represent.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-15, 1e15
 
 MAX_BITS = 65_536
-"""The longest code, and the most projections: a matrix of 4096-dimensional directions takes a gigabyte for so many."""
+"""Maximum number of bits and of projections; as many 4096-dimensional directions take a gigabyte."""
 
 
 class InvalidInputError(ValueError):
-    """What the user gave cannot be used; the message is one line that says why and what to do."""
+    """A user's input cannot be used; the message is one line that says why and what to do."""
 
 
 class StorageError(InvalidInputError):
-    """A file could not be written: a full disk, a folder that is read-only; the message names it."""
+    """A file cannot be written, for example on a full disk or in a read-only folder; the message names it."""
 
 
 class NotFittedError(InvalidInputError):
@@ -37,33 +37,32 @@ class NotFittedError(InvalidInputError):
 
 
 def as_features(features: Any, dimension: int | None = None, minimum_rows: int = 0, name: str = "features") -> Tensor:
-    """Features as a finite floating tensor (n, d).
+    """Check features and convert them to a finite floating tensor (n, d).
 
     Args:
-        features: what was given: a tensor, an array, a memory map, a frame or nested lists of numbers. Memory is
-            shared where it can be. Whole numbers and truth values become float32, or float64 where float32 may not
-            hold them.
-        dimension: the d that is required; None accepts any d >= 1.
-        minimum_rows: the least n.
-        name: how the message calls them.
+        features: a tensor, an array, a memory map, a frame or nested lists of numbers. Memory is shared if possible.
+            Whole numbers and truth values become float32, or float64 if float32 is not exact for their dtype.
+        dimension: the required d; None accepts any d >= 1.
+        minimum_rows: the smallest n.
+        name: their name in messages.
 
     Raises:
-        InvalidInputError: no numbers, wrong rank, dimension, too few rows, NaN or infinity.
+        InvalidInputError: not numbers, wrong rank, dimension, too few rows, NaN or infinity.
     """
-    return floating(as_rows(features, dimension, minimum_rows, name), name)
+    return to_floating(as_rows(features, dimension, minimum_rows, name), name)
 
 
 def as_rows(
     features: Any, dimension: int | None = None, minimum_rows: int = 0, name: str = "features"
 ) -> Tensor | NDArray[Any]:
-    """Features that `as_features` takes, checked and not yet converted, so that blocks of rows can be.
+    """Check features as `as_features` does, without conversion, so that callers can convert blocks of rows.
 
-    A memory map stays one, whatever its type: `floating` makes a tensor of each block of its rows.
+    A memory map of any dtype remains one; `to_floating` converts each block of its rows.
 
     Raises:
         InvalidInputError: as `as_features`.
     """
-    rows = numbers(features, name)
+    rows = as_numbers(features, name)
     if rows.ndim != 2:
         raise InvalidInputError(f"{name} have shape {tuple(rows.shape)}; expected two axes, (n, d).")
     if rows.shape[1] == 0:
@@ -78,11 +77,11 @@ def as_rows(
     return rows
 
 
-def numbers(values: Any, name: str) -> Tensor | NDArray[Any]:
-    """Values as a tensor or an array of numbers, not copied where that is possible.
+def as_numbers(values: Any, name: str) -> Tensor | NDArray[Any]:
+    """Convert values to a tensor or an array of numbers, without a copy if possible.
 
     Raises:
-        InvalidInputError: no numbers, naming what was given.
+        InvalidInputError: not numbers.
     """
     try:
         return as_array(values)
@@ -90,11 +89,11 @@ def numbers(values: Any, name: str) -> Tensor | NDArray[Any]:
         raise InvalidInputError(f"{name} {error}") from error
 
 
-def floating(values: Any, name: str = "features") -> Tensor:
-    """Values as a floating tensor of any shape, as `as_features` makes one.
+def to_floating(values: Any, name: str = "features") -> Tensor:
+    """Convert values of any shape to a floating tensor, as `as_features` does.
 
     Raises:
-        InvalidInputError: no real numbers.
+        InvalidInputError: not real numbers.
     """
     try:
         return as_floating(values)
@@ -103,22 +102,21 @@ def floating(values: Any, name: str = "features") -> Tensor:
 
 
 def check_finite(features: Any, name: str = "features") -> None:
-    """Raise an error for NaN and infinity, naming the first row that holds one.
+    """Raise an error if features contain NaN or infinity.
 
     Args:
-        features: a tensor, an array, or rows in a file, which give blocks by slices.
-        name: how the message calls them.
+        features: a tensor, an array, or rows in a file that can be sliced.
+        name: their name in messages.
 
     Raises:
-        InvalidInputError: where a value is not finite.
+        InvalidInputError: with the first row that has such a value.
     """
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(features.shape[1:])))
     bad, first = 0, -1
     for start in range(0, len(features), step):
-        block = floating(features[start : start + step], name)
+        block = to_floating(features[start : start + step], name)
         if torch.isfinite(block.sum()):
-            # A NaN or an infinity makes the sum of all not finite; a finite sum clears a block in one pass.
-            continue
+            continue  # The sum is finite only if all values are.
         rows = torch.nonzero(~torch.isfinite(block).flatten(1).all(1)).flatten()
         if len(rows) and not bad:
             first = start + int(rows[0])
@@ -133,16 +131,16 @@ def check_finite(features: Any, name: str = "features") -> None:
 def check_scale(
     features: Tensor, name: str = "features", least: float = MIN_MAGNITUDE, most: float = MAX_MAGNITUDE
 ) -> None:
-    """Raise an error for features whose squares overflow or vanish, which every method takes in one way or another.
+    """Raise an error if the squares of features, which every method computes, overflow or vanish.
 
     Args:
         features: finite, floating (n, d).
-        name: how the message calls them.
-        least: the smallest that their largest magnitude may be, where it is not 0; for float32.
-        most: the largest.
+        name: their name in messages.
+        least: lower bound of the largest magnitude, unless that is 0; for float32.
+        most: upper bound of the largest magnitude.
 
     Raises:
-        InvalidInputError: naming the largest magnitude and the bounds.
+        InvalidInputError: with the largest magnitude and the bounds.
     """
     step = max(1, BLOCK_ELEMENTS // max(1, features.shape[1]))
     largest = max((float(block.abs().amax()) for block in torch.split(features, step) if block.numel()), default=0.0)
@@ -154,13 +152,13 @@ def check_scale(
 
 
 def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
-    """Labels as class indices (n,) or a multi-label indicator (n, c).
+    """Convert labels to class indices (n,) or a multi-label indicator (n, c).
 
     Args:
-        labels: whole numbers (n,) >= 0, class indices, of any type, or truth values (n, c); a tensor, an array or
+        labels: class indices, whole numbers (n,) >= 0 of any dtype, or truth values (n, c); a tensor, an array or
             lists.
-        rows: the n that is required.
-        name: how the message calls them.
+        rows: the required n.
+        name: their name in messages.
 
     Returns:
         int64 (n,) or bool (n, c).
@@ -193,26 +191,19 @@ def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
 
 
 def check_length(value: int, name: str) -> None:
-    """Refuse what is not a whole number from 1 to `MAX_BITS`, as a number of bits or of projections must be.
-
-    Raises:
-        InvalidInputError: naming the value.
-    """
+    """Raise an error unless a number of bits or of projections is a whole number from 1 to `MAX_BITS`."""
     check_count(value, name)
     if value > MAX_BITS:
         raise InvalidInputError(f"{name}={value}; expected a whole number from 1 to {MAX_BITS}.")
 
 
 def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
-    """Raise an error for a code length that is not a whole number from 1 to `maximum`.
+    """Raise an error unless a code length is a whole number from 1 to `maximum`.
 
     Args:
         bits: code length b.
-        maximum: the most this can give; None for `MAX_BITS`.
-        reason: what sets the bound, for the message.
-
-    Raises:
-        InvalidInputError: naming the length and the bound.
+        maximum: the upper bound; None for `MAX_BITS`.
+        reason: the reason of the bound, for the message.
     """
     check_length(bits, "bits")
     if maximum is not None and bits > maximum:
@@ -220,26 +211,23 @@ def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
 
 
 def check_bits_of_projections(bits: int, per_projection: int) -> None:
-    """Raise an error for a code length that no whole number of projections gives.
+    """Raise an error if a code length is not a multiple of the bits of a projection.
 
     Args:
         bits: code length b.
-        per_projection: bits q that the quantiser spends on each projection.
-
-    Raises:
-        InvalidInputError: naming the length and the next ones that fit.
+        per_projection: bits q of each projection.
     """
     if bits % per_projection:
         above = bits + per_projection - bits % per_projection
         below = f"{above - per_projection} or " if above > per_projection else ""
         raise InvalidInputError(
-            f"bits={bits} is no multiple of the {per_projection} bits a projection; give {below}{above}."
+            f"bits={bits} is not a multiple of the {per_projection} bits a projection; give {below}{above}."
         )
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number of Python's, NumPy's or another kind; a truth value is none."""
-    value = plain_number(value)
+    """Return whether a value is a whole number of Python, NumPy or another library; truth values are not."""
+    value = to_plain_number(value)
     if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
         return False
     try:
@@ -250,47 +238,30 @@ def is_whole(value: Any) -> bool:
 
 
 def check_whole(value: Any, least: int, name: str, most: int | None = None) -> None:
-    """Raise an error for a value that is not a whole number within bounds.
-
-    Args:
-        value: what was given.
-        least: the smallest that is accepted.
-        name: how the message calls it.
-        most: the largest; None for no bound.
-
-    Raises:
-        InvalidInputError: naming the value.
-    """
+    """Raise an error unless a value is a whole number from `least` to `most`; None is no upper bound."""
     if not is_whole(value) or not least <= value or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InvalidInputError(f"{name}={value!r}; expected a whole number {bounds}.")
 
 
 def check_count(value: int, name: str) -> None:
-    """Refuse what is not a whole number of at least 1, as a dimension or a number of rounds must be.
-
-    Raises:
-        InvalidInputError: naming the value.
-    """
+    """Raise an error unless a value, such as a dimension or a number of rounds, is a whole number of at least 1."""
     check_whole(value, 1, name)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number of Python's or NumPy's; a truth value is none."""
-    value = plain_number(value)
+    """Return whether a value is a real number of Python or NumPy; truth values are not."""
+    value = to_plain_number(value)
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_directions(given: int, available: int, source: str) -> None:
-    """Raise an error for more projections than there are directions to project on.
+    """Raise an error if there are more projections than directions.
 
     Args:
-        given: number of projections k that was asked for.
-        available: the most there can be.
-        source: what sets the bound, completing "the 64 directions ...".
-
-    Raises:
-        InvalidInputError: naming both numbers.
+        given: number of projections k.
+        available: number of directions.
+        source: the end of the phrase "the 64 directions ..." in the message.
     """
     if given > available:
         raise InvalidInputError(
@@ -300,41 +271,25 @@ def check_directions(given: int, available: int, source: str) -> None:
 
 
 def check_number(value: float, name: str) -> None:
-    """Raise an error for a value that is not a finite number.
-
-    Raises:
-        InvalidInputError: naming the value.
-    """
+    """Raise an error unless a value is a finite number."""
     if not is_number(value) or not math.isfinite(value):
         raise InvalidInputError(f"{name}={value!r}; expected a finite number.")
 
 
 def check_positive(value: float, name: str) -> None:
-    """Raise an error for a value that is not a finite number above zero.
-
-    Raises:
-        InvalidInputError: naming the value.
-    """
+    """Raise an error unless a value is a finite number above 0."""
     if not is_number(value) or not 0 < value < math.inf:
         raise InvalidInputError(f"{name}={value!r}; expected a finite number above 0.")
 
 
 def check_fraction(value: float, name: str) -> None:
-    """Raise an error for a value that is not a number from 0 to 1.
-
-    Raises:
-        InvalidInputError: naming the value.
-    """
+    """Raise an error unless a value is a number from 0 to 1."""
     if not is_number(value) or not 0 <= value <= 1:
         raise InvalidInputError(f"{name}={value!r}; expected a number from 0 to 1.")
 
 
 def check_choice(value: str, choices: Iterable[str], name: str) -> None:
-    """Raise an error for a word that is not one of the choices.
-
-    Raises:
-        InvalidInputError: naming the word and the choices.
-    """
+    """Raise an error unless a word is one of the choices."""
     allowed = sorted(choices)
     if value not in allowed:
         raise InvalidInputError(f"{name}={value!r}; expected one of: {', '.join(allowed)}.")

@@ -14,7 +14,7 @@ from deephash.affinity.nearest_neighbours import NearestNeighbours
 from deephash.codes import pack, unpack
 from deephash.compression.asymmetric_scan import AsymmetricScan
 from deephash.compression.linear_decoder import LinearDecoder
-from deephash.conversion import as_floating, plain_number
+from deephash.conversion import as_floating, to_plain_number
 from deephash.data.views import Views
 from deephash.encoders.mlp import MLP
 from deephash.indexes.build_index import index_class
@@ -111,7 +111,7 @@ def test_a_memory_map_is_encoded_block_by_block(features, tmp_path, monkeypatch)
     hasher = Hasher(ITQ(DIMENSION, BITS), SBQ(BITS)).fit(features)
     sizes = []
     monkeypatch.setattr(
-        "deephash.hashers.hasher.floating", lambda block: sizes.append(len(block)) or as_floating(block)
+        "deephash.hashers.hasher.to_floating", lambda block: sizes.append(len(block)) or as_floating(block)
     )
     hasher.encode(rows, block_size=25)
     assert sizes == [25, 25, 10]
@@ -128,7 +128,7 @@ def within_itself():
     [
         ("rows", "are a str; give a torch.Tensor, an array or nested lists"),
         ({"a": [1.0]}, "are a dict"),
-        ([[1.0], [2.0, 3.0]], "are no array of numbers"),
+        ([[1.0], [2.0, 3.0]], "are not an array of numbers"),
         (np.array([["1.0"]]), "are of dtype <U3; give numbers"),
         (np.array([[1 + 1j]]), "are of dtype complex128; give numbers"),
         (np.array([["2026-01-01"]], "datetime64[D]"), r"are of dtype datetime64\[D\]"),
@@ -138,9 +138,9 @@ def within_itself():
         (torch.nn, "are a module; give numbers"),
         ([[1.0, None]], "are of dtype object"),
         (np.ones(3), r"have shape \(3,\); expected two axes"),
-        (np.array([[10**400, 1]], dtype=object), "hold a number that float64 does not"),
+        (np.array([[10**400, 1]], dtype=object), "hold a number that is too large for float64"),
         (torch.ones(2, 2, device="meta"), "are a tensor that is without values"),
-        (within_itself(), "are no array of numbers"),
+        (within_itself(), "are not an array of numbers"),
         (np.array([[1.0, np.nan]] * 3, ">f4"), "hold NaN or infinity in 3 of 3 rows, the first at row 0"),
     ],
 )
@@ -191,7 +191,7 @@ def test_numpys_numbers_are_settings(features):
     assert type(hasher.bits) is int
     hasher.fit(features)
     assert torch.equal(hasher.encode(features, block_size=np.uint8(200)), hasher.encode(features))
-    assert type(plain_number(np.longdouble(0.5))) is float
+    assert type(to_plain_number(np.longdouble(0.5))) is float
     with pytest.raises(InvalidInputError, match="output_dim=True; expected a whole number"):
         ITQ(DIMENSION, np.bool_(True))
     transformer = HashingTransformer(bits=np.uint8(BITS), seed=np.int64(3), method_settings={"iterations": np.int64(2)})
@@ -239,7 +239,7 @@ def test_the_class_of_every_index_takes_arrays_and_tensors_of_one_number(kind, f
 
 @pytest.mark.parametrize("given", [np.full((2, 3), 2), np.array([[1, -1]]), np.ones((2, 3)), np.ones(3, bool)])
 def test_bits_that_are_not_0_or_1_are_not_packed(given):
-    with pytest.raises(InvalidInputError, match=r"^bits have (dtype .* not 0 or 1 alone|shape \(3,\); expected)"):
+    with pytest.raises(InvalidInputError, match=r"^bits have (dtype .* not all 0 or 1|shape \(3,\); expected)"):
         pack(given)
     assert torch.equal(pack(np.eye(2, dtype=int)), pack(np.eye(2, dtype=bool)))
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import deephash
-from deephash import registry
+from deephash import HashingTransformer, registry
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,21 +46,21 @@ def installed(tmp_path, monkeypatch):
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[deephash.projections]\nsigns = other_package:Signs\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry.plugins.cache_clear()
+    registry.find_plugins.cache_clear()
     yield tmp_path
-    registry.plugins.cache_clear()
+    registry.find_plugins.cache_clear()
     sys.modules.pop("other_package", None)
 
 
 @pytest.mark.parametrize("family", registry.FAMILIES)
 def test_every_word_names_a_class_and_back(family):
-    words = registry.words(family)
+    words = registry.list_words(family)
     assert words, family
     for word in words:
         found = registry.find(family, word)
         assert found.__name__.lower() == word.replace("_", "")
         assert registry.locate(found) == (family, word)
-        assert registry.resolve(registry.public_name(found)) is found
+        assert registry.resolve(registry.get_public_name(found)) is found
         assert getattr(sys.modules[registry.FAMILIES[family]], found.__name__) is found
 
 
@@ -88,12 +89,12 @@ def test_unknown_words_are_refused():
 
 def test_no_two_classes_of_a_package_have_one_name():
     for package in set(registry.FAMILIES.values()):
-        names = registry.public_names(package)
+        names = registry.list_public_names(package)
         assert len({name.lower() for name in names}) == len(names)
 
 
 def test_another_package_adds_a_method(installed):
-    assert "signs" in registry.words("projections")
+    assert "signs" in registry.list_words("projections")
     found = registry.find("projections", "signs")
     assert found.__module__ == "other_package"
     assert registry.locate(found) == ("projections", "signs")
@@ -103,6 +104,19 @@ def test_another_package_adds_a_method(installed):
     codes = hasher.fit(features).encode(features)
     hasher.save(installed / "hasher")
     assert torch.equal(deephash.load(installed / "hasher").encode(features), codes)
+
+
+def test_the_scikit_learn_transformer_takes_the_method_of_another_package(installed):
+    features = np.random.default_rng(0).normal(size=(40, 8))
+    transformer = HashingTransformer(method="signs", bits=6, method_settings={"scale": 3.0})
+    assert transformer.fit_transform(features).shape == (40, 1)
+    projection = transformer.hasher_.projection
+    assert type(projection) is registry.find("projections", "signs")
+    assert projection.scale == 3.0
+    with pytest.raises(InvalidInputError, match=r"^method=signs has no setting 'size'; it has input_dim, .*scale\.$"):
+        HashingTransformer(method="signs", bits=6, method_settings={"size": 1}).fit(features)
+    with pytest.raises(InvalidInputError, match=r"^method='sign'; expected one of: .*\bsigns\b"):
+        HashingTransformer(method="sign", bits=6).fit(features)
 
 
 def test_a_command_runs_the_method_of_another_package(installed, tmp_path):
@@ -139,7 +153,7 @@ def test_choices_are_found_without_importing_them():
 def test_public_classes_have_their_own_file():
     """A module of a family holds one public class of its word: what else it holds is not public."""
     for family in registry.FAMILIES:
-        for word in registry.words(family):
+        for word in registry.list_words(family):
             module = inspect.getmodule(registry.find(family, word))
             assert module is not None
-            assert registry.class_name(module.__name__) is not None
+            assert registry.read_class_name(module.__name__) is not None

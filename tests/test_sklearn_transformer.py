@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
 from deephash.quantizers.dbq import DBQ
-from deephash.sklearn_transformer import HashingTransformer, class_labels
+from deephash.sklearn_transformer import HashingTransformer, convert_labels
 from deephash.validation import InvalidInputError
 
 
@@ -88,7 +88,7 @@ def test_one_hot_labels_are_classes_and_several_labels_are_an_indicator(blobs, d
     assert np.array_equal(HashingTransformer("itq_cca", 3, seed=1).fit_transform(x, y[:, None]), expected)
     several = one_hot.copy()
     several[::7, 5] = 1
-    labels = class_labels(several, len(x))
+    labels = convert_labels(several, len(x))
     assert labels.dtype == torch.bool
     assert labels.shape == (200, 6)
     with pytest.raises(InvalidInputError, match=r"y have 199 rows; expected 200"):

@@ -32,8 +32,8 @@ def run(installed, folder, *command):
 
 def test_package_and_configuration_come_from_the_wheel(installed, tmp_path):
     code = (
-        "import deephash; from deephash.io.configuration import configuration_folder;"
-        "print(deephash.__file__, configuration_folder())"
+        "import deephash; from deephash.io.configuration import find_configuration_folder;"
+        "print(deephash.__file__, find_configuration_folder())"
     )
     done = run(installed, tmp_path, sys.executable, "-c", code)
     assert done.stdout.split() == [str(installed / "deephash" / "__init__.py"), str(installed / "deephash" / "conf")]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import as_tensor
-from deephash.validation import InvalidInputError, as_features, as_labels, numbers
+from deephash.validation import InvalidInputError, as_features, as_labels, as_numbers
 
 if TYPE_CHECKING:
     from deephash.affinity.base import Affinity
@@ -102,7 +102,7 @@ class ListedPairs(TrainingAffinity):
     """
 
     def __init__(self, pairs: Tensor, items: int) -> None:
-        pairs = as_tensor(numbers(pairs, "pairs"))
+        pairs = as_tensor(as_numbers(pairs, "pairs"))
         if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.int64:
             raise InvalidInputError(
                 f"pairs have shape {tuple(pairs.shape)} and dtype {pairs.dtype}; expected int64 (p, 2)."

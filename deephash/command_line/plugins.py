@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from deephash.registry import FAMILIES, load_plugin, plugins
+from deephash.registry import FAMILIES, find_plugins, load_plugin
 from deephash.validation import InvalidInputError
 
 # Families that one word chooses on the command line: their group, and the key of the config that it sets.
@@ -27,7 +27,7 @@ def register_plugins() -> None:
     """Add a choice for each entry point, with the class's own defaults; call before Hydra starts."""
     store = ConfigStore.instance()
     for family, (group, key) in GROUPS.items():
-        for word, point in plugins(family).items():
+        for word, point in find_plugins(family).items():
             try:
                 settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **defaults(load_plugin(point))}
             except InvalidInputError as error:

@@ -12,7 +12,7 @@ from deephash.codes import as_codes, check_codes, code_bytes, unpack
 from deephash.conversion import plain_numbers
 from deephash.functional.safe_scale import power_of_two
 from deephash.io.files import reading, write_whole
-from deephash.validation import InvalidInputError, as_features, floating
+from deephash.validation import InvalidInputError, as_features, to_floating
 
 # Rows whose bits and vectors are held in float at a time.
 BLOCK_ROWS = 8192
@@ -60,7 +60,7 @@ class LinearDecoder:
 
     def __post_init__(self) -> None:
         for name in ("offset", "directions"):
-            object.__setattr__(self, name, floating(getattr(self, name), name).float())
+            object.__setattr__(self, name, to_floating(getattr(self, name), name).float())
         if self.directions.ndim != 2 or self.offset.shape != self.directions.shape[1:]:
             raise InvalidInputError(
                 f"offset has shape {tuple(self.offset.shape)} and directions {tuple(self.directions.shape)}; "

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.conversion import as_tensor
-from deephash.validation import InvalidInputError, numbers
+from deephash.validation import InvalidInputError, as_numbers
 
 
 @final
@@ -35,7 +35,7 @@ class Views:
     ) -> None:
         if len(features) < 2:
             raise InvalidInputError(f"views={list(features)}; expected at least two, as image and text.")
-        tensors = {name: as_tensor(numbers(rows, f"{name} features")) for name, rows in features.items()}
+        tensors = {name: as_tensor(as_numbers(rows, f"{name} features")) for name, rows in features.items()}
         for name, rows in tensors.items():
             if rows.ndim < 2:
                 raise InvalidInputError(f"{name} features have shape {tuple(rows.shape)}; expected two axes, (n, d).")
@@ -46,7 +46,7 @@ class Views:
         n = next(iter(lengths.values()))
         if present is None:
             present = {name: torch.ones(n, dtype=torch.bool, device=rows.device) for name, rows in tensors.items()}
-        self.present = {name: as_tensor(numbers(present[name], f"present {name}")).bool() for name in tensors}
+        self.present = {name: as_tensor(as_numbers(present[name], f"present {name}")).bool() for name in tensors}
         if n and not bool(torch.stack(tuple(self.present.values())).any(0).all()):
             lacking = int((~torch.stack(tuple(self.present.values())).any(0)).nonzero()[0])
             raise InvalidInputError(f"item {lacking} has no view at all; leave it out.")

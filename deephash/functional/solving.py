@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from deephash.conversion import first_line
+from deephash.conversion import shorten_error
 from deephash.validation import InvalidInputError
 
 ADVICE = "standardise the features, drop those that are constant or repeat each other, or give more items"
@@ -27,7 +27,7 @@ def shorten_solver_errors(method: str, items: int) -> Iterator[None]:
         yield
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise InvalidInputError(
-            f"{method} finds no solution for these {items} training items ({first_line(error)}); {ADVICE}."
+            f"{method} finds no solution for these {items} training items ({shorten_error(error)}); {ADVICE}."
         ) from error
 
 

@@ -29,7 +29,7 @@ from deephash.projections.online.base import OnlineProjection, Update
 from deephash.quantizers.base import Quantizer
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.distance import Distance
-from deephash.validation import InvalidInputError, as_features, as_labels, as_rows, check_count, floating
+from deephash.validation import InvalidInputError, as_features, as_labels, as_rows, check_count, to_floating
 
 # 8192 rows of 512 float32 features are 16 MB: enough to keep a device busy, little beside the data.
 BLOCK_ROWS = 8192
@@ -319,7 +319,7 @@ class Hasher(BaseHasher):
         device = self.projection.is_fitted.device
         with evaluation_mode(self):
             for start in track(range(0, max(len(rows), 1), block_size), description):
-                block = floating(rows[start : start + block_size]).to(device)
+                block = to_floating(rows[start : start + block_size]).to(device)
                 with torch.autocast(device.type, enabled=False):
                     projections: Tensor = self.projection(self.encoder(block))
                 check_projections(projections, start, type(self.projection).__name__)

@@ -1,4 +1,4 @@
-"""Loading what a run saved, whichever kind of hasher it is."""
+"""Loading of saved hashers of one view or two."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from deephash.hashers.hasher import Hasher
 
 
 def load(folder: str | Path) -> Hasher | CrossModalHasher:
-    """The hasher in a run's folder, or in a folder that `save` wrote.
+    """Load the hasher of a run's folder, or of a folder that `save` wrote, onto the CPU.
 
     Args:
         folder: the folder of a run of train.py, or of a hasher.
 
     Returns:
-        A `Hasher`, or the `CrossModalHasher` of two views, on the CPU.
+        A `Hasher`, or a `CrossModalHasher` of two views.
 
     Raises:
         InvalidInputError: missing or damaged files, another format version, an unknown class, or contents that do not
@@ -24,6 +24,5 @@ def load(folder: str | Path) -> Hasher | CrossModalHasher:
     if not (path / storage.DESCRIPTION_FILE).exists() and (path / "hasher").is_dir():
         path = path / "hasher"
     description, weights = storage.read(path)
-    if "quantizers" in description:
-        return storage.restore(CrossModalHasher.build, description, weights, path)
-    return storage.restore(Hasher.build, description, weights, path)
+    kind = CrossModalHasher if "quantizers" in description else Hasher
+    return storage.restore(kind.build, description, weights, path)

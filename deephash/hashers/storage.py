@@ -1,6 +1,6 @@
-"""How a hasher lies on disk: a description in JSON and its weights in safetensors, with a hash over both.
+"""Hashers on disk: a description in JSON and weights in safetensors, with a hash over both.
 
-Nothing is pickled, and nothing that a stored file names is imported from outside this package.
+Nothing is pickled. A saved file makes Python import nothing but deephash and its installed plugins.
 """
 
 import hashlib
@@ -31,28 +31,25 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def describe(part: nn.Module) -> dict[str, Any]:
-    """The registry's name of a part's class, and the arguments it was built with, in values that JSON holds.
+    """Return the registry entry of a part's class and the arguments that it was built with, as JSON values.
 
-    Arguments are read back from the attributes that bear the names of the constructor's parameters. A class that is
-    not in the registry is named by its module.
-
-    Args:
-        part: a projection, quantiser or relaxation.
+    Arguments are read from the attributes with the names of the constructor's parameters. A class outside the registry
+    is named by its module.
 
     Raises:
-        InvalidInputError: an argument is not kept under its own name, or JSON cannot hold it.
+        InvalidInputError: an argument is not an attribute of the part, or is not JSON-serialisable.
     """
-    # A weight under a constraint, and weights that are spread over processes, give their module a class of torch's own
-    # making, the latter of FSDPModule, which is slow to import, and the module's class.
+    # torch replaces the class of a module with constrained or sharded weights by a generated subclass. That of sharded
+    # weights has two bases: FSDPModule, which is slow to import, and the original class.
     kind: type[nn.Module] = parametrize.type_before_parametrizations(part)
     if kind.__bases__[0].__name__ == "FSDPModule":
         kind = kind.__bases__[1]
     path = f"{kind.__module__}.{kind.__qualname__}"
     arguments: dict[str, Any] = {}
-    # A class without an __init__ of its own shows nn.Module's catch-all, and takes no argument.
     signature = inspect.signature(kind)
-    takes_none = signature == inspect.signature(nn.Module)
-    for name in () if takes_none else signature.parameters:
+    # A class without __init__ inherits nn.Module's *args and **kwargs, and takes no argument.
+    has_arguments = signature != inspect.signature(nn.Module)
+    for name in signature.parameters if has_arguments else ():
         if not hasattr(part, name):
             raise InvalidInputError(f"{path} does not keep its argument {name}; set self.{name} so that it is saved.")
         value = getattr(part, name)
@@ -60,24 +57,24 @@ def describe(part: nn.Module) -> dict[str, Any]:
             arguments[name] = describe(value) if isinstance(value, nn.Module) else json.loads(json.dumps(value))
         except TypeError as error:
             raise InvalidInputError(
-                f"{path} has {name}={value!r}, which JSON cannot hold; use numbers, words, lists or modules."
+                f"{path} has {name}={value!r}, which is not JSON-serialisable; use numbers, strings, lists or modules."
             ) from error
     entry = registry.locate(kind)
-    named = {"class": path} if entry is None else {"family": entry.family, "name": entry.word}
-    return {**named, "arguments": arguments}
+    key = {"class": path} if entry is None else {"family": entry.family, "name": entry.word}
+    return {**key, "arguments": arguments}
 
 
-def is_part(value: Any) -> bool:
-    """Whether a value describes a part, as `describe` gives it."""
+def is_description(value: Any) -> bool:
+    """Return whether a value is a part's description, as `describe` returns it."""
     if not isinstance(value, dict) or "arguments" not in value:
         return False
     return "class" in value or (isinstance(value.get("family"), str) and isinstance(value.get("name"), str))
 
 
-def class_of(description: Mapping[str, Any]) -> tuple[type[Any] | None, str]:
-    """The class that a description names, None where it is not known, and what the description calls it.
+def find_class(description: Mapping[str, Any]) -> tuple[type[Any] | None, str]:
+    """Return the class that a description names, or None if it is unknown, and its name for messages.
 
-    A class outside the registry must be imported already: a stored file never makes Python import a module it names.
+    A class outside the registry must be imported already: a saved file never makes Python import a module it names.
     """
     if "class" not in description:
         family, word = str(description["family"]), str(description["name"])
@@ -91,53 +88,49 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
     """Build the part that `describe` described, with its weights still to be loaded.
 
     Args:
-        description: class and arguments, of this format or the first.
-        contract: what the class must be a subclass of.
+        description: class and arguments, in either format.
+        contract: base class that the class must have.
 
     Raises:
-        InvalidInputError: unknown class, one of another kind, or arguments that it does not take.
+        InvalidInputError: the class is unknown, has another base class, or does not take the arguments.
     """
-    found, name = class_of(description)
-    if not (isinstance(found, type) and issubclass(found, contract)):
+    kind, name = find_class(description)
+    if not (isinstance(kind, type) and issubclass(kind, contract)):
         raise InvalidInputError(
-            f"{name} is no known {contract.__name__}; where it is your own, import its module before loading. "
-            "Otherwise another version of deephash saved it."
+            f"{name} is no known {contract.__name__}; if it is your own class, import its module before "
+            "loading. Otherwise another version of deephash saved it."
         )
     arguments = {
-        name: rebuild(value, nn.Module) if is_part(value) else value for name, value in description["arguments"].items()
+        name: rebuild(value, nn.Module) if is_description(value) else value
+        for name, value in description["arguments"].items()
     }
     try:
-        return found(**arguments)
+        return kind(**arguments)
     except TypeError as error:
         raise InvalidInputError(f"{name} does not take {arguments} ({error}); another version saved it.") from error
 
 
-def first_format(description: Any) -> Any:
-    """A description with each class named by the module that it had in the first format.
+def use_first_format(description: Any) -> Any:
+    """Return a description in which each class is named by its module of format 1.
 
-    Identities are digests of this form, so that a hasher keeps its identity, and indexes recognise it, when files move.
+    Identities are digests of this form. So a hasher keeps its identity, and indexes recognise it, when files move.
     """
     if isinstance(description, list):
-        return [first_format(value) for value in description]
+        return [use_first_format(value) for value in description]
     if not isinstance(description, dict):
         return description
-    if is_part(description) and "class" not in description:
+    if is_description(description) and "class" not in description:
         family, word = description["family"], description["name"]
-        found = registry.lookup(family, word)
-        name = word if found is None else found.__name__
-        arguments = first_format(description["arguments"])
-        return {"class": f"{registry.former_package(family)}.{word}.{name}", "arguments": arguments}
-    return {key: first_format(value) for key, value in description.items()}
+        kind = registry.lookup(family, word)
+        name = word if kind is None else kind.__name__
+        arguments = use_first_format(description["arguments"])
+        return {"class": f"{registry.get_former_package(family)}.{word}.{name}", "arguments": arguments}
+    return {key: use_first_format(value) for key, value in description.items()}
 
 
 def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
-    """SHA-256, in hex, over a description and weights: two hashers are the same exactly when theirs is.
-
-    Args:
-        description: as `describe` gives, JSON values alone.
-        weights: tensors by name.
-    """
-    digest = hashlib.sha256(json.dumps(first_format(description), sort_keys=True).encode())
+    """Return the SHA-256, in hex, of a description in JSON values and of weights by name."""
+    digest = hashlib.sha256(json.dumps(use_first_format(description), sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -145,18 +138,18 @@ def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
 
 
 def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Write a description and weights into a folder, made where missing.
+    """Write a description and weights into a folder, which is created if missing.
 
-    The description comes last, so that a folder without one is known to be unfinished. Where a hasher lies there
-    already, the new weights carry their description as well: a save that broke off between the two files is whole.
+    The description comes last, so that a folder without one is known to be unfinished. If the folder holds a hasher
+    already, the new weights contain their description too, so that a save interrupted between the two files is whole.
 
     Args:
-        folder: where to; files of an earlier save are replaced.
-        description: JSON values alone.
+        folder: output folder; files of an earlier save are replaced.
+        description: JSON values.
         weights: tensors by name.
 
     Raises:
-        StorageError: a file that cannot be written; a hasher that was there is unchanged.
+        StorageError: a file cannot be written; an earlier hasher in the folder is unchanged.
     """
     from safetensors.torch import save_file
 
@@ -171,10 +164,7 @@ def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor])
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read what `write` wrote.
-
-    Returns:
-        The description, and the weights on the CPU.
+    """Read the description and the weights that `write` wrote, onto the CPU.
 
     Raises:
         InvalidInputError: missing folder or file, damaged or foreign contents, another format version, or contents
@@ -190,9 +180,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         stored = json.loads(written.decode("utf-8"))
     with reading(folder / WEIGHTS_FILE, "weights", "restore it or fit again"):
         with safe_open(folder / WEIGHTS_FILE, "pt") as file:
-            # Copies begin where memory is aligned, as fitted weights do; in the file's own place, sums can round
-            # otherwise.
-            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            # Copies are aligned in memory, as fitted weights are; without alignment, sums can round differently.
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
             save = json.loads((file.metadata() or {}).get("save", "{}"))
         if save and save["replaces"] == hashlib.sha256(written).hexdigest():
             stored = save["by"]
@@ -207,8 +196,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     expected = stored.pop("identity", None)
     if identity(stored, weights) != expected:
         raise InvalidInputError(
-            f"{folder} does not match its identity {expected}; a file was changed, or a save broke off: restore it or "
-            "fit again."
+            f"{folder} does not match its identity {expected}; a file was changed, or a save was interrupted: "
+            "restore it or fit again."
         )
     return stored, weights
 
@@ -216,24 +205,25 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def restore(
     build: Callable[[dict[str, Any]], M], description: dict[str, Any], weights: dict[str, Tensor], folder: Path
 ) -> M:
-    """The hasher that `read` found, built of its description and given its weights.
+    """Build a hasher from its description and give it its weights.
+
+    The weights are compared with the description before any memory is allocated for the parts.
 
     Args:
         build: from a description to a hasher whose weights are still to be loaded.
         description: as read.
         weights: as read.
-        folder: where from, for the message.
+        folder: where they were read, for the message.
 
     Raises:
-        InvalidInputError: a description or weights that make no whole hasher; they are compared before any memory is
-            taken for the parts.
+        InvalidInputError: the description and the weights do not make a hasher.
     """
     try:
         check_fits(outline(build, description), weights)
         hasher = build(description)
         # Assigned, not copied, so that float64 weights stay float64.
         hasher.load_state_dict(weights, assign=True)
-    except Exception as error:  # constructors fail in their own ways at values that no hasher was built with
+    except Exception as error:  # constructors raise any error for values that no hasher was built with
         reason = reason_of(error).removesuffix(".")
         raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
     return hasher

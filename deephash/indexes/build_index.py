@@ -27,7 +27,7 @@ PASSES = 2
 
 def index_kinds() -> list[str]:
     """Return the kinds of index, including those of installed packages."""
-    return registry.words("indexes")
+    return registry.list_words("indexes")
 
 
 def index_class(kind: str) -> type[Index]:

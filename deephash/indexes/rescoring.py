@@ -13,7 +13,7 @@ from deephash.conversion import PlainArguments, as_tensor
 from deephash.functional.safe_scale import power_of_two, safe_lengths
 from deephash.ranking.distance import Asymmetric
 from deephash.ranking.linear_form import form_bits, form_queries
-from deephash.validation import InvalidInputError, as_features, check_choice, floating, numbers
+from deephash.validation import InvalidInputError, as_features, as_numbers, check_choice, to_floating
 
 # Measures of two vectors, and whether a larger value is nearer.
 MEASURES = {"cosine": True, "euclidean": False, "inner_product": True}
@@ -103,7 +103,7 @@ class FloatVectors(Rescoring):
     """
 
     def __init__(self, vectors: Tensor | ArrayLike, measure: str = "euclidean") -> None:
-        vectors = numbers(vectors, "vectors")
+        vectors = as_numbers(vectors, "vectors")
         check_vectors(vectors, floating=True)
         check_choice(measure, MEASURES, "measure")
         self.vectors, self.measure = vectors, measure
@@ -135,11 +135,11 @@ class Int8Vectors(Rescoring):
     """
 
     def __init__(self, values: Tensor | ArrayLike, scale: Tensor | ArrayLike, measure: str = "euclidean") -> None:
-        values = numbers(values, "vectors")
+        values = as_numbers(values, "vectors")
         check_vectors(values, floating=False)
         check_choice(measure, MEASURES, "measure")
         self.size, self.dimension = (int(axis) for axis in values.shape)
-        scale = floating(scale, "scale")
+        scale = to_floating(scale, "scale")
         if scale.shape != (self.dimension,):
             raise InvalidInputError(f"scale has shape {tuple(scale.shape)}; expected ({self.dimension},).")
         self.values, self.scale, self.measure = values, scale.float(), measure

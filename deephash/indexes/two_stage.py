@@ -10,7 +10,7 @@ from deephash.codes import as_codes
 from deephash.conversion import plain_numbers
 from deephash.indexes.base import NOT_FOUND, Index
 from deephash.indexes.rescoring import Rescoring
-from deephash.validation import InvalidInputError, check_count, floating
+from deephash.validation import InvalidInputError, check_count, to_floating
 
 # Memory for scoring a block of queries.
 BLOCK_BYTES = 64 * 2**20
@@ -65,7 +65,7 @@ class TwoStage:
                 codes.
         """
         codes = as_codes(codes, "query codes")
-        queries = floating(queries, "queries")
+        queries = to_floating(queries, "queries")
         self.rescoring.check(codes, queries)
         if len(codes) != len(queries):
             raise InvalidInputError(

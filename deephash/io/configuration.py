@@ -1,18 +1,16 @@
-"""The YAML files of choices: beside the package in a clone, inside it where a wheel was installed."""
+"""YAML files of choices: beside the package in a clone, inside it in an installed wheel."""
 
 from pathlib import Path
 from typing import Any
 
-from deephash.validation import check_choice
-
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def configuration_folder() -> str:
-    """The folder of `train.yaml` and the groups of choices.
+def find_configuration_folder() -> str:
+    """Return the folder of `train.yaml` and of the groups of choices.
 
     Raises:
-        RuntimeError: an installation without them.
+        RuntimeError: the installation has no such folder.
     """
     for folder in (PACKAGE / "conf", PACKAGE.parent / "conf"):
         if (folder / "train.yaml").is_file():
@@ -20,35 +18,26 @@ def configuration_folder() -> str:
     raise RuntimeError(f"deephash in {PACKAGE} lacks its configuration files; install it again.")
 
 
-def read_choice(group: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The settings of one choice, without those that other groups decide.
+def list_choices(group: str) -> dict[str, Path]:
+    """Return the YAML files of a group, such as method, by their stems."""
+    return {path.stem: path for path in (Path(find_configuration_folder()) / group).glob("*.yaml")}
 
-    Args:
-        group: a folder of YAML files, as method.
-        name: stem of a file in it.
 
-    Returns:
-        The settings as plain values, less those that refer to other groups, and the choices that it makes of other
-        groups.
-
-    Raises:
-        InvalidInputError: no such choice.
-    """
+def read_choice(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings of a choice without references to other groups, and its choices of other groups."""
     from omegaconf import OmegaConf
 
-    files = {path.stem: path for path in (Path(configuration_folder()) / group).glob("*.yaml")}
-    check_choice(name, files, group)
-    stored: Any = OmegaConf.to_container(OmegaConf.load(files[name]), resolve=False)
-    defaults = stored.pop("defaults", [])
-    chosen = {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
-    return _without_references(stored), chosen
+    settings: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    defaults = settings.pop("defaults", [])
+    other_groups = {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
+    return _drop_references(settings), other_groups
 
 
-def _without_references(settings: Any) -> Any:
-    """Settings less the values that are interpolations."""
+def _drop_references(settings: Any) -> Any:
+    """Return settings without values that are interpolations."""
     if isinstance(settings, list):
-        return [_without_references(value) for value in settings]
+        return [_drop_references(value) for value in settings]
     if not isinstance(settings, dict):
         return settings
-    kept = {key: value for key, value in settings.items() if not (isinstance(value, str) and value.startswith("${"))}
-    return {key: _without_references(value) for key, value in kept.items()}
+    plain = {key: value for key, value in settings.items() if not (isinstance(value, str) and value.startswith("${"))}
+    return {key: _drop_references(value) for key, value in plain.items()}

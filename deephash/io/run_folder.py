@@ -19,7 +19,7 @@ from deephash.io.sealed_files import (
     write_sealed_json,
     write_sealed_text,
 )
-from deephash.registry import FORMER_NAMES, public_name, resolve_former
+from deephash.registry import FORMER_NAMES, get_public_name, resolve_former
 from deephash.validation import InvalidInputError
 
 # Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
@@ -320,5 +320,5 @@ def with_public_names(settings: Any) -> Any:
     named = {key: with_public_names(value) for key, value in settings.items()}
     if isinstance(target := named.get("_target_"), str):
         found = resolve_former(target)
-        named["_target_"] = FORMER_NAMES.get(target, target) if found is None else public_name(found)
+        named["_target_"] = FORMER_NAMES.get(target, target) if found is None else get_public_name(found)
     return named

@@ -118,9 +118,9 @@ def is_known(target: Any, key: str = "") -> bool:
 @cache
 def named_in_yaml() -> frozenset[str]:
     """Every `_target_` that this package's YAML files name, comments included; not those of indexes and of Hydra."""
-    from deephash.io.configuration import configuration_folder
+    from deephash.io.configuration import find_configuration_folder
 
-    files = Path(configuration_folder()).rglob("*.yaml")
+    files = Path(find_configuration_folder()).rglob("*.yaml")
     texts = [file.read_text(encoding="utf-8") for file in files if file.parent.name not in ("index", "hydra")]
     return frozenset(name for text in texts for name in re.findall(r"_target_: *([\w.]+\w)", text))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from deephash.conversion import plain_number, plain_numbers
+from deephash.conversion import plain_numbers, to_plain_number
 from deephash.metrics import average_precision, precision_recall, tie_bounds
 from deephash.metrics.checks import check_counts, check_cutoff, check_radius, count_ranked_items
 from deephash.metrics.pr_curve import (
@@ -129,8 +129,8 @@ class HammingRetrieval(Metric):
         check_count(highest_grade, "highest_grade")
         super().__init__(**kwargs)
         self.maximum_distance = maximum_distance
-        self.at = plain_number(tuple(at))
-        self.radii = plain_number(tuple(radii))
+        self.at = to_plain_number(tuple(at))
+        self.radii = to_plain_number(tuple(radii))
         self.user_metrics = tuple(user_metrics)
         self.highest_grade = highest_grade
         for state in self._empty_shapes():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from deephash.conversion import as_tensor
-from deephash.validation import numbers
+from deephash.validation import as_numbers
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DistanceCounts:
 
     def __post_init__(self) -> None:
         for name in ("total", "relevant"):
-            object.__setattr__(self, name, as_tensor(numbers(getattr(self, name), f"{name} counts")))
+            object.__setattr__(self, name, as_tensor(as_numbers(getattr(self, name), f"{name} counts")))
 
     def __add__(self, other: "DistanceCounts") -> "DistanceCounts":
         """Add the counts of two parts of a database; sums of integers do not depend on the order."""

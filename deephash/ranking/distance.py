@@ -9,7 +9,7 @@ from torch import Tensor
 from deephash.codes import code_bytes
 from deephash.conversion import as_tensor, plain_arguments, plain_numbers
 from deephash.functional.safe_scale import power_of_two
-from deephash.validation import InvalidInputError, as_features, check_bits, is_whole, numbers
+from deephash.validation import InvalidInputError, as_features, as_numbers, check_bits, is_whole
 
 
 @plain_arguments
@@ -132,7 +132,7 @@ class Asymmetric:
 
     def __post_init__(self) -> None:
         check_bits(self.bits)
-        object.__setattr__(self, "weights", as_tensor(numbers(self.weights, "weights")))
+        object.__setattr__(self, "weights", as_tensor(as_numbers(self.weights, "weights")))
         if self.weights.dtype != torch.int32 or self.weights.ndim != 2 or self.weights.shape[1] != self.bits:
             raise InvalidInputError(
                 f"weights have shape {tuple(self.weights.shape)} and dtype {self.weights.dtype}; "

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deephash.conversion import as_tensor, plain_number
-from deephash.validation import InvalidInputError, as_labels, numbers
+from deephash.conversion import as_tensor, to_plain_number
+from deephash.validation import InvalidInputError, as_labels, as_numbers
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Neighbours:
 
     def __post_init__(self) -> None:
         for name in ("offsets", "ids"):
-            object.__setattr__(self, name, as_tensor(numbers(getattr(self, name), f"neighbour {name}")))
-        object.__setattr__(self, "database_size", plain_number(self.database_size))
+            object.__setattr__(self, name, as_tensor(as_numbers(getattr(self, name), f"neighbour {name}")))
+        object.__setattr__(self, "database_size", to_plain_number(self.database_size))
         if self.offsets.dtype != torch.int64 or self.ids.dtype != torch.int64 or len(self.offsets) < 1:
             raise InvalidInputError("neighbour offsets and ids must be int64, with q + 1 offsets.")
         if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.ids) or bool((self.offsets.diff() < 0).any()):

@@ -257,7 +257,7 @@ def test_changed_settings_are_noticed(folder):
 )  # fmt: skip
 def test_only_projections_are_built_as_projections(folder, path):
     sign_again(folder, projection={"class": path, "arguments": {"input_dim": 32, "output_dim": 13}})
-    with pytest.raises(InvalidInputError, match="is no known Projection; where it is your own, import its module"):
+    with pytest.raises(InvalidInputError, match="is no known Projection; if it is your own class, import its module"):
         Hasher.load(folder)
 
 
@@ -364,7 +364,7 @@ def test_arguments_that_cannot_be_stored_are_refused(tmp_path):
     with pytest.raises(InvalidInputError, match=r"ForgetsItsArgument does not keep its argument power; set self.power"):
         hasher.save(tmp_path)
     hasher = Hasher(Scaled(32, 5, scale=torch.tensor(2.0)), SBQ(5)).fit(features_of())
-    with pytest.raises(InvalidInputError, match=r"Scaled has scale=tensor\(2\.\), which JSON cannot hold"):
+    with pytest.raises(InvalidInputError, match=r"Scaled has scale=tensor\(2\.\), which is not JSON-serialisable"):
         hasher.save(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

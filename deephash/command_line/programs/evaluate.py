@@ -4,11 +4,11 @@ import hydra
 from omegaconf import DictConfig
 
 from deephash.command_line.programs.overrides import run_hydra
-from deephash.io.configuration import configuration_folder
+from deephash.io.configuration import find_configuration_folder
 from deephash.io.progress import waiting
 
 
-@hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="evaluate")
+@hydra.main(version_base="1.3", config_path=find_configuration_folder(), config_name="evaluate")
 def carry_out(config: DictConfig) -> None:
     """Score one run and print its result."""
     with waiting("Loading torch"):

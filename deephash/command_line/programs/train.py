@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from deephash.command_line.programs.overrides import run_hydra
-from deephash.io.configuration import configuration_folder
+from deephash.io.configuration import find_configuration_folder
 from deephash.io.progress import waiting
 
 with waiting("Loading torch"):
@@ -19,7 +19,7 @@ register_resolvers()
 register_plugins()
 
 
-@hydra.main(version_base="1.3", config_path=configuration_folder(), config_name="train")
+@hydra.main(version_base="1.3", config_path=find_configuration_folder(), config_name="train")
 def carry_out(config: DictConfig) -> float | None:
     """Carry out one job and print its result; the score, for sweepers that choose by it."""
     from deephash.command_line.jobs import train_job
