@@ -21,7 +21,7 @@ from deephash.projections.online.base import OnlineProjection
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.quantizers.relaxations.base import Relaxation
-from deephash.registry import public_name
+from deephash.registry import get_public_name
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FAMILIES = {
@@ -159,7 +159,7 @@ def configs_of(read_config):
 
     def find(fitted_class):
         (group,) = {group for _, contract, group in FAMILIES.values() if issubclass(fitted_class, contract)}
-        path = public_name(fitted_class)
+        path = get_public_name(fitted_class)
         found = {}
         for file in sorted((CONF / group).glob("*.yaml")):
             config = OmegaConf.to_container(read_config(file), resolve=False)
