@@ -1,4 +1,4 @@
-"""Augmentations: random changes of training items that leave alone what they are."""
+"""Augmentations: random changes of training items that keep their meaning."""
 
 from deephash.registry import exports
 

@@ -1,4 +1,4 @@
-"""The contract of an augmentation: features → the same items, changed at random."""
+"""The base class of augmentations: features → the same items, changed at random."""
 
 from abc import ABC, abstractmethod
 
@@ -9,9 +9,9 @@ from deephash.validation import check_count
 
 
 class Augmentation(PlainArguments, nn.Module, ABC):
-    """A random change of training items, each item by a draw of its own, from torch's default generator.
+    """A random change of training items, drawn independently for each item from torch's default generator.
 
-    An augmentation writes `change`. In evaluation mode items pass as they are.
+    Subclasses implement `change`. In evaluation mode, items are returned unchanged.
 
     Shape:
         features, floating (n, d) → the same shape and dtype; the input is not changed.
@@ -27,8 +27,8 @@ class Augmentation(PlainArguments, nn.Module, ABC):
 
     @abstractmethod
     def change(self, features: Tensor) -> Tensor:
-        """Changed features, (n, d) → (n, d), n from 0; every item by the same rule, whichever others are beside it."""
+        """Return changed features, (n, d) → (n, d), n from 0; each item by the same rule, independent of the others."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Changed features in training mode, (n, d) → (n, d)."""
+        """Return changed features in training mode, (n, d) → (n, d)."""
         return self.change(features) if self.training else features

@@ -1,4 +1,4 @@
-"""Images moved by some pixels, mirrored, and with a square cut out."""
+"""Random shifts, mirroring and cut-outs of images."""
 
 from typing import final
 
@@ -10,41 +10,41 @@ from deephash.functional.flat_images import image_shape
 from deephash.validation import InvalidInputError, check_fraction, is_whole
 
 
-def mirrored_into(places: Tensor, size: int) -> Tensor:
-    """Places on a line → 0 to size - 1, mirrored at both ends without repeating the last: -1 is 1, size is size - 2.
+def mirror_into(places: Tensor, size: int) -> Tensor:
+    """Map places to 0 to size - 1, mirrored at both ends without repeating the last: -1 is 1, size is size - 2.
 
     Args:
         places: int64, from 1 - size to 2 size - 2.
-        size: pixels of the line.
+        size: number of pixels of the line.
     """
     return (size - 1) - ((size - 1) - places.abs()).abs()
 
 
 @final
 class CropAndFlip(Augmentation):
-    """Moves each flat image by up to some pixels either way, mirrors half of them, and may cut a square out.
+    """Shifts each flat image by a few pixels, mirrors half of the images, and optionally cuts out a square.
 
-    Pixels that come in from outside are those inside, mirrored at the border: the same as padding an image by its own
-    mirror image and cropping it at random.
+    Pixels that enter from outside are mirrored at the border. This is the same as padding an image with its mirror
+    image and cropping it at random.
 
-    Known weakness: mirroring changes what digits, letters and signs are; set flip to 0 there.
+    Known weakness: mirroring changes the meaning of digits, letters and signs; set flip to 0 there.
 
     Shape:
         flat images (n, h · w · c) → (n, h · w · c).
 
     Args:
-        input_dim: values of an image, h · w · c.
-        shift: the most pixels an image is moved by, along each axis; 2, which suits short training at 32 × 32; He et
-            al. (2016) take 4.
+        input_dim: number of values of an image, h · w · c.
+        shift: maximum shift along each axis in pixels; 2, which suits short training at 32 × 32; He et al. (2016) use
+            4.
         flip: probability of mirroring left and right; 0.5.
         cutout: side of a square, at a random place, that is set to the image's mean colour; 0 for none, 16 in the paper
             at 32 × 32.
-        channels: channels of the images; None: 3 or 1, whichever the values allow.
+        channels: number of channels; None for 3 or 1, whichever fits the number of values.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 
     Raises:
-        InvalidInputError: values that are no such images, or a setting out of range.
+        InvalidInputError: the number of values does not match such images, or a setting is out of range.
 
     References:
         He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016, §4.2; DeVries & Taylor,
@@ -76,11 +76,11 @@ class CropAndFlip(Augmentation):
         self.cutout = cutout
 
     def change(self, features: Tensor) -> Tensor:
-        """Moved and mirrored images."""
+        """Return shifted and mirrored images."""
         n, device = len(features), features.device
         down, right = torch.randint(-self.shift, self.shift + 1, (2, n, 1), device=device)
-        rows = mirrored_into(torch.arange(self.height, device=device) + down, self.height)
-        columns = mirrored_into(torch.arange(self.width, device=device) + right, self.width)
+        rows = mirror_into(torch.arange(self.height, device=device) + down, self.height)
+        columns = mirror_into(torch.arange(self.width, device=device) + right, self.width)
         flipped = torch.rand(n, 1, device=device) < self.flip
         columns = torch.where(flipped, self.width - 1 - columns, columns)
         count = self.height * self.width
@@ -92,7 +92,7 @@ class CropAndFlip(Augmentation):
         return moved.reshape(n, self.input_dim)
 
     def _cut(self, n: int, device: torch.device) -> Tensor:
-        """Where the square lies, bool (n, h · w). Its centre is any pixel, so some of it may lie outside."""
+        """Draw the squares, bool (n, h · w). A centre is any pixel, so part of a square may lie outside."""
         inside = []
         for size in (self.height, self.width):
             first = torch.randint(size, (n, 1), device=device) - self.cutout // 2

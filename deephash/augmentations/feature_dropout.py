@@ -1,4 +1,4 @@
-"""Features left out at random."""
+"""Random removal of features."""
 
 from typing import final
 
@@ -13,22 +13,23 @@ REPLACEMENTS = ("zero", "mean")
 
 @final
 class FeatureDropout(Augmentation):
-    """Sets each feature of each item to 0 with the same probability, as in a denoising autoencoder's input.
+    """Sets each feature of each item to 0 with a given probability, like the input of a denoising autoencoder.
 
-    Unlike dropout, it does not enlarge what is left: a missing feature is a kind of item that training should meet.
-    Known weakness: 0 means "absent" for counts and kernel values; for features far from 0 it is a value as any other,
-    and a far one, so that all projections shift. The mean over the batch in its place leaves them where they are.
+    Unlike dropout, it does not enlarge the other features, because items with missing features are the training
+    examples.
+    Known weakness: 0 means "absent" for counts and kernel values, but for features far from 0 it is an extreme value
+    that shifts all projections. The mean over the batch as a replacement avoids this.
 
     Shape:
         features (n, d) → (n, d).
 
     Args:
         input_dim: feature dimension d.
-        share: probability that a feature is left out; 0.1, the least of the shares of the paper.
-        replacement: what stands in its place: "zero" as in the paper, or "mean", the feature's over the batch.
+        share: probability that a feature is replaced; 0.1, the smallest in the paper.
+        replacement: "zero" as in the paper, or "mean" for the mean of the feature over the batch.
 
     Raises:
-        InvalidInputError: a share that is not in [0, 1], or another replacement.
+        InvalidInputError: share is not in [0, 1], or the replacement is unknown.
 
     References:
         Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising autoencoders",
@@ -43,7 +44,7 @@ class FeatureDropout(Augmentation):
         self.replacement = replacement
 
     def change(self, features: Tensor) -> Tensor:
-        """Features, some of them 0 or the batch's mean."""
+        """Return features, some of them replaced."""
         dropped = torch.rand_like(features) < self.share
         if self.replacement == "zero" or not len(features):
             return features.masked_fill(dropped, 0.0)

@@ -13,13 +13,14 @@ from deephash.validation import check_fraction
 
 @final
 class MirroredGIST(Augmentation):
-    """Mirrors images left and right, where GIST features are all that is left of them.
+    """Mirrors images left and right if only their GIST features are available.
 
-    GIST's filters and blocks are symmetric, so the features of the mirrored image are the same values in other places:
-    augmentation without the images. What is not symmetric, the highest of an even number of frequencies, moves features
-    by a hundredth of their size.
+    The filters and blocks of GIST are symmetric, so the features of the mirrored image are the same values in other
+    places, and no images are needed. The highest of an even number of frequencies is not symmetric; it changes features
+    by about a hundredth of their size.
 
-    Known weakness: it takes GIST alone; other features of as many values are shuffled without notice.
+    Known weakness: it is only valid for GIST; other features with the same number of values are permuted without an
+    error.
 
     Shape:
         GIST features (n, d) → (n, d).
@@ -27,11 +28,11 @@ class MirroredGIST(Augmentation):
     Args:
         input_dim: feature dimension d, the number of filters times blocks².
         flip: probability of mirroring; 0.5.
-        orientations_per_scale: as the descriptor's, [8, 8, 8, 8].
-        blocks: blocks along each side, as the descriptor's, 4.
+        orientations_per_scale: those of the descriptor, [8, 8, 8, 8].
+        blocks: blocks along each side, those of the descriptor, 4.
 
     Raises:
-        InvalidInputError: a dimension that such a descriptor does not give, or a setting out of range.
+        InvalidInputError: the dimension does not match such a descriptor, or a setting is out of range.
 
     References:
         Oliva & Torralba, "Modeling the shape of the scene", IJCV 42(3), 2001, for the filters and the grid.
@@ -55,6 +56,6 @@ class MirroredGIST(Augmentation):
         self.blocks = blocks
 
     def change(self, features: Tensor) -> Tensor:
-        """Features of images some of which are mirrored."""
+        """Return features, some of them of mirrored images."""
         flipped = torch.rand(len(features), 1, device=features.device) < self.flip
         return torch.where(flipped, features[:, self.places], features)

@@ -11,20 +11,20 @@ from deephash.validation import check_positive
 
 @final
 class Noise(Augmentation):
-    """Adds to each feature normal noise in proportion to that feature's standard deviation over the batch.
+    """Adds normal noise to each feature, in proportion to its standard deviation over the batch.
 
-    Known weakness: it takes features for independent, so the noise also leaves the directions in which data lie. A
-    batch of one item has no deviation, and stays as it is.
+    Known weakness: it treats features as independent, so the noise also leaves the subspace in which data lie. In a
+    batch of one item the deviation is 0, and the item does not change.
 
     Shape:
         features (n, d) → (n, d).
 
     Args:
         input_dim: feature dimension d.
-        scale: standard deviation of the noise over that of the feature; 0.1 leaves neighbours neighbours.
+        scale: standard deviation of the noise divided by that of the feature; at 0.1 neighbours stay neighbours.
 
     Raises:
-        InvalidInputError: a scale not above 0.
+        InvalidInputError: scale is not above 0.
 
     References:
         Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7(1), 1995.
@@ -36,7 +36,7 @@ class Noise(Augmentation):
         self.scale = scale
 
     def change(self, features: Tensor) -> Tensor:
-        """Features and noise."""
+        """Return features plus noise."""
         if len(features) == 0:
             return features
         deviation = features.std(0, correction=0)

@@ -1,4 +1,4 @@
-"""The augmentations of the views of an item, each view by its own."""
+"""One augmentation for each view of an item."""
 
 from collections.abc import Mapping
 from typing import final
@@ -11,10 +11,10 @@ from deephash.data.views import Views
 
 @final
 class ViewAugmentations(nn.Module):
-    """Changes each view of training items by the augmentation that belongs to it.
+    """Changes each view of training items by the augmentation of that view.
 
     Args:
-        augmentations: by the name of the view.
+        augmentations: augmentations by the name of the view.
     """
 
     def __init__(self, augmentations: Mapping[str, Augmentation]) -> None:
@@ -22,7 +22,7 @@ class ViewAugmentations(nn.Module):
         self.views = nn.ModuleDict(augmentations)
 
     def forward(self, features: Views) -> Views:
-        """The same items, changed in training mode; of an item that lacks a view, that view stays as it is."""
+        """Return the same items, changed in training mode; a view that an item lacks stays as it is."""
         changed = {}
         for name, rows in features.features.items():
             new = rows.clone()

@@ -1,4 +1,4 @@
-"""What joint training minimises, from relaxed codes of a batch: one file per published loss."""
+"""Objectives of joint training on the relaxed codes of a batch: one file per published loss."""
 
 from deephash.registry import exports
 

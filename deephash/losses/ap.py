@@ -4,6 +4,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from deephash.functional.masked_mean import masked_mean
 from deephash.functional.soft_histogram import check_bins, soft_histogram
 from deephash.functional.tied_average_precision import tie_aware_average_precision
 from deephash.losses.base import Loss
@@ -12,24 +13,26 @@ from deephash.losses.batch import TrainingBatch
 
 @final
 class AP(Loss):
-    """1 - mean average precision, each item of the batch a query against the others.
+    """Average precision: maximises the mean average precision of the batch, with each item a query against the others.
 
-    It is the measure itself, on relaxed codes, ties and all: no margins to choose, and pairs weigh as much as ranking
-    makes of them. Known weakness: a batch ranks few items, so the head of the true list is seen by chance; large
-    batches serve it, and cost grows with their square.
+    The loss is 1 - mAP, the retrieval measure itself, on relaxed codes and with exact treatment of ties. There are no
+    margins to choose, and each pair counts as much as the ranking demands.
+    Known weakness: a batch ranks few items, so it rarely contains the items that head the true ranking; large batches
+    help, and the cost grows with their square.
 
     Shape:
-        codes (n, l), neighbours (n, n) → scalar in [0, 1]. Items without a neighbour in the batch are no queries.
+        codes (n, l), neighbours (n, n) → scalar in [0, 1]. Items without a neighbour in the batch are not queries.
 
     Args:
-        bins: of the distance histogram; None for one for each distance, l + 1, so that of hard codes the loss is
-            1 - mAP exactly. Fewer are smoother; ever more tend to the average precision of the relaxed distances.
+        bins: number of bins of the distance histogram; None for one per distance, l + 1, so that the loss of hard codes
+            is exactly 1 - mAP. Fewer bins are smoother; with more bins, the loss approaches the average precision of
+            relaxed distances.
 
     Raises:
-        InvalidInputError: fewer than 2 bins.
+        InvalidInputError: bins is below 2.
 
     References:
-        He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018, Section 4, but for the
+        He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018, Section 4, except for the
         expectation over ties, which is exact here. Cakir, He, Xia, Kulis & Sclaroff, "Deep metric learning to rank",
         CVPR 2019.
     """
@@ -50,4 +53,4 @@ class AP(Loss):
         relevant = soft_histogram(batch.distances, neighbours, length, self.bins)
         queries = neighbours.any(1)
         average_precision = tie_aware_average_precision(total, relevant)
-        return ((1 - average_precision) * queries).sum() / queries.sum().clamp_min(1)
+        return masked_mean(1 - average_precision, queries)

@@ -10,17 +10,18 @@ from deephash.losses.batch import TrainingBatch
 
 @final
 class Balance(Loss):
-    """Squared mean of each bit over the batch, averaged over bits: each should be 1 for half of the items.
+    """Balanced bits: minimises the squared mean of each bit, so that each is 1 for half of the items.
 
-    A bit that is the same for nearly all items tells nearly nothing. Known weakness: a batch of few items has means far
-    from those of all, n independent fair bits 1/n; and where codes are numbers in unary, several steps a dimension,
-    it draws all thresholds to the median, so it is for one bit a projection.
+    A bit that is the same for nearly all items carries nearly no information.
+    Known weakness: the means of a small batch differ from those of all items, by 1/n in the square for n independent
+    fair bits; if codes are unary with several steps per dimension, it moves all thresholds to the median, so it is
+    meant for one bit per projection.
 
     Shape:
-        codes (n, l) → scalar in [0, 1].
+        codes (n, l) → scalar in [0, 1], averaged over bits.
 
     References:
-        Weiss, Torralba & Fergus, "Spectral hashing", NIPS 2008, whose constraint it softens; as a loss in Liong, Lu,
+        Weiss, Torralba & Fergus, "Spectral hashing", NIPS 2008, whose constraint it relaxes; as a loss in Liong, Lu,
         Wang, Moulin & Zhou, "Deep hashing for compact binary codes learning", CVPR 2015.
     """
 

@@ -1,4 +1,4 @@
-"""The contract of a loss: a batch of relaxed codes → one number to lower."""
+"""The base class of losses: a batch of relaxed codes → one number to minimise."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -7,25 +7,37 @@ from torch import Tensor, nn
 
 from deephash.conversion import PlainArguments
 from deephash.losses.batch import TrainingBatch
+from deephash.validation import InvalidInputError, check_number
 
 
 class Loss(PlainArguments, nn.Module, ABC):
     """A differentiable objective of a batch.
 
-    A loss with weights of its own (a classifier, class centres) takes their sizes in its constructor under these names,
-    which training fills in: `code_length` l, `classes` c, `projections` k, and `generator`, a CPU generator of their
-    random start. Everything else is a setting. Pairs of an item with itself say nothing and never count.
+    A loss with its own weights, such as a classifier or class centres, takes their sizes as constructor arguments of
+    these names, which training fills in: `code_length` l, `classes` c, `projections` k, and `generator`, a CPU
+    generator of the initial weights. All other arguments are settings. Pairs of an item with itself never count.
 
     Shape:
-        `TrainingBatch` of n items → scalar, finite for every batch of at least 1 item; 0 with a gradient of 0 where
-        the batch has nothing to say, as no pair of neighbours.
+        `TrainingBatch` of n items → scalar, finite for every batch of at least 1 item; 0 with gradient 0 if the batch
+        contains nothing to learn from, for example no pair of neighbours.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What it reads beside codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
-    "two_views"}, where "single_labels" asks for class indices and "labels" takes indicators of several labels too;
-    "one_view" says that it reads features or thresholds of one view, "two_views" that it compares views."""
+    """What it reads besides codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
+    "two_views"}. "single_labels" requires class indices; "labels" also accepts indicators of several labels.
+    "one_view" means that it reads features or thresholds of one view, "two_views" that it compares views."""
 
     @abstractmethod
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """The loss of a batch, a scalar."""
+        """Compute the loss of a batch, a scalar."""
+
+
+def check_weight(value: float, name: str) -> None:
+    """Raise an error for a weight that is not a finite number of at least 0.
+
+    Raises:
+        InvalidInputError: naming the value.
+    """
+    check_number(value, name)
+    if value < 0:
+        raise InvalidInputError(f"{name}={value!r}; expected a number of at least 0.")

@@ -1,4 +1,4 @@
-"""A batch of training items as losses see it."""
+"""A batch of training items, the input of losses."""
 
 from dataclasses import dataclass
 
@@ -10,25 +10,25 @@ from deephash.data.items import Features
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Relaxed codes of n training items, and what is known of them.
+    """Relaxed codes of n training items and their supervision.
 
-    Tensors share a device. Of several processes each sees the whole batch here, codes of all of them joined, so that a
-    loss over pairs is the same however many there are.
+    All tensors are on the same device. With several processes, each sees the joined codes of the whole batch, so that a
+    loss over pairs does not depend on the number of processes.
 
     Args:
-        codes: floating (n, l) in [-1, 1], relaxed, in unary: two codes u, v lie at distance (l - u·v) / 2, which is
-            what codes are ranked by once they are hard. Of quantisers ranked by Hamming distance these are the bits.
-        projections: floating (n, k), before the quantiser, gradients pass.
-        features: floating (n, d), as the hasher took them, after augmentation; of two views, `Views` of the items.
+        codes: relaxed codes, floating (n, l) in [-1, 1], in unary: the distance between two codes u, v is (l - u·v) /
+            2, by which hard codes are ranked. For quantisers ranked by Hamming distance these are the bits.
+        projections: floating (n, k), before the quantiser, with gradients.
+        features: floating (n, d), the input of the hasher, after augmentation; with two views, `Views` of the items.
         positions: int64 (n,), rows of the training part.
-        labels: class indices int64 (n,), indicator bool (n, c), or None where the data have none.
-        neighbours: bool (n, n), symmetric, which items are neighbours of which, an item its own; None where no
-            loss asks.
-        second_codes: floating (n, l), codes of another augmentation of the same items; None where no loss asks.
-        quantizer: the quantiser that `codes` come from, for losses that look at its thresholds.
-        rows: of data with two views, int64 (n,), which row of `features` each code is of: an item has one code in each
-            view, and all of them lie in one batch; None where there is one view.
-        views: of data with two views, int64 (n,), the number of the view that each code is of; None as above.
+        labels: class indices int64 (n,), indicator bool (n, c), or None if the data have none.
+        neighbours: bool (n, n), symmetric, which items are neighbours, with an item its own neighbour; None if no loss
+            needs it.
+        second_codes: floating (n, l), codes of another augmentation of the same items; None if no loss needs them.
+        quantizer: the quantiser that produced `codes`, for losses that use its thresholds.
+        rows: with two views, int64 (n,), the row of `features` that each code belongs to: an item has one code per
+            view, and all of them are in one batch. None with one view.
+        views: with two views, int64 (n,), the number of the view of each code. None with one view.
     """
 
     codes: Tensor
@@ -47,7 +47,7 @@ class TrainingBatch:
 
     @property
     def distances(self) -> Tensor:
-        """Relaxed distance of each two codes, (n, n), from 0 to l."""
+        """Relaxed distance between any two codes, (n, n), from 0 to l."""
         return (self.codes.shape[1] - self.codes @ self.codes.T) / 2
 
     @property
@@ -57,6 +57,6 @@ class TrainingBatch:
 
     @property
     def across(self) -> Tensor:
-        """Bool (n, n), pairs of codes of different views, those of one item among them; of data with two views."""
+        """Bool (n, n), pairs of codes of different views, including those of the same item; with two views only."""
         assert self.views is not None
         return self.views[:, None] != self.views

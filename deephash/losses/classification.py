@@ -1,4 +1,4 @@
-"""A linear classifier on codes, as GreedyHash trains them (Su, Zhang, Han & Tian, NeurIPS 2018)."""
+"""A linear classifier on codes, as in GreedyHash (Su, Zhang, Han & Tian, NeurIPS 2018)."""
 
 from typing import ClassVar, final
 
@@ -13,7 +13,7 @@ from deephash.validation import check_fraction
 
 
 def classification_error(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Cross-entropy of one class an item; of several, binary cross-entropy of each class.
+    """Cross-entropy for one class per item; binary cross-entropy of each class for several.
 
     Args:
         logits: floating (n, c).
@@ -21,7 +21,7 @@ def classification_error(logits: Tensor, labels: Tensor, label_smoothing: float)
         label_smoothing: ε, the share of the target that is spread over all classes, or over yes and no.
 
     Returns:
-        A scalar, the mean over items, and over classes where an item has several.
+        A scalar, the mean over items, and over classes for several per item.
     """
     if labels.ndim == 1:
         return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -31,11 +31,12 @@ def classification_error(logits: Tensor, labels: Tensor, label_smoothing: float)
 
 @final
 class Classification(Loss):
-    """Cross-entropy of a linear classifier that takes codes, and is trained with them.
+    """Classification: trains a linear classifier on the codes, and codes from which it can read the class.
 
-    Codes from which a class can be read linearly lie near each other within a class. With `straight_through` and
-    `greedy_penalty` it is GreedyHash. Known weakness: nothing asks classes apart in Hamming distance beyond what the
-    classifier needs, so a few bits may carry a class while the others follow chance.
+    Codes from which a class can be read linearly are near each other within a class. With `straight_through` and
+    `greedy_penalty` this is GreedyHash.
+    Known weakness: classes are separated in Hamming distance only as far as the classifier needs it, so a few bits may
+    carry the class while the others are random.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar.
@@ -43,12 +44,12 @@ class Classification(Loss):
     Args:
         code_length: l.
         classes: c.
-        generator: CPU generator of the classifier's start.
-        label_smoothing: share of a target spread over all classes; above 0 it keeps small training sets from being
-            learnt by heart.
+        generator: CPU generator of the initial classifier.
+        label_smoothing: share of a target spread over all classes; above 0 it reduces overfitting to small training
+            sets.
 
     Raises:
-        InvalidInputError: label_smoothing outside [0, 1].
+        InvalidInputError: label_smoothing is outside [0, 1].
 
     References:
         Su, Zhang, Han & Tian, "Greedy hash: towards fast optimization for accurate hash coding in CNN", NeurIPS 2018.
@@ -66,6 +67,6 @@ class Classification(Loss):
         self.classifier = random_linear(code_length, classes, generator)
 
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """The classifier's error."""
+        """Error of the classifier."""
         assert batch.labels is not None
         return classification_error(self.classifier(batch.codes), batch.labels, self.label_smoothing)

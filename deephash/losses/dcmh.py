@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from deephash.codes import hard_bits
-from deephash.losses.base import Loss
+from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import InvalidInputError, check_number
 
 
 def cross_view_likelihood(codes: Tensor, neighbours: Tensor, across: Tensor) -> Tensor:
-    """Mean over pairs across views of log(1 + exp Θ) - s Θ, Θ being f·g / 2 (Eq. 1, first line).
+    """Mean of log(1 + exp Θ) - s Θ over pairs across views, with Θ = f·g / 2 (Eq. 1, first line).
 
     Args:
         codes: floating (n, l), F of one view and G of the other.
@@ -20,7 +19,7 @@ def cross_view_likelihood(codes: Tensor, neighbours: Tensor, across: Tensor) -> 
         across: bool (n, n), pairs of codes of different views.
 
     Returns:
-        A scalar; 0 where there is no such pair.
+        A scalar; 0 if there is no such pair.
     """
     theta = codes @ codes.T / 2
     costs = nn.functional.binary_cross_entropy_with_logits(
@@ -30,14 +29,14 @@ def cross_view_likelihood(codes: Tensor, neighbours: Tensor, across: Tensor) -> 
 
 
 def shared_bits(codes: Tensor, rows: Tensor) -> Tensor:
-    """B = sign(F + G), the bits ±1 that an item's two codes share (Eq. 5), for each of the codes.
+    """B = sign(F + G), the bits ±1 that the two codes of an item share (Eq. 5), for each of the codes.
 
     Args:
         codes: floating (n, l).
-        rows: int64 (n,), which item each code is of.
+        rows: int64 (n,), the item of each code.
 
     Returns:
-        ±1 (n, l), without gradient; of an item with one code, that code's own signs.
+        ±1 (n, l), without gradient; for an item with one code, the signs of this code.
     """
     codes = codes.detach()
     sums = codes.new_zeros(int(rows.max()) + 1, codes.shape[1]).index_add_(0, rows, codes)
@@ -53,23 +52,25 @@ def bit_balance(codes: Tensor, views: Tensor) -> Tensor:
 
 @final
 class DCMH(Loss):
-    """Likelihood of which items of one view are neighbours of which of the other, and two codes of a pair near one.
+    """Deep cross-modal hashing: makes codes of neighbours similar across views, and both codes of an item.
 
-    No pair within a view counts: both views are drawn to the bits that a pair shares, and within a view order follows
-    from that. Known weakness: half of an inner product of long codes is far out where the likelihood is flat, and every
-    pair counts alike, so that items which are no neighbours drive the loss; as of DPSH.
+    The first term is the likelihood of the neighbours, given half the inner products of codes from different views. The
+    second is the distance of codes from the bits that the two codes of an item share, and the third balances the bits.
+    Pairs within a view do not count; their order follows from the shared bits.
+    Known weakness: half of an inner product of long codes is often in the flat part of the likelihood; all pairs count
+    equally, so that pairs which are not neighbours dominate, as in DPSH.
 
     Shape:
         codes (n, l) of both views, neighbours (n, n), views (n,), rows (n,) → scalar, at least 0.
 
     Args:
-        gamma: weight of the squared distance of codes from their pair's bits. The paper adds up over n² pairs and over
-            n codes where this takes means: its 1 for 10,000 pairs of 16 bits comes to 0.003 here. Codes are bounded
-            here, by their relaxation, where the paper's are not.
+        gamma: weight of the squared distance between codes and shared bits. The paper sums over n² pairs and n codes,
+            while means are taken here: its 1 for 10,000 pairs of 16 bits corresponds to 0.003. Here the relaxation
+            bounds the codes, which the paper does not.
         eta: weight of the squared mean of each bit over each view, summed; the paper's 1 is the same here.
 
     Raises:
-        InvalidInputError: a weight below 0.
+        InvalidInputError: a weight is below 0.
 
     References:
         Jiang & Li, "Deep cross-modal hashing", CVPR 2017, Eqs. 1 and 5.
@@ -80,9 +81,7 @@ class DCMH(Loss):
     def __init__(self, gamma: float = 0.1, eta: float = 1.0) -> None:
         super().__init__()
         for name, value in (("gamma", gamma), ("eta", eta)):
-            check_number(value, name)
-            if value < 0:
-                raise InvalidInputError(f"{name}={value!r}; expected a number of at least 0.")
+            check_weight(value, name)
         self.gamma, self.eta = gamma, eta
 
     def forward(self, batch: TrainingBatch) -> Tensor:

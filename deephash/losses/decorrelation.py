@@ -9,12 +9,12 @@ from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.validation import check_choice
 
-# Added to variances, so that a bit that never changes has no correlation instead of 0/0.
+# Added to variances, so that the correlation with a constant bit is 0 instead of 0/0.
 MIN_VARIANCE = 1e-6
 
 
 def correlations(values: Tensor) -> Tensor:
-    """Correlation of each two columns, (n, l) → (l, l); 0 with a column that does not vary."""
+    """Correlation between any two columns, (n, l) → (l, l); 0 with a constant column."""
     centred = values - values.mean(0)
     standardised = centred / (centred.square().mean(0) + MIN_VARIANCE).sqrt()
     return standardised.T @ standardised / len(values)
@@ -22,24 +22,24 @@ def correlations(values: Tensor) -> Tensor:
 
 @final
 class Decorrelation(Loss):
-    """Squared correlation of two bits over the batch, averaged over all pairs of bits: none should repeat another.
+    """Uncorrelated bits: minimises the squared correlation between bits over the batch, so that none repeats another.
 
-    Scale-free, so it cannot be lowered by shrinking codes. Known weakness: uncorrelated is not independent; a batch of
-    n items has correlations of about 1/√n by chance alone; and where codes are numbers in unary, steps of one dimension
-    are correlated by nature: take projections there.
+    The loss does not depend on scale, so shrinking codes cannot lower it.
+    Known weakness: uncorrelated bits need not be independent; in a batch of n items, random correlations are about
+    1/√n; if codes are unary, the steps of one dimension are always correlated: use projections there.
 
     Shape:
-        codes (n, l) or projections (n, k) → scalar in [0, 1]; 0 with one bit or one item.
+        codes (n, l) or projections (n, k) → scalar in [0, 1], averaged over pairs of bits; 0 with one bit or one item.
 
     Args:
-        of: "codes", or "projections", for which this also stands in for directions kept orthogonal where their method
-            does not (`train.keep_orthogonal` keeps the others exactly).
+        of: "codes", or "projections". With projections, it approximates orthogonal directions for methods that do not
+            define them as orthogonal (`train.keep_orthogonal` keeps the others exactly).
 
     Raises:
-        InvalidInputError: another word.
+        InvalidInputError: the word is unknown.
 
     References:
-        Weiss, Torralba & Fergus, "Spectral hashing", NIPS 2008, whose constraint it softens; off-diagonal correlations
+        Weiss, Torralba & Fergus, "Spectral hashing", NIPS 2008, whose constraint it relaxes; off-diagonal correlations
         of a batch as a loss in Zbontar, Jing, Misra, LeCun & Deny, "Barlow twins", ICML 2021.
     """
 

@@ -5,15 +5,15 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from deephash.data.views import Views
-from deephash.losses.base import Loss
+from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import InvalidInputError, check_fraction, check_number, check_positive
+from deephash.validation import check_fraction, check_positive
 
 
 def joint_semantics(first: Tensor, second: Tensor, beta: float, eta: float) -> Tensor:
-    """S = (1 - η) S̃ + η S̃ S̃ᵀ / m of S̃ = β S₁ + (1 - β) S₂, each 2 cos - 1 of a view's features (Eqs. 1 and 2).
+    """S = (1 - η) S̃ + η S̃ S̃ᵀ / m, S̃ = β S₁ + (1 - β) S₂, where S_t is 2 cos - 1 of a view's features (Eqs. 1, 2).
 
-    The product says how alike two items' neighbourhoods are.
+    The product measures the similarity of the neighbourhoods of two items.
 
     Args:
         first: features of m items, floating (m, d).
@@ -22,7 +22,7 @@ def joint_semantics(first: Tensor, second: Tensor, beta: float, eta: float) -> T
         eta: weight of the neighbourhoods.
 
     Returns:
-        Affinities (m, m), symmetric; within [-1, 1] where features are not below 0.
+        Affinities (m, m), symmetric; within [-1, 1] if features are not negative.
     """
     first, second = (2 * cosines(features, features) - 1 for features in (first, second))
     joint = beta * first + (1 - beta) * second
@@ -30,33 +30,34 @@ def joint_semantics(first: Tensor, second: Tensor, beta: float, eta: float) -> T
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine of the angle of each two rows, (n, d) and (m, d) → (n, m); 0 of a row of zeros."""
+    """Cosine of the angle between any two rows, (n, d) and (m, d) → (n, m); 0 for a row of zeros."""
     return nn.functional.normalize(first, dim=1) @ nn.functional.normalize(second, dim=1).T
 
 
 @final
 class DJSRH(Loss):
-    """Cosines of codes, across views and within, as alike as the items' features in both views together.
+    """Deep joint-semantics reconstructing hashing: makes cosines of codes follow the features of both views.
 
-    It learns from pairs without labels. The affinity is made from the features of the batch; each item counts with
-    itself, since a pair's two codes should agree. Known weakness: the affinity is only as good as distances between
-    features, and a small batch knows few of an item's neighbours. Features below 0, as standardised ones, take the
-    affinities out of [-1, 1]: it suits counts, shares and activations. Items that lack a view do not count.
+    No labels are needed. The affinities combine the cosines of the batch's features in both views with the similarity
+    of neighbourhoods. The loss is the squared error between them and the cosines of codes, across views and within
+    each. An item is compared with itself too, because its two codes should agree.
+    Known weakness: affinities are only as good as feature distances, and a small batch contains few neighbours of an
+    item. Negative features, for example standardised ones, lead to affinities outside [-1, 1]; use counts, shares or
+    activations. Items that lack a view do not count.
 
     Shape:
-        codes (n, l) of both views, features in both views, views (n,), rows (n,) → scalar, at least 0; 0 where no
-        item has both views.
+        codes (n, l) of both views, features in both views, views (n,), rows (n,) → scalar, at least 0; 0 if no item has
+        both views.
 
     Args:
-        beta: weight of the first view's affinity, 1 - beta the second's; 0.3 is the authors' on Wiki, 0.6 on NUS-WIDE,
-            0.9 on MIRFlickr, with images first.
-        eta: weight of the likeness of neighbourhoods.
-        mu: factor of the affinities that are reconstructed; above 1 it draws items that are alike to equal bits, and
-            the others farther apart.
-        intra: weight of the terms within each view; 0.3 is the authors' on Wiki, 0.1 elsewhere.
+        beta: weight of the first view's affinity, with 1 - beta for the second; the authors use 0.3 on Wiki, 0.6 on
+            NUS-WIDE and 0.9 on MIRFlickr, with images first.
+        eta: weight of the similarity of neighbourhoods.
+        mu: factor of the target affinities; above 1 it pulls similar items to equal bits, and others further apart.
+        intra: weight of the terms within each view; the authors use 0.3 on Wiki and 0.1 elsewhere.
 
     Raises:
-        InvalidInputError: a beta or eta outside [0, 1], a mu not above 0, or an intra below 0.
+        InvalidInputError: beta or eta is outside [0, 1], mu is not above 0, or intra is below 0.
 
     References:
         Su, Zhong & Zhang, "Deep joint-semantics reconstructing hashing for large-scale unsupervised cross-modal
@@ -70,9 +71,7 @@ class DJSRH(Loss):
         check_fraction(beta, "beta")
         check_fraction(eta, "eta")
         check_positive(mu, "mu")
-        check_number(intra, "intra")
-        if intra < 0:
-            raise InvalidInputError(f"intra={intra!r}; expected a number of at least 0.")
+        check_weight(intra, "intra")
         self.beta, self.eta, self.mu, self.intra = beta, eta, mu, intra
 
     def forward(self, batch: TrainingBatch) -> Tensor:
@@ -84,18 +83,18 @@ class DJSRH(Loss):
         if not len(features):
             return 0 * batch.codes.sum()
         complete = batch.features.complete[batch.rows]
-        first, second = (self._of_view(batch, complete, number) for number in range(2))
+        first, second = (self._select_view(batch, complete, number) for number in range(2))
         images, texts = (features.features[name].to(batch.codes) for name in features.names)
         target = self.mu * joint_semantics(images, texts, self.beta, self.eta)
 
-        def error(one: Tensor, other: Tensor) -> Tensor:
-            return (cosines(one, other) - target).square().mean()
+        def error(codes: Tensor, partners: Tensor) -> Tensor:
+            return (cosines(codes, partners) - target).square().mean()
 
         return error(first, second) + self.intra * (error(first, first) + error(second, second))
 
     @staticmethod
-    def _of_view(batch: TrainingBatch, complete: Tensor, number: int) -> Tensor:
-        """Codes of one view of the items that have both, in the items' order."""
+    def _select_view(batch: TrainingBatch, complete: Tensor, number: int) -> Tensor:
+        """Codes of one view for the items that have both, in the order of the items."""
         assert batch.rows is not None
         chosen = ((batch.views == number) & complete).nonzero()[:, 0]
         return batch.codes[chosen[batch.rows[chosen].argsort()]]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from deephash.functional.class_codewords import class_codewords, random_codeword, target_codewords
+from deephash.functional.masked_mean import masked_mean
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.validation import check_positive
@@ -13,26 +14,26 @@ from deephash.validation import check_positive
 
 @final
 class DPN(Loss):
-    """A hinge for each bit: on the side that its class's random codeword has, and by a margin, max(0, m - c u).
+    """Deep polarised network: moves bits to the side of a random codeword per class, with the hinge max(0, m - c u).
 
-    It bounds the Hamming distance between items of a class from above, and once a bit is far enough on its side it is
-    left alone, unlike in CSQ's cross-entropy. Of several classes the codeword is their majority.
-    Known weakness: random codewords may be near each other in short codes, and know nothing of how alike classes are,
-    nor of the fitted codes that training starts from, which get worse before they get better: it wants a large rate and
-    many epochs. The paper's variant that moves codewords with the codes (DPN-A) is not here. Of quantisers ranked by
-    Manhattan distance a codeword may be no code at all.
+    The loss bounds the Hamming distance between items of a class from above. Unlike the cross-entropy of CSQ, it leaves
+    a bit alone once it is far enough on its side. The codeword of an item with several classes is their majority.
+    Known weakness: random codewords of short codes may be near each other, and they ignore which classes are similar.
+    They also ignore the fitted codes that training starts from, so these become worse before they improve, and training
+    needs a large learning rate and many epochs. The variant of the paper that adapts the codewords (DPN-A) is not
+    implemented. For quantisers ranked by Manhattan distance, a codeword may not be a valid code.
 
     Shape:
-        codes (n, l), labels (n,) or (n, c) → scalar, a mean over bits. Items without labels count nothing.
+        codes (n, l), labels (n,) or (n, c) → scalar, a mean over bits. Items without labels do not count.
 
     Args:
         code_length: l.
         classes: c.
-        generator: CPU generator of the codewords, and of how ties of a majority are broken, once for each bit.
-        margin: m; 1 asks for hard bits and no more, as in the paper's experiments.
+        generator: CPU generator of the codewords, and of the tie-break of a majority, fixed for each bit.
+        margin: m; 1 requires hard bits, as in the paper's experiments.
 
     Raises:
-        InvalidInputError: a margin not above 0, or more classes than codewords.
+        InvalidInputError: margin is not above 0, or there are more classes than codewords.
 
     References:
         Fan, Ng, Ju, Zhang, Liu, Chan & Yang, "Deep polarized network for supervised learning of accurate binary
@@ -57,6 +58,4 @@ class DPN(Loss):
         """Mean hinge over bits."""
         assert batch.labels is not None
         targets = target_codewords(batch.labels, self.codewords, self.ties).to(batch.codes.dtype)
-        known = targets != 0
-        hinges = (self.margin - targets * batch.codes).clamp_min(0)
-        return (hinges * known).sum() / known.sum().clamp_min(1)
+        return masked_mean((self.margin - targets * batch.codes).clamp_min(0), targets != 0)

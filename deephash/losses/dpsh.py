@@ -5,20 +5,19 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from deephash.losses.base import Loss
+from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import InvalidInputError, check_number
 
 
 def pairwise_likelihood(codes: Tensor, neighbours: Tensor) -> Tensor:
-    """-log p(S | U), the mean over pairs of different items of log(1 + exp θ) - s θ, θ being u·v / 2.
+    """-log p(S | U): the mean of log(1 + exp θ) - s θ over pairs of different items, with θ = u·v / 2.
 
     Args:
         codes: floating (n, l).
         neighbours: bool (n, n), s of each pair.
 
     Returns:
-        A scalar; 0 where there is no pair.
+        A scalar; 0 if there is no pair.
     """
     n = len(codes)
     theta = codes @ codes.T / 2
@@ -31,21 +30,23 @@ def pairwise_likelihood(codes: Tensor, neighbours: Tensor) -> Tensor:
 
 @final
 class DPSH(Loss):
-    """Likelihood of which pairs are neighbours, given half the inner products of their codes, and nearness to bits.
+    """Deep pairwise-supervised hashing: maximises the likelihood of the neighbour pairs, and keeps codes near bits.
 
-    Every pair counts alike. Known weakness: pairs that are no neighbours are nearly all of them, and soon drive the
-    loss; `hashnet` weighs the two kinds. Half of an inner product of long codes is far out where the likelihood is
-    flat, so pairs settle well before they lie as near, or as far, as they could.
+    The probability that two items are neighbours is a sigmoid of half the inner product of their codes. All pairs count
+    equally.
+    Known weakness: nearly all pairs are not neighbours, and they soon dominate the loss; `hashnet` weighs the two
+    kinds. Half of an inner product of long codes is often in the flat part of the likelihood, so pairs stop moving well
+    before they are as near, or as far apart, as they could be.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
-        eta: weight of the squared distance of codes from their bits. The paper adds up where this takes means: its 10
-            for 5,000 items of 48 bits comes to 10 · 48 / 5000, about 0.1.
+        eta: weight of the squared distance between codes and their bits. The paper sums where means are taken here: its
+            10 for 5,000 items of 48 bits corresponds to 10 · 48 / 5000, about 0.1.
 
     Raises:
-        InvalidInputError: a weight below 0.
+        InvalidInputError: eta is below 0.
 
     References:
         Li, Wang & Kang, "Feature learning based deep supervised hashing with pairwise labels", IJCAI 2016.
@@ -55,13 +56,11 @@ class DPSH(Loss):
 
     def __init__(self, eta: float = 0.1) -> None:
         super().__init__()
-        check_number(eta, "eta")
-        if eta < 0:
-            raise InvalidInputError(f"eta={eta!r}; expected a number of at least 0.")
+        check_weight(eta, "eta")
         self.eta = eta
 
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """Negative log-likelihood of the pairs, and the quantisation error."""
+        """Negative log-likelihood of the pairs, plus the weighted quantisation error."""
         assert batch.neighbours is not None
         quantisation = (batch.codes.abs() - 1).square().mean()
         return pairwise_likelihood(batch.codes, batch.neighbours) + self.eta * quantisation

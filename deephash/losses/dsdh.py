@@ -7,31 +7,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from deephash.functional.random_linear import random_linear
-from deephash.losses.base import Loss
+from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import InvalidInputError, check_number
 
 
 @final
 class DSDH(Loss):
-    """Squared error of indicators of the classes, regressed on codes: ‖Y - Wᵀ B‖² + ν ‖W‖².
+    """Deep supervised discrete hashing: minimises the error of a linear regression from codes to classes.
 
-    It is the term that DSDH adds to DPSH's likelihood of pairs, so loss=[dsdh,dpsh] is the whole. The paper alternates
-    between a ridge regression for W and a discrete search for the codes B; here both follow the gradient, with
-    `straight_through` in discrete codes too. Known weakness: squared error asks that classes be regressed to 0 and 1,
-    which wastes effort on items that are right by more than that; `classification` has no such wish.
+    The loss is ‖Y - Wᵀ B‖² + ν ‖W‖². DSDH adds it to the pairwise likelihood of DPSH, so the complete loss is
+    loss=[dsdh,dpsh]. The paper alternates between a ridge regression for W and a discrete search for the codes B. Here
+    both follow the gradient, and with `straight_through` codes are discrete too.
+    Known weakness: the squared error requires outputs of exactly 0 and 1, which wastes effort on items that are already
+    clearly right; `classification` does not require this.
 
     Shape:
-        codes (n, l), labels (n,) or (n, c) → scalar: the sum over classes, averaged over items, and the ridge.
+        codes (n, l), labels (n,) or (n, c) → scalar: the sum over classes, averaged over items, plus the ridge.
 
     Args:
         code_length: l.
         classes: c.
-        generator: CPU generator of W's start.
-        ridge: ν, per item; the paper's 0.1 is over all items.
+        generator: CPU generator of the initial W.
+        ridge: ν, per item; the paper's 0.1 is for all items together.
 
     Raises:
-        InvalidInputError: a ridge below 0.
+        InvalidInputError: ridge is below 0.
 
     References:
         Li, Sun, He & Tan, "Deep supervised discrete hashing", NIPS 2017.
@@ -43,9 +43,7 @@ class DSDH(Loss):
         self, code_length: int, classes: int, generator: torch.Generator | None = None, ridge: float = 0.001
     ) -> None:
         super().__init__()
-        check_number(ridge, "ridge")
-        if ridge < 0:
-            raise InvalidInputError(f"ridge={ridge!r}; expected a number of at least 0.")
+        check_weight(ridge, "ridge")
         self.ridge = ridge
         self.regression = random_linear(code_length, classes, generator)
 

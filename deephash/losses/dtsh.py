@@ -6,19 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from deephash.losses.base import Loss
+from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-from deephash.validation import InvalidInputError, check_number
 
-# Triplets whose differences are held at once: 4 MB of float32 for each of a few steps, which stays near the processor.
+# Number of triplets whose differences are held at a time: 4 MB of float32 in each of a few steps, for the cache.
 BLOCK_TRIPLETS = 1 << 20
 
 
 class _TripletSum(torch.autograd.Function):
-    """Σ -log σ(θ_qi - θ_qj - α) over pairs (q, i) and all j that are no neighbours of q.
+    """Σ -log σ(θ_qi - θ_qj - α) over pairs (q, i) and all j that are not neighbours of q.
 
-    The gradient is made along with the sum, block by block, so that of the triplets nothing is kept but one number for
-    each pair.
+    The gradient is computed together with the sum, block by block, so that only one number per pair is kept.
     """
 
     @staticmethod
@@ -45,7 +43,7 @@ class _TripletSum(torch.autograd.Function):
 
 
 def triplet_likelihood(codes: Tensor, neighbours: Tensor, margin: float) -> Tensor:
-    """Mean over triplets of -log σ(θ_qi - θ_qj - α), θ being u·v / 2, i a neighbour of q and j none.
+    """Mean of -log σ(θ_qi - θ_qj - α) over triplets, with θ = u·v / 2, where i is a neighbour of q and j is not.
 
     Args:
         codes: floating (n, l).
@@ -53,7 +51,7 @@ def triplet_likelihood(codes: Tensor, neighbours: Tensor, margin: float) -> Tens
         margin: α.
 
     Returns:
-        A scalar; 0 where there is no triplet.
+        A scalar; 0 if there is no triplet.
     """
     theta = codes @ codes.T / 2
     itself = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
@@ -65,22 +63,24 @@ def triplet_likelihood(codes: Tensor, neighbours: Tensor, margin: float) -> Tens
 
 @final
 class DTSH(Loss):
-    """Likelihood of triplets: a neighbour's inner product exceeds another item's by a margin; and nearness to bits.
+    """Deep hashing with triplet labels: makes each neighbour more similar than other items by a margin.
 
-    All triplets of the batch count. Known weakness: most of them are right early on and say little more, and their
-    number is what a step costs: neighbour pairs times items.
+    The loss is the negative log-likelihood of all triplets of the batch: an item, a neighbour and another item.
+    Similarity is half the inner product of codes. A second term keeps codes near bits.
+    Known weakness: most triplets are right early and add little, and the cost of a step is their number: neighbour
+    pairs times items.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
-        margin: α, in halves of inner products, which is to say in bits; None for l / 2, half of the code length, as in
-            the paper.
-        eta: weight of the squared distance of codes from their bits, λ in the paper, which adds up where this takes
-            means: its 100 for batches of 128 of ten classes comes to about 1 at 12 bits and 3 at 48.
+        margin: α, in units of half inner products (bits); None for l / 2, half of the code length, as in the
+            paper.
+        eta: weight of the squared distance between codes and their bits, λ in the paper, which sums where means are
+            taken here: its 100 for batches of 128 of ten classes corresponds to about 1 at 12 bits and 3 at 48.
 
     Raises:
-        InvalidInputError: a margin or a weight below 0.
+        InvalidInputError: margin or eta is below 0.
 
     References:
         Wang, Shi & Kitani, "Deep supervised hashing with triplet labels", ACCV 2016.
@@ -91,13 +91,11 @@ class DTSH(Loss):
     def __init__(self, margin: float | None = None, eta: float = 1.0) -> None:
         super().__init__()
         for name, value in (("margin", 0.0 if margin is None else margin), ("eta", eta)):
-            check_number(value, name)
-            if value < 0:
-                raise InvalidInputError(f"{name}={value!r}; expected a number of at least 0.")
+            check_weight(value, name)
         self.margin, self.eta = margin, eta
 
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """Negative log-likelihood of the triplets, and the quantisation error."""
+        """Negative log-likelihood of the triplets, plus the weighted quantisation error."""
         assert batch.neighbours is not None
         margin = batch.codes.shape[1] / 2 if self.margin is None else self.margin
         quantisation = (batch.codes.abs() - 1).square().mean()

@@ -1,4 +1,4 @@
-"""GreedyHash's penalty on what is cut to signs (Su, Zhang, Han & Tian, NeurIPS 2018)."""
+"""The penalty of GreedyHash on projections far from ±1 (Su, Zhang, Han & Tian, NeurIPS 2018)."""
 
 from typing import ClassVar, final
 
@@ -11,12 +11,13 @@ from deephash.quantizers.threshold_distances import threshold_distances, unit_th
 
 @final
 class GreedyPenalty(Loss):
-    """‖ |h| - 1 ‖³₃ of margins h: a projection is drawn to ±1, softly near it and hard from afar.
+    """Greedy penalty: keeps projections near ±1 by minimising ‖ |h| - 1 ‖³₃ of margins h.
 
-    A straight-through gradient takes the step for the identity, which is true at ±1 alone; this keeps projections
-    there. With `classification` and `straight_through` it is GreedyHash, for CIFAR-10 at a weight of 0.1. Margins are
-    distances from the nearest threshold, in units of each projection's mean absolute deviation, so that the scale of
-    projections does not matter. Known weakness: the cube grows fast, so few projections far out decide over it.
+    A straight-through gradient treats the step as the identity, which is only right at ±1; this penalty keeps
+    projections there. Its slope is small near ±1 and large far away. With `classification` and `straight_through` this
+    is GreedyHash, with a weight of 0.1 for CIFAR-10. Margins are distances from the nearest threshold, in units of each
+    projection's mean absolute deviation, so that the scale of projections does not matter.
+    Known weakness: the cube grows fast, so a few extreme projections dominate.
 
     Shape:
         projections (n, k) → scalar, a mean.
@@ -30,5 +31,5 @@ class GreedyPenalty(Loss):
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean cube of | |h| - 1 |."""
         distances = threshold_distances(*unit_thresholds(batch.projections, batch.quantizer))
-        # Without a dimension that has a threshold there is nothing to keep.
+        # Without thresholds the sum is empty.
         return (distances - 1).abs().pow(3).sum() / max(1, distances.numel())

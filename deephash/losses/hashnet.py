@@ -5,15 +5,16 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from deephash.functional.masked_mean import masked_mean
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.validation import check_positive
 
 
 def weighted_likelihood(codes: Tensor, neighbours: Tensor, alpha: float) -> Tensor:
-    """Mean over pairs of w (log(1 + exp(α u·v)) - s α u·v); w = |S| / |S₁| of neighbours, |S| / |S₀| of others (Eq. 4).
+    """Mean over pairs of w (log(1 + exp(α u·v)) - s α u·v); w is |S| / |S₁| or |S| / |S₀| by kind (Eq. 4).
 
-    So it is the mean over neighbour pairs plus the mean over the other pairs, whatever their numbers.
+    This is the mean over neighbour pairs plus the mean over the other pairs, independent of their numbers.
 
     Args:
         codes: floating (n, l).
@@ -27,31 +28,28 @@ def weighted_likelihood(codes: Tensor, neighbours: Tensor, alpha: float) -> Tens
     others = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)
     costs = nn.functional.binary_cross_entropy_with_logits(logits, neighbours.to(logits), reduction="none")
     similar, dissimilar = neighbours & others, ~neighbours & others
-    return mean_over(costs, similar) + mean_over(costs, dissimilar)
-
-
-def mean_over(costs: Tensor, pairs: Tensor) -> Tensor:
-    """Mean of the costs of some pairs, 0 where there are none."""
-    return (costs * pairs).sum() / pairs.sum().clamp_min(1)
+    return masked_mean(costs, similar) + masked_mean(costs, dissimilar)
 
 
 @final
 class HashNet(Loss):
-    """Likelihood of which pairs are neighbours, with neighbours and others of equal weight however few they are.
+    """HashNet: maximises the likelihood of neighbours, with equal total weight for neighbours and other pairs.
 
-    The paper's continuation, which takes relaxed codes to bits, is `relaxation=tanh`. Known weakness: the weights come
-    from the batch, so one that holds few neighbour pairs rests half of its gradient on those.
+    The probability that two items are neighbours is a sigmoid of the inner product of their codes. The paper's
+    continuation, which brings relaxed codes to bits, is `relaxation=tanh`.
+    Known weakness: the weights depend on the batch, so if it contains few neighbour pairs, half of the gradient comes
+    from these.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
         alpha: steepness of the sigmoid, below 1 so that long codes do not saturate it; None for 10 / l, as in the
-            authors' code. Each pair of neighbours counts alike here; for items of several labels the paper weighs them
-            by the share that is common.
+            authors' code. All pairs of neighbours count equally here; for items with several labels, the paper weighs
+            them by the share of common labels.
 
     Raises:
-        InvalidInputError: a steepness that is not above 0.
+        InvalidInputError: alpha is not above 0.
 
     References:
         Cao, Long, Wang & Yu, "HashNet: deep learning to hash by continuation", ICCV 2017, Eqs. 2 to 4.

@@ -1,23 +1,24 @@
-"""The fit of inner products to labels of KSH, by gradient (Liu, Wang, Ji, Jiang & Chang, CVPR 2012)."""
+"""The objective of KSH by gradient: inner products of codes that follow the labels (Liu et al., CVPR 2012)."""
 
 from typing import ClassVar, final
 
 from torch import Tensor
 
+from deephash.functional.masked_mean import masked_mean
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 
 
 @final
 class InnerProduct(Loss):
-    """Squared difference between u·v / l and 1 for neighbours, -1 for others.
+    """Inner products: minimises the squared difference between u·v / l and 1 for neighbours, or -1 for others.
 
-    It is what `method=ksh` lowers bit by bit, here over all bits at once. Known weakness: it asks codes of others to be
-    opposite, which among more than two classes cannot be, and those pairs are most of them; what remains is a
-    compromise, in which all distances count and not the near ones alone.
+    `method=ksh` minimises the same objective bit by bit; here all bits are trained together.
+    Known weakness: it requires opposite codes for other items, which is impossible with more than two classes, and most
+    pairs are of this kind. The result is a compromise in which all distances count, not only the small ones.
 
     Shape:
-        codes (n, l), neighbours (n, n) → scalar in [0, 4]; 0 where there is no pair.
+        codes (n, l), neighbours (n, n) → scalar in [0, 4]; 0 if there is no pair.
 
     References:
         Liu, Wang, Ji, Jiang & Chang, "Supervised hashing with kernels", CVPR 2012, Eq. 6.
@@ -28,7 +29,6 @@ class InnerProduct(Loss):
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean squared difference over pairs of different items."""
         assert batch.neighbours is not None
-        n, length = batch.codes.shape
-        products = batch.codes @ batch.codes.T / length
+        products = batch.codes @ batch.codes.T / batch.codes.shape[1]
         errors = (products - (2 * batch.neighbours.to(products) - 1)).square()
-        return (errors * batch.others).sum() / max(1, n * (n - 1))
+        return masked_mean(errors, batch.others)

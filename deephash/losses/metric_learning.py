@@ -1,4 +1,4 @@
-"""Losses of the pytorch-metric-learning library, on codes (Musgrave, Belongie & Lim, 2020)."""
+"""Losses of the library pytorch-metric-learning, applied to codes (Musgrave, Belongie & Lim, 2020)."""
 
 from typing import ClassVar, final
 
@@ -10,19 +10,20 @@ from deephash.losses.batch import TrainingBatch
 
 @final
 class MetricLearning(Loss):
-    """A loss of another library, and perhaps a miner that picks the pairs or triplets it looks at.
+    """Metric learning: applies a loss of another library to codes, optionally with a miner of pairs or triplets.
 
-    Any object serves that is called with embeddings and class indices, as `pytorch_metric_learning.losses` are; the
-    library is an extra: pip install "deephash[metric-learning]". Known weakness: most of its losses compare directions
-    of embeddings or Euclidean distances, and a margin that suits an embedding need not suit bits; classes with weights
-    of their own, as proxies, take the code length by their own argument and start at torch's default generator.
+    The loss is any object that is called with embeddings and class indices, such as those of
+    `pytorch_metric_learning.losses`. This library is optional: pip install "deephash[metric-learning]".
+    Known weakness: most of its losses compare directions or Euclidean distances of embeddings, and a margin for
+    embeddings may not suit bits. Losses with weights, such as proxies, take the code length by their own argument and
+    are initialised by torch's default generator.
 
     Shape:
         codes (n, l), labels (n,) → scalar.
 
     Args:
-        criterion: called with codes and labels, and with what the miner gave.
-        miner: called with codes and labels; None for what the criterion itself chooses.
+        criterion: called with codes and labels, and with the output of the miner if there is one.
+        miner: called with codes and labels; None if the criterion selects pairs itself.
 
     References:
         Musgrave, Belongie & Lim, "PyTorch metric learning", arXiv:2008.09164, 2020; and the paper of each loss.
@@ -35,7 +36,7 @@ class MetricLearning(Loss):
         self.criterion, self.miner = criterion, miner
 
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """The criterion of the codes, on what the miner picks."""
+        """Apply the criterion to the codes and the miner's selection."""
         loss: Tensor
         if self.miner is None:
             loss = self.criterion(batch.codes, batch.labels)

@@ -5,25 +5,26 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from deephash.functional.masked_mean import masked_mean
 from deephash.functional.soft_histogram import check_bins, soft_histogram
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 
 
 def negative_entropy(shares: Tensor) -> Tensor:
-    """Σ p log p over the last axis, in nats, its slope held finite where a share is 0."""
+    """Σ p log p over the last axis, in nats, with a finite slope at p = 0."""
     return (shares * shares.clamp_min(torch.finfo(shares.dtype).eps).log()).sum(-1)
 
 
 def mutual_information(neighbours: Tensor, others: Tensor) -> Tensor:
-    """I(D; C) of the distance D to an item and whether it is a neighbour, C, from their histograms.
+    """I(D; C) between the distance D to an item and whether the item is a neighbour, C, from their histograms.
 
     Args:
-        neighbours: floating (q, bins), neighbours at each distance.
-        others: (q, bins), the other items at each distance.
+        neighbours: floating (q, bins), number of neighbours at each distance.
+        others: (q, bins), number of other items at each distance.
 
     Returns:
-        (q,), nats, from 0 to the entropy of C, which it reaches where no distance holds items of both kinds.
+        (q,), nats, from 0 to the entropy of C, which is reached if no distance has items of both kinds.
     """
     joint = torch.stack([neighbours, others], 1)
     joint = joint / joint.sum((1, 2), keepdim=True).clamp_min(1)
@@ -33,21 +34,23 @@ def mutual_information(neighbours: Tensor, others: Tensor) -> Tensor:
 
 @final
 class MIHash(Loss):
-    """Minus the mutual information between the distance from an item and whether what lies there is its neighbour.
+    """Hashing with mutual information: makes the distance from an item tell whether another item is its neighbour.
 
-    The histograms of neighbours and of others are driven apart, with no margin to choose. Known weakness: information
-    does not know which way round they lie; a start at which neighbours are mostly the nearer ones decides that.
+    The loss is minus the mutual information between distance and neighbourhood, from soft histograms. It drives the
+    histograms of neighbours and of others apart, without a margin to choose.
+    Known weakness: the information is the same if neighbours are far and others near; the start, at which neighbours
+    are mostly nearer, must decide this.
 
     Shape:
-        codes (n, l), neighbours (n, n) → scalar in [-log 2, 0], nats. An item with neighbours alone or none in the
-        batch tells nothing and is left out.
+        codes (n, l), neighbours (n, n) → scalar in [-log 2, 0], nats. Items with only neighbours or none in the batch
+        are left out.
 
     Args:
-        bins: of the distance histogram; None for one for each distance, l + 1, which is exact for hard codes. Fewer are
-            smoother.
+        bins: number of bins of the distance histogram; None for one per distance, l + 1, which is exact for hard codes.
+            Fewer bins are smoother.
 
     Raises:
-        InvalidInputError: fewer than 2 bins.
+        InvalidInputError: bins is below 2.
 
     References:
         Cakir, He, Bargal & Sclaroff, "MIHash: online hashing with mutual information", ICCV 2017, and "Hashing with
@@ -70,5 +73,4 @@ class MIHash(Loss):
             soft_histogram(batch.distances, neighbours, length, self.bins),
             soft_histogram(batch.distances, others, length, self.bins),
         )
-        queries = neighbours.any(1) & others.any(1)
-        return -(information * queries).sum() / queries.sum().clamp_min(1)
+        return -masked_mean(information, neighbours.any(1) & others.any(1))

@@ -1,4 +1,4 @@
-"""NPQ's objective with gradients: neighbours in common regions (Moran, Lavrenko & Osborne, SIGIR 2013)."""
+"""The objective of NPQ by gradient: neighbours in the same regions (Moran, Lavrenko & Osborne, SIGIR 2013)."""
 
 from typing import ClassVar, final
 
@@ -13,24 +13,26 @@ from deephash.validation import check_fraction, check_positive
 
 @final
 class NPQObjective(Loss):
-    """1 - J, averaged over dimensions, of J = α·F1 + (1 - α)(1 - Ω) with soft regions between the thresholds.
+    """Neighbourhood preserving quantisation by gradient: trains thresholds and projections to keep neighbours together.
 
-    A projection lies in each region in part, by differences of sigmoids; two items are together as far as their parts
-    overlap. F1 takes pairs that are together as a guess at which are neighbours, Ω is the variance left within regions.
-    What NPQ searches over thresholds alone is lowered here in thresholds and projections at once. Known weakness: each
-    dimension is judged by itself, so dimensions that say the same are not told apart; add `decorrelation`.
+    The loss is 1 - J with J = α·F1 + (1 - α)(1 - Ω), averaged over dimensions. Regions between thresholds are soft: a
+    projection belongs to each region in part, by differences of sigmoids, and two items share a region as far as their
+    parts overlap. F1 treats pairs in a common region as predicted neighbours, and Ω is the variance within regions. NPQ
+    itself only searches over thresholds; here thresholds and projections are trained together.
+    Known weakness: each dimension is judged by itself, so dimensions may carry the same information; add
+    `decorrelation`.
 
     Shape:
         projections (n, k), neighbours (n, n), thresholds of the quantiser → scalar in [0, 1]. Without neighbours in the
-        batch F1 adds nothing; where its projections are all the same Ω adds nothing.
+        batch F1 adds nothing; if all projections of a dimension are the same, Ω adds nothing.
 
     Args:
-        f1_weight: α, from 0 to 1; 1 as the authors take below 128 bits, 0.8 from there.
+        f1_weight: α, from 0 to 1; the authors use 1 below 128 bits and 0.8 from there.
         temperature: width of the sigmoids, in units of each projection's mean absolute deviation; near 0 the objective
-            is NPQ's own, and only projections near a threshold have a gradient.
+            is that of NPQ, and only projections near a threshold have a gradient.
 
     Raises:
-        InvalidInputError: settings out of range; a quantiser without thresholds.
+        InvalidInputError: settings are out of range, or the quantiser has no thresholds.
 
     References:
         Moran, Lavrenko & Osborne, "Neighbourhood preserving quantisation for LSH", SIGIR 2013.
@@ -51,9 +53,9 @@ class NPQObjective(Loss):
         projections, thresholds = unit_thresholds(batch.projections, batch.quantizer)
         values = projections.T
         membership = soft_regions(values, thresholds, self.temperature)
-        # The diagonal is an item with itself.
+        # The diagonal pairs an item with itself.
         has_pairs = (batch.neighbours.sum() > batch.neighbours.diagonal().sum()).to(values)
         varies = (values != values[:, :1]).any(1).to(values)
-        missed = (1 - soft_f1(membership, batch.neighbours)) * has_pairs
-        within = (1 - soft_explained_variance(values, membership)) * varies
-        return (self.f1_weight * missed + (1 - self.f1_weight) * within).mean()
+        f1_loss = (1 - soft_f1(membership, batch.neighbours)) * has_pairs
+        variance_loss = (1 - soft_explained_variance(values, membership)) * varies
+        return (self.f1_weight * f1_loss + (1 - self.f1_weight) * variance_loss).mean()

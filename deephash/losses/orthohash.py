@@ -10,51 +10,51 @@ from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 from deephash.validation import check_number, check_positive
 
-# Codes shorter than this are not stretched to unit length, which would make their slopes as large as they are small.
+# Shorter codes are not scaled to unit length, because their gradients would be very large.
 SHORTEST = 1e-3
 
 
 def margin_cross_entropy(cosines: Tensor, indicators: Tensor, scale: float, margin: float) -> Tensor:
-    """Cross-entropy of softmax(s (cos - m y)), whose margin an item's own classes must overcome.
+    """Cross-entropy of softmax(s (cos - m y)), in which an item's own classes must overcome the margin.
 
     Args:
         cosines: floating (n, c).
-        indicators: y, bool (n, c). An item of several classes is each of them in equal shares.
+        indicators: y, bool (n, c). Several classes of an item have equal shares.
         scale: s.
         margin: m.
 
     Returns:
         (n,); 0 for an item without classes.
     """
-    wanted = indicators.to(cosines)
-    log_shares = (scale * (cosines - margin * wanted)).log_softmax(1)
-    return -(log_shares * wanted).sum(1) / wanted.sum(1).clamp_min(1)
+    targets = indicators.to(cosines)
+    log_shares = (scale * (cosines - margin * targets)).log_softmax(1)
+    return -(log_shares * targets).sum(1) / targets.sum(1).clamp_min(1)
 
 
 @final
 class OrthoHash(Loss):
-    """Cross-entropy over the classes of a code's cosine similarity with their codewords, fixed and near orthogonal.
+    """OrthoHash: turns codes towards nearly orthogonal codewords of their classes, by a cross-entropy of cosines.
 
-    One term does what others need several for: a code that points to its codeword, whose entries are ±1, is of its
-    class, has bits of one size, and lies half of all bits away from the other classes'. Known weakness: balanced bits
-    are left to a batch normalisation of the projections; and codewords know nothing of how alike classes are, nor of
-    the fitted codes that training starts from, which get worse before they get better: it wants a large rate and many
-    epochs.
+    One term replaces several: a code that points to its codeword, whose entries are ±1, has the right class and bits of
+    equal magnitude, and differs from other classes in half of its bits.
+    Known weakness: balanced bits are left to a batch normalisation of the projections; codewords ignore which classes
+    are similar. They also ignore the fitted codes that training starts from, so these become worse before they improve,
+    and training needs a large learning rate and many epochs.
 
     Shape:
-        codes (n, l), labels (n,) or (n, c) → scalar. Items without labels count nothing.
+        codes (n, l), labels (n,) or (n, c) → scalar. Items without labels do not count.
 
     Args:
         code_length: l.
         classes: c.
         generator: CPU generator of the codewords.
-        codewords: "bernoulli" for fair coins, the authors' default; "hadamard" for rows of a Hadamard matrix where l is
-            a power of two and c <= 2l, and else fair coins.
-        scale: s; 8 as the authors take.
-        margin: m; 0.2 as the authors take.
+        codewords: "bernoulli" for fair coins, the authors' default; "hadamard" for rows of a Hadamard matrix if l is a
+            power of two and c <= 2l, otherwise fair coins.
+        scale: s; 8 as in the authors' code.
+        margin: m; 0.2 as in the authors' code.
 
     Raises:
-        InvalidInputError: settings out of range, or more classes than codewords.
+        InvalidInputError: settings are out of range, or there are more classes than codewords.
 
     References:
         Hoe, Ng, Zhang, Chan, Song & Xiang, "One loss for all: deep hashing with a single cosine similarity based
@@ -79,8 +79,8 @@ class OrthoHash(Loss):
         check_number(margin, "margin")
         self.scale = scale
         self.margin = margin
-        found = class_codewords(classes, code_length, codewords, generator)
-        self.register_buffer("directions", found / code_length**0.5)
+        drawn = class_codewords(classes, code_length, codewords, generator)
+        self.register_buffer("directions", drawn / code_length**0.5)
 
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean cross-entropy over the items with labels."""

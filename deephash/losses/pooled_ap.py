@@ -12,22 +12,23 @@ from deephash.losses.batch import TrainingBatch
 
 @final
 class PooledAP(Loss):
-    """1 - average precision of the pairs of a batch, all ranked together by their distance.
+    """Pooled average precision: maximises the average precision of all pairs of a batch in one ranking by distance.
 
-    Where `ap` ranks the others for each item and takes the mean, here one threshold of distance must serve every item,
-    as it does in a radius search: it goes with the pooled precision-recall curve and the area under it, rather than
-    with mAP. Known weakness: classes whose codes lie close take the head of the ranking, and with it most of the
-    gradient; items of scattered classes wait.
+    `AP` ranks the other items for each query and takes the mean. Here, one distance threshold must serve all items, as
+    in a radius search, so this loss corresponds to the pooled precision-recall curve and the area under it rather than
+    to mAP.
+    Known weakness: classes with compact codes occupy the top of the ranking and get most of the gradient; items of
+    scattered classes are learnt later.
 
     Shape:
-        codes (n, l), neighbours (n, n) → scalar in [0, 1]; 0 where no two are neighbours.
+        codes (n, l), neighbours (n, n) → scalar in [0, 1]; 0 if no two items are neighbours.
 
     Args:
-        bins: of the distance histogram; None for one for each distance, l + 1, which is exact for hard codes. Fewer are
-            smoother.
+        bins: number of bins of the distance histogram; None for one per distance, l + 1, which is exact for hard codes.
+            Fewer bins are smoother.
 
     Raises:
-        InvalidInputError: fewer than 2 bins.
+        InvalidInputError: bins is below 2.
 
     References:
         He, Cakir, Bargal & Sclaroff, "Hashing as tie-aware learning to rank", CVPR 2018, for soft histograms and ties.
@@ -48,8 +49,8 @@ class PooledAP(Loss):
         length = batch.codes.shape[1]
         pairs = batch.others.triu()
         neighbours = batch.neighbours & pairs
-        # By rows first: adding all pairs into one row of bins at once is slow on a GPU.
+        # By rows first, because adding all pairs into one row of bins is slow on a GPU.
         total = soft_histogram(batch.distances, pairs, length, self.bins).sum(0, keepdim=True)
         relevant = soft_histogram(batch.distances, neighbours, length, self.bins).sum(0, keepdim=True)
-        lacking: Tensor = 1 - tie_aware_average_precision(total, relevant)
-        return (lacking * neighbours.any()).sum()
+        loss: Tensor = 1 - tie_aware_average_precision(total, relevant)
+        return (loss * neighbours.any()).sum()

@@ -1,4 +1,4 @@
-"""What quantisation loses: the distance of codes or projections from hard bits (Liu, Wang, Shan & Chen, CVPR 2016)."""
+"""Quantisation error: the distance of codes or projections from hard bits (Liu, Wang, Shan & Chen, CVPR 2016)."""
 
 from typing import final
 
@@ -12,21 +12,21 @@ from deephash.validation import check_choice
 
 @final
 class Quantization(Loss):
-    """Mean of (|u| - 1)², the squared distance from the nearest hard bit.
+    """Quantisation error: brings codes or projections near hard bits by minimising the mean of (|u| - 1)².
 
-    What is trained is relaxed, what is searched is hard; the nearer the two, the more of training survives.
-    Known weakness: it holds each bit on the side on which it is, wrong ones too, so a large weight ends learning early.
+    Training uses relaxed codes and search uses hard codes; the nearer the two are, the more of the training is kept.
+    Known weakness: it holds each bit on its current side, even if this is wrong, so a large weight ends learning early.
 
     Shape:
         codes (n, l) or projections (n, k) → scalar, a mean.
 
     Args:
         of: "projections" for their distance from the nearest threshold, in units of each projection's mean absolute
-            deviation, which is what is left before the relaxation; "codes" for relaxed bits, all hard already under
-            `straight_through`, where this says nothing.
+            deviation, before the relaxation; "codes" for relaxed bits, which under `straight_through` are already hard,
+            so that the loss is 0.
 
     Raises:
-        InvalidInputError: another word.
+        InvalidInputError: the word is unknown.
 
     References:
         Liu, Wang, Shan & Chen, "Deep supervised hashing for fast image retrieval", CVPR 2016, whose regulariser takes
@@ -44,5 +44,5 @@ class Quantization(Loss):
         size = batch.codes.abs()
         if self.of == "projections":
             size = threshold_distances(*unit_thresholds(batch.projections, batch.quantizer))
-        # Without a dimension that has a threshold there is nothing to lose.
+        # Without thresholds the sum is empty.
         return (size - 1).square().sum() / max(1, size.numel())

@@ -11,8 +11,8 @@ from deephash.losses.batch import TrainingBatch
 from deephash.validation import check_count
 
 
-def standardised(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Features about their mean, in units of one deviation for all dimensions, so that directions keep their weight.
+def standardise(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre features and divide them by one deviation for all dimensions, so that directions keep their weight.
 
     Args:
         features: floating (n, d).
@@ -22,29 +22,30 @@ def standardised(features: Tensor) -> tuple[Tensor, Tensor]:
     """
     centred = features - features.mean(0)
     deviation = centred.square().mean().sqrt()
-    # The mean of many equal values may miss them by a rounding, which would make a deviation of it.
+    # The mean of many equal values can differ from them by rounding, which would look like a deviation.
     varies = (features != features[:1]).any() & (deviation > 0)
     return centred / torch.where(varies, deviation, 1.0), varies.to(features)
 
 
 @final
 class Reconstruction(Loss):
-    """Share of the features' variance that a linear decoder, trained with the codes, cannot read from them.
+    """Reconstruction: trains codes and a linear decoder to recover the features.
 
-    It needs neither labels nor neighbours: codes that tell where an item lies keep its neighbours near. With a linear
-    encoder it is the binary autoencoder, whose optimum without the step is PCA. Known weakness: it spends bits on
-    whatever varies most, be it of interest or not. Features are those that the hasher took, after augmentation.
+    No labels or neighbours are needed: codes that describe where an item lies keep its neighbours near. With a linear
+    encoder this is the binary autoencoder, whose optimum without thresholds is PCA.
+    Known weakness: it spends bits on the directions of largest variance, relevant or not. Features are the input of the
+    hasher, after augmentation.
 
     Shape:
-        codes (n, l), features (n, d) → scalar, 1 where codes say nothing; 0 where all items are the same.
+        codes (n, l), features (n, d) → scalar, 1 if codes carry no information; 0 if all items are the same.
 
     Args:
         code_length: l.
         input_dim: d.
-        generator: CPU generator of the decoder's start.
+        generator: CPU generator of the initial decoder.
 
     Raises:
-        InvalidInputError: a dimension below 1.
+        InvalidInputError: input_dim is below 1.
 
     References:
         Carreira-Perpiñán & Raziperchikolaei, "Hashing with binary autoencoders", CVPR 2015.
@@ -59,6 +60,6 @@ class Reconstruction(Loss):
 
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean squared error of the decoded features, in units of their variance in the batch."""
-        features, varies = standardised(batch.features.to(batch.codes.dtype))
+        features, varies = standardise(batch.features.to(batch.codes.dtype))
         decoded: Tensor = self.decoder(batch.codes)
         return (decoded - features).square().mean() * varies

@@ -1,4 +1,4 @@
-"""Cosines of features kept by codes, the objective of bi-half hashing (Li & van Gemert, AAAI 2021)."""
+"""Codes that keep the cosines of features, the objective of bi-half hashing (Li & van Gemert, AAAI 2021)."""
 
 from typing import ClassVar, final
 
@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deephash.functional.masked_mean import masked_mean
 from deephash.losses.base import Loss
 from deephash.losses.batch import TrainingBatch
 
-# Codes shorter than this are not stretched to unit length, which would make their slopes as large as they are small.
+# Shorter codes are not scaled to unit length, because their gradients would be very large.
 SHORTEST = 1e-3
 
 
-def cosines(vectors: Tensor, shortest: float = 0.0) -> Tensor:
+def pairwise_cosines(vectors: Tensor, shortest: float = 0.0) -> Tensor:
     """Cosine of each pair of rows, 0 with a row of zeros.
 
     Args:
         vectors: floating (n, d).
-        shortest: length up to which a row counts as that long.
+        shortest: shorter rows are divided by this length instead of their own.
 
     Returns:
         (n, n).
@@ -29,23 +30,23 @@ def cosines(vectors: Tensor, shortest: float = 0.0) -> Tensor:
 
 @final
 class SimilarityPreserving(Loss):
-    """Mean over pairs of items of (cos(x, x') - cos(u, u'))², of features x and codes u.
+    """Similarity-preserving hashing: makes the cosines of codes equal to the cosines of features, without labels.
 
-    It needs neither labels nor neighbours: what lies at an angle as features shall lie at that angle as codes, and the
-    Hamming distance of bits is their angle's cosine. Known weakness: it takes the cosine of features for the truth, so
-    features must be worth it; of raw pixels it means little. Features that are all positive have cosines near 1, which
-    codes cannot have and be balanced as well, hence the mean that is taken off by default.
+    The loss is the mean of (cos(x, x') - cos(u, u'))² over pairs of items with features x and codes u. The Hamming
+    distance of bits follows from the cosine of their angle.
+    Known weakness: cosines of features must be meaningful, which those of raw pixels are not. Cosines of features that
+    are all positive are near 1, which balanced codes cannot reproduce, so by default the mean is subtracted first.
 
     Shape:
-        codes (n, l), features (n, d) → scalar in [0, 4]; 0 where there is no pair.
+        codes (n, l), features (n, d) → scalar in [0, 4]; 0 if there is no pair.
 
     Args:
-        centred: whether the batch's mean is taken off the features first; the paper, whose features are those of a
-            network after a ReLU, takes them as they are.
+        centred: whether the mean of the batch is subtracted from the features; the paper, whose features are those of a
+            network after a ReLU, does not subtract it.
 
     References:
-        Li & van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021, whose code draws some
-        pairs of a batch where this takes all.
+        Li & van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021, whose code samples
+        pairs of a batch, while all pairs are used here.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"one_view"})
@@ -56,9 +57,8 @@ class SimilarityPreserving(Loss):
 
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean squared difference of cosines over pairs of different items."""
-        n = len(batch)
         features = batch.features.to(batch.codes.dtype)
         if self.centred:
             features = features - features.mean(0)
-        differences = cosines(features) - cosines(batch.codes, SHORTEST)
-        return (differences.square() * batch.others).sum() / max(1, n * (n - 1))
+        differences = pairwise_cosines(features) - pairwise_cosines(batch.codes, SHORTEST)
+        return masked_mean(differences.square(), batch.others)

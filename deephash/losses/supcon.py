@@ -11,34 +11,34 @@ from deephash.validation import check_positive
 
 
 def contrast(similarities: Tensor, neighbours: Tensor, temperature: float) -> Tensor:
-    """-log of the softmax over all other items that falls on a neighbour, averaged over the neighbours of an anchor.
+    """-log of the softmax over all other items at a neighbour, averaged over the neighbours of an anchor.
 
     Args:
         similarities: floating (n, n).
-        neighbours: bool (n, n); the diagonal is not read.
+        neighbours: bool (n, n); the diagonal is ignored.
         temperature: τ.
 
     Returns:
-        A scalar, averaged over the anchors with a neighbour (L_out, Eq. 2 of the paper); 0 where there is none.
+        A scalar, averaged over the anchors with a neighbour (L_out, Eq. 2 of the paper); 0 if there is none.
     """
-    own = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
+    itself = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
     logits = similarities / temperature
-    # Not minus infinity: an item alone in its batch would have no softmax.
-    others = logits.masked_fill(own, torch.finfo(logits.dtype).min)
+    # Not minus infinity, because the softmax of a single item would be undefined.
+    others = logits.masked_fill(itself, torch.finfo(logits.dtype).min)
     log_shares = logits - others.logsumexp(1, keepdim=True)
-    positives = neighbours & ~own
+    positives = neighbours & ~itself
     counts = positives.sum(1)
-    each = -log_shares.masked_fill(~positives, 0.0).sum(1) / counts.clamp_min(1)
-    return each.sum() / (counts > 0).sum().clamp_min(1)
+    losses = -log_shares.masked_fill(~positives, 0.0).sum(1) / counts.clamp_min(1)
+    return losses.sum() / (counts > 0).sum().clamp_min(1)
 
 
 @final
 class SupCon(Loss):
-    """Each item against the others of the batch: a softmax of similarities should fall on its neighbours alone.
+    """Supervised contrastive learning: makes a softmax over the other items select the neighbours of each item.
 
-    Similarity is u·v / l, of hard codes their cosine and 1 - 2d/l at Hamming distance d, so what is compared is what is
-    ranked by. Items that are no neighbours are pushed the harder the nearer they are. Known weakness: with few
-    neighbours in a batch it has little to say, and it asks equally of all neighbours, wherever they are ranked.
+    The similarity is u·v / l. For hard codes it is their cosine, 1 - 2d/l at Hamming distance d, so the loss compares
+    the quantity that codes are ranked by. Items that are not neighbours are pushed away more strongly if they are near.
+    Known weakness: a batch with few neighbours has little to learn from, and all neighbours count equally at any rank.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar.
@@ -47,7 +47,7 @@ class SupCon(Loss):
         temperature: τ; 0.1 as in the paper. A bit of difference changes a logit by 2 / (l τ).
 
     Raises:
-        InvalidInputError: a temperature not above 0.
+        InvalidInputError: temperature is not above 0.
 
     References:
         Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu & Krishnan, "Supervised contrastive learning",

@@ -1,4 +1,4 @@
-"""Losses that add up by weight."""
+"""A weighted sum of losses."""
 
 from collections.abc import Mapping
 from typing import final
@@ -12,14 +12,14 @@ from deephash.validation import InvalidInputError, check_number
 
 @final
 class WeightedSum(nn.Module):
-    """Σ weight · loss, each term kept by its name for the log.
+    """Σ weight · loss, with each term kept under its name for the log.
 
     Args:
-        losses: by name.
+        losses: losses by name.
         weights: a finite number for each name; 0 leaves a loss out.
 
     Raises:
-        InvalidInputError: no loss with a weight, or a weight that is no number.
+        InvalidInputError: no loss has a non-zero weight, or a weight is not a finite number.
     """
 
     def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
@@ -39,7 +39,7 @@ class WeightedSum(nn.Module):
         return frozenset().union(*(loss.requires for loss in self.losses.values()))  # type: ignore[arg-type]
 
     def forward(self, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, a scalar, and each loss before its weight."""
+        """Return the weighted sum, a scalar, and each loss before weighting."""
         terms: dict[str, Tensor] = {name: loss(batch) for name, loss in self.losses.items()}
         total = sum(self.weights[name] * term for name, term in terms.items())
         assert isinstance(total, Tensor)

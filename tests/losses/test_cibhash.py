@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deephash.losses.batch import TrainingBatch
-from deephash.losses.cibhash import MIN_CHANCE, CIBHash, cross_entropy_of_views, divergence_of_views
+from deephash.losses.cibhash import MIN_PROBABILITY, CIBHash, cross_entropy_of_views, divergence_of_views
 from deephash.validation import InvalidInputError
 
 
@@ -29,7 +29,7 @@ def test_the_divergence_is_the_loop_s():
     first, second = views()
     total = 0.0
     for u, v in zip(first.flatten().tolist(), second.flatten().tolist(), strict=True):
-        p, q = (MIN_CHANCE + (1 - 2 * MIN_CHANCE) * (1 + code) / 2 for code in (u, v))
+        p, q = (MIN_PROBABILITY + (1 - 2 * MIN_PROBABILITY) * (1 + code) / 2 for code in (u, v))
         for a, b in ((p, q), (q, p)):
             total += (a * math.log(a / b) + (1 - a) * math.log((1 - a) / (1 - b))) / 2
     assert float(divergence_of_views(first, second)) == pytest.approx(total / 5)
@@ -57,7 +57,7 @@ def test_views_alike_and_items_apart_cost_least():
 def test_hard_bits_that_differ_cost_a_finite_amount():
     ones = torch.ones(2, 8)
     value = float(divergence_of_views(ones, -ones))
-    assert value == pytest.approx(8 * (1 - 2 * MIN_CHANCE) * math.log(1 / MIN_CHANCE - 1), rel=1e-5)
+    assert value == pytest.approx(8 * (1 - 2 * MIN_PROBABILITY) * math.log(1 / MIN_PROBABILITY - 1), rel=1e-5)
 
 
 def test_one_item_has_nothing_to_be_told_from():
