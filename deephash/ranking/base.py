@@ -5,15 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from deephash.codes import as_codes
 from deephash.conversion import PlainArguments, plain_numbers
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
-from deephash.ranking.inputs import (
-    check_neighbours_wanted,
-    check_ranked,
-    check_relevance,
-)
+from deephash.ranking.inputs import check_neighbours_wanted, check_relevance, convert_codes
 from deephash.ranking.relevance import Relevance
 
 
@@ -25,11 +20,7 @@ class RankingEngine(PlainArguments, ABC):
     """
 
     def rank(
-        self,
-        query_codes: Tensor,
-        database_codes: Tensor,
-        distance: Distance,
-        relevance: Relevance,
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> DistanceCounts:
         """Count all items and the relevant items at each distance from each query.
 
@@ -45,8 +36,7 @@ class RankingEngine(PlainArguments, ABC):
         Raises:
             InvalidInputError: codes or relevance do not fit the distance or each other.
         """
-        query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
-        check_ranked(query_codes, database_codes, distance)
+        query_codes, database_codes = convert_codes(query_codes, database_codes, distance)
         check_relevance(relevance, query_codes, database_codes)
         if not len(query_codes) or not len(database_codes):
             empty = torch.zeros(len(query_codes), distance.maximum + 1, dtype=torch.int64, device=query_codes.device)
@@ -64,13 +54,13 @@ class RankingEngine(PlainArguments, ABC):
             k: number of neighbours, 1 to N.
 
         Returns:
-            distances: int64 (q, k). ids: int64 (q, k), database rows.
+            distances: int64 (q, k).
+            ids: int64 (q, k), database rows.
 
         Raises:
             InvalidInputError: the codes do not fit the distance, or k does not fit the database.
         """
-        query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
-        check_ranked(query_codes, database_codes, distance)
+        query_codes, database_codes = convert_codes(query_codes, database_codes, distance)
         check_neighbours_wanted(k, database_codes)
         if not len(query_codes):
             empty = torch.empty(0, k, dtype=torch.int64, device=query_codes.device)
@@ -78,11 +68,7 @@ class RankingEngine(PlainArguments, ABC):
         return self._search(query_codes, database_codes, distance, k)
 
     def relevant_ranks(
-        self,
-        query_codes: Tensor,
-        database_codes: Tensor,
-        distance: Distance,
-        relevance: Relevance,
+        self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> tuple[Tensor, Tensor]:
         """Return the ranks of each query's relevant items in the stable order: by distance, ties by database row.
 
@@ -93,14 +79,13 @@ class RankingEngine(PlainArguments, ABC):
             relevance: relevance of the N items to each of the q queries.
 
         Returns:
-            offsets: int64 (q + 1,); the ranks of query i are ranks[offsets[i] : offsets[i + 1]]. ranks: int64, from 0,
-            ascending within a query.
+            offsets: int64 (q + 1,); the ranks of query i are ranks[offsets[i] : offsets[i + 1]].
+            ranks: int64, from 0, ascending within a query.
 
         Raises:
             InvalidInputError: codes or relevance do not fit the distance or each other.
         """
-        query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
-        check_ranked(query_codes, database_codes, distance)
+        query_codes, database_codes = convert_codes(query_codes, database_codes, distance)
         check_relevance(relevance, query_codes, database_codes)
         if not len(query_codes) or not len(database_codes):
             offsets = torch.zeros(len(query_codes) + 1, dtype=torch.int64, device=query_codes.device)

@@ -1,5 +1,6 @@
 """Distances that codes can be ranked by; all are integers from 0 to `maximum`."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -37,12 +38,29 @@ class Hamming:
         return self.bits
 
 
+class LevelDistance(ABC):
+    """Manhattan distance of integers that a code stores per projection in natural binary, lowest bit first."""
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """Bits of each projection."""
+
+    @property
+    def maximum(self) -> int:
+        """The largest distance, Σ (2^q - 1) over the projections."""
+        return sum((1 << bits) - 1 for bits in self.widths)
+
+    @property
+    def code_bits(self) -> int:
+        """Length Σ q of the packed codes of both sides."""
+        return sum(self.widths)
+
+
 @plain_arguments
 @dataclass(frozen=True)
-class Manhattan:
+class Manhattan(LevelDistance):
     """Sum over projections of the absolute difference of decoded integers (Kong, Li & Guo, SIGIR 2012, Eq. 3).
-
-    A code stores the region number of each projection in natural binary, least significant bit first.
 
     Args:
         dimensions: number of projections k.
@@ -61,24 +79,13 @@ class Manhattan:
         """Bits of each projection: q, k times."""
         return (self.bits_per_dimension,) * self.dimensions
 
-    @property
-    def maximum(self) -> int:
-        """The largest distance, k (2^q - 1)."""
-        return self.dimensions * ((1 << self.bits_per_dimension) - 1)
-
-    @property
-    def code_bits(self) -> int:
-        """Length k·q of the packed codes of both sides."""
-        return self.dimensions * self.bits_per_dimension
-
 
 @plain_arguments
 @dataclass(frozen=True)
-class VariableManhattan:
+class VariableManhattan(LevelDistance):
     """Manhattan distance of decoded integers whose number of bits differs between projections.
 
-    The code holds the region number of projection 0 first, each in natural binary, least significant bit first. Equal
-    to `Manhattan` if all projections have the same number of bits.
+    Equal to `Manhattan` if all projections have the same number of bits.
 
     Args:
         bits_per_dimension: bits of each of the k projections, 0 to 8; a projection of 0 bits adds nothing.
@@ -102,16 +109,6 @@ class VariableManhattan:
     def widths(self) -> tuple[int, ...]:
         """Bits of each projection."""
         return self.bits_per_dimension
-
-    @property
-    def maximum(self) -> int:
-        """The largest distance, Σ (2^q - 1) over the projections."""
-        return sum((1 << bits) - 1 for bits in self.bits_per_dimension)
-
-    @property
-    def code_bits(self) -> int:
-        """Length Σ q of the packed codes of both sides."""
-        return sum(self.bits_per_dimension)
 
 
 @plain_arguments
@@ -169,9 +166,6 @@ class Asymmetric:
         """Length b of the packed codes of both sides."""
         return self.bits
 
-
-LevelDistance = Manhattan | VariableManhattan
-"""Distances of integers stored per projection, with the numbers of bits in `widths`."""
 
 Distance = Hamming | LevelDistance | Asymmetric
 

@@ -3,13 +3,20 @@
 import torch
 from torch import Tensor
 
-from deephash.codes import check_codes
+from deephash.codes import as_codes, check_codes
 from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.relevance import Neighbours, Relevance, count_items, count_queries
 from deephash.validation import InvalidInputError, check_count
 
 # Tables have one column per distance; more columns would fill the memory whatever the data.
 MAX_DISTANCE = 2**24
+
+
+def convert_codes(query_codes: Tensor, database_codes: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
+    """Convert queries and database, tensors or arrays, to tensors and check them as `check_ranked` does."""
+    query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
+    check_ranked(query_codes, database_codes, distance)
+    return query_codes, database_codes
 
 
 def check_ranked(query_codes: Tensor, database_codes: Tensor, distance: Distance) -> None:

@@ -189,7 +189,8 @@ def segment_by_class(
         database: class indices (N,).
 
     Returns:
-        order: int64 (N,), database rows by class, ascending within a class. segments: int64 (q, 2), start and stop in
+        order: int64 (N,), database rows by class, ascending within a class.
+        segments: int64 (q, 2), start and stop in
         `order` of the query's class, rising with the class index.
     """
     count = int(database.max()) + 1 if len(database) else 0

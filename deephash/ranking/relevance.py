@@ -22,12 +22,7 @@ class SharedLabel:
     database: Tensor
 
     def __post_init__(self) -> None:
-        for side in ("query", "database"):
-            name = f"{side} labels"
-            labels = as_labels(getattr(self, side), len(getattr(self, side)), name)
-            object.__setattr__(self, side, labels)
-            if labels.ndim != 1:
-                raise InvalidInputError(f"{name} are a multi-label indicator; use SharedLabels for those.")
+        _convert_labels(self, 1, "are a multi-label indicator; use SharedLabels for those.")
 
 
 @dataclass(frozen=True)
@@ -43,12 +38,7 @@ class SharedLabels:
     database: Tensor
 
     def __post_init__(self) -> None:
-        for side in ("query", "database"):
-            name = f"{side} labels"
-            labels = as_labels(getattr(self, side), len(getattr(self, side)), name)
-            object.__setattr__(self, side, labels)
-            if labels.ndim != 2:
-                raise InvalidInputError(f"{name} are class indices; use SharedLabel for those.")
+        _convert_labels(self, 2, "are class indices; use SharedLabel for those.")
         if self.query.shape[1] != self.database.shape[1]:
             raise InvalidInputError(
                 f"query labels have {self.query.shape[1]} classes and database labels {self.database.shape[1]}; "
@@ -86,6 +76,15 @@ class Neighbours:
 
 
 Relevance = SharedLabel | SharedLabels | Neighbours
+
+
+def _convert_labels(relevance: SharedLabel | SharedLabels, axes: int, mistake: str) -> None:
+    """Convert the labels of both sides in place; raise an error with `mistake` for another number of axes."""
+    for side in ("query", "database"):
+        labels = as_labels(getattr(relevance, side), len(getattr(relevance, side)), f"{side} labels")
+        object.__setattr__(relevance, side, labels)
+        if labels.ndim != axes:
+            raise InvalidInputError(f"{side} labels {mistake}")
 
 
 def count_queries(relevance: Relevance) -> int:

@@ -76,14 +76,19 @@ class Pairs:
         return Pairs(self.queries[rows], self.weights[rows], self.database, self.kind, self.bins)
 
     @property
-    def width(self) -> int:
-        """Words, levels or bits of a code."""
-        return self.database.shape[0]
+    def arrays(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The tensors that every kernel takes first."""
+        return self.queries, self.weights, self.database
 
     @property
     def items(self) -> int:
         """Number of codes N of the database."""
         return self.database.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of codes N, and words, levels or bits of a code."""
+        return self.items, self.database.shape[0]
 
     @property
     def tiles(self) -> int:
@@ -120,18 +125,8 @@ class TritonEngine(RankingEngine):
         if isinstance(relevance, Neighbours) and len(relevance.ids):
             rows, ids = neighbour_queries(relevance), relevance.ids.contiguous()
             kernels.listed_kernel[(-(-len(ids) // TILE),)](
-                pairs.queries,
-                pairs.weights,
-                pairs.database,
-                rows,
-                ids,
-                relevant,
-                len(ids),
-                pairs.items,
-                pairs.width,
-                DISTANCE=pairs.kind,
-                BINS=pairs.bins,
-                TILE=TILE,
+                *(*pairs.arrays, rows, ids, relevant, len(ids), *pairs.shape),
+                **{"DISTANCE": pairs.kind, "BINS": pairs.bins, "TILE": TILE},
             )
         size = distance.maximum + 1
         return DistanceCounts(total[:, :size].to(torch.int64), relevant[:, :size].to(torch.int64))
@@ -166,19 +161,9 @@ class TritonEngine(RankingEngine):
             keys = torch.full((rows, capacity), torch.iinfo(torch.int64).max, device=found.device)
             filled = torch.zeros(rows, dtype=torch.int32, device=found.device)
             block = pairs.select(some)
+            some_limits, lengths = limits[some].to(torch.int32), (*block.shape, capacity, block.tiles)
             kernels.collect_kernel[block.grid](
-                block.queries,
-                block.weights,
-                block.database,
-                limits[some].to(torch.int32),
-                filled,
-                keys,
-                block.items,
-                block.width,
-                capacity,
-                block.tiles,
-                DISTANCE=block.kind,
-                TILE=TILE,
+                *block.arrays, some_limits, filled, keys, *lengths, DISTANCE=block.kind, TILE=TILE
             )
             found[some] = keys.topk(k, largest=False, sorted=True).values
             last -= rows
@@ -205,17 +190,8 @@ def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tens
     total = torch.zeros(len(pairs.queries), pairs.bins, dtype=torch.int32, device=pairs.queries.device)
     relevant = torch.zeros_like(total)
     kernels.histogram_kernel[pairs.grid](
-        pairs.queries,
-        pairs.weights,
-        pairs.database,
-        query_labels,
-        labels,
-        total,
-        relevant,
-        pairs.items,
-        pairs.width,
-        label_width,
-        pairs.tiles,
+        *(*pairs.arrays, query_labels, labels, total, relevant),
+        *(*pairs.shape, label_width, pairs.tiles),
         DISTANCE=pairs.kind,
         RELEVANCE=relevance_kind,
         BINS=pairs.bins,

@@ -10,8 +10,7 @@ from deephash.affinity.label import Label
 from deephash.codes import pack
 from deephash.hashers.storage import describe, rebuild
 from deephash.quantizers.bit_allocations.base import BitAllocation
-from deephash.quantizers.bit_allocations.knapsack import Knapsack
-from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
+from deephash.quantizers.bit_allocations.knapsack import Knapsack, allocate_bits
 from deephash.quantizers.npq import NPQ
 from deephash.quantizers.threshold_searches.exact_search import ExactSearch
 from deephash.quantizers.vbq import VBQ

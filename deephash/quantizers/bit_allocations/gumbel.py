@@ -9,8 +9,7 @@ from deephash.functional.annealing import geometric
 from deephash.functional.soft_histogram import soft_histogram
 from deephash.functional.tied_average_precision import tie_aware_average_precision
 from deephash.quantizers.bit_allocations.base import BitAllocation, BitOptions
-from deephash.quantizers.bit_allocations.knapsack import Knapsack
-from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
+from deephash.quantizers.bit_allocations.knapsack import Knapsack, allocate_bits
 from deephash.validation import check_count, check_positive
 
 # The most pairs of each kind, neighbours and others, on which codes are judged.

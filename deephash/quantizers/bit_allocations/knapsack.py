@@ -2,11 +2,51 @@
 
 from typing import final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.quantizers.bit_allocations.base import BitAllocation, BitOptions
-from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
+from deephash.validation import InvalidInputError
+
+
+def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
+    """Find the allocation of largest total worth that spends exactly the budget.
+
+    With A(j, s) the largest worth of the first j projections for s bits, A(j, s) = max over b of A(j - 1, s - b) +
+    worth of b bits for projection j. Among equal allocations, the one with fewer bits in the last projections is taken.
+
+    Args:
+        worth: (k, most + 1), the worth of 0, 1, ..., most bits for each projection.
+        budget: bits to spend, from 0 to k·most.
+
+    Returns:
+        (k,), bits of each projection, of sum `budget`.
+
+    Raises:
+        InvalidInputError: k projections cannot hold the budget.
+    """
+    k, choices = worth.shape
+    if not 0 <= budget <= k * (choices - 1):
+        raise InvalidInputError(
+            f"budget={budget} bits; {k} dimensions of at most {choices - 1} bits hold 0 to {k * (choices - 1)}."
+        )
+    best = np.full(budget + 1, -np.inf)
+    best[0] = 0.0
+    chosen = np.zeros((k, budget + 1), np.int64)
+    for j in range(k):
+        options = np.full((choices, budget + 1), -np.inf)
+        for bits in range(min(choices, budget + 1)):
+            options[bits, bits:] = best[: budget + 1 - bits] + worth[j, bits]
+        chosen[j] = options.argmax(0)
+        best = options.max(0)
+    allocation = np.zeros(k, np.int64)
+    left = budget
+    for j in range(k - 1, -1, -1):
+        allocation[j] = chosen[j, left]
+        left -= allocation[j]
+    return allocation
 
 
 @final

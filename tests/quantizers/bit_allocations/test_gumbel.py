@@ -10,8 +10,7 @@ from deephash.hashers.hasher import Hasher
 from deephash.projections.lsh import LSH
 from deephash.quantizers.bit_allocations.base import BitOptions
 from deephash.quantizers.bit_allocations.gumbel import Gumbel, code_distances, sample_pairs
-from deephash.quantizers.bit_allocations.knapsack import Knapsack
-from deephash.quantizers.bit_allocations.knapsack_search import allocate_bits
+from deephash.quantizers.bit_allocations.knapsack import Knapsack, allocate_bits
 from deephash.quantizers.vbq import VBQ
 from deephash.validation import InvalidInputError
 
