@@ -124,10 +124,9 @@ class TritonEngine(RankingEngine):
         total, relevant = _histograms(pairs, relevance)
         if isinstance(relevance, Neighbours) and len(relevance.ids):
             rows, ids = neighbour_queries(relevance), relevance.ids.contiguous()
-            kernels.listed_kernel[(-(-len(ids) // TILE),)](
-                *(*pairs.arrays, rows, ids, relevant, len(ids), *pairs.shape),
-                **{"DISTANCE": pairs.kind, "BINS": pairs.bins, "TILE": TILE},
-            )
+            arrays, sizes = (*pairs.arrays, rows, ids, relevant), (len(ids), *pairs.shape)
+            grid = (-(-len(ids) // TILE),)
+            kernels.listed_kernel[grid](*arrays, *sizes, DISTANCE=pairs.kind, BINS=pairs.bins, TILE=TILE)
         size = distance.maximum + 1
         return DistanceCounts(total[:, :size].to(torch.int64), relevant[:, :size].to(torch.int64))
 
@@ -150,8 +149,8 @@ class TritonEngine(RankingEngine):
         limits = (reached < k).sum(1)
         within = reached.gather(1, limits[:, None])[:, 0]
         # Queries with similar numbers of items share a block, so that one with many ties does not widen all.
-        sizes, order = within.sort()
-        ends = sizes.tolist()
+        items_within, order = within.sort()
+        ends = items_within.tolist()
         last = len(ends)
         while last:
             capacity = ends[last - 1]
@@ -161,10 +160,9 @@ class TritonEngine(RankingEngine):
             keys = torch.full((rows, capacity), torch.iinfo(torch.int64).max, device=found.device)
             filled = torch.zeros(rows, dtype=torch.int32, device=found.device)
             block = pairs.select(some)
-            some_limits, lengths = limits[some].to(torch.int32), (*block.shape, capacity, block.tiles)
-            kernels.collect_kernel[block.grid](
-                *block.arrays, some_limits, filled, keys, *lengths, DISTANCE=block.kind, TILE=TILE
-            )
+            arrays = (*block.arrays, limits[some].to(torch.int32), filled, keys)
+            sizes = (*block.shape, capacity, block.tiles)
+            kernels.collect_kernel[block.grid](*arrays, *sizes, DISTANCE=block.kind, TILE=TILE)
             found[some] = keys.topk(k, largest=False, sorted=True).values
             last -= rows
 
@@ -189,9 +187,11 @@ def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tens
             label_width, relevance_kind = labels.shape[1], kernels.MASK
     total = torch.zeros(len(pairs.queries), pairs.bins, dtype=torch.int32, device=pairs.queries.device)
     relevant = torch.zeros_like(total)
+    arrays = (*pairs.arrays, query_labels, labels, total, relevant)
+    sizes = (*pairs.shape, label_width, pairs.tiles)
     kernels.histogram_kernel[pairs.grid](
-        *(*pairs.arrays, query_labels, labels, total, relevant),
-        *(*pairs.shape, label_width, pairs.tiles),
+        *arrays,
+        *sizes,
         DISTANCE=pairs.kind,
         RELEVANCE=relevance_kind,
         BINS=pairs.bins,
