@@ -143,7 +143,7 @@ def judged(data: HashingDataModule, truth: Affinity):
 def measured(system, draw):
     """Every metric of one system on each query, larger is better: name → (q,)."""
     counts, *graded = (AutoEngine().rank(*system, wanted) for wanted in (draw.relevant, draw.grade_1, draw.grade_2))
-    binary, grades = GradedRanking(GradedCounts.of(counts)), GradedRanking(GradedCounts.nested(*graded))
+    binary, grades = GradedRanking(GradedCounts.from_counts(counts)), GradedRanking(GradedCounts.from_nested(*graded))
     values = {
         "mAP": average_precision(counts),
         "AUPRC": auprc(counts),

@@ -90,21 +90,21 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
         variance of at most ε² max μ_j² (1 + √(d/n))² along any direction.
     """
     mean = feature_mean(features)
-    variances, directions = _about(features, mean, k, working_dtype(features))
+    variances, directions = _leading_directions(features, mean, k, working_dtype(features))
     epsilon = torch.finfo(features.dtype).eps ** 2
     noise = max(epsilon, torch.finfo(torch.float64).eps) * variances[0] + epsilon * mean.square().sum()
     m = int((variances > features.shape[1] * noise).sum())
     offset = features.shape[1] * epsilon * mean.square().sum()
     if m < len(variances) and bool((variances[m:] > MIN_SHARE_OF_OFFSET * offset).any()):
         mean = feature_mean(features, torch.float64)
-        variances, directions = _about(features, mean, k, torch.float64)
+        variances, directions = _leading_directions(features, mean, k, torch.float64)
         relative = features.shape[1] * max(epsilon, torch.finfo(torch.float64).eps) * variances[0]
         spread = 1 + (features.shape[1] / count_rows(features)) ** 0.5
         m = int((variances > relative + epsilon * mean.abs().max().square() * spread**2).sum())
     return mean, canonical_signs(directions[:, :m]), variances[:m]
 
 
-def _about(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
+def _leading_directions(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
     """Compute the leading k variances, falling, and directions, through the smaller matrix."""
     if len(features) < features.shape[1] and not rows_are_shared():
         return _by_gram_matrix(features, mean, k)

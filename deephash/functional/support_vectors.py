@@ -64,7 +64,7 @@ def _newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
     for _ in track(range(NEWTON_ROUNDS), "SVM"):
         signs, current, values = targets[:, active], solution[:, active], margins[:, active]
         slack = (1 - signs * values).clamp_min_(0)
-        gradient = _transposed(centred, slack * signs).mul_(-2 * cost)
+        gradient = _multiply_transposed(centred, slack * signs).mul_(-2 * cost)
         gradient[:-1] += current[:-1]
         norms = gradient.norm(dim=0)
         first = norms if first is None else first
@@ -84,7 +84,7 @@ def _newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
     return solution
 
 
-def _transposed(centred: Tensor, values: Tensor) -> Tensor:
+def _multiply_transposed(centred: Tensor, values: Tensor) -> Tensor:
     """Compute [X 1]ᵀ V, (d + 1, b)."""
     return torch.cat([centred.T @ values, values.sum(0, keepdim=True)])
 
@@ -112,7 +112,7 @@ def _conjugate_gradients(
     # Far from the minimum an approximate step suffices; near it the set of active items no longer changes.
     tolerance = max(1e-3, TOLERANCES[gradient.dtype]) if gradient.dtype == torch.float32 else 1e-8
     for _ in range(CONJUGATE_ROUNDS):
-        product = _transposed(centred, torch.addmm(direction[-1:], centred, direction[:-1]).mul_(active))
+        product = _multiply_transposed(centred, torch.addmm(direction[-1:], centred, direction[:-1]).mul_(active))
         product.mul_(2 * cost)
         product[:-1] += direction[:-1]
         rate = power / (direction * product).sum(0).clamp_min(tiny)

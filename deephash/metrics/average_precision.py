@@ -42,7 +42,7 @@ def average_precision(counts: DistanceCounts) -> Tensor:
     Returns:
         float64 (q,); NaN if a query has no relevant item.
     """
-    return row_sums(expected_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
+    return row_sums(expected_gains(TieGroups.from_counts(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -65,7 +65,7 @@ def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
     check_cutoff(k, count_ranked_items(counts))
-    return row_sums(expected_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
+    return row_sums(expected_gains(TieGroups.from_counts(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
 @in_query_blocks
@@ -78,7 +78,7 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
     Args, returns, raises: as `average_precision_at`.
     """
     check_cutoff(k, count_ranked_items(counts))
-    return row_sums(expected_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1)
+    return row_sums(expected_gains(TieGroups.from_counts(counts, k))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -95,7 +95,7 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     Args, returns, raises: as `average_precision_at`.
     """
     check_cutoff(k, count_ranked_items(counts))
-    groups = TieGroups.of(counts, k)
+    groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(expected_gains(groups).masked_fill_(~cut.earlier, 0.0))
     zero, one = torch.zeros_like(gains_before), torch.ones_like(gains_before)

@@ -67,7 +67,7 @@ def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
     """
     from scipy import stats
 
-    runs = _vector(values, "runs")
+    runs = _as_vector(values, "runs")
     if not 0 < level < 1:
         raise InvalidInputError(f"level={level!r}; expected a number between 0 and 1, as 0.95.")
     if len(runs) < 2:
@@ -98,7 +98,7 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
     """
     from scipy import stats
 
-    a, b = _vector(first, "first"), _vector(second, "second")
+    a, b = _as_vector(first, "first"), _as_vector(second, "second")
     if len(a) != len(b):
         raise InvalidInputError(
             f"first has {len(a)} values and second {len(b)}; a paired test needs one pair a query or run."
@@ -120,7 +120,7 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
     return PairedTest(float(outcome.pvalue), float(outcome.statistic), float(np.median(differences)), len(a), ties)
 
 
-def _vector(values: Values, name: str) -> np.ndarray:
+def _as_vector(values: Values, name: str) -> np.ndarray:
     """Convert values to float64 (n,)."""
     vector = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
     if vector.ndim != 1:

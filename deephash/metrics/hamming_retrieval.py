@@ -234,7 +234,7 @@ class HammingRetrieval(Metric):
     def _figures(self, counts: DistanceCounts, graded: GradedCounts | None) -> dict[str, Tensor]:
         """Compute every metric of each query."""
         values = per_query_metrics(counts, self.at, self.radii)
-        values |= compute_user_figures(self.user_metrics, GradedCounts.of(counts))
+        values |= compute_user_figures(self.user_metrics, GradedCounts.from_counts(counts))
         if graded is not None:
             graded_metrics = [metric for metric in self.user_metrics if metric.graded]
             values |= compute_user_figures(graded_metrics, graded, GRADED)

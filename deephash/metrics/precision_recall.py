@@ -16,7 +16,7 @@ from deephash.ranking.counts import DistanceCounts
 def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the expected number of relevant items among the first k; float64 (q,)."""
     check_cutoff(k, count_ranked_items(counts))
-    cut = cut_group(TieGroups.of(counts, k))
+    cut = cut_group(TieGroups.from_counts(counts, k))
     return cut.relevant_before + cut.taken * cut.relevant / cut.total
 
 

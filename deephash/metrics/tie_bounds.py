@@ -42,7 +42,7 @@ def best_average_precision(counts: DistanceCounts) -> Tensor:
     Returns:
         float64 (q,); NaN if a query has no relevant item.
     """
-    return row_sums(best_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
+    return row_sums(best_gains(TieGroups.from_counts(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -51,7 +51,7 @@ def worst_average_precision(counts: DistanceCounts) -> Tensor:
 
     Args, returns: as `best_average_precision`.
     """
-    return row_sums(worst_gains(TieGroups.of(counts))) / counts.relevant.sum(1)
+    return row_sums(worst_gains(TieGroups.from_counts(counts))) / counts.relevant.sum(1)
 
 
 @in_query_blocks
@@ -70,7 +70,7 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
     check_cutoff(k, count_ranked_items(counts))
-    return row_sums(best_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
+    return row_sums(best_gains(TieGroups.from_counts(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
 @in_query_blocks
@@ -81,7 +81,7 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     Args, returns, raises: as `best_average_precision_at`.
     """
     check_cutoff(k, count_ranked_items(counts))
-    return row_sums(worst_gains(TieGroups.of(counts, k))) / counts.relevant.sum(1).clamp_max(k)
+    return row_sums(worst_gains(TieGroups.from_counts(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
 @in_query_blocks
@@ -95,7 +95,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
     Args, returns, raises: as `best_average_precision_at`.
     """
     check_cutoff(k, count_ranked_items(counts))
-    groups = TieGroups.of(counts, k)
+    groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(best_gains(groups).masked_fill_(~cut.earlier, 0.0))
     fewest, most = _possible_hits(cut)
@@ -118,7 +118,7 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
     Args, returns, raises: as `best_average_precision_at`.
     """
     check_cutoff(k, count_ranked_items(counts))
-    groups = TieGroups.of(counts, k)
+    groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(worst_gains(groups).masked_fill_(~cut.earlier, 0.0))
     low, high = _possible_hits(cut)

@@ -29,7 +29,7 @@ class TieGroups:
     taken: Tensor
 
     @classmethod
-    def of(cls, counts: DistanceCounts, k: int | None = None) -> "TieGroups":
+    def from_counts(cls, counts: DistanceCounts, k: int | None = None) -> "TieGroups":
         """Build the groups of `counts`, one per distance, optionally cut after the first k ranks."""
         total, relevant = counts.total.double(), counts.relevant.double()
         before = total.cumsum(1).sub_(total)

@@ -128,7 +128,7 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         self.unit = torch.where(deviation > 0, deviation, 1.0).to(self.unit)
         return self
 
-    def in_units(self, projections: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_to_units(self, projections: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
         """Return projections (n, k) and their thresholds (k, T), divided by the unit of each projection."""
         unit = self.unit.to(thresholds.dtype).expand(self.projection_dim)
         return projections / unit, thresholds / unit[:, None]

@@ -51,7 +51,7 @@ class SBQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Return relaxed bits of the margins, projections - thresholds."""
-        projections, thresholds = self.in_units(projections, self.thresholds[:, None])
+        projections, thresholds = self.scale_to_units(projections, self.thresholds[:, None])
         relaxed: Tensor = self.relaxation(projections - thresholds[:, 0])
         return relaxed
 

@@ -40,7 +40,7 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
         count = 2**allocation - 1
         unused = torch.arange(thresholds.shape[1], device=thresholds.device) >= count[:, None]
         thresholds = thresholds.masked_fill(unused, torch.inf)
-    projections, thresholds = quantizer.in_units(projections, thresholds)
+    projections, thresholds = quantizer.scale_to_units(projections, thresholds)
     return projections, thresholds.to(projections.dtype)
 
 

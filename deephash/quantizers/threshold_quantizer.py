@@ -51,14 +51,16 @@ class ThresholdQuantizer(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Return relaxed bits: the relaxation of each bit's margin from the nearest threshold at which it flips."""
-        relaxed: Tensor = self.relaxation(bit_margins(*self.in_units(projections, self.thresholds), self.encoding))
+        relaxed: Tensor = self.relaxation(
+            bit_margins(*self.scale_to_units(projections, self.thresholds), self.encoding)
+        )
         return relaxed
 
     def unary(self, projections: Tensor) -> Tensor:
         """Return the relaxed bits, or, for Manhattan distance, one relaxed step per threshold, (n, k) → (n, k·T)."""
         if not self.manhattan:
             return self.forward(projections)
-        relaxed: Tensor = self.relaxation(step_margins(*self.in_units(projections, self.thresholds)))
+        relaxed: Tensor = self.relaxation(step_margins(*self.scale_to_units(projections, self.thresholds)))
         return relaxed
 
     def quantize(self, projections: Tensor) -> Tensor:

@@ -98,14 +98,14 @@ class VBQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Return relaxed bits: the relaxation of each bit's margin from the nearest threshold at which it flips."""
-        groups = self._groups(*self.in_units(projections, self.thresholds))
+        groups = self._groups(*self.scale_to_units(projections, self.thresholds))
         margins = torch.cat([bit_margins(*group) for group in groups], 1)
-        relaxed: Tensor = self.relaxation(margins[:, self._places()])
+        relaxed: Tensor = self.relaxation(margins[:, self._bit_places()])
         return relaxed
 
     def unary(self, projections: Tensor) -> Tensor:
         """Return a relaxed step for each threshold, projections with fewer bits before those with more."""
-        groups = self._groups(*self.in_units(projections, self.thresholds))
+        groups = self._groups(*self.scale_to_units(projections, self.thresholds))
         steps = [step_margins(values, thresholds) for values, thresholds, _ in groups]
         relaxed: Tensor = self.relaxation(torch.cat(steps, 1))
         return relaxed
@@ -113,7 +113,7 @@ class VBQ(Quantizer):
     def quantize(self, projections: Tensor) -> Tensor:
         """Return the bits of the regions that the projections lie in."""
         bits = [encode_regions(*group) for group in self._groups(projections, self.thresholds)]
-        return torch.cat(bits, 1)[:, self._places()]
+        return torch.cat(bits, 1)[:, self._bit_places()]
 
     def _groups(self, projections: Tensor, thresholds: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return projections, thresholds and encoding of the projections with 1 bit, with 2, ..., if there are any."""
@@ -125,7 +125,7 @@ class VBQ(Quantizer):
                 groups.append((projections[:, dimensions], some, natural_binary_encoding(q)))
         return groups
 
-    def _places(self) -> Tensor:
+    def _bit_places(self) -> Tensor:
         """Return the place of each bit of the code among the bits of the groups, int64 (b,)."""
         owners = torch.repeat_interleave(self.allocation)
         # Groups hold their projections in order, so a stable sort by the number of bits gives the groups' bits.

@@ -39,12 +39,12 @@ class GradedCounts:
             raise InvalidInputError(f"graded counts hold {int(counts.min())}; a count is at least 0.")
 
     @classmethod
-    def of(cls, counts: DistanceCounts) -> "GradedCounts":
+    def from_counts(cls, counts: DistanceCounts) -> "GradedCounts":
         """Build counts of two grades: 0, not relevant, and 1, relevant."""
-        return cls.nested(counts)
+        return cls.from_nested(counts)
 
     @classmethod
-    def nested(cls, *at_least: DistanceCounts) -> "GradedCounts":
+    def from_nested(cls, *at_least: DistanceCounts) -> "GradedCounts":
         """Build counts from those with an item relevant from grade 1 on, from 2 on, ..., of the same rankings."""
         steps = [at_least[0].total, *(counts.relevant for counts in at_least)]
         above = [*steps[1:], torch.zeros_like(steps[0])]

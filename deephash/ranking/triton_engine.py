@@ -61,7 +61,7 @@ class Pairs:
     bins: int
 
     @classmethod
-    def of(cls, query_codes: Tensor, database_codes: Tensor, distance: Distance) -> "Pairs":
+    def from_codes(cls, query_codes: Tensor, database_codes: Tensor, distance: Distance) -> "Pairs":
         """Lay out packed codes, uint8 (q, B) and (N, B), for `distance`."""
         queries, database = layout_codes(query_codes, distance), layout_codes(database_codes, distance)
         weights, kind = queries, kernels.HAMMING
@@ -120,7 +120,7 @@ class TritonEngine(RankingEngine):
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
     ) -> DistanceCounts:
         _check_device(query_codes)
-        pairs = Pairs.of(query_codes, database_codes, distance)
+        pairs = Pairs.from_codes(query_codes, database_codes, distance)
         total, relevant = _histograms(pairs, relevance)
         if isinstance(relevance, Neighbours) and len(relevance.ids):
             rows, ids = neighbour_queries(relevance), relevance.ids.contiguous()
@@ -132,7 +132,7 @@ class TritonEngine(RankingEngine):
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         _check_device(query_codes)
-        pairs = Pairs.of(query_codes, database_codes, distance)
+        pairs = Pairs.from_codes(query_codes, database_codes, distance)
         if pairs.bins > LISTED_BINS:
             return self._lists._search(query_codes, database_codes, distance, k)
         found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)

@@ -143,7 +143,7 @@ def test_grades_that_do_not_fit_are_refused():
     metric, ids = HammingRetrieval(1, user_metrics=USER_METRICS, highest_grade=2), torch.tensor([0])
     for given, message in (
         (None, "graded counts are none; expected grades up to 2"),
-        (GradedCounts.of(graded.at_least(1)), "graded counts are grades up to 1; expected grades up to 2"),
+        (GradedCounts.from_counts(graded.at_least(1)), "graded counts are grades up to 1; expected grades up to 2"),
         (GradedCounts(graded.by_grade + 1), "graded counts do not add up to the counts"),
     ):
         with pytest.raises(InvalidInputError, match=message):

@@ -221,7 +221,8 @@ def test_graded_counts_equal_counting(block_bytes):
     ranked = TorchEngine().rank(*codes, Hamming(12), SharedLabels(*labels))
     assert torch.equal(counts.at_least(1).relevant, ranked.relevant)
     assert torch.equal(
-        GradedCounts.nested(*(counts.at_least(grade + 1) for grade in range(counts.highest))).by_grade, counts.by_grade
+        GradedCounts.from_nested(*(counts.at_least(grade + 1) for grade in range(counts.highest))).by_grade,
+        counts.by_grade,
     )
     higher = graded_counts(*codes, Hamming(12), *labels, highest=counts.highest + 1)
     assert torch.equal(higher.by_grade, torch.nn.functional.pad(counts.by_grade, (0, 1)))
