@@ -7,7 +7,7 @@ Section 3.2): c of its n ranks hold c·r/n of its r relevant items. A ball cuts 
 from torch import Tensor
 
 from deephash.conversion import plain_numbers
-from deephash.metrics.checks import check_cutoff, check_radius, count_ranked_items, nan_without_relevant
+from deephash.metrics.checks import check_radius, nan_without_relevant
 from deephash.metrics.query_blocks import in_query_blocks
 from deephash.metrics.tie_groups import TieGroups, cut_group
 from deephash.ranking.counts import DistanceCounts
@@ -15,7 +15,6 @@ from deephash.ranking.counts import DistanceCounts
 
 def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the expected number of relevant items among the first k; float64 (q,)."""
-    check_cutoff(k, count_ranked_items(counts))
     cut = cut_group(TieGroups.from_counts(counts, k))
     return cut.relevant_before + cut.taken * cut.relevant / cut.total
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import plain_numbers
-from deephash.metrics.checks import check_cutoff, count_ranked_items, nan_without_relevant
+from deephash.metrics.checks import nan_without_relevant
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
 from deephash.metrics.tie_groups import CutGroup, TieGroups, cut_group
@@ -69,7 +69,6 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     Raises:
         InvalidInputError: k below 1 or above the number of ranked items.
     """
-    check_cutoff(k, count_ranked_items(counts))
     return row_sums(best_gains(TieGroups.from_counts(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
@@ -80,7 +79,6 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
     Args, returns, raises: as `best_average_precision_at`.
     """
-    check_cutoff(k, count_ranked_items(counts))
     return row_sums(worst_gains(TieGroups.from_counts(counts, k))) / counts.relevant.sum(1).clamp_max(k)
 
 
@@ -94,7 +92,6 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
 
     Args, returns, raises: as `best_average_precision_at`.
     """
-    check_cutoff(k, count_ranked_items(counts))
     groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(best_gains(groups).masked_fill_(~cut.earlier, 0.0))
@@ -117,7 +114,6 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
 
     Args, returns, raises: as `best_average_precision_at`.
     """
-    check_cutoff(k, count_ranked_items(counts))
     groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(worst_gains(groups).masked_fill_(~cut.earlier, 0.0))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deephash.metrics.checks import check_cutoff, count_ranked_items
 from deephash.ranking.counts import DistanceCounts
 
 
@@ -30,7 +31,13 @@ class TieGroups:
 
     @classmethod
     def from_counts(cls, counts: DistanceCounts, k: int | None = None) -> "TieGroups":
-        """Build the groups of `counts`, one per distance, optionally cut after the first k ranks."""
+        """Build the groups of `counts`, one per distance, optionally cut after the first k ranks.
+
+        Raises:
+            InvalidInputError: k below 1 or above the number of ranked items.
+        """
+        if k is not None:
+            check_cutoff(k, count_ranked_items(counts))
         total, relevant = counts.total.double(), counts.relevant.double()
         before = total.cumsum(1).sub_(total)
         taken = total if k is None else torch.minimum((k - before).clamp_min_(0), total)
