@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deephash.hashers.hasher import Hasher
+from deephash.io.configuration import list_choices, read_choice
 from deephash.projections.itq import ITQ
 from deephash.quantizers.dbq import DBQ
 from deephash.sklearn_transformer import HashingTransformer, convert_labels
@@ -103,3 +104,9 @@ def test_classes_that_are_missing_or_do_not_sort_are_refused(blobs):
         HashingTransformer("ksh", 4).fit(x, np.where(y == 0, np.nan, y))
     with pytest.raises(InvalidInputError, match="y holds values of several kinds"):
         HashingTransformer("ksh", 4).fit(x, np.array([None, "a", 3, 4, 5, 6], dtype=object)[y])
+
+
+def test_settings_of_shared_files_are_read():
+    settings, other_groups = read_choice(list_choices("method")["djsrh"])
+    assert settings["projection"]["_target_"] == "deephash.projections.paired.CVH"
+    assert other_groups["train"] == "joint"

@@ -24,13 +24,23 @@ def list_choices(group: str) -> dict[str, Path]:
 
 
 def read_choice(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the settings of a choice without references to other groups, and its choices of other groups."""
+    """Return the settings of a choice without references to other groups, and its choices of other groups.
+
+    Settings of the files that its defaults list, such as `shared/deep`, are included.
+    """
     from omegaconf import OmegaConf
 
-    settings: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    defaults = settings.pop("defaults", [])
-    other_groups = {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
-    return _drop_references(settings), other_groups
+    content: Any = OmegaConf.load(file)
+    settings: dict[str, Any] = {}
+    other_groups: dict[str, str] = {}
+    for entry in content.pop("defaults", []):
+        if isinstance(entry, str):
+            included, groups = ({}, {}) if entry == "_self_" else read_choice(file.parent / f"{entry}.yaml")
+            settings, other_groups = {**settings, **included}, {**other_groups, **groups}
+        else:
+            other_groups |= {str(group).removeprefix("override /"): name for group, name in entry.items()}
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(settings, content), resolve=False)
+    return _drop_references(merged), other_groups
 
 
 def _drop_references(settings: Any) -> Any:
