@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from deephash.cluster.processes import summed
+from deephash.cluster.processes import sum_processes
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.code_files.array_rows import open_npy
@@ -77,8 +77,8 @@ def score_share(folder, rank, world):
 
     def work():
         counts = rank_rows(queries, shards, get_share(len(shards), rank, world))
-        summed(counts.total)
-        return int(summed(counts.relevant).sum())
+        sum_processes(counts.total)
+        return int(sum_processes(counts.relevant).sum())
 
     return work
 

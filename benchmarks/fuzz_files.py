@@ -507,9 +507,10 @@ def targets() -> dict[str, Target]:
     found["shards"] = Target(
         "codes", ("c.npy", "c.ids.npy", "c.json"), lambda folder: open_shards([folder / "c.npy"]), weight=1
     )
-    found["manifest of shards"] = Target("shards", ("manifest.json",), shard_manifest.read_manifest)
     found["progress of shards"] = Target(
-        "shards", ("manifest.jsonl",), lambda folder: shard_manifest.begin(folder, {"source": "x"}, overwrite=False)
+        "shards",
+        ("manifest.jsonl",),
+        lambda folder: shard_manifest.read_progress(folder, {"source": "x"}, overwrite=False),
     )
     found["study log"] = Target("study", ("study.sqlite",), study_answers)
     return found
@@ -543,11 +544,11 @@ def write_corpus(folder: Path) -> None:
     write_codes(folder / "codes")
     write_sharded(folder / "codes", folder / "sharded", 2, "flat", {})
     shards = folder / "shards"
-    shard_manifest.begin(shards, {"source": "x"}, overwrite=False)
+    shard_manifest.read_progress(shards, {"source": "x"}, overwrite=False)
     for shard in range(3):
         record = shard_manifest.ShardRecord(shard, 10 * shard, 10 * shard + 10, 0, 10, {})
-        shard_manifest.note(shards, record)
-    shard_manifest.finish(shards, {"rows": 30}, {0: record})
+        shard_manifest.save_progress(shards, record)
+    shard_manifest.write_manifest(shards, {"rows": 30}, {0: record})
     write_study(folder / "study")
 
 

@@ -1,1 +1,1 @@
-"""Work on data that fit no machine: shards, the processes that share them, and what they find put together."""
+"""Distributed work on data that do not fit one machine: shards, the processes that share them, and merged results."""

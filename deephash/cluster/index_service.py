@@ -1,74 +1,78 @@
-"""A saved index, whole or in shards, as a service of this process alone."""
+"""Serve a saved index, whole or in shards, from this process."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from deephash.cluster.search_application import Answer, SearchApplication, ServedRelease, http_server
+from deephash.cluster.search_application import (
+    Answer,
+    SearchApplication,
+    ServedRelease,
+    create_server,
+    refresh_release,
+)
 from deephash.indexes.sharded_index import IndexRelease, OpenRelease, current_release
 from deephash.web.http_service.host_names import served_names
 from deephash.web.listening import listening
 
-# The second waits for the first to end, so that no time passes between two.
+# The second search waits for the first to end, so that no time passes between the two.
 AT_ONCE = 2
 
 
 class LocalRelease(ServedRelease):
-    """A release in this process's memory.
+    """A release in the memory of this process.
 
     Args:
-        index: loaded.
+        release: the release to load.
     """
 
-    def __init__(self, index: OpenRelease) -> None:
-        super().__init__(index.release)
-        self.index = index
+    def __init__(self, release: IndexRelease) -> None:
+        super().__init__(release)
+        self.index = OpenRelease(release)
 
     async def search(self, codes: np.ndarray, k: int) -> Answer:
-        """The k nearest of packed codes uint8 (q, ⌈b/8⌉)."""
+        """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉)."""
         return Answer(self.release, await asyncio.to_thread(self.index.search, torch.from_numpy(codes), k))
 
 
-async def refreshed(folder: Path, served: ServedRelease | None) -> ServedRelease:
-    """What is served, or the index that has taken its place in the folder.
+async def refresh_index(folder: Path, served: ServedRelease | None) -> ServedRelease:
+    """Return the served index, or the one that has replaced it in the folder.
 
     Raises:
-        InvalidInputError: no index there, or a damaged one.
+        InvalidInputError: no index in the folder, or a damaged one.
     """
-    release = await asyncio.to_thread(current_release, folder)
-    if served is not None and release.name == served.release.name:
-        return served
-    return LocalRelease(await asyncio.to_thread(OpenRelease, release))
+    return await refresh_release(served, partial(current_release, folder), LocalRelease)
 
 
 def serve_index(
     folder: Path, host: str, port: int, ready: Callable[[str, IndexRelease], None], names: Sequence[str] = ()
 ) -> None:
-    """Serve an index, and each that takes its place in the folder, until interrupted.
+    """Serve an index, and each index that replaces it in the folder, until interrupted.
 
     Args:
-        folder: of a saved index, whole or in shards.
+        folder: folder of a saved index, whole or in shards.
         host: address to listen on.
-        port: to listen on; 0 takes one that is free.
-        ready: is told the address and what is served, as soon as it is.
-        names: further host names by which the service may be asked for.
+        port: port to listen on; 0 takes a free one.
+        ready: called with the address and each release as soon as it is served.
+        names: further host names that requests may use.
 
     Raises:
-        InvalidInputError: no index, an address that cannot be listened on, or uvicorn is not installed.
+        InvalidInputError: no index, an address that is not available, or uvicorn is not installed.
     """
 
     async def refresh(served: ServedRelease | None) -> ServedRelease:
-        newer = await refreshed(folder, served)
+        newer = await refresh_index(folder, served)
         if newer is not served:
             ready(f"http://{host}:{opened.getsockname()[1]}", newer.release)
         return newer
 
     application = SearchApplication(refresh, AT_ONCE, served_names(host, names))
-    server = http_server(application)
+    server = create_server(application)
 
     async def serve() -> None:
         await application.look()

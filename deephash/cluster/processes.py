@@ -1,4 +1,4 @@
-"""Processes of torch.distributed as torchrun or SLURM starts them, and sums over them."""
+"""Processes of torch.distributed, as torchrun or SLURM starts them, and sums over them."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, distributed
 
-# SLURM's names for what torchrun calls RANK, WORLD_SIZE and LOCAL_RANK.
+# SLURM's names of torchrun's variables.
 SLURM_NAMES = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
 
 
@@ -17,7 +17,7 @@ class Process:
 
     Args:
         rank: its number, from 0.
-        world: how many there are.
+        world: number of processes.
         local_rank: its number on its machine.
     """
 
@@ -27,12 +27,12 @@ class Process:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
 
-def launched_as() -> Process:
-    """What the launcher's environment says of this process; alone where there was no launcher."""
+def read_launcher() -> Process:
+    """Return this process as the launcher's environment describes it; a single process without a launcher."""
     values = [os.environ.get(name, os.environ.get(slurm)) for name, slurm in SLURM_NAMES.items()]
     if values[0] is None or values[1] is None or "MASTER_ADDR" not in os.environ:
         return Process()
@@ -41,8 +41,8 @@ def launched_as() -> Process:
 
 @contextmanager
 def process_group() -> Iterator[Process]:
-    """The group of all processes that were launched together, on the CPU by gloo; none where this one is alone."""
-    process = launched_as()
+    """Join the group of all launched processes, on the CPU by gloo; a single process needs no group."""
+    process = read_launcher()
     if process.world == 1:
         yield process
         return
@@ -53,8 +53,8 @@ def process_group() -> Iterator[Process]:
         distributed.destroy_process_group()
 
 
-def summed(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, in place; the tensor itself where this one is alone."""
+def sum_processes(tensor: Tensor) -> Tensor:
+    """Sum a tensor over all processes, in place; without a group, return it unchanged."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(tensor)
     return tensor

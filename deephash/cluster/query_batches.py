@@ -1,4 +1,4 @@
-"""Queries that wait at the same time, put into one search."""
+"""Combine queries that wait at the same time into one search."""
 
 import asyncio
 from collections import deque
@@ -8,15 +8,15 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-# What waits goes into one search up to so many queries; a request of more is searched by itself.
+# Largest number of queries to combine; a request with more is searched by itself.
 MAX_QUERIES_TOGETHER = 256
 
 
 class Cuttable(Protocol):
-    """What was found for some queries, of which the part of any of them can be cut out."""
+    """An answer to several queries that can be cut into the answers to parts of them."""
 
     def cut(self, start: int, stop: int) -> Self:
-        """The part of the queries from start to stop."""
+        """Return the answer to the queries from start to stop."""
 
 
 Target = TypeVar("Target", bound=Hashable)
@@ -29,7 +29,7 @@ class Waiting(Generic[Found]):
 
     Args:
         codes: packed uint8 (q, ⌈b/8⌉).
-        answer: what will be found for it.
+        answer: future of its answer.
     """
 
     codes: np.ndarray
@@ -37,14 +37,14 @@ class Waiting(Generic[Found]):
 
 
 class QueryBatches(Generic[Target, Found]):
-    """Runs few searches at once, each for all requests that came while the ones before it ran.
+    """Runs few searches at once, each for all requests that arrived while earlier searches ran.
 
-    A message to another process costs more than a small scan, and a scan takes eight queries along nearly for the time
-    of one. A request that finds nothing running starts at once: nobody waits for company.
+    A message to another process costs more than a small scan, and a scan of eight queries takes little longer than one
+    of a single query. A request starts at once if fewer than `at_once` searches run.
 
     Args:
-        search: target, packed codes uint8 (q, ⌈b/8⌉) and k → what is found.
-        at_once: searches that run at the same time.
+        search: target, packed codes uint8 (q, ⌈b/8⌉) and k → answer.
+        at_once: number of searches that run at the same time.
     """
 
     def __init__(self, search: Callable[[Target, np.ndarray, int], Awaitable[Found]], at_once: int) -> None:
@@ -55,10 +55,10 @@ class QueryBatches(Generic[Target, Found]):
         self.running: set[asyncio.Task[None]] = set()
 
     async def search(self, target: Target, codes: np.ndarray, k: int) -> Found:
-        """The k nearest in a target of packed codes uint8 (q, ⌈b/8⌉).
+        """Find the k nearest items in a target of packed codes uint8 (q, ⌈b/8⌉).
 
         Raises:
-            Exception: whatever the search raised, to all whose queries it held.
+            Exception: an exception of the search, raised to all requests that it combined.
         """
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self.waiting.setdefault((target, k), deque()).append(Waiting(codes, answer))
@@ -70,14 +70,14 @@ class QueryBatches(Generic[Target, Found]):
             target, k = next(iter(self.waiting))
             task = asyncio.create_task(self._run(target, k, self._take(target, k)))
             self.running.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         self.running.discard(task)
         self._start()
 
     def _take(self, target: Target, k: int) -> list[Waiting[Found]]:
-        """The first requests that wait for a target, at least one; what is left goes behind the others."""
+        """Take the first requests of a target, at least one; the rest go to the end of the queue."""
         waiting = self.waiting.pop((target, k))
         taken = [waiting.popleft()]
         queries = len(taken[0].codes)
@@ -88,16 +88,16 @@ class QueryBatches(Generic[Target, Found]):
             self.waiting[target, k] = waiting
         return taken
 
-    async def _run(self, target: Target, k: int, taken: list[Waiting[Found]]) -> None:
+    async def _run(self, target: Target, k: int, requests: list[Waiting[Found]]) -> None:
         try:
-            found = await self.search_together(target, np.concatenate([one.codes for one in taken]), k)
+            found = await self.search_together(target, np.concatenate([request.codes for request in requests]), k)
         except Exception as error:
-            for one in taken:
-                if not one.answer.done():
-                    one.answer.set_exception(error)
+            for request in requests:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
             return
         start = 0
-        for one in taken:
-            if not one.answer.done():
-                one.answer.set_result(found.cut(start, start + len(one.codes)))
-            start += len(one.codes)
+        for request in requests:
+            if not request.answer.done():
+                request.answer.set_result(found.cut(start, start + len(request.codes)))
+            start += len(request.codes)

@@ -1,9 +1,11 @@
-"""A session of Ray: on a cluster that runs, or on this machine alone for as long as it is needed."""
+"""A session of Ray: on an existing cluster, or on this machine for as long as it is needed."""
 
 import logging
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def ray_package() -> Any:
-    """Ray's module.
+    """Import Ray.
 
     Raises:
-        InvalidInputError: it is not installed.
+        InvalidInputError: Ray is not installed.
     """
     try:
         import ray
@@ -28,15 +30,15 @@ def ray_package() -> Any:
 
 @contextmanager
 def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
-    """Ray's module, connected.
+    """Connect to Ray, and yield its module.
 
     Args:
-        workers: processors that a session on this machine alone offers.
-        address: of a cluster that runs, as auto or ray://HOST:10001; None starts a session here and ends it after.
+        workers: processors of a session that is started on this machine.
+        address: address of a running cluster, as auto or ray://HOST:10001; None starts a session here, and ends it.
 
     Raises:
-        InvalidInputError: Ray is not installed or does not start, no cluster is at the address, or a worker refuses
-            what the user gave.
+        InvalidInputError: Ray is not installed or does not start, no cluster is at the address, or a worker raises an
+            InvalidInputError.
     """
     ray = ray_package()
     if ray.is_initialized():
@@ -45,7 +47,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
     if address is None and SHARED_MEMORY.is_dir() and not is_writable(SHARED_MEMORY):
         raise InvalidInputError(
             f"{SHARED_MEMORY} cannot be written to, and Ray's workers share their data there; make it writable, or "
-            "give the --address of a cluster that runs."
+            "give the --address of a running cluster."
         )
     settings: dict[str, Any] = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
@@ -54,27 +56,46 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
         raise InvalidInputError(
             f"no Ray cluster answers at {address} ({error}); start one: ray start --head."
         ) from error
-    except Exception as error:  # Ray has no class of its own for what keeps it from starting.
+    except Exception as error:  # Ray has no exception class for a failed start.
         raise InvalidInputError(
             f"Ray does not start here ({reason_of(error)}); its logs are in {Path(tempfile.gettempdir()) / 'ray'}: do "
-            "without it, or give the --address of a cluster that runs."
+            "without it, or give the --address of a running cluster."
         ) from error
     try:
         yield ray
     except ray.exceptions.RayTaskError as error:
-        # What a worker refuses is told as this process would; its cause lies behind that of each task between.
-        refusal: BaseException | None = error
-        while isinstance(refusal, ray.exceptions.RayTaskError):
-            refusal = refusal.cause
-        if not isinstance(refusal, InvalidInputError):
+        # Raise the InvalidInputError of a worker as this process would; nested tasks wrap it several times.
+        cause: BaseException | None = error
+        while isinstance(cause, ray.exceptions.RayTaskError):
+            cause = cause.cause
+        if not isinstance(cause, InvalidInputError):
             raise
-        raise refusal from None
+        raise cause from None
     finally:
         ray.shutdown()
 
 
+@contextmanager
+def ray_workers(workers: int | None, address: str | None, device: str) -> Iterator[tuple[Any, dict[str, int], int]]:
+    """Connect to Ray; yield its module, the resources of a task, and the number of workers, at most those offered.
+
+    Args:
+        workers: number of workers; None takes one for each processor, or each GPU if `device` is cuda.
+        address: address of a running cluster; None starts one here.
+        device: device of a task.
+
+    Raises:
+        InvalidInputError: as `ray_session`.
+    """
+    # Ray reports lost workers on standard output, which belongs to the command.
+    with redirect_stdout(sys.stderr), ray_session(workers or os.cpu_count() or 1, address) as ray:
+        resources = {"num_cpus": 1, "num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
+        offered = int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 0))
+        yield ray, resources, min(offered, workers or offered)
+
+
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder."""
+    """Return whether files can be created in a folder."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -1,4 +1,4 @@
-"""A run's own database as files of codes in shards, with its queries and what is relevant to them."""
+"""Write the database of a run as files of codes in shards, with its queries and the items relevant to them."""
 
 import re
 from pathlib import Path
@@ -26,88 +26,81 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
 
     Args:
         run: folder of a complete run of one view.
-        out: folder to fill.
-        shards: number of files that the database is cut into.
-        overwrite: whether files of these names there are replaced, and further shards removed.
+        out: folder to write into.
+        shards: number of files of the database.
+        overwrite: whether to replace existing files of these names, and to remove further shards.
 
     Returns:
         Number of database items.
 
     Raises:
-        InvalidInputError: no such run, one of two views, more shards than items, or codes in the folder already.
+        InvalidInputError: not such a run, more shards than items, or a folder that holds codes.
     """
     from deephash.io.instantiation import build
     from deephash.training.run_data import read_run_data
 
     check_count(shards, "shards")
-    further = check_shards_out(out, shards, overwrite)
+    further_shards = find_further_shards(out, shards, overwrite)
     stored = RunFolder(run)
     stored.check_complete()
     hasher, config = load(run), stored.read_config()
     if not isinstance(hasher, Hasher):
-        raise InvalidInputError(f"{run} is of two views; encode each by deephash encode --view.")
+        raise InvalidInputError(f"{run} has two views; encode each by deephash encode --view.")
     data = read_run_data(stored, config)
     database, queries = data.part("database"), data.part("query")
     if shards > len(database):
         raise InvalidInputError(f"shards={shards} exceeds the {len(database)} items of the database; lower it.")
     truth = build(config.truth)
-    learnt_from = data.part(truth.learns_from)
-    truth.fit(learnt_from.features, learnt_from.labels)
+    fitted_on = data.part(truth.learns_from)
+    truth.fit(fitted_on.features, fitted_on.labels)
     relevance = truth.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def write(path: Path, codes: torch.Tensor, ids: torch.Tensor, labels: torch.Tensor | None) -> None:
         paths = CodePaths(path)
         for place, values in ((paths.ids, ids), (paths.labels, labels), (paths.codes, codes)):
             if values is not None:
-                save_array(place, values.numpy())
+                array = values.numpy()
+                write_whole(place, lambda partial, array=array: save_npy(partial, array))
         source = {"run": str(run), "split": data.split.hash}
-        described = describe_codes(
+        description = describe_codes(
             paths, len(codes), 0, hasher.identity, hasher.distance, hasher.bits, "", {**source, "file": path.name}
         )
-        write_json(paths.description, described)
+        write_json(paths.description, description)
 
     labels = (
         (relevance.query, relevance.database) if isinstance(relevance, SharedLabel | SharedLabels) else (None, None)
     )
-    for path in further:
+    for path in further_shards:
         path.unlink(missing_ok=True)
     codes = hasher.encode(database.features)
     for shard in range(shards):
         rows = get_share(len(database), shard, shards)
         some = slice(rows.start, rows.stop)
-        own = None if labels[1] is None else labels[1][some]
-        write(out / DATABASE / f"shard-{shard:05d}.npy", codes[some], database.ids[some], own)
+        shard_labels = None if labels[1] is None else labels[1][some]
+        write(out / DATABASE / f"shard-{shard:05d}.npy", codes[some], database.ids[some], shard_labels)
     if isinstance(relevance, Neighbours):
         save_neighbours(CodePaths(out / QUERIES).neighbours, relevance)
     write(out / QUERIES, hasher.encode(queries.features), queries.ids, labels[0])
     return len(database)
 
 
-def check_shards_out(out: Path, shards: int, overwrite: bool) -> list[Path]:
-    """Refuse a folder in which files lie that would be replaced, or would be taken for shards of this database.
-
-    Returns:
-        Shards there beyond the last, of an earlier call with more, which are to be removed.
+def find_further_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
+    """Return the shards above the last one, which an earlier call with more shards left, to remove them.
 
     Raises:
-        InvalidInputError: such files, and overwrite is false.
+        InvalidInputError: the folder holds files that would be replaced or removed, and overwrite is false.
     """
     places = [out / QUERIES, *(out / DATABASE / f"shard-{shard:05d}.npy" for shard in range(shards))]
     written = [path for place in places for path in (*CodePaths(place).all[:3], CodePaths(place).labels)]
     written.append(CodePaths(out / QUERIES).neighbours)
     known = [path for path in (out / DATABASE).glob("shard-*") if SHARD_FILE.fullmatch(path.name)]
-    further = [path for path in known if path not in written]
-    check_free(*written, *further, overwrite=overwrite)
-    return further
-
-
-def save_array(path: Path, values: np.ndarray) -> None:
-    """Write an array, whole or not at all."""
-    write_whole(path, lambda partial: save_npy(partial, values))
+    further_shards = [path for path in known if path not in written]
+    check_free(*written, *further_shards, overwrite=overwrite)
+    return further_shards
 
 
 def save_neighbours(path: Path, relevance: Neighbours) -> None:
-    """Write listed neighbours, whole or not at all."""
+    """Write the neighbours of queries in one step."""
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:

@@ -1,9 +1,9 @@
-"""Search over HTTP, as an ASGI application: requests read and checked, searched together, and what is missing named.
+"""Search over HTTP, as an ASGI application: checks requests, combines their searches, and names missing shards.
 
-`POST /search` takes `{"codes": [BASE64, ...], "k": 10, "partial": false}`, packed codes one by one, and gives
-`{"distances", "ids", "release", "partial", "missing"}`. Where a shard does not answer, also when asked again, the reply
-is status 503; a request with `"partial": true` gets what the others found, with the rows that are missing named.
-`GET /status` says which release is served.
+`POST /search` takes `{"codes": [BASE64, ...], "k": 10, "partial": false}`, with one base64 string for each packed code,
+and returns `{"distances", "ids", "release", "partial", "missing"}`. If a shard does not answer, even when asked again,
+the status is 503. A request with `"partial": true` gets the neighbours of the other shards, and the rows of the missing
+ones. `GET /status` names the served release.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from deephash.cluster.polling import poll
 from deephash.cluster.query_batches import QueryBatches
 from deephash.codes import code_bytes
 from deephash.indexes.sharded_index import IndexRelease, ShardAnswer, merge_answers
+from deephash.io.files import reason_of
 from deephash.ranking.inputs import check_padding
 from deephash.validation import InvalidInputError
 from deephash.web.http_service.guard import RequestGuard
@@ -34,27 +36,26 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.2
 MAX_QUERIES = 4096
 MAX_NEIGHBOURS = 10_000
-# Neighbours of all queries of a request together: what a reply holds.
+# Neighbours of all queries of a request, which one reply holds.
 MAX_NEIGHBOURS_FOUND = 1_000_000
 MAX_BYTES = 1 << 24
-# Bytes of a request beside each code itself: quotes, a comma, white space.
+# Bytes of a request for each code beside the code: quotes, a comma, white space.
 BYTES_BESIDE_CODE = 64
-# Values of a request beside the codes; a parser takes memory for each, however few bytes it has.
+# JSON values of a request; the parser takes memory for each, even for few bytes.
 MAX_VALUES = MAX_QUERIES + 64
-# Requests and replies that are read and written sooner than a thread takes over: bytes, and neighbours.
+# Sizes of requests (bytes) and replies (neighbours) that are parsed or written faster than a thread starts.
 SMALL_REQUEST, FEW_NEIGHBOURS = 1 << 16, 10_000
-MAX_ERROR_LETTERS = 300
-# Requests that are answered at once, beyond which more are turned away; connections may be as many.
+# Requests that are answered at the same time, and connections; further requests get an error.
 MAX_REQUESTS = 4096
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a release answers to some queries.
+    """The answer of a release to some queries.
 
     Args:
-        release: that was asked.
-        found: the nearest in all shards that answered; None where none did.
+        release: the release.
+        found: nearest items of all shards that answered; None if no shard did.
         missing: shards that did not answer, with their rows and the reason, as JSON values.
     """
 
@@ -63,19 +64,19 @@ class Answer:
     missing: tuple[dict[str, Any], ...] = ()
 
     def cut(self, start: int, stop: int) -> "Answer":
-        """The answer to the queries from start to stop."""
+        """Return the answer to the queries from start to stop."""
         found = self.found and ShardAnswer(
             self.found.distances[start:stop], self.found.rows[start:stop], self.found.names[start:stop]
         )
         return Answer(self.release, found, self.missing)
 
 
-def answer_of(release: IndexRelease, answers: list[ShardAnswer | str], k: int) -> Answer:
-    """The answers of all shards as one.
+def combine_answers(release: IndexRelease, answers: list[ShardAnswer | str], k: int) -> Answer:
+    """Combine the answers of all shards.
 
     Args:
-        release: that was asked.
-        answers: of each shard, or why it did not answer.
+        release: the release.
+        answers: the answer of each shard, or the reason why there is none.
         k: number of neighbours.
     """
     missing = tuple(
@@ -91,7 +92,7 @@ class ServedRelease(ABC):
     """A release that can be searched.
 
     Args:
-        release: which.
+        release: the release.
     """
 
     def __init__(self, release: IndexRelease) -> None:
@@ -99,19 +100,35 @@ class ServedRelease(ABC):
 
     @abstractmethod
     async def search(self, codes: np.ndarray, k: int) -> Answer:
-        """The k nearest of packed codes uint8 (q, ⌈b/8⌉)."""
+        """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉)."""
 
-    def close(self) -> None:  # noqa: B027 - what one process holds has nothing to end
-        """Leave it; searches that run end as they would."""
+    def close(self) -> None:  # noqa: B027 - a release in one process has nothing to close
+        """Close connections; running searches finish."""
+
+
+async def refresh_release(
+    served: ServedRelease | None, read: Callable[[], IndexRelease], load: Callable[[IndexRelease], ServedRelease]
+) -> ServedRelease:
+    """Return what is served, or the current release if it is another one.
+
+    Args:
+        served: the served release; None before the first.
+        read: function that reads the current release.
+        load: function that loads a release.
+    """
+    release = await asyncio.to_thread(read)
+    if served is not None and release == served.release:
+        return served
+    return await asyncio.to_thread(load, release)
 
 
 class SearchApplication:
-    """The service of one release after the other.
+    """An ASGI application that serves one release after the other.
 
     Args:
-        refresh: the release to serve from now on, which may be the one that is given; None before the first.
-        at_once: searches that run at the same time.
-        hosts: names and addresses by which the service may be asked for, beside the address that is connected to.
+        refresh: function from the served release, None before the first, to the release to serve from now on.
+        at_once: number of searches that run at the same time.
+        hosts: host names and addresses that requests may use, beside the address of the connection.
     """
 
     def __init__(
@@ -135,10 +152,10 @@ class SearchApplication:
         self.batches = QueryBatches(self._search, at_once)
 
     async def look(self) -> ServedRelease:
-        """The release to serve now; requests go to it from here on.
+        """Refresh the served release, and return it.
 
         Raises:
-            InvalidInputError: none, or a damaged one.
+            InvalidInputError: no release, or a damaged one.
         """
         async with self.looking:
             before = self.served
@@ -148,22 +165,17 @@ class SearchApplication:
             return self.served
 
     async def watch(self) -> None:
-        """Look for another release again and again; never ends by itself."""
-        while True:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            try:
-                await self.look()
-            except Exception as error:  # What is served goes on being served.
-                log.error("another release cannot be served: %s", error)
+        """Look for new releases until the process ends."""
+        await poll(self.look, SECONDS_BETWEEN_LOOKS, "another release cannot be served")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request, as ASGI has it."""
+        """Answer a request."""
         await self.guard(scope, receive, send)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         body = (await receive())["body"]
         reply, status = await self._reply(scope["method"], scope["path"].rstrip("/"), body)
-        text = await reply_text(reply)
+        text = await write_reply(reply)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text})
@@ -182,9 +194,9 @@ class SearchApplication:
             else:
                 codes, k, partial = await asyncio.to_thread(lambda: read_request(read_json_body(body), release))
         except (InvalidInputError, ValueError, RecursionError) as error:
-            return {"error": " ".join(str(error)[:MAX_ERROR_LETTERS].split())}, 400
+            return {"error": reason_of(error)}, 400
         try:
-            return reply_of(await self.batches.search(served, codes, k), partial)
+            return build_reply(await self.batches.search(served, codes, k), partial)
         except Exception as error:
             log.exception("a search failed")
             return {"error": f"the search failed ({type(error).__name__})."}, 500
@@ -193,14 +205,14 @@ class SearchApplication:
         answer = await served.search(codes, k)
         if answer.missing:
             newer = await self.look()
-            # The release was replaced meanwhile, and its shards are gone.
+            # The release was replaced meanwhile, and its shards have gone.
             if newer is not served and newer.release.bits == served.release.bits and k <= newer.release.size:
                 answer = await newer.search(codes, k)
         return answer
 
 
-def http_server(application: SearchApplication) -> Any:
-    """A server of uvicorn for an application.
+def create_server(application: SearchApplication) -> Any:
+    """Return a uvicorn server for an application.
 
     Raises:
         InvalidInputError: uvicorn is not installed.
@@ -213,85 +225,80 @@ def http_server(application: SearchApplication) -> Any:
 
 
 def request_bytes(bits: int) -> int:
-    """Bytes that a request of codes of so many bits may have."""
+    """Return the maximal size of a request, in bytes, for codes of so many bits."""
     return min(MAX_BYTES, MAX_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
 
 
 def read_json_body(body: bytes) -> Any:
-    """The JSON value in a body, unless it has more values than any request.
+    """Parse the JSON of a request.
 
     Raises:
-        InvalidInputError: too many values.
-        ValueError: no JSON.
-        RecursionError: values within values within values.
+        InvalidInputError: more values than a request can have.
+        ValueError: not JSON.
+        RecursionError: too deeply nested values.
     """
-    # Each value of a list or an object stands behind one of these.
+    # Each value of a list or an object follows one of these.
     if sum(map(body.count, (b"[", b"{", b","))) > MAX_VALUES:
         raise InvalidInputError(f"the request has more than {MAX_QUERIES} codes; ask in several requests.")
     return json.loads(body)
 
 
 def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool]:
-    """Codes uint8 (q, ⌈b/8⌉), k, and whether a part of the shards will do.
+    """Return codes uint8 (q, ⌈b/8⌉), k, and whether answers of a part of the shards are accepted.
 
     Raises:
-        InvalidInputError: a request that is not of this form, or of another code length.
+        InvalidInputError: a request of another form, or codes of another length.
     """
     if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
         raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
-    k, partial, given = asked.get("k", 10), asked.get("partial", False), asked["codes"]
-    most = min(MAX_NEIGHBOURS, release.size)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
-        raise InvalidInputError(f"k={k!r}; expected a whole number from 1 to {most}.")
+    k, partial, texts = asked.get("k", 10), asked.get("partial", False), asked["codes"]
+    largest = min(MAX_NEIGHBOURS, release.size)
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= largest:
+        raise InvalidInputError(f"k={k!r}; expected a whole number from 1 to {largest}.")
     if not isinstance(partial, bool):
         raise InvalidInputError(f"partial={partial!r}; expected true or false.")
-    if not 1 <= len(given) <= MAX_QUERIES:
-        raise InvalidInputError(f"{len(given)} codes; expected 1 to {MAX_QUERIES} a request.")
-    if len(given) * k > MAX_NEIGHBOURS_FOUND:
+    if not 1 <= len(texts) <= MAX_QUERIES:
+        raise InvalidInputError(f"{len(texts)} codes; expected 1 to {MAX_QUERIES} a request.")
+    if len(texts) * k > MAX_NEIGHBOURS_FOUND:
         raise InvalidInputError(
-            f"{len(given)} codes with k={k}; at most {MAX_NEIGHBOURS_FOUND:,} neighbours a request."
+            f"{len(texts)} codes with k={k}; at most {MAX_NEIGHBOURS_FOUND:,} neighbours a request."
         )
     width = code_bytes(release.bits)
     try:
-        packed = [base64.b64decode(code, validate=True) for code in given]
+        packed = [base64.b64decode(code, validate=True) for code in texts]
     except (binascii.Error, TypeError, ValueError) as error:
-        raise InvalidInputError(f"a code is no base64 ({error}).") from error
+        raise InvalidInputError(f"a code is not base64 ({error}).") from error
     if any(len(code) != width for code in packed):
-        raise InvalidInputError(f"a code is not of {width} bytes, which {release.bits} bits take.")
+        raise InvalidInputError(f"a code does not have {width} bytes, as codes of {release.bits} bits do.")
     codes = np.frombuffer(bytearray(b"".join(packed)), np.uint8).reshape(len(packed), width)
     check_padding(torch.from_numpy(codes), release.bits, "codes")
     return codes, k, partial
 
 
-def reply_of(answer: Answer, partial: bool) -> tuple[dict[str, Any], int]:
-    """The reply in JSON values, and its status.
-
-    Args:
-        answer: of all shards that gave one.
-        partial: whether a part of the shards will do.
-    """
-    said = {"release": answer.release.name, "partial": bool(answer.missing), "missing": list(answer.missing)}
+def build_reply(answer: Answer, partial: bool) -> tuple[dict[str, Any], int]:
+    """Return the reply as JSON values, and its status; `partial` accepts the answers of a part of the shards."""
+    common = {"release": answer.release.name, "partial": bool(answer.missing), "missing": list(answer.missing)}
     found = answer.found
     if found is None or (answer.missing and not partial):
-        return {"error": f"{len(answer.missing)} of {len(answer.release.shards)} shards do not answer.", **said}, 503
-    return {"distances": found.distances.tolist(), "ids": found.names.tolist(), **said}, 200
+        return {"error": f"{len(answer.missing)} of {len(answer.release.shards)} shards do not answer.", **common}, 503
+    return {"distances": found.distances.tolist(), "ids": found.names.tolist(), **common}, 200
 
 
-async def reply_text(reply: dict[str, Any]) -> bytes:
-    """A reply as JSON; a large one is written row by row by a thread, so that other requests go on."""
+async def write_reply(reply: dict[str, Any]) -> bytes:
+    """Write a reply as JSON; a thread writes a large one row by row, so that other requests continue."""
 
-    def written(value: Any) -> str:
+    def write(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
 
-    def written_by_rows() -> bytes:
+    def write_by_rows() -> bytes:
         parts = [
-            f"{written(name)}:[{','.join(map(written, value))}]"
+            f"{write(name)}:[{','.join(map(write, value))}]"
             if isinstance(value, list)
-            else f"{written(name)}:{written(value)}"
+            else f"{write(name)}:{write(value)}"
             for name, value in reply.items()
         ]
         return f"{{{','.join(parts)}}}".encode()
 
     if sum(map(len, reply.get("distances", ()))) < FEW_NEIGHBOURS:
-        return written(reply).encode()
-    return await asyncio.to_thread(written_by_rows)
+        return write(reply).encode()
+    return await asyncio.to_thread(write_by_rows)

@@ -1,34 +1,32 @@
-"""Asking a shard: of its replicas the one with the least to do, and another where that one does not answer."""
+"""Ask a shard: the least busy of its replicas, and another one if that does not answer."""
 
 import asyncio
 import math
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from deephash.cluster.shard_messages import message_of, read_message
-from deephash.cluster.shard_server import addresses_folder, shard_name
+from deephash.cluster.shard_messages import encode_message, read_message
+from deephash.cluster.shard_server import read_addresses, shard_key
 from deephash.indexes.sharded_index import IndexShard, ShardAnswer
-from deephash.io.files import read_json
 from deephash.validation import InvalidInputError
 
-# A replica that has not answered within the first is left alone, and another one asked; a shard of which none has
-# within the second counts as missing. A replica that was killed is up again in between.
+# After the first time without an answer, another replica is asked, and this one rests. After the second, the shard
+# counts as missing. A killed replica restarts in between.
 SECONDS_TO_ANSWER, SECONDS_TO_GIVE_UP = 5.0, 15.0
-# New replicas are looked for as often; sooner where none is left.
+# Polling interval for new replicas; shorter if none is left.
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_ATTEMPTS = 0.1
 
 
 @dataclass
 class Replica:
-    """A replica's address, and the connections to it, each of which takes one request at a time.
+    """The address of a replica, and the connections to it, each for one request at a time.
 
     Args:
-        host: where it listens.
-        port: on which port.
+        host: address of the replica.
+        port: its port.
     """
 
     host: str
@@ -40,12 +38,12 @@ class Replica:
     is_gone: bool = False
 
     async def ask(self, message: bytes) -> list[np.ndarray]:
-        """Its reply.
+        """Send a message, and return the reply.
 
         Raises:
-            OSError: it cannot be reached, or its connection broke.
-            asyncio.IncompleteReadError: it ended meanwhile.
-            InvalidInputError: what came is no reply.
+            OSError: the replica cannot be reached, or its connection broke.
+            asyncio.IncompleteReadError: the replica ended meanwhile.
+            InvalidInputError: the bytes are not a reply.
         """
         self.asked, self.asked_at = self.asked + 1, time.monotonic()
         try:
@@ -53,7 +51,7 @@ class Replica:
             try:
                 writer.write(message)
                 reply = await read_message(reader)
-            except BaseException:  # Also of a time that ran out: a late reply must not be taken for the next one.
+            except BaseException:  # Including a timeout: a late reply must not be taken for the next one.
                 writer.close()
                 raise
             if self.is_gone:
@@ -65,18 +63,18 @@ class Replica:
             self.asked -= 1
 
     def close(self) -> None:
-        """End the connections that nobody uses."""
+        """Close the idle connections."""
         while self.idle:
             self.idle.pop()[1].close()
 
 
 class ShardClient:
-    """A shard as those see it who ask.
+    """A client of the replicas of a shard.
 
     Args:
-        shard: which.
-        seconds_to_answer: after which another replica is asked.
-        seconds_to_give_up: after which the shard counts as missing.
+        shard: the shard.
+        seconds_to_answer: time after which another replica is asked.
+        seconds_to_give_up: time after which the shard counts as missing.
     """
 
     def __init__(
@@ -85,19 +83,19 @@ class ShardClient:
         seconds_to_answer: float = SECONDS_TO_ANSWER,
         seconds_to_give_up: float = SECONDS_TO_GIVE_UP,
     ) -> None:
-        self.name, self.folder = shard_name(shard), addresses_folder(shard)
+        self.shard, self.name = shard, shard_key(shard)
         self.seconds_to_answer, self.seconds_to_give_up = seconds_to_answer, seconds_to_give_up
         self.replicas: dict[str, Replica] = {}
         self.gone: set[str] = set()
         self.looked, self.looking = -math.inf, asyncio.Lock()
 
     async def search(self, codes: np.ndarray, k: int) -> ShardAnswer | str:
-        """What the shard finds for packed codes uint8 (q, ⌈b/8⌉), or why it does not answer."""
-        message = message_of(self.name, k, codes)
+        """Return the answer to packed codes uint8 (q, ⌈b/8⌉), or the reason why there is none."""
+        message = encode_message(self.name, k, codes)
         reason, deadline = "it has no replica", time.monotonic() + self.seconds_to_give_up
         await self._look(SECONDS_BETWEEN_LOOKS)
         while (left := deadline - time.monotonic()) > 0:
-            token = self._least_asked()
+            token = self._least_busy()
             if token is None:
                 await asyncio.sleep(min(left, SECONDS_BETWEEN_ATTEMPTS))
                 await self._look(SECONDS_BETWEEN_ATTEMPTS)
@@ -110,7 +108,7 @@ class ShardClient:
                 replica.rests_until = time.monotonic() + self.seconds_to_answer
                 continue
             except (ConnectionRefusedError, InvalidInputError):
-                # It listened before it wrote its address: it has ended, and somebody else may listen there.
+                # A replica listens before it writes its address. So it has ended, and its port may belong to another.
                 reply = []
             except (OSError, asyncio.IncompleteReadError) as error:
                 reason = f"its replica broke off ({type(error).__name__})"
@@ -124,20 +122,20 @@ class ShardClient:
         return reason
 
     def close(self) -> None:
-        """End the connections that nobody uses."""
+        """Close the idle connections."""
         for replica in self.replicas.values():
             replica.close()
 
     def leave(self) -> None:
-        """End all connections, those in use after their reply."""
+        """Close all connections, those in use after their reply."""
         for replica in self.replicas.values():
             replica.is_gone = True
             replica.close()
 
-    def _least_asked(self) -> str | None:
+    def _least_busy(self) -> str | None:
         now = time.monotonic()
         awake = [token for token, replica in self.replicas.items() if replica.rests_until <= now]
-        # Among equals the one that has rested longest, so that all share.
+        # Among equals, take the one that was asked least recently, so that all share the load.
         return min(awake, key=lambda token: (self.replicas[token].asked, self.replicas[token].asked_at), default=None)
 
     def _forget(self, token: str) -> None:
@@ -148,27 +146,15 @@ class ShardClient:
             replica.close()
 
     async def _look(self, seconds: float) -> None:
-        """Take in replicas that have come, and leave those that were told to end, unless that was done just now."""
+        """Add new replicas, and drop those that have withdrawn, unless the last look was within `seconds`."""
         if time.monotonic() - self.looked < seconds:
             return
         async with self.looking:
             if time.monotonic() - self.looked < seconds:
-                return  # Somebody else has looked meanwhile.
-            found = await asyncio.to_thread(read_addresses, self.folder)
+                return  # Another request has looked meanwhile.
+            found = await asyncio.to_thread(read_addresses, self.shard)
             self.looked = time.monotonic()
             for token in self.replicas.keys() - found.keys():
                 self._forget(token)
             for token in found.keys() - self.replicas.keys() - self.gone:
                 self.replicas[token] = Replica(*found[token])
-
-
-def read_addresses(folder: Path) -> dict[str, tuple[str, int]]:
-    """Host and port of each replica that has written them, by the name of its file."""
-    found = {}
-    for path in folder.glob("*.json"):
-        try:
-            address = read_json(path, "the address of a replica")
-            found[path.stem] = (str(address["host"]), int(address["port"]))
-        except (InvalidInputError, KeyError, TypeError, ValueError):
-            continue  # It was removed meanwhile, or is not one.
-    return found

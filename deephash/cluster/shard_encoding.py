@@ -1,4 +1,4 @@
-"""Encoding a source into a folder of shards by workers of Ray Data: each shard once, whatever breaks off."""
+"""Encode a source into a folder of shards by workers of Ray Data; interrupted calls continue where they stopped."""
 
 import json
 import logging
@@ -6,58 +6,57 @@ import os
 import re
 import secrets
 import shutil
-import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deephash.cluster.ray_session import ray_session
+from deephash.cluster.ray_session import ray_workers
 from deephash.cluster.shard_manifest import (
     MANIFEST,
     ShardRecord,
-    begin,
     check_folder,
-    finish,
-    note,
+    read_progress,
+    save_progress,
     shard_digests,
-    shard_name,
+    shard_file,
+    write_manifest,
 )
 from deephash.code_files.code_file import CodePaths, describe_codes
 from deephash.code_files.code_writer import write_bad_rows
-from deephash.code_files.encode_file import encoded_blocks
+from deephash.code_files.encode_file import encode_blocks
 from deephash.code_files.encoder_of import load_view
 from deephash.code_files.open_source import open_source
 from deephash.code_files.row_range import RowRange
 from deephash.code_files.rows import RowSource
 from deephash.hashers.hasher import Hasher
+from deephash.indexes.index_folder import remove_subfolders
 from deephash.io.files import flush, write_json, writing
 from deephash.io.npy_file import save_npy
 from deephash.io.ownership import check_not_source, only_writer
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
-# Codes of a shard: a million of 64 bits are 8 MB, and features of 512 dimensions that make them 2 GB.
+# Codes of a shard: a million of 64 bits are 8 MB, and their features of 512 dimensions are 2 GB.
 SHARD_ROWS = 1 << 20
 ATTEMPT = re.compile(r"attempt-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """What every worker needs to make a shard.
+    """Arguments of an encoding, which every worker gets; all workers need access to the folders.
 
     Args:
-        run: folder of the run or hasher, where every worker reads it.
+        run: folder of the run or hasher.
         source: file, folder or address of the items.
-        out: folder of the shards, where every worker writes.
-        view: of a hasher of two views.
+        out: folder of the shards.
+        view: view of a hasher of two views.
         features: array or columns of features.
         ids: column of ids.
         image_size: side of images in pixels.
-        device: where to encode.
+        device: device to encode on.
         rows: rows of a block.
         header: whether the first line of a CSV file names its columns.
     """
@@ -73,19 +72,30 @@ class ShardTask:
     rows: int
     header: bool | None = None
 
+    def open_source(self) -> RowSource:
+        """Open the source."""
+        return open_source(
+            self.source,
+            self.run,
+            features=self.features,
+            ids=self.ids,
+            image_size=self.image_size,
+            header=self.header,
+        )
+
 
 @dataclass(frozen=True)
 class EncodedShards:
-    """What came of an encoding.
+    """Result of an encoding.
 
     Args:
         rows: number of codes.
-        bad: rows that cannot be encoded.
+        bad: number of rows that cannot be encoded.
         shards: number of shards.
-        made: of them by this call.
+        made: number of shards that this call encoded.
         bits: code length b.
-        bad_rows: the first list of rows that cannot be encoded, where they keep the encoding from being complete; a
-            manifest is written only where there are none or they are skipped.
+        bad_rows: first list of rows that cannot be encoded, if they keep the encoding from being complete; a manifest
+            is only written if there are no such rows, or they are skipped.
     """
 
     rows: int
@@ -97,10 +107,10 @@ class EncodedShards:
 
 
 class ShardEncoder:
-    """One worker: holds the hasher and the opened source, and makes one shard after another.
+    """A worker that holds the hasher and the opened source, and encodes one shard after another.
 
-    A shard is made in a folder of the attempt's own and moved into place when it is whole, its description last; so of
-    two workers that make the same one, as after a lost connection, both leave the same bytes.
+    A shard is encoded in the folder of an attempt, and moved into place once it is complete, its description last. So
+    if two workers encode the same shard, as after a lost connection, they leave the same bytes.
 
     Args:
         task: a `ShardTask` as a dictionary.
@@ -111,43 +121,36 @@ class ShardEncoder:
         self.refusal = ""
         try:
             self.hasher, self.identity, self.view = load_view(self.task.run, self.task.view, self.task.device)
-            self.source = open_source(
-                self.task.source,
-                self.task.run,
-                features=self.task.features,
-                ids=self.task.ids,
-                image_size=self.task.image_size,
-                header=self.task.header,
-            )
+            self.source = self.task.open_source()
         except InvalidInputError as error:
             self.refusal = str(error)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the shard of the rows start to stop, and give its `ShardRecord` as a row.
+        """Encode the shard of the rows start to stop, and return its `ShardRecord` as a row.
 
-        What the user got wrong is a row too, with the line in `refusal`: an error that a worker raises is told by Ray
-        with the tracebacks of all that lies between.
+        An `InvalidInputError` becomes a row with its message in `refusal`, since Ray reports the exception of a worker
+        with the tracebacks of all layers between.
         """
         try:
             if self.refusal:
                 raise InvalidInputError(self.refusal)
-            return {**self.made(row), "refusal": ""}
+            return {**self.encode(row), "refusal": ""}
         except InvalidInputError as error:
             return {**asdict(ShardRecord(int(row["shard"]), 0, 0, 0, 0, {})), "digests": "", "refusal": str(error)}
 
-    def made(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a shard.
+    def encode(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Encode a shard.
 
         Raises:
             InvalidInputError: a damaged source, or one of another dimension than the hasher's.
-            StorageError: the disk does not take it.
+            StorageError: the disk is full or not writable.
         """
         shard, start, stop = (int(row[name]) for name in ("shard", "start", "stop"))
         out = Path(self.task.out)
         attempt = out / f"attempt-{secrets.token_hex(8)}"
         with writing(attempt):
             attempt.mkdir(parents=True)
-        paths = CodePaths(attempt / shard_name(shard))
+        paths = CodePaths(attempt / shard_file(shard))
         try:
             part = RowRange(self.source, start, stop)
             rows, bad = write_shard(self.hasher, part, paths, self.identity, self.view, self.task.rows)
@@ -157,29 +160,29 @@ class ShardEncoder:
                     os.replace(file, out / file.name)
         finally:
             shutil.rmtree(attempt, ignore_errors=True)
-        # Names differ from shard to shard, which makes no column of a table.
+        # File names differ between shards, so the digests cannot be a column of a table: write them as JSON.
         return {**asdict(ShardRecord(shard, start, stop, rows, bad, {})), "digests": json.dumps(digests)}
 
 
 def write_shard(
     hasher: Hasher, source: RowSource, paths: CodePaths, identity: str, view: str, rows: int
 ) -> tuple[int, int]:
-    """Encode a source and write the files that `encode_file` would, at the end and not as they grow.
+    """Encode a source, and write the files of `encode_file` at the end.
 
     Args:
-        hasher: fitted, on the device that is to encode.
-        source: of features, of few enough rows that their codes and ids can be held.
-        paths: of an `.npy` file in a folder of this call's own.
-        identity: of the hasher that the codes are said to be of.
-        view: which view of a hasher of two this is.
-        rows: rows that are read and encoded at a time.
+        hasher: fitted hasher, on the device to encode on.
+        source: rows of features, few enough that their codes and ids fit in memory.
+        paths: paths of an `.npy` file in a folder that only this call uses.
+        identity: identity of the hasher to record.
+        view: view of this hasher, if the whole hasher has two.
+        rows: rows to read and encode at a time.
 
     Returns:
-        Numbers of rows encoded and not; where none is encoded only `.bad.json` is written.
+        Numbers of rows that were and were not encoded; if none was, only `.bad.json` is written.
     """
     codes, ids, bad = [], [], []
-    for some, block in encoded_blocks(hasher, source, 0, min(rows, source.most_rows or rows)):
-        codes.append(some)
+    for block_codes, block in encode_blocks(hasher, source, 0, min(rows, source.most_rows or rows)):
+        codes.append(block_codes)
         ids.append(np.asarray(block.ids, np.str_ if source.named else np.int64))
         bad += block.bad
     kept = sum(map(len, codes))
@@ -190,10 +193,10 @@ def write_shard(
             with writing(path):
                 save_npy(path, np.concatenate(parts))
                 flush(path)
-        described = describe_codes(
+        description = describe_codes(
             paths, kept, len(bad), identity, hasher.distance, hasher.bits, view, source.fingerprint()
         )
-        write_json(paths.description, described)
+        write_json(paths.description, description)
     return kept, len(bad)
 
 
@@ -208,33 +211,30 @@ def encode_shards(
 ) -> EncodedShards:
     """Encode all rows of a source into `shard-NNNNNN.npy` files with ids, and a manifest with their checksums.
 
-    The codes are those of `encode_file`, shard after shard: blocks begin at the same rows. The same call goes on where
-    an earlier one broke off, and makes again what no longer fits its checksum. Rows that cannot be encoded are listed
+    The codes equal those of `encode_file`, since blocks begin at the same rows. The same call continues where an earlier
+    one stopped, and encodes shards again that no longer match their checksums. Rows that cannot be encoded are listed
     beside their shard.
 
     Args:
-        task: what is encoded by what.
-        shard_rows: rows of a shard, raised to a multiple of a block's.
-        workers: of Ray Data; None takes a processor each.
-        address: of a Ray cluster that runs; None starts one here.
-        skip_bad: whether rows that cannot be encoded are left out; else there is no manifest where there are some.
-        overwrite: whether shards of something else there are replaced.
+        task: arguments of the encoding.
+        shard_rows: rows of a shard, rounded up to a multiple of a block.
+        workers: workers of Ray Data; None takes one for each processor.
+        address: address of a running Ray cluster; None starts one here.
+        skip_bad: whether to skip rows that cannot be encoded; otherwise there is no manifest if there are such rows.
+        overwrite: whether to replace shards of another encoding.
 
     Raises:
-        InvalidInputError: what the run, the source or the folder is refused for; a source of unknown length; no row
-            that can be encoded.
+        InvalidInputError: an invalid run, source or folder; a source of unknown length; no row that can be encoded.
     """
     check_count(shard_rows, "shard_rows")
     hasher, identity, view = load_view(task.run, task.view, "cpu")
-    source = open_source(
-        task.source, task.run, features=task.features, ids=task.ids, image_size=task.image_size, header=task.header
-    )
+    source = task.open_source()
     if source.rows is None:
         raise InvalidInputError(f"{task.source} does not say how many rows it has; write it as Parquet for engine=ray.")
     block = min(task.rows, source.most_rows or task.rows)
     size = -(-shard_rows // block) * block
     out = Path(task.out)
-    what = {
+    settings = {
         "hasher": identity,
         "view": view,
         "rows": block,
@@ -245,77 +245,69 @@ def encode_shards(
     check_not_source(task.source, out)
     check_folder(out, overwrite)
     with only_writer(out, str(out)):
-        return encode_missing(hasher, source, task, what, workers, address, skip_bad, overwrite)
+        return encode_missing(hasher, source, task, settings, workers, address, skip_bad, overwrite)
 
 
 def encode_missing(
     hasher: Hasher,
     source: RowSource,
     task: ShardTask,
-    what: Mapping[str, Any],
+    settings: Mapping[str, Any],
     workers: int | None,
     address: str | None,
     skip_bad: bool,
     overwrite: bool,
 ) -> EncodedShards:
-    """Encode the shards that are not whole yet, and write the manifest."""
-    out, size = Path(task.out), what["shard_rows"]
+    """Encode the shards that are missing or damaged, and write the manifest."""
+    out, size = Path(task.out), settings["shard_rows"]
     assert source.rows is not None
-    done = begin(out, what, overwrite)
-    remove_attempts(out)
+    done = read_progress(out, settings, overwrite)
+    remove_subfolders(out, ATTEMPT)
     bounds = [
         {"shard": shard, "start": start, "stop": min(start + size, source.rows)}
         for shard, start in enumerate(range(0, source.rows, size))
     ]
     missing = [entry for entry in bounds if entry["shard"] not in done]
     if missing:
-        (out / MANIFEST).unlink(missing_ok=True)  # It says that all are there.
-        for record in made_shards(missing, task, workers, address):
-            note(out, record)
+        (out / MANIFEST).unlink(missing_ok=True)  # It says that all shards are there.
+        for record in run_workers(missing, task, workers, address):
+            save_progress(out, record)
             done[record.shard] = record
-        remove_attempts(out)
+        remove_subfolders(out, ATTEMPT)
     rows, bad = (sum(getattr(record, name) for record in done.values()) for name in ("rows", "bad"))
     if bad and not skip_bad:
         first = min(record.shard for record in done.values() if record.bad)
-        listed = CodePaths(out / shard_name(first)).bad
+        listed = CodePaths(out / shard_file(first)).bad
         return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits, listed)
     if rows == 0:
         raise InvalidInputError(f"0 of {bad} rows can be encoded; they are listed beside their shards in {out}.")
-    finish(out, {"bits": hasher.bits, "items": rows, "skipped": bad, **what}, done)
+    write_manifest(out, {"bits": hasher.bits, "items": rows, "skipped": bad, **settings}, done)
     return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits)
 
 
-def remove_attempts(out: Path) -> None:
-    """Remove what killed workers left."""
-    for leftover in out.iterdir():
-        if ATTEMPT.fullmatch(leftover.name):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def made_shards(missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None) -> Any:
-    """Records of shards as workers make them, in any order; another worker makes those of a lost worker.
+def run_workers(
+    missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None
+) -> Iterator[ShardRecord]:
+    """Yield the records of shards as workers finish them, in any order; Ray repeats the shard of a lost worker.
 
     Raises:
-        InvalidInputError: what a worker refuses.
+        InvalidInputError: an error of a worker.
     """
-    # Ray tells of lost workers on standard output, which is the command's own.
-    with redirect_stdout(sys.stderr), ray_session(workers or os.cpu_count() or 1, address) as ray:
+    with ray_workers(workers, address, task.device) as (_, resources, offered):
         from ray import data
 
-        # Its account of each execution is none of the command's.
+        # Ray Data reports each execution; the command does not show that.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
-        offered = int(ray.cluster_resources().get("GPU" if task.device == "cuda" else "CPU", 0))
-        resources = {"num_cpus": 1, "num_gpus": 1} if task.device == "cuda" else {"num_cpus": 1}
         tasks: Any = data.from_items(missing, override_num_blocks=len(missing))
-        made = tasks.map(
+        records = tasks.map(
             ShardEncoder,
             fn_constructor_kwargs={"task": asdict(task)},
-            concurrency=max(1, min(workers or offered, offered, len(missing))),
+            concurrency=max(1, min(offered, len(missing))),
             **resources,
         )
-        for row in track(made.iter_rows(), "Encoding shards", len(missing)):
+        for row in track(records.iter_rows(), "Encoding shards", len(missing)):
             if refusal := row.pop("refusal"):
                 raise InvalidInputError(refusal)
             yield ShardRecord(**{**row, "digests": json.loads(row["digests"])})

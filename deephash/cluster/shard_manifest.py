@@ -1,6 +1,7 @@
-"""The manifest of an encoding in shards: which are done, with checksums, so that each is made once and stays whole.
+"""The manifest of an encoding in shards, with checksums: which shards are done, so that each is encoded once.
 
-Records are appended to `manifest.jsonl` as shards come in; `manifest.json`, the last file, says that all are there.
+A record is appended to `manifest.jsonl` for each shard that is done. `manifest.json`, the last file, says that all
+shards are there.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 from deephash.code_files.code_file import CodePaths
 from deephash.indexes.index_folder import digest
-from deephash.io.files import read_json, write_json, writing
+from deephash.io.files import write_json, writing
 from deephash.io.ownership import LOCK_FILE
 from deephash.validation import InvalidInputError
 
@@ -28,11 +29,11 @@ class ShardRecord:
 
     Args:
         shard: its number.
-        start: the first row of the source.
-        stop: the row after its last.
+        start: first row of the source.
+        stop: row after the last.
         rows: number of codes.
-        bad: rows that cannot be encoded, listed in `.bad.json` beside the shard.
-        digests: SHA-256 of its files by name; of none where no row could be encoded.
+        bad: number of rows that cannot be encoded, listed in `.bad.json` beside the shard.
+        digests: SHA-256 of its files by name; empty if no row could be encoded.
     """
 
     shard: int
@@ -43,64 +44,64 @@ class ShardRecord:
     digests: Mapping[str, str]
 
 
-def shard_name(shard: int) -> str:
-    """Name of a shard's file of codes."""
+def shard_file(shard: int) -> str:
+    """Return the name of a shard's file of codes."""
     return f"shard-{shard:06d}.npy"
 
 
 def shard_digests(folder: Path, shard: int) -> dict[str, str]:
-    """SHA-256 of a shard's files of codes and ids by name."""
-    paths = CodePaths(folder / shard_name(shard))
+    """Return the SHA-256 of a shard's files of codes and ids, by name."""
+    paths = CodePaths(folder / shard_file(shard))
     return {path.name: digest(path) for path in (paths.codes, paths.ids)}
 
 
-def begin(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dict[int, ShardRecord]:
-    """The shards that earlier calls with the same task made, and that are still whole.
+def read_progress(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dict[int, ShardRecord]:
+    """Return the intact shards of earlier calls with the same task; start a manifest if there is none.
 
     Args:
-        folder: of the shards.
-        task: what is encoded by what, in JSON values.
-        overwrite: whether shards of another task are left behind, to be replaced.
+        folder: folder of the shards.
+        task: the encoding, as JSON values.
+        overwrite: whether to replace shards of another task.
 
     Raises:
-        InvalidInputError: shards of another task, or something else, lie there.
+        InvalidInputError: the folder holds shards of another task, or other files.
     """
     progress = folder / PROGRESS
     if not progress.exists():
         check_folder(folder, overwrite)
-        return anew(folder, task)
-    # A line that a kill or damage spoilt spoils no other.
+        return start_manifest(folder, task)
+    # A line that is cut off or damaged must not affect the others.
     lines = progress.read_bytes().decode(errors="replace").splitlines()
     try:
         stored = json.loads(lines[0])
         differing = [name for name in task if stored["task"][name] != task[name]]
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         if overwrite:
-            return anew(folder, task)
+            return start_manifest(folder, task)
         raise InvalidInputError(f"{progress} is damaged; remove {folder} and encode again.") from error
     if differing and not overwrite:
         raise InvalidInputError(
-            f"{folder} holds an encoding with another {' and '.join(differing)}; go on with that, give another "
-            "folder, or begin again with --overwrite."
+            f"{folder} holds an encoding with another {' and '.join(differing)}; continue that, give another folder, or "
+            "start again with --overwrite."
         )
     if differing:
-        return anew(folder, task)
+        return start_manifest(folder, task)
     done = {}
     for line in lines[1:]:
         try:
-            record = noted_record(line)
+            record = parse_record(line)
         except ValueError:
-            continue  # A line that a kill cut off; its shard is made again.
-        if is_whole(folder, record):
+            continue  # A killed process has cut off the line; its shard is encoded again.
+        if is_intact(folder, record):
             done[record.shard] = record
     return done
 
 
-def noted_record(line: str) -> ShardRecord:
-    """A shard that a line of the progress notes.
+def parse_record(line: str) -> ShardRecord:
+    """Parse a line of `manifest.jsonl`.
 
     Raises:
-        ValueError: a line that was cut off or damaged.
+        ValueError: a line that is cut off or damaged.
     """
     try:
         record = ShardRecord(**json.loads(line))
@@ -108,43 +109,39 @@ def noted_record(line: str) -> ShardRecord:
         raise ValueError(str(error)) from error
     numbers = (record.shard, record.start, record.stop, record.rows, record.bad)
     if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(record.digests, dict):
-        raise ValueError(f"{record} is no shard")
+        raise ValueError(f"{record} is not a shard")
     return record
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Raise an error for a folder of something else.
-
-    Raises:
-        InvalidInputError: naming it.
-    """
+    """Raise an error if a folder is a file, or holds other files."""
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError(f"{folder} is a file; give a folder for the shards.")
     if overwrite or not folder.exists() or (folder / PROGRESS).exists():
         return
     if any(file.name != LOCK_FILE for file in folder.iterdir()):
-        raise InvalidInputError(f"{folder} holds something else; give a new folder, or --overwrite.")
+        raise InvalidInputError(f"{folder} holds other files; give a new folder, or --overwrite.")
 
 
-def anew(folder: Path, task: Mapping[str, Any]) -> dict[int, ShardRecord]:
-    """Begin a manifest without shards."""
+def start_manifest(folder: Path, task: Mapping[str, Any]) -> dict[int, ShardRecord]:
+    """Remove earlier shards, and start a manifest without shards."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     (folder / PROGRESS).unlink(missing_ok=True)
     for file in folder.iterdir():
         if SHARD_FILE.fullmatch(file.name):
             file.unlink()
-    append(folder, {"task": dict(task)})
+    append_line(folder, {"task": dict(task)})
     return {}
 
 
-def note(folder: Path, record: ShardRecord) -> None:
-    """Add a shard that is done."""
-    append(folder, asdict(record))
+def save_progress(folder: Path, record: ShardRecord) -> None:
+    """Append a shard that is done."""
+    append_line(folder, asdict(record))
 
 
-def append(folder: Path, entry: Mapping[str, Any]) -> None:
-    """Add a line and bring it to the disk; after a line that was cut off, on a line of its own."""
+def append_line(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Append a line to `manifest.jsonl`, and flush it; a line that was cut off stays on its own line."""
     path = folder / PROGRESS
     with writing(path, "the shards that are done are kept for the same command"), path.open("ab+") as file:
         if file.tell():
@@ -156,27 +153,15 @@ def append(folder: Path, entry: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def is_whole(folder: Path, record: ShardRecord) -> bool:
-    """Whether a shard's files are those that were noted."""
+def is_intact(folder: Path, record: ShardRecord) -> bool:
+    """Return whether the files of a shard match its digests."""
     try:
         return not record.rows or shard_digests(folder, record.shard) == record.digests
     except OSError:
         return False
 
 
-def finish(folder: Path, description: Mapping[str, Any], records: Mapping[int, ShardRecord]) -> None:
-    """Write `manifest.json`, of shards in the order of their rows."""
+def write_manifest(folder: Path, description: Mapping[str, Any], records: Mapping[int, ShardRecord]) -> None:
+    """Write `manifest.json`, with the shards in the order of their rows."""
     shards = [asdict(records[shard]) for shard in sorted(records)]
     write_json(folder / MANIFEST, {"format": FORMAT, **description, "shards": shards})
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a complete encoding.
-
-    Raises:
-        InvalidInputError: none, or another file.
-    """
-    stored = read_json(folder / MANIFEST, "the manifest of an encoding in shards")
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        raise InvalidInputError(f"{folder / MANIFEST} is no manifest of shards; encode again.")
-    return stored

@@ -1,4 +1,4 @@
-"""Messages between a front and the replicas of shards: arrays in NumPy's format, after their length in bytes."""
+"""Messages between a front and the replicas of shards: a length in bytes, then arrays in NumPy's format."""
 
 import asyncio
 import io
@@ -15,8 +15,8 @@ LENGTH = struct.Struct("<Q")
 MAX_BYTES = 1 << 30
 
 
-def message_of(*arrays: Any) -> bytes:
-    """Arrays, numbers or texts as one message."""
+def encode_message(*arrays: Any) -> bytes:
+    """Encode arrays, numbers or strings as one message."""
     buffer = io.BytesIO(bytes(LENGTH.size))
     buffer.seek(LENGTH.size)
     for array in arrays:
@@ -28,11 +28,11 @@ def message_of(*arrays: Any) -> bytes:
 
 
 async def read_message(reader: asyncio.StreamReader) -> list[np.ndarray]:
-    """The arrays of the next message.
+    """Read the arrays of the next message.
 
     Raises:
-        asyncio.IncompleteReadError: the other side has gone.
-        InvalidInputError: something else than a message.
+        asyncio.IncompleteReadError: the connection was closed.
+        InvalidInputError: the bytes are not a message.
     """
     (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
     if length > MAX_BYTES:
@@ -42,5 +42,5 @@ async def read_message(reader: asyncio.StreamReader) -> list[np.ndarray]:
         try:
             arrays.append(array_format.read_array(buffer, allow_pickle=False))
         except (ValueError, EOFError) as error:
-            raise InvalidInputError(f"a message that holds no array ({error}).") from error
+            raise InvalidInputError(f"a message does not hold arrays ({error}).") from error
     return arrays

@@ -1,4 +1,4 @@
-"""Ranking queries against a database in shards: each worker counts distances to its rows, and counts add up."""
+"""Rank queries against a database in shards: each worker counts distances to its rows, and the counts are added."""
 
 import torch
 
@@ -8,7 +8,7 @@ from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.relevance import move_relevance, select_queries
 
-# Queries ranked in one call, as in a run.
+# Queries to rank in one call, as in a run.
 RANKED_QUERIES = 2048
 
 
@@ -19,20 +19,20 @@ def rank_rows(
     device: torch.device | str = "cpu",
     engine: RankingEngine | None = None,
 ) -> DistanceCounts:
-    """Histograms of distances from each query to some rows of the database.
+    """Count distances from each query to some rows of the database.
 
     Args:
-        queries: with what is relevant to them.
+        queries: queries with labels or neighbours.
         shards: the database.
-        rows: those to rank.
-        device: where to rank.
-        engine: what ranks; None for the one that suits the device.
+        rows: rows to rank.
+        device: device to rank on.
+        engine: ranking engine; None takes the fastest for the device.
 
     Returns:
-        Counts int64 (q, D + 1) on the CPU; zeros where there are no rows.
+        Counts int64 (q, D + 1) on the CPU; zeros if there are no rows.
 
     Raises:
-        InvalidInputError: damaged shards, or labels that do not fit.
+        InvalidInputError: damaged shards, or labels of another kind than the queries'.
     """
     engine = AutoEngine() if engine is None else engine
     codes = queries.codes.to(device)

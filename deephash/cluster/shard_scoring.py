@@ -1,17 +1,15 @@
-"""Scoring codes in shards, by processes of torch.distributed or by Ray: the figures of one process, exactly."""
+"""Score codes in shards by processes of torch.distributed or by Ray, with exactly the results of one process."""
 
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deephash.cluster.processes import Process, launched_as, process_group, summed
-from deephash.cluster.ray_session import ray_session
+from deephash.cluster.processes import Process, process_group, read_launcher, sum_processes
+from deephash.cluster.ray_session import ray_workers
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.code_files.code_shards import CodeShards, ShardQueries, open_queries, open_shards
 from deephash.code_files.repeated_ids import report_repeated
@@ -32,19 +30,19 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 ENGINES = ("torch", "ray")
 # What users get, as a run reports it by default; of relevant items and others, since grades are not counted by shards.
 USER_METRICS = (NDCG(), ExpectedReciprocalRank(), RankBiasedPrecision(), ExpectedSearchLength(), Success())
-# What scores are written to, the last of them last.
+# Files of the scores; the last one is written last.
 SCORE_FILES = ("per_query.parquet", "pr_curve.json", "metrics.json")
-# Shares of a Ray worker: enough that a slow one holds the others up by little.
+# Tasks of each Ray worker: enough that a slow worker delays the others little.
 TASKS_A_WORKER = 4
 
 
 @dataclass(frozen=True)
 class ShardScores:
-    """What ranking the shards came to.
+    """Scores of queries against a database in shards.
 
     Args:
-        row: figures by name under "metrics", with sizes, workers and seconds.
-        metric: holding every query's counts.
+        row: metrics by name under "metrics", with sizes, workers and seconds.
+        metric: metric with the counts of every query.
     """
 
     row: dict[str, Any]
@@ -62,23 +60,23 @@ def score_shards(
     radii: Sequence[int] = (),
     device: str = "cpu",
 ) -> ShardScores | None:
-    """Rank queries against a database in shards, and measure.
+    """Rank queries against a database in shards, and compute metrics.
 
     Args:
-        queries: file of codes, with labels or listed neighbours beside it.
-        shards: files of codes, or folders of them, with labels beside each.
-        engine: torch, for the processes that torchrun or SLURM started; ray, for workers that this one asks for.
-        workers: of Ray; None takes a processor each.
-        address: of a Ray cluster that runs; None starts one here.
+        queries: file of codes, with labels or neighbours beside it.
+        shards: files of codes, or folders of such files, with labels beside each.
+        engine: torch for processes that torchrun or SLURM started; ray for workers of Ray.
+        workers: number of Ray workers; None takes one for each processor.
+        address: address of a running Ray cluster; None starts one here.
         at: depths k.
-        radii: radii r; those beyond the largest distance are left out.
-        device: where each worker ranks; cuda is the one of its number on its machine.
+        radii: radii r; those above the largest distance are ignored.
+        device: device of each worker; cuda takes the GPU with the worker's number on its machine.
 
     Returns:
         The scores; None for processes of torch.distributed other than the first.
 
     Raises:
-        InvalidInputError: files that do not fit each other, or a depth beyond the database.
+        InvalidInputError: files that do not match each other, or a depth above the size of the database.
     """
     check_choice(engine, ENGINES, "engine")
     database = open_shards(shards)
@@ -86,7 +84,7 @@ def score_shards(
     too_deep = [k for k in at if k > len(database)]
     if too_deep:
         raise InvalidInputError(f"k={max(too_deep)} exceeds the {len(database)} items of the shards; lower it.")
-    if launched_as().is_first:
+    if read_launcher().is_first:
         report_repeated(database)
     started = time.perf_counter()
     if engine == "ray":
@@ -121,26 +119,24 @@ def score_shards(
 
 
 def process_counts(queries: ShardQueries, shards: CodeShards, process: Process, device: str) -> DistanceCounts:
-    """Counts over the whole database, each process ranking its share."""
+    """Count distances over the whole database; each process ranks its share."""
     place = f"cuda:{process.local_rank}" if device == "cuda" else device
     counts = rank_rows(queries, shards, get_share(len(shards), process.rank, process.world), place)
-    return DistanceCounts(summed(counts.total), summed(counts.relevant))
+    return DistanceCounts(sum_processes(counts.total), sum_processes(counts.relevant))
 
 
 def ray_counts(
     queries: ShardQueries, shards: CodeShards, workers: int | None, address: str | None, device: str
 ) -> tuple[DistanceCounts, int]:
-    """Counts over the whole database by tasks of Ray, which ranks a lost worker's rows again; and how many workers."""
+    """Count distances over the whole database by tasks of Ray; return the counts and the number of workers.
+
+    Ray repeats the task of a lost worker.
+    """
     if workers is not None:
         check_count(workers, "workers")
-    wanted = workers or torch.multiprocessing.cpu_count()
-    # Ray tells of lost workers on standard output, which is the command's own.
-    with redirect_stdout(sys.stderr), ray_session(wanted, address) as ray:
-        offered = int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 0))
-        shared_by = min(offered, workers or offered)
+    with ray_workers(workers, address, device) as (ray, resources, shared_by):
         if shared_by < 1:
             raise InvalidInputError(f"the Ray cluster offers no {device}; add machines that have one.")
-        resources = {"num_cpus": 1, "num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
         rank = ray.remote(**resources)(rank_rows)
         shared_queries, shared_shards = ray.put(queries), ray.put(shards)
         shares = shared_by * TASKS_A_WORKER
@@ -150,7 +146,7 @@ def ray_counts(
         ]
         counts = None
         while waiting:
-            # Added up as they come: whole numbers, whose sum has no order.
+            # The counts are whole numbers, so their sum does not depend on the order.
             done, waiting = ray.wait(waiting)
             found = ray.get(done[0])
             counts = found if counts is None else counts + found
@@ -159,18 +155,18 @@ def ray_counts(
 
 
 def check_out(out: Path, sources: Sequence[Path], overwrite: bool) -> None:
-    """Raise an error for a folder in which scores cannot be written, before they are computed.
+    """Raise an error, before scores are computed, if they cannot be written into a folder.
 
     Args:
         out: folder of the scores.
-        sources: files of codes and folders of them that are scored.
-        overwrite: whether scores there are replaced.
+        sources: files of codes, and folders of such files, that are scored.
+        overwrite: whether to replace existing scores.
 
     Raises:
-        InvalidInputError: files of these names lie there, it lies in a source, or it is no folder.
+        InvalidInputError: the folder holds scores, is inside a source, or is a file.
     """
     if out.exists() and not out.is_dir():
-        raise InvalidInputError(f"{out} is a file; give the folder that the scores go to.")
+        raise InvalidInputError(f"{out} is a file; give a folder for the scores.")
     places = [out / name for name in SCORE_FILES]
     for source in sources:
         check_not_source(source, *places)

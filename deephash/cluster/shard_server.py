@@ -1,8 +1,8 @@
-"""A replica of a shard as a server of its own port, which those who ask find by a file beside the index.
+"""A server for one replica of a shard, with a port of its own, which clients find by a file beside the index.
 
-A front asks replicas without anything in between. Which there are it reads from the release's folder
-`replicas/SHARD`, where each writes its address once it is ready. Such a file may outlive its replica, and its port
-belong to another one by then: each request names the shard that it is for.
+A front connects to replicas directly. It reads their addresses from the release's folder `replicas/SHARD`, into which
+each replica writes its address once it is ready. Such a file may outlive its replica, and its port may then belong to
+another one. Therefore each request names the shard that it is for.
 """
 
 import asyncio
@@ -16,46 +16,55 @@ from typing import Any
 import numpy as np
 import torch
 
-from deephash.cluster.shard_messages import message_of, read_message
+from deephash.cluster.shard_messages import encode_message, read_message
 from deephash.indexes.sharded_index import IndexShard, OpenShard
-from deephash.io.files import read_json, write_json
+from deephash.io.files import read_json, reason_of, write_json
 from deephash.validation import InvalidInputError
 
 
 def addresses_folder(shard: IndexShard) -> Path:
-    """Where the replicas of a shard write their addresses."""
+    """Return the folder into which the replicas of a shard write their addresses."""
     folder = Path(shard.folder)
     return folder.parent / "replicas" / folder.name
 
 
-def shard_name(shard: IndexShard) -> str:
-    """What a shard is called among all shards of all releases."""
+def shard_key(shard: IndexShard) -> str:
+    """Return the name of a shard, unique among all releases."""
     folder = Path(shard.folder)
     return f"{folder.parent.name}/{folder.name}"
 
 
 def read_notes(shard: IndexShard) -> dict[str, dict[str, Any]]:
-    """What the replicas of a shard wrote of themselves, by the names of their files.
+    """Read what the replicas of a shard wrote about themselves, by the names of their files.
 
-    A note holds `host` and `port` of one that can be asked, `loading` of one that loads the shard, or did when it
-    ended, and `refused`, the reason, of one that could not.
+    A note holds `host` and `port` if the replica listens, `loading` if it is loading the shard or ended while it did,
+    and `refused`, a reason, if it could not load the shard.
     """
     found = {}
     for path in addresses_folder(shard).glob("*.json"):
-        with suppress(InvalidInputError):  # It was removed meanwhile, or is not one.
+        with suppress(InvalidInputError):  # It was removed meanwhile, or is not a note.
             note = read_json(path, "the note of a replica")
             if isinstance(note, dict):
                 found[path.stem] = note
     return found
 
 
+def read_addresses(shard: IndexShard) -> dict[str, tuple[str, int]]:
+    """Read host and port of each replica that listens, by the name of its file."""
+    found = {}
+    for token, note in read_notes(shard).items():
+        with suppress(KeyError, TypeError, ValueError):
+            found[token] = (str(note["host"]), int(note["port"]))
+    return found
+
+
 def write_note(shard: IndexShard, note: Mapping[str, Any], token: str | None = None) -> str:
-    """Write what a replica says of itself.
+    """Write the note of a replica, as `read_notes` describes it.
 
     Args:
-        shard: that it is of.
-        note: as `read_notes` gives it.
-        token: of the note that this one replaces; None for a new one.
+        shard: the shard of the replica.
+        note: the note.
+        token: token of the note to replace; None writes a new one.
 
     Returns:
         The token.
@@ -68,26 +77,26 @@ def write_note(shard: IndexShard, note: Mapping[str, Any], token: str | None = N
 
 
 class ShardServer:
-    """A loaded shard that answers whoever connects.
+    """A loaded shard that answers requests on a socket.
 
     Args:
-        shard: which.
-        token: of the note that will hold its address; None takes a new one.
+        shard: the shard to load.
+        token: token of the note that will hold its address; None takes a new one.
 
     Raises:
         InvalidInputError: a damaged index.
     """
 
     def __init__(self, shard: IndexShard, token: str | None = None) -> None:
-        self.shard, self.name = shard, shard_name(shard)
+        self.shard, self.name = shard, shard_key(shard)
         self.opened = OpenShard(shard)
-        # Kernels are compiled, or read, before the first request comes.
+        # Compile the kernels, or read them from the cache, before the first request.
         self.opened.search(self.opened.index.codes[:1], 1)
         self.token = token or secrets.token_hex(8)
         self.connections: set[asyncio.StreamWriter] = set()
 
     async def start(self, host: str) -> None:
-        """Listen on a free port of a host, and make it known."""
+        """Listen on a free port of a host, and write the address."""
         self.server = await asyncio.start_server(self._serve, host, 0)
         port = self.server.sockets[0].getsockname()[1]
         write_note(self.shard, {"host": host, "port": port}, self.token)
@@ -98,11 +107,11 @@ class ShardServer:
         return self.server.is_serving()
 
     def withdraw(self) -> None:
-        """Be asked no more, before it ends."""
+        """Remove the address, so that no further requests come."""
         (addresses_folder(self.shard) / f"{self.token}.json").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End: be asked no more, and break off what is asked."""
+        """Remove the address, and close all connections."""
         self.withdraw()
         self.server.close()
         for writer in self.connections:
@@ -112,22 +121,22 @@ class ShardServer:
         self.connections.add(writer)
         try:
             while True:
-                asked = await read_message(reader)
-                writer.write(await asyncio.to_thread(self._answer, asked))
+                request = await read_message(reader)
+                writer.write(await asyncio.to_thread(self._answer, request))
                 await writer.drain()
         except (asyncio.IncompleteReadError, InvalidInputError, ConnectionError):
-            pass  # The other side has gone, or is no front.
+            pass  # The client has closed the connection, or is not a front.
         finally:
             self.connections.discard(writer)
             writer.close()
 
-    def _answer(self, asked: list[np.ndarray]) -> bytes:
-        """The reply to shard, k and codes: distances, rows, names; the reason why not; nothing for another shard."""
+    def _answer(self, request: list[np.ndarray]) -> bytes:
+        """Answer shard, k and codes with distances, rows and names; with a reason; or empty for another shard."""
         try:
-            name, k, codes = asked
+            name, k, codes = request
             if name.item() != self.name:
-                return message_of()
+                return encode_message()
             found = self.opened.search(torch.from_numpy(codes), int(k))
-        except Exception as error:  # Whatever a search raises is the reason why there is none.
-            return message_of(" ".join(str(error).split())[:200] or type(error).__name__)
-        return message_of(found.distances, found.rows, found.names)
+        except Exception as error:  # Any exception of a search becomes the reason.
+            return encode_message(reason_of(error))
+        return encode_message(found.distances, found.rows, found.names)

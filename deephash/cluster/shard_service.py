@@ -1,4 +1,4 @@
-"""An index in shards as a service of Ray Serve: replicas of each shard, exact merging, and nothing lost in silence."""
+"""Serve an index in shards with Ray Serve: replicas of each shard, exact merging, and missing shards reported."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from deephash.cluster.search_application import (
     Answer,
     SearchApplication,
     ServedRelease,
-    answer_of,
-    http_server,
+    combine_answers,
+    create_server,
+    refresh_release,
 )
 from deephash.cluster.shard_client import ShardClient
 from deephash.cluster.takeover import (
@@ -28,7 +30,7 @@ from deephash.cluster.takeover import (
     Holder,
     NewRelease,
     forget_losses,
-    served_release,
+    read_served,
 )
 from deephash.indexes.index_folder import check_files, load_index
 from deephash.indexes.sharded_index import IndexRelease, read_release
@@ -40,21 +42,21 @@ from deephash.web.listening import listening
 log = logging.getLogger(__name__)
 
 FRONT = "deephash"
-# Neighbours that are merged sooner than a thread takes over.
+# Numbers of neighbours that are merged faster than a thread starts.
 FEW_FOUND = 10_000
 
 
 class ShardReplica:
-    """One replica of a shard, and of those that take its place in new releases.
+    """One replica of a shard, and of the shards that replace it in new releases.
 
-    Ray Serve starts it, watches over it and ends it; fronts ask it directly.
+    Ray Serve starts it, monitors it and ends it; fronts connect to it directly.
 
     Args:
-        folder: of the sharded index.
-        number: of the shard.
-        processes: shards of the release that was served first, each a process.
-        replicas: of each.
-        host: address to listen on; None takes the machine's own in the cluster.
+        folder: folder of the sharded index.
+        number: number of the shard.
+        processes: number of shards of the first release; each has a process.
+        replicas: replicas of each shard.
+        host: address to listen on; None takes the address of the machine in the cluster.
     """
 
     def __init__(self, folder: str, number: int, processes: int, replicas: int, host: str | None) -> None:
@@ -69,11 +71,7 @@ class ShardReplica:
         await self.holder.follow()
 
     async def check_health(self) -> None:
-        """Wait until it listens; let Ray Serve replace it once it no longer does.
-
-        Raises:
-            RuntimeError: it has ended.
-        """
+        """Wait until it listens; raise RuntimeError once it has ended, so that Ray Serve replaces it."""
         await self.starting
         if self.following.done() or not self.holder.is_serving:
             raise RuntimeError("the replica has ended")
@@ -83,10 +81,10 @@ class ShardReplica:
 
 
 class ShardedRelease(ServedRelease):
-    """A release whose shards are asked side by side.
+    """A release whose shards are asked at the same time.
 
     Args:
-        release: what is served.
+        release: the release to serve.
     """
 
     def __init__(self, release: IndexRelease) -> None:
@@ -94,85 +92,73 @@ class ShardedRelease(ServedRelease):
         self.shards = [ShardClient(shard) for shard in release.shards]
 
     async def search(self, codes: np.ndarray, k: int) -> Answer:
-        """The k nearest of packed codes uint8 (q, ⌈b/8⌉), with the shards that do not answer."""
+        """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉), and the shards that do not answer."""
         answers = list(await asyncio.gather(*(shard.search(codes, k) for shard in self.shards)))
         if len(codes) * k < FEW_FOUND:
-            return answer_of(self.release, answers, k)
-        return await asyncio.to_thread(answer_of, self.release, answers, k)
+            return combine_answers(self.release, answers, k)
+        return await asyncio.to_thread(combine_answers, self.release, answers, k)
 
     def close(self) -> None:
-        """End the connections to its replicas, those in use after their reply."""
+        """Close the connections to its replicas, those in use after their reply."""
         for shard in self.shards:
             shard.leave()
 
 
-async def refreshed(folder: Path, served: ServedRelease | None) -> ServedRelease:
-    """What is served, or the release that has come up meanwhile.
-
-    Args:
-        folder: of the sharded index.
-        served: the release of the last look.
-    """
-    release = await asyncio.to_thread(served_release, folder)
-    if served is not None and release == served.release:
-        return served
-    return ShardedRelease(release)
+async def refresh_shards(folder: Path, served: ServedRelease | None) -> ServedRelease:
+    """Return the served release, or the one that has taken over meanwhile."""
+    return await refresh_release(served, partial(read_served, folder), ShardedRelease)
 
 
 class Front:
-    """Listens to HTTP, asks every shard, merges what they find, and says what is missing.
+    """Listens to HTTP, asks every shard, merges their answers, and names missing shards.
 
-    It listens and asks by itself: Ray Serve's proxy and handles cost some milliseconds of processor time a request.
+    It does not use Ray Serve's proxy and handles, which cost some milliseconds of processor time a request.
 
     Args:
-        folder: of the sharded index, in which `serving.json` says what release is up.
+        folder: folder of the sharded index, in which `serving.json` names the served release.
         host: address to listen on.
-        port: to listen on; fronts of one machine share it.
-        at_once: searches that run at the same time.
-        names: further host names by which the service may be asked for.
+        port: port to listen on; fronts of one machine share it.
+        at_once: number of searches that run at the same time.
+        names: further host names that requests may use.
     """
 
     def __init__(self, folder: str, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
         hosts = served_names(host, names)
-        self.application = SearchApplication(lambda served: refreshed(Path(folder), served), at_once, hosts)
+        self.application = SearchApplication(partial(refresh_shards, Path(folder)), at_once, hosts)
         self.starting = asyncio.ensure_future(self._start(host, port))
 
     async def _start(self, host: str, port: int) -> None:
         await self.application.look()
         opened = listening(host, port, is_shared=True)
-        self.serving = asyncio.ensure_future(http_server(self.application).serve([opened]))
+        self.serving = asyncio.ensure_future(create_server(self.application).serve([opened]))
         self.watching = asyncio.ensure_future(self.application.watch())
 
     async def check_health(self) -> None:
-        """Wait until it listens; let Ray Serve replace it once it no longer does.
-
-        Raises:
-            RuntimeError: it has ended.
-        """
+        """Wait until it listens; raise RuntimeError once it has ended, so that Ray Serve replaces it."""
         await self.starting
         if self.serving.done() or self.watching.done():
             raise RuntimeError("the front has ended")
 
 
 def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: str | None) -> None:
-    """Bring up the shards of the first release, all at once.
+    """Start the replicas of all shards of the first release at once.
 
     Args:
-        release: which.
-        folder: of the sharded index, which all machines see.
-        replicas: of each shard.
-        address: of a Ray cluster; None for a session of this machine alone.
+        release: the release.
+        folder: folder of the sharded index, which all machines can read.
+        replicas: replicas of each shard.
+        address: address of a Ray cluster; None if the session only has this machine.
 
     Raises:
-        InvalidInputError: a shard that is not there.
-        RuntimeError: a shard that does not come up.
+        InvalidInputError: a missing shard.
+        RuntimeError: a shard that does not start.
     """
     from ray import serve
 
     for shard in release.shards:
         check_files(Path(shard.folder))
 
-    # One machine alone has no other place for a replica, however many share its cores, and nobody else to answer.
+    # Without a cluster, all replicas share the cores of this machine, and only this machine connects to them.
     processors, host = (0, "127.0.0.1") if address is None else (1, None)
     processes = len(release.shards)
     forget_losses(release)
@@ -196,15 +182,15 @@ def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: s
 
 
 def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
-    """Start the processes that listen, on the machine of this one.
+    """Start the fronts on this machine.
 
     Args:
-        folder: of a sharded index whose shards are up.
+        folder: folder of a sharded index whose shards are available.
         fronts: number of processes.
         host: address to listen on.
-        port: to listen on.
-        at_once: searches that each runs at the same time.
-        names: further host names by which the service may be asked for.
+        port: port to listen on.
+        at_once: number of searches that each front runs at the same time.
+        names: further host names that requests may use.
     """
     from ray import serve
 
@@ -217,34 +203,34 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
     serve.run(front_class.bind(str(folder.resolve()), host, port, at_once, tuple(names)), name=FRONT, route_prefix=None)
 
 
-def reason_not_up(release: IndexRelease, error: RuntimeError) -> InvalidInputError:
-    """Why shards did not come up: the first one that cannot be loaded here either, or else what Ray Serve says."""
+def explain_failed_start(release: IndexRelease, error: RuntimeError) -> InvalidInputError:
+    """Return the error of the first shard that cannot be loaded here either, or else the error of Ray Serve."""
     for shard in release.shards:
         try:
             load_index(shard.folder)
         except InvalidInputError as found:
             return found
-    return InvalidInputError(f"the shards of {release.name} do not come up ({reason_of(error)}); see the logs of Ray.")
+    return InvalidInputError(f"the shards of {release.name} do not start ({reason_of(error)}); see the logs of Ray.")
 
 
 def follow_releases(
     folder: Path, served: IndexRelease, replicas: int, ready: Callable[[IndexRelease], None], seconds: float = math.inf
 ) -> IndexRelease:
-    """Let requests go over to each release that takes its place in a folder, as soon as all its shards can be asked.
+    """Serve each new release in a folder as soon as all its shards are available.
 
-    All are up before the first request goes to them: no reply mixes two releases.
+    Requests only go to a release once all its shards are available, so no reply mixes two releases.
 
     Args:
-        folder: of the sharded index.
-        served: the release that is served.
-        replicas: of each shard.
-        ready: is told each release that is served from now on.
-        seconds: after which this ends.
+        folder: folder of the sharded index.
+        served: the served release.
+        replicas: replicas of each shard.
+        ready: called with each release once it is served.
+        seconds: time after which the function returns.
 
     Returns:
-        The release that is served then.
+        The release that is served at the end.
     """
-    newer, told, end = None, 0.0, time.monotonic() + seconds
+    newer, logged_at, end = None, 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(SECONDS_BETWEEN_LOOKS)
         try:
@@ -261,9 +247,9 @@ def follow_releases(
             refusal = newer.refusal
         except InvalidInputError as error:
             refusal = str(error)
-        if refusal is not None and time.monotonic() - told >= SECONDS_BETWEEN_ATTEMPTS:
-            told = time.monotonic()  # What is served goes on being served.
-            log.error("the new release of %s does not come up, and is tried again: %s", folder, refusal)
+        if refusal is not None and time.monotonic() - logged_at >= SECONDS_BETWEEN_ATTEMPTS:
+            logged_at = time.monotonic()  # The current release is still served.
+            log.error("the new release of %s does not start, and is tried again: %s", folder, refusal)
     return served
 
 
@@ -277,27 +263,27 @@ def serve_shards(
     address: str | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """Serve a folder's release, and each that takes its place while queries go on; never ends by itself.
+    """Serve the release of a folder, and each release that replaces it, until interrupted.
 
     Args:
-        folder: of a sharded index.
+        folder: folder of a sharded index.
         host: address to listen on.
-        port: of HTTP; 0 takes one that is free.
-        ready: is told the address and what is served, as soon as it is.
-        replicas: of each shard.
-        fronts: processes that listen and merge.
-        address: of a Ray cluster that runs; None starts one here.
-        names: further host names by which the service may be asked for.
+        port: HTTP port; 0 takes a free one.
+        ready: called with the address and each release once it is served.
+        replicas: replicas of each shard.
+        fronts: number of processes that listen and merge.
+        address: address of a running Ray cluster; None starts one here.
+        names: further host names that requests may use.
 
     Raises:
         InvalidInputError: no such index, a port that is taken, or Ray is not installed.
     """
     ray_package()
-    for shard in read_release(folder).shards:  # What is not there is told at once.
+    for shard in read_release(folder).shards:  # Report missing files at once.
         check_files(Path(shard.folder))
-    with listening(host, port) as free:  # Fronts share a port, so they would not notice somebody else there.
+    with listening(host, port) as free:  # Fronts share a port, so they would not notice another program there.
         port = free.getsockname()[1]
-    # Ray's workers stand behind all other processes; those that somebody waits for should not.
+    # Ray's workers have low priority by default; users wait for these.
     os.environ.setdefault("RAY_worker_niceness", "0")
     with ray_session(1, address):
         from ray import serve
@@ -307,7 +293,7 @@ def serve_shards(
         try:
             deploy_shards(served, folder, replicas, address)
         except RuntimeError as error:
-            raise reason_not_up(served, error) from error
+            raise explain_failed_start(served, error) from error
         deploy_fronts(folder, fronts, host, port, replicas + 1, names)
         ready(f"http://{host}:{port}", served)
         follow_releases(folder, served, replicas, lambda release: ready(f"http://{host}:{port}", release))

@@ -1,56 +1,48 @@
-"""How a new release takes over: the processes that serve load it beside the one before, and requests go over at once.
+"""Take over a new release: the serving processes load it beside the current one, and then all requests go to it.
 
-No process starts for it. One takes some ten seconds to start, longer where clients keep all processors busy.
+No process is started for it, since that takes some ten seconds, and longer if clients keep all processors busy.
 
-- `Holder` runs in each replica. It looks for a new release in the folder, loads its shards of it, and makes their
-  addresses known; it lets go of a release once `serving.json` names another.
-- `NewRelease` runs where the service was started. It tells when all shards of a new release can be asked.
+- `Holder` runs in each replica. It looks for a new release in the folder, loads its shards, and writes their
+  addresses. It closes a release once `serving.json` names another.
+- `NewRelease` runs in the process that started the service. It says when all shards of a new release are available.
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from deephash.cluster.shard_client import read_addresses
-from deephash.cluster.shard_server import ShardServer, addresses_folder, read_notes, write_note
+from deephash.cluster.polling import poll
+from deephash.cluster.shard_server import ShardServer, addresses_folder, read_addresses, read_notes, write_note
 from deephash.indexes.sharded_index import IndexRelease, IndexShard, read_release
-from deephash.io.files import read_json
+from deephash.io.files import read_json, reason_of
 from deephash.validation import InvalidInputError
 
-log = logging.getLogger(__name__)
-
 SERVING = "serving.json"
-# A new release is looked for as often.
+# Polling interval for new releases.
 SECONDS_BETWEEN_LOOKS = 0.2
-# A replaced release stays for longer than fronts take to look for another one.
+# A replaced release stays for longer than the polling interval of fronts.
 SECONDS_TO_LEAVE = 2.0
-# A release that could not be loaded is tried again after as long.
+# Time after which a release that could not be loaded is tried again.
 SECONDS_BETWEEN_ATTEMPTS = 5.0
-# Where each shard has one replica, the others are not waited for any longer: they may have been lost.
+# Once each shard has one replica, time to wait for the others, which may be lost.
 SECONDS_FOR_ALL = 2.0
-# A release that as many processes did not survive is not loaded again.
+# A release that ended as many processes is not loaded again.
 MAX_LOST = 3
 
 
-def release_of(stored: Mapping[str, Any]) -> IndexRelease:
-    """The release that `serving.json` names."""
+def read_served(folder: Path) -> IndexRelease:
+    """Read the served release of a folder, which `serving.json` describes.
+
+    Raises:
+        InvalidInputError: no release is served.
+    """
+    stored = read_json(folder / SERVING, "the release that is served")
     return IndexRelease(**{**stored, "shards": tuple(IndexShard(**shard) for shard in stored["shards"])})
 
 
-def served_release(folder: Path) -> IndexRelease:
-    """What is served of a folder.
-
-    Raises:
-        InvalidInputError: nothing.
-    """
-    return release_of(read_json(folder / SERVING, "the release that is served"))
-
-
 def forget_losses(release: IndexRelease) -> None:
-    """Remove what earlier services left of attempts to load a release."""
+    """Remove the notes that earlier services left of attempts to load a release."""
     for shard in release.shards:
         for token, note in read_notes(shard).items():
             if "port" not in note:
@@ -58,20 +50,20 @@ def forget_losses(release: IndexRelease) -> None:
 
 
 class Holder:
-    """The shards that one process holds, of the release that is served and of the one that takes its place.
+    """The shards that one process holds, of the served release and of the one that replaces it.
 
-    Shards are dealt to the processes in turn: a release of another number of shards than the first is spread over the
-    processes that are there.
+    Shards are assigned to the processes in turn. A release with another number of shards than the first is spread over
+    the same processes.
 
     Args:
-        folder: of the sharded index.
-        number: of this process, from 0; replicas of a shard have the same.
-        processes: with different numbers.
-        replicas: of each process.
+        folder: folder of the sharded index.
+        number: number of this process, from 0; replicas of a shard have the same number.
+        processes: number of processes, without replicas.
+        replicas: replicas of each process.
         host: address to listen on.
 
     Raises:
-        InvalidInputError: neither the release that is served nor the newest can be loaded.
+        InvalidInputError: neither the served release nor the newest can be loaded.
     """
 
     def __init__(self, folder: Path, number: int, processes: int, replicas: int, host: str) -> None:
@@ -81,7 +73,7 @@ class Holder:
         self.unneeded: dict[str, float] = {}
         self.tried: dict[str, float] = {}
         try:
-            release = served_release(folder)
+            release = read_served(folder)
             servers = self._load(release)
         except InvalidInputError:
             release = read_release(folder)
@@ -89,27 +81,22 @@ class Holder:
         self.first = (release.name, servers)
 
     async def start(self) -> None:
-        """Listen, and make the addresses known."""
+        """Listen, and write the addresses."""
         name, servers = self.first
         await self._open(name, servers)
 
     @property
     def is_serving(self) -> bool:
-        """Whether everything that is held listens."""
+        """Whether all shards that are held listen."""
         return all(server.is_serving for servers in self.held.values() for server in servers)
 
     async def follow(self) -> None:
-        """Look for new releases again and again; never ends by itself."""
-        while True:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            try:
-                await self.look()
-            except Exception as error:  # What is held goes on being served.
-                log.error("releases of %s cannot be followed: %s", self.folder, error)
+        """Look for new releases until the process ends."""
+        await poll(self.look, SECONDS_BETWEEN_LOOKS, f"releases of {self.folder} cannot be followed")
 
     async def look(self) -> None:
-        """Load the newest release if it is not held, and let go of releases that are needed no longer."""
-        newest, served = await asyncio.to_thread(lambda: (read_release(self.folder), served_release(self.folder)))
+        """Load the newest release if it is not held, and close releases that are no longer needed."""
+        newest, served = await asyncio.to_thread(lambda: (read_release(self.folder), read_served(self.folder)))
         for release in (served, newest):
             if release.name not in self.held and time.monotonic() >= self.tried.get(release.name, 0.0):
                 self.tried[release.name] = time.monotonic() + SECONDS_BETWEEN_ATTEMPTS
@@ -123,7 +110,7 @@ class Holder:
                     server.close()
 
     def close(self) -> None:
-        """Be asked no more."""
+        """Remove all addresses, so that no further requests come."""
         for servers in self.held.values():
             for server in servers:
                 server.withdraw()
@@ -132,7 +119,7 @@ class Holder:
         try:
             servers = await asyncio.to_thread(self._load, release)
         except InvalidInputError:
-            return  # The reason stands where the address would.
+            return  # `_load` has written the reason.
         await self._open(release.name, servers)
 
     async def _open(self, name: str, servers: list[ShardServer]) -> None:
@@ -141,29 +128,29 @@ class Holder:
         self.held[name] = servers
 
     def _load(self, release: IndexRelease) -> list[ShardServer]:
-        """The process's own shards; where one cannot be loaded, the reason is left beside the addresses."""
+        """Load the shards of this process; if one cannot be loaded, write the reason beside the addresses."""
         servers = []
         for shard in release.shards[self.number :: self.processes]:
             lost = sum("loading" in note for note in read_notes(shard).values())
             token = write_note(shard, {"loading": True})
             try:
-                # Replicas that load it at the moment have left such a note as well.
+                # Replicas that load it at the same time have left such a note too.
                 if lost >= MAX_LOST + self.replicas:
                     raise InvalidInputError(f"{lost} processes ended while they loaded {shard.folder}; build it again.")
                 servers.append(ShardServer(shard, token))
             except Exception as error:
-                write_note(shard, {"refused": " ".join(str(error).split()) or type(error).__name__}, token)
+                write_note(shard, {"refused": reason_of(error)}, token)
                 raise InvalidInputError(f"{shard.folder} cannot be served ({error}).") from error
         return servers
 
 
 class NewRelease:
-    """A release that is to take over.
+    """A release that is about to take over.
 
     Args:
-        release: which.
-        replicas: of each shard that are waited for.
-        clock: tells the time in seconds.
+        release: the release.
+        replicas: replicas of each shard to wait for.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(self, release: IndexRelease, replicas: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -172,18 +159,18 @@ class NewRelease:
 
     @property
     def is_up(self) -> bool:
-        """Whether requests may go to it: all replicas can be asked, or one of each shard for a while."""
-        there = [len(read_addresses(addresses_folder(shard))) for shard in self.release.shards]
-        if min(there) == 0:
+        """Whether requests may go to it: all replicas listen, or one of each shard has for a while."""
+        fewest = min(len(read_addresses(shard)) for shard in self.release.shards)
+        if fewest == 0:
             self.complete_since = None
             return False
         if self.complete_since is None:
             self.complete_since = self.clock()
-        return min(there) >= self.replicas or self.clock() - self.complete_since >= SECONDS_FOR_ALL
+        return fewest >= self.replicas or self.clock() - self.complete_since >= SECONDS_FOR_ALL
 
     @property
     def refusal(self) -> str | None:
-        """Why a shard cannot be loaded, where no replica of it can be asked."""
+        """Reason why a shard cannot be loaded, if none of its replicas listens."""
         for shard in self.release.shards:
             notes = read_notes(shard).values()
             refused = [str(note["refused"]) for note in notes if "refused" in note]

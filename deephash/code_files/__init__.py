@@ -1,1 +1,1 @@
-"""From a file or folder of items to a file of packed codes, in blocks: memory does not grow with the items."""
+"""Encode files or folders of items to files of packed codes, in blocks, so that memory does not grow with the items."""

@@ -1,4 +1,4 @@
-"""Codes and ids that grow block by block in a folder, from which they are put in place once all are there."""
+"""Write codes and ids block by block into a folder, and move them into place once they are complete."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from deephash.io.npy_file import map_npy
 from deephash.io.ownership import LOCK_FILE, only_writer
 from deephash.validation import InvalidInputError
 
-# Room for NumPy's header, which gets its length by being written again once the number of rows is known.
+# Space for NumPy's header, which is written once the number of rows is known.
 HEADER_BYTES = 128
-# Files of an unfinished encoding: how far it is, and, once it is complete, what stands beside the codes.
+# Files of an unfinished encoding: its progress and, once all rows are encoded, the description of the codes.
 PROGRESS, COMPLETE = "progress.json", "complete.json"
-# Its first file and its last to go, which says whose the folder is.
+# The first file to be created and the last to be removed; it marks the folder as an encoding.
 MARK = "encoding.json"
 OWN_FILE = re.compile(
     r"((codes|ids)\.npy|codes\.parquet|(ids|bad)\.jsonl|(encoding|progress|complete)\.json|part-\d{6}\.parquet)"
@@ -30,19 +30,19 @@ OWN_FILE = re.compile(
 )
 BEGINNING = re.compile(rf"{re.escape(LOCK_FILE)}|{re.escape(MARK)}\.[0-9a-f]{{8}}\.partial")
 KEPT = "what is encoded is kept for the same command"
-# Rows of a Parquet file that are held and compressed at a time.
+# Rows of a Parquet file to hold and compress at a time.
 PARQUET_ROWS = 1 << 18
 
 
 @dataclass
 class Progress:
-    """How far an encoding is: all up to these numbers is on disk.
+    """Progress of an encoding, all of which is on disk.
 
     Args:
-        row: the next row of the source.
-        kept: codes written.
-        bad: rows that cannot be encoded.
-        id_bytes: size of the file of ids, where they are words.
+        row: next row of the source.
+        kept: number of codes.
+        bad: number of rows that cannot be encoded.
+        id_bytes: size of the file of ids, if they are strings.
         bad_bytes: size of the list of bad rows.
     """
 
@@ -57,10 +57,10 @@ class CodeWriter:
     """Appends codes, ids and bad rows to files in the folder of an unfinished encoding.
 
     Args:
-        paths: where they are put in the end.
-        width: bytes a code.
-        named: whether ids are words.
-        progress: up to where the files hold what counts; the rest is cut off.
+        paths: final paths of the files.
+        width: bytes of a code.
+        named: whether ids are strings.
+        progress: progress to continue from; the files are cut off there.
     """
 
     def __init__(self, paths: CodePaths, width: int, named: bool, progress: Progress) -> None:
@@ -71,21 +71,21 @@ class CodeWriter:
         folder = paths.unfinished
         id_bytes = progress.id_bytes if named else HEADER_BYTES + 8 * progress.kept
         with writing(folder, KEPT):
-            self._codes = opened_at(folder / "codes.npy", HEADER_BYTES + width * progress.kept)
-            self._ids = opened_at(folder / ("ids.jsonl" if named else "ids.npy"), id_bytes)
-            self._bad = opened_at(folder / "bad.jsonl", progress.bad_bytes)
+            self._codes = open_at(folder / "codes.npy", HEADER_BYTES + width * progress.kept)
+            self._ids = open_at(folder / ("ids.jsonl" if named else "ids.npy"), id_bytes)
+            self._bad = open_at(folder / "bad.jsonl", progress.bad_bytes)
 
     def append(self, codes: np.ndarray, ids: Ids, bad: list[BadRow], stop: int) -> None:
         """Add a block.
 
         Args:
             codes: uint8 (m, ⌈b/8⌉).
-            ids: of these m rows.
-            bad: the block's rows that have no code.
-            stop: the row after the block's last.
+            ids: ids of these m rows.
+            bad: rows of the block without a code.
+            stop: row after the last of the block.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: the disk is full or not writable.
         """
         with writing(self.paths.unfinished, KEPT):
             self._codes.write(codes.tobytes())
@@ -99,10 +99,10 @@ class CodeWriter:
         self.progress.row = stop
 
     def flush(self) -> None:
-        """Bring all that was appended onto the disk.
+        """Flush all blocks to the disk.
 
         Raises:
-            StorageError: the disk does not take it.
+            StorageError: the disk is full or not writable.
         """
         with writing(self.paths.unfinished, KEPT):
             for file in (self._codes, self._ids, self._bad):
@@ -110,14 +110,14 @@ class CodeWriter:
                 os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close the files; what was flushed stays."""
+        """Close the files; flushed blocks stay."""
         for file in (self._codes, self._ids, self._bad):
-            with suppress(OSError):  # What a full disk did not take was not noted as done.
+            with suppress(OSError):  # Rows that a full disk refused are not in the saved progress.
                 file.close()
 
 
-def opened_at(path: Path, size: int) -> BinaryIO:
-    """A file cut to a size, or filled up to it where it is new, open for appending."""
+def open_at(path: Path, size: int) -> BinaryIO:
+    """Open a file for appending, cut to a size, or filled up to it if it is new."""
     path.touch()
     file = path.open("r+b")
     file.truncate(size)
@@ -126,17 +126,17 @@ def opened_at(path: Path, size: int) -> BinaryIO:
 
 
 def complete(paths: CodePaths, progress: Progress, width: int, named: bool, description: dict[str, Any]) -> None:
-    """Make whole files of what was appended, and note that nothing but moving them is left.
+    """Complete the files, and write `complete.json`, which says that they only need to be moved.
 
     Args:
-        paths: where they go.
-        progress: of an encoding of at least one row, all of it on disk.
-        width: bytes a code.
-        named: whether ids are words.
-        description: what the codes are.
+        paths: final paths of the files.
+        progress: progress of an encoding of at least one row, all of it on disk.
+        width: bytes of a code.
+        named: whether ids are strings.
+        description: description of the codes.
 
     Raises:
-        StorageError: the disk does not take it.
+        StorageError: the disk is full or not writable.
     """
     folder = paths.unfinished
     codes, ids = folder / "codes.npy", folder / "ids.npy"
@@ -152,17 +152,18 @@ def complete(paths: CodePaths, progress: Progress, width: int, named: bool, desc
 
 
 def put_in_place(paths: CodePaths, overwrite: bool) -> None:
-    """Move complete files to where they belong; again after it broke off, it goes on.
+    """Move complete files into place; an interrupted call can be repeated.
 
-    The description, without which codes count as unfinished, goes first and comes last.
+    Codes without a description count as unfinished. So an old description is removed first, and the new one written
+    last.
 
     Args:
-        paths: where they go.
-        overwrite: whether files of something else there are replaced.
+        paths: final paths of the files.
+        overwrite: whether to replace other files.
 
     Raises:
-        InvalidInputError: something else has come to lie there.
-        StorageError: the disk does not take them.
+        InvalidInputError: other files have appeared in place.
+        StorageError: the disk is full or not writable.
     """
     folder = paths.unfinished
     description = read_json_object(folder / COMPLETE, "the description of codes")
@@ -189,22 +190,22 @@ def put_in_place(paths: CodePaths, overwrite: bool) -> None:
 
 
 def occupied_by_other(path: Path) -> InvalidInputError:
-    """The error of a place where something else lies."""
-    return InvalidInputError(f"{path} exists already and is of something else; choose another, or --overwrite.")
+    """Return the error for a path that holds another file."""
+    return InvalidInputError(f"{path} exists already and is another file; choose another name, or --overwrite.")
 
 
 @contextmanager
 def unfinished_folder(paths: CodePaths) -> Iterator[None]:
-    """The folder of an encoding for this process alone; it is removed at the end where nothing is left in it.
+    """Lock the folder of an encoding for this process; remove the folder at the end if nothing is left in it.
 
     Raises:
-        InvalidInputError: another process encodes there, or the folder is of something else.
+        InvalidInputError: another process encodes there, or the folder is not one of an encoding.
     """
     folder = paths.unfinished
     if os.path.lexists(folder) and not is_own_folder(folder):
         raise InvalidInputError(
-            f"{folder} is of something else, and codes grow in a folder of that name; move it, or choose another name "
-            "for the codes."
+            f"{folder} is not an unfinished encoding, and codes are written into a folder of that name; move it, or "
+            "choose another name for the codes."
         )
     with only_writer(folder, str(paths.codes)):
         if not (folder / MARK).exists():
@@ -217,7 +218,7 @@ def unfinished_folder(paths: CodePaths) -> Iterator[None]:
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Whether a folder is that of an unfinished encoding, or empty but for what one begins with."""
+    """Return whether a folder belongs to an unfinished encoding, or only holds the first files of one."""
     if not folder.is_dir():
         return False
     if any((folder / name).exists() for name in (PROGRESS, MARK)):
@@ -226,9 +227,9 @@ def is_own_folder(folder: Path) -> bool:
 
 
 def clear_unfinished(paths: CodePaths) -> None:
-    """Remove the files of an encoding that is in place or no longer wanted; files of others in its folder stay.
+    """Remove the files of an encoding that is in place or replaced; other files in its folder stay.
 
-    Its progress goes first, so that nothing goes on from it, and what says whose the folder is stays.
+    The progress is removed first, so that no call continues from it. The mark of the folder stays.
     """
     for file in sorted(paths.unfinished.iterdir(), key=lambda file: file.name != PROGRESS):
         if OWN_FILE.fullmatch(file.name) and file.name != MARK:
@@ -236,13 +237,13 @@ def clear_unfinished(paths: CodePaths) -> None:
 
 
 def write_unfinished_bad_rows(paths: CodePaths) -> None:
-    """Write the report of the bad rows that an encoding has found so far."""
+    """Write the report of the bad rows of an unfinished encoding."""
     with (paths.unfinished / "bad.jsonl").open(encoding="utf-8") as lines:
         write_bad_rows(paths.bad, lines)
 
 
 def write_bad_rows(path: Path, lines: Iterable[str]) -> None:
-    """Write the report of bad rows, a JSON object each, as a JSON list."""
+    """Write the report of bad rows, given as JSON objects, as a JSON list."""
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8") as report:
@@ -254,7 +255,7 @@ def write_bad_rows(path: Path, lines: Iterable[str]) -> None:
 
 
 def write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Fill the room at a file's beginning with NumPy's header, through to the disk."""
+    """Write NumPy's header into the space at the beginning of a file, and flush it."""
     with path.open("r+b") as file:
         kind = np.lib.format.dtype_to_descr(dtype)
         np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
@@ -264,7 +265,7 @@ def write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 def write_words(lines: Path, path: Path, rows: int) -> None:
-    """Write words, a JSON string a line, as an array of strings as long as the longest."""
+    """Write strings, given as one JSON string a line, as a NumPy array."""
     with lines.open(encoding="utf-8") as file:
         longest = max(len(json.loads(line)) for line in file)
     with path.open("wb") as file:
@@ -277,9 +278,9 @@ def write_words(lines: Path, path: Path, rows: int) -> None:
 
 
 def write_parquet(codes: Path, ids: Path, path: Path) -> None:
-    """Write codes and ids as a Parquet file of the columns id and code, a part at a time.
+    """Write codes and ids as a Parquet file with the columns id and code.
 
-    The parts are Parquet files themselves, which are joined without all being in memory.
+    Parts are written to Parquet files and joined, so that not all rows are in memory at once.
     """
     import polars
 
@@ -289,8 +290,8 @@ def write_parquet(codes: Path, ids: Path, path: Path) -> None:
         for first in range(0, len(all_codes), PARQUET_ROWS):
             rows = slice(first, first + PARQUET_ROWS)
             kind = polars.Array(polars.UInt8, all_codes.shape[1])
-            own_ids = np.array(all_ids[rows])
-            values = own_ids.tolist() if own_ids.dtype.kind == "U" else own_ids
+            part_ids = np.array(all_ids[rows])
+            values = part_ids.tolist() if part_ids.dtype.kind == "U" else part_ids
             frame = polars.DataFrame({"id": values, "code": polars.Series(np.array(all_codes[rows]), dtype=kind)})
             parts.append(codes.with_name(f"part-{len(parts):06d}.parquet"))
             frame.write_parquet(parts[-1])

@@ -1,4 +1,4 @@
-"""Encoding a source into a file of codes: in blocks, resumed where it was broken off."""
+"""Encode a source to a file of codes, in blocks; an interrupted call continues where it stopped."""
 
 import json
 import os
@@ -33,23 +33,23 @@ from deephash.io.ownership import check_no_folder, check_not_source
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
-# 4096 rows of 512 float32 features are 8 MB, of which about three blocks are held. A processor's cache holds them, and
-# their memory is used again: blocks of 32 MB, of fresh pages each time, took twice the time to encode.
+# 4096 rows of 512 float32 features are 8 MB; about three blocks are in memory. They fit in the processor's cache, and
+# their memory is reused: blocks of 32 MB, with new pages each time, took twice the time to encode.
 BLOCK_ROWS = 4096
-# What a kill at any moment costs at most, beside the block in work.
-SECONDS_BETWEEN_NOTES = 1.0
+# Largest amount of work that a kill loses, beside the current block.
+SECONDS_BETWEEN_SAVES = 1.0
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What came of an encoding.
+    """Result of an encoding.
 
     Args:
         rows: number of codes.
-        bad: rows that cannot be encoded.
-        first_bad: the first of them in words, where they keep the codes from being put in place.
-        is_done: whether the codes are in place; not where there are bad rows that were not to be skipped.
-        was_there: whether they were before.
+        bad: number of rows that cannot be encoded.
+        first_bad: description of the first of them, if they keep the codes from being put in place.
+        is_done: whether the codes are in place; false if there are bad rows and `skip_bad` is false.
+        was_there: whether an earlier call had put the codes in place.
     """
 
     rows: int
@@ -72,25 +72,25 @@ def encode_file(
 ) -> Encoded:
     """Encode all rows of a source.
 
-    Until all are encoded, the codes grow in the folder `OUT.encoding`, and the same call goes on from what is there. It
-    then gives the same bytes as one that was never broken off, because blocks begin at the same rows.
+    Until all rows are encoded, the codes grow in the folder `OUT.encoding`. If the call is interrupted, the same call
+    continues from there. It gives the same bytes as a call without interruption, because blocks begin at the same rows.
 
     Args:
-        hasher: fitted, on the device that is to encode.
-        source: of features.
+        hasher: fitted hasher, on the device to encode on.
+        source: rows of features.
         out: `.npy` for codes, with ids in `.ids.npy` beside them, or `.parquet` with the columns id and code.
-        identity: of the hasher that the codes are said to be of; None takes this one's own.
-        view: which view of a hasher of two this is.
-        skip_bad: whether rows that cannot be encoded are left out; else nothing is put in place where there are some.
-        rows: rows that are read and encoded at a time.
-        overwrite: whether other codes there are replaced.
+        identity: identity of the hasher to record; None takes that of `hasher`.
+        view: view of this hasher, if the whole hasher has two.
+        skip_bad: whether to skip rows that cannot be encoded; otherwise no codes are put in place if there are any.
+        rows: rows to read and encode at a time.
+        overwrite: whether to replace other codes.
 
     Returns:
-        Numbers of rows encoded and not. Bad rows are listed in `.bad.json` beside the codes in either case.
+        Numbers of rows that were and were not encoded. Bad rows are listed in `.bad.json` beside the codes.
 
     Raises:
-        InvalidInputError: a damaged source, features of another dimension, other codes in place, an encoding of
-            something else begun there, or no row that can be encoded.
+        InvalidInputError: a damaged source, features of another dimension, other codes in place, an unfinished encoding
+            with other arguments, or no row that can be encoded.
     """
     check_count(rows, "rows")
     paths = CodePaths(Path(out).expanduser())
@@ -108,21 +108,21 @@ def encode_file(
     }
     check_no_folder(*paths.all)
     check_not_source(task["source"].get("path", ""), *paths.all, paths.unfinished)
-    there = finished(paths, task, skip_bad, overwrite)
-    if there is not None and not is_own_folder(paths.unfinished):
-        return there
+    result = existing_result(paths, task, skip_bad, overwrite)
+    if result is not None and not is_own_folder(paths.unfinished):
+        return result
     with unfinished_folder(paths):
-        if (there := finished(paths, task, skip_bad, overwrite)) is not None:
-            clear_unfinished(paths)  # What a kill after the last step left.
-            return there
+        if (result := existing_result(paths, task, skip_bad, overwrite)) is not None:
+            clear_unfinished(paths)  # Files that a kill after the last step left.
+            return result
         return encode_unfinished(hasher, source, paths, task, skip_bad, overwrite)
 
 
 def encode_unfinished(
     hasher: Hasher, source: RowSource, paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool
 ) -> Encoded:
-    """Encode what is not encoded yet, and put the codes in place."""
-    progress = begun(paths, task, overwrite)
+    """Encode the remaining rows, and put the codes in place."""
+    progress = read_progress(paths, task, overwrite)
     if not (paths.unfinished / COMPLETE).exists():
         writer = CodeWriter(paths, code_bytes(hasher.bits), source.named, progress)
         try:
@@ -130,13 +130,13 @@ def encode_unfinished(
                 encode_rest(hasher, source, writer, task)
         finally:
             writer.close()
-        first_bad = described_bad(paths) if progress.bad else ""
+        first_bad = describe_first_bad(paths) if progress.bad else ""
         if progress.bad and not skip_bad:
             write_unfinished_bad_rows(paths)
             return Encoded(progress.kept, progress.bad, first_bad, is_done=False)
         if progress.kept == 0:
             raise InvalidInputError(f"0 of {progress.bad} rows can be encoded; the first: {first_bad or 'none'}.")
-        described = describe_codes(
+        description = describe_codes(
             paths,
             progress.kept,
             progress.bad,
@@ -146,26 +146,26 @@ def encode_unfinished(
             task["view"],
             task["source"],
         )
-        complete(paths, progress, writer.width, source.named, described)
+        complete(paths, progress, writer.width, source.named, description)
     put_in_place(paths, overwrite)
     return Encoded(progress.kept, progress.bad, "", is_done=True)
 
 
 def encode_rest(hasher: Hasher, source: RowSource, writer: CodeWriter, task: dict[str, Any]) -> None:
-    """Encode from the progress on, noting it now and then and at the end."""
-    paths, noted = writer.paths, time.monotonic()
-    for codes, block in encoded_blocks(hasher, source, writer.progress.row, task["rows"]):
+    """Encode the remaining rows, and save the progress from time to time and at the end."""
+    paths, saved_at = writer.paths, time.monotonic()
+    for codes, block in encode_blocks(hasher, source, writer.progress.row, task["rows"]):
         writer.append(codes, block.ids, block.bad, block.stop)
-        if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
+        if time.monotonic() - saved_at > SECONDS_BETWEEN_SAVES:
             writer.flush()
-            note(paths, task, writer.progress)
-            noted = time.monotonic()
+            save_progress(paths, task, writer.progress)
+            saved_at = time.monotonic()
     writer.flush()
-    note(paths, task, writer.progress)
+    save_progress(paths, task, writer.progress)
 
 
-def encoded_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> Iterator[tuple[np.ndarray, RowBlock]]:
-    """Codes uint8 (m, ⌈b/8⌉) of each block of a source from a row on, and the block.
+def encode_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> Iterator[tuple[np.ndarray, RowBlock]]:
+    """Yield codes uint8 (m, ⌈b/8⌉) of each block of a source, starting at a row, and the block.
 
     Raises:
         InvalidInputError: a damaged source, or features of another dimension.
@@ -180,43 +180,43 @@ def encoded_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> 
             yield np.empty((0, code_bytes(hasher.bits)), np.uint8), block
 
 
-def note(paths: CodePaths, task: dict[str, Any], progress: Progress) -> None:
-    """Write how far the codes that are on the disk go."""
+def save_progress(paths: CodePaths, task: dict[str, Any], progress: Progress) -> None:
+    """Write the progress of the codes that are flushed."""
     write_json(paths.unfinished / PROGRESS, {"task": task, "progress": asdict(progress)})
 
 
 def read_ahead(blocks: Iterator[RowBlock]) -> Iterator[RowBlock]:
-    """The same blocks, the next one being read while one is in use."""
+    """Yield the same blocks, and read the next one while one is in use."""
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, blocks, None)
-        while (block := coming.result()) is not None:
-            coming = reader.submit(next, blocks, None)
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
             yield block
 
 
-def begun(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Progress:
-    """How far an earlier call came with the same task; nowhere where there was none.
+def read_progress(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Progress:
+    """Return the progress of an earlier call with the same task; zero if there was none.
 
     Raises:
-        InvalidInputError: an encoding of something else was begun there, or other files lie where the codes go.
+        InvalidInputError: an unfinished encoding with other arguments, or other files in the places of the codes.
     """
-    noted = paths.unfinished / PROGRESS
+    path = paths.unfinished / PROGRESS
     progress = Progress()
-    if noted.exists():
-        with reading(noted, "the progress of an encoding", f"remove {paths.unfinished} to encode from the first row"):
-            stored = json.loads(noted.read_text(encoding="utf-8"))
+    if path.exists():
+        with reading(path, "the progress of an encoding", f"remove {paths.unfinished} to encode from the first row"):
+            stored = json.loads(path.read_text(encoding="utf-8"))
             differing = [name for name in task if stored["task"][name] != task[name]]
             progress = Progress(**stored["progress"])
             if not all(type(number) is int and number >= 0 for number in asdict(progress).values()):
-                raise ValueError(f"it came as far as {progress}")
+                raise ValueError(f"its progress is {progress}")
         if differing and not overwrite:
             raise InvalidInputError(
-                f"{paths.unfinished} holds an encoding begun with another {' and '.join(differing)}; go on with that, "
-                "or begin again with --overwrite."
+                f"{paths.unfinished} holds an unfinished encoding with another {' and '.join(differing)}; continue that, "
+                "or start again with --overwrite."
             )
         if differing:
             progress = Progress()
-    # The list of bad rows may be an earlier call's own.
+    # The list of bad rows may belong to an earlier call.
     occupied = [path for path in paths.all if os.path.lexists(path) and not (path == paths.bad and progress.bad)]
     if occupied and not overwrite and not (paths.unfinished / COMPLETE).exists():
         raise occupied_by_other(occupied[0])
@@ -226,11 +226,11 @@ def begun(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Progress:
     return progress
 
 
-def finished(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool) -> Encoded | None:
-    """The result of an earlier call with the same task that came to its end; None where there was none.
+def existing_result(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool) -> Encoded | None:
+    """Return the result of an earlier, complete call with the same task; None if there was none.
 
     Raises:
-        InvalidInputError: other codes, or files that are of no codes, lie there.
+        InvalidInputError: other codes or other files in place.
     """
     if overwrite or (paths.unfinished / PROGRESS).exists():
         return None
@@ -239,17 +239,17 @@ def finished(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: 
         return None
     if not paths.description.exists():
         raise occupied_by_other(occupied[0])
-    there = read_json(paths.description, "the description of codes")
-    same = isinstance(there, dict) and there.get("file") == paths.codes.name and paths.codes.exists()
-    same = same and all(type(there.get(name)) is int for name in ("rows", "skipped"))
-    same = same and all(there.get(name) == task[name] for name in ("hasher", "view", "source"))
-    if not same or (there["skipped"] and not skip_bad):
+    stored = read_json(paths.description, "the description of codes")
+    same = isinstance(stored, dict) and stored.get("file") == paths.codes.name and paths.codes.exists()
+    same = same and all(type(stored.get(name)) is int for name in ("rows", "skipped"))
+    same = same and all(stored.get(name) == task[name] for name in ("hasher", "view", "source"))
+    if not same or (stored["skipped"] and not skip_bad):
         raise occupied_by_other(occupied[0])
-    return Encoded(there["rows"], there["skipped"], "", is_done=True, was_there=True)
+    return Encoded(stored["rows"], stored["skipped"], "", is_done=True, was_there=True)
 
 
-def described_bad(paths: CodePaths) -> str:
-    """The first bad row in words."""
+def describe_first_bad(paths: CodePaths) -> str:
+    """Describe the first bad row."""
     path = paths.unfinished / "bad.jsonl"
     with reading(path, "a list of bad rows"), path.open(encoding="utf-8") as lines:
         first = json.loads(next(lines))
@@ -257,11 +257,7 @@ def described_bad(paths: CodePaths) -> str:
 
 
 def check_dimension(dimension: int, hasher: Hasher) -> None:
-    """Raise an error for features that the hasher does not take.
-
-    Raises:
-        InvalidInputError: naming both dimensions.
-    """
+    """Raise an error unless features have the input dimension of the hasher."""
     if dimension != hasher.input_dim:
         raise InvalidInputError(
             f"the features have {dimension} dimensions; the hasher takes {hasher.input_dim}: give features of its kind."

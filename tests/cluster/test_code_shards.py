@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
-from deephash.cluster.shard_manifest import MANIFEST, begin
+from deephash.cluster.shard_manifest import MANIFEST, read_progress
 from deephash.cluster.shard_scoring import score_shards
 from deephash.code_files import repeated_ids
 from deephash.code_files.code_file import CodePaths, describe_codes
@@ -141,9 +141,9 @@ def test_overwriting_shards_removes_no_other_file(tmp_path):
     mine = ["shard-a.txt", "shard-000001.notes", "attempt-1", "README"]
     for name in (*mine, "shard-000000.npy", MANIFEST):
         (tmp_path / name).write_text("precious")
-    with pytest.raises(InvalidInputError, match="holds something else"):
-        begin(tmp_path, {"a": 1}, overwrite=False)
-    assert begin(tmp_path, {"a": 1}, overwrite=True) == {}
+    with pytest.raises(InvalidInputError, match="holds other files"):
+        read_progress(tmp_path, {"a": 1}, overwrite=False)
+    assert read_progress(tmp_path, {"a": 1}, overwrite=True) == {}
     assert {path.name for path in tmp_path.iterdir()} == {*mine, "manifest.jsonl"}
 
 

@@ -9,18 +9,18 @@ import httpx
 import numpy as np
 import pytest
 
-from deephash.cluster.index_service import AT_ONCE, refreshed
+from deephash.cluster.index_service import AT_ONCE, refresh_index
 from deephash.cluster.search_application import (
     MAX_QUERIES,
     Answer,
     SearchApplication,
     ServedRelease,
-    answer_of,
+    build_reply,
+    combine_answers,
     read_json_body,
     read_request,
-    reply_of,
-    reply_text,
     request_bytes,
+    write_reply,
 )
 from deephash.code_files.code_file import read_codes
 from deephash.code_files.index_codes import read_hasher_info, save_index
@@ -38,13 +38,13 @@ def encoded(codes):
 
 
 def test_a_silent_shard_is_never_passed_over():
-    answer = answer_of(RELEASE, [FOUND, "lost"], 3)
-    reply, status = reply_of(answer, partial=False)
+    answer = combine_answers(RELEASE, [FOUND, "lost"], 3)
+    reply, status = build_reply(answer, partial=False)
     assert (status, reply["partial"], "ids" in reply) == (503, True, False)
-    reply, status = reply_of(answer, partial=True)
+    reply, status = build_reply(answer, partial=True)
     assert (status, reply["ids"]) == (200, [[11, 10]])
     assert reply["missing"] == [{"shard": 1, "start": 2, "size": 3, "reason": "lost"}]
-    assert reply_of(answer_of(RELEASE, ["lost", "lost"], 3), partial=True)[1] == 503
+    assert build_reply(combine_answers(RELEASE, ["lost", "lost"], 3), partial=True)[1] == 503
     with pytest.raises(InvalidInputError, match="no shard gave"):
         merge_nearest([], [], 1)
 
@@ -94,7 +94,7 @@ def test_the_largest_request_is_read():
 
 def test_a_large_reply_is_the_same_json():
     reply = {"distances": [[1, 2]] * 6000, "ids": [["a", "ü"]] * 6000, "release": "x", "partial": False, "missing": []}
-    assert asyncio.run(reply_text(reply)) == json.dumps(reply, separators=(",", ":")).encode()
+    assert asyncio.run(write_reply(reply)) == json.dumps(reply, separators=(",", ":")).encode()
 
 
 class Shards(ServedRelease):
@@ -105,7 +105,7 @@ class Shards(ServedRelease):
         self.answers = answers
 
     async def search(self, codes, k):
-        answer = answer_of(self.release, list(self.answers), k)
+        answer = combine_answers(self.release, list(self.answers), k)
         found = answer.found and ShardAnswer(
             *(np.repeat(getattr(answer.found, part), len(codes), 0) for part in ("distances", "rows", "names"))
         )
@@ -197,7 +197,7 @@ def test_a_saved_index_is_served_and_replaced(code_folder, tmp_path):
         save_index(one.codes, one.ids, read_hasher_info(one.description), "flat", {}, tmp_path / "index")
 
     async def refresh(served):
-        return await refreshed(tmp_path / "index", served)
+        return await refresh_index(tmp_path / "index", served)
 
     def expected(which):
         distances, rows = index(read[which].codes, "flat", bits=16).search(queries, 4)

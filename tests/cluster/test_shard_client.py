@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deephash.cluster.shard_client import ShardClient
-from deephash.cluster.shard_messages import message_of, read_message
+from deephash.cluster.shard_messages import encode_message, read_message
 from deephash.cluster.shard_server import ShardServer, addresses_folder
 from deephash.code_files.code_file import read_codes
 from deephash.code_files.write_sharded import write_sharded
@@ -187,12 +187,12 @@ def test_messages_keep_arrays_and_hold_no_objects():
         return await read_message(reader)
 
     arrays = [np.arange(6).reshape(2, 3), np.array([["ä", "word"]]), np.zeros((0, 4), np.uint8)]
-    for read_back, array in zip(asyncio.run(read(message_of(*arrays))), arrays, strict=True):
+    for read_back, array in zip(asyncio.run(read(encode_message(*arrays))), arrays, strict=True):
         assert np.array_equal(read_back, array)
         assert read_back.dtype == array.dtype
     with pytest.raises(ValueError, match="allow_pickle"):
-        message_of(np.array([{}]))
-    message = message_of(np.arange(3))
+        encode_message(np.array([{}]))
+    message = encode_message(np.arange(3))
     with pytest.raises(asyncio.IncompleteReadError):
         asyncio.run(read(message[:-1]))
     for damaged in (message[:8] + b"x" * (len(message) - 8), b"\xff" * 8):

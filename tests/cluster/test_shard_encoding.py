@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from deephash.cluster.shard_encoding import ShardEncoder, ShardTask
-from deephash.cluster.shard_manifest import MANIFEST, PROGRESS, begin, read_manifest
+from deephash.cluster.shard_manifest import MANIFEST, PROGRESS, read_progress
 from deephash.code_files.encode_file import encode_file
 from deephash.code_files.encoder_of import load_view
 from deephash.code_files.open_source import open_source
@@ -57,7 +57,9 @@ def contents(folder):
 
 def gathered(folder):
     """Codes and ids of all shards, in the manifest's order."""
-    files = [folder / f"shard-{record['shard']:06d}.npy" for record in read_manifest(folder)["shards"]]
+    files = [
+        folder / f"shard-{record['shard']:06d}.npy" for record in json.loads((folder / MANIFEST).read_text())["shards"]
+    ]
     codes = np.concatenate([np.load(file) for file in files])
     return codes, np.concatenate([np.load(file.with_suffix(".ids.npy")) for file in files])
 
@@ -113,7 +115,7 @@ def test_a_killed_worker_changes_nothing(run_folder, parquet_folder, killed_shar
     codes, ids = gathered(killed_shards)
     assert np.array_equal(codes, np.load(alone))
     assert np.array_equal(ids, np.load(alone.with_suffix(".ids.npy")))
-    manifest = read_manifest(killed_shards)
+    manifest = json.loads((killed_shards / MANIFEST).read_text())
     assert [record["start"] for record in manifest["shards"]] == list(range(0, 5000, 200))
     assert manifest["skipped"] == 1
     assert json.loads((killed_shards / "shard-000006.bad.json").read_text())[0]["id"] == 1234 * 7
@@ -246,9 +248,9 @@ def test_a_shard_without_a_good_row_is_empty_and_told(run_folder, tmp_path):
 
 def test_folders_of_something_else_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInputError, match="holds something else"):
-        begin(tmp_path, {"hasher": "a"}, overwrite=False)
-    assert begin(tmp_path / "new", {"hasher": "a"}, overwrite=False) == {}
+    with pytest.raises(InvalidInputError, match="holds other files"):
+        read_progress(tmp_path, {"hasher": "a"}, overwrite=False)
+    assert read_progress(tmp_path / "new", {"hasher": "a"}, overwrite=False) == {}
     with pytest.raises(InvalidInputError, match="holds an encoding with another hasher"):
-        begin(tmp_path / "new", {"hasher": "b"}, overwrite=False)
-    assert begin(tmp_path / "new", {"hasher": "b"}, overwrite=True) == {}
+        read_progress(tmp_path / "new", {"hasher": "b"}, overwrite=False)
+    assert read_progress(tmp_path / "new", {"hasher": "b"}, overwrite=True) == {}

@@ -11,8 +11,8 @@ import torch
 
 from deephash.cluster import shard_service, takeover
 from deephash.cluster.shard_server import addresses_folder, read_notes, write_note
-from deephash.cluster.shard_service import follow_releases, refreshed
-from deephash.cluster.takeover import SERVING, Holder, NewRelease, forget_losses, served_release
+from deephash.cluster.shard_service import follow_releases, refresh_shards
+from deephash.cluster.takeover import SERVING, Holder, NewRelease, forget_losses, read_served
 from deephash.code_files.code_file import read_codes
 from deephash.code_files.write_sharded import write_sharded
 from deephash.indexes.sharded_index import open_release, read_release
@@ -60,13 +60,13 @@ def test_a_release_takes_over_while_queries_run(build, folder, code_folder, shar
         for holder in holders:
             await holder.start()
         following = [asyncio.create_task(holder.follow()) for holder in holders]
-        served, told = await refreshed(folder, None), []
+        served, told = await refresh_shards(folder, None), []
         answers = [await served.search(queries.numpy(), K)]
         second = await asyncio.to_thread(build, shards)
         driver = threading.Thread(target=follow_releases, args=(folder, first, 2, told.append, 1.5))
         driver.start()
         while driver.is_alive():
-            before, served = served, await refreshed(folder, served)
+            before, served = served, await refresh_shards(folder, served)
             if served is not before:
                 before.close()
             answers.append(await served.search(queries.numpy(), K))
@@ -84,7 +84,7 @@ def test_a_release_takes_over_while_queries_run(build, folder, code_folder, shar
 
     second, told, answers, held = asyncio.run(scene())
     assert told == [second]
-    assert served_release(folder) == second
+    assert read_served(folder) == second
     assert not any(answer.missing for answer in answers)
     for answer in answers:
         assert np.array_equal(answer.found.distances, expected.distances)
@@ -117,7 +117,7 @@ def test_a_damaged_release_leaves_the_one_before(build, folder, caplog):
         return served
 
     assert asyncio.run(scene()) == first
-    assert served_release(folder) == first
+    assert read_served(folder) == first
     assert not NewRelease(second, 1).is_up
     assert "does not come up, and is tried again" in caplog.text
     assert "shard-00001" in caplog.text

@@ -175,7 +175,7 @@ def test_other_dimensions_and_other_codes_in_place_are_refused(deephash, fitted_
     before = (tmp_path / "codes.npy").read_bytes()
     ended = deephash("encode", fitted_run, tmp_path / "y.npy", tmp_path / "codes.npy")
     assert ended.status == 2
-    assert "exists already and is of something else" in ended.err
+    assert "exists already and is another file" in ended.err
     assert (tmp_path / "codes.npy").read_bytes() == before
     assert deephash("encode", fitted_run, tmp_path / "y.npy", tmp_path / "codes.npy", "--overwrite").status == 0
     assert (tmp_path / "codes.npy").read_bytes() != before
@@ -326,7 +326,7 @@ def test_parquet_of_several_parts_is_one_table(tmp_path, monkeypatch):
 )
 def test_damaged_progress_is_refused_in_one_line(tmp_path, content):
     from deephash.code_files.code_file import CodePaths
-    from deephash.code_files.encode_file import PROGRESS, begun
+    from deephash.code_files.encode_file import PROGRESS, read_progress
     from deephash.validation import InvalidInputError
 
     paths = CodePaths(tmp_path / "z.npy")
@@ -334,7 +334,7 @@ def test_damaged_progress_is_refused_in_one_line(tmp_path, content):
     noted = paths.unfinished / PROGRESS
     noted.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InvalidInputError, match=f"{PROGRESS} is not readable as the progress of an encoding"):
-        begun(paths, {"hasher": "a"}, overwrite=False)
+        read_progress(paths, {"hasher": "a"}, overwrite=False)
 
 
 def test_a_csv_file_without_a_heading_is_asked_about_and_read(deephash, fitted_run, digits, expected, tmp_path):

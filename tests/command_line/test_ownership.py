@@ -64,7 +64,7 @@ def test_a_file_that_came_while_codes_grew_is_kept_too(deephash, fitted_run, sou
     for _ in range(2):
         ended = deephash("encode", fitted_run, source, tmp_path / "z.npy")
         assert ended.status == 2
-        assert "z.ids.npy exists already and is of something else" in ended.err
+        assert "z.ids.npy exists already and is another file" in ended.err
         assert (tmp_path / "z.ids.npy").read_bytes() == b"precious"
     (tmp_path / "z.ids.npy").unlink()
     assert deephash("encode", fitted_run, source, tmp_path / "z.npy").status == 0
@@ -79,7 +79,7 @@ def test_encode_works_in_no_folder_of_the_users_own(name, deephash, fitted_run, 
     for arguments in ((), ("--overwrite",)):
         ended = deephash("encode", fitted_run, source, tmp_path / "w.npy", *arguments)
         assert (ended.status, ended.err.count("\n")) == (2, 1)
-        assert "w.npy.encoding is of something else" in ended.err
+        assert "w.npy.encoding is not an unfinished encoding" in ended.err
     assert tree(working) == {next(iter(tree(working))): b"precious"}
     assert [path.name for path in working.iterdir()] == [name]
 

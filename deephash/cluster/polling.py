@@ -1,0 +1,17 @@
+"""Repeat a look at a folder for as long as a service runs."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+
+async def poll(look: Callable[[], Awaitable[object]], seconds: float, failure: str) -> None:
+    """Call `look` every `seconds`, for ever; log an error and go on, so that the service keeps its current release."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await look()
+        except Exception as error:
+            log.error("%s: %s", failure, error)
