@@ -53,9 +53,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
     try:
         ray.init(**settings, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
     except ConnectionError as error:
-        raise InvalidInputError(
-            f"no Ray cluster answers at {address} ({error}); start one: ray start --head."
-        ) from error
+        raise InvalidInputError(f"no Ray cluster is at {address} ({error}); start one: ray start --head.") from error
     except Exception as error:  # Ray has no exception class for a failed start.
         raise InvalidInputError(
             f"Ray does not start here ({reason_of(error)}); its logs are in {Path(tempfile.gettempdir()) / 'ray'}: do "

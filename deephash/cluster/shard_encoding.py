@@ -211,9 +211,9 @@ def encode_shards(
 ) -> EncodedShards:
     """Encode all rows of a source into `shard-NNNNNN.npy` files with ids, and a manifest with their checksums.
 
-    The codes equal those of `encode_file`, since blocks begin at the same rows. The same call continues where an earlier
-    one stopped, and encodes shards again that no longer match their checksums. Rows that cannot be encoded are listed
-    beside their shard.
+    The codes equal those of `encode_file`, since blocks begin at the same rows. The same call continues where an
+    earlier one stopped, and encodes shards again that no longer match their checksums. Rows that cannot be encoded are
+    listed beside their shard.
 
     Args:
         task: arguments of the encoding.

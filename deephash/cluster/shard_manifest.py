@@ -81,8 +81,8 @@ def read_progress(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dic
         raise InvalidInputError(f"{progress} is damaged; remove {folder} and encode again.") from error
     if differing and not overwrite:
         raise InvalidInputError(
-            f"{folder} holds an encoding with another {' and '.join(differing)}; continue that, give another folder, or "
-            "start again with --overwrite."
+            f"{folder} holds an encoding with another {' and '.join(differing)}; continue that, give another folder, "
+            "or start again with --overwrite."
         )
     if differing:
         return start_manifest(folder, task)

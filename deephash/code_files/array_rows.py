@@ -1,4 +1,4 @@
-"""Rows of one array in a file: `.npy`, `.npz`, `.fvecs`, `.bvecs` or `.ivecs`, read a block at a time."""
+"""Read the rows of one array in a file, block by block: `.npy`, `.npz`, `.fvecs`, `.bvecs` or `.ivecs`."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, final
 import numpy as np
 
 from deephash.code_files.fingerprint import file_fingerprint
-from deephash.code_files.rows import RowBlock, RowSource, check_matrix, checked_block
+from deephash.code_files.rows import RowBlock, RowSource, build_block, check_matrix
 from deephash.data.array_file import read_array, reading_array
 from deephash.data.vectors import vector_layout, vectors_of
 from deephash.io.npy_file import NpyHeader, read_header
@@ -17,14 +17,16 @@ from deephash.validation import InvalidInputError
 
 @final
 class ArrayRows(RowSource):
-    """The rows of an array whose records follow each other in a stream, or that lies in memory.
+    """Rows of an array in a stream, or in memory.
 
-    Blocks are read, not mapped into memory: what was read is given back at once.
+    Blocks are read, not mapped into memory, so that their memory is released after use.
 
     Args:
         path: the file, for messages and its fingerprint.
         shape: (n, d).
-        read: from the first row and a number of rows on: iterates over arrays of that many rows, the last of fewer.
+        read: function from a first row and a number of rows to an iterator over blocks of that many rows, the last one
+            with fewer.
+        key: name of the array in an `.npz`.
     """
 
     def __init__(
@@ -45,24 +47,24 @@ class ArrayRows(RowSource):
         return self._dimension
 
     def fingerprint(self) -> dict[str, Any]:
-        """The file's, and which array of it."""
+        """Return the fingerprint of the file, and the name of the array."""
         return {**file_fingerprint(self.path), "key": self.key}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """Blocks of rows; ids are the rows' places."""
+        """Yield blocks of rows; ids are row numbers."""
         first = start
         for values in self._read(start, rows):
             stop = first + len(values)
             places = np.arange(first, stop)
-            yield checked_block(values, places, places, stop)
+            yield build_block(values, places, places, stop)
             first = stop
 
 
 def open_npy(path: Path) -> ArrayRows:
-    """The rows of an `.npy` file.
+    """Open an `.npy` file.
 
     Raises:
-        InvalidInputError: not one, or no matrix of numbers.
+        InvalidInputError: a damaged file, or not a matrix of numbers.
     """
     with reading_array(path), path.open("rb") as file:
         header = read_header(file)
@@ -72,19 +74,19 @@ def open_npy(path: Path) -> ArrayRows:
             raise ValueError(f"it is truncated: {missing} bytes are missing")
     check_matrix(header.shape, header.dtype, str(path))
     if header.fortran:
-        return ArrayRows(path, header.shape, slices(read_array(path)))
-    return ArrayRows(path, header.shape, records(path, lambda: path.open("rb"), offset, header))
+        return ArrayRows(path, header.shape, slice_blocks(read_array(path)))
+    return ArrayRows(path, header.shape, stream_blocks(path, lambda: path.open("rb"), offset, header))
 
 
 def open_npz(path: Path, key: str | None) -> ArrayRows:
-    """The rows of an array of an `.npz` file, unpacked a block at a time.
+    """Open an array of an `.npz` file, which is unpacked block by block.
 
     Args:
         path: the file.
-        key: the array; None takes the only one.
+        key: name of the array; None takes the only one.
 
     Raises:
-        InvalidInputError: not one, no such array, or no matrix of numbers.
+        InvalidInputError: a damaged file, no such array, or not a matrix of numbers.
     """
     with reading_array(path), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -101,19 +103,19 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
             raise ValueError(f"{key} claims {header.nbytes} bytes and holds {member.file_size - offset}")
     check_matrix(header.shape, header.dtype, f"{key} of {path}")
     if header.fortran:
-        return ArrayRows(path, header.shape, slices(read_array(path, key)), key)
+        return ArrayRows(path, header.shape, slice_blocks(read_array(path, key)), key)
 
     def open_member() -> BinaryIO:
         return zipfile.ZipFile(path).open(member)  # type: ignore[return-value]
 
-    return ArrayRows(path, header.shape, records(path, open_member, offset, header), key)
+    return ArrayRows(path, header.shape, stream_blocks(path, open_member, offset, header), key)
 
 
 def open_vectors(path: Path) -> ArrayRows:
-    """The rows of an `.fvecs`, `.bvecs` or `.ivecs` file.
+    """Open an `.fvecs`, `.bvecs` or `.ivecs` file.
 
     Raises:
-        InvalidInputError: not one.
+        InvalidInputError: a damaged file.
     """
     layout, rows = vector_layout(path)
 
@@ -124,21 +126,21 @@ def open_vectors(path: Path) -> ArrayRows:
     return ArrayRows(path, (rows, layout["vector"].shape[0]), read)
 
 
-def slices(array: np.ndarray) -> Callable[[int, int], Iterator[np.ndarray]]:
-    """Reading an array that lies in memory, or is mapped into it."""
+def slice_blocks(array: np.ndarray) -> Callable[[int, int], Iterator[np.ndarray]]:
+    """Return a function that yields blocks of an array in memory, or mapped into it."""
     return lambda start, rows: (array[first : first + rows] for first in range(start, len(array), rows))
 
 
-def records(
+def stream_blocks(
     path: Path, open_stream: Callable[[], BinaryIO], offset: int, header: NpyHeader
 ) -> Callable[[int, int], Iterator[np.ndarray]]:
-    """Reading an array whose rows follow each other in a stream.
+    """Return a function that reads blocks of an array from a stream.
 
     Args:
         path: the file, for messages.
-        open_stream: opens the stream at its beginning.
-        offset: where the first row is.
-        header: of the shape (n, d).
+        open_stream: function that opens the stream at its beginning.
+        offset: position of the first row, in bytes.
+        header: header of an array (n, d).
     """
     shape, dtype = header.shape, header.dtype
     width = shape[1] * dtype.itemsize

@@ -1,4 +1,4 @@
-"""A file of packed codes with its ids, and the description beside it that says which hasher made them."""
+"""A file of packed codes with its ids, and the description beside it that names the hasher of the codes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ ENDINGS = (".npy", ".parquet")
 
 @dataclass(frozen=True)
 class CodePaths:
-    """Where a file of codes and what belongs to it lie.
+    """Paths of a file of codes and of the files beside it.
 
     Args:
         codes: uint8 `.npy` of the codes, or `.parquet` with the columns id and code.
@@ -41,44 +41,44 @@ class CodePaths:
 
     @property
     def labels(self) -> Path:
-        """Labels of the codes, int64 (n,) or bool (n, c), where there are any."""
+        """Labels of the codes, int64 (n,) or bool (n, c), if there are any."""
         return self.codes.with_suffix(".labels.npy")
 
     @property
     def neighbours(self) -> Path:
-        """Of queries, the rows of the database that are relevant to each, where these are listed: offsets and ids."""
+        """Rows of the database that are relevant to each query, if they are listed: offsets and ids."""
         return self.codes.with_suffix(".neighbours.npz")
 
     @property
     def description(self) -> Path:
-        """What the codes are; written last, so that codes without it are known to be unfinished."""
+        """Description of the codes; it is written last, so codes without it are unfinished."""
         return self.codes.with_suffix(".json")
 
     @property
     def bad(self) -> Path:
-        """The rows that could not be encoded, with reasons."""
+        """Rows that could not be encoded, with reasons."""
         return self.codes.with_suffix(".bad.json")
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """The files that an encoding writes."""
+        """Files that an encoding writes."""
         ids = (self.ids,) if self.codes.suffix == ".npy" else ()
         return (self.codes, *ids, self.description, self.bad)
 
     @property
     def unfinished(self) -> Path:
-        """Folder of an encoding that has not ended."""
+        """Folder of an unfinished encoding."""
         return self.codes.with_name(self.codes.name + ".encoding")
 
 
 @dataclass(frozen=True)
 class CodeFile:
-    """Codes as read from a file.
+    """Codes read from a file.
 
     Args:
         codes: packed uint8 (n, ⌈b/8⌉).
-        ids: int64 or words (n,).
-        description: what they are.
+        ids: int64 or strings (n,).
+        description: content of the description beside the file.
     """
 
     codes: Tensor
@@ -99,17 +99,17 @@ class CodeFile:
 def describe_codes(
     paths: CodePaths, rows: int, skipped: int, hasher: str, distance: Distance, bits: int, view: str, source: Any
 ) -> dict[str, Any]:
-    """What stands beside a file of codes.
+    """Return the description of a file of codes.
 
     Args:
-        paths: of the file.
+        paths: paths of the file.
         rows: number of codes n.
-        skipped: rows of the source without a code.
+        skipped: number of rows of the source without a code.
         hasher: identity of the hasher.
-        distance: what the codes are ranked by.
+        distance: distance that ranks the codes.
         bits: code length b.
-        view: of a hasher of two views; empty where there is one.
-        source: fingerprint of what was encoded.
+        view: view of a hasher of two views; empty for a hasher of one.
+        source: fingerprint of the source.
     """
     return {
         "format": FORMAT,
@@ -126,37 +126,37 @@ def describe_codes(
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """What a file of codes says of itself.
+    """Read the description of a file of codes, and check it.
 
     Raises:
-        InvalidInputError: none beside it, a damaged one, or one of another file.
+        InvalidInputError: a missing or damaged description, or one of another file.
     """
     paths = CodePaths(Path(path))
     if not paths.codes.is_file():
-        going = f"; its encoding has not ended: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
-        raise InvalidInputError(f"{sought(path)} does not exist; give a file of deephash encode{going}.")
+        hint = f"; its encoding has not ended: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
+        raise InvalidInputError(f"{sought(path)} does not exist; give a file of deephash encode{hint}.")
     description: dict[str, Any] = read_json(paths.description, f"the description of {paths.codes.name}")
-    known = isinstance(description, dict) and description.get("format") == FORMAT
-    if not known or description.get("version") != VERSION:
+    is_known = isinstance(description, dict) and description.get("format") == FORMAT
+    if not is_known or description.get("version") != VERSION:
         raise InvalidInputError(f"{paths.description} does not describe codes; encode again.")
     if description.get("file") != paths.codes.name:
         raise InvalidInputError(
             f"{paths.description} describes {description.get('file')!r:.200}, not {paths.codes.name}."
         )
-    whole = all(isinstance(description.get(name), int) for name in ("rows", "bits", "skipped"))
-    if not whole or not isinstance(description.get("hasher"), str):
+    is_complete = all(isinstance(description.get(name), int) for name in ("rows", "bits", "skipped"))
+    if not is_complete or not isinstance(description.get("hasher"), str):
         raise InvalidInputError(f"{paths.description} is damaged; restore it or encode again.")
     return description
 
 
 def read_codes(path: str | Path) -> CodeFile:
-    """Read codes, their ids and what they are.
+    """Read codes, their ids and their description.
 
     Args:
         path: `.npy` or `.parquet`, as `deephash encode` writes.
 
     Raises:
-        InvalidInputError: a missing or damaged file, or one that does not fit its description.
+        InvalidInputError: a missing or damaged file, or one that does not match its description.
     """
     paths = CodePaths(Path(path))
     description = read_description(path)

@@ -1,4 +1,4 @@
-"""How a CSV file begins: lines of comment, a heading or none, and what its columns are called."""
+"""The beginning of a CSV file: comments, an optional heading, and the names of its columns."""
 
 import csv
 import itertools
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     import polars
 
 UNNAMED = "Unnamed: {}"
-"""What a column without a name is called, by its place, as pandas calls it."""
+"""Name of a column without a name, by its position, as pandas names it."""
 MISSING = frozenset({"", "na", "n/a", "none", "null"})
-"""Words for a missing value, beside those that are numbers, as nan."""
+"""Words for a missing value, beside nan, which is a number."""
 SEPARATORS = ";\t| "
 HEAD_ROWS = 4
-"""Rows after the first that are looked at."""
-LOOKED_ROWS = 100
-"""Rows that tell columns of numbers from those of words."""
+"""Rows to read after the first."""
+SAMPLE_ROWS = 100
+"""Rows that distinguish columns of numbers from columns of strings."""
 MAX_LINE = 1 << 26
-"""Characters of a line of the head."""
-MAX_PACKED_LINES = 1000
-"""Lines of a packed file among which its first row is sought."""
+"""Maximal number of characters of a line at the beginning."""
+MAX_COMPRESSED_LINES = 1000
+"""Lines of a compressed file in which to look for its first row."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)|[+-]?\d+,\d+", re.IGNORECASE)
-PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """First bytes of gzip and zstd."""
 
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """Where the rows of a CSV file begin, and what its columns are called.
+    """Position of the first row of a CSV file, and the names of its columns.
 
     Args:
-        skipped: lines before the heading, or before the first row where there is none.
+        skipped: lines before the heading, or before the first row if there is no heading.
         has_heading: whether a line of names precedes the rows.
-        names: of the columns; their places from 0 where there is no heading.
-        index: those of them that are the index of a pandas table.
+        names: names of the columns; their positions from 0 if there is no heading.
+        index: names of the columns that are the index of a pandas table.
     """
 
     skipped: int
@@ -50,13 +50,10 @@ class CsvLayout:
     index: tuple[str, ...]
 
     def scan(self, path: Path) -> "polars.LazyFrame":
-        """The table, not read yet, each column as text.
+        """Return the lazy table, each column as text.
 
-        Reading text, polars refuses rows that a stray quotation mark runs together. It warns and drops rows where it
-        parses numbers with `ignore_errors`.
-
-        Args:
-            path: the file.
+        If polars reads text, it raises an error for rows that a stray quotation mark joins. If it parsed numbers with
+        `ignore_errors`, it would drop such rows with a warning.
         """
         import polars
 
@@ -69,31 +66,33 @@ class CsvLayout:
             schema_overrides=dict.fromkeys(self.names, polars.String),
         )
 
-    def words(self, path: Path) -> "dict[str, str | None]":
-        """Of each column the first of `LOOKED_ROWS` cells that is neither a number nor missing; None where all are.
+    def find_words(self, path: Path) -> "dict[str, str | None]":
+        """Return the first cell of each column that is neither a number nor missing; None if there is no such cell.
+
+        Only `SAMPLE_ROWS` rows are read.
 
         Raises:
             InvalidInputError: no rows.
         """
         import polars
 
-        texts = self.scan(path).head(LOOKED_ROWS).collect()
+        texts = self.scan(path).head(SAMPLE_ROWS).collect()
         if texts.is_empty():
             raise InvalidInputError(f"{path} has no rows; expected at least one item.")
         found = {}
         for column in texts:
-            told = column.drop_nulls()
-            told = told.filter(~told.str.strip_chars().str.to_lowercase().is_in(sorted({*MISSING, "nan"})))
-            told = told.filter(told.str.strip_chars().cast(polars.Float64, strict=False).is_null())
-            found[column.name] = None if told.is_empty() else str(told[0])
+            cells = column.drop_nulls()
+            cells = cells.filter(~cells.str.strip_chars().str.to_lowercase().is_in(sorted({*MISSING, "nan"})))
+            cells = cells.filter(cells.str.strip_chars().cast(polars.Float64, strict=False).is_null())
+            found[column.name] = None if cells.is_empty() else str(cells[0])
         return found
 
 
 def read_layout(path: Path, header: bool | None) -> CsvLayout:
-    """How a CSV file begins.
+    """Read the layout of a CSV file.
 
-    Blank lines and comments, which start with `#`, are skipped; a last comment of as many fields as the row of numbers
-    below is the heading, as `numpy.savetxt` writes it. A first column without a name is an index of pandas.
+    Blank lines and comments, which start with `#`, are skipped. If the last comment has as many fields as the row of
+    numbers below, it is the heading, as `numpy.savetxt` writes it. A first column without a name is an index of pandas.
 
     Args:
         path: the file.
@@ -104,7 +103,7 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
             a row.
     """
     with reading(path, ".csv data", "write it again"):
-        lines = head_lines(path)
+        lines = read_lines(path)
         skipped, comment = 0, ""
         first = next(lines, None)
         while first is not None and (not first.strip() or first.startswith("#")):
@@ -114,9 +113,9 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
             raise ValueError("it has no rows")
         rows = list(itertools.islice(csv.reader(itertools.chain([first], lines)), 1 + HEAD_ROWS))
     check_separator(path, [row for row in rows if row])
-    named_by_comment = next(csv.reader([comment]), [])
-    if header is not False and len(named_by_comment) == len(rows[0]) and any(map(is_number, rows[0])):
-        rows, skipped = [named_by_comment, *rows], skipped - 1
+    comment_names = next(csv.reader([comment]), [])
+    if header is not False and len(comment_names) == len(rows[0]) and any(map(is_number, rows[0])):
+        rows, skipped = [comment_names, *rows], skipped - 1
     names = [name.strip() for name in rows[0]]
     names[0] = names[0].removeprefix("#").strip()
     if header is None:
@@ -124,24 +123,24 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
     if header is False:
         return CsvLayout(skipped, has_heading=False, names=tuple(map(str, range(len(names)))), index=())
     if names.count(ID) > 1:
-        raise InvalidInputError(f"{path} has {names.count(ID)} columns {ID!r}; give each a name of its own.")
-    whole = unique_names(names)
-    index = tuple(name for name in whole if REREAD.fullmatch(name)) if any(names) else ()
-    return CsvLayout(skipped, has_heading=True, names=whole, index=index)
+        raise InvalidInputError(f"{path} has {names.count(ID)} columns {ID!r}; give each another name.")
+    all_names = make_unique(names)
+    index = tuple(name for name in all_names if REREAD.fullmatch(name)) if any(names) else ()
+    return CsvLayout(skipped, has_heading=True, names=all_names, index=index)
 
 
-def head_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, one after another, also of one that gzip or zstd packed.
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file, which may be compressed by gzip or zstd.
 
     Raises:
-        ValueError: UTF-16, or a line that is no line of a table.
+        ValueError: UTF-16, or a line that is too long.
     """
     with path.open("rb") as file:
         start = file.read(4)
-    if start.startswith(PACKED):
+    if start.startswith(COMPRESSED):
         import polars
 
-        found = polars.scan_lines(path, glob=False).head(MAX_PACKED_LINES).collect().to_series()
+        found = polars.scan_lines(path, glob=False).head(MAX_COMPRESSED_LINES).collect().to_series()
         yield from (line.removeprefix("\ufeff") + "\n" for line in found)
         return
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -154,36 +153,29 @@ def head_lines(path: Path) -> Iterator[str]:
 
 
 def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Raise an error for a first line that may be a row.
+    """Raise an error if it is unclear whether the first line is a heading or a row.
 
-    It may be one where all its fields are numbers or missing. It may also be one where a single field is a word, as the
-    id of a row is, and the column below holds words too. The word that always names ids makes a heading, and so do
-    numbers that count columns, as 0, 1, 2.
-
-    Raises:
-        InvalidInputError: naming what the line holds and the option that says what it is.
+    It may be a row if all its fields are numbers or missing. It may also be a row if a single field is a word, as an id
+    is, and the column below holds words too. The name of an id column makes the line a heading, and so do numbers that
+    count columns, as 0, 1, 2.
     """
-    told = [name for name in names if name.lower() not in MISSING]
-    numbers = [name for name in told if is_number(name)]
-    words = [place for place, name in enumerate(names) if name in told and not is_number(name)]
-    if not numbers or len(words) > 1 or (words and (counts_on(numbers) or names[words[0]].lower() == ID)):
+    present = [name for name in names if name.lower() not in MISSING]
+    numbers = [name for name in present if is_number(name)]
+    words = [place for place, name in enumerate(names) if name in present and not is_number(name)]
+    if not numbers or len(words) > 1 or (words and (is_consecutive(numbers) or names[words[0]].lower() == ID)):
         return
     if words and not any(len(row) > words[0] and not is_number(row[words[0]]) for row in rows):
         return
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    holds = "numbers alone" if not words else "numbers and one word"
+    content = "only numbers" if not words else "numbers and one word"
     raise InvalidInputError(
-        f"the first line of {path} holds {holds} ({shown}): a row, or names of columns; give --no-header where it is a "
-        "row, and --header where it is names."
+        f"the first line of {path} holds {content} ({shown}): a row, or names of columns; give --no-header if it is a "
+        "row, and --header if it holds names."
     )
 
 
 def check_separator(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Raise an error for columns that something else than a comma separates.
-
-    Raises:
-        InvalidInputError: naming what does.
-    """
+    """Raise an error if another character than a comma separates the columns."""
     below = rows[1:] or rows
     for separator in SEPARATORS:
         if separator == " " and any(len(row) > 1 for row in rows):
@@ -197,8 +189,8 @@ def check_separator(path: Path, rows: Sequence[Sequence[str]]) -> None:
             )
 
 
-def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of columns, those without one called by their place, and repeated ones numbered."""
+def make_unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Name columns without a name by their position, and number repeated names."""
     found: dict[str, None] = {}
     for place, name in enumerate(names):
         wanted = name or UNNAMED.format(place)
@@ -208,12 +200,12 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a field is a number, with a decimal point or comma."""
+    """Return whether a field is a number, with a decimal point or comma."""
     return NUMBER.fullmatch(text.strip()) is not None
 
 
-def counts_on(numbers: Sequence[str]) -> bool:
-    """Whether numbers are whole and each is one more than the one before, as columns are counted."""
+def is_consecutive(numbers: Sequence[str]) -> bool:
+    """Return whether numbers are whole and each is one more than the previous, as when columns are counted."""
     if not all(number.isdecimal() for number in numbers):
         return False
     return [int(number) for number in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(numbers)))

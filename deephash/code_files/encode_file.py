@@ -211,8 +211,8 @@ def read_progress(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Pr
                 raise ValueError(f"its progress is {progress}")
         if differing and not overwrite:
             raise InvalidInputError(
-                f"{paths.unfinished} holds an unfinished encoding with another {' and '.join(differing)}; continue that, "
-                "or start again with --overwrite."
+                f"{paths.unfinished} holds an unfinished encoding with another {' and '.join(differing)}; continue "
+                "that, or start again with --overwrite."
             )
         if differing:
             progress = Progress()

@@ -1,4 +1,4 @@
-"""The hasher of one view that a run holds, on a device."""
+"""Load the hasher of one view from a run, onto a device."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from deephash.validation import InvalidInputError, check_choice
 
 
 def load_view(run: str | Path, view: str | None = None, device: str = "cpu") -> tuple[Hasher, str, str]:
-    """The hasher that encodes items of one view.
+    """Load the hasher that encodes items of one view.
 
     Args:
         run: folder of a run or hasher.
-        view: of a hasher of two views; None where there is one.
-        device: where to compute; auto takes a GPU where there is one.
+        view: view of a hasher of two views; None for a hasher of one.
+        device: device to compute on; auto takes a GPU if there is one.
 
     Returns:
-        The hasher of the view, the identity of the whole hasher, and the view, empty where there is one.
+        The hasher of the view, the identity of the whole hasher, and the view (empty for a hasher of one).
 
     Raises:
-        InvalidInputError: no hasher there, a view that it does not have, none named of two, or no such device.
+        InvalidInputError: no hasher in the folder, a missing or unknown view, or an unknown device.
     """
     whole = load(run)
     hasher, name = whole, ""
@@ -35,14 +35,14 @@ def load_view(run: str | Path, view: str | None = None, device: str = "cpu") -> 
     elif view is not None:
         raise InvalidInputError(f"{run} holds a hasher of one view; leave --view {view} out.")
     assert isinstance(hasher, Hasher)
-    return hasher.to(chosen_device(device)), whole.identity, name
+    return hasher.to(find_device(device)), whole.identity, name
 
 
-def chosen_device(name: str) -> torch.device:
-    """A device by its name; auto is a GPU where there is one.
+def find_device(name: str) -> torch.device:
+    """Return a device by its name; auto is a GPU if there is one.
 
     Raises:
-        InvalidInputError: no such device.
+        InvalidInputError: an unknown device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,15 +1,16 @@
-"""What tells one file from another without reading all of it."""
+"""Fingerprints that distinguish files without reading them completely."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Read at each end of a file.
+# Bytes to read at each end of a file.
 END_BYTES = 1 << 20
 
 
 def file_fingerprint(path: Path) -> dict[str, Any]:
-    """Name, size, time of change, and a SHA-256 of the file's first and last mebibyte."""
+    """Return path, size and modification time of a file, and a SHA-256 of its first and last mebibyte."""
     state = path.stat()
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -24,10 +25,16 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
     }
 
 
-def listing_fingerprint(folder: Path, files: list[Path]) -> dict[str, Any]:
-    """Number of files, and a SHA-256 of each one's path, size and time of change."""
-    digest = hashlib.sha256()
-    for file in files:
-        state = file.stat()
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return {"path": str(folder.resolve()), "files": len(files), "states": digest.hexdigest()}
+def folder_fingerprint(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Return the number of files, and a SHA-256 of their paths, sizes and modification times."""
+    stats = ((file.relative_to(folder).as_posix(), file.stat()) for file in files)
+    return listing_fingerprint(str(folder.resolve()), (f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in stats))
+
+
+def listing_fingerprint(path: str, states: Iterable[str]) -> dict[str, Any]:
+    """Return the number of files, and a SHA-256 of one line for the state of each."""
+    digest, count = hashlib.sha256(), 0
+    for state in states:
+        digest.update(f"{state}\n".encode())
+        count += 1
+    return {"path": path, "files": count, "states": digest.hexdigest()}

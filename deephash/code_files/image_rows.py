@@ -1,4 +1,4 @@
-"""Images in a folder as rows of features, by what described the images of a run."""
+"""Images in a folder as rows of features, computed by the descriptor of a run."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from deephash.code_files.fingerprint import listing_fingerprint
-from deephash.code_files.rows import BadRow, RowBlock, RowSource, checked_block
+from deephash.code_files.fingerprint import folder_fingerprint
+from deephash.code_files.rows import BadRow, RowBlock, RowSource, build_block
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.file_features import BLOCK_IMAGES
 from deephash.data.image_decoding import DECODING_VERSION, read_image
 from deephash.data.image_listing import find_images
+from deephash.io.files import reason_of
 
 
 class ImageRows(RowSource):
     """Images at any depth of a folder; ids are their paths from there.
 
     Args:
-        folder: of the images.
-        descriptor: what turns them into features.
-        size: side in pixels to which they are scaled and cropped for it.
+        folder: folder of the images.
+        descriptor: descriptor that computes their features.
+        size: side in pixels to which images are scaled and cropped.
 
     Raises:
         InvalidInputError: no such folder, or no images in it.
@@ -41,20 +42,20 @@ class ImageRows(RowSource):
 
     @property
     def dimension(self) -> None:
-        """Known when the first images are described."""
+        """Unknown until the first images are described."""
         return None
 
     def fingerprint(self) -> dict[str, Any]:
-        """The files' names, sizes and times of change, and how they are described."""
-        return {**listing_fingerprint(self.folder, self.files), **self._description()}
+        """Return the fingerprint of the files, and the settings of decoding and descriptor."""
+        return {**folder_fingerprint(self.folder, self.files), **self._description()}
 
     def _description(self) -> dict[str, Any]:
-        """How images are decoded and described."""
-        described = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters()}
-        return {**described, "side": self.size, "decoding": DECODING_VERSION}
+        """Return the settings that determine the features."""
+        settings = {"descriptor": type(self.descriptor).__name__, **self.descriptor.parameters()}
+        return {**settings, "side": self.size, "decoding": DECODING_VERSION}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """Blocks of images, those that cannot be decoded set apart."""
+        """Yield blocks of images; images that cannot be decoded become bad rows."""
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             for first in range(start, len(self.names), rows):
                 yield self._block(first, self.names[first : first + rows], pool)
@@ -72,14 +73,14 @@ class ImageRows(RowSource):
             return RowBlock(torch.empty(0, 0), [], bad, stop)
         features = self.descriptor.describe(np.stack(images))
         ids = [names[place] for place in places]
-        block = checked_block(features.numpy(), ids, first + np.array(places), stop)
+        block = build_block(features.numpy(), ids, first + np.array(places), stop)
         return RowBlock(block.features, block.ids, bad + block.bad, stop)
 
     def _decode(self, name: str) -> np.ndarray | str:
         try:
             return self._read(name)
-        except Exception as error:  # Pillow's decoders raise all sorts for damaged files
-            return " ".join(str(error).split()) or type(error).__name__
+        except Exception as error:  # Pillow's decoders raise many kinds of exceptions for damaged files.
+            return reason_of(error)
 
     def _read(self, name: str) -> np.ndarray:
         return read_image(self.folder / name, self.size)

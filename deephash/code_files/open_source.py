@@ -1,4 +1,4 @@
-"""A source of rows by what its path is."""
+"""Open a source of rows by the kind of its path."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,22 +27,22 @@ def open_source(
     image_size: int | None = None,
     header: bool | None = None,
 ) -> RowSource:
-    """The rows of a file of features, or of a folder of images.
+    """Open a file of features, or a folder of Parquet files or images.
 
     Args:
-        path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file, a folder of Parquet files or of
-            images, or the address of either in an object store, as s3://BUCKET/FOLDER.
-        run: the folder of the run whose hasher is to encode them; its data say how images become features.
-        features: which array of an `.npz`, or which columns of a table; None takes the only one, or all but the ids.
-        ids: which column of a table holds the ids; None takes `id` where there is one.
+        path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file; a folder of Parquet files or of
+            images; or the address of either in an object store, as s3://BUCKET/FOLDER.
+        run: folder of the run whose hasher encodes the rows; its data determine the features of images.
+        features: array of an `.npz`, or columns of a table; None takes the only array, or all columns except the ids.
+        ids: column of ids in a table; None takes `id` if there is one.
         image_size: side in pixels to which images are scaled; None takes that of the run's data.
         header: whether the first line of a CSV file names its columns; None takes it for names unless they are numbers.
 
     Raises:
-        InvalidInputError: no such file, one of another kind, a damaged one, or images for a run of none.
+        InvalidInputError: a missing or damaged file, another kind of file, or images for a run without images.
     """
     if header is not None and Path(path).suffix != CSV:
-        raise InvalidInputError(f"{path} is no {CSV} file; leave {'--header' if header else '--no-header'} out.")
+        raise InvalidInputError(f"{path} is not a {CSV} file; leave {'--header' if header else '--no-header'} out.")
     if "://" in str(path):
         from deephash.code_files.store_rows import open_store_rows
 
@@ -58,9 +58,9 @@ def open_source(
         from deephash.code_files.run_descriptors import image_descriptor
 
         descriptor = image_descriptor(Path(run))
-        return ImageRows(path, descriptor, side_of(descriptor, image_size, run))
+        return ImageRows(path, descriptor, find_image_size(descriptor, image_size, run))
     if path.suffix not in ENDINGS:
-        raise InvalidInputError(f"{path} is no folder of images and does not end in one of: {', '.join(ENDINGS)}.")
+        raise InvalidInputError(f"{path} is not a folder of images and does not end in one of: {', '.join(ENDINGS)}.")
     if not path.is_file():
         raise InvalidInputError(
             f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images."
@@ -68,7 +68,7 @@ def open_source(
     if path.suffix in TABLES:
         return TableRows(path, features, ids, header)
     if ids is not None:
-        raise InvalidInputError(f"{path} has no columns, and so none of ids; leave --ids {ids} out.")
+        raise InvalidInputError(f"{path} has no columns of ids; leave --ids {ids} out.")
     if path.suffix == ".npz":
         if features is not None and len(features) > 1:
             raise InvalidInputError(f"{len(features)} arrays are named; features are one array of {path}.")
@@ -78,15 +78,15 @@ def open_source(
     return open_npy(path) if path.suffix == ".npy" else open_vectors(path)
 
 
-def side_of(descriptor: "Descriptor", given: int | None, run: str | Path) -> int:
-    """Side in pixels to which images are scaled for what describes them.
+def find_image_size(descriptor: "Descriptor", image_size: int | None, run: str | Path) -> int:
+    """Return the side in pixels to which images are scaled: the given one, or that of the descriptor.
 
     Raises:
-        InvalidInputError: none is given, and the run's data take images as they are.
+        InvalidInputError: neither the user nor the run's data determine the size.
     """
-    size = given or descriptor.image_size
+    size = image_size or descriptor.image_size
     if size is None:
         raise InvalidInputError(
-            f"the data of {run} take images as they are, of one size; give theirs, as --image-size 32."
+            f"the data of {run} do not scale images, which have one size; give that size, as --image-size 32."
         )
     return size

@@ -1,4 +1,4 @@
-"""Some consecutive rows of a source as a source of their own."""
+"""A range of rows of a source, as a source."""
 
 from collections.abc import Iterator
 from typing import Any, final
@@ -8,12 +8,12 @@ from deephash.code_files.rows import RowBlock, RowSource
 
 @final
 class RowRange(RowSource):
-    """Rows start to stop of a source, in blocks that begin where the source's own do; ids and places are its own.
+    """Rows start to stop of a source, in the same blocks and with the same ids.
 
     Args:
-        source: of at least `stop` rows.
-        start: the first row, a multiple of the rows of a block.
-        stop: the row after the last.
+        source: a source of at least `stop` rows.
+        start: first row, a multiple of the rows of a block.
+        stop: row after the last.
     """
 
     def __init__(self, source: RowSource, start: int, stop: int) -> None:
@@ -25,15 +25,15 @@ class RowRange(RowSource):
 
     @property
     def dimension(self) -> int | None:
-        """The source's."""
+        """Feature dimension d of the source."""
         return self.source.dimension
 
     def fingerprint(self) -> dict[str, Any]:
-        """The source's, and which rows of it."""
+        """Return the fingerprint of the source, and the range of rows."""
         return {**self.source.fingerprint(), "start": self.start, "rows": self.rows}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """The source's blocks from `start` on, counted from the range's first row, up to its end."""
+        """Yield the blocks of the range from the row `start` on, counted from its first row."""
         assert self.rows is not None
         first = start
         if first >= self.rows:

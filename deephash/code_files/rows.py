@@ -1,4 +1,4 @@
-"""The contract of a source of items: blocks of rows, from any row on."""
+"""The contract of a source of items, which yields blocks of rows from any row on."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ class BadRow:
     """A row that cannot be encoded.
 
     Args:
-        row: its place in the source, from 0.
-        id: as the source calls it.
-        reason: why not.
+        row: its number in the source, from 0.
+        id: its id in the source.
+        reason: the reason.
     """
 
     row: int
@@ -31,13 +31,13 @@ class BadRow:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Consecutive rows of a source, those that cannot be encoded set apart.
+    """Consecutive rows of a source, without those that cannot be encoded.
 
     Args:
         features: float32 (m, d), finite.
-        ids: of these m rows, int64 (m,) or m words.
-        bad: the others.
-        stop: the row after the block's last.
+        ids: ids of these m rows, int64 (m,) or m strings.
+        bad: rows that cannot be encoded.
+        stop: row after the last of the block.
     """
 
     features: Tensor
@@ -47,83 +47,79 @@ class RowBlock:
 
 
 class RowSource(ABC):
-    """Items as features, one block of rows after another."""
+    """Items as rows of features, read block by block."""
 
     rows: int | None
-    """How many there are; None where only reading all of them would tell."""
+    """Number of rows; None if it is unknown until all are read."""
 
     most_rows: int | None = None
-    """The most that a block may have; None sets no bound."""
+    """Maximal number of rows of a block; None for no bound."""
 
     named: bool = False
-    """Whether ids are words, not numbers."""
+    """Whether ids are strings, not numbers."""
 
     @property
     @abstractmethod
     def dimension(self) -> int | None:
-        """Feature dimension d; None where the first block tells."""
+        """Feature dimension d; None if it is unknown until the first block is read."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this source from another and from itself once changed, in JSON values, without reading all."""
+        """Return JSON values that change with the source, without reading it completely."""
 
     @abstractmethod
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """Blocks of `rows` rows, the last one of fewer, from the row `start` on, which is a multiple of `rows`.
+        """Yield blocks of `rows` rows, the last one with fewer, from row `start`, which is a multiple of `rows`.
 
         Raises:
             InvalidInputError: a damaged source.
         """
 
 
-def checked_block(values: np.ndarray, ids: Ids, places: np.ndarray, stop: int) -> RowBlock:
-    """A block of rows, those with NaN, infinity or more than float32 holds set apart.
+def build_block(values: np.ndarray, ids: Ids, places: np.ndarray, stop: int) -> RowBlock:
+    """Build a block; rows with NaN, infinity or values above float32 become bad rows.
 
     Args:
-        values: numbers (m, d); the block keeps them where they are float32 and may be written to.
-        ids: of the m rows.
-        places: of the m rows in the source, int64 (m,).
-        stop: the row after the block's last.
+        values: numbers (m, d); the block shares their memory if they are float32 and writable.
+        ids: ids of the m rows.
+        places: numbers of the m rows in the source, int64 (m,).
+        stop: row after the last of the block.
     """
-    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is set apart below.
+    with np.errstate(over="ignore"):  # Values above float32 become infinite; such rows are bad.
         features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
     if torch.isfinite(features.sum()):
-        # A finite sum clears the whole block in one pass.
+        # If the sum is finite, so are all values: one pass suffices.
         return RowBlock(features, ids, [], stop)
     finite = torch.isfinite(features).all(1)
     bad = [
-        BadRow(int(places[row]), plain_id(ids[row]), reason_of(features[row]))
+        BadRow(int(places[row]), plain_id(ids[row]), describe_bad_value(features[row]))
         for row in torch.nonzero(~finite).flatten().tolist()
     ]
     return RowBlock(features[finite], select_ids(ids, finite.numpy()), bad, stop)
 
 
-def reason_of(features: Tensor) -> str:
-    """Why a row's features cannot be encoded, by the first value that is not finite."""
+def describe_bad_value(features: Tensor) -> str:
+    """Describe the first value of a row that is not finite."""
     place = int(torch.nonzero(~torch.isfinite(features))[0])
     value = "NaN or missing" if torch.isnan(features[place]) else "infinite or beyond float32"
     return f"value {place} is {value}"
 
 
 def select_ids(ids: Ids, kept: np.ndarray) -> Ids:
-    """The ids where `kept` is true."""
+    """Return the ids for which `kept` is true."""
     if isinstance(ids, np.ndarray):
-        rows: np.ndarray = ids[kept]
-        return rows
+        selected: np.ndarray = ids[kept]
+        return selected
     return [name for name, keep in zip(ids, kept, strict=True) if keep]
 
 
 def plain_id(identifier: Any) -> int | str:
-    """An id as JSON holds it."""
+    """Convert an id to a JSON value."""
     return identifier if isinstance(identifier, str) else int(identifier)
 
 
 def check_matrix(shape: Sequence[int], dtype: np.dtype, name: str) -> None:
-    """Raise an error for an array that is no matrix of numbers with at least one row.
-
-    Raises:
-        InvalidInputError: naming what it is.
-    """
+    """Raise an error unless an array is a matrix of numbers with at least one row."""
     if dtype.kind not in "iufb":
         raise InvalidInputError(f"{name} has dtype {dtype}; expected numbers.")
     if len(shape) != 2 or shape[1] == 0:

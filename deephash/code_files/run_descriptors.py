@@ -1,6 +1,7 @@
-"""What made features of a run's own images and texts, and so makes those of others."""
+"""Find the descriptors that computed the features of a run's images and texts, to describe other ones."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -14,70 +15,82 @@ from deephash.validation import InvalidInputError
 
 
 class NoDescriptorError(InvalidInputError):
-    """The features of a run's data were made elsewhere."""
+    """The features of a run's data were computed outside deephash."""
 
 
 def image_descriptor(run: Path) -> Descriptor:
-    """What described the images of a run's data.
+    """Build the descriptor of the images of a run's data.
 
     Raises:
-        NoDescriptorError: the data did not make their features from images.
-        InvalidInputError: no run there, or files of a descriptor that were changed since.
+        NoDescriptorError: the data do not compute their features from images.
+        InvalidInputError: not a run, or changed files of the descriptor.
     """
-    data = data_settings(run)
-    names = () if data.get("view") == "text" or data.get("image_features") else ("descriptor", "image_descriptor")
-    for name in names:
-        if isinstance(data.get(name), DictConfig):
-            descriptor: Descriptor = build(with_absolute_paths(data[name]))
-            check_files(run, "image_descriptor", descriptor.contents(), paths_in_words(data[name], f"data.{name}"))
-            return descriptor
-    raise NoDescriptorError(
-        f"{run} was fitted on features that its data do not make from images; give features of that kind, not images."
+    data = read_data_settings(run)
+    is_described = data.get("view") != "text" and not data.get("image_features")
+    descriptor: Descriptor = build_descriptor(
+        run, data, "images", ("descriptor", "image_descriptor") if is_described else (), "image_descriptor"
     )
+    return descriptor
 
 
 def text_descriptor(run: Path) -> TextDescriptor:
-    """What described the texts of a run's data.
+    """Build the descriptor of the texts of a run's data.
 
     Raises:
-        NoDescriptorError: the data did not make their features from texts.
-        InvalidInputError: no run there, a library that is not installed, or files that were changed since.
+        NoDescriptorError: the data do not compute their features from texts.
+        InvalidInputError: not a run, a library that is not installed, or changed files of the descriptor.
     """
-    data = data_settings(run)
-    if data.get("view") != "image" and isinstance(data.get("text_descriptor"), DictConfig):
-        name = "text_descriptor"
-        descriptor: TextDescriptor = build(with_absolute_paths(data[name]))
-        check_files(run, name, descriptor.contents(), paths_in_words(data[name], f"data.{name}"))
-        return descriptor
+    data = read_data_settings(run)
+    names = ("text_descriptor",) if data.get("view") != "image" else ()
+    descriptor: TextDescriptor = build_descriptor(run, data, "texts", names, "text_descriptor")
+    return descriptor
+
+
+def build_descriptor(run: Path, data: DictConfig, items: str, names: tuple[str, ...], digest_name: str) -> Any:
+    """Build the first descriptor that the data have, and check its files.
+
+    Args:
+        run: folder of the run.
+        data: settings of its data.
+        items: images or texts, for the message.
+        names: names of the settings that may hold the descriptor.
+        digest_name: name of the digest of its files in the run's split.
+
+    Raises:
+        NoDescriptorError: the data have no such setting.
+    """
+    for name in names:
+        if isinstance(data.get(name), DictConfig):
+            descriptor = build(with_absolute_paths(data[name]))
+            check_contents(run, digest_name, descriptor.contents(), paths_in_words(data[name], f"data.{name}"))
+            return descriptor
     raise NoDescriptorError(
-        f"{run} was fitted on features that its data do not make from texts; give features of that kind, not texts."
+        f"{run} was fitted on features that its data do not compute from {items}; give features of that kind, not "
+        f"{items}."
     )
 
 
-def check_files(run: Path, name: str, found: str, files: str) -> None:
-    """Raise an error for other files of a descriptor than the run's features were computed by.
+def check_contents(run: Path, name: str, digest: str, files: str) -> None:
+    """Raise an error if a descriptor's files differ from those that computed the run's features.
 
     Args:
-        run: its folder.
+        run: folder of the run.
         name: image_descriptor or text_descriptor.
-        found: digest of the files at hand; empty for none.
-        files: which they are, in words.
-
-    Raises:
-        InvalidInputError: naming them.
+        digest: digest of the present files; empty for no files.
+        files: description of the files, for the message.
     """
-    split = RunFolder(run).split
-    if split.exists():
-        known = Split.load(split)
-        noted = {part: digest for part, digest in known.digests.items() if part == name}
-        known.noting(noted, known.file).check_data({name: found}, files)
+    path = RunFolder(run).split
+    if path.exists():
+        split = Split.load(path)
+        recorded = {part: value for part, value in split.digests.items() if part == name}
+        split.noting(recorded, split.file).check_data({name: digest}, files)
 
 
-def data_settings(run: Path) -> DictConfig:
-    """The settings of a run's data.
+def read_data_settings(run: Path) -> DictConfig:
+    """Read the settings of a run's data.
 
     Raises:
-        InvalidInputError: no run there.
+        InvalidInputError: not a run.
     """
     data = RunFolder(run).read_config().get("data")
     return data if isinstance(data, DictConfig) else DictConfig({})

@@ -1,4 +1,4 @@
-"""Searching a saved index with packed codes, or with features that a run's hasher encodes."""
+"""Search a saved index with packed codes, or with features that a run's hasher encodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ ENDINGS = (".npz", ".parquet")
 
 @dataclass(frozen=True)
 class Found:
-    """The nearest of each query.
+    """Nearest neighbours of each query.
 
     Args:
-        queries: ids of the q queries, whole numbers or words.
-        distances: int64 (q, k), rising.
-        ids: of the neighbours, whole numbers or words (q, k).
+        queries: ids of the q queries, whole numbers or strings.
+        distances: int64 (q, k), ascending.
+        ids: ids of the neighbours, whole numbers or strings (q, k).
     """
 
     queries: np.ndarray
@@ -45,17 +45,17 @@ def search_saved(
     ids: str | None = None,
     header: bool | None = None,
 ) -> Found:
-    """The k nearest codes of each query.
+    """Find the k nearest codes of each query.
 
     Args:
-        index_folder: of a saved index, or of one in shards, which gives the same answer.
+        index_folder: folder of a saved index, or of an index in shards, which gives the same answer.
         queries: a file of codes; with a run, features or images as `deephash encode` takes.
         k: number of neighbours.
-        run: whose hasher encodes the queries; the index must hold its codes. None where queries are codes.
-        view: of a run of two views.
-        device: where queries are encoded.
-        features: with a run, which array or columns hold the queries' features.
-        ids: with a run, which column of a table holds the queries' ids.
+        run: run whose hasher encodes the queries; the index must hold its codes. None if the queries are codes.
+        view: view of a run of two views.
+        device: device to encode queries on.
+        features: with a run, array or columns of the queries' features.
+        ids: with a run, column of ids in a table.
         header: with a run, whether the first line of a CSV file names its columns.
 
     Raises:
@@ -83,35 +83,37 @@ def search_saved(
 def search_rows(
     index: OpenRelease, source: RowSource, queries: Path, k: int, run: Path, view: str | None, device: str
 ) -> Found:
-    """The nearest of features, encoded and searched a block at a time."""
+    """Encode features and search with them, block by block."""
     hasher, identity, _ = load_view(run, view, device)
     if index.release.hasher != identity:
         raise InvalidInputError(
             f"the index holds codes of the hasher {index.release.hasher}, and {run} has {identity}; search with the "
             "run that made them, or encode the database again."
         )
-    where = hasher.projection.is_fitted.device
     if source.dimension is not None:
         check_dimension(source.dimension, hasher)
-    asked, found = [], []
+    ids, answers = [], []
     for block in source.blocks(0, min(BLOCK_ROWS, source.most_rows or BLOCK_ROWS)):
         if block.bad:
             first = block.bad[0]
             raise InvalidInputError(f"query {first.id} of {queries} cannot be encoded ({first.reason}); repair it.")
         check_dimension(block.features.shape[1], hasher)
-        asked.append(np.array(block.ids))
-        found.append(index.search(hasher.encode(block.features.to(where)).cpu(), k))
-    distances, names = (np.concatenate([getattr(one, part) for one in found]) for part in ("distances", "names"))
-    return Found(np.concatenate(asked), distances, names)
+        ids.append(np.array(block.ids))
+        features = block.features.to(hasher.projection.is_fitted.device)
+        answers.append(index.search(hasher.encode(features).cpu(), k))
+    distances, names = (
+        np.concatenate([getattr(answer, part) for answer in answers]) for part in ("distances", "names")
+    )
+    return Found(np.concatenate(ids), distances, names)
 
 
 def write_found(found: Found, out: Path) -> None:
-    """Write what was found, whole or not at all.
+    """Write the neighbours in one step.
 
     Args:
-        found: of q queries.
-        out: `.npz` of queries (q,), distances (q, k) and ids (q, k), or `.parquet` of a row for each neighbour: query,
-            rank from 1, id, distance.
+        found: neighbours of q queries.
+        out: `.npz` of queries (q,), distances (q, k) and ids (q, k), or `.parquet` with a row for each neighbour:
+            query, rank from 1, id, distance.
 
     Raises:
         InvalidInputError: another ending.

@@ -1,6 +1,5 @@
-"""Rows in an object store, by pyarrow or any file system of fsspec: a folder of Parquet files, or of images."""
+"""Rows in an object store, by pyarrow or a file system of fsspec: a folder of Parquet files, or of images."""
 
-import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,15 +9,16 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from deephash.code_files.fingerprint import listing_fingerprint
 from deephash.code_files.image_rows import ImageRows
-from deephash.code_files.open_source import side_of
+from deephash.code_files.open_source import find_image_size
 from deephash.code_files.rows import RowSource
 from deephash.code_files.run_descriptors import image_descriptor
-from deephash.code_files.table_rows import TableRows, rebatched
+from deephash.code_files.table_rows import TableRows, rebatch
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.image_decoding import image_endings, read_image
 from deephash.data.stored_index import index_columns
-from deephash.io.files import reading
+from deephash.io.files import reading, reason_of
 from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
@@ -33,8 +33,8 @@ class StoredFile:
     """A file in a store.
 
     Args:
-        path: as the store calls it.
-        state: its size and time of change.
+        path: path in the store.
+        state: size and modification time.
     """
 
     path: str
@@ -45,11 +45,11 @@ class Store:
     """A folder, or a file, in an object store.
 
     Args:
-        address: with its scheme, as s3://BUCKET/FOLDER or file:///FOLDER. What pyarrow does not know goes to fsspec,
-            whose own packages, as adlfs or huggingface_hub, bring further schemes.
+        address: address with its scheme, as s3://BUCKET/FOLDER or file:///FOLDER. fsspec opens schemes that pyarrow
+            does not know; its packages, as adlfs or huggingface_hub, add further schemes.
 
     Raises:
-        InvalidInputError: pyarrow is not installed, no such store, or nothing there.
+        InvalidInputError: pyarrow is not installed, or the store cannot be read.
     """
 
     def __init__(self, address: str) -> None:
@@ -62,27 +62,27 @@ class Store:
         self.address = address
         try:
             self.system, self.root = fs.FileSystem.from_uri(address)
-        except Exception:  # Unknown to pyarrow, as ArrowInvalid or others.
+        except Exception:  # A scheme that pyarrow does not know.
             try:
                 import fsspec
 
                 system, self.root = fsspec.core.url_to_fs(address)
                 self.system = fs.PyFileSystem(fs.FSSpecHandler(system))
-            except Exception as error:  # Each store has errors of its own.
+            except Exception as error:  # Each store has its own exceptions.
                 raise self.unreadable(error) from error
         self.root = self.root.rstrip("/")
         try:
-            there = self.system.get_file_info(self.root)
-            if there.is_file:
-                listed = [there]
+            root_info = self.system.get_file_info(self.root)
+            if root_info.is_file:
+                listed = [root_info]
             elif isinstance(self.system, fs.LocalFileSystem) and Path(self.root).is_dir():
-                # pyarrow would go round in links for as long as names may be, and leave out those to nothing.
+                # pyarrow would follow circular links up to the maximal length of a path, and omit broken links.
                 listed = self.system.get_file_info([str(file) for file in walk_files(Path(self.root), hidden=True)])
             else:
                 listed = self.system.get_file_info(fs.FileSelector(self.root, recursive=True))
         except InvalidInputError:
             raise
-        except Exception as error:  # Each store has errors of its own.
+        except Exception as error:  # Each store has its own exceptions.
             raise self.unreadable(error) from error
         self.files = [
             StoredFile(found.path, f"{found.size} {found.mtime_ns}")
@@ -91,35 +91,33 @@ class Store:
         ]
 
     def read(self, path: str) -> bytes:
-        """All of a file."""
+        """Read a file completely."""
         with self.system.open_input_stream(path) as stream:
             content: bytes = stream.read()
         return content
 
     def fingerprint(self, files: Sequence[StoredFile]) -> dict[str, Any]:
-        """Number of files, and a SHA-256 of each one's path, size and time of change."""
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(f"{file.path}\0{file.state}\n".encode())
-        return {"path": self.address, "files": len(files), "states": digest.hexdigest()}
+        """Return the number of files, and a SHA-256 of their paths, sizes and modification times."""
+        return listing_fingerprint(self.address, (f"{file.path}\0{file.state}" for file in files))
 
     def unreadable(self, error: Exception) -> InvalidInputError:
-        """The error of what cannot be read."""
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        return InvalidInputError(f"{self.address} cannot be read ({reason}); check the address and your access to it.")
+        """Return the error for a store that cannot be read."""
+        return InvalidInputError(
+            f"{self.address} cannot be read ({reason_of(error)}); check the address and your access to it."
+        )
 
 
 @final
 class StoredTableRows(TableRows):
-    """The rows of Parquet files in a store, in the order of their paths.
+    """Rows of Parquet files in a store, in the order of their paths.
 
     Args:
-        address: of a folder, or of one file.
-        features: columns: one of lists, or several of numbers; None takes all but the ids.
-        ids: the column of ids; None takes `id` where there is one, or else rows' places.
+        address: address of a folder, or of one file.
+        features: one column of lists, or several columns of numbers; None takes all columns except the ids.
+        ids: column of ids; None takes `id` if there is one, or else row numbers.
 
     Raises:
-        InvalidInputError: no Parquet files there, files of different columns, or what `TableRows` refuses.
+        InvalidInputError: no Parquet files, files with different columns, or an error of `TableRows`.
     """
 
     def __init__(self, address: str, features: Sequence[str] | None = None, ids: str | None = None) -> None:
@@ -131,7 +129,7 @@ class StoredTableRows(TableRows):
         super().__init__(Path(address), features, ids)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The files' names, sizes and times of change, and which columns of them."""
+        """Return the fingerprint of the files, and the names of the columns."""
         return {**self.store.fingerprint(self.files), "features": self.columns, "ids": self.id_column}
 
     def _schema(self) -> Mapping[str, Any]:
@@ -162,10 +160,10 @@ class StoredTableRows(TableRows):
         return (min(found), max(found)) if found else (None, None)
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
-        return rebatched(self._groups(columns, start), rows)
+        return rebatch(self._groups(columns, start), rows)
 
     def _groups(self, columns: list[str], start: int) -> Iterator["polars.DataFrame"]:
-        """Row groups from a row on, the first one cut; those before are not read."""
+        """Yield row groups from a row on, the first one cut; earlier groups are not read."""
         import polars
 
         first = 0
@@ -201,12 +199,12 @@ class StoredTableRows(TableRows):
             return parquet.ParquetFile(self.store.system.open_input_file(file.path))
 
     def _reading(self) -> AbstractContextManager[None]:
-        """Turns what the decoder raises into one line that names the folder; `_reading_of` names the file."""
-        return reading(self.store.address, f"{PARQUET} data", "write it again, or see to your access to it")
+        """Turn errors of the decoder into one line that names the folder."""
+        return reading(self.store.address, f"{PARQUET} data", "write it again, or check your access to it")
 
     def _reading_of(self, file: StoredFile) -> AbstractContextManager[None]:
-        """Turns what pyarrow raises, and each store's own errors, into one line that names the file."""
-        return reading(file.path, f"{PARQUET} data", "write it again, or see to your access to it")
+        """Turn errors of pyarrow and of the store into one line that names the file."""
+        return reading(file.path, f"{PARQUET} data", "write it again, or check your access to it")
 
 
 @final
@@ -214,12 +212,12 @@ class StoredImageRows(ImageRows):
     """Images at any depth of a folder in a store; ids are their paths from there.
 
     Args:
-        address: of the folder.
-        descriptor: what turns them into features.
-        size: side in pixels to which they are scaled and cropped for it.
+        address: address of the folder.
+        descriptor: descriptor that computes their features.
+        size: side in pixels to which images are scaled and cropped.
 
     Raises:
-        InvalidInputError: no images there.
+        InvalidInputError: no images in the folder.
     """
 
     def __init__(self, address: str, descriptor: Descriptor, size: int) -> None:
@@ -233,7 +231,7 @@ class StoredImageRows(ImageRows):
         self.rows = len(self.names)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The files' names, sizes and times of change, and how they are described."""
+        """Return the fingerprint of the files, and the settings of decoding and descriptor."""
         return {**self.store.fingerprint(self.stored), **self._description()}
 
     def _read(self, name: str) -> np.ndarray:
@@ -243,19 +241,12 @@ class StoredImageRows(ImageRows):
 def open_store_rows(
     address: str, run: str | Path, *, features: Sequence[str] | None, ids: str | None, image_size: int | None
 ) -> RowSource:
-    """The rows of Parquet files in a store, or of images where it holds none.
-
-    Args:
-        address: of a folder or file.
-        run: whose data say how images become features.
-        features: columns of a table.
-        ids: column of ids.
-        image_size: side in pixels to which images are scaled; None takes that of the run's data.
+    """Open Parquet files in a store, or images if it holds no Parquet files; arguments as for `open_source`.
 
     Raises:
-        InvalidInputError: neither of them there, or images for a run of none.
+        InvalidInputError: neither of them in the store, or images for a run without images.
     """
     if any(file.path.endswith(PARQUET) for file in Store(address).files):
         return StoredTableRows(address, features, ids)
     descriptor = image_descriptor(Path(run))
-    return StoredImageRows(address, descriptor, side_of(descriptor, image_size, run))
+    return StoredImageRows(address, descriptor, find_image_size(descriptor, image_size, run))

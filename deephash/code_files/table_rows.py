@@ -1,4 +1,4 @@
-"""Rows of a table: a Parquet or CSV file, read a block at a time."""
+"""Rows of a table in a Parquet or CSV file, read block by block."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ import numpy as np
 
 from deephash.code_files.csv_layout import CsvLayout, read_layout
 from deephash.code_files.fingerprint import file_fingerprint
-from deephash.code_files.rows import BadRow, Ids, RowBlock, RowSource, checked_block, plain_id, select_ids
+from deephash.code_files.rows import BadRow, Ids, RowBlock, RowSource, build_block, plain_id, select_ids
 from deephash.data.stored_index import find_ids, index_columns, say_left_out
 from deephash.io.files import reading
 from deephash.io.item_names import check_whole_name
@@ -22,23 +22,23 @@ CSV = ".csv"
 
 
 class TableRows(RowSource):
-    """The rows of a Parquet or CSV file.
+    """Rows of a Parquet or CSV file.
 
-    In a CSV file what is no number counts as missing, so that its row is set apart. So is a row without an id. Ids of a
-    CSV file are whole numbers where each number gives the same text back, and else words: `00012` stays `00012`. The
-    index that pandas stores beside the columns is left out, with a line in the log, unless it is named.
+    A row with a missing value or without an id cannot be encoded. In a CSV file, a cell without a number is missing.
+    Ids of a CSV file are whole numbers if each number is written in its shortest form, and otherwise strings: `00012`
+    stays `00012`. The index that pandas stores beside the columns is left out, with a line in the log, unless it is
+    named.
 
     Args:
-        path: the file; its ending says which.
-        features: columns: one of lists, or several of numbers; None takes all but the ids.
-        ids: the column of ids, whole numbers or words; None takes `id` where there is one, in capitals too, or else
-            rows' places.
-        header: of a CSV file, whether its first line names the columns, which else are called by their places from 0;
-            None takes it for names unless they are numbers.
+        path: the file, `.parquet` or `.csv`.
+        features: one column of lists, or several columns of numbers; None takes all columns except the ids.
+        ids: column of ids, whole numbers or strings; None takes `id` in any case if there is one, or else row numbers.
+        header: whether the first line of a CSV file names its columns; otherwise their names are their positions from
+            0. None takes it for names unless they are numbers.
 
     Raises:
-        InvalidInputError: not such a file, no such column, columns that are no numbers, whole numbers of ids beyond
-            int64, or a first line of numbers with `header=None`.
+        InvalidInputError: a damaged file, no such column, columns that are not numbers, ids above int64, or an unclear
+            first line with `header=None`.
     """
 
     def __init__(
@@ -66,26 +66,26 @@ class TableRows(RowSource):
         index = [] if features else [name for name in self._index_columns(schema) if name != self.id_column]
         say_left_out(path, index, "--features or --ids")
         self.columns = list(features or (name for name in schema if name != self.id_column and name not in index))
-        only = schema[self.columns[0]] if len(self.columns) == 1 else None
-        self.lists = isinstance(only, polars.List | polars.Array) and is_number_type(only.inner)
+        single = schema[self.columns[0]] if len(self.columns) == 1 else None
+        self.lists = isinstance(single, polars.List | polars.Array) and is_number_type(single.inner)
         if not self.columns:
             raise InvalidInputError(f"{path} holds {', '.join(schema) or 'nothing'}; no column is left to take.")
         for name in () if self.lists else self.columns:
             kind = schema[name]
             if not is_number_type(kind):
-                holds = f"is of type {kind}" if self.layout is None else f"holds {self.words[name]!r}"
+                problem = f"is of type {kind}" if self.layout is None else f"holds {self.words[name]!r}"
                 raise InvalidInputError(
-                    f"column {name!r} of {path} {holds}; features are columns of numbers, or one of lists of numbers: "
-                    "name the ones to take with --features, and ids with --ids."
+                    f"column {name!r} of {path} {problem}; features are columns of numbers, or one of lists of "
+                    "numbers: name the ones to take with --features, and ids with --ids."
                 )
         if self.id_column is not None:
             kind = schema[self.id_column]
-            words = kind == polars.String or isinstance(kind, polars.Categorical | polars.Enum)
-            if not (kind.is_integer() or words or self.layout is not None):
+            is_text = kind == polars.String or isinstance(kind, polars.Categorical | polars.Enum)
+            if not (kind.is_integer() or is_text or self.layout is not None):
                 raise InvalidInputError(
                     f"ids in column {self.id_column!r} of {path} are of type {kind}; expected whole numbers or words."
                 )
-            self.named = words if self.layout is None else self._holds_words(self.id_column)
+            self.named = is_text if self.layout is None else self._holds_words(self.id_column)
             if kind in (polars.UInt64, polars.Int128, polars.UInt128) and self.layout is None:
                 self._check_whole(self.id_column)
         self.rows = self._count()
@@ -94,15 +94,15 @@ class TableRows(RowSource):
 
     @property
     def dimension(self) -> int | None:
-        """Number of columns; None where lists of the first block tell."""
+        """Number of columns; None for lists until the first block is read."""
         return None if self.lists else len(self.columns)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The file's, and which columns of it."""
+        """Return the fingerprint of the file, and the names of the columns."""
         return {**file_fingerprint(self.path), "features": self.columns, "ids": self.id_column}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """Blocks of rows, lists of another length than the first row's set apart."""
+        """Yield blocks of rows; lists of another length than the first become bad rows."""
         wanted = [*self.columns, *([self.id_column] if self.id_column else ())]
         with self._reading():
             if self.lists:
@@ -142,21 +142,21 @@ class TableRows(RowSource):
             values = flat.to_numpy().reshape(kept.height, self._length)
         else:
             values = kept.select(polars.col(self.columns).cast(polars.Float32)).to_numpy()
-        block = checked_block(values, select_ids(ids, good), places[good], first + frame.height)
+        block = build_block(values, select_ids(ids, good), places[good], first + frame.height)
         return RowBlock(block.features, block.ids, sorted(bad + block.bad, key=lambda entry: entry.row), block.stop)
 
     def _schema(self) -> Mapping[str, Any]:
-        """Types by column; in a CSV file those of numbers and those that hold words."""
+        """Return the type of each column; columns of a CSV file hold numbers or strings."""
         import polars
 
         with self._reading():
             if self.layout is None:
                 return self._scan().collect_schema()
-            self.words = self.layout.words(self.path)
+            self.words = self.layout.find_words(self.path)
             return {name: polars.Float32() if word is None else polars.String() for name, word in self.words.items()}
 
     def _index_columns(self, schema: Mapping[str, Any]) -> Sequence[str]:
-        """Those of the columns that are the index of a pandas table."""
+        """Return the columns that are the index of a pandas table."""
         if self.layout is not None:
             return self.layout.index
         import polars
@@ -165,7 +165,7 @@ class TableRows(RowSource):
             return index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
 
     def _holds_words(self, name: str) -> bool:
-        """Whether a column of a CSV file holds what is no whole number, or one that is written otherwise."""
+        """Return whether a column of a CSV file holds other values than whole numbers in their shortest form."""
         import polars
 
         column = polars.col(name)
@@ -175,31 +175,27 @@ class TableRows(RowSource):
             return any(not batch.to_series().all() for batch in texts.collect_batches())
 
     def _check_whole(self, name: str) -> None:
-        """Raise an error for ids beyond int64, before anything is encoded.
-
-        Raises:
-            InvalidInputError: naming one.
-        """
+        """Raise an error if ids are above int64, before rows are encoded."""
         with self._reading():
-            least, most = self._extremes(name)
-        for found in (least, most):
-            check_whole_name(found or 0, f"ids in column {name!r} of {self.path}")
+            extremes = self._extremes(name)
+        for extreme in extremes:
+            check_whole_name(extreme or 0, f"ids in column {name!r} of {self.path}")
 
     def _extremes(self, name: str) -> tuple[int | None, int | None]:
-        """The least and the largest value of a column."""
+        """Return the smallest and the largest value of a column."""
         import polars
 
         column = polars.col(name)
         return self._scan().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
-        """Frames of exactly `rows`, the last of fewer, from a row on."""
-        return rebatched(
+        """Yield frames of exactly `rows`, the last one with fewer, from a row on."""
+        return rebatch(
             self._typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
         )
 
     def _scan(self) -> "polars.LazyFrame":
-        """The table; of a CSV file with columns of text."""
+        """Return the lazy table; columns of a CSV file are text."""
         import polars
 
         if self.layout is None:
@@ -207,14 +203,14 @@ class TableRows(RowSource):
         return self.layout.scan(self.path)
 
     def _typed(self) -> "polars.LazyFrame":
-        """The table; of a CSV file with features as numbers, and missing what is no number."""
+        """Return the lazy table; features of a CSV file are numbers, and other cells missing."""
         import polars
 
         if self.layout is None:
             return self._scan()
         numbers = polars.col(self.columns).str.strip_chars().cast(polars.Float32, strict=False)
-        whole = [] if self.id_column is None or self.named else [polars.col(self.id_column).cast(polars.Int64)]
-        return self._scan().with_columns(numbers, *whole)
+        ids = [] if self.id_column is None or self.named else [polars.col(self.id_column).cast(polars.Int64)]
+        return self._scan().with_columns(numbers, *ids)
 
     def _count(self) -> int | None:
         if self.layout is not None:
@@ -224,7 +220,7 @@ class TableRows(RowSource):
         return int(self._scan().select(polars.len()).collect().item())
 
     def _first_length(self) -> int:
-        """Length of the first list that is not empty."""
+        """Return the length of the first list that is not empty."""
         import polars
 
         column = polars.col(self.columns[0]).cast(polars.List(polars.Float32))
@@ -234,19 +230,19 @@ class TableRows(RowSource):
         return int(lengths.item())
 
     def _reading(self) -> AbstractContextManager[None]:
-        """Turns what the decoder raises of a damaged file, its panics included, into one line."""
+        """Turn errors of the decoder, including its panics, into one line."""
         return reading(self.path, f"{self.path.suffix} data", "write it again")
 
 
 def is_number_type(kind: Any) -> bool:
-    """Whether values of a type are numbers, or truth values, or all missing."""
+    """Return whether a type holds numbers, booleans or only missing values."""
     import polars
 
     return bool(kind.is_numeric() or kind in (polars.Boolean, polars.Null))
 
 
-def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:
-    """The rows of frames of any length in frames of exactly `rows`, the last of fewer."""
+def rebatch(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:
+    """Regroup the rows of frames into frames of exactly `rows`, the last one with fewer."""
     import polars
 
     held: list[Any] = []
@@ -255,8 +251,8 @@ def rebatched(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["pol
         held.append(batch)
         count += batch.height
         while count >= rows:
-            whole = polars.concat(held)
-            yield whole.head(rows)
-            held, count = [whole.slice(rows)], count - rows
+            joined = polars.concat(held)
+            yield joined.head(rows)
+            held, count = [joined.slice(rows)], count - rows
     if count:
         yield polars.concat(held)

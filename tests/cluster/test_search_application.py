@@ -56,9 +56,9 @@ def test_a_silent_shard_is_never_passed_over():
         ({"codes": ["AAA="], "k": 6}, "k=6; expected a whole number from 1 to 5"),
         ({"codes": ["AAA="], "k": True}, "k=True"),
         ({"codes": [], "k": 1}, "0 codes; expected 1 to"),
-        ({"codes": ["AA=="], "k": 1}, "not of 2 bytes"),
-        ({"codes": ["?"], "k": 1}, "no base64"),
-        ({"codes": [5], "k": 1}, "no base64"),
+        ({"codes": ["AA=="], "k": 1}, "does not have 2 bytes"),
+        ({"codes": ["?"], "k": 1}, "not base64"),
+        ({"codes": [5], "k": 1}, "not base64"),
         ({"codes": ["AAA="], "k": 1, "partial": 1}, "partial=1"),
     ],
 )

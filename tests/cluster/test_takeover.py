@@ -119,7 +119,7 @@ def test_a_damaged_release_leaves_the_one_before(build, folder, caplog):
     assert asyncio.run(scene()) == first
     assert read_served(folder) == first
     assert not NewRelease(second, 1).is_up
-    assert "does not come up, and is tried again" in caplog.text
+    assert "does not start, and is tried again" in caplog.text
     assert "shard-00001" in caplog.text
     assert len(caplog.records) == 1
 

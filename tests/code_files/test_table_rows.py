@@ -10,7 +10,7 @@ import pytest
 from deephash.code_files.open_source import open_source
 from deephash.validation import InvalidInputError
 
-UNCLEAR = "give --no-header where it is a row, and --header where it is names"
+UNCLEAR = "give --no-header if it is a row, and --header if it holds names"
 BEYOND = 2**63
 
 
@@ -109,7 +109,7 @@ def test_another_separator_is_named(separator, rows, written):
 
 
 def test_a_heading_is_for_csv_files_alone(rows):
-    with pytest.raises(InvalidInputError, match=r"x.parquet is no .csv file; leave --no-header out"):
+    with pytest.raises(InvalidInputError, match=r"x.parquet is not a .csv file; leave --no-header out"):
         rows(polars.DataFrame({"0": [1.0]}), header=False)
     assert rows(polars.DataFrame({"0": [1.0], "1": [2.0]}))[0].tolist() == [[1, 2]]
 

@@ -137,7 +137,7 @@ def test_lists_of_other_lengths_are_bad_rows(deephash, fitted_run, digits, expec
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.txt", b"1", "is no folder of images and does not end in one of"),
+        ("x.txt", b"1", "is not a folder of images and does not end in one of"),
         ("x.npy", b"1", "x.npy is not readable as .npy data"),
         ("x.npz", b"PK", "x.npz is not readable as .npz data"),
         ("x.parquet", b"PAR1", "x.parquet is not readable as .parquet data"),
@@ -349,7 +349,7 @@ def test_a_csv_file_without_a_heading_is_asked_about_and_read(deephash, fitted_r
     assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[:50])
     assert np.array_equal(read_codes(tmp_path / "codes.npy").ids, np.arange(50))
     ended = deephash("encode", fitted_run, tmp_path / "codes.npy", tmp_path / "other.npy", "--no-header")
-    assert "codes.npy is no .csv file; leave --no-header out" in ended.err
+    assert "codes.npy is not a .csv file; leave --no-header out" in ended.err
 
 
 def test_ids_of_a_csv_file_stay_as_they_are(deephash, fitted_run, digits, tmp_path):

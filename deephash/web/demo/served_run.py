@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from deephash.code_files.encoder_of import chosen_device
+from deephash.code_files.encoder_of import find_device
 from deephash.code_files.index_codes import HasherInfo
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items, Part
@@ -88,7 +88,7 @@ def load_runs(folders: Sequence[Path], device: str = "cpu") -> list[ServedRun]:
     Raises:
         InvalidInputError: no complete run in a folder, or data that are no longer there.
     """
-    where = chosen_device(device)
+    where = find_device(device)
     read: dict[str, Items] = {}
     parts: dict[tuple[str, str, str], Part] = {}
     return [load_run(folder, where, read, parts) for folder in folders]

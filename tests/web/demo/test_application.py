@@ -357,7 +357,7 @@ def test_features_made_elsewhere_are_said_to_be(articles):
         assert "Pick one of its own queries" in run["refuses"][kind]
     refused = articles.post("/api/runs/0/neighbours/text", params={"searched": "image"}, content="a war")
     assert refused.status_code == 400
-    assert "do not make from texts" in refused.json()["detail"]
+    assert "do not compute from texts" in refused.json()["detail"]
 
 
 def test_typed_text_finds_images(sentences, worked_out, sentences_run):
