@@ -41,11 +41,7 @@ class LocalRelease(ServedRelease):
 
 
 async def refresh_index(folder: Path, served: ServedRelease | None) -> ServedRelease:
-    """Return the served index, or the one that has replaced it in the folder.
-
-    Raises:
-        InvalidInputError: no index in the folder, or a damaged one.
-    """
+    """Return the served index, or the one that has replaced it in the folder."""
     return await refresh_release(served, partial(current_release, folder), LocalRelease)
 
 

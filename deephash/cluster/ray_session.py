@@ -16,11 +16,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def ray_package() -> Any:
-    """Import Ray.
-
-    Raises:
-        InvalidInputError: Ray is not installed.
-    """
+    """Import Ray."""
     try:
         import ray
     except ImportError as error:
@@ -35,10 +31,6 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
     Args:
         workers: processors of a session that is started on this machine.
         address: address of a running cluster, as auto or ray://HOST:10001; None starts a session here, and ends it.
-
-    Raises:
-        InvalidInputError: Ray is not installed or does not start, no cluster is at the address, or a worker raises an
-            InvalidInputError.
     """
     ray = ray_package()
     if ray.is_initialized():
@@ -81,9 +73,6 @@ def ray_workers(workers: int | None, address: str | None, device: str) -> Iterat
         workers: number of workers; None takes one for each processor, or each GPU if `device` is cuda.
         address: address of a running cluster; None starts one here.
         device: device of a task.
-
-    Raises:
-        InvalidInputError: as `ray_session`.
     """
     # Ray reports lost workers on standard output, which belongs to the command.
     with redirect_stdout(sys.stderr), ray_session(workers or os.cpu_count() or 1, address) as ray:

@@ -85,11 +85,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
 
 
 def find_further_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
-    """Return the shards above the last one, which an earlier call with more shards left, to remove them.
-
-    Raises:
-        InvalidInputError: the folder holds files that would be replaced or removed, and overwrite is false.
-    """
+    """Return the shards above the last one, which an earlier call with more shards left, to remove them."""
     places = [out / QUERIES, *(out / DATABASE / f"shard-{shard:05d}.npy" for shard in range(shards))]
     written = [path for place in places for path in (*CodePaths(place).all[:3], CodePaths(place).labels)]
     written.append(CodePaths(out / QUERIES).neighbours)

@@ -84,8 +84,8 @@ def combine_answers(release: IndexRelease, answers: list[ShardAnswer | str], k: 
         for number, (shard, answer) in enumerate(zip(release.shards, answers, strict=True))
         if isinstance(answer, str)
     )
-    there = [answer for answer in answers if isinstance(answer, ShardAnswer)]
-    return Answer(release, merge_answers(there, k) if there else None, missing)
+    present = [answer for answer in answers if isinstance(answer, ShardAnswer)]
+    return Answer(release, merge_answers(present, k) if present else None, missing)
 
 
 class ServedRelease(ABC):
@@ -212,11 +212,7 @@ class SearchApplication:
 
 
 def create_server(application: SearchApplication) -> Any:
-    """Return a uvicorn server for an application.
-
-    Raises:
-        InvalidInputError: uvicorn is not installed.
-    """
+    """Return a uvicorn server for an application."""
     try:
         from deephash.web.http_service import server
     except ImportError as error:
@@ -244,11 +240,7 @@ def read_json_body(body: bytes) -> Any:
 
 
 def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool]:
-    """Return codes uint8 (q, ⌈b/8⌉), k, and whether answers of a part of the shards are accepted.
-
-    Raises:
-        InvalidInputError: a request of another form, or codes of another length.
-    """
+    """Return codes uint8 (q, ⌈b/8⌉), k, and whether answers of a part of the shards are accepted."""
     if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
         raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
     k, partial, texts = asked.get("k", 10), asked.get("partial", False), asked["codes"]

@@ -288,11 +288,7 @@ def encode_missing(
 def run_workers(
     missing: list[dict[str, int]], task: ShardTask, workers: int | None, address: str | None
 ) -> Iterator[ShardRecord]:
-    """Yield the records of shards as workers finish them, in any order; Ray repeats the shard of a lost worker.
-
-    Raises:
-        InvalidInputError: an error of a worker.
-    """
+    """Yield the records of shards as workers finish them, in any order; Ray repeats the shard of a lost worker."""
     with ray_workers(workers, address, task.device) as (_, resources, offered):
         from ray import data
 

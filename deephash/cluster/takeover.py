@@ -32,11 +32,7 @@ MAX_LOST = 3
 
 
 def read_served(folder: Path) -> IndexRelease:
-    """Read the served release of a folder, which `serving.json` describes.
-
-    Raises:
-        InvalidInputError: no release is served.
-    """
+    """Read the served release of a folder, which `serving.json` describes."""
     stored = read_json(folder / SERVING, "the release that is served")
     return IndexRelease(**{**stored, "shards": tuple(IndexShard(**shard) for shard in stored["shards"])})
 

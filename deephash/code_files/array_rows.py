@@ -84,9 +84,6 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
     Args:
         path: the file.
         key: name of the array; None takes the only one.
-
-    Raises:
-        InvalidInputError: a damaged file, no such array, or not a matrix of numbers.
     """
     with reading_array(path), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -112,11 +109,7 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
 
 
 def open_vectors(path: Path) -> ArrayRows:
-    """Open an `.fvecs`, `.bvecs` or `.ivecs` file.
-
-    Raises:
-        InvalidInputError: a damaged file.
-    """
+    """Open an `.fvecs`, `.bvecs` or `.ivecs` file."""
     layout, rows = vector_layout(path)
 
     def read(start: int, block: int) -> Iterator[np.ndarray]:

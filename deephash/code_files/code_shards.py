@@ -92,11 +92,7 @@ class CodeShards:
                 yield ShardBlock(read(some), None if labels is None else labels[some.start : some.stop], first + start)
 
     def read_ids(self, rows: range) -> np.ndarray:
-        """Read the ids of a range of rows, and no other rows; numbers become strings if other ids are strings.
-
-        Raises:
-            InvalidInputError: a file without ids, or a damaged one.
-        """
+        """Read the ids of a range of rows, and no other rows; numbers become strings if other ids are strings."""
         return np.concatenate([read_ids(self.paths[number], piece) for number, piece in self.pieces(rows)])
 
 
@@ -204,21 +200,13 @@ def open_queries(path: Path, shards: CodeShards) -> ShardQueries:
 
 
 def map_array(path: Path) -> Tensor:
-    """Map an array into memory, copy-on-write.
-
-    Raises:
-        InvalidInputError: a missing or damaged file.
-    """
+    """Map an array into memory, copy-on-write."""
     with reading_array(path):
         return torch.from_numpy(np.asarray(map_npy(path, "c")))
 
 
 def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
-    """Return a function that reads a range of rows: from an `.npy` mapped into memory, or from Parquet.
-
-    Raises:
-        InvalidInputError: no codes, or another number of codes than in the description.
-    """
+    """Return a function that reads a range of rows: from an `.npy` mapped into memory, or from Parquet."""
     if path.suffix == ".npy":
         codes = map_array(path)
         check_packed(codes, path, rows, bits)
@@ -242,11 +230,7 @@ def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
 
 @lru_cache(1 << 16)
 def try_codes(path: Path, state: tuple[int, int]) -> None:
-    """Decode Parquet codes in a separate process once for each state of a file, since some damage crashes the decoder.
-
-    Raises:
-        InvalidInputError: codes that cannot be decoded.
-    """
+    """Decode Parquet codes in a separate process, once for each state of a file; some damage crashes the decoder."""
     try_decoding(PARQUET, path, "code")
 
 
@@ -260,11 +244,7 @@ def check_packed(codes: Tensor, path: Path, rows: int, bits: int) -> None:
 
 
 def read_ids(path: Path, wanted: range) -> np.ndarray:
-    """Read the ids of a range of rows of one file, whole numbers or strings, and no other rows.
-
-    Raises:
-        InvalidInputError: a file without ids, or a damaged one.
-    """
+    """Read the ids of a range of rows of one file, whole numbers or strings, and no other rows."""
     if path.suffix == ".npy":
         beside = CodePaths(path).ids
         return as_names(np.array(read_array(beside)[wanted.start : wanted.stop]), f"ids of {beside}")
@@ -291,11 +271,7 @@ def parquet_length(path: Path) -> int:
 
 
 def map_labels(path: Path, rows: int) -> Tensor | None:
-    """Map the labels beside a file of codes into memory; None if there are none.
-
-    Raises:
-        InvalidInputError: a damaged file, or not a label for each row.
-    """
+    """Map the labels beside a file of codes into memory; None if there are none."""
     beside = CodePaths(path).labels
     if not beside.exists():
         return None

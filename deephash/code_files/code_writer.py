@@ -196,11 +196,7 @@ def occupied_by_other(path: Path) -> InvalidInputError:
 
 @contextmanager
 def unfinished_folder(paths: CodePaths) -> Iterator[None]:
-    """Lock the folder of an encoding for this process; remove the folder at the end if nothing is left in it.
-
-    Raises:
-        InvalidInputError: another process encodes there, or the folder is not one of an encoding.
-    """
+    """Lock the folder of an encoding for this process; remove the folder at the end if nothing is left in it."""
     folder = paths.unfinished
     if os.path.lexists(folder) and not is_own_folder(folder):
         raise InvalidInputError(

@@ -70,9 +70,6 @@ class CsvLayout:
         """Return the first cell of each column that is neither a number nor missing; None if there is no such cell.
 
         Only `SAMPLE_ROWS` rows are read.
-
-        Raises:
-            InvalidInputError: no rows.
         """
         import polars
 
@@ -97,10 +94,6 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
     Args:
         path: the file.
         header: whether the first line names the columns; None takes it for names unless they are numbers.
-
-    Raises:
-        InvalidInputError: an empty file, columns that commas do not separate, or a first line that may be a heading or
-            a row.
     """
     with reading(path, ".csv data", "write it again"):
         lines = read_lines(path)
@@ -140,8 +133,8 @@ def read_lines(path: Path) -> Iterator[str]:
     if start.startswith(COMPRESSED):
         import polars
 
-        found = polars.scan_lines(path, glob=False).head(MAX_COMPRESSED_LINES).collect().to_series()
-        yield from (line.removeprefix("\ufeff") + "\n" for line in found)
+        lines = polars.scan_lines(path, glob=False).head(MAX_COMPRESSED_LINES).collect().to_series()
+        yield from (line.removeprefix("\ufeff") + "\n" for line in lines)
         return
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError("it is in UTF-16, and UTF-8 is expected")
@@ -193,8 +186,8 @@ def make_unique(names: Sequence[str]) -> tuple[str, ...]:
     """Name columns without a name by their position, and number repeated names."""
     found: dict[str, None] = {}
     for place, name in enumerate(names):
-        wanted = name or UNNAMED.format(place)
-        repeats = itertools.chain([wanted], (f"{wanted}_duplicated_{count}" for count in itertools.count()))
+        base = name or UNNAMED.format(place)
+        repeats = itertools.chain([base], (f"{base}_duplicated_{count}" for count in itertools.count()))
         found[next(repeat for repeat in repeats if repeat not in found)] = None
     return tuple(found)
 

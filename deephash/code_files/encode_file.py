@@ -227,11 +227,7 @@ def read_progress(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Pr
 
 
 def existing_result(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool) -> Encoded | None:
-    """Return the result of an earlier, complete call with the same task; None if there was none.
-
-    Raises:
-        InvalidInputError: other codes or other files in place.
-    """
+    """Return the result of an earlier, complete call with the same task; None if there was none."""
     if overwrite or (paths.unfinished / PROGRESS).exists():
         return None
     occupied = [path for path in paths.all if os.path.lexists(path)]

@@ -24,18 +24,18 @@ def load_view(run: str | Path, view: str | None = None, device: str = "cpu") -> 
     Raises:
         InvalidInputError: no hasher in the folder, a missing or unknown view, or an unknown device.
     """
-    whole = load(run)
-    hasher, name = whole, ""
-    if isinstance(whole, CrossModalHasher):
-        views = list(whole.views)
+    loaded = load(run)
+    hasher, name = loaded, ""
+    if isinstance(loaded, CrossModalHasher):
+        views = list(loaded.views)
         if view is None:
             raise InvalidInputError(f"{run} holds a hasher of {len(views)} views; name one: --view {views[0]}.")
         check_choice(view, views, "view")
-        hasher, name = whole.view(view), view
+        hasher, name = loaded.view(view), view
     elif view is not None:
         raise InvalidInputError(f"{run} holds a hasher of one view; leave --view {view} out.")
     assert isinstance(hasher, Hasher)
-    return hasher.to(find_device(device)), whole.identity, name
+    return hasher.to(find_device(device)), loaded.identity, name
 
 
 def find_device(name: str) -> torch.device:

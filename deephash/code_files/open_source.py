@@ -79,11 +79,7 @@ def open_source(
 
 
 def find_image_size(descriptor: "Descriptor", image_size: int | None, run: str | Path) -> int:
-    """Return the side in pixels to which images are scaled: the given one, or that of the descriptor.
-
-    Raises:
-        InvalidInputError: neither the user nor the run's data determine the size.
-    """
+    """Return the side in pixels to which images are scaled: the given one, or that of the descriptor."""
     size = image_size or descriptor.image_size
     if size is None:
         raise InvalidInputError(

@@ -87,10 +87,6 @@ def check_contents(run: Path, name: str, digest: str, files: str) -> None:
 
 
 def read_data_settings(run: Path) -> DictConfig:
-    """Read the settings of a run's data.
-
-    Raises:
-        InvalidInputError: not a run.
-    """
+    """Read the settings of a run's data."""
     data = RunFolder(run).read_config().get("data")
     return data if isinstance(data, DictConfig) else DictConfig({})

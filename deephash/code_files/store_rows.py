@@ -137,7 +137,7 @@ class StoredTableRows(TableRows):
 
         schemas = []
         for file in self.files:
-            with self._opened(file) as opened:
+            with self._open(file) as opened:
                 self.lengths.append(opened.metadata.num_rows)
                 schemas.append(opened.schema_arrow)
         for file, schema in zip(self.files, schemas, strict=True):
@@ -169,11 +169,11 @@ class StoredTableRows(TableRows):
         first = 0
         for file, length in zip(self.files, self.lengths, strict=True):
             if first + length > start:
-                with self._opened(file) as opened:
+                with self._open(file) as opened:
                     for group in range(opened.num_row_groups):
                         count = opened.metadata.row_group(group).num_rows
                         if first + count > start:
-                            with self._reading_of(file):
+                            with self._reading_file(file):
                                 frame: Any = polars.from_arrow(opened.read_row_group(group, columns=columns))
                             yield frame.slice(max(0, start - first))
                         first += count
@@ -192,17 +192,17 @@ class StoredTableRows(TableRows):
                 return int(found[0])
         raise InvalidInputError(f"column {self.columns[0]!r} of {self.store.address} holds no list with a value in it.")
 
-    def _opened(self, file: StoredFile) -> Any:
+    def _open(self, file: StoredFile) -> Any:
         from pyarrow import parquet
 
-        with self._reading_of(file):
+        with self._reading_file(file):
             return parquet.ParquetFile(self.store.system.open_input_file(file.path))
 
     def _reading(self) -> AbstractContextManager[None]:
         """Turn errors of the decoder into one line that names the folder."""
         return reading(self.store.address, f"{PARQUET} data", "write it again, or check your access to it")
 
-    def _reading_of(self, file: StoredFile) -> AbstractContextManager[None]:
+    def _reading_file(self, file: StoredFile) -> AbstractContextManager[None]:
         """Turn errors of pyarrow and of the store into one line that names the file."""
         return reading(file.path, f"{PARQUET} data", "write it again, or check your access to it")
 
@@ -241,11 +241,7 @@ class StoredImageRows(ImageRows):
 def open_store_rows(
     address: str, run: str | Path, *, features: Sequence[str] | None, ids: str | None, image_size: int | None
 ) -> RowSource:
-    """Open Parquet files in a store, or images if it holds no Parquet files; arguments as for `open_source`.
-
-    Raises:
-        InvalidInputError: neither of them in the store, or images for a run without images.
-    """
+    """Open Parquet files in a store, or images if it holds no Parquet files; arguments as for `open_source`."""
     if any(file.path.endswith(PARQUET) for file in Store(address).files):
         return StoredTableRows(address, features, ids)
     descriptor = image_descriptor(Path(run))

@@ -103,12 +103,12 @@ class TableRows(RowSource):
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
         """Yield blocks of rows; lists of another length than the first become bad rows."""
-        wanted = [*self.columns, *([self.id_column] if self.id_column else ())]
+        columns = [*self.columns, *([self.id_column] if self.id_column else ())]
         with self._reading():
             if self.lists:
                 self._length = self._first_length()
             first = start
-            for frame in self._frames(wanted, start, rows):
+            for frame in self._frames(columns, start, rows):
                 yield self._block(frame, first)
                 first += frame.height
 
@@ -191,7 +191,7 @@ class TableRows(RowSource):
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
         """Yield frames of exactly `rows`, the last one with fewer, from a row on."""
         return rebatch(
-            self._typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
+            self._scan_typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
         )
 
     def _scan(self) -> "polars.LazyFrame":
@@ -202,7 +202,7 @@ class TableRows(RowSource):
             return polars.scan_parquet(self.path, glob=False)
         return self.layout.scan(self.path)
 
-    def _typed(self) -> "polars.LazyFrame":
+    def _scan_typed(self) -> "polars.LazyFrame":
         """Return the lazy table; features of a CSV file are numbers, and other cells missing."""
         import polars
 

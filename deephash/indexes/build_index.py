@@ -31,11 +31,7 @@ def index_kinds() -> list[str]:
 
 
 def index_class(kind: str) -> type[Index]:
-    """Return the class of a kind.
-
-    Raises:
-        InvalidInputError: an unknown kind.
-    """
+    """Return the class of a kind."""
     found: type[Index] = registry.find("indexes", kind, "kind")
     return found
 
@@ -142,9 +138,6 @@ def build_faster(codes: Tensor, bits: int, **settings: Any) -> Index:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
         settings: settings of multi-index hashing.
-
-    Raises:
-        InvalidInputError: a setting that multi-index hashing does not have.
     """
     from deephash.indexes.flat import Flat
 

@@ -31,9 +31,6 @@ def as_columns(given: Any, size: int) -> "polars.DataFrame":
 
     Returns:
         Columns of booleans, numbers, strings, dates or times.
-
-    Raises:
-        InvalidInputError: not a table, another number of rows, a reserved or repeated name, or another type.
     """
     import polars
 

@@ -12,9 +12,6 @@ def engine_package(module: str, extra: str) -> Any:
     Args:
         module: its name, as lancedb.
         extra: the extra of deephash that installs it.
-
-    Raises:
-        InvalidInputError: the package is not installed.
     """
     try:
         return import_module(module)

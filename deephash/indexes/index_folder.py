@@ -317,11 +317,7 @@ def try_engine(engine: str, path: Path, codes: Path) -> None:
 
 
 def map_codes(path: Path, size: int, bits: int) -> Tensor:
-    """Map codes uint8 (size, ⌈bits/8⌉) into memory, copy-on-write.
-
-    Raises:
-        InvalidInputError: not a NumPy file, or another dtype or shape.
-    """
+    """Map codes uint8 (size, ⌈bits/8⌉) into memory, copy-on-write."""
     check_count(bits, "bits")
     with reading(path, "codes", "restore it or build it again"):
         stored = map_npy(path, "c")

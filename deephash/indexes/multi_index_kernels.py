@@ -149,14 +149,14 @@ def nearest_kernel(words: int) -> Kernel:
     ):
         tables, n, width = laid.shape
         counts = np.empty(64 * width + 1, np.int64)
-        own = np.empty(tables, np.uint64)
+        query_values = np.empty(tables, np.uint64)
         near, near_ids = np.empty(4 * k + 1024, np.int64), np.empty(4 * k + 1024, np.int64)
         for row in range(begin, end):
             query = queries[row]
             counts[:] = 0
             kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
             for table in range(tables):
-                own[table] = substring(query, firsts[table], lengths[table])
+                query_values[table] = substring(query, firsts[table], lengths[table])
             # Steps visit the tables, radius by radius: step = m · radius + table, the radius found completely after it.
             step = 0
             while bound >= step or within < k:
@@ -170,7 +170,7 @@ def nearest_kernel(words: int) -> Kernel:
                     last = np.uint64(1) << np.uint64(lengths[table])
                     while mask < last:
                         buckets += 1
-                        bucket = table_starts[table] + np.int64(own[table] ^ mask)
+                        bucket = table_starts[table] + np.int64(query_values[table] ^ mask)
                         for place in range(starts[bucket], starts[bucket + 1]):
                             seen += 1
                             distance = apart(query, codes, place, words)
@@ -183,8 +183,8 @@ def nearest_kernel(words: int) -> Kernel:
                             met = False
                             for other in range(tables):
                                 if other != table:
-                                    theirs = substring(codes[place], firsts[other], lengths[other])
-                                    gap = np.int64(popcount(theirs ^ own[other]))
+                                    item_value = substring(codes[place], firsts[other], lengths[other])
+                                    gap = np.int64(popcount(item_value ^ query_values[other]))
                                     met = met or gap < radius or (gap == radius and other < table)
                             if not met:
                                 near, near_ids, kept, bound, within = keep(
@@ -240,11 +240,11 @@ def radius_kernel(words: int) -> Kernel:
         end,
     ):
         tables = len(laid)
-        own = np.empty(tables, np.uint64)
+        query_values = np.empty(tables, np.uint64)
         for row in range(begin, end):
             query = queries[row]
             for table in range(tables):
-                own[table] = substring(query, firsts[table], lengths[table])
+                query_values[table] = substring(query, firsts[table], lengths[table])
             total = 0
             for step in range(radius + 1):
                 table, near = step % tables, step // tables
@@ -254,7 +254,7 @@ def radius_kernel(words: int) -> Kernel:
                 mask = (np.uint64(1) << np.uint64(near)) - np.uint64(1)
                 last = np.uint64(1) << np.uint64(lengths[table])
                 while mask < last:
-                    bucket = table_starts[table] + np.int64(own[table] ^ mask)
+                    bucket = table_starts[table] + np.int64(query_values[table] ^ mask)
                     for place in range(starts[bucket], starts[bucket + 1]):
                         distance = apart(query, codes, place, words)
                         if distance > radius:
@@ -262,8 +262,8 @@ def radius_kernel(words: int) -> Kernel:
                         met = False
                         for other in range(tables):
                             if other != table:
-                                theirs = substring(codes[place], firsts[other], lengths[other])
-                                gap = np.int64(popcount(theirs ^ own[other]))
+                                item_value = substring(codes[place], firsts[other], lengths[other])
+                                gap = np.int64(popcount(item_value ^ query_values[other]))
                                 met = met or gap < near or (gap == near and other < table)
                         if not met:
                             if fill:

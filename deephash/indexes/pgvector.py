@@ -83,11 +83,7 @@ def connect(dsn: str) -> Iterator[Any]:
 
 
 def without_password(dsn: str) -> str:
-    """Return a connection string as keywords and values, without its password.
-
-    Raises:
-        InvalidInputError: the text is not a connection string.
-    """
+    """Return a connection string as keywords and values, without its password."""
     conninfo = engine_package("psycopg.conninfo", "pgvector")
     try:
         parts = conninfo.conninfo_to_dict(dsn)

@@ -13,6 +13,7 @@ from deephash.code_files.code_file import CodePaths, describe_codes
 from deephash.code_files.code_shards import open_shards, read_ids
 from deephash.code_files.write_sharded import write_sharded
 from deephash.indexes.sharded_index import open_release
+from deephash.io import files
 from deephash.io.files import write_json
 from deephash.io.ownership import only_writer
 from deephash.ranking.distance import Hamming
@@ -192,3 +193,22 @@ def test_a_missing_id_of_parquet_codes_is_said_to_be_missing(codes, tmp_path):
         write_codes(tmp_path / "a.parquet", codes[:3], ids)
         with pytest.raises(InvalidInputError, match=r"column 'id' of .*a.parquet has 1 missing values; encode again"):
             read_ids(tmp_path / "a.parquet", range(3))
+
+
+def test_a_folder_that_is_not_flushed_has_the_new_release(tmp_path, monkeypatch):
+    """An error after `shards.json` is in place must not remove the release that it names."""
+    codes = np.random.default_rng(0).integers(0, 256, (40, 2), np.uint8)
+    write_codes(tmp_path / "codes" / "a.npy", codes, range(40))
+    out = tmp_path / "index"
+    write_sharded(tmp_path / "codes", out, 2, "flat", {})
+    flush = files.flush
+
+    def refuse(path):
+        if path == out and len(list(out.glob("release-*"))) == 2:
+            raise OSError(5, "Input/output error")
+        flush(path)
+
+    monkeypatch.setattr(files, "flush", refuse)
+    with pytest.raises(InvalidInputError, match="may lose it at a power failure"):
+        write_sharded(tmp_path / "codes", out, 1, "flat", {})
+    assert len(open_release(out).shards) == 1
