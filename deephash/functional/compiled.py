@@ -11,7 +11,7 @@ Kernel = Callable[..., Any]
 def compiled(function: Kernel, **options: Any) -> Kernel:
     """Compile a function, cached on disk if a folder is writable, else in memory.
 
-    The cache watches only the file of the function: what it calls must be in the same file.
+    The cache watches only the file of the function: functions that it calls must be in the same file.
 
     Args:
         function: in the subset of Python that numba compiles.

@@ -37,8 +37,8 @@ def image_shape(
         square = bool(height or width) or h == w
         if square and c * h * w == input_dim:
             return c, h, w
-    given = {"channels": channels, "height": height, "width": width}
-    named = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    settings = {"channels": channels, "height": height, "width": width}
+    named = ", ".join(f"{name}={value}" for name, value in settings.items() if value is not None)
     raise InvalidInputError(
         f"{input_dim} features are no images of {named or '3 channels or 1, as high as wide'}; choose data of pixels, "
         "as data=image_folder_pixels or data=cifar10, or give the channels, height and width of its images."

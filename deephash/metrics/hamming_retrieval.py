@@ -253,13 +253,13 @@ class HammingRetrieval(Metric):
     def _merge_queries(self) -> tuple[DistanceCounts, GradedCounts | None, Tensor]:
         """Return counts, those by grade if there are any, and ids: each query once, in the order of ids."""
         gathered = {state: getattr(self, state) for state in self._empty_shapes()}
-        found = {name: dim_zero_cat(state) if len(state) else torch.zeros(0) for name, state in gathered.items()}
-        total, relevant, ids = found["total"], found["relevant"], found["query_ids"]
+        states = {name: dim_zero_cat(state) if len(state) else torch.zeros(0) for name, state in gathered.items()}
+        total, relevant, ids = states["total"], states["relevant"], states["query_ids"]
         if len(ids) == 0:
             raise InvalidInputError("no query was added; call update before compute.")
         ids, order = torch.sort(ids, stable=True)
         total, relevant = total[order], relevant[order]
-        by_grade = found["by_grade"][order] if self.takes_grades else None
+        by_grade = states["by_grade"][order] if self.takes_grades else None
         first = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         first[1:] = ids[1:] != ids[:-1]
         again = torch.nonzero(~first).flatten()

@@ -113,7 +113,7 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
 def _precision_by_radius(total: Tensor, relevant: Tensor) -> Tensor:
     """Compute precision within each radius, float64 (q, D + 1); empty radii take that of the first with items."""
     items, hits = total.cumsum(1), relevant.cumsum(1)
-    found = items > 0
+    has_items = items > 0
     precision = hits.double().div_(items.clamp_min_(1))
-    first = found.long().argmax(1, keepdim=True)
-    return torch.where(found, precision, precision.gather(1, first))
+    first = has_items.long().argmax(1, keepdim=True)
+    return torch.where(has_items, precision, precision.gather(1, first))

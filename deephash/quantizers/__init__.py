@@ -1,4 +1,4 @@
-"""From continuous projections to bits: one file per published quantiser."""
+"""Quantisers from continuous projections to bits, one file per published method."""
 
 from deephash.registry import exports
 

@@ -42,7 +42,7 @@ def soft_f1(membership: Tensor, neighbours: Tensor) -> Tensor:
         (...), from 0 to 1, and 0 if no pair are neighbours; differentiable in the memberships.
     """
     pairs = neighbours.to(membership, copy=True).fill_diagonal_(0)
-    # This is the only (n, n) matrix, whatever the batch axes; it counts each pair twice.
+    # This is the only (n, n) matrix, for any batch axes; it counts each pair twice.
     matched = (membership * (pairs @ membership)).sum((-2, -1))
     together = membership.sum(-2).square().sum(-1) - membership.square().sum((-2, -1))
     return 2 * matched / (together + pairs.sum()).clamp_min(torch.finfo(membership.dtype).tiny)

@@ -167,7 +167,7 @@ class Asymmetric:
         return self.bits
 
 
-Distance = Hamming | LevelDistance | Asymmetric
+Distance = Hamming | Manhattan | VariableManhattan | Asymmetric
 
 
 def distance_bytes(distance: Distance) -> int:

@@ -1,7 +1,7 @@
 """The result of a ranking by graded relevance: the number of items of each grade at each distance.
 
-A grade is the number of labels that a query and an item share. Metrics of user models need only these counts, whatever
-the order of tied items.
+A grade is the number of labels that a query and an item share. Metrics of user models need only these counts, not the
+order of tied items.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.relevance import Neighbours, Relevance, count_items, count_queries
 from deephash.validation import InvalidInputError, check_count
 
-# Tables have one column per distance; more columns would fill the memory whatever the data.
+# Tables have one column per distance; more columns would fill the memory for any data.
 MAX_DISTANCE = 2**24
 
 

@@ -81,10 +81,10 @@ class NumbaEngine(RankingEngine):
         total = torch.zeros(len(query_codes), distance.maximum + 1, dtype=torch.int64)
         relevant = torch.zeros_like(total)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
-            laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
+            layout = layouts.build_layout(query_codes, database_codes, distance, start, stop)
             one_block = stop - start == len(query_codes)
             self._count(
-                laid,
+                layout,
                 relevance if one_block else select_queries(relevance, start, stop),
                 total[start:stop].numpy(),
                 relevant[start:stop].numpy(),
@@ -92,14 +92,16 @@ class NumbaEngine(RankingEngine):
         return DistanceCounts(total, relevant)
 
     def _count(
-        self, laid: layouts.Layout, relevance: Relevance, total: NDArray[np.int64], relevant: NDArray[np.int64]
+        self, layout: layouts.Layout, relevance: Relevance, total: NDArray[np.int64], relevant: NDArray[np.int64]
     ) -> None:
         """Fill the histograms of queries in the kernels' layout."""
-        queries, database, count = laid.queries, laid.database, len(laid.queries)
+        queries, database, count = layout.queries, layout.database, len(layout.queries)
         if isinstance(relevance, SharedLabels):
             query_masks, database_masks = pack_masks(relevance.query), pack_masks(relevance.database)
-            mask_kernel = kernels.mask_kernel(laid.words, query_masks.shape[1] if query_masks.shape[1] == 1 else 0)
-            self._run(mask_kernel, (queries, database, query_masks, database_masks, laid.bins, total, relevant), count)
+            mask_kernel = kernels.mask_kernel(layout.words, query_masks.shape[1] if query_masks.shape[1] == 1 else 0)
+            self._run(
+                mask_kernel, (queries, database, query_masks, database_masks, layout.bins, total, relevant), count
+            )
             return
         if isinstance(relevance, SharedLabel):
             labels = relevance.query.numpy()
@@ -109,8 +111,8 @@ class NumbaEngine(RankingEngine):
             segments = segments[rows]
         else:
             rows, segments = np.arange(count), np.zeros((count, 2), np.int64)
-        segment_kernel = kernels.segment_kernel(laid.words)
-        self._run(segment_kernel, (queries, database, rows, segments, laid.bins, total, relevant), count)
+        segment_kernel = kernels.segment_kernel(layout.words)
+        self._run(segment_kernel, (queries, database, rows, segments, layout.bins, total, relevant), count)
         if isinstance(relevance, Neighbours) and len(relevance.ids):
             self._run(kernels.listed_count_kernel(), (queries, database, *list_relevant(relevance), relevant), count)
 
@@ -119,12 +121,12 @@ class NumbaEngine(RankingEngine):
         distances = torch.empty(len(query_codes), k, dtype=torch.int64)
         ids = torch.empty(len(query_codes), k, dtype=torch.int64)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
-            laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
+            layout = layouts.build_layout(query_codes, database_codes, distance, start, stop)
             results = (distances[start:stop].numpy(), ids[start:stop].numpy())
             # A pass for eight queries takes as long as several passes for one.
-            rows = kernels.BLOCK if laid.words and stop - start > FEW else 1
-            kernel = kernels.search_kernel(laid.words, rows)
-            self._run(kernel, (laid.queries, laid.database, laid.bins, *results), stop - start)
+            rows = kernels.BLOCK if layout.words and stop - start > FEW else 1
+            kernel = kernels.search_kernel(layout.words, rows)
+            self._run(kernel, (layout.queries, layout.database, layout.bins, *results), stop - start)
         return distances, ids
 
     def _relevant_ranks(
@@ -135,9 +137,9 @@ class NumbaEngine(RankingEngine):
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(stops - starts)])
         ranks = np.empty(offsets[-1], np.int64)
         for start, stop in layouts.query_blocks(len(query_codes), distance):
-            laid = layouts.build_layout(query_codes, database_codes, distance, start, stop)
+            layout = layouts.build_layout(query_codes, database_codes, distance, start, stop)
             lists = (starts[start:stop], stops[start:stop], ids)
-            arguments = (laid.queries, laid.database, *lists, laid.bins, offsets[start:stop], ranks)
+            arguments = (layout.queries, layout.database, *lists, layout.bins, offsets[start:stop], ranks)
             self._run(kernels.listed_rank_kernel(), arguments, stop - start)
         return torch.from_numpy(offsets), torch.from_numpy(ranks)
 

@@ -60,8 +60,8 @@ def build_layout(query_codes: Tensor, database_codes: Tensor, distance: Distance
     """Lay out the packed codes of the database and of queries start to stop for their distance."""
     queries, database = query_codes[start:stop].numpy(), database_codes.numpy()
     if isinstance(distance, Hamming):
-        laid = pack_words(queries)
-        return Layout(laid, pack_words(database), 64 * laid.shape[1] + 1)
+        query_words = pack_words(queries)
+        return Layout(query_words, pack_words(database), 64 * query_words.shape[1] + 1)
     if isinstance(distance, LevelDistance):
         bits = np.array(distance.widths, np.int64)
         if distance.maximum <= UNARY_LENGTH:

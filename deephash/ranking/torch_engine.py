@@ -61,15 +61,15 @@ class TorchEngine(RankingEngine):
 
     def _search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         size = len(database_codes)
-        found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
+        nearest = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
         for rows, items, distances in self.blocks(query_codes, database_codes, distance, k):
             # One integer, unique to the item, orders by distance and then by row.
             keys = distances * size + torch.arange(items.start, items.stop, device=distances.device)
             if items.start:
-                keys = torch.cat([found[rows, : min(k, items.start)], keys], 1)
-            nearest = keys.topk(min(k, keys.shape[1]), largest=False, sorted=True).values
-            found[rows, : nearest.shape[1]] = nearest
-        return found // size, found % size
+                keys = torch.cat([nearest[rows, : min(k, items.start)], keys], 1)
+            block_nearest = keys.topk(min(k, keys.shape[1]), largest=False, sorted=True).values
+            nearest[rows, : block_nearest.shape[1]] = block_nearest
+        return nearest // size, nearest % size
 
     def _relevant_ranks(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance
@@ -80,7 +80,7 @@ class TorchEngine(RankingEngine):
         for rows, _, distances in self.blocks(query_codes, database_codes, distance):
             following[rows, 1:] += _histogram(distances, bins)
         following = following.cumsum(1)[:, :-1]
-        found: list[Tensor] = []
+        keys_by_block: list[Tensor] = []
         for rows, items, distances in self.blocks(query_codes, database_codes, distance):
             histogram = _histogram(distances, bins)
             order = distances.argsort(dim=1, stable=True)
@@ -95,10 +95,10 @@ class TorchEngine(RankingEngine):
                 ids, queries = relevance.ids[entries], neighbour_queries(relevance)[entries]
                 inside = (ids >= items.start) & (ids < items.stop)
                 ids, queries = ids[inside], queries[inside]
-                found.append(queries * size + ranks[queries - rows.start, ids - items.start])
+                keys_by_block.append(queries * size + ranks[queries - rows.start, ids - items.start])
             else:
-                found.append((query_rows * size + ranks)[block_relevance(relevance, rows, items)])
-        keys = torch.cat(found).sort().values
+                keys_by_block.append((query_rows * size + ranks)[block_relevance(relevance, rows, items)])
+        keys = torch.cat(keys_by_block).sort().values
         lengths = torch.bincount(keys // size, minlength=len(query_codes))
         return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), keys % size
 

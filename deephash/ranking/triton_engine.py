@@ -135,15 +135,15 @@ class TritonEngine(RankingEngine):
         pairs = Pairs.from_codes(query_codes, database_codes, distance)
         if pairs.bins > LISTED_BINS:
             return self._lists._search(query_codes, database_codes, distance, k)
-        found = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
+        nearest = torch.empty(len(query_codes), k, dtype=torch.int64, device=query_codes.device)
         # Two int32 tables, and the cumulative sums of one as int64.
         step = max(1, self._lists.block_bytes // (16 * pairs.bins))
         for first in range(0, len(query_codes), step):
-            self._collect(pairs.select(slice(first, first + step)), k, found[first : first + step])
-        return found // len(database_codes), found % len(database_codes)
+            self._collect(pairs.select(slice(first, first + step)), k, nearest[first : first + step])
+        return nearest // len(database_codes), nearest % len(database_codes)
 
-    def _collect(self, pairs: Pairs, k: int, found: Tensor) -> None:
-        """Write each query's k smallest keys, distance * N + item, in order to a block of `found`, int64 (q, k)."""
+    def _collect(self, pairs: Pairs, k: int, nearest: Tensor) -> None:
+        """Write each query's k smallest keys, distance * N + item, in order to a block of `nearest`, int64 (q, k)."""
         reached = _histograms(pairs, None)[0].cumsum(1)
         # The smallest distance within which k items lie, and the number of items within it, ties included.
         limits = (reached < k).sum(1)
@@ -157,13 +157,13 @@ class TritonEngine(RankingEngine):
             # Keys, and the copies that a sort makes of them and their positions.
             rows = max(1, min(last, self._lists.block_bytes // (32 * capacity)))
             some = order[last - rows : last]
-            keys = torch.full((rows, capacity), torch.iinfo(torch.int64).max, device=found.device)
-            filled = torch.zeros(rows, dtype=torch.int32, device=found.device)
+            keys = torch.full((rows, capacity), torch.iinfo(torch.int64).max, device=nearest.device)
+            filled = torch.zeros(rows, dtype=torch.int32, device=nearest.device)
             block = pairs.select(some)
             arrays = (*block.arrays, limits[some].to(torch.int32), filled, keys)
             sizes = (*block.shape, capacity, block.tiles)
             kernels.collect_kernel[block.grid](*arrays, *sizes, DISTANCE=block.kind, TILE=TILE)
-            found[some] = keys.topk(k, largest=False, sorted=True).values
+            nearest[some] = keys.topk(k, largest=False, sorted=True).values
             last -= rows
 
     def _relevant_ranks(

@@ -1,4 +1,4 @@
-"""How the step of a threshold lets gradients pass: one file per relaxation."""
+"""Relaxations, through which gradients pass a threshold, one file each."""
 
 from deephash.registry import exports
 

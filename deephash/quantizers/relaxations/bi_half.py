@@ -52,7 +52,7 @@ class _BiHalf(torch.autograd.Function):
 class BiHalf(Relaxation):
     """In training, +1 for the half of a batch with the larger margins in each bit, and -1 for the other half.
 
-    A bit carries most information if half of the items have it. Every batch is coded that way, whatever its margins.
+    A bit carries most information if half of the items have it. Every batch is coded that way.
     The gradient passes unchanged, plus γ/(n·b)·(m - assigned), which pulls margins towards the assigned codes, so that
     the signs finally split the items by themselves. In evaluation mode, and in stored codes, bits are signs.
 
