@@ -41,11 +41,7 @@ class MirroredGIST(Augmentation):
     places: Tensor
 
     def __init__(
-        self,
-        input_dim: int,
-        flip: float = 0.5,
-        orientations_per_scale: Iterable[int] = (8, 8, 8, 8),
-        blocks: int = 4,
+        self, input_dim: int, flip: float = 0.5, orientations_per_scale: Iterable[int] = (8, 8, 8, 8), blocks: int = 4
     ) -> None:
         super().__init__(input_dim)
         check_fraction(flip, "flip")

@@ -38,18 +38,9 @@ def build_initial(initial: InitialProjection, input_dim: int, output_dim: int) -
 
 
 class GraphRegularised(Projection):
-    """Projections that alternate a graph step on bits with machines that learn them. Subclasses implement `_learn`.
+    """Projections that alternate a graph step on bits with machines that learn them.
 
-    Shape:
-        features (n, d) → projections (n, k), the margins of the machines.
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-        initial: the projection to start from, or a callable that builds one from (input_dim, output_dim).
-        rounds: number of alternations.
-        alpha: α, the weight of the neighbours' bits against the initial bits.
-        cost: C of the machines.
+    Subclasses implement `_learn`, and document the arguments and their defaults.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"affinity"})

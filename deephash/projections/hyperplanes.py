@@ -7,15 +7,7 @@ from deephash.projections.linear_projection import LinearProjection
 
 
 class Hyperplanes(LinearProjection):
-    """(X - μ) W + β: one hyperplane per bit. Subclasses implement `_fit`.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-    """
+    """(X - μ) W + β: one hyperplane per bit. Subclasses implement `_fit`."""
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__(input_dim, output_dim)

@@ -10,16 +10,9 @@ from deephash.projections.base import Projection
 
 
 class KernelProjection(Projection):
-    """(κ(X) - μ) W, where κ are Gaussian kernel values with anchors. Subclasses implement `_fit`.
+    """(κ(X) - μ) W, where κ are Gaussian kernel values with m anchors, selected as in `AnchorMap`.
 
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-        anchors: number of anchors m; `fit` lowers it to the number of training items.
-        selection: "random" for training items drawn at random, "kmeans" for centres of clusters.
+    Subclasses implement `_fit`. It lowers `anchors` to the number of training items if there are fewer.
     """
 
     minimum_rows: ClassVar[int] = 2

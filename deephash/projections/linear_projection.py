@@ -8,15 +8,7 @@ from deephash.projections.base import Projection
 
 
 class LinearProjection(Projection):
-    """(X - μ) W with a mean μ and directions W. Subclasses implement `_fit`, which sets both.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-    """
+    """(X - μ) W with a mean μ (d,) and directions W (d, k). Subclasses implement `_fit`, which sets both."""
 
     mean: Tensor
 

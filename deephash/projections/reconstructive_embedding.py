@@ -56,28 +56,9 @@ def reconstruct_distances(
 
 
 class ReconstructiveEmbedding(KernelProjection):
-    """Kernel hyperplanes fitted to target distances of pairs of items. Subclasses implement `target_distances`.
+    """Kernel hyperplanes fitted to target distances of pairs of items.
 
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-        anchors: size m of the pool of training items from which hash functions draw their anchors; 300, as in the
-            comparison of KSH. `fit` lowers it to the number of training items.
-        points: number of anchors s of a hash function; 50 as in the paper.
-        near: number of near items that each item is paired with.
-        far: number of other items that each item is paired with.
-        sweeps: sweeps of coordinate descent; after 3 the loss falls by less than 1 % per sweep.
-        training_items: maximum number of items to learn from; more are sampled at random.
-
-    Attributes:
-        losses: float64 (sweeps + 1,), the mean of (target - Hamming / k)² over the pairs at the random start and after
-            each sweep; it never rises.
-
-    Raises:
-        InvalidInputError: a size is below 1; in `fit`, all items are the same.
+    Subclasses implement `target_distances`, and document the arguments and attributes.
     """
 
     losses: Tensor

@@ -331,7 +331,7 @@ class Correlating(PairedProjection):
         one, other = (rows.double() - means[name] for name, rows in views.items())
         left, _, right = torch.linalg.svd(one.T @ other, full_matrices=False)
         for name, directions in zip(views, (left, right.T), strict=True):
-            self.view(name).set(means[name], directions[:, : self.output_dim])
+            self.view(name).set_weights(means[name], directions[:, : self.output_dim])
 
 
 class LearnsNothing(Correlating):
@@ -375,7 +375,7 @@ class ViewsApart(Correlating):
             directions = (
                 torch.linalg.svd(centred, full_matrices=False)[2].T[:, :PROJECTIONS].flip(1 if name == "text" else 0)
             )
-            self.view(name).set(rows.mean(0), directions * flips)
+            self.view(name).set_weights(rows.mean(0), directions * flips)
 
 
 class LooksAtTheBatch(Correlating):

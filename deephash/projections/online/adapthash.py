@@ -90,12 +90,7 @@ class AdaptHash(UnitProjection):
     minimum_rows: ClassVar[int] = 2
 
     def __init__(
-        self,
-        input_dim: int,
-        output_dim: int,
-        alpha: float = 0.9,
-        regularisation: float = 0.01,
-        step_size: float = 1.0,
+        self, input_dim: int, output_dim: int, alpha: float = 0.9, regularisation: float = 0.01, step_size: float = 1.0
     ) -> None:
         super().__init__(input_dim, output_dim)
         check_fraction(alpha, "alpha")

@@ -13,15 +13,7 @@ from deephash.validation import check_count
 
 
 class MovingProjection(OnlineProjection):
-    """(X - μ) W, where the stream moves both μ and W. Subclasses implement `_start` and `_learn`.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-    """
+    """(X - μ) W, where the stream moves both μ and W. Subclasses implement `_start` and `_learn`."""
 
     mean: Tensor
 
@@ -42,14 +34,7 @@ class MovingProjection(OnlineProjection):
 class MomentProjection(MovingProjection):
     """A linear projection learnt from the decayed mean and scatter of a stream.
 
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-        half_life: number of items after which an item counts half; None: all items count the same.
-        classes: number of label indicators whose moments are kept beside those of the features.
+    With `classes` above 0, moments of so many label indicators are kept beside those of the features.
     """
 
     weight: Tensor
@@ -96,18 +81,6 @@ class RotatedProjection(MomentProjection):
 
     A new rotation starts from the previous one, transferred to the new directions, so that bits keep their meaning and
     few codes change. With `carried=False`, every rotation starts from the same random matrix.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-        iterations: iterations of alternating minimisation per batch.
-        half_life: number of items after which an item counts half; None: all items count the same.
-        capacity: number of items in the reservoir.
-        carried: whether a rotation starts from the previous one.
-        classes: number of label indicators whose moments are kept beside those of the features.
     """
 
     sample: Tensor

@@ -16,7 +16,7 @@ from deephash.validation import check_count, check_positive
 def canonical_directions_from_scatter(
     scatter: Tensor, weight: Tensor, d: int, k: int, regularisation: float
 ) -> tuple[Tensor, Tensor]:
-    """Find the directions in feature space that correlate best with the labels, from the joint scatter alone.
+    """Find the directions in feature space that correlate best with the labels, from the joint scatter.
 
     They follow from the singular vectors of (C_xx + ρI)^(-1/2) C_xy (C_yy + ρ'I)^(-1/2). Both roots are Cholesky
     factors, which changes neither singular values nor directions.

@@ -12,13 +12,6 @@ class UnitProjection(OnlineProjection):
     """Inner products of directions with features that are centred and scaled to length 1.
 
     The mean is that of the first batch. Subclasses implement `_learn`.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
     """
 
     mean: Tensor

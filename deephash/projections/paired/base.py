@@ -16,6 +16,7 @@ from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import InvalidInputError, as_features, check_count, check_length, check_scale
 
 VIEWS = 2
+ViewTensors = Mapping[str, Tensor]
 
 
 class PairedProjection(Learner, ABC):
@@ -61,11 +62,7 @@ class PairedProjection(Learner, ABC):
 
     @abstractmethod
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         """Set the weights of the views in place from checked input; gradients are off.
 

@@ -11,7 +11,7 @@ from deephash.functional.linear_map import project_centred
 from deephash.functional.pair_covariances import pair_covariances
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.io.progress import track
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.validation import InvalidInputError, check_count, check_positive
 
 # Factors with a smaller variance, for views of unit variance, have vanished under the regularisation.
@@ -164,11 +164,7 @@ class CMFH(PairedProjection):
         self.register_buffer("objectives", torch.zeros(rounds, dtype=torch.float64))
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         first, second = views.values()
         *means, joint = pair_covariances(first, second)

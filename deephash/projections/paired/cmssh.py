@@ -11,7 +11,7 @@ from torch import Tensor
 from deephash.affinity.boosted_pairs import boosted, signed_pairs
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import canonical_signs, feature_mean
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.validation import check_count, check_positive
 
 
@@ -122,11 +122,7 @@ class CMSSH(PairedProjection):
         self.register_buffer("agreements", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
         pairs, signs = signed_pairs(affinity, self.pairs, generator)

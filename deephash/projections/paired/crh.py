@@ -10,7 +10,7 @@ from torch import Tensor
 from deephash.affinity.boosted_pairs import boosted, signed_pairs
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.io.progress import track
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.standardised_views import standardise_views
 from deephash.validation import check_count, check_positive
 
@@ -166,11 +166,7 @@ class CRH(PairedProjection):
         self.register_buffer("objectives", torch.zeros(output_dim, 2 * rounds + 1, dtype=torch.float64))
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
         pairs, signs = signed_pairs(affinity, self.pairs, generator)

@@ -9,7 +9,7 @@ from torch import Tensor
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.pair_covariances import pair_covariances
 from deephash.functional.principal_components import canonical_signs
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.validation import check_directions, check_positive
 
 
@@ -110,11 +110,7 @@ class CVH(PairedProjection):
         self.register_buffer("correlations", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         first, second = views.values()
         *means, first_covariance, second_covariance, cross = covariances(first, second)

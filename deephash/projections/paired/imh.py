@@ -12,7 +12,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
 from deephash.functional.principal_components import canonical_signs
 from deephash.functional.single_thread import single_thread
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.standardised_views import standardise_views
 from deephash.validation import InvalidInputError, check_count, check_directions, check_positive
 
@@ -158,11 +158,7 @@ class IMH(PairedProjection):
         self.register_buffer("costs", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         total = len(next(iter(views.values())))
         if total > self.most_pairs:

@@ -19,19 +19,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
 
 @final
 class KernelView(Projection):
-    """(K(X, A) - κ) W + o with the Gaussian kernel K to anchors A, for a view that is learnt together with the other.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-        anchors: number of anchors m.
-
-    Raises:
-        InvalidInputError: in `fit`, always, because one view does not contain the other.
-    """
+    """(K(X, A) - κ) W + o with a Gaussian kernel to m anchors A, learnt with the other view; `fit` raises an error."""
 
     kernel_mean: Tensor
 

@@ -14,18 +14,7 @@ SET_BY_PAIR = "A view's projection is set by the paired projection that it belon
 
 @final
 class LinearView(LinearProjection):
-    """(X - μ) W + o, for a view whose directions are learnt together with those of the other view.
-
-    Shape:
-        features (n, d) → projections (n, k).
-
-    Args:
-        input_dim: feature dimension d.
-        output_dim: number of projections k.
-
-    Raises:
-        InvalidInputError: in `fit`, always, because one view does not contain the other.
-    """
+    """(X - μ) W + o, for a view whose directions are learnt together with those of the other; `fit` raises an error."""
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__(input_dim, output_dim)

@@ -9,7 +9,7 @@ from torch import Tensor
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import canonical_signs
 from deephash.functional.support_vectors import linear_svm
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.cvh import canonical_pairs, covariances
 from deephash.projections.paired.standardised_views import standardise_views
 from deephash.validation import check_choice, check_count, check_positive
@@ -114,11 +114,7 @@ class PDH(PairedProjection):
         self.decorrelation = decorrelation
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         standardised = standardise_views(views)
         items = [view.items for view in standardised.values()]

@@ -13,7 +13,7 @@ from deephash.functional.scaled_machines import centred_machines
 from deephash.projections.base import Projection
 from deephash.projections.graph_regularised import InitialProjection, build_initial
 from deephash.projections.lsh import LSH
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.validation import check_choice, check_count, check_fraction, check_positive
 
 
@@ -80,11 +80,7 @@ class RCMH(PairedProjection):
         self.cost = cost
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
         lead = self.lead or tuple(self.input_dims)[-1]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.semantic_correlation import align_signs
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.semantic_statistics import RANK_TOLERANCE, semantic_statistics
 from deephash.validation import check_directions, check_positive
 
@@ -90,11 +90,7 @@ class SCM(PairedProjection):
         self.register_buffer("agreements", torch.zeros(output_dim, dtype=torch.float64))
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert labels is not None
         first, second = views.values()

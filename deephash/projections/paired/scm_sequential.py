@@ -10,7 +10,7 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.semantic_correlation import align_signs
 from deephash.io.progress import track
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.semantic_statistics import RANK_TOLERANCE, SemanticStatistics, semantic_statistics
 from deephash.validation import check_positive
 
@@ -113,11 +113,7 @@ class SCMSequential(PairedProjection):
         self.regularisation = regularisation
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert labels is not None
         first, second = views.values()

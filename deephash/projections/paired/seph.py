@@ -13,7 +13,7 @@ from deephash.functional.generalised_eigenproblem import whitening
 from deephash.functional.scaled_machines import squared_kernel_scale
 from deephash.functional.semantic_correlation import label_directions
 from deephash.io.progress import track
-from deephash.projections.paired.base import PairedProjection
+from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.kernel_view import KernelView, gaussian_kernel
 from deephash.validation import InvalidInputError, check_choice, check_count, check_positive
 
@@ -228,11 +228,7 @@ class SePH(PairedProjection):
         self.views = nn.ModuleDict({name: KernelView(size, output_dim, anchors) for name, size in input_dims.items()})
 
     def _fit(
-        self,
-        views: Mapping[str, Tensor],
-        labels: Tensor | None,
-        affinity: TrainingAffinity | None,
-        generator: torch.Generator,
+        self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert labels is not None
         device = self._device()

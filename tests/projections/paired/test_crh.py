@@ -48,7 +48,7 @@ def plain_objective(problem, w):
 
     margins = sum(max(0.0, 1 - abs(x @ w)) for x in problem.items) / len(problem.items)
     total = 0.0
-    for i, v, s, weight in zip(problem.own, problem.partners, problem.similar, problem.weights, strict=True):
+    for i, v, s, weight in zip(problem.rows, problem.partners, problem.similar, problem.weights, strict=True):
         d = problem.items[i] @ w - v
         total += weight * (d**2 if s else tau(d))
     return margins + problem.gamma * total + problem.decay / 2 * w @ w
@@ -89,7 +89,7 @@ def test_subgradient_is_that_of_the_surrogate():
     problem, start = problem_of(), np.random.default_rng(9).normal(size=6)
     w = start + np.random.default_rng(1).normal(size=6)
     # Weights as counts, so that all pairs, so often, are the expectation of a draw.
-    counts = np.random.default_rng(2).integers(1, 5, len(problem.own))
+    counts = np.random.default_rng(2).integers(1, 5, len(problem.rows))
     problem = problem._replace(weights=counts / counts.sum())
     everyone = np.repeat(np.arange(len(counts)), counts)
     found = problem.subgradient(w, start, np.arange(len(problem.items)), everyone)

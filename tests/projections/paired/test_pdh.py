@@ -111,7 +111,7 @@ def test_agrees_with_plain_rounds(noisy_pairs):
     method = PDH(DIMENSIONS, 3, rounds=2).double()
     features, _ = noisy_pairs(200)
     scaled = [(x - x.mean(0)) / (x - x.mean(0)).square().sum(1).mean().sqrt() for x in features.features.values()]
-    first = method._first_bits(scaled[1], scaled[0], torch.Generator().manual_seed(3))
+    first = method._draw_initial_bits(scaled[1], scaled[0], torch.Generator().manual_seed(3))
     method.fit(features, generator=torch.Generator().manual_seed(3))
     bits, predicted = plain(features, 3, 2, first.numpy())
     assert np.mean(method.learnt_codes.numpy() == bits) > 0.995
