@@ -7,6 +7,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from deephash.codes import hard_bits
 from deephash.data.views import Views
+from deephash.projections.base import Projection
 from deephash.projections.paired.base import PairedProjection
 from deephash.projections.paired.linear_view import LinearView
 from deephash.validation import InvalidInputError, NotFittedError
@@ -379,12 +380,12 @@ class ViewsApart(Correlating):
 
 
 class LooksAtTheBatch(Correlating):
-    class make_view(LinearView.__base__):  # noqa: N801
+    class make_view(Projection):  # noqa: N801
         def __init__(self, input_dim, output_dim):
             super().__init__(input_dim, output_dim)
             self.directions = nn.Parameter(torch.zeros(input_dim, output_dim))
 
-        def set(self, mean, directions):
+        def set_weights(self, mean, directions):
             self.directions.copy_(directions)
 
         def forward(self, features):
