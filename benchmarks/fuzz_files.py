@@ -69,7 +69,7 @@ from deephash.report.curve_file import read_curves
 from deephash.report.path_description import describe_path
 from deephash.report.sweep_runs import collect
 from deephash.training.checkpoint import SafetensorsCheckpoint
-from deephash.training.joint_run import chosen_epoch
+from deephash.training.keep_best import summarise_history
 from deephash.validation import InvalidInputError
 from deephash.web.study.analysis import analyse_log
 from deephash.web.study.design import StudyDesign
@@ -421,11 +421,8 @@ def repair_checkpoint(folder: Path) -> None:
 
 def read_history(folder: Path) -> None:
     """What a run's history says of its epochs."""
-    from deephash.io.files import reading
-
-    history = read_json_object(folder / "history.json", "a history")
-    with reading(folder / "history.json", "a history"):
-        chosen_epoch(history)
+    path = folder / "history.json"
+    summarise_history(read_json_object(path, "a history"), path)
 
 
 def sweep_row(folder: Path) -> None:

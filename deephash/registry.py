@@ -54,10 +54,11 @@ FORMER_PACKAGES = {
 """Packages of families in files of format 1, which name modules; those of other families were `deephash.FAMILY`."""
 
 FORMER_NAMES = {
-    "deephash.training.ClosedForm": "deephash.training.FitModule",
-    "deephash.training.Joint": "deephash.training.JointModule",
-    "deephash.training.closed_form.ClosedForm": "deephash.training.FitModule",
-    "deephash.training.joint.Joint": "deephash.training.JointModule",
+    "deephash.training.ClosedForm": "deephash.training.FitRunner",
+    "deephash.training.Joint": "deephash.training.JointRunner",
+    "deephash.training.closed_form.ClosedForm": "deephash.training.FitRunner",
+    "deephash.training.stream.StreamTraining": "deephash.training.StreamRunner",
+    "deephash.training.joint.Joint": "deephash.training.JointRunner",
 }
 """Names in the configs of runs of earlier releases, with the current ones."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from deephash.code_files.code_file import CodePaths, describe_codes
+from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.functional.shares import get_share
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
@@ -50,10 +51,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
     database, queries = data.part("database"), data.part("query")
     if shards > len(database):
         raise InvalidInputError(f"shards={shards} exceeds the {len(database)} items of the database; lower it.")
-    truth = build(config.truth)
-    fitted_on = data.part(truth.learns_from)
-    truth.fit(fitted_on.features, fitted_on.labels)
-    relevance = truth.relevance(queries.features, queries.labels, database.features, database.labels)
+    relevance = FittedTruth(build(config.truth), data).relevance(queries, database)
 
     def write(path: Path, codes: torch.Tensor, ids: torch.Tensor, labels: torch.Tensor | None) -> None:
         paths = CodePaths(path)

@@ -13,12 +13,12 @@ from deephash.cluster.ray_session import ray_workers
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.code_files.code_shards import CodeShards, ShardQueries, open_queries, open_shards
 from deephash.code_files.repeated_ids import report_repeated
+from deephash.evaluation.scoring import Scores, ScoreSettings, score_counts
 from deephash.functional.shares import get_share
 from deephash.io.ownership import check_free, check_not_source
 from deephash.io.run_folder import RunFolder
 from deephash.metrics.expected_reciprocal_rank import ExpectedReciprocalRank
 from deephash.metrics.expected_search_length import ExpectedSearchLength
-from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.metrics.ndcg import NDCG
 from deephash.metrics.rank_biased_precision import RankBiasedPrecision
 from deephash.metrics.success import Success
@@ -42,11 +42,11 @@ class ShardScores:
 
     Args:
         row: metrics by name under "metrics", with sizes, workers and seconds.
-        metric: metric with the counts of every query.
+        scores: scores of all queries.
     """
 
     row: dict[str, Any]
-    metric: HammingRetrieval
+    scores: Scores
 
 
 def score_shards(
@@ -95,16 +95,10 @@ def score_shards(
         shared_by = process.world
     if not process.is_first:
         return None
-    # The counts are those of all processes already.
-    metric = HammingRetrieval(
-        database.distance.maximum,
-        at=at,
-        radii=[radius for radius in radii if radius <= database.distance.maximum],
-        user_metrics=[metric for metric in USER_METRICS if metric.depth <= len(database)],
-        distributed_available_fn=lambda: False,
-    )
-    metric.update(counts, torch.arange(len(asked.codes)))
-    figures = {name: float(value) for name, value in metric.compute().items()}
+    # The counts are already those of all processes.
+    settings = ScoreSettings(tuple(at), tuple(radii), USER_METRICS).within(len(database))
+    scores = score_counts(counts, settings)
+    figures = dict(scores.results)
     row = {
         "bits": database.bits,
         "hasher": database.hasher,
@@ -115,7 +109,7 @@ def score_shards(
         "metrics": figures,
         "seconds": {"rank": time.perf_counter() - started},
     }
-    return ShardScores(row, metric)
+    return ShardScores(row, scores)
 
 
 def process_counts(queries: ShardQueries, shards: CodeShards, process: Process, device: str) -> DistanceCounts:
@@ -175,8 +169,8 @@ def check_out(out: Path, sources: Sequence[Path], overwrite: bool) -> None:
 
 def write_scores(scores: ShardScores, out: Path) -> None:
     """Write `per_query.parquet`, `pr_curve.json` and, last, `metrics.json` into a folder."""
-    columns = scores.metric.per_query()
+    columns = dict(scores.scores.per_query)
     write_per_query(out / "per_query.parquet", columns, columns.pop("query"))
     area = scores.row["metrics"]["AUPRC_micro"]
-    write_curves(out, {"": (scores.metric.pr_curve()["micro"], area)})
+    write_curves(out, {"": (scores.scores.curve["micro"], area)})
     RunFolder(out).write_row(replace_nonfinite(scores.row))

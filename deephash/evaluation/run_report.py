@@ -1,6 +1,6 @@
-"""What a run leaves for its reader: figures, per-query scores, warnings, and the same for its logger."""
+"""The report of a run: figures, per-query scores and warnings in its folder, and the same for its logger."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from deephash.data.base import HashingDataModule
-from deephash.data.items import Items
-from deephash.evaluation.hashing_module import HashingModule, direction_name
-from deephash.hashers.hasher_views import get_directions
+from deephash.data.items import Items, Part
+from deephash.evaluation.modality_bias import measure_bias
+from deephash.evaluation.scoring import Scores
+from deephash.evaluation.view_scores import CodedItems, Evaluation, direction_name, encode_part
 from deephash.io.files import write_text
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.ranking.relevance import is_relevant
@@ -21,7 +21,6 @@ from deephash.report.drawing import save_figure
 from deephash.report.failure_signatures import find_failure_signatures
 from deephash.report.figures import draw_bits, draw_directions, draw_pr_curve
 from deephash.report.item_display import format_classes
-from deephash.report.modality_bias import ModalityBias, bit_agreement, own_view_share
 from deephash.report.neighbours import draw_neighbours
 from deephash.report.neighbours_page import ItemCard, Neighbour, render_neighbours_page
 from deephash.report.summary import format_title
@@ -32,122 +31,84 @@ if TYPE_CHECKING:
 
 SAMPLE_QUERIES = 8
 SAMPLE_NEIGHBOURS = 10
-# The first places of a mixed database whose views are counted.
-BIAS_DEPTH = 50
 
 
 def write_report(
-    row: dict[str, Any],
-    module: HashingModule,
-    data: HashingDataModule,
-    folder: Path,
-    roles: tuple[str, str],
-    figures: bool = True,
+    row: dict[str, Any], evaluation: Evaluation, folder: Path, notes: Sequence[str] = (), figures: bool = True
 ) -> BitDiagnostics:
-    """Write a run's figures and per-query scores into its folder, and add its warnings to its row.
+    """Write the figures and the per-query scores of a run into its folder, and add its warnings to its row.
 
     Args:
-        row: the result row; gains "warnings".
-        module: the scored module.
-        data: the data it was scored on.
-        folder: where the files go.
-        roles: the roles of the queries and of the database.
-        figures: whether to draw; what is drawn takes longer than many a fit.
+        row: result row; gains "warnings" and, with two views, "modality_bias".
+        evaluation: scores of the run.
+        folder: destination.
+        notes: warnings from before the run was scored.
+        figures: whether to draw figures, which takes longer than many fits.
 
     Returns:
-        What the bits of the database look like.
+        Diagnostics of the bits of the database.
     """
-    queries = data.part(roles[0])
-    searched = torch.cat([items.codes for items in module.codes[0].values()])
-    # The trainer has put the weights back into the machine's memory; what is shown is encoded where the codes lie.
-    module.to(searched.device)
-    diagnostics = bit_diagnostics(searched, module.hasher.distance.code_bits)
-    asked = len(queries) * sum(one != other or len(module.scores) == 1 for one, other in module.scores)
-    row["warnings"] = [
-        *module.lowered,
-        *find_failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"]),
-    ]
-    write_scores(folder / "per_query.parquet", module, queries.ids)
-    write_curves(folder, measured_curves(module))
+    codes = torch.cat([items.codes for items in evaluation.database.values()])
+    # The trainer has moved the weights to the CPU. The samples are encoded on the device of the codes.
+    evaluation.hasher.to(codes.device)
+    diagnostics = bit_diagnostics(codes, evaluation.hasher.distance.code_bits)
+    scores, query_ids = evaluation.scores, evaluation.truth.data.part(evaluation.roles[0]).ids
+    asked = len(query_ids) * (1 if len(scores) == 1 else sum(query != database for query, database in scores))
+    signatures = find_failure_signatures(diagnostics, queries=asked, skipped_queries=row["skipped_queries"])
+    row["warnings"] = [*notes, *signatures]
+    write_scores(folder / "per_query.parquet", scores, query_ids)
+    write_curves(folder, collect_curves(scores))
     title = format_title(row)
-    if len(module.scores) > 1:
-        bias = modality_bias(module)
+    if len(scores) > 1:
+        bias = measure_bias(evaluation)
         row["modality_bias"] = bias.as_dict()
         row["warnings"] += bias.warnings()
     if not figures:
         return diagnostics
-    save_figure(curve_figure(row, module, title), folder / "pr_curve.png")
+    save_figure(draw_curves(scores, title), folder / "pr_curve.png")
     save_figure(draw_bits(diagnostics, title), folder / "bits.png")
-    if len(module.scores) == 1:
-        save_figure(sample_figure(module, data, roles, title), folder / "neighbours.png")
+    if len(scores) == 1:
+        save_figure(draw_sample(evaluation, title), folder / "neighbours.png")
     else:
-        write_text(folder / "neighbours.html", sample_page(module, data, roles, title))
+        write_text(folder / "neighbours.html", render_sample(evaluation, title))
     return diagnostics
 
 
-def write_scores(path: Path, module: HashingModule, query_ids: torch.Tensor) -> None:
-    """Write each query's scores; with two views, in every direction.
+def write_scores(path: Path, scores: Mapping[tuple[str, str], Scores], query_ids: torch.Tensor) -> None:
+    """Write the scores of each query, in every direction.
 
     Args:
-        path: the Parquet file.
-        module: scored.
-        query_ids: int64 (q,), rows in the data set of the query part.
+        path: Parquet file.
+        scores: scores by query view and database view.
+        query_ids: int64 (q,), rows of the queries in the data set.
     """
-    if len(module.scores) == 1:
-        (only,) = module.scores.values()
-        columns = dict(only.per_query)
-        # Scores come by the queries' places in their part.
-        write_per_query(path, columns, query_ids[columns.pop("query").cpu()])
-        return
-    found = {direction_name(*views): scores.per_query for views, scores in module.scores.items()}
-    names = [name for name, columns in found.items() for _ in columns["query"]]
-    columns = {key: torch.cat([own[key] for own in found.values()]) for key in next(iter(found.values()))}
-    write_per_query(path, columns, query_ids[columns.pop("query").cpu()], names)
+    by_direction = [found.per_query for found in scores.values()]
+    columns = {key: torch.cat([found[key] for found in by_direction]) for key in by_direction[0]}
+    directions = [direction_name(*views) for views, found in scores.items() for _ in found.per_query["query"]]
+    # The column "query" holds positions in the query part.
+    ids = query_ids[columns.pop("query").cpu()]
+    write_per_query(path, columns, ids, directions if len(scores) > 1 else None)
 
 
-def measured_curves(module: HashingModule) -> dict[str, tuple[PrecisionRecallCurve, float]]:
-    """The micro-averaged curve and its area by direction, which has no name where there is one view."""
-    named = len(module.scores) > 1
+def collect_curves(scores: Mapping[tuple[str, str], Scores]) -> dict[str, tuple[PrecisionRecallCurve, float]]:
+    """Return the micro-averaged curve and its area by direction; a single view has no direction name."""
     return {
-        direction_name(*views) if named else "": (found.curve["micro"], found.results["AUPRC_micro"])
-        for views, found in module.scores.items()
+        direction_name(*views) if len(scores) > 1 else "": (found.curve["micro"], found.results["AUPRC_micro"])
+        for views, found in scores.items()
     }
 
 
-def modality_bias(module: HashingModule) -> ModalityBias:
-    """How the views of a scored module differ in its code space."""
-    searched, asking = module.codes
-    codes = {view: items.codes for view, items in searched.items()}
-    total = sum(map(len, codes.values()))
-    depth, distance = min(BIAS_DEPTH, total), module.hasher.distance
-    one, other = searched.values()
-    # Codes of the items that have both views, in the same order.
-    in_both = [torch.isin(items.positions, rest.positions) for items, rest in ((one, other), (other, one))]
-    agreement, chance = bit_agreement(one.codes[in_both[0]], other.codes[in_both[1]], distance.code_bits)
-    return ModalityBias(
-        mean_average_precision={direction_name(*views): found.results["mAP"] for views, found in module.scores.items()},
-        depth=depth,
-        own_share={
-            view: own_view_share(items.codes, codes, view, distance, module.ranking, depth)
-            for view, items in asking.items()
-        },
-        database_share={view: len(own) / total for view, own in codes.items()},
-        bit_agreement=agreement,
-        chance_agreement=chance,
-    )
-
-
 def log_report(
-    logger: Logger | None, row: dict[str, Any], module: HashingModule, diagnostics: BitDiagnostics, folder: Path
+    logger: Logger | None, row: dict[str, Any], evaluation: Evaluation, diagnostics: BitDiagnostics, folder: Path
 ) -> None:
-    """Log a run's result, and in W&B its curve, bits and pictures too; then let the logger write its last.
+    """Log the result of a run, with its curve, bits and pictures for W&B, and close the logger.
 
     Args:
-        logger: the trainer's; None logs nothing.
-        row: the result row.
-        module: the scored module.
-        diagnostics: what the bits look like.
-        folder: where the figures are.
+        logger: logger of the trainer; None logs nothing.
+        row: result row.
+        evaluation: scores of the run.
+        diagnostics: diagnostics of the bits.
+        folder: folder of the figures.
     """
     if logger is None:
         return
@@ -156,7 +117,7 @@ def log_report(
         from deephash.report import wandb_media
 
         wandb_media.log_result(logger.experiment, row)
-        curve = next(iter(module.scores.values())).curve["micro"]
+        curve = next(iter(evaluation.scores.values())).curve["micro"]
         wandb_media.log_pr_curve(logger.experiment, curve.recall, curve.precision)
         wandb_media.log_bits(logger.experiment, diagnostics)
         wandb_media.log_pictures(logger.experiment, folder)
@@ -165,47 +126,38 @@ def log_report(
         logger.finalize("success")
 
 
-def curve_figure(row: dict[str, Any], module: HashingModule, title: str) -> "Figure":
-    """The precision-recall curves with their areas: micro and macro, or of two views micro in every direction."""
-    if len(module.scores) > 1:
+def draw_curves(scores: Mapping[tuple[str, str], Scores], title: str) -> "Figure":
+    """Draw the micro- and macro-averaged precision-recall curves; with two views, the micro ones of each direction."""
+    if len(scores) > 1:
         curves = {
-            direction_name(*views).replace("_to_", " → "): (
-                found.curve["micro"].recall,
-                found.curve["micro"].precision,
-                found.results["AUPRC_micro"],
-            )
-            for views, found in module.scores.items()
+            name.replace("_to_", " → "): (curve.recall, curve.precision, area)
+            for name, (curve, area) in collect_curves(scores).items()
         }
         return draw_directions(curves, title=title)
-    (only,) = module.scores.values()
-    curve = only.curve
+    (only,) = scores.values()
+    micro, macro = only.curve["micro"], only.curve["macro"]
     return draw_pr_curve(
-        curve["micro"].recall,
-        curve["micro"].precision,
-        macro=(curve["macro"].recall, curve["macro"].precision),
+        micro.recall,
+        micro.precision,
+        macro=(macro.recall, macro.precision),
         title=title,
-        area=row["metrics"]["AUPRC_micro"],
-        macro_area=row["metrics"]["AUPRC_macro"],
+        area=only.results["AUPRC_micro"],
+        macro_area=only.results["AUPRC_macro"],
     )
 
 
-def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[str, str], title: str) -> "Figure":
-    """A few queries, spread over the query part, with their nearest neighbours."""
-    (searched,) = module.codes[0].values()
-    queries, database = data.part(roles[0]), data.part(roles[1])
-    rows = torch.linspace(0, len(queries) - 1, min(SAMPLE_QUERIES, len(queries))).long()
-    sample = queries.rows(rows)
-    (codes,) = (items.codes for items in module.coded(sample).values())
-    distances, nearest = module.ranking.search(
-        codes, searched.codes, module.hasher.distance, min(SAMPLE_NEIGHBOURS, len(database))
-    )
-    nearest = nearest.cpu()
-    relevance = module.relevance(sample, database, data)
+def draw_sample(evaluation: Evaluation, title: str) -> "Figure":
+    """Draw a few queries, evenly spread over the query part, with their nearest neighbours."""
+    data = evaluation.truth.data
+    queries, database = (data.part(role) for role in evaluation.roles)
+    ((view, items),) = evaluation.database.items()
+    sample = queries.rows(spread_rows(len(queries)))
+    distances, nearest = find_neighbours(evaluation, sample, view, items)
     return draw_neighbours(
         sample.ids,
         database.ids[nearest],
         distances.cpu(),
-        is_relevant(relevance, nearest),
+        is_relevant(evaluation.truth.relevance(sample, database), nearest),
         images=data.items.images,
         labels=data.items.labels,
         class_names=data.items.class_names,
@@ -213,36 +165,48 @@ def sample_figure(module: HashingModule, data: HashingDataModule, roles: tuple[s
     )
 
 
-def sample_page(module: HashingModule, data: HashingDataModule, roles: tuple[str, str], title: str) -> str:
-    """A few queries of each view, spread over the query part, with what they find first in the other view."""
-    queries, database = data.part(roles[0]), data.part(roles[1])
-    found: dict[tuple[str, str], list[tuple[ItemCard, Sequence[Neighbour]]]] = {}
-    for asking, searched in get_directions(module.hasher):
-        if asking == searched:
+def render_sample(evaluation: Evaluation, title: str) -> str:
+    """Render a page with a few queries of each view and their nearest neighbours in the other view."""
+    data = evaluation.truth.data
+    queries, database = (data.part(role) for role in evaluation.roles)
+    cards: dict[tuple[str, str], list[tuple[ItemCard, Sequence[Neighbour]]]] = {}
+    for query_view, database_view in evaluation.scores:
+        if query_view == database_view:
             continue
-        with_view, items = queries.features.rows(asking), module.codes[0][searched]
-        places = torch.linspace(0, len(with_view) - 1, min(SAMPLE_QUERIES, len(with_view))).long()
-        sample = queries.rows(with_view[places].cpu())
-        codes = module.coded(sample)[asking].codes
-        depth = min(SAMPLE_NEIGHBOURS, len(items))
-        distances, nearest = module.ranking.search(codes, items.codes, module.hasher.distance, depth)
-        nearest = items.positions.cpu()[nearest.cpu()]
-        relevant = is_relevant(module.relevance(sample, database, data), nearest)
-        found[asking, searched] = [
+        with_view = queries.features.rows(query_view)
+        sample = queries.rows(with_view[spread_rows(len(with_view))].cpu())
+        distances, nearest = find_neighbours(evaluation, sample, query_view, evaluation.database[database_view])
+        relevant = is_relevant(evaluation.truth.relevance(sample, database), nearest)
+        cards[query_view, database_view] = [
             (
-                shown_item(data.items, int(sample.ids[i])),
+                describe_item(data.items, int(sample.ids[i])),
                 [
-                    Neighbour(shown_item(data.items, int(row)), int(distance), bool(good))
+                    Neighbour(describe_item(data.items, int(row)), int(distance), bool(good))
                     for row, distance, good in zip(database.ids[nearest[i]], distances[i], relevant[i], strict=True)
                 ],
             )
             for i in range(len(sample))
         ]
-    return render_neighbours_page(title, found)
+    return render_neighbours_page(title, cards)
 
 
-def shown_item(items: Items, row: int) -> ItemCard:
-    """What the page shows of an item: picture and text where the data set has them, whichever view was coded."""
+def spread_rows(rows: int) -> torch.Tensor:
+    """Return a few row numbers, evenly spread."""
+    return torch.linspace(0, rows - 1, min(SAMPLE_QUERIES, rows)).long()
+
+
+def find_neighbours(
+    evaluation: Evaluation, sample: Part, view: str, items: CodedItems
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the distances and the positions in the database part of the items nearest to sample queries of a view."""
+    codes = encode_part(evaluation.hasher, sample, items.codes.device)[view].codes
+    depth = min(SAMPLE_NEIGHBOURS, len(items))
+    distances, nearest = evaluation.ranking.search(codes, items.codes, evaluation.hasher.distance, depth)
+    return distances, items.positions.cpu()[nearest.cpu()]
+
+
+def describe_item(items: Items, row: int) -> ItemCard:
+    """Return the picture, the text and the classes of an item, as far as the data set has them."""
     return ItemCard(
         row,
         format_classes(items.labels, items.class_names, row),

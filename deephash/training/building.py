@@ -12,12 +12,16 @@ from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from deephash.affinity.base import Affinity
 from deephash.augmentations.view_augmentations import ViewAugmentations
 from deephash.data.base import HashingDataModule
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.protocols.base import Split
 from deephash.encoders.base import Encoder
 from deephash.encoders.image_encoder import ImageEncoder
+from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.evaluation.learnt_codes import LEARNT
+from deephash.evaluation.scoring import ScoreSettings
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.io.instantiation import build
@@ -137,20 +141,27 @@ def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, i
     )
 
 
-def build_module(config: DictConfig, data: HashingDataModule) -> FitModule:
-    """The Lightning module that fits and scores."""
+def build_fit_module(config: DictConfig, truth: FittedTruth) -> FitModule:
+    """Build the Lightning module that fits a new hasher on the data of a truth."""
     return FitModule(
-        hasher=build_hasher(config, data.feature_dim),
-        truth=build(config.truth),
-        supervision=build(config.supervision) if config.get("supervision") else None,
-        ranking=build(config.ranking),
-        at=list(config.metrics.at),
-        radii=list(config.metrics.radii),
-        user_metrics=build_user_metrics(config),
-        stable_order=config.metrics.stable_order,
-        database_codes=config.metrics.database_codes,
-        seed=config.seed,
+        build_hasher(config, truth.data.feature_dim),
+        truth,
+        build_supervision(config),
+        config.seed,
+        needs_learnt=config.metrics.database_codes == LEARNT,
     )
+
+
+def build_supervision(config: DictConfig) -> Affinity | None:
+    """Build the definition of neighbours among training items; None if it is that of the truth."""
+    return build(config.supervision) if config.get("supervision") else None
+
+
+def build_score_settings(config: DictConfig) -> ScoreSettings:
+    """Build the settings of what to measure."""
+    metrics = config.metrics
+    user_metrics = tuple(build_user_metrics(config))
+    return ScoreSettings(tuple(metrics.at), tuple(metrics.radii), user_metrics, metrics.stable_order)
 
 
 def build_user_metrics(config: DictConfig) -> list[UserMetric]:

@@ -1,47 +1,48 @@
-"""What jobs of one process have in common, read and computed once: a data set, and the truth between its parts."""
+"""A cache of what the runs of one process have in common: the data set and the ground truth."""
 
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
-from deephash.ranking.relevance import Relevance
+from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.io.instantiation import build
 
 
 class DatasetCache:
-    """The items of the last data set, and the relevance between parts of its last split, for the next run on them.
+    """The items of the last data set and the fitted truth of its last split, for the next run on them.
 
-    A sweep's jobs run one after another in few processes; most differ in method or code length alone. Files that
-    change in between would not be noticed, so a single run keeps nothing beyond its end.
+    The jobs of a sweep run one after another in a few processes, and most differ only in method or code length. The
+    cache does not notice files that change in between, so a single run does not share its cache.
     """
 
     def __init__(self) -> None:
-        self._data = ""
+        self._data_key = ""
         self._items: Items | None = None
-        self._truth = ""
-        self._relevance: dict[tuple[str, str], Relevance] = {}
+        self._truth_key = ""
+        self._truth: FittedTruth | None = None
 
     def read(self, config: DictConfig, data: HashingDataModule) -> None:
-        """Prepare and set up a data module, reading nothing where the last one was of the same data.
+        """Prepare and set up a data module, without reading if the last run had the same data.
 
         Args:
-            config: the run's.
-            data: as `build_data` gives it.
+            config: config of the run.
+            data: data module of the run.
         """
-        wanted = OmegaConf.to_yaml(config.data, resolve=True)
-        if self._items is not None and wanted == self._data:
+        key = OmegaConf.to_yaml(config.data, resolve=True)
+        if self._items is not None and key == self._data_key:
             data.take(self._items)
         data.prepare_data()
         data.setup()
-        self._data, self._items = wanted, data.items
+        self._data_key, self._items = key, data.items
 
-    def relevance(self, config: DictConfig, data: HashingDataModule) -> dict[tuple[str, str], Relevance]:
-        """Relevance by roles, known from the last run where data, split and truth are its own.
+    def truth(self, config: DictConfig, data: HashingDataModule) -> FittedTruth:
+        """Return the ground truth, which is that of the last run if data, split and definition are the same.
 
         Args:
-            config: the run's.
-            data: set up.
+            config: config of the run.
+            data: data module that `read` has set up.
         """
-        wanted = self._data + OmegaConf.to_yaml(config.truth, resolve=True) + data.split.hash + str(data.held_out)
-        if wanted != self._truth:
-            self._truth, self._relevance = wanted, {}
-        return self._relevance
+        key = self._data_key + OmegaConf.to_yaml(config.truth, resolve=True) + data.split.hash + str(data.held_out)
+        if self._truth is None or key != self._truth_key:
+            self._truth_key, self._truth = key, FittedTruth(build(config.truth), data)
+        return self._truth

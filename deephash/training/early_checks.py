@@ -11,11 +11,13 @@ from omegaconf import DictConfig
 from deephash.affinity.base import Affinity
 from deephash.data.base import HashingDataModule
 from deephash.data.views import Views
-from deephash.evaluation.hashing_module import HashingModule
+from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.evaluation.scoring import ScoreSettings, score_counts
+from deephash.evaluation.view_scores import select_roles
 from deephash.metrics.checks import check_cutoff, check_radius
-from deephash.metrics.hamming_retrieval import HammingRetrieval
 from deephash.metrics.user_metric import UserMetric, find_maximised_figures
 from deephash.ranking.counts import DistanceCounts
+from deephash.training.building import build_score_settings
 from deephash.validation import InvalidInputError, check_choice
 
 log = logging.getLogger(__name__)
@@ -70,50 +72,56 @@ def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True)
         )
 
 
-def check_scoring(config: DictConfig, data: HashingDataModule, module: HashingModule, roles: tuple[str, str]) -> None:
-    """Refuse what the scoring of a run would refuse after its fit, and lower depths that the database does not have.
+def choose_score_settings(config: DictConfig, truth: FittedTruth) -> tuple[ScoreSettings, list[str]]:
+    """Check before a fit that its hasher can be scored, and lower depths that exceed the database to its size.
 
     Args:
-        config: the run's.
-        data: set up, with what is held out.
-        module: not yet fitted; its depths are lowered, and its `lowered` says which.
-        roles: of the queries and of the database.
+        config: config of the run.
+        truth: ground truth of the data, with the items that are held out.
+
+    Returns:
+        What to measure, and a note for each setting that was lowered.
 
     Raises:
-        InvalidInputError: a part that the split lacks, or a truth that cannot be measured on these parts.
+        InvalidInputError: the split lacks a part, or the truth cannot be measured on these parts.
     """
-    queries, database = (data.part(role) for role in roles)
-    module.truth.check_parts(queries, database)
-    lower_depths(module, searched_items(database.features))
+    queries, database = (truth.data.part(role) for role in select_roles(config.score))
+    truth.check_parts(queries, database)
+    return lower_depths(build_score_settings(config), searched_items(database.features))
 
 
 def searched_items(features: Any) -> int:
-    """The fewest items that are searched in any view."""
+    """Return the number of searched items of the smallest view."""
     if isinstance(features, Views):
         return min(int(present.sum()) for present in features.present.values())
     return len(features)
 
 
-def lower_depths(module: HashingModule, items: int) -> None:
-    """Lower depths beyond the database to its size, and say so in `module.lowered`.
+def lower_depths(settings: ScoreSettings, items: int) -> tuple[ScoreSettings, list[str]]:
+    """Lower depths that exceed the database to its size.
 
     Args:
-        module: not yet scored.
-        items: of the database.
+        settings: what to measure.
+        items: size of the database.
+
+    Returns:
+        The settings, and a note for each that was lowered; the notes are logged as warnings too.
 
     Raises:
-        InvalidInputError: a metric of a user's own whose depth cannot be lowered.
+        InvalidInputError: the depth of a user's own metric cannot be lowered.
     """
-    module.lowered = []
-    if any(k > items for k in module.at):
-        module.lowered.append(f"metrics.at={list(module.at)} goes beyond the database's {items} items: lowered to it.")
-        module.at = tuple(dict.fromkeys(min(k, items) for k in module.at))
-    module.user_metrics = tuple(_lowered(metric, items, module.lowered) for metric in module.user_metrics)
-    for line in module.lowered:
-        log.warning(line)
+    notes = []
+    at = settings.at
+    if any(k > items for k in at):
+        notes.append(f"metrics.at={list(at)} goes beyond the database's {items} items: lowered to it.")
+        at = tuple(dict.fromkeys(min(k, items) for k in at))
+    user_metrics = tuple(_lower_metric(metric, items, notes) for metric in settings.user_metrics)
+    for note in notes:
+        log.warning(note)
+    return dataclasses.replace(settings, at=at, user_metrics=user_metrics), notes
 
 
-def _lowered(metric: UserMetric, items: int, lines: list[str]) -> UserMetric:
+def _lower_metric(metric: UserMetric, items: int, lines: list[str]) -> UserMetric:
     if metric.depth <= items:
         return metric
     name = type(metric).__module__.rpartition(".")[2]
@@ -128,28 +136,22 @@ def _lowered(metric: UserMetric, items: int, lines: list[str]) -> UserMetric:
     return lowered
 
 
-def check_figure(name: str, setting: str, module: HashingModule, data: HashingDataModule) -> None:
-    """Refuse to choose by a figure that validation will not give.
+def check_figure(name: str, setting: str, settings: ScoreSettings, data: HashingDataModule) -> None:
+    """Raise an error if validation will not give a figure that is to be chosen by.
 
     Args:
-        name: of the figure.
-        setting: which names it.
-        module: not yet scored.
-        data: set up, with validation parts.
+        name: name of the figure.
+        setting: setting that names it.
+        settings: what is measured.
+        data: data module that has been set up, with validation parts.
 
     Raises:
-        InvalidInputError: with the figures that there are.
+        InvalidInputError: the message lists the figures that validation gives.
     """
     searched = searched_items(data.part("validation_database").features)
-    metric = HammingRetrieval(
-        1,
-        at=[k for k in module.at if k <= searched],
-        radii=[0],
-        user_metrics=[one for one in module.user_metrics if one.depth <= searched],
-    )
     one_query = DistanceCounts(torch.tensor([[0, searched]]), torch.tensor([[0, 1]]))
-    metric.update(one_query, torch.zeros(1, dtype=torch.int64))
-    figures = [figure for figure in metric.compute() if figure != "skipped_queries" and "@r" not in figure]
+    scores = score_counts(one_query, dataclasses.replace(settings.within(searched), radii=()))
+    figures = [figure for figure in scores.results if figure != "skipped_queries"]
     plain = name.rpartition("/")[2] if "_to_" in name else name
     # Radii are known once the codes are, and grades once the queries are read.
     if "@r" not in plain and "_graded" not in plain:

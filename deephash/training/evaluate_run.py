@@ -6,13 +6,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.protocols.base import Split
-from deephash.evaluation.hashing_module import HashingModule
+from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, load_learnt
+from deephash.evaluation.run_report import log_report, write_report
 from deephash.hashers.loading import load as load_hasher
+from deephash.io.instantiation import build
 from deephash.io.path_settings import with_absolute_paths
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
 from deephash.report.tables import replace_nonfinite
+from deephash.training.building import build_data, build_trainer
+from deephash.training.early_checks import check_labelled, choose_score_settings
+from deephash.training.fit_module import FittedHasher
+from deephash.training.run import RunResult, check_settings
+from deephash.training.run_steps import evaluation_row, score
 from deephash.validation import InvalidInputError
 
 SECTIONS = ("data", "protocol", "truth", "ranking", "metrics", "choices", "trainer", "bits", "seed", "score")
@@ -20,7 +27,7 @@ SECTIONS = ("data", "protocol", "truth", "ranking", "metrics", "choices", "train
 GROUPS = ("data", "protocol", "truth", "ranking", "user_metric")
 
 
-def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | None]:
+def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any] | None]:
     """Score a saved run.
 
     Args:
@@ -33,12 +40,6 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
     Raises:
         InvalidInputError: no complete run there, or data that the hasher cannot take.
     """
-    from deephash.evaluation.run_report import log_report, write_report
-    from deephash.io.instantiation import build
-    from deephash.training.building import build_data, build_trainer, build_user_metrics
-    from deephash.training.early_checks import check_labelled, check_scoring
-    from deephash.training.run import RunResult, check_settings, score, score_roles
-
     run = RunFolder(Path(config.run))
     run.check_complete()
     RunFolder(folder).check_scores_go_here()
@@ -66,26 +67,18 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[Any, dict[str, Any] | No
         raise InvalidInputError(
             f"metrics.database_codes={LEARNT} is of the run's own training items; leave data as the run had it."
         )
-    module = HashingModule(
-        hasher,
-        build(merged.truth),
-        build(merged.ranking),
-        at=list(merged.metrics.at),
-        radii=list(merged.metrics.radii),
-        user_metrics=build_user_metrics(merged),
-        stable_order=merged.metrics.stable_order,
-        database_codes=merged.metrics.database_codes,
-    )
-    check_scoring(merged, data, module, score_roles(merged))
-    module.learnt = load_learnt(run.hasher)
+    truth = FittedTruth(build(merged.truth), data)
+    settings, notes = choose_score_settings(merged, truth)
     trainer = build_trainer(merged, folder)
-    row = score(merged, trainer, module, data)
+    fitted = FittedHasher(hasher, load_learnt(run.hasher))
+    evaluation = score(merged, trainer, fitted, truth, settings)
+    row = evaluation_row(merged, evaluation, {})
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         new = RunFolder(folder)
-        diagnostics = write_report(row, module, data, folder, score_roles(merged), config.get("figures", True))
-        row["warnings"] += trained_on_queries(run, config, data, score_roles(merged)[0])
-        log_report(trainer.logger, row, module, diagnostics, folder)
+        diagnostics = write_report(row, evaluation, folder, notes, config.get("figures", True))
+        row["warnings"] += trained_on_queries(run, config, data, evaluation.roles[0])
+        log_report(trainer.logger, row, evaluation, diagnostics, folder)
         new.write_row(replace_nonfinite(row))
     unchanged = (
         same_split

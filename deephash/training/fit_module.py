@@ -1,53 +1,85 @@
-"""The classical two steps as a Lightning module: fit the projection, then the quantiser, once, in closed form."""
+"""The fit of a hasher as a Lightning module: the projection, then the quantiser, by the algorithms of their papers."""
 
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
+import lightning
 import torch
 from torch import Tensor
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.data.views import Views
-from deephash.evaluation.hashing_module import HashingModule
-from deephash.evaluation.learnt_codes import LEARNT, check_learnt, learnt_codes
+from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.evaluation.learnt_codes import LearntCodes, check_learnt, learnt_codes
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
 from deephash.functional.shares import get_share
+from deephash.hashers.hasher_views import AnyHasher
 
 log = logging.getLogger(__name__)
 
-# Rows from which the processes share a fit; fewer take seconds. Shares begin where blocks of one process do, so that
-# products of float32 are the same, and what differs is the order in which float64 sums of blocks are added up.
+# Rows from which the processes share a fit; fewer take seconds. Shares begin at block boundaries of a single process,
+# so products of float32 are the same. Only the order in which float64 sums of blocks are added differs.
 SHARED_ROWS = 100_000
 
 
-class FitModule(HashingModule):
-    """Fits a hasher by its papers' algorithms in one training step over the whole training part.
-
-    With several processes the first one fits and the others take its weights, so that all hold the same. Of 100,000
-    rows and more, methods that need sums over the rows alone are fitted by all, each on its share.
+@dataclass
+class FittedHasher:
+    """A fitted hasher.
 
     Args:
-        hasher: what is fitted.
-        truth: which items are relevant to which query.
-        ranking: the engine that ranks codes.
-        at: depths k for metrics at k.
-        radii: Hamming radii for metrics within a radius.
-        user_metrics: what users of the ranked lists get.
-        supervision: which training items are neighbours, for methods fitted from pairs; None for the truth's own rule.
-        seed: seed of the method's random draws.
+        hasher: fitted hasher of one view or of two.
+        learnt: codes that the fit learnt for its training items; None if the method learns none.
+        seconds: durations by step.
     """
 
-    def __init__(self, *arguments: Any, supervision: Affinity | None = None, seed: int = 0, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    hasher: AnyHasher
+    learnt: LearntCodes | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class FitModule(lightning.LightningModule):
+    """Fits a hasher in one training step over the whole training part.
+
+    With several processes the first one fits and the others take its weights. From 100,000 rows on, methods that need
+    only sums over the rows are fitted by all processes, each on its share.
+
+    Args:
+        hasher: unfitted hasher.
+        truth: ground truth, whose rule defines neighbours for methods fitted from pairs.
+        supervision: another rule for these neighbours; None for that of the truth.
+        seed: seed of the method's random draws.
+        needs_learnt: whether the fit must learn codes of the training items.
+    """
+
+    def __init__(
+        self,
+        hasher: AnyHasher,
+        truth: FittedTruth,
+        supervision: Affinity | None = None,
+        seed: int = 0,
+        needs_learnt: bool = False,
+    ) -> None:
+        super().__init__()
+        self.hasher = hasher
+        self.truth = truth
         self.supervision = supervision
         self.seed = seed
+        self.needs_learnt = needs_learnt
         self.automatic_optimization = False
+        self._learnt: LearntCodes | None = None
+        self._seconds = 0.0
+
+    @property
+    def fitted(self) -> FittedHasher:
+        """The hasher after the training step."""
+        return FittedHasher(self.hasher, self._learnt, {"fit": self._seconds})
 
     def configure_optimizers(self) -> None:
-        """No optimiser: nothing is learnt by gradient."""
+        """Configure no optimiser, because nothing is learnt by gradient."""
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Fit on the whole training part."""
@@ -58,56 +90,56 @@ class FitModule(HashingModule):
                 log.info(
                     "rows %d to %d of %d are this process's share of the fit", rows.start, rows.stop, len(batch["ids"])
                 )
-                self.fit_hasher(rows_of(batch, rows))
+                self.fit_hasher(select_batch_rows(batch, rows))
         elif self.trainer.is_global_zero:
-            self.fit_truth(self.data)
             self.fit_hasher(batch)
         self._share_weights()
-        self.seconds["fit"] = time.perf_counter() - started
+        self._seconds = time.perf_counter() - started
 
     def fit_hasher(self, batch: dict[str, Any]) -> None:
-        """Fit on a block of the whole training part; the truth is fitted already."""
+        """Fit on a block that holds the whole training part, or this process's share of it."""
         labels = batch.get("labels")
         items = batch["features"].cpu(), None if labels is None else labels.cpu()
-        affinity = training_affinity(self.truth, self.supervision, *items, batch["ids"])
+        affinity = training_affinity(self.truth.definition, self.supervision, *items, batch["ids"])
         generator = torch.Generator().manual_seed(self.seed)
         self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
-        self.learnt = learnt_codes(self.hasher, batch["features"], batch["ids"])
-        if self.database_codes == LEARNT:
-            check_learnt(self.learnt, self.hasher)
+        self._learnt = learnt_codes(self.hasher, batch["features"], batch["ids"])
+        if self.needs_learnt:
+            check_learnt(self._learnt, self.hasher)
 
     def _fits_on_shares(self, batch: dict[str, Any]) -> bool:
-        """Whether all processes fit: many rows, none without a view, and a method that needs sums alone."""
+        """Return whether all processes fit: many rows, all with every view, and a method that needs only sums."""
         features = batch["features"]
-        whole = not isinstance(features, Views) or bool(features.complete.all())
+        complete = not isinstance(features, Views) or bool(features.complete.all())
         enough = len(features) >= max(SHARED_ROWS, BLOCK_ROWS * self.trainer.world_size)
-        return self.trainer.world_size > 1 and enough and whole and self.hasher.fits_on_shares
+        return self.trainer.world_size > 1 and enough and complete and self.hasher.fits_on_shares
 
     def _share_weights(self) -> None:
+        """Give all processes the hasher of the first one."""
         if self.trainer.world_size == 1:
             return
-        # A fit may have lowered sizes to what the data allow, so the others take the first one's parts, then weights.
-        shared: list[Any] = [self.hasher.describe(), self.learnt]
+        # A fit may have lowered sizes to what the data allow, so the others build the first one's parts, then copy.
+        shared: list[Any] = [self.hasher.describe(), self._learnt]
         torch.distributed.broadcast_object_list(shared, src=0)
         if not self.trainer.is_global_zero:
-            self.hasher, self.learnt = type(self.hasher).build(shared[0]).to(self.device), shared[1]
+            self.hasher, self._learnt = type(self.hasher).build(shared[0]).to(self.device), shared[1]
         for weight in self.hasher.state_dict().values():
             torch.distributed.broadcast(weight, src=0)
 
 
-def rows_of(batch: dict[str, Any], rows: range) -> dict[str, Any]:
-    """Consecutive rows of a block."""
+def select_batch_rows(batch: dict[str, Any], rows: range) -> dict[str, Any]:
+    """Return consecutive rows of a block."""
     return {name: values[rows.start : rows.stop] for name, values in batch.items()}
 
 
 def training_affinity(
     truth: Affinity, supervision: Affinity | None, features: Tensor, labels: Tensor | None, ids: Tensor
 ) -> TrainingAffinity:
-    """Which training items are neighbours: what methods and losses learn from.
+    """Return the neighbours among training items, from which methods and losses learn.
 
     Args:
-        truth: fitted; its rule serves where there is no supervision.
-        supervision: a rule of its own, fitted here on the training items; or None.
+        truth: fitted ground truth, which defines neighbours if there is no supervision.
+        supervision: another definition, fitted here on the training items; or None.
         features: floating (n, d), the whole training part.
         labels: int64 (n,), bool (n, c) or None.
         ids: int64 (n,), the items' rows in the data set, by which listed pairs name them.

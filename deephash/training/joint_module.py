@@ -1,29 +1,29 @@
 """Joint training: encoder, projection and quantiser together, by gradient, from the classical solution on."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.nn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.augmentations.base import Augmentation
-from deephash.data.base import HashingDataModule
 from deephash.data.batches import EpochBatches, Order, batch_loader
 from deephash.data.views import Views
+from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.hashing_module import HashingModule
-from deephash.hashers.cross_modal_hasher import CrossModalHasher
-from deephash.hashers.hasher import Hasher
-from deephash.hashers.hasher_views import calibrate_margins, get_code_rows, get_views, relax_codes
+from deephash.evaluation.scoring import ScoreSettings
+from deephash.hashers.hasher_views import AnyHasher, calibrate_margins, get_code_rows, get_views, relax_codes
 from deephash.io.files import write_json
 from deephash.losses.batch import TrainingBatch
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.quantizers.relaxations.base import Relaxation
+from deephash.ranking.base import RankingEngine
 from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.fit_module import training_affinity
 from deephash.training.relative_rates import parameter_groups, weight_sizes
@@ -40,123 +40,138 @@ FLOATS = ("codes", "projections", "features")
 Schedule = Callable[[float], float]
 
 
-class JointModule(HashingModule):
-    """Trains a fitted hasher end to end: relaxed codes of a batch, a loss of them, gradients into every part.
-
-    Training begins at the hasher it is given, with `prepare`. The relaxation sharpens with progress. Validation encodes
-    hard and ranks as any scoring does. Parameters that a projection declares orthonormal stay so.
-
-    Several processes share each batch, join their codes and lower the same loss over all its pairs, so gradients are
-    those of one process.
+@dataclass(frozen=True, kw_only=True)
+class JointSettings:
+    """Settings of joint training.
 
     Args:
-        hasher: fitted, where training begins.
-        truth: which items are relevant to which query.
-        ranking: the engine that ranks codes.
-        loss: what is lowered.
-        supervision: which training items are neighbours; None for the truth's own rule.
-        optimizer: from groups of parameters to an optimiser, as a partial of `torch.optim.AdamW`.
-        schedule: from the share of steps done to a factor of the rate.
+        optimizer: function from groups of parameters to an optimiser, such as a partial of `torch.optim.AdamW`.
+        schedule: function from the share of completed steps to a factor of the learning rate.
         epochs: passes over the training part.
-        batch_size: items a batch, of all processes together.
-        moves: which of encoder, projection and quantizer learn; the rest stays as fitted.
-        rates: factors of the optimiser's rate for a part, or for "loss", its own weights; 1 where not named. The
-            rates of projection and quantiser are relative to the size of each weight, see `weight_sizes`.
-        keep_orthogonal: whether what a projection declares orthonormal stays so.
-        augmentation: of each batch; None for the items as they are.
-        order: see `EpochBatches`.
-        seed: seed of batches, dropout and augmentation.
-        named: what `HashingModule` takes beside.
+        batch_size: items per batch, over all processes.
+        moves: which of encoder, projection and quantizer learn; the others stay as fitted.
+        rates: factors of the learning rate for a part, or for "loss", the loss's own weights; 1 by default. The rates
+            of projection and quantiser are relative to the size of each weight, see `weight_sizes`.
+        keep_orthogonal: whether weights that a projection declares orthonormal stay so.
+        order: sampler of the batches, see `EpochBatches`.
 
     Raises:
-        InvalidInputError: a part that is not there, or none that moves.
+        InvalidInputError: a part is unknown, or no part learns.
+    """
+
+    optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer]
+    schedule: Schedule
+    epochs: int = 60
+    batch_size: int = 512
+    moves: Sequence[str] = PARTS
+    rates: Mapping[str, float] | None = None
+    keep_orthogonal: bool = True
+    order: Order | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.epochs, "train.epochs")
+        if not self.moves:
+            raise InvalidInputError(f"train.moves=[]; name at least one part that learns, of {', '.join(PARTS)}.")
+        for part in self.moves:
+            check_choice(part, PARTS, "train.moves")
+        for part in self.rates or {}:
+            check_choice(part, (*PARTS, "loss"), "train.rates")
+
+
+class JointModule(HashingModule):
+    """Trains a fitted hasher end to end: a loss of the relaxed codes of a batch sends gradients into every part.
+
+    The relaxation sharpens with progress. Validation encodes without relaxation and scores as any scoring does.
+    Parameters that a projection declares orthonormal stay so.
+
+    Several processes share each batch and exchange their codes. All of them compute the same loss over all pairs of the
+    batch, so the gradients are those of one process.
+
+    Args:
+        hasher: fitted hasher, where training begins.
+        truth: ground truth.
+        ranking: engine that ranks the codes.
+        settings: what validation measures.
+        learning: settings of the training.
+        loss: loss to minimise.
+        supervision: definition of neighbours among training items; None for that of the truth.
+        augmentation: augmentation of each batch; None for the items as they are.
+        seed: seed of batches, dropout and augmentation.
+        failed_batch: file for a description of a batch whose loss is not finite.
     """
 
     def __init__(
         self,
-        *arguments: Any,
+        hasher: AnyHasher,
+        truth: FittedTruth,
+        ranking: RankingEngine,
+        settings: ScoreSettings,
+        *,
+        learning: JointSettings,
         loss: WeightedSum,
-        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
-        schedule: Schedule,
         supervision: Affinity | None = None,
-        epochs: int = 60,
-        batch_size: int = 512,
-        moves: Iterable[str] = PARTS,
-        rates: Mapping[str, float] | None = None,
-        keep_orthogonal: bool = True,
-        augmentation: Augmentation | None = None,
-        order: Order | None = None,
+        augmentation: nn.Module | None = None,
         seed: int = 0,
-        **named: Any,
+        failed_batch: Path | None = None,
     ) -> None:
-        super().__init__(*arguments, **named)
-        check_count(epochs, "train.epochs")
-        self.moves = tuple(moves)
-        if not self.moves:
-            raise InvalidInputError(f"train.moves=[]; name at least one part that learns, of {', '.join(PARTS)}.")
-        self.rates = dict(rates or {})
-        for part in self.moves:
-            check_choice(part, PARTS, "train.moves")
-        for part in self.rates:
-            check_choice(part, (*PARTS, "loss"), "train.rates")
+        super().__init__(hasher, truth, ranking, settings)
+        self.learning = learning
         self.loss = loss
         self.supervision = supervision
-        self.optimizer, self.schedule = optimizer, schedule
-        self.epochs, self.batch_size = epochs, batch_size
-        self.keep_orthogonal = keep_orthogonal
         self.augmentation = augmentation
-        self.order = order
         self.seed = seed
-        # In a list, lest it count as a part of this module.
-        self._validated: list[Hasher | CrossModalHasher] = []
-        self.failed_batch: Path | None = None
+        self.failed_batch = failed_batch
+        self.seconds = 0.0
+        # In a list, so that it is no submodule.
+        self._validated: list[AnyHasher] = []
         self._pairs: TrainingAffinity | None = None
         self._sizes: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self._clock = 0.0
 
-    def prepare(self, data: HashingDataModule) -> None:
-        """Ready the fitted hasher for gradients; before the first step, and the same before a resumed one.
-
-        Args:
-            data: set up.
+    def prepare(self) -> None:
+        """Prepare the fitted hasher for gradients, before the first step and in the same way before a resumed one.
 
         Raises:
-            InvalidInputError: a loss asks for labels that the data do not have, or nothing that moves has a weight.
+            InvalidInputError: a loss needs labels that the data do not have, or no part that learns has a weight.
         """
-        part = data.part("train").in_memory()
+        part = self.truth.data.part("train").in_memory()
+        moves = self.learning.moves
         self.check_losses(part.labels)
         if "neighbours" in self.loss.requires:
-            self.fit_truth(data)
-            self._pairs = training_affinity(self.truth, self.supervision, part.features, part.labels, part.ids)
-        sample = part.features[:: max(1, len(part) // CALIBRATION_ROWS)]
-        calibrate_margins(self.hasher, sample)
+            truth = self.truth.definition
+            self._pairs = training_affinity(truth, self.supervision, part.features, part.labels, part.ids)
+        calibrate_margins(self.hasher, part.features[:: max(1, len(part) // CALIBRATION_ROWS)])
         for name in PARTS:
-            self.hasher.get_submodule(name).requires_grad_(name in self.moves)
+            self.hasher.get_submodule(name).requires_grad_(name in moves)
         if not any(weight.requires_grad for weight in self.hasher.parameters()):
             raise InvalidInputError(
-                f"train.moves={list(self.moves)} has no weight to learn in this hasher; name another part of "
+                f"train.moves={list(moves)} has no weight to learn in this hasher; name another part of "
                 f"{', '.join(PARTS)}."
             )
-        if self.keep_orthogonal and "projection" in self.moves:
+        if self.learning.keep_orthogonal and "projection" in moves:
             keep_orthonormal(self.hasher.projection)
         self._sizes = weight_sizes(self.hasher)
 
-    def training_batches(self, data: HashingDataModule, rank: int, processes: int) -> Any:
-        """The loader of one process's share of each batch."""
-        part = data.part("train").in_memory()
-        batches = EpochBatches(len(part), self.batch_size, self.seed, rank, processes, self.order, part.labels)
-        return batch_loader(part, batches)
+    def training_batches(self, rank: int, processes: int) -> Any:
+        """Return the loader of one process's share of each batch."""
+        part = self.truth.data.part("train").in_memory()
+        size, order = self.learning.batch_size, self.learning.order
+        return batch_loader(part, EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels))
 
     def configure_optimizers(self) -> Any:
         """A group for each parameter, with its own rate, and the schedule, a factor for each step."""
         parts = {name: self.hasher.get_submodule(name) for name in PARTS}
-        optimizer = self.optimizer(parameter_groups({**parts, "loss": self.loss}, self.rates, self._sizes))
+        optimizer = self.learning.optimizer(
+            parameter_groups({**parts, "loss": self.loss}, self.learning.rates or {}, self._sizes)
+        )
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("rate")
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(min(1.0, step / steps)))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.learning.schedule(min(1.0, step / steps))
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -170,15 +185,15 @@ class JointModule(HashingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the time spent so far, so that a training that goes on tells the whole."""
         self._read_clock()
-        checkpoint["seconds"] = self.seconds["joint"]
+        checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the time spent before."""
-        self.seconds["joint"] = checkpoint["seconds"]
+        self.seconds = checkpoint["seconds"]
 
     def _read_clock(self) -> None:
         now = time.perf_counter()
-        self.seconds["joint"] = self.seconds.get("joint", 0.0) + now - self._clock
+        self.seconds += now - self._clock
         self._clock = now
 
     def on_train_epoch_start(self) -> None:
@@ -239,7 +254,7 @@ class JointModule(HashingModule):
         self._encode_block(self.validated, batch, dataloader_idx)
 
     @property
-    def validated(self) -> Hasher | CrossModalHasher:
+    def validated(self) -> AnyHasher:
         """The hasher that the last validation scored."""
         (hasher,) = self._validated
         return hasher

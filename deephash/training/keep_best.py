@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import lightning
 
-from deephash.io.sealed_files import write_sealed_json
+from deephash.io.files import reading
+from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.metrics.user_metric import find_maximised_figures
 from deephash.training.joint_module import JointModule
 from deephash.validation import check_choice
@@ -43,12 +44,14 @@ class KeepBest(lightning.Callback):
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take note of a validation, the one before training included."""
         joint = cast(JointModule, module)
+        assert joint.evaluation is not None
+        results = joint.evaluation.results
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
-        check_choice(self.metric, find_maximised_figures(joint.results), "train.select_by")
-        score = joint.results[self.metric]
+        check_choice(self.metric, find_maximised_figures(results), "train.select_by")
+        score = results[self.metric]
         if math.isnan(score):
             score = -math.inf
-        entry = {"epoch": epoch, "validation": {k: v if math.isfinite(v) else None for k, v in joint.results.items()}}
+        entry = {"epoch": epoch, "validation": {k: v if math.isfinite(v) else None for k, v in results.items()}}
         if not trainer.sanity_checking:
             entry["losses"] = joint.mean_terms()
             entry["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
@@ -76,3 +79,29 @@ class KeepBest(lightning.Callback):
         """Take up where a training was left."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.since, self.record = state_dict["since"], state_dict["record"]
+
+
+def read_history(path: Path) -> dict[str, Any] | None:
+    """Read the history of a joint training; None if there is no file.
+
+    Raises:
+        InvalidInputError: the file is damaged.
+    """
+    return read_sealed_json(path, "a training's history") if path.exists() else None
+
+
+def summarise_history(history: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the epoch that was kept, the number of epochs, and the validation scores at the start and at that epoch.
+
+    Args:
+        history: as `KeepBest` writes it.
+        path: its file, for messages.
+
+    Raises:
+        InvalidInputError: the history is damaged.
+    """
+    with reading(path, "a training's history"):
+        metric, epochs = history["metric"], history["epochs"]
+        scores = {entry["epoch"]: entry["validation"][metric] for entry in epochs}
+        best = history["best_epoch"]
+        return {"metric": metric, "start": scores[0], "best": scores[best], "best_epoch": best, "epochs": max(scores)}

@@ -63,7 +63,9 @@ def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bo
     return float(np.nanmean(falls)) if falls else float("nan")
 
 
-def summarised(history: Sequence[dict[str, Any]], changes: Sequence[int], present: Sequence[bool]) -> dict[str, Any]:
+def summarise_stream(
+    history: Sequence[dict[str, Any]], changes: Sequence[int], present: Sequence[bool]
+) -> dict[str, Any]:
     """The metrics of a whole stream.
 
     Args:

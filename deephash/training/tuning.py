@@ -7,7 +7,7 @@ queries are ranked against the validation database; the best is then fitted agai
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,25 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.data.base import HashingDataModule
-from deephash.data.blocks import block_loader
-from deephash.evaluation.hashing_module import HashingModule, all_results
-from deephash.hashers.loading import load as load_hasher
+from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.evaluation.scoring import ScoreSettings
+from deephash.evaluation.view_scores import VALIDATION_ROLES, encode_part, score_views
+from deephash.hashers.hasher_views import AnyHasher
 from deephash.io.files import reading
+from deephash.io.instantiation import build
 from deephash.io.progress import track
 from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.metrics.user_metric import find_maximised_figures
-from deephash.ranking.relevance import Relevance
+from deephash.ranking.base import RankingEngine
 from deephash.report.tables import format_value
-from deephash.training.building import build_module
-from deephash.training.fit_module import FitModule
-from deephash.training.joint_run import learns_jointly, train_jointly
+from deephash.training.fit_module import FittedHasher
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
 # What a grid may set: what is fitted. Data, split, truth, code length and seed are the question, not the answer.
 TUNED_PARTS = ("encoder", "projection", "quantizer", "relaxation", "supervision", "loss", "train")
-VALIDATION = ("validation_database", "validation_query")
 
 
 def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
@@ -96,51 +94,47 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 def tune(
     config: DictConfig,
     run: RunFolder,
-    data: HashingDataModule,
-    known_relevance: dict[tuple[str, str], Relevance],
+    truth: FittedTruth,
+    settings: ScoreSettings,
     device: torch.device,
+    learn: Callable[[DictConfig, RunFolder], FittedHasher],
     is_writer: bool = True,
 ) -> dict[str, Any]:
-    """Score every candidate on the validation queries and choose the best, the first of equals.
+    """Score every candidate on the validation queries, and choose the best, or the first of several best ones.
 
     Args:
-        config: the run's, with `tune`.
-        run: where `tune.json` records what was tried; candidates that stand there are not tried again.
-        data: set up.
-        known_relevance: relevance by roles, computed once for all candidates.
-        device: where hashers are fitted and codes are ranked.
-        is_writer: whether this process records.
+        config: config of the run, with `tune`.
+        run: folder of the run. `tune.json` records what was tried, and candidates in it are not tried again.
+        truth: ground truth.
+        settings: what to measure.
+        device: device on which codes are ranked.
+        learn: function that learns a candidate's hasher from its config, in a folder of its own.
+        is_writer: whether this process writes the record.
 
     Returns:
-        The chosen values by config key. `tune.json` holds each candidate's values, score, all metrics and seconds; one
-        that cannot be fitted has an error in place of its score.
+        The chosen values by config key. `tune.json` holds the values, score, metrics and seconds of each candidate. A
+        candidate that cannot be fitted has an error in place of its score.
 
     Raises:
-        InvalidInputError: a grid that does not fit the run, a split without validation parts, a metric that is not
-            there, or no candidate that can be fitted.
+        InvalidInputError: the grid does not fit the run, the split has no validation parts, the metric does not exist,
+            or no candidate can be fitted.
     """
     points = candidates(config.tune, config.seed)
     tried = [(values, with_values(config, values)) for values in points]
-    if not data.has_validation:
+    if not truth.data.has_validation:
         raise InvalidInputError(
             f"tune chooses on validation queries, and protocol={config.choices.protocol} has none; choose one that "
             "has, as protocol=five_way."
         )
-    metric = str(config.tune.get("metric") or "mAP")
+    metric, ranking = str(config.tune.get("metric") or "mAP"), build(config.ranking)
     record = read_record(run.tuning, points) if run.tuning.exists() else []
     for number, (values, candidate) in enumerate(track(tried, "Tuning")):
         if any(entry["values"] == values for entry in record):
             continue
         started = time.perf_counter()
         try:
-            module = build_module(candidate, data)
-            module.known_relevance = known_relevance
-            fit(module.to(device), data)
-            if learns_jointly(candidate):
-                trained = RunFolder(run.path / "tuning" / str(number))
-                train_jointly(candidate, trained, None, module, data)
-                module.hasher = load_hasher(trained.hasher).to(device)
-            metrics = validation_metrics(module, data)
+            fitted = learn(candidate, RunFolder(run.path / "tuning" / str(number)))
+            metrics = score_on_validation(fitted.hasher.to(device), truth, ranking, settings, device)
         except InvalidInputError as error:
             entry: dict[str, Any] = {"values": values, "score": None, "error": " ".join(str(error).split())}
         else:
@@ -189,32 +183,22 @@ def best(record: list[dict[str, Any]]) -> dict[str, Any]:
     return chosen
 
 
-def fit(module: FitModule, data: HashingDataModule) -> None:
-    """Fit on the training part.
+def score_on_validation(
+    hasher: AnyHasher, truth: FittedTruth, ranking: RankingEngine, settings: ScoreSettings, device: torch.device
+) -> dict[str, float | None]:
+    """Score the validation queries against the validation database.
 
     Args:
-        module: unfitted, on the device to work on.
-        data: set up.
+        hasher: fitted, on the device.
+        truth: ground truth.
+        ranking: engine that ranks the codes.
+        settings: what to measure. Depths above the size of the database are left out.
+        device: device of the codes.
     """
-    started = time.perf_counter()
-    module.fit_truth(data)
-    part = data.part("train")
-    (block,) = block_loader(part, rows=len(part))
-    module.fit_hasher({name: tensor.to(module.device) for name, tensor in block.items()})
-    module.seconds["fit"] = time.perf_counter() - started
-
-
-def validation_metrics(module: HashingModule, data: HashingDataModule) -> dict[str, float | None]:
-    """Rank the validation queries against the validation database, and measure.
-
-    Args:
-        module: fitted, on the device to work on.
-        data: set up.
-    """
-    database, queries = (module.coded(data.part(role)) for role in VALIDATION)
-    depths = [depth for depth in module.at if depth <= min(len(items) for items in database.values())]
-    results = all_results(module.scores_between(queries, database, VALIDATION, data, depths))
-    values = {name: _number(value) for name, value in results.items()}
+    queries, database = (encode_part(hasher, truth.data.part(role), device) for role in VALIDATION_ROLES)
+    within = settings.within(min(map(len, database.values())))
+    evaluation = score_views(hasher, queries, database, truth, VALIDATION_ROLES, ranking, within)
+    values = {name: _finite_or_none(value) for name, value in evaluation.results.items()}
     del values["skipped_queries"]
     return values
 
@@ -224,7 +208,7 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _number(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     """A score that can be compared and written as JSON; None for NaN."""
     return None if math.isnan(value) else value
 

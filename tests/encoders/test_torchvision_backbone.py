@@ -221,7 +221,7 @@ def test_a_random_start_is_said(caplog, weights):
 def test_what_an_encoder_cannot_use_is_refused_before_data_are_read(compose_config, downloads, tmp_path, monkeypatch):
     from deephash.training.run import train
 
-    monkeypatch.setattr("deephash.training.run.build_data", lambda *_: pytest.fail("data are read"))
+    monkeypatch.setattr("deephash.training.run_steps.build_data", lambda *_: pytest.fail("data are read"))
     shared = ("method=dsh", "encoder=resnet18", f"data.path={tmp_path}", "logger=none")
     with pytest.raises(InvalidInputError, match=r"data=image_folder gives Gist features; .* data=image_folder_pixels"):
         train(compose_config("data=image_folder", *shared), tmp_path / "run")

@@ -7,9 +7,11 @@ import pytest
 import torch
 import yaml
 
+from deephash.evaluation import FittedTruth, score_codes
 from deephash.hashers.hasher import Hasher
+from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
-from deephash.training.building import build_data, build_hasher, build_loss, build_module
+from deephash.training.building import build_data, build_hasher, build_loss
 from deephash.training.dataset_cache import DatasetCache
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
@@ -66,7 +68,7 @@ def test_the_known_ones_are_there():
 @pytest.mark.parametrize("name", DEEP)
 def test_it_chooses_all_that_its_paper_does(name, compose_config):
     config = compose_config(f"method={name}")
-    assert config.train._target_ == "deephash.training.JointModule"
+    assert config.train._target_ == "deephash.training.JointRunner"
     assert (
         config.relaxation._target_
         == yaml.safe_load((CONF / "relaxation" / f"{DEEP[name]['relaxation']}.yaml").read_text(encoding="utf-8"))[
@@ -89,7 +91,7 @@ def test_the_command_line_wins(name, compose_config):
     assert config.augmentation._target_.endswith("FeatureDropout")
     assert config.quantizer._target_.endswith("NPQ")
     assert (config.train.batch_size, config.train.epochs) == (9, 3)
-    assert compose_config(f"method={name}", "train=fit").train._target_.endswith("FitModule")
+    assert compose_config(f"method={name}", "train=fit").train._target_.endswith("FitRunner")
     # To say what it does anyway changes nothing.
     assert compose_config(f"method={name}", "train=joint") == compose_config(f"method={name}")
     several = compose_config(f"method={name}", "loss=[ap,balance]")
@@ -139,13 +141,11 @@ def test_it_learns_real_digits_and_is_stored(name, compose_config, kept, digits,
     assert result.row["metrics"]["mAP"] > 2 * CHANCE
     assert result.row["loss"] == "+".join(losses_of(DEEP[name]["loss"]))
     # What is stored is what was trained: the test score follows from it alone.
-    module = build_module(config, digits)
-    module.hasher = Hasher.load(run.hasher)
-    database, queries = (module.hasher.encode(digits.part(role).features) for role in ("database", "query"))
-    module.fit_truth(digits)
-    relevance = module.relevance_between("database", "query", digits)
-    scored = module.measure(queries, database, relevance, torch.arange(len(queries)), [10]).compute()
-    assert float(scored["mAP"]) == result.row["metrics"]["mAP"]
+    hasher = Hasher.load(run.hasher)
+    database, queries = (hasher.encode(digits.part(role).features) for role in ("database", "query"))
+    relevance = FittedTruth(build(config.truth), digits).relevance(digits.part("query"), digits.part("database"))
+    scored = score_codes(queries, database, relevance, hasher.distance)
+    assert scored.results["mAP"] == result.row["metrics"]["mAP"]
 
 
 def test_unsupervised_ones_read_no_labels(compose_config):

@@ -95,7 +95,7 @@ def test_images_without_labels_are_refused_before_they_are_described(compose_con
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_a_gpu_that_is_not_there_is_one_line(data, compose_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("deephash.training.run.build_data", lambda *given: pytest.fail("data were read"))
+    monkeypatch.setattr("deephash.training.run_steps.build_data", lambda *given: pytest.fail("data were read"))
     with pytest.raises(InvalidInputError, match=r"^trainer: No supported gpu backend found! \(acc"):
         train(compose_config(*data, "trainer=gpu"), tmp_path / "run")
 

@@ -9,11 +9,15 @@ import torch
 
 from deephash.affinity.pairs import Pairs
 from deephash.data.protocols.base import Split
+from deephash.evaluation import FittedTruth, score_codes
+from deephash.evaluation.view_scores import VALIDATION_ROLES
 from deephash.hashers.hasher import Hasher
+from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
-from deephash.training.building import build_data, build_hasher, build_module
+from deephash.training.building import build_data, build_fit_module, build_hasher, build_score_settings
+from deephash.training.fitting import fit_on_device
 from deephash.training.joint_module import JointModule
-from deephash.training.joint_run import build_joint, largest_divisor
+from deephash.training.joint_runner import largest_divisor
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -84,14 +88,10 @@ def test_the_kept_hasher_is_the_best_one_of_validation(trained, compose_config):
     data = build_data(config)
     data.prepare_data()
     data.setup()
-    module = build_module(config, data)
-    module.hasher = Hasher.load(run.hasher)
-    database, queries = (
-        module.hasher.encode(data.part(f"validation_{role}").features) for role in ("database", "query")
-    )
-    relevance = module.relevance_between("validation_database", "validation_query", data)
-    scored = module.measure(queries, database, relevance, torch.arange(len(queries)), [10]).compute()
-    assert float(scored["mAP"]) == trained.row["training"]["best"]
+    hasher, parts = Hasher.load(run.hasher), [data.part(role) for role in VALIDATION_ROLES]
+    relevance = FittedTruth(build(config.truth), data).relevance(*parts)
+    codes = [hasher.encode(part.features) for part in parts]
+    assert score_codes(*codes, relevance, hasher.distance).results["mAP"] == trained.row["training"]["best"]
 
 
 def test_start_is_the_classical_fit(trained, arrays, compose_config, tmp_path):
@@ -344,11 +344,11 @@ def test_a_loss_of_classes_refuses_data_without_labels(arrays, compose_config, t
 def gradients(config, batch_rows):
     data = build_data(config)
     data.setup()
-    start = build_module(config, data)
-    start.fit_truth(data)
-    (block,) = data.train_dataloader()
-    start.fit_hasher(block)
-    joint = build_joint(config, start, data)
+    truth = FittedTruth(build(config.truth), data)
+    start = fit_on_device(build_fit_module(config, truth), data, torch.device("cpu"))
+    runner, settings = build(config.train), build_score_settings(config)
+    joint = runner.build_module(config, start.hasher, truth, settings, start.hasher.distance.maximum)
+    joint.prepare()
     part = data.part("train").rows(batch_rows)
     total, _ = joint.loss(
         joint.coded_batch({"positions": batch_rows, "features": part.features, "labels": part.labels})
@@ -365,7 +365,7 @@ def test_gradients_reach_projection_and_thresholds(arrays, compose_config):
 
 def test_the_headline_command_composes(compose_config):
     config = compose_config("method=itq", "quantizer=npq", "train=joint", "loss=ap", "relaxation=tanh", "bits=32")
-    assert config.train._target_.endswith("JointModule")
+    assert config.train._target_.endswith("JointRunner")
     assert config.loss.ap._target_.endswith("AP")
     assert type(build_hasher(config, 64).quantizer.relaxation).__name__ == "Tanh"
     assert compose_config("train=joint", "loss=[ap]").loss.keys() == {"ap"}

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from deephash.data.protocols.base import Split
 from deephash.io.run_folder import RunFolder
-from deephash.training import run as run_module
+from deephash.training import run_steps
 from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
@@ -72,7 +72,7 @@ def test_folder_holds_the_run(finished):
 
 
 def test_complete_run_is_not_run_again(finished, compose_config, monkeypatch):
-    monkeypatch.setattr(run_module, "build_data", lambda *_: pytest.fail("the run was run again"))
+    monkeypatch.setattr(run_steps, "build_data", lambda *_: pytest.fail("the run was run again"))
     again = train(compose_config("method=itq", "bits=24", "metrics.at=[10,100]"), finished.folder)
     assert again.row == json.loads(json.dumps(finished.row))
 

@@ -25,7 +25,7 @@ from deephash.streams.reencoding.never import Never
 from deephash.streams.reencoding.on_drift import OnDrift
 from deephash.streams.stationary import Stationary
 from deephash.training.run import train
-from deephash.training.stream import StreamTraining, balanced
+from deephash.training.stream_training import StreamSettings, StreamTraining, draw_balanced
 from deephash.validation import InvalidInputError
 
 CLASSES, DIMENSION, BITS = 6, 12, 8
@@ -46,7 +46,7 @@ def training_of(projection=StreamingITQCCA, stream=None, policy=None, **settings
         TorchEngine(),
         stream or Recurring(1000, phases=4),
         policy or Every(200),
-        **settings,
+        StreamSettings(**settings),
     )
     rows = torch.arange(1500)
     training.prepare(items_of(), rows[300:], rows[:300], CLASSES)
@@ -189,10 +189,10 @@ def test_it_learns(tmp_path):
 
 def test_queries_are_balanced():
     labels = torch.tensor([0] * 90 + [1] * 10)
-    chosen = balanced(labels, torch.arange(100), 20, 0)
+    chosen = draw_balanced(labels, torch.arange(100), 20, 0)
     assert torch.bincount(labels[chosen]).tolist() == [10, 10]
     several = torch.ones(100, 3, dtype=torch.bool)
-    assert len(balanced(several, torch.arange(100), 20, 0)) == 20
+    assert len(draw_balanced(several, torch.arange(100), 20, 0)) == 20
 
 
 def test_a_first_batch_beyond_the_stream_is_refused():
@@ -227,7 +227,7 @@ def test_a_run_draws_its_course(compose_config, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["truth=epsilon_ball"], "truth=epsilon_ball with train=stream; a stream is scored by labels alone"),
+        (["truth=epsilon_ball"], "truth=epsilon_ball with train=stream; a stream is scored only by labels"),
         (["stream=feature_drift"], "stream=feature_drift changes images before they are described"),
         (["score=validation"], "This split has no validation_query part; choose a protocol that has one, as five_way"),
     ],

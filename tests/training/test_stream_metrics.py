@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from deephash.training.stream_metrics import area, forgetting, lags, summarised
+from deephash.training.stream_metrics import area, forgetting, lags, summarise_stream
 
 SEEN = [100, 200, 300, 400, 500, 600]
 
@@ -40,7 +40,7 @@ def test_summary():
         }
         for at in SEEN
     ]
-    metrics = summarised(history, [], [True])
+    metrics = summarise_stream(history, [], [True])
     assert metrics["mAP"] == metrics["area"] == 0.5
     assert math.isnan(metrics["lag"])
     assert metrics["reencoded_bytes"] == 2400

@@ -75,8 +75,8 @@ def test_candidates_that_were_tried_are_not_tried_again(tuned, compose_tuned, tm
     (tmp_path / "cut" / "tune.json").write_text(json.dumps(cut))
     shutil.copy(tuned.folder / "config.yaml", tmp_path / "cut")
     tried = []
-    original = tuning.validation_metrics
-    monkeypatch.setattr(tuning, "validation_metrics", lambda m, d: tried.append(m) or original(m, d))
+    original = tuning.score_on_validation
+    monkeypatch.setattr(tuning, "score_on_validation", lambda *given: tried.append(given) or original(*given))
     resumed = train(compose_tuned(), tmp_path / "cut")
     assert len(tried) == len(stored["candidates"]) - 1
     assert resumed.row["metrics"] == tuned.row["metrics"]

@@ -15,7 +15,7 @@ from deephash.hashers.loading import load
 from deephash.io.run_folder import RunFolder
 from deephash.projections.paired.cvh import CVH
 from deephash.report.sweep import report_sweep
-from deephash.training import run as run_module
+from deephash.training import fit_runner
 from deephash.training.building import build_data
 from deephash.training.evaluate_run import evaluate
 from deephash.training.run import train
@@ -136,11 +136,11 @@ def test_an_interrupted_run_goes_on_after_its_fit(finished, compose_config, tmp_
         raise Killed
 
     config = RunFolder(finished.folder).read_config()
-    score = run_module.score
-    monkeypatch.setattr(run_module, "score", killed)
+    score = fit_runner.score
+    monkeypatch.setattr(fit_runner, "score", killed)
     with pytest.raises(Killed):
         train(config, tmp_path / "run")
-    monkeypatch.setattr(run_module, "score", score)
+    monkeypatch.setattr(fit_runner, "score", score)
     monkeypatch.setattr(CVH, "_fit", killed)  # What was fitted is not fitted again.
     assert train(config, tmp_path / "run").row["metrics"] == finished.row["metrics"]
 

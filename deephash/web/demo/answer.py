@@ -131,7 +131,7 @@ def relevance_to(run: ServedRun, query: Query, positions: Tensor) -> Relevance |
         return None
     asking = run.items.select(torch.tensor([query.row]).numpy())
     whole = len(positions) == len(run.database)
-    return run.module.relevance(asking, run.database if whole else run.database.rows(positions), run.data)
+    return run.truth.relevance(asking, run.database if whole else run.database.rows(positions))
 
 
 def bit_texts(codes: Tensor, bits: int) -> list[str]:

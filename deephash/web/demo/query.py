@@ -83,7 +83,7 @@ def coded_query(run: ServedRun, features: Tensor, view: str, row: int | None = N
     """Features (1, d) of a view as a query."""
     hasher = get_views(run.hasher)[view]
     check_dimension(features.shape[1], hasher)
-    features = features.to(run.module.device)
+    features = features.to(run.device)
     return Query(view, hasher.encode(features).cpu(), margins(hasher, features), row)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from deephash.code_files.encoder_of import find_device
@@ -14,15 +14,14 @@ from deephash.code_files.index_codes import HasherInfo
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items, Part
 from deephash.data.views import Views
-from deephash.evaluation.hashing_module import HashingModule
-from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, check_learnt, load_learnt
-from deephash.hashers.cross_modal_hasher import CrossModalHasher
-from deephash.hashers.hasher import Hasher
+from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, LearntCodes, check_learnt, load_learnt
+from deephash.evaluation.view_scores import encode_part, select_learnt_codes, select_roles
+from deephash.hashers.hasher_views import AnyHasher
 from deephash.hashers.loading import load
 from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import format_title
-from deephash.training.run import score_roles
 from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
 from deephash.web.demo.searched_codes import SearchedCodes
@@ -38,7 +37,9 @@ class ServedRun:
         row: its result row.
         data: set up.
         collection: which data set this is, the same for runs on equal data, so that one item can be asked of both.
-        module: the hasher with its truth.
+        hasher: hasher of one view or of two.
+        truth: ground truth.
+        device: device on which features are encoded.
         database: the items that are searched.
         query_rows: int64 (q,), rows in the data set of the run's own queries.
         searched: codes of the database by view; the only view has no name.
@@ -48,7 +49,9 @@ class ServedRun:
     row: Mapping[str, Any]
     data: HashingDataModule
     collection: str
-    module: HashingModule
+    hasher: AnyHasher
+    truth: FittedTruth
+    device: torch.device
     database: Part
     query_rows: Tensor
     searched: Mapping[str, SearchedCodes]
@@ -57,11 +60,6 @@ class ServedRun:
     def title(self) -> str:
         """Method, bits and data in words."""
         return format_title(self.row)
-
-    @property
-    def hasher(self) -> Hasher | CrossModalHasher:
-        """Of one view or of two."""
-        return self.module.hasher
 
     @property
     def items(self) -> Items:
@@ -111,9 +109,10 @@ def load_run(
     collection = OmegaConf.to_yaml(config.data)
     data = read_run_data(run, config, lambda data: data.take(read[collection]) if collection in read else None)
     read[collection] = data.items
-    module = HashingModule(load(run.hasher), build(config.truth), build(config.ranking)).to(device)
-    module.learnt = load_learnt(run.hasher)
-    query_role, database_role = score_roles(config)
+    hasher: AnyHasher = load(run.hasher).to(device)
+    is_learnt = config.metrics.get("database_codes", FUNCTIONS) == LEARNT
+    learnt = check_learnt(load_learnt(run.hasher), hasher) if is_learnt else None
+    query_role, database_role = select_roles(config.score)
     query_rows = torch.from_numpy(data.ids(query_role))
     if len(query_rows) == 0:
         raise InvalidInputError(
@@ -122,20 +121,25 @@ def load_run(
         )
     key = (collection, data.split.hash, database_role)
     database = parts.setdefault(key, data.part(database_role))
-    searched = searched_views(config, module, database)
-    row = run.read_row()
-    return ServedRun(folder, row, data, collection, module, database, query_rows, searched)
+    searched = encode_searched(hasher, database, device, learnt)
+    truth = FittedTruth(build(config.truth), data)
+    return ServedRun(folder, run.read_row(), data, collection, hasher, truth, device, database, query_rows, searched)
 
 
-def searched_views(config: DictConfig, module: HashingModule, database: Part) -> dict[str, SearchedCodes]:
-    """Codes of a database by view, learnt ones where the run ranks by those."""
-    learnt = config.metrics.get("database_codes", FUNCTIONS) == LEARNT
-    maker = HasherInfo(module.hasher.identity, module.hasher.bits, module.hasher.distance)
+def encode_searched(
+    hasher: AnyHasher, database: Part, device: torch.device, learnt: LearntCodes | None
+) -> dict[str, SearchedCodes]:
+    """Return the codes of a database by view.
+
+    Args:
+        hasher: hasher, on the device.
+        database: items that are searched.
+        device: device on which features are encoded.
+        learnt: codes that the fit learnt, for runs that rank the database by them; None for codes of the hasher.
+    """
+    info = HasherInfo(hasher.identity, hasher.bits, hasher.distance)
     searched = {}
-    for view, items in module.coded(database).items():
-        positions = items.positions.cpu()
-        codes = items.codes.cpu()
-        if learnt:
-            codes = check_learnt(module.learnt, module.hasher).of(database.ids[positions])
-        searched[view] = SearchedCodes(codes, positions, maker)
+    for view, items in encode_part(hasher, database, device).items():
+        coded = items if learnt is None else select_learnt_codes(learnt, items, database.ids)
+        searched[view] = SearchedCodes(coded.codes.cpu(), items.positions.cpu(), info)
     return searched

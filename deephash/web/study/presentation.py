@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 
 from deephash.data.items import Items
-from deephash.evaluation.hashing_module import direction_name
+from deephash.evaluation.view_scores import direction_name
 from deephash.hashers.hasher_views import get_directions
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.report.item_display import format_classes

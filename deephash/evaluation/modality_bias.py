@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.metrics.hamming_retrieval import HammingRetrieval
+from deephash.evaluation.scoring import ScoreSettings, score_counts
+from deephash.evaluation.view_scores import Evaluation, direction_name
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 
+# Ranks of a database of both views whose views are counted.
+BIAS_DEPTH = 50
 # Pairs compared per block.
 BLOCK_PAIRS = 1 << 16
 # A larger gap in mAP between directions, as a share of the better one, gives a warning.
@@ -101,6 +104,29 @@ class ModalityBias:
         }
 
 
+def measure_bias(evaluation: Evaluation) -> ModalityBias:
+    """Measure how the views of a scored hasher differ in its code space."""
+    codes = {view: items.codes for view, items in evaluation.database.items()}
+    total = sum(map(len, codes.values()))
+    depth, distance = min(BIAS_DEPTH, total), evaluation.hasher.distance
+    first, second = evaluation.database.values()
+    # Codes of the items that have both views, in the same order.
+    paired = [torch.isin(first.positions, second.positions), torch.isin(second.positions, first.positions)]
+    agreement, chance = bit_agreement(first.codes[paired[0]], second.codes[paired[1]], distance.code_bits)
+    scores = {direction_name(*views): found.results["mAP"] for views, found in evaluation.scores.items()}
+    return ModalityBias(
+        mean_average_precision=scores,
+        depth=depth,
+        own_share={
+            view: own_view_share(items.codes, codes, view, distance, evaluation.ranking, depth)
+            for view, items in evaluation.queries.items()
+        },
+        database_share={view: len(of_view) / total for view, of_view in codes.items()},
+        bit_agreement=agreement,
+        chance_agreement=chance,
+    )
+
+
 def own_view_share(
     queries: Tensor, database: Mapping[str, Tensor], view: str, distance: Distance, engine: RankingEngine, depth: int
 ) -> float:
@@ -126,10 +152,8 @@ def own_view_share(
     item_views = torch.cat([torch.full((len(codes),), numbers[name]) for name, codes in database.items()])
     query_views = torch.full((len(queries),), numbers[view])
     relevance = SharedLabel(query_views.to(queries.device), item_views.to(queries.device))
-    # Only one process writes the report, so the metric must not wait for the others.
-    metric = HammingRetrieval(distance.maximum, at=(depth,), sync_on_compute=False).to(queries.device)
-    metric.update(engine.rank(queries, mixed, distance, relevance), torch.arange(len(queries), device=queries.device))
-    return float(metric.compute()[f"precision@{depth}"])
+    counts = engine.rank(queries, mixed, distance, relevance)
+    return score_counts(counts, ScoreSettings(at=(depth,))).results[f"precision@{depth}"]
 
 
 def bit_agreement(first: Tensor, second: Tensor, bits: int) -> tuple[Tensor, Tensor]:

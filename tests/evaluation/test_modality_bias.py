@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deephash.codes import pack
+from deephash.evaluation.modality_bias import ModalityBias, bit_agreement, own_view_share
 from deephash.ranking.distance import Hamming
 from deephash.ranking.torch_engine import TorchEngine
-from deephash.report.modality_bias import ModalityBias, bit_agreement, own_view_share
 from deephash.validation import InvalidInputError
 
 
@@ -53,7 +53,7 @@ def test_a_depth_beyond_the_database_is_refused():
 
 
 def test_agreement_counts_pairs_bit_by_bit(monkeypatch):
-    monkeypatch.setattr("deephash.report.modality_bias.BLOCK_PAIRS", 7)
+    monkeypatch.setattr("deephash.evaluation.modality_bias.BLOCK_PAIRS", 7)
     one, other = random_bits(50, 11, 3), random_bits(50, 11, 4)
     counted = [sum(bool(one[i, j] == other[i, j]) for i in range(50)) / 50 for j in range(11)]
     at_random = [np.mean([[bool(a == b) for b in other[:, j]] for a in one[:, j]]) for j in range(11)]

@@ -1,0 +1,39 @@
+"""The contract of a runner, which carries out a whole run."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from hydra.utils import get_class
+from omegaconf import DictConfig
+
+from deephash.io.run_folder import RunFolder
+from deephash.training.dataset_cache import DatasetCache
+
+
+class Runner(ABC):
+    """Carries out the runs of one mode: `train=fit`, `train=joint` or `train=stream`."""
+
+    minimises_loss: ClassVar[bool] = False
+    """Whether gradients of a loss train the hasher further, which makes the codes of the fit obsolete."""
+
+    @abstractmethod
+    def run(self, config: DictConfig, run: RunFolder, cache: DatasetCache) -> dict[str, Any]:
+        """Carry out a run, or continue an interrupted one.
+
+        Args:
+            config: as `conf/train.yaml` composes it.
+            run: opened folder of the run.
+            cache: data of earlier runs of this process.
+
+        Returns:
+            The result row.
+
+        Raises:
+            InvalidInputError: settings, data or files are invalid.
+        """
+
+
+def runner_class(config: DictConfig) -> type[Runner]:
+    """Return the class of a config's runner."""
+    found: type[Runner] = get_class(config.train._target_)
+    return found
