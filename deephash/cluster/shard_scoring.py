@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from deephash.cluster.processes import Process, process_group, read_launcher, sum_processes
 from deephash.cluster.ray_session import ray_workers
 from deephash.cluster.shard_ranking import rank_rows
