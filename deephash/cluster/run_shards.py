@@ -1,6 +1,7 @@
 """Write the database of a run as files of codes in shards, with its queries and the items relevant to them."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
         paths = CodePaths(path)
         for place, values in ((paths.ids, ids), (paths.labels, labels), (paths.codes, codes)):
             if values is not None:
-                array = values.numpy()
-                write_whole(place, lambda partial, array=array: save_npy(partial, array))
+                write_whole(place, partial(save_npy, values=values.numpy()))
         source = {"run": str(run), "split": data.split.hash}
         description = describe_codes(
             paths, len(codes), 0, hasher.identity, hasher.distance, hasher.bits, "", {**source, "file": path.name}

@@ -114,7 +114,7 @@ class DuckDB(Index):
                 for words in code_words(queries.numpy())
             ]
         empty = np.empty(0, np.int64)
-        rows = [np.full(len(part["id"]), place) for place, part in enumerate(found)]
-        columns = (rows, *([part[name] for part in found] for name in ("distance", "id")))
+        places = [np.full(len(part["id"]), place) for place, part in enumerate(found)]
+        columns = (places, *([part[name] for part in found] for name in ("distance", "id")))
         rows, distances, ids = (torch.from_numpy(np.concatenate([empty, *parts]).astype(np.int64)) for parts in columns)
         return rows, distances, ids

@@ -82,5 +82,6 @@ class USearch(Index):
         keys, distances = (np.atleast_2d(array) for array in (found.keys, found.distances))
         counts: Any = getattr(found, "counts", keys.shape[1])
         is_found = np.arange(keys.shape[1]) < np.broadcast_to(counts, len(queries))[:, None]
-        neighbours = (np.nonzero(is_found)[0], distances[is_found], keys[is_found].astype(np.int64))
-        return arrange_nearest(*map(torch.from_numpy, neighbours), (len(queries), k), self.bits + 1)
+        rows = torch.from_numpy(np.nonzero(is_found)[0])
+        near, ids = torch.from_numpy(distances[is_found]), torch.from_numpy(keys[is_found].astype(np.int64))
+        return arrange_nearest(rows, near, ids, (len(queries), k), self.bits + 1)
