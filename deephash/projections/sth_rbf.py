@@ -73,8 +73,8 @@ class STHRBF(Projection):
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
-        assert affinity is not None
         features, affinity = draw_items(features, affinity, self.items, generator)
+        assert affinity is not None
         n = len(features)
         check_directions(self.output_dim, n - 2, f"of a graph of {n} items")
         bandwidth = self.width * squared_kernel_scale(features, features) ** 0.5
