@@ -1,11 +1,12 @@
-"""What a search of binary codes costs, predicted from a sample of them: work first, then seconds.
+"""Predict the cost of searching binary codes from a sample of them: first the work, then the seconds.
 
-Multi-index hashing with m tables looks, of a query whose k-th neighbour lies at distance D, into the buckets of steps 0
-to D: step s takes those at distance ⌊s/m⌋ from the query's own in table s mod m (Norouzi, Punjani & Fleet, CVPR 2012).
-So D alone fixes the buckets; the items in them are counted by the distances of substrings, which a sample shows. D
-itself falls as the database grows. How it falls is told by the law of free bits: near a query, codes lie as if g of the
-bits were free and the others its own, so that the items within d grow with d as Σ_{i ≤ d} C(g, i) does. Uniformly
-random codes have g = b; g of 0 are copies of one code.
+If the k-th neighbour of a query is at distance D, multi-index hashing with m tables visits the buckets of steps 0 to D.
+Step s visits those at distance ⌊s/m⌋ from the query's bucket in table s mod m (Norouzi, Punjani & Fleet, CVPR 2012). So
+D determines the buckets, and the distances of substrings in a sample give the number of items in them. D decreases as
+the database grows, by the law of free bits: near a query, codes are distributed as if g of the bits were free and the
+others equal to the query's, so the number of items within d grows as Σ_{i ≤ d} C(g, i). Uniformly random codes have
+g = b; copies of one code have g = 0.
+
 """
 
 from dataclasses import dataclass
@@ -19,28 +20,28 @@ from deephash.indexes.mih import substring_lengths
 from deephash.indexes.multi_index_kernels import BUCKET_COST, CANDIDATE_COST
 
 BITS = 64
-# Neighbours of a query that tell its number of free bits; nearer ones are taken from the law.
+# Neighbours that determine a query's number of free bits; shares of nearer ones follow from the law.
 LAW_NEIGHBOURS = 50
 
 
 def log_choose(n, k):
-    """Logarithm of the binomial coefficient, of real n."""
+    """Return the logarithm of the binomial coefficient, of real n."""
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
 def words(codes):
-    """Packed codes uint8 (n, 8) as uint64 (n,)."""
+    """View packed codes uint8 (n, 8) as uint64 (n,)."""
     return np.ascontiguousarray(codes).view(np.uint64)[:, 0]
 
 
 def cut(bits, tables):
-    """First bit and length of each substring."""
+    """Return the first bit and length of each substring."""
     lengths = substring_lengths(bits, tables)
     return list(zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True))
 
 
 def free_bits(counts):
-    """The g of largest likelihood, given that no distance is beyond the last; and the law's shares.
+    """Return the g of largest likelihood, given that no distance is beyond the last, and the law's shares.
 
     Args:
         counts: neighbours at distance 0, 1, ... D, int64 (D + 1,).
@@ -60,7 +61,7 @@ def free_bits(counts):
 
 @dataclass(frozen=True)
 class Sample:
-    """Queries and a sample of the codes that they are asked of.
+    """Queries and a sample of the codes of the database.
 
     Args:
         codes: uint64 (n,), drawn as the database is.
@@ -95,7 +96,7 @@ class Sample:
         return shares, found
 
     def substring_shares(self, tables):
-        """Share of the codes at each distance of each substring, float64 (q, m, longest + 1)."""
+        """Compute the share of the codes at each distance of each substring, float64 (q, m, longest + 1)."""
         pieces = cut(BITS, tables)
         shares = np.empty((len(self.queries), tables, pieces[0][1] + 1))
         for row, query in enumerate(self.queries):
@@ -107,14 +108,14 @@ class Sample:
 
 
 class Uniform:
-    """Uniformly random codes: what Sample would say of them, exactly, for one query. All bits are free."""
+    """The exact counterpart of Sample for uniformly random codes and one query. All bits are free."""
 
     def __init__(self):
         self.within = np.exp(np.logaddexp.accumulate(log_choose(BITS, np.arange(BITS + 1.0))) - BITS * np.log(2))[None]
         self.free_bits = np.array([float(BITS)])
 
     def substring_shares(self, tables):
-        """As Sample's, float64 (1, m, longest + 1)."""
+        """Compute the same shares as Sample, float64 (1, m, longest + 1)."""
         pieces = cut(BITS, tables)
         shares = np.zeros((1, tables, pieces[0][1] + 1))
         for table, (_, length) in enumerate(pieces):
@@ -123,21 +124,21 @@ class Uniform:
 
 
 def distance_chances(within, items, k):
-    """Chance that the k-th of so many items lies at each distance, float64 (q, 65): they fall in as Poisson's would."""
+    """Return the probability that the k-th item is at each distance, float64 (q, 65), with Poisson counts."""
     reached = gammainc(k, items * within)
     reached[:, -1] = 1
     return np.diff(reached, axis=1, prepend=0)
 
 
 def buckets_of_steps(tables):
-    """Buckets of each step, float64 (65,)."""
+    """Return the number of buckets of each step, float64 (65,)."""
     lengths, steps = substring_lengths(BITS, tables), np.arange(BITS + 1)
     return np.array([np.exp(log_choose(lengths[step % tables], step // tables))
                      if step // tables <= lengths[step % tables] else 0 for step in steps])  # fmt: skip
 
 
 def steps_taken(buckets, candidates, items):
-    """How many steps each query takes at most before it is given up, int64 (q,).
+    """Return the maximum number of steps of each query before it falls back to a scan, int64 (q,).
 
     Args:
         buckets: up to the end of each step, float64 (65,).
@@ -151,7 +152,7 @@ def steps_taken(buckets, candidates, items):
 
 @dataclass(frozen=True)
 class Work:
-    """What a query of multi-index hashing does, each float64 (q,).
+    """Work of queries of multi-index hashing, each float64 (q,).
 
     Args:
         distance: of the k-th neighbour.
@@ -167,7 +168,7 @@ class Work:
 
 
 def expected_work(sample, items, k, tables, chances=None):
-    """Expected work of each query.
+    """Compute the expected work of each query.
 
     Args:
         sample: Sample or Uniform.
@@ -198,7 +199,7 @@ def expected_work(sample, items, k, tables, chances=None):
 
 
 def actual_work(distances, looked_at):
-    """Work of queries that were searched.
+    """Return the work of queries that were searched.
 
     Args:
         distances: of the k-th neighbours, int64 (q,).
@@ -208,20 +209,20 @@ def actual_work(distances, looked_at):
 
 
 def table_bytes(items, tables):
-    """Bytes of all tables: 12 for each code, 8 for each bucket's start."""
+    """Return the bytes of all tables: 12 for each code, 8 for each bucket's start."""
     return tables * items * 12 + sum(8 * 2**length for length in substring_lengths(BITS, tables))
 
 
 def kept(looked_at, k):
-    """How many of C codes, in random order, are for a while among the k nearest: k (1 + ln(C/k)), or all of fewer."""
+    """Return how many of C codes, in random order, are temporarily among the k nearest: k (1 + ln(C/k)), at most C."""
     return np.minimum(looked_at, k) * (1 + np.log(np.maximum(1, looked_at / k)))
 
 
 def priced(work, items, k, tables):
-    """What the time of multi-index hashing is made of, float64 (q, 6).
+    """Return the components of the time of multi-index hashing, float64 (q, 6).
 
-    Once a query; neighbours kept for a while; buckets, dearer by as much each time that the tables' bytes double, since
-    more of what is read lies far from the core; candidates; and of a scan, neighbours kept for a while, and codes.
+    The fixed cost of a query; temporary neighbours; buckets, whose cost grows by a constant whenever the tables' bytes
+    double, since fewer of them are in the caches; candidates; and for a scan, temporary neighbours and codes.
     """
     far = max(0.0, np.log2(table_bytes(items, tables) / 2**20))
     once, scans = np.ones(len(work.scanned)), work.scanned / items
@@ -230,7 +231,7 @@ def priced(work, items, k, tables):
 
 
 def fitted(work, seconds):
-    """Seconds that each kind of work takes, none negative; relative errors count alike.
+    """Fit the seconds of each kind of work, none negative, with equal weight on relative errors.
 
     Args:
         work: float64 (measurements, kinds).

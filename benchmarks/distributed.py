@@ -1,4 +1,4 @@
-"""Several workers against one: encoding, scoring of shards, closed-form fits, and what the distributed path costs.
+"""Several workers against one: encoding, scoring of shards, closed-form fits, and the cost of the distributed path.
 
 python benchmarks/distributed.py [--items 4000000] [--queries 10000] [--rows 524288] [--rounds 5]
 
@@ -84,7 +84,7 @@ def score_share(folder, rank, world):
 
 
 def score_plainly(folder, rank, world):
-    """The same ranking of codes that lie in memory, without shards or processes."""
+    """Rank the same codes in memory, without shards or processes."""
     shards = open_shards([folder / "database"])
     queries = open_queries(folder / "queries.npy", shards)
     blocks = list(shards.blocks(range(len(shards))))
@@ -104,7 +104,7 @@ def score_plainly(folder, rank, world):
 
 
 def encode_share(folder, rank, world):
-    """This worker's part of the shards, made as a worker of Ray makes them."""
+    """Encode this worker's part of the shards as a worker of Ray does."""
     rows = open_npy(folder / "x.npy").rows
     out = folder / f"shards-{os.getpid()}"
     task = ShardTask(str(folder / "hasher"), str(folder / "x.npy"), str(out), None, None, None, None, "cpu", BLOCK_ROWS)
@@ -151,7 +151,7 @@ JOBS = {job.__name__: job for job in (score_share, score_plainly, encode_share, 
 
 
 def worker(name, folder, rank, world, meeting):
-    """Warm up once, then a common start, and the seconds from it to the last one's end."""
+    """Warm up, start together, and measure the seconds until the last worker ends."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     work = JOBS[name](folder, rank, world)
@@ -166,7 +166,7 @@ def worker(name, folder, rank, world, meeting):
 
 
 def seconds_of(name, folder, world):
-    """Seconds of a job on some workers, in processes of their own."""
+    """Return the seconds of a job on some workers, in separate processes."""
     with tempfile.TemporaryDirectory(dir=folder) as meeting:
         processes = [
             subprocess.Popen(
@@ -183,7 +183,7 @@ def seconds_of(name, folder, world):
 
 
 def compare(what, folder, one, other, rounds, bar):
-    """The median of the first's time over the second's; jobs are a name and a number of workers."""
+    """Compare two jobs, each a name and a number of workers, by the median ratio of their times."""
     ratios, results = [], set()
     for _ in range(rounds):
         first, second = (seconds_of(*job[:1], folder, job[1]) for job in (one, other))

@@ -35,7 +35,7 @@ def fitted() -> Hasher:
 
 
 def write_features(path: Path, rows: int) -> None:
-    """Features of a file too large to be held, a block at a time."""
+    """Write a file of features too large for memory, a block at a time."""
     draw = np.random.default_rng(0)
     array = np.lib.format.open_memmap(path, "w+", np.float32, (rows, DIMENSION))
     for first in range(0, rows, BLOCK_ROWS):
@@ -45,7 +45,7 @@ def write_features(path: Path, rows: int) -> None:
 
 
 def matrix_product_seconds(hasher: Hasher, rows: int) -> float:
-    """Least time of centring, product, threshold and packing of features that are in memory already."""
+    """Return the least time of centring, product, threshold and packing of features that are in memory already."""
     block = torch.randn(BLOCK_ROWS, DIMENSION)
     mean, directions = hasher.projection.mean, hasher.projection.directions.detach()
     times = []
@@ -58,7 +58,7 @@ def matrix_product_seconds(hasher: Hasher, rows: int) -> float:
 
 
 def reading_seconds(source: RowSource) -> float:
-    """Time of going through the rows alone."""
+    """Return the time of only reading the rows."""
     start = time.perf_counter()
     for _ in source.blocks(0, BLOCK_ROWS):
         pass
@@ -84,7 +84,7 @@ def speed(rows: int) -> None:
 
 
 def one(path: Path) -> None:
-    """Encode one file beside its saved hasher, and say what that took."""
+    """Encode one file beside its saved hasher, and print time and memory."""
     hasher = Hasher.load(path.parent / "hasher")
     hasher.encode(torch.randn(2, DIMENSION))
     before = peak_megabytes()
@@ -103,7 +103,7 @@ def one(path: Path) -> None:
 
 
 def peak_megabytes() -> float:
-    """The process's own peak; getrusage would give that of the process that started it, where that is larger."""
+    """Return the peak of this process; getrusage would return that of its parent if that is larger."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
@@ -121,7 +121,7 @@ def kills(times: int) -> None:
             return subprocess.Popen(filled, cwd=folder, stdout=subprocess.DEVNULL)
 
         def working(process: subprocess.Popen[bytes], out: str) -> float:
-            """Wait until codes are written, so that kills fall into the work and not into imports; then the time."""
+            """Wait until codes are written, so that kills do not fall into imports, and return the time."""
             while not (folder / f"{out}.encoding" / "codes.npy").exists() and process.poll() is None:
                 time.sleep(0.005)
             return time.monotonic()

@@ -1,10 +1,10 @@
-"""Damage files of every kind that deephash reads, at random places, and read them: each is read or refused in one line.
+"""Damage files of every kind at random places and read them: each is read or raises an error of one line.
 
 python benchmarks/fuzz_files.py --mutations 10000
 
-Half of the mutations of files with a checksum get the right one again, as a hostile file has. Each batch is read by a
-process forked from one that has imported everything; a mutation that ends it, takes over 10 seconds of processor time,
-asks for over 2 GB, or raises anything but one line is a fault, and the exit status is 1.
+For files with a checksum, half of the mutations get a correct checksum again, like a malicious file. A process forked
+from one that has imported everything reads each batch. A mutation that crashes it, takes over 10 seconds of processor
+time, allocates over 2 GB, or raises anything but a one-line error is a fault, and the exit status is 1.
 """
 
 import argparse
@@ -122,10 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="deephash-fuzz-") as folder:
         corpus = Path(folder) / "corpus"
-        if in_a_fork(lambda tell: (write_corpus(corpus), tell("whole"))) != ["whole"]:
+        if read_in_fork(lambda tell: (write_corpus(corpus), tell("whole"))) != ["whole"]:
             raise SystemExit("the whole files could not be written")
         chosen = {name: target for name, target in targets().items() if name.startswith(given.only)}
-        refused = in_a_fork(lambda tell: tell_refusals(corpus, Path(folder) / "scratch", chosen, tell))
+        refused = read_in_fork(lambda tell: report_unreadable(corpus, Path(folder) / "scratch", chosen, tell))
         if refused:
             raise SystemExit("whole files are refused:\n" + "\n".join(refused))
         outcomes, faults = fuzz(corpus, Path(folder) / "scratch", chosen, given)
@@ -135,8 +135,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def tell_refusals(corpus: Path, scratch: Path, chosen: dict[str, Target], tell: Callable[[str], None]) -> None:
-    """Read everything whole: what is refused then would show nothing when it is damaged."""
+def report_unreadable(corpus: Path, scratch: Path, chosen: dict[str, Target], tell: Callable[[str], None]) -> None:
+    """Report undamaged files that cannot be read: damage to them would show nothing."""
     for name, target in chosen.items():
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(corpus / target.folder, scratch)
@@ -151,7 +151,7 @@ def tell_refusals(corpus: Path, scratch: Path, chosen: dict[str, Target], tell: 
 def fuzz(
     corpus: Path, scratch: Path, chosen: dict[str, Target], given: argparse.Namespace
 ) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Read all mutations in processes forked from this one, and count what came of them."""
+    """Read all mutations in processes forked from this one, and count the outcomes."""
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     faults: list[str] = []
     names = list(chosen)
@@ -173,7 +173,7 @@ def fuzz(
                 number = given.first + place
                 tell(json.dumps(read_one(corpus, scratch, chosen[plan[place]], f"{given.seed} {number}")))
 
-        for line in in_a_fork(read_batch):
+        for line in read_in_fork(read_batch):
             outcome, detail = json.loads(line)
             outcomes[plan[at]][outcome] += 1
             if outcome not in ("read", "refused"):
@@ -190,8 +190,8 @@ def fuzz(
     return outcomes, faults
 
 
-def in_a_fork(work: Callable[[Callable[[str], None]], object]) -> list[str]:
-    """What a forked process tells, line by line, until it ends or has been silent for too long."""
+def read_in_fork(work: Callable[[Callable[[str], None]], object]) -> list[str]:
+    """Yield the lines of a forked process until it ends or has been silent for too long."""
     reading_end, writing_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -234,7 +234,7 @@ def limit_memory() -> None:
 
 
 def read_one(corpus: Path, scratch: Path, target: Target, seed: str) -> tuple[str, str]:
-    """Copy, damage, read: what came of it, and the words of a fault."""
+    """Copy, damage and read files; return the outcome and the text of a fault."""
     rng = random.Random(f"mutation {seed}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(corpus / target.folder, scratch)
@@ -270,7 +270,7 @@ def read_one(corpus: Path, scratch: Path, target: Target, seed: str) -> tuple[st
 
 
 def processor_seconds() -> float:
-    """Of this process and those that it has waited for."""
+    """Return the processor seconds of this process and those that it has waited for."""
     return sum(
         usage.ru_utime + usage.ru_stime
         for usage in (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -278,7 +278,7 @@ def processor_seconds() -> float:
 
 
 def mutated(path: Path, rng: random.Random) -> bytes:
-    """A file's contents, damaged; those of an archive also within its members, whose checksums are right then."""
+    """Damage the contents of a file; for an archive also within its members, with correct checksums."""
     content = path.read_bytes()
     if path.suffix == ".npz" and rng.random() < 0.5:
         packed = io.BytesIO()
@@ -302,7 +302,7 @@ def mutated(path: Path, rng: random.Random) -> bytes:
 
 
 def reworded(content: bytes, rng: random.Random) -> bytes:
-    """Text of which some numbers or words are others, or some are gone."""
+    """Change or remove some numbers or words of a text."""
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         tokens = list(TOKEN.finditer(content))
         if not tokens:
@@ -318,7 +318,7 @@ def reworded(content: bytes, rng: random.Random) -> bytes:
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Bytes of which some are changed, cut, doubled or replaced by extreme numbers."""
+    """Change, cut, double or replace some bytes by extreme numbers."""
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 5))):
         # Headers lie at the beginning, and in Parquet and archives at the end.
@@ -351,7 +351,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def table(outcomes: dict[str, Counter[str]]) -> str:
-    """What came of the mutations of each kind."""
+    """Format the outcomes of the mutations of each kind."""
     columns = list(dict.fromkeys(("read", "refused", *(name for counts in outcomes.values() for name in counts))))
     width = max(map(len, outcomes), default=4)
     lines = [" ".join([" " * width, *(f"{name:>12}" for name in columns)])]
@@ -382,7 +382,7 @@ def encode_all(folder: Path) -> None:
 
 
 def repair_hasher(folder: Path) -> None:
-    """Give a hasher the identity of what it is now."""
+    """Recompute the identity of a damaged hasher."""
     from safetensors.torch import load_file
 
     path = folder / storage.DESCRIPTION_FILE
@@ -393,7 +393,7 @@ def repair_hasher(folder: Path) -> None:
 
 
 def repair_index(folder: Path) -> None:
-    """Give an index the digests of the files that it has now."""
+    """Recompute the digests of the files of an index."""
     path = folder / index_folder.DESCRIPTION_FILE
     stored = json.loads(path.read_text())
     content = folder / stored["generation"]
@@ -402,13 +402,13 @@ def repair_index(folder: Path) -> None:
 
 
 def repair_sharded(folder: Path) -> None:
-    """Give each shard of an index the digests of its files."""
+    """Recompute the digests of each shard of an index."""
     for path in folder.rglob(index_folder.DESCRIPTION_FILE):
         repair_index(path.parent)
 
 
 def repair_checkpoint(folder: Path) -> None:
-    """Take a checkpoint's digest away, as earlier versions wrote none."""
+    """Remove the digest of a checkpoint, since earlier versions wrote none."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -420,30 +420,30 @@ def repair_checkpoint(folder: Path) -> None:
 
 
 def read_history(folder: Path) -> None:
-    """What a run's history says of its epochs."""
+    """Read the history of a run."""
     path = folder / "history.json"
     summarise_history(read_json_object(path, "a history"), path)
 
 
 def sweep_row(folder: Path) -> None:
-    """The table of a sweep, whose damaged jobs it names."""
+    """Build the table of a sweep, which names damaged jobs."""
     (row,) = collect(folder).to_dicts()
     if row["status"] == "damaged":
         raise InvalidInputError(row["error"])
 
 
 def study_answers(folder: Path) -> None:
-    """The log of a study, as the server and the analysis open it."""
+    """Open the log of a study as the server and the analysis do."""
     analyse_log(folder / "study.sqlite")
 
 
 KEEPS_THREADS = ("index lancedb",)
-"""Kinds whose engine keeps threads and their memory, so that a process reads one such file and nothing else."""
+"""Kinds whose engine keeps threads and their memory, so that a process reads only one such file."""
 ENGINE_KINDS = ("faiss_flat", "faiss_ivf", "faiss_hnsw", "faiss_multi_hash", "usearch", "duckdb")
 
 
 def targets() -> dict[str, Target]:
-    """Everything that is damaged, by name."""
+    """Return all targets by name."""
     found: dict[str, Target] = {}
     for name in ("x.npy", "f.npy", "x.npz", "c.npz", "x.fvecs", "x.bvecs", "x.ivecs", "x.csv"):
         found[f"rows {name}"] = Target("arrays", (name,), lambda folder, name=name: read_all(folder / name))
@@ -514,7 +514,7 @@ def targets() -> dict[str, Target]:
 
 
 def write_corpus(folder: Path) -> None:
-    """Whole files of every kind."""
+    """Write undamaged files of every kind."""
     write_arrays(folder / "arrays")
     write_images(folder / "images")
     features = torch.from_numpy(FEATURES)
@@ -550,7 +550,7 @@ def write_corpus(folder: Path) -> None:
 
 
 def write_arrays(folder: Path) -> None:
-    """Features in every format."""
+    """Write features in every format."""
     folder.mkdir(parents=True)
     np.save(folder / "x.npy", FEATURES)
     np.save(folder / "f.npy", np.asfortranarray(FEATURES))
@@ -569,7 +569,7 @@ def write_arrays(folder: Path) -> None:
 
 
 def write_images(folder: Path) -> None:
-    """A picture in every common format, and a manifest."""
+    """Write a picture in every common format, and a manifest."""
     folder.mkdir()
     picture = Image.fromarray(RNG.integers(0, 256, (24, 32, 3), np.uint8))
     for name in ("a.png", "a.jpg", "a.gif", "a.bmp", "a.webp", "a.tif"):
@@ -578,7 +578,7 @@ def write_images(folder: Path) -> None:
 
 
 def write_run(folder: Path, hasher: Hasher) -> None:
-    """What a run leaves."""
+    """Write the files of a run."""
     run = RunFolder(folder)
     hasher.save(run.hasher)
     config = "method: itq\nbits: 6\nseed: 0\nchoices:\n  method: itq\n  data: x\nprojection:\n  iterations: 2\n"
@@ -597,7 +597,7 @@ def write_run(folder: Path, hasher: Hasher) -> None:
 
 
 def write_codes(folder: Path) -> None:
-    """A file of codes as `deephash encode` writes it."""
+    """Write a file of codes as `deephash encode` writes it."""
     folder.mkdir()
     paths = CodePaths(folder / "c.npy")
     np.save(paths.codes, CODES)
@@ -606,7 +606,7 @@ def write_codes(folder: Path) -> None:
 
 
 def write_study(folder: Path) -> None:
-    """A log with an answer."""
+    """Write a log with an answer."""
     folder.mkdir()
     runs = (StudiedRun("itq", "itq", "a" * 64), StudiedRun("lsh", "lsh", "b" * 64))
     study = Study(StudyDesign(), runs, "split", "What is kept: nothing of yours.")

@@ -3,12 +3,12 @@
 python benchmarks/indexes.py --images cifar10.npz --sizes 100000 1000000 10000000 --queries 200
 python benchmarks/indexes.py --images cifar10.npz --sizes 100000 --kinds flat faiss_ivf faiss_hnsw usearch duckdb
 
-The second prints, for each kind of index by its defaults, the time to build it, the time of a query asked with others
-and of one asked alone (by the clock), and recall@10; pgvector goes by libpq's environment, as PGHOST.
+The second command prints, for each kind of index with its defaults, the time to build it, the time of a query in a
+batch and alone (wall-clock), and recall@10; pgvector uses libpq's environment, such as PGHOST.
 
-Codes are ITQ's, 64 bits, of random 12 × 12 patches of CIFAR-10's images (an .npz with `images` uint8 (n, 32, 32, 3)),
-of which there are as many as one likes; queries are further patches. Each time is the least of three passes, of this
-process's own CPU time where one thread works, so that a busy machine disturbs it little.
+Codes are 64-bit ITQ codes of random 12 × 12 patches of CIFAR-10's images (an .npz with `images` uint8 (n, 32, 32,
+3)), in any number; queries are further patches. Each time is the minimum of three passes, in processor time if one
+thread works, which a busy machine disturbs little.
 """
 
 import argparse
@@ -40,7 +40,7 @@ USEARCH_PAIRS = 10**9
 
 
 def patch_codes(path, count, seed=0):
-    """ITQ codes, uint8 (count, 8), of random patches."""
+    """Return ITQ codes, uint8 (count, 8), of random patches."""
     images = np.load(path, allow_pickle=False)["images"]
     windows = np.lib.stride_tricks.sliding_window_view(images, (SIDE, SIDE), axis=(1, 2))
     rng = np.random.default_rng(seed)
@@ -55,7 +55,7 @@ def patch_codes(path, count, seed=0):
 
 
 def least_seconds(search, clock):
-    """Least time of some passes."""
+    """Return the least time of some passes."""
     times = []
     for _ in range(PASSES):
         started = clock()
@@ -74,7 +74,7 @@ def multi_hash(codes, queries, farthest, tables):
 
 
 def compare_scans(flat, queries, k, clock, threads):
-    """How much longer the exact scans of FAISS and USearch take than ours, for the k nearest."""
+    """Compare the exact scans of FAISS and USearch with ours, for the k nearest."""
     codes, asked = flat.codes.numpy(), queries.numpy()
     rival = faiss.IndexBinaryFlat(8 * codes.shape[1])
     rival.add(codes)
@@ -87,7 +87,7 @@ def compare_scans(flat, queries, k, clock, threads):
 
 
 def compare_kinds(kinds, database, queries, k):
-    """Time to build, time of a query and recall of each kind by its defaults."""
+    """Measure build time, query time and recall of each kind with its defaults."""
     expected = Flat(database, 64).search(queries, k)[0][:, -1:]
     for kind in kinds:
         if kind != "pgvector":  # Its table would be there already.

@@ -4,9 +4,9 @@ python benchmarks/itq.py                                59,000 × 512 synthetic 
 python benchmarks/itq.py --features gist.npy            the same on features of your own, float32 (n, d)
 python benchmarks/itq.py --json results.json            also as JSON
 
-Runs alternate, so that what else the machine does meets both. FAISS scales centred rows to unit length before its PCA,
-so the errors of the whole are of different problems; compared are those of its rotation alone (ITQMatrix) and ours,
-‖B - V R‖² on the same PCA projections V.
+Runs alternate, so that other load on the machine affects both. FAISS scales centred rows to unit length before its
+PCA, so the total errors belong to different problems. The script compares the errors of its rotation (ITQMatrix) and
+ours, ‖B - V R‖² on the same PCA projections V.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What a step of joint training costs beside its encoder's own forward and backward pass.
+"""Cost of a step of joint training against its encoder's forward and backward pass.
 
 python benchmarks/joint_step.py                                    every loss of conf/loss at 64 bits and batch 512
 python benchmarks/joint_step.py --losses ap dpsh csq --bits 32     some, at another length
 python benchmarks/joint_step.py --output joint_step                writes joint_step.md too
 
 The encoder is an MLP 512-1024-512 and a linear projection to the bits, on random features of ten classes. Bare:
-forward, the sum of the projections, backward. Step: forward, relaxation, loss, backward. Both are timed in turn, round
-after round, so that what else the machine does meets both; the ratio is that of the medians.
+forward, the sum of the projections, backward. Step: forward, relaxation, loss, backward. Both are timed in turn,
+so that other load on the machine affects both; the ratio is that of the medians.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Kill a process at random moments while it writes hashers and the files of runs; what is there must load whole.
+"""Kill a process at random moments while it writes hashers and the files of runs; all files must load.
 
 python benchmarks/killed_writes.py --kills 200
 """
@@ -86,7 +86,7 @@ def check(folder: Path, identities: set[str]) -> tuple[list[int], str]:
 
 
 def kill_writers(kills: int, folder: Path, seed: int = 0) -> Counter[str]:
-    """Start a writer, kill it at a random moment, check; so many times in the same folder.
+    """Repeatedly start a writer in the same folder, kill it at a random moment, and check the files.
 
     Returns:
         How many kills fell where: within a round of writes, so that files are of two versions, between two rounds, and

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of every method's fit, and how near its encoding comes to the matrix product in it.
+"""Seconds and peak memory of every method's fit, and the speed of encoding against its matrix product.
 
 python benchmarks/methods.py --features gist.npy --labels labels.npy       every projection and quantiser of conf/
 python benchmarks/methods.py --methods ksh sdh --quantizers                some projections, no quantiser
@@ -37,7 +37,7 @@ COLUMNS = ("what", "name", "rows", "fit s", "peak MB", "encode s", "product s", 
 
 
 def make_features(arguments):
-    """Features float32 (n, d) and labels int64 (n,), the same in every process."""
+    """Return features float32 (n, d) and labels int64 (n,), the same in every process."""
     rows, dimension = arguments.rows, arguments.dimension
     generator = torch.Generator().manual_seed(0)
     if arguments.features:
@@ -63,7 +63,7 @@ def make_features(arguments):
 
 
 def read_sift(path):
-    """SIFT vectors from an .fvecs file, or the array `base` of an .npz."""
+    """Read SIFT vectors from an .fvecs file, or the array `base` of an .npz."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as stored:
             return torch.from_numpy(stored["base"].astype(np.float32))
@@ -72,7 +72,7 @@ def read_sift(path):
 
 
 def build(group, name, bits, dimension):
-    """A projection or quantiser as its YAML configures it."""
+    """Build a projection or quantiser as its YAML configures it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"{group}={name}"])
     if group == "quantizer":
@@ -81,7 +81,7 @@ def build(group, name, bits, dimension):
 
 
 def requires(group, name):
-    """What the fit of a choice takes beside features."""
+    """Return what the fit of a choice requires beside features."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"{group}={name}"])
     return get_class((config.projection if group == "method" else config.quantizer)._target_).requires
@@ -102,7 +102,7 @@ def bare_product(projection, features):
 
 
 def least_seconds(run):
-    """The least of several times, after one that warms up."""
+    """Return the least of several times, after a warm-up."""
     run()
     seconds = []
     for _ in range(ENCODING_REPETITIONS):
@@ -113,7 +113,7 @@ def least_seconds(run):
 
 
 def measure(arguments):
-    """One fit and its encoding, in this process; printed as JSON."""
+    """Measure one fit and its encoding in this process and print them as JSON."""
     group, name = arguments.one
     features, labels = make_features(arguments)
     bits, dimension = arguments.bits, features.shape[1]
@@ -155,7 +155,7 @@ def measure(arguments):
 
 
 def measured(arguments, group, name):
-    """The figures of one fit, made by a process of its own; an error in their place where it failed."""
+    """Measure one fit in a separate process; return its error if it failed."""
     command = [sys.executable, __file__, "--one", group, name, "--bits", str(arguments.bits)]
     command += ["--rows", str(arguments.rows), "--dimension", str(arguments.dimension)]
     for option in ("features", "labels", "sift"):

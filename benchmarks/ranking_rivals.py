@@ -1,4 +1,4 @@
-"""What the ranking is measured against: a C loop, the common NumPy routine, and FAISS's flat binary index."""
+"""Competitors of the ranking benchmark: a C loop, the common NumPy routine, and FAISS's flat binary index."""
 
 import ctypes
 import subprocess

@@ -4,14 +4,14 @@ python benchmarks/scale.py measure --images cifar10.npz   constants at up to 1e6
 python benchmarks/scale.py shards --sizes 100000 1000000 10000000 --shards 1 4 16 64
 python benchmarks/scale.py plan --images cifar10.npz      memory, machines, money and latency at 1e8, 1e9 and 1e11
 
-`measure` times the scan, multi-index hashing and FAISS's inverted lists, one thread, processor time, and prints the
-constants that stand at the head of this file; they are fitted on all sizes but the largest. `shards` cuts codes into
-shards, searches one after another as machines of their own would, merges, asserts that distances and ids are those of
-one scan, and prints what the model says beside it; what is simulated is the waiting: a query of S machines takes the
-slowest shard's time and the merge. Its codes are random around 2,000 centres.
+`measure` times the scan, multi-index hashing and FAISS's inverted lists in processor time of one thread, and prints
+the constants at the top of this file, which are fitted on all sizes but the largest. `shards` cuts codes into shards,
+searches them one after another, merges, asserts that distances and ids equal those of one scan, and prints the
+prediction beside the measurement. Parallel machines are simulated: a query takes the time of the slowest shard and of
+the merge. Its codes are random around 2,000 centres.
 
-`--codes` takes a file of your own packed 64-bit codes in place of the patches' that benchmarks/indexes.py makes of
-images. Its rows must be in random order; the last are the queries. `plan` then says what your codes would take.
+`--codes` takes a file of your own packed 64-bit codes in place of the codes of patches of benchmarks/indexes.py. Its
+rows must be in random order; the last are the queries. `plan` then predicts the cost of your codes.
 """
 
 import argparse

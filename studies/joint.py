@@ -1,11 +1,11 @@
-"""Joint training against the fits that it starts from: tables of a sweep of experiment=joint_*.
+"""Tables of joint training against the fits that it starts from, from a sweep of experiment=joint_*.
 
 python studies/joint.py multirun/joint_labels                        mAP, pipeline by pipeline
 python studies/joint.py multirun/joint_epsilon_ball --metric AUPRC_micro
-python studies/joint.py multirun/joint_ablation --across loss        joint runs alone, by another column
+python studies/joint.py multirun/joint_ablation --across loss        only joint runs, by another column
 python studies/joint.py multirun/joint_labels --curves curves.png    validation score by epoch, with its spread
 
-The best of all fits is set against the best of all joint trainings, and against each other pipeline, on the same draws.
+The best fit is compared with the best joint training, and with each other pipeline, on the same draws.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from deephash.report.tables import markdown_table
 
 
 def read_rows(folder):
-    """Result rows of a sweep, each with its folder."""
+    """Read the result rows of a sweep, each with its folder."""
     return [
         json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent}
         for path in sorted(folder.rglob("metrics.json"))
@@ -29,7 +29,7 @@ def read_rows(folder):
 
 
 def best_against_best(rows, gains, metric, columns):
-    """The best fit of each code length against the best joint training, paired by draw."""
+    """Compare the best fit of each code length with the best joint training, paired by draw."""
     lines = []
     for bits, fitted in find_best(gains, "before").items():
         trained = find_best(gains, "after")[bits]
@@ -56,7 +56,7 @@ def best_against_best(rows, gains, metric, columns):
 
 
 def across(rows, metric, columns):
-    """Mean and 95 % interval of joint runs, by columns."""
+    """Format the mean and 95 % interval of joint runs, by columns."""
     groups = {}
     for row in rows:
         if row["train"] == "joint":
@@ -75,7 +75,7 @@ def across(rows, metric, columns):
 
 
 def curves_figure(rows, columns):
-    """Validation score by epoch: the mean over draws, and their range, for each pipeline; a panel for each length."""
+    """Draw the validation score by epoch: mean and range over draws for each pipeline, a panel for each length."""
     from matplotlib.figure import Figure
 
     lengths = sorted({row["bits"] for row in rows if "training" in row})
@@ -102,7 +102,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--metric", default="mAP")
-    parser.add_argument("--across", nargs="+", help="columns of the result row to tell joint runs apart by")
+    parser.add_argument("--across", nargs="+", help="columns of the result row that distinguish joint runs")
     parser.add_argument("--columns", nargs="+", default=["method", "quantizer", "encoder"])
     parser.add_argument("--curves", type=Path, help="draw learning curves into this file")
     arguments = parser.parse_args()

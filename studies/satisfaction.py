@@ -1,16 +1,16 @@
-"""Do mAP and AUPRC track what users feel? Metrics of many systems against simulated users, from the runs of sweeps.
+"""Agreement of metrics with simulated users over many systems, from the runs of sweeps.
 
 python train.py -m experiment=satisfaction data.path=cifar10.npz seed='range(5)'
 python train.py -m experiment=satisfaction_neighbours data.path=FOLDER
 python studies/satisfaction.py multirun/satisfaction multirun/satisfaction_neighbours --output satisfaction
 
-A system is a run; those of one split are a draw, and every draw has the same systems. Users see lists of 50, tied
-items in random order (five orders, four sessions each). Relevant is what the runs' truth says. Of graded figures 2 is
-the same class and 1 the same of animals and vehicles, or 2 the nearest quarter of the neighbours and 1 the others.
-Every user is a simulation, whose chances stand in USERS.
+A system is a run; the runs of one split are a draw, and every draw has the same systems. Users see lists of 50 with
+tied items in random order (five orders, four sessions each). The runs' truth defines relevance. In graded metrics,
+grade 2 is the same class and 1 the same of animals and vehicles, or 2 the nearest quarter of the neighbours and 1 the
+others. All users are simulated, with the probabilities in USERS.
 
-Writes into OUTPUT a JSON of each draw, which the same command does not work out again, and of each sweep a .md and a
-.png over its draws, intervals by Student's t; of several sweeps orders.md, how far they agree on the order of metrics.
+Writes into OUTPUT a JSON for each draw, which a repeated command reuses, and for each sweep a .md and a .png over its
+draws with intervals by Student's t; for several sweeps also orders.md, their agreement on the order of metrics.
 """
 
 import argparse
@@ -102,7 +102,7 @@ class Draw:
 
 
 def draws_of(folder):
-    """Folders of a sweep's runs by the split that they share, in the order of seeds."""
+    """Return the folders of a sweep's runs by the split that they share, in the order of seeds."""
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):
         if (run := RunFolder(path)).metrics.exists():
@@ -116,7 +116,7 @@ def draws_of(folder):
 
 
 def load(runs):
-    """A draw from its runs, by system."""
+    """Load a draw from its runs, by system."""
     first = next(iter(runs.values()))
     config = first.read_config()
     data, truth = build_data(config, Split.load(first.split)), build(config.truth)
@@ -130,7 +130,7 @@ def load(runs):
 
 
 def judged(data: HashingDataModule, truth: Affinity):
-    """What is relevant, of grade 1 or higher, and of grade 2."""
+    """Return the relevant items, of grade 1 or higher, and of grade 2."""
     queries, database = data.part("query"), data.part("database")
     parts = queries.features, queries.labels, database.features, database.labels
     relevant = truth.relevance(*parts)
@@ -141,7 +141,7 @@ def judged(data: HashingDataModule, truth: Affinity):
 
 
 def measured(system, draw):
-    """Every metric of one system on each query, larger is better: name → (q,)."""
+    """Compute every metric of one system on each query, higher is better: name → (q,)."""
     counts, *graded = (AutoEngine().rank(*system, wanted) for wanted in (draw.relevant, draw.grade_1, draw.grade_2))
     binary, grades = GradedRanking(GradedCounts.from_counts(counts)), GradedRanking(GradedCounts.from_nested(*graded))
     values = {
@@ -188,7 +188,7 @@ def sessions(system, relevant, users, seed):
 
 
 def seeded(*numbers):
-    """A generator of its own for each draw, so that a part more changes no other."""
+    """Return a separate generator for each draw, so that adding a part changes no other."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
 
 
@@ -231,14 +231,14 @@ def agreement_rows(metrics, outcomes):
 
 
 def discriminative_power(values, rng):
-    """Share of pairs of systems that a paired randomisation test tells apart at .05."""
+    """Return the share of pairs of systems that a paired randomisation test separates at .05."""
     pairs = np.array(list(itertools.combinations(range(len(values)), 2)))
     p = randomisation_p(values[pairs[:, 0]] - values[pairs[:, 1]], FLIPS, rng)
     return float((p < 0.05).mean())
 
 
 def gain_rows(means, satisfied, rng):
-    """The gain in a metric from which 90 % of users prefer, by how many queries a user asks before choosing."""
+    """Compute the gain in a metric from which 90 % of users prefer a system, by the number of queries per user."""
     pairs = list(itertools.combinations(range(len(satisfied)), 2))
     rows = []
     for queries in (1, 10, 50, 200):
@@ -254,7 +254,7 @@ def gain_rows(means, satisfied, rng):
 
 
 def misleading(names, means, felt, count=8):
-    """The pairs whose mAP says most against what users felt: better, worse, gain in mAP, loss in satisfaction."""
+    """Find the pairs whose mAP differs most from satisfaction: better, worse, gain in mAP, loss in satisfaction."""
     found = []
     for a, b in itertools.permutations(range(len(names)), 2):
         gain, loss = means["mAP"][a] - means["mAP"][b], felt[b] - felt[a]
@@ -273,7 +273,7 @@ def misleading(names, means, felt, count=8):
 
 
 def draw_figures(draw):
-    """All figures of one draw, as they go into its JSON."""
+    """Compute all figures of one draw for its JSON."""
     tables, satisfied, examined, shown = [], [], [], []
     for number, (name, system) in enumerate(draw.systems.items()):
         tables.append(measured(system, draw))
@@ -293,13 +293,13 @@ def draw_figures(draw):
         "satisfied": {name: values.mean(1).tolist() for name, values in outcomes.items()},
         "examined": {name: [float(one[name].mean()) for one in examined] for name in USERS},
         "agreement": agreement_rows(metrics, outcomes),
-        "told apart": {name: discriminative_power(values, rng) for name, values in (metrics | outcomes).items()},
+        "separated": {name: discriminative_power(values, rng) for name, values in (metrics | outcomes).items()},
         "needed gain": gain_rows({name: means[name] for name in ("mAP", "precision@10")}, judged_by, rng),
     }
 
 
 def figures_of(sweep, output):
-    """The figures of a sweep's draws, those not yet worked out written to files of their own."""
+    """Return the figures of a sweep's draws, and write those that have no file yet."""
     found = []
     for split, runs in draws_of(sweep).items():
         path = output / f"{sweep.name}-{split[:12]}.json"
@@ -312,7 +312,7 @@ def figures_of(sweep, output):
 
 
 def over_draws(values):
-    """A mean with its 95 % interval by Student's t as text; of one draw the figure alone."""
+    """Format a mean with its 95 % interval by Student's t; for one draw only the figure."""
     values = [value for value in values if value is not None]
     if len(values) < 2:
         return f"{values[0]:.2f}" if values else "-"
@@ -340,7 +340,7 @@ def mean_over(draws, key):
 
 
 def report(draws):
-    """All tables of a sweep over its draws, as Markdown."""
+    """Format all tables of a sweep over its draws as Markdown."""
     orders = [mean_taus(figures) for figures in draws]
     cells = {
         (row["metric"], row["user"]): [figures["agreement"][i] for figures in draws]
@@ -366,11 +366,11 @@ def report(draws):
             over_draws([row["tau"] for row in cells[metric, "interleaving"]]),
             over_draws(by_draw(metric, "overlap")),
             over_draws(by_draw(metric, "per query")),
-            over_draws([figures["told apart"][metric] for figures in draws]),
+            over_draws([figures["separated"][metric] for figures in draws]),
         ]
         for metric in metrics
     ]
-    header = ["metric", "τ, mean over users", "lowest", "τ with interleaving", "overlap", "τ by query", "told apart"]
+    header = ["metric", "τ, mean over users", "lowest", "τ with interleaving", "overlap", "τ by query", "separated"]
     parts = [f"{len(draws)} draws, {len(draws[0]['systems'])} systems.\n", "## Metrics\n"]
     parts.append(markdown_table(header, summary, right=range(1, 7)))
     if len(draws) > 1:
@@ -383,12 +383,12 @@ def report(draws):
             [metric, over_draws(gaps), sum(gap > 0 for gap in gaps)]
             for metric, gaps in zip(metrics[1:], lead, strict=True)
         ]
-        parts.append(f"\n## What {metrics[0]} is ahead by\n")
+        parts.append(f"\n## Lead of {metrics[0]}\n")
         parts.append(markdown_table(["of", "τ, mean over users", "draws ahead"], rows, right=[1, 2]))
     grid = [[m, *(float(np.mean([row["tau"] for row in cells[m, user]])) for user in users)] for m in metrics]
     parts += ["\n## τ by user\n", markdown_table(["metric", *users], grid, right=range(1, len(users) + 1))]
-    apart = [[user, over_draws([figures["told apart"][user] for figures in draws])] for user in users]
-    parts += ["\n## Told apart by users\n", markdown_table(["user", "share"], apart, right=[1])]
+    apart = [[user, over_draws([figures["separated"][user] for figures in draws])] for user in users]
+    parts += ["\n## Pairs separated by users\n", markdown_table(["user", "share"], apart, right=[1])]
     rows = []
     for i, row in enumerate(draws[0]["needed gain"]):
         found = [figures["needed gain"][i] for figures in draws]
@@ -416,7 +416,7 @@ def report(draws):
 
 
 def picture(draws, path):
-    """τ of every metric with every user as a map, mean over draws."""
+    """Draw the τ of every metric with every user as a map, mean over draws."""
     rows = draws[0]["agreement"]
     metrics, users = ([*dict.fromkeys(row[key] for row in rows)] for key in ("metric", "user"))
     table = np.mean([[row["tau"] for row in figures["agreement"]] for figures in draws], 0)
@@ -438,7 +438,7 @@ def picture(draws, path):
 
 
 def orders_of_metrics(sweeps):
-    """Each metric's τ in each sweep, and how far sweeps agree on the order of metrics, as Markdown."""
+    """Format each metric's τ in each sweep, and the sweeps' agreement on the order of metrics, as Markdown."""
     orders = {
         name: {
             metric: float(np.mean([mean_taus(figures)[metric] for figures in draws])) for metric in draws[0]["means"]
