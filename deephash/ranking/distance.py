@@ -38,6 +38,7 @@ class Hamming:
         return self.bits
 
 
+@dataclass(frozen=True)
 class LevelDistance(ABC):
     """Manhattan distance of integers that a code stores per projection in natural binary, lowest bit first."""
 
