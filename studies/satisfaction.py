@@ -59,8 +59,8 @@ from deephash.satisfaction.agreement import (
 from deephash.satisfaction.cascade import Cascade
 from deephash.satisfaction.dynamic_bayesian import DynamicBayesian
 from deephash.satisfaction.position_based import PositionBased
-from deephash.satisfaction.ranked_lists import ranked_lists
-from deephash.satisfaction.team_draft import credit, team_draft
+from deephash.satisfaction.ranked_lists import rank_lists
+from deephash.satisfaction.team_draft import credit_clicks, team_draft
 from deephash.training.building import build_data
 
 DEPTH, ORDERS, SESSIONS = 50, 5, 4
@@ -172,7 +172,7 @@ def sessions(system, relevant, users, seed):
     satisfied, examined = ({name: [] for name in users} for _ in range(2))
     shown = None
     for order in range(ORDERS):
-        ids = ranked_lists(AutoEngine(), *system, DEPTH, seeded(seed, order))
+        ids = rank_lists(AutoEngine(), *system, DEPTH, seeded(seed, order))
         shown = ids if shown is None else shown
         grades = is_relevant(relevant, ids).long()
         for number, (name, user) in enumerate(users.items()):
@@ -204,7 +204,7 @@ def interleaved(shown, relevant):
         place = (source == ids[..., None]).int().argmax(2)
         grades = torch.where(teams == 0, good[one].gather(1, place), good[other].gather(1, place)).long()
         clicks = USERS[JUDGE].read(grades, generator).clicks
-        outcome = credit(clicks, teams).numpy()
+        outcome = credit_clicks(clicks, teams).numpy()
         wins[one] += outcome == 1
         wins[other] += outcome == -1
         for system in (one, other):

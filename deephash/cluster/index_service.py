@@ -17,8 +17,8 @@ from deephash.cluster.search_application import (
     refresh_release,
 )
 from deephash.indexes.sharded_index import IndexRelease, OpenRelease, current_release
-from deephash.web.http_service.host_names import served_names
-from deephash.web.listening import listening
+from deephash.web.http_service.host_names import list_host_names
+from deephash.web.listening import open_listener
 
 # The second search waits for the first to end, so that no time passes between the two.
 AT_ONCE = 2
@@ -67,7 +67,7 @@ def serve_index(
             ready(f"http://{host}:{opened.getsockname()[1]}", newer.release)
         return newer
 
-    application = SearchApplication(refresh, AT_ONCE, served_names(host, names))
+    application = SearchApplication(refresh, AT_ONCE, list_host_names(host, names))
     server = create_server(application)
 
     async def serve() -> None:
@@ -77,7 +77,7 @@ def serve_index(
         watching.cancel()
 
     with (
-        listening(host, port) as opened,
+        open_listener(host, port) as opened,
         suppress(KeyboardInterrupt),
         asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner,
     ):

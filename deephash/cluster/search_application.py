@@ -217,7 +217,7 @@ def create_server(application: SearchApplication) -> Any:
         from deephash.web.http_service import server
     except ImportError as error:
         raise InvalidInputError(f"deephash serve needs {error.name}; pip install 'deephash[ray-cluster]'.") from error
-    return server.http_server(application, ConnectionLimits(connections=MAX_REQUESTS))
+    return server.build_server(application, ConnectionLimits(connections=MAX_REQUESTS))
 
 
 def request_bytes(bits: int) -> int:

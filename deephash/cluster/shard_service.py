@@ -36,8 +36,8 @@ from deephash.indexes.index_folder import check_files, load_index
 from deephash.indexes.sharded_index import IndexRelease, read_release
 from deephash.io.files import reason_of, write_json
 from deephash.validation import InvalidInputError
-from deephash.web.http_service.host_names import served_names
-from deephash.web.listening import listening
+from deephash.web.http_service.host_names import list_host_names
+from deephash.web.listening import open_listener
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +123,13 @@ class Front:
     """
 
     def __init__(self, folder: str, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
-        hosts = served_names(host, names)
+        hosts = list_host_names(host, names)
         self.application = SearchApplication(partial(refresh_shards, Path(folder)), at_once, hosts)
         self.starting = asyncio.ensure_future(self._start(host, port))
 
     async def _start(self, host: str, port: int) -> None:
         await self.application.look()
-        opened = listening(host, port, is_shared=True)
+        opened = open_listener(host, port, is_shared=True)
         self.serving = asyncio.ensure_future(create_server(self.application).serve([opened]))
         self.watching = asyncio.ensure_future(self.application.watch())
 
@@ -281,7 +281,7 @@ def serve_shards(
     ray_package()
     for shard in read_release(folder).shards:  # Report missing files at once.
         check_files(Path(shard.folder))
-    with listening(host, port) as free:  # Fronts share a port, so they would not notice another program there.
+    with open_listener(host, port) as free:  # Fronts share a port, so they would not notice another program there.
         port = free.getsockname()[1]
     # Ray's workers have low priority by default; users wait for these.
     os.environ.setdefault("RAY_worker_niceness", "0")

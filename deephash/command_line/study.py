@@ -120,10 +120,10 @@ def power(
     """Show how many judgements, and participants, are needed to find a preference."""
     from dataclasses import asdict
 
-    from deephash.web.study.power import Alternative, required
+    from deephash.web.study.power import Alternative, compute_requirement
 
     alternative = Alternative(preference, level, ties, judgements, icc)
-    needed = required(alternative, power, participants, seed)
+    needed = compute_requirement(alternative, power, participants, seed)
     if as_json:
         typer.echo(json.dumps(asdict(needed), indent=2))
     else:
@@ -139,12 +139,12 @@ def delete(
 ) -> None:
     """Delete all answers of a session from a log, as its participant may ask for at any time."""
     from deephash.web.study.log import StudyLog
-    from deephash.web.study.session_number import session_number, session_text
+    from deephash.web.study.session_number import format_session, parse_session
 
-    number = session_number(" ".join(session))
+    number = parse_session(" ".join(session))
     with StudyLog.read(log, writable=True) as opened:
         answers = opened.delete(number)
-    typer.echo(f"session {session_text(number)} is deleted, with {answers} answer{'' if answers == 1 else 's'}")
+    typer.echo(f"session {format_session(number)} is deleted, with {answers} answer{'' if answers == 1 else 's'}")
 
 
 def print_analysis(analysis: "Analysis") -> None:

@@ -1,4 +1,4 @@
-"""Vectors kept as codes and read back from them: decoders, codes that suit them, and search by queries in float."""
+"""Compression of vectors as codes: decoders, codes fitted to them, and search with float queries."""
 
 from deephash.registry import exports
 

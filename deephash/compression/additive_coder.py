@@ -1,4 +1,4 @@
-"""Codes whose bits are signed directions that add up to the vector, learnt together with the directions."""
+"""Additive codes: bits are signs of directions that sum to the vector, learnt together with the directions."""
 
 from pathlib import Path
 from typing import Self, final
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import pack
-from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, signs
+from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, unpack_signs
 from deephash.conversion import plain_numbers
 from deephash.hashers.hasher import Hasher
 from deephash.io.progress import track
@@ -16,46 +16,40 @@ from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, as_features, check_count
 
 HASHER_FOLDER, DECODER_FILE = "hasher", "decoder.safetensors"
-# Sweeps over the bits between two fits of the directions, and when codes are final: most flips are in the first.
+# Sweeps over the bits between fits of the directions, and for final codes. Most flips happen in the first sweep.
 FITTING_SWEEPS, SWEEPS = 2, 8
 
 
-def descend(vectors: Tensor, codes: Tensor, decoder: LinearDecoder, sweeps: int) -> Tensor:
-    """Codes nearer to their vectors: bit after bit is set as the others would have it, so that no error grows.
+def refine_codes(vectors: Tensor, codes: Tensor, decoder: LinearDecoder, sweeps: int) -> Tensor:
+    """Refine codes by coordinate descent over bits, so that no item's error grows.
 
     Args:
         vectors: floating (n, d).
-        codes: where to begin, packed uint8 (n, ⌈b/8⌉).
-        decoder: of b bits.
-        sweeps: passes over the bits at the most; it ends earlier where none changes.
+        codes: initial codes, packed uint8 (n, ⌈b/8⌉).
+        decoder: decoder for b bits.
+        sweeps: maximum number of passes over the bits. The descent ends when no bit changes.
 
     Returns:
         Packed codes of the same shape, with ‖x - decoded‖² no larger for any item.
     """
-    decoder, power = decoder.near_one()
-    return torch.cat(
-        [
-            pack(
-                _descended(
-                    (rows / power).float() - decoder.offset, signs(code, decoder.bits), decoder.directions, sweeps
-                )
-                > 0
-            )
-            for rows, code in zip(torch.split(vectors, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True)
-        ]
-    )
+    decoder, power = decoder.normalise()
+    refined = []
+    for rows, code in zip(torch.split(vectors, BLOCK_ROWS), torch.split(codes, BLOCK_ROWS), strict=True):
+        centred, estimates = (rows / power).float() - decoder.offset, unpack_signs(code, decoder.bits)
+        refined.append(pack(_descend(centred, estimates, decoder.directions, sweeps) > 0))
+    return torch.cat(refined)
 
 
-def _descended(vectors: Tensor, estimates: Tensor, directions: Tensor, sweeps: int) -> Tensor:
-    """Signs (n, b) of a block after the descent; `estimates` is changed."""
+def _descend(vectors: Tensor, estimates: Tensor, directions: Tensor, sweeps: int) -> Tensor:
+    """Return the signs (n, b) of a block after the descent. `estimates` changes in place."""
     products = directions @ directions.T
-    # What the vector has of each direction beyond the estimate, kept up to date.
+    # Products of the residuals with the directions, kept up to date.
     remaining = (vectors - estimates @ directions) @ directions.T
     for _ in range(sweeps):
         flips = 0
         for bit, square in enumerate(products.diagonal().tolist()):
             old = estimates[:, bit]
-            # Flipping lowers the error where the estimate without this bit leaves more on the other side.
+            # A flip lowers the error if the residual exceeds the direction on the other side.
             rows = torch.nonzero(old * remaining[:, bit] < -square).flatten()
             if len(rows):
                 change = -2 * old[rows]
@@ -69,20 +63,19 @@ def _descended(vectors: Tensor, estimates: Tensor, directions: Tensor, sweeps: i
 
 @final
 class AdditiveCoder:
-    """Codes and decoder that keep vectors as well as they can: better than any threshold, and slower to make.
+    """Codes and a decoder with a small reconstruction error, smaller than by thresholds but slower to compute.
 
-    A hasher's code starts it. Then, in turn, the directions are fitted to the codes by least squares and each item's
-    bits are set one by one to lower its own error, neither of which can raise the sum of squared errors. It is additive
-    quantisation with two entries a codebook, or a binary autoencoder whose encoder is a search and not a function.
-    Queries are compared in float (`AsymmetricScan`): codes of the coder lie less well for Hamming distance than the
-    hasher's own, so keep those for an index by Hamming distance.
+    Training starts from the codes of a hasher. It alternates between a least-squares fit of the directions and
+    coordinate descent over the bits of each item; neither step can raise the sum of squared errors. The result is
+    additive quantisation with two entries per codebook, or a binary autoencoder whose encoder is a search. Compare the
+    codes with float queries (`AsymmetricScan`). The codes of the hasher itself are better for Hamming distance.
 
     Args:
-        hasher: fitted, its codes ranked by Hamming distance, as ITQ with SBQ.
-        decoder: of as many bits; None until `fit`.
+        hasher: fitted hasher with codes ranked by Hamming distance, such as ITQ with SBQ.
+        decoder: decoder of the same length; None until `fit`.
 
     Raises:
-        InvalidInputError: another distance, or a decoder that does not fit the hasher.
+        InvalidInputError: the hasher uses another distance, or the decoder does not match the hasher.
 
     References:
         Babenko & Lempitsky, "Additive quantization for extreme vector compression", CVPR 2014. Carreira-Perpiñán &
@@ -100,8 +93,8 @@ class AdditiveCoder:
     def __init__(self, hasher: Hasher, decoder: LinearDecoder | None = None) -> None:
         if not isinstance(hasher.distance, Hamming):
             raise InvalidInputError(
-                f"the hasher's codes are ranked by {type(hasher.distance).__name__}; give one of independent bits, as "
-                "with SBQ."
+                f"the hasher's codes are ranked by {type(hasher.distance).__name__}; give one with "
+                "independent bits, such as SBQ."
             )
         if decoder is not None and (decoder.bits, decoder.dimension) != (hasher.bits, hasher.input_dim):
             raise InvalidInputError(
@@ -113,10 +106,10 @@ class AdditiveCoder:
 
     @property
     def decoder(self) -> LinearDecoder:
-        """What reads the codes.
+        """Decoder of the codes.
 
         Raises:
-            InvalidInputError: there is none yet.
+            InvalidInputError: the coder is not fitted.
         """
         if self._decoder is None:
             raise InvalidInputError("the coder is not fitted; call fit with training vectors.")
@@ -129,49 +122,49 @@ class AdditiveCoder:
 
     @plain_numbers
     def fit(self, vectors: Tensor | ArrayLike, rounds: int = 12) -> Self:
-        """Learn the directions from some vectors; ten thousands are enough.
+        """Learn the directions from vectors; tens of thousands are enough.
 
         Args:
             vectors: floating (n, d), n at least 1, on the CPU.
-            rounds: how often directions and bits are set in turn.
+            rounds: number of alternations between directions and bits.
 
         Returns:
             self, fitted.
 
         Raises:
-            InvalidInputError: vectors that the hasher refuses.
+            InvalidInputError: the vectors are invalid for the hasher.
         """
         check_count(rounds, "rounds")
         vectors = as_features(vectors, self.hasher.input_dim, 1, "training vectors")
         codes = self.hasher.encode(vectors)
         decoder = LinearDecoder.fit(codes, vectors, self.bits)
         for _ in track(range(rounds), "Additive codes"):
-            codes = descend(vectors, codes, decoder, FITTING_SWEEPS)
+            codes = refine_codes(vectors, codes, decoder, FITTING_SWEEPS)
             decoder = LinearDecoder.fit(codes, vectors, self.bits)
         self._decoder = decoder
         return self
 
     @torch.no_grad()
     def encode(self, vectors: Tensor | ArrayLike) -> Tensor:
-        """Packed codes uint8 (n, ⌈b/8⌉) of vectors (n, d), each by itself, from the hasher's codes.
+        """Encode vectors (n, d) independently as packed codes uint8 (n, ⌈b/8⌉).
 
         Raises:
-            InvalidInputError: not fitted, or vectors that the hasher refuses.
+            InvalidInputError: the coder is not fitted, or the vectors are invalid for the hasher.
         """
         vectors = as_features(vectors, self.hasher.input_dim, name="vectors")
-        return descend(vectors, self.hasher.encode(vectors), self.decoder, SWEEPS)
+        return refine_codes(vectors, self.hasher.encode(vectors), self.decoder, SWEEPS)
 
     def save(self, folder: str | Path) -> None:
-        """Write the hasher and the decoder into a folder, made where missing."""
+        """Write the hasher and the decoder into a folder, which is created if missing."""
         decoder = self.decoder
         self.hasher.save(Path(folder) / HASHER_FOLDER)
         decoder.save(Path(folder) / DECODER_FILE)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read a coder written by `save`.
 
         Raises:
-            InvalidInputError: missing or damaged files.
+            InvalidInputError: files are missing or damaged.
         """
         return cls(Hasher.load(Path(folder) / HASHER_FOLDER), LinearDecoder.load(Path(folder) / DECODER_FILE))

@@ -1,4 +1,4 @@
-"""A scan of codes by queries in float, through the vectors that a decoder reads from the codes."""
+"""A scan of codes with float queries, through vectors decoded from the codes."""
 
 from typing import final
 
@@ -8,36 +8,37 @@ from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.compression.decoded_vectors import MEASURES
-from deephash.compression.linear_decoder import TINY, LinearDecoder, signs
+from deephash.compression.linear_decoder import TINY, LinearDecoder, unpack_signs
 from deephash.conversion import plain_numbers
 from deephash.functional.safe_scale import power_of_two
 from deephash.indexes.rescoring import Rescoring
 from deephash.indexes.two_stage import BLOCK_BYTES, check_same_items, nearest_candidates
 from deephash.validation import InvalidInputError, as_features, check_choice, check_count
 
-# Items and queries that are compared at a time: 8 MB of products.
+# Items and queries per block: 8 MB of products.
 BLOCK_ITEMS, BLOCK_QUERIES = 8192, 256
 
 
 @final
 class AsymmetricScan:
-    """Compares every code with the query itself, not with its code: more of the order is kept, at the same memory.
+    """Comparison of every code with the float query, which preserves more of the order than with its code.
 
-    A scan is a matrix product: some tens of times as long as one by Hamming distance, which `TwoStage` with
-    `DecodedVectors` has for its first stage.
+    A scan is a matrix product, tens of times slower than a scan by Hamming distance. `TwoStage` with `DecodedVectors`
+    uses Hamming distance for its first stage.
 
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), on the CPU.
-        decoder: of b bits, fitted on codes of the same kind.
-        rescoring: what puts `factor` times as many candidates as are wanted in order, as `FloatVectors` of the same
-            items, its queries being vectors too; None for the order by the codes.
-        factor: candidates for each neighbour that is wanted, where there is a rescoring.
-        measure: cosine or inner_product, as of `DecodedVectors`.
-        keep_lengths: for the cosine, whether the lengths of decoded vectors are kept, in one byte an item, or computed
-            in each search, which costs as much as b further queries.
+        decoder: decoder for b bits, fitted on codes of the same hasher.
+        rescoring: rescoring of the candidates by vector queries, such as `FloatVectors` of the same items; None keeps
+            the order by the codes.
+        factor: number of candidates per neighbour, if there is a rescoring.
+        measure: cosine or inner_product, as for `DecodedVectors`.
+        keep_lengths: whether the lengths of decoded vectors are stored for the cosine, one byte per item. Otherwise
+            each search computes them, at the cost of b further queries.
 
     Raises:
-        InvalidInputError: codes of another length, or none; a factor below 1; a rescoring of another number of items.
+        InvalidInputError: there are no codes, they have another length, the factor is below 1, or the rescoring has
+            another number of items.
 
     Example:
         >>> from deephash.codes import pack
@@ -68,33 +69,33 @@ class AsymmetricScan:
         if rescoring is not None:
             check_same_items(rescoring, self.size)
         self.rescoring, self.factor, self.measure = rescoring, factor, measure
-        self._near_one, self._power = decoder.near_one()
-        self._lengths = ByteLengths(self.codes, self._near_one) if keep_lengths and measure == "cosine" else None
+        self._normalised, self._power = decoder.normalise()
+        self._lengths = ByteLengths(self.codes, self._normalised) if keep_lengths and measure == "cosine" else None
 
     @property
     def item_bytes(self) -> int:
-        """Bytes that are kept for each item, beside those of the rescoring."""
+        """Bytes per item, without those of the rescoring."""
         return self.codes.shape[1] + (self._lengths is not None)
 
     @plain_numbers
     def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
-        """The k nearest items, nearest first.
+        """Find the k nearest items, nearest first.
 
         Args:
             queries: floating (q, d).
             k: number of neighbours, 1 to N.
 
         Returns:
-            Scores float32 and ids int64, (q, k): cosines of the queries with the decoded vectors, or inner products, or
-            what the rescoring gives.
+            Scores float32 and ids int64, (q, k). Scores are cosines with the decoded vectors, inner products, or scores
+            of the rescoring.
 
         Raises:
-            InvalidInputError: queries of another dimension, or a k that is not in 1 to N.
+            InvalidInputError: the queries have another dimension, or k is not in 1 to N.
         """
         queries = as_features(queries, self.decoder.dimension, name="queries")
         check_count(k, "k")
         if k > self.size:
-            raise InvalidInputError(f"k={k}; there are {self.size} items to find.")
+            raise InvalidInputError(f"k={k}; expected at most {self.size}, the number of items.")
         if self.rescoring is None:
             return self._scan(queries, k)
         self.rescoring.check(self.codes[:0], queries)
@@ -111,17 +112,17 @@ class AsymmetricScan:
     def _scan(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         scores = torch.full((len(queries), k), -torch.inf)
         ids = torch.zeros(len(queries), k, dtype=torch.int64)
-        # Products of numbers near 1 neither overflow nor vanish; the order does not depend on a query's scale.
+        # Products of numbers near 1 neither overflow nor vanish, and the scale of a query does not change the order.
         query_powers = power_of_two(queries, 1)
         queries = (queries / query_powers).float()
-        weights, offsets = self._near_one.weights(queries), queries @ self._near_one.offset
+        weights, offsets = self._normalised.weights(queries), queries @ self._normalised.offset
         for start in range(0, self.size, BLOCK_ITEMS):
-            estimates = signs(self.codes[start : start + BLOCK_ITEMS], self.decoder.bits)
+            estimates = unpack_signs(self.codes[start : start + BLOCK_ITEMS], self.decoder.bits)
             lengths = self._block_lengths(start, estimates)
             for rows in torch.split(torch.arange(len(queries)), BLOCK_QUERIES):
-                found = (weights[rows] @ estimates.T + offsets[rows, None]) / lengths
-                best, places = found.topk(min(k, len(estimates)), dim=1)
-                # What was found before comes first, so that of equals it stays.
+                block_scores = (weights[rows] @ estimates.T + offsets[rows, None]) / lengths
+                best, places = block_scores.topk(min(k, len(estimates)), dim=1)
+                # Earlier results come first, so that they win ties.
                 merged = torch.cat([scores[rows], best], 1)
                 order = merged.argsort(dim=1, descending=True, stable=True)[:, :k]
                 scores[rows] = merged.gather(1, order)
@@ -136,22 +137,24 @@ class AsymmetricScan:
             return torch.ones(len(estimates))
         if self._lengths is not None:
             return self._lengths[start : start + len(estimates)]
-        return self._near_one.lengths(estimates)
+        return self._normalised.lengths(estimates)
 
 
 class ByteLengths:
-    """Lengths of decoded vectors in 255 equal steps from the least to the largest, one byte each.
+    """Lengths of decoded vectors, quantised to 255 equal steps, one byte each.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), N at least 1.
-        decoder: of b bits.
+        decoder: decoder for b bits.
     """
 
     def __init__(self, codes: Tensor, decoder: LinearDecoder) -> None:
-        lengths = torch.cat([decoder.lengths(signs(block, decoder.bits)) for block in torch.split(codes, BLOCK_ITEMS)])
-        self.least = float(lengths.min())
-        self.step = max((float(lengths.max()) - self.least) / 255, TINY)
-        self.steps = ((lengths - self.least) / self.step).round().clamp(0, 255).to(torch.uint8)
+        lengths = torch.cat(
+            [decoder.lengths(unpack_signs(block, decoder.bits)) for block in torch.split(codes, BLOCK_ITEMS)]
+        )
+        self.shortest = float(lengths.min())
+        self.step = max((float(lengths.max()) - self.shortest) / 255, TINY)
+        self.steps = ((lengths - self.shortest) / self.step).round().clamp(0, 255).to(torch.uint8)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        return self.least + self.steps[rows].float() * self.step
+        return self.shortest + self.steps[rows].float() * self.step

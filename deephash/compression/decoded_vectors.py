@@ -1,4 +1,4 @@
-"""Candidates ordered by what their codes say of their vectors."""
+"""Rescoring of candidates by vectors decoded from their codes."""
 
 from typing import final
 
@@ -16,16 +16,16 @@ MEASURES = ("cosine", "inner_product")
 
 @final
 class DecodedVectors(Rescoring):
-    """Queries in float against the vectors that a decoder reads from the codes; no memory beside the codes.
+    """Comparison of float queries with vectors decoded from codes, without memory besides the codes.
 
     Args:
-        codes: packed codes of the database, uint8 (N, ⌈b/8⌉), as an index keeps them.
-        decoder: of b bits, fitted on codes of the same kind.
-        measure: cosine, or inner_product. Estimates are shorter than vectors, some more than others, so for vectors of
-            one length the cosine orders them better by far; it leaves the query's own length out.
+        codes: packed codes of the database, uint8 (N, ⌈b/8⌉), as in the index.
+        decoder: decoder for b bits, fitted on codes of the same hasher.
+        measure: cosine or inner_product. Decoded vectors are shorter than the originals by varying factors, so the
+            cosine is far better for vectors of equal length. It ignores the length of the query.
 
     Raises:
-        InvalidInputError: codes of another length, or another measure.
+        InvalidInputError: the codes have another length, or the measure is unknown.
     """
 
     def __init__(self, codes: Tensor | ArrayLike, decoder: LinearDecoder, measure: str = "cosine") -> None:
@@ -33,24 +33,24 @@ class DecodedVectors(Rescoring):
         decoder.check_codes(codes)
         check_choice(measure, MEASURES, "measure")
         self.codes, self.decoder, self.measure = codes, decoder, measure
-        self._near_one, self._power = decoder.near_one()
+        self._normalised, self._power = decoder.normalise()
         self.size = len(codes)
         self.more_is_nearer = True
-        # Bits as bytes, as whole numbers and as floats, and their products with the triangle.
+        # Bits as bytes, integers and floats, and their products with the triangular factor.
         self.item_bytes = 28 * 8 * code_bytes(decoder.bits)
 
     def check(self, codes: Tensor, queries: Tensor) -> None:
-        """Queries are floating (q, d)."""
+        """Raise an error if queries are not floating (q, d)."""
         as_features(queries, self.decoder.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """Products of queries and estimates, float64 (q, c); for the cosine over the estimates' lengths."""
-        decoder, query_powers = self._near_one, power_of_two(queries, 1)
+        """Return inner products, or cosines up to the length of the query, float64 (q, c)."""
+        decoder, query_powers = self._normalised, power_of_two(queries, 1)
         queries = (queries / query_powers).float()
         estimates = signs(self.codes[ids.flatten()], decoder.bits).view(*ids.shape, -1)
         products = (estimates @ decoder.weights(queries)[:, :, None])[:, :, 0]
         products += (queries @ decoder.offset)[:, None]
-        # In float64, which holds products of all that float32 does.
+        # float64 holds all products of float32 numbers.
         if self.measure == "cosine":
             return (products / decoder.lengths(estimates)).double() * query_powers
         return products.double() * query_powers * self._power

@@ -1,4 +1,4 @@
-"""Vectors read back from codes by a linear map, so that a query in float meets codes of bits."""
+"""A linear decoder from codes to vectors, to compare float queries with codes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,39 +14,39 @@ from deephash.functional.safe_scale import power_of_two
 from deephash.io.files import reading, write_whole
 from deephash.validation import InvalidInputError, as_features, to_floating
 
-# Rows whose bits and vectors are held in float at a time.
+# Rows of bits and vectors per block in float.
 BLOCK_ROWS = 8192
-# Added to the squares of each bit, as a share of the rows: keeps bits that never vary, or that say the same, solvable.
+# Added to the squares of each bit, as a share of the rows, so that constant or equal bits have a solution.
 RIDGE = 1e-4
-# The least length that a vector is divided by.
+# Lower bound of lengths in divisions.
 TINY = torch.finfo(torch.float32).tiny
 
 
-def signs(codes: Tensor, bits: int) -> Tensor:
-    """The bits of packed codes as float32 -1 and 1, (n, b)."""
+def unpack_signs(codes: Tensor, bits: int) -> Tensor:
+    """Return the bits of packed codes as float32 -1 and 1, (n, b)."""
     return unpack(codes, bits).float().mul_(2).sub_(1)
 
 
 @final
 @dataclass(frozen=True)
 class LinearDecoder:
-    """An estimate of a vector from its code: offset + Σ_j ±direction_j, the sign being bit j's.
+    """An estimate of a vector from its code: offset + Σ_j ±direction_j, with the sign of bit j.
 
-    The inner product of a query and an estimate is a sum over bits, of the query's own product with each direction: the
-    query is not cut to bits at all. `fit` takes the codes of any hasher: least squares give each bit what it says of
-    the vectors, whatever made it. A dimension's two bits in natural binary are two such terms; of three or more bits a
-    dimension, and of curved maps, the linear part alone is read.
+    The inner product of a query and an estimate is a sum over bits of products of the query with the directions, so the
+    query stays in float. `fit` takes codes of any hasher and finds the directions by least squares. Two bits per
+    dimension in natural binary are two such terms. For three or more bits per dimension, and for nonlinear maps, the
+    decoder only captures the linear part.
 
     Args:
         offset: float32 (d,).
         directions: float32 (b, d).
 
     Raises:
-        InvalidInputError: parts that do not fit each other.
+        InvalidInputError: the shapes do not match.
 
     References:
-        Gordo, Perronnin, Gong & Lazebnik, "Asymmetric distances for binary embeddings", TPAMI 2014, whose expectation
-        of a projection given its bit this estimates for all bits at once.
+        Gordo, Perronnin, Gong & Lazebnik, "Asymmetric distances for binary embeddings", TPAMI 2014: the expectation of
+        a projection given its bit, here estimated for all bits at once.
 
     Example:
         >>> vectors = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
@@ -72,15 +72,15 @@ class LinearDecoder:
     @classmethod
     @plain_numbers
     def fit(cls, codes: Tensor | ArrayLike, vectors: Tensor | ArrayLike, bits: int) -> Self:
-        """The decoder with the least squared error on some items, in one pass over blocks of them.
+        """Fit the decoder with the least squared error, in one pass over blocks of items.
 
         Args:
             codes: packed codes uint8 (n, ⌈b/8⌉), n at least 1.
-            vectors: floating (n, d), what they are of.
+            vectors: floating (n, d), vectors of the codes.
             bits: code length b.
 
         Raises:
-            InvalidInputError: codes or vectors that are not, or not as many.
+            InvalidInputError: the codes or vectors are invalid, or their numbers differ.
         """
         codes = as_codes(codes)
         check_codes(codes, bits)
@@ -89,18 +89,18 @@ class LinearDecoder:
             raise InvalidInputError(f"there are {len(codes)} codes and {len(vectors)} vectors; give one for each.")
         squares = torch.zeros(bits + 1, bits + 1, dtype=torch.float64)
         products = torch.zeros(bits + 1, vectors.shape[1], dtype=torch.float64)
-        # Squares of vectors are not taken, but float32 holds fewer numbers than float64.
+        # The scale keeps float64 vectors within the range of float32.
         power = power_of_two(vectors)
         for code, vector in zip(torch.split(codes, BLOCK_ROWS), torch.split(vectors, BLOCK_ROWS), strict=True):
             # Sums of ±1 over a block are exact in float32.
-            inputs = torch.nn.functional.pad(signs(code.cpu(), bits), (1, 0), value=1.0)
+            inputs = torch.nn.functional.pad(unpack_signs(code.cpu(), bits), (1, 0), value=1.0)
             squares += inputs.T @ inputs
             products += inputs.T @ (vector.cpu() / power.cpu()).float()
         squares += RIDGE * len(codes) * torch.eye(bits + 1, dtype=torch.float64)
         solution = (torch.linalg.solve(squares, products) * power.cpu().double()).float()
         if not bool(torch.isfinite(solution).all()):
             raise InvalidInputError(
-                f"the vectors reach {float(power):.0e}, and float32 does not hold their directions; divide them by a "
+                f"the vectors reach {float(power):.0e}, and float32 cannot hold their directions; divide them by a "
                 "constant."
             )
         return cls(solution[0], solution[1:])
@@ -112,40 +112,40 @@ class LinearDecoder:
 
     @property
     def dimension(self) -> int:
-        """Dimension d of vectors."""
+        """Dimension d of the vectors."""
         return len(self.offset)
 
     def decode(self, codes: Tensor | ArrayLike) -> Tensor:
-        """Estimates float32 (n, d) of packed codes uint8 (n, ⌈b/8⌉)."""
+        """Decode packed codes uint8 (n, ⌈b/8⌉) into vectors float32 (n, d)."""
         codes = as_codes(codes)
         self.check_codes(codes)
-        return self.offset + signs(codes, self.bits) @ self.directions
+        return self.offset + unpack_signs(codes, self.bits) @ self.directions
 
-    def near_one(self) -> tuple[Self, Tensor]:
-        """The decoder divided by a power of two, so that no product of its numbers overflows or vanishes.
+    def normalise(self) -> tuple[Self, Tensor]:
+        """Divide the decoder by a power of two, so that its products neither overflow nor vanish.
 
         Returns:
-            The decoder of the divided vectors, and the power, float32 ().
+            The divided decoder, and the power, float32 ().
         """
         power = power_of_two(torch.cat([self.offset[None], self.directions]))
         return type(self)(self.offset / power, self.directions / power), power
 
     def lengths(self, estimates: Tensor) -> Tensor:
-        """Euclidean lengths of estimates, from their signs, at the cost of b products and not of d.
+        """Return Euclidean lengths of estimates from their signs, with b products in place of d.
 
         Args:
-            estimates: float32 (..., b) of -1 and 1, as `signs` gives.
+            estimates: float32 (..., b) of -1 and 1, as returned by `unpack_signs`.
 
         Returns:
             float32 (...), above 0.
         """
-        # Columns of the triangle have the inner products of offset and directions, in b + 1 dimensions at the most.
+        # The triangular factor has the inner products of offset and directions in at most b + 1 dimensions.
         triangle = torch.linalg.qr(torch.cat([self.offset[None], self.directions]).T, mode="r").R.T
         lengths: Tensor = torch.linalg.vector_norm(triangle[0] + estimates @ triangle[1:], dim=-1)
         return lengths.clamp_min(TINY)
 
     def weights(self, queries: Tensor) -> Tensor:
-        """What each bit adds to a query's inner product where it is 1, and takes off where it is 0.
+        """Return what each bit adds to the inner product with a query if it is 1, and subtracts if it is 0.
 
         Args:
             queries: floating (q, d).
@@ -154,16 +154,16 @@ class LinearDecoder:
             float32 (q, b).
 
         Raises:
-            InvalidInputError: queries of another dimension, or not finite.
+            InvalidInputError: the queries have another dimension or are not finite.
         """
         queries = as_features(queries, self.dimension, name="queries")
         return queries.float() @ self.directions.T
 
     def check_codes(self, codes: Tensor) -> None:
-        """Raise an error for codes that are not of this decoder's length.
+        """Raise an error if codes do not have the length of this decoder.
 
         Raises:
-            InvalidInputError: naming both.
+            InvalidInputError: the shape or the dtype is wrong.
         """
         if codes.dtype != torch.uint8 or codes.ndim != 2 or codes.shape[1] != code_bytes(self.bits):
             raise InvalidInputError(
@@ -172,7 +172,7 @@ class LinearDecoder:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all."""
+        """Write a safetensors file. The write is atomic."""
         from safetensors.torch import save_file
 
         parts = {"offset": self.offset.contiguous(), "directions": self.directions.contiguous()}
@@ -180,10 +180,10 @@ class LinearDecoder:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read a decoder written by `save`.
 
         Raises:
-            InvalidInputError: no such file, or another's.
+            InvalidInputError: the file is missing or not a decoder.
         """
         from safetensors.torch import load_file
 

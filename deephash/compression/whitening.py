@@ -1,4 +1,4 @@
-"""Vectors centred, with their directions made more alike in variance: what is common to all weighs less."""
+"""Whitening: centred vectors with more equal variances."""
 
 from dataclasses import dataclass
 from typing import Self, final
@@ -11,23 +11,23 @@ from deephash.conversion import plain_numbers
 from deephash.functional.principal_components import principal_components
 from deephash.validation import InvalidInputError, as_features, is_number
 
-# Directions below this share of the largest variance are rounding: they are left out.
+# Directions below this share of the largest variance are rounding errors and are left out.
 MIN_VARIANCE = 1e-6
 
 
 @final
 @dataclass(frozen=True)
 class Whitening:
-    """Principal components over their deviation to some power, at unit length: a step before a hasher or a coder.
+    """Principal components divided by a power of their standard deviation, at unit length, before a hasher or a coder.
 
-    Embeddings share a mean and some directions of large variance that say little of a text. With less weight on them,
-    neighbours by cosine are better ones in many tasks, and codes lose less of them. Queries go through the same map.
-    Measure on queries of your own which power serves, from 0, centring alone, to 1, equal variances: the order of the
-    original vectors is no longer the aim.
+    Embeddings share a mean and some directions of large variance that carry little meaning. With less weight on them,
+    neighbours by cosine improve in many tasks, and codes preserve them better. Apply the same map to queries. The order
+    of the original vectors changes, so choose the power on your own queries, from 0 (only centring) to 1 (equal
+    variances).
 
     Args:
         mean: float32 (d,).
-        directions: float32 (d, k), one column a component.
+        directions: float32 (d, k), one column per component.
 
     References:
         Jégou & Chum, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening", ECCV
@@ -46,18 +46,18 @@ class Whitening:
     @classmethod
     @plain_numbers
     def fit(cls, vectors: Tensor | ArrayLike, power: float = 0.5) -> Self:
-        """Learn mean and components from some vectors.
+        """Learn mean and components from vectors.
 
         Args:
             vectors: floating (n, d), n at least 2.
-            power: of the deviation that components are divided by, from 0 to 1.
+            power: power of the standard deviation by which components are divided, from 0 to 1.
 
         Raises:
-            InvalidInputError: no such vectors, all of them equal, or another power.
+            InvalidInputError: the vectors are invalid or all equal, or the power is out of bounds.
         """
         vectors = as_features(vectors, minimum_rows=2, name="vectors")
         if not is_number(power) or not 0 <= power <= 1:
-            raise InvalidInputError(f"power={power!r}; expected a number from 0, centring alone, to 1.")
+            raise InvalidInputError(f"power={power!r}; expected a number from 0 (only centring) to 1.")
         mean, components, variances = principal_components(vectors, vectors.shape[1])
         kept = variances > MIN_VARIANCE * variances.max() if len(variances) else variances > 0
         if not kept.any():
@@ -66,10 +66,10 @@ class Whitening:
         return cls(mean.float(), directions.float())
 
     def __call__(self, vectors: Tensor | ArrayLike) -> Tensor:
-        """Whitened vectors float32 (n, k) of unit length, of vectors (n, d).
+        """Return whitened vectors of unit length, float32 (n, k), for vectors (n, d).
 
         Raises:
-            InvalidInputError: vectors of another dimension, or not finite.
+            InvalidInputError: the vectors have another dimension or are not finite.
         """
         vectors = as_features(vectors, len(self.mean), name="vectors")
         return torch.nn.functional.normalize((vectors.float() - self.mean) @ self.directions)

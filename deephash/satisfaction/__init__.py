@@ -1,4 +1,4 @@
-"""Whether figures of retrieval tell what users feel: simulated users, interleaving, and how orders of systems agree."""
+"""User satisfaction: simulated users, interleaving, and agreement between metrics and users."""
 
 from deephash.registry import exports
 

@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import plain_arguments
-from deephash.satisfaction.sessions import Sessions, by_grade, draws, first_rank
+from deephash.satisfaction.sessions import Sessions, draw_uniform, find_first_rank, get_chances
 
 
 @plain_arguments
 @dataclass(frozen=True)
 class Cascade:
-    """A user reads from the top, clicks the first item that attracts, and leaves: content if it was relevant.
+    """A user reads from the top, clicks the first attractive item and leaves, satisfied if it is relevant.
 
     Args:
         attraction: chance of a click on an item that is read, by grade from 0.
 
     Raises:
-        InvalidInputError: a chance outside 0 to 1.
+        InvalidInputError: a chance is outside 0 to 1.
     """
 
     attraction: tuple[float, ...] = (0.05, 0.95)
 
     def __post_init__(self) -> None:
-        by_grade(self.attraction, torch.zeros(1, dtype=torch.int64))
+        get_chances(self.attraction, torch.zeros(1, dtype=torch.int64))
 
     def read(self, grades: Tensor, generator: torch.Generator) -> Sessions:
-        """Simulate one session a list, int64 (n, K)."""
-        attracted = draws(grades.shape, generator) < by_grade(self.attraction, grades)
-        stop = first_rank(attracted)
+        """Simulate one session per list, int64 (n, K)."""
+        attracted = draw_uniform(grades.shape, generator) < get_chances(self.attraction, grades)
+        stop = find_first_rank(attracted)
         clicks = torch.arange(1, grades.shape[1] + 1) == stop[:, None]
         return Sessions(clicks, stop.clamp_max(grades.shape[1]), (clicks & (grades > 0)).any(1))

@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 from deephash.conversion import plain_arguments
-from deephash.satisfaction.sessions import Sessions, by_grade, draws, first_rank
+from deephash.satisfaction.sessions import Sessions, draw_uniform, find_first_rank, get_chances
 
 
 @plain_arguments
 @dataclass(frozen=True)
 class DynamicBayesian:
-    """A user reads from the top, clicks what attracts, and is then satisfied or not; one who isn't may give up.
+    """A user reads from the top, clicks attractive items, and leaves when satisfied or tired.
 
     Args:
         attraction: a_u, chance of a click on an item that is read, by grade from 0.
         satisfaction: s_u, chance that a clicked item satisfies, by grade from 0.
-        perseverance: γ, chance that a user who is not satisfied reads the next item; .9 reads ten on average.
+        perseverance: γ, chance that an unsatisfied user reads the next item; .9 reads ten on average.
 
     Raises:
-        InvalidInputError: a chance outside 0 to 1.
+        InvalidInputError: a chance is outside 0 to 1.
     """
 
     attraction: tuple[float, ...] = (0.05, 0.95)
@@ -29,14 +29,14 @@ class DynamicBayesian:
 
     def __post_init__(self) -> None:
         for chances in (self.attraction, self.satisfaction, (self.perseverance,)):
-            by_grade(chances, torch.zeros(1, dtype=torch.int64))
+            get_chances(chances, torch.zeros(1, dtype=torch.int64))
 
     def read(self, grades: Tensor, generator: torch.Generator) -> Sessions:
-        """Simulate one session a list, int64 (n, K)."""
-        attracted = draws(grades.shape, generator) < by_grade(self.attraction, grades)
-        content = attracted & (draws(grades.shape, generator) < by_grade(self.satisfaction, grades))
-        tired = draws(grades.shape, generator) >= self.perseverance
-        stop = first_rank(content | tired)
+        """Simulate one session per list, int64 (n, K)."""
+        attracted = draw_uniform(grades.shape, generator) < get_chances(self.attraction, grades)
+        contented = attracted & (draw_uniform(grades.shape, generator) < get_chances(self.satisfaction, grades))
+        tired = draw_uniform(grades.shape, generator) >= self.perseverance
+        stop = find_first_rank(contented | tired)
         ranks = torch.arange(1, grades.shape[1] + 1)
-        satisfied = (content & (ranks == stop[:, None])).any(1)
+        satisfied = (contented & (ranks == stop[:, None])).any(1)
         return Sessions(attracted & (ranks <= stop[:, None]), stop.clamp_max(grades.shape[1]), satisfied)

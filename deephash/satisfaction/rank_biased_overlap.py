@@ -6,31 +6,31 @@ from deephash.metrics.rank_biased_precision import check_persistence
 from deephash.validation import InvalidInputError
 
 
-def rank_biased_overlap(one: Sequence[Hashable], other: Sequence[Hashable], persistence: float = 0.9) -> float:
-    """How alike the tops of two orders of the same things are, extrapolated: RBO_ext, Equation 23.
+def rank_biased_overlap(first: Sequence[Hashable], second: Sequence[Hashable], persistence: float = 0.9) -> float:
+    """Return the top-weighted similarity of two orders of the same items, extrapolated: RBO_ext, Equation 23.
 
-    (1 - p) Σ_d p^(d-1) A_d with A_d the share that the first d have in common; beyond the end A stays as it is there.
+    (1 - p) Σ_d p^(d-1) A_d, where A_d is the share that the first d have in common, constant beyond the end.
 
     Args:
-        one: best first, without ties.
-        other: the same things in another order.
+        first: items, best first, without ties.
+        second: the same items in another order.
         persistence: p; .9 puts 86 % of the weight on the first ten.
 
     Returns:
-        0 to 1.
+        A value from 0 to 1.
 
     Raises:
-        InvalidInputError: other things, one twice, or no things.
+        InvalidInputError: the orders have different, repeated or no items.
     """
     check_persistence(persistence)
-    if not one or len(set(one)) != len(one) or sorted(map(repr, one)) != sorted(map(repr, other)):
-        raise InvalidInputError("the orders are not of the same things, each once; give both all of them.")
-    seen_one: set[Hashable] = set()
-    seen_other: set[Hashable] = set()
+    if not first or len(set(first)) != len(first) or sorted(map(repr, first)) != sorted(map(repr, second)):
+        raise InvalidInputError("the orders do not hold the same items once each; give all items to both.")
+    seen_first: set[Hashable] = set()
+    seen_second: set[Hashable] = set()
     overlap, total = 0.0, 0.0
-    for depth, (a, b) in enumerate(zip(one, other, strict=True), start=1):
-        seen_one.add(a)
-        seen_other.add(b)
-        overlap = len(seen_one & seen_other) / depth
+    for depth, (a, b) in enumerate(zip(first, second, strict=True), start=1):
+        seen_first.add(a)
+        seen_second.add(b)
+        overlap = len(seen_first & seen_second) / depth
         total += persistence ** (depth - 1) * overlap
-    return (1 - persistence) * total + persistence ** len(one) * overlap
+    return (1 - persistence) * total + persistence ** len(first) * overlap

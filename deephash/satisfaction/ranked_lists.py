@@ -1,4 +1,4 @@
-"""The lists that users would see: nearest codes, tied ones in random order."""
+"""Ranked lists as users see them: nearest codes, with ties in random order."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from deephash.ranking.base import RankingEngine
 from deephash.ranking.distance import Distance
 
 
-def ranked_lists(
+def rank_lists(
     engine: RankingEngine,
     query_codes: Tensor,
     database_codes: Tensor,
@@ -15,18 +15,17 @@ def ranked_lists(
     depth: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Rows of the database nearest to each query, int64 (q, depth) on the CPU.
+    """Return rows of the nearest codes of each query, int64 (q, depth) on the CPU.
 
-    Engines order ties by row, so the database is shuffled first: one order of it serves all queries of a call, and
-    another call gets another.
+    Engines order ties by row, so the database is shuffled first, once per call.
 
     Args:
-        engine: what ranks.
+        engine: ranking engine.
         query_codes: packed uint8 (q, ⌈b/8⌉).
         database_codes: packed uint8 (N, ⌈b/8⌉).
-        distance: of the codes.
-        depth: ranks that a user may see.
-        generator: of the order, on the CPU.
+        distance: distance of the codes.
+        depth: number of ranks per list.
+        generator: CPU generator of the order of ties.
     """
     order = torch.randperm(len(database_codes), generator=generator)
     shuffled = database_codes[order.to(database_codes.device)]

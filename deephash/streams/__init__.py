@@ -1,4 +1,4 @@
-"""Streams: which items of a data set arrive when, and what they look like by then."""
+"""Streams of items from a data set: their order of arrival and their drift."""
 
 from deephash.registry import exports
 

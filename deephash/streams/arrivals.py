@@ -1,4 +1,4 @@
-"""Which row of a data set arrives next, drawn as the stream goes on."""
+"""The order in which rows of a data set arrive in a stream."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from deephash.validation import InvalidInputError
 
-# Positions whose classes are drawn at a time.
+# Positions per block of drawn classes.
 BLOCK = 4096
 
 
-class Shuffled:
-    """Rows in a random order, and in another one when all have been.
+class ShuffledRows:
+    """Rows in a random order, reshuffled whenever all have been taken.
 
     Args:
         rows: int64 (n,), n >= 1.
@@ -25,7 +25,7 @@ class Shuffled:
         self.left = rows[:0]
 
     def take(self, count: int) -> Tensor:
-        """The next `count`, int64."""
+        """Return the next `count` rows, int64."""
         while len(self.left) < count:
             order = torch.randperm(len(self.rows), generator=self.generator)
             self.left = torch.cat([self.left, self.rows[order]])
@@ -34,62 +34,62 @@ class Shuffled:
 
 
 class Arrivals:
-    """The order in which rows arrive; memory does not grow with its length.
+    """The order in which rows arrive, in memory that does not grow with its length.
 
-    A class is drawn by the shares of the position, and the class's next row comes.
+    Each position draws a class by its shares and takes the next row of the class.
 
     Args:
-        shares: of positions int64 (m,) the shares of the classes, float64 (m, c).
-        rows: of each class, int64 (n,); an empty one only of a class with no share anywhere.
-        length: items of the stream.
-        seed: of all draws.
+        shares: function from positions int64 (m,) to shares of classes, float64 (m, c).
+        rows: rows of each class, int64 (n,). Only classes without shares may be empty.
+        length: number of items in the stream.
+        seed: seed of all draws.
 
     Raises:
-        InvalidInputError: a class is due that has no row.
+        InvalidInputError: a class has a share but no row.
     """
 
     def __init__(self, shares: Callable[[Tensor], Tensor], rows: Sequence[Tensor], length: int, seed: int) -> None:
         self.shares = shares
         self.length = length
         self.generator = torch.Generator().manual_seed(seed)
-        self.classes = [Shuffled(own, self.generator) for own in rows]
+        self.classes = [ShuffledRows(members, self.generator) for members in rows]
         for positions in torch.split(torch.arange(length), BLOCK):
             for label in torch.nonzero((shares(positions) > 0).any(0)).flatten().tolist():
                 if not len(rows[label]):
                     raise InvalidInputError(
-                        f"class {label} is due in the stream, and no item has it; choose other data."
+                        f"the stream needs items of class {label}, which has none; choose other data."
                     )
         self.drawn = 0
         self.due = torch.empty(0, dtype=torch.int64)
 
     def take(self, count: int) -> Tensor:
-        """The rows that arrive next, the same however the stream is cut; no more than are left.
+        """Return the next rows, at most as many as remain. The order does not depend on how the stream is split.
 
         Args:
-            count: of rows.
+            count: number of rows.
 
         Returns:
             int64 (count,).
         """
         while len(self.due) < count and self.drawn < self.length:
-            self.due = torch.cat([self.due, self._block()])
+            self.due = torch.cat([self.due, self._draw_block()])
         taken, self.due = self.due[:count], self.due[count:]
         return taken
 
     def skip(self, count: int) -> None:
-        """Leave out what has arrived before."""
+        """Skip rows that have arrived before."""
         for start in range(0, count, BLOCK):
             self.take(min(BLOCK, count - start))
 
-    def _block(self) -> Tensor:
+    def _draw_block(self) -> Tensor:
         positions = torch.arange(self.drawn, min(self.drawn + BLOCK, self.length))
         self.drawn += len(positions)
         edges = self.shares(positions).cumsum(1)
         edges /= edges[:, -1:].clone()
         chance = torch.rand(len(positions), 1, generator=self.generator, dtype=torch.float64)
-        order = (chance >= edges).sum(1)
+        classes = (chance >= edges).sum(1)
         rows = torch.empty(len(positions), dtype=torch.int64)
-        for label in torch.unique(order).tolist():
-            due = order == label
-            rows[due] = self.classes[label].take(int(due.sum()))
+        for label in torch.unique(classes).tolist():
+            members = classes == label
+            rows[members] = self.classes[label].take(int(members.sum()))
         return rows

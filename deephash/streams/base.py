@@ -1,4 +1,4 @@
-"""The contract of a stream: the classes that arrive at each moment, how far features have drifted, where it changes."""
+"""Base class of streams: shares of classes, drift of features, and positions of changes."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -14,13 +14,13 @@ from deephash.validation import InvalidInputError, check_count
 
 
 class Stream(PlainArguments, ABC):
-    """A seeded order in which real items arrive, stationary or not.
+    """A seeded order in which items arrive, stationary or not.
 
     Args:
-        length: items of the stream; beyond the items that there are of a class, they come round again.
+        length: number of items in the stream. Items repeat once all items of a class have arrived.
 
     Raises:
-        InvalidInputError: a length below 1.
+        InvalidInputError: the length is below 1.
     """
 
     by_class: ClassVar[bool] = True
@@ -32,29 +32,29 @@ class Stream(PlainArguments, ABC):
 
     @abstractmethod
     def shares(self, positions: Tensor, classes: int) -> Tensor:
-        """Shares of the classes among the items that arrive at some positions.
+        """Return the shares of the classes among the items that arrive at some positions.
 
         Args:
             positions: int64 (m,), from 0.
             classes: number of classes c of the data.
 
         Returns:
-            float64 (m, c), rows of sum 1.
+            float64 (m, c) with rows of sum 1.
         """
 
     @abstractmethod
     def changes(self, classes: int) -> list[int]:
-        """The positions, rising, from which on the stream is another; none where it never is, or never at once."""
+        """Return the positions of abrupt changes, ascending."""
 
     def features(self, items: Items, rows: Tensor, position: int, descriptor: Descriptor | None, seed: int) -> Tensor:
-        """What items look like at a position of the stream.
+        """Return the features of items at a position of the stream.
 
         Args:
             items: the data set.
-            rows: int64 (m,), rows of it.
-            position: in the stream.
-            descriptor: what turns images into features, where the data have one.
-            seed: of random changes; the same row at the same position always looks the same.
+            rows: int64 (m,), rows of the items.
+            position: position in the stream.
+            descriptor: descriptor of images, if the data have one.
+            seed: seed of random changes. The same row at the same position always gives the same features.
 
         Returns:
             floating (m, d).
@@ -63,42 +63,39 @@ class Stream(PlainArguments, ABC):
         return features
 
     def check(self, items: Items, descriptor: Descriptor | None) -> None:
-        """Raise an error for data that the stream cannot be made of.
+        """Raise an error if the stream cannot use the data.
 
         Raises:
-            InvalidInputError: items without one class each, where classes matter.
+            InvalidInputError: the stream depends on classes and items do not have one class each.
         """
         if self.by_class and (items.labels is None or items.labels.ndim > 1):
-            has = "no labels" if items.labels is None else "several labels an item"
+            labels = "no labels" if items.labels is None else "several labels per item"
             raise InvalidInputError(
-                f"stream={_word(self)} is made of classes, and the data have {has}; choose stream=stationary, or data "
-                "of one class an item."
+                f"stream={_get_word(self)} needs classes, and the data have {labels}; choose stream=stationary, or "
+                "data with one class per item."
             )
 
     def arrivals(self, labels: Tensor | None, pool: Tensor, classes: int, seed: int) -> Arrivals:
-        """Which row of the data set arrives when.
+        """Return the order of arrival, drawn as it is consumed.
 
-        A class is drawn by the shares of the position; its items come in a random order, and in another one when all
-        have been.
+        Each position draws a class by its shares. The items of a class arrive in random order, reshuffled whenever all
+        have arrived.
 
         Args:
-            labels: int64 (n,) of the data set; None, or bool (n, c), for any order of all items.
+            labels: int64 (n,) of the data set; None or bool (n, c) ignores classes.
             pool: int64 (p,), rows that may arrive.
             classes: number of classes c.
-            seed: of the draws.
-
-        Returns:
-            The rows in their order, drawn as they are asked for.
+            seed: seed of the draws.
 
         Raises:
-            InvalidInputError: a class is due that no item of the pool has.
+            InvalidInputError: the pool lacks a class that the stream needs.
         """
         if labels is None or labels.ndim > 1:
             return Arrivals(lambda positions: torch.ones(len(positions), 1), [pool], self.length, seed)
-        own = [pool[labels[pool] == label] for label in range(classes)]
-        return Arrivals(lambda positions: self.shares(positions, classes), own, self.length, seed)
+        rows = [pool[labels[pool] == label] for label in range(classes)]
+        return Arrivals(lambda positions: self.shares(positions, classes), rows, self.length, seed)
 
 
-def _word(stream: Stream) -> str:
-    """The stream's word on the command line."""
+def _get_word(stream: Stream) -> str:
+    """Return the registry word of a stream."""
     return type(stream).__module__.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The items of a stream that can be searched, with their codes and how old these are; bounded in size."""
+"""The searchable items of a stream, with their codes and versions, up to a capacity."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from deephash.validation import check_count
 
 
 class StreamDatabase:
-    """A store of at most `capacity` items: all that arrived while they fit, then a uniform sample of them.
+    """A store of at most `capacity` items: all arrivals while they fit, then a uniform sample of them.
 
-    Features are kept beside the codes, since to re-encode an item takes its features.
+    It keeps the features, which re-encoding needs.
 
     Args:
-        capacity: most items.
+        capacity: maximum number of items.
         input_dim: feature dimension d.
         bits: code length b.
-        labels: labels of some items, for their kind: int64 (n,) or bool (n, c); None without.
+        labels: labels of any items, for their type: int64 (n,) or bool (n, c); None without labels.
     """
 
     def __init__(self, capacity: int, input_dim: int, bits: int, labels: Tensor | None) -> None:
@@ -36,7 +36,7 @@ class StreamDatabase:
 
     @property
     def features(self) -> Tensor:
-        """Floating (n, d)."""
+        """Features, floating (n, d)."""
         return self._features[: len(self)]
 
     @property
@@ -51,20 +51,20 @@ class StreamDatabase:
 
     @property
     def code_versions(self) -> Tensor:
-        """The number of the function that each code was made by, int64 (n,)."""
+        """Version of the hash function of each code, int64 (n,)."""
         return self._code_versions[: len(self)]
 
     def add(
         self, features: Tensor, labels: Tensor | None, codes: Tensor, version: int, generator: torch.Generator
     ) -> None:
-        """Take in arriving items.
+        """Add arriving items.
 
         Args:
             features: floating (n, d).
-            labels: of their kind.
+            labels: labels of the items, or None.
             codes: uint8 (n, B).
             version: version of the hash function that produced the codes.
-            generator: CPU generator of which stay, once it is full.
+            generator: CPU generator of the sample, used once the store is full.
         """
         rows, places = reservoir_places(self.seen, len(features), self.capacity, generator)
         self._features[places] = features[rows].to(self._features.dtype)
@@ -75,7 +75,7 @@ class StreamDatabase:
         self.seen += len(features)
 
     def replace(self, places: Tensor, codes: Tensor, version: int) -> None:
-        """Put new codes in the place of old ones.
+        """Replace codes.
 
         Args:
             places: int64 (m,).
@@ -86,7 +86,7 @@ class StreamDatabase:
         self._code_versions[places] = version
 
     def state(self) -> dict[str, Any]:
-        """All that it holds, tensors and numbers."""
+        """Return the contents as tensors and numbers."""
         return {
             "seen": self.seen,
             "features": self.features,
@@ -96,9 +96,9 @@ class StreamDatabase:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Restore the contents returned by `state`."""
         self.seen = state["seen"]
-        for name, held in (("features", self._features), ("codes", self._codes), ("made", self._code_versions)):
-            held[: len(self)] = state[name]
+        for name, values in (("features", self._features), ("codes", self._codes), ("made", self._code_versions)):
+            values[: len(self)] = state[name]
         if self._labels is not None:
             self._labels[: len(self)] = state["labels"]

@@ -1,4 +1,4 @@
-"""A stream of images that change before they are described: turned, brighter, noisier."""
+"""A stream of images that rotate, brighten or become noisy before they are described."""
 
 import math
 from typing import ClassVar, final
@@ -14,8 +14,8 @@ from deephash.streams.base import Stream
 from deephash.validation import InvalidInputError, check_choice, check_fraction, check_number
 
 
-def rotated(images: np.ndarray, degrees: float) -> np.ndarray:
-    """Images turned about their centres, mirrored where the corners would be empty.
+def rotate(images: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotate images about their centres, and fill empty corners by reflection.
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3), square.
@@ -28,18 +28,18 @@ def rotated(images: np.ndarray, degrees: float) -> np.ndarray:
     planes = torch.from_numpy(images.reshape(*images.shape[:3], -1)).permute(0, 3, 1, 2).float()
     turn = torch.tensor([[[cosine, -sine, 0], [sine, cosine, 0]]], dtype=torch.float32).expand(len(planes), 2, 3)
     grid = affine_grid(turn, list(planes.shape), align_corners=False)
-    turned = grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
-    turned = turned.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    result: np.ndarray = turned.reshape(images.shape).numpy()
+    rotated = grid_sample(planes, grid, padding_mode="reflection", align_corners=False)
+    rotated = rotated.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    result: np.ndarray = rotated.reshape(images.shape).numpy()
     return result
 
 
-def brightened(images: np.ndarray, levels: float) -> np.ndarray:
-    """Images with so many grey levels added, white where they would exceed it, black where they would fall below.
+def brighten(images: np.ndarray, levels: float) -> np.ndarray:
+    """Add grey levels to images, clipped to black and white.
 
     Args:
         images: uint8.
-        levels: of 255; below 0 they darken.
+        levels: grey levels of 255 to add; negative levels darken.
 
     Returns:
         uint8, the same shape.
@@ -47,14 +47,14 @@ def brightened(images: np.ndarray, levels: float) -> np.ndarray:
     return np.clip(images.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
 
 
-def noisy(images: np.ndarray, levels: float, rows: Tensor, seed: int) -> np.ndarray:
-    """Images with Gaussian noise, each by its own seed.
+def add_noise(images: np.ndarray, levels: float, rows: Tensor, seed: int) -> np.ndarray:
+    """Add Gaussian noise to images, each with its own seed.
 
     Args:
         images: uint8 (n, ...).
         levels: standard deviation in grey levels.
-        rows: int64 (n,), the images' numbers, from which their noise follows with the seed.
-        seed: of all noise.
+        rows: int64 (n,), rows of the images, which determine their noise together with the seed.
+        seed: seed of all noise.
 
     Returns:
         uint8, the same shape.
@@ -62,8 +62,8 @@ def noisy(images: np.ndarray, levels: float, rows: Tensor, seed: int) -> np.ndar
     noise = np.stack(
         [np.random.default_rng([seed, row]).standard_normal(images.shape[1:], np.float32) for row in rows.tolist()]
     )
-    changed: np.ndarray = np.clip(np.rint(images + levels * noise), 0, 255).astype(np.uint8)
-    return changed
+    result: np.ndarray = np.clip(np.rint(images + levels * noise), 0, 255).astype(np.uint8)
+    return result
 
 
 KINDS = ("rotation", "brightness", "noise")
@@ -71,21 +71,21 @@ KINDS = ("rotation", "brightness", "noise")
 
 @final
 class FeatureDrift(Stream):
-    """All classes alike, while the images change from one way of looking to another.
+    """Equal shares of all classes, with images that gradually change their appearance.
 
-    Nothing changes up to `begin` of the stream; from there to `end` the change grows evenly to its full size, and
-    stays. Queries look as items do at the time: what is searched are the images as they once arrived.
+    The change grows linearly from `begin` to `end` and stays at its full size. Queries change like arriving items; the
+    database holds images as they arrived.
 
     Args:
-        length: items of the stream.
-        kind: "rotation" in degrees, "brightness" in grey levels, or "noise" by its standard deviation in them.
-        size: of the full change, in that unit.
-        begin: share of the stream before it begins.
-        end: share of the stream after which it is full.
+        length: number of items in the stream.
+        kind: "rotation" in degrees, "brightness" in grey levels, or "noise" as a standard deviation in grey levels.
+        size: size of the full change in that unit.
+        begin: share of the stream at which the change begins.
+        end: share of the stream at which the change is full.
 
     Raises:
-        InvalidInputError: another kind, a size that is no number, shares outside 0 to 1 or out of order; data without
-            images or without a descriptor of them.
+        InvalidInputError: the kind is unknown, the size is not a number, the shares are outside 0 to 1 or out of order,
+            or the data lack images or a descriptor.
     """
 
     by_class: ClassVar[bool] = False
@@ -106,22 +106,22 @@ class FeatureDrift(Stream):
         self.end = end
 
     def shares(self, positions: Tensor, classes: int) -> Tensor:
-        """The same of every class."""
+        """Return equal shares of all classes."""
         return torch.full((len(positions), classes), 1 / classes, dtype=torch.float64)
 
     def changes(self, classes: int) -> list[int]:
-        """Where the drift begins."""
+        """Return the position at which the drift begins."""
         return [round(self.begin * self.length)]
 
     def level(self, position: int) -> float:
-        """Share of the full change at a position."""
-        through = position / self.length
-        if through >= self.end:
+        """Return the share of the full change at a position."""
+        progress = position / self.length
+        if progress >= self.end:
             return 1.0
-        return 0.0 if through <= self.begin else (through - self.begin) / (self.end - self.begin)
+        return 0.0 if progress <= self.begin else (progress - self.begin) / (self.end - self.begin)
 
     def features(self, items: Items, rows: Tensor, position: int, descriptor: Descriptor | None, seed: int) -> Tensor:
-        """The descriptor's view of the changed images."""
+        """Return the descriptions of the changed images."""
         size = self.level(position) * self.size
         if size == 0:
             return super().features(items, rows, position, descriptor, seed)
@@ -129,11 +129,11 @@ class FeatureDrift(Stream):
         assert descriptor is not None
         images = np.ascontiguousarray(items.images[rows.numpy()])
         if self.kind == "noise":
-            return descriptor.describe(noisy(images, size, rows, seed))
-        return descriptor.describe(rotated(images, size) if self.kind == "rotation" else brightened(images, size))
+            return descriptor.describe(add_noise(images, size, rows, seed))
+        return descriptor.describe(rotate(images, size) if self.kind == "rotation" else brighten(images, size))
 
     def check(self, items: Items, descriptor: Descriptor | None) -> None:
-        """Raise an error for data without images, or whose features come from elsewhere."""
+        """Raise an error if the data lack images or a descriptor for them."""
         if items.images is None or descriptor is None:
             raise InvalidInputError(
                 "stream=feature_drift changes images before they are described, and the data have none to describe; "

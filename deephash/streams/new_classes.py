@@ -1,4 +1,4 @@
-"""A stream in which new classes appear, and those before them go on."""
+"""A stream in which new classes join the earlier ones."""
 
 from typing import final
 
@@ -11,15 +11,15 @@ from deephash.validation import InvalidInputError, check_count
 
 @final
 class NewClasses(Stream):
-    """A few classes first, then some more at a time, in phases of equal length; those that have appeared stay.
+    """Phases of equal length that each add classes to the earlier ones.
 
     Args:
-        length: items of the stream.
-        first: classes at the start.
-        step: classes that each later phase adds.
+        length: number of items in the stream.
+        first: number of classes at the start.
+        step: number of classes that each later phase adds.
 
     Raises:
-        InvalidInputError: a number of classes below 1; more at the start than there are.
+        InvalidInputError: a number of classes is below 1, or the first phase has more classes than the data.
     """
 
     def __init__(self, length: int = 10_000, first: int = 2, step: int = 2) -> None:
@@ -30,17 +30,17 @@ class NewClasses(Stream):
         self.step = step
 
     def shares(self, positions: Tensor, classes: int) -> Tensor:
-        """The same of every class that has appeared."""
-        known = self.first + self.step * (positions * self._phases(classes) // self.length)
+        """Return equal shares of the classes that have appeared."""
+        known = self.first + self.step * (positions * self._count_phases(classes) // self.length)
         appeared = (torch.arange(classes) < known[:, None]).double()
         return appeared / appeared.sum(1, keepdim=True)
 
     def changes(self, classes: int) -> list[int]:
-        """Where new classes begin."""
-        phases = self._phases(classes)
+        """Return the positions at which classes are added."""
+        phases = self._count_phases(classes)
         return [-(-phase * self.length // phases) for phase in range(1, phases)]
 
-    def _phases(self, classes: int) -> int:
+    def _count_phases(self, classes: int) -> int:
         if self.first > classes:
             raise InvalidInputError(f"stream.first={self.first} exceeds the {classes} classes of the data; lower it.")
         return 1 + -(-(classes - self.first) // self.step)

@@ -1,4 +1,4 @@
-"""A stream whose concepts come back."""
+"""A stream with recurring concepts."""
 
 from typing import final
 
@@ -11,17 +11,17 @@ from deephash.validation import InvalidInputError, check_count
 
 @final
 class Recurring(Stream):
-    """Concepts, each of some classes, that take turns in phases of equal length and come back after all have been.
+    """Concepts, each of some classes, that alternate in phases of equal length.
 
     Class c belongs to concept c mod `concepts`.
 
     Args:
-        length: items of the stream.
+        length: number of items in the stream.
         concepts: number of concepts.
         phases: number of phases.
 
     Raises:
-        InvalidInputError: a number below 1, or more concepts than classes.
+        InvalidInputError: a number is below 1, or there are more concepts than classes.
     """
 
     def __init__(self, length: int = 10_000, concepts: int = 2, phases: int = 6) -> None:
@@ -32,17 +32,17 @@ class Recurring(Stream):
         self.phases = phases
 
     def shares(self, positions: Tensor, classes: int) -> Tensor:
-        """The same of every class of the present concept."""
+        """Return equal shares of the classes of the current concept."""
         if self.concepts > classes:
             raise InvalidInputError(
                 f"stream.concepts={self.concepts} exceeds the {classes} classes of the data; lower it."
             )
         concept = positions * self.phases // self.length % self.concepts
-        present = (torch.arange(classes) % self.concepts == concept[:, None]).double()
-        return present / present.sum(1, keepdim=True)
+        active = (torch.arange(classes) % self.concepts == concept[:, None]).double()
+        return active / active.sum(1, keepdim=True)
 
     def changes(self, classes: int) -> list[int]:
-        """Where concepts follow one another."""
+        """Return the positions at which the concept changes."""
         if self.concepts == 1:
             return []
         return [-(-phase * self.length // self.phases) for phase in range(1, self.phases)]

@@ -1,4 +1,4 @@
-"""A stream whose classes take turns in being frequent."""
+"""A stream in which the frequent class changes smoothly."""
 
 import math
 from typing import final
@@ -12,17 +12,17 @@ from deephash.validation import check_positive
 
 @final
 class ShiftingPriors(Stream):
-    """All classes all the time, their shares rising and falling smoothly one after another.
+    """All classes, whose shares rise and fall smoothly one after the other.
 
-    The share of class c at position t of n goes with exp(s cos 2π(c/C - turns · t/n)).
+    The share of class c at position t of n is proportional to exp(s cos 2π(c/C - turns · t/n)).
 
     Args:
-        length: items of the stream.
-        strength: s; at 2 the most frequent class comes exp(4) = 55 times as often as the rarest.
+        length: number of items in the stream.
+        strength: s. At 2, the most frequent class arrives exp(4) = 55 times as often as the rarest.
         turns: rounds in which each class is the most frequent once.
 
     Raises:
-        InvalidInputError: strength or turns not above 0.
+        InvalidInputError: strength or turns are not above 0.
     """
 
     def __init__(self, length: int = 10_000, strength: float = 2.0, turns: float = 1.0) -> None:
@@ -33,10 +33,10 @@ class ShiftingPriors(Stream):
         self.turns = turns
 
     def shares(self, positions: Tensor, classes: int) -> Tensor:
-        """As the formula says."""
+        """Return the shares of the formula above."""
         phase = torch.arange(classes, dtype=torch.float64) / classes - self.turns * positions[:, None] / self.length
         return torch.softmax(self.strength * torch.cos(2 * math.pi * phase), 1)
 
     def changes(self, classes: int) -> list[int]:
-        """None at which it would change at once."""
+        """Return no positions: the shares change gradually."""
         return []

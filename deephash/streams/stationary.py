@@ -1,4 +1,4 @@
-"""The stream that never changes: items in random order."""
+"""A stream that never changes: items in random order."""
 
 from typing import ClassVar, final
 
@@ -10,18 +10,18 @@ from deephash.streams.base import Stream
 
 @final
 class Stationary(Stream):
-    """All classes alike from the first item to the last.
+    """Equal shares of all classes throughout the stream.
 
     Args:
-        length: items of the stream.
+        length: number of items in the stream.
     """
 
     by_class: ClassVar[bool] = False
 
     def shares(self, positions: Tensor, classes: int) -> Tensor:
-        """The same of every class."""
+        """Return equal shares of all classes."""
         return torch.full((len(positions), classes), 1 / classes, dtype=torch.float64)
 
     def changes(self, classes: int) -> list[int]:
-        """None."""
+        """Return no positions."""
         return []

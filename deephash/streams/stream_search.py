@@ -1,4 +1,4 @@
-"""What can be searched while a method learns: codes of all ages, the function in use, and maps to those before it."""
+"""Search while a method learns: codes of several versions, the current hasher, and maps between versions."""
 
 import copy
 from functools import reduce
@@ -13,20 +13,20 @@ from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.relevance import SharedLabel, SharedLabels, is_relevant
 from deephash.streams.database import StreamDatabase
-from deephash.streams.reencoding.compatible import chained, mapped, projection_map
+from deephash.streams.reencoding.compatible import chain_maps, fit_map, map_projections
 
-# Stored items from which a map between the projections of two functions is learnt.
+# Number of stored items used to fit a map between the projections of two versions.
 MAP_ITEMS = 2000
 
 
 class StreamSearch:
-    """Codes in a database, and the hasher that makes and asks them now.
+    """Codes in a database and the current hasher.
 
     Args:
-        hasher: the function in use.
-        database: the codes and what they were made of.
-        ranking: the engine that ranks codes.
-        maps_queries: whether codes stay in the space of the function that made them, and queries are mapped there.
+        hasher: the current hasher.
+        database: items with codes.
+        ranking: ranking engine.
+        maps_queries: whether queries are mapped into the space of each version, so that codes can stay.
     """
 
     def __init__(self, hasher: Hasher, database: StreamDatabase, ranking: RankingEngine, maps_queries: bool) -> None:
@@ -38,36 +38,36 @@ class StreamSearch:
         self.maps: dict[int, Tensor] = {}
 
     def publish(self, hasher: Hasher) -> None:
-        """Put another function to use; all codes so far are stale.
+        """Make a hasher the current one, so that all earlier codes are stale.
 
         Args:
-            hasher: the function. Where queries are mapped it is copied, so that it may go on learning.
+            hasher: the new hasher. It is copied if queries are mapped, so that it can continue to learn.
         """
         if self.maps_queries:
-            before, hasher = self.hasher, copy.deepcopy(hasher)
+            previous, hasher = self.hasher, copy.deepcopy(hasher)
             if self.current_version:
                 sample = self.database.features[:MAP_ITEMS]
-                step = projection_map(hasher.project(sample), before.project(sample))
-                self.maps = {number: chained(step, older) for number, older in self.maps.items()}
+                step = fit_map(hasher.project(sample), previous.project(sample))
+                self.maps = {number: chain_maps(step, older) for number, older in self.maps.items()}
                 self.maps[self.current_version] = step
         self.hasher = hasher
         self.current_version += 1
 
     def add(self, features: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        """Encode items and take them in.
+        """Encode items and add them.
 
         Args:
             features: floating (n, d).
             labels: int64 (n,) or bool (n, c).
-            generator: CPU generator of which items stay, once the database is full.
+            generator: CPU generator of the sample, used once the database is full.
         """
         self.database.add(features, labels, self.hasher.encode(features), self.current_version, generator)
 
     def reencode(self, places: Tensor) -> int:
-        """Re-encode codes by the function in use.
+        """Re-encode items with the current hasher.
 
         Args:
-            places: int64 (m,), of the database.
+            places: int64 (m,), places in the database.
 
         Returns:
             The number of bits that changed.
@@ -75,20 +75,20 @@ class StreamSearch:
         codes, bits = self.hasher.encode(self.database.features[places]), self.hasher.distance.code_bits
         flipped = int((unpack(codes, bits) != unpack(self.database.codes[places], bits)).sum())
         self.database.replace(places, codes, self.current_version)
-        alive = set(torch.unique(self.database.code_versions).tolist())
-        self.maps = {number: older for number, older in self.maps.items() if number in alive}
+        versions = set(torch.unique(self.database.code_versions).tolist())
+        self.maps = {version: to_older for version, to_older in self.maps.items() if version in versions}
         return flipped
 
     def precision(self, features: Tensor, labels: Tensor, neighbours: int) -> Tensor:
-        """Precision of the nearest items that each item finds; where queries are mapped, of codes of this function.
+        """Return the precision of the nearest items of each item, among current codes if queries are mapped.
 
         Args:
             features: floating (n, d).
             labels: int64 (n,) or bool (n, c).
-            neighbours: how many nearest.
+            neighbours: number of nearest items.
 
         Returns:
-            float64 (n,); (0,) where there are fewer codes.
+            float64 (n,); (0,) if there are fewer codes.
         """
         searched = torch.arange(len(self.database))
         if self.maps_queries:
@@ -100,34 +100,34 @@ class StreamSearch:
         return is_relevant(self._relevance(labels, searched), nearest).double().mean(1)
 
     def counts(self, features: Tensor, labels: Tensor) -> DistanceCounts:
-        """What lies at each distance from each query, in all spaces together.
+        """Count items and relevant items at each distance from each query, over all versions together.
 
         Args:
-            features: of the queries, floating (q, d).
+            features: features of the queries, floating (q, d).
             labels: int64 (q,) or bool (q, c).
         """
         projections = self.hasher.project(features)
         parts = []
-        for number in (
-            torch.unique(self.database.code_versions).tolist() if self.maps_queries else [self.current_version]
-        ):
-            inside = self.database.code_versions == number if self.maps_queries else slice(None)
-            own = projections if number == self.current_version else mapped(projections, self.maps[number])
-            codes = pack(self.hasher.quantizer.quantize(own))
-            relevance = self._relevance(labels, inside)
-            parts.append(self.ranking.rank(codes, self.database.codes[inside], self.hasher.distance, relevance))
+        versions = torch.unique(self.database.code_versions).tolist() if self.maps_queries else [self.current_version]
+        for version in versions:
+            places = self.database.code_versions == version if self.maps_queries else slice(None)
+            is_current = version == self.current_version
+            queries = projections if is_current else map_projections(projections, self.maps[version])
+            codes = pack(self.hasher.quantizer.quantize(queries))
+            relevance = self._relevance(labels, places)
+            parts.append(self.ranking.rank(codes, self.database.codes[places], self.hasher.distance, relevance))
         return reduce(DistanceCounts.__add__, parts)
 
     def state(self) -> dict[str, Any]:
-        """All but the hasher."""
+        """Return the state without the hasher."""
         return {"database": self.database.state(), "function": self.current_version, "maps": self.maps}
 
     def restore(self, state: dict[str, Any], hasher: Hasher) -> None:
-        """Take up what `state` gave.
+        """Restore a state.
 
         Args:
-            state: as given.
-            hasher: the function that was in use.
+            state: as returned by `state`.
+            hasher: the current hasher at that time.
         """
         self.database.restore(state["database"])
         self.current_version, self.maps, self.hasher = state["function"], state["maps"], hasher

@@ -1,1 +1,1 @@
-"""Pages and servers: the demo and the user study."""
+"""Web pages and servers: the demo and the user study."""

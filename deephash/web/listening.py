@@ -1,30 +1,30 @@
-"""Listening on an address for a service over HTTP."""
+"""Sockets for HTTP services."""
 
 import socket
 
 from deephash.validation import InvalidInputError
 
 
-def listening(host: str, port: int, is_shared: bool = False) -> socket.socket:
-    """A socket that listens on an address.
+def open_listener(host: str, port: int, is_shared: bool = False) -> socket.socket:
+    """Return a socket that listens on an address.
 
     Args:
         host: name or address of this machine.
-        port: to listen on; 0 takes one that is free.
-        is_shared: whether other processes may listen on the same port, each for its share of the connections.
+        port: port to listen on; 0 takes a free one.
+        is_shared: whether other processes may listen on the same port and share its connections.
 
     Raises:
-        InvalidInputError: an address that is not this machine's, or a port that is taken or not allowed.
+        InvalidInputError: the address is not of this machine, or the port is taken or not allowed.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        opened = socket.create_server((host, port), family=family, reuse_port=is_shared)
+        listener = socket.create_server((host, port), family=family, reuse_port=is_shared)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(
             f"host={host} port={port} cannot be listened on ({reason}); choose another --port, 0 for a free one, or "
             "another --host."
         ) from error
-    # A reply goes out at once; without this its second half can wait 40 ms for the first to be acknowledged.
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return opened
+    # Replies go out at once. Otherwise the second half may wait 40 ms for the first to be acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

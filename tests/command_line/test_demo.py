@@ -66,7 +66,7 @@ def test_missing_library_names_the_extra(deephash, fitted_run, monkeypatch):
 
 
 def test_names_of_a_public_address_are_this_machines():
-    from deephash.web.http_service.host_names import own_names
+    from deephash.web.http_service.host_names import find_own_names
 
-    assert own_names("127.0.0.1") == ["127.0.0.1"]
-    assert own_names("0.0.0.0")[:2] == ["0.0.0.0", socket.gethostname()]
+    assert find_own_names("127.0.0.1") == ["127.0.0.1"]
+    assert find_own_names("0.0.0.0")[:2] == ["0.0.0.0", socket.gethostname()]

@@ -11,7 +11,7 @@ import deephash as package
 from deephash.web.study.design import StudyDesign
 from deephash.web.study.log import StudyLog
 from deephash.web.study.records import GivenAnswer, ShownItem, StudiedRun, Study, Trial
-from deephash.web.study.session_number import session_text
+from deephash.web.study.session_number import format_session
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_session_is_deleted_by_its_number(deephash, judged, tmp_path):
     path.write_bytes(judged[0].read_bytes())
     with StudyLog.read(path) as log:
         number = log.judgements()[0].session
-    ended = deephash("study", "delete", path, session_text(number))
-    assert ended.out == f"session {session_text(number)} is deleted, with 5 answers\n"
+    ended = deephash("study", "delete", path, format_session(number))
+    assert ended.out == f"session {format_session(number)} is deleted, with 5 answers\n"
     with StudyLog.read(path) as log:
         assert len(log.judgements()) == 55
     assert "is not in the study" in deephash("study", "delete", path, str(number)).err
@@ -114,7 +114,7 @@ def test_session_is_deleted_by_its_number(deephash, judged, tmp_path):
     # As it is printed, without quotes.
     with StudyLog.read(path) as log:
         number = log.judgements()[0].session
-    assert deephash("study", "delete", path, *session_text(number).split()).status == 0
+    assert deephash("study", "delete", path, *format_session(number).split()).status == 0
     with StudyLog.read(path) as log:
         assert len(log.judgements()) == 50
     ended = deephash("study", "delete", path, "0000", "0000", "0000")

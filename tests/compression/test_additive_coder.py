@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deephash.codes import pack, unpack
-from deephash.compression.additive_coder import AdditiveCoder, descend
+from deephash.compression.additive_coder import AdditiveCoder, refine_codes
 from deephash.compression.linear_decoder import LinearDecoder
 from deephash.hashers.hasher import Hasher
 from deephash.projections.itq import ITQ
@@ -39,7 +39,7 @@ def errors(decoder, codes, vectors):
 def test_no_single_bit_is_better_flipped(coder, vectors):
     """What the descent ends at, told bit by bit without its running products."""
     rows = vectors[:200]
-    codes = descend(rows, coder.hasher.encode(rows), coder.decoder, sweeps=50)
+    codes = refine_codes(rows, coder.hasher.encode(rows), coder.decoder, sweeps=50)
     least = errors(coder.decoder, codes, rows)
     for bit in range(BITS):
         flipped = unpack(codes, BITS)
@@ -72,7 +72,7 @@ def test_neither_step_raises_the_sum_of_errors(coder, vectors):
     for _ in range(5):
         decoder = LinearDecoder.fit(codes, vectors, BITS)
         sums.append(float(errors(decoder, codes, vectors).sum()))
-        codes = descend(vectors, codes, decoder, sweeps=2)
+        codes = refine_codes(vectors, codes, decoder, sweeps=2)
         sums.append(float(errors(decoder, codes, vectors).sum()))
     assert all(later <= earlier * (1 + 1e-5) for earlier, later in itertools.pairwise(sums))
     assert sums[-1] < 0.9 * sums[0]

@@ -149,6 +149,6 @@ def test_a_decoder_that_is_not_finite_is_refused(coded):
     with pytest.raises(InvalidInputError, match="directions hold NaN or infinity in 20 of 20 rows"):
         LinearDecoder(decoder.offset, decoder.directions * torch.nan)
     with pytest.raises(
-        InvalidInputError, match=r"the vectors reach \de\+300, and float32 does not hold their directions; divide them"
+        InvalidInputError, match=r"the vectors reach \de\+300, and float32 cannot hold their directions; divide them"
     ):
         LinearDecoder.fit(codes, vectors.double() * 1e300, BITS)

@@ -6,7 +6,7 @@ import torch
 
 from deephash.codes import pack
 from deephash.compression.decoded_vectors import DecodedVectors
-from deephash.compression.linear_decoder import LinearDecoder, signs
+from deephash.compression.linear_decoder import LinearDecoder, unpack_signs
 from deephash.hashers.hasher import Hasher
 from deephash.indexes.flat import Flat
 from deephash.indexes.two_stage import TwoStage
@@ -29,7 +29,7 @@ def coded():
 
 def test_fit_is_least_squares(coded):
     vectors, codes, decoder = coded
-    inputs = np.hstack([np.ones((ITEMS, 1)), signs(codes, BITS).numpy()])
+    inputs = np.hstack([np.ones((ITEMS, 1)), unpack_signs(codes, BITS).numpy()])
     solution = np.linalg.lstsq(inputs, vectors.double().numpy(), rcond=None)[0]
     np.testing.assert_allclose(decoder.offset, solution[0], atol=1e-3)
     np.testing.assert_allclose(decoder.directions, solution[1:], atol=1e-3)
@@ -59,10 +59,10 @@ def test_candidates_are_ordered_by_decoded_vectors(coded, measure):
 def test_lengths_are_those_of_decoded_vectors(coded):
     _, codes, decoder = coded
     expected = decoder.decode(codes[:40]).norm(dim=1)
-    assert torch.allclose(decoder.lengths(signs(codes[:40], BITS)), expected, rtol=1e-4)
+    assert torch.allclose(decoder.lengths(unpack_signs(codes[:40], BITS)), expected, rtol=1e-4)
     wide = LinearDecoder(torch.randn(3), torch.randn(30, 3))  # more bits than dimensions
     some = pack(torch.rand(9, 30) > 0.5)
-    assert torch.allclose(wide.lengths(signs(some, 30)), wide.decode(some).norm(dim=1), rtol=1e-4)
+    assert torch.allclose(wide.lengths(unpack_signs(some, 30)), wide.decode(some).norm(dim=1), rtol=1e-4)
     nothing = LinearDecoder(torch.zeros(4), torch.zeros(8, 4))
     assert (nothing.lengths(torch.ones(2, 8)) > 0).all()
 

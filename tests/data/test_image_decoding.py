@@ -14,7 +14,7 @@ from deephash.data.descriptors.pixels import Pixels
 from deephash.data.file_features import describe_files
 from deephash.data.image_decoding import read_image
 from deephash.validation import InvalidInputError
-from deephash.web.demo.decoding import decoded_image
+from deephash.web.demo.decoding import decode_image
 
 SIDE = 16
 GREY = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
@@ -154,7 +154,7 @@ def test_every_reader_decodes_the_same(tmp_path):
     for rows in (ImageRows(tmp_path, Pixels(), SIDE), StoredImageRows(tmp_path.as_uri(), Pixels(), SIDE)):
         (block,) = rows.blocks(0, 2)
         assert np.array_equal(block.features.numpy(), expected)
-    shown = np.stack([decoded_image(file.read_bytes(), SIDE) for file in files])
+    shown = np.stack([decode_image(file.read_bytes(), SIDE) for file in files])
     assert np.array_equal(Pixels().describe(shown).numpy(), expected)
 
 

@@ -14,7 +14,6 @@ from deephash.satisfaction.agreement import (
     per_query_tau,
     preferring_users,
     randomisation_p,
-    tau_interval,
 )
 from deephash.validation import InvalidInputError
 
@@ -46,16 +45,6 @@ def test_taus_equal_scipy_with_ties_and_without():
     expected = [stats.kendalltau(a, b).statistic for a, b in zip(one.T, other.T, strict=True)]
     assert kendall_taus(one, other) == pytest.approx(expected, abs=1e-14, nan_ok=True)
     assert np.isnan(kendall_taus(one, other)[0])
-
-
-def test_tau_interval_narrows_around_a_planted_order():
-    rng = np.random.default_rng(0)
-    quality = np.linspace(0, 1, 8)[:, None]
-    one, other = (quality + rng.normal(0, 0.5, (8, 2000)) for _ in range(2))
-    low, high = tau_interval(one, other, 200, np.random.default_rng(1))
-    assert 0.8 < low <= high <= 1
-    noise = tau_interval(rng.normal(size=(8, 50)), rng.normal(size=(8, 50)), 200, np.random.default_rng(1))
-    assert noise[0] < 0.3
 
 
 def test_per_query_tau_leaves_out_queries_that_say_nothing():

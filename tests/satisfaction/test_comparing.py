@@ -10,8 +10,8 @@ from deephash.codes import pack
 from deephash.ranking.distance import Hamming
 from deephash.ranking.torch_engine import TorchEngine
 from deephash.satisfaction.rank_biased_overlap import rank_biased_overlap
-from deephash.satisfaction.ranked_lists import ranked_lists
-from deephash.satisfaction.team_draft import credit, team_draft
+from deephash.satisfaction.ranked_lists import rank_lists
+from deephash.satisfaction.team_draft import credit_clicks, team_draft
 from deephash.validation import InvalidInputError
 
 
@@ -40,10 +40,10 @@ def test_credit_prefers_the_better_ranking():
     second = torch.arange(9, -1, -1).expand(4000, -1)
     ids, teams = team_draft(first, second, torch.Generator().manual_seed(0))
     clicks = torch.isin(ids, good) & (torch.arange(10) < 4)
-    outcome = credit(clicks, teams)
+    outcome = credit_clicks(clicks, teams)
     assert (outcome == 1).all()
     same, teams = team_draft(first, first, torch.Generator().manual_seed(0))
-    outcome = credit(same == 0, teams)
+    outcome = credit_clicks(same == 0, teams)
     assert abs(float(outcome.double().mean())) < 0.05
 
 
@@ -60,7 +60,7 @@ def test_rank_biased_overlap():
     expected = (1 - p) * sum(p**d * a for d, a in enumerate(agreement)) + p**5 * agreement[-1]
     assert rank_biased_overlap(letters, list("badce"), p) == pytest.approx(0.2 * 0 + expected, abs=1e-12)
     assert rank_biased_overlap(letters, list("bacde")) < rank_biased_overlap(letters, list("abced"))
-    with pytest.raises(InvalidInputError, match="not of the same things"):
+    with pytest.raises(InvalidInputError, match="do not hold the same items"):
         rank_biased_overlap(letters, list("abcdf"))
 
 
@@ -69,7 +69,7 @@ def test_ties_come_in_random_order_and_distances_rise():
     codes = pack(torch.rand(400, 4, generator=generator) < 0.5)
     queries = codes[:3]
     draws = [
-        ranked_lists(TorchEngine(), queries, codes, Hamming(4), 20, torch.Generator().manual_seed(seed))
+        rank_lists(TorchEngine(), queries, codes, Hamming(4), 20, torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1])
@@ -80,7 +80,7 @@ def test_ties_come_in_random_order_and_distances_rise():
     # Over draws, each of the items that share the query's code stands first as often as any other.
     firsts = torch.stack(
         [
-            ranked_lists(TorchEngine(), queries[:1], codes, Hamming(4), 1, torch.Generator().manual_seed(seed))[0, 0]
+            rank_lists(TorchEngine(), queries[:1], codes, Hamming(4), 1, torch.Generator().manual_seed(seed))[0, 0]
             for seed in range(600)
         ]
     )

@@ -9,7 +9,7 @@ import torch
 from deephash.satisfaction.cascade import Cascade
 from deephash.satisfaction.dynamic_bayesian import DynamicBayesian
 from deephash.satisfaction.position_based import PositionBased
-from deephash.satisfaction.sessions import by_grade
+from deephash.satisfaction.sessions import get_chances
 from deephash.validation import InvalidInputError
 
 GRADES = torch.tensor([0, 2, 0, 1, 1, 0, 2, 0])
@@ -90,7 +90,7 @@ def test_better_lists_satisfy_more():
 
 
 def test_refusals():
-    assert by_grade((0.1, 0.9), torch.tensor([0, 1, 5])).tolist() == [0.1, 0.9, 0.9]
+    assert get_chances((0.1, 0.9), torch.tensor([0, 1, 5])).tolist() == [0.1, 0.9, 0.9]
     for chances in ((), (0.5, 1.2), (-0.1,)):
         with pytest.raises(InvalidInputError, match="expected one from 0 to 1 for each grade"):
             Cascade(chances)

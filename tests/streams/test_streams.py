@@ -6,7 +6,7 @@ import torch
 
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.items import Items
-from deephash.streams.feature_drift import FeatureDrift, brightened, noisy, rotated
+from deephash.streams.feature_drift import FeatureDrift, add_noise, brighten, rotate
 from deephash.streams.new_classes import NewClasses
 from deephash.streams.recurring import Recurring
 from deephash.streams.shifting_priors import ShiftingPriors
@@ -101,7 +101,7 @@ def test_drift_begins_grows_and_is_full():
     assert [stream.level(p) for p in (0, 400, 500, 600, 999)] == [0.0, 0.0, pytest.approx(0.5), 1.0, 1.0]
     items, rows = image_items(), torch.tensor([5, 80, 900])
     assert torch.equal(stream.features(items, rows, 399, Pixels(), 0), items.features[rows])
-    full = Pixels().describe(brightened(items.images[rows.numpy()], 60))
+    full = Pixels().describe(brighten(items.images[rows.numpy()], 60))
     assert torch.equal(stream.features(items, rows, 700, Pixels(), 0), full)
 
 
@@ -115,34 +115,34 @@ def test_a_row_at_a_position_always_looks_the_same(kind):
 
 def test_a_quarter_turn_is_exact():
     images = image_items().images[:4]
-    np.testing.assert_array_equal(rotated(images, 90), np.rot90(images, 1, (1, 2)))
-    np.testing.assert_array_equal(rotated(images[..., 0], -90), np.rot90(images[..., 0], -1, (1, 2)))
-    np.testing.assert_array_equal(rotated(images, 0), images)
+    np.testing.assert_array_equal(rotate(images, 90), np.rot90(images, 1, (1, 2)))
+    np.testing.assert_array_equal(rotate(images[..., 0], -90), np.rot90(images[..., 0], -1, (1, 2)))
+    np.testing.assert_array_equal(rotate(images, 0), images)
 
 
 def test_brightness_is_cut_at_white_and_black():
     images = np.array([[[0, 100, 250]]], np.uint8)
-    assert brightened(images, 20).tolist() == [[[20, 120, 255]]]
-    assert brightened(images, -120).tolist() == [[[0, 0, 130]]]
+    assert brighten(images, 20).tolist() == [[[20, 120, 255]]]
+    assert brighten(images, -120).tolist() == [[[0, 0, 130]]]
 
 
 def test_noise_has_its_size():
     images = np.full((50, 8, 8), 128, np.uint8)
-    changed = noisy(images, 20, torch.arange(50), 0).astype(float)
+    changed = add_noise(images, 20, torch.arange(50), 0).astype(float)
     assert changed.std() == pytest.approx(20, rel=0.05)
     assert changed[0].tolist() != changed[1].tolist()
 
 
 def test_data_that_no_such_stream_is_made_of_are_refused():
     plain, several = Items(torch.randn(4, 2)), Items(torch.randn(4, 2), torch.ones(4, 3, dtype=torch.bool))
-    with pytest.raises(InvalidInputError, match="stream=recurring is made of classes, and the data have no labels"):
+    with pytest.raises(InvalidInputError, match="stream=recurring needs classes, and the data have no labels"):
         Recurring().check(plain, None)
-    with pytest.raises(InvalidInputError, match="and the data have several labels an item; choose stream=stationary"):
+    with pytest.raises(InvalidInputError, match="and the data have several labels per item; choose stream=stationary"):
         NewClasses().check(several, None)
     Stationary().check(several, None)
     with pytest.raises(InvalidInputError, match="stream=feature_drift changes images before they are described"):
         FeatureDrift().check(plain, None)
     with pytest.raises(InvalidInputError, match=r"stream.end=0.2 lies before stream.begin=0.4"):
         FeatureDrift(begin=0.4, end=0.2)
-    with pytest.raises(InvalidInputError, match="class 7 is due in the stream, and no item has it"):
+    with pytest.raises(InvalidInputError, match="the stream needs items of class 7, which has none"):
         Stationary(500).arrivals(LABELS, POOL[LABELS[POOL] != 7], 10, 0)

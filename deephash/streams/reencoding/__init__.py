@@ -1,4 +1,4 @@
-"""Policies of re-encoding: which codes of a database are re-encoded while the projection moves."""
+"""Re-encoding policies: which codes of a database are re-encoded while the projection changes."""
 
 from deephash.registry import exports
 

@@ -1,4 +1,4 @@
-"""The contract of a policy of re-encoding."""
+"""Base class of re-encoding policies."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from deephash.conversion import PlainArguments
 
 @dataclass(frozen=True)
 class Staleness:
-    """What a policy may know after a step of the stream.
+    """The state of a stream after a step, as a policy sees it.
 
     Args:
         code_versions: int64 (n,), for each code, the version of the hash function that produced it.
         current_version: version of the current hash function; codes of lower versions may be stale.
-        seen: items that have arrived.
-        items_since_update: of them, those since codes were last re-encoded.
-        precisions: float64 (m,), of the nearest neighbours that each arriving item found before it was learnt from: the
-            signal that changes when the world does. Empty where nothing was searched.
+        seen: number of items that have arrived.
+        items_since_update: number of items that have arrived since codes were last re-encoded.
+        precisions: float64 (m,), precision of the nearest neighbours of each arriving item before it was learnt, a
+            signal of drift. Empty if nothing was searched.
     """
 
     code_versions: Tensor
@@ -30,34 +30,34 @@ class Staleness:
     precisions: Tensor
 
     def stale(self) -> Tensor:
-        """Places of codes that an earlier function made, int64, the oldest first."""
+        """Return places of codes of earlier versions, int64, oldest first."""
         places = torch.nonzero(self.code_versions < self.current_version).flatten()
         return places[self.code_versions[places].argsort(stable=True)]
 
 
 class Reencoding(PlainArguments, ABC):
-    """Decides after each step of a stream which codes are re-encoded."""
+    """A policy that decides after each step of a stream which codes are re-encoded."""
 
     maps_queries: ClassVar[bool] = False
-    """Whether queries are mapped into the spaces of older codes; else they are encoded by the present function alone,
-    whatever made the codes that they are compared with."""
+    """Whether queries are mapped into the spaces of older codes. Otherwise the current version encodes them, also for
+    comparison with older codes."""
 
     @abstractmethod
     def due(self, staleness: Staleness) -> Tensor:
-        """Places of the codes to re-encode now, int64."""
+        """Return places of the codes to re-encode now, int64."""
 
     def publishes(self, items: int) -> bool:
-        """Whether what has been learnt is put to use now: items and queries are encoded by it from here on.
+        """Return whether the learnt hasher becomes the current one, which encodes items and queries from now on.
 
         Args:
-            items: that have arrived since the last time.
+            items: number of items that have arrived since the last update.
         """
         return True
 
     def state(self) -> dict[str, Any]:
-        """What it remembers, in tensors, numbers and lists, so that a killed stream goes on as it would have."""
+        """Return the memory of the policy as tensors, numbers and lists, so that a killed stream can resume."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Restore the memory returned by `state`."""
         assert not state

@@ -1,4 +1,4 @@
-"""A few codes are re-encoded at every step, the oldest first."""
+"""Re-encoding of a few codes at every step, oldest first."""
 
 from typing import final
 
@@ -10,13 +10,13 @@ from deephash.validation import check_count
 
 @final
 class Budget(Reencoding):
-    """No more than so many codes a step: a cost that is known beforehand, at the price of codes of many ages.
+    """A fixed number of codes per step. The cost is known in advance, but codes of many versions coexist.
 
     Args:
-        items: codes a step at most.
+        items: maximum number of codes per step.
 
     Raises:
-        InvalidInputError: items below 1.
+        InvalidInputError: items is below 1.
     """
 
     def __init__(self, items: int = 20) -> None:
@@ -24,5 +24,5 @@ class Budget(Reencoding):
         self.items = items
 
     def due(self, staleness: Staleness) -> Tensor:
-        """The oldest of the stale ones."""
+        """Return the oldest stale codes."""
         return staleness.stale()[: self.items]

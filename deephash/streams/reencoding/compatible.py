@@ -1,4 +1,4 @@
-"""Old codes stay, and new queries are mapped into the spaces that they were made in."""
+"""Old codes stay, and queries are mapped into the spaces of their versions."""
 
 from typing import ClassVar, final
 
@@ -9,8 +9,8 @@ from deephash.streams.reencoding.base import Reencoding, Staleness
 from deephash.validation import InvalidInputError, check_count
 
 
-def projection_map(new: Tensor, old: Tensor, ridge: float = 1e-3) -> Tensor:
-    """The affine map from new projections to old ones, by ridge regression over items that have both.
+def fit_map(new: Tensor, old: Tensor, ridge: float = 1e-3) -> Tensor:
+    """Fit an affine map from new projections to old ones by ridge regression.
 
     Args:
         new: floating (n, k).
@@ -18,7 +18,7 @@ def projection_map(new: Tensor, old: Tensor, ridge: float = 1e-3) -> Tensor:
         ridge: on the squared coefficients, in units of the new projections' mean square.
 
     Returns:
-        float64 (k + 1, k), the last row being the offset.
+        float64 (k + 1, k), with the offset in the last row.
     """
     x = torch.cat([new.double(), torch.ones(len(new), 1, dtype=torch.float64)], 1)
     gram = x.T @ x
@@ -27,8 +27,8 @@ def projection_map(new: Tensor, old: Tensor, ridge: float = 1e-3) -> Tensor:
     return solution
 
 
-def mapped(projections: Tensor, map_to_old: Tensor) -> Tensor:
-    """Projections as an older function would have given them.
+def map_projections(projections: Tensor, map_to_old: Tensor) -> Tensor:
+    """Map projections into the space of an older version.
 
     Args:
         projections: floating (n, k).
@@ -40,8 +40,8 @@ def mapped(projections: Tensor, map_to_old: Tensor) -> Tensor:
     return (projections.double() @ map_to_old[:-1] + map_to_old[-1]).to(projections.dtype)
 
 
-def chained(map_to_old: Tensor, map_to_older: Tensor) -> Tensor:
-    """The map that does one after the other: (k + 1, k)."""
+def chain_maps(map_to_old: Tensor, map_to_older: Tensor) -> Tensor:
+    """Return the composition of two maps, (k + 1, k)."""
     chain = map_to_old @ map_to_older[:-1]
     chain[-1] += map_to_older[-1]
     return chain
@@ -49,19 +49,19 @@ def chained(map_to_old: Tensor, map_to_older: Tensor) -> Tensor:
 
 @final
 class Compatible(Reencoding):
-    """A new function is put to use at intervals alone; codes of the last few stay searchable, by a learnt map.
+    """A new version at intervals, with codes of the last few versions searchable through learnt maps.
 
-    Between two times new items and queries are encoded by the function last put to use, whatever has been learnt since.
-    When a new one is, an affine map from its projections to the one before is learnt from stored items. A query is
-    projected once and mapped into each of the spaces that codes lie in; what it finds there is counted together. Only
-    codes of the oldest function are re-encoded, when there would be more functions than `kept`.
+    Between updates, the last version encodes new items and queries. At an update, an affine map from the projections of
+    the new version to those of the previous one is learnt from stored items. A query is projected once and mapped into
+    the space of each version, and the results are counted together. Only codes of the oldest version are re-encoded,
+    when there are more versions than `kept`.
 
     Args:
-        items: from one function put to use to the next.
-        kept: functions whose codes stay.
+        items: number of items between updates.
+        kept: number of versions whose codes stay.
 
     Raises:
-        InvalidInputError: items below 1, or kept below 2.
+        InvalidInputError: items is below 1, or kept is below 2.
     """
 
     maps_queries: ClassVar[bool] = True
@@ -70,14 +70,14 @@ class Compatible(Reencoding):
         check_count(items, "reencoding.items")
         check_count(kept, "reencoding.kept")
         if kept < 2:
-            raise InvalidInputError(f"reencoding.kept={kept}; expected at least 2: with one, choose reencoding=every.")
+            raise InvalidInputError(f"reencoding.kept={kept}; expected at least 2; for 1, choose reencoding=every.")
         self.items = items
         self.kept = kept
 
     def publishes(self, items: int) -> bool:
-        """At intervals alone."""
+        """Return whether the interval has passed."""
         return items >= self.items
 
     def due(self, staleness: Staleness) -> Tensor:
-        """Codes of functions that are too many."""
+        """Return codes of versions beyond `kept`."""
         return torch.nonzero(staleness.code_versions <= staleness.current_version - self.kept).flatten()

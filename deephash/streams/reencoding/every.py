@@ -1,4 +1,4 @@
-"""All stale codes are re-encoded at fixed intervals."""
+"""Re-encoding of all stale codes at fixed intervals."""
 
 from typing import final
 
@@ -11,13 +11,13 @@ from deephash.validation import check_count
 
 @final
 class Every(Reencoding):
-    """All stale codes whenever so many items have arrived since the last time.
+    """All stale codes after a fixed number of arriving items.
 
     Args:
-        items: from one time to the next; 1 for every step.
+        items: number of items between updates; 1 updates at every step.
 
     Raises:
-        InvalidInputError: items below 1.
+        InvalidInputError: items is below 1.
     """
 
     def __init__(self, items: int = 1000) -> None:
@@ -25,5 +25,5 @@ class Every(Reencoding):
         self.items = items
 
     def due(self, staleness: Staleness) -> Tensor:
-        """All that are stale, or none."""
+        """Return all stale codes if the interval has passed."""
         return staleness.stale() if staleness.items_since_update >= self.items else torch.empty(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Codes stay as they were made."""
+"""No re-encoding."""
 
 from typing import final
 
@@ -10,8 +10,8 @@ from deephash.streams.reencoding.base import Reencoding, Staleness
 
 @final
 class Never(Reencoding):
-    """No item is ever encoded again: what a moving projection costs where nothing is done about it."""
+    """No code is ever re-encoded: a baseline that shows the cost of a changing projection."""
 
     def due(self, staleness: Staleness) -> Tensor:
-        """None."""
+        """Return no codes."""
         return torch.empty(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""All stale codes are re-encoded where a detector finds that the stream has changed."""
+"""Re-encoding of all stale codes when a detector finds drift."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -13,20 +13,20 @@ from deephash.validation import check_count
 
 @final
 class OnDrift(Reencoding):
-    """All stale codes when the precision of what arriving items find changes, and once more when it has settled.
+    """All stale codes when the precision of neighbours of arriving items changes, and again when it has settled.
 
-    The projection goes on learning after a change, so the codes made at the alarm are stale soon: they are re-encoded
-    once more `settle` items later. A detector's own state cannot be stored without a pickle; so it forgets after every
-    `memory` signals, and what it has been told since is kept and told again to a resumed one.
+    The projection continues to learn after a change, so codes re-encoded at the alarm are soon stale. They are
+    re-encoded again `settle` items later. The state of a detector could only be stored as a pickle. Instead, the
+    detector restarts after every `memory` signals, and the signals since then are stored and replayed on resumption.
 
     Args:
-        detector: of river.drift: "ADWIN", "KSWIN" or "PageHinkley".
-        settings: the detector's arguments, as {delta: 0.01}.
-        memory: signals, one an item, after which the detector starts again.
-        settle: items from an alarm to the second time.
+        detector: class of river.drift: "ADWIN", "KSWIN" or "PageHinkley".
+        settings: arguments of the detector, such as {delta: 0.01}.
+        memory: number of signals, one per item, after which the detector restarts.
+        settle: number of items from an alarm to the second re-encoding.
 
     Raises:
-        InvalidInputError: river is missing, an unknown detector, memory or settle below 1.
+        InvalidInputError: river is missing, the detector is unknown, or memory or settle is below 1.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class OnDrift(Reencoding):
         self.alarms: list[int] = []
         self._signals: list[float] = []
         self._due_at: int | None = None
-        self._fresh: Callable[[], Any] = lambda: build_detector(self.detector, self.settings)
-        self._running = self._fresh()
+        self._new_detector: Callable[[], Any] = lambda: build_detector(self.detector, self.settings)
+        self._running = self._new_detector()
 
     def due(self, staleness: Staleness) -> Tensor:
-        """All that are stale at an alarm, or when it has settled; else none."""
-        alarm = self._tell(staleness.precisions.tolist())
+        """Return all stale codes at an alarm, or `settle` items later."""
+        alarm = self._update(staleness.precisions.tolist())
         if alarm:
             self.alarms.append(staleness.seen)
             self._due_at = staleness.seen + self.settle
@@ -60,22 +60,22 @@ class OnDrift(Reencoding):
         return staleness.stale() if alarm or settled else torch.empty(0, dtype=torch.int64)
 
     def state(self) -> dict[str, Any]:
-        """The signals since the detector began, and what is due."""
+        """Return the signals since the detector started, the alarms, and the next re-encoding."""
         return {"signals": list(self._signals), "due_at": self._due_at, "alarms": list(self.alarms)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Tell a new detector what the old one was told."""
+        """Restore the state by replaying the signals to a new detector."""
         self._due_at, self.alarms = state["due_at"], list(state["alarms"])
-        self._signals, self._running = list(state["signals"]), self._fresh()
+        self._signals, self._running = list(state["signals"]), self._new_detector()
         for signal in self._signals:
             self._running.update(signal)
 
-    def _tell(self, signals: list[float]) -> bool:
-        """Whether any of these signals, with those before it, is an alarm."""
+    def _update(self, signals: list[float]) -> bool:
+        """Pass signals to the detector, and return whether one of them raises an alarm."""
         alarm = False
         for signal in signals:
             if len(self._signals) >= self.memory:
-                self._signals, self._running = [], self._fresh()
+                self._signals, self._running = [], self._new_detector()
             self._signals.append(signal)
             self._running.update(signal)
             alarm |= bool(self._running.drift_detected)

@@ -1,1 +1,1 @@
-"""A local web page on which one looks at what runs find."""
+"""A local web page for looking at the neighbours that runs find."""

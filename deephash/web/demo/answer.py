@@ -1,4 +1,4 @@
-"""What a query finds in a run's database: items by distance, ties told, relevance where it is known."""
+"""Neighbours of a query in the database of a run, with ties and relevance."""
 
 from dataclasses import dataclass
 from typing import final
@@ -16,13 +16,13 @@ from deephash.web.demo.served_run import ServedRun
 @final
 @dataclass(frozen=True)
 class FoundItem:
-    """An item that a query found.
+    """A neighbour of a query.
 
     Args:
         row: in the data set.
-        distance: of its code from the query's.
-        relevant: whether it is relevant; None where that is not known.
-        bits: of its code, as 0 and 1.
+        distance: distance of its code from the query's code.
+        relevant: whether it is relevant; None if unknown.
+        bits: its code as a text of 0 and 1.
         is_query: whether it is the query itself.
     """
 
@@ -36,13 +36,13 @@ class FoundItem:
 @final
 @dataclass(frozen=True)
 class Tie:
-    """All items at one distance, of which the answer shows some; their order says nothing.
+    """The items at one distance, some of which the answer shows. Their order carries no information.
 
     Args:
-        distance: of their codes from the query's.
-        items: how many there are.
-        relevant: how many of them are relevant; None where that is not known.
-        shown: how many the answer shows.
+        distance: distance of their codes from the query's code.
+        items: number of items.
+        relevant: number of relevant items; None if unknown.
+        shown: number of items in the answer.
     """
 
     distance: int
@@ -57,13 +57,13 @@ class Answer:
     """The nearest items of a query.
 
     Args:
-        searched: the view that was searched; the only one has no name.
-        bits: of the query's code, as 0 and 1.
-        margins: each bit's distance from its threshold; None where bits have none of their own.
-        found: nearest first; among equals the first of the database.
-        ties: the distances of what was found, rising.
+        searched: the searched view; empty for runs of one view.
+        bits: code of the query as a text of 0 and 1.
+        margins: distance of each bit from its threshold; None if bits have no thresholds of their own.
+        found: nearest items first; ties in database order.
+        ties: distances of the items found, ascending.
         size: number of items searched.
-        relevant: number of relevant ones among them; None where that is not known.
+        relevant: number of relevant items among them; None if unknown.
     """
 
     searched: str
@@ -75,28 +75,28 @@ class Answer:
     relevant: int | None
 
 
-def answer(run: ServedRun, query: Query, searched: str, k: int) -> Answer:
-    """The k nearest items of a view, or all where there are fewer.
+def find_answer(run: ServedRun, query: Query, searched: str, k: int) -> Answer:
+    """Find the k nearest items of a view, or all if there are fewer.
 
     Args:
-        run: that is asked.
-        query: coded by the same run.
-        searched: the view whose codes are searched.
+        run: run to search.
+        query: query encoded by the same run.
+        searched: view to search.
         k: number of items.
 
     Raises:
-        InvalidInputError: no such view.
+        InvalidInputError: the run has no such view.
     """
     check_choice(searched, run.searched, "searched")
     codes = run.searched[searched]
-    distances, rows = codes.nearest(query.code, k)
-    relevance = relevance_to(run, query, codes.positions)
-    counts = codes.counts(query.code, relevance)
-    known = None if relevance is None else is_relevant(relevance, rows[None])[0].tolist()
+    distances, rows = codes.search(query.code, k)
+    relevance = find_relevance(run, query, codes.positions)
+    counts = codes.count(query.code, relevance)
+    relevant = None if relevance is None else is_relevant(relevance, rows[None])[0].tolist()
     items = run.database.ids[codes.positions[rows]].tolist()
-    bits = bit_texts(codes.codes[rows], codes.distance.code_bits)
+    bits = format_bits(codes.codes[rows], codes.distance.code_bits)
     found = [
-        FoundItem(item, distance, None if known is None else known[place], bits[place], item == query.row)
+        FoundItem(item, distance, None if relevant is None else relevant[place], bits[place], item == query.row)
         for place, (item, distance) in enumerate(zip(items, distances.tolist(), strict=True))
     ]
     ties = [
@@ -110,7 +110,7 @@ def answer(run: ServedRun, query: Query, searched: str, k: int) -> Answer:
     ]
     return Answer(
         searched,
-        bit_texts(query.code, codes.distance.code_bits)[0],
+        format_bits(query.code, codes.distance.code_bits)[0],
         None if query.margins is None else query.margins.tolist(),
         found,
         ties,
@@ -119,21 +119,21 @@ def answer(run: ServedRun, query: Query, searched: str, k: int) -> Answer:
     )
 
 
-def relevance_to(run: ServedRun, query: Query, positions: Tensor) -> Relevance | None:
-    """Which searched items are relevant to a query; None where it is no item of the data set, or there is no truth.
+def find_relevance(run: ServedRun, query: Query, positions: Tensor) -> Relevance | None:
+    """Return the relevance of searched items to a query; None if the query is not an item of the data set.
 
     Args:
-        run: that is asked.
-        query: coded by the same run.
-        positions: int64 (m,), places in the database of the items searched.
+        run: run to search.
+        query: query encoded by the same run.
+        positions: int64 (m,), places of the searched items in the database.
     """
     if query.row is None:
         return None
     asking = run.items.select(torch.tensor([query.row]).numpy())
-    whole = len(positions) == len(run.database)
-    return run.truth.relevance(asking, run.database if whole else run.database.rows(positions))
+    database = run.database if len(positions) == len(run.database) else run.database.rows(positions)
+    return run.truth.relevance(asking, database)
 
 
-def bit_texts(codes: Tensor, bits: int) -> list[str]:
-    """Packed codes (n, ⌈b/8⌉) as texts of 0 and 1."""
+def format_bits(codes: Tensor, bits: int) -> list[str]:
+    """Format packed codes (n, ⌈b/8⌉) as texts of 0 and 1."""
     return ["".join(map(str, row)) for row in unpack(codes, bits).int().tolist()]

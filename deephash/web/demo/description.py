@@ -1,4 +1,4 @@
-"""Runs, items and answers as the values that the page shows."""
+"""Runs, items and answers as JSON values for the page."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,42 +9,42 @@ import numpy as np
 from deephash.data.items import Items
 from deephash.hashers.hasher_views import get_directions, get_views
 from deephash.report.curve_file import read_curves
-from deephash.report.item_display import format_classes
+from deephash.report.item_display import format_classes, shorten
 from deephash.report.summary import LEADING_METRICS, format_direction, is_comparison, order_metrics
-from deephash.report.tables import replace_nonfinite
 from deephash.web.demo.answer import Answer
 from deephash.web.demo.decoding import FORMAT_WORDS, MAX_PIXELS
-from deephash.web.demo.query import IMAGE, MAX_LETTERS, TEXT, Query, refusal
+from deephash.web.demo.query import IMAGE, MAX_CHARACTERS, TEXT, Query, explain_refusal
 from deephash.web.demo.served_run import ServedRun
-from deephash.web.demo.upload import MAX_IMAGE_BYTES
+from deephash.web.page_application import TEXT_CHARACTERS
 
-# Letters of a text that an item shows.
-TEXT_LETTERS = 400
+# The size of a photograph of a large camera. Pillow's own limit on pixels applies later.
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
-def described_runs(runs: Sequence[ServedRun]) -> dict[str, Any]:
-    """What the page needs to know of all runs before anything is asked."""
+def describe_runs(runs: Sequence[ServedRun]) -> dict[str, Any]:
+    """Describe all runs and the limits of queries."""
     collections = list(dict.fromkeys(run.collection for run in runs))
     return {
-        "runs": [described_run(run, number, collections.index(run.collection)) for number, run in enumerate(runs)],
+        "runs": [describe_run(run, number, collections.index(run.collection)) for number, run in enumerate(runs)],
         "bounds": {
             "image_bytes": MAX_IMAGE_BYTES,
             "image_pixels": MAX_PIXELS,
             "image_formats": FORMAT_WORDS,
-            "text_letters": MAX_LETTERS,
+            "text_letters": MAX_CHARACTERS,
         },
     }
 
 
-def described_run(run: ServedRun, number: int, collection: int) -> dict[str, Any]:
-    """One run.
+def describe_run(run: ServedRun, number: int, collection: int) -> dict[str, Any]:
+    """Describe a run.
 
     Args:
-        run: to describe.
+        run: the run.
         number: its place among the runs.
-        collection: number of its data set; runs of equal data have the same.
+        collection: number of its data set, equal for runs on equal data.
     """
     metrics = [(name, value) for name, value in order_metrics(run.row) if not is_comparison(name)]
+    views = get_views(run.hasher)
     return {
         "number": number,
         "folder": run.folder.name,
@@ -53,48 +53,44 @@ def described_run(run: ServedRun, number: int, collection: int) -> dict[str, Any
         "distance": type(run.hasher.distance).__name__,
         "farthest": run.hasher.distance.maximum,
         "collection": collection,
-        "views": list(get_views(run.hasher)),
+        "views": list(views),
         "directions": [{"asking": asking, "searched": searched} for asking, searched in get_directions(run.hasher)],
-        "queries": {view: len(run.queries_with(view)) for view in get_views(run.hasher)},
+        "queries": {view: len(run.queries_with(view)) for view in views},
         "database": {view: len(codes) for view, codes in run.searched.items()},
         "items": len(run.items),
-        "refuses": {IMAGE: refusal(run, IMAGE), TEXT: refusal(run, TEXT)},
-        "metrics": [
-            {"name": name, "value": replace_nonfinite(value), "leads": name in LEADING_METRICS}
-            for name, value in metrics
-        ],
+        "refuses": {kind: explain_refusal(run, kind) for kind in (IMAGE, TEXT)},
+        "metrics": [{"name": name, "value": value, "leads": name in LEADING_METRICS} for name, value in metrics],
     }
 
 
-def described_item(items: Items, row: int, number: int) -> dict[str, Any]:
-    """One item: classes, text and the address of its picture, as far as the data have them.
+def describe_item(items: Items, row: int, number: int) -> dict[str, Any]:
+    """Describe an item by its classes, its text and the address of its picture, where the data have them.
 
     Args:
         items: the data set.
-        row: in it.
-        number: of the run that gives the picture.
+        row: row of the item.
+        number: number of a run that serves the picture.
     """
-    words = "" if items.texts is None else items.texts[row]
     return {
         "row": row,
         "classes": format_classes(items.labels, items.class_names, row),
-        "words": words if len(words) <= TEXT_LETTERS else words[: TEXT_LETTERS - 1].rstrip() + "…",
+        "words": "" if items.texts is None else shorten(items.texts[row], TEXT_CHARACTERS),
         "picture": None if items.images is None else f"/api/runs/{number}/items/{row}.png",
     }
 
 
-def described_answer(run: ServedRun, number: int, query: Query, found: Answer) -> dict[str, Any]:
-    """What a query found, each item with what there is to see of it."""
+def describe_answer(run: ServedRun, number: int, query: Query, answer: Answer) -> dict[str, Any]:
+    """Describe an answer and each of its items."""
     return {
-        **asdict(found),
+        **asdict(answer),
         "asking": query.view,
-        "query": None if query.row is None else described_item(run.items, query.row, number),
-        "found": [{**asdict(one), **described_item(run.items, one.row, number)} for one in found.found],
+        "query": None if query.row is None else describe_item(run.items, query.row, number),
+        "found": [{**asdict(item), **describe_item(run.items, item.row, number)} for item in answer.found],
     }
 
 
-def described_curves(runs: Sequence[ServedRun]) -> list[dict[str, Any]]:
-    """The precision-recall curves of all runs, from their saved reports; none of runs that kept none."""
+def describe_curves(runs: Sequence[ServedRun]) -> list[dict[str, Any]]:
+    """Describe the precision-recall curves saved with the runs."""
     return [
         {"run": number, **asdict(curve), "direction": format_direction(curve.direction)}
         for number, run in enumerate(runs)
@@ -102,14 +98,14 @@ def described_curves(runs: Sequence[ServedRun]) -> list[dict[str, Any]]:
     ]
 
 
-def drawn_queries(run: ServedRun, view: str, count: int, seed: int) -> list[int]:
-    """Rows of some of a run's own queries, drawn at random, ascending.
+def draw_queries(run: ServedRun, view: str, count: int, seed: int) -> list[int]:
+    """Draw rows of some of a run's own queries at random, and return them ascending.
 
     Args:
-        run: whose queries they are.
-        view: that each of them has.
-        count: how many, or all where there are fewer.
-        seed: of the draw.
+        run: run with the queries.
+        view: view that each of them has.
+        count: number of queries; all if there are fewer.
+        seed: seed of the draw.
     """
     rows = run.queries_with(view).numpy()
     drawn = np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False)

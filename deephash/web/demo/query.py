@@ -1,4 +1,4 @@
-"""What is asked: an item of the run's data, an image or a text, as a code with its margins."""
+"""Queries of the demo: an item of the data, an image or a text, as a code with margins."""
 
 from dataclasses import dataclass
 from typing import final
@@ -13,24 +13,24 @@ from deephash.hashers.hasher import Hasher
 from deephash.hashers.hasher_views import ONE_VIEW, get_views
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError, check_choice
-from deephash.web.demo.decoding import decoded_image
+from deephash.web.demo.decoding import decode_image
 from deephash.web.demo.served_run import ServedRun
 
 IMAGE, TEXT = "image", "text"
-MAX_LETTERS = 10_000
+MAX_CHARACTERS = 10_000
 
 
 @final
 @dataclass(frozen=True)
 class Query:
-    """A query as codes are asked.
+    """An encoded query.
 
     Args:
-        view: that asks; the only one has no name.
+        view: the query view; empty for runs of one view.
         code: packed uint8 (1, ⌈b/8⌉), on the CPU.
-        margins: floating (b,), each bit's distance from its threshold, which gives it its sign; None where bits have
-            no threshold of their own.
-        row: of the item in the data set; None where it is none.
+        margins: floating (b,), signed distance of each bit from its threshold; None if bits have no thresholds of their
+            own.
+        row: row of the item in the data set; None for other queries.
     """
 
     view: str
@@ -39,11 +39,11 @@ class Query:
     row: int | None = None
 
 
-def item_query(run: ServedRun, row: int, view: str) -> Query:
-    """An item of the data set, by one of its views.
+def encode_item(run: ServedRun, row: int, view: str) -> Query:
+    """Encode a view of an item of the data set.
 
     Raises:
-        InvalidInputError: no such view or item, or one that lacks the view.
+        InvalidInputError: there is no such view or item, or the item lacks the view.
     """
     check_choice(view, get_views(run.hasher), "view")
     if not 0 <= row < len(run.items):
@@ -53,87 +53,87 @@ def item_query(run: ServedRun, row: int, view: str) -> Query:
         if not bool(features.present[view][row]):
             raise InvalidInputError(f"item {row} has no {view}; ask with another item, or by its other view.")
         features = features.features[view]
-    return coded_query(run, features[row : row + 1], view, row)
+    return encode_features(run, features[row : row + 1], view, row)
 
 
-def image_query(run: ServedRun, contents: bytes) -> Query:
-    """An image file, described as the run's own images were.
+def encode_image(run: ServedRun, contents: bytes) -> Query:
+    """Encode an image file, described in the same way as the images of the run.
 
     Raises:
-        InvalidInputError: a run whose features are not made from images, or no image that can be decoded.
+        InvalidInputError: the features of the run are not made from images, or the image cannot be decoded.
     """
     descriptor = image_descriptor(run.folder)
-    image = decoded_image(contents, image_side(run, descriptor))
-    return coded_query(run, descriptor.describe(image[None]), view_of(run, IMAGE))
+    image = decode_image(contents, get_image_side(run, descriptor))
+    return encode_features(run, descriptor.describe(image[None]), find_view(run, IMAGE))
 
 
-def text_query(run: ServedRun, text: str) -> Query:
-    """A text, described as the run's own texts were.
+def encode_text(run: ServedRun, text: str) -> Query:
+    """Encode a text, described in the same way as the texts of the run.
 
     Raises:
-        InvalidInputError: a run whose features are not made from texts, an empty text or a very long one.
+        InvalidInputError: the features of the run are not made from texts, or the text is empty or too long.
     """
     descriptor = text_descriptor(run.folder)
-    if not text.strip() or len(text) > MAX_LETTERS:
-        raise InvalidInputError(f"The text has {len(text)} letters; type some words, at most {MAX_LETTERS} letters.")
-    return coded_query(run, descriptor.describe([text]), view_of(run, TEXT))
+    if not text.strip() or len(text) > MAX_CHARACTERS:
+        raise InvalidInputError(f"The text has {len(text)} characters; type at most {MAX_CHARACTERS} characters.")
+    return encode_features(run, descriptor.describe([text]), find_view(run, TEXT))
 
 
-def coded_query(run: ServedRun, features: Tensor, view: str, row: int | None = None) -> Query:
-    """Features (1, d) of a view as a query."""
+def encode_features(run: ServedRun, features: Tensor, view: str, row: int | None = None) -> Query:
+    """Encode features (1, d) of a view as a query."""
     hasher = get_views(run.hasher)[view]
     check_dimension(features.shape[1], hasher)
     features = features.to(run.device)
-    return Query(view, hasher.encode(features).cpu(), margins(hasher, features), row)
+    return Query(view, hasher.encode(features).cpu(), compute_margins(hasher, features), row)
 
 
-def margins(hasher: Hasher, features: Tensor) -> Tensor | None:
-    """Distances of one item's projections from their thresholds, (b,); None where a projection has several or none."""
+def compute_margins(hasher: Hasher, features: Tensor) -> Tensor | None:
+    """Return distances (b,) of projections from their thresholds; None unless each projection has one threshold."""
     if not isinstance(hasher.quantizer, SBQ):
         return None
     return (hasher.project(features) - hasher.quantizer.thresholds).detach()[0].cpu()
 
 
-def view_of(run: ServedRun, kind: str) -> str:
-    """The view that images, or texts, are of.
+def find_view(run: ServedRun, kind: str) -> str:
+    """Return the view of images or texts.
 
     Raises:
-        InvalidInputError: a run of other views.
+        InvalidInputError: the run has other views.
     """
     views = list(get_views(run.hasher))
     if views == [ONE_VIEW]:
         return ONE_VIEW
     if kind not in views:
-        raise InvalidInputError(f"The run's views are {' and '.join(views)}, and {kind} is none of them.")
+        raise InvalidInputError(f"The run has the views {' and '.join(views)}, not {kind}.")
     return kind
 
 
-def image_side(run: ServedRun, descriptor: Descriptor) -> int:
-    """Side in pixels to which an image is scaled for a run: the descriptor's, or that of its own images.
+def get_image_side(run: ServedRun, descriptor: Descriptor) -> int:
+    """Return the side in pixels to which images are scaled, from the descriptor or the run's own images.
 
     Raises:
-        InvalidInputError: images of which that is not known.
+        InvalidInputError: the side is unknown.
     """
     if descriptor.image_size is not None:
         return descriptor.image_size
     images = run.items.images
     if images is None or images.shape[1] != images.shape[2]:
-        raise InvalidInputError("The run's data take images as they are, of a size that an image cannot be scaled to.")
+        raise InvalidInputError("The data of this run have images of a size to which an image cannot be scaled.")
     return int(images.shape[1])
 
 
-def refusal(run: ServedRun, kind: str) -> str | None:
-    """Why a run cannot be asked with images, or with texts, in a sentence; None where it can."""
+def explain_refusal(run: ServedRun, kind: str) -> str | None:
+    """Return one sentence that explains why a run takes no images, or texts, as queries; None if it takes them."""
     try:
-        view_of(run, kind)
+        find_view(run, kind)
         if kind == IMAGE:
-            image_side(run, image_descriptor(run.folder))
+            get_image_side(run, image_descriptor(run.folder))
         else:
             text_descriptor(run.folder)
     except NoDescriptorError:
         return (
-            f"The features of this run were not made from {kind}s by its data but elsewhere, so that no new {kind} can "
-            "be turned into them. Pick one of its own queries."
+            f"The features of this run were made elsewhere, not made from {kind}s by its data, so a new {kind} cannot "
+            "be encoded. Pick one of its own queries."
         )
     except InvalidInputError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""The codes of a database that queries are compared with."""
+"""The codes of a database that a demo searches."""
 
 from typing import final
 
@@ -16,29 +16,29 @@ from deephash.ranking.relevance import Neighbours, Relevance
 
 @final
 class SearchedCodes:
-    """Codes of one view of a database, in an index where they are ranked by Hamming distance.
+    """Codes of one view of a database, indexed if they are ranked by Hamming distance.
 
-    Other distances, as the Manhattan distance of several bits a projection, have no index, and are scanned.
+    Codes of other distances, such as the Manhattan distance of several bits per projection, are scanned.
 
     Args:
         codes: packed uint8 (m, ⌈b/8⌉), on the CPU.
-        positions: int64 (m,), places in the database of the items that they are of.
-        maker: the hasher that made them.
+        positions: int64 (m,), places of their items in the database.
+        hasher: description of the hasher of the codes.
     """
 
-    def __init__(self, codes: Tensor, positions: Tensor, maker: HasherInfo) -> None:
+    def __init__(self, codes: Tensor, positions: Tensor, hasher: HasherInfo) -> None:
         self.codes = codes
         self.positions = positions
-        self.distance = maker.distance
+        self.distance = hasher.distance
         self.index: Index | None = None
-        if isinstance(maker.distance, Hamming):
-            self.index = deephash.index(codes, kind="auto", hasher=maker)
+        if isinstance(hasher.distance, Hamming):
+            self.index = deephash.index(codes, kind="auto", hasher=hasher)
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def nearest(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k nearest of one query, or all where there are fewer; among equals the first of the database.
+    def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the k nearest codes of a query, or all if there are fewer. Ties are in database order.
 
         Args:
             query: packed uint8 (1, ⌈b/8⌉).
@@ -54,12 +54,12 @@ class SearchedCodes:
             distances, rows = AutoEngine().search(query, self.codes, self.distance, k)
         return distances[0], rows[0]
 
-    def counts(self, query: Tensor, relevance: Relevance | None) -> DistanceCounts:
-        """How many items, and how many relevant ones, lie at each distance from one query.
+    def count(self, query: Tensor, relevance: Relevance | None) -> DistanceCounts:
+        """Count the items, and the relevant ones, at each distance from a query.
 
         Args:
             query: packed uint8 (1, ⌈b/8⌉).
-            relevance: of the query and these codes' items; None where it is unknown, which counts none as relevant.
+            relevance: of the items of these codes to the query. None, if unknown, counts no item as relevant.
         """
         if relevance is None:
             relevance = Neighbours(torch.zeros(2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), len(self))

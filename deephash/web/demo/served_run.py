@@ -1,4 +1,4 @@
-"""A run made ready to be asked: its data, its hasher, and an index of its database."""
+"""A run that a page serves: its data, its hasher, and an index of its database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ from deephash.web.demo.searched_codes import SearchedCodes
 @final
 @dataclass(frozen=True)
 class ServedRun:
-    """A run as the page asks it.
+    """A run that a page serves.
 
     Args:
-        folder: of the run.
+        folder: run folder.
         row: its result row.
-        data: set up.
-        collection: which data set this is, the same for runs on equal data, so that one item can be asked of both.
+        data: its data, set up.
+        collection: key of the data set. Runs on equal data share it, so that one item can be a query of both.
         hasher: hasher of one view or of two.
         truth: ground truth.
         device: device on which features are encoded.
-        database: the items that are searched.
-        query_rows: int64 (q,), rows in the data set of the run's own queries.
-        searched: codes of the database by view; the only view has no name.
+        database: the searched items.
+        query_rows: int64 (q,), rows of the run's own queries in the data set.
+        searched: view → codes of the database. The view of a run of one view is empty.
     """
 
     folder: Path
@@ -67,24 +67,22 @@ class ServedRun:
         return self.data.items
 
     def queries_with(self, view: str) -> Tensor:
-        """Rows of the run's own queries that have a view, int64."""
+        """Return rows of the run's own queries that have a view, int64."""
         features = self.items.features
-        return (
-            self.query_rows[features.present[view][self.query_rows]]
-            if isinstance(features, Views)
-            else (self.query_rows)
-        )
+        if not isinstance(features, Views):
+            return self.query_rows
+        return self.query_rows[features.present[view][self.query_rows]]
 
 
 def load_runs(folders: Sequence[Path], device: str = "cpu") -> list[ServedRun]:
-    """Runs, with data that several share read once.
+    """Load runs, and read data that several of them share once.
 
     Args:
-        folders: of complete runs.
-        device: where features are encoded; auto takes a GPU where there is one.
+        folders: folders of complete runs.
+        device: device on which features are encoded; auto takes a GPU if there is one.
 
     Raises:
-        InvalidInputError: no complete run in a folder, or data that are no longer there.
+        InvalidInputError: a folder holds no complete run, or its data are missing.
     """
     where = find_device(device)
     read: dict[str, Items] = {}
@@ -95,13 +93,13 @@ def load_runs(folders: Sequence[Path], device: str = "cpu") -> list[ServedRun]:
 def load_run(
     folder: Path, device: torch.device, read: dict[str, Items], parts: dict[tuple[str, str, str], Part]
 ) -> ServedRun:
-    """One run.
+    """Load a run.
 
     Args:
-        folder: of a complete run.
-        device: where features are encoded.
-        read: the data sets of earlier runs by their settings; gains this one's.
-        parts: the databases of earlier runs by data, split and role; gains this one's.
+        folder: folder of a complete run.
+        device: device on which features are encoded.
+        read: data sets of earlier runs by their settings; this run's is added.
+        parts: databases of earlier runs by data, split and role; this run's is added.
     """
     run = RunFolder(folder)
     run.check_complete()
@@ -116,8 +114,8 @@ def load_run(
     query_rows = torch.from_numpy(data.ids(query_role))
     if len(query_rows) == 0:
         raise InvalidInputError(
-            f"{folder} was scored on items held out of its training part, which its split does not name; show a run "
-            "of score=test."
+            f"{folder} was scored on items held out of its training part, which its split does not list; show a run "
+            "with score=test."
         )
     key = (collection, data.split.hash, database_role)
     database = parts.setdefault(key, data.part(database_role))

@@ -1,1 +1,1 @@
-"""What every server of deephash shares: who may ask it, how much it reads, and how long it waits."""
+"""Limits of all servers of deephash: who may send requests, how large they are, and how long they take."""

@@ -1,28 +1,28 @@
-"""What stands before an application: foreign names and sites are refused, bodies are read within bounds."""
+"""A guard before an application: it refuses foreign hosts and sites, and limits request bodies."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, final
 
-from deephash.web.http_service.host_names import host_of, is_named, is_same_origin
+from deephash.web.http_service.host_names import is_named, is_same_origin, parse_host
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
-# Bytes of all bodies together that are read and not answered yet.
+# Total bytes of bodies that are read and not answered yet.
 MAX_BUFFERED_BYTES = 256 * 2**20
-# Bytes of a refused body that are taken and dropped: most clients read no reply before they have sent all.
+# Bytes of a refused body that are read and dropped, since most clients read the reply only after sending everything.
 MAX_DROPPED_BYTES = 64 * 2**20
 
 
 class RefusedRequestError(Exception):
-    """A request that is refused.
+    """A refused request.
 
     Args:
-        status: of the reply.
-        reason: in a sentence.
+        status: status of the reply.
+        reason: the reason in one sentence.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -32,22 +32,22 @@ class RefusedRequestError(Exception):
 
 @final
 class RequestGuard:
-    """An ASGI application around another.
+    """An ASGI application that guards another.
 
-    A name of somebody else's that resolves to this machine is no name of this server: without the check a web site
-    could read it by such a name (DNS rebinding). A body is read as a whole before the application is asked, so that
-    slow senders occupy none of its places.
+    A foreign name that resolves to this machine is not a name of this server. Without the check, a web site could read
+    the server under such a name (DNS rebinding). Bodies are read completely before the application is called, so that
+    slow senders do not occupy it.
 
     Args:
-        app: which gets the requests that are not refused.
-        hosts: names and addresses by which the server may be asked for, beside the address that is connected to.
-        max_body: path → bytes that a body may have; what claims more is dropped as it comes, what turns out to have
-            more is not read on.
-        headers: added to every reply.
-        field: of the JSON object of a refusal that says why.
-        advice: what to do about a body that is too large.
-        max_requests: that the application works on at once; more are turned away with status 503.
-        max_buffered: bytes of the bodies that are held at once; more are turned away with status 503.
+        app: application for the accepted requests.
+        hosts: names and addresses of the server, besides the address of the connection.
+        max_body: path → largest size of a body in bytes. A body that announces more is dropped while it arrives; a body
+            that exceeds it otherwise is not read further.
+        headers: headers added to every reply.
+        field: key of the reason in the JSON object of a refusal.
+        advice: remedy for a body that is too large.
+        max_requests: concurrent requests to the application; further ones get status 503.
+        max_buffered: total bytes of bodies in memory; further ones get status 503.
     """
 
     def __init__(
@@ -68,20 +68,20 @@ class RequestGuard:
         self.requests = self.buffered = 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Answer an ASGI request."""
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        held = bytearray()
+        body = bytearray()
         try:
             self._check_sender(scope)
-            if not await self._read(scope, receive, held):
-                return  # The client has gone.
+            if not await self._read(scope, receive, body):
+                return  # The client has disconnected.
             if self.requests >= self.max_requests:
-                raise RefusedRequestError(503, "The server is busy; ask again.")
+                raise RefusedRequestError(503, "The server is busy; try again.")
             self.requests += 1
             try:
-                await self.application(scope, self._replayed(bytes(held), receive), self._with_headers(send))
+                await self.application(scope, self._replay(bytes(body), receive), self._with_headers(send))
             finally:
                 self.requests -= 1
         except RefusedRequestError as refusal:
@@ -91,27 +91,27 @@ class RequestGuard:
             await self._with_headers(send)(start)
             await send({"type": "http.response.body", "body": text})
         finally:
-            self.buffered -= len(held)
+            self.buffered -= len(body)
 
     def _check_sender(self, scope: Any) -> None:
-        """Raise an error for other hosts' names and other sites' pages."""
-        host, origin = only_header(scope, b"host"), only_header(scope, b"origin")
-        named = None if host is None else host_of(host)
-        if named is None:
+        """Raise an error for names of other hosts and pages of other sites."""
+        host, origin = get_header(scope, b"host"), get_header(scope, b"origin")
+        name = None if host is None else parse_host(host)
+        if name is None:
             raise RefusedRequestError(400, "The Host header is missing or malformed.")
         address = (scope.get("server") or ("",))[0]
-        if named != str(address).lower() and not is_named(named, self.hosts):
-            raise RefusedRequestError(400, f"{named[:100]} is no name of this server; allow it with --name.")
+        if name != str(address).lower() and not is_named(name, self.hosts):
+            raise RefusedRequestError(400, f"{name[:100]} is not a name of this server; allow it with --name.")
         if origin is not None and not is_same_origin(origin, host or ""):
-            raise RefusedRequestError(403, "Requests come from this server's own page alone.")
+            raise RefusedRequestError(403, "Only the page of this server may send requests.")
 
-    async def _read(self, scope: Any, receive: Receive, held: bytearray) -> bool:
-        """Read the whole body; False where the client has gone."""
-        most = self.max_body(scope["path"])
-        too_large = f"This is larger than the {size_text(most)} that are taken; {self.advice}."
-        claimed = claimed_bytes(scope)
-        if claimed > most:
-            more = claimed <= MAX_DROPPED_BYTES
+    async def _read(self, scope: Any, receive: Receive, body: bytearray) -> bool:
+        """Read the whole body, and return False if the client has disconnected."""
+        limit = self.max_body(scope["path"])
+        too_large = f"This is larger than the limit of {format_size(limit)}; {self.advice}."
+        announced = read_content_length(scope)
+        if announced > limit:
+            more = announced <= MAX_DROPPED_BYTES
             while more:
                 message = await receive()
                 more = message.get("more_body", False)
@@ -121,60 +121,60 @@ class RequestGuard:
             if message["type"] != "http.request":
                 return False
             part = message.get("body", b"")
-            if len(held) + len(part) > most:
+            if len(body) + len(part) > limit:
                 raise RefusedRequestError(413, too_large)
             if self.buffered + len(part) > self.max_buffered:
-                raise RefusedRequestError(503, "The server is busy; ask again.")
-            held += part
+                raise RefusedRequestError(503, "The server is busy; try again.")
+            body += part
             self.buffered += len(part)
             if not message.get("more_body", False):
                 return True
 
-    def _replayed(self, body: bytes, receive: Receive) -> Receive:
-        """What the application receives: the body at once, then that the client has gone."""
+    def _replay(self, body: bytes, receive: Receive) -> Receive:
+        """Return a receive function that gives the whole body at once, then the further messages."""
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def replayed() -> Message:
+        async def replay() -> Message:
             return first.pop() if first else await receive()
 
-        return replayed
+        return replay
 
     def _with_headers(self, send: Send) -> Send:
-        own = {name for name, _ in self.headers}
+        replaced = {name for name, _ in self.headers}
 
-        async def sent(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in own]
+                others = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in replaced]
                 message = {**message, "headers": [*others, *self.headers]}
             await send(message)
 
-        return sent
+        return send_with_headers
 
 
-def only_header(scope: Any, name: bytes) -> str | None:
-    """A header that a request has at most once; None where it has none.
-
-    Raises:
-        RefusedRequestError: it has several.
-    """
-    found = [value for key, value in scope["headers"] if key == name]
-    if len(found) > 1:
-        raise RefusedRequestError(400, f"The request has {len(found)} headers {name.decode()}; expected one.")
-    return str(found[0].decode("latin-1")) if found else None
-
-
-def claimed_bytes(scope: Any) -> int:
-    """Bytes of the body by the request's own account; 0 where it has none.
+def get_header(scope: Any, name: bytes) -> str | None:
+    """Return the value of a header, or None without it.
 
     Raises:
-        RefusedRequestError: no number.
+        RefusedRequestError: the header appears several times.
     """
-    claimed = only_header(scope, b"content-length") or "0"
-    if not (claimed.isascii() and claimed.isdecimal()):
+    values = [value for key, value in scope["headers"] if key == name]
+    if len(values) > 1:
+        raise RefusedRequestError(400, f"The request has {len(values)} headers {name.decode()}; expected one.")
+    return str(values[0].decode("latin-1")) if values else None
+
+
+def read_content_length(scope: Any) -> int:
+    """Return the Content-Length of a request, 0 without it.
+
+    Raises:
+        RefusedRequestError: it is not a number.
+    """
+    length = get_header(scope, b"content-length") or "0"
+    if not (length.isascii() and length.isdecimal()):
         raise RefusedRequestError(400, "The Content-Length header is malformed.")
-    return int(claimed[:18])
+    return int(length[:18])
 
 
-def size_text(size: int) -> str:
-    """A number of bytes in words."""
+def format_size(size: int) -> str:
+    """Format a number of bytes."""
     return f"{size // 2**20} MB" if size >= 2**20 else f"{size // 1000} kB" if size >= 1000 else f"{size} bytes"

@@ -1,4 +1,4 @@
-"""A connection of uvicorn's with bounds: how long it waits for a request, and for a reply to be taken."""
+"""A uvicorn protocol with limits on how long it waits for requests, and for clients to read replies."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 @final
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Bounds of a connection.
+    """Limits of a connection.
 
     Args:
-        head_seconds: from the connection, or the reply before, to the end of a request's headers.
-        body_seconds: from there to the end of its body.
-        reply_seconds: that a client may leave a reply untaken.
-        head_bytes: of a request's first line and headers.
-        connections: at once, beyond which more are turned away with status 503.
+        head_seconds: time from the connection, or the previous reply, to the end of the headers of a request.
+        body_seconds: time from the end of the headers to the end of the body.
+        reply_seconds: time in which a client must read a reply.
+        head_bytes: size of the first line and the headers of a request.
+        connections: concurrent connections; further ones get status 503.
     """
 
     head_seconds: float = 10.0
@@ -27,21 +27,21 @@ class ConnectionLimits:
     connections: int = 512
 
 
-def bounded_protocol(base: Any, limits: ConnectionLimits) -> Any:
-    """A protocol of uvicorn's with bounds.
+def limit_protocol(base: Any, limits: ConnectionLimits) -> Any:
+    """Return a subclass of a uvicorn protocol with limits.
 
-    Uvicorn itself waits for as long as a client takes, so that a few slow ones keep all others out.
+    Uvicorn itself waits forever, so that a few slow clients keep all others out.
 
     Args:
-        base: uvicorn's protocol, of h11 or httptools.
-        limits: the bounds.
+        base: protocol of uvicorn for h11 or httptools.
+        limits: the limits.
     """
 
-    class BoundedProtocol(base):  # type: ignore[misc]
-        """Watches what a connection waits for."""
+    class LimitedProtocol(base):  # type: ignore[misc]
+        """Protocol that limits each wait of a connection."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            """A client has connected."""
+            """Handle a new connection."""
             self.received_bytes = 0
             self.awaited: tuple[str, Any] = ("", None)
             self.reading: asyncio.TimerHandle | None = None
@@ -50,7 +50,7 @@ def bounded_protocol(base: Any, limits: ConnectionLimits) -> Any:
             self.watch()
 
         def data_received(self, data: bytes) -> None:
-            """A part of a request has come."""
+            """Handle a part of a request."""
             self.received_bytes += len(data)
             super().data_received(data)
             self.watch()
@@ -58,13 +58,13 @@ def bounded_protocol(base: Any, limits: ConnectionLimits) -> Any:
                 self.refuse(431)
 
         def on_response_complete(self) -> None:
-            """A reply has been written."""
+            """Handle the end of a reply."""
             self.received_bytes = 0
             super().on_response_complete()
             self.watch()
 
         def connection_lost(self, error: Exception | None) -> None:
-            """The connection has ended."""
+            """Handle the end of the connection."""
             for timer in (self.reading, self.writing):
                 if timer is not None:
                     timer.cancel()
@@ -72,18 +72,18 @@ def bounded_protocol(base: Any, limits: ConnectionLimits) -> Any:
             super().connection_lost(error)
 
         def pause_writing(self) -> None:
-            """The client does not take what was written."""
+            """Limit the wait of a client that does not read the reply."""
             self.writing = self.loop.call_later(limits.reply_seconds, self.transport.abort)
             super().pause_writing()
 
         def resume_writing(self) -> None:
-            """The client has taken it."""
+            """Handle a client that reads the reply again."""
             if self.writing is not None:
                 self.writing.cancel()
             super().resume_writing()
 
         def watch(self) -> None:
-            """Start the clock of what is waited for now, unless it runs."""
+            """Start the timer of the current wait, unless it runs."""
             cycle = self.cycle
             if cycle is None or (cycle.response_complete and not cycle.more_body):
                 awaited, seconds = ("head", cycle), limits.head_seconds
@@ -99,7 +99,7 @@ def bounded_protocol(base: Any, limits: ConnectionLimits) -> Any:
             self.reading = None if seconds is None else self.loop.call_later(seconds, self.refuse, 408)
 
         def refuse(self, status: int) -> None:
-            """End the connection, with a status where that can still be told."""
+            """Close the connection, with a status if a reply has not begun."""
             if self.transport.is_closing():
                 return
             waits_for_head = self.awaited[0] == "head"
@@ -108,4 +108,4 @@ def bounded_protocol(base: Any, limits: ConnectionLimits) -> Any:
                 self.transport.write(head.encode())
             self.transport.close()
 
-    return BoundedProtocol
+    return LimitedProtocol

@@ -1,24 +1,24 @@
-"""A server of uvicorn for an application, with bounds."""
+"""A uvicorn server with limits on connections."""
 
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from deephash.web.http_service.protocol import ConnectionLimits, bounded_protocol
+from deephash.web.http_service.protocol import ConnectionLimits, limit_protocol
 
 
-def http_server(application: Any, limits: ConnectionLimits | None = None) -> uvicorn.Server:
-    """A server, not started.
+def build_server(application: Any, limits: ConnectionLimits | None = None) -> uvicorn.Server:
+    """Return a server that is not started.
 
     Args:
-        application: as ASGI has it, behind a `RequestGuard`.
-        limits: of each connection; None takes the defaults.
+        application: ASGI application behind a `RequestGuard`.
+        limits: limits of each connection; None takes the defaults.
     """
     limits = limits or ConnectionLimits()
     settings = uvicorn.Config(
         application,
-        http=bounded_protocol(AutoHTTPProtocol, limits),
+        http=limit_protocol(AutoHTTPProtocol, limits),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -1,1 +1,1 @@
-"""Studies with real users: two runs judged blind on a local page, and what the judgements say."""
+"""User studies: a local page on which participants judge two runs blind, and the analysis of their judgements."""

@@ -1,4 +1,4 @@
-"""What a participant agrees to before the first query."""
+"""The text that participants agree to before the first query. A study continues only with the same text."""
 
 CONSENT = (
     (
@@ -27,10 +27,10 @@ CONSENT = (
 )
 
 
-def consent_text(contact: str) -> list[tuple[str, str]]:
-    """Headings and their sentences.
+def get_consent(contact: str) -> list[tuple[str, str]]:
+    """Return headings and sentences of the consent text.
 
     Args:
-        contact: who runs the study and how to reach them; empty where the participants know.
+        contact: who runs the study and how to reach them; empty if participants know.
     """
     return [*CONSENT, *([("Who asks", contact)] if contact else [])]

@@ -1,4 +1,4 @@
-"""How a study is laid out: which queries each participant sees, and in which form."""
+"""The design of a study: the queries of each participant and the form of their lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ MAX_DEPTH, MAX_QUERIES = 100, 1000
 @final
 @dataclass(frozen=True)
 class StudyDesign:
-    """Settings of a study; participants of one study share them.
+    """Settings of a study, which all participants share.
 
     Args:
-        mode: interleaved, one list of both runs' items by team draft; side_by_side, a list of each; both, half the
-            queries in either form, in random order.
-        seed: of all draws, with a participant's number.
-        depth: items a list.
-        queries: that a participant is asked, at most.
-        pool: queries that are asked at all, drawn from the runs' own; all where there are fewer. The fewer, the more
-            judgements each gets.
-        direction: which view asks and which is searched, as image_to_text; empty where the runs have one view.
+        mode: interleaved shows one list of the items of both runs by team draft; side_by_side shows a list of each run;
+            both shows half of the queries in either form, in random order.
+        seed: seed of all draws, together with the number of the participant.
+        depth: items per list.
+        queries: maximum number of queries per participant.
+        pool: number of queries in the study, drawn from the runs' own; all if there are fewer. A smaller pool gives
+            more judgements per query.
+        direction: direction of search, such as image_to_text; empty for runs of one view.
 
     Raises:
-        InvalidInputError: another mode, or a number out of bounds.
+        InvalidInputError: the mode is unknown, or a number is out of bounds.
     """
 
     mode: str = BOTH
@@ -40,11 +40,11 @@ class StudyDesign:
 
     def __post_init__(self) -> None:
         check_choice(self.mode, (INTERLEAVED, SIDE_BY_SIDE, BOTH), "mode")
-        for name, most in (("depth", MAX_DEPTH), ("queries", MAX_QUERIES), ("pool", None)):
+        for name, maximum in (("depth", MAX_DEPTH), ("queries", MAX_QUERIES), ("pool", None)):
             value = getattr(self, name)
             check_count(value, name)
-            if most is not None and value > most:
-                raise InvalidInputError(f"{name}={value}; expected at most {most}.")
+            if maximum is not None and value > maximum:
+                raise InvalidInputError(f"{name}={value}; expected at most {maximum}.")
         if not 0 <= self.seed < 2**32:
             raise InvalidInputError(f"seed={self.seed}; expected a whole number from 0 to {2**32 - 1}.")
 
@@ -52,13 +52,13 @@ class StudyDesign:
 @final
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One query as a participant is to see it.
+    """A query planned for a participant.
 
     Args:
         query: its row in the data set.
         mode: interleaved or side_by_side.
-        left: run of the list on the left, 0 or 1, drawn by coin; without effect where the lists are interleaved.
-        seed: of the order of ties and of the team draft.
+        left: run of the left list, 0 or 1, drawn at random; ignored for interleaved lists.
+        seed: seed of the order of ties and of the team draft.
     """
 
     query: int
@@ -67,19 +67,19 @@ class PlannedTrial:
     seed: int
 
 
-def drawn_pool(rows: Sequence[int], design: StudyDesign) -> np.ndarray:
-    """The queries that the study asks at all, int64, drawn from the runs' own."""
+def draw_pool(rows: Sequence[int], design: StudyDesign) -> np.ndarray:
+    """Draw the queries of the study, int64, from the runs' own."""
     draw = np.random.default_rng(design.seed)
     return draw.choice(np.asarray(rows, np.int64), min(design.pool, len(rows)), replace=False)
 
 
-def planned_trials(pool: Sequence[int], design: StudyDesign, session: int) -> list[PlannedTrial]:
-    """A participant's queries in order; the same for the same number.
+def plan_trials(pool: Sequence[int], design: StudyDesign, session: int) -> list[PlannedTrial]:
+    """Plan the queries of a participant in order; equal numbers give equal plans.
 
     Args:
-        pool: as `drawn_pool` gives it.
-        design: of the study.
-        session: the participant's number.
+        pool: as returned by `draw_pool`.
+        design: design of the study.
+        session: number of the participant.
     """
     draw = np.random.default_rng([design.seed, session])
     queries = draw.permutation(np.asarray(pool, np.int64))[: design.queries]

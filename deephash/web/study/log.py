@@ -1,4 +1,4 @@
-"""The log of a study: an SQLite file in which every answer is on the disk before the next query is shown."""
+"""The log of a study: an SQLite file in which each answer is stored before the next query is shown."""
 
 import sqlite3
 from dataclasses import asdict, fields
@@ -8,29 +8,29 @@ from typing import Self, final
 from deephash.validation import InvalidInputError
 from deephash.web.study.design import SIDE_BY_SIDE, StudyDesign
 from deephash.web.study.log_checks import check_answers
-from deephash.web.study.log_file import LogFile, refusals
+from deephash.web.study.log_file import LogFile, translate_errors
 from deephash.web.study.records import GivenAnswer, Judgement, ShownItem, StudiedRun, Study, Trial, check_answer
-from deephash.web.study.session_number import random_session_number, session_text
+from deephash.web.study.session_number import draw_session_number, format_session
 
 MAX_SESSIONS = 10_000
 
 
 class UnknownSessionError(InvalidInputError):
-    """No session has this number: it never had, or it was deleted."""
+    """No session has this number; it may have been deleted."""
 
 
 class AlreadyAnsweredError(InvalidInputError):
-    """The query is not the one that waits for an answer."""
+    """The query does not wait for an answer."""
 
 
 @final
 class StudyLog:
-    """A log, opened by `create` to add to it or by `read` to analyse it.
+    """A log, opened by `create` to write or by `read` to analyse it.
 
-    Methods may be called from several threads, and several processes may have one log open.
+    It is safe to share between threads and processes.
 
     Args:
-        file: that it is kept in.
+        file: its file.
     """
 
     def __init__(self, file: LogFile) -> None:
@@ -38,25 +38,25 @@ class StudyLog:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
         return self._file.path
 
     @classmethod
     def create(cls, path: Path, study: Study) -> Self:
-        """Start a log, or go on with that of the same study.
+        """Create a log, or continue the log of the same study.
 
         Raises:
-            InvalidInputError: the file is damaged, or of another study, or something else.
-            StorageError: the file cannot be made.
+            InvalidInputError: the file is damaged, of another study, or not a log.
+            StorageError: the file cannot be created.
         """
         log = cls(LogFile(path, create=True))
         try:
             with log._file.transaction() as connection:
                 if log._file.is_empty():
-                    log._file.lay_out()
+                    log._file.create_tables()
                     _insert(connection, study)
             log._file.check()
-            # Readers do not wait for a writer, and an answer is on the disk when its transaction ends.
+            # With WAL, readers do not wait for a writer.
             log._file.pragma("journal_mode = WAL")
             log._check_same(study)
         except BaseException:
@@ -66,18 +66,18 @@ class StudyLog:
 
     @classmethod
     def read(cls, path: Path, writable: bool = False) -> Self:
-        """Open a log that is there.
+        """Open an existing log.
 
         Args:
             path: the file.
-            writable: whether sessions are to be deleted.
+            writable: whether sessions may be deleted.
 
         Raises:
-            InvalidInputError: no file, or one that is damaged, or something else.
+            InvalidInputError: the file is missing, damaged, or not a log.
         """
         if not path.is_file():
             raise InvalidInputError(f"{path} does not exist; give the --log of deephash study serve.")
-        # Not opened as read-only: SQLite then leaves CHECK constraints out of its check for damage.
+        # Not opened as read-only, for which SQLite does not check CHECK constraints.
         log = cls(LogFile(path))
         try:
             log._file.check()
@@ -88,7 +88,7 @@ class StudyLog:
         return log
 
     def close(self) -> None:
-        """Close the file; what was answered is in it, whether this is called or not."""
+        """Close the file. Answers are in it even without this call."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -98,13 +98,13 @@ class StudyLog:
         self.close()
 
     def study(self) -> Study:
-        """What the log is of."""
+        """Return the study of the log."""
         names = [field.name for field in fields(StudyDesign)]
         with self._file.transaction(writes=False) as connection:
             row = connection.execute(f"SELECT {', '.join(names)}, split, consent FROM study").fetchone()
             runs = connection.execute("SELECT folder, title, hasher FROM run ORDER BY number").fetchall()
         if row is None or len(runs) != 2:
-            raise InvalidInputError(f"{self.path} is damaged (it names no study of two runs); restore it from a copy.")
+            raise InvalidInputError(f"{self.path} is damaged (it holds no study of two runs); restore it from a copy.")
         first, second = (StudiedRun(*run) for run in runs)
         try:
             design = StudyDesign(*row[: len(names)])
@@ -113,64 +113,64 @@ class StudyLog:
         return Study(design, (first, second), row[-2], row[-1])
 
     def add_session(self) -> int:
-        """A number for a new participant.
+        """Add a participant and return the number of the session.
 
         Raises:
-            InvalidInputError: there are as many as a log takes.
+            InvalidInputError: the log is full.
         """
         with self._file.transaction() as connection:
-            (there,) = connection.execute("SELECT COUNT(*) FROM session").fetchone()
-            if there >= MAX_SESSIONS:
-                raise InvalidInputError(f"The study has its {MAX_SESSIONS:,} sessions; it takes no more.")
+            (count,) = connection.execute("SELECT COUNT(*) FROM session").fetchone()
+            if count >= MAX_SESSIONS:
+                raise InvalidInputError(f"The study has reached its limit of {MAX_SESSIONS:,} sessions.")
             taken = True
             while taken:
-                number = random_session_number()
+                number = draw_session_number()
                 taken = _has_session(connection, number)
             connection.execute("INSERT INTO session VALUES (?)", (number,))
             return number
 
-    def answered(self, session: int) -> int:
-        """How many queries a participant has answered.
+    def count_answers(self, session: int) -> int:
+        """Return the number of queries that a participant has answered.
 
         Raises:
             UnknownSessionError: no such session.
         """
         with self._file.transaction(writes=False) as connection:
-            return self._answered(connection, session)
+            return self._count_answers(connection, session)
 
     def show(self, session: int, trial: Trial) -> Trial:
-        """Note what a participant is shown; where it was noted before, as it was then.
+        """Record the lists shown to a participant, or return the lists recorded earlier for that place.
 
         Raises:
             UnknownSessionError: no such session.
         """
         with self._file.transaction() as connection:
-            self._answered(connection, session)
-            shown = _shown(connection, session, trial.place)
+            self._count_answers(connection, session)
+            shown = _read_trial(connection, session, trial.place)
             if shown is not None:
                 return shown
             connection.execute("INSERT INTO trial VALUES (?, ?, ?, ?)", (session, trial.place, trial.query, trial.mode))
             connection.executemany(
                 "INSERT INTO shown VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (session, trial.place, side, rank, one.item, one.run)
+                    (session, trial.place, side, rank, shown_item.item, shown_item.run)
                     for side, items in enumerate(trial.lists)
-                    for rank, one in enumerate(items)
+                    for rank, shown_item in enumerate(items)
                 ],
             )
             return trial
 
     def answer(self, session: int, place: int, given: GivenAnswer) -> None:
-        """Keep an answer; it is on the disk when this returns.
+        """Store an answer on the disk.
 
         Raises:
             UnknownSessionError: no such session.
-            AlreadyAnsweredError: the query at that place was answered, or not shown yet.
-            InvalidInputError: an answer that does not fit what was shown.
+            AlreadyAnsweredError: the query at that place is answered or not shown yet.
+            InvalidInputError: the answer does not fit the lists shown.
         """
         with self._file.transaction() as connection:
-            trial = _shown(connection, session, place)
-            if place != self._answered(connection, session) or trial is None:
+            trial = _read_trial(connection, session, place)
+            if place != self._count_answers(connection, session) or trial is None:
                 raise AlreadyAnsweredError(f"Query {place + 1} is not waiting for an answer; reload the page.")
             check_answer(trial, given)
             connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", (session, place, given.choice, given.seconds))
@@ -183,32 +183,32 @@ class StudyLog:
             )
 
     def delete(self, session: int) -> int:
-        """Delete all that a session left; its bytes are overwritten.
+        """Delete all data of a session and overwrite their bytes.
 
         Returns:
-            How many answers it had.
+            The number of its answers.
 
         Raises:
             UnknownSessionError: no such session.
         """
         with self._file.transaction() as connection:
-            answered = self._answered(connection, session)
+            answers = self._count_answers(connection, session)
             connection.execute("DELETE FROM session WHERE number = ?", (session,))
-        # The write-ahead log would keep the old pages until it is full.
+        # Otherwise the write-ahead log keeps the old pages until it is full.
         self._file.pragma("wal_checkpoint(TRUNCATE)")
-        return answered
+        return answers
 
-    def sessions(self) -> int:
-        """How many participants there were, those without an answer included."""
+    def count_sessions(self) -> int:
+        """Return the number of participants, including those without an answer."""
         with self._file.transaction(writes=False) as connection:
-            (there,) = connection.execute("SELECT COUNT(*) FROM session").fetchone()
-            return int(there)
+            (count,) = connection.execute("SELECT COUNT(*) FROM session").fetchone()
+            return int(count)
 
     def judgements(self) -> list[Judgement]:
-        """All answers, by session and place.
+        """Return all answers by session and place.
 
         Raises:
-            InvalidInputError: answers that cannot be.
+            InvalidInputError: an answer is impossible.
         """
         with self._file.transaction(writes=False) as connection:
             check_answers(connection, self.path)
@@ -229,50 +229,51 @@ class StudyLog:
         left = {(session, place): run for session, place, run in lefts}
         net = {(session, place): more for session, place, more in clicks}
         rated = {(session, place, side): value for session, place, side, value in ratings}
-        found = []
-        with refusals(self.path):
+        judgements = []
+        with translate_errors(self.path):
             for session, place, query, mode, choice, seconds in answers:
                 key = (session, place)
                 if mode != SIDE_BY_SIDE:
                     more = net.get(key, 0)
                     preferred = (more > 0) - (more < 0)
-                    found.append(Judgement(session, query, mode, preferred, None, None, rated[(*key, 0)], seconds))
+                    judgements.append(Judgement(session, query, mode, preferred, None, None, rated[(*key, 0)], seconds))
                     continue
                 side = {"left": 1, "right": -1}.get(choice, 0)
                 sign = 1 if left[key] == 0 else -1
                 on_left, on_right = rated[(*key, 0)], rated[(*key, 1)]
                 of_runs = (on_left, on_right) if sign == 1 else (on_right, on_left)
-                found.append(Judgement(session, query, mode, side * sign, side, of_runs, None, seconds))
-        return found
+                judgements.append(Judgement(session, query, mode, side * sign, side, of_runs, None, seconds))
+        return judgements
 
-    def _answered(self, connection: sqlite3.Connection, session: int) -> int:
+    def _count_answers(self, connection: sqlite3.Connection, session: int) -> int:
         if not _has_session(connection, session):
-            noted = session_text(session)
-            raise UnknownSessionError(f"session {noted} is not in the study; it was deleted, or never was there.")
+            raise UnknownSessionError(
+                f"session {format_session(session)} is not in the study; check the number, or it was deleted."
+            )
         return int(connection.execute("SELECT COUNT(*) FROM answer WHERE session = ?", (session,)).fetchone()[0])
 
     def _check_same(self, study: Study) -> None:
-        there = self.study()
-        mine, other = (
+        stored = self.study()
+        new_values, stored_values = (
             {
-                **asdict(one.design),
-                "first run": one.runs[0].hasher,
-                "second run": one.runs[1].hasher,
-                "split": one.split,
-                "consent": one.consent,
+                **asdict(of_log.design),
+                "first run": of_log.runs[0].hasher,
+                "second run": of_log.runs[1].hasher,
+                "split": of_log.split,
+                "consent": of_log.consent,
             }
-            for one in (study, there)
+            for of_log in (study, stored)
         )
-        differing = [name for name in mine if mine[name] != other[name]]
+        differing = [name for name in new_values if new_values[name] != stored_values[name]]
         if differing:
             raise InvalidInputError(
-                f"{self.path} holds a study of {there.runs[0].folder} and {there.runs[1].folder} with another "
-                f"{', another '.join(differing)}; give the same, or another --log."
+                f"{self.path} holds a study of {stored.runs[0].folder} and {stored.runs[1].folder} with another "
+                f"{', another '.join(differing)}; use the same settings, or another --log."
             )
 
 
 def _insert(connection: sqlite3.Connection, study: Study) -> None:
-    """Write what a log is of."""
+    """Write the study of a new log."""
     design = asdict(study.design)
     connection.execute(
         f"INSERT INTO study (number, {', '.join(design)}, split, consent) VALUES (1{', ?' * (len(design) + 2)})",
@@ -285,12 +286,12 @@ def _insert(connection: sqlite3.Connection, study: Study) -> None:
 
 
 def _has_session(connection: sqlite3.Connection, session: int) -> bool:
-    found: tuple[int] | None = connection.execute("SELECT 1 FROM session WHERE number = ?", (session,)).fetchone()
-    return found is not None
+    row: tuple[int] | None = connection.execute("SELECT 1 FROM session WHERE number = ?", (session,)).fetchone()
+    return row is not None
 
 
-def _shown(connection: sqlite3.Connection, session: int, place: int) -> Trial | None:
-    """What a participant was shown at a place; None where nothing was yet."""
+def _read_trial(connection: sqlite3.Connection, session: int, place: int) -> Trial | None:
+    """Return the lists shown to a participant at a place; None if nothing was shown yet."""
     row = connection.execute(
         "SELECT query, mode FROM trial WHERE session = ? AND place = ?", (session, place)
     ).fetchone()
@@ -301,4 +302,4 @@ def _shown(connection: sqlite3.Connection, session: int, place: int) -> Trial | 
         "SELECT side, item, run FROM shown WHERE session = ? AND place = ? ORDER BY side, rank", (session, place)
     ):
         lists[side].append(ShownItem(item, run))
-    return Trial(place, row[0], row[1], tuple(tuple(one) for one in lists))
+    return Trial(place, row[0], row[1], tuple(tuple(items) for items in lists))

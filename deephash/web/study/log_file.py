@@ -1,4 +1,4 @@
-"""The SQLite file that a study's log is kept in: its tables, its settings, and its errors as one line each."""
+"""The SQLite file of a log: its tables, its settings, and its errors in one line each."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import final
 
 from deephash.validation import InvalidInputError, StorageError
 
-# Which SQLite files are such logs ("dhst"), and in which layout; both stand in the file's head.
+# Application id ("dhst") and version of the layout, in the header of the SQLite file.
 APPLICATION, VERSION = 0x64687374, 1
 SCHEMA = (
     "CREATE TABLE study (number INTEGER PRIMARY KEY CHECK (number = 1), mode TEXT NOT NULL, seed INTEGER NOT NULL, "
@@ -40,36 +40,36 @@ WAIT_SECONDS = 30
 
 @final
 class LogFile:
-    """An open file of the tables in `SCHEMA`; several threads and processes may use one at a time.
+    """An open file with the tables in `SCHEMA`, safe to share between threads and processes.
 
     Args:
         path: the file.
-        create: whether to make it where there is none, without tables.
+        create: whether to create a missing file, without tables.
 
     Raises:
-        InvalidInputError: the file is something else.
-        StorageError: the file cannot be made or opened.
+        InvalidInputError: the file is not an SQLite file.
+        StorageError: the file cannot be created or opened.
     """
 
     def __init__(self, path: Path, create: bool = False) -> None:
         self.path = path
-        self.connection = connect(path, "rwc" if create else "rw")
+        self.connection = open_connection(path, "rwc" if create else "rw")
         self._lock = Lock()
 
     def close(self) -> None:
-        """Close the file; every transaction that ended is in it, whether this is called or not."""
+        """Close the file. Finished transactions are in it even without this call."""
         with self._lock:
             self.connection.close()
 
     @contextmanager
     def transaction(self, writes: bool = True) -> Iterator[sqlite3.Connection]:
-        """The connection, for a block that happens as a whole or not at all; at its end it is on the disk.
+        """Give the connection for an atomic block that is on the disk at its end.
 
         Raises:
             InvalidInputError: the file is damaged.
-            StorageError: the disk or another program is in the way.
+            StorageError: the disk or another program prevents it.
         """
-        with self._lock, refusals(self.path):
+        with self._lock, translate_errors(self.path):
             self.connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             try:
                 yield self.connection
@@ -80,28 +80,28 @@ class LogFile:
                 raise
 
     def pragma(self, setting: str) -> None:
-        """Let SQLite do what is no part of a transaction."""
-        with self._lock, refusals(self.path):
+        """Run a pragma outside a transaction."""
+        with self._lock, translate_errors(self.path):
             self.connection.execute(f"PRAGMA {setting}").fetchall()
 
     def is_empty(self) -> bool:
-        """Whether it has no tables yet; asked within a transaction."""
+        """Return whether the file has no tables yet; call it within a transaction."""
         tables = int(self.connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
         application = int(self.connection.execute("PRAGMA application_id").fetchone()[0])
         return tables == 0 and application == 0
 
-    def lay_out(self) -> None:
-        """Make the tables, within a transaction."""
+    def create_tables(self) -> None:
+        """Create the tables; call it within a transaction."""
         for statement in SCHEMA:
             self.connection.execute(statement)
         self.connection.execute(f"PRAGMA application_id = {APPLICATION}")
         self.connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def check(self) -> None:
-        """Raise an error for a file of something else, of another version, with tables of its own, or a damaged one.
+        """Raise an error if the file is not a log of this version, or is damaged.
 
         Raises:
-            InvalidInputError: saying which.
+            InvalidInputError: with the reason.
         """
         with self.transaction(writes=False) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -110,24 +110,26 @@ class LogFile:
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
         if application != APPLICATION:
-            raise InvalidInputError(f"{self.path} is an SQLite file of something else; give the log of a study.")
+            raise InvalidInputError(
+                f"{self.path} is an SQLite file but not the log of a study; give the --log of deephash study serve."
+            )
         if version != VERSION:
             raise InvalidInputError(
                 f"{self.path} is a log of version {version}; expected {VERSION}: use the deephash that made it."
             )
         if tables != set(SCHEMA):
-            damage = "its tables are others"
+            damage = "its tables differ"
         elif damage == "ok" and orphan is not None:
-            damage = f"a row of {orphan[0]} belongs to none of {orphan[2]}"
+            damage = f"a row of {orphan[0]} has no row of {orphan[2]}"
         if damage != "ok":
             raise InvalidInputError(f"{self.path} is damaged ({' '.join(damage.split())}); restore it from a copy.")
 
 
-def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a file; what it holds is checked later."""
-    with refusals(path):
+def open_connection(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file without a check of its contents."""
+    with translate_errors(path):
         if mode == "rwc" and not path.parent.is_dir():
-            raise StorageError(f"{path} cannot be made: its folder does not exist; choose another --log.")
+            raise StorageError(f"{path} cannot be created: its folder does not exist; choose another --log.")
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -136,7 +138,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            # What is deleted is overwritten; functions that a foreign file's own definitions name are not run.
+            # Deleted data are overwritten, and functions named in the schema of a foreign file do not run.
             for setting in ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON", "trusted_schema = OFF"):
                 connection.execute(f"PRAGMA {setting}")
         except BaseException:
@@ -146,20 +148,20 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def refusals(path: Path) -> Iterator[None]:
-    """SQLite's errors as one line."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as errors of one line."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        # What a disk or another program does, and not the file's contents.
+        # Errors of the disk or another program, not of the contents.
         if isinstance(error, sqlite3.OperationalError) and "UTF-8" not in str(error):
             raise StorageError(
-                f"{path} cannot be used ({error}); earlier answers are kept: see to the disk or choose another file."
+                f"{path} cannot be used ({error}); earlier answers are kept: check the disk or choose another file."
             ) from error
         raise InvalidInputError(
-            f"{path} is no log of a study, or damaged ({error}); restore it from a copy."
+            f"{path} is not a log of a study, or is damaged ({error}); restore it from a copy."
         ) from error
-    except UnicodeError as error:  # a damaged schema, whose words stand in SQLite's message
-        raise InvalidInputError(f"{path} is damaged (its tables are no text); restore it from a copy.") from error
+    except UnicodeError as error:  # a damaged schema, which SQLite quotes in its message
+        raise InvalidInputError(f"{path} is damaged (its tables are not text); restore it from a copy.") from error
     except KeyError as error:
         raise InvalidInputError(f"{path} is damaged (an answer lacks a rating); restore it from a copy.") from error

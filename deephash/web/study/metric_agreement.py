@@ -1,4 +1,4 @@
-"""Whether a metric's gain on a query goes with what participants say of it."""
+"""Agreement between metrics and judgements over queries."""
 
 from dataclasses import dataclass
 from typing import final
@@ -10,16 +10,16 @@ RESAMPLES = 1_000
 
 @final
 @dataclass(frozen=True)
-class Agreement:
-    """A metric beside judgements, over queries.
+class MetricAgreement:
+    """Agreement between a metric and judgements over queries.
 
     Args:
-        metric: first less second run, of each query.
+        metric: difference of the first and the second run on each query.
         judged: preference, the mean of 1 for the first run, -1 for the second and 0 for neither; or rating, the mean
             difference of ratings.
-        queries: that have both.
-        tau: Kendall's tau-b; None where either is the same for all queries.
-        interval: 95 %, by resampling queries.
+        queries: number of queries with both.
+        tau: Kendall's tau-b; None if either is the same for all queries.
+        interval: 95 % interval by resampling queries.
     """
 
     metric: str
@@ -29,49 +29,49 @@ class Agreement:
     interval: tuple[float, float] | None
 
 
-def agreement(
+def measure_agreement(
     metric: str, judged: str, gains: np.ndarray, judgements: np.ndarray, draw: np.random.Generator
-) -> Agreement:
-    """Kendall's tau-b over queries, with its interval.
+) -> MetricAgreement:
+    """Compute Kendall's tau-b over queries with its interval.
 
     Args:
-        metric: its name.
-        judged: what the judgements are.
-        gains: of the metric, float64 (n,); NaN where a query has none.
-        judgements: means by query, float64 (n,).
-        draw: of the resamples.
+        metric: name of the metric.
+        judged: name of the judgements.
+        gains: float64 (n,), difference of the metric on each query; NaN for a query without a value.
+        judgements: float64 (n,), mean judgement of each query.
+        draw: generator of the resamples.
     """
-    there = np.isfinite(gains)
-    # Sums in another order are no difference of queries.
-    one, other = (order_signs(values[there].round(12)) for values in (gains, judgements))
-    size = int(there.sum())
-    tau = float(weighted_tau(one, other, np.ones((1, size)))[0]) if size else np.nan
+    known = np.isfinite(gains)
+    # Rounding removes differences that only come from the order of sums.
+    signs, judged_signs = (order_signs(values[known].round(12)) for values in (gains, judgements))
+    size = int(known.sum())
+    tau = float(weighted_tau(signs, judged_signs, np.ones((1, size)))[0]) if size else np.nan
     if not np.isfinite(tau):
-        return Agreement(metric, judged, size, None, None)
+        return MetricAgreement(metric, judged, size, None, None)
     weights = draw.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(np.float64)
-    resampled = weighted_tau(one, other, weights)
+    resampled = weighted_tau(signs, judged_signs, weights)
     low, high = np.quantile(resampled[np.isfinite(resampled)], (0.025, 0.975))
-    return Agreement(metric, judged, size, tau, (float(low), float(high)))
+    return MetricAgreement(metric, judged, size, tau, (float(low), float(high)))
 
 
 def order_signs(values: np.ndarray) -> np.ndarray:
-    """Which of each two values is larger: 1, -1, or 0 where they are tied; float64 (n, n)."""
+    """Return which of each pair of values is larger: 1, -1, or 0 for ties; float64 (n, n)."""
     return np.asarray(np.sign(values[:, None] - values[None]))
 
 
-def weighted_tau(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of samples that hold each query some times.
+def weighted_tau(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return Kendall's tau-b of samples in which queries have weights.
 
     Args:
-        one: as `order_signs` gives them, (n, n).
-        other: of the other values.
-        weights: how often each sample holds each query, (B, n).
+        first: (n, n), as returned by `order_signs`.
+        second: (n, n), of the other values.
+        weights: (B, n), number of times that each sample holds each query.
 
     Returns:
-        float64 (B,); NaN where a sample's values are all tied.
+        float64 (B,); NaN for samples in which all values are tied.
     """
-    concordant, untied, other_untied = (
-        np.einsum("bn,bn->b", weights @ pairs, weights) for pairs in (one * other, one * one, other * other)
+    concordant, untied, second_untied = (
+        np.einsum("bn,bn->b", weights @ pairs, weights) for pairs in (first * second, first * first, second * second)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(concordant / np.sqrt(untied * other_untied))
+        return np.asarray(concordant / np.sqrt(untied * second_untied))

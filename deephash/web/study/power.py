@@ -1,4 +1,4 @@
-"""How many judgements find a preference: exactly where they are independent, by simulation where they are alike."""
+"""Statistical power of a study: exact for independent judgements, simulated for correlated ones."""
 
 import math
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ MAX_JUDGEMENTS, MAX_PARTICIPANTS = 100_000, 4_096
 @final
 @dataclass(frozen=True)
 class Alternative:
-    """What is to be found, and how.
+    """The alternative hypothesis and the test.
 
     Args:
-        preference: share of the decided judgements that are for the better run, above .5 and below 1.
-        level: of the two-sided test.
-        ties: share of judgements for neither, from 0, below 1.
-        judgements: of a participant.
-        icc: intraclass correlation of one participant's decided judgements, from 0, below 1: participants' own shares
-            have a beta distribution with this.
+        preference: share of decided judgements for the better run, above .5 and below 1.
+        level: significance level of the two-sided test.
+        ties: share of judgements for neither run, from 0, below 1.
+        judgements: number of judgements per participant.
+        icc: intraclass correlation of the decided judgements of a participant, from 0, below 1. The shares of
+            participants have a beta distribution with this correlation.
 
     Raises:
-        InvalidInputError: a value out of bounds.
+        InvalidInputError: a value is out of bounds.
     """
 
     preference: float
@@ -48,18 +48,18 @@ class Alternative:
 @final
 @dataclass(frozen=True)
 class Requirement:
-    """What a study needs.
+    """The required size of a study.
 
     Args:
-        alternative: what is to be found.
-        power: chance of finding it.
-        independent_judgements: so many are enough, ties included, if they are independent: by the exact sign test.
-        independent_participants: who give those.
-        clustered_participants: so many are enough by the sign-flip test over participants, simulated with the
-            intraclass correlation; None where that is 0.
-        clustered_judgements: which those give.
-        participants: that were asked for; None where none were.
-        reached: power that those reach, by the same test.
+        alternative: the alternative hypothesis.
+        power: required power.
+        independent_judgements: judgements required by the exact sign test if they are independent, including ties.
+        independent_participants: participants who give them.
+        clustered_participants: participants required by the sign-flip test, simulated with the intraclass correlation;
+            None if that is 0.
+        clustered_judgements: judgements that they give.
+        participants: number of participants in question, or None.
+        reached: power with that number, by the same test.
     """
 
     alternative: Alternative
@@ -72,17 +72,19 @@ class Requirement:
     reached: float | None
 
 
-def required(alternative: Alternative, power: float, participants: int | None = None, seed: int = 0) -> Requirement:
-    """What a study needs to find an alternative.
+def compute_requirement(
+    alternative: Alternative, power: float, participants: int | None = None, seed: int = 0
+) -> Requirement:
+    """Compute the size that a study needs to detect an alternative.
 
     Args:
-        alternative: what is to be found.
-        power: chance of finding it.
-        participants: whose power is shown too.
-        seed: of the simulation.
+        alternative: the alternative hypothesis.
+        power: required power.
+        participants: a number of participants whose power is also computed.
+        seed: seed of the simulation.
 
     Raises:
-        InvalidInputError: a value out of bounds, or more judgements or participants than are searched.
+        InvalidInputError: a value is out of bounds, or the study needs more judgements or participants than the limits.
     """
     check_between(power, 0.0, 1.0, "power")
     if participants is not None:
@@ -109,26 +111,26 @@ def required(alternative: Alternative, power: float, participants: int | None = 
 
 
 def decided_power(decided: np.ndarray, preference: float, level: float) -> np.ndarray:
-    """Power of the exact two-sided sign test.
+    """Return the power of the exact two-sided sign test.
 
     Args:
-        decided: judgements for either run, int64 (n,).
-        preference: share of them that are for the better run.
-        level: of the test.
+        decided: int64 (n,), numbers of decided judgements.
+        preference: share of them for the better run.
+        level: significance level.
 
     Returns:
         float64 (n,).
     """
     from scipy import stats
 
-    # The fewest wins that are significant; half the level lies in either tail, since both are alike at .5.
+    # The fewest significant wins. Each tail has half the level, since the distribution at .5 is symmetric.
     fewest = stats.binom.isf(level / 2, decided, 0.5) + 1
     power = stats.binom.sf(fewest - 1, decided, preference) + stats.binom.cdf(decided - fewest, decided, preference)
     return np.asarray(power)
 
 
 def sign_test_power(judgements: int, alternative: Alternative) -> float:
-    """Power of the sign test by independent judgements, the number of ties among them being random."""
+    """Return the power of the sign test for independent judgements with a random number of ties."""
     from scipy import stats
 
     share = 1 - alternative.ties
@@ -140,12 +142,13 @@ def sign_test_power(judgements: int, alternative: Alternative) -> float:
 
 
 def needed_judgements(alternative: Alternative, power: float) -> int:
-    """The fewest independent judgements from which on the sign test has the power.
+    """Return the smallest number of independent judgements from which on the sign test has the power.
 
-    The power does not rise with every judgement, since wins are whole numbers: the last dip below it counts.
+    The power does not rise with every judgement, since wins are whole numbers. The result lies after the last dip below
+    the required power.
 
     Raises:
-        InvalidInputError: more than are searched.
+        InvalidInputError: the number exceeds MAX_JUDGEMENTS.
     """
     from scipy import stats
 
@@ -154,10 +157,10 @@ def needed_judgements(alternative: Alternative, power: float) -> int:
     near = float(max(1.0, (quantile / edge) ** 2) / (1 - alternative.ties))
     if near > MAX_JUDGEMENTS:
         raise InvalidInputError(
-            f"preference={alternative.preference} with ties={alternative.ties} needs some {near:,.0f} judgements; at "
-            f"most {MAX_JUDGEMENTS:,} are searched: look for a larger preference."
+            f"preference={alternative.preference} with ties={alternative.ties} needs about {near:,.0f} judgements; the "
+            f"limit is {MAX_JUDGEMENTS:,}: choose a larger preference."
         )
-    # Dips lie a few judgements around the normal approximation.
+    # Dips lie within a few judgements of the normal approximation.
     fewest = math.ceil(near + 6 * math.sqrt(near) + 60 / (1 - alternative.ties))
     while sign_test_power(fewest, alternative) < power:
         fewest *= 2
@@ -167,12 +170,12 @@ def needed_judgements(alternative: Alternative, power: float) -> int:
 
 
 def simulated_power(alternative: Alternative, participants: int, seed: int = 0) -> float:
-    """Power of the sign-flip test over participants whose judgements are alike, of 2,000 simulated studies.
+    """Return the power of the sign-flip test over participants in 2,000 simulated studies.
 
     Args:
-        alternative: with its intraclass correlation.
-        participants: of a study.
-        seed: of the simulation.
+        alternative: alternative with its intraclass correlation.
+        participants: number of participants per study.
+        seed: seed of the simulation.
     """
     draw = np.random.default_rng([seed, participants])
     shape = (participants, SIMULATIONS)
@@ -187,10 +190,10 @@ def simulated_power(alternative: Alternative, participants: int, seed: int = 0) 
 
 
 def needed_participants(alternative: Alternative, power: float, seed: int = 0) -> int:
-    """The fewest participants with whom the sign-flip test has the power, by simulation.
+    """Return the smallest number of participants with which the sign-flip test has the power, by simulation.
 
     Raises:
-        InvalidInputError: more than are searched.
+        InvalidInputError: the number exceeds MAX_PARTICIPANTS.
     """
     low, high = 0, 1
     while simulated_power(alternative, high, seed) < power:
@@ -198,7 +201,7 @@ def needed_participants(alternative: Alternative, power: float, seed: int = 0) -
         if high > MAX_PARTICIPANTS:
             raise InvalidInputError(
                 f"preference={alternative.preference} with icc={alternative.icc} needs more than {MAX_PARTICIPANTS} "
-                "participants; look for a larger preference, or ask each for more judgements."
+                "participants; choose a larger preference, or more judgements per participant."
             )
     while high - low > 1:
         middle = (low + high) // 2
@@ -210,10 +213,10 @@ def needed_participants(alternative: Alternative, power: float, seed: int = 0) -
 
 
 def check_between(value: float, low: float, high: float, name: str) -> None:
-    """Refuse what does not lie between two numbers.
+    """Raise an error if a value does not lie between two numbers.
 
     Raises:
-        InvalidInputError: naming the value.
+        InvalidInputError: the value is out of bounds.
     """
     if not low < value < high:
         raise InvalidInputError(f"{name}={value!r}; expected a number above {low:g} and below {high:g}.")

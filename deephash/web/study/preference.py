@@ -1,4 +1,4 @@
-"""Which of two runs participants prefer, and how surely, judgements of one participant being alike."""
+"""Estimates of the preference between two runs, with correlated judgements of one participant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 from deephash.web.study.records import Judgement
 
 RESAMPLES = 10_000
-# Participants up to whom all their sign flips are counted, 2¹²; beyond, so many are drawn.
-COUNTED_PARTICIPANTS, FLIPS = 12, 9_999
+# Up to this number of participants all 2¹² sign flips are counted; beyond it FLIPS are drawn.
+MAX_COUNTED_PARTICIPANTS, FLIPS = 12, 9_999
 
 Interval = tuple[float, float]
 
@@ -18,21 +18,21 @@ Interval = tuple[float, float]
 @final
 @dataclass(frozen=True)
 class Preference:
-    """Judgements of one form of list, or of all.
+    """The preference in one form of list, or in all.
 
     Args:
         mode: interleaved, side_by_side or all.
-        participants: with an answer.
-        judgements: answered queries.
-        first: of them for the first run.
-        neither: for neither.
-        second: for the second run.
-        share: of the decided judgements that are for the first run; None where none is decided.
-        wilson: 95 % interval of the share were all judgements independent.
-        p_value: of the two-sided sign test, likewise.
+        participants: number of participants with an answer.
+        judgements: number of answered queries.
+        first: number of judgements for the first run.
+        neither: number of judgements for neither run.
+        second: number of judgements for the second run.
+        share: share of decided judgements for the first run; None if none is decided.
+        wilson: 95 % interval of the share, if judgements were independent.
+        p_value: of the two-sided sign test, if judgements were independent.
         clustered: 95 % interval by resampling participants.
         clustered_p_value: of the sign-flip test over participants.
-        icc: intraclass correlation of decided judgements; None where it cannot be estimated.
+        icc: intraclass correlation of decided judgements; None if it cannot be estimated.
     """
 
     mode: str
@@ -55,10 +55,10 @@ class MeanRating:
     """A mean of ratings from 1 to 5, or of their differences.
 
     Args:
-        rated: what was rated.
-        ratings: how many there are.
-        mean: of them.
-        interval: 95 %, by resampling participants; None with one participant.
+        rated: name of the rated lists.
+        ratings: number of ratings.
+        mean: their mean.
+        interval: 95 % interval by resampling participants; None with one participant.
     """
 
     rated: str
@@ -67,19 +67,19 @@ class MeanRating:
     interval: Interval | None
 
 
-def preference(judgements: Sequence[Judgement], mode: str, draw: np.random.Generator) -> Preference:
-    """What judgements say of the two runs.
+def estimate_preference(judgements: Sequence[Judgement], mode: str, draw: np.random.Generator) -> Preference:
+    """Estimate the preference between the two runs.
 
     Args:
         judgements: at least one.
-        mode: what they are of, for the table.
-        draw: of the resamples and flips.
+        mode: name of the form of list.
+        draw: generator of the resamples and flips.
     """
     from scipy import stats
 
-    sessions = np.array([one.session for one in judgements])
-    preferred = np.array([one.preferred for one in judgements])
-    wins, losses = (by_participant(sessions, preferred == sign) for sign in (1, -1))
+    sessions = np.array([judgement.session for judgement in judgements])
+    preferred = np.array([judgement.preferred for judgement in judgements])
+    wins, losses = (sum_by_participant(sessions, preferred == sign) for sign in (1, -1))
     first, second = int(wins.sum()), int(losses.sum())
     counts = (len(wins), len(judgements), first, len(judgements) - first - second, second)
     if first + second == 0:
@@ -98,51 +98,51 @@ def preference(judgements: Sequence[Judgement], mode: str, draw: np.random.Gener
     )
 
 
-def mean_ratings(judgements: Sequence[Judgement], draw: np.random.Generator) -> list[MeanRating]:
-    """Mean ratings of the runs' lists, of their differences, and of the interleaved lists; those that there are."""
-    sided = [(one.session, one.ratings) for one in judgements if one.ratings is not None]
-    mixed = [(one.session, one.rating) for one in judgements if one.rating is not None]
+def average_ratings(judgements: Sequence[Judgement], draw: np.random.Generator) -> list[MeanRating]:
+    """Return the mean ratings of each run's lists, of their differences, and of interleaved lists, if present."""
+    sided = [(judgement.session, judgement.ratings) for judgement in judgements if judgement.ratings is not None]
+    mixed = [(judgement.session, judgement.rating) for judgement in judgements if judgement.rating is not None]
     values = {
         "first": [(session, first) for session, (first, _) in sided],
         "second": [(session, second) for session, (_, second) in sided],
         "first less second": [(session, first - second) for session, (first, second) in sided],
         "interleaved list": mixed,
     }
-    return [mean_rating(name, found, draw) for name, found in values.items() if found]
+    return [average_rating(name, ratings, draw) for name, ratings in values.items() if ratings]
 
 
-def mean_rating(rated: str, values: Sequence[tuple[int, float]], draw: np.random.Generator) -> MeanRating:
-    """One mean.
+def average_rating(rated: str, values: Sequence[tuple[int, float]], draw: np.random.Generator) -> MeanRating:
+    """Return one mean with its interval.
 
     Args:
-        rated: what was rated.
-        values: session and rating of each.
-        draw: of the resamples.
+        rated: name of the rated lists.
+        values: pairs of session and rating.
+        draw: generator of the resamples.
     """
     sessions, ratings = np.array([session for session, _ in values]), np.array([float(value) for _, value in values])
-    sums, counts = by_participant(sessions, ratings), by_participant(sessions, np.ones(len(ratings)))
+    sums, counts = sum_by_participant(sessions, ratings), sum_by_participant(sessions, np.ones(len(ratings)))
     return MeanRating(rated, len(ratings), float(ratings.mean()), clustered_interval(sums, counts, draw))
 
 
-def by_participant(sessions: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sums of values (n,) over each participant's judgements, float64 (P,), by rising session."""
+def sum_by_participant(sessions: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return sums of values (n,) over the judgements of each participant, float64 (P,), by ascending session."""
     _, owners = np.unique(sessions, return_inverse=True)
     return np.bincount(owners, weights=values.astype(np.float64))
 
 
 def clustered_interval(sums: np.ndarray, counts: np.ndarray, draw: np.random.Generator) -> Interval | None:
-    """The 95 % percentile interval of a mean by resampling participants whole.
+    """Return the 95 % percentile interval of a mean by resampling participants.
 
     Args:
-        sums: of each participant's values, (P,).
-        counts: how many they are, (P,).
-        draw: of the resamples.
+        sums: (P,), sum of the values of each participant.
+        counts: (P,), number of values of each participant.
+        draw: generator of the resamples.
 
     Returns:
-        Its ends; None with fewer than two participants, of whom nothing can be resampled.
+        The ends of the interval; None with fewer than two participants.
     """
-    there = counts > 0
-    sums, counts = sums[there], counts[there]
+    present = counts > 0
+    sums, counts = sums[present], counts[present]
     if len(sums) < 2:
         return None
     size = len(sums)
@@ -152,45 +152,45 @@ def clustered_interval(sums: np.ndarray, counts: np.ndarray, draw: np.random.Gen
 
 
 def sign_flip_p_values(nets: np.ndarray, draw: np.random.Generator, flips: int = FLIPS) -> np.ndarray:
-    """Two-sided p-values of the sign-flip test over participants.
+    """Return two-sided p-values of the sign-flip test over participants.
 
-    Without a preference each participant's net number of judgements for the first run is as likely to be its opposite,
-    however alike the judgements of one participant are.
+    Without a preference, the net number of judgements of a participant for the first run is as likely as its opposite,
+    even if the judgements of one participant are correlated.
 
     Args:
         nets: whole numbers (P, S), of S studies with P participants.
-        draw: of the flips, where there are too many to count.
-        flips: how many are drawn then.
+        draw: generator of the flips, if there are too many to count.
+        flips: number of flips to draw.
 
     Returns:
         float64 (S,).
     """
     participants = len(nets)
-    counted = participants <= COUNTED_PARTICIPANTS
+    counted = participants <= MAX_COUNTED_PARTICIPANTS
     if counted:
         codes = np.arange(2**participants)[:, None] >> np.arange(participants)
         signs = 1 - 2 * (codes & 1)
     else:
         signs = 1 - 2 * draw.integers(0, 2, (flips, participants))
-    # Whole numbers below 2²⁴ are exact in float32, so that equal sums are equal.
+    # Whole numbers below 2²⁴ are exact in float32, so equal sums compare equal.
     flipped = np.abs(signs.astype(np.float32) @ nets.astype(np.float32))
     reached = (flipped >= np.abs(nets.sum(0))).sum(0)
     return np.asarray(reached / len(signs) if counted else (reached + 1) / (flips + 1))
 
 
 def intraclass_correlation(wins: np.ndarray, decided: np.ndarray) -> float | None:
-    """How alike the decided judgements of one participant are, by the analysis of variance.
+    """Return the intraclass correlation of the decided judgements of a participant, by analysis of variance.
 
     Args:
-        wins: of each participant for the first run, (P,).
-        decided: judgements of each that are for either, (P,).
+        wins: (P,), judgements of each participant for the first run.
+        decided: (P,), judgements of each participant for either run.
 
     Returns:
-        1 where participants agree with themselves alone, 0 where they do not differ; None where no participant has
-        several or there is but one, or all judgements are equal.
+        1 if every participant is consistent, 0 if participants do not differ; None with a single participant, if no
+        participant has several judgements, or if all judgements are equal.
     """
-    there = decided > 0
-    wins, decided = wins[there], decided[there]
+    present = decided > 0
+    wins, decided = wins[present], decided[present]
     groups, total = len(wins), decided.sum()
     if groups < 2 or total <= groups:
         return None
@@ -198,5 +198,5 @@ def intraclass_correlation(wins: np.ndarray, decided: np.ndarray) -> float | Non
     between = (decided * (shares - wins.sum() / total) ** 2).sum() / (groups - 1)
     within = (decided * shares * (1 - shares)).sum() / (total - groups)
     size = (total - (decided**2).sum() / total) / (groups - 1)
-    whole = between + (size - 1) * within
-    return float((between - within) / whole) if whole > 0 else None
+    total_variance = between + (size - 1) * within
+    return float((between - within) / total_variance) if total_variance > 0 else None

@@ -1,4 +1,4 @@
-"""What a study is of, what it shows, and what participants answer."""
+"""Records of a study: its runs, the lists shown, and the answers of participants."""
 
 from dataclasses import dataclass
 from typing import final
@@ -7,7 +7,7 @@ from deephash.validation import InvalidInputError
 from deephash.web.study.design import SIDE_BY_SIDE, StudyDesign
 
 CHOICES = ("left", "none", "right")
-# A day; the page measures no longer.
+# A day, the most that the page measures.
 MAX_SECONDS = 86_400
 
 
@@ -17,7 +17,7 @@ class StudiedRun:
     """A run of a study.
 
     Args:
-        folder: its name, without the path to it.
+        folder: name of its folder, without the path.
         title: method, bits and data in words.
         hasher: identity of its hasher.
     """
@@ -30,13 +30,13 @@ class StudiedRun:
 @final
 @dataclass(frozen=True)
 class Study:
-    """What a log is of.
+    """The study of a log.
 
     Args:
         design: its settings.
-        runs: the first and the second.
-        split: hash of the split that both share.
-        consent: the text that participants agreed to.
+        runs: the first and the second run.
+        split: hash of their split.
+        consent: the consent text.
     """
 
     design: StudyDesign
@@ -52,7 +52,7 @@ class ShownItem:
 
     Args:
         item: its row in the data set.
-        run: whose it is, 0 or 1.
+        run: its run, 0 or 1.
     """
 
     item: int
@@ -62,13 +62,13 @@ class ShownItem:
 @final
 @dataclass(frozen=True)
 class Trial:
-    """A query as it was shown.
+    """A query with the lists shown.
 
     Args:
-        place: among the participant's queries, from 0.
+        place: position among the queries of the participant, from 0.
         query: its row in the data set.
         mode: interleaved or side_by_side.
-        lists: one, or the left one and the right one.
+        lists: one list, or the left and the right list.
     """
 
     place: int
@@ -80,13 +80,13 @@ class Trial:
 @final
 @dataclass(frozen=True)
 class GivenAnswer:
-    """What a participant answered.
+    """The answer of a participant.
 
     Args:
-        choice: left, right or none; None where the lists were interleaved.
-        clicks: ranks of the items of the interleaved list that were marked as good.
-        ratings: from 1 to 5, of each list.
-        seconds: since the lists were shown.
+        choice: left, right or none; None for interleaved lists.
+        clicks: ranks of the items marked as good in an interleaved list.
+        ratings: rating of each list from 1 to 5.
+        seconds: time since the lists were shown.
     """
 
     choice: str | None
@@ -98,17 +98,17 @@ class GivenAnswer:
 @final
 @dataclass(frozen=True)
 class Judgement:
-    """An answered query, as it is analysed.
+    """An answered query for the analysis.
 
     Args:
-        session: the participant's number.
+        session: number of the participant.
         query: its row in the data set.
         mode: interleaved or side_by_side.
-        preferred: 1 the first run, -1 the second, 0 neither.
-        side: 1 the left list, -1 the right one, 0 neither; None where the lists were interleaved.
-        ratings: of the first run's list and of the second's; None where they were interleaved.
-        rating: of the interleaved list; None where there was none.
-        seconds: that it took.
+        preferred: 1 for the first run, -1 for the second, 0 for neither.
+        side: 1 for the left list, -1 for the right one, 0 for neither; None for interleaved lists.
+        ratings: ratings of the lists of the first and the second run; None for interleaved lists.
+        rating: rating of the interleaved list; None for lists side by side.
+        seconds: time that the answer took.
     """
 
     session: int
@@ -122,11 +122,11 @@ class Judgement:
 
 
 def check_answer(trial: Trial, given: GivenAnswer) -> None:
-    """Raise an error for an answer that does not fit what was shown.
+    """Raise an error if an answer does not fit the lists shown.
 
     Raises:
-        InvalidInputError: a choice where there is none or none where there is one, clicks on what was not shown,
-            ratings that are missing or out of bounds, or seconds that cannot be.
+        InvalidInputError: the choice is missing or superfluous, clicks are not on shown items, ratings are missing or
+            out of bounds, or the time is impossible.
     """
     sides = trial.mode == SIDE_BY_SIDE
     if (given.choice in CHOICES) != sides or (given.choice is not None) != sides:

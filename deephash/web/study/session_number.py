@@ -1,33 +1,33 @@
-"""Numbers of sessions: all that a participant is known by, noted down to delete one's answers later."""
+"""Numbers of sessions, which identify participants and let them delete their answers later."""
 
 import secrets
 
 from deephash.validation import InvalidInputError
 
-# Numbers of 12 digits: short enough to note down, too many to guess one that deletes another's answers.
-FEWEST, MOST = 10**11, 10**12
+# 12 digits are short enough to note down, and too many to guess a number and delete another's answers.
+MIN_NUMBER, END_NUMBER = 10**11, 10**12
 
 
-def random_session_number() -> int:
-    """A number for a new participant, which may be taken."""
-    return FEWEST + secrets.randbelow(MOST - FEWEST)
+def draw_session_number() -> int:
+    """Draw a number for a new participant, which may be taken."""
+    return MIN_NUMBER + secrets.randbelow(END_NUMBER - MIN_NUMBER)
 
 
-def session_text(session: int) -> str:
-    """A number as it is noted down, in groups of four digits."""
+def format_session(session: int) -> str:
+    """Format a number in groups of four digits."""
     digits = f"{session:012d}"
     return " ".join(digits[place : place + 4] for place in range(0, len(digits), 4))
 
 
-def session_number(text: str) -> int:
-    """The number that was noted down.
+def parse_session(text: str) -> int:
+    """Parse a number as a participant noted it.
 
     Raises:
-        InvalidInputError: no number of 12 digits.
+        InvalidInputError: the text is not a number of 12 digits.
     """
     digits = "".join(text.replace("-", " ").split())
     if not (digits.isascii() and digits.isdecimal() and len(digits) == 12 and digits[0] != "0"):
         raise InvalidInputError(
-            f"session={text[:40]!r}; expected its 12 digits, of which the first is not 0, as 1234 5678 9012."
+            f"session={text[:40]!r}; expected 12 digits, the first of them not 0, such as 1234 5678 9012."
         )
     return int(digits)

@@ -1,13 +1,13 @@
-"""Serving a study."""
+"""The server of a user study."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
 
-from deephash.web.demo.demo_server import serve_application
 from deephash.web.demo.served_run import load_runs
-from deephash.web.study.consent import consent_text
+from deephash.web.page_application import serve_application
+from deephash.web.study.consent import get_consent
 from deephash.web.study.design import StudyDesign
 from deephash.web.study.log import StudyLog
 from deephash.web.study.presentation import Presentation
@@ -28,31 +28,31 @@ def serve_study(
     """Serve a study until interrupted.
 
     Args:
-        folders: of the two runs, complete, of the same data and split.
-        path: of the log, made where there is none.
-        design: of the study.
-        contact: who runs it, for the consent text.
+        folders: folders of the two runs, complete, of the same data and split.
+        path: path of the log, created if missing.
+        design: design of the study.
+        contact: contact for the consent text.
         host: address to listen on.
-        port: to listen on; 0 takes one that is free.
-        names: further host names by which the page may be asked for.
-        device: where features are encoded.
-        ready: is told the page's address as soon as it is there.
+        port: port to listen on; 0 takes a free one.
+        names: further host names of the page.
+        device: device on which features are encoded.
+        ready: called with the address once the server is ready.
 
     Raises:
-        InvalidInputError: an address or a port that cannot be listened on, runs that cannot be compared, or a file
-            that is no log of this study.
+        InvalidInputError: the address or the port cannot be listened on, the runs cannot be compared, or the file is
+            not a log of this study.
     """
-    opened: list[StudyLog] = []
+    logs: list[StudyLog] = []
 
     def build(hosts: Sequence[str]) -> FastAPI:
         presentation = Presentation(load_runs(folders, device), design)
-        consent = consent_text(contact)
+        consent = get_consent(contact)
         text = "\n".join(f"{heading}: {sentence}" for heading, sentence in consent)
-        opened.append(StudyLog.create(path, presentation.study(text)))
-        return build_study_application(presentation, opened[0], consent, tuple(hosts))
+        logs.append(StudyLog.create(path, presentation.study(text)))
+        return build_study_application(presentation, logs[0], consent, tuple(hosts))
 
     try:
         serve_application(build, host, port, names, ready)
     finally:
-        for log in opened:
+        for log in logs:
             log.close()

@@ -8,7 +8,7 @@ import torch
 
 from deephash.streams.reencoding.base import Staleness
 from deephash.streams.reencoding.budget import Budget
-from deephash.streams.reencoding.compatible import Compatible, chained, mapped, projection_map
+from deephash.streams.reencoding.compatible import Compatible, chain_maps, fit_map, map_projections
 from deephash.streams.reencoding.every import Every
 from deephash.streams.reencoding.never import Never
 from deephash.streams.reencoding.on_drift import OnDrift
@@ -49,9 +49,9 @@ def test_compatible_makes_codes_of_too_old_functions_anew():
 def test_maps_bring_new_projections_to_old_ones_and_chain():
     features = torch.randn(400, 6, generator=GENERATOR, dtype=torch.float64)
     oldest, old, new = (features @ torch.randn(6, 6, generator=GENERATOR, dtype=torch.float64) + i for i in range(3))
-    to_old, to_oldest = projection_map(new, old, 1e-9), projection_map(old, oldest, 1e-9)
-    assert torch.allclose(mapped(new, to_old), old, atol=1e-4)
-    assert torch.allclose(mapped(new, chained(to_old, to_oldest)), oldest, atol=1e-4)
+    to_old, to_oldest = fit_map(new, old, 1e-9), fit_map(old, oldest, 1e-9)
+    assert torch.allclose(map_projections(new, to_old), old, atol=1e-4)
+    assert torch.allclose(map_projections(new, chain_maps(to_old, to_oldest)), oldest, atol=1e-4)
     solved = np.linalg.lstsq(np.c_[new.numpy(), np.ones(400)], old.numpy(), rcond=None)[0]
     np.testing.assert_allclose(to_old, solved, atol=1e-4)
 

@@ -16,10 +16,9 @@ from PIL import Image
 from deephash.report.curve_file import read_curves
 from deephash.validation import InvalidInputError
 from deephash.web.demo.decoding import MAX_PIXELS
-from deephash.web.demo.demo_application import build_application
-from deephash.web.demo.json_answer import JSONAnswer
+from deephash.web.demo.demo_application import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, build_application
 from deephash.web.demo.served_run import load_runs
-from deephash.web.demo.upload import MAX_IMAGE_BYTES, MAX_TEXT_BYTES
+from deephash.web.page_application import JSONAnswer
 
 ADDRESS = "http://127.0.0.1:8000"
 
@@ -196,12 +195,12 @@ def test_queries_are_drawn_from_the_runs_own(client, itq):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (b"", "no image that can be read"),
-        (b"just words", "no image that can be read"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that can be read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image that can be read"),
-        (png_claiming(7000, 7000), f"more than the {MAX_PIXELS // 10**6} megapixels"),
-        (png_claiming(60_000, 60_000), f"more than the {MAX_PIXELS // 10**6} megapixels"),
+        (b"", "not a readable image"),
+        (b"just words", "not a readable image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable image"),
+        (png_claiming(7000, 7000), f"more than {MAX_PIXELS // 10**6} megapixels"),
+        (png_claiming(60_000, 60_000), f"more than {MAX_PIXELS // 10**6} megapixels"),
         (png_claiming(300, 300), "damaged"),
     ],
 )
@@ -392,7 +391,7 @@ def test_image_finds_texts(sentences, worked_out, sentences_run, picture_file):
 def test_text_is_some_words(sentences, text):
     answer = sentences.post("/api/runs/0/neighbours/text", params={"searched": "image"}, content=text)
     assert answer.status_code == 400
-    assert "type some words, at most 10000 letters" in answer.json()["detail"]
+    assert "type at most 10000 characters" in answer.json()["detail"]
 
 
 def test_other_distances_are_scanned(digits_run, worked_out):

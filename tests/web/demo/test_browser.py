@@ -141,7 +141,7 @@ def test_huge_file_is_not_sent(page):
         document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
     }""")
     page.wait_for_selector("#message:not([hidden])")
-    assert "This file has 22 MB, and at most 20 MB are taken" in page.locator("#message").inner_text()
+    assert "This file has 22 MB; choose a file of at most 20 MB." in page.locator("#message").inner_text()
     assert "POST" not in sent
 
 
@@ -158,7 +158,7 @@ def test_runs_switch_and_stand_side_by_side(page, itq, lsh):
     choose_run(page, "Side by side")
     has_columns(page, 3)
     assert shown(page, 0) != shown(page, 1)
-    assert "This run is on other data" in shown_text(page, 2)
+    assert "This run uses other data" in shown_text(page, 2)
 
 
 def test_bits_that_differ_are_ringed(page, itq):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from deephash.web.http_service.guard import RequestGuard
-from deephash.web.http_service.host_names import host_of, is_named, is_same_origin
+from deephash.web.http_service.host_names import is_named, is_same_origin, parse_host
 
 HOST = (b"host", b"127.0.0.1:8000")
 
@@ -117,7 +117,7 @@ def test_a_body_that_claims_too_much_is_dropped_so_that_the_client_reads_why():
     headers, parts = [HOST, (b"content-length", b"4000")], [b"a" * 1000] * 4
     (reply,), asked = replies_to([(headers, parts)])
     assert (reply[0], asked) == (413, [])
-    assert reply[1] == "This is larger than the 10 bytes that are taken; choose a smaller one."
+    assert reply[1] == "This is larger than the limit of 10 bytes; choose a smaller one."
     (reply,), _ = replies_to([([HOST, (b"content-length", b"4x")], [b""])])
     assert reply[0] == 400
 
@@ -173,9 +173,9 @@ def test_every_reply_has_the_headers():
 
 
 def test_names_of_a_host():
-    assert host_of("[::1]:8000") == "::1"
-    assert host_of("Example.ORG.:80") == "example.org"
-    assert host_of("example.org:") is None
+    assert parse_host("[::1]:8000") == "::1"
+    assert parse_host("Example.ORG.:80") == "example.org"
+    assert parse_host("example.org:") is None
     assert is_named("a.example.org", ["*.example.org"])
     assert not is_named("evilexample.org", ["*.example.org"])
     assert is_named("a", ["*"])

@@ -10,7 +10,7 @@ uvicorn = pytest.importorskip("uvicorn")
 
 from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: E402
 
-from deephash.web.http_service.protocol import ConnectionLimits, bounded_protocol  # noqa: E402
+from deephash.web.http_service.protocol import ConnectionLimits, limit_protocol  # noqa: E402
 
 LIMITS = ConnectionLimits(0.25, 0.25, 0.25, head_bytes=4096, connections=100)
 REPLY = 30_000_000
@@ -44,7 +44,7 @@ async def serving(base):
     """A server's port."""
     with socket.create_server(("127.0.0.1", 0)) as opened:
         settings = uvicorn.Config(
-            application, http=bounded_protocol(base, LIMITS), log_level="error", lifespan="off", ws="none"
+            application, http=limit_protocol(base, LIMITS), log_level="error", lifespan="off", ws="none"
         )
         server = uvicorn.Server(settings)
         task = asyncio.create_task(server.serve([opened]))

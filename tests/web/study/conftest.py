@@ -40,7 +40,7 @@ def judge():
     """A function that has a participant judge as told: what is preferred, 1, 0 or -1, and ratings of both runs."""
 
     def judged(log, session, query, preferred, ratings=(3, 3), left=0, seconds=2.0):
-        place = log.answered(session)
+        place = log.count_answers(session)
         log.show(session, sided(place, query, left))
         side = preferred * (1 if left == 0 else -1)
         choice = {1: "left", 0: "none", -1: "right"}[side]

@@ -14,7 +14,7 @@ import pytest
 from deephash.validation import InvalidInputError, StorageError
 from deephash.web.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.web.study.records import GivenAnswer
-from deephash.web.study.session_number import session_number, session_text
+from deephash.web.study.session_number import format_session, parse_session
 
 
 def test_judgements_say_which_run_was_preferred(log, trials):
@@ -67,7 +67,7 @@ def test_answer_that_does_not_fit_is_refused_whole(log, trials, given):
     log.show(session, trials[0](0, 7, left=0))
     with pytest.raises(InvalidInputError, match="expected"):
         log.answer(session, 0, given)
-    assert log.answered(session) == 0
+    assert log.count_answers(session) == 0
     log.answer(session, 0, GivenAnswer("left", (), (3, 3), 1.0))
 
 
@@ -135,7 +135,7 @@ def test_same_study_goes_on_and_another_is_refused(log, study, judge):
         "consent": replace(study, consent="another"),
     }
     for name, other in others.items():
-        with pytest.raises(InvalidInputError, match=f"itq and lsh with another {name}; give"):
+        with pytest.raises(InvalidInputError, match=f"itq and lsh with another {name}; use"):
             StudyLog.create(log.path, other)
 
 
@@ -172,7 +172,7 @@ for place in itertools.count():
 def test_file_without_tables_is_a_new_log(tmp_path, study):
     (tmp_path / "empty").touch()
     with StudyLog.create(tmp_path / "empty", study) as log:
-        assert log.sessions() == 0
+        assert log.count_sessions() == 0
     opened = sqlite3.connect(tmp_path / "killed")  # killed after the first pages, before the first transaction
     opened.execute("PRAGMA journal_mode = WAL").fetchall()
     opened.close()
@@ -223,28 +223,28 @@ def test_other_files_are_one_clear_error(tmp_path, study, judge, kind, opened):
 @pytest.mark.parametrize(
     ("statement", "wrong"),
     [
-        ("UPDATE answer SET seconds = 9e999 WHERE place = 1", "no number of seconds from 0 to 86,400"),
-        ("UPDATE answer SET seconds = -9e999 WHERE place = 1", "no number of seconds"),
-        ("UPDATE answer SET seconds = -1 WHERE place = 1", "no number of seconds"),
-        ("UPDATE answer SET choice = NULL WHERE place = 0", "a preference is given where there is none to give"),
-        ("UPDATE answer SET choice = 'left' WHERE place = 1", "a preference is given where there is none to give"),
-        ("DELETE FROM rating WHERE place = 1", "the ratings are not one of each list"),
-        ("DELETE FROM rating WHERE place = 0 AND side = 1", "the ratings are not one of each list"),
-        ("UPDATE rating SET side = 5 WHERE place = 1", "the ratings are not one of each list"),
-        ("INSERT INTO rating SELECT number, 1, 1, 3 FROM session", "the ratings are not one of each list"),
+        ("UPDATE answer SET seconds = 9e999 WHERE place = 1", "the seconds are not from 0 to 86,400"),
+        ("UPDATE answer SET seconds = -9e999 WHERE place = 1", "the seconds are not from 0"),
+        ("UPDATE answer SET seconds = -1 WHERE place = 1", "the seconds are not from 0"),
+        ("UPDATE answer SET choice = NULL WHERE place = 0", "the preference is missing or superfluous"),
+        ("UPDATE answer SET choice = 'left' WHERE place = 1", "the preference is missing or superfluous"),
+        ("DELETE FROM rating WHERE place = 1", "there is not one rating of each list"),
+        ("DELETE FROM rating WHERE place = 0 AND side = 1", "there is not one rating of each list"),
+        ("UPDATE rating SET side = 5 WHERE place = 1", "there is not one rating of each list"),
+        ("INSERT INTO rating SELECT number, 1, 1, 3 FROM session", "there is not one rating of each list"),
         ("UPDATE click SET rank = 9 WHERE rank = 2", "an item is marked that was not shown"),
         ("UPDATE click SET rank = -1 WHERE rank = 2", "an item is marked that was not shown"),
         ("INSERT INTO click SELECT number, 0, 0 FROM session", "an item is marked that was not shown"),
-        ("DELETE FROM shown WHERE place = 1", "other lists were shown"),
-        ("DELETE FROM shown WHERE place = 0 AND side = 1", "other lists were shown"),
-        ("UPDATE shown SET run = 0 WHERE place = 0", "other lists were shown"),
+        ("DELETE FROM shown WHERE place = 1", "the lists shown are not one"),
+        ("DELETE FROM shown WHERE place = 0 AND side = 1", "the lists shown are not one"),
+        ("UPDATE shown SET run = 0 WHERE place = 0", "the lists shown are not one"),
         ("UPDATE shown SET run = 1 - run WHERE place = 0 AND rank = 1", "a list has gaps"),
         ("UPDATE shown SET item = -3 WHERE place = 1 AND rank = 1", "a list has gaps"),
         ("UPDATE shown SET rank = 7 WHERE place = 1 AND rank = 1", "a list has gaps"),
         ("UPDATE shown SET item = 0 WHERE place = 1 AND rank = 1", "a list has gaps"),
-        ("UPDATE trial SET query = -1 WHERE place = 1", "the query is no row of the data"),
-        ("DELETE FROM answer WHERE place = 0", "an answer before it is missing"),
-        ("UPDATE study SET mode = 'interleaved'", "a form that the study does not show"),
+        ("UPDATE trial SET query = -1 WHERE place = 1", "the query is not a row of the data"),
+        ("DELETE FROM answer WHERE place = 0", "an earlier answer is missing"),
+        ("UPDATE study SET mode = 'interleaved'", "the study does not show lists of this form"),
         ("UPDATE study SET mode = 'other'", "is damaged"),
     ],
 )
@@ -266,7 +266,7 @@ def test_answers_that_cannot_be_are_refused(log, trials, statement, wrong):
 
 def test_a_session_with_a_number_that_is_never_given_is_refused(log):
     foreign(log.path, ["INSERT INTO session VALUES (7)"])
-    with pytest.raises(InvalidInputError, match="session 0000 0000 0007, where the session has a number that is never"):
+    with pytest.raises(InvalidInputError, match="session 0000 0000 0007, where the session number is out of range"):
         log.judgements()
 
 
@@ -326,17 +326,17 @@ def test_full_disk_is_told_and_the_log_stays_whole(log, judge):
 
     with pytest.raises(StorageError, match=r"full.*earlier answers are kept"):
         go_on()
-    kept = log.answered(session)
+    kept = log.count_answers(session)
     assert [one.query for one in log.judgements()] == list(range(kept))
     log._file.connection.execute("PRAGMA max_page_count = 100000").fetchall()
     judge(log, session, kept, -1)
 
 
 def test_numbers_are_read_as_they_are_noted():
-    assert session_text(123456789012) == "1234 5678 9012"
-    assert session_text(7) == "0000 0000 0007"
+    assert format_session(123456789012) == "1234 5678 9012"
+    assert format_session(7) == "0000 0000 0007"
     for text in ("123456789012", "1234 5678 9012", " 1234-5678-9012\n"):
-        assert session_number(text) == 123456789012
+        assert parse_session(text) == 123456789012
     for text in (
         "",
         "12345678901",
@@ -348,4 +348,4 @@ def test_numbers_are_read_as_they_are_noted():
         "9" * 5000,
     ):
         with pytest.raises(InvalidInputError, match="12 digits"):
-            session_number(text)
+            parse_session(text)

@@ -7,21 +7,21 @@ import pytest
 from scipy import stats
 
 from deephash.validation import InvalidInputError
-from deephash.web.study.metric_agreement import agreement, order_signs, weighted_tau
+from deephash.web.study.metric_agreement import measure_agreement, order_signs, weighted_tau
 from deephash.web.study.power import (
     Alternative,
+    compute_requirement,
     decided_power,
     needed_judgements,
     needed_participants,
-    required,
     sign_test_power,
     simulated_power,
 )
 from deephash.web.study.preference import (
+    average_ratings,
     clustered_interval,
+    estimate_preference,
     intraclass_correlation,
-    mean_ratings,
-    preference,
     sign_flip_p_values,
 )
 from deephash.web.study.records import Judgement
@@ -39,7 +39,7 @@ def test_known_interval_and_test():
     """15 of 20: Wilson's interval worked out by its formula, the sign test by counting."""
     judgements = [judgement(place % 4, 1 if place < 15 else -1) for place in range(20)]
     judgements += [judgement(place, 0) for place in range(4)]
-    found = preference(judgements, "all", generator())
+    found = estimate_preference(judgements, "all", generator())
     assert (found.participants, found.judgements, found.first, found.neither, found.second) == (4, 24, 15, 4, 5)
     z, n, share = 1.959963984540054, 20, 0.75
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -51,7 +51,7 @@ def test_known_interval_and_test():
 
 
 def test_nothing_decided_has_no_share():
-    found = preference([judgement(1, 0), judgement(2, 0)], "all", generator())
+    found = estimate_preference([judgement(1, 0), judgement(2, 0)], "all", generator())
     assert (found.neither, found.share, found.wilson, found.p_value, found.icc) == (2, None, None, None, None)
 
 
@@ -75,7 +75,7 @@ def test_drawn_flips_come_near_all():
 def test_participants_are_resampled_whole():
     """Participants who are each of one mind: the interval is theirs, not that of their many judgements."""
     judgements = [judgement(session, 1 if session < 12 else -1) for session in range(20) for _ in range(50)]
-    found = preference(judgements, "all", generator())
+    found = estimate_preference(judgements, "all", generator())
     assert found.share == 0.6
     spread = np.sqrt(0.6 * 0.4 / 20)
     assert found.clustered == pytest.approx((0.6 - 1.96 * spread, 0.6 + 1.96 * spread), abs=0.02)
@@ -96,7 +96,7 @@ def test_interval_covers_as_often_as_it_says():
 
 
 def test_one_participant_has_no_interval_by_participants():
-    found = preference([judgement(1, 1), judgement(1, -1)], "all", generator())
+    found = estimate_preference([judgement(1, 1), judgement(1, -1)], "all", generator())
     assert (found.clustered, found.icc) == (None, None)
     assert found.clustered_p_value == 1
 
@@ -112,7 +112,7 @@ def test_intraclass_correlation_is_recovered(true):
 def test_ratings_are_means_with_intervals():
     judgements = [judgement(session, 1, (4, 2 + session % 2)) for session in range(12)]
     judgements.append(Judgement(3, 0, "interleaved", 1, None, None, 5, 1.0))
-    first, second, difference, mixed = mean_ratings(judgements, generator())
+    first, second, difference, mixed = average_ratings(judgements, generator())
     assert (first.rated, first.mean, first.interval) == ("first", 4.0, (4.0, 4.0))
     assert (second.mean, difference.mean, mixed.mean, mixed.ratings) == (2.5, 1.5, 5.0, 1)
     assert mixed.interval is None
@@ -123,7 +123,7 @@ def test_ratings_are_means_with_intervals():
 def test_tau_is_scipys():
     draw = np.random.default_rng(5)
     gains, judged = draw.integers(0, 6, 40) / 6, draw.integers(-2, 3, 40) / 2
-    found = agreement("mAP", "preference", gains, judged, generator())
+    found = measure_agreement("mAP", "preference", gains, judged, generator())
     assert found.tau == pytest.approx(stats.kendalltau(gains, judged).statistic)
     assert found.queries == 40
     # A sample that holds queries several times, as the list of their values.
@@ -136,10 +136,10 @@ def test_tau_is_scipys():
 
 def test_queries_without_a_metric_are_left_out():
     gains = np.array([0.1, np.nan, 0.3, 0.2])
-    found = agreement("mAP", "rating", gains, np.array([1.0, 9.0, 3.0, 2.0]), generator())
+    found = measure_agreement("mAP", "rating", gains, np.array([1.0, 9.0, 3.0, 2.0]), generator())
     assert (found.queries, found.tau) == (3, pytest.approx(1.0))
-    assert agreement("mAP", "rating", gains, np.ones(4), generator()).tau is None
-    assert agreement("mAP", "rating", np.full(4, np.nan), np.ones(4), generator()).tau is None
+    assert measure_agreement("mAP", "rating", gains, np.ones(4), generator()).tau is None
+    assert measure_agreement("mAP", "rating", np.full(4, np.nan), np.ones(4), generator()).tau is None
 
 
 def test_exact_power_is_counted():
@@ -187,7 +187,7 @@ def test_likeness_costs_participants():
     assert 0 <= alone - needed_judgements(Alternative(0.65, ties=0.2), 0.8) / 20 <= 3
     # The design effect of 16 decided judgements each, 1 + 15 · .1.
     assert alike == pytest.approx(2.5 * alone, rel=0.25)
-    found = required(Alternative(0.65, ties=0.2, icc=0.1), 0.8, participants=alike)
+    found = compute_requirement(Alternative(0.65, ties=0.2, icc=0.1), 0.8, participants=alike)
     assert found.clustered_participants == alike
     assert found.reached >= 0.8
 
@@ -201,9 +201,9 @@ def test_likeness_costs_participants():
         ({"preference": 0.6, "icc": -0.1}, "icc=-0.1"),
         ({"preference": 0.6, "judgements": 0}, "judgements=0"),
         ({"preference": 0.6, "level": 0.0}, "level=0.0"),
-        ({"preference": 0.501}, "look for a larger preference"),
+        ({"preference": 0.501}, "choose a larger preference"),
     ],
 )
 def test_what_cannot_be_found_is_refused(settings, named):
     with pytest.raises(InvalidInputError, match=named):
-        required(Alternative(**settings), 0.8)
+        compute_requirement(Alternative(**settings), 0.8)

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 import deephash
 from deephash.validation import InvalidInputError
 from deephash.web.demo.served_run import load_runs
-from deephash.web.study.consent import consent_text
+from deephash.web.study.consent import get_consent
 from deephash.web.study.design import StudyDesign
 from deephash.web.study.log import StudyLog
 from deephash.web.study.presentation import Presentation
@@ -37,7 +37,7 @@ def start(tmp_path):
 
     def started(runs, **settings):
         presentation = Presentation(runs, StudyDesign(**settings))
-        consent = consent_text("Ada, room 12")
+        consent = get_consent("Ada, room 12")
         logs.append(StudyLog.create(tmp_path / "study.sqlite", presentation.study("text")))
         application = build_study_application(presentation, logs[-1], consent)
         return TestClient(application, base_url=ADDRESS, headers={"origin": ADDRESS}), logs[-1]
@@ -86,7 +86,7 @@ def test_consent_is_told_and_asked_for(start, runs):
         assert part in text
     for content in ({"agreed": False}, {}, {"agreed": "yes"}, {"agreed": True, "name": "Ada"}):
         assert client.post("/api/sessions", json=content).status_code == 400
-    assert log.sessions() == 0
+    assert log.count_sessions() == 0
 
 
 def test_lists_are_the_nearest_of_either_run(start, runs, itq, lsh):
@@ -187,7 +187,7 @@ def test_only_the_page_itself_changes_the_log(start, runs, origin):
     for path in ("", f"/{session}/next", f"/{session}/answers", f"/{session}/delete"):
         answer = client.post(f"/api/sessions{path}", json={"agreed": True}, headers=headers)
         assert answer.status_code == 403, path
-    assert log.sessions() == 1
+    assert log.count_sessions() == 1
 
 
 def test_other_names_are_refused_and_headers_bind_the_page(start, runs):
@@ -284,9 +284,9 @@ def test_texts_are_found_by_pictures(start, sentences_run):
 
 def test_runs_that_differ_in_more_than_the_hasher_cannot_be_compared(runs, sentences_run):
     one, other = runs
-    with pytest.raises(InvalidInputError, match="have other data"):
+    with pytest.raises(InvalidInputError, match="differ in data"):
         Presentation([one, *load_runs([sentences_run])], StudyDesign())
-    with pytest.raises(InvalidInputError, match="have other queries"):
+    with pytest.raises(InvalidInputError, match="differ in queries"):
         Presentation([one, replace(other, query_rows=other.query_rows[1:])], StudyDesign())
     with pytest.raises(InvalidInputError, match="runs=1; expected two"):
         Presentation([one], StudyDesign())

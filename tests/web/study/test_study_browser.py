@@ -176,10 +176,10 @@ def test_study_from_consent_to_analysis(page, server, itq, lsh, itq_run, lsh_run
 
 def test_participant_stops_and_deletes(page, server, itq, lsh):
     from deephash.web.study.log import StudyLog
-    from deephash.web.study.session_number import session_number
+    from deephash.web.study.session_number import parse_session
 
     begin(page)
-    number = session_number(page.locator("#session").inner_text())
+    number = parse_session(page.locator("#session").inner_text())
     judge(page, itq, lsh)
     page.locator("#submit").click()
     wait_for(page, 2)

@@ -1,17 +1,17 @@
-// The ways to ask: an item of the data, an image, or a text.
+// Ways to give a query: an item of the data, an image, or a text.
 
 import { byId, element } from "./elements.js";
-import { itemFace } from "./answer.js";
+import { itemContent } from "./answer.js";
 
 const KINDS = ["item", "image", "text"];
 
 export function showTab(kind) {
-  for (const one of KINDS) {
-    const chosen = one === kind;
-    const tab = byId(`tab-${one}`);
+  for (const other of KINDS) {
+    const chosen = other === kind;
+    const tab = byId(`tab-${other}`);
     tab.setAttribute("aria-selected", String(chosen));
     tab.tabIndex = chosen ? 0 : -1;
-    byId(`panel-${one}`).hidden = !chosen;
+    byId(`panel-${other}`).hidden = !chosen;
   }
 }
 
@@ -29,7 +29,7 @@ export function watchTabs(onChosen) {
   });
 }
 
-// The first file that is dropped anywhere on the page, or chosen.
+// The first file dropped anywhere on the page, or chosen.
 export function watchFiles(onFile) {
   const zone = byId("drop");
   const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -71,11 +71,11 @@ export function watchItems(onItem, onOthers) {
 export function showPicker(queries, view, onItem) {
   const entries = queries.map((item) => {
     const label = [`item ${item.row}`, item.classes].filter(Boolean).join(", ");
-    const wide = item.words ? "worded" : item.picture ? "pictured" : "bare";
+    const layout = item.words ? "worded" : item.picture ? "pictured" : "bare";
     const button = element(
       "button",
-      { type: "button", class: `pick ${wide}`, title: label, "aria-label": label, "data-row": item.row, onclick: () => onItem(item.row) },
-      ...itemFace(item, view),
+      { type: "button", class: `pick ${layout}`, title: label, "aria-label": label, "data-row": item.row, onclick: () => onItem(item.row) },
+      ...itemContent(item, view),
     );
     return element("li", {}, button);
   });
@@ -88,7 +88,7 @@ export function markPicked(row) {
   }
 }
 
-// Why images, or texts, cannot be asked of any run that is shown.
+// Reasons why no shown run takes images, or texts, as queries.
 export function showRefusals(runs) {
   for (const kind of ["image", "text"]) {
     const reasons = runs.map((run) => run.refuses[kind]);

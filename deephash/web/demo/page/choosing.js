@@ -1,13 +1,13 @@
-// Which runs are shown, and which view asks which.
+// Choices of runs and of the direction of search.
 
-import { byId, element } from "./elements.js";
+import { byId, element, radioChoice } from "./elements.js";
 
 export const ALL = "all";
 
-function choice(name, value, chosen, onChosen, ...content) {
-  const input = element("input", { type: "radio", name, value, onchange: () => onChosen(value) });
-  input.checked = chosen;
-  return element("label", { class: "choice" }, input, element("span", {}, ...content));
+function choice(name, value, isChosen, onChosen, ...content) {
+  const label = radioChoice({ name, value, onchange: () => onChosen(value) }, ...content);
+  label.firstChild.checked = isChosen;
+  return label;
 }
 
 export function showRunChoices(runs, chosen, onChosen) {

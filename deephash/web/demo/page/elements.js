@@ -1,8 +1,8 @@
-// Elements made by name: whatever comes from data or files becomes text or an attribute, never markup.
+// DOM helpers. Values from data or files become text or attributes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-function filled(node, properties, children) {
+function fill(node, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -13,17 +13,27 @@ function filled(node, properties, children) {
 }
 
 export function element(tag, properties = {}, ...children) {
-  return filled(document.createElement(tag), properties, children);
+  return fill(document.createElement(tag), properties, children);
 }
 
-export function drawn(tag, properties = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), properties, children);
+export function svgElement(tag, properties = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), properties, children);
 }
 
 export function byId(id) {
   return document.getElementById(id);
 }
 
-export function counted(number, word) {
+export function showMessage(sentence) {
+  byId("message").textContent = sentence;
+  byId("message").hidden = sentence === "";
+}
+
+export function radioChoice(properties, ...content) {
+  const input = element("input", { type: "radio", ...properties });
+  return element("label", { class: "choice" }, input, element("span", {}, ...content));
+}
+
+export function formatCount(number, word) {
   return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 }

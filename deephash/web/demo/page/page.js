@@ -1,14 +1,14 @@
-// The page: what is asked of which runs, and what they answer.
+// The demo page: queries to runs and their answers.
 
-import { answerColumn, answerView, itemFace, refusalView } from "./answer.js";
+import { answerColumn, answerView, itemContent, refusalView } from "./answer.js";
 import { markPicked, showPicker, showRefusals, showTab, watchFiles, watchItems, watchTabs, watchText } from "./asking.js";
 import { ALL, showDirections, showRunChoices } from "./choosing.js";
 import { curvesFigure } from "./curves.js";
-import { byId, element } from "./elements.js";
+import { byId, element, showMessage } from "./elements.js";
 import { metricsView } from "./metrics.js";
 import { drawQueries, findNeighbours, listCurves, listRuns } from "./requests.js";
 
-const DRAWN = 24;
+const PICKER_ITEMS = 24;
 const ONE_VIEW = { asking: "", searched: "" };
 
 const state = {
@@ -17,56 +17,51 @@ const state = {
   chosen: ALL, // the number of a run as text, or ALL
   direction: ONE_VIEW,
   question: null,
-  collection: 0, // that an item of the question is of
+  collection: 0, // data set of an item in the question
   seed: 0,
-  asked: new AbortController(),
-  preview: null, // address of the picture that was handed in
+  request: new AbortController(),
+  preview: null, // address of the chosen image
 };
 
 const shownRuns = () => state.runs.filter((run) => state.chosen === ALL || state.chosen === String(run.number));
-// The direction that was chosen, or the first of a run that has no such views.
+// The chosen direction, or the first direction of a run without those views.
 function directionOf(run) {
-  const same = (one) => one.asking === state.direction.asking && one.searched === state.direction.searched;
+  const same = (other) => other.asking === state.direction.asking && other.searched === state.direction.searched;
   return run.directions.find(same) ?? run.directions[0];
-}
-
-function say(sentence) {
-  byId("message").textContent = sentence;
-  byId("message").hidden = sentence === "";
 }
 
 function showQuestion(item) {
   const { question } = state;
-  let face = [];
+  let content = [];
   if (question.kind === "image") {
     const name = question.file.name || "an image";
-    face = [element("img", { src: state.preview, alt: "the image asked with" }), element("span", {}, name)];
+    content = [element("img", { src: state.preview, alt: "the query image" }), element("span", {}, name)];
   } else if (question.kind === "text") {
-    face = [element("blockquote", {}, question.text)];
+    content = [element("blockquote", {}, question.text)];
   } else if (item !== null) {
-    const told = item.picture || item.words ? [item.classes, `item ${item.row}`].filter(Boolean).join(", ") : "";
-    face = [...itemFace(item, state.direction.asking), element("span", {}, told)];
+    const caption = item.picture || item.words ? [item.classes, `item ${item.row}`].filter(Boolean).join(", ") : "";
+    content = [...itemContent(item, state.direction.asking), element("span", {}, caption)];
   }
-  byId("query").replaceChildren(...face.filter((part) => part !== null));
+  byId("query").replaceChildren(...content.filter((part) => part !== null));
 }
 
-// A run that cannot be asked this at all, whatever the file or the words.
-class Unable extends Error {}
+// A run cannot answer such a question at all.
+class UnsupportedQuestion extends Error {}
 
 async function answerOf(run, signal) {
   const { question } = state;
   if (question.kind === "item" && run.collection !== state.collection) {
-    throw new Unable("This run is on other data, which the item is not of. Ask with an image or a text, or show it alone.");
+    throw new UnsupportedQuestion("This run uses other data, without this item. Ask with an image or a text, or show only this run.");
   }
-  if (question.kind !== "item" && run.refuses[question.kind] !== null) throw new Unable(run.refuses[question.kind]);
+  if (question.kind !== "item" && run.refuses[question.kind] !== null) throw new UnsupportedQuestion(run.refuses[question.kind]);
   return findNeighbours(run, question, directionOf(run), Number(byId("depth").value), signal);
 }
 
 async function ask() {
   if (state.question === null) return;
-  state.asked.abort();
-  state.asked = new AbortController();
-  const { signal } = state.asked;
+  state.request.abort();
+  state.request = new AbortController();
+  const { signal } = state.request;
   const runs = shownRuns();
   byId("answers").setAttribute("aria-busy", "true");
   const answers = await Promise.allSettled(runs.map((run) => answerOf(run, signal)));
@@ -75,10 +70,10 @@ async function ask() {
   const first = answers.find((answer) => answer.status === "fulfilled")?.value;
   if (first === undefined) {
     const reasons = answers.map((answer) => answer.reason);
-    refuse((reasons.find((reason) => !(reason instanceof Unable)) ?? reasons[0]).message);
+    refuse((reasons.find((reason) => !(reason instanceof UnsupportedQuestion)) ?? reasons[0]).message);
     return;
   }
-  say("");
+  showMessage("");
   showQuestion(first.query);
   markPicked(state.question.kind === "item" ? state.question.row : null);
   const columns = runs.map((run, place) => {
@@ -93,7 +88,7 @@ async function ask() {
 }
 
 function refuse(sentence) {
-  say(sentence);
+  showMessage(sentence);
   byId("answers").replaceChildren();
   byId("query").replaceChildren();
   byId("status").textContent = "";
@@ -106,7 +101,7 @@ function askItem(row, collection = shownRuns()[0].collection) {
   return ask();
 }
 
-// A found item as the next query, by the view that was searched.
+// Use a found item as the next query, by its own view.
 function askNext(run, item, answer) {
   if (run.views.length > 1 && answer.searched !== state.direction.asking) {
     choose({ asking: answer.searched, searched: answer.asking });
@@ -118,8 +113,8 @@ function askNext(run, item, answer) {
 function askImage(file) {
   showTab("image");
   if (file.size > state.bounds.image_bytes) {
-    const most = Math.floor(state.bounds.image_bytes / 2 ** 20);
-    refuse(`This file has ${Math.ceil(file.size / 2 ** 20)} MB, and at most ${most} MB are taken; choose a smaller one.`);
+    const limit = Math.floor(state.bounds.image_bytes / 2 ** 20);
+    refuse(`This file has ${Math.ceil(file.size / 2 ** 20)} MB; choose a file of at most ${limit} MB.`);
     return;
   }
   if (state.preview !== null) URL.revokeObjectURL(state.preview);
@@ -133,11 +128,11 @@ function askText(text) {
   askBy("text");
 }
 
-// Ask by a view: where another asks, the direction turns.
+// Ask by a view, and change the direction if necessary.
 function askBy(view) {
   const directions = knownDirections();
-  if (state.direction.asking !== view && directions.some((one) => one.asking === view)) {
-    choose(directions.find((one) => one.asking === view));
+  if (state.direction.asking !== view && directions.some((direction) => direction.asking === view)) {
+    choose(directions.find((direction) => direction.asking === view));
   }
   return ask();
 }
@@ -148,7 +143,7 @@ function knownDirections() {
 
 function choose(direction) {
   const known = knownDirections();
-  const same = (one) => one.asking === direction.asking && one.searched === direction.searched;
+  const same = (other) => other.asking === direction.asking && other.searched === direction.searched;
   state.direction = known.find(same) ?? known[0] ?? ONE_VIEW;
   showDirections(known, state.direction, turn);
 }
@@ -156,7 +151,7 @@ function choose(direction) {
 async function turn(direction) {
   choose(direction);
   await draw();
-  // An image asks as an image and a text as a text: turned round, an item of the data asks.
+  // A given image or text cannot be a query of the other view, so an item of the data is used.
   if (state.question.kind !== "item" && state.question.kind !== direction.asking) await askFirst();
   else await ask();
 }
@@ -165,12 +160,12 @@ async function draw() {
   const [run] = shownRuns();
   const { asking } = directionOf(run);
   try {
-    const queries = await drawQueries(run, asking, state.seed, DRAWN);
+    const queries = await drawQueries(run, asking, state.seed, PICKER_ITEMS);
     showPicker(queries, asking, (row) => askItem(row));
     byId("item-number").max = run.items - 1;
     return queries;
   } catch (error) {
-    say(error.message);
+    showMessage(error.message);
     return [];
   }
 }
@@ -199,20 +194,20 @@ async function start() {
   try {
     const [{ runs, bounds }, curves] = [await listRuns(), await listCurves()];
     Object.assign(state, { runs, bounds, chosen: runs.length > 1 ? ALL : "0" });
-    const most = Math.floor(bounds.image_bytes / 2 ** 20);
+    const limit = Math.floor(bounds.image_bytes / 2 ** 20);
     byId("image-bounds").textContent =
-      `${bounds.image_formats}, up to ${most} MB and ${bounds.image_pixels / 1e6} megapixels; it stays on this machine`;
+      `${bounds.image_formats}, up to ${limit} MB and ${bounds.image_pixels / 1e6} megapixels. The server does not store it.`;
     byId("text").maxLength = bounds.text_letters;
     showRunChoices(runs, state.chosen, showRuns);
     byId("curves").replaceChildren(...curvesFigure(runs, curves));
     byId("metrics").replaceChildren(...metricsView(runs).filter((part) => part !== null));
     await showRuns(state.chosen);
   } catch (error) {
-    say(error.message);
+    showMessage(error.message);
   }
 }
 
-watchTabs((kind) => { if (kind === "item") say(""); });
+watchTabs((kind) => { if (kind === "item") showMessage(""); });
 watchFiles(askImage);
 watchText(askText);
 watchItems((row) => askItem(row), () => { state.seed += 1; draw().then(() => markPicked(state.question?.row ?? null)); });

@@ -1,28 +1,29 @@
-// What the page asks its server; errors carry the server's own sentence.
+// Requests to the server. Errors carry the sentence of the server.
 
-async function answered(address, options = {}) {
+export async function fetchJSON(address, options = {}, advice = "The server does not answer; is deephash demo still running?") {
   let response;
   try {
     response = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer; is deephash demo still running?");
+    throw new Error(advice);
   }
   if (response.ok) return response.json();
   const body = await response.json().catch(() => ({}));
-  throw new Error(typeof body.detail === "string" ? body.detail : `The server answers with error ${response.status}.`);
+  const reason = typeof body.detail === "string" ? body.detail : `The server answers with error ${response.status}.`;
+  throw Object.assign(new Error(reason), { status: response.status });
 }
 
 export function listRuns() {
-  return answered("/api/runs");
+  return fetchJSON("/api/runs");
 }
 
 export function listCurves() {
-  return answered("/api/curves");
+  return fetchJSON("/api/curves");
 }
 
 export function drawQueries(run, view, seed, count) {
-  return answered(`/api/runs/${run.number}/queries?${new URLSearchParams({ view, seed, count })}`);
+  return fetchJSON(`/api/runs/${run.number}/queries?${new URLSearchParams({ view, seed, count })}`);
 }
 
 // A question is {kind: "item", row}, {kind: "image", file} or {kind: "text", text}.
@@ -30,10 +31,10 @@ export function findNeighbours(run, question, direction, k, signal) {
   const base = `/api/runs/${run.number}/neighbours`;
   const { asking, searched } = direction;
   if (question.kind === "item") {
-    return answered(`${base}?${new URLSearchParams({ row: question.row, asking, searched, k })}`, { signal });
+    return fetchJSON(`${base}?${new URLSearchParams({ row: question.row, asking, searched, k })}`, { signal });
   }
   const body = question.kind === "image" ? question.file : question.text;
   const headers = { "Content-Type": question.kind === "image" ? "application/octet-stream" : "text/plain" };
   const address = `${base}/${question.kind}?${new URLSearchParams({ searched, k })}`;
-  return answered(address, { method: "POST", body, headers, signal });
+  return fetchJSON(address, { method: "POST", body, headers, signal });
 }
