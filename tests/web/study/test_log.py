@@ -101,7 +101,7 @@ def test_deleted_session_leaves_nothing(log, judge):
     assert marker not in left
     assert goes.to_bytes(6, "big").lstrip(b"\0") not in left
     assert [one.session for one in log.judgements()] == [stays]
-    for act in (log.answered, log.delete):
+    for act in (log.count_answers, log.delete):
         with pytest.raises(UnknownSessionError):
             act(goes)
 
