@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import as_codes, code_bytes
-from deephash.compression.linear_decoder import LinearDecoder, signs
+from deephash.compression.linear_decoder import LinearDecoder, unpack_signs
 from deephash.functional.safe_scale import power_of_two
 from deephash.indexes.rescoring import Rescoring
 from deephash.validation import as_features, check_choice
@@ -47,7 +47,7 @@ class DecodedVectors(Rescoring):
         """Return inner products, or cosines up to the length of the query, float64 (q, c)."""
         decoder, query_powers = self._normalised, power_of_two(queries, 1)
         queries = (queries / query_powers).float()
-        estimates = signs(self.codes[ids.flatten()], decoder.bits).view(*ids.shape, -1)
+        estimates = unpack_signs(self.codes[ids.flatten()], decoder.bits).view(*ids.shape, -1)
         products = (estimates @ decoder.weights(queries)[:, :, None])[:, :, 0]
         products += (queries @ decoder.offset)[:, None]
         # float64 holds all products of float32 numbers.

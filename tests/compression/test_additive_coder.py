@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused(coder, vectors):
     unfitted = AdditiveCoder(coder.hasher)
     with pytest.raises(InvalidInputError, match="the coder is not fitted; call fit"):
         unfitted.encode(vectors)
-    with pytest.raises(InvalidInputError, match="ranked by Manhattan; give one of independent bits"):
+    with pytest.raises(InvalidInputError, match="ranked by Manhattan; give one with independent bits"):
         AdditiveCoder(Hasher(PCAH(DIMENSION, 4), MHQ(8)))
     with pytest.raises(InvalidInputError, match="8 bits and 16 dimensions; expected the hasher's 12 and 16"):
         AdditiveCoder(coder.hasher, LinearDecoder(torch.zeros(16), torch.zeros(8, 16)))

@@ -175,7 +175,7 @@ def test_participant_deletes_the_session(start, runs):
     for path in ("next", "delete"):
         answer = client.post(f"/api/sessions/{session}/{path}")
         assert answer.status_code == 404
-        assert "was deleted, or never was there" in answer.json()["detail"]
+        assert "is not in the study" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:9", "https://127.0.0.1"])
