@@ -105,7 +105,7 @@ def test_no_queries_and_all_items(coded):
 def test_what_does_not_fit_is_refused(coded):
     vectors, codes, decoder, queries = coded
     scan = AsymmetricScan(codes, decoder)
-    with pytest.raises(InvalidInputError, match="k=9001; there are 9000 items"):
+    with pytest.raises(InvalidInputError, match="k=9001; expected at most 9000"):
         scan.search(queries, k=9001)
     with pytest.raises(InvalidInputError, match="queries have 23 dimensions"):
         scan.search(queries[:, 1:])
