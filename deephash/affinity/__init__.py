@@ -1,4 +1,4 @@
-"""Which items are neighbours: ground truth for ranking, and supervision for training."""
+"""Affinities: definitions of neighbours, as ground truth for ranking and supervision for training."""
 
 from deephash.registry import exports
 

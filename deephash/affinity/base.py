@@ -1,4 +1,4 @@
-"""The contract of an affinity: which items are neighbours of which."""
+"""The base class of affinities: definitions of which items are neighbours."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Affinity(PlainArguments, ABC):
-    """Neighbourhood between items, from their labels or their features.
+    """A definition of neighbours from labels or features.
 
     One definition serves as ground truth, between queries and database, and as supervision, within training items.
     What an affinity learns from data (an ε-ball's radius) it learns from training items, in `fit`, unless it names
@@ -29,7 +29,7 @@ class Affinity(PlainArguments, ABC):
     """Whether items without labels have no neighbours."""
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
-        """Refuse parts between which `relevance` will be refused, before anything is fitted; it costs next to nothing.
+        """Raise an error, before fitting and at almost no cost, for parts for which `relevance` raises one.
 
         Raises:
             InvalidInputError: what `relevance` would raise.
@@ -47,7 +47,7 @@ class Affinity(PlainArguments, ABC):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Relevance:
-        """Which database items are neighbours of which query.
+        """Return which database items are neighbours of which query.
 
         Args:
             query_features: (q, d).
@@ -57,7 +57,7 @@ class Affinity(PlainArguments, ABC):
         """
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> TrainingAffinity:
-        """The neighbours among training items, as methods fitted from pairs take them.
+        """Return the neighbours among training items, for methods fitted from pairs.
 
         Args:
             features: (n, d) of the training items.
@@ -67,7 +67,7 @@ class Affinity(PlainArguments, ABC):
         return AmongItems(self, features, labels)
 
     def block(self, features_a: Tensor, labels_a: Tensor | None, features_b: Tensor, labels_b: Tensor | None) -> Tensor:
-        """Affinity between two sets of items, as supervision takes it: rows of A against all training items B.
+        """Return the affinity between two sets of items: rows of A against all training items B.
 
         An item that is in both is its own neighbour, unless it has no label to share. Ask for as many rows at a time
         as memory holds.
@@ -85,7 +85,7 @@ class Affinity(PlainArguments, ABC):
 
 
 def dense(relevance: Relevance) -> Tensor:
-    """A relevance as a matrix, for blocks small enough to hold.
+    """Convert a relevance to a matrix, for blocks that fit into memory.
 
     Returns:
         bool (q, N), True where database item j is relevant to query i.

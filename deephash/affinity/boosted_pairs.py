@@ -1,4 +1,4 @@
-"""Pairs of one item's first view and another's second, drawn from an affinity and weighted from bit to bit."""
+"""Pairs of one item's first view and another's second view, drawn from an affinity and reweighted per bit."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ MAX_AGREEMENT = 1 - 1e-9
 
 
 def sampled_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
-    """Items drawn at random, each with one of its neighbours, or of those that are none.
+    """Draw random items, each with one of its neighbours or of the other items.
 
     Items are drawn evenly, with replacement, so that a large class has no more pairs than its share of items. One
     that has no partner gives no pair.
@@ -49,7 +49,7 @@ def sampled_pairs(affinity: TrainingAffinity, count: int, similar: bool, generat
 
 
 def signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """As many similar pairs as dissimilar ones, where each item has both.
+    """Draw equally many similar and dissimilar pairs.
 
     Args:
         affinity: among the n items.
@@ -65,7 +65,7 @@ def signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Genera
 
 
 def boosted(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
-    """Weights of the pairs for the next bit: up where this one is wrong, down where it is right.
+    """Update the pair weights for the next bit: raise them for wrong pairs, lower them for right pairs.
 
     With AdaBoost's own step, α = ½ log((1 + r) / (1 - r)), this bit is right on half of the new weight: what comes next
     has to say something else.

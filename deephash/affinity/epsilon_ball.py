@@ -20,7 +20,7 @@ PARTS = {"train": "training", "database": "database"}
 
 
 def neighbour_rank(neighbours: int, n: int, items: int) -> float:
-    """Rank among n items at which a neighbour lies as far away as that of rank `neighbours` among more of them.
+    """Return the rank among n items that corresponds to rank `neighbours` among more items.
 
     The share of items that lie nearer than the j-th of n neighbours is near (j - 1/2) / n at its median and, in many
     dimensions, where its mean distance is.
@@ -80,7 +80,7 @@ class EpsilonBall(Affinity):
         self.items: int | None = None
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
-        """Set the radius from the items of one part; labels have no part in it.
+        """Set the radius from the items of one part; labels are ignored.
 
         Args:
             features: (n, d), of more than `neighbours` items.
@@ -101,7 +101,7 @@ class EpsilonBall(Affinity):
         return self
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> AmongItems:
-        """Neighbours among training items, within a radius found among them: supervision sees nothing of other parts.
+        """Return neighbours among training items within a radius computed from them; other parts are not used.
 
         Where the truth's radius was found within a larger database, this one is an estimate of it, and the affinity's
         `wide` is that within the training part's own radius.
@@ -120,7 +120,7 @@ class EpsilonBall(Affinity):
         return type(self)(self.neighbours, self.sample, self.seed)
 
     def _mean_distance(self, features: Tensor, rank: int) -> float:
-        """Mean distance from the sampled items to their neighbour of that rank, itself left out."""
+        """Return the mean distance from sampled items to their neighbour of a rank, excluding themselves."""
         array = as_array(features)
         sampled = random_order(len(array), self.seed)[: self.sample]
         # An item is its own nearest neighbour, at distance 0: one more takes its place.
@@ -148,7 +148,7 @@ class EpsilonBall(Affinity):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Neighbours:
-        """Database items within the radius of each query.
+        """Return the database items within the radius of each query.
 
         Computed on the CPU; the result is on the device of the queries.
 

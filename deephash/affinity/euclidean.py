@@ -1,4 +1,4 @@
-"""Exact Euclidean neighbourhoods: what lies within a radius, and what is nearest, by one rule on every machine.
+"""Exact Euclidean neighbourhoods, by radius and by rank, with equal results on every machine.
 
 The rule is the squared distance Σ (a_i − b_i)² in float64, ties by database row. A float32 matrix product finds, with
 a bound on its own error, the few pairs that it cannot decide; those alone are computed in float64. So the answer
@@ -30,7 +30,7 @@ MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
 
 
 def check_distances(features: Tensor, name: str) -> None:
-    """Refuse features whose squared distances float64 does not hold, so that neighbours would follow their rows.
+    """Raise an error for features whose squared distances overflow float64, as ties would go by row.
 
     Raises:
         InvalidInputError: naming the largest magnitude.
@@ -39,7 +39,7 @@ def check_distances(features: Tensor, name: str) -> None:
 
 
 def as_array(features: Tensor) -> np.ndarray:
-    """Features as a NumPy array on the CPU; bfloat16, which NumPy lacks, as float32, which holds it exactly."""
+    """Convert features to a NumPy array; bfloat16, which NumPy lacks, becomes float32 without loss."""
     features = features.detach().cpu()
     array: np.ndarray = (features.float() if features.dtype == torch.bfloat16 else features).numpy()
     return array
@@ -52,7 +52,7 @@ def within_radius(
     block_pairs: int = BLOCK_PAIRS,
     description: str = "Neighbours within the radius",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Database rows at a distance of at most `radius`, in blocks of queries.
+    """Find the database rows at a distance of at most `radius`, in blocks of queries.
 
     Args:
         queries: floating (q, d).
@@ -85,7 +85,7 @@ def nearest(
     block_pairs: int = BLOCK_PAIRS,
     description: str = "Nearest neighbours",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest database rows of each query, ties at the k-th distance by lower row.
+    """Find the k nearest database rows of each query, ties at the k-th distance by lower row.
 
     Args:
         queries: floating (q, d).
@@ -123,7 +123,7 @@ def nearest(
 def squared_distances(
     queries: np.ndarray, database: np.ndarray, query_rows: np.ndarray, database_rows: np.ndarray
 ) -> np.ndarray:
-    """Squared distances of listed pairs in float64, the rule that neighbourhoods go by.
+    """Squared distances of listed pairs in float64, which define the neighbourhoods.
 
     Args:
         queries: floating (q, d).

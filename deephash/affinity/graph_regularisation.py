@@ -1,4 +1,4 @@
-"""Graph regularisation of bits (Moran & Lavrenko, ECIR 2015): neighbours pull each other's bits to one side."""
+"""Graph regularisation of bits (Moran & Lavrenko, ECIR 2015): neighbours smooth each other's bits."""
 
 from collections.abc import Callable
 

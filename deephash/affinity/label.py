@@ -1,4 +1,4 @@
-"""Neighbours by label: the truth of most published figures."""
+"""Neighbours by label, the truth of most published figures."""
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Label(Affinity):
-    """Neighbours = items of the same class or, of multi-label data, with at least one label in common.
+    """Neighbours = items of the same class or, for multi-label data, with at least one shared label.
 
     A query whose class has no item in the database has no neighbour; metrics skip such queries and count them.
     """
@@ -40,7 +40,7 @@ class Label(Affinity):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Relevance:
-        """Labels of both sides, which a ranking compares as it goes; features have no part in it.
+        """Return the labels of both sides, which a ranking compares itself; features are ignored.
 
         Raises:
             InvalidInputError: no labels, single labels on one side and multi-labels on the other, or other lengths.

@@ -1,4 +1,4 @@
-"""Graphs of known neighbours, which may fall apart, and the vectors that vary least over them (Laplacian eigenmaps)."""
+"""Graphs of given neighbours, possibly disconnected, and their smoothest vectors (Laplacian eigenmaps)."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ MIN_WEIGHT = 1e-6
 
 
 def affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
-    """The graph of the neighbours that an affinity names, weighted by their cosines.
+    """Build the graph of an affinity's neighbours, weighted by cosines.
 
     Args:
         features: floating (n, d).
@@ -44,7 +44,7 @@ def affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
 
 
 def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
-    """The k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant one.
+    """Compute the k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant.
 
     They solve L y = λ D y. Where the graph falls apart, any vector that is constant on each part costs nothing, and an
     eigensolver would return an arbitrary mixture; here those come first along which the parts' means differ most, as
@@ -92,7 +92,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
 
 
 def balanced_bits(vectors: Tensor) -> Tensor:
-    """Bits of each column by its median, so that they are as balanced as ties allow.
+    """Threshold each column at its median, so that bits are as balanced as ties allow.
 
     Args:
         vectors: floating (n, k).
@@ -108,7 +108,7 @@ def balanced_bits(vectors: Tensor) -> Tensor:
 
 
 def _directions_between(features: Tensor, part: np.ndarray, degrees: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Values of each part, (parts, m), along the principal directions of the parts' means, orthonormal in weights."""
+    """Return each part's values, (parts, m), along principal directions of the part means, orthonormal in weights."""
     from scipy.sparse import csr_array
 
     if len(weights) == 1:

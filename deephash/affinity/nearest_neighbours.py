@@ -1,4 +1,4 @@
-"""Neighbours by rank of distance: the exact nearest neighbours, the truth of similarity search."""
+"""The exact nearest neighbours, the truth of similarity search."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -34,11 +34,11 @@ class NearestNeighbours(Affinity):
         self.k = k
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
-        """Nothing to learn: the definition needs no training items."""
+        """Do nothing; the definition needs no training items."""
         return self
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
-        """Raise an error for features of two views, and a database of fewer than k items."""
+        """Raise an error for features of two views or a database of fewer than k items."""
         for part, name in ((queries, "query features"), (database, "database features")):
             as_features(part.features[:1], name=name)
         self._check_size(len(database))
@@ -54,7 +54,7 @@ class NearestNeighbours(Affinity):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Neighbours:
-        """The k nearest database items of each query.
+        """Return the k nearest database items of each query.
 
         Computed on the CPU; the result is on the device of the queries.
 

@@ -1,4 +1,4 @@
-"""Neighbours by a list of pairs: supervision where neither labels nor distances say what belongs together."""
+"""Neighbours by a list of pairs: supervision without labels or distances."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Pairs(Affinity):
-    """Neighbours = the pairs that a file lists, each both ways; a training item is its own neighbour.
+    """Neighbours = the pairs of a file, in both directions; a training item is its own neighbour.
 
     Pairs are supervision alone, since they say nothing of queries to come: score by another truth. Those with an item
     outside the training part are left out, so that nothing scored is seen in training.
@@ -38,11 +38,11 @@ class Pairs(Affinity):
         self.pairs = torch.from_numpy(_read_pairs(Path(path)))
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
-        """Nothing to learn: the pairs are given."""
+        """Do nothing; the pairs are given."""
         return self
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
-        """Refused, as `relevance` is."""
+        """Raise the error of `relevance`."""
         self.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def relevance(
@@ -52,7 +52,7 @@ class Pairs(Affinity):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Relevance:
-        """Refused: listed pairs are no truth for queries.
+        """Raise an error: listed pairs cannot be the truth for queries.
 
         Raises:
             InvalidInputError: always.
@@ -63,7 +63,7 @@ class Pairs(Affinity):
         )
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> ListedPairs:
-        """The pairs whose items are both in the training part, renumbered to its rows."""
+        """Return the pairs within the training part, renumbered to its rows."""
         if positions is None:
             return ListedPairs(self.pairs, len(features))
         positions = positions.cpu()

@@ -1,4 +1,4 @@
-"""Supervision by pairs: which training items are neighbours of which."""
+"""Supervision by pairs: the neighbours among training items."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self, final
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TrainingAffinity(ABC):
-    """Affinity among the n training items, served in blocks of rows: what methods fitted from pairs take.
+    """Affinity among the n training items in blocks of rows, for methods fitted from pairs.
 
     It is made once, from the training part alone, so a method that is handed one can see no label outside that part.
     An item is its own neighbour, unless it has no label to share.
@@ -26,7 +26,7 @@ class TrainingAffinity(ABC):
 
     @abstractmethod
     def among(self, rows: Tensor) -> Tensor:
-        """Rows of the affinity matrix.
+        """Return rows of the affinity matrix.
 
         Args:
             rows: int64 (m,), training items by their row. Ask for as many at a time as memory holds.
@@ -37,10 +37,10 @@ class TrainingAffinity(ABC):
 
     @abstractmethod
     def subset(self, rows: Tensor) -> "TrainingAffinity":
-        """The affinity among some of the training items alone, int64 (m,), in that order."""
+        """Return the affinity among some of the training items, int64 (m,), in that order."""
 
     def wide(self) -> "TrainingAffinity":
-        """The affinity by the widest neighbourhoods that there are, for methods that need many pairs; mostly itself.
+        """Return the affinity with the widest neighbourhoods, for methods that need many pairs; by default self.
 
         An ε-ball as small as that of a large database leaves a training item few neighbours.
         """
@@ -49,7 +49,7 @@ class TrainingAffinity(ABC):
 
 @final
 class AmongItems(TrainingAffinity):
-    """The neighbours that a definition (labels, an ε-ball) finds among training items.
+    """The neighbours among training items by a definition, such as labels or an ε-ball.
 
     Args:
         affinity: the definition, fitted on the training items.
@@ -73,25 +73,25 @@ class AmongItems(TrainingAffinity):
         return len(self.features)
 
     def among(self, rows: Tensor) -> Tensor:
-        """Rows of the affinity matrix, int64 (m,) → bool (m, n)."""
+        """Return rows of the affinity matrix, int64 (m,) → bool (m, n)."""
         rows = rows.cpu()
         some = None if self.labels is None else self.labels[rows]
         return self.affinity.block(self.features[rows], some, self.features, self.labels)
 
     def subset(self, rows: Tensor) -> Self:
-        """The affinity among some of the items."""
+        """Return the affinity among some of the items."""
         rows = rows.cpu()
         some = None if self.labels is None else self.labels[rows]
         return type(self)(self.affinity, self.features[rows], some, self.wider)
 
     def wide(self) -> Self:
-        """The neighbours that the wider definition finds, or these where there is none."""
+        """Return the neighbours by the wider definition, or self without one."""
         return self if self.wider is None else type(self)(self.wider, self.features, self.labels)
 
 
 @final
 class ListedPairs(TrainingAffinity):
-    """Neighbours by a list of pairs; pairs not listed are no neighbours, and an item is its own.
+    """Neighbours by a list of pairs; every item is also its own neighbour.
 
     Args:
         pairs: int64 (p, 2), rows of training items, in any order; each counts both ways.
@@ -122,14 +122,14 @@ class ListedPairs(TrainingAffinity):
         return self.items
 
     def among(self, rows: Tensor) -> Tensor:
-        """Rows of the affinity matrix, int64 (m,) → bool (m, n)."""
+        """Return rows of the affinity matrix, int64 (m,) → bool (m, n)."""
         matrix = torch.zeros(len(rows), self.items, dtype=torch.bool)
         for i, row in enumerate(rows.tolist()):
             matrix[i, self.neighbours[self.offsets[row] : self.offsets[row + 1]]] = True
         return matrix
 
     def subset(self, rows: Tensor) -> Self:
-        """The affinity among some of the items."""
+        """Return the affinity among some of the items."""
         rows = rows.cpu()
         place = torch.full((self.items,), -1)
         place[rows] = torch.arange(len(rows))
@@ -145,7 +145,7 @@ def check_supervision(
     affinity: "Affinity | TrainingAffinity | None",
     items: int,
 ) -> None:
-    """Raise an error for a fit that lacks the supervision its method needs, or has that of other items.
+    """Raise an error if a fit lacks the supervision that its method needs, or has that of other items.
 
     Args:
         method: name of the class, for the message.

@@ -1,4 +1,4 @@
-"""One array out of a file: `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs`."""
+"""Reading one array from a file: `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def read_array(
 def read_matrix(
     path: str | Path, keys: str | Sequence[str] | None = None, drop: str | Sequence[str] | None = None
 ) -> np.ndarray:
-    """Read features, as `read_array` does, but a Parquet file's only column of scalars as a matrix of one column."""
+    """Read features as `read_array` does, but return a single Parquet column of scalars as a one-column matrix."""
     array = read_array(path, keys, drop)
     return array[:, None] if Path(path).suffix == ".parquet" and array.ndim == 1 else array
 
@@ -113,7 +113,7 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
 
 
 def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
-    """A column as a vector, a column of lists of one length as a matrix."""
+    """Return a column as a vector, or a column of lists of equal length as a matrix."""
     import polars
 
     kind = column.dtype
@@ -146,7 +146,7 @@ def _listed(names: Iterable[str]) -> str:
 
 @contextmanager
 def reading_array(path: Path) -> Iterator[None]:
-    """Turn any error of a parser into one that says that the file cannot be read as what its ending says.
+    """Turn any parser error into an error that names the file and the format of its ending.
 
     Raises:
         InvalidInputError: any error of the block; for Python objects, the message says how to save without them.
@@ -161,7 +161,7 @@ def reading_array(path: Path) -> Iterator[None]:
 
 
 def holds_objects(path: Path) -> InvalidInputError:
-    """The error of a file that only unsafe unpickling would read."""
+    """Return the error for a file that only unsafe unpickling can read."""
     return InvalidInputError(
         f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, as with "
         ".astype(np.float32) or .astype(str)."

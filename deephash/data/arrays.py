@@ -1,4 +1,4 @@
-"""A user's own features, and labels where there are some, from files."""
+"""Your own features and optional labels, from files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ MAPPED_VALUES = 1 << 24
 
 
 def canonical_features(array: np.ndarray, name: str) -> Tensor:
-    """Features as methods take them.
+    """Convert features to a float32 tensor.
 
     Args:
         array: numbers (n, d), with n and d at least 1.
@@ -41,7 +41,7 @@ def canonical_features(array: np.ndarray, name: str) -> Tensor:
 
 
 def mapped_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
-    """Features that stay in their file, checked as `canonical_features` does, in blocks.
+    """Return features that stay in their file, after the checks of `canonical_features` in blocks.
 
     Args:
         path: a file that can be mapped.

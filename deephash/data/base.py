@@ -1,4 +1,4 @@
-"""The contract of a data set: a Lightning data module that loads items and deals them out by a protocol."""
+"""The base class of data sets: a Lightning data module that loads items and splits them by a protocol."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -50,11 +50,11 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         """Read the whole data set from disk."""
 
     def are_labelled(self) -> bool | None:
-        """Whether the items have labels; None where that is known once they are loaded."""
+        """Return whether the items have labels; None if only loading tells."""
         return None
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and split, once.
+        """Load the items and split them, once.
 
         Raises:
             InvalidInputError: NaN in the features, bad labels, sizes that the protocol cannot draw, or data that are
@@ -78,7 +78,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         self._items = items
 
     def digests_of(self, items: Items) -> dict[str, str]:
-        """Digests of a data set's features and labels, and of the files of what computes features, as weights."""
+        """Return digests of the features, the labels and the files that descriptors read, such as weights."""
         digests = dict(items.digests)
         for part in vars(self).values():
             if isinstance(part, Descriptor | TextDescriptor) and (contents := part.contents()):
@@ -86,12 +86,12 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         return digests
 
     def take(self, items: Items) -> None:
-        """Take what another module of the same data set has read; `setup` then reads nothing."""
+        """Reuse the items that another module of the same data set has read, so that `setup` reads no files."""
         self._read = items
 
     @property
     def is_read(self) -> bool:
-        """Whether the items are in memory, so that nothing need be downloaded or computed."""
+        """Whether the items are in memory, so that no download or computation is needed."""
         return self._items is not None or self._read is not None
 
     @property
@@ -103,20 +103,20 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
 
     @property
     def split(self) -> Split:
-        """Which item plays which role."""
+        """The rows of each role."""
         if self._split is None:
             raise InvalidInputError("The data are not split; call setup() first.")
         return self._split
 
     @property
     def feature_dim(self) -> int | dict[str, int]:
-        """Feature dimension d; by view where there are several."""
+        """Feature dimension d, or a dict by view."""
         features = self.items.features
         dimension: int | dict[str, int] = features.dimensions if isinstance(features, Views) else features.shape[1]
         return dimension
 
     def part(self, role: str) -> Part:
-        """The items of a role: train, query, database, validation_query or validation_database."""
+        """Return the items of a role: train, query, database, validation_query or validation_database."""
         return self.items.select(self.ids(role))
 
     @property
@@ -128,14 +128,14 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         return labels.shape[1] if labels.ndim > 1 else max(len(self.items.class_names), int(labels.max()) + 1)
 
     def ids(self, role: str) -> np.ndarray:
-        """Rows of a role in the data set, int64 (m,), ascending."""
+        """Return the data set rows of a role, int64 (m,), ascending."""
         if role in self._held_out:
             return self._held_out[role]
         ids: np.ndarray = self.split.role(role)
         return ids
 
     def hold_out(self, share: float) -> None:
-        """Take validation queries out of the training part, and what they are ranked against.
+        """Hold out validation queries, and their database, from the training part.
 
         For splits without validation parts: what is scored in the end stays unseen. Where most of the database is
         trained on, queries are ranked against the rest of the training part. Elsewhere the database holds items that
@@ -176,27 +176,27 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
 
     @property
     def has_validation(self) -> bool:
-        """Whether there are queries to choose by, of the split or held out."""
+        """Whether there are validation queries, from the split or held out."""
         return self.held_out > 0 or len(self.split.validation_query) > 0
 
     def train_dataloader(self) -> "DataLoader[dict[str, Any]]":
-        """The whole training part as one block, which a closed-form fit takes, or the batches that were asked for."""
+        """Return the whole training part as one block for a closed-form fit, or the loader set by `batched`."""
         if self._batches is not None:
             return self._batches(*self._process())
         part = self.part("train")
         return block_loader(part, rows=len(part))
 
     def val_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
-        """Blocks of the validation database, then of the validation queries."""
+        """Return loaders of the validation database and the validation queries."""
         return self._ranking_loaders("validation_database", "validation_query")
 
     def test_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
-        """Blocks of the database, then of the test queries."""
+        """Return loaders of the database and the test queries."""
         return self._ranking_loaders("database", "query")
 
     @contextmanager
     def batched(self, batches: "Callable[[int, int], DataLoader[dict[str, Any]]]") -> Iterator[None]:
-        """Within it, training goes through these: from this process's rank and the number of processes to a loader."""
+        """Train on other batches within the block; `batches` maps rank and number of processes to a loader."""
         self._batches = batches
         try:
             yield
@@ -204,7 +204,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
             self._batches = None
 
     def _process(self) -> tuple[int, int]:
-        """Rank of this process, and how many there are."""
+        """Return the rank of this process and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _ranking_loaders(self, *roles: str) -> "list[DataLoader[dict[str, Any]]]":

@@ -1,4 +1,4 @@
-"""The training part in random batches, the same for the same seed and epoch whatever was drawn before."""
+"""Random batches of the training part, determined by seed and epoch."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ Order = Callable[..., Iterable[int]]
 
 
 class EpochBatches(Sampler[Tensor]):
-    """Rows of each batch of an epoch, of which several processes take equal shares.
+    """Rows of each batch of an epoch, shared equally between processes.
 
     A batch is drawn whole and then dealt out, so that the batches of an epoch do not depend on the number of processes.
     Rows that fill no batch at the end are left to another epoch's order.
@@ -58,7 +58,7 @@ class EpochBatches(Sampler[Tensor]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
+        """Set the epoch that the next iteration draws."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class EpochBatches(Sampler[Tensor]):
 
 
 class PartRows(Dataset[dict[str, Any]]):
-    """Items of a part by tensors of their rows.
+    """A part as a dataset indexed by tensors of rows.
 
     Args:
         part: the items.
@@ -100,7 +100,7 @@ class PartRows(Dataset[dict[str, Any]]):
         return len(self.part)
 
     def __getitem__(self, rows: Tensor) -> dict[str, Any]:
-        """Positions in the part int64 (m,), features (m, d), and labels where there are any."""
+        """Return positions in the part int64 (m,), features (m, d), and labels if there are any."""
         content = {"positions": rows, "features": self.part.features[rows]}
         if self.part.labels is not None:
             content["labels"] = self.part.labels[rows]
@@ -108,5 +108,5 @@ class PartRows(Dataset[dict[str, Any]]):
 
 
 def batch_loader(part: Part, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":
-    """A loader of a part's batches; features are in memory already, so it needs no workers."""
+    """Return a loader of a part's batches, without workers, as features are in memory."""
     return DataLoader(PartRows(part), sampler=batches, batch_size=None, num_workers=0)

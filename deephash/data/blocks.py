@@ -1,4 +1,4 @@
-"""Parts of a data set as the row blocks that a Lightning loop goes through."""
+"""Parts of a data set as blocks of rows for a Lightning loop."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ BLOCK_ROWS = 16_384
 
 
 class PartBlocks(Dataset[dict[str, Any]]):
-    """One process's share of a part, in blocks of consecutive rows, none repeated and none left out.
+    """One process's share of a part, in blocks of consecutive rows.
 
     Unlike a distributed sampler, shares are not padded to equal length: a repeated query would count twice.
 
@@ -31,7 +31,7 @@ class PartBlocks(Dataset[dict[str, Any]]):
         return len(self._bounds)
 
     def __getitem__(self, block: int) -> dict[str, Any]:
-        """The block's positions in the part and rows in the data set, int64 (m,), features (m, d), labels if any."""
+        """Return a block's positions in the part, rows in the data set (int64 (m,)), features (m, d) and any labels."""
         start, stop = self._bounds[block]
         part = self._part
         content = {"positions": torch.arange(start, stop), "ids": part.ids[start:stop]}
@@ -42,5 +42,5 @@ class PartBlocks(Dataset[dict[str, Any]]):
 
 
 def block_loader(part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1) -> "DataLoader[dict[str, Any]]":
-    """A loader over `PartBlocks`; features are in memory already, so it needs no workers."""
+    """Return a loader over `PartBlocks`, without workers, as features are in memory."""
     return DataLoader(PartBlocks(part, rows, rank, processes), batch_size=None, num_workers=0)

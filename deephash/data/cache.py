@@ -1,4 +1,4 @@
-"""A cache of computed tensors: one checked safetensors file for each key."""
+"""A cache of computed tensors, with one checksummed safetensors file per key."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from deephash.validation import StorageError
 def read_or_compute(
     folder: str | Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Tensors that are computed once and kept.
+    """Return tensors from the cache, or compute and store them.
 
     A file that is truncated, damaged or another's is computed again, with a warning; a folder that cannot be written
     costs the next run the time, not this one its tensors.
@@ -44,7 +44,7 @@ def read_or_compute(
 
 
 def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | Path) -> Tensor:
-    """Features of images, computed once and kept under a key of the pixels, the parameters and the code's version.
+    """Return features of images from the cache, or compute them; the key covers pixels, parameters and code version.
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3).
@@ -61,7 +61,7 @@ def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | P
 
 
 def description_key(descriptor: Descriptor | TextDescriptor, of: dict[str, object]) -> "hashlib._Hash":
-    """A digest that has seen a descriptor's version and parameters and what else is given, all as JSON."""
+    """Return a hash object of a descriptor's version and parameters and of other settings, all as JSON."""
     description = {"version": descriptor.version, "parameters": descriptor.parameters(), "of": of}
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode())
 

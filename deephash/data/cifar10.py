@@ -36,7 +36,7 @@ MAX_MEMBER = 1 << 27
 
 
 def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
-    """Read the publisher's binary edition, straight from its archive.
+    """Read the publisher's binary edition from its archive.
 
     Each image is its label, one byte, and then 1,024 red, 1,024 green and 1,024 blue bytes, row by row.
 
@@ -142,7 +142,7 @@ class CIFAR10(HashingDataModule):
         self.downloads = path is None
 
     def prepare_data(self) -> None:
-        """Download the images, where no path was given, and compute the features, once.
+        """Download the images if no path is given, and compute the features, once.
 
         Raises:
             DownloadError: the archive cannot be fetched.
@@ -162,7 +162,7 @@ class CIFAR10(HashingDataModule):
             read_or_describe(read_npz(self.path)["images"], self.descriptor, self.cache)
 
     def load(self) -> Items:
-        """Read the images, and their features from the cache.
+        """Read the images, and their cached features.
 
         Raises:
             InvalidInputError: no file of images, or not CIFAR-10's.

@@ -1,4 +1,4 @@
-"""MS COCO: photographs, five sentences about each, and the 80 kinds of object in them."""
+"""MS COCO: photographs with five sentences each and labels of 80 object categories."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ LAYOUT = (
 
 @final
 class COCOCaptions(ImageTextData):
-    """Images and sentences, each described once by an encoder of its own; the kinds of object are the labels.
+    """Images and sentences as cached features of two descriptors, labelled by object categories.
 
     An item is an image with the first of its sentences, or several joined. Where the annotations of the objects are
     there, items without any object are left out, as papers on hashing do; where they are not, there are no labels. A
@@ -79,7 +79,7 @@ class COCOCaptions(ImageTextData):
         self.captions = captions
 
     def load(self) -> Items:
-        """Read sentences and labels, and the features from the cache.
+        """Read sentences and labels, and the cached features.
 
         Raises:
             InvalidInputError: a file that is missing or damaged; the message gives the layout.
@@ -130,7 +130,7 @@ class COCOCaptions(ImageTextData):
         )
 
     def _sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:
-        """Image files, joined sentences and ids of a part's images, in the order of their ids."""
+        """Return image files, joined sentences and ids of a part's images, in the order of the ids."""
         path = self._annotations("captions", part)
         content = _read(path, ("images", "annotations"))
         sentences: dict[int, list[tuple[int, str]]] = {}
@@ -150,7 +150,7 @@ class COCOCaptions(ImageTextData):
         return [self.path / f"{part}{self.year}" / names[each] for each in ids], texts, ids
 
     def _objects(self, part: str, ids: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Which kinds of object the images show, bool (n, c), and the kinds' names, in the order of their ids."""
+        """Return the categories that the images show, bool (n, c), and their names, in the order of their ids."""
         path = self._annotations("instances", part)
         content = _read(path, ("categories", "annotations"))
         row = {image: number for number, image in enumerate(ids)}

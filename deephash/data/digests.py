@@ -1,4 +1,4 @@
-"""Digests of data as they are loaded: a run notes them, so that other data under the same name are noticed."""
+"""Digests of loaded data. A run stores them to detect other data under the same name."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ BLOCK_ROWS = 65_536
 
 
 def features_digest(items: "Items") -> str:
-    """Hexadecimal SHA-256 of features, in every view.
+    """Return the SHA-256, in hex, of the features in every view.
 
     Of features as they were read, their shapes and bytes. Features that were computed here can differ by rounding
     between machines, so what they were computed from stands for them.
@@ -42,7 +42,7 @@ def features_digest(items: "Items") -> str:
 
 
 def labels_digest(items: "Items") -> str:
-    """Hexadecimal SHA-256 of labels and of the names of their classes; empty without labels.
+    """Return the SHA-256, in hex, of labels and class names; empty without labels.
 
     Args:
         items: a whole data set.
@@ -55,19 +55,19 @@ def labels_digest(items: "Items") -> str:
 
 
 def array_digest(array: np.ndarray) -> str:
-    """Hexadecimal SHA-256 of an array's shape, dtype and values."""
+    """Return the SHA-256, in hex, of an array's shape, dtype and values."""
     digest = hashlib.sha256()
     _update(digest, torch.from_numpy(array))
     return digest.hexdigest()
 
 
 def words_digest(words: Iterable[object]) -> str:
-    """Hexadecimal SHA-256 of words or numbers, as JSON writes them."""
+    """Return the SHA-256, in hex, of words or numbers as JSON."""
     return hashlib.sha256(json.dumps(list(words)).encode()).hexdigest()
 
 
 def _update(digest: "hashlib._Hash", rows: Tensor) -> None:
-    """Shape, dtype and bytes, in blocks."""
+    """Add shape, dtype and bytes to a digest, in blocks."""
     digest.update(f"{rows.dtype};{tuple(rows.shape)};".encode())
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS].detach().cpu().contiguous().flatten()

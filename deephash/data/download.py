@@ -1,4 +1,4 @@
-"""Downloads that resume, are checked, and never leave a half file under the final name."""
+"""Downloads that resume, verify checksums, and never leave a partial file under the final name."""
 
 import errno
 import hashlib
@@ -26,7 +26,7 @@ ATTEMPTS = 5
 
 
 class DownloadError(InvalidInputError):
-    """A file could not be fetched; the message is one line that says why and what to do."""
+    """A failed download; the message is one line with the reason and a remedy."""
 
 
 def download(
@@ -37,7 +37,7 @@ def download(
     pause: float = 1.0,
     timeout: float = 30.0,
 ) -> Path:
-    """Fetch a file, unless it is there already.
+    """Download a file unless it exists.
 
     What arrives is appended to `path` + ".partial", where a later call, in this process or another, goes on. Only a
     whole file whose checksum is right gets its final name.
@@ -109,7 +109,7 @@ def downloaded(addresses: Sequence[str], path: Path, checksum: str | None) -> It
 
 
 def extract(archive: Path, folder: Path, top: str = ".") -> None:
-    """Unpack one folder of a tar or zip archive, whole or not at all.
+    """Unpack one folder of a tar or zip archive atomically.
 
     Links, devices and paths that lead out of the archive's own folder are refused; a zip's checksums are checked.
 
@@ -156,7 +156,7 @@ def _damaged(archive: Path, error: Exception) -> InvalidInputError:
 
 
 def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
-    """Raise an error for an archive whose contents would fill the disk, or are packed as only hostile ones are.
+    """Raise an error if an archive would fill the disk or has the compression ratio of a hostile archive.
 
     Raises:
         StorageError: the disk has no room for it.
@@ -200,7 +200,7 @@ def _matches(path: Path, checksum: str | None) -> bool:
 
 
 def _fetch(address: str, partial: Path, name: str, pause: float, timeout: float) -> None:
-    """Bring `partial` to its whole length, over as many connections as it takes."""
+    """Download `partial` to its full length, with as many connections as needed."""
     source = from_ftp if urlsplit(address).scheme == "ftp" else from_http
     failed = 0
     while True:

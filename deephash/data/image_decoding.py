@@ -1,4 +1,4 @@
-"""The one decoder of image files: any mode that Pillow reads becomes 8-bit colours, or is refused by name."""
+"""Decoding of image files: every mode that Pillow reads becomes 8-bit RGB or raises an error that names it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,11 +23,11 @@ WIDENED_FORMATS = ("PNG", "PPM")
 
 
 class TooManyPixelsError(InvalidInputError):
-    """An image claims more pixels than are decoded."""
+    """An image with more pixels than the limit."""
 
 
 def image_formats() -> list[str]:
-    """Formats that Pillow decodes by itself; for PostScript it would start another program on the file."""
+    """Return the formats that Pillow decodes itself; for PostScript it would start another program."""
     from PIL import Image
 
     Image.init()
@@ -35,7 +35,7 @@ def image_formats() -> list[str]:
 
 
 def image_endings() -> tuple[str, ...]:
-    """Endings of the names of files of those formats, in lower case, each with its dot."""
+    """Return the file name endings of those formats, in lower case, with their dots."""
     from PIL import Image
 
     formats = set(image_formats())
@@ -45,7 +45,7 @@ def image_endings() -> tuple[str, ...]:
 def read_image(
     file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = MAX_IMAGE
 ) -> np.ndarray:
-    """The middle of an image, scaled so that its shorter side is `size`, upright, as uint8 (size, size, 3).
+    """Read the central square of an upright image, scaled to side `size`, as uint8 (size, size, 3).
 
     Of several frames or pages the first is taken.
 
@@ -70,7 +70,7 @@ def read_image(
 
 
 def as_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
-    """An image in 8-bit red, green and blue, what is transparent laid over white.
+    """Convert an image to 8-bit RGB, with transparent pixels over white.
 
     Grey of more than 8 bits is scaled so that its black and white stay black and white: 16 bits by 1/257. Colours of
     more bits are given by Pillow in 8 already.
@@ -110,7 +110,7 @@ def as_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
 
 
 def _from_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image":
-    """Grey of up to 16 bits: TIFF says of how many, and whether 0 is white; PNG may name one value as transparent."""
+    """Convert grey of up to 16 bits: TIFF gives the bits and whether 0 is white; PNG may make one value transparent."""
     from PIL import Image
 
     tags = getattr(opened, "tag_v2", {})

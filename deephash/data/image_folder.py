@@ -1,4 +1,4 @@
-"""A user's own images: one folder a class, or a manifest that lists files and labels."""
+"""Your own images: one subfolder per class, or a manifest that lists files and labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from deephash.validation import InvalidInputError
 
 @final
 class ImageFolder(HashingDataModule):
-    """Images in class subfolders, or named by a manifest, described by GIST or pixels.
+    """Images in class subfolders or listed by a manifest, as GIST or pixels.
 
     Args:
         protocol, seed, split: as for `HashingDataModule`.
@@ -67,17 +67,17 @@ class ImageFolder(HashingDataModule):
         self._read_files: tuple[list[Path], list[str]] | None = None
 
     def prepare_data(self) -> None:
-        """Compute the features, once."""
+        """Compute the features once."""
         if self.is_read:
             return
         self._describe(self._list())
 
     def are_labelled(self) -> bool:
-        """Whether there are class subfolders, or a manifest with labels."""
+        """Return whether there are class subfolders, or a manifest with labels."""
         return self._list().labels is not None
 
     def load(self) -> Items:
-        """Read the features from the cache, and the labels.
+        """Read the cached features and the labels.
 
         Raises:
             InvalidInputError: no images, or files that cannot be read.
@@ -101,7 +101,7 @@ class ImageFolder(HashingDataModule):
         return list_folder(self.path)
 
     def _contents(self, listing: Listing) -> list[str]:
-        """Digests of the files, each read once."""
+        """Return digests of the files; each file is read once."""
         if self._read_files is None or self._read_files[0] != listing.files:
             digests = []
             for file in track(listing.files, "Checking images"):

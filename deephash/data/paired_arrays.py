@@ -1,4 +1,4 @@
-"""A user's own features of the same items in several views, from files; pairs may lack a side."""
+"""Your own features of the same items in several views, from files; items may lack a view."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from deephash.validation import InvalidInputError
 
 
 def present_rows(array: np.ndarray, name: str) -> np.ndarray:
-    """Which items a view has: those whose row is not NaN throughout.
+    """Return the items that a view has: those whose row is not only NaN.
 
     Args:
         array: numbers (n, d).
@@ -135,7 +135,7 @@ class PairedArrays(HashingDataModule):
 
     @staticmethod
     def _beside(path: Path, kind: str, axes: int, rows: int) -> np.ndarray:
-        """An array to look at: strings, or 8-bit images."""
+        """Read an array to show beside results: strings or 8-bit images."""
         array = read_array(path)
         wanted = {"U": f"strings ({rows},)", "u": f"uint8 images ({rows}, height, width) or (…, 3)"}[kind]
         fits = array.dtype.kind == kind and axes <= array.ndim <= axes + (kind == "u") and len(array) == rows
@@ -147,7 +147,7 @@ class PairedArrays(HashingDataModule):
 
 
 def _without_nan(array: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """The same with rows of 0 where an item lacks the view."""
+    """Return a copy with rows of 0 for the items that lack the view."""
     filled = np.array(array)
     filled[~present] = 0
     return filled

@@ -1,4 +1,4 @@
-"""SIFT1M: a million 128-D SIFT vectors of the TEXMEX corpus, and any set in the same four files."""
+"""SIFT1M: a million 128-D SIFT vectors of the TEXMEX corpus, and other sets in the same files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError, check_choice
 
 @dataclass(frozen=True)
 class Archive:
-    """Where a set of the corpus is published, and the checksum that its publisher gives for it."""
+    """Addresses and published checksum of a set of the corpus."""
 
     addresses: tuple[str, ...]
     checksum: str
@@ -81,7 +81,7 @@ class SIFT1M(HashingDataModule):
         self.path = self.cache / prefix if path is None else Path(path).expanduser()
 
     def prepare_data(self) -> None:
-        """Download and unpack the archive, where no path was given, once.
+        """Download and unpack the archive once, if no path is given.
 
         Raises:
             DownloadError: the archive cannot be fetched.
@@ -113,7 +113,7 @@ class SIFT1M(HashingDataModule):
         )
 
     def published_neighbours(self) -> np.ndarray:
-        """The publisher's exact nearest neighbours of each query, nearest first: int32 (q, 100), ids in the database.
+        """Read the published exact nearest neighbours of each query, nearest first: int32 (q, 100), database ids.
 
         Equal distances may stand in another order than ours.
 

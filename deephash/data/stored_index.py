@@ -1,4 +1,4 @@
-"""Columns of a file that are no features: the index of a pandas table, and the ids."""
+"""Columns of a file that are not features: the index of a pandas table, and ids."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ ID = "id"
 
 
 def find_ids(columns: Collection[str]) -> str | None:
-    """The column that is named as ids are.
+    """Return the name of the id column.
 
     Args:
         columns: names of all.
@@ -31,7 +31,7 @@ def find_ids(columns: Collection[str]) -> str | None:
 
 
 def index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[str]:
-    """The columns of a Parquet file that are a pandas index.
+    """Return the columns of a Parquet file that are a pandas index.
 
     Args:
         columns: names of all.
@@ -50,7 +50,7 @@ def index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[
 
 
 def say_left_out(path: Path, names: list[str], option: str, what: str = "the index that pandas stored") -> None:
-    """Say which columns are an index, or ids, and not taken.
+    """Log which columns are left out as an index or as ids.
 
     Args:
         path: the file.

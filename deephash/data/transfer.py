@@ -1,4 +1,4 @@
-"""Connections that give a file's bytes from some byte on, over HTTP and FTP."""
+"""HTTP and FTP connections that return a file's bytes from an offset."""
 
 import ftplib
 import socket
@@ -14,16 +14,16 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
 class ConnectionLostError(Exception):
-    """The connection failed in a way that may pass."""
+    """A transient connection failure."""
 
 
 class RefusedError(Exception):
-    """The server will not give this file, however often it is asked."""
+    """A permanent refusal by the server."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Bytes under way.
+    """A transfer in progress.
 
     Args:
         start: place in the file of the first byte that comes.
@@ -38,7 +38,7 @@ class Transfer:
 
 @contextmanager
 def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
-    """Ask for the bytes from `have` on; the connection is closed at the end of the block.
+    """Request the bytes from offset `have`; the connection closes at the end of the block.
 
     Raises:
         ConnectionLostError: no connection, or it broke.
@@ -71,12 +71,12 @@ def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
 
 
 def _arriving(response: "requests.Response") -> Iterator[bytes]:  # type: ignore[name-defined]  # noqa: F821
-    """Bytes as they arrive: waiting for full chunks would lose what came of the last one before a connection broke."""
+    """Yield bytes as they arrive; waiting for full chunks would lose part of the last one if a connection breaks."""
     return iter(lambda: response.raw.read1(CHUNK), b"")
 
 
 def _content_range(header: str) -> tuple[int, int | None]:
-    """First byte and whole length of a header such as "bytes 100-199/200"."""
+    """Parse the first byte and the total length of a header such as "bytes 100-199/200"."""
     span, _, total = header.removeprefix("bytes ").partition("/")
     first = span.partition("-")[0]
     if not first.isdigit():
@@ -86,7 +86,7 @@ def _content_range(header: str) -> tuple[int, int | None]:
 
 @contextmanager
 def from_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
-    """Ask for the bytes from `have` on, as `from_http` does."""
+    """Request the bytes from offset `have`, as `from_http` does."""
     where = urlsplit(address)
     file = unquote(where.path)
     try:
@@ -105,7 +105,7 @@ def from_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, which says what happened in few words."""
+    """Return the text of the innermost cause, which is short."""
     while error.args and isinstance(error.args[-1], BaseException):
         error = error.args[-1]
     return str(getattr(error, "reason", error)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A progress bar for bytes that come over a network."""
+"""A progress bar of downloads."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def transfer_bar(name: str, done: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show bytes, speed and time left on standard error; nothing where it is no terminal.
+    """Show bytes, speed and time left on standard error if it is a terminal.
 
     Args:
         name: what comes.

@@ -1,4 +1,4 @@
-"""Decoding a file in a process of its own first, where a damaged one can make the decoder end its process."""
+"""Trial decoding in a separate process, because a damaged file can crash some decoders."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ MATLAB = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1], variable_names=sys
 
 
 def try_decoding(code: str, path: Path, *arguments: str) -> None:
-    """Run a decoder on a file, and forget what it gives.
+    """Run a decoder on a file and discard its result.
 
     Args:
         code: Python, which finds the path and the arguments in `sys.argv`: `PARQUET` or `MATLAB`.
@@ -23,7 +23,7 @@ def try_decoding(code: str, path: Path, *arguments: str) -> None:
 
 
 def try_program(*arguments: str | Path, seconds: float | None = None) -> None:
-    """Run a Python program in a process of its own, and forget what it gives.
+    """Run a Python program in a separate process and discard its output.
 
     Args:
         arguments: of Python: a file, or -c and code; then the program's own.

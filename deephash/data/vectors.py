@@ -17,7 +17,7 @@ MAX_DIMENSION = 1 << 20
 
 
 def vector_layout(path: str | Path) -> tuple[np.dtype, int]:
-    """How the vectors of a file lie in it.
+    """Read the record layout of a file of vectors.
 
     Args:
         path: a `.fvecs`, `.bvecs` or `.ivecs` file.
@@ -55,7 +55,7 @@ def vector_layout(path: str | Path) -> tuple[np.dtype, int]:
 
 
 def vectors_of(records: np.ndarray, path: str | Path, first: int = 0) -> np.ndarray:
-    """The vectors of records that all say the same dimension.
+    """Return the vectors of records, after checking that all have the same dimension.
 
     Args:
         records: (n,) of the layout that `vector_layout` gives.
@@ -77,7 +77,7 @@ def vectors_of(records: np.ndarray, path: str | Path, first: int = 0) -> np.ndar
 
 
 def read_vectors(path: str | Path) -> np.ndarray:
-    """Vectors of a file, mapped into memory and not yet read.
+    """Map the vectors of a file into memory without reading them.
 
     Args:
         path: a `.fvecs`, `.bvecs` or `.ivecs` file.
@@ -93,7 +93,7 @@ def read_vectors(path: str | Path) -> np.ndarray:
 
 
 def write_vectors(path: str | Path, vectors: np.ndarray) -> None:
-    """Write vectors, whole or not at all.
+    """Write vectors atomically.
 
     Args:
         path: where to; the ending `.fvecs`, `.bvecs` or `.ivecs` says the type.

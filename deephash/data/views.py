@@ -1,4 +1,4 @@
-"""Features of the same items in several views: an image and its text, say."""
+"""Features of the same items in several views, such as an image and its text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self, final
@@ -55,7 +55,7 @@ class Views:
         return len(next(iter(self.features.values())))
 
     def __getitem__(self, rows: Tensor | slice) -> "Views":
-        """The items of these rows."""
+        """Return the items of these rows."""
         return Views(
             {name: features[rows] for name, features in self.features.items()},
             {name: present[rows] for name, present in self.present.items()},
@@ -63,7 +63,7 @@ class Views:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the views, in order."""
+        """Names of the views, in order."""
         return tuple(self.features)
 
     @property
@@ -73,51 +73,51 @@ class Views:
 
     @property
     def device(self) -> torch.device:
-        """Where the features are."""
+        """Device of the features."""
         return next(iter(self.features.values())).device
 
     @property
     def complete(self) -> Tensor:
-        """Bool (n,), items that every view has."""
+        """Items that every view has, bool (n,)."""
         return torch.stack(tuple(self.present.values())).all(0)
 
     def rows(self, view: str) -> Tensor:
-        """Int64, the items that a view has, ascending."""
+        """Return the items that a view has, int64, ascending."""
         return self.present[view].nonzero()[:, 0]
 
     def of(self, view: str) -> Tensor:
-        """Features of a view, of the items that have it."""
+        """Return the features of a view for the items that have it."""
         present = self.present[view]
         features = self.features[view]
         return features if bool(present.all()) else features[present]
 
     def pairs(self) -> "Views":
-        """The items that every view has."""
+        """Return the items that every view has."""
         complete = self.complete
         return self if bool(complete.all()) else self[complete.nonzero()[:, 0]]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Views":
-        """The same on a device."""
+        """Return a copy on a device."""
         return Views(
             {name: rows.to(device, non_blocking=non_blocking) for name, rows in self.features.items()},
             {name: rows.to(device, non_blocking=non_blocking) for name, rows in self.present.items()},
         )
 
     def cpu(self) -> "Views":
-        """The same in the machine's memory."""
+        """Return a copy in CPU memory."""
         return self.to("cpu")
 
     def detach(self) -> Self:
-        """The same; features of a data set have no gradient."""
+        """Return self; features of a data set have no gradient."""
         return self
 
     def map(self, features: Mapping[str, Tensor]) -> "Views":
-        """Other features of the same items."""
+        """Return other features of the same items."""
         return Views(features, self.present)
 
 
 def joined(parts: Sequence[Tensor] | Sequence[Views]) -> Tensor | Views:
-    """Rows of several parts, one after another."""
+    """Concatenate the rows of several parts."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(list(parts))  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ PARTS = ("train", "test")
 
 @final
 class Wiki(ImageTextData):
-    """Images as 128 counts of SIFT words, texts as 10 topics of an LDA, in the publisher's 2,173 and 693 pairs.
+    """Images as 128 counts of SIFT words, texts as 10 LDA topics, in the publisher's 2,173 and 693 pairs.
 
     The parts are "train" and "query"; searched are the 2,173. Where the layout has the texts and images themselves,
     they are kept to look at, and may be described again, as by a language model.
@@ -89,7 +89,7 @@ class Wiki(ImageTextData):
         self.downloads = path is None
 
     def prepare_data(self) -> None:
-        """Download and unpack the archive, where no path was given, and compute the features asked for, once.
+        """Download and unpack the archive if no path is given, and compute features of the descriptors, once.
 
         Raises:
             DownloadError: the archive cannot be fetched.
@@ -103,7 +103,7 @@ class Wiki(ImageTextData):
             self.load()
 
     def load(self) -> Items:
-        """Read both views, or the one asked for.
+        """Read both views, or the chosen one.
 
         Raises:
             InvalidInputError: a file that is missing or damaged, or parts that do not fit each other.

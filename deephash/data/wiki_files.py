@@ -1,4 +1,4 @@
-"""The files in which the Wikipedia articles are published: features in MATLAB's format, and lists of the articles."""
+"""The published files of the Wikipedia articles: features in MATLAB's format, and lists of the articles."""
 
 import html
 import re
@@ -37,7 +37,7 @@ LAYOUT = f"{FEATURES}, {LISTS['train']} and {LISTS['test']}"
 
 @dataclass(frozen=True)
 class Article:
-    """A line of a list: the article's text file, its image file, both without ending, and its class from 0."""
+    """A line of a list: text file and image file of an article, without their endings, and its class from 0."""
 
     text: str
     image: str
@@ -45,7 +45,7 @@ class Article:
 
 
 def wiki_folder(path: Path) -> Path:
-    """The folder with the features: the path itself, or the only one below that has them.
+    """Find the folder with the features: the path itself, or the only such folder below it.
 
     Raises:
         InvalidInputError: none, or several.
@@ -59,7 +59,7 @@ def wiki_folder(path: Path) -> Path:
 
 
 def read_matrices(folder: Path) -> dict[str, np.ndarray]:
-    """The publisher's four matrices, as image_train, image_test, text_train and text_test.
+    """Read the publisher's four matrices as image_train, image_test, text_train and text_test.
 
     Raises:
         InvalidInputError: a damaged file, or one without them.
@@ -76,7 +76,7 @@ def read_matrices(folder: Path) -> dict[str, np.ndarray]:
 
 
 def read_list(folder: Path, part: str, classes: int) -> list[Article]:
-    """The articles of a part, "train" or "test", in the order of the features' rows.
+    """Read the articles of a part, "train" or "test", in the order of the feature rows.
 
     Raises:
         InvalidInputError: no such file, or a line that is not a text, an image and a class.
@@ -94,7 +94,7 @@ def read_list(folder: Path, part: str, classes: int) -> list[Article]:
 
 
 def read_categories(folder: Path) -> tuple[str, ...]:
-    """Names of the classes; the publisher's where the file is missing."""
+    """Read the names of the classes; without the file, return the publisher's."""
     path = folder / CATEGORIES
     if not path.is_file():
         return CLASSES
@@ -103,7 +103,7 @@ def read_categories(folder: Path) -> tuple[str, ...]:
 
 
 def article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] | None:
-    """The articles' texts, one line each; None where the folder has no `texts`.
+    """Read the texts of the articles, one line each; return None if the folder has no `texts`.
 
     Raises:
         InvalidInputError: a text that is missing or has no text element.
@@ -123,7 +123,7 @@ def article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] 
 
 
 def article_images(folder: Path, articles: Sequence[Article], classes: Sequence[str]) -> list[Path] | None:
-    """The articles' image files, in a folder for each class; None where the folder has no `images`."""
+    """Return the image files of the articles, in one folder per class; None if the folder has no `images`."""
     images = folder / "images"
     if not images.is_dir():
         return None

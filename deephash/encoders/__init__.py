@@ -1,4 +1,4 @@
-"""Encoders: what comes before the projection, from features to other features."""
+"""Encoders: maps from features to the features that a projection takes."""
 
 from deephash.registry import exports
 

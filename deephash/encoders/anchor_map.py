@@ -1,4 +1,4 @@
-"""The anchor map: an item as its Gaussian kernel values with m anchors, which every kernel method starts from."""
+"""The anchor map: Gaussian kernel values at m anchors, the first step of every kernel method."""
 
 from typing import Self, final
 
@@ -15,7 +15,7 @@ SELECTIONS = {"kmeans": kmeans_anchors, "random": random_anchors}
 
 @final
 class AnchorMap(Encoder):
-    """Kernel features of m anchors, a Nyström view of the Gaussian kernel whose cost does not grow with the data.
+    """Kernel values at m anchors, a Nyström approximation whose cost does not depend on the number of items.
 
     The bandwidth σ² is the mean squared distance between training items and anchors, the rule of KSH (Liu et al.,
     2012): kernel values then lie around exp(-1/2), whatever the scale of the features. Anchors and bandwidth are
@@ -49,7 +49,7 @@ class AnchorMap(Encoder):
         self.bandwidth = nn.Parameter(torch.ones(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Kernel values, (n, d) → (n, m)."""
+        """Compute kernel values, (n, d) → (n, m)."""
         return gaussian_kernel(features, self.centres, self.bandwidth)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The contract of an encoder: features (n, d) → features (n, e) that a projection takes."""
+"""The base class of encoders: features (n, d) → features (n, e) for a projection."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ E = TypeVar("E", bound="Encoder")
 
 
 class Encoder(PlainArguments, nn.Module, ABC):
-    """What comes before the projection: nothing, a kernel map, a network.
+    """The stage before the projection: the identity, a kernel map or a network.
 
     An encoder writes `fit` and `forward`. Weights that joint training may move are `nn.Parameter`s, all allocated in
     `__init__`, whose arguments are kept under their own names, as those of a projection are. Images come flat, as the
@@ -45,7 +45,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
 
     @classmethod
     def fetch(cls, settings: Mapping[str, Any]) -> None:
-        """Fetch what `fit` needs beside the data, as weights to start from, before any data are read.
+        """Fetch what `fit` needs besides the data, such as pretrained weights, before any data are read.
 
         Args:
             settings: of the constructor, without `input_dim`.
@@ -56,11 +56,11 @@ class Encoder(PlainArguments, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Encode features, (n, d) → (n, e), differentiably. Dropout and the like act in training mode alone."""
+        """Encode features, (n, d) → (n, e), differentiably. Dropout acts only in training mode."""
 
     @abstractmethod
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Set the weights from which training starts: whatever is drawn at random, and statistics of the data.
+        """Set the initial weights: random draws, and statistics of the data.
 
         Args:
             features: floating (n, d), the training items, on the device of the weights; not changed.
@@ -75,7 +75,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
 
 
 def checked_fit(fit: Callable[[E, Tensor, torch.Generator], E]) -> Callable[[E, Tensor, torch.Generator], E]:
-    """An encoder's `fit` that is given finite features of its dimension as a tensor, for any input of its caller."""
+    """Wrap an encoder's `fit` so that it gets finite features of its dimension as a tensor."""
 
     @functools.wraps(fit)
     def given_features(encoder: E, features: Any, generator: torch.Generator) -> E:

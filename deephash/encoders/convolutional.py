@@ -24,7 +24,7 @@ RIDGE = 0.01
 
 
 def whitening_filters(images: Tensor) -> Tensor:
-    """Filters of 2 × 2 pixels along the principal directions of patches, each with both signs.
+    """Compute filters of 2 × 2 pixels along the principal directions of patches, each with both signs.
 
     Outputs are uncorrelated and of nearly equal variance; ReLU-like functions behind them keep both halves.
 
@@ -53,7 +53,7 @@ def whitening_filters(images: Tensor) -> Tensor:
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Halves the side: convolution, maximum over 2 × 2, normalisation and GELU, then the same without the maximum."""
+    """Build a block that halves the side: convolution, 2 × 2 maximum, normalisation, GELU; then without maximum."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.MaxPool2d(2),
@@ -67,7 +67,7 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
 
 @final
 class Convolutional(ImageEncoder):
-    """Whitened 2 × 2 patches, blocks of two 3 × 3 convolutions that halve the side, and the maximum over what is left.
+    """Whitened 2 × 2 patches, blocks of two 3 × 3 convolutions that halve the side, and a global maximum.
 
     The plain form of the small networks that reach 94 % on CIFAR-10 within seconds on a GPU; at the default widths an
     epoch of 50,000 images of 32 × 32 takes some two minutes on one CPU core. The first layer is set from the training
@@ -126,14 +126,14 @@ class Convolutional(ImageEncoder):
         self.blocks = nn.Sequential(*(block(inputs, outputs) for inputs, outputs in pairwise((first, *listed))))
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """What the last block gives, its maximum over the image, (n, c, h, w) → (n, e)."""
+        """Return the output of the last block, its maximum over the image, (n, c, h, w) → (n, e)."""
         centred = images.to(self.mean.dtype) - self.mean[:, None, None]
         maps: Tensor = self.blocks(functional.gelu(functional.conv2d(centred, self.filters)))
         return maps.amax((2, 3))
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Set the first layer from patches, draw the others, and measure the statistics of their normalisations.
+        """Set the first layer from patches, draw the others, and measure the normalisation statistics.
 
         Raises:
             InvalidInputError: fewer than two images, or images of one colour.

@@ -1,4 +1,4 @@
-"""A convolution over the grid of blocks that a descriptor such as GIST is averaged over."""
+"""A convolution over the grid of blocks of a descriptor such as GIST."""
 
 import math
 from typing import Self, final
@@ -77,13 +77,13 @@ class GridConvolutional(Encoder):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """What the hidden layer gives, (n, d) → (n, hidden)."""
+        """Return the output of the hidden layer, (n, d) → (n, hidden)."""
         encoded: Tensor = self.layers(self.standardised(features))
         return encoded
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Measure the features' means and deviations, and draw the weights."""
+        """Measure means and deviations of the features, and draw the weights."""
         self.standardised.fit(features)
         draw_layers(self.layers, generator)
         return self

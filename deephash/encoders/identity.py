@@ -1,4 +1,4 @@
-"""No encoder: the projection takes the features as they are."""
+"""The identity encoder: the projection takes the features unchanged."""
 
 from typing import Self, final
 
@@ -11,7 +11,7 @@ from deephash.validation import check_count
 
 @final
 class Identity(Encoder):
-    """Features as they are.
+    """Unchanged features.
 
     Shape:
         features (n, d) → the same.
@@ -28,9 +28,9 @@ class Identity(Encoder):
         super().__init__(input_dim, input_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features."""
+        """Return the features."""
         return features
 
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Nothing to set."""
+        """Do nothing; there are no weights."""
         return self

@@ -1,4 +1,4 @@
-"""What encoders of images share: how flat rows are images, and how many pass at a time."""
+"""The base class of image encoders: reshaping of flat rows, and evaluation in blocks."""
 
 from abc import abstractmethod
 
@@ -14,7 +14,7 @@ BLOCK_IMAGES = 256
 
 
 class ImageEncoder(Encoder):
-    """An encoder of images that come flat, pixel after pixel: (r, g, b, r, g, b, ...), row by row.
+    """An encoder of flat images, pixel after pixel: (r, g, b, r, g, b, ...), row by row.
 
     A network writes `encode_images` and `fit`.
 
@@ -33,7 +33,7 @@ class ImageEncoder(Encoder):
 
     @abstractmethod
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode images (n, c, h, w), in the dtype they come in, to (n, e), differentiably."""
+        """Encode images (n, c, h, w) of any dtype to (n, e), differentiably."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode flat images, (n, d) → (n, e)."""
@@ -43,5 +43,5 @@ class ImageEncoder(Encoder):
         return torch.cat([self.encode_images(block) for block in torch.split(images, BLOCK_IMAGES)])
 
     def images(self, features: Tensor) -> Tensor:
-        """Flat rows as images, (n, d) → (n, c, h, w)."""
+        """Reshape flat rows to images, (n, d) → (n, c, h, w)."""
         return as_images(features, (self.channels, self.height, self.width))

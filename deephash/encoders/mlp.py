@@ -1,4 +1,4 @@
-"""A multilayer perceptron, from a random start."""
+"""A multilayer perceptron with random initial weights."""
 
 from collections.abc import Sequence
 from typing import Self, final
@@ -14,7 +14,7 @@ from deephash.validation import check_count
 
 @final
 class MLP(Encoder):
-    """Standardised features through hidden layers; what the last of them gives, after its ReLU, is projected.
+    """Hidden layers on standardised features; the output is the last layer after its ReLU.
 
     The projection is thus the network's last linear map. The start is random, so until it is trained its codes are
     those of random features, below those of the features themselves; `ResidualMLP` starts at the classical solution.
@@ -49,13 +49,13 @@ class MLP(Encoder):
         self.layers = build_hidden_layers(input_dim, widths, dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """What the last hidden layer gives, (n, d) → (n, e)."""
+        """Return the output of the last hidden layer, (n, d) → (n, e)."""
         encoded: Tensor = self.layers(self.standardised(features))
         return encoded
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Measure the features' means and deviations, and draw the weights."""
+        """Measure means and deviations of the features, and draw the weights."""
         self.standardised.fit(features)
         draw_layers(self.layers, generator)
         return self

@@ -1,4 +1,4 @@
-"""Weights of torchvision's networks: from a file, or torchvision's own, kept in torch's folder of downloads."""
+"""Weights of torchvision's networks, from a file or downloaded to torch's cache."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ FILES = (".safetensors", ".pth", ".pt")
 
 
 def fetch_weights(network: str, weights: str) -> Path:
-    """The file of a network's weights, downloaded where torchvision's are not in torch's folder yet.
+    """Return the file of a network's weights; download torchvision's if they are not in torch's cache.
 
     Args:
         network: a name of torchvision's.
@@ -45,7 +45,7 @@ def fetch_weights(network: str, weights: str) -> Path:
 
 
 def stored_weights(network: str, weights: str) -> dict[str, Tensor]:
-    """Weights of a file, or torchvision's; never unpickled.
+    """Read weights from a file, or torchvision's, without unpickling.
 
     Args:
         network: a name of torchvision's.

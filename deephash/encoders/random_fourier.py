@@ -12,7 +12,7 @@ from deephash.validation import InvalidInputError, check_count, check_positive
 
 
 def mean_squared_pair_distance(features: Tensor) -> float:
-    """Mean of ‖x - y‖² over all pairs of rows, each with itself too: twice the sum of the features' variances.
+    """Return the mean of ‖x - y‖² over all ordered pairs of rows: twice the sum of the features' variances.
 
     Args:
         features: floating (n, d).
@@ -65,7 +65,7 @@ class RandomFourier(Encoder):
         self.directions = nn.Parameter(torch.zeros(input_dim, frequencies))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Cosines, then sines, over √m, (n, d) → (n, 2m).
+        """Compute cosines, then sines, divided by √m, (n, d) → (n, 2m).
 
         The mean is taken off to keep the angles small, where float32 has digits; no inner product changes by it.
         """

@@ -1,4 +1,4 @@
-"""Features and a learnt correction of them, which is zero at the start."""
+"""Features plus a learnt correction, which is zero at the start."""
 
 from collections.abc import Sequence
 from typing import Self, final
@@ -13,7 +13,7 @@ from deephash.validation import check_count
 
 
 def branch(generator: torch.Generator) -> torch.Generator:
-    """A generator seeded by where another one stands, which stays there.
+    """Return a generator seeded from the state of another, which does not advance.
 
     Args:
         generator: CPU generator.
@@ -70,7 +70,7 @@ class ResidualMLP(Encoder):
         self.last = nn.Linear(widths[-1], input_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features and their correction, (n, d) → (n, d)."""
+        """Add the correction to the features, (n, d) → (n, d)."""
         correction: Tensor = self.last(self.layers(self.standardised(features)))
         return features.to(correction.dtype) + self.scale * correction
 

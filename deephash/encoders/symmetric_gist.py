@@ -1,4 +1,4 @@
-"""GIST that is the same for an image and its mirror image."""
+"""GIST that is equal for an image and its mirror image."""
 
 from collections.abc import Iterable
 from typing import Self, final
@@ -58,11 +58,11 @@ class SymmetricGIST(Encoder):
         self.register_buffer("places", gist_mirror(input_dim, self.orientations_per_scale, blocks), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Powers, averaged over both images, (n, d) → (n, d)."""
+        """Compute powers averaged over both images, (n, d) → (n, d)."""
         powers = features if self.power == 1 else features.sign() * features.abs().pow(self.power)
         return (powers + powers[:, self.places]) / 2
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Nothing to set."""
+        """Do nothing; there are no weights."""
         return self

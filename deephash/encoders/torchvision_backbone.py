@@ -1,4 +1,4 @@
-"""Any of torchvision's classification networks, without its classifier."""
+"""Any classification network of torchvision, without its classifier."""
 
 import logging
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ SAMPLE, BATCH = 256, 32
 
 
 def available_networks() -> list[str]:
-    """Names of torchvision's classification networks that end in one linear map."""
+    """Return the names of torchvision's classification networks that end in one linear map."""
     return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in OTHERWISE_BUILT]
 
 
 def headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
-    """A network with random weights whose classifier, its last linear map, is replaced by the identity.
+    """Build a network with random weights and the identity in place of its classifier, the last linear map.
 
     Torchvision draws from torch's default generator, which is given a seed here, and its own state back afterwards.
 
@@ -65,7 +65,7 @@ def check_network(network: str, weights: str | None) -> None:
 
 @final
 class TorchvisionBackbone(ImageEncoder):
-    """What a network of torchvision's gives to its classifier, for images of any size.
+    """The input of the classifier of a torchvision network, for images of any size.
 
     Images are scaled to the size that the network takes, and normalised as its ImageNet weights expect. Weights are
     set by `fit`, never on construction, so that a stored hasher, which brings its own, needs no download and no file.
@@ -135,7 +135,7 @@ class TorchvisionBackbone(ImageEncoder):
 
     @classmethod
     def fetch(cls, settings: Mapping[str, Any]) -> None:
-        """Download the weights where they are not there.
+        """Download the weights if they are missing.
 
         Raises:
             InvalidInputError: an unknown network or weights, no such file, or a download that fails.
@@ -147,11 +147,11 @@ class TorchvisionBackbone(ImageEncoder):
             fetch_weights(network, weights)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Whether weights learn; those of a frozen network never do."""
+        """Set whether weights learn; a frozen network's never do."""
         return super().requires_grad_(requires_grad and not self.frozen)
 
     def train(self, mode: bool = True) -> Self:
-        """Training or evaluation mode; a frozen network stays in the latter, and keeps its statistics."""
+        """Set training or evaluation mode; a frozen network stays in evaluation mode and keeps its statistics."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -168,7 +168,7 @@ class TorchvisionBackbone(ImageEncoder):
 
     @torch.no_grad()
     def fit(self, features: Tensor, generator: torch.Generator) -> Self:
-        """Load the weights, or draw them and measure the statistics of their normalisations on some training images.
+        """Load the weights, or draw them and measure the normalisation statistics on training images.
 
         Raises:
             InvalidInputError: a missing or damaged file, weights of another network, or values beyond [0, 1].

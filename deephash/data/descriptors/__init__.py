@@ -1,4 +1,4 @@
-"""Descriptors: what turns images into feature vectors, one file each."""
+"""Descriptors: fixed maps from images to feature vectors, one per file."""
 
 from deephash.registry import exports
 

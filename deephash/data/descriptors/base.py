@@ -1,4 +1,4 @@
-"""The contract of a descriptor: images → features (n, d)."""
+"""The base class of descriptors: images → features (n, d)."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError
 
 
 class Descriptor(PlainArguments, ABC):
-    """A fixed map from images to feature vectors, one independent of the other images."""
+    """A fixed map from images to feature vectors, computed independently for each image."""
 
     version: ClassVar[int] = 1
     """Raised whenever the same images would get other features, so that cached ones are no longer taken."""
@@ -24,7 +24,7 @@ class Descriptor(PlainArguments, ABC):
 
     @abstractmethod
     def describe(self, images: np.ndarray) -> Tensor:
-        """Features of images.
+        """Compute features of images.
 
         Args:
             images: uint8 (n, h, w) or (n, h, w, 3).
@@ -38,10 +38,10 @@ class Descriptor(PlainArguments, ABC):
 
     @abstractmethod
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the images, as JSON values: part of the cache's key."""
+        """Return all settings that the features depend on, as JSON values for the cache's key."""
 
     def contents(self) -> str:
-        """Hexadecimal SHA-256 of the files that this reads, as weights; empty where it reads none."""
+        """Return the SHA-256, in hex, of the files that this reads, such as weights; empty if it reads none."""
         return ""
 
 

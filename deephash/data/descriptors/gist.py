@@ -43,7 +43,7 @@ BLOCK_VALUES = 1 << 18
 
 
 def grey_stack(images: Tensor) -> Tensor:
-    """Grey images, each stretched to [0, 255]: uint8 (n, h, w) or (n, h, w, 3) → float32 (h, n, w)."""
+    """Convert images to grey and stretch each to [0, 255]: uint8 (n, h, w) or (n, h, w, 3) → float32 (h, n, w)."""
     grey = images.float().mean(-1) if images.ndim == 4 else images.float()
     low, high = grey.amin((1, 2), keepdim=True), grey.amax((1, 2), keepdim=True)
     # A constant image has nothing to stretch: the clamp leaves it at 0.
@@ -53,7 +53,7 @@ def grey_stack(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Filter:
-    """A transfer function on its support: the frequencies it passes, its gain there, and the way back to pixels."""
+    """A transfer function on its support: its frequencies, its gain, and the map back to pixels."""
 
     rows: slice
     columns: slice
@@ -63,7 +63,7 @@ class _Filter:
 
 
 class _FilterBank:
-    """All matrices of the descriptor for one image side, on one device."""
+    """The matrices of the descriptor for one image side, on one device."""
 
     def __init__(
         self, size: int, border: int, cutoff: float, orientations: Sequence[int], blocks: int, device: str
@@ -97,7 +97,7 @@ class _FilterBank:
         self.averages = block_averages(size, blocks).to(device)
 
     def whiten(self, grey: Tensor) -> Tensor:
-        """Logarithm, high pass and local contrast normalisation of grey images (h, n, w)."""
+        """Apply logarithm, high pass and local contrast normalisation to grey images (h, n, w)."""
         image = torch.log1p(grey)[self.white_edge][:, :, self.white_edge]
         detail = image - on_both_sides(self.low_pass, image)
         contrast = on_both_sides(self.low_pass, detail**2).abs_().sqrt_()
@@ -105,7 +105,7 @@ class _FilterBank:
         return (detail / (0.2 + contrast))[inside, :, inside]
 
     def energies(self, white: Tensor) -> Tensor:
-        """Mean magnitudes of whitened images (h, n, w): float32 (n, filters · blocks²)."""
+        """Compute the mean filter magnitudes of whitened images (h, n, w): float32 (n, filters · blocks²)."""
         n = white.shape[1]
         spectrum = on_both_sides(self.analysis, white.to(torch.complex64))
         energies = []
@@ -122,12 +122,12 @@ class _FilterBank:
 def _filter_bank(
     size: int, border: int, cutoff: float, orientations: tuple[int, ...], blocks: int, device: str
 ) -> _FilterBank:
-    """Filter banks take a while to make and serve any number of images."""
+    """Return a cached filter bank, which is slow to build and serves any number of images."""
     return _FilterBank(size, border, cutoff, orientations, blocks, device)
 
 
 def _extent(passed: Tensor) -> slice:
-    """The shortest slice that holds every true entry of a vector."""
+    """Return the shortest slice that contains every true entry of a vector."""
     where = torch.nonzero(passed).flatten()
     return slice(int(where[0]), int(where[-1]) + 1)
 
@@ -186,7 +186,7 @@ class Gist(Descriptor):
         self.device = device
 
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the images."""
+        """Return all settings that the features depend on."""
         return {
             "descriptor": "gist",
             "image_size": self.image_size,
@@ -197,7 +197,7 @@ class Gist(Descriptor):
         }
 
     def describe(self, images: np.ndarray) -> Tensor:
-        """GIST of images, ordered by scale, orientation, block column and block row.
+        """Compute GIST of images, ordered by scale, orientation, block column and block row.
 
         Args:
             images: uint8 (n, s, s) or (n, s, s, 3).

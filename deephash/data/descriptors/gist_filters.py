@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def mirrored(size: int, before: int, after: int) -> Tensor:
-    """Pixels that fill an axis of `size` pixels and its mirrored borders, the edge pixel repeated.
+    """Return the pixels of an axis of `size` pixels with mirrored borders, the edge pixel repeated.
 
     Returns:
         int64 (before + size + after,), each at least 0 and below `size`.
@@ -66,7 +66,7 @@ def low_pass_matrix(n: int, cutoff: float) -> Tensor:
 
 
 def block_averages(size: int, blocks: int) -> Tensor:
-    """Means over consecutive runs of pixels, whose lengths differ by one where they must: float32 (blocks, size)."""
+    """Return averages over consecutive runs of pixels, whose lengths differ by at most one: float32 (blocks, size)."""
     edges = [size * i // blocks for i in range(blocks + 1)]
     averages = torch.zeros(blocks, size)
     for i, (first, last) in enumerate(pairwise(edges)):

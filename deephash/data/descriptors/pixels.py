@@ -1,4 +1,4 @@
-"""Pixels as they are, as features."""
+"""Pixels as features."""
 
 from typing import ClassVar, final
 
@@ -12,7 +12,7 @@ from deephash.validation import check_positive
 
 @final
 class Pixels(Descriptor):
-    """Brightness in [0, 1] of every pixel and channel, row by row: the baseline of features.
+    """Brightness in [0, 1] of every pixel and channel, row by row: the baseline among features.
 
     Args:
         image_size: side in pixels to which loaders scale and crop images; None keeps their size.
@@ -29,11 +29,11 @@ class Pixels(Descriptor):
         self.image_size = image_size
 
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the images."""
+        """Return all settings that the features depend on."""
         return {"descriptor": "pixels", "image_size": self.image_size}
 
     def describe(self, images: np.ndarray) -> Tensor:
-        """Pixels of images, each row (r, g, b, r, g, b, ...) after the other.
+        """Return the pixels of images, row after row, each as (r, g, b, r, g, b, ...).
 
         Args:
             images: uint8 (n, h, w) or (n, h, w, 3).

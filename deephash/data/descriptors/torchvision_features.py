@@ -1,4 +1,4 @@
-"""What a network of torchvision's sees in images, as features."""
+"""Features of images from a pretrained network of torchvision."""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 
 @final
 class TorchvisionFeatures(Descriptor):
-    """What a network gives to its classifier, with weights that were learnt elsewhere and stay as they are.
+    """The input of a network's classifier, with fixed pretrained weights.
 
     For features that are computed once and kept; `encoder=torchvision_backbone` has the same networks where they are
     to be trained.
@@ -53,7 +53,7 @@ class TorchvisionFeatures(Descriptor):
         self.device = device
 
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the images; of a file of weights its contents."""
+        """Return all settings that the features depend on; a file of weights enters by its contents."""
         return {
             "descriptor": "torchvision_features",
             "network": self.network,
@@ -63,7 +63,7 @@ class TorchvisionFeatures(Descriptor):
         }
 
     def contents(self) -> str:
-        """Digest of the file of weights, where they are one."""
+        """Return the digest of the file of weights; empty for torchvision's weights."""
         path = Path(self.weights).expanduser()
         if not path.is_file():
             return ""
@@ -72,7 +72,7 @@ class TorchvisionFeatures(Descriptor):
 
     @torch.no_grad()
     def describe(self, images: np.ndarray) -> Tensor:
-        """Features of images.
+        """Compute features of images.
 
         Args:
             images: uint8 (n, h, w, 3), or (n, h, w), which become grey in three channels.

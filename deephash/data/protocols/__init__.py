@@ -1,4 +1,4 @@
-"""Which items train, query and are searched: one file per kind of split."""
+"""Protocols: rules that split items into training, query and database parts."""
 
 from deephash.registry import exports
 

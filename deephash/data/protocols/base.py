@@ -1,4 +1,4 @@
-"""The contract of a protocol, and the split it makes."""
+"""The base class of protocols, and the split that a protocol returns."""
 
 import copy
 import hashlib
@@ -31,7 +31,7 @@ def _none() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a data set by the role they play, each int64, ascending and unique.
+    """Rows of a data set by role, each int64, ascending and unique.
 
     Queries are never trained on and never in the database; the validation parts, where a protocol has them, share
     no row with any other part. Whether training items are also searched is the protocol's to say.
@@ -81,7 +81,7 @@ class Split:
                 )
 
     def role(self, role: str) -> np.ndarray:
-        """Rows of a role.
+        """Return the rows of a role.
 
         Raises:
             InvalidInputError: no such role, or this split has no rows for it.
@@ -94,7 +94,7 @@ class Split:
         return rows
 
     def check_fits(self, n: int) -> None:
-        """Raise an error for a data set of fewer items than this split speaks of.
+        """Raise an error if the data set has fewer items than this split names.
 
         Raises:
             InvalidInputError: naming the largest row and n.
@@ -106,14 +106,14 @@ class Split:
             )
 
     def noting(self, digests: Mapping[str, str], file: Path | None = None) -> "Split":
-        """The same rows, of data with these digests, as read from this file."""
+        """Return the same rows with the digests of the data and the file of the split."""
         split = copy.copy(self)
         object.__setattr__(split, "digests", dict(digests))
         object.__setattr__(split, "file", file)
         return split
 
     def check_data(self, digests: Mapping[str, str], files: str = "") -> None:
-        """Raise an error for data other than those that this split was made for, where it knows them.
+        """Raise an error if the data differ from the data of this split, if their digests are recorded.
 
         Args:
             digests: of the data at hand, as `HashingDataModule.digests_of`.
@@ -134,7 +134,7 @@ class Split:
 
     @property
     def hash(self) -> str:
-        """SHA-256, in hex, of all parts in order: two splits are the same exactly when their hashes are."""
+        """SHA-256, in hex, of all parts in order; equal hashes mean equal splits."""
         digest = hashlib.sha256()
         for role in ROLES:
             rows = np.ascontiguousarray(getattr(self, role), "<i8")
@@ -143,7 +143,7 @@ class Split:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write the parts, their hash and the digests of the data as one `.npz`, whole or not at all."""
+        """Write the parts, their hash and the digests of the data atomically to an `.npz` file."""
         parts = {role: getattr(self, role) for role in ROLES}
         parts |= {f"{part}_digest": np.array(digest) for part, digest in self.digests.items()}
 
@@ -155,7 +155,7 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> "Split":
-        """Read what `save` wrote.
+        """Read a split that `save` wrote.
 
         Raises:
             InvalidInputError: missing or truncated file, or contents that do not match their hash.

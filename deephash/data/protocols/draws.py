@@ -1,4 +1,4 @@
-"""How items are dealt into disjoint parts: sizes, strata and random order, which all protocols share.
+"""Drawing of disjoint parts, shared by all protocols: sizes, strata and random order.
 
 A protocol deals from one queue for each class. The queue's order comes from the seed alone, so that with the same
 seed the parts dealt first stay the same, whatever the sizes of the later ones.
@@ -46,7 +46,7 @@ def check_size(size: Size, part: str, also: tuple[str, ...] = ()) -> None:
 
 
 def random_order(n: int, seed: int) -> np.ndarray:
-    """A random order of n items that is the same on every platform and with every release of NumPy.
+    """Return a random order of n items that is the same on every platform and NumPy release.
 
     Items are sorted by the raw 64-bit words of PCG64, a stream that NumPy keeps; what its `Generator` makes of that
     stream may change between releases.
@@ -68,7 +68,7 @@ def random_order(n: int, seed: int) -> np.ndarray:
 
 
 def strata_of(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
-    """The stratum of each item: its class where labels are single, else 0 for all.
+    """Return the stratum of each item: its class if items have one label each, else 0.
 
     Args:
         n: number of items.
@@ -90,7 +90,7 @@ def strata_of(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
 
 
 def proportional_quotas(size: int, available: np.ndarray, priority: np.ndarray) -> np.ndarray:
-    """Shares of `size` in proportion to what each class has, rounded by largest remainders.
+    """Divide `size` between the classes in proportion to their items, rounded by largest remainders.
 
     Args:
         size: number of items to share out, at most the sum of `available`.
@@ -111,7 +111,7 @@ def proportional_quotas(size: int, available: np.ndarray, priority: np.ndarray) 
 def deal(
     sizes: Mapping[str, Size], strata: np.ndarray, seed: int, pool: np.ndarray | None = None, source: str = "the data"
 ) -> dict[str, np.ndarray]:
-    """Deal items into disjoint parts, each with every class in proportion to what is left of it.
+    """Deal items into disjoint parts, each in proportion to the remaining items of every class.
 
     Parts are dealt in the order given, the one whose size is "rest" last. What no part asks for stays unused.
 
@@ -166,7 +166,7 @@ def deal(
 
 
 def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, source: str) -> dict[str, int]:
-    """The number of items of each part but the rest; refuses sizes that the pool cannot give."""
+    """Return the number of items of each part but the rest; raise an error for sizes beyond the pool."""
     counts: dict[str, int] = {}
     for part, size in sizes.items():
         check_size(size, part)
@@ -206,7 +206,7 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
 def _quotas(
     size: Size, count: int | None, left: np.ndarray, classes: np.ndarray, priority: np.ndarray, part: str
 ) -> np.ndarray:
-    """Number of items of each class in a part."""
+    """Return the number of items of each class in a part."""
     if count is None:
         return left
     if not isinstance(size, str):

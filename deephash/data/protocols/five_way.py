@@ -1,4 +1,4 @@
-"""The five-way protocol: nothing that is scored was fitted or chosen on."""
+"""The five-way protocol: scored items are used neither for fitting nor for choosing settings."""
 
 import numpy as np
 from torch import Tensor
@@ -8,7 +8,7 @@ from deephash.data.protocols.draws import Size, check_size, deal, strata_of
 
 
 class FiveWay(Protocol):
-    """Test and validation each have queries and a database of their own; the training part is none of them.
+    """Separate queries and databases for test and validation, and a separate training part.
 
     The protocol that Moran's thesis (2016) calls improved: hyper-parameters are chosen with the validation queries
     against the validation database, projections and quantisers see the training part alone, and the figure
@@ -48,7 +48,7 @@ class FiveWay(Protocol):
         self.stratified = stratified
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
-        """Draw a split from all n items, whatever part the publisher put them in."""
+        """Draw a split from all n items; the publisher's parts are ignored."""
         rows = deal(self.sizes, strata_of(n, labels, self.stratified), seed)
         return Split(
             train=rows["train"],

@@ -1,4 +1,4 @@
-"""A split made elsewhere: another run's, or another group's, from a file."""
+"""A split from a file, of another run or another source."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ REQUIRED = ("train", "query", "database")
 
 
 class Given(Protocol):
-    """Take the split from a file, so that others' figures can be reproduced on their own rows.
+    """A split read from a file, to reproduce published figures on the same rows.
 
     The seed draws nothing here.
 
@@ -38,7 +38,7 @@ class Given(Protocol):
             )
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
-        """Read the split; `labels`, `official` and `seed` have no part in it.
+        """Read the split; `labels`, `official` and `seed` are ignored.
 
         Raises:
             InvalidInputError: an unreadable file, bad rows, or rows beyond the data's n.

@@ -1,4 +1,4 @@
-"""The parts that a data set's publisher made."""
+"""The publisher's parts of a data set."""
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +12,7 @@ PARTS = ("train", "query", "database")
 
 
 class Official(Protocol):
-    """Queries, training and database are the publisher's; where there is no database, the training part is searched.
+    """The publisher's queries, training part and database; without a database, the training part is searched.
 
     On CIFAR-10 this is 10,000 test images against the 50,000 others, which are also trained on: the setting of deep
     hashing's figures above .9. On SIFT1M it is the query, learn and base files. Each part can be cut to a sample.
@@ -50,7 +50,7 @@ class Official(Protocol):
         self.stratified = stratified
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
-        """Take the publisher's parts, or samples of them."""
+        """Return the publisher's parts, or samples of them."""
         pools = official_pools(n, official)
         strata = strata_of(n, labels, self.stratified)
         train_name = "the official train part"
@@ -71,7 +71,7 @@ class Official(Protocol):
 
 
 def official_pools(n: int, official: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Rows of each of the publisher's parts.
+    """Return the rows of each of the publisher's parts.
 
     Args:
         n: number of items.

@@ -1,4 +1,4 @@
-"""The query/database protocols of the literature, which differ in what is trained on and whether that is searched."""
+"""The query/database protocols of the literature: they differ in the training part and whether it is searched."""
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,7 @@ VALIDATION_ROLES = {"validation_query": "validation_queries", "validation_databa
 
 
 class QueryDatabase(Protocol):
-    """Queries are drawn, the rest is the database; training is on the database or on a labelled sample.
+    """Random queries against the other items; training on the database or on a labelled sample.
 
     With the same seed, the queries are the same whatever the other sizes; where the database is the rest, the
     training sample is the same too, searched or not, so that the effect of searching it can be measured alone.
@@ -67,7 +67,7 @@ class QueryDatabase(Protocol):
         self.stratified = stratified
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
-        """Draw a split from all n items, whatever part the publisher put them in."""
+        """Draw a split from all n items; the publisher's parts are ignored."""
         strata = strata_of(n, labels, self.stratified)
         sizes: dict[str, Size] = {"queries": self.queries, **self.validation}
         if not self.search_train:
@@ -86,7 +86,7 @@ class QueryDatabase(Protocol):
 
 
 def validation_sizes(validation_queries: Size, validation_database: Size) -> dict[str, Size]:
-    """The sizes of an optional validation part, by parameter name; none where both are 0.
+    """Return the sizes of an optional validation part by parameter name; empty if both are 0.
 
     Raises:
         InvalidInputError: a size that is no size, or one of the two without the other.

@@ -1,4 +1,4 @@
-"""The contract of a text descriptor: texts → features (n, d)."""
+"""The base class of text descriptors: texts → features (n, d)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError
 
 
 class TextDescriptor(PlainArguments, ABC):
-    """A fixed map from texts to feature vectors, one independent of the other texts."""
+    """A fixed map from texts to feature vectors, computed independently for each text."""
 
     version: ClassVar[int] = 1
     """Raised whenever the same texts would get other features, so that cached ones are no longer taken."""
@@ -21,14 +21,14 @@ class TextDescriptor(PlainArguments, ABC):
 
     @abstractmethod
     def describe(self, texts: Sequence[str]) -> Tensor:
-        """Features of n texts, float32 (n, d) on the CPU."""
+        """Compute features of n texts, float32 (n, d) on the CPU."""
 
     @abstractmethod
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the texts, as JSON values: part of the cache's key."""
+        """Return all settings that the features depend on, as JSON values for the cache's key."""
 
     def contents(self) -> str:
-        """Hexadecimal SHA-256 of the files that this reads, as weights; empty where it reads none."""
+        """Return the SHA-256, in hex, of the files that this reads, such as weights; empty if it reads none."""
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Counts of hashed words, as features: no vocabulary, no model, nothing to download."""
+"""Counts of hashed words as features, without a vocabulary, a model or a download."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ STOP_WORDS = ("english",)
 
 @final
 class HashedWords(TextDescriptor):
-    """How often a text's words occur, each word in one of `dimension` places by its hash: the baseline of features.
+    """Word counts of a text, each word hashed to one of `dimension` buckets: the baseline among features.
 
     A word counts by log(1 + occurrences), with a sign that its hash gives, so that words which share a place cancel
     on average; each text then has length 1.
@@ -45,11 +45,11 @@ class HashedWords(TextDescriptor):
         self.stop_words = stop_words
 
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the texts."""
+        """Return all settings that the features depend on."""
         return {"descriptor": "hashed_words", "dimension": self.dimension, "stop_words": self.stop_words}
 
     def describe(self, texts: Sequence[str]) -> Tensor:
-        """Features of n texts.
+        """Compute features of n texts.
 
         Returns:
             float32 (n, d), rows of length 1; 0 where a text has no words.

@@ -1,4 +1,4 @@
-"""What a language model makes of sentences, as features."""
+"""Sentence embeddings of a language model as features."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ BLOCK_TEXTS = 1024
 
 
 def contents_digest(folder: Path) -> str:
-    """Hexadecimal SHA-256 of a folder's files, their names and contents, wherever it lies."""
+    """Return the SHA-256, in hex, of the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for file in sorted(walk_files(folder, hidden=True)):
         if "__pycache__" not in file.parts:
@@ -33,7 +33,7 @@ def contents_digest(folder: Path) -> str:
 
 @final
 class SentenceTransformer(TextDescriptor):
-    """Embeddings of sentences by a model in the format of the library sentence-transformers, as MiniLM.
+    """Sentence embeddings of a model in the format of sentence-transformers, such as MiniLM.
 
     Needs `pip install 'deephash[text]'`. A model is a folder, or a name of the Hugging Face hub, which is downloaded
     where its cache lacks it.
@@ -67,17 +67,17 @@ class SentenceTransformer(TextDescriptor):
         self.device = device
 
     def parameters(self) -> dict[str, object]:
-        """All that the features depend on beside the texts; of a folder its files' contents."""
+        """Return all settings that the features depend on; a model folder enters by its contents."""
         model = self.contents() or self.model
         return {"descriptor": "sentence_transformer", "model": model, "device": torch.device(self.device).type}
 
     def contents(self) -> str:
-        """Digest of the model's folder, where it is one."""
+        """Return the digest of the model's folder; empty for a name of the hub."""
         folder = Path(self.model).expanduser()
         return contents_digest(folder) if folder.is_dir() else ""
 
     def describe(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of n texts.
+        """Compute embeddings of n texts.
 
         Returns:
             float32 (n, d), for the model's dimension d; of length 1 where the model makes them so.
