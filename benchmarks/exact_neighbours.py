@@ -10,7 +10,7 @@ import time
 import faiss
 import numpy as np
 
-from deephash.affinity.euclidean import nearest, within_radius
+from deephash.affinity.euclidean import find_nearest, find_within_radius
 
 QUERIES, ITEMS, DIMENSIONS, REPETITIONS, K = 1000, 59000, 128, 7, 100
 
@@ -27,12 +27,12 @@ def main():
     database, queries = features(rng, ITEMS, weights), features(rng, QUERIES, weights)
     index = faiss.IndexFlatL2(DIMENSIONS)
     index.add(database)
-    _, kth = nearest(queries, database, K)
+    _, kth = find_nearest(queries, database, K)
     radius = float(np.sqrt(kth).mean())
     tasks = {
-        f"{K} nearest, deephash": lambda: nearest(queries, database, K),
+        f"{K} nearest, deephash": lambda: find_nearest(queries, database, K),
         f"{K} nearest, FAISS": lambda: index.search(queries, K),
-        "within a radius, deephash": lambda: list(within_radius(queries, database, radius)),
+        "within a radius, deephash": lambda: list(find_within_radius(queries, database, radius)),
         "within a radius, FAISS": lambda: index.range_search(queries, radius**2),
     }
     seconds = {name: [] for name in tasks}

@@ -81,10 +81,10 @@ class Affinity(PlainArguments, ABC):
         Returns:
             bool (a, b), True where item j of B is a neighbour of item i of A.
         """
-        return dense(self.relevance(features_a, labels_a, features_b, labels_b))
+        return to_dense(self.relevance(features_a, labels_a, features_b, labels_b))
 
 
-def dense(relevance: Relevance) -> Tensor:
+def to_dense(relevance: Relevance) -> Tensor:
     """Convert a relevance to a matrix, for blocks that fit into memory.
 
     Returns:

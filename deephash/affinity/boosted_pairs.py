@@ -12,7 +12,7 @@ BLOCK_ENTRIES = 2**24
 MAX_AGREEMENT = 1 - 1e-9
 
 
-def sampled_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
+def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
     """Draw random items, each with one of its neighbours or of the other items.
 
     Items are drawn evenly, with replacement, so that a large class has no more pairs than its share of items. One
@@ -48,7 +48,7 @@ def sampled_pairs(affinity: TrainingAffinity, count: int, similar: bool, generat
     return pairs
 
 
-def signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw equally many similar and dissimilar pairs.
 
     Args:
@@ -59,12 +59,12 @@ def signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Genera
     Returns:
         Pairs int64 (p, 2) and signs float64 (p,), 1 of similar and -1 of dissimilar ones.
     """
-    kinds = [sampled_pairs(affinity, count, similar, generator) for similar in (True, False)]
+    kinds = [sample_pairs(affinity, count, similar, generator) for similar in (True, False)]
     signs = [torch.full((len(pairs),), sign, dtype=torch.float64) for pairs, sign in zip(kinds, (1, -1), strict=True)]
     return torch.cat(kinds), torch.cat(signs)
 
 
-def boosted(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
+def boost_weights(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
     """Update the pair weights for the next bit: raise them for wrong pairs, lower them for right pairs.
 
     With AdaBoost's own step, α = ½ log((1 + r) / (1 - r)), this bit is right on half of the new weight: what comes next

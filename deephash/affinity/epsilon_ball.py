@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.base import Affinity
-from deephash.affinity.euclidean import as_array, check_distances, nearest, within_radius
+from deephash.affinity.euclidean import as_array, check_distances, find_nearest, find_within_radius
 from deephash.affinity.supervision import AmongItems
 from deephash.data.protocols.draws import random_order
 from deephash.ranking.relevance import Neighbours
@@ -40,7 +40,7 @@ class EpsilonBall(Affinity):
     """Neighbours = items within a radius, the mean distance from a training item to its 50th nearest neighbour.
 
     The radius of Raginsky & Lazebnik (NIPS 2009) and Gong & Lazebnik (CVPR 2011), taken up by Kong, Li & Guo (SIGIR
-    2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within one part alone, so the radius
+    2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within one part only, so the radius
     falls as that part grows: compare figures only where these parts have the same size. In the training part of the
     five-way split, 2,000 items, the ball is wide: a query has thousands of neighbours in the database. The papers'
     figures belong to balls drawn in the whole set (`among="database"`), with hundreds: one number, learnt without
@@ -124,7 +124,7 @@ class EpsilonBall(Affinity):
         array = as_array(features)
         sampled = random_order(len(array), self.seed)[: self.sample]
         # An item is its own nearest neighbour, at distance 0: one more takes its place.
-        _, squared = nearest(array[sampled], array, rank + 1, description="Radius of the ε-ball")
+        _, squared = find_nearest(array[sampled], array, rank + 1, description="Radius of the ε-ball")
         return float(np.sqrt(squared).mean())
 
     def _radius_among(self, features: Tensor, items: int) -> float:
@@ -164,7 +164,7 @@ class EpsilonBall(Affinity):
         check_distances(database_features, "database features")
         query, database = as_array(query_features), as_array(database_features)
         counts, ids, held = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
-        for block_counts, block_ids in within_radius(query, database, self.radius):
+        for block_counts, block_ids in find_within_radius(query, database, self.radius):
             counts.append(block_counts)
             ids.append(block_ids)
             held += len(block_ids)

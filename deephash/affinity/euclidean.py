@@ -1,10 +1,10 @@
 """Exact Euclidean neighbourhoods, by radius and by rank, with equal results on every machine.
 
 The rule is the squared distance Σ (a_i − b_i)² in float64, ties by database row. A float32 matrix product finds, with
-a bound on its own error, the few pairs that it cannot decide; those alone are computed in float64. So the answer
+a bound on its own error, the few pairs that it cannot decide; only those are computed in float64. So the answer
 depends neither on the block size nor on the BLAS, and data far from the origin cost time, not exactness.
 
-Memory beside the result: a float32 copy of the database, and blocks of BLOCK_PAIRS float32.
+Memory in addition to the result: a float32 copy of the database, and blocks of BLOCK_PAIRS float32.
 """
 
 import math
@@ -45,7 +45,7 @@ def as_array(features: Tensor) -> np.ndarray:
     return array
 
 
-def within_radius(
+def find_within_radius(
     queries: np.ndarray,
     database: np.ndarray,
     radius: float,
@@ -78,7 +78,7 @@ def within_radius(
         yield np.bincount(rows[decided], minlength=len(values)), ids[decided]
 
 
-def nearest(
+def find_nearest(
     queries: np.ndarray,
     database: np.ndarray,
     k: int,

@@ -15,11 +15,11 @@ from deephash.io.progress import track
 BLOCK_PAIRS = 2**24
 # Eigenvectors of one part are 0 on the others, up to this share of their largest entry.
 ROUNDING = 1e-9
-# Neighbours of cosine 0 or less still have an edge, of a weight too small to count beside others.
+# Neighbours of cosine 0 or less keep an edge with a negligible weight.
 MIN_WEIGHT = 1e-6
 
 
-def affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
+def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
     """Build the graph of an affinity's neighbours, weighted by cosines.
 
     Args:
@@ -81,7 +81,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
 
         start = np.random.default_rng(0).standard_normal(n)
         operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
-        # Threads that share vectors this short only wait for each other: one alone is many times faster.
+        # One thread is many times faster: threads that share such short vectors wait for each other.
         with single_thread():
             values, found = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
         found = found[:, np.argsort(-values, kind="stable")] / roots[:, None]

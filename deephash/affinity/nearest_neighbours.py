@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.base import Affinity
-from deephash.affinity.euclidean import as_array, check_distances, nearest
+from deephash.affinity.euclidean import as_array, check_distances, find_nearest
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, as_features, check_count
 
@@ -23,10 +23,10 @@ class NearestNeighbours(Affinity):
     Between training items, an item is its own nearest neighbour.
 
     Args:
-        k: neighbours of a query; 100, as many as SIFT1M publishes.
+        k: neighbours per query; 100, as published for SIFT1M.
 
     Raises:
-        InvalidInputError: a k that is no whole number of at least 1.
+        InvalidInputError: k is not an integer of at least 1.
     """
 
     def __init__(self, k: int = 100) -> None:
@@ -66,7 +66,7 @@ class NearestNeighbours(Affinity):
         check_distances(query_features, "query features")
         check_distances(database_features, "database features")
         self._check_size(len(database_features))
-        ids, _ = nearest(as_array(query_features), as_array(database_features), self.k)
+        ids, _ = find_nearest(as_array(query_features), as_array(database_features), self.k)
         device = query_features.device
         offsets = torch.arange(len(ids) + 1, device=device) * self.k
         return Neighbours(offsets, torch.from_numpy(ids).flatten().to(device), len(database_features))

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Pairs(Affinity):
     """Neighbours = the pairs of a file, in both directions; a training item is its own neighbour.
 
-    Pairs are supervision alone, since they say nothing of queries to come: score by another truth. Those with an item
-    outside the training part are left out, so that nothing scored is seen in training.
+    Pairs are only supervision, since they contain no new queries: score by another truth. Pairs with an item
+    outside the training part are ignored, so that training sees no scored items.
 
     Args:
-        path: an .npy file of int64 (p, 2), rows of the data set as the split counts them; required.
+        path: an .npy file, int64 (p, 2), of data set rows as in the split; required.
 
     Raises:
-        InvalidInputError: no path, a missing or damaged file, or contents that are no pairs of rows.
+        InvalidInputError: no path, a missing or damaged file, or contents that are not pairs of rows.
     """
 
     def __init__(self, path: str | None = None) -> None:

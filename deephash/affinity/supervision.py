@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class TrainingAffinity(ABC):
     """Affinity among the n training items in blocks of rows, for methods fitted from pairs.
 
-    It is made once, from the training part alone, so a method that is handed one can see no label outside that part.
+    It is built once, from the training part only, so a method that gets one sees no label outside that part.
     An item is its own neighbour, unless it has no label to share.
     """
 
@@ -29,10 +29,10 @@ class TrainingAffinity(ABC):
         """Return rows of the affinity matrix.
 
         Args:
-            rows: int64 (m,), training items by their row. Ask for as many at a time as memory holds.
+            rows: int64 (m,), training items by their row. Their number is limited by memory.
 
         Returns:
-            bool (m, n), True where training item j is a neighbour of item rows[i]; on the CPU.
+            bool (m, n), True if training item j is a neighbour of item rows[i]; on the CPU.
         """
 
     @abstractmethod
@@ -42,7 +42,7 @@ class TrainingAffinity(ABC):
     def wide(self) -> "TrainingAffinity":
         """Return the affinity with the widest neighbourhoods, for methods that need many pairs; by default self.
 
-        An ε-ball as small as that of a large database leaves a training item few neighbours.
+        With the small ε-ball of a large database, a training item has few neighbours.
         """
         return self
 
@@ -63,7 +63,7 @@ class AmongItems(TrainingAffinity):
     ) -> None:
         self.affinity = affinity
         self.wider = wider
-        # Views, which have no one matrix, are checked by what takes them.
+        # Views are checked by the methods that use them.
         items = features if hasattr(features, "detach") else as_features(features)
         self.features = items.detach().cpu()
         self.labels = None if labels is None else as_labels(labels, len(items)).cpu()
@@ -150,8 +150,8 @@ def check_supervision(
     Args:
         method: name of the class, for the message.
         requires: a subset of {"labels", "affinity"}.
-        labels: what was given.
-        affinity: what was given.
+        labels: of the call, or None.
+        affinity: of the call, or None.
         items: number of training items n.
 
     Raises:

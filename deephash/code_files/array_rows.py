@@ -10,7 +10,7 @@ import numpy as np
 from deephash.code_files.fingerprint import file_fingerprint
 from deephash.code_files.rows import RowBlock, RowSource, build_block, check_matrix
 from deephash.data.array_file import read_array, reading_array
-from deephash.data.vectors import vector_layout, vectors_of
+from deephash.data.vectors import read_vector_layout, extract_vectors
 from deephash.io.npy_file import NpyHeader, read_header
 from deephash.validation import InvalidInputError
 
@@ -110,11 +110,11 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
 
 def open_vectors(path: Path) -> ArrayRows:
     """Open an `.fvecs`, `.bvecs` or `.ivecs` file."""
-    layout, rows = vector_layout(path)
+    layout, rows = read_vector_layout(path)
 
     def read(start: int, block: int) -> Iterator[np.ndarray]:
         for first in range(start, rows, block):
-            yield vectors_of(np.fromfile(path, layout, block, offset=first * layout.itemsize), path, first)
+            yield extract_vectors(np.fromfile(path, layout, block, offset=first * layout.itemsize), path, first)
 
     return ArrayRows(path, (rows, layout["vector"].shape[0]), read)
 

@@ -83,7 +83,7 @@ def check_contents(run: Path, name: str, digest: str, files: str) -> None:
     if path.exists():
         split = Split.load(path)
         recorded = {part: value for part, value in split.digests.items() if part == name}
-        split.noting(recorded, split.file).check_data({name: digest}, files)
+        split.with_digests(recorded, split.file).check_data({name: digest}, files)
 
 
 def read_data_settings(run: Path) -> DictConfig:

@@ -16,8 +16,8 @@ from deephash.code_files.rows import RowSource
 from deephash.code_files.run_descriptors import image_descriptor
 from deephash.code_files.table_rows import TableRows, rebatch
 from deephash.data.descriptors.base import Descriptor
-from deephash.data.image_decoding import image_endings, read_image
-from deephash.data.stored_index import index_columns
+from deephash.data.image_decoding import list_image_endings, read_image
+from deephash.data.stored_index import find_index_columns
 from deephash.io.files import reading, reason_of
 from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
@@ -151,7 +151,7 @@ class StoredTableRows(TableRows):
 
     def _index_columns(self, schema: Mapping[str, Any]) -> Sequence[str]:
         with self._reading():
-            named = {name for metadata in self._pandas for name in index_columns(schema, metadata)}
+            named = {name for metadata in self._pandas for name in find_index_columns(schema, metadata)}
             return [name for name in schema if name in named]
 
     def _extremes(self, name: str) -> tuple[int | None, int | None]:
@@ -224,7 +224,7 @@ class StoredImageRows(ImageRows):
         self.store = Store(address)
         self.descriptor = descriptor
         self.size = size
-        self.stored = [file for file in self.store.files if file.path.lower().endswith(image_endings())]
+        self.stored = [file for file in self.store.files if file.path.lower().endswith(list_image_endings())]
         if not self.stored:
             raise InvalidInputError(f"{address} holds neither Parquet files nor images; give the address of some.")
         self.names = [file.path[len(self.store.root) + 1 :] for file in self.stored]

@@ -10,7 +10,7 @@ import numpy as np
 from deephash.code_files.csv_layout import CsvLayout, read_layout
 from deephash.code_files.fingerprint import file_fingerprint
 from deephash.code_files.rows import BadRow, Ids, RowBlock, RowSource, build_block, plain_id, select_ids
-from deephash.data.stored_index import find_ids, index_columns, say_left_out
+from deephash.data.stored_index import find_ids, find_index_columns, log_left_out
 from deephash.io.files import reading
 from deephash.io.item_names import check_whole_name
 from deephash.validation import InvalidInputError
@@ -64,7 +64,7 @@ class TableRows(RowSource):
                 raise InvalidInputError(f"--features and --ids name column {name!r} of {path} twice; name it once.")
         self.id_column = ids or find_ids([name for name in schema if name not in named])
         index = [] if features else [name for name in self._index_columns(schema) if name != self.id_column]
-        say_left_out(path, index, "--features or --ids")
+        log_left_out(path, index, "--features or --ids")
         self.columns = list(features or (name for name in schema if name != self.id_column and name not in index))
         single = schema[self.columns[0]] if len(self.columns) == 1 else None
         self.lists = isinstance(single, polars.List | polars.Array) and is_number_type(single.inner)
@@ -162,7 +162,7 @@ class TableRows(RowSource):
         import polars
 
         with self._reading():
-            return index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
+            return find_index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
 
     def _holds_words(self, name: str) -> bool:
         """Return whether a column of a CSV file holds other values than whole numbers in their shortest form."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deephash.data.stored_index import find_ids, index_columns, say_left_out
+from deephash.data.stored_index import find_ids, find_index_columns, log_left_out
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
 from deephash.io.files import reading, sought
@@ -81,11 +81,11 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
         names = [keys] if isinstance(keys, str) else list(keys or ())
         if not names:
             rest = [name for name in schema if name not in drop]
-            index = index_columns(rest, polars.read_parquet_metadata(path).get("pandas"))
-            say_left_out(path, index, "its name as a key")
+            index = find_index_columns(rest, polars.read_parquet_metadata(path).get("pandas"))
+            log_left_out(path, index, "its name as a key")
             names = [name for name in rest if name not in index]
             ids = [name for name in names if name == find_ids(names) and len(names) > 1]
-            say_left_out(path, ids, "its name as a key", "ids of the items")
+            log_left_out(path, ids, "its name as a key", "ids of the items")
             names = [name for name in names if name not in ids]
         for name in names:
             if name not in schema:
@@ -136,7 +136,7 @@ def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[
         return np.array(column.cast(polars.String).to_list(), dtype=np.str_)
     array: np.ndarray = column.to_numpy()
     if array.dtype.kind == "O":
-        raise holds_objects(path)
+        raise objects_error(path)
     return array
 
 
@@ -156,11 +156,11 @@ def reading_array(path: Path) -> Iterator[None]:
             yield
         except ValueError as error:
             if "Python objects" in str(error):
-                raise holds_objects(path) from error
+                raise objects_error(path) from error
             raise
 
 
-def holds_objects(path: Path) -> InvalidInputError:
+def objects_error(path: Path) -> InvalidInputError:
     """Return the error for a file that only unsafe unpickling can read."""
     return InvalidInputError(
         f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, as with "

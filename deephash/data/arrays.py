@@ -11,22 +11,22 @@ from torch import Tensor
 from deephash.data.array_file import read_array, read_matrix
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
-from deephash.data.labels import canonical_labels
+from deephash.data.labels import convert_labels
 from deephash.data.mapped_rows import MappedRows, RowFile, can_map
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, as_features, check_finite
 
 MAPPED_VALUES = 1 << 24
-"""Values from which a matrix stays in its file, 64 MB as float32; less is little beside the libraries."""
+"""Number of values from which a matrix stays in its file: 64 MB as float32."""
 
 
-def canonical_features(array: np.ndarray, name: str) -> Tensor:
+def convert_features(array: np.ndarray, name: str) -> Tensor:
     """Convert features to a float32 tensor.
 
     Args:
         array: numbers (n, d), with n and d at least 1.
-        name: how messages call them.
+        name: of the values, for messages.
 
     Returns:
         float32 (n, d), a copy.
@@ -35,21 +35,21 @@ def canonical_features(array: np.ndarray, name: str) -> Tensor:
         InvalidInputError: not numbers, not a matrix, empty, or NaN, infinite or beyond float32.
     """
     check_matrix(array, name)
-    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is refused below.
+    with np.errstate(over="ignore"):  # Values beyond float32 become infinite and raise an error below.
         features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     return as_features(features, name=name)
 
 
-def mapped_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
-    """Return features that stay in their file, after the checks of `canonical_features` in blocks.
+def map_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
+    """Return features that stay in their file, after the checks of `convert_features` in blocks.
 
     Args:
         path: a file that can be mapped.
         array: what it holds, mapped.
-        name: how messages call them.
+        name: of the values, for messages.
 
     Raises:
-        InvalidInputError: as `canonical_features`.
+        InvalidInputError: as `convert_features`.
     """
     check_matrix(array, name)
     features = MappedRows(RowFile.of(path), array.shape)
@@ -76,16 +76,16 @@ class Arrays(HashingDataModule):
     """Features and labels from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         features: file of the features, numbers (n, d).
         features_key: which array of an `.npz`, or which columns of a Parquet file: one of lists or several of numbers.
             None takes all but the labels, the ids (`id`) and the index that pandas stored.
         labels: file of the labels; None takes them from the file of the features where `labels_key` is given, and has
             no labels where it is not.
-        labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns of
+        labels_key: array or columns of the labels: integers or strings, one per item, or several columns of
             0 and 1.
-        label_separator: what stands between several labels in a string: space, comma, semicolon, bar, tab or another
-            character; none: each string is one label. None asks where it may be either.
+        label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
+            character; none: each string is one label. None raises an error if both are possible.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:
@@ -127,16 +127,16 @@ class Arrays(HashingDataModule):
         beside = self.labels_key if self.has_labels and self.labels_path == self.features_path else None
         array = read_matrix(self.features_path, self.features_key, beside)
         if can_map(self.features_path) and array.size >= MAPPED_VALUES:
-            features = mapped_features(self.features_path.expanduser(), array, name)
+            features = map_features(self.features_path.expanduser(), array, name)
         else:
-            features = canonical_features(array, name)
+            features = convert_features(array, name)
         del array  # and with it the pages of a map
         labels: Tensor | None = None
         class_names: tuple[str, ...] = ()
         images: np.ndarray | None = None
         if self.has_labels:
             given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = canonical_labels(
+            labels, class_names = convert_labels(
                 given, len(features), f"labels of {self.labels_path}", self.label_separator
             )
         if self.images_path is not None:

@@ -10,12 +10,12 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from deephash.conversion import PlainArguments
-from deephash.data.blocks import block_loader
+from deephash.data.blocks import build_block_loader
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items, Part
 from deephash.data.mapped_rows import MappedRows
 from deephash.data.protocols.base import DESCRIPTOR_DIGESTS, Protocol, Split
-from deephash.data.protocols.draws import REST, Size, deal, strata_of
+from deephash.data.protocols.draws import REST, Size, deal, find_strata
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.validation import InvalidInputError, as_labels, check_finite
@@ -24,12 +24,12 @@ from deephash.validation import InvalidInputError, as_labels, check_finite
 class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
     """Items of one data set, split into train, query and database by a protocol.
 
-    A data set writes `load`, and `prepare_data` where something must be downloaded or computed once.
+    Subclasses implement `load`, and `prepare_data` for downloads and computations that happen once.
 
     Args:
         protocol: how the items are split.
         seed: seed of the split.
-        split: a split made before, as a saved run's; None draws one.
+        split: an existing split, such as a saved run's; None draws one.
     """
 
     def __init__(self, protocol: Protocol, seed: int = 0, split: Split | None = None) -> None:
@@ -41,7 +41,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         self._read: Items | None = None
         self._split: Split | None = split
         self.given_files = ""
-        """The files that the user's settings name, for messages."""
+        """Files named by the user's settings, for messages."""
         self._held_out: dict[str, np.ndarray] = {}
         self._batches: Callable[[int, int], DataLoader[dict[str, Any]]] | None = None
 
@@ -57,27 +57,27 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         """Load the items and split them, once.
 
         Raises:
-            InvalidInputError: NaN in the features, bad labels, sizes that the protocol cannot draw, or data that are
-                not those of the given split.
+            InvalidInputError: NaN in the features, invalid labels, sizes that the protocol cannot draw, or data that
+                differ from those of the given split.
         """
         if self._items is not None:
             return
         items = self.load() if self._read is None else self._read
         views = items.features.features if isinstance(items.features, Views) else {"": items.features}
         for view, features in views.items():
-            if not isinstance(features, MappedRows):  # which were checked as they were first read
+            if not isinstance(features, MappedRows):  # checked when they were first read
                 check_finite(features, f"{view} features".lstrip())
         if items.labels is not None:
             as_labels(items.labels, len(items))
         if self._given_split is not None:
-            self._given_split.check_data(self.digests_of(items), self.given_files)
+            self._given_split.check_data(self.get_digests(items), self.given_files)
             self._given_split.check_fits(len(items))
         else:
             drawn = self.protocol.split(len(items), items.labels, items.official, self.seed)
-            self._split = drawn.noting(self.digests_of(items))
+            self._split = drawn.with_digests(self.get_digests(items))
         self._items = items
 
-    def digests_of(self, items: Items) -> dict[str, str]:
+    def get_digests(self, items: Items) -> dict[str, str]:
         """Return digests of the features, the labels and the files that descriptors read, such as weights."""
         digests = dict(items.digests)
         for part in vars(self).values():
@@ -137,17 +137,16 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
     def hold_out(self, share: float) -> None:
         """Hold out validation queries, and their database, from the training part.
 
-        For splits without validation parts: what is scored in the end stays unseen. Where most of the database is
-        trained on, queries are ranked against the rest of the training part. Elsewhere the database holds items that
-        training has not seen, which are found less well, so a quarter of what is held out are queries and the others
-        are what those are ranked against. Drawn at random by the seed, in the classes' proportions where there are
-        queries enough for each.
+        For splits without validation parts, so that scored items stay unseen. If most of the database is used for
+        training, queries are ranked against the rest of the training part. Otherwise, the database has items that
+        training has not seen and that are harder to find, so a quarter of the held-out items are queries and the others
+        form their database. The seed draws the items at random, in the class proportions if there are enough queries.
 
         Args:
-            share: of the training items, above 0 and below 1.
+            share: fraction of the training items, above 0 and below 1.
 
         Raises:
-            InvalidInputError: a share outside that, or a training part too small for it.
+            InvalidInputError: an invalid share, or a training part too small for it.
         """
         if isinstance(share, bool) or not isinstance(share, float) or not 0 < share < 1:
             raise InvalidInputError(f"train.holdout={share!r}; expected a fraction between 0 and 1.")
@@ -160,7 +159,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
                 f"train.holdout={share} of {len(train)} training items leaves {queries} queries to choose by; raise "
                 "the protocol's training part, or choose a protocol with validation parts, as five_way."
             )
-        strata = strata_of(len(self.items), self.items.labels, stratified=True)
+        strata = find_strata(len(self.items), self.items.labels, stratified=True)
         if queries < len(np.unique(strata[train])):
             strata = np.zeros_like(strata)
         sizes: dict[str, Size] = {"validation_query": queries}
@@ -184,7 +183,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         if self._batches is not None:
             return self._batches(*self._process())
         part = self.part("train")
-        return block_loader(part, rows=len(part))
+        return build_block_loader(part, rows=len(part))
 
     def val_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
         """Return loaders of the validation database and the validation queries."""
@@ -209,4 +208,4 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
 
     def _ranking_loaders(self, *roles: str) -> "list[DataLoader[dict[str, Any]]]":
         rank, processes = self._process()
-        return [block_loader(self.part(role), rank=rank, processes=processes) for role in roles]
+        return [build_block_loader(self.part(role), rank=rank, processes=processes) for role in roles]

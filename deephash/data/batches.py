@@ -18,16 +18,16 @@ Order = Callable[..., Iterable[int]]
 class EpochBatches(Sampler[Tensor]):
     """Rows of each batch of an epoch, shared equally between processes.
 
-    A batch is drawn whole and then dealt out, so that the batches of an epoch do not depend on the number of processes.
-    Rows that fill no batch at the end are left to another epoch's order.
+    A batch is drawn as a whole and then divided, so batches do not depend on the number of processes.
+    Incomplete batches at the end of an epoch are dropped.
 
     Args:
         items: number of training items.
-        batch_size: items a batch, of all processes together; a smaller training part is one batch.
+        batch_size: items per batch, over all processes; a smaller training part is one batch.
         seed: seed of every epoch's order.
-        rank: which of the processes this is.
-        processes: how many share each batch.
-        order: gives rows in the order they are to be taken; None for all of them, shuffled.
+        rank: of this process.
+        processes: number of processes that share each batch.
+        order: returns rows in the order of training; None shuffles all rows.
         labels: handed to `order`.
 
     Raises:
@@ -107,6 +107,6 @@ class PartRows(Dataset[dict[str, Any]]):
         return content
 
 
-def batch_loader(part: Part, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":
+def build_batch_loader(part: Part, batches: EpochBatches) -> "DataLoader[dict[str, Any]]":
     """Return a loader of a part's batches, without workers, as features are in memory."""
     return DataLoader(PartRows(part), sampler=batches, batch_size=None, num_workers=0)

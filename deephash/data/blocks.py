@@ -17,9 +17,9 @@ class PartBlocks(Dataset[dict[str, Any]]):
 
     Args:
         part: the items.
-        rows: rows a block.
-        rank: which of the processes this is.
-        processes: how many share the part.
+        rows: per block.
+        rank: of this process.
+        processes: number of processes that share the part.
     """
 
     def __init__(self, part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1) -> None:
@@ -41,6 +41,8 @@ class PartBlocks(Dataset[dict[str, Any]]):
         return content
 
 
-def block_loader(part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1) -> "DataLoader[dict[str, Any]]":
+def build_block_loader(
+    part: Part, rows: int = BLOCK_ROWS, rank: int = 0, processes: int = 1
+) -> "DataLoader[dict[str, Any]]":
     """Return a loader over `PartBlocks`, without workers, as features are in memory."""
     return DataLoader(PartBlocks(part, rows, rank, processes), batch_size=None, num_workers=0)

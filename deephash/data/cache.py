@@ -20,20 +20,20 @@ def read_or_compute(
 ) -> dict[str, Tensor]:
     """Return tensors from the cache, or compute and store them.
 
-    A file that is truncated, damaged or another's is computed again, with a warning; a folder that cannot be written
-    costs the next run the time, not this one its tensors.
+    An invalid file is computed again, with a warning. If the folder cannot be written, a warning says so, and the next
+    run computes the tensors again.
 
     Args:
-        folder: where they are kept; `~` is the home folder. Made where it does not exist.
-        name: what they are, the beginning of the file's name.
-        key: hexadecimal digest of all that they depend on.
-        compute: makes them.
+        folder: of the cache, created if it does not exist; `~` is the home folder.
+        name: prefix of the file's name.
+        key: hexadecimal digest of all inputs.
+        compute: computes the tensors.
     """
     path = Path(folder).expanduser() / f"{name}-{key[:32]}.safetensors"
     if path.exists():
         try:
             return _read(path, key)
-        except Exception as error:  # safetensors raises a type of its own for some faults and OSError for others
+        except Exception as error:  # safetensors raises its own type for some faults and OSError for others
             warnings.warn(f"{path} cannot be used ({error}); computing it again.", stacklevel=2)
     tensors = compute()
     try:
@@ -48,8 +48,8 @@ def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | P
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3).
-        descriptor: what describes them.
-        folder: where features are kept, as `read_or_compute` takes it.
+        descriptor: computes the features.
+        folder: of the cache.
 
     Returns:
         float32 (n, d).

@@ -12,7 +12,7 @@ from deephash.data.base import HashingDataModule
 from deephash.data.cache import read_or_describe
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import array_digest
-from deephash.data.download import downloaded
+from deephash.data.download import download_for_block
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.files import sought, write_whole
@@ -118,8 +118,8 @@ class CIFAR10(HashingDataModule):
     2009. The publisher's training images are the part "train", the test images "query".
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
-        descriptor: what turns images into features.
+        protocol, seed, split: see `HashingDataModule`.
+        descriptor: computes the features.
         path: a local `.npz` of images uint8 (n, 32, 32, 3), labels (n,), is_test bool (n,) and classes (c,); None
             downloads the publisher's archive, 170 MB.
         cache: folder of downloads and computed features.
@@ -150,7 +150,7 @@ class CIFAR10(HashingDataModule):
         if self.is_read:
             return
         if self.downloads and not self.path.exists():
-            with downloaded(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM) as archive:
+            with download_for_block(ADDRESSES, self.cache / "cifar-10-binary.tar.gz", CHECKSUM) as archive:
                 arrays = read_binary_archive(archive)
 
                 def write(partial: Path) -> None:

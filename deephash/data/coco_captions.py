@@ -33,16 +33,16 @@ class COCOCaptions(ImageTextData):
 
     An item is an image with the first of its sentences, or several joined. Where the annotations of the objects are
     there, items without any object are left out, as papers on hashing do; where they are not, there are no labels. A
-    part of the publisher's may be missing: with `captions_val2017.json` and `val2017` alone, 5,000 items.
+    part of the publisher's may be missing: with only `captions_val2017.json` and `val2017`, there are 5,000 items.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         path: the folder with `annotations` and the images' folders, as published.
-        image_descriptor: what turns images into features, once; kept in the cache.
-        text_descriptor: what turns sentences into features, once; kept in the cache.
+        image_descriptor: computes and caches the image features.
+        text_descriptor: computes and caches the sentence features.
         year: the edition, which the files' names end in.
         captions: sentences that are joined into an item's text; 1 to 5.
-        view: "image" or "text", for that view's features alone; None for both.
+        view: "image" or "text" for only that view; None for both.
         cache: folder of computed features.
 
     Raises:

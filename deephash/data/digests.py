@@ -21,8 +21,8 @@ BLOCK_ROWS = 65_536
 def features_digest(items: "Items") -> str:
     """Return the SHA-256, in hex, of the features in every view.
 
-    Of features as they were read, their shapes and bytes. Features that were computed here can differ by rounding
-    between machines, so what they were computed from stands for them.
+    Features that were read enter by shape and bytes. Features that were computed here can differ by rounding between
+    machines, so the digest of their inputs replaces them.
 
     Args:
         items: a whole data set.

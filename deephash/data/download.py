@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deephash.data.transfer import ConnectionLostError, RefusedError, from_ftp, from_http
+from deephash.data.transfer import ConnectionLostError, RefusedError, open_ftp, open_http
 from deephash.data.transfer_progress import transfer_bar
 from deephash.io.files import flush, remove_leftovers
 from deephash.validation import InvalidInputError, StorageError
 
 LARGE, MAX_EXPANSION = 1 << 28, 100
-"""Archives that unpack to more bytes than the first and to more than this multiple of their own are refused."""
+"""An archive raises an error if it unpacks to more than LARGE bytes and to more than MAX_EXPANSION times its own."""
 
 ATTEMPTS = 5
 """Attempts in a row that may fail without a further byte, for each address."""
@@ -39,23 +39,23 @@ def download(
 ) -> Path:
     """Download a file unless it exists.
 
-    What arrives is appended to `path` + ".partial", where a later call, in this process or another, goes on. Only a
-    whole file whose checksum is right gets its final name.
+    Bytes are appended to `path` + ".partial", which a later call, in this process or another, resumes. Only a
+    complete file with the right checksum gets its final name.
 
     Args:
-        addresses: the same file's http, https or ftp addresses, tried in this order.
-        path: where it is to lie; folders are made.
-        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None where its publisher
-            gives none: then a file is whole when it has the length that the server says, and its reader must do the
-            rest, as a zip archive's does by the checksums within.
-        pause: seconds before the second attempt, doubled for each further one.
-        timeout: seconds without a byte after which a connection counts as lost.
+        addresses: http, https or ftp addresses of the file, tried in this order.
+        path: destination; missing folders are created.
+        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None if the publisher
+            gives none: a file is then complete at the length that the server reports, and its reader must verify
+            it, as zip archives do with their internal checksums.
+        pause: seconds before the second attempt, doubled for each later one.
+        timeout: seconds without data after which a connection counts as lost.
 
     Returns:
         `path`.
 
     Raises:
-        DownloadError: no address gave the file, its checksum is wrong, or the disk is full.
+        DownloadError: no address serves the file, its checksum is wrong, or the disk is full.
     """
     if path.exists():
         if _matches(path, checksum):
@@ -69,7 +69,7 @@ def download(
             resumed = partial.exists()
             _fetch(address, partial, path.name, pause, timeout)
             if resumed and not _matches(partial, checksum):
-                # What lay there was the damaged part, perhaps; only a fetch from the start can tell.
+                # The earlier part may be damaged; download from the start.
                 partial.unlink()
                 _fetch(address, partial, path.name, pause, timeout)
         except RefusedError as error:
@@ -100,7 +100,7 @@ def download(
 
 
 @contextmanager
-def downloaded(addresses: Sequence[str], path: Path, checksum: str | None) -> Iterator[Path]:
+def download_for_block(addresses: Sequence[str], path: Path, checksum: str | None) -> Iterator[Path]:
     """Download an archive for the block, and delete it afterwards unless it existed before, as the user's own."""
     existed = path.exists()
     yield download(addresses, path, checksum)
@@ -111,18 +111,18 @@ def downloaded(addresses: Sequence[str], path: Path, checksum: str | None) -> It
 def extract(archive: Path, folder: Path, top: str = ".") -> None:
     """Unpack one folder of a tar or zip archive atomically.
 
-    Links, devices and paths that lead out of the archive's own folder are refused; a zip's checksums are checked.
+    Links, devices and paths out of the archive's folder raise an error; the checksums of a zip archive are verified.
 
     Args:
-        archive: a tar archive, compressed or not, or a zip archive.
-        folder: where its contents are to lie; it must not exist.
-        top: the folder inside the archive that is wanted.
+        archive: a tar archive, optionally compressed, or a zip archive.
+        folder: destination; it must not exist.
+        top: the folder inside the archive to unpack.
 
     Raises:
         InvalidInputError: a damaged or unsafe archive, one without that folder, one that would unpack to far more than
             it holds, or a disk that does not take it.
     """
-    # A name of this call's own: what bears a plain one may be the user's.
+    # A unique name: a plain one may be the user's.
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     try:
         remove_leftovers(folder.parent, folder.name)
@@ -134,7 +134,7 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         if not (partial / top).is_dir():
             raise InvalidInputError(f"{archive} has no folder {top}; it is another archive: delete it.")
         if hasattr(os, "sync"):
-            os.sync()  # The folder takes its name once its thousands of files are on the disk.
+            os.sync()  # The files are on the disk before the folder gets its name.
         (partial / top).replace(folder)
     except InvalidInputError:
         raise
@@ -151,7 +151,7 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
 
 
 def _damaged(archive: Path, error: Exception) -> InvalidInputError:
-    reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__  # lines long where no format fits
+    reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__  # several lines if no format fits
     return InvalidInputError(f"{archive} cannot be unpacked ({reason}); delete it, to have it fetched again.")
 
 
@@ -185,7 +185,7 @@ def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         _check_expansion(archive, (member.file_size for member in file.infolist()), folder)
         for member in file.infolist():
-            # Python's own unpacking drops such parts of a path; an archive that has them is not the published one.
+            # Python drops such parts of a path, but a published archive has none.
             if member.filename.startswith("/") or ".." in Path(member.filename).parts:
                 raise zipfile.BadZipFile(f"{member.filename} leads out of its folder")
         file.extractall(folder)
@@ -201,7 +201,7 @@ def _matches(path: Path, checksum: str | None) -> bool:
 
 def _fetch(address: str, partial: Path, name: str, pause: float, timeout: float) -> None:
     """Download `partial` to its full length, with as many connections as needed."""
-    source = from_ftp if urlsplit(address).scheme == "ftp" else from_http
+    source = open_ftp if urlsplit(address).scheme == "ftp" else open_http
     failed = 0
     while True:
         have = partial.stat().st_size if partial.exists() else 0

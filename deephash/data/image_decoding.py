@@ -26,7 +26,7 @@ class TooManyPixelsError(InvalidInputError):
     """An image with more pixels than the limit."""
 
 
-def image_formats() -> list[str]:
+def list_image_formats() -> list[str]:
     """Return the formats that Pillow decodes itself; for PostScript it would start another program."""
     from PIL import Image
 
@@ -34,11 +34,11 @@ def image_formats() -> list[str]:
     return sorted(set(Image.OPEN) - {"EPS"})
 
 
-def image_endings() -> tuple[str, ...]:
+def list_image_endings() -> tuple[str, ...]:
     """Return the file name endings of those formats, in lower case, with their dots."""
     from PIL import Image
 
-    formats = set(image_formats())
+    formats = set(list_image_formats())
     return tuple(ending for ending, kind in Image.registered_extensions().items() if kind in formats)
 
 
@@ -62,14 +62,14 @@ def read_image(
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file, formats=image_formats() if formats is None else formats) as opened:
+    with Image.open(file, formats=list_image_formats() if formats is None else formats) as opened:
         if opened.width * opened.height > most_pixels:
             raise TooManyPixelsError(f"it claims {opened.width} × {opened.height} pixels, more than {most_pixels}")
-        image = as_rgb(opened, ImageOps.exif_transpose(opened))
+        image = convert_to_rgb(opened, ImageOps.exif_transpose(opened))
     return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
 
-def as_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
+def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
     """Convert an image to 8-bit RGB, with transparent pixels over white.
 
     Grey of more than 8 bits is scaled so that its black and white stay black and white: 16 bits by 1/257. Colours of
@@ -93,7 +93,7 @@ def as_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
         )
     if upright.mode == "F":
         values = np.asarray(upright)
-        if not (values.min() >= 0 and values.max() <= 1):  # so that NaN is refused too
+        if not (values.min() >= 0 and values.max() <= 1):  # also true for NaN
             raise InvalidInputError(
                 f"its pixels are floating-point values (mode F) from {values.min():g} to {values.max():g}, and only 0 "
                 "to 1 are known as black to white; scale them, or save it with 8 or 16 bits"

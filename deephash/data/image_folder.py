@@ -25,13 +25,13 @@ class ImageFolder(HashingDataModule):
     """Images in class subfolders or listed by a manifest, as GIST or pixels.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         path: a folder with a subfolder of images for each class, or a manifest, as `list_manifest` takes it: a CSV file
             with the heading "path,label", say.
-        descriptor: what turns images into features; its `image_size` is the side to which they are scaled and cropped.
+        descriptor: computes the features; its `image_size` is the side to which they are scaled and cropped.
         labels_key: columns of a manifest that hold the labels, of 0 and 1 or of names.
-        label_separator: what stands between several labels in a field of a manifest: space, comma, semicolon, bar, tab
-            or another character; none: each field is one label. None asks where it may be either.
+        label_separator: separates several labels in a field of a manifest: space, comma, semicolon, bar, tab
+            or another character; none: each field is one label. None raises an error if both are possible.
         cache: folder of computed features.
 
     Raises:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deephash.data.image_decoding import image_endings
+from deephash.data.image_decoding import list_image_endings
 from deephash.data.image_manifest import Listing
-from deephash.data.labels import NONE, canonical_labels
+from deephash.data.labels import NONE, convert_labels
 from deephash.io.files import sought
 from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
@@ -23,7 +23,7 @@ def find_images(folder: Path) -> list[Path]:
             f"{sought(folder)} is not a folder; give one with a subfolder of images for each class, "
             "or a manifest, which ends in .csv or .txt."
         )
-    endings = image_endings()
+    endings = list_image_endings()
     files = [file for file in walk_files(folder) if file.suffix.lower() in endings]
     if not files:
         raise InvalidInputError(f"{folder} holds no images; expected a subfolder of images for each class.")
@@ -46,4 +46,4 @@ def list_folder(folder: Path) -> Listing:
             "into one, or give a manifest."
         )
     classes = np.array([file.relative_to(folder).parts[0] for file in files])
-    return Listing(files, *canonical_labels(classes, len(files), f"class folders of {folder}", NONE))
+    return Listing(files, *convert_labels(classes, len(files), f"class folders of {folder}", NONE))

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.labels import NONE, canonical_labels, label_table, split_labels
-from deephash.data.stored_index import find_ids, index_columns
+from deephash.data.labels import NONE, build_label_table, convert_labels, split_labels
+from deephash.data.stored_index import find_ids, find_index_columns
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError
 
@@ -30,7 +30,7 @@ class Listing:
 
     Args:
         files: n image files.
-        labels: class indices int64 (n,), an indicator bool (n, c), or None where there are none.
+        labels: class indices int64 (n,), an indicator bool (n, c), or None without labels.
         class_names: the c names; empty without labels.
     """
 
@@ -45,14 +45,14 @@ def list_manifest(
     """Return the images that a manifest lists, in its order; relative paths start from its folder.
 
     A CSV file has a heading and a line for each image: "path,label"; "path" alone, without labels; or "path" and a
-    column of 0 and 1 for each label. Further columns beside "label" are left out. A text file without a heading has
+    column of 0 and 1 for each label. Other columns besides "label" are ignored. A text file without a heading has
     in each line a path and the 0 or 1 of every label, or the number of a class, with spaces between them.
 
     Args:
         manifest: a `.csv` or `.txt` file in UTF-8.
         labels_key: columns of the labels, of 0 and 1 or of names; None takes those called label or labels, or all but
             path where all hold 0 and 1.
-        separator: what stands between several labels in a field, as `canonical_labels` takes it.
+        separator: what stands between several labels in a field, as `convert_labels` takes it.
 
     Raises:
         InvalidInputError: no such file, one of another form, an empty field, files that do not exist, or labels that
@@ -127,7 +127,7 @@ def _label_columns(
         return places
     others = [place for place, name in enumerate(heading) if name != "path"]
     # An index that pandas wrote, and ids, are no labels.
-    index = index_columns((heading[place] for place in others), None)
+    index = find_index_columns((heading[place] for place in others), None)
     beside = {"", *index, find_ids([heading[place] for place in others])}
     others = [place for place in others if heading[place] not in beside]
     if not others:
@@ -148,15 +148,17 @@ def _labels_of(columns: list[str], fields: list[list[str]], separator: str | Non
     if not columns:
         return None, ()
     if len(columns) == 1:
-        return canonical_labels(np.array([row[0] for row in fields]), len(fields), name, separator)
+        return convert_labels(np.array([row[0] for row in fields]), len(fields), name, separator)
     if len(set(columns)) == len(columns) and all(field.lower() in TRUTH_VALUES for row in fields for field in row):
         return torch.tensor([[TRUTH_VALUES[field.lower()] for field in row] for row in fields]), tuple(columns)
     if separator not in (None, NONE):
-        return label_table([[part for field in row for part in split_labels(field, separator)] for row in fields], name)
+        return build_label_table(
+            [[part for field in row for part in split_labels(field, separator)] for row in fields], name
+        )
     if separator is None:  # which asks about a field that may be several labels
         given = np.array([field for row in fields for field in row if field])
-        canonical_labels(given, len(given), name)
-    return label_table([[field for field in row if field] for row in fields], name)
+        convert_labels(given, len(given), name)
+    return build_label_table([[field for field in row if field] for row in fields], name)
 
 
 def _check_one_row_each(manifest: Path, names: list[str], fields: list[list[str]], first: int) -> None:
@@ -193,7 +195,7 @@ def _read_text(manifest: Path) -> tuple[list[str], _Labels]:
         names.append(name)
         values.append([int(value) for value in found])
     _check_one_row_each(manifest, names, [[str(value) for value in row] for row in values], 1)
-    return names, canonical_labels(np.array(values), len(values), f"labels of {manifest}")
+    return names, convert_labels(np.array(values), len(values), f"labels of {manifest}")
 
 
 def _opened(manifest: Path) -> TextIO:

@@ -19,7 +19,7 @@ class ImageTextData(HashingDataModule):
     """Pairs of an image and a text, read from the publisher's files.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         path: folder of the publisher's files.
         view: "image" or "text" for only that view; None for both.
         cache: folder of computed features.
@@ -35,7 +35,7 @@ class ImageTextData(HashingDataModule):
     """Files that the folder must contain, for messages."""
 
     def __init__(
-        self, protocol: Protocol, seed: int, split: Split | None, path: FilePath, view: str | None, cache: FilePath
+        self, protocol: Protocol, seed: int, split: Split | None, path: str, view: str | None, cache: FilePath
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.digests import features_digest, labels_digest
-from deephash.data.mapped_rows import in_memory, select_rows
+from deephash.data.mapped_rows import read_features, select_rows
 
 # A tensor (n, d), `MappedRows` in a file, or `Views` of items in several views: all know their length, give rows by
 # index and move by `to`.
@@ -30,8 +30,8 @@ class Items:
             the publisher made no split.
         images: uint8 (n, h, w) or (n, h, w, 3) to look at, or None. Rows correspond to the features'.
         texts: n texts to read beside results, or None.
-        computed_from: by view (the only view has no name), a digest of what its features were computed from, where they
-            were computed here rather than read: it stands for them in `digests`.
+        computed_from: by view (a single view has the name ""), a digest of the inputs of features that were computed
+            here; it replaces the features in `digests`.
     """
 
     features: Features
@@ -80,4 +80,4 @@ class Part:
 
     def in_memory(self) -> "Part":
         """Return the part with its features read into memory."""
-        return Part(self.ids, in_memory(self.features), self.labels)
+        return Part(self.ids, read_features(self.features), self.labels)

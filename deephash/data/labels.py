@@ -22,7 +22,7 @@ MAX_TABLE = 1 << 32
 """Most values of a table of items and labels, of a byte each."""
 
 
-def canonical_labels(
+def convert_labels(
     labels: np.ndarray, rows: int, name: str = "labels", separator: str | None = None
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Convert labels to class indices, or to an indicator table for several labels per item.
@@ -31,7 +31,7 @@ def canonical_labels(
         labels: whole numbers >= 0 or strings (n,) or (n, 1), one class each; or 0 and 1 (n, c), any number of labels
             each, of any dtype.
         rows: the n that is required.
-        name: how messages call them.
+        name: of the values, for messages.
         separator: what stands between the labels of a string: a word of `SEPARATORS`, or a character. "none": each
             string is one label. None: the same, and a string that may be several is asked about.
 
@@ -67,7 +67,7 @@ def canonical_labels(
                 f"{name} have dtype {labels.dtype}, which data.label_separator={separator} does not split; leave it "
                 "out."
             )
-        return label_table([split_labels(each, separator) for each in _composed(labels).tolist()], name)
+        return build_label_table([split_labels(each, separator) for each in _composed(labels).tolist()], name)
     if labels.dtype.kind == "U":
         labels = _composed(labels)
     classes, indices = np.unique(labels, return_inverse=True)
@@ -76,12 +76,12 @@ def canonical_labels(
     return torch.from_numpy(indices.astype(np.int64)), tuple(str(each) for each in classes)
 
 
-def label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor, tuple[str, ...]]:
+def build_label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor, tuple[str, ...]]:
     """Convert lists of labels to an indicator table.
 
     Args:
         lists: the labels of each of n items.
-        name: how messages call them.
+        name: of the values, for messages.
 
     Returns:
         Indicator bool (n, c), and the c labels, in the order of their numbers, or of the alphabet where they are words.
@@ -135,9 +135,9 @@ def _composed(labels: np.ndarray) -> np.ndarray:
 def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
     """Raise an error if a string may be one label or several.
 
-    So it is with bars, semicolons and tabs, and with commas, spaces and the like between numbers, or between words that
-    are labels themselves or stand at several places. A name of several words, as "polar bear", is one label. Hyphens,
-    colons and underscores join words, and are asked about between numbers alone.
+    This holds for bars, semicolons and tabs, and for commas, spaces and similar characters between numbers, or between
+    words that are labels themselves or occur at several places. A name of several words, such as "polar bear", is one
+    label. Hyphens, colons and underscores join words, and count only between numbers.
     """
     for label in known:
         if label[:1] + label[-1:] in ("[]", "()", "{}"):

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from deephash.data.array_file import read_array
-from deephash.data.vectors import COMPONENTS, vector_layout
+from deephash.data.vectors import COMPONENTS, read_vector_layout
 from deephash.validation import InvalidInputError
 
 MAPPED_ENDINGS = (".npy", *COMPONENTS)
 """Endings of the files that can be mapped; those of the others are compressed, or laid out by columns."""
 
 BLOCK_BYTES = 1 << 22
-"""Rows are read through a map of their own for each few megabytes, so that the pages that one held are given back."""
+"""Each block of a few megabytes is read through a new map, so that the pages of the last one are released."""
 
 
 @final
@@ -47,7 +47,7 @@ class RowFile:
             raise InvalidInputError(f"{self.path} changed while it was in use; start again with the file as it is now.")
         if self.path.suffix in COMPONENTS:
             # Whose dimensions were compared when it was first read, which takes a pass through the whole file.
-            vectors: np.ndarray = np.memmap(self.path, vector_layout(self.path)[0], mode="r")["vector"]
+            vectors: np.ndarray = np.memmap(self.path, read_vector_layout(self.path)[0], mode="r")["vector"]
             return vectors
         return read_array(self.path)
 
@@ -106,7 +106,7 @@ class MappedRows:
         for start in range(0, len(rows), block):
             some = rows[start : start + block]
             consecutive = len(some) == some[-1] - some[0] + 1 and bool((np.diff(some) == 1).all())
-            with np.errstate(over="ignore"):  # Values beyond float32 were refused before.
+            with np.errstate(over="ignore"):  # Values beyond float32 raised an error before.
                 array = self.file.map()
                 values = array[some[0] : some[-1] + 1] if consecutive else array[some]
                 read[start : start + len(some)] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
@@ -118,7 +118,7 @@ def select_rows(features: Any, rows: Tensor) -> Any:
     return features.select(rows) if isinstance(features, MappedRows) else features[rows]
 
 
-def in_memory(features: Any) -> Any:
+def read_features(features: Any) -> Any:
     """Read features into memory if they are in a file."""
     return features[:] if isinstance(features, MappedRows) else features
 

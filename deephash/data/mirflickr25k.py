@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.array_file import read_array
-from deephash.data.arrays import canonical_features
+from deephash.data.arrays import convert_features
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.file_features import files_digest, read_or_describe_files
 from deephash.data.image_text_base import ImageTextData
@@ -69,7 +69,7 @@ def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
     return numbers
 
 
-def indicator(rows: Sequence[int], members: Sequence[Sequence[int]]) -> np.ndarray:
+def membership_table(rows: Sequence[int], members: Sequence[Sequence[int]]) -> np.ndarray:
     """Return a table of which image number is in which list of numbers, bool (n, number of lists)."""
     return np.stack([np.isin(rows, numbers) for numbers in members], 1)
 
@@ -83,13 +83,13 @@ class MIRFlickr25k(ImageTextData):
     label: 20,015 with the 24 labels. There are no publisher's parts.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         path: the folder in which the publisher's two archives are unpacked.
         labels: 24 labels in a wide sense, as papers on hashing mostly take, or 38, with the 14 in a narrow sense.
-        image_descriptor: what turns images into features.
+        image_descriptor: computes the features.
         image_features: a file of features of all the images, in their numbers' order, instead, as published for other
             papers; then the images are not read, and need not be there.
-        view: "image" or "text", for that view's features alone; None for both.
+        view: "image" or "text" for only that view; None for both.
         cache: folder of computed features.
 
     Raises:
@@ -139,12 +139,12 @@ class MIRFlickr25k(ImageTextData):
         common, tags = read_tags(self.path)
         annotations = read_annotations(self.path, self.labels)
         numbers = list(tags)
-        labels = indicator(numbers, list(annotations.values()))
+        labels = membership_table(numbers, list(annotations.values()))
         having: dict[str, list[int]] = {tag: [] for tag in common}
         for number, own in tags.items():
             for tag in own:
                 having[tag].append(number)
-        texts = indicator(numbers, list(having.values()))
+        texts = membership_table(numbers, list(having.values()))
         kept = np.flatnonzero(labels.any(1) & texts.any(1))
         if len(kept) == 0:
             raise InvalidInputError(
@@ -178,7 +178,7 @@ class MIRFlickr25k(ImageTextData):
                     f"{self.image_features} has {len(stored)} rows and {self.path} tags of {len(numbers)} images; give "
                     "features of all images, in their numbers' order."
                 )
-            return canonical_features(np.asarray(stored)[kept], f"features of {self.image_features}"), None
+            return convert_features(np.asarray(stored)[kept], f"features of {self.image_features}"), None
         described = read_or_describe_files(self._files(numbers, kept), self.descriptor, self.cache)
         return described["features"], described["thumbnails"].numpy()
 

@@ -50,7 +50,7 @@ def read_numbers(path: Path, columns: int) -> np.ndarray:
         float32 (n, columns).
 
     Raises:
-        InvalidInputError: no such file, something else than numbers, or a number of them that is no whole rows.
+        InvalidInputError: no such file, contents that are not numbers, or an incomplete row.
     """
     try:
         with warnings.catch_warnings():
@@ -86,11 +86,11 @@ class NUSWIDE(ImageTextData):
     checksums.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         path: a folder that holds the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last
             may be missing where the words are in one file, and then there are no publisher's parts.
         concepts: how many of the most frequent concepts are the labels: 10 and 21 are usual, 81 are all.
-        view: "image" or "text", for that view's features alone; None for both.
+        view: "image" or "text" for only that view; None for both.
         cache: folder in which the tables are kept as read: the text files take minutes, these seconds.
 
     Raises:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from deephash.data.array_file import read_array, read_matrix
-from deephash.data.arrays import canonical_features
+from deephash.data.arrays import convert_features
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
-from deephash.data.labels import canonical_labels
+from deephash.data.labels import convert_labels
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.views import Views
 from deephash.io.path_settings import FilePath
@@ -24,7 +24,7 @@ def present_rows(array: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         array: numbers (n, d).
-        name: how messages call them.
+        name: of the values, for messages.
 
     Returns:
         bool (n,).
@@ -52,20 +52,20 @@ def present_rows(array: np.ndarray, name: str) -> np.ndarray:
 class PairedArrays(HashingDataModule):
     """Features of two or more views from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
 
-    Row i of every file is item i. An item that lacks a view has there a row of NaN alone: methods are fitted on the
+    Row i of every file is item i. An item that lacks a view has a row of only NaN there: methods are fitted on the
     items that they can use, and the item is encoded and ranked in the views that it has.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         features: a file for each view, numbers (n, d of the view).
         views: names of the views, in the files' order.
         features_keys: for each view, which array of an `.npz` or which columns of a Parquet file; None where the file
-            holds one array. None alone: for no view.
+            holds one array. A single None applies to all views.
         labels: file of the labels; None: no labels.
-        labels_key: which array or columns hold the labels: whole numbers or strings, one an item, or several columns
+        labels_key: array or columns of the labels: integers or strings, one per item, or several columns
             of 0 and 1.
-        label_separator: what stands between several labels in a string: space, comma, semicolon, bar, tab or another
-            character; none: each string is one label. None asks where it may be either.
+        label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
+            character; none: each string is one label. None raises an error if both are possible.
         texts: a file of strings (n,) to show beside results.
         images: a file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
@@ -119,14 +119,14 @@ class PairedArrays(HashingDataModule):
         for view, path in self.files.items():
             array, name = read_matrix(path, self.keys[view]), f"{view} features of {path}"
             there = present_rows(array, name)
-            features[view] = canonical_features(array if there.all() else _without_nan(array, there), name)
+            features[view] = convert_features(array if there.all() else _without_nan(array, there), name)
             present[view] = torch.from_numpy(there)
         views = Views(features, present)
         labels: Tensor | None = None
         class_names: tuple[str, ...] = ()
         if self.labels_path is not None:
             given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = canonical_labels(
+            labels, class_names = convert_labels(
                 given, len(views), f"labels of {self.labels_path}", self.label_separator
             )
         texts = None if self.texts_path is None else self._beside(self.texts_path, "U", 1, len(views))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from deephash.data.base import HashingDataModule
-from deephash.data.download import downloaded, extract
+from deephash.data.download import download_for_block, extract
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.vectors import read_vectors
@@ -90,7 +90,7 @@ class SIFT1M(HashingDataModule):
             return
         published = ARCHIVES[self.prefix]
         place = self.cache / f"{self.prefix}.tar.gz"
-        with downloaded(published.addresses, place, published.checksum) as archive:
+        with download_for_block(published.addresses, place, published.checksum) as archive:
             extract(archive, self.path, self.prefix)
 
     def load(self) -> Items:

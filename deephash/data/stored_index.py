@@ -9,12 +9,12 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 NAMELESS = re.compile(r"__index_level_\d+__")
-"""What pandas calls an index without a name; other programs keep such a column and drop what says so."""
+"""pandas's name of an unnamed index; other programs keep such a column but drop the metadata."""
 
 REREAD = re.compile(r"Unnamed: 0(\.\d+)?")
-"""What pandas calls such an index that it has read from a CSV file as a column."""
+"""pandas's name of such an index after reading it from a CSV file."""
 ID = "id"
-"""The column of ids, where there is one of this name and no other is named; capitals make no difference."""
+"""Default name of the id column, in any case."""
 
 
 def find_ids(columns: Collection[str]) -> str | None:
@@ -24,13 +24,13 @@ def find_ids(columns: Collection[str]) -> str | None:
         columns: names of all.
 
     Returns:
-        `id`, or else the only one that is written so in other capitals; None where there is none.
+        `id`, or the only column with that name in another case, or None.
     """
     found = [name for name in columns if name.lower() == ID]
     return ID if ID in found else found[0] if len(found) == 1 else None
 
 
-def index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[str]:
+def find_index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[str]:
     """Return the columns of a Parquet file that are a pandas index.
 
     Args:
@@ -49,7 +49,7 @@ def index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[
     return [name for name in columns if name in stored or NAMELESS.fullmatch(name) or REREAD.fullmatch(name)]
 
 
-def say_left_out(path: Path, names: list[str], option: str, what: str = "the index that pandas stored") -> None:
+def log_left_out(path: Path, names: list[str], option: str, what: str = "the index that pandas stored") -> None:
     """Log which columns are left out as an index or as ids.
 
     Args:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 CHUNK = 1 << 18
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}
-"""HTTP statuses that say: try again later."""
+"""HTTP statuses of transient errors."""
 
 
 class ConnectionLostError(Exception):
@@ -26,8 +26,8 @@ class Transfer:
     """A transfer in progress.
 
     Args:
-        start: place in the file of the first byte that comes.
-        total: length of the whole file; None where the server does not say.
+        start: offset of the first byte in the file.
+        total: length of the whole file; None if the server does not report it.
         chunks: the bytes.
     """
 
@@ -37,12 +37,12 @@ class Transfer:
 
 
 @contextmanager
-def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
+def open_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
     """Request the bytes from offset `have`; the connection closes at the end of the block.
 
     Raises:
         ConnectionLostError: no connection, or it broke.
-        RefusedError: there is no such file, or the answer makes no sense.
+        RefusedError: no such file, or an invalid answer.
     """
     import requests
     import urllib3
@@ -60,7 +60,7 @@ def from_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
             elif status == 200:
                 yield Transfer(0, int(length) if length else None, _arriving(response))
             elif status == 416:
-                # Nothing lies behind what is here: it is whole, or no part of this file, as its checksum will show.
+                # The server has no further bytes: the file is complete or another one, which its checksum shows.
                 yield Transfer(have, have, ())
             elif status in PASSING:
                 raise ConnectionLostError(f"HTTP {status} {response.reason}")
@@ -85,8 +85,8 @@ def _content_range(header: str) -> tuple[int, int | None]:
 
 
 @contextmanager
-def from_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
-    """Request the bytes from offset `have`, as `from_http` does."""
+def open_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
+    """Request the bytes from offset `have`, as `open_http` does."""
     where = urlsplit(address)
     file = unquote(where.path)
     try:

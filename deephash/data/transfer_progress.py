@@ -10,12 +10,12 @@ def transfer_bar(name: str, done: int, total: int | None) -> Iterator[Callable[[
     """Show bytes, speed and time left on standard error if it is a terminal.
 
     Args:
-        name: what comes.
-        done: bytes that are here already.
-        total: bytes of the whole; None where the server does not say.
+        name: of the file.
+        done: number of bytes that exist already.
+        total: number of bytes of the file; None if the server does not report it.
 
     Yields:
-        A function to be told how many further bytes came.
+        A function to call with the number of new bytes.
     """
     if not sys.stderr.isatty():
         yield lambda _: None

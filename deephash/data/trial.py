@@ -17,7 +17,7 @@ def try_decoding(code: str, path: Path, *arguments: str) -> None:
         arguments: columns, or variables.
 
     Raises:
-        ValueError: why it cannot be decoded.
+        ValueError: the file cannot be decoded; the message says why.
     """
     try_program("-c", code, path, *arguments)
 
@@ -27,12 +27,12 @@ def try_program(*arguments: str | Path, seconds: float | None = None) -> None:
 
     Args:
         arguments: of Python: a file, or -c and code; then the program's own.
-        seconds: after which it is stopped; None waits.
+        seconds: after which the program is stopped; None waits.
 
     Raises:
-        ValueError: the last line of its errors, where it ends with any.
+        ValueError: the program fails; the message is the last line of its errors.
     """
-    # -P: a module that lies beside the data is not taken for the package of its name.
+    # -P: ignore modules beside the data that have the name of a package.
     command = [sys.executable, "-P", *map(str, arguments)]
     try:
         done = subprocess.run(

@@ -16,7 +16,7 @@ MAX_DIMENSION = 1 << 20
 """A first number above this is no dimension, but the sign of another format."""
 
 
-def vector_layout(path: str | Path) -> tuple[np.dtype, int]:
+def read_vector_layout(path: str | Path) -> tuple[np.dtype, int]:
     """Read the record layout of a file of vectors.
 
     Args:
@@ -54,11 +54,11 @@ def vector_layout(path: str | Path) -> tuple[np.dtype, int]:
     return layout, size // layout.itemsize
 
 
-def vectors_of(records: np.ndarray, path: str | Path, first: int = 0) -> np.ndarray:
+def extract_vectors(records: np.ndarray, path: str | Path, first: int = 0) -> np.ndarray:
     """Return the vectors of records, after checking that all have the same dimension.
 
     Args:
-        records: (n,) of the layout that `vector_layout` gives.
+        records: (n,) of the layout that `read_vector_layout` gives.
         path: where they are from, for the message.
         first: place of the first of them in the file.
 
@@ -88,8 +88,8 @@ def read_vectors(path: str | Path) -> np.ndarray:
     Raises:
         InvalidInputError: no such file, another format, truncated, empty, or vectors of several dimensions.
     """
-    layout, _ = vector_layout(path)
-    return vectors_of(np.memmap(path, layout, mode="r"), path)
+    layout, _ = read_vector_layout(path)
+    return extract_vectors(np.memmap(path, layout, mode="r"), path)
 
 
 def write_vectors(path: str | Path, vectors: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError, as_numbers
 class Views:
     """Rows of features by view; row i of every view is item i.
 
-    An item may lack a view: its row there is 0 and not `present`, and is never fitted on, encoded or ranked.
+    An item may lack a view: its row is then 0 and not `present`, and is never fitted on, encoded or ranked.
 
     Args:
         features: numbers (n, d of the view), tensors or arrays, by the name of the view; at least two views.
@@ -116,7 +116,7 @@ class Views:
         return Views(features, self.present)
 
 
-def joined(parts: Sequence[Tensor] | Sequence[Views]) -> Tensor | Views:
+def join_rows(parts: Sequence[Tensor] | Sequence[Views]) -> Tensor | Views:
     """Concatenate the rows of several parts."""
     first = parts[0]
     if isinstance(first, Tensor):

@@ -9,26 +9,26 @@ import torch
 from torch import Tensor
 
 from deephash.data.array_file import read_array
-from deephash.data.arrays import canonical_features
+from deephash.data.arrays import convert_features
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
-from deephash.data.download import downloaded, extract
+from deephash.data.download import download_for_block, extract
 from deephash.data.file_features import files_digest, read_or_describe_files, read_or_describe_texts
 from deephash.data.image_text_base import VIEWS, ImageTextData
 from deephash.data.items import Items
-from deephash.data.labels import canonical_labels
+from deephash.data.labels import convert_labels
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
 from deephash.data.wiki_files import (
     CLASSES,
     LAYOUT,
-    article_images,
-    article_texts,
+    find_article_images,
+    find_wiki_folder,
+    read_article_texts,
     read_categories,
     read_list,
     read_matrices,
-    wiki_folder,
 )
 from deephash.io.files import sought
 from deephash.io.path_settings import FilePath
@@ -50,12 +50,12 @@ class Wiki(ImageTextData):
     they are kept to look at, and may be described again, as by a language model.
 
     Args:
-        protocol, seed, split: as for `HashingDataModule`.
+        protocol, seed, split: see `HashingDataModule`.
         path: a local folder in the publisher's layout (raw_features.mat, trainset_txt_img_cat.list,
             testset_txt_img_cat.list, and categories.list, texts and images where they are there), or an `.npz` of
             image_train, image_test, text_train, text_test, label_train, label_test and class_names; None downloads
             the publisher's archive.
-        view: "image" or "text", for that view's features alone; None for both.
+        view: "image" or "text" for only that view; None for both.
         image_descriptor: what describes the images instead of the published features.
         text_descriptor: what describes the texts instead of the published topics.
         cache: folder of downloads and computed features.
@@ -83,7 +83,7 @@ class Wiki(ImageTextData):
         text_descriptor: TextDescriptor | None = None,
         cache: FilePath = "~/.cache/deephash",
     ) -> None:
-        super().__init__(protocol, seed, split, Path(cache) / "wiki" if path is None else path, view, cache)
+        super().__init__(protocol, seed, split, str(Path(cache) / "wiki") if path is None else path, view, cache)
         self.image_descriptor = image_descriptor
         self.text_descriptor = text_descriptor
         self.downloads = path is None
@@ -97,7 +97,7 @@ class Wiki(ImageTextData):
         if self.is_read:
             return
         if self.downloads and not self.path.is_dir():
-            with downloaded(ADDRESSES, self.cache / "wikipedia_dataset.zip", None) as archive:
+            with download_for_block(ADDRESSES, self.cache / "wikipedia_dataset.zip", None) as archive:
                 extract(archive, self.path)
         if self.image_descriptor is not None or self.text_descriptor is not None:
             self.load()
@@ -126,13 +126,13 @@ class Wiki(ImageTextData):
                 f"{sought(self.path)} does not exist; give the folder of the Wikipedia articles or their .npz, or no "
                 "path to download them."
             )
-        folder = wiki_folder(self.path)
+        folder = find_wiki_folder(self.path)
         classes = read_categories(folder)
         parts = {part: read_list(folder, part, len(classes)) for part in PARTS}
         labels = {part: np.array([article.label for article in articles]) for part, articles in parts.items()}
         articles = parts["train"] + parts["test"]
-        texts = article_texts(folder, articles)
-        files = article_images(folder, articles, classes)
+        texts = read_article_texts(folder, articles)
+        files = find_article_images(folder, articles, classes)
         described: dict[str, Tensor] = {}
         computed_from: dict[str, str] = {}
         images = None
@@ -169,11 +169,11 @@ class Wiki(ImageTextData):
                     "expected a row for each: fetch the files again."
                 )
         features = {
-            view: canonical_features(np.concatenate([matrices[f"{view}_{part}"] for part in PARTS]), f"{view} features")
+            view: convert_features(np.concatenate([matrices[f"{view}_{part}"] for part in PARTS]), f"{view} features")
             for view in VIEWS
         }
         joined = np.concatenate([labels[part] for part in PARTS])
-        indices, _ = canonical_labels(joined, len(joined), f"labels of {self.path}")
+        indices, _ = convert_labels(joined, len(joined), f"labels of {self.path}")
         if len(indices) and int(joined.max()) >= len(classes):
             raise InvalidInputError(f"labels of {self.path} reach {joined.max()}; its {len(classes)} classes do not.")
         return Items(

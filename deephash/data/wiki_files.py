@@ -44,7 +44,7 @@ class Article:
     label: int
 
 
-def wiki_folder(path: Path) -> Path:
+def find_wiki_folder(path: Path) -> Path:
     """Find the folder with the features: the path itself, or the only such folder below it.
 
     Raises:
@@ -102,7 +102,7 @@ def read_categories(folder: Path) -> tuple[str, ...]:
     return tuple(" ".join(word for word in line.split() if not word.isdecimal()) for line in _lines(path))
 
 
-def article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] | None:
+def read_article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] | None:
     """Read the texts of the articles, one line each; return None if the folder has no `texts`.
 
     Raises:
@@ -122,7 +122,7 @@ def article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] 
     return tuple(texts)
 
 
-def article_images(folder: Path, articles: Sequence[Article], classes: Sequence[str]) -> list[Path] | None:
+def find_article_images(folder: Path, articles: Sequence[Article], classes: Sequence[str]) -> list[Path] | None:
     """Return the image files of the articles, in one folder per class; None if the folder has no `images`."""
     images = folder / "images"
     if not images.is_dir():

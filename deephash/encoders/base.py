@@ -17,9 +17,9 @@ E = TypeVar("E", bound="Encoder")
 class Encoder(PlainArguments, nn.Module, ABC):
     """The stage before the projection: the identity, a kernel map or a network.
 
-    An encoder writes `fit` and `forward`. Weights that joint training may move are `nn.Parameter`s, all allocated in
-    `__init__`, whose arguments are kept under their own names, as those of a projection are. Images come flat, as the
-    rows that the data set gives, and the encoder says how it reads them.
+    Subclasses implement `fit` and `forward`. Weights that joint training may move are `nn.Parameter`s, all allocated in
+    `__init__`, whose arguments are stored under their own names. Images are flat rows, as in the data set; the encoder
+    reshapes them.
 
     Shape:
         features (n, d) → features (n, e).
@@ -41,7 +41,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "fit" in cls.__dict__:
             own: Any = cls
-            own.fit = checked_fit(own.fit)
+            own.fit = check_fit_features(own.fit)
 
     @classmethod
     def fetch(cls, settings: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
             settings: of the constructor, without `input_dim`.
 
         Raises:
-            InvalidInputError: what is not there and cannot be fetched.
+            InvalidInputError: a file is missing and cannot be fetched.
         """
 
     @abstractmethod
@@ -67,14 +67,14 @@ class Encoder(PlainArguments, nn.Module, ABC):
             generator: CPU generator of every random draw.
 
         Returns:
-            self. Fitting again gives what a first fit gives.
+            self. Fitting again gives the same result.
 
         Raises:
-            InvalidInputError: data from which nothing can be set.
+            InvalidInputError: unusable data.
         """
 
 
-def checked_fit(fit: Callable[[E, Tensor, torch.Generator], E]) -> Callable[[E, Tensor, torch.Generator], E]:
+def check_fit_features(fit: Callable[[E, Tensor, torch.Generator], E]) -> Callable[[E, Tensor, torch.Generator], E]:
     """Wrap an encoder's `fit` so that it gets finite features of its dimension as a tensor."""
 
     @functools.wraps(fit)

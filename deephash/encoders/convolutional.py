@@ -52,7 +52,7 @@ def whitening_filters(images: Tensor) -> Tensor:
     return torch.cat([filters, -filters])
 
 
-def block(inputs: int, outputs: int) -> nn.Sequential:
+def build_block(inputs: int, outputs: int) -> nn.Sequential:
     """Build a block that halves the side: convolution, 2 × 2 maximum, normalisation, GELU; then without maximum."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
@@ -123,7 +123,7 @@ class Convolutional(ImageEncoder):
         first = 2 * self.channels * PATCH**2
         self.register_buffer("mean", torch.zeros(self.channels))
         self.register_buffer("filters", torch.zeros(first, self.channels, PATCH, PATCH))
-        self.blocks = nn.Sequential(*(block(inputs, outputs) for inputs, outputs in pairwise((first, *listed))))
+        self.blocks = nn.Sequential(*(build_block(inputs, outputs) for inputs, outputs in pairwise((first, *listed))))
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Return the output of the last block, its maximum over the image, (n, c, h, w) → (n, e)."""

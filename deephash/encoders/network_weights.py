@@ -44,7 +44,7 @@ def fetch_weights(network: str, weights: str) -> Path:
     return path
 
 
-def stored_weights(network: str, weights: str) -> dict[str, Tensor]:
+def read_weights(network: str, weights: str) -> dict[str, Tensor]:
     """Read weights from a file, or torchvision's, without unpickling.
 
     Args:
@@ -52,7 +52,7 @@ def stored_weights(network: str, weights: str) -> dict[str, Tensor]:
         weights: as `fetch_weights` takes them.
 
     Raises:
-        InvalidInputError: what `fetch_weights` refuses, or a file that holds no weights.
+        InvalidInputError: as `fetch_weights`, or a file without weights.
     """
     path = fetch_weights(network, weights)
     try:

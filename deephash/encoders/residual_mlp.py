@@ -12,7 +12,7 @@ from deephash.functional.layers import build_hidden_layers, check_dropout, check
 from deephash.validation import check_count
 
 
-def branch(generator: torch.Generator) -> torch.Generator:
+def branch_generator(generator: torch.Generator) -> torch.Generator:
     """Return a generator seeded from the state of another, which does not advance.
 
     Args:
@@ -29,7 +29,7 @@ class ResidualMLP(Encoder):
 
     At the start it is the identity, bit for bit, and `fit` leaves the generator where it stands, so that training
     begins at the very codes that the projection gives without it, and every gain is over those. The gradients of the
-    hidden layers are zero in the first step alone, which moves the last layer.
+    hidden layers are zero only in the first step, which moves the last layer.
 
     The scale s is the root mean square of the features' deviations, so that a step of training corrects features of any
     size by the same share of it, and leaves the features' sizes relative to each other to the projection.
@@ -80,7 +80,7 @@ class ResidualMLP(Encoder):
         deviation = self.standardised.fit(features).deviation
         varies = (features != features[:1]).any(0)
         self.scale.copy_(deviation[varies].square().sum().div(len(varies)).sqrt() if varies.any() else torch.ones(()))
-        draw_layers(self.layers, branch(generator))
+        draw_layers(self.layers, branch_generator(generator))
         self.last.weight.zero_()
         self.last.bias.zero_()
         return self

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deephash.encoders.image_encoder import ImageEncoder
-from deephash.encoders.network_weights import FILES, fetch_weights, stored_weights
+from deephash.encoders.network_weights import FILES, fetch_weights, read_weights
 from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
 from deephash.functional.flat_images import image_shape
 from deephash.io.path_settings import PathOrName
@@ -27,18 +27,18 @@ DEVIATION = (0.229, 0.224, 0.225)
 SAMPLE, BATCH = 256, 32
 
 
-def available_networks() -> list[str]:
+def list_networks() -> list[str]:
     """Return the names of torchvision's classification networks that end in one linear map."""
     return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in OTHERWISE_BUILT]
 
 
-def headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
+def build_headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
     """Build a network with random weights and the identity in place of its classifier, the last linear map.
 
     Torchvision draws from torch's default generator, which is given a seed here, and its own state back afterwards.
 
     Args:
-        network: one of `available_networks`.
+        network: one of `list_networks`.
         seed: of the weights.
 
     Returns:
@@ -58,7 +58,7 @@ def check_network(network: str, weights: str | None) -> None:
     Raises:
         InvalidInputError: naming what there is.
     """
-    check_choice(network, available_networks(), "network")
+    check_choice(network, list_networks(), "network")
     if weights is not None and not weights.endswith(FILES):
         check_choice(weights, torchvision.models.get_model_weights(network).__members__, "weights")
 
@@ -82,7 +82,7 @@ class TorchvisionBackbone(ImageEncoder):
         network: a name of torchvision's, as resnet18, alexnet, vit_b_16 or efficientnet_b0.
         weights: None for a random start; a name of torchvision's, as IMAGENET1K_V1, or DEFAULT for its best, which is
             downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
-        frozen: whether the weights stay as they are set, and normalisations keep their statistics, whatever trains.
+        frozen: whether training leaves the weights and the normalisation statistics unchanged.
         image_size: side to which images are scaled; 224, as most of the weights were trained with.
         channels: channels of the images, 3 or 1; None: whichever the values allow.
         height: rows of pixels; None for square images.
@@ -118,8 +118,8 @@ class TorchvisionBackbone(ImageEncoder):
         shape = image_shape(input_dim, channels, height, width)
         if shape[0] not in (1, 3):
             raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey ones of 1.")
-        backbone, output_dim, head = headless(network, 0)
-        fixed = getattr(backbone, "image_size", image_size)  # of vision transformers alone
+        backbone, output_dim, head = build_headless(network, 0)
+        fixed = getattr(backbone, "image_size", image_size)  # only vision transformers have it
         if fixed != image_size:
             raise InvalidInputError(f"image_size={image_size}; {network} takes images of {fixed} × {fixed} alone.")
         super().__init__(input_dim, output_dim, shape)
@@ -182,10 +182,10 @@ class TorchvisionBackbone(ImageEncoder):
         self.mean.copy_(torch.tensor(MEAN, dtype=torch.float64)[:, None, None])
         self.deviation.copy_(torch.tensor(DEVIATION, dtype=torch.float64)[:, None, None])
         seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-        drawn, _, _ = headless(self.network, seed)
+        drawn, _, _ = build_headless(self.network, seed)
         self.backbone.load_state_dict(drawn.state_dict())
         if self.weights is not None:
-            self._load(stored_weights(self.network, self.weights))
+            self._load(read_weights(self.network, self.weights))
             return self
         log.warning(
             "%s starts from random weights; encoder.weights=DEFAULT starts from weights learnt on ImageNet.",

@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from deephash.affinity.euclidean import as_array, nearest
+from deephash.affinity.euclidean import as_array, find_nearest
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.projections.reconstructive_embedding import ReconstructiveEmbedding, distinct_pairs
 
@@ -34,7 +34,7 @@ def pair_with_near_and_random(features: Tensor, near: int, far: int, generator: 
     """
     n = len(features)
     data = as_array(features)
-    neighbours = torch.from_numpy(nearest(data, data, min(near + 1, n))[0])
+    neighbours = torch.from_numpy(find_nearest(data, data, min(near + 1, n))[0])
     partners = torch.cat([neighbours, torch.randint(n, (n, far), generator=generator)], 1)
     return distinct_pairs(torch.stack([torch.arange(n)[:, None].expand_as(partners), partners], 2).reshape(-1, 2))
 

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from deephash.affinity.euclidean import as_array, nearest
+from deephash.affinity.euclidean import as_array, find_nearest
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.projections.base import Projection
 from deephash.validation import InvalidInputError, check_count, check_positive
@@ -109,7 +109,7 @@ class SKLSH(Projection):
         rows = torch.randperm(len(data), generator=generator)[:SAMPLE].numpy()
         rank = min(self.neighbour, len(data) - 1)
         # An item is its own nearest neighbour, at distance 0, so one more is requested.
-        _, squared = nearest(data[rows], data, rank + 1, description="Width of the kernel")
+        _, squared = find_nearest(data[rows], data, rank + 1, description="Width of the kernel")
         distance = float((squared**0.5).mean())
         if distance == 0:
             raise InvalidInputError(

@@ -5,7 +5,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from deephash.affinity.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
+from deephash.affinity.laplacian_eigenmap import balanced_bits, build_affinity_graph, smoothest_vectors
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import gaussian_kernel
 from deephash.functional.scaled_machines import squared_kernel_scale
@@ -78,7 +78,7 @@ class STHRBF(Projection):
         n = len(features)
         check_directions(self.output_dim, n - 2, f"of a graph of {n} items")
         bandwidth = self.width * squared_kernel_scale(features, features) ** 0.5
-        bits = balanced_bits(smoothest_vectors(affinity_graph(features, affinity), features, self.output_dim))
+        bits = balanced_bits(smoothest_vectors(build_affinity_graph(features, affinity), features, self.output_dim))
         coefficients, bias = rbf_svm(features, bits.to(features.device), self.cost, bandwidth)
         self.items = n
         self.support = nn.Parameter(features.to(self.support, copy=True))

@@ -57,7 +57,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
     data.prepare_data()
     data.setup()
     if config.data is None:
-        Split.load(run.split).check_data(data.digests_of(data.items), data.given_files)
+        Split.load(run.split).check_data(data.get_digests(data.items), data.given_files)
     if data.feature_dim != hasher.input_dim:
         raise InvalidInputError(
             f"data={merged.choices.data} has features of {data.feature_dim} dimensions; the hasher in {run.path} "

@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_value_
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.data.batches import EpochBatches, Order, batch_loader
+from deephash.data.batches import EpochBatches, Order, build_batch_loader
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.hashing_module import HashingModule
@@ -158,7 +158,7 @@ class JointModule(HashingModule):
         """Return the loader of one process's share of each batch."""
         part = self.truth.data.part("train").in_memory()
         size, order = self.learning.batch_size, self.learning.order
-        return batch_loader(part, EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels))
+        return build_batch_loader(part, EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels))
 
     def configure_optimizers(self) -> Any:
         """A group for each parameter, with its own rate, and the schedule, a factor for each step."""

@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 
 from deephash.affinity import epsilon_ball
-from deephash.affinity.base import Affinity, dense
+from deephash.affinity.base import Affinity, to_dense
 from deephash.affinity.epsilon_ball import EpsilonBall
 from deephash.affinity.label import Label
 from deephash.affinity.nearest_neighbours import NearestNeighbours
@@ -38,7 +38,7 @@ def test_single_labels():
     relevance = truth.relevance(draw(1, 2, 2), torch.tensor([1, 9]), draw(2, 4, 2), torch.tensor([0, 1, 1, 2]))
     assert isinstance(relevance, SharedLabel)
     # Class 9 is absent from the database: its query has no neighbour, and is no error.
-    assert dense(relevance).tolist() == [[False, True, True, False], [False] * 4]
+    assert to_dense(relevance).tolist() == [[False, True, True, False], [False] * 4]
 
 
 def test_multiple_labels():
@@ -46,7 +46,7 @@ def test_multiple_labels():
     database = torch.tensor([[0, 1, 0], [0, 1, 1], [1, 0, 1]]).bool()
     relevance = Label().relevance(draw(1, 2, 2), query, draw(2, 3, 2), database)
     assert isinstance(relevance, SharedLabels)
-    assert dense(relevance).tolist() == [[False, True, True], [False] * 3]
+    assert to_dense(relevance).tolist() == [[False, True, True], [False] * 3]
 
 
 def test_label_refusals():
@@ -98,8 +98,8 @@ def test_ball_holds_what_is_within_the_radius():
     assert isinstance(relevance, Neighbours)
     apart = distances(query, database)
     assert np.abs(apart - truth.radius).min() > 1e-9  # no pair on the boundary: the answer is beyond doubt
-    assert np.array_equal(dense(relevance).numpy(), apart <= truth.radius)
-    assert bool(dense(relevance)[3, 17])
+    assert np.array_equal(to_dense(relevance).numpy(), apart <= truth.radius)
+    assert bool(to_dense(relevance)[3, 17])
     far = truth.relevance(query + 1000, None, database, None)
     assert far.offsets.tolist() == [0] * 31
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deephash.affinity.euclidean import as_array, nearest, squared_distances, within_radius
+from deephash.affinity.euclidean import as_array, find_nearest, find_within_radius, squared_distances
 
 
 def plain_squared(queries, database):
@@ -56,13 +56,13 @@ def test_equal_to_plain_float64(seed, q, n, d, kind, block_pairs, data):
     queries, database = both[:q], both[q:]
     squared = plain_squared(queries, database)
     k = data.draw(st.integers(1, n))
-    ids, kth = nearest(queries, database, k, block_pairs)
+    ids, kth = find_nearest(queries, database, k, block_pairs)
     expected_ids, expected_kth = plain_nearest(squared, k)
     assert (ids == expected_ids).all()
     assert kth == pytest.approx(expected_kth, rel=1e-14, abs=0)
     # A radius that is some pair's own distance puts pairs on the boundary itself.
     radius = float(np.sqrt(data.draw(st.sampled_from(sorted(squared.flatten().tolist())))))
-    for row, found in zip(squared, listed(within_radius(queries, database, radius, block_pairs)), strict=True):
+    for row, found in zip(squared, listed(find_within_radius(queries, database, radius, block_pairs)), strict=True):
         sure = np.flatnonzero(row < radius * radius * (1 - 1e-14))
         possible = np.flatnonzero(row <= radius * radius * (1 + 1e-14))
         assert set(sure) <= set(found) <= set(possible)
@@ -75,31 +75,31 @@ def test_equal_to_plain_float64(seed, q, n, d, kind, block_pairs, data):
 def test_block_size_changes_nothing(kind):
     both = features(1, 350, 24, kind)
     queries, database = both[:50], both[50:]
-    whole = nearest(queries, database, 20)
+    whole = find_nearest(queries, database, 20)
     radius = float(np.sqrt(np.median(whole[1])))
-    whole_ball = listed(within_radius(queries, database, radius))
+    whole_ball = listed(find_within_radius(queries, database, radius))
     for block_pairs in (1, 1000, 7777):
-        parts = nearest(queries, database, 20, block_pairs)
+        parts = find_nearest(queries, database, 20, block_pairs)
         assert (parts[0] == whole[0]).all()
         assert (parts[1] == whole[1]).all()
-        ball = listed(within_radius(queries, database, radius, block_pairs))
+        ball = listed(find_within_radius(queries, database, radius, block_pairs))
         assert all(np.array_equal(a, b) for a, b in zip(ball, whole_ball, strict=True))
 
 
 def test_identical_items_are_all_at_distance_zero():
     database = np.full((40, 5), 0.1, np.float32)
-    ids, kth = nearest(database[:2], database, 7)
+    ids, kth = find_nearest(database[:2], database, 7)
     assert ids.tolist() == [[0, 1, 2, 3, 4, 5, 6]] * 2
     assert kth.tolist() == [0, 0]
-    assert [len(found) for found in listed(within_radius(database[:2], database, 0.0))] == [40, 40]
+    assert [len(found) for found in listed(find_within_radius(database[:2], database, 0.0))] == [40, 40]
 
 
 def test_no_queries():
     database = np.zeros((4, 3), np.float32)
-    ids, kth = nearest(database[:0], database, 2)
+    ids, kth = find_nearest(database[:0], database, 2)
     assert ids.shape == (0, 2)
     assert kth.shape == (0,)
-    assert list(within_radius(database[:0], database, 1.0)) == []
+    assert list(find_within_radius(database[:0], database, 1.0)) == []
 
 
 def test_squared_distances_of_pairs():
@@ -110,10 +110,10 @@ def test_squared_distances_of_pairs():
 
 def test_matrix_product_settings_change_nothing():
     both = features(2, 300, 64, "normal")
-    before = nearest(both[:20], both[20:], 10)
+    before = find_nearest(both[:20], both[20:], 10)
     torch.set_float32_matmul_precision("medium")
     try:
-        after = nearest(both[:20], both[20:], 10)
+        after = find_nearest(both[:20], both[20:], 10)
     finally:
         torch.set_float32_matmul_precision("highest")
     assert (before[0] == after[0]).all()
@@ -124,14 +124,14 @@ def test_every_floating_dtype(dtype):
     values = torch.tensor([[0.5, 1.0], [2.0, -1.0], [0.25, 0.75]], dtype=dtype, requires_grad=True)
     array = as_array(values)
     assert array.tolist() == values.tolist()
-    ids, _ = nearest(array[:1], array, 2)
+    ids, _ = find_nearest(array[:1], array, 2)
     assert ids.tolist() == [[0, 2]]
 
 
 def test_real_sift_neighbours(real_data):
     with np.load(real_data / "siftsmall.npz", allow_pickle=False) as stored:
         base, query, truth = (stored[name].astype(np.float32) for name in ("base", "query", "groundtruth"))
-    ids, kth = nearest(query, base, 100, 123_456)
+    ids, kth = find_nearest(query, base, 100, 123_456)
     shared = [len(np.intersect1d(a, b)) for a, b in zip(ids, truth, strict=True)]
     assert np.mean(shared) > 99.7  # of 100; what differs is ties
     for i in range(len(query)):
@@ -139,6 +139,6 @@ def test_real_sift_neighbours(real_data):
         assert kth[i] == np.sort(squared)[99]
         assert ids[i].tolist() == sorted(np.argsort(squared, kind="stable")[:100])
         assert squared[truth[i].astype(int)].max() == kth[i]
-    ball = listed(within_radius(query, base, 250.0))
+    ball = listed(find_within_radius(query, base, 250.0))
     for i in range(len(query)):
         assert ball[i].tolist() == np.flatnonzero(((query[i].astype(float) - base) ** 2).sum(1) <= 62500).tolist()

@@ -6,8 +6,8 @@ from scipy.sparse import csr_array
 
 from deephash.affinity.label import Label
 from deephash.affinity.laplacian_eigenmap import (
-    affinity_graph,
     balanced_bits,
+    build_affinity_graph,
     smoothest_vectors,
 )
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
@@ -43,7 +43,7 @@ def test_eigenmap_equals_a_dense_generalised_solver():
 def test_vectors_are_uncorrelated_and_leave_the_constant_out():
     features = features_of()
     labels = torch.arange(300) % 5
-    graphs = [nearest_graph(features), affinity_graph(features, Label().supervise(features, labels))]
+    graphs = [nearest_graph(features), build_affinity_graph(features, Label().supervise(features, labels))]
     for graph in graphs:
         vectors, degrees = smoothest_vectors(graph, features, 9).numpy(), graph.sum(1)
         np.testing.assert_allclose(vectors.T @ (degrees[:, None] * vectors), np.eye(9), atol=1e-9)
@@ -54,7 +54,7 @@ def test_parts_of_a_graph_come_first_and_are_told_apart_by_their_means():
     labels = torch.arange(300) % 4
     means = torch.tensor([[0.0, 0], [9, 1], [0, 3], [9, 4]], dtype=torch.float64)
     features = torch.cat([means[labels], torch.zeros(300, 3, dtype=torch.float64)], 1) + features_of(300, 5)
-    graph = affinity_graph(features, Label().supervise(features, labels))
+    graph = build_affinity_graph(features, Label().supervise(features, labels))
     vectors = smoothest_vectors(graph, features, 6)
     for label in range(4):
         assert float(vectors[labels == label, :3].std(0).max()) < 1e-9
@@ -67,7 +67,7 @@ def test_parts_of_a_graph_come_first_and_are_told_apart_by_their_means():
 
 def test_affinity_graph_joins_the_named_neighbours_alone():
     features, labels = features_of(50), torch.arange(50) % 3
-    graph = affinity_graph(features, Label().supervise(features, labels)).toarray()
+    graph = build_affinity_graph(features, Label().supervise(features, labels)).toarray()
     unit = torch.nn.functional.normalize(features, dim=1)
     same = labels[:, None] == labels
     expected = torch.where(same, unit @ unit.T, 0).fill_diagonal_(0)
@@ -78,7 +78,7 @@ def test_items_without_a_neighbour_are_kept():
     features = features_of(40)
     labels = torch.zeros(40, 2, dtype=torch.bool)
     labels[:30, 0] = True
-    graph = affinity_graph(features, Label().supervise(features, labels))
+    graph = build_affinity_graph(features, Label().supervise(features, labels))
     vectors = smoothest_vectors(graph, features, 5)
     assert not vectors.isnan().any()
     assert bool((vectors.std(0) > 0).all())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deephash.data.batches import EpochBatches, batch_loader
+from deephash.data.batches import EpochBatches, build_batch_loader
 from deephash.data.items import Part
 from deephash.validation import InvalidInputError
 
@@ -46,7 +46,7 @@ def test_a_small_training_part_is_one_batch():
 
 def test_loader_gives_the_rows_items():
     part = Part(torch.arange(100, 150), torch.arange(50.0)[:, None].expand(50, 2), torch.arange(50) % 5)
-    for batch in batch_loader(part, EpochBatches(50, 16, 0)):
+    for batch in build_batch_loader(part, EpochBatches(50, 16, 0)):
         assert torch.equal(batch["features"][:, 0], batch["positions"].float())
         assert torch.equal(batch["labels"], batch["positions"] % 5)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deephash.data import arrays
-from deephash.data.mapped_rows import MappedRows, RowFile, in_memory
+from deephash.data.mapped_rows import MappedRows, RowFile, read_features
 from deephash.data.protocols.base import Split
 from deephash.data.vectors import write_vectors
 from deephash.training.run import train
@@ -48,7 +48,7 @@ def test_rows_are_those_of_the_file(tmp_path, mapped, kind):
     assert torch.equal(rows[9], whole[9])
     assert torch.equal(rows[places], whole[places])
     some = rows.select(places)
-    assert torch.equal(in_memory(some), whole[places])
+    assert torch.equal(read_features(some), whole[places])
     assert torch.equal(some[1:3], whole[places[1:3]])
     assert torch.equal(some.select(torch.tensor([4, 0]))[:], whole[[17, 5]])
     assert rows[5:5].shape == (0, 5)

@@ -39,5 +39,5 @@ def test_bad_settings_are_refused():
             GridConvolutional(dimension)
     with pytest.raises(InvalidInputError, match="hidden=0; expected a whole number"):
         GridConvolutional(512, hidden=0)
-    with pytest.raises(InvalidInputError, match="dropout=1 leaves nothing"):
+    with pytest.raises(InvalidInputError, match="dropout=1 sets a whole layer to 0"):
         GridConvolutional(512, dropout=1)

@@ -64,5 +64,5 @@ def test_bad_settings_are_refused():
         MLP(6, [8, 0])
     with pytest.raises(InvalidInputError, match=r"dropout=1.5; expected a number from 0 to 1"):
         MLP(6, [8], dropout=1.5)
-    with pytest.raises(InvalidInputError, match="dropout=1 leaves nothing"):
+    with pytest.raises(InvalidInputError, match="dropout=1 sets a whole layer to 0"):
         MLP(6, [8], dropout=1.0)

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from deephash.encoders.torchvision_backbone import TorchvisionBackbone, available_networks, headless
+from deephash.encoders.torchvision_backbone import TorchvisionBackbone, build_headless, list_networks
 from deephash.hashers.hasher import Hasher
 from deephash.projections.pcah import PCAH
 from deephash.quantizers.sbq import SBQ
@@ -142,7 +142,7 @@ def test_every_seed_draws_other_weights_and_statistics_are_of_the_data():
 
 @pytest.mark.parametrize(("name", "width"), [("alexnet", 4096), ("densenet121", 1024), ("efficientnet_b0", 1280)])
 def test_width_of_what_a_network_gives(name, width):
-    built, found, head = headless(name, 0)
+    built, found, head = build_headless(name, 0)
     assert found == width
     assert isinstance(built.get_submodule(head), torch.nn.Identity)
     with torch.no_grad():
@@ -150,7 +150,7 @@ def test_width_of_what_a_network_gives(name, width):
 
 
 def test_networks_are_named_as_torchvision_names_them():
-    assert {"resnet18", "resnet50", "alexnet", "vit_b_16", "efficientnet_b0", "vgg16"} <= set(available_networks())
+    assert {"resnet18", "resnet50", "alexnet", "vit_b_16", "efficientnet_b0", "vgg16"} <= set(list_networks())
 
 
 def test_vision_transformers_take_one_size():

@@ -19,14 +19,14 @@ from PIL import Image
 from scipy.io import savemat
 
 from deephash.data.array_file import read_array
-from deephash.data.arrays import canonical_features
+from deephash.data.arrays import convert_features
 from deephash.data.cifar10 import read_npz
 from deephash.data.coco_captions import COCOCaptions
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.download import extract
 from deephash.data.file_features import describe_files
 from deephash.data.image_manifest import list_manifest
-from deephash.data.labels import canonical_labels
+from deephash.data.labels import convert_labels
 from deephash.data.mirflickr25k import MIRFlickr25k
 from deephash.data.nuswide import CONCEPTS, NUSWIDE, TAGS, WORDS
 from deephash.data.protocols.base import Split
@@ -362,8 +362,8 @@ def test_labels_and_features_of_any_dtype_and_shape(dtype, shape):
     array = np.zeros(shape, dtype)
     rows = len(array) if array.ndim else 0
     for read, name in (
-        (lambda name: canonical_features(array, name), "features of x.npy"),
-        (lambda name: canonical_labels(array, rows, name), "labels of x.npy"),
+        (lambda name: convert_features(array, name), "features of x.npy"),
+        (lambda name: convert_labels(array, rows, name), "labels of x.npy"),
     ):
         message = None
         try:

@@ -159,11 +159,11 @@ def test_other_weights_of_a_descriptor_are_refused_when_images_are_encoded(tmp_p
     rows = (np.array([row]) for row in range(3))
     known = {"features": "0" * 64, "image_descriptor": "1" * 64}
     split = Split(*rows)
-    split.noting(known).save(RunFolder(tmp_path).split)
+    split.with_digests(known).save(RunFolder(tmp_path).split)
     with pytest.raises(InvalidInputError, match=r"^the files of the image descriptor \(data.*=.*net.pth"):
         image_descriptor(tmp_path)
     known["image_descriptor"] = hashlib.sha256(b"other weights").hexdigest()
-    split.noting(known).save(RunFolder(tmp_path).split)
+    split.with_digests(known).save(RunFolder(tmp_path).split)
     assert image_descriptor(tmp_path).network == "resnet18"
 
 

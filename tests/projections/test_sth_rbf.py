@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
-from deephash.affinity.laplacian_eigenmap import affinity_graph, balanced_bits, smoothest_vectors
+from deephash.affinity.laplacian_eigenmap import balanced_bits, build_affinity_graph, smoothest_vectors
 from deephash.codes import pack
 from deephash.metrics.average_precision import average_precision
 from deephash.projections.sth_rbf import STHRBF
@@ -31,7 +31,9 @@ def test_projections_equal_to_machines_of_scikit_learn():
 
     features, labels = labelled()
     sth = fitted(features, labels, cost=2.0, width=0.7)
-    bits = balanced_bits(smoothest_vectors(affinity_graph(features, Label().supervise(features, labels)), features, 5))
+    bits = balanced_bits(
+        smoothest_vectors(build_affinity_graph(features, Label().supervise(features, labels)), features, 5)
+    )
     squared = torch.cdist(features, features).square().mean()
     gamma = 1 / (2 * 0.7**2 * float(squared))
     held_out = features + 0.1

@@ -14,13 +14,13 @@ class Descriptor(PlainArguments, ABC):
     """A fixed map from images to feature vectors, computed independently for each image."""
 
     version: ClassVar[int] = 1
-    """Raised whenever the same images would get other features, so that cached ones are no longer taken."""
+    """Increased whenever features of the same images change, so that cached ones are not used."""
 
     costly: ClassVar[bool] = True
-    """Whether the features are worth keeping in a cache."""
+    """Whether features are cached."""
 
     image_size: int | None
-    """Side in pixels to which images are scaled and cropped before; None takes them as they are."""
+    """Side in pixels to which images are first scaled and cropped; None keeps their size."""
 
     @abstractmethod
     def describe(self, images: np.ndarray) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor, check_images
-from deephash.encoders.network_weights import stored_weights
-from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, available_networks, headless
+from deephash.encoders.network_weights import read_weights
+from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, build_headless, list_networks
 from deephash.io.path_settings import PathOrName
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_choice, check_count
@@ -41,7 +41,7 @@ class TorchvisionFeatures(Descriptor):
     def __init__(
         self, network: str, weights: PathOrName, image_size: int = 224, batch_size: int = 32, device: str = "cpu"
     ) -> None:
-        check_choice(network, available_networks(), "network")
+        check_choice(network, list_networks(), "network")
         if not weights:
             raise InvalidInputError(f"weights={weights!r}; name torchvision's, as IMAGENET1K_V1, or a file of them.")
         check_count(image_size, "image_size")
@@ -95,8 +95,8 @@ class TorchvisionFeatures(Descriptor):
         return torch.cat(features)
 
     def _network(self) -> torch.nn.Module:
-        network, _, head = headless(self.network, 0)
-        state = stored_weights(self.network, self.weights)
+        network, _, head = build_headless(self.network, 0)
+        state = read_weights(self.network, self.weights)
         try:
             network.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
         except RuntimeError as error:

@@ -42,7 +42,7 @@ class Split:
         database: rows that the test queries are ranked against.
         validation_query: queries for choosing hyper-parameters; empty where the protocol has none.
         validation_database: rows that those are ranked against; empty where the protocol has none.
-        digests: of the features and labels that the rows are of, as `HashingDataModule.digests_of`; empty where they
+        digests: of the features and labels that the rows are of, as `HashingDataModule.get_digests`; empty where they
             are not known, as of a split made elsewhere or by an earlier version.
         file: where it was read from, for messages.
 
@@ -105,7 +105,7 @@ class Split:
                 f"The split speaks of row {largest}, but the data have {n} items; give its own data."
             )
 
-    def noting(self, digests: Mapping[str, str], file: Path | None = None) -> "Split":
+    def with_digests(self, digests: Mapping[str, str], file: Path | None = None) -> "Split":
         """Return the same rows with the digests of the data and the file of the split."""
         split = copy.copy(self)
         object.__setattr__(split, "digests", dict(digests))
@@ -116,7 +116,7 @@ class Split:
         """Raise an error if the data differ from the data of this split, if their digests are recorded.
 
         Args:
-            digests: of the data at hand, as `HashingDataModule.digests_of`.
+            digests: of the data at hand, as `HashingDataModule.get_digests`.
             files: where these come from, in words.
 
         Raises:
@@ -168,7 +168,7 @@ class Split:
             raise InvalidInputError(
                 f"{path} does not match its hash; it was changed or damaged: restore it or run again."
             )
-        return split.noting(digests, path)
+        return split.with_digests(digests, path)
 
 
 class Protocol(PlainArguments, ABC):

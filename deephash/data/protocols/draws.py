@@ -1,7 +1,7 @@
 """Drawing of disjoint parts, shared by all protocols: sizes, strata and random order.
 
-A protocol deals from one queue for each class. The queue's order comes from the seed alone, so that with the same
-seed the parts dealt first stay the same, whatever the sizes of the later ones.
+A protocol deals from one queue per class. Only the seed determines a queue's order, so that with the same
+seed the parts dealt first do not depend on the sizes of the later ones.
 """
 
 import re
@@ -67,7 +67,7 @@ def random_order(n: int, seed: int) -> np.ndarray:
     return np.argsort(words, kind="stable")
 
 
-def strata_of(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
+def find_strata(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
     """Return the stratum of each item: its class if items have one label each, else 0.
 
     Args:
@@ -117,7 +117,7 @@ def deal(
 
     Args:
         sizes: size of each part, by parameter name; fractions are of the pool.
-        strata: int64 (n,), from `strata_of`.
+        strata: int64 (n,), from `find_strata`.
         seed: same seed, same parts.
         pool: int64, rows to deal from; None deals from all n.
         source: what the pool is called in messages.

@@ -4,14 +4,14 @@ import numpy as np
 from torch import Tensor
 
 from deephash.data.protocols.base import Protocol, Split
-from deephash.data.protocols.draws import Size, check_size, deal, strata_of
+from deephash.data.protocols.draws import Size, check_size, deal, find_strata
 
 
 class FiveWay(Protocol):
     """Separate queries and databases for test and validation, and a separate training part.
 
     The protocol that Moran's thesis (2016) calls improved: hyper-parameters are chosen with the validation queries
-    against the validation database, projections and quantisers see the training part alone, and the figure
+    against the validation database, projections and quantisers see only the training part, and the figure
     reported is that of the test queries against the test database. Drawn again, with another seed, for each of 10
     runs. The defaults are those of CIFAR-10's 60,000 images, which leave 46,000 for the test database.
 
@@ -21,7 +21,7 @@ class FiveWay(Protocol):
         train: items that projections, quantisers and affinities are fitted on.
         validation_database: items that the validation queries are ranked against.
         database: items that the test queries are ranked against; by default what is left.
-        stratified: whether each part has the classes in their proportions, where items have one class each.
+        stratified: whether each part has the class proportions of the data, if items have one class each.
 
     Raises:
         InvalidInputError: a size that is no size.
@@ -49,7 +49,7 @@ class FiveWay(Protocol):
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
         """Draw a split from all n items; the publisher's parts are ignored."""
-        rows = deal(self.sizes, strata_of(n, labels, self.stratified), seed)
+        rows = deal(self.sizes, find_strata(n, labels, self.stratified), seed)
         return Split(
             train=rows["train"],
             query=rows["queries"],

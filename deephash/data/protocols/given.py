@@ -20,7 +20,7 @@ class Given(Protocol):
 
     Args:
         path: the split.npz of a run, or a JSON object of row lists, `{"train": [...], "query": [...], "database":
-            [...]}`, with validation_query and validation_database where there are any. Rows count from 0.
+            [...]}`, optionally with validation_query and validation_database. Rows count from 0.
 
     Raises:
         InvalidInputError: no file, or one of another kind.
@@ -45,8 +45,8 @@ class Given(Protocol):
         """
         split = Split.load(self.path) if self.path.suffix == ".npz" else read_json_split(self.path)
         split.check_fits(n)
-        # The rows alone are taken: they may be of other features of the same items.
-        return split.noting({})
+        # Only the rows are used: the features may be others of the same items.
+        return split.with_digests({})
 
 
 def read_json_split(path: Path) -> Split:

@@ -4,8 +4,8 @@ import numpy as np
 from torch import Tensor
 
 from deephash.data.protocols.base import Protocol, Split
-from deephash.data.protocols.draws import Size, check_size, deal, strata_of
-from deephash.data.protocols.query_database import VALIDATION_ROLES, validation_sizes
+from deephash.data.protocols.draws import Size, check_size, deal, find_strata
+from deephash.data.protocols.query_database import VALIDATION_ROLES, select_validation_sizes
 from deephash.validation import InvalidInputError
 
 PARTS = ("train", "query", "database")
@@ -17,7 +17,7 @@ class Official(Protocol):
     On CIFAR-10 this is 10,000 test images against the 50,000 others, which are also trained on: the setting of deep
     hashing's figures above .9. On SIFT1M it is the query, learn and base files. Each part can be cut to a sample.
 
-    A validation part can be cut out of the training part, so that nothing need be chosen on test queries; where the
+    An optional validation part, taken from the training part, avoids choices on the test queries; if the
     training part is also the database, it leaves that too.
 
     Args:
@@ -46,13 +46,13 @@ class Official(Protocol):
         self.queries = queries
         self.train = train
         self.database = database
-        self.validation = validation_sizes(validation_queries, validation_database)
+        self.validation = select_validation_sizes(validation_queries, validation_database)
         self.stratified = stratified
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
         """Return the publisher's parts, or samples of them."""
-        pools = official_pools(n, official)
-        strata = strata_of(n, labels, self.stratified)
+        pools = find_official_pools(n, official)
+        strata = find_strata(n, labels, self.stratified)
         train_name = "the official train part"
         rows = deal({"queries": self.queries}, strata, seed, pools["query"], "the official query part")
         rows |= deal({**self.validation, "train": self.train}, strata, seed, pools["train"], train_name)
@@ -70,7 +70,7 @@ class Official(Protocol):
         )
 
 
-def official_pools(n: int, official: np.ndarray | None) -> dict[str, np.ndarray]:
+def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.ndarray]:
     """Return the rows of each of the publisher's parts.
 
     Args:

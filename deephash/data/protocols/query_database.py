@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from deephash.data.protocols.base import Protocol, Split
-from deephash.data.protocols.draws import Size, check_size, deal, strata_of
+from deephash.data.protocols.draws import Size, check_size, deal, find_strata
 from deephash.validation import InvalidInputError
 
 WHOLE_DATABASE = "database"
@@ -15,22 +15,22 @@ VALIDATION_ROLES = {"validation_query": "validation_queries", "validation_databa
 class QueryDatabase(Protocol):
     """Random queries against the other items; training on the database or on a labelled sample.
 
-    With the same seed, the queries are the same whatever the other sizes; where the database is the rest, the
-    training sample is the same too, searched or not, so that the effect of searching it can be measured alone.
+    With the same seed, the queries do not depend on the other sizes. If the database is the rest, the
+    training sample is also the same, searched or not, so the effect of searching it can be measured in isolation.
 
-    A validation part can be cut out, so that nothing need be chosen on test queries. Its items leave the database
-    and the training part, so a figure to be placed beside published ones comes from a run without it.
+    An optional validation part avoids choices on the test queries. Its items leave the database
+    and the training part, so figures for comparison with published ones need a run without it.
 
     Args:
         queries: test queries.
-        database: items that they are ranked against, those of a searched training sample included; by default what
-            is left.
-        train: size of the training sample, or "database": training is on all that is searched, without labels as a
-            rule.
+        database: items that they are ranked against, including a searched training sample; by default all that
+            remain.
+        train: size of the training sample, or "database" to train on all searched items, usually without
+            labels.
         search_train: whether the training sample is searched too.
         validation_queries: queries that hyper-parameters are chosen with; 0 for none.
         validation_database: items that those are ranked against; 0 for none.
-        stratified: whether each part has the classes in their proportions, where items have one class each.
+        stratified: whether each part has the class proportions of the data, if items have one class each.
 
     Raises:
         InvalidInputError: a size that is no size, or settings that contradict each other.
@@ -59,7 +59,7 @@ class QueryDatabase(Protocol):
                 "protocol.train=rest leaves nothing to search beside it; set protocol.train=database, or "
                 "protocol.search_train=false with a size for the database, as protocol.database=54000."
             )
-        self.validation = validation_sizes(validation_queries, validation_database)
+        self.validation = select_validation_sizes(validation_queries, validation_database)
         self.queries = queries
         self.database = database
         self.train = train
@@ -68,7 +68,7 @@ class QueryDatabase(Protocol):
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
         """Draw a split from all n items; the publisher's parts are ignored."""
-        strata = strata_of(n, labels, self.stratified)
+        strata = find_strata(n, labels, self.stratified)
         sizes: dict[str, Size] = {"queries": self.queries, **self.validation}
         if not self.search_train:
             sizes["train"] = self.train
@@ -85,7 +85,7 @@ class QueryDatabase(Protocol):
         )
 
 
-def validation_sizes(validation_queries: Size, validation_database: Size) -> dict[str, Size]:
+def select_validation_sizes(validation_queries: Size, validation_database: Size) -> dict[str, Size]:
     """Return the sizes of an optional validation part by parameter name; empty if both are 0.
 
     Raises:

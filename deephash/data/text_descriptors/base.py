@@ -14,10 +14,10 @@ class TextDescriptor(PlainArguments, ABC):
     """A fixed map from texts to feature vectors, computed independently for each text."""
 
     version: ClassVar[int] = 1
-    """Raised whenever the same texts would get other features, so that cached ones are no longer taken."""
+    """Increased whenever features of the same texts change, so that cached ones are not used."""
 
     costly: ClassVar[bool] = True
-    """Whether the features are worth keeping in a cache."""
+    """Whether features are cached."""
 
     @abstractmethod
     def describe(self, texts: Sequence[str]) -> Tensor:

@@ -38,7 +38,7 @@ class SentenceTransformer(TextDescriptor):
     Needs `pip install 'deephash[text]'`. A model is a folder, or a name of the Hugging Face hub, which is downloaded
     where its cache lacks it.
 
-    Known weakness: a model reads the beginning of a long text alone, MiniLM 256 word pieces of it.
+    Known weakness: a model reads only the beginning of a long text; MiniLM reads 256 word pieces.
 
     Args:
         model: the folder or the name, as sentence-transformers/all-MiniLM-L6-v2.

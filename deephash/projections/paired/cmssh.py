@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from deephash.affinity.boosted_pairs import boosted, signed_pairs
+from deephash.affinity.boosted_pairs import boost_weights, draw_signed_pairs
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import canonical_signs, feature_mean
 from deephash.projections.paired.base import PairedProjection, ViewTensors
@@ -125,7 +125,7 @@ class CMSSH(PairedProjection):
         self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
-        pairs, signs = signed_pairs(affinity, self.pairs, generator)
+        pairs, signs = draw_signed_pairs(affinity, self.pairs, generator)
         means = [feature_mean(rows).cpu() for rows in views.values()]
         # On the CPU, because each bit needs products with a sparse matrix of pairs and two sorts of n values.
         first, second = (rows.cpu().double() - mean for rows, mean in zip(views.values(), means, strict=True))
@@ -136,7 +136,7 @@ class CMSSH(PairedProjection):
             directions = leading_directions(cross_covariance(first, second, pairs, weights * signs))
             margins, thresholds = self._cut((first @ directions[0], second @ directions[1]), pairs, weights * signs)
             outcomes = signs * zero_rule_signs(margins[0])[pairs[:, 0]] * zero_rule_signs(margins[1])[pairs[:, 1]]
-            weights, agreement = boosted(weights, outcomes, self.step)
+            weights, agreement = boost_weights(weights, outcomes, self.step)
             self.agreements[bit] = agreement
             for side in range(2):
                 learnt[side].append(directions[side])

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.affinity.boosted_pairs import boosted, signed_pairs
+from deephash.affinity.boosted_pairs import boost_weights, draw_signed_pairs
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.io.progress import track
 from deephash.projections.paired.base import PairedProjection, ViewTensors
@@ -169,7 +169,7 @@ class CRH(PairedProjection):
         self, views: ViewTensors, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
     ) -> None:
         assert affinity is not None
-        pairs, signs = signed_pairs(affinity, self.pairs, generator)
+        pairs, signs = draw_signed_pairs(affinity, self.pairs, generator)
         standardised = standardise_views(views)
         # In NumPy, because torch would spend most of the thousands of small steps on calls.
         items = [view.items.cpu().numpy() for view in standardised.values()]
@@ -182,7 +182,7 @@ class CRH(PairedProjection):
             self.objectives[bit] = torch.tensor(objectives)
             bits = [torch.from_numpy(rows @ w >= 0) for rows, w in zip(items, directions, strict=True)]
             agree = bits[0][pairs[:, 0]] == bits[1][pairs[:, 1]]
-            weights, _ = boosted(weights, torch.where(agree, signs, -signs))
+            weights, _ = boost_weights(weights, torch.where(agree, signs, -signs))
             for side in (0, 1):
                 learnt[side].append(directions[side])
         for side, (name, view) in enumerate(standardised.items()):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deephash.data.protocols.draws import check_size, deal, proportional_quotas, random_order, strata_of
+from deephash.data.protocols.draws import check_size, deal, find_strata, proportional_quotas, random_order
 from deephash.data.protocols.five_way import FiveWay
 from deephash.validation import InvalidInputError
 
@@ -64,7 +64,7 @@ def test_parts_are_disjoint_exact_and_stratified(counts, fractions, seed, shuffl
     shuffle.shuffle(labels)
     labels = torch.tensor(labels)
     n = len(labels)
-    strata = strata_of(n, labels, True)
+    strata = find_strata(n, labels, True)
     sizes = {"queries": fractions[0], "database": "rest", "train": fractions[1]}
     rows = deal(sizes, strata, seed)
     assert list(rows) == list(sizes)
@@ -95,7 +95,7 @@ def test_parts_are_disjoint_exact_and_stratified(counts, fractions, seed, shuffl
 )
 def test_any_data_is_split_or_refused_in_one_line(counts, queries, train, seed):
     labels = torch.tensor([c for c, count in enumerate(counts) for _ in range(count)])
-    strata = strata_of(len(labels), labels, True)
+    strata = find_strata(len(labels), labels, True)
     message = ""
     try:
         rows = deal({"queries": queries, "train": train, "database": "rest"}, strata, seed)
@@ -156,10 +156,10 @@ def test_golden_split_in_another_process():
 
 def test_strata_follow_single_labels_alone():
     single = torch.tensor([2, 0, 2])
-    assert strata_of(3, single, True).tolist() == [2, 0, 2]
-    assert strata_of(3, single, False).tolist() == [0, 0, 0]
-    assert strata_of(3, torch.eye(3, dtype=torch.bool), True).tolist() == [0, 0, 0]
-    assert strata_of(3, None, True).tolist() == [0, 0, 0]
+    assert find_strata(3, single, True).tolist() == [2, 0, 2]
+    assert find_strata(3, single, False).tolist() == [0, 0, 0]
+    assert find_strata(3, torch.eye(3, dtype=torch.bool), True).tolist() == [0, 0, 0]
+    assert find_strata(3, None, True).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.affinity.boosted_pairs import signed_pairs
+from deephash.affinity.boosted_pairs import draw_signed_pairs
 from deephash.affinity.label import Label
 from deephash.projections.paired.cmssh import CMSSH, best_threshold, cross_covariance, leading_directions
 from deephash.validation import InvalidInputError
@@ -61,7 +61,7 @@ def test_agrees_with_plain_boosting(noisy_pairs, threshold_rounds):
     affinity = Label().supervise(features, labels)
     method = CMSSH(DIMENSIONS, 4, pairs=40, threshold_rounds=threshold_rounds).double()
     method.fit(features, affinity=affinity, generator=torch.Generator().manual_seed(3))
-    pairs, signs = signed_pairs(affinity, 40, torch.Generator().manual_seed(3))
+    pairs, signs = draw_signed_pairs(affinity, 40, torch.Generator().manual_seed(3))
     expected = plain(features, pairs.tolist(), signs.tolist(), 4, threshold_rounds)
     for bit, (p, q, a, b, r) in enumerate(expected):
         for name, direction, threshold in (("image", p, a), ("text", q, b)):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.affinity.boosted_pairs import signed_pairs
+from deephash.affinity.boosted_pairs import draw_signed_pairs
 from deephash.affinity.label import Label
 from deephash.projections.paired.crh import (
     CRH,
@@ -123,7 +123,7 @@ def test_bits_beyond_both_dimensions_differ(noisy_pairs):
 
 def test_bits_agree_on_similar_pairs_more_than_on_others(noisy_pairs):
     method, features, affinity = fitted(noisy_pairs, 8)
-    pairs, signs = signed_pairs(affinity, 400, torch.Generator().manual_seed(8))
+    pairs, signs = draw_signed_pairs(affinity, 400, torch.Generator().manual_seed(8))
     bits = [method.view(name)(features.of(name)) >= 0 for name in DIMENSIONS]
     agree = (bits[0][pairs[:, 0]] == bits[1][pairs[:, 1]]).double().mean(1)
     assert float(agree[signs > 0].mean() - agree[signs < 0].mean()) > 0.2
