@@ -17,7 +17,7 @@ from deephash import registry
 from deephash.affinity.label import Label
 from deephash.codes import code_bytes
 from deephash.conversion import shorten_error, to_plain_number
-from deephash.data.labels import convert_labels
+from deephash.data.labels import parse_labels
 from deephash.hashers.hasher import Hasher
 from deephash.io.configuration import list_choices, read_choice
 from deephash.projections.base import Projection
@@ -158,7 +158,7 @@ def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
         InvalidInputError: another number of rows, columns of other numbers, NaN, or values that cannot be sorted.
     """
     if y.ndim == 2 and y.shape[1] > 1:
-        indicator, _ = convert_labels(y, rows, "y")
+        indicator, _ = parse_labels(y, rows, "y")
         if not bool((indicator.sum(1) == 1).all()):
             return indicator
         y = indicator.int().argmax(1).numpy()

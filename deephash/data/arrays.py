@@ -11,7 +11,7 @@ from torch import Tensor
 from deephash.data.array_file import read_array, read_matrix
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
-from deephash.data.labels import convert_labels
+from deephash.data.labels import parse_labels
 from deephash.data.mapped_rows import MappedRows, RowFile, can_map
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.path_settings import FilePath
@@ -136,7 +136,7 @@ class Arrays(HashingDataModule):
         images: np.ndarray | None = None
         if self.has_labels:
             given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = convert_labels(
+            labels, class_names = parse_labels(
                 given, len(features), f"labels of {self.labels_path}", self.label_separator
             )
         if self.images_path is not None:

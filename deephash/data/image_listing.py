@@ -6,7 +6,7 @@ import numpy as np
 
 from deephash.data.image_decoding import list_image_endings
 from deephash.data.image_manifest import Listing
-from deephash.data.labels import NONE, convert_labels
+from deephash.data.labels import NONE, parse_labels
 from deephash.io.files import sought
 from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
@@ -46,4 +46,4 @@ def list_folder(folder: Path) -> Listing:
             "into one, or give a manifest."
         )
     classes = np.array([file.relative_to(folder).parts[0] for file in files])
-    return Listing(files, *convert_labels(classes, len(files), f"class folders of {folder}", NONE))
+    return Listing(files, *parse_labels(classes, len(files), f"class folders of {folder}", NONE))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.labels import NONE, build_label_table, convert_labels, split_labels
+from deephash.data.labels import NONE, build_label_table, parse_labels, split_labels
 from deephash.data.stored_index import find_ids, find_index_columns
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError
@@ -52,7 +52,7 @@ def list_manifest(
         manifest: a `.csv` or `.txt` file in UTF-8.
         labels_key: columns of the labels, of 0 and 1 or of names; None takes those called label or labels, or all but
             path where all hold 0 and 1.
-        separator: what stands between several labels in a field, as `convert_labels` takes it.
+        separator: what stands between several labels in a field, as `parse_labels` takes it.
 
     Raises:
         InvalidInputError: no such file, one of another form, an empty field, files that do not exist, or labels that
@@ -148,7 +148,7 @@ def _labels_of(columns: list[str], fields: list[list[str]], separator: str | Non
     if not columns:
         return None, ()
     if len(columns) == 1:
-        return convert_labels(np.array([row[0] for row in fields]), len(fields), name, separator)
+        return parse_labels(np.array([row[0] for row in fields]), len(fields), name, separator)
     if len(set(columns)) == len(columns) and all(field.lower() in TRUTH_VALUES for row in fields for field in row):
         return torch.tensor([[TRUTH_VALUES[field.lower()] for field in row] for row in fields]), tuple(columns)
     if separator not in (None, NONE):
@@ -157,7 +157,7 @@ def _labels_of(columns: list[str], fields: list[list[str]], separator: str | Non
         )
     if separator is None:  # which asks about a field that may be several labels
         given = np.array([field for row in fields for field in row if field])
-        convert_labels(given, len(given), name)
+        parse_labels(given, len(given), name)
     return build_label_table([[field for field in row if field] for row in fields], name)
 
 
@@ -195,7 +195,7 @@ def _read_text(manifest: Path) -> tuple[list[str], _Labels]:
         names.append(name)
         values.append([int(value) for value in found])
     _check_one_row_each(manifest, names, [[str(value) for value in row] for row in values], 1)
-    return names, convert_labels(np.array(values), len(values), f"labels of {manifest}")
+    return names, parse_labels(np.array(values), len(values), f"labels of {manifest}")
 
 
 def _opened(manifest: Path) -> TextIO:

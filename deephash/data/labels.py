@@ -22,7 +22,7 @@ MAX_TABLE = 1 << 32
 """Most values of a table of items and labels, of a byte each."""
 
 
-def convert_labels(
+def parse_labels(
     labels: np.ndarray, rows: int, name: str = "labels", separator: str | None = None
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Convert labels to class indices, or to an indicator table for several labels per item.

@@ -12,7 +12,7 @@ from deephash.data.array_file import read_array, read_matrix
 from deephash.data.arrays import convert_features
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
-from deephash.data.labels import convert_labels
+from deephash.data.labels import parse_labels
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.views import Views
 from deephash.io.path_settings import FilePath
@@ -126,9 +126,7 @@ class PairedArrays(HashingDataModule):
         class_names: tuple[str, ...] = ()
         if self.labels_path is not None:
             given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = convert_labels(
-                given, len(views), f"labels of {self.labels_path}", self.label_separator
-            )
+            labels, class_names = parse_labels(given, len(views), f"labels of {self.labels_path}", self.label_separator)
         texts = None if self.texts_path is None else self._beside(self.texts_path, "U", 1, len(views))
         images = None if self.images_path is None else self._beside(self.images_path, "u", 3, len(views))
         return Items(views, labels, class_names, images=images, texts=None if texts is None else tuple(map(str, texts)))

@@ -16,7 +16,7 @@ from deephash.data.download import download_for_block, extract
 from deephash.data.file_features import files_digest, read_or_describe_files, read_or_describe_texts
 from deephash.data.image_text_base import VIEWS, ImageTextData
 from deephash.data.items import Items
-from deephash.data.labels import convert_labels
+from deephash.data.labels import parse_labels
 from deephash.data.protocols.base import Protocol, Split
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.data.views import Views
@@ -173,7 +173,7 @@ class Wiki(ImageTextData):
             for view in VIEWS
         }
         joined = np.concatenate([labels[part] for part in PARTS])
-        indices, _ = convert_labels(joined, len(joined), f"labels of {self.path}")
+        indices, _ = parse_labels(joined, len(joined), f"labels of {self.path}")
         if len(indices) and int(joined.max()) >= len(classes):
             raise InvalidInputError(f"labels of {self.path} reach {joined.max()}; its {len(classes)} classes do not.")
         return Items(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.data.labels import convert_labels
+from deephash.data.labels import parse_labels
 from deephash.validation import InvalidInputError
 
 
@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError
     ],
 )
 def test_single_labels_become_class_indices(given, indices, names):
-    labels, class_names = convert_labels(np.array(given), 3)
+    labels, class_names = parse_labels(np.array(given), 3)
     assert labels.dtype == torch.int64
     assert labels.tolist() == indices
     assert class_names == names
@@ -27,7 +27,7 @@ def test_single_labels_become_class_indices(given, indices, names):
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float32])
 def test_a_table_of_0_and_1_becomes_an_indicator(dtype):
     table = np.array([[1, 0, 1], [0, 0, 0]], dtype)
-    labels, class_names = convert_labels(table, 2)
+    labels, class_names = parse_labels(table, 2)
     assert labels.dtype == torch.bool
     assert labels.tolist() == [[True, False, True], [False, False, False]]
     assert class_names == ("0", "1", "2")
@@ -52,7 +52,7 @@ def test_a_table_of_0_and_1_becomes_an_indicator(dtype):
 )
 def test_what_is_no_label_is_refused(given, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
-        convert_labels(given, 3)
+        parse_labels(given, 3)
     assert "\n" not in str(caught.value)
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_label_is_refused(given, message):
     ],
 )
 def test_a_separator_gives_several_labels_an_item(given, separator):
-    labels, class_names = convert_labels(np.array(given), 3, separator=separator)
+    labels, class_names = parse_labels(np.array(given), 3, separator=separator)
     assert labels.dtype == torch.bool
     assert labels.tolist() == [[True, True], [False, True], [False, False]]
     assert class_names == ("2", "10")
@@ -96,8 +96,8 @@ def test_what_may_be_one_label_or_several_is_asked(given, word):
         rf"labels hold {given[0]!r} in row 0, which may be one label or 2; set data.label_separator={word} for several"
     )
     with pytest.raises(InvalidInputError, match=asked.replace("|", r"\|")):
-        convert_labels(np.array(given), 3)
-    labels, class_names = convert_labels(np.array(given), 3, separator="none")
+        parse_labels(np.array(given), 3)
+    labels, class_names = parse_labels(np.array(given), 3, separator="none")
     assert labels.ndim == 1
     assert given[0] in class_names
 
@@ -106,14 +106,14 @@ def test_names_of_several_words_are_single_labels():
     given = np.array(
         ["polar bear", "brown bear", "T-shirt", "shirt", "cat_1", "cat", "tench, Tinca tinca", "n02-1", "1.0"]
     )
-    labels, class_names = convert_labels(given, 9)
+    labels, class_names = parse_labels(given, 9)
     assert labels.tolist() == np.unique(given, return_inverse=True)[1].tolist()
     assert len(class_names) == 9
 
 
 def test_two_forms_of_a_letter_with_a_mark_are_one_label():
     for separator in (None, "none", "semicolon"):
-        labels, class_names = convert_labels(np.array(["u\u0308", "\u00fc", "v"]), 3, separator=separator)
+        labels, class_names = parse_labels(np.array(["u\u0308", "\u00fc", "v"]), 3, separator=separator)
         assert class_names == ("v", "\u00fc")
         assert labels[0].tolist() == labels[1].tolist() != labels[2].tolist()
 
@@ -133,4 +133,4 @@ def test_two_forms_of_a_letter_with_a_mark_are_one_label():
 )
 def test_separators_that_split_nothing_are_refused(given, separator, message):
     with pytest.raises(InvalidInputError, match=message):
-        convert_labels(np.array(given), 2, separator=separator)
+        parse_labels(np.array(given), 2, separator=separator)

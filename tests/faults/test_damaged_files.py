@@ -26,7 +26,7 @@ from deephash.data.descriptors.pixels import Pixels
 from deephash.data.download import extract
 from deephash.data.file_features import describe_files
 from deephash.data.image_manifest import list_manifest
-from deephash.data.labels import convert_labels
+from deephash.data.labels import parse_labels
 from deephash.data.mirflickr25k import MIRFlickr25k
 from deephash.data.nuswide import CONCEPTS, NUSWIDE, TAGS, WORDS
 from deephash.data.protocols.base import Split
@@ -363,7 +363,7 @@ def test_labels_and_features_of_any_dtype_and_shape(dtype, shape):
     rows = len(array) if array.ndim else 0
     for read, name in (
         (lambda name: convert_features(array, name), "features of x.npy"),
-        (lambda name: convert_labels(array, rows, name), "labels of x.npy"),
+        (lambda name: parse_labels(array, rows, name), "labels of x.npy"),
     ):
         message = None
         try:
