@@ -10,7 +10,7 @@ import numpy as np
 from deephash.code_files.fingerprint import file_fingerprint
 from deephash.code_files.rows import RowBlock, RowSource, build_block, check_matrix
 from deephash.data.array_file import read_array, reading_array
-from deephash.data.vectors import read_vector_layout, extract_vectors
+from deephash.data.vectors import extract_vectors, read_vector_layout
 from deephash.io.npy_file import NpyHeader, read_header
 from deephash.validation import InvalidInputError
 
