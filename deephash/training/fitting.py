@@ -8,7 +8,7 @@ import lightning
 import torch
 
 from deephash.data.base import HashingDataModule
-from deephash.data.blocks import block_loader
+from deephash.data.blocks import build_block_loader
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.evaluation.learnt_codes import load_learnt
 from deephash.hashers.loading import load as load_hasher
@@ -63,7 +63,7 @@ def fit_on_device(module: FitModule, data: HashingDataModule, device: torch.devi
     """
     started = time.perf_counter()
     part = data.part("train")
-    (block,) = block_loader(part, rows=len(part))
+    (block,) = build_block_loader(part, rows=len(part))
     module.to(device).fit_hasher({name: tensor.to(device) for name, tensor in block.items()})
     fitted = module.fitted
     fitted.seconds["fit"] = time.perf_counter() - started
