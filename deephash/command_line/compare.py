@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of complete runs, at least two.", show_default=False)],
-    metric: Annotated[str, typer.Option(help="What is tested query by query.")] = "mAP",
+    metric: Annotated[str, typer.Option(help="Metric to test query by query.")] = "mAP",
     as_json: AsJson = False,
 ) -> None:
-    """Show runs side by side: figures, differing settings, and paired tests of the first against each other."""
+    """Compare runs: metrics, settings that differ, and paired tests of the first run against each other run."""
     from deephash.report.comparison import compare_runs
 
     compared = compare_runs(runs, metric)
@@ -29,7 +29,7 @@ def compare(
 
 
 def print_comparison(compared: "Comparison") -> None:
-    """Print the tables."""
+    """Print the comparison as tables."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

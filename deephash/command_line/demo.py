@@ -13,14 +13,14 @@ def demo(
     runs: Annotated[list[Path], typer.Argument(help="Folders of complete runs, one or more.", show_default=False)],
     port: Port = 8000,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but a loopback one lets others see these data.")
+        str, typer.Option(help="Address to listen on; any except a loopback address lets others see the data.")
     ] = "127.0.0.1",
     name: HostNames = None,
     device: Device = "auto",
 ) -> None:
-    """Show on a local web page what runs find: neighbours of images, texts and queries, side by side.
+    """Show the search results of runs side by side on a local web page: neighbours of images, texts and queries.
 
-    The page is served to this machine alone, writes nothing to disk, and loads nothing from elsewhere.
+    By default only this machine can open the page. The page writes nothing to disk and loads nothing from other hosts.
     """
     from deephash.validation import InvalidInputError
 

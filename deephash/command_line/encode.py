@@ -15,39 +15,41 @@ def encode(
         str,
         typer.Argument(
             help="Features in a .npy, .npz, .parquet, .csv, .fvecs or .bvecs file, a folder of Parquet files or "
-            "images, or the address of one in an object store, as s3://BUCKET/FOLDER.",
+            "images, or the address of one in an object store, such as s3://BUCKET/FOLDER.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path,
         typer.Argument(
-            help="Where the codes go: .npy, with .ids.npy beside it, or .parquet; of --engine ray, a folder of shards.",
+            help="Output: .npy, with .ids.npy beside it, or .parquet; with --engine ray, a folder of shards.",
             show_default=False,
         ),
     ],
     view: View = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be encoded.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip rows that cannot be encoded.")] = False,
     features: Features = None,
     ids: Ids = None,
     header: Header = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to scale images to; the run's.", show_default=False, min=1)
+        int | None,
+        typer.Option(help="Side in pixels to scale images to. Default: the run's.", show_default=False, min=1),
     ] = None,
     device: Device = "auto",
-    rows: Annotated[int, typer.Option(help="Rows read and encoded at a time.", min=1)] = 4096,
+    rows: Annotated[int, typer.Option(help="Rows to read and encode at a time.", min=1)] = 4096,
     overwrite: Overwrite = False,
-    engine: Annotated[str, typer.Option(help="local: this process; ray: workers of Ray Data, into shards.")] = "local",
+    engine: Annotated[
+        str, typer.Option(help="local for this process, or ray for workers of Ray Data that write shards.")
+    ] = "local",
     workers: Workers = None,
     address: Address = None,
-    shard_rows: Annotated[int, typer.Option(help="Rows of a shard, with --engine ray.", min=1)] = 1 << 20,
+    shard_rows: Annotated[int, typer.Option(help="Rows per shard, with --engine ray.", min=1)] = 1 << 20,
 ) -> None:
-    """Encode features or images into packed codes, in memory that does not grow with them.
+    """Encode features or images into packed codes, in constant memory.
 
-    Killed at any moment, the same command goes on where it was and gives the same bytes. Rows with NaN and images that
-    cannot be read are listed in OUT's .bad.json; without --skip-bad they keep the codes from being put in place, and
-    the exit status is 1. With --engine ray shards are made by several workers, with a manifest of their checksums; rows
-    that cannot be encoded are left out only with --skip-bad there too.
+    After an interruption, the same command continues and produces the same bytes. Rows with NaN and images that cannot
+    be read are listed in OUT's .bad.json. Without --skip-bad, such rows prevent the codes from being saved, and the
+    exit status is 1. With --engine ray, several workers write shards and a manifest of their checksums.
     """
     from deephash.validation import check_choice
 

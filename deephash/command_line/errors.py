@@ -1,13 +1,13 @@
-"""How text and errors are shown."""
+"""Output of text and errors."""
 
 import io
 import sys
 
 
 def show_every_letter() -> None:
-    """Have letters that the encoding of standard output or error lacks shown as escapes, where they would be an error.
+    """Print characters that the encoding of standard output or error lacks as escapes, instead of failing.
 
-    A console of ASCII, as with PYTHONIOENCODING=ascii, lacks "ε" and "…"; one of UTF-8 lacks names of other bytes.
+    An ASCII console, as with PYTHONIOENCODING=ascii, lacks "ε" and "…"; a UTF-8 console lacks undecodable file names.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -15,7 +15,7 @@ def show_every_letter() -> None:
 
 
 def show_error(text: str, label: str = "error: ") -> None:
-    """One line on standard error, red on a terminal."""
+    """Print one line on standard error, red on a terminal."""
     from rich.console import Console
     from rich.text import Text
 

@@ -10,28 +10,31 @@ from deephash.command_line.arguments import Overwrite, Run, View
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Rows that a program is tried on.
+# Rows on which a program is checked.
 ROWS = 2_048
 
 
 def export(
     run: Run,
-    out: Annotated[Path, typer.Argument(help="Where the program goes: .pt, .pt2 or .onnx.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Output file: .pt, .pt2 or .onnx.", show_default=False)],
     format: Annotated[
         str | None,
-        typer.Option(help="torchscript, torch_export or onnx; by OUT's ending.", show_default=False),
+        typer.Option(help="torchscript, torch_export or onnx. Default: by OUT's extension.", show_default=False),
     ] = None,
     view: View = None,
     check_on: Annotated[
         Path | None,
-        typer.Option(help="Features to check the program on, as encode takes; the run's own data.", show_default=False),
+        typer.Option(
+            help="Features to check the program on, in a format of deephash encode. Default: the run's data.",
+            show_default=False,
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a hasher as a program from features to packed codes, which runs without deephash.
+    """Export a hasher as a program from features to packed codes that runs without deephash.
 
-    Before the file is put in place, the program must give the hasher's codes on real features: bit for bit in torch's
-    formats, and in ONNX but for one bit in 10,000, which another order of summing may turn.
+    Before it is saved, the program is checked on real features: in torch's formats its codes must equal the hasher's.
+    In ONNX one bit in 10,000 may differ, since sums may be in another order.
     """
     from deephash.code_files.encoder_of import load_view
     from deephash.export.export_hasher import export_hasher, format_of
@@ -55,7 +58,7 @@ def export(
 
 
 def features_to_check(run: Path, view: str, check_on: Path | None, dimension: int) -> "tuple[Tensor, str]":
-    """Features to compare on, and what they are in words."""
+    """Return features to check the program on, and their description."""
     import torch
 
     if check_on is not None:
@@ -67,5 +70,5 @@ def features_to_check(run: Path, view: str, check_on: Path | None, dimension: in
         from deephash.export.run_features import run_features
 
         return run_features(run, view, ROWS), "the run's data"
-    # A hasher alone says nothing of its data.
+    # A saved hasher does not record its data.
     return torch.randn(ROWS, dimension, generator=torch.Generator().manual_seed(0)), "random numbers"

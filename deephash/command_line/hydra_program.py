@@ -1,4 +1,4 @@
-"""`deephash train` and `deephash evaluate`: commands whose arguments Hydra reads."""
+"""`deephash train` and `deephash evaluate`: commands whose arguments Hydra parses."""
 
 import sys
 from importlib import import_module
@@ -7,23 +7,23 @@ import typer
 
 
 def train(context: typer.Context) -> None:
-    """Fit a hasher and score it: `deephash train method=itq bits=64`; `--help` lists the choices.
+    """Fit a hasher and score it, for example `deephash train method=itq bits=64`; `--help` lists the choices.
 
-    All arguments are Hydra's, as train.py of a clone takes them.
+    Hydra parses all arguments, which are those of train.py in a clone.
     """
     run_program("train", context.args)
 
 
 def evaluate(context: typer.Context) -> None:
-    """Score a saved run again: `deephash evaluate run=FOLDER`; `--help` lists what can be set.
+    """Score a saved run again, for example `deephash evaluate run=FOLDER`; `--help` lists the settings.
 
-    All arguments are Hydra's, as evaluate.py of a clone takes them.
+    Hydra parses all arguments, which are those of evaluate.py in a clone.
     """
     run_program("evaluate", context.args)
 
 
 def run_program(name: str, arguments: list[str]) -> None:
-    """Run `deephash.command_line.programs.NAME` on these arguments as if its file had been started.
+    """Run `deephash.command_line.programs.NAME` with these arguments, as if its file had been started.
 
     Args:
         name: train or evaluate.

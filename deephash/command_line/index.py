@@ -10,23 +10,25 @@ def index(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Codes of deephash encode, a run, whose database is taken, or, with --shards, a folder of codes.",
+            help="Codes of deephash encode, a run, whose database is indexed, or, with --shards, a folder of codes.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
     kind: Annotated[
-        str, typer.Option(help="mih, flat, faiss_hnsw, ...; auto takes the faster exact one by measurement.")
+        str, typer.Option(help="mih, flat, faiss_hnsw, ...; auto measures the exact kinds and chooses the fastest.")
     ] = "auto",
     setting: Annotated[
-        list[str] | None, typer.Option(help="A setting of the kind, as tables=4; may be repeated.", show_default=False)
+        list[str] | None, typer.Option(help="A setting of the kind, such as tables=4. Repeatable.", show_default=False)
     ] = None,
     shards: Annotated[
         int | None,
-        typer.Option(help="Shards for deephash serve; 0 takes one for each file of codes.", show_default=False, min=0),
+        typer.Option(
+            help="Number of shards for deephash serve; 0 for one per file of codes.", show_default=False, min=0
+        ),
     ] = None,
 ) -> None:
-    """Build an index of packed codes and save it; it remembers which hasher made them."""
+    """Build an index of packed codes and save it, together with the identity of their hasher."""
     from deephash.code_files.index_codes import read_codes_and_hasher, save_index
     from deephash.indexes.index_folder import check_own_folder
     from deephash.io.ownership import check_not_source
@@ -36,8 +38,8 @@ def index(
     for pair in setting or ():
         name, equals, value = pair.partition("=")
         if not equals:
-            raise InvalidInputError(f"--setting {pair}; expected NAME=VALUE, as tables=4.")
-        settings[name] = as_value(value)
+            raise InvalidInputError(f"--setting {pair}; expected NAME=VALUE, such as tables=4.")
+        settings[name] = parse_value(value)
     out = out.expanduser()
     if shards is not None or source.is_file():
         check_not_source(source, out)
@@ -63,8 +65,8 @@ def index(
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")
 
 
-def as_value(text: str) -> object:
-    """A setting as JSON reads it, or the word itself."""
+def parse_value(text: str) -> object:
+    """Parse a setting as JSON, or return the text itself."""
     import json
 
     try:

@@ -13,7 +13,7 @@ def info(
     path: Annotated[Path, typer.Argument(help="A run, a hasher, a file of codes or an index.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run, a hasher, a file of codes or a saved index is, and which hasher it is of."""
+    """Describe a run, a hasher, a file of codes or a saved index, with the identity of its hasher."""
     from deephash.report.path_description import describe_path
 
     described = describe_path(path)
@@ -26,18 +26,18 @@ def info(
 
     table = Table(title=escape(str(path)), title_justify="left", show_header=False)
     table.add_column()
-    table.add_column(overflow="fold")  # An identity is there to be copied whole.
-    for name, value in flat(described):
+    table.add_column(overflow="fold")  # Identities are folded, not cut, so that they can be copied.
+    for name, value in flatten(described):
         table.add_row(escape(name), escape(value))
     Console(soft_wrap=True).print(table)
 
 
-def flat(described: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Names and values as text, those within another by both names."""
+def flatten(described: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return names and values as text; a nested value has both names."""
     rows = []
     for name, value in described.items():
         if isinstance(value, dict):
-            rows += flat(value, f"{prefix}{name} ") if value else []
+            rows += flatten(value, f"{prefix}{name} ") if value else []
         else:
             shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
             rows.append((f"{prefix}{name}", "–" if value is None else shown))

@@ -1,6 +1,6 @@
-"""The `deephash` program itself: its commands, and what becomes of their errors.
+"""The `deephash` program: its commands and the handling of their errors.
 
-Nothing heavy is imported here or in the commands' files, so that help and shell completion come at once.
+The files of the commands import heavy packages only inside functions, so that help and shell completion are fast.
 """
 
 import os
@@ -25,10 +25,10 @@ from deephash.command_line.shard import shard
 from deephash.command_line.study import study
 
 EPILOG = (
-    "Exit status: 0, done; 1, done, but a check failed (rows that cannot be encoded, figures that differ); 2, wrong "
+    "Exit status: 0, success; 1, done, but a check failed (rows that cannot be encoded, metrics that differ); 2, wrong "
     "usage or input, with one line on standard error; 130, interrupted."
 )
-# Arguments that are Hydra's to read, --help included.
+# Hydra parses all arguments, including --help.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def options(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What every command shares."""
+    """Options of the program itself."""
 
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
@@ -65,9 +65,9 @@ app.add_typer(study, name="study")
 
 
 def main() -> None:
-    """Run the program; what the user got wrong ends it with one red line on standard error and exit status 2.
+    """Run the program; invalid input ends it with one red line on standard error and exit status 2.
 
-    So does what the operating system refuses: a file that cannot be read or written, a full disk.
+    So do errors of the operating system: a file that cannot be read or written, a full disk.
     """
     show_every_letter()
     try:
@@ -76,18 +76,18 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has enough; nothing is left to be flushed at the end.
+        # The reader of the output has closed it; standard output must not be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if error.errno is None:
             raise
         show_error(
-            f"{error.filename or 'standard output or a file'}: {error.strerror}; see to the disk and your rights."
+            f"{error.filename or 'standard output or a file'}: {error.strerror}; check the disk and your permissions."
         )
         sys.exit(2)
     except ValueError as error:
-        # Only a part that was imported can have raised its error: asking by name imports nothing for the check.
+        # Look the module up instead of importing it: only an imported module can have raised its error.
         validation = sys.modules.get("deephash.validation")
         if validation is None or not isinstance(error, validation.InvalidInputError):
             raise

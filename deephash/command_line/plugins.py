@@ -1,4 +1,4 @@
-"""Choices of installed packages, made known to Hydra as if each had a YAML file."""
+"""Registration of installed packages' classes with Hydra, as if each had a YAML file."""
 
 import inspect
 import sys
@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from deephash.registry import FAMILIES, find_plugins, load_plugin
 from deephash.validation import InvalidInputError
 
-# Families that one word chooses on the command line: their group, and the key of the config that it sets.
+# Families that can be chosen on the command line: the group, and the config key that it sets.
 GROUPS = {
     "augmentations": ("augmentation", "augmentation"),
     "data": ("data", "data"),
@@ -24,21 +24,22 @@ GROUPS = {
 
 
 def register_plugins() -> None:
-    """Add a choice for each entry point, with the class's own defaults; call before Hydra starts."""
+    """Add a choice for each entry point, with the class's defaults; call this before Hydra starts."""
     store = ConfigStore.instance()
     for family, (group, key) in GROUPS.items():
         for word, point in find_plugins(family).items():
             try:
-                settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **defaults(load_plugin(point))}
+                settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **read_defaults(load_plugin(point))}
             except InvalidInputError as error:
-                # A package that is broken must not keep the others' methods from running.
+                # A broken package must not prevent the use of others.
                 print(f"warning: {error}", file=sys.stderr)
                 continue
             node = {key: settings}
             store.store(group=group, name=word, node=node, package="_global_", provider=point.value)
 
 
-def defaults(kind: type[Any]) -> dict[str, Any]:
-    """The arguments of a class that have a plain default, so that the command line can set them."""
+def read_defaults(kind: type[Any]) -> dict[str, Any]:
+    """Return the arguments of a class with a plain default, which the command line can set."""
     parameters = inspect.signature(kind).parameters.values()
-    return {one.name: one.default for one in parameters if isinstance(one.default, bool | int | float | str | None)}
+    plain = bool | int | float | str | None
+    return {parameter.name: parameter.default for parameter in parameters if isinstance(parameter.default, plain)}

@@ -19,23 +19,24 @@ def score(
         typer.Argument(help="Files of codes, or folders of them, with .labels.npy beside each.", show_default=False),
     ],
     engine: Annotated[
-        str, typer.Option(help="torch: the processes of torchrun or SLURM; ray: workers of Ray.")
+        str, typer.Option(help="torch for the processes of torchrun or SLURM, or ray for workers of Ray.")
     ] = "torch",
     workers: Workers = None,
     address: Address = None,
-    at: Annotated[str, typer.Option(help="Depths k, with commas between.")] = "100,1000",
-    radii: Annotated[str, typer.Option(help="Hamming radii, with commas between.")] = "2",
-    device: Annotated[str, typer.Option(help="Where each worker ranks: cpu or cuda.")] = "cpu",
+    at: Annotated[str, typer.Option(help="Comma-separated depths k.")] = "100,1000",
+    radii: Annotated[str, typer.Option(help="Comma-separated Hamming radii.")] = "2",
+    device: Annotated[str, typer.Option(help="Device of each worker: cpu or cuda.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for metrics, curves and each query's scores.", show_default=False)
+        Path | None,
+        typer.Option(help="Output folder for metrics, curves and scores of each query.", show_default=False),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rank queries against a database in shards that fits no machine; the figures are those of one process, exactly.
+    """Score queries against a sharded database too large for one machine; the metrics equal those of one process.
 
-    Each worker ranks its rows and counts distances, and counts add up: `torchrun --no-python --nproc-per-node 4
-    deephash score ...` or `--engine ray`.
+    Each worker ranks its rows and counts distances; the counts are added up. Run it by `torchrun --no-python
+    --nproc-per-node 4 deephash score ...`, or with `--engine ray`.
     """
     from deephash.cluster.shard_scoring import check_out, score_shards, write_scores
 
@@ -48,12 +49,12 @@ def score(
         engine=engine,
         workers=workers,
         address=address,
-        at=whole_numbers(at, "at"),
-        radii=whole_numbers(radii, "radii"),
+        at=parse_whole_numbers(at, "at"),
+        radii=parse_whole_numbers(radii, "radii"),
         device=device,
     )
     if scores is None:
-        return  # Another process shows them.
+        return  # Another process prints them.
     if out is not None:
         write_scores(scores, out)
     if as_json:
@@ -71,15 +72,13 @@ def score(
     Console(soft_wrap=True).print(table)
 
 
-def whole_numbers(text: str, name: str) -> list[int]:
-    """Whole numbers of a list with commas; empty of the empty text.
-
-    Raises:
-        InvalidInputError: something else among them.
-    """
+def parse_whole_numbers(text: str, name: str) -> list[int]:
+    """Parse a comma-separated list of whole numbers, which may be empty."""
     from deephash.validation import InvalidInputError
 
     try:
         return [int(part) for part in text.split(",") if part]
     except ValueError as error:
-        raise InvalidInputError(f"--{name} {text}; expected whole numbers with commas between, as 100,1000.") from error
+        raise InvalidInputError(
+            f"--{name} {text}; expected comma-separated whole numbers, such as 100,1000."
+        ) from error

@@ -8,34 +8,32 @@ import typer
 
 from deephash.command_line.arguments import AsJson, Device, Features, Header, Ids, Overwrite, View
 
-# Queries and neighbours that a table shows; a file holds all.
+# Queries and neighbours in the table; a file contains all.
 SHOWN_QUERIES, SHOWN_NEIGHBOURS = 20, 10
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Folder of deephash index.", show_default=False)],
+    index: Annotated[Path, typer.Argument(help="Folder of an index of deephash index.", show_default=False)],
     queries: Annotated[
         Path,
         typer.Argument(
-            help="Codes of deephash encode; with --run, features or images as it takes.", show_default=False
+            help="Codes of deephash encode; with --run, features or images in its formats.", show_default=False
         ),
     ],
-    k: Annotated[int, typer.Option("-k", "--neighbours", help="Neighbours of each query.", min=1)] = 10,
-    run: Annotated[
-        Path | None, typer.Option(help="The run whose hasher encodes the queries.", show_default=False)
-    ] = None,
+    k: Annotated[int, typer.Option("-k", "--neighbours", help="Number of neighbours of each query.", min=1)] = 10,
+    run: Annotated[Path | None, typer.Option(help="Run whose hasher encodes the queries.", show_default=False)] = None,
     view: View = None,
     features: Features = None,
     ids: Ids = None,
     header: Header = None,
     device: Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="Where all results go: .npz or .parquet.", show_default=False)
+        Path | None, typer.Option(help="Output file for all results: .npz or .parquet.", show_default=False)
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest codes of each query; codes of another hasher than the index's are refused."""
+    """Find the nearest codes of each query; it is an error if the queries and the index have different hashers."""
     from deephash.code_files.search_index import ENDINGS, search_saved, write_found
     from deephash.io.ownership import check_free, check_not_source
     from deephash.validation import check_choice

@@ -9,19 +9,21 @@ from deephash.command_line.arguments import Address, HostNames
 
 
 def serve(
-    index: Annotated[Path, typer.Argument(help="Folder of deephash index.", show_default=False)],
-    replicas: Annotated[int, typer.Option(help="Replicas of each shard.", min=1)] = 1,
-    fronts: Annotated[int, typer.Option(help="Processes that listen and merge what shards find.", min=1)] = 1,
-    port: Annotated[int, typer.Option(help="Port of HTTP; 0 takes a free one.", min=0, max=65535)] = 8000,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all networks.")] = "127.0.0.1",
+    index: Annotated[Path, typer.Argument(help="Folder of an index of deephash index.", show_default=False)],
+    replicas: Annotated[int, typer.Option(help="Number of replicas of each shard.", min=1)] = 1,
+    fronts: Annotated[
+        int, typer.Option(help="Number of processes that listen and merge the shards' results.", min=1)
+    ] = 1,
+    port: Annotated[int, typer.Option(help="HTTP port; 0 chooses a free one.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
     name: HostNames = None,
     address: Address = None,
 ) -> None:
-    """Serve an index until interrupted; another one in its folder takes over as it comes, while queries go on.
+    """Serve an index over HTTP until interrupted; a new version in its folder replaces it without downtime.
 
-    An index of --shards is served by Ray Serve, a process for each replica of a shard; any other by this process alone.
-    POST /search with {"codes": [BASE64, ...], "k": 10}. A shard that does not answer makes status 503, or, with
-    "partial": true, a reply that names what is missing.
+    Ray Serve serves an index built with --shards, with one process per replica of a shard; this process serves others.
+    POST /search with {"codes": [BASE64, ...], "k": 10}. If a shard does not answer, the status is 503, or, with
+    "partial": true, the reply names the missing shards.
     """
     from deephash.indexes.sharded_index import IndexRelease, is_sharded
     from deephash.validation import InvalidInputError
@@ -37,7 +39,7 @@ def serve(
         return
     if replicas > 1 or fronts > 1 or address is not None:
         raise InvalidInputError(
-            f"{index} has no shards, and --replicas, --fronts and --address are of those; build it with --shards."
+            f"{index} has no shards, which --replicas, --fronts and --address require; build it with --shards."
         )
     from deephash.cluster.index_service import serve_index
 

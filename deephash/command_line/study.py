@@ -1,4 +1,4 @@
-"""`deephash study`: judgements of real users, and what they say."""
+"""`deephash study`: judgements of real users and their analysis."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deephash.web.study.preference import Preference
 
 study = typer.Typer(
-    help="Have real users judge two runs blind, and analyse what they say.",
+    help="Let real users judge two runs blindly, and analyse their judgements.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -31,27 +31,29 @@ def serve(
         list[Path], typer.Argument(help="Folders of two complete runs of the same data and split.", show_default=False)
     ],
     log: Annotated[
-        Path, typer.Option(help="SQLite file of the answers; a study that is there goes on.", show_default=False)
+        Path, typer.Option(help="SQLite file of the answers; an existing study continues.", show_default=False)
     ],
-    mode: Annotated[str, typer.Option(help="How lists are shown: interleaved, side_by_side, or both.")] = "both",
-    queries: Annotated[int, typer.Option(help="Queries that a participant is asked, at most.")] = 20,
-    pool: Annotated[int, typer.Option(help="Queries that are drawn from the runs' own; each is asked of many.")] = 100,
-    depth: Annotated[int, typer.Option(help="Items of a list.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
-    direction: Annotated[str, typer.Option(help="Of runs of two views, as image_to_text.", show_default=False)] = "",
+    mode: Annotated[str, typer.Option(help="Presentation of the lists: interleaved, side_by_side, or both.")] = "both",
+    queries: Annotated[int, typer.Option(help="Maximum number of queries per participant.")] = 20,
+    pool: Annotated[int, typer.Option(help="Number of queries drawn from the runs; many participants see each.")] = 100,
+    depth: Annotated[int, typer.Option(help="Number of items in a list.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
+    direction: Annotated[
+        str, typer.Option(help="Direction for runs of two views, such as image_to_text.", show_default=False)
+    ] = "",
     contact: Annotated[
-        str, typer.Option(help="Who runs the study and how to reach them, for the consent text.", show_default=False)
+        str, typer.Option(help="Name and contact of the organiser, for the consent text.", show_default=False)
     ] = "",
     port: Port = 8000,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but a loopback one lets others take part.")
+        str, typer.Option(help="Address to listen on; any except a loopback address lets others take part.")
     ] = "127.0.0.1",
     name: HostNames = None,
     device: Device = "auto",
 ) -> None:
-    """Serve a page on which participants judge two runs, without knowing which is which.
+    """Serve a page on which participants judge two runs without knowing which is which.
 
-    Every answer is on the disk before the next query is shown; no personal data are kept.
+    Each answer is saved before the next query is shown. No personal data are stored.
     """
     from deephash.validation import InvalidInputError
     from deephash.web.study.design import StudyDesign
@@ -82,14 +84,14 @@ def analyse(
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of a run of the study; given for both, judgements are set against their metrics.",
+            help="Folder of a run of the study; give both to compare judgements with metrics.",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the resamples.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show which run is preferred, how surely, its ratings, and which metrics agree, query by query."""
+    """Show which run is preferred, with intervals and tests, the ratings, and which metrics agree, query by query."""
     from deephash.web.study.analysis import analyse_log
 
     analysis = analyse_log(log, run or (), seed)
@@ -101,23 +103,19 @@ def analyse(
 
 @study.command()
 def power(
-    preference: Annotated[
-        float, typer.Option(help="Share of the decided judgements that prefer the better run, to be found.")
-    ] = 0.6,
-    power: Annotated[float, typer.Option(help="Chance of finding it.")] = 0.8,
+    preference: Annotated[float, typer.Option(help="Share of decided judgements that prefer the better run.")] = 0.6,
+    power: Annotated[float, typer.Option(help="Probability of detecting the preference.")] = 0.8,
     level: Annotated[float, typer.Option(help="Significance level of the two-sided test.")] = 0.05,
     ties: Annotated[float, typer.Option(help="Share of judgements without a preference.")] = 0.0,
-    judgements: Annotated[int, typer.Option(help="Judgements of a participant.")] = 20,
-    icc: Annotated[
-        float, typer.Option(help="Intraclass correlation: how alike the judgements of one participant are.")
-    ] = 0.0,
+    judgements: Annotated[int, typer.Option(help="Judgements per participant.")] = 20,
+    icc: Annotated[float, typer.Option(help="Intraclass correlation of the judgements of one participant.")] = 0.0,
     participants: Annotated[
-        int | None, typer.Option(help="Show the power of so many participants too.", show_default=False)
+        int | None, typer.Option(help="Also show the power for this number of participants.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show how many judgements, and participants, are needed to find a preference."""
+    """Show how many judgements and participants are needed to detect a preference."""
     from dataclasses import asdict
 
     from deephash.web.study.power import Alternative, compute_requirement
@@ -133,11 +131,9 @@ def power(
 @study.command()
 def delete(
     log: Log,
-    session: Annotated[
-        list[str], typer.Argument(help="The session's number, 12 digits, as it is noted down.", show_default=False)
-    ],
+    session: Annotated[list[str], typer.Argument(help="Session number, 12 digits.", show_default=False)],
 ) -> None:
-    """Delete all answers of a session from a log, as its participant may ask for at any time."""
+    """Delete all answers of a session from a log; participants may request this at any time."""
     from deephash.web.study.log import StudyLog
     from deephash.web.study.session_number import format_session, parse_session
 
@@ -148,7 +144,7 @@ def delete(
 
 
 def print_analysis(analysis: "Analysis") -> None:
-    """Print the tables."""
+    """Print an analysis as tables."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -170,12 +166,12 @@ def print_analysis(analysis: "Analysis") -> None:
         "for the first": lambda one: str(one.first),
         "for neither": lambda one: str(one.neither),
         "for the second": lambda one: str(one.second),
-        "first, of the decided": lambda one: shown(one.share),
-        "95 % by participants": lambda one: interval_text(one.clustered),
-        "sign-flip test, p": lambda one: shown(one.clustered_p_value, ".2g"),
-        "95 % if independent (Wilson)": lambda one: interval_text(one.wilson),
-        "sign test, p": lambda one: shown(one.p_value, ".2g"),
-        "intraclass correlation": lambda one: shown(one.icc, ".2f"),
+        "first, of the decided": lambda one: format_figure(one.share),
+        "95 % by participants": lambda one: format_interval(one.clustered),
+        "sign-flip test, p": lambda one: format_figure(one.clustered_p_value, ".2g"),
+        "95 % if independent (Wilson)": lambda one: format_interval(one.wilson),
+        "sign test, p": lambda one: format_figure(one.p_value, ".2g"),
+        "intraclass correlation": lambda one: format_figure(one.icc, ".2f"),
     }
     for name, figure in rows.items():
         preferences.add_row(name, *map(figure, analysis.preferences))
@@ -184,11 +180,11 @@ def print_analysis(analysis: "Analysis") -> None:
     for heading in ("ratings", "mean", "95 % by participants"):
         ratings.add_column(heading, justify="right")
     for rated in analysis.ratings:
-        ratings.add_row(rated.rated, str(rated.ratings), f"{rated.mean:.2f}", interval_text(rated.interval, ".2f"))
+        ratings.add_row(rated.rated, str(rated.ratings), f"{rated.mean:.2f}", format_interval(rated.interval, ".2f"))
     console.print(ratings)
     if analysis.left is not None:
         share, interval = analysis.left
-        console.print(f"the left list was preferred in {share:.3f} of the decided pairs ({interval_text(interval)})")
+        console.print(f"the left list was preferred in {share:.3f} of the decided pairs ({format_interval(interval)})")
     if analysis.agreements:
         console.print("Kendall's tau over queries, of the first's gain on the second with what was judged")
         agreements = Table("metric", "queries")
@@ -197,7 +193,7 @@ def print_analysis(analysis: "Analysis") -> None:
         for metric, found in groupby(analysis.agreements, lambda one: one.metric):
             if not is_comparison(metric):  # Those are in the JSON.
                 both = list(found)
-                cells = [f"{shown(one.tau, '+.2f')}, {interval_text(one.interval, '+.2f')}" for one in both]
+                cells = [f"{format_figure(one.tau, '+.2f')}, {format_interval(one.interval, '+.2f')}" for one in both]
                 agreements.add_row(escape(metric), str(both[0].queries), *cells)
         console.print(agreements)
     else:
@@ -207,7 +203,7 @@ def print_analysis(analysis: "Analysis") -> None:
 
 
 def print_requirement(needed: "Requirement") -> None:
-    """Print what a study needs."""
+    """Print the required size of a study."""
     from rich.console import Console
     from rich.table import Table
 
@@ -230,11 +226,11 @@ def print_requirement(needed: "Requirement") -> None:
         console.print(f"{needed.participants} participants reach a power of {needed.reached:.3f}")
 
 
-def shown(value: float | None, form: str = ".3f") -> str:
-    """A figure, or a dash where there is none."""
+def format_figure(value: float | None, form: str = ".3f") -> str:
+    """Format a figure; None is a dash."""
     return "–" if value is None else format(value, form)
 
 
-def interval_text(interval: tuple[float, float] | None, form: str = ".3f") -> str:
-    """An interval's ends, or a dash."""
+def format_interval(interval: tuple[float, float] | None, form: str = ".3f") -> str:
+    """Format the ends of an interval; None is a dash."""
     return "–" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"

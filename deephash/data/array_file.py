@@ -11,7 +11,7 @@ from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
 from deephash.io.files import reading, sought
 from deephash.io.npy_file import map_npy
-from deephash.io.npz_file import check_size, opened_npz
+from deephash.io.npz_file import check_size, open_npz
 from deephash.validation import InvalidInputError
 
 ENDINGS = (".npy", ".npz", ".parquet", *COMPONENTS)
@@ -62,7 +62,7 @@ def read_matrix(
 
 
 def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) -> np.ndarray:
-    with reading_array(path), opened_npz(path) as stored:
+    with reading_array(path), open_npz(path) as stored:
         if key is None:
             rest = [name for name in stored if name not in drop]
             if len(rest) != 1:

@@ -16,7 +16,7 @@ from deephash.data.download import download_for_block
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.files import sought, write_whole
-from deephash.io.npz_file import opened_npz
+from deephash.io.npz_file import open_npz
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
@@ -85,7 +85,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.exists():
         raise InvalidInputError(f"{sought(path)} does not exist; give CIFAR-10 as an .npz, or no path to download it.")
-    with reading_array(path), opened_npz(path) as stored:
+    with reading_array(path), open_npz(path) as stored:
         if missing := [name for name in ARRAYS if name not in stored]:
             raise InvalidInputError(
                 f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}: CIFAR-10 is images uint8 "

@@ -14,7 +14,7 @@ from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.hasher_views import get_views
 from deephash.io.files import reading, write_whole
-from deephash.io.npz_file import opened_npz
+from deephash.io.npz_file import open_npz
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError
 
@@ -69,7 +69,7 @@ def load_learnt(folder: Path) -> LearntCodes | None:
     if not path.exists():
         return None
     with reading(path, "learnt codes", "restore it or fit again"):
-        with opened_npz(path) as stored:
+        with open_npz(path) as stored:
             codes, ids = stored["codes"], stored["ids"]
         if codes.dtype != np.uint8 or codes.ndim != 2 or ids.dtype != np.int64 or ids.shape != codes.shape[:1]:
             raise ValueError(f"codes {codes.dtype} {codes.shape}, ids {ids.dtype} {ids.shape}")

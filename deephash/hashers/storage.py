@@ -1,6 +1,6 @@
 """Hashers on disk: a description in JSON and weights in safetensors, with a hash over both.
 
-Nothing is pickled. A saved file makes Python import nothing but deephash and its installed plugins.
+Nothing is pickled. A saved file makes Python import only deephash and its installed plugins.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and JSON that says what is wrong with it."""
+"""Atomic writing of files, and reading with one error message for any damage."""
 
 import errno
 import glob
@@ -17,25 +17,25 @@ from typing import Any
 from deephash.validation import InvalidInputError, StorageError
 
 LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""Half of a character in JSON; where both halves are there, they are one."""
+"""Half of a surrogate pair in JSON; both halves together are one character."""
 LEFTOVER_SECONDS = 24 * 60 * 60
-"""Age from which an unfinished file is taken for that of a writer that was killed."""
+"""Age from which an unfinished file is assumed to belong to a killed writer."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have `write` fill a file beside `path`, bring it to the disk, then put it in place in one step.
+    """Let `write` fill a file beside `path`, flush it to the disk, then move it into place in one step.
 
-    A kill or a power failure at any moment leaves the old file or the new one. Writers of one target do not meet: each
-    fills a file of its own, `NAME.XXXXXXXX.partial`, and the last to end wins. What a killed writer left of such a file
-    is removed by a later write of the same target, a day on.
+    A kill or a power failure at any moment leaves the old file or the new one. Concurrent writers of one path do not
+    disturb each other: each fills its own `NAME.XXXXXXXX.partial`, and the last one wins. A write removes the partial
+    files of killed writers of the same path after a day.
 
     Args:
-        path: where the file belongs; its folder is made where it is missing.
-        write: writes to the path it is given, where an empty file lies.
+        path: the file; its folder is created if missing.
+        write: function that writes to the path it is given, where an empty file exists.
 
     Raises:
-        StorageError: the disk is full, the folder is not to be written to, the name is too long, or another reason of
-            the operating system's; the file that was there is unchanged.
+        StorageError: the disk is full, the folder is read-only, the name is too long, or the operating system refuses
+            for another reason; an earlier file at `path` is unchanged.
     """
     # A name of up to 255 bytes leaves no room for an ending.
     stem = path.name.encode(errors="ignore")[:200].decode(errors="ignore")
@@ -48,7 +48,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             partial.touch()
             mode = partial.stat().st_mode
             write(partial)
-            partial.chmod(mode)  # safetensors makes files that only their owner can read.
+            partial.chmod(mode)  # safetensors creates files that only their owner can read.
             flush(partial)
             partial.replace(path)
         except BaseException:
@@ -66,23 +66,23 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 @contextmanager
 def writing(path: Path, kept: str = "what lay there is unchanged") -> Iterator[None]:
-    """Turn the operating system's refusal to write into one `StorageError` that names the file.
+    """Turn the operating system's refusal to write into a `StorageError` that names the file.
 
-    The block holds the writing alone: what it raises for a file that it reads would be told as one that it writes.
+    The block should only write: an error while it reads another file would be reported as one of writing.
 
     Args:
         path: file or folder that the block writes.
         kept: what is not lost, for the message.
 
     Raises:
-        StorageError: a full disk, a folder that is not to be written to, or another reason of the system's.
+        StorageError: a full disk, a read-only folder, or another reason of the operating system.
     """
     try:
         yield
     except InvalidInputError:
         raise
     except BaseException as error:
-        reason = system_reason(error)
+        reason = find_system_reason(error)
         if reason is None:
             raise
         raise StorageError(
@@ -91,7 +91,7 @@ def writing(path: Path, kept: str = "what lay there is unchanged") -> Iterator[N
 
 
 def remove_leftovers(folder: Path, stem: str) -> None:
-    """Remove unfinished files, or folders, of a target whose writers must be long gone."""
+    """Remove unfinished files or folders of a target that are older than `LEFTOVER_SECONDS`."""
     for leftover in folder.glob(f"{glob.escape(stem)}.{'[0-9a-f]' * 8}.partial"):
         with suppress(OSError):  # Another writer may remove it at the same time.
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
@@ -99,29 +99,29 @@ def remove_leftovers(folder: Path, stem: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file, or a folder's list of names, brought to the disk itself, where the platform can.
+    """Flush a file, or a folder's list of names, to the disk if the platform supports it.
 
     Raises:
-        OSError: the disk did not take it.
+        OSError: the disk did not accept it.
     """
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":
-        return  # Windows opens no folders.
+        return  # Windows cannot open folders.
     opened = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(opened)
     except OSError as error:
-        # Some network file systems have no such call for folders.
+        # Some network file systems do not support this for folders.
         if not (is_folder and error.errno in (errno.EINVAL, errno.ENOTSUP)):
             raise
     finally:
         os.close(opened)
 
 
-def system_reason(error: BaseException) -> str | None:
-    """Why the operating system refused to write; None where the error is no such refusal.
+def find_system_reason(error: BaseException) -> str | None:
+    """Return why the operating system refused to write, or None for any other error.
 
-    Libraries written in Rust, as safetensors and polars, and in C++, as FAISS, have errors of their own for it.
+    Libraries in Rust, such as safetensors and polars, and in C++, such as FAISS, raise their own errors for it.
     """
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
@@ -132,17 +132,17 @@ def system_reason(error: BaseException) -> str | None:
 
 
 def sought(path: Path | str) -> str:
-    """A path for a message that it is not there: of a relative one, where it was sought."""
-    return str(path) if Path(path).is_absolute() else f"{path} (sought in {Path.cwd()})"
+    """Format a path for a message that it does not exist; a relative path with the folder it was looked up in."""
+    return str(path) if Path(path).is_absolute() else f"{path} (looked up in {Path.cwd()})"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text by `write_whole`."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with two-space indents, whole or not at all."""
+    """Write JSON with two-space indents by `write_whole`."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -151,29 +151,25 @@ def read_json(path: Path, what: str, then: str = "restore it or run again") -> A
 
     Args:
         path: the file.
-        what: what it holds, for the message.
-        then: what to do about a damaged one.
+        what: description of its contents, for the message.
+        then: remedy for a damaged file, for the message.
 
     Raises:
-        InvalidInputError: missing or damaged file.
+        InvalidInputError: the file is missing or damaged.
     """
     with reading(path, what, then):
         written = path.read_text(encoding="utf-8")
         content = json.loads(written)
         if LONE_SURROGATE.search(written):
-            json.dumps(content, ensure_ascii=False).encode()  # UnicodeEncodeError: text that could never be shown.
+            json.dumps(content, ensure_ascii=False).encode()  # UnicodeEncodeError: text that cannot be printed.
         return content
 
 
 def read_json_object(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: the file.
-        what: what it holds, for the message.
+    """Read a JSON object; arguments as those of `read_json`.
 
     Raises:
-        InvalidInputError: missing or damaged file, or other JSON than an object.
+        InvalidInputError: the file is missing or damaged, or is not an object.
     """
     content = read_json(path, what)
     if not isinstance(content, dict):
@@ -186,22 +182,22 @@ def read_json_object(path: Path, what: str) -> dict[str, Any]:
 
 @contextmanager
 def reading(path: Path | str, what: str, then: str = "restore it or run again") -> Iterator[None]:
-    """Turn any error of a parser into one `InvalidInputError` that names the file.
+    """Turn any error of a parser into an `InvalidInputError` that names the file.
 
-    What damaged bytes raise has no common class: parsers have classes of their own, and fail with KeyError, TypeError,
-    RecursionError or MemoryError, those in Rust with a panic that is no `Exception`. So all errors are meant; the block
-    holds the reading alone.
+    Errors for damaged bytes have no common class: parsers raise their own classes, KeyError, TypeError, RecursionError
+    or MemoryError, and those in Rust a panic that is not an `Exception`. So all errors are caught, and the block should
+    only read.
 
     Args:
         path: the file.
-        what: what it holds, for the message, as "a result row".
-        then: what to do about it.
+        what: description of its contents, for the message, such as "a result row".
+        then: remedy, for the message.
 
     Raises:
         InvalidInputError: any error of the block, except those that end the program.
     """
     try:
-        check_ends(path)
+        check_regular(path)
         yield
     except (InvalidInputError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
@@ -212,29 +208,23 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
         raise InvalidInputError(f"{path} is not readable as {what} ({reason_of(error)}); {then}.") from error
 
 
-def check_ends(path: Path | str) -> None:
-    """Raise an error for a pipe or a device in place of a file: reading it would wait, or go on, for ever.
+def check_regular(path: Path | str) -> None:
+    """Raise a ValueError for a pipe or a device in place of a file, since reading it may never end.
 
-    One that is named as such, as a shell names what it pipes, is its user's own.
-
-    Raises:
-        ValueError: saying so.
+    Paths in /dev and /proc, such as those of a shell's pipes, are accepted.
     """
     if str(path).startswith(("/dev/", "/proc/")):
         return
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
-        return  # Its reader says what is wrong.
+        return  # Reading it raises the error.
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise ValueError("it is a pipe or a device, and no file")
+        raise ValueError("it is a pipe or a device, not a file")
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, on one line of at most 300 characters; of an error without words, its class.
-
-    A KeyError says nothing but the key.
-    """
+    """Return an error's message on one line of at most 300 characters, or its class if it has no message."""
     text = " ".join(str(error).split())[:300]
     if isinstance(error, KeyError):
         return f"it lacks {text}"

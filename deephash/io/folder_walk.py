@@ -1,4 +1,4 @@
-"""All files below a user's folder, through symbolic links, with nothing left out in silence."""
+"""All files below a user's folder, through symbolic links, with a warning for each one left out."""
 
 import logging
 import os
@@ -13,28 +13,27 @@ Stop = Callable[[Path, set[str]], bool]
 
 
 def walk_files(folder: Path, hidden: bool = False, stop: Stop | None = None, strict: bool = True) -> list[Path]:
-    """Files at any depth of a folder, in the order of their paths from there; links to files and folders are followed.
+    """List the files at any depth of a folder, sorted by their paths in it; links to files and folders are followed.
 
-    A link to a folder that holds it would never end: it is left out, with a warning.
+    A link to a folder that contains it would never end: it is left out with a warning.
 
     Args:
-        folder: where to look; the paths begin with it.
-        hidden: whether files and folders whose names begin with a dot are taken too.
-        stop: told a folder and the names of the files in it, says whether the folders in it are left out; None takes
-            all of them.
-        strict: whether a link to what does not exist is refused; it is left out with a warning otherwise.
+        folder: the folder; the paths begin with it.
+        hidden: whether to include files and folders whose names begin with a dot.
+        stop: function of a folder and the names of its files that returns whether to skip its folders; None skips none.
+        strict: whether a dangling link is an error; otherwise it is left out with a warning.
 
     Raises:
-        InvalidInputError: a folder that cannot be listed, or a link to what does not exist.
+        InvalidInputError: a folder cannot be listed, or a link is dangling.
     """
     found: list[Path] = []
-    # Folders that are still to be listed, each with the device and number of those that lead to it.
+    # Folders that are still to be listed, each with the device and inode of all folders above it.
     waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
     while waiting:
         path, above = waiting.pop()
-        here, folders, files = _listed(path, hidden, strict)
+        here, folders, files = _list(path, hidden, strict)
         if here in above:
-            log.warning("%s is a link to a folder that holds it; it is left out.", path)
+            log.warning("%s is a link to a folder that contains it; it is left out.", path)
             continue
         found += files
         if stop is None or not stop(path, {file.name for file in files}):
@@ -42,8 +41,8 @@ def walk_files(folder: Path, hidden: bool = False, stop: Stop | None = None, str
     return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def _listed(folder: Path, hidden: bool, strict: bool) -> tuple[tuple[int, int], list[Path], list[Path]]:
-    """Device and number of a folder, the folders in it, and the files."""
+def _list(folder: Path, hidden: bool, strict: bool) -> tuple[tuple[int, int], list[Path], list[Path]]:
+    """Return the device and inode of a folder, its folders and its files."""
     folders, files = [], []
     try:
         state = folder.stat()
@@ -66,7 +65,7 @@ def _listed(folder: Path, hidden: bool, strict: bool) -> tuple[tuple[int, int], 
 
 
 def _report_dangling(link: Path, strict: bool) -> None:
-    says = f"{link} is a link to {os.readlink(link)}, which does not exist"
+    message = f"{link} is a link to {os.readlink(link)}, which does not exist"
     if strict:
-        raise InvalidInputError(f"{says}; mend or remove the link.")
-    log.warning("%s; it is left out.", says)
+        raise InvalidInputError(f"{message}; repair or remove the link.")
+    log.warning("%s; it is left out.", message)

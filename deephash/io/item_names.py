@@ -1,4 +1,4 @@
-"""What items are called: whole numbers that int64 holds, or words."""
+"""Names of items: int64 numbers or strings."""
 
 from typing import Any
 
@@ -8,24 +8,24 @@ from numpy.typing import ArrayLike, NDArray
 from deephash.validation import InvalidInputError
 
 MAX_WHOLE = (1 << 63) - 1
-"""The largest whole number of a name: int64's."""
+"""Largest number of a name."""
 
 
 def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[Any]:
-    """Names as an array, each kept exactly.
+    """Convert names to an array without changing any.
 
     Args:
-        values: whole numbers or words (n,): an array, a list, a column of a frame.
-        name: how messages call them.
-        size: the n that is required; None takes any.
+        values: whole numbers or strings (n,): an array, a list, or a column of a frame.
+        name: their name in messages.
+        size: the required n; None accepts any.
 
     Returns:
-        int64 or words (n,).
+        int64 or strings (n,).
 
     Raises:
-        InvalidInputError: another shape, neither whole numbers nor words, some of both, or one beyond int64.
+        InvalidInputError: another shape, neither whole numbers nor strings, a mix of both, or a number beyond int64.
     """
-    # NumPy makes words of a list of numbers and words, and floats of one with a number beyond int64.
+    # NumPy turns a list of numbers and strings into strings, and one with a number beyond int64 into floats.
     array = np.asarray(values, object) if isinstance(values, list | tuple) else np.asarray(values)
     fits = array.ndim == 1 and size in (None, len(array))
     if fits and array.dtype.kind in "iu":
@@ -46,14 +46,10 @@ def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[A
 
 
 def as_int64(values: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """Whole numbers as int64, of which none wraps around.
-
-    Args:
-        values: of an integer dtype, of any shape.
-        name: how the message calls them.
+    """Convert an array of integers of any shape to int64.
 
     Raises:
-        InvalidInputError: one beyond int64, as uint64 holds.
+        InvalidInputError: a uint64 number beyond int64, which would wrap around.
     """
     if values.dtype.kind == "u" and values.size:
         check_whole_name(int(values.max()), name)
@@ -61,11 +57,7 @@ def as_int64(values: NDArray[Any], name: str) -> NDArray[np.int64]:
 
 
 def check_whole_name(value: int, name: str) -> None:
-    """Raise an error for a whole number that int64 does not hold.
-
-    Raises:
-        InvalidInputError: naming it and the range.
-    """
+    """Raise an error if a whole number is beyond int64."""
     if not -MAX_WHOLE - 1 <= value <= MAX_WHOLE:
         raise InvalidInputError(
             f"{name} hold {value}; whole numbers go from {-MAX_WHOLE - 1} to {MAX_WHOLE} (int64): give them as words, "

@@ -1,7 +1,7 @@
-"""Arrays in NumPy's format, `.npy`, written, and read by a small strict parser of their headers.
+"""Arrays in NumPy's format, `.npy`, with a small strict parser of their headers.
 
 NumPy parses a header as Python source. That fails at random in threads of Python 3.11, and a damaged header raises
-errors of the tokenizer, the compiler and the literal evaluator. The grammar here is the one that NumPy writes.
+errors of the tokenizer, the compiler and the literal evaluator. This parser accepts only what NumPy writes.
 """
 
 import math
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 1 << 16
-"""Bytes of a header; NumPy writes 128 for plain numbers."""
+"""Maximum bytes of a header; NumPy writes 128 for plain numbers."""
 MAX_AXES = 32
 MAX_VALUE_BYTES = 1 << 24
-"""Bytes of one value: words of more than four million characters are refused."""
+"""Maximum bytes of one value: strings of up to four million characters."""
 MAX_EMPTY = 1 << 24
-"""Values of no bytes, as empty words."""
+"""Maximum number of values without bytes, such as empty strings."""
 
 ENTRY = re.compile(r"\s*(['\"])(?P<key>\w+)\1\s*:\s*(?P<value>'[^']*'|\"[^\"]*\"|True|False|\([\d\sL,]*\)|\[)\s*")
 TYPE = re.compile(r"[<>|=]?(?:[?bBcSUVaO]\d{0,9}|[iufc]\d{1,2}|[mM]8(?:\[\d{0,9}\w{1,8}\])?)")
@@ -31,12 +31,12 @@ LENGTH = re.compile(r"\s*(\d{1,40})L?\s*")
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What stands before the values of an array.
+    """The header of an array.
 
     Args:
         shape: lengths of the axes.
         fortran: whether the first axis varies fastest.
-        dtype: of a value; never Python objects.
+        dtype: dtype of the values; never Python objects.
     """
 
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ class NpyHeader:
 
     @property
     def count(self) -> int:
-        """Number of values, as a whole number that does not overflow."""
+        """Number of values, which cannot overflow."""
         return math.prod(self.shape)
 
     @property
@@ -55,28 +55,28 @@ class NpyHeader:
 
 
 def read_header(stream: IO[bytes]) -> NpyHeader:
-    """The header of an array; the stream is left where the values begin.
+    """Read the header of an array, up to where the values begin.
 
     Raises:
         ValueError: another format, or a header that NumPy does not write.
     """
     if stream.read(len(MAGIC)) != MAGIC:
-        raise ValueError("it is no array of NumPy's format")
-    version = tuple(exactly(stream, 2))
+        raise ValueError("it is not an array of NumPy's format")
+    version = tuple(read_exactly(stream, 2))
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ValueError(f"version {version} of NumPy's format is unknown")
     layout = "<H" if version == (1, 0) else "<I"
-    (length,) = struct.unpack(layout, exactly(stream, struct.calcsize(layout)))
+    (length,) = struct.unpack(layout, read_exactly(stream, struct.calcsize(layout)))
     if length > MAX_HEADER:
         raise ValueError(f"its header claims {length} bytes; the most is {MAX_HEADER}")
-    return parse_header(exactly(stream, length).decode("utf-8" if version == (3, 0) else "latin-1"))
+    return parse_header(read_exactly(stream, length).decode("utf-8" if version == (3, 0) else "latin-1"))
 
 
 def parse_header(text: str) -> NpyHeader:
-    """A header from its text, as `{'descr': '<f4', 'fortran_order': False, 'shape': (30, 4), }`.
+    """Parse a header, such as `{'descr': '<f4', 'fortran_order': False, 'shape': (30, 4), }`.
 
     Raises:
-        ValueError: another text.
+        ValueError: the text is not a header.
     """
     body = text.strip()
     if not (body.startswith("{") and body.endswith("}")):
@@ -88,7 +88,7 @@ def parse_header(text: str) -> NpyHeader:
         if entry is None or entry["key"] in found:
             raise ValueError("its header is damaged")
         if entry["value"] == "[":
-            raise ValueError("it holds records of several fields, and only plain values are read")
+            raise ValueError("it contains records of several fields; only plain values are read")
         found[entry["key"]] = entry["value"]
         place = entry.end()
         if place < end:
@@ -103,10 +103,10 @@ def parse_header(text: str) -> NpyHeader:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """A shape from its text, as `(30, 4)`, `(30,)` or `()`; Python 2 wrote `(30L, 4L)`.
+    """Parse a shape, such as `(30, 4)`, `(30,)` or `()`; Python 2 wrote `(30L, 4L)`.
 
     Raises:
-        ValueError: another text, or too many axes.
+        ValueError: the text is not a shape, or has too many axes.
     """
     inner = text[1:-1]
     if not (text.startswith("(") and text.endswith(")")):
@@ -123,16 +123,16 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def parse_type(text: str) -> np.dtype:
-    """A dtype from its text, as `'<f4'`.
+    """Parse a dtype, such as `'<f4'`.
 
     Raises:
-        ValueError: an unknown type, or one of Python objects.
+        ValueError: the dtype is unknown, or of Python objects.
     """
     name = text[1:-1]
     if text[0] not in "'\"" or not TYPE.fullmatch(name):
         raise ValueError(f"its header claims values of type {text[:80]}")
     if "O" in name:
-        raise ValueError("it holds Python objects")
+        raise ValueError("it contains Python objects")
     try:
         dtype = np.dtype(name)
     except TypeError as error:
@@ -143,7 +143,7 @@ def parse_type(text: str) -> np.dtype:
 
 
 def read_values(stream: IO[bytes], header: NpyHeader) -> np.ndarray:
-    """The values that follow a header, whose claims must have been compared with what is there.
+    """Read the values after a header whose size has been checked against the file.
 
     Raises:
         ValueError: too few bytes.
@@ -160,14 +160,14 @@ def read_values(stream: IO[bytes], header: NpyHeader) -> np.ndarray:
 
 
 def map_npy(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
-    """An array in a file, mapped into memory.
+    """Map the array of a file into memory.
 
     Args:
         path: the file.
-        mode: `r`, not to be written to, or `c`, where changes never reach the file.
+        mode: `r`, read-only, or `c`, in which changes are not written to the file.
 
     Raises:
-        OSError: a missing file, or one that cannot be read.
+        OSError: the file is missing or cannot be read.
         ValueError: another format, or fewer bytes than the header claims.
     """
     with path.open("rb") as file:
@@ -184,11 +184,11 @@ def map_npy(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
         return np.memmap(file, header.dtype, mode, start, header.shape, order)
 
 
-def exactly(stream: IO[bytes], length: int) -> bytes:
-    """The next bytes of a stream.
+def read_exactly(stream: IO[bytes], length: int) -> bytes:
+    """Read `length` bytes of a stream.
 
     Raises:
-        ValueError: it ends before.
+        ValueError: the stream ends before.
     """
     found = stream.read(length)
     if len(found) < length:
@@ -197,16 +197,16 @@ def exactly(stream: IO[bytes], length: int) -> bytes:
 
 
 def save_npy(path: Path, values: NDArray[Any]) -> None:
-    """Write an array into a file, through Python's own writing.
+    """Write an array into a file, by Python's own writing.
 
-    What NumPy writes into a file itself it does not check to the end: of a full disk's last bytes it says nothing.
+    NumPy's own writing does not notice that the disk is full at the last bytes.
 
     Args:
-        path: the file; what is there is replaced.
-        values: of any dtype but object.
+        path: the file; an existing one is replaced.
+        values: of any dtype except object.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the disk does not accept it.
     """
     with path.open("wb") as file:
         through: Any = SimpleNamespace(write=file.write)

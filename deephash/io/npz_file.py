@@ -1,4 +1,4 @@
-"""Archives of arrays, `.npz`, read with what their members claim checked before any memory is taken."""
+"""Archives of arrays, `.npz`, whose members are checked before memory is allocated."""
 
 import os
 import zipfile
@@ -11,20 +11,15 @@ import numpy as np
 from deephash.io.npy_file import MAX_EMPTY, read_header, read_values
 
 MAX_EXPANSION = 200
-"""An array above `LARGE` that takes this many times its place in the archive is taken for a hostile one."""
+"""Maximum ratio of size in memory to size in the archive, for arrays above `LARGE` bytes."""
 
 LARGE = 1 << 30
-
 
 ENDING = ".npy"
 
 
 class NpzArrays(Mapping[str, np.ndarray]):
-    """The arrays of an open archive by name, each read when it is asked for.
-
-    Args:
-        archive: open; its members have been checked.
-    """
+    """The arrays of an open, checked archive by name, each read on access."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -37,8 +32,8 @@ class NpzArrays(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         with self._archive.open(self._members[name]) as stream:
             values = read_values(stream, read_header(stream))
-            if stream.read(1):  # The end is where zipfile compares the checksum.
-                raise ValueError(f"{name} holds more than its header claims")
+            if stream.read(1):  # zipfile compares the checksum at the end.
+                raise ValueError(f"{name} has more bytes than its header claims")
             return values
 
     def __iter__(self) -> Iterator[str]:
@@ -49,16 +44,16 @@ class NpzArrays(Mapping[str, np.ndarray]):
 
 
 @contextmanager
-def opened_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of an `.npz` file by name, each read when it is asked for.
+def open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Open the arrays of an `.npz` file by name, each read on access.
 
     Raises:
-        Exception: what zipfile and zlib raise for a damaged file, which has no common class; ValueError for an array of
-            Python objects, or one that claims more than the archive can hold. `deephash.io.files.reading` catches them.
+        Exception: any error of zipfile and zlib for a damaged file; ValueError for an array of Python objects, or one
+            that claims more than the archive can contain. Call this within `deephash.io.files.reading`.
     """
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ValueError("it is no archive of arrays")
+            raise ValueError("it is not an archive of arrays")
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 check_member(archive, member)
@@ -66,11 +61,7 @@ def opened_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
 
 
 def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Raise an error for an array whose header does not fit its length, and one that would fill the memory.
-
-    Raises:
-        ValueError: such an array, or one of Python objects.
-    """
+    """Raise a ValueError for an array that would fill the memory, has a wrong length, or contains Python objects."""
     check_size(member.file_size, member.compress_size, member.filename)
     if not member.filename.endswith(ENDING):
         return
@@ -81,26 +72,23 @@ def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             raise ValueError(f"{member.filename}: {error}") from error
         there = member.file_size - stream.tell()
     if header.nbytes != there or (not header.nbytes and header.count > MAX_EMPTY):
-        raise ValueError(f"{member.filename} claims {header.nbytes} bytes and holds {there}")
+        raise ValueError(f"{member.filename} claims {header.nbytes} bytes and has {there}")
 
 
 def check_size(size: int, stored: int, name: str) -> None:
-    """Refuse what would take more memory than the machine has, or is packed as only hostile files are.
+    """Raise a ValueError for data above the machine's memory, or compressed as only malicious files are.
 
     Args:
         size: bytes in memory.
         stored: bytes in the file.
-        name: how the message calls it.
-
-    Raises:
-        ValueError: naming both sizes.
+        name: name of the data in the message.
     """
-    if size > memory_bytes() or (size > LARGE and size > MAX_EXPANSION * stored):
+    if size > get_memory_bytes() or (size > LARGE and size > MAX_EXPANSION * stored):
         raise ValueError(f"{name} would unpack from {stored} to {size} bytes")
 
 
-def memory_bytes() -> int:
-    """Bytes of the machine's memory; where the system does not say, more than any has."""
+def get_memory_bytes() -> int:
+    """Return the bytes of the machine's memory; 2**62 on systems that do not report them."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -74,7 +74,7 @@ def test_evaluation_reproduces_the_main_job(finished):
         (["bits=2000", "method=pcah"], "error: 2000 projections exceed the 784 directions"),
         (["data=arrays", "data.features=nowhere.npy"], "nowhere.npy"),
         (["method=itq", "projection.iterations=-1"], "iterations=-1"),
-        (["resume=nowhere"], "error: nowhere (sought in "),
+        (["resume=nowhere"], "error: nowhere (looked up in "),
         (["+projection.rounds=3"], "rounds"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_link_that_leads_back_is_left_out_with_a_warning(folder, caplog):
     with caplog.at_level(logging.WARNING):
         found = walk_files(folder)
     assert [file.relative_to(folder).as_posix() for file in found] == NAMES
-    assert "bee/here is a link to a folder that holds it; it is left out." in caplog.text
+    assert "bee/here is a link to a folder that contains it; it is left out." in caplog.text
     assert len(Store(folder.as_uri()).files) == 4
 
 
@@ -59,7 +59,7 @@ def test_two_links_to_one_folder_are_two_classes(folder):
 def test_a_link_to_nothing_is_refused_by_name(folder, name):
     (folder / name).symlink_to("/nowhere")
     for read in (list_folder, lambda path: Store(path.as_uri())):
-        with pytest.raises(InvalidInputError, match=rf"{name} is a link to /nowhere, which does not exist; mend or"):
+        with pytest.raises(InvalidInputError, match=rf"{name} is a link to /nowhere, which does not exist; repair or"):
             read(folder)
 
 

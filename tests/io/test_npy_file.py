@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deephash.io.npy_file import map_npy, parse_header, read_header, read_values
-from deephash.io.npz_file import opened_npz
+from deephash.io.npz_file import open_npz
 
 TYPES = ("f4", ">f8", "i2", "u8", "c8", "?", "S3", "U2", "M8[s]", "M8", "m8[25us]", "V4", "f2", "S0", "U0", "c16", "S1")
 
@@ -73,7 +73,7 @@ def test_other_headers_are_refused(text, reason):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no array of NumPy's format"),
+        (b"", "not an array of NumPy's format"),
         (b"\x93NUMPY\x09\x00\x10\x00", r"version \(9, 0\)"),
         (b"\x93NUMPY\x01\x00\x10\x00{", "ends within its header"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "claims 4294967295 bytes"),
@@ -100,7 +100,7 @@ def test_bytes_beyond_an_archives_array_are_refused(tmp_path):
     np.save(stream, np.arange(4))
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", stream.getvalue() + b"more")
-    with pytest.raises(ValueError, match=r"x\.npy claims 32 bytes and holds 36"), opened_npz(tmp_path / "x.npz"):
+    with pytest.raises(ValueError, match=r"x\.npy claims 32 bytes and has 36"), open_npz(tmp_path / "x.npz"):
         pass
 
 
@@ -117,7 +117,7 @@ def test_no_header_is_compiled(tmp_path, monkeypatch):
     found = []
 
     def read():
-        with opened_npz(tmp_path / "x.npz") as stored:
+        with open_npz(tmp_path / "x.npz") as stored:
             found.append(int(map_npy(tmp_path / "x.npy").sum() + stored["x"].sum()))
 
     threads = [threading.Thread(target=read) for _ in range(4)]

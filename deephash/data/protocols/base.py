@@ -13,7 +13,7 @@ from torch import Tensor
 from deephash.conversion import PlainArguments
 from deephash.io.files import reading, write_whole
 from deephash.io.item_names import as_int64
-from deephash.io.npz_file import opened_npz
+from deephash.io.npz_file import open_npz
 from deephash.validation import InvalidInputError
 
 # What a split notes of its data, by the name of the note; descriptors are noted where they read files, as weights.
@@ -160,7 +160,7 @@ class Split:
         Raises:
             InvalidInputError: missing or truncated file, or contents that do not match their hash.
         """
-        with reading(path, "a split"), opened_npz(path) as stored:
+        with reading(path, "a split"), open_npz(path) as stored:
             split = cls(**{role: stored[role] for role in ROLES})
             digests = {part: str(stored[f"{part}_digest"]) for part in DIGESTS if f"{part}_digest" in stored}
             expected = str(stored["hash"])
