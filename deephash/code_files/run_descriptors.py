@@ -9,7 +9,7 @@ from deephash.data.descriptors.base import Descriptor
 from deephash.data.protocols.base import Split
 from deephash.data.text_descriptors.base import TextDescriptor
 from deephash.io.instantiation import build
-from deephash.io.path_settings import paths_in_words, with_absolute_paths
+from deephash.io.path_settings import describe_paths, make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.validation import InvalidInputError
 
@@ -61,8 +61,8 @@ def build_descriptor(run: Path, data: DictConfig, items: str, names: tuple[str, 
     """
     for name in names:
         if isinstance(data.get(name), DictConfig):
-            descriptor = build(with_absolute_paths(data[name]))
-            check_contents(run, digest_name, descriptor.contents(), paths_in_words(data[name], f"data.{name}"))
+            descriptor = build(make_paths_absolute(data[name]))
+            check_contents(run, digest_name, descriptor.contents(), describe_paths(data[name], f"data.{name}"))
             return descriptor
     raise NoDescriptorError(
         f"{run} was fitted on features that its data do not compute from {items}; give features of that kind, not "

@@ -1,4 +1,4 @@
-"""The two command-line jobs, around the functions that do the work: resuming, printing, and what a sweeper gets."""
+"""The jobs of `train` and `evaluate`: resuming, printing, and the score for sweepers."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from deephash.command_line.run_command import is_optimising, load_resumed, output_folder
+from deephash.command_line.run_command import get_output_folder, is_optimising, load_resumed
 from deephash.io.progress import waiting
 from deephash.io.run_folder import RunFolder
 from deephash.report.tables import replace_nonfinite
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 def train_job(config: DictConfig) -> float | None:
-    """Run, print the result, and return the mAP to sweepers, which may choose by validation queries alone.
+    """Train, print the result, and return the mAP to sweepers, which must choose by validation queries.
 
     Raises:
-        InvalidInputError: settings that cannot be used.
-        SystemExit: a sweeper that would choose on test queries.
+        InvalidInputError: settings are invalid.
+        SystemExit: an optimising sweeper uses test queries.
     """
     with waiting("Loading Lightning"):
         from deephash.report.summary import format_title, print_summary
@@ -34,7 +34,7 @@ def train_job(config: DictConfig) -> float | None:
 
     chooses = is_optimising()
     if chooses and config.score != "validation":
-        # Not a trial that failed, but a search that must not be: it ends here.
+        # This is not a failed trial: the whole search is invalid and ends here.
         print(
             f"error: score={config.score} with an optimising sweeper would choose hyper-parameters on test queries; "
             "set score=validation with a protocol that has validation parts, as protocol=five_way.",
@@ -44,9 +44,9 @@ def train_job(config: DictConfig) -> float | None:
     if config.resume:
         config = load_resumed(config, RunFolder(Path(config.resume)).read_config())
     sweeps = HydraConfig.get().mode is RunMode.MULTIRUN
-    result = train(config, output_folder(), kept_in_sweep() if sweeps else None)
+    result = train(config, get_output_folder(), get_sweep_cache() if sweeps else None)
     if sweeps:
-        # Its table comes at the sweep's end.
+        # The table is printed at the end of the sweep.
         log.info("%s: mAP %.4f  %s", format_title(result.row), result.row["metrics"]["mAP"], result.folder)
     elif _is_first_process():
         print_summary(result.row, result.folder)
@@ -54,38 +54,38 @@ def train_job(config: DictConfig) -> float | None:
 
 
 @cache
-def kept_in_sweep() -> "DatasetCache":
-    """What jobs of a sweep that run in this process share."""
+def get_sweep_cache() -> "DatasetCache":
+    """Return the cache that the jobs of a sweep in this process share."""
     from deephash.training.dataset_cache import DatasetCache
 
     return DatasetCache()
 
 
 def evaluate_job(config: DictConfig) -> None:
-    """Score a saved run again, print the result, and say whether an unchanged one came out the same.
+    """Score a saved run again, print the result, and report whether an unchanged run has the same metrics.
 
     Raises:
-        InvalidInputError: settings or files that cannot be used.
+        InvalidInputError: settings or files are invalid.
     """
     with waiting("Loading Lightning"):
         from deephash.report.summary import print_summary
         from deephash.training.evaluate_run import evaluate
 
-    result, stored = evaluate(config, output_folder())
+    result, stored = evaluate(config, get_output_folder())
     if not _is_first_process():
         return
     print_summary(result.row, result.folder)
     if stored is None:
         return
-    differing = differing_metrics(stored["metrics"], result.row["metrics"])
+    differing = describe_differences(stored["metrics"], result.row["metrics"])
     if differing:
         print(f"The saved run has other figures: {differing}", file=sys.stderr)
         sys.exit(1)
     print("The figures are those of the saved run, exactly.")
 
 
-def differing_metrics(stored: dict[str, Any], now: dict[str, Any]) -> str:
-    """The metrics that both rows have with different values, as text; empty where there are none."""
+def describe_differences(stored: dict[str, Any], now: dict[str, Any]) -> str:
+    """Describe the metrics that differ between two rows; empty if none do."""
     now = replace_nonfinite(now)
     differing = [name for name in stored if name in now and stored[name] != now[name]]
     return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)

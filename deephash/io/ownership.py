@@ -1,4 +1,4 @@
-"""Whose a file is: what deephash did not write is not replaced, a source is not written to, and one process writes."""
+"""Protection of files: other files and sources are never replaced, and only one process writes an output."""
 
 import errno
 import os
@@ -12,11 +12,11 @@ from deephash.io.files import writing
 from deephash.validation import InvalidInputError
 
 LOCK_FILE = ".deephash-lock"
-"""Name of the empty file, in a folder that is written to, which the process that writes holds locked."""
+"""Name of the empty file in an output folder that the writing process locks."""
 
-# Processes that may end and remove the file while one tries to lock it.
+# Number of attempts, since other processes may end and remove the file meanwhile.
 ATTEMPTS = 100
-# A file system without locks, as some network ones are: there the user sees to it that one process writes.
+# Errors of file systems without locks, such as some network ones, where the user must start only one process.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 if sys.platform == "win32":
@@ -32,26 +32,14 @@ else:
 
 
 def check_no_folder(*places: Path) -> None:
-    """Raise an error for folders where files are to be written; a folder is never replaced.
-
-    Raises:
-        InvalidInputError: naming the first.
-    """
+    """Raise an error if an output file is an existing folder, which is never replaced."""
     for place in places:
         if place.is_dir() and not place.is_symlink():
             raise InvalidInputError(f"{place} is a folder; give the name of a file.")
 
 
 def check_free(*places: Path, overwrite: bool = False) -> None:
-    """Raise an error for places where something lies already, unless it may be replaced.
-
-    Args:
-        places: files or folders that are to be written.
-        overwrite: whether the user says that files there may be replaced; a folder in a file's place never is.
-
-    Raises:
-        InvalidInputError: naming the first that is taken.
-    """
+    """Raise an error if an output exists, unless `overwrite` permits replacing it; folders are never replaced."""
     for place in places:
         check_no_folder(place)
         if os.path.lexists(place) and not overwrite:
@@ -59,17 +47,13 @@ def check_free(*places: Path, overwrite: bool = False) -> None:
 
 
 def check_not_source(source: str | Path, *places: Path) -> None:
-    """Refuse to write where the source lies, however the two paths are spelt.
+    """Raise an error if an output is the source, lies in its folder, or is a folder that contains it.
 
-    A place is the source where both are one file, through links of either kind too; where it lies in the source's
-    folder, of which it would become a part; or where it is a folder that holds the source.
+    Links of both kinds are followed.
 
     Args:
-        source: file or folder that is read, or its address; an address in a store cannot be a place on disk.
-        places: files or folders that are to be written, whether they are there or not.
-
-    Raises:
-        InvalidInputError: naming the first such place.
+        source: file or folder that is read, or its address; an address in an object store is never an output.
+        places: output files or folders, existing or not.
     """
     if "://" in str(source):
         address = urlsplit(str(source))
@@ -92,25 +76,24 @@ def check_not_source(source: str | Path, *places: Path) -> None:
 
 @contextmanager
 def only_writer(folder: Path, what: str) -> Iterator[None]:
-    """Keep other processes from writing the same output; a killed process holds nothing.
+    """Prevent other processes from writing the same output; a killed process releases its lock.
 
-    The lock is an empty file in the folder. The folder is made where it is missing, and removed where it is empty at
-    the end.
+    The lock is an empty file in the folder, which is created if missing and removed if empty at the end.
 
     Args:
-        folder: that the output is written into.
+        folder: folder of the output.
         what: the output, for the message.
 
     Raises:
-        InvalidInputError: another process writes it, or a file of something else bears the lock's name.
+        InvalidInputError: another process writes it, or another file has the lock's name.
         StorageError: the folder cannot be written to.
     """
     path = folder / LOCK_FILE
-    opened = _locked(path, what)
+    opened = _lock(path, what)
     try:
         yield
     finally:
-        # Removed before it is let go: whoever opened the file meanwhile sees that it is no longer there.
+        # Remove it before unlocking, so that a process that has opened it meanwhile sees that it is gone.
         try:
             with suppress(OSError):
                 path.unlink()
@@ -120,18 +103,18 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
             folder.rmdir()
 
 
-def _locked(path: Path, what: str) -> int:
-    """The descriptor of a locked file that is still there under its name."""
+def _lock(path: Path, what: str) -> int:
+    """Lock the file and return its descriptor, once the file still exists under its name."""
     for _ in range(ATTEMPTS):
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
-                continue  # The process before has just ended, and removed the folder.
+                continue  # The previous process has just ended and removed the folder.
         try:
             if os.fstat(opened).st_size:
-                raise InvalidInputError(f"{path} is a file of something else; remove it, or choose another output.")
+                raise InvalidInputError(f"{path} is not a lock of deephash; remove it, or choose another output.")
             try:
                 _take(opened)
             except OSError as error:

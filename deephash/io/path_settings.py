@@ -1,4 +1,4 @@
-"""Which settings of a run are paths, and their absolute form: a run names the same files wherever it is read from."""
+"""Path settings of a run in absolute form, so that a run names the same files from every working folder."""
 
 import inspect
 import typing
@@ -14,24 +14,21 @@ from deephash.validation import InvalidInputError
 IS_PATH, IS_PATH_OR_NAME = "path", "path or name"
 
 FilePath = Annotated[str, IS_PATH]
-"""A constructor's parameter that is the path of a file or folder. One named `path`, or of `pathlib.Path`, is too."""
+"""A constructor's parameter for the path of a file or folder, as are those named `path` and of `pathlib.Path`."""
 
 PathOrName = Annotated[str, IS_PATH_OR_NAME]
-"""A constructor's parameter that is a path where one of that name exists, and else the name of something published."""
+"""A constructor's parameter that is a path if that exists, and otherwise the name of a published model."""
 
 
-def with_absolute_paths(config: DictConfig) -> DictConfig:
-    """A config whose path settings start from the root of the file system.
+def make_paths_absolute(config: DictConfig) -> DictConfig:
+    """Return a copy of a run's config with absolute paths; relative ones start from the working folder.
 
-    Settings are paths where the constructor of their `_target_` annotates them as `FilePath` or `pathlib.Path`, or
-    calls them `path`. Addresses with a scheme, as s3://BUCKET, and paths in the home folder, as ~/x, stay as they are.
-
-    Args:
-        config: a run's; not changed. Relative paths start from the working folder.
+    Settings are paths if the constructor of their `_target_` annotates them as `FilePath` or `pathlib.Path`, or names
+    them `path`. Addresses with a scheme, such as s3://BUCKET, and paths in the home folder, such as ~/x, do not change.
     """
     changed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(changed, DictConfig)
-    for key, value in path_settings(changed):
+    for key, value in find_path_settings(changed):
         if isinstance(value, str):
             OmegaConf.update(changed, key, absolute(value), merge=False)
         else:
@@ -39,11 +36,11 @@ def with_absolute_paths(config: DictConfig) -> DictConfig:
     return changed
 
 
-def path_settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
-    """The path settings of a config by dotted name: words, or lists of words.
+def find_path_settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Yield the path settings of a config by dotted name: strings, or lists of strings.
 
     Raises:
-        InvalidInputError: a number in place of a path, since 007 is read as 7.
+        InvalidInputError: a number in place of a path, since 007 is parsed as 7.
     """
     for key, section in _sections(OmegaConf.to_container(config, resolve=True), ""):
         kinds = _path_parameters(section["_target_"])
@@ -60,22 +57,22 @@ def path_settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
                 yield f"{key}.{name}" if key else name, value
 
 
-def paths_in_words(config: DictConfig, group: str) -> str:
-    """The paths of a group's settings, for messages: "data.features=/home/me/x.npy"; empty where it has none.
+def describe_paths(config: DictConfig, group: str) -> str:
+    """Describe the paths of a group, such as "data.features=/home/me/x.npy"; empty without any.
 
-    The folder of computed features is left out, since it holds nothing that a user gave.
+    The folder of computed features is left out, since the user did not provide its contents.
     """
-    settings = [(name, value) for name, value in path_settings(config) if name != "cache"]
+    settings = [(name, value) for name, value in find_path_settings(config) if name != "cache"]
     return ", ".join(f"{group}.{name}={value}" for name, value in settings)
 
 
 def absolute(path: str) -> str:
-    """A path from the root of the file system; an address, a path in the home folder and nothing stay as they are."""
+    """Make a path absolute; addresses, paths in the home folder and the empty path do not change."""
     return path if not path or "://" in path or path.startswith("~") else str(Path(path).absolute())
 
 
 def _sections(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Mappings with a `_target_`, with their dotted names; lists hold none with paths."""
+    """Yield mappings with a `_target_` by dotted name; those in lists have no paths."""
     if not isinstance(value, Mapping):
         return
     if isinstance(value.get("_target_"), str):
@@ -85,19 +82,19 @@ def _sections(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _path_parameters(target: str) -> dict[str, str]:
-    """Parameters that are paths, with their kind; none of a target that cannot be imported, which building says."""
+    """Return the path parameters of a target with their kind; building reports targets that cannot be imported."""
     try:
         found = get_object(target)
         function = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
         hints = typing.get_type_hints(function, include_extras=True)
-    except Exception:  # an import runs the target's module, which may fail in any way
+    except Exception:  # importing the target's module can raise any error
         return {}
     kinds = {name: _kind(hint) for name, hint in hints.items()}
     return {name: IS_PATH if name == "path" else kind for name, kind in kinds.items() if kind or name == "path"}
 
 
 def _kind(hint: Any) -> str:
-    """Which kind of path an annotation speaks of, at any depth; empty for none."""
+    """Return the kind of path in an annotation, at any depth; empty for none."""
     if isinstance(hint, type) and issubclass(hint, Path):
         return IS_PATH
     for word in getattr(hint, "__metadata__", ()):

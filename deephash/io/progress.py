@@ -1,4 +1,4 @@
-"""One progress bar for everything that can take more than two seconds."""
+"""Progress bars for work of more than two seconds."""
 
 import sys
 import threading
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Work shorter than this needs no bar.
+# Shorter work shows no bar.
 PATIENCE_SECONDS = 2.0
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate, showing a bar on standard error once two seconds have passed; nothing where it is no terminal.
+    """Iterate and show a bar on standard error after two seconds, if that is a terminal.
 
     Args:
-        iterable: what to go through.
-        description: what is done, as "GIST features".
-        total: number of steps; None asks `len(iterable)`, where it has one.
+        iterable: any iterable.
+        description: label of the bar, such as "GIST features".
+        total: number of steps; None uses `len(iterable)` if available.
 
     Yields:
         The items of `iterable`.
@@ -66,10 +66,10 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
 
 
 class Waiting:
-    """A line with a clock for work whose steps cannot be counted, from two seconds on until it or a bar ends it.
+    """A line with a clock for work whose steps cannot be counted, shown after two seconds until it or a bar ends it.
 
     Args:
-        description: what is done, as "Fitting".
+        description: label of the line, such as "Fitting".
     """
 
     _current: "Waiting | None" = None
@@ -83,12 +83,12 @@ class Waiting:
         self._timer.daemon = True
 
     def start(self) -> None:
-        """Wait for the two seconds."""
+        """Start the two seconds of waiting."""
         Waiting._current = self
         self._timer.start()
 
     def end(self) -> None:
-        """Take the line away; it does not come back."""
+        """Remove the line for good."""
         self._timer.cancel()
         with self._lock:
             self._ended = True
@@ -100,7 +100,7 @@ class Waiting:
 
     @classmethod
     def end_current(cls) -> None:
-        """Make room for a bar."""
+        """End the line on show, if any, to make room for a bar."""
         if cls._current is not None:
             cls._current.end()
 
@@ -119,10 +119,10 @@ class Waiting:
 
 @contextmanager
 def waiting(description: str) -> Iterator[None]:
-    """Show on standard error for how long something goes on; nothing where it is no terminal.
+    """Show on standard error how long the block has been running, if that is a terminal.
 
     Args:
-        description: what is done, as "Fitting".
+        description: label of the line, such as "Fitting".
     """
     if not sys.stderr.isatty():
         yield

@@ -1,4 +1,4 @@
-"""A run's folder: where its files lie, and how they come to be there whole or not at all."""
+"""The files in the folder of a run."""
 
 import io
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.io.files import reading, sought
-from deephash.io.path_settings import with_absolute_paths
+from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_targets import check_plain, check_targets
 from deephash.io.sealed_files import (
     check_sealed_text,
@@ -22,25 +22,24 @@ from deephash.io.sealed_files import (
 from deephash.registry import FORMER_NAMES, get_public_name, resolve_former
 from deephash.validation import InvalidInputError
 
-# Settings that say how a run is carried out or shown, not what it computes: a resumed run may change them.
+# Settings of how a run is executed or shown, not of what it computes: a resumed run may change them.
 UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer", "choices.logger")
 
-# Settings that say what is measured of a run, not what is fitted: an interrupted run may change them, of a complete one
-# they are the evaluation's.
+# Settings of what is measured, not of what is fitted: an interrupted run may change them; a complete run is scored
+# again by an evaluation instead.
 SCORING_SETTINGS = ("metrics", "user_metric")
 
-# Files that a complete run is read with, those of its scores among them, and the entry of the result row that has their
-# digests.
+# Files of a complete run that are read again, and the entry of the result row with their digests.
 BUILT_ON = ("split.npz", "hasher/hasher.json")
 READ_AGAIN = ("per_query.parquet", "pr_curve.json", *BUILT_ON)
 FILES = "files"
 
-# Bounds of a config that is read, since YAML's parser takes minutes for what is deep or long.
+# Bounds of a config that is read, since YAML's parser takes minutes for deep or long files.
 MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH = 1 << 18, 50
 
-# How long a fit took, kept beside its hasher, whose last file it is.
+# Duration of the fit, the last file that is written into a hasher's folder.
 FIT_SECONDS = "fit.json"
-# What a run writes into its folder, beside its config.
+# Files that a run writes into its folder, besides its config.
 RUN_FILES = frozenset(
     (
         "best", "bit_statistics.parquet", "checkpoint", "environment.json", "hasher", "history.json", "metrics.json",
@@ -53,11 +52,11 @@ RUN_FILES = frozenset(
 class RunFolder:
     """The files of one run.
 
-    `config.yaml` comes first and `metrics.json` last: a folder with the first and not the second was interrupted, and
-    resuming it goes on from what is there.
+    `config.yaml` is written first and `metrics.json` last: a folder that has only the first was interrupted and can be
+    resumed.
 
     Args:
-        path: the folder; made by `open`.
+        path: the folder; `open` creates it.
     """
 
     path: Path
@@ -79,7 +78,7 @@ class RunFolder:
 
     @property
     def start(self) -> Path:
-        """Folder of the hasher as fitted, where joint training begins."""
+        """Folder of the fitted hasher from which joint training starts."""
         return self.path / "start"
 
     @property
@@ -99,38 +98,38 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """The result row; its presence says that the run is complete."""
+        """The result row, which only complete runs have."""
         return self.path / "metrics.json"
 
     @property
     def fit_seconds(self) -> Path:
-        """How long the fit took, kept so that a resumed run can still tell."""
+        """Duration of the fit, which a resumed run reports."""
         return self.hasher / FIT_SECONDS
 
     @property
     def tuning(self) -> Path:
-        """The values that were tried, with their scores, and those chosen."""
+        """The tuned values with their scores, and those chosen."""
         return self.path / "tune.json"
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run has ended well."""
+        """Whether the run has ended successfully."""
         return self.metrics.exists()
 
     def open(self, config: DictConfig) -> None:
-        """Make the folder for a run of this resolved config, or take up the same run where it was left.
+        """Create the folder for a run of this resolved config, or open it to resume the same run.
 
         Raises:
-            InvalidInputError: the folder holds a run of another config, or files of something else by a run's names.
+            InvalidInputError: the folder contains a run of another config, or other files with the names of a run's.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
             self.check_free()
             write_sealed_text(self.config, OmegaConf.to_yaml(config, resolve=True))
             return
-        stored = with_absolute_paths(self.read_config())  # An earlier version kept relative paths.
-        differing = differing_settings(stored, config, (*UNBOUND_SETTINGS, *SCORING_SETTINGS))
-        scored = [] if differing else differing_settings(stored, config)
+        stored = make_paths_absolute(self.read_config())  # Earlier versions stored relative paths.
+        differing = compare_configs(stored, config, (*UNBOUND_SETTINGS, *SCORING_SETTINGS))
+        scored = [] if differing else compare_configs(stored, config)
         if scored and self.is_complete:
             key, there, here = scored[0]
             raise InvalidInputError(
@@ -148,11 +147,7 @@ class RunFolder:
             )
 
     def check_free(self) -> None:
-        """Raise an error for a folder without a run in which something bears the name of what a run writes.
-
-        Raises:
-            InvalidInputError: naming it.
-        """
+        """Raise an error if a folder without a run contains a file with the name of a run's file."""
         taken = [path for path in self.path.iterdir() if path.name in RUN_FILES]
         if taken:
             raise InvalidInputError(
@@ -161,11 +156,7 @@ class RunFolder:
             )
 
     def check_scores_go_here(self) -> None:
-        """Refuse a folder for the scores of an evaluation in which a run lies, or something else by a run's names.
-
-        Raises:
-            InvalidInputError: naming what is there.
-        """
+        """Raise an error if the output folder of an evaluation contains a run, or other files with a run's names."""
         if self.config.exists():
             raise InvalidInputError(f"{self.path} holds a run, whose figures stay as they are; choose another folder.")
         if self.metrics.exists():
@@ -174,14 +165,14 @@ class RunFolder:
             self.check_free()
 
     def read_config(self, to_build: bool = True) -> DictConfig:
-        """The resolved config of the run.
+        """Read the resolved config of the run.
 
         Args:
-            to_build: whether parts may be built from it; False where it is only shown or compared.
+            to_build: whether parts are built from it; False if it is only shown or compared.
 
         Raises:
-            InvalidInputError: no such folder, no readable config in it, or one that looks something up on this machine
-                or, to be built from, names what is no part of a run.
+            InvalidInputError: no such folder, no readable config in it, a config with interpolations, or, to build
+                from, one with a target that is not a part of a run.
         """
         if not self.path.is_dir():
             raise InvalidInputError(f"{sought(self.path)} does not exist; give the folder of a run of train.py.")
@@ -198,25 +189,18 @@ class RunFolder:
                 raise ValueError("no settings in it")
             settings = cast(dict[str, Any], OmegaConf.to_container(config))
         check_plain(settings, self.config)
-        settings = with_public_names(settings)
+        settings = use_public_names(settings)
         if to_build:
             check_targets(settings, self.config)
         return cast(DictConfig, OmegaConf.create(settings))
 
     def write_row(self, row: dict[str, Any]) -> None:
-        """Write the result row, the run's last file, with digests of those beside it that are read again."""
+        """Write the result row, the run's last file, with digests of the files that are read again."""
         written = [name for name in READ_AGAIN if (self.path / name).exists()]
         write_sealed_json(self.metrics, row | {FILES: {name: file_digest(self.path / name) for name in written}})
 
     def check_file(self, name: str) -> None:
-        """Raise an error for a file beside the result row that is not as the run left it.
-
-        Args:
-            name: one of `READ_AGAIN`.
-
-        Raises:
-            InvalidInputError: it was changed or damaged.
-        """
+        """Raise an error if one of the `READ_AGAIN` files was changed or damaged since the run."""
         known = read_sealed_json(self.metrics, "a result row").get(FILES, {}) if self.is_complete else {}
         if name not in known or not (self.path / name).exists():
             return
@@ -229,19 +213,15 @@ class RunFolder:
             )
 
     def check_built_on(self) -> None:
-        """Refuse a complete run whose split or hasher is another run's: its queries may be training items there.
-
-        Raises:
-            InvalidInputError: naming the file.
-        """
+        """Raise an error if a complete run has the split or hasher of another, whose training items may be queries."""
         for name in BUILT_ON:
             self.check_file(name)
 
     def read_row(self) -> dict[str, Any]:
-        """The result row of the run.
+        """Read the result row of the run.
 
         Raises:
-            InvalidInputError: a missing or damaged file, or one that is no row of metrics.
+            InvalidInputError: the file is missing or damaged, or is not a row of metrics.
         """
         row = read_sealed_json(self.metrics, "a result row")
         row.pop(FILES, None)
@@ -255,11 +235,7 @@ class RunFolder:
         return row
 
     def check_complete(self) -> None:
-        """Raise an error for a run that did not end.
-
-        Raises:
-            InvalidInputError: with the command that finishes it.
-        """
+        """Raise an error, with the command that resumes it, if the run is not complete."""
         self.read_config(to_build=False)
         if not self.is_complete:
             raise InvalidInputError(
@@ -268,11 +244,7 @@ class RunFolder:
 
 
 def check_events(text: str) -> None:
-    """Raise an error for YAML whose parts would grow without bound, by alias, or that is deeper than any run's.
-
-    Raises:
-        ValueError: saying so, for `reading` to name the file.
-    """
+    """Raise a ValueError for YAML with aliases, which can grow without bound, or deeper than `MAX_CONFIG_DEPTH`."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -282,10 +254,10 @@ def check_events(text: str) -> None:
             raise ValueError(f"its parts lie more than {MAX_CONFIG_DEPTH} deep in each other, which no run writes")
 
 
-def differing_settings(
+def compare_configs(
     one: DictConfig, other: DictConfig, unbound: Sequence[str] = UNBOUND_SETTINGS
 ) -> list[tuple[str, Any, Any]]:
-    """Settings on which two resolved configs differ, by dotted name, apart from those within `unbound`."""
+    """Return the dotted names and both values of settings that differ, except those within `unbound`."""
     flat_one, flat_other = _flatten(one), _flatten(other)
     keys = [key for key in {**flat_one, **flat_other} if not any(_within(key, free) for free in unbound)]
     missing = "nothing"
@@ -311,13 +283,13 @@ def _flatten(config: DictConfig) -> dict[str, Any]:
     return flat
 
 
-def with_public_names(settings: Any) -> Any:
-    """Settings with the public name of each class, where an earlier version wrote that of its module."""
+def use_public_names(settings: Any) -> Any:
+    """Return settings with the public name of each class; earlier versions wrote the name of its module."""
     if isinstance(settings, list):
-        return [with_public_names(value) for value in settings]
+        return [use_public_names(value) for value in settings]
     if not isinstance(settings, dict):
         return settings
-    named = {key: with_public_names(value) for key, value in settings.items()}
+    named = {key: use_public_names(value) for key, value in settings.items()}
     if isinstance(target := named.get("_target_"), str):
         found = resolve_former(target)
         named["_target_"] = FORMER_NAMES.get(target, target) if found is None else get_public_name(found)

@@ -1,4 +1,4 @@
-"""The sections of a run's config that is read: there, of the right kind, and each a part of its group."""
+"""Checks of the sections of a run's config that is read: each must be a part of its group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -16,31 +16,28 @@ CONTRACTS = {
     "truth": "deephash.affinity.base.Affinity",
     "ranking": "deephash.ranking.base.RankingEngine",
 }
-"""The class that the part of each section must be of."""
+"""Base class of the part of each section."""
 METRIC = "deephash.metrics.user_metric.UserMetric"
 
 FLAGS = {"_partial_": bool, "_recursive_": bool, "_convert_": str}
-"""What Hydra takes beside settings, and its kind; `_args_` is never written."""
+"""Hydra's own keys in a section, with their types; runs never write `_args_`."""
 
 
 def check_sections(config: DictConfig, file: Path, needed: Sequence[str]) -> None:
-    """Raise an error for a config that was read and lacks a section, or holds another kind of value or part there.
+    """Raise an error if a config lacks a section, or has the wrong kind of value or part in one.
 
     Args:
-        config: as read, its targets known.
-        file: where it was read from, for the message.
-        needed: sections that are built from.
-
-    Raises:
-        InvalidInputError: naming the setting.
+        config: as read, with its targets checked.
+        file: its file, for the message.
+        needed: sections from which parts are built.
     """
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    for reason in (*(f"it lacks {name}" for name in needed if name not in settings), *_faults(settings)):
+    for reason in (*(f"it lacks {name}" for name in needed if name not in settings), *_find_faults(settings)):
         raise InvalidInputError(f"{file} is no config of a run ({reason}); restore it or run again.")
 
 
-def _faults(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong, in words."""
+def _find_faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield descriptions of what is wrong."""
     for name in ("metrics", "choices", "trainer"):
         if name in settings and not isinstance(settings[name], Mapping):
             yield f"{name}={settings[name]!r:.100}, not a section"
@@ -49,19 +46,19 @@ def _faults(settings: Mapping[str, Any]) -> Iterator[str]:
         value = metrics.get(name, []) if isinstance(metrics, Mapping) else []
         if not isinstance(value, list) or not all(type(each) is int for each in value):
             yield f"metrics.{name}={value!r:.100}, not a list of whole numbers"
-    yield from _hydra_faults(settings, "")
+    yield from _find_hydra_faults(settings, "")
     for name, contract in CONTRACTS.items():
         if name in settings:
-            yield from _part_faults(settings[name], name, contract)
+            yield from _find_part_faults(settings[name], name, contract)
     metric_settings = settings.get("user_metric") or {}
     if not isinstance(metric_settings, Mapping):
         yield f"user_metric={metric_settings!r:.100}, not a section"
         return
     for name, entry in metric_settings.items():
-        yield from _part_faults(entry, f"user_metric.{name}", METRIC)
+        yield from _find_part_faults(entry, f"user_metric.{name}", METRIC)
 
 
-def _part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
+def _find_part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
     target = section.get("_target_") if isinstance(section, Mapping) else None
     if target is None:
         yield f"{key}={section!r:.100}, no part"
@@ -69,14 +66,14 @@ def _part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
     module, _, name = contract.rpartition(".")
     try:
         found = get_class(target)
-    except Exception:  # a name that is no class, or whose module cannot be imported
+    except Exception:  # not a class, or its module cannot be imported
         found = object
     if not issubclass(found, getattr(import_module(module), name)):
         yield f"{key}._target_={target}, no {name}"
 
 
-def _hydra_faults(value: Any, key: str) -> Iterator[str]:
-    """Words of Hydra's own that no run writes."""
+def _find_hydra_faults(value: Any, key: str) -> Iterator[str]:
+    """Yield Hydra's own keys that no run writes."""
     if isinstance(value, Mapping):
         if "_args_" in value:
             yield f"{key}._args_, where settings have names"
@@ -84,7 +81,7 @@ def _hydra_faults(value: Any, key: str) -> Iterator[str]:
             if flag in value and not isinstance(value[flag], kind):
                 yield f"{key}.{flag}={value[flag]!r:.100}, no {kind.__name__}"
         for name, inner in value.items():
-            yield from _hydra_faults(inner, f"{key}.{name}" if key else str(name))
+            yield from _find_hydra_faults(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for place, inner in enumerate(value):
-            yield from _hydra_faults(inner, f"{key}.{place}")
+            yield from _find_hydra_faults(inner, f"{key}.{place}")

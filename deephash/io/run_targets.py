@@ -1,7 +1,7 @@
-"""What the config of a run that is read may have built: parts of this package, and classes known to do no harm.
+"""Targets that a run's config may name when it is read: parts of this package and classes known to be harmless.
 
-A run's folder may come from anybody, and a `_target_` names anything that Python can call. So a config that was read is
-checked whole before any of it is built; one that was composed from the command line is the user's own word.
+A run's folder may be untrusted, and a `_target_` can name anything that Python can call. So a config is checked
+completely before any part of it is built. Configs composed from the command line are trusted.
 """
 
 import importlib
@@ -22,13 +22,13 @@ from deephash.validation import InvalidInputError
 TARGET = "_target_"
 
 MODULES_VARIABLE = "DEEPHASH_MODULES"
-"""Environment variable with the names of a user's own modules, which are imported before a run's config is judged."""
+"""Environment variable with names of a user's modules, which are imported before a run's config is checked."""
 
 STAGES = frozenset(package for family, package in FAMILIES.items() if family not in ("indexes", "training"))
-"""Packages of deephash whose public classes are the parts of a run; none of them writes a file when it is built."""
+"""Packages whose public classes are the parts of a run; building one never writes a file."""
 
 PLACES = {"deephash.training.loggers": "logger", "lightning.Trainer": "trainer"}
-"""What writes files, though to the run's own folder alone, and the one setting that builds it so."""
+"""Targets that write files, only into the run's folder, and the setting that they are accepted in."""
 
 LIBRARIES = {
     "torch.optim": "Optimizer",
@@ -37,7 +37,7 @@ LIBRARIES = {
     **{f"pytorch_metric_learning.{part}": "" for part in ("losses", "miners", "samplers", "distances", "reducers")},
     "pytorch_metric_learning.regularizers": "",
 }
-"""Modules of libraries whose classes are taken, and the class in them that these must be of; "" for any."""
+"""Modules of libraries whose classes are accepted, and the required base class in them; "" for any."""
 
 LIBRARY_CLASSES = (
     *(f"lightning.pytorch.callbacks.{name}" for name in ("EarlyStopping", "GradientAccumulationScheduler")),
@@ -47,36 +47,30 @@ LIBRARY_CLASSES = (
 
 
 def check_plain(config: Mapping[str, Any], file: Path) -> None:
-    """Raise an error for a config that was read and holds interpolations, which look into its reader's environment.
+    """Raise an error if an unresolved config contains interpolations, which can read the environment.
 
     Args:
-        config: mappings, lists and values, with nothing resolved.
-        file: where it was read from, for the message.
-
-    Raises:
-        InvalidInputError: naming the setting.
+        config: mappings, lists and values.
+        file: its file, for the message.
     """
     for key, value in _walk(config, ""):
         if isinstance(value, str) and "${" in value:
             raise InvalidInputError(
-                f"{file} has {_shown(key)}={_shown(value)}, which would be looked up on this machine; a run's own "
+                f"{file} has {_shorten(key)}={_shorten(value)}, which would be looked up on this machine; a run's own "
                 "config holds plain values: write the value there, or run again."
             )
 
 
 def check_targets(config: Mapping[str, Any], file: Path) -> None:
-    """Refuse a config that was read and names something other than parts of a run, before anything is built.
+    """Raise an error if an unresolved config names targets that are not parts of a run, before anything is built.
 
-    Taken are the classes that this package's own YAML files name, the other public classes of its stages, optimisers,
-    layers and losses of torch and pytorch-metric-learning, and classes of the user's own modules that are imported
-    already. Nothing is imported for the check but this package and those libraries.
+    Accepted targets are those of this package's YAML files, the other public classes of its stages, optimisers, layers
+    and losses of torch and pytorch-metric-learning, and classes of the user's imported modules. The check imports only
+    this package and those libraries.
 
     Args:
-        config: mappings, lists and values, with nothing resolved.
-        file: where it was read from, for the message.
-
-    Raises:
-        InvalidInputError: naming the setting.
+        config: mappings, lists and values.
+        file: its file, for the message.
     """
     import_named_modules()
     for key, value in _walk(config, ""):
@@ -85,39 +79,39 @@ def check_targets(config: Mapping[str, Any], file: Path) -> None:
         for target in value if isinstance(value, list) else [value]:
             if not is_known(target, key):
                 raise InvalidInputError(
-                    f"{file} has {_shown(key)}={_shown(target)}, which is no part that a run is built of; where it is "
-                    f"a class of your own, import its module first, or name the module in {MODULES_VARIABLE}; else do "
+                    f"{file} has {_shorten(key)}={_shorten(target)}, which is not a part of a run; if it is a "
+                    f"class of your own, import its module first, or name the module in {MODULES_VARIABLE}; else do "
                     "not use this run."
                 )
 
 
 def is_known(target: Any, key: str = "") -> bool:
-    """Whether a config that was read may have this built.
+    """Return whether a config may have this `_target_`.
 
     Args:
-        target: what the config has as `_target_`.
-        key: the setting's dotted name, since some are known in one place alone.
+        target: the value in the config.
+        key: the setting's dotted name, since some targets are accepted in only one place.
     """
     if not isinstance(target, str) or not all(name.isidentifier() for name in target.split(".")):
         return False
     module, _, name = target.rpartition(".")
     for known, place in PLACES.items():
         if known in (target, module):
-            return target in named_in_yaml() and key == f"{place}.{TARGET}"
-    if target in named_in_yaml() or target in LIBRARY_CLASSES:
+            return target in list_yaml_targets() and key == f"{place}.{TARGET}"
+    if target in list_yaml_targets() or target in LIBRARY_CLASSES:
         return True
     if module.startswith("deephash."):
         return module in STAGES and resolve(target) is not None
     if module in LIBRARIES:
-        library = _imported(module)
+        library = _import(module)
         found, base = getattr(library, name, None), getattr(library, LIBRARIES[module] or name, None)
         return isinstance(found, type) and issubclass(found, base or object) and found.__module__.startswith(module)
     return _is_users(_own_class(sys.modules.get(module), name))
 
 
 @cache
-def named_in_yaml() -> frozenset[str]:
-    """Every `_target_` that this package's YAML files name, comments included; not those of indexes and of Hydra."""
+def list_yaml_targets() -> frozenset[str]:
+    """Return every `_target_` in this package's YAML files and their comments, except those of indexes and Hydra."""
     from deephash.io.configuration import find_configuration_folder
 
     files = Path(find_configuration_folder()).rglob("*.yaml")
@@ -126,28 +120,28 @@ def named_in_yaml() -> frozenset[str]:
 
 
 def import_named_modules() -> None:
-    """Import what the user names in the environment.
+    """Import the modules that `DEEPHASH_MODULES` names.
 
     Raises:
-        InvalidInputError: a module that cannot be imported.
+        InvalidInputError: a module cannot be imported.
     """
     for name in filter(None, (part.strip() for part in os.environ.get(MODULES_VARIABLE, "").split(","))):
         try:
             importlib.import_module(name)
-        except Exception as error:  # the module's own code may raise anything
+        except Exception as error:  # the module's code can raise any error
             raise InvalidInputError(
                 f"{MODULES_VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {error}); its "
                 "folder must be on PYTHONPATH."
             ) from error
 
 
-def _shown(value: Any) -> str:
-    """A value of a stranger's in a message of one line."""
+def _shorten(value: Any) -> str:
+    """Return an untrusted value on one line of at most 200 characters."""
     return " ".join(str(value).split())[:200]
 
 
 def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every value with its dotted name, mappings and lists among them."""
+    """Yield every value, including mappings and lists, with its dotted name."""
     yield key, value
     if isinstance(value, Mapping):
         for name, inner in value.items():
@@ -157,8 +151,8 @@ def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(inner, f"{key}.{place}")
 
 
-def _imported(module: str) -> ModuleType | None:
-    """A module of this package or of a library; None where there is none."""
+def _import(module: str) -> ModuleType | None:
+    """Import and return a module, or return None if it is not installed."""
     try:
         return importlib.import_module(module) if find_spec(module) is not None else None
     except ImportError:
@@ -166,16 +160,16 @@ def _imported(module: str) -> ModuleType | None:
 
 
 def _own_class(module: ModuleType | None, name: str) -> type | None:
-    """A public class that a module defines itself, so that none comes through it from elsewhere."""
+    """Return a public class that a module defines itself and does not import, or None."""
     found = getattr(module, name, None)
     own = isinstance(found, type) and module is not None and found.__module__ == module.__name__
     return found if own and not name.startswith("_") else None
 
 
 def _is_users(found: type | None) -> bool:
-    """Whether a class of an imported module is the user's own.
+    """Return whether a class of an imported module is the user's own.
 
-    It is one by its contract, or where its code lies elsewhere than Python's and installed packages'.
+    It is if it has a base class of deephash, or is neither in Python's library nor in an installed package.
     """
     if found is None:
         return False

@@ -1,6 +1,6 @@
-"""Files that hold a digest of themselves, so that damage is noticed before they are used.
+"""Files that contain a digest of their contents, so that damage is noticed before use.
 
-The digest is within the file, so that the two are replaced in one step. Files of earlier versions have none, and are
+The digest is inside the file, so that both are replaced in one step. Files of earlier versions have no digest and are
 read without this check.
 """
 
@@ -17,7 +17,7 @@ SEAL_LINE = "# sha256 of the lines above, to be deleted where you change them: "
 
 
 def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object with its own digest as its last entry, whole or not at all."""
+    """Write a JSON object with its digest as its last entry, by `write_whole`."""
     write_json(path, content | {SEAL: content_digest(content)})
 
 
@@ -26,10 +26,10 @@ def read_sealed_json(path: Path, what: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: what it holds, for the message.
+        what: description of its contents, for the message.
 
     Raises:
-        InvalidInputError: missing or damaged file, or contents that do not match their digest.
+        InvalidInputError: a missing or damaged file, or contents that do not match their digest.
     """
     content = read_json_object(path, what)
     seal = content.pop(SEAL, None)
@@ -41,28 +41,24 @@ def read_sealed_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def content_digest(content: dict[str, Any]) -> str:
-    """Hexadecimal SHA-256 of JSON values, whatever the order of names and the indents."""
+    """Return the SHA-256, in hex, of JSON values, independent of the order of names and indents."""
     read_back = json.loads(json.dumps(content))
     return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the SHA-256, in hex, of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sealed_text(path: Path, text: str) -> None:
-    """Write text whose comments begin with #, with its digest in a last line, whole or not at all."""
+    """Write text whose comments begin with #, with its digest in the last line, by `write_whole`."""
     write_text(path, f"{text}{SEAL_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n")
 
 
 def check_sealed_text(text: str) -> None:
-    """Raise an error for text that does not match the digest in its last line, where it has one.
-
-    Raises:
-        ValueError: saying so, for `reading` to name the file.
-    """
+    """Raise a ValueError if text does not match the digest in its last line, if any."""
     body, found, seal = text.rpartition(SEAL_LINE)
     if found and seal.strip() != hashlib.sha256(body.encode()).hexdigest():
         raise ValueError("it does not match its digest; where you changed it on purpose, delete its last line")

@@ -10,7 +10,7 @@ import numpy as np
 from deephash.data.protocols.base import Split
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.io.files import reading
-from deephash.io.run_folder import RunFolder, differing_settings
+from deephash.io.run_folder import RunFolder, compare_configs
 from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
 from deephash.report.paired_gains import rank_biserial
 from deephash.report.summary import is_comparison, order_metrics
@@ -97,7 +97,7 @@ def find_differing_settings(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
     configs = [run.read_config(to_build=False) for run in runs]
     settings: dict[str, list[Any]] = {}
     for place, config in enumerate(configs[1:], 1):
-        for name, first, value in differing_settings(configs[0], config):
+        for name, first, value in compare_configs(configs[0], config):
             settings.setdefault(name, [first] * len(configs))[place] = value
     return settings
 

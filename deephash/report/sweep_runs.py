@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from deephash.io.files import read_json, reading
 from deephash.io.folder_walk import walk_files
 from deephash.io.progress import track
-from deephash.io.run_folder import RunFolder, differing_settings
+from deephash.io.run_folder import RunFolder, compare_configs
 from deephash.report.tables import format_value
 from deephash.validation import InvalidInputError
 
@@ -172,7 +172,7 @@ def _differing_values(configs: list[DictConfig], over: str) -> list[dict[str, An
     """
     first = configs[0]
     changes = [
-        {key: (original, value) for key, original, value in differing_settings(first, config)} for config in configs
+        {key: (original, value) for key, original, value in compare_configs(first, config)} for config in configs
     ]
     originals = {key: original for changed in changes for key, (original, _) in changed.items()}
     values = [originals | {key: value for key, (_, value) in changed.items()} for changed in changes]

@@ -25,7 +25,7 @@ from deephash.evaluation.scoring import ScoreSettings
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.io.instantiation import build
-from deephash.io.path_settings import paths_in_words
+from deephash.io.path_settings import describe_paths
 from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
 from deephash.projections.paired.base import PairedProjection
@@ -37,7 +37,7 @@ from deephash.validation import InvalidInputError
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:
     """The data module, with its protocol; `split` is one made before."""
     data: HashingDataModule = build(config.data, protocol=build(config.protocol), seed=config.seed, split=split)
-    data.given_files = paths_in_words(config.data, "data")
+    data.given_files = describe_paths(config.data, "data")
     return data
 
 

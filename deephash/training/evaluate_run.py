@@ -11,7 +11,7 @@ from deephash.evaluation.learnt_codes import FUNCTIONS, LEARNT, load_learnt
 from deephash.evaluation.run_report import log_report, write_report
 from deephash.hashers.loading import load as load_hasher
 from deephash.io.instantiation import build
-from deephash.io.path_settings import with_absolute_paths
+from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
 from deephash.report.tables import replace_nonfinite
@@ -46,7 +46,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
     stored_row = run.read_row()
     own = run.read_config()
     check_sections(own, run.config, SECTIONS)
-    merged = with_absolute_paths(merge_settings(own, config))
+    merged = make_paths_absolute(merge_settings(own, config))
     check_settings(merged)
     same_split = not changed(config, "data", "protocol", "seed")
     hasher = load_hasher(run.hasher)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from deephash.evaluation.learnt_codes import DATABASE_CODES, LEARNT
 from deephash.io.instantiation import build
-from deephash.io.path_settings import with_absolute_paths
+from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import FIT_SECONDS, RunFolder
 from deephash.training.base import Runner, runner_class
 from deephash.training.building import check_encoders, fetch_encoders
@@ -45,7 +45,7 @@ def train(config: DictConfig, folder: Path, cache: DatasetCache | None = None) -
         InvalidInputError: settings, data or files are invalid.
     """
     check_settings(config)
-    config = with_absolute_paths(config)
+    config = make_paths_absolute(config)
     run = RunFolder(folder)
     run.open(config)
     if run.is_complete:

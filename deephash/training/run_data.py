@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from deephash.data.base import HashingDataModule
 from deephash.data.protocols.base import Split
-from deephash.io.path_settings import with_absolute_paths
+from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
 from deephash.training.building import build_data
@@ -27,7 +27,7 @@ def read_run_data(
     """
     run.check_built_on()
     check_sections(config, run.config, ("data", "protocol", "seed"))
-    data = build_data(with_absolute_paths(config), Split.load(run.split))
+    data = build_data(make_paths_absolute(config), Split.load(run.split))
     if before is not None:
         before(data)
     data.prepare_data()

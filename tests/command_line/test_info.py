@@ -25,7 +25,11 @@ def test_run_hasher_codes_and_index(deephash, fitted_run, digits, tmp_path):
 
 def test_anything_else_is_refused(deephash, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
-    for path, words in ((tmp_path / "x.npy", "was not written by deephash"), (tmp_path, "was not written by deephash"), ("no", "does not exist")):
+    for path, words in (
+        (tmp_path / "x.npy", "was not written by deephash"),
+        (tmp_path, "was not written by deephash"),
+        ("no", "does not exist"),
+    ):
         ended = deephash("info", path)
         assert ended.status == 2
         assert words in ended.err

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from deephash.code_files.run_descriptors import image_descriptor, text_descriptor
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
-from deephash.io.run_targets import STAGES, is_known, named_in_yaml
+from deephash.io.run_targets import STAGES, is_known, list_yaml_targets
 from deephash.training.evaluate_run import SECTIONS, evaluate
 from deephash.training.run import train
 from deephash.training.run_data import read_run_data
@@ -167,7 +167,7 @@ def test_targets_that_are_parts(target):
 
 def test_every_choice_of_the_yaml_files_is_known_in_its_place():
     places = {"deephash.training.loggers": "logger", "lightning.Trainer": "trainer"}
-    for target in named_in_yaml():
+    for target in list_yaml_targets():
         place = next((key for known, key in places.items() if target.startswith(known)), "x.y")
         assert is_known(target, f"{place}._target_"), target
     package = Path(__file__).parents[2] / "deephash"

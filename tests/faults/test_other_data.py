@@ -14,7 +14,7 @@ from deephash.data.digests import features_digest
 from deephash.data.items import Items
 from deephash.data.protocols.base import Split
 from deephash.data.views import Views
-from deephash.io.path_settings import with_absolute_paths
+from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.report.comparison import compare_runs
 from deephash.training.evaluate_run import evaluate
@@ -188,7 +188,7 @@ def test_path_settings_are_made_absolute_at_any_depth_and_nothing_else(tmp_path,
             "encoder": {"_target_": "deephash.encoders.torchvision_backbone.TorchvisionBackbone", "weights": "net.pth"},
         }
     )
-    found = with_absolute_paths(config)
+    found = make_paths_absolute(config)
     assert found.data.path == str(tmp_path / "folder")
     assert (found.data.view, found.data.cache) == ("image", "~/cache")
     assert found.data.image_descriptor.weights == found.encoder.weights == str(tmp_path / "net.pth")
@@ -201,7 +201,7 @@ def test_path_settings_are_made_absolute_at_any_depth_and_nothing_else(tmp_path,
 def test_a_number_in_place_of_a_path_is_asked_back():
     config = OmegaConf.create({"data": {"_target_": "deephash.data.ImageFolder", "path": 2024}})
     with pytest.raises(InvalidInputError, match=r"^data.path=2024 is a number, .*: data.path=./2024$"):
-        with_absolute_paths(config)
+        make_paths_absolute(config)
 
 
 @pytest.mark.parametrize("name", ["split.npz", "hasher"])

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from deephash.io.run_folder import RunFolder, differing_settings
+from deephash.io.run_folder import RunFolder, compare_configs
 from deephash.validation import InvalidInputError
 
 
@@ -29,7 +29,7 @@ def test_open_refuses_another_run(tmp_path):
 
 
 def test_differing_settings_names_missing_ones():
-    assert differing_settings(config(), config(seed=1)) == [("seed", "nothing", 1)]
+    assert compare_configs(config(), config(seed=1)) == [("seed", "nothing", 1)]
 
 
 def test_incomplete_and_missing_runs(tmp_path):

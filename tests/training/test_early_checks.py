@@ -103,7 +103,7 @@ def test_a_gpu_that_is_not_there_is_one_line(data, compose_config, tmp_path, mon
 def resumed(stored, config, *overrides):
     """The config with which a run goes on, as the command line gives it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "task_overrides", lambda: list(overrides))
+        patch.setattr(command, "get_overrides", lambda: list(overrides))
         return command.load_resumed(config, stored)
 
 
