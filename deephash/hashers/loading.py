@@ -24,5 +24,6 @@ def load(folder: str | Path) -> Hasher | CrossModalHasher:
     if not (path / storage.DESCRIPTION_FILE).exists() and (path / "hasher").is_dir():
         path = path / "hasher"
     description, weights = storage.read(path)
-    kind = CrossModalHasher if "quantizers" in description else Hasher
-    return storage.restore(kind.build, description, weights, path)
+    if "quantizers" in description:
+        return storage.restore(CrossModalHasher.build, description, weights, path)
+    return storage.restore(Hasher.build, description, weights, path)

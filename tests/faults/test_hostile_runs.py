@@ -95,7 +95,7 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
             lambda: write_run_shards(run, tmp_path / "shards", 2),
             lambda: evaluate(compose_config(f"run={run}", config_name="evaluate"), tmp_path / "out"),
         ):
-            with pytest.raises(InvalidInputError, match=r"config.yaml has [\w.\[\]]+=.* is no part that a run is"):
+            with pytest.raises(InvalidInputError, match=r"config.yaml has [\w.\[\]]+=.* is not a part of a run"):
                 read()
     finally:
         (folder / "config.yaml").write_text(plain)
