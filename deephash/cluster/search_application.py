@@ -221,7 +221,7 @@ def create_server(application: SearchApplication) -> Any:
 
 
 def request_bytes(bits: int) -> int:
-    """Return the maximal size of a request, in bytes, for codes of so many bits."""
+    """Return the maximal size of a request, in bytes, for codes of this number of bits."""
     return min(MAX_BYTES, MAX_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
 
 

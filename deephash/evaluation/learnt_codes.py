@@ -126,7 +126,7 @@ def check_trained_on(data: HashingDataModule, database_role: str) -> None:
 
 
 def not_trained_on(unknown: int, items: int) -> str:
-    """What is wrong with such a database."""
+    """Return the reason why the database has no learnt codes."""
     return (
         f"metrics.database_codes={LEARNT}: {unknown} of the {items} items of the database have no learnt code, having "
         "not been trained on in all views; choose a protocol whose database is its training part, as "

@@ -206,7 +206,7 @@ def find_neighbours(
 
 
 def describe_item(items: Items, row: int) -> ItemCard:
-    """Return the picture, the text and the classes of an item, as far as the data set has them."""
+    """Return the picture, the text and the classes of an item, if the data set has them."""
     return ItemCard(
         row,
         format_classes(items.labels, items.class_names, row),

@@ -35,7 +35,7 @@ class Classification(Loss):
 
     Codes from which a class can be read linearly are near each other within a class. With `straight_through` and
     `greedy_penalty` this is GreedyHash.
-    Known weakness: classes are separated in Hamming distance only as far as the classifier needs it, so a few bits may
+    Known weakness: classes are separated in Hamming distance only as much as the classifier needs it, so a few bits may
     carry the class while the others are random.
 
     Shape:

@@ -16,7 +16,7 @@ class NPQObjective(Loss):
     """Neighbourhood preserving quantisation by gradient: trains thresholds and projections to keep neighbours together.
 
     The loss is 1 - J with J = α·F1 + (1 - α)(1 - Ω), averaged over dimensions. Regions between thresholds are soft: a
-    projection belongs to each region in part, by differences of sigmoids, and two items share a region as far as their
+    projection belongs to each region in part, by differences of sigmoids, and two items share a region as much as their
     parts overlap. F1 treats pairs in a common region as predicted neighbours, and Ω is the variance within regions. NPQ
     itself only searches over thresholds; here thresholds and projections are trained together.
     Known weakness: each dimension is judged by itself, so dimensions may carry the same information; add

@@ -18,7 +18,7 @@ MAX_GROUPS = 16_384
 BLOCK_ROWS = 1024
 # The gradient method ends if the objective changes by less than this per item, as in the authors' code.
 SETTLED = 1e-2
-# Up to so many groups, a dense matrix of their members is faster; each group adds n operations to a product.
+# Up to this number of groups, a dense matrix of their members is faster; each group adds n operations to a product.
 FEW_GROUPS = 64
 
 

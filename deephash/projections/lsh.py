@@ -12,7 +12,7 @@ from deephash.projections.linear_projection import LinearProjection
 
 @final
 class LSH(LinearProjection):
-    """Locality-sensitive hashing: draws random hyperplanes through the mean of the data and learns nothing else.
+    """Locality-sensitive hashing: draws random hyperplanes through the mean of the data and learns only this mean.
 
     The directions are Gaussian. The probability that a hyperplane separates two points is their angle divided by π, so
     the Hamming distance estimates the angle, and longer codes estimate it better. The angle is measured at the training

@@ -16,7 +16,7 @@ from deephash.validation import InvalidInputError, check_count
 # Bounds on the mean and standard deviation of the overlaps' deviations from n/4, relative to n/4 (section 3.3).
 MEAN_TOLERANCE = 0.10
 SPREAD_TOLERANCE = 0.15
-# An initial centre is the mean of so many rows, as in the authors' code: means are nearer to the middle than rows.
+# An initial centre is the mean of that many rows, as in the authors' code: means are nearer to the middle than rows.
 ROWS_PER_CENTRE = 5
 # With few distinct rows, spheres share their medians and forces cannot balance them, so centres would move away without
 # end. They stop when an initial centre has this weight in another centre.

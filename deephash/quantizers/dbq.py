@@ -61,7 +61,7 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
 class DBQ(ThresholdQuantizer):
     """Two bits a projection: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
 
-    A single threshold at 0 cuts where projections are densest, so many near neighbours get different bits. Here the
+    A single threshold at 0 cuts where projections are densest, and many near neighbours get different bits. Here the
     densest part is one region, and the Hamming distance of two regions is the number of thresholds between them: the
     code 11 is not used. Known weakness: only three of four codes are used, and the budget pays for half as many
     projections.

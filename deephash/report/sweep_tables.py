@@ -39,7 +39,7 @@ def format_setting(setting: tuple[Any, ...], cuts: bool = False) -> str:
     Args:
         setting: values of the columns SETTING.
         cuts: whether to add the ranks at which metrics are cut. The names of the metrics give them too, so only
-            settings that differ in nothing else need them.
+            settings that do not differ otherwise need them.
     """
     data, protocol, truth, score, database_codes, k = setting
     parts = [data, protocol, truth and f"{truth} truth", score and f"{score} queries"]

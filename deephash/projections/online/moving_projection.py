@@ -34,7 +34,7 @@ class MovingProjection(OnlineProjection):
 class MomentProjection(MovingProjection):
     """A linear projection learnt from the decayed mean and scatter of a stream.
 
-    With `classes` above 0, moments of so many label indicators are kept beside those of the features.
+    With `classes` above 0, moments of that number of label indicators are kept beside those of the features.
     """
 
     weight: Tensor

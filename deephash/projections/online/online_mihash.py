@@ -67,7 +67,7 @@ class OnlineMIHash(UnitProjection):
         step_size: of the gradient; 1 in the authors' code.
         decay: the step size is divided by 1 + decay · items; .0001 there.
         scale: steepness of the smooth codes.
-        bins: number of bins of the distance histograms; 16 intervals, hence 17, in the authors' code.
+        bins: number of bins of the distance histograms; 16 intervals, so 17, in the authors' code.
         classes: number of classes c that the reservoir has room for; it grows with the labels.
 
     Raises:
