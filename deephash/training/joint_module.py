@@ -1,8 +1,7 @@
 """Joint training: encoder, projection and quantiser together, by gradient, from the classical solution on."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.nn.utils import clip_grad_value_
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
-from deephash.data.batches import EpochBatches, Order, build_batch_loader
+from deephash.data.batches import EpochBatches, build_batch_loader
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
 from deephash.evaluation.hashing_module import HashingModule
@@ -26,56 +25,16 @@ from deephash.quantizers.relaxations.base import Relaxation
 from deephash.ranking.base import RankingEngine
 from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.fit_module import training_affinity
+from deephash.training.joint_settings import PARTS, JointSettings
 from deephash.training.relative_rates import parameter_groups, weight_sizes
 from deephash.training.sharded_gradients import any_sharded, clip_norm
-from deephash.validation import InvalidInputError, check_choice, check_count
+from deephash.validation import InvalidInputError
 
-PARTS = ("encoder", "projection", "quantizer")
 # Items whose projections set the unit of margins: a mean over them is known to a hundredth.
 CALIBRATION_ROWS = 10_000
 
 # What of a batch may hold NaN or infinity.
 FLOATS = ("codes", "projections", "features")
-
-Schedule = Callable[[float], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointSettings:
-    """Settings of joint training.
-
-    Args:
-        optimizer: function from groups of parameters to an optimiser, such as a partial of `torch.optim.AdamW`.
-        schedule: function from the share of completed steps to a factor of the learning rate.
-        epochs: passes over the training part.
-        batch_size: items per batch, over all processes.
-        moves: which of encoder, projection and quantizer learn; the others stay as fitted.
-        rates: factors of the learning rate for a part, or for "loss", the loss's own weights; 1 by default. The rates
-            of projection and quantiser are relative to the size of each weight, see `weight_sizes`.
-        keep_orthogonal: whether weights that a projection declares orthonormal stay so.
-        order: sampler of the batches, see `EpochBatches`.
-
-    Raises:
-        InvalidInputError: a part is unknown, or no part learns.
-    """
-
-    optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer]
-    schedule: Schedule
-    epochs: int = 60
-    batch_size: int = 512
-    moves: Sequence[str] = PARTS
-    rates: Mapping[str, float] | None = None
-    keep_orthogonal: bool = True
-    order: Order | None = None
-
-    def __post_init__(self) -> None:
-        check_count(self.epochs, "train.epochs")
-        if not self.moves:
-            raise InvalidInputError(f"train.moves=[]; name at least one part that learns, of {', '.join(PARTS)}.")
-        for part in self.moves:
-            check_choice(part, PARTS, "train.moves")
-        for part in self.rates or {}:
-            check_choice(part, (*PARTS, "loss"), "train.rates")
 
 
 class JointModule(HashingModule):

@@ -35,7 +35,8 @@ from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_figure, choose_score_settings, searched_items
 from deephash.training.fit_module import FittedHasher
 from deephash.training.fitting import fit_in_folder, fit_on_device, load_fitted
-from deephash.training.joint_module import JointModule, JointSettings
+from deephash.training.joint_module import JointModule
+from deephash.training.joint_settings import JointSettings
 from deephash.training.keep_best import KeepBest, read_history, summarise_history
 from deephash.training.quiet_lightning import quiet_lightning
 from deephash.training.run_steps import evaluation_row, read_data, report_run, save_split, score, start_lightning
