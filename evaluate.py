@@ -1,4 +1,4 @@
-"""Score a saved run: `python evaluate.py run=FOLDER`, with other data, protocol, truth or depths as you set them."""
+"""Score a saved run: `python evaluate.py run=FOLDER`, also with other data, protocol, truth or depths."""
 
 from deephash.command_line.programs.evaluate import main
 

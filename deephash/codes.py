@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.conversion import as_tensor, plain_numbers
+from deephash.conversion import as_tensor, convert_numpy_numbers
 from deephash.validation import InvalidInputError, as_numbers, check_bits
 
 
@@ -67,7 +67,7 @@ def pack(bits: Tensor) -> Tensor:
     return (padded.view(n, code_bytes(b), 8) << shifts).sum(-1, dtype=torch.uint8)
 
 
-@plain_numbers
+@convert_numpy_numbers
 def unpack(codes: Tensor, bits: int) -> Tensor:
     """Unpack bytes into bits, the inverse of `pack`.
 

@@ -48,7 +48,7 @@ def to_plain_number(value: Any) -> Any:
     return value
 
 
-def plain_numbers(function: Callable[P, R]) -> Callable[P, R]:
+def convert_numpy_numbers(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function so that NumPy's numbers among its arguments become Python's."""
 
     @functools.wraps(function)
@@ -59,23 +59,23 @@ def plain_numbers(function: Callable[P, R]) -> Callable[P, R]:
     return with_plain_numbers
 
 
-def plain_arguments(kind: C) -> C:
+def convert_numpy_arguments(kind: C) -> C:
     """Decorate a class so that NumPy's numbers among its constructor's arguments become Python's.
 
     NumPy's whole numbers overflow, and none of NumPy's numbers is JSON-serialisable.
     """
     changed: Any = kind
-    changed.__init__ = plain_numbers(changed.__init__)
+    changed.__init__ = convert_numpy_numbers(changed.__init__)
     return kind
 
 
 class PlainArguments:
-    """A base class whose subclasses all have `plain_arguments`."""
+    """A base class whose subclasses all have `convert_numpy_arguments`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            plain_arguments(cls)
+            convert_numpy_arguments(cls)
 
 
 def as_array(values: Any) -> Tensor | NDArray[Any]:

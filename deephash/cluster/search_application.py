@@ -23,7 +23,7 @@ from deephash.cluster.polling import poll
 from deephash.cluster.query_batches import QueryBatches
 from deephash.codes import code_bytes
 from deephash.indexes.sharded_index import IndexRelease, ShardAnswer, merge_answers
-from deephash.io.files import reason_of
+from deephash.io.files import describe_error
 from deephash.ranking.inputs import check_padding
 from deephash.validation import InvalidInputError
 from deephash.web.http_service.guard import RequestGuard
@@ -194,7 +194,7 @@ class SearchApplication:
             else:
                 codes, k, partial = await asyncio.to_thread(lambda: read_request(read_json_body(body), release))
         except (InvalidInputError, ValueError, RecursionError) as error:
-            return {"error": reason_of(error)}, 400
+            return {"error": describe_error(error)}, 400
         try:
             return build_reply(await self.batches.search(served, codes, k), partial)
         except Exception as error:

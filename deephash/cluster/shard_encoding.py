@@ -35,7 +35,7 @@ from deephash.hashers.hasher import Hasher
 from deephash.indexes.index_folder import remove_subfolders
 from deephash.io.files import flush, write_json, writing
 from deephash.io.npy_file import save_npy
-from deephash.io.ownership import check_not_source, only_writer
+from deephash.io.ownership import check_not_source, lock_for_writing
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
@@ -244,7 +244,7 @@ def encode_shards(
     }
     check_not_source(task.source, out)
     check_folder(out, overwrite)
-    with only_writer(out, str(out)):
+    with lock_for_writing(out, str(out)):
         return encode_missing(hasher, source, task, settings, workers, address, skip_bad, overwrite)
 
 

@@ -18,7 +18,7 @@ import torch
 
 from deephash.cluster.shard_messages import encode_message, read_message
 from deephash.indexes.sharded_index import IndexShard, OpenShard
-from deephash.io.files import read_json, reason_of, write_json
+from deephash.io.files import describe_error, read_json, write_json
 from deephash.validation import InvalidInputError
 
 
@@ -138,5 +138,5 @@ class ShardServer:
                 return encode_message()
             found = self.opened.search(torch.from_numpy(codes), int(k))
         except Exception as error:  # Any exception of a search becomes the reason.
-            return encode_message(reason_of(error))
+            return encode_message(describe_error(error))
         return encode_message(found.distances, found.rows, found.names)

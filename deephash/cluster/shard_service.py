@@ -34,7 +34,7 @@ from deephash.cluster.takeover import (
 )
 from deephash.indexes.index_folder import check_files, load_index
 from deephash.indexes.sharded_index import IndexRelease, read_release
-from deephash.io.files import reason_of, write_json
+from deephash.io.files import describe_error, write_json
 from deephash.validation import InvalidInputError
 from deephash.web.http_service.host_names import list_host_names
 from deephash.web.listening import open_listener
@@ -210,7 +210,9 @@ def explain_failed_start(release: IndexRelease, error: RuntimeError) -> InvalidI
             load_index(shard.folder)
         except InvalidInputError as found:
             return found
-    return InvalidInputError(f"the shards of {release.name} do not start ({reason_of(error)}); see the logs of Ray.")
+    return InvalidInputError(
+        f"the shards of {release.name} do not start ({describe_error(error)}); see the logs of Ray."
+    )
 
 
 def follow_releases(

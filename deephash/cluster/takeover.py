@@ -15,7 +15,7 @@ from pathlib import Path
 from deephash.cluster.polling import poll
 from deephash.cluster.shard_server import ShardServer, addresses_folder, read_addresses, read_notes, write_note
 from deephash.indexes.sharded_index import IndexRelease, IndexShard, read_release
-from deephash.io.files import read_json, reason_of
+from deephash.io.files import describe_error, read_json
 from deephash.validation import InvalidInputError
 
 SERVING = "serving.json"
@@ -135,7 +135,7 @@ class Holder:
                     raise InvalidInputError(f"{lost} processes ended while they loaded {shard.folder}; build it again.")
                 servers.append(ShardServer(shard, token))
             except Exception as error:
-                write_note(shard, {"refused": reason_of(error)}, token)
+                write_note(shard, {"refused": describe_error(error)}, token)
                 raise InvalidInputError(f"{shard.folder} cannot be served ({error}).") from error
         return servers
 

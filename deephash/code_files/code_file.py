@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deephash.codes import check_codes
 from deephash.data.array_file import read_array
-from deephash.io.files import read_json, sought
+from deephash.io.files import format_missing_path, read_json
 from deephash.io.item_names import as_names
 from deephash.ranking.distance import Distance
 from deephash.validation import InvalidInputError, check_choice
@@ -134,7 +134,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     paths = CodePaths(Path(path))
     if not paths.codes.is_file():
         hint = f"; its encoding has not ended: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
-        raise InvalidInputError(f"{sought(path)} does not exist; give a file of deephash encode{hint}.")
+        raise InvalidInputError(f"{format_missing_path(path)} does not exist; give a file of deephash encode{hint}.")
     description: dict[str, Any] = read_json(paths.description, f"the description of {paths.codes.name}")
     is_known = isinstance(description, dict) and description.get("format") == FORMAT
     if not is_known or description.get("version") != VERSION:

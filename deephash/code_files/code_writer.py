@@ -15,7 +15,7 @@ from deephash.code_files.code_file import CodePaths
 from deephash.code_files.rows import BadRow, Ids
 from deephash.io.files import read_json, read_json_object, write_json, write_whole, writing
 from deephash.io.npy_file import map_npy
-from deephash.io.ownership import LOCK_FILE, only_writer
+from deephash.io.ownership import LOCK_FILE, lock_for_writing
 from deephash.validation import InvalidInputError
 
 # Space for NumPy's header, which is written once the number of rows is known.
@@ -203,7 +203,7 @@ def unfinished_folder(paths: CodePaths) -> Iterator[None]:
             f"{folder} is not an unfinished encoding, and codes are written into a folder of that name; move it, or "
             "choose another name for the codes."
         )
-    with only_writer(folder, str(paths.codes)):
+    with lock_for_writing(folder, str(paths.codes)):
         if not (folder / MARK).exists():
             write_json(folder / MARK, {"format": "deephash encoding", "file": paths.codes.name})
         try:

@@ -14,7 +14,7 @@ from deephash.data.descriptors.base import Descriptor
 from deephash.data.file_features import BLOCK_IMAGES
 from deephash.data.image_decoding import DECODING_VERSION, read_image
 from deephash.data.image_listing import find_images
-from deephash.io.files import reason_of
+from deephash.io.files import describe_error
 
 
 class ImageRows(RowSource):
@@ -80,7 +80,7 @@ class ImageRows(RowSource):
         try:
             return self._read(name)
         except Exception as error:  # Pillow's decoders raise many kinds of exceptions for damaged files.
-            return reason_of(error)
+            return describe_error(error)
 
     def _read(self, name: str) -> np.ndarray:
         return read_image(self.folder / name, self.size)

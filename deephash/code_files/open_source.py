@@ -8,7 +8,7 @@ from deephash.code_files.array_rows import open_npy, open_npz, open_vectors
 from deephash.code_files.rows import RowSource
 from deephash.code_files.table_rows import CSV, TableRows
 from deephash.data.vectors import COMPONENTS
-from deephash.io.files import sought
+from deephash.io.files import format_missing_path
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def open_source(
         raise InvalidInputError(f"{path} is not a folder of images and does not end in one of: {', '.join(ENDINGS)}.")
     if not path.is_file():
         raise InvalidInputError(
-            f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images."
+            f"{format_missing_path(path)} does not exist; give a file ({', '.join(ENDINGS)}) or a folder of images."
         )
     if path.suffix in TABLES:
         return TableRows(path, features, ids, header)

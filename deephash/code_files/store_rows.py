@@ -18,7 +18,7 @@ from deephash.code_files.table_rows import TableRows, rebatch
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.image_decoding import list_image_endings, read_image
 from deephash.data.stored_index import find_index_columns
-from deephash.io.files import reading, reason_of
+from deephash.io.files import describe_error, reading
 from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
@@ -103,7 +103,7 @@ class Store:
     def unreadable(self, error: Exception) -> InvalidInputError:
         """Return the error for a store that cannot be read."""
         return InvalidInputError(
-            f"{self.address} cannot be read ({reason_of(error)}); check the address and your access to it."
+            f"{self.address} cannot be read ({describe_error(error)}); check the address and your access to it."
         )
 
 

@@ -25,7 +25,7 @@ from deephash.indexes.sharded_index import (
     read_release,
 )
 from deephash.io.files import read_json, write_json
-from deephash.io.ownership import only_writer
+from deephash.io.ownership import lock_for_writing
 from deephash.validation import InvalidInputError, check_count
 
 
@@ -46,7 +46,7 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
     bounds = list(file_bounds(database.rows) if shards is None else even_bounds(len(database), shards))
     check_own_folder(out, DESCRIPTION, FORMAT, LEFTOVER, "a sharded index")
     report_repeated(database)
-    with only_writer(out, str(out)):
+    with lock_for_writing(out, str(out)):
         return write_release(database, bounds, out, kind, settings)
 
 

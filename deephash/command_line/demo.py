@@ -31,8 +31,8 @@ def demo(
         raise InvalidInputError(f"deephash demo needs {error.name}; pip install 'deephash[demo]'.") from error
     if not is_loopback(host):
         show_error(
-            f"whoever can reach {host} port {port} sees the data of these runs, without a password or encryption, and "
-            "can have images decoded here; leave --host out to serve this machine alone.",
+            f"anyone who can reach {host} port {port} sees the data of these runs, without a password or encryption, "
+            "and can have images decoded here; leave --host out to serve only this machine.",
             "warning: ",
         )
     typer.echo(f"reading {len(runs)} run{'s' if len(runs) > 1 else ''} ...")

@@ -37,11 +37,11 @@ def export(
     In ONNX one bit in 10,000 may differ, since sums may be in another order.
     """
     from deephash.code_files.encoder_of import load_view
-    from deephash.export.export_hasher import export_hasher, format_of
+    from deephash.export.export_hasher import export_hasher, find_format
     from deephash.io.ownership import check_free, check_not_source
 
     out = out.expanduser()
-    format = format_of(out, format)
+    format = find_format(out, format)
     for source in (run / "hasher", *([check_on] if check_on else [])):
         check_not_source(source, out)
     check_free(out, overwrite=overwrite)
@@ -67,8 +67,8 @@ def features_to_check(run: Path, view: str, check_on: Path | None, dimension: in
         block = next(open_source(check_on, run).blocks(0, ROWS))
         return block.features, str(check_on)
     if (run / "config.yaml").exists():
-        from deephash.export.run_features import run_features
+        from deephash.export.read_run_features import read_run_features
 
-        return run_features(run, view, ROWS), "the run's data"
+        return read_run_features(run, view, ROWS), "the run's data"
     # A saved hasher does not record its data.
     return torch.randn(ROWS, dimension, generator=torch.Generator().manual_seed(0)), "random numbers"

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deephash.command_line.run_command import get_output_folder, is_optimising, load_resumed
-from deephash.io.progress import waiting
+from deephash.io.progress import show_waiting
 from deephash.io.run_folder import RunFolder
 from deephash.report.tables import replace_nonfinite
 
@@ -28,7 +28,7 @@ def train_job(config: DictConfig) -> float | None:
         InvalidInputError: settings are invalid.
         SystemExit: an optimising sweeper uses test queries.
     """
-    with waiting("Loading Lightning"):
+    with show_waiting("Loading Lightning"):
         from deephash.report.summary import format_title, print_summary
         from deephash.training.run import train
 
@@ -67,7 +67,7 @@ def evaluate_job(config: DictConfig) -> None:
     Raises:
         InvalidInputError: settings or files are invalid.
     """
-    with waiting("Loading Lightning"):
+    with show_waiting("Loading Lightning"):
         from deephash.report.summary import print_summary
         from deephash.training.evaluate_run import evaluate
 

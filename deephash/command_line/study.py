@@ -66,8 +66,8 @@ def serve(
         raise InvalidInputError(f"deephash study serve needs {error.name}; pip install 'deephash[demo]'.") from error
     if not is_loopback(host):
         show_error(
-            f"whoever can reach {host} port {port} sees items of these data and can take part, without a password or "
-            "encryption; leave --host out to serve this machine alone.",
+            f"anyone who can reach {host} port {port} sees items of these data and can take part, without a password "
+            "or encryption; leave --host out to serve only this machine.",
             "warning: ",
         )
     typer.echo("reading the runs ...")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deephash.codes import pack
 from deephash.compression.linear_decoder import BLOCK_ROWS, LinearDecoder, unpack_signs
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.hashers.hasher import Hasher
 from deephash.io.progress import track
 from deephash.ranking.distance import Hamming
@@ -120,7 +120,7 @@ class AdditiveCoder:
         """Code length b."""
         return self.hasher.bits
 
-    @plain_numbers
+    @convert_numpy_numbers
     def fit(self, vectors: Tensor | ArrayLike, rounds: int = 12) -> Self:
         """Learn the directions from vectors; tens of thousands are enough.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from deephash.codes import as_codes
 from deephash.compression.decoded_vectors import MEASURES
 from deephash.compression.linear_decoder import TINY, LinearDecoder, unpack_signs
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.functional.safe_scale import power_of_two
 from deephash.indexes.rescoring import Rescoring
 from deephash.indexes.two_stage import BLOCK_BYTES, check_same_items, nearest_candidates
@@ -48,7 +48,7 @@ class AsymmetricScan:
         tensor([[2]])
     """
 
-    @plain_numbers
+    @convert_numpy_numbers
     def __init__(
         self,
         codes: Tensor | ArrayLike,
@@ -77,7 +77,7 @@ class AsymmetricScan:
         """Bytes per item, without those of the rescoring."""
         return self.codes.shape[1] + (self._lengths is not None)
 
-    @plain_numbers
+    @convert_numpy_numbers
     def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """Find the k nearest items, nearest first.
 

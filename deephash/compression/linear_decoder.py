@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import as_codes, check_codes, code_bytes, unpack
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.functional.safe_scale import power_of_two
 from deephash.io.files import reading, write_whole
 from deephash.validation import InvalidInputError, as_features, to_floating
@@ -70,7 +70,7 @@ class LinearDecoder:
         as_features(self.offset[None], name="offset")
 
     @classmethod
-    @plain_numbers
+    @convert_numpy_numbers
     def fit(cls, codes: Tensor | ArrayLike, vectors: Tensor | ArrayLike, bits: int) -> Self:
         """Fit the decoder with the least squared error, in one pass over blocks of items.
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.functional.principal_components import principal_components
 from deephash.validation import InvalidInputError, as_features, is_number
 
@@ -44,7 +44,7 @@ class Whitening:
     directions: Tensor
 
     @classmethod
-    @plain_numbers
+    @convert_numpy_numbers
     def fit(cls, vectors: Tensor | ArrayLike, power: float = 0.5) -> Self:
         """Learn mean and components from vectors.
 

@@ -9,7 +9,7 @@ import numpy as np
 from deephash.data.stored_index import find_ids, find_index_columns, log_left_out
 from deephash.data.trial import PARQUET, try_decoding
 from deephash.data.vectors import COMPONENTS, read_vectors
-from deephash.io.files import reading, sought
+from deephash.io.files import format_missing_path, reading
 from deephash.io.npy_file import map_npy
 from deephash.io.npz_file import check_size, open_npz
 from deephash.validation import InvalidInputError
@@ -39,7 +39,7 @@ def read_array(
     if path.suffix not in ENDINGS:
         raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected one of: {', '.join(ENDINGS)}.")
     if not path.is_file():
-        raise InvalidInputError(f"{sought(path)} does not exist; give a file ({', '.join(ENDINGS)}).")
+        raise InvalidInputError(f"{format_missing_path(path)} does not exist; give a file ({', '.join(ENDINGS)}).")
     if keys is not None and path.suffix not in (".npz", ".parquet"):
         raise InvalidInputError(f"{path} holds a single array, which has no key {keys!r}; leave the key out.")
     drop = [drop] if isinstance(drop, str) else list(drop or ())

@@ -15,7 +15,7 @@ from deephash.data.digests import array_digest
 from deephash.data.download import download_for_block
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
-from deephash.io.files import sought, write_whole
+from deephash.io.files import format_missing_path, write_whole
 from deephash.io.npz_file import open_npz
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
@@ -84,7 +84,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         InvalidInputError: no such file, a damaged one, or arrays that are not CIFAR-10's in kind.
     """
     if not path.exists():
-        raise InvalidInputError(f"{sought(path)} does not exist; give CIFAR-10 as an .npz, or no path to download it.")
+        raise InvalidInputError(
+            f"{format_missing_path(path)} does not exist; give CIFAR-10 as an .npz, or no path to download it."
+        )
     with reading_array(path), open_npz(path) as stored:
         if missing := [name for name in ARRAYS if name not in stored]:
             raise InvalidInputError(

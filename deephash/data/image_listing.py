@@ -7,7 +7,7 @@ import numpy as np
 from deephash.data.image_decoding import list_image_endings
 from deephash.data.image_manifest import Listing
 from deephash.data.labels import NONE, parse_labels
-from deephash.io.files import sought
+from deephash.io.files import format_missing_path
 from deephash.io.folder_walk import walk_files
 from deephash.validation import InvalidInputError
 
@@ -20,7 +20,7 @@ def find_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InvalidInputError(
-            f"{sought(folder)} is not a folder; give one with a subfolder of images for each class, "
+            f"{format_missing_path(folder)} is not a folder; give one with a subfolder of images for each class, "
             "or a manifest, which ends in .csv or .txt."
         )
     endings = list_image_endings()

@@ -15,7 +15,7 @@ from deephash.data.cache import read_or_compute
 from deephash.data.image_text_base import VIEWS, ImageTextData
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
-from deephash.io.files import sought
+from deephash.io.files import format_missing_path
 from deephash.io.folder_walk import walk_files
 from deephash.io.path_settings import FilePath
 from deephash.io.progress import track
@@ -155,7 +155,7 @@ class NUSWIDE(ImageTextData):
     def _tables(self) -> dict[str, Tensor]:
         """Return all items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
         if not self.path.is_dir():
-            raise InvalidInputError(f"{sought(self.path)} is not a folder; give one with {LAYOUT}.")
+            raise InvalidInputError(f"{format_missing_path(self.path)} is not a folder; give one with {LAYOUT}.")
         files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]
         states = [(str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         key = hashlib.sha256(json.dumps(states).encode()).hexdigest()

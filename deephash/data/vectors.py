@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deephash.io.files import sought, write_whole
+from deephash.io.files import format_missing_path, write_whole
 from deephash.validation import InvalidInputError
 
 COMPONENTS: dict[str, np.dtype] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
@@ -34,7 +34,7 @@ def read_vector_layout(path: str | Path) -> tuple[np.dtype, int]:
         size = path.stat().st_size
         head = np.fromfile(path, "<i4", 1)
     except FileNotFoundError as error:
-        raise InvalidInputError(f"{sought(path)} does not exist; give a file of vectors.") from error
+        raise InvalidInputError(f"{format_missing_path(path)} does not exist; give a file of vectors.") from error
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give a readable file.") from error
     if len(head) == 0:

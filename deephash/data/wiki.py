@@ -30,7 +30,7 @@ from deephash.data.wiki_files import (
     read_list,
     read_matrices,
 )
-from deephash.io.files import sought
+from deephash.io.files import format_missing_path
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
@@ -123,8 +123,8 @@ class Wiki(ImageTextData):
     def _from_folder(self) -> Items:
         if not self.path.is_dir():
             raise InvalidInputError(
-                f"{sought(self.path)} does not exist; give the folder of the Wikipedia articles or their .npz, or no "
-                "path to download them."
+                f"{format_missing_path(self.path)} does not exist; give the folder of the Wikipedia articles or their "
+                ".npz, or no path to download them."
             )
         folder = find_wiki_folder(self.path)
         classes = read_categories(folder)

@@ -1,1 +1,1 @@
-"""A hasher as a program that runs without deephash, from features to packed codes."""
+"""Export of a hasher as a program from features to packed codes that runs without deephash."""

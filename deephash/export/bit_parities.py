@@ -1,4 +1,4 @@
-"""Quantisers of several thresholds a dimension in the one form that all exported programs have."""
+"""Conversion of threshold quantisers to bit parities, which all export formats can express."""
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ from deephash.quantizers.vbq import VBQ
 class BitParities(nn.Module):
     """Each bit is the parity of the thresholds that its dimension's projection reaches.
 
-    Beyond a threshold at which a bit flips it is the other one. So this gives a threshold quantiser's bits exactly,
-    with neither branches nor sorting.
+    A bit flips at each of its thresholds. The result is exactly the bits of a threshold quantiser, without branches
+    or sorting.
 
     Args:
-        dimensions: of each bit, int64 (b,).
-        thresholds: at which each bit flips, (b, F), filled up with infinity.
-        first: each bit below all of them, bool (b,).
+        dimensions: dimension of each bit, int64 (b,).
+        thresholds: thresholds at which each bit flips, (b, F), padded with infinity.
+        first: value of each bit below all its thresholds, bool (b,).
     """
 
     dimensions: Tensor
@@ -31,28 +31,28 @@ class BitParities(nn.Module):
         self.register_buffer("first", first.to(torch.int32))
 
     def forward(self, projections: Tensor) -> Tensor:
-        """Bits, (n, k) → bool (n, b)."""
+        """Quantise projections (n, k) to bits, bool (n, b)."""
         reached = projections[:, self.dimensions].unsqueeze(2) >= self.thresholds
         return (reached.to(torch.int32).sum(2) + self.first) % 2 == 1
 
 
-def bit_parities(quantizer: Quantizer) -> BitParities | None:
-    """A fitted quantiser as parities; None for one that is not made of thresholds with an encoding."""
+def build_bit_parities(quantizer: Quantizer) -> BitParities | None:
+    """Convert a fitted quantiser to bit parities; return None unless it consists of thresholds and an encoding."""
     thresholds = getattr(quantizer, "thresholds", None)
     if isinstance(quantizer, VBQ):
         encodings = {q: natural_binary_encoding(q) for q in range(1, quantizer.most_bits + 1)}
-        of_dimension = [encodings.get(q) for q in quantizer.allocation.tolist()]
+        encodings_by_dimension = [encodings.get(q) for q in quantizer.allocation.tolist()]
     elif isinstance(encoding := getattr(quantizer, "encoding", None), Tensor) and isinstance(thresholds, Tensor):
-        of_dimension = [encoding] * quantizer.projection_dim
+        encodings_by_dimension = [encoding] * quantizer.projection_dim
     else:
         return None
     assert isinstance(thresholds, Tensor)
     dimensions, values, first = [], [], []
-    for dimension, own in enumerate(of_dimension):
-        if own is None:  # A dimension without bits.
+    for dimension, encoding in enumerate(encodings_by_dimension):
+        if encoding is None:  # A dimension without bits.
             continue
-        ordered = thresholds.detach()[dimension, : len(own) - 1].sort().values
-        for below, flips in bit_flips(own):
+        ordered = thresholds.detach()[dimension, : len(encoding) - 1].sort().values
+        for below, flips in bit_flips(encoding):
             dimensions.append(dimension)
             values.append(ordered[flips])
             first.append(below)

@@ -1,4 +1,4 @@
-"""Writing a hasher as a program, once it is known to give the hasher's codes."""
+"""Export of a hasher as a program, whose codes are compared with the hasher's before it is saved."""
 
 import copy
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from deephash.hashers.hasher import Hasher
 from deephash.io.files import write_whole
 from deephash.validation import InvalidInputError, as_features, check_choice
 
-# Another engine sums in another order, which turns a bit whose margin is all rounding: at most this share of them.
+# Largest share of bits that may differ: another engine adds in another order, which can flip bits near a threshold.
 MAX_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
 class Exported:
-    """How an exported program compares with its hasher.
+    """Result of an export.
 
     Args:
-        format: its name.
-        rows: on how many rows they were compared.
-        differing_bits: bits that they give differently.
+        format: name of the format.
+        rows: number of rows on which the program was compared with its hasher.
+        differing_bits: number of bits that differ between their codes.
     """
 
     format: str
@@ -34,20 +34,20 @@ class Exported:
 
 
 def export_hasher(hasher: Hasher, features: Tensor, path: str | Path, format: str | None = None) -> Exported:
-    """Write a hasher as a program from float32 features (n, d) to packed codes uint8 (n, ⌈b/8⌉), n from 1.
+    """Export a hasher as a program from float32 features (n, d), n at least 1, to packed codes uint8 (n, ⌈b/8⌉).
 
     Args:
-        hasher: fitted.
-        features: floating (n, d), n from 2, on which the program is traced, and compared with the hasher.
-        path: the file; nothing is put there where the program gives other codes.
-        format: torchscript, torch_export or onnx; None takes the one of the path's ending.
+        hasher: fitted hasher.
+        features: floating (n, d), n at least 2, on which the program is traced and compared with the hasher.
+        path: output file; it is not written if the program's codes differ from the hasher's.
+        format: torchscript, torch_export or onnx; None chooses it by the extension of the path.
 
     Raises:
-        InvalidInputError: an unknown format or ending, a method that cannot be traced, or a program that gives other
-            codes.
+        InvalidInputError: the format or extension is unknown, the method cannot be traced, or the program's codes
+            differ from the hasher's.
     """
     path = Path(path).expanduser()
-    name = format_of(path, format)
+    name = find_format(path, format)
     features = as_features(features, hasher.input_dim, 2)
     features = features.float().cpu()
     program = PackedProgram(copy.deepcopy(hasher).cpu().eval()).eval().requires_grad_(False)
@@ -61,43 +61,43 @@ def export_hasher(hasher: Hasher, features: Tensor, path: str | Path, format: st
                 FORMATS[name].write(program, features, partial)
             except InvalidInputError:
                 raise
-            except Exception as error:  # what cannot be traced raises all sorts
+            except Exception as error:  # Exporters raise many kinds of errors.
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise InvalidInputError(
-                    f"{type(hasher.projection).__name__} with {type(hasher.quantizer).__name__} cannot be written as "
+                    f"{type(hasher.projection).__name__} with {type(hasher.quantizer).__name__} cannot be exported as "
                     f"{name} ({reason}); choose another format."
                 ) from error
-            differing = compared(FORMATS[name], partial, features, expected, hasher.bits)
+            differing = count_differing_bits(FORMATS[name], partial, features, expected, hasher.bits)
         allowed = 0 if FORMATS[name].exact else MAX_SHARE * len(features) * hasher.bits
         if differing > allowed:
             raise InvalidInputError(
-                f"the {name} program gives {differing} of {len(features) * hasher.bits} bits otherwise than the "
-                "hasher; it was not kept. Choose another format."
+                f"{differing} of {len(features) * hasher.bits} bits of the {name} program differ from the hasher's; "
+                "it was not saved. Choose another format."
             )
 
     write_whole(path, write)
     return Exported(name, len(features), differing)
 
 
-def format_of(path: Path, format: str | None) -> str:
-    """The name of a format, given or by a path's ending.
+def find_format(path: Path, format: str | None) -> str:
+    """Return the given format, or find it by the extension of a path.
 
     Raises:
-        InvalidInputError: an unknown one.
+        InvalidInputError: the format or extension is unknown.
     """
     if format is not None:
         check_choice(format, FORMATS, "format")
         return format
-    by_ending = {known.ending: name for name, known in FORMATS.items()}
+    by_ending = {format.ending: name for name, format in FORMATS.items()}
     check_choice(path.suffix, by_ending, f"the ending of {path.name}")
     return by_ending[path.suffix]
 
 
-def compared(known: Format, path: Path, features: Tensor, expected: Tensor, bits: int) -> int:
-    """Bits that a written program gives otherwise, for all rows at once, and for the first alone."""
-    run = known.load(path)
+def count_differing_bits(written: Format, path: Path, features: Tensor, expected: Tensor, bits: int) -> int:
+    """Count the bits that differ in a written program's codes, for all rows in one call and for the first row alone."""
+    run = written.load(path)
     codes, first = run(features), run(features[:1])
     if codes.shape != expected.shape or first.shape != expected[:1].shape or codes.dtype != torch.uint8:
         return len(features) * bits
     pairs = ((codes, expected), (first, expected[:1]))
-    return sum(int((unpack(one, bits) != unpack(other, bits)).sum()) for one, other in pairs)
+    return sum(int((unpack(actual, bits) != unpack(wanted, bits)).sum()) for actual, wanted in pairs)

@@ -1,4 +1,4 @@
-"""The formats of exported programs: writing one, and running what was written."""
+"""Formats of exported programs: functions that write a program, and load it to run."""
 
 import logging
 import warnings
@@ -20,10 +20,10 @@ class Format:
     """A format of exported programs.
 
     Args:
-        ending: of its files.
-        write: writes a module, traced on features (n, d), to a path.
-        load: from a path to a function from features to codes.
-        exact: whether it runs torch's own operations, so that every bit must be the same.
+        ending: extension of its files.
+        write: function that traces a module on features (n, d) and writes it to a path.
+        load: function that loads a program from a path, as a function from features to codes.
+        exact: whether the program runs torch's operations, so that every bit must be the same.
     """
 
     ending: str
@@ -33,38 +33,38 @@ class Format:
 
 
 def write_torchscript(program: nn.Module, features: Tensor, path: Path) -> None:
-    """Trace and save, for `torch.jit.load` in Python and C++."""
-    with quiet_lightning():
+    """Trace and save a program for `torch.jit.load` in Python and C++."""
+    with silence_exporters():
         traced = torch.jit.trace(program, (features,), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
 
 
 def load_torchscript(path: Path) -> Run:
-    """What `write_torchscript` wrote."""
-    with quiet_lightning():
+    """Load a program written by `write_torchscript`."""
+    with silence_exporters():
         program: Run = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
     return program
 
 
 def write_torch_export(program: nn.Module, features: Tensor, path: Path) -> None:
-    """Export and save, for `torch.export.load` and compilers."""
-    with quiet_lightning():
+    """Export and save a program for `torch.export.load` and compilers."""
+    with silence_exporters():
         exported = torch.export.export(program, (features,), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},))
         with path.open("wb") as file:
             torch.export.save(exported, file)
 
 
 def load_torch_export(path: Path) -> Run:
-    """What `write_torch_export` wrote."""
-    with quiet_lightning(), path.open("rb") as file:
+    """Load a program written by `write_torch_export`."""
+    with silence_exporters(), path.open("rb") as file:
         program: Run = torch.export.load(file).module()
     return program
 
 
 def write_onnx(program: nn.Module, features: Tensor, path: Path) -> None:
-    """Write one file in the ONNX format, of the input `features` and the output `codes`."""
+    """Write a program as one ONNX file with the input `features` and the output `codes`."""
     require_onnx()
-    with quiet_lightning():
+    with silence_exporters():
         exported = torch.onnx.export(
             program,
             (features,),
@@ -79,7 +79,7 @@ def write_onnx(program: nn.Module, features: Tensor, path: Path) -> None:
 
 
 def load_onnx(path: Path) -> Run:
-    """What `write_onnx` wrote, run by ONNX Runtime on the CPU."""
+    """Load a program written by `write_onnx`, to be run by ONNX Runtime on the CPU."""
     require_onnx()
     import onnxruntime
 
@@ -95,10 +95,10 @@ FORMATS = {
 
 
 def require_onnx() -> None:
-    """Refuse where ONNX's packages are not installed.
+    """Raise an error if the packages for ONNX are not installed.
 
     Raises:
-        InvalidInputError: naming the extra that brings them.
+        InvalidInputError: a package is missing; the message names the extra that installs it.
     """
     try:
         import onnx  # noqa: F401
@@ -111,8 +111,8 @@ def require_onnx() -> None:
 
 
 @contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Without what the exporters say of their own workings."""
+def silence_exporters() -> Iterator[None]:
+    """Silence the warnings and logs of exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A hasher from features to packed codes as one module, of operations that exported programs have."""
+"""A hasher as one module from features to packed codes, with only operations that can be exported."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from deephash.codes import code_bytes
-from deephash.export.bit_parities import bit_parities
+from deephash.export.bit_parities import build_bit_parities
 from deephash.hashers.hasher import Hasher
 
-# A byte's bits, the first the least, as deephash.codes packs them.
+# Values of the bits of a byte, least significant first, as deephash.codes packs them.
 PLACES = tuple(1 << place for place in range(8))
 
 
 class PackedProgram(nn.Module):
-    """Features (n, d) → packed codes uint8 (n, ⌈b/8⌉); bits become bytes by arithmetic alone.
+    """Features (n, d) → packed codes uint8 (n, ⌈b/8⌉); bits are packed with arithmetic only.
 
     Args:
-        hasher: fitted, in evaluation mode.
+        hasher: fitted hasher in evaluation mode.
     """
 
     places: Tensor
@@ -26,14 +26,14 @@ class PackedProgram(nn.Module):
         super().__init__()
         self.encoder = hasher.encoder
         self.projection = hasher.projection
-        parities = bit_parities(hasher.quantizer)
+        parities = build_bit_parities(hasher.quantizer)
         self.quantizer = hasher.quantizer if parities is None else parities
         self.quantize: Callable[[Tensor], Tensor] = hasher.quantizer.quantize if parities is None else parities
         self.bits = hasher.bits
         self.register_buffer("places", torch.tensor(PLACES, dtype=torch.int32))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Packed codes."""
+        """Encode features to packed codes."""
         bits = self.quantize(self.projection(self.encoder(features)))
         width = code_bytes(self.bits)
         padded = nn.functional.pad(bits.to(torch.int32), (0, 8 * width - self.bits))

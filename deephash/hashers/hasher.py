@@ -11,7 +11,7 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.codes import as_codes, code_bytes, pack
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.encoders.base import Encoder
 from deephash.encoders.identity import Identity
 from deephash.functional.evaluation_mode import evaluation_mode
@@ -191,7 +191,7 @@ class Hasher(BaseHasher):
             blocks = [self.encoder(block.to(device)).to(features.device) for block in torch.split(features, BLOCK_ROWS)]
         return torch.cat(blocks)
 
-    @plain_numbers
+    @convert_numpy_numbers
     @torch.no_grad()
     def project(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
         """Compute continuous projections without gradients, in blocks on the device of the weights.
@@ -210,7 +210,7 @@ class Hasher(BaseHasher):
         blocks = [block.to(device) for block in self._projections(rows, block_size, "Projecting")]
         return torch.cat(blocks)
 
-    @plain_numbers
+    @convert_numpy_numbers
     @torch.no_grad()
     def encode(self, features: Tensor | ArrayLike, block_size: int = BLOCK_ROWS) -> Tensor:
         """Compute packed codes, in blocks on the device of the weights.

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from deephash import registry
 from deephash.hashers.outline import check_fits, outline
-from deephash.io.files import reading, reason_of, sought, write_json, write_whole
+from deephash.io.files import describe_error, format_missing_path, reading, write_json, write_whole
 from deephash.validation import InvalidInputError
 
 FORMAT = "deephash hasher"
@@ -174,7 +174,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
         if not path.exists():
-            raise InvalidInputError(f"{sought(path)} does not exist; give the folder of a saved hasher, as RUN/hasher.")
+            raise InvalidInputError(
+                f"{format_missing_path(path)} does not exist; give the folder of a saved hasher, as RUN/hasher."
+            )
     with reading(folder / DESCRIPTION_FILE, "the description of a hasher", "restore it or fit again"):
         written = (folder / DESCRIPTION_FILE).read_bytes()
         stored = json.loads(written.decode("utf-8"))
@@ -224,6 +226,6 @@ def restore(
         # Assigned, not copied, so that float64 weights stay float64.
         hasher.load_state_dict(weights, assign=True)
     except Exception as error:  # constructors raise any error for values that no hasher was built with
-        reason = reason_of(error).removesuffix(".")
+        reason = describe_error(error).removesuffix(".")
         raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
     return hasher

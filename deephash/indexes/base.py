@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from deephash.codes import as_codes
-from deephash.conversion import PlainArguments, plain_numbers
+from deephash.conversion import PlainArguments, convert_numpy_numbers
 from deephash.io.files import reading
 from deephash.ranking.distance import Distance, Hamming
 from deephash.ranking.inputs import check_ranked
@@ -174,7 +174,7 @@ class Index(PlainArguments, ABC):
             f"{type(self).__name__} only finds the k nearest; for a radius choose kind=mih or flat."
         )
 
-    @plain_numbers
+    @convert_numpy_numbers
     def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """Find the k nearest codes of each query, nearest first; ties are ordered by id.
 
@@ -202,7 +202,7 @@ class Index(PlainArguments, ABC):
         self._check_ids(ids)
         return distances, ids
 
-    @plain_numbers
+    @convert_numpy_numbers
     def within(self, queries: Tensor | ArrayLike, radius: int) -> WithinRadius:
         """Find all codes within a Hamming radius of each query, nearest first; ties are ordered by id.
 

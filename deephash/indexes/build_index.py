@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deephash import registry
 from deephash.codes import as_codes
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.indexes.base import Identified, Index
 from deephash.indexes.columns import KINDS, NAME, collect_columns
 from deephash.io.item_names import as_names
@@ -36,7 +36,7 @@ def index_class(kind: str) -> type[Index]:
     return found
 
 
-@plain_numbers
+@convert_numpy_numbers
 def index(
     codes: Tensor | ArrayLike,
     kind: str = "mih",

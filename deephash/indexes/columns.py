@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from deephash.data.stored_index import NAMELESS
-from deephash.io.files import reason_of
+from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def as_columns(given: Any, size: int) -> "polars.DataFrame":
     try:
         table: polars.DataFrame = polars.DataFrame(given)
     except Exception as error:  # polars, pyarrow and pandas have exceptions of their own
-        raise InvalidInputError(f"columns are not a table ({reason_of(error)}); give one.") from error
+        raise InvalidInputError(f"columns are not a table ({describe_error(error)}); give one.") from error
     table = table.select(name for name in table.columns if not NAMELESS.fullmatch(name))
     if table.height != size:
         raise InvalidInputError(f"columns have {table.height} rows; expected {size}, one for each code.")

@@ -26,10 +26,10 @@ from deephash.indexes import engine_trial
 from deephash.indexes.base import Index
 from deephash.indexes.build_index import index_class
 from deephash.indexes.columns import collect_columns
-from deephash.io.files import flush, read_json, reading, reason_of, write_json, writing
+from deephash.io.files import describe_error, flush, read_json, reading, write_json, writing
 from deephash.io.item_names import as_names
 from deephash.io.npy_file import map_npy, save_npy
-from deephash.io.ownership import LOCK_FILE, only_writer
+from deephash.io.ownership import LOCK_FILE, lock_for_writing
 from deephash.validation import InvalidInputError, StorageError, check_choice, check_count
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def write_index(index: Index, folder: Path) -> None:
     generation = f"generation-{secrets.token_hex(8)}"
     description = describe_index(index, generation)
     check_own_folder(folder)
-    with only_writer(folder, str(folder)):
+    with lock_for_writing(folder, str(folder)):
         try:
             write_files(index, folder / generation)
             description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
@@ -160,7 +160,7 @@ def write_files(index: Index, content: Path) -> None:
             index._write(content / index.engine_file)
         except Exception as error:  # Each engine has its own exceptions for a full disk.
             raise StorageError(
-                f"{content / index.engine_file} cannot be written ({reason_of(error)}); an index that was there is "
+                f"{content / index.engine_file} cannot be written ({describe_error(error)}); an earlier index is "
                 "unchanged: free space or choose another folder."
             ) from error
     for path in (*content.rglob("*"), content):

@@ -14,7 +14,7 @@ from deephash.codes import unpack
 from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within, check_graph
 from deephash.indexes.columns import NAME
 from deephash.indexes.engine_package import engine_package
-from deephash.io.files import reason_of
+from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def connect(dsn: str) -> Iterator[Any]:
         with psycopg.connect(dsn) as connection:
             yield connection
     except psycopg.Error as error:
-        raise InvalidInputError(f"PostgreSQL at {without_password(dsn)!r}: {reason_of(error)}") from error
+        raise InvalidInputError(f"PostgreSQL at {without_password(dsn)!r}: {describe_error(error)}") from error
 
 
 def without_password(dsn: str) -> str:

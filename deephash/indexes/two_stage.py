@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import as_codes
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.indexes.base import NOT_FOUND, Index
 from deephash.indexes.rescoring import Rescoring
 from deephash.validation import InvalidInputError, check_count, to_floating
@@ -38,13 +38,13 @@ class TwoStage:
         tensor([[2, 1]])
     """
 
-    @plain_numbers
+    @convert_numpy_numbers
     def __init__(self, index: Index, rescoring: Rescoring, factor: int = 10) -> None:
         check_count(factor, "factor")
         check_same_items(rescoring, index.size)
         self.index, self.rescoring, self.factor = index, rescoring, factor
 
-    @plain_numbers
+    @convert_numpy_numbers
     def search(self, codes: Tensor | ArrayLike, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """Find the k nearest of the candidates, nearest first; ties are ordered by id.
 

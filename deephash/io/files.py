@@ -131,7 +131,7 @@ def find_system_reason(error: BaseException) -> str | None:
     return text or type(error).__name__ if isinstance(error, OSError) else None
 
 
-def sought(path: Path | str) -> str:
+def format_missing_path(path: Path | str) -> str:
     """Format a path for a message that it does not exist; a relative path with the folder it was looked up in."""
     return str(path) if Path(path).is_absolute() else f"{path} (looked up in {Path.cwd()})"
 
@@ -202,10 +202,10 @@ def reading(path: Path | str, what: str, then: str = "restore it or run again") 
     except (InvalidInputError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except FileNotFoundError as error:
-        where = sought(path) if isinstance(path, Path) else path
+        where = format_missing_path(path) if isinstance(path, Path) else path
         raise InvalidInputError(f"{where} does not exist; expected {what} there.") from error
     except BaseException as error:
-        raise InvalidInputError(f"{path} is not readable as {what} ({reason_of(error)}); {then}.") from error
+        raise InvalidInputError(f"{path} is not readable as {what} ({describe_error(error)}); {then}.") from error
 
 
 def check_regular(path: Path | str) -> None:
@@ -223,7 +223,7 @@ def check_regular(path: Path | str) -> None:
         raise ValueError("it is a pipe or a device, not a file")
 
 
-def reason_of(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error's message on one line of at most 300 characters, or its class if it has no message."""
     text = " ".join(str(error).split())[:300]
     if isinstance(error, KeyError):

@@ -75,7 +75,7 @@ def check_not_source(source: str | Path, *places: Path) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, what: str) -> Iterator[None]:
+def lock_for_writing(folder: Path, what: str) -> Iterator[None]:
     """Prevent other processes from writing the same output; a killed process releases its lock.
 
     The lock is an empty file in the folder, which is created if missing and removed if empty at the end.

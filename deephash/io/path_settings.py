@@ -30,9 +30,9 @@ def make_paths_absolute(config: DictConfig) -> DictConfig:
     assert isinstance(changed, DictConfig)
     for key, value in find_path_settings(changed):
         if isinstance(value, str):
-            OmegaConf.update(changed, key, absolute(value), merge=False)
+            OmegaConf.update(changed, key, make_absolute(value), merge=False)
         else:
-            OmegaConf.update(changed, key, [absolute(each) for each in value], merge=False)
+            OmegaConf.update(changed, key, [make_absolute(each) for each in value], merge=False)
     return changed
 
 
@@ -66,7 +66,7 @@ def describe_paths(config: DictConfig, group: str) -> str:
     return ", ".join(f"{group}.{name}={value}" for name, value in settings)
 
 
-def absolute(path: str) -> str:
+def make_absolute(path: str) -> str:
     """Make a path absolute; addresses, paths in the home folder and the empty path do not change."""
     return path if not path or "://" in path or path.startswith("~") else str(Path(path).absolute())
 

@@ -118,7 +118,7 @@ class Waiting:
 
 
 @contextmanager
-def waiting(description: str) -> Iterator[None]:
+def show_waiting(description: str) -> Iterator[None]:
     """Show on standard error how long the block has been running, if that is a terminal.
 
     Args:

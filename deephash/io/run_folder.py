@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from deephash.io.files import reading, sought
+from deephash.io.files import format_missing_path, reading
 from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_targets import check_plain, check_targets
 from deephash.io.sealed_files import (
@@ -175,7 +175,9 @@ class RunFolder:
                 from, one with a target that is not a part of a run.
         """
         if not self.path.is_dir():
-            raise InvalidInputError(f"{sought(self.path)} does not exist; give the folder of a run of train.py.")
+            raise InvalidInputError(
+                f"{format_missing_path(self.path)} does not exist; give the folder of a run of train.py."
+            )
         if not self.config.exists():
             raise InvalidInputError(f"{self.path} holds no config.yaml; give the folder of a run of train.py.")
         with reading(self.config, "the config of a run"):

@@ -9,7 +9,7 @@ the values that sorting code can report.
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.metrics.checks import nan_without_relevant
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
@@ -46,7 +46,7 @@ def average_precision(counts: DistanceCounts) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute expected AP@k, divided by min(k, relevant items): the form called mAP@k here.
 
@@ -68,7 +68,7 @@ def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor:
     """Compute expected AP@k, divided by all relevant items: TREC's form, where items below rank k count as missed.
 
@@ -80,7 +80,7 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute expected AP@k, divided by the relevant items among the first k, as most deep hashing code does.
 

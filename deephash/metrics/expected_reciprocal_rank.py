@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments, plain_numbers
+from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
 from deephash.metrics.checks import check_cutoff
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
@@ -59,7 +59,7 @@ def binomial_coefficients(n: Tensor, scale: Tensor, depth: int) -> Tensor:
     return torch.nn.functional.pad(ratios.cumprod(1), (1, 0), value=1.0)
 
 
-@plain_numbers
+@convert_numpy_numbers
 def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     """Compute expected ERR@k: Σ_i 1/i times the probability that a user who reads downwards is satisfied at rank i.
 
@@ -109,7 +109,7 @@ def check_depth(k: int) -> None:
         raise InvalidInputError(f"k={k} of ERR exceeds {MAX_RANKS}; ranks beyond 100 add little; lower k.")
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class ExpectedReciprocalRank(DepthMetric):
     """ERR@k among the figures of a run.

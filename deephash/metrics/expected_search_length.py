@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments, plain_numbers
+from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
 from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.user_metric import UserMetric
 from deephash.validation import check_count
 
 
-@plain_numbers
+@convert_numpy_numbers
 def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
     """Compute the expected number of irrelevant items before the n-th relevant one.
 
@@ -40,7 +40,7 @@ def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
     return values.masked_fill(found[:, -1] < wanted, torch.nan)
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class ExpectedSearchLength(UserMetric):
     """Expected search length among the figures of a run; lower is better.

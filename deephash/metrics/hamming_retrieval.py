@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from deephash.conversion import plain_numbers, to_plain_number
+from deephash.conversion import convert_numpy_numbers, to_plain_number
 from deephash.metrics import average_precision, precision_recall, tie_bounds
 from deephash.metrics.checks import check_counts, check_cutoff, check_radius, count_ranked_items
 from deephash.metrics.pr_curve import (
@@ -112,7 +112,7 @@ class HammingRetrieval(Metric):
     query_ids: list[Tensor] | Tensor
     by_grade: list[Tensor] | Tensor
 
-    @plain_numbers
+    @convert_numpy_numbers
     def __init__(
         self,
         maximum_distance: int,

@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments, plain_numbers
+from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
 from deephash.metrics.user_metric import DepthMetric
 
 
-@plain_numbers
+@convert_numpy_numbers
 def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     """Compute expected nDCG@k: Σ_i gain at rank i / log2(i + 1), over that of the best order of all items.
 
@@ -47,7 +47,7 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     return ranking.nan_without_relevant(discounted(ranking.gains, ranking.before, ranking.reached) / best)
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class NDCG(DepthMetric):
     """nDCG@k among the figures of a run.

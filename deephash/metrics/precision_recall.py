@@ -6,7 +6,7 @@ Section 3.2): c of its n ranks hold c·r/n of its r relevant items. A ball cuts 
 
 from torch import Tensor
 
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.metrics.checks import check_radius, nan_without_relevant
 from deephash.metrics.query_blocks import in_query_blocks
 from deephash.metrics.tie_groups import TieGroups, cut_group
@@ -20,7 +20,7 @@ def _expected_hits(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the expected share of relevant items among the first k: hits / k.
 
@@ -38,7 +38,7 @@ def precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def recall_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the expected share of the relevant items that are among the first k: hits / relevant items.
 
@@ -48,7 +48,7 @@ def recall_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def f1_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute expected F1 of the first k: 2 hits / (k + relevant items), the harmonic mean of precision and recall.
 
@@ -63,7 +63,7 @@ def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
     return counts.total[:, : radius + 1].sum(1), counts.relevant[:, : radius + 1].sum(1)
 
 
-@plain_numbers
+@convert_numpy_numbers
 def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
     """Compute the share of relevant items among those within a distance; 0 if there are none, a failed look-up.
 
@@ -83,7 +83,7 @@ def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
     return nan_without_relevant(hits.double() / items.clamp_min(1), counts)
 
 
-@plain_numbers
+@convert_numpy_numbers
 def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
     """Compute the share of the relevant items that lie within a distance.
 
@@ -92,7 +92,7 @@ def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
     return _ball(counts, radius)[1].double() / counts.relevant.sum(1)
 
 
-@plain_numbers
+@convert_numpy_numbers
 def f1_within(counts: DistanceCounts, radius: int) -> Tensor:
     """Compute F1 of the items within a distance: 2 hits / (items inside + relevant items).
 

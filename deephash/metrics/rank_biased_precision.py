@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments, plain_numbers
+from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
 from deephash.metrics.graded_ranking import GradedRanking, grade_gains
 from deephash.metrics.query_blocks import row_sums
 from deephash.metrics.user_metric import UserMetric
@@ -24,7 +24,7 @@ def check_persistence(persistence: float) -> None:
         raise InvalidInputError(f"persistence={persistence!r}; expected a number between 0 and 1, as 0.8.")
 
 
-@plain_numbers
+@convert_numpy_numbers
 def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> Tensor:
     """Compute the expected gain per item seen, by a user who continues with probability p: (1 - p) Σ_i p^(i-1) gain_i.
 
@@ -48,7 +48,7 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
     return ranking.nan_without_relevant(row_sums(weights.mul_(ranking.gains)) / highest_gain)
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class RankBiasedPrecision(UserMetric):
     """RBP among the figures of a run.

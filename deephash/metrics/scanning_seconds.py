@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from deephash.conversion import plain_arguments, plain_numbers
+from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
 from deephash.metrics.expected_search_length import expected_search_length
 from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.user_metric import UserMetric
 from deephash.validation import InvalidInputError, check_count
 
 
-@plain_numbers
+@convert_numpy_numbers
 def scanning_seconds(ranking: GradedRanking, wanted: int = 1, glance: float = 1.0, reading: float = 5.0) -> Tensor:
     """Compute the expected seconds until a user who scans from the top has read the n-th relevant item.
 
@@ -46,7 +46,7 @@ def check_seconds(glance: float, reading: float) -> None:
         raise InvalidInputError(f"glance={glance} and reading={reading} seconds; expected at least 0.")
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class ScanningSeconds(UserMetric):
     """Seconds to the n-th relevant item among the figures of a run; lower is better.

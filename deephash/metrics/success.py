@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments, plain_numbers
+from deephash.conversion import convert_numpy_arguments, convert_numpy_numbers
 from deephash.metrics.graded_ranking import GradedRanking
 from deephash.metrics.user_metric import DepthMetric
 
 
-@plain_numbers
+@convert_numpy_numbers
 def success_at(ranking: GradedRanking, k: int) -> Tensor:
     """Compute the probability that a relevant item is among the first k, over the orders of tied items.
 
@@ -40,7 +40,7 @@ def success_at(ranking: GradedRanking, k: int) -> Tensor:
     return ranking.nan_without_relevant(1 - missed.masked_fill((found > relevant)[:, 0], 0.0))
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class Success(DepthMetric):
     """Success@k among the figures of a run.

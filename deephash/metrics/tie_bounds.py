@@ -7,7 +7,7 @@ could be due to the sort alone.
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_numbers
+from deephash.conversion import convert_numpy_numbers
 from deephash.metrics.checks import nan_without_relevant
 from deephash.metrics.harmonic import rank_sum
 from deephash.metrics.query_blocks import in_query_blocks, row_sums
@@ -55,7 +55,7 @@ def worst_average_precision(counts: DistanceCounts) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the largest AP@k, divided by min(k, relevant items), of any order of tied items.
 
@@ -73,7 +73,7 @@ def best_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the smallest AP@k, divided by min(k, relevant items), of any order of tied items.
 
@@ -83,7 +83,7 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the largest AP@k, divided by the relevant items among the first k, of any order of tied items.
 
@@ -105,7 +105,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
 
 
 @in_query_blocks
-@plain_numbers
+@convert_numpy_numbers
 def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the smallest AP@k, divided by the relevant items among the first k, of any order of tied items.
 

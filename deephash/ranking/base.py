@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from deephash.conversion import PlainArguments, plain_numbers
+from deephash.conversion import PlainArguments, convert_numpy_numbers
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Distance
 from deephash.ranking.inputs import check_neighbours_wanted, check_relevance, convert_codes
@@ -43,7 +43,7 @@ class RankingEngine(PlainArguments, ABC):
             return DistanceCounts(empty, empty.clone())
         return self._rank(query_codes, database_codes, distance, relevance)
 
-    @plain_numbers
+    @convert_numpy_numbers
     def search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
         """Return the k nearest items of each query, nearest first, items at the same distance by their database row.
 

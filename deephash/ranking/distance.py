@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import code_bytes
-from deephash.conversion import as_tensor, plain_arguments, plain_numbers
+from deephash.conversion import as_tensor, convert_numpy_arguments, convert_numpy_numbers
 from deephash.functional.safe_scale import power_of_two
 from deephash.validation import InvalidInputError, as_features, as_numbers, check_bits, is_whole
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class Hamming:
     """Number of differing bits between packed codes.
@@ -58,7 +58,7 @@ class LevelDistance(ABC):
         return sum(self.widths)
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class Manhattan(LevelDistance):
     """Sum over projections of the absolute difference of decoded integers (Kong, Li & Guo, SIGIR 2012, Eq. 3).
@@ -81,7 +81,7 @@ class Manhattan(LevelDistance):
         return (self.bits_per_dimension,) * self.dimensions
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class VariableManhattan(LevelDistance):
     """Manhattan distance of decoded integers whose number of bits differs between projections.
@@ -112,7 +112,7 @@ class VariableManhattan(LevelDistance):
         return self.bits_per_dimension
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class Asymmetric:
     """Weighted Hamming distance with weights from each query's own projections (Gordo et al., TPAMI 2014).
@@ -140,7 +140,7 @@ class Asymmetric:
             raise InvalidInputError(f"weights hold {int(self.weights.min())}; a differing bit cannot cost less than 0.")
 
     @classmethod
-    @plain_numbers
+    @convert_numpy_numbers
     def from_margins(cls, margins: Tensor | ArrayLike, levels: int = 255) -> "Asymmetric":
         """Compute weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments
+from deephash.conversion import convert_numpy_arguments
 from deephash.satisfaction.sessions import Sessions, draw_uniform, find_first_rank, get_chances
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class Cascade:
     """A user reads from the top, clicks the first attractive item and leaves, satisfied if it is relevant.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deephash.conversion import plain_arguments
+from deephash.conversion import convert_numpy_arguments
 from deephash.satisfaction.sessions import Sessions, draw_uniform, get_chances
 from deephash.validation import InvalidInputError
 
 
-@plain_arguments
+@convert_numpy_arguments
 @dataclass(frozen=True)
 class PositionBased:
     """A user examines rank i with chance 1/i^η, independently of other ranks, and clicks attractive items.

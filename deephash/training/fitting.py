@@ -13,7 +13,7 @@ from deephash.data.protocols.query_database import QueryDatabase
 from deephash.evaluation.learnt_codes import load_learnt
 from deephash.hashers.loading import load as load_hasher
 from deephash.io.files import reading
-from deephash.io.progress import waiting
+from deephash.io.progress import show_waiting
 from deephash.io.run_folder import FIT_SECONDS
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.training.fit_module import FitModule, FittedHasher
@@ -41,7 +41,7 @@ def fit_in_folder(folder: Path, trainer: lightning.Trainer, module: FitModule, d
         return load_fitted(folder)
     log.info("fitting on %s", describe_fit_size(data))
     _ = module.truth.definition  # Fitting the truth is no part of the method's seconds.
-    with quiet_lightning(), waiting("Fitting"):
+    with quiet_lightning(), show_waiting("Fitting"):
         # Only the loader, because there is nothing to validate between the steps of a fit in closed form.
         trainer.fit(module, train_dataloaders=data.train_dataloader())
     fitted = module.fitted

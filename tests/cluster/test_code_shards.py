@@ -15,7 +15,7 @@ from deephash.code_files.write_sharded import write_sharded
 from deephash.indexes.sharded_index import open_release
 from deephash.io import files
 from deephash.io.files import write_json
-from deephash.io.ownership import only_writer
+from deephash.io.ownership import lock_for_writing
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError
 
@@ -121,7 +121,7 @@ def test_a_folder_of_shards_is_for_one_process_and_holds_no_source(run_folder, d
     from deephash.cluster.shard_encoding import encode_shards
 
     task = ShardTask(str(run_folder), str(digits_file), str(tmp_path / "out"), None, None, None, None, "cpu", 100)
-    with only_writer(tmp_path / "out", "another"), pytest.raises(InvalidInputError, match="by another process"):
+    with lock_for_writing(tmp_path / "out", "another"), pytest.raises(InvalidInputError, match="by another process"):
         encode_shards(task)
     for out in (digits_file.parent, digits_file):
         same = ShardTask(str(run_folder), str(digits_file), str(out), None, None, None, None, "cpu", 100)

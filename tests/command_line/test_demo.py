@@ -26,7 +26,7 @@ def test_loopback_is_the_default(deephash, served, fitted_run):
 def test_other_addresses_are_warned_of(deephash, served, fitted_run, host):
     ended = deephash("demo", fitted_run, "--host", host, "--name", "box.example")
     assert ended.status == 0
-    assert ended.err.startswith(f"warning: whoever can reach {host} port 8000 sees the data")
+    assert ended.err.startswith(f"warning: anyone who can reach {host} port 8000 sees the data")
     assert served[0][1:4] == (host, 8000, ["box.example"])
 
 

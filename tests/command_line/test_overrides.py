@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deephash.command_line.programs.overrides import run_hydra, unreadable
+from deephash.command_line.programs.overrides import explain_unreadable, run_hydra
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from deephash.command_line.programs.overrides import run_hydra, unreadable
     ],
 )
 def test_the_form_to_type_gives_the_path(path):
-    line = unreadable(f"data.features={path}")
+    line = explain_unreadable(f"data.features={path}")
     assert line.startswith(f"data.features={path} ")
     (typed,) = shlex.split(line.rpartition("type: ")[2])
-    assert unreadable(typed) is None
+    assert explain_unreadable(typed) is None
     assert OverridesParser.create().parse_override(typed).value() == path
 
 
@@ -35,12 +35,14 @@ def test_the_form_to_type_gives_the_path(path):
     ],
 )
 def test_what_can_be_read_is_left_alone(argument):
-    assert unreadable(argument) is None
+    assert explain_unreadable(argument) is None
 
 
 def test_sweeps_need_their_flag():
-    assert unreadable("seed=range(3)", multirun=True) is None
-    assert unreadable("seed=range(3)").startswith("seed=range(3) has several values; for a sweep over them add -m")
+    assert explain_unreadable("seed=range(3)", multirun=True) is None
+    assert explain_unreadable("seed=range(3)").startswith(
+        "seed=range(3) has several values; for a sweep over them add -m"
+    )
 
 
 def test_statuses(monkeypatch, capsys):

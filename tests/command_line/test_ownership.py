@@ -13,7 +13,7 @@ import pytest
 from deephash.cluster.run_shards import write_run_shards
 from deephash.code_files.code_file import read_codes
 from deephash.command_line.main import main
-from deephash.io.ownership import check_not_source, only_writer
+from deephash.io.ownership import check_not_source, lock_for_writing
 from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
@@ -119,7 +119,7 @@ def test_places_around_a_source_are_told_apart(tmp_path):
 
 def test_of_two_encodings_into_one_place_one_is_refused(deephash, fitted_run, source, tmp_path):
     out = tmp_path / "z.npy"
-    with only_writer(tmp_path / "z.npy.encoding", "another"):
+    with lock_for_writing(tmp_path / "z.npy.encoding", "another"):
         ended = deephash("encode", fitted_run, source, out)
         assert (ended.status, ended.err.count("\n")) == (2, 1)
         assert f"{out} is being written by another process" in ended.err
@@ -173,7 +173,7 @@ def test_an_index_takes_no_folder_of_something_else(deephash, fitted_run, source
             ended = deephash("index", tmp_path / "z.npy", folder, "--kind", "flat", *arguments)
             assert (ended.status, ended.err.count("\n")) == (2, 1)
             assert tree(folder) == {next(iter(tree(folder))): content.encode()}
-    with only_writer(tmp_path / "taken", "another"):
+    with lock_for_writing(tmp_path / "taken", "another"):
         ended = deephash("index", tmp_path / "z.npy", tmp_path / "taken", "--kind", "flat")
         assert ended.status == 2
         assert "is being written by another process" in ended.err

@@ -174,7 +174,7 @@ def test_settings_reach_the_server(deephash, served, fitted_run, tmp_path):
 
 def test_other_addresses_are_warned_of(deephash, served, fitted_run, tmp_path):
     ended = deephash("study", "serve", fitted_run, fitted_run, "--log", tmp_path / "log", "--host", "0.0.0.0")
-    assert ended.err.startswith("warning: whoever can reach 0.0.0.0 port 8000 sees items of these data")
+    assert ended.err.startswith("warning: anyone who can reach 0.0.0.0 port 8000 sees items of these data")
 
 
 @pytest.mark.parametrize(

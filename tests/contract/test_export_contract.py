@@ -45,7 +45,7 @@ def test_onnx_of_several_bits_a_projection(sample, tmp_path):
 def test_a_program_with_other_codes_is_not_kept(sample, tmp_path, monkeypatch):
     hasher = fitted(ITQ, SBQ(5), sample)
     monkeypatch.setattr(packed_program, "PLACES", packed_program.PLACES[::-1])
-    with pytest.raises(InvalidInputError, match=r"torchscript program gives .* otherwise than the hasher"):
+    with pytest.raises(InvalidInputError, match=r"bits of the torchscript program differ from the hasher's"):
         export_hasher(hasher, sample.features, tmp_path / "program.pt")
     assert list(tmp_path.iterdir()) == []
 
@@ -53,6 +53,6 @@ def test_a_program_with_other_codes_is_not_kept(sample, tmp_path, monkeypatch):
 def test_what_cannot_be_traced_gives_the_reason(sample, tmp_path):
     hasher = fitted(ITQ, SBQ(5), sample)
     hasher.quantizer.quantize = lambda projections: projections >= (0 if projections.sum() > 0 else 1)
-    with pytest.raises(InvalidInputError, match=r"ITQ with SBQ cannot be written as torch_export \(.+\); choose"):
+    with pytest.raises(InvalidInputError, match=r"ITQ with SBQ cannot be exported as torch_export \(.+\); choose"):
         export_hasher(hasher, sample.features, tmp_path / "program.pt2")
     assert list(tmp_path.iterdir()) == []

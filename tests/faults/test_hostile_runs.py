@@ -74,7 +74,7 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
     key, value, settings, tmp_path, compose_config, monkeypatch
 ):
     from deephash.cluster.run_shards import write_run_shards
-    from deephash.export.run_features import run_features
+    from deephash.export.read_run_features import read_run_features
     from deephash.training.run_codes import database_codes
     from deephash.web.demo.served_run import load_runs
 
@@ -90,7 +90,7 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
             lambda: image_descriptor(run),
             lambda: text_descriptor(run),
             lambda: database_codes(run),
-            lambda: run_features(run),
+            lambda: read_run_features(run),
             lambda: load_runs([run]),
             lambda: write_run_shards(run, tmp_path / "shards", 2),
             lambda: evaluate(compose_config(f"run={run}", config_name="evaluate"), tmp_path / "out"),

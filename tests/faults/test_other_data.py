@@ -57,7 +57,7 @@ READERS = ["index", "evaluate", "evaluate another protocol", "export", "shard", 
 @pytest.mark.parametrize("reader", READERS)
 def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(reader, run, tmp_path, compose_config):
     from deephash.cluster.run_shards import write_run_shards
-    from deephash.export.run_features import run_features
+    from deephash.export.read_run_features import read_run_features
     from deephash.web.demo.served_run import load_runs
 
     write_data(tmp_path / "here", 2)
@@ -66,7 +66,7 @@ def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(read
     given = [f"run={run}", *(["protocol=literature", "protocol.queries=30"] if reader.endswith("protocol") else [])]
     read = {
         "index": lambda: database_codes(run),
-        "export": lambda: run_features(run),
+        "export": lambda: read_run_features(run),
         "shard": lambda: write_run_shards(run, tmp_path / "shards", 2),
         "demo": lambda: load_runs([run]),
         "resume": lambda: train(OmegaConf.load(run / "config.yaml"), run),

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deephash.io import progress
-from deephash.io.progress import Waiting, track, waiting
+from deephash.io.progress import Waiting, show_waiting, track
 
 
 class Terminal(io.StringIO):
@@ -33,18 +33,18 @@ def wait_for(condition):
 
 def test_a_clock_is_shown_while_something_goes_on_and_taken_away(monkeypatch):
     shown = terminal(monkeypatch)
-    with waiting("Fitting"):
+    with show_waiting("Fitting"):
         wait_for(lambda: "Fitting" in shown.getvalue())
     assert Waiting._current is None
     monkeypatch.setattr(progress, "PATIENCE_SECONDS", 1000.0)
-    with waiting("Short"):
+    with show_waiting("Short"):
         time.sleep(0.05)
     assert "Short" not in shown.getvalue()
 
 
 def test_a_bar_takes_the_place_of_the_clock(monkeypatch):
     shown = terminal(monkeypatch)
-    with waiting("Fitting"):
+    with show_waiting("Fitting"):
         wait_for(lambda: "Fitting" in shown.getvalue())
         assert list(track([1, 2, 3], "ITQ")) == [1, 2, 3]
         assert Waiting._current is None
@@ -55,13 +55,13 @@ def test_nothing_is_shown_where_there_is_no_terminal(monkeypatch):
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setattr(progress, "PATIENCE_SECONDS", 0.0)
-    with waiting("Fitting"):
+    with show_waiting("Fitting"):
         assert Waiting._current is None
     assert shown.getvalue() == ""
 
 
 def test_an_error_ends_the_clock(monkeypatch):
     terminal(monkeypatch)
-    with pytest.raises(KeyError), waiting("Fitting"):
+    with pytest.raises(KeyError), show_waiting("Fitting"):
         raise KeyError
     assert Waiting._current is None

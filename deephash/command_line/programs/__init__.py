@@ -1,1 +1,1 @@
-"""The programs that Hydra runs, in a clone, from the installed package, and as further processes of one job."""
+"""The programs that Hydra runs: from a clone, from the installed package, and as further processes of a job."""

@@ -1,17 +1,17 @@
-"""Score a saved run: `deephash evaluate run=FOLDER`, with other data, protocol, truth or depths as you set them."""
+"""Score a saved run: `deephash evaluate run=FOLDER`, also with other data, protocol, truth or depths."""
 
 import hydra
 from omegaconf import DictConfig
 
 from deephash.command_line.programs.overrides import run_hydra
 from deephash.io.configuration import find_configuration_folder
-from deephash.io.progress import waiting
+from deephash.io.progress import show_waiting
 
 
 @hydra.main(version_base="1.3", config_path=find_configuration_folder(), config_name="evaluate")
-def carry_out(config: DictConfig) -> None:
+def run_job(config: DictConfig) -> None:
     """Score one run and print its result."""
-    with waiting("Loading torch"):
+    with show_waiting("Loading torch"):
         from deephash.command_line.jobs import evaluate_job
         from deephash.command_line.run_command import run_command
 
@@ -20,7 +20,7 @@ def carry_out(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the program on the command line."""
-    run_hydra(carry_out)
+    run_hydra(run_job)
 
 
 if __name__ == "__main__":

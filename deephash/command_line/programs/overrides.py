@@ -1,4 +1,4 @@
-"""What the user typed, before Hydra reads it: its grammar gives =, #, commas and brackets a meaning of their own."""
+"""Checks of overrides on the command line before Hydra parses them; its grammar gives = and # a special meaning."""
 
 import re
 import shlex
@@ -14,51 +14,51 @@ MULTIRUN = ("-m", "--multirun")
 
 
 def run_hydra(program: Callable[[], Any]) -> Any:
-    """Run one of Hydra's programs on the command line; what Hydra refuses of a single run ends with status 2.
+    """Run a Hydra program on the command line; exit with status 2 if Hydra rejects the arguments of a single run.
 
     Args:
-        program: decorated by `hydra.main`.
+        program: function decorated by `hydra.main`.
 
     Returns:
-        What the program returns.
+        The result of the program.
     """
     arguments = sys.argv[1:]
     multirun = any(flag in arguments for flag in MULTIRUN)
     for argument in arguments:
-        line = unreadable(argument, multirun)
+        line = explain_unreadable(argument, multirun)
         if line is not None:
             print(f"error: {line}", file=sys.stderr)
             sys.exit(2)
     try:
         return program()
     except SystemExit as end:
-        # A job has its config from the start, and statuses of its own.
+        # A job that has started has its config, and exits with its own status.
         if end.code == 1 and not multirun and not HydraConfig.initialized():
             sys.exit(2)
         raise
 
 
-def unreadable(argument: str, multirun: bool = False) -> str | None:
-    """Why Hydra cannot read an override, with the form to type; None where it can, or where it is no override.
+def explain_unreadable(argument: str, multirun: bool = False) -> str | None:
+    """Explain why Hydra cannot parse an override, and how to quote it; None if it can, or if it is not an override.
 
     Args:
-        argument: of the command line.
+        argument: argument from the command line.
         multirun: whether commas separate the values of a sweep.
     """
     key, equals, value = argument.partition("=")
     if argument.startswith("-") or not equals or not key:
         return None
-    # Backslashes stand for themselves, but for those before a quotation mark.
+    # A backslash is literal except before a quotation mark.
     quoted = '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value) + '"'
     try:
         parsed = OverridesParser.create().parse_override(argument)
     except HydraException:
         if _is_readable(f"{key}={quoted}"):
             return (
-                f"{argument} cannot be read, since some of its characters have a meaning of their own; type: "
+                f"{argument} cannot be read, because some of its characters are special; type: "
                 f"{shlex.quote(f'{key}={quoted}')}"
             )
-        return f"{argument} cannot be read; expected name=value, as bits=32 or data.features=x.npy."
+        return f"{argument} cannot be read; expected name=value, such as bits=32 or data.features=x.npy."
     if parsed.is_sweep_override() and not multirun:
         return (
             f"{argument} has several values; for a sweep over them add -m, for a list put [ ] around them, and for one "

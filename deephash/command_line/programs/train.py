@@ -1,7 +1,7 @@
 """Fit a hasher and score it: `deephash train method=itq bits=64`; `deephash train --help` lists the choices.
 
-Hydra names a job, its log file included, by the file of its function. Lightning and launchers of sweeps start this file
-for their further processes.
+Hydra names a job and its log file after the file of the decorated function. Lightning and sweep launchers run this file
+in further processes.
 """
 
 import hydra
@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from deephash.command_line.programs.overrides import run_hydra
 from deephash.io.configuration import find_configuration_folder
-from deephash.io.progress import waiting
+from deephash.io.progress import show_waiting
 
-with waiting("Loading torch"):
+with show_waiting("Loading torch"):
     from deephash.command_line.plugins import register_plugins
     from deephash.command_line.run_command import register_resolvers
 
@@ -20,8 +20,8 @@ register_plugins()
 
 
 @hydra.main(version_base="1.3", config_path=find_configuration_folder(), config_name="train")
-def carry_out(config: DictConfig) -> float | None:
-    """Carry out one job and print its result; the score, for sweepers that choose by it."""
+def run_job(config: DictConfig) -> float | None:
+    """Run one job and print its result. Return the score, which some sweepers optimise."""
     from deephash.command_line.jobs import train_job
     from deephash.command_line.run_command import run_command
 
@@ -31,7 +31,7 @@ def carry_out(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Run the program on the command line."""
-    run_hydra(carry_out)
+    run_hydra(run_job)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ CONSENT = (
     (
         "Deletion",
         "To have all answers of this session deleted, press “Delete my answers”, now or at the end, or give its number "
-        "to whoever runs the study at any time later. The number is shown on the page: note it down, since nobody else "
-        "can tell which session was yours.",
+        "to the person who runs the study at any later time. The number is shown on the page: note it down, since "
+        "nobody else can tell which session was yours.",
     ),
 )
 

@@ -107,7 +107,9 @@ def build_study_application(
     async def answer_invalid(request: Request, error: InvalidInputError) -> JSONAnswer:
         status = STATUSES.get(type(error), 400)
         # Participants must not see paths of this machine.
-        detail = "The answer cannot be kept; please tell whoever runs the study." if status == 503 else str(error)
+        detail = (
+            "The answer cannot be kept; please tell the person who runs the study." if status == 503 else str(error)
+        )
         return JSONAnswer({"detail": detail}, status)
 
     # The study shares styles and scripts with the demo.

@@ -241,7 +241,7 @@ def test_log_that_cannot_be_written_is_told_without_its_path(start, runs, tmp_pa
     log._file.pragma("query_only = ON")
     answer = keep(client, session, place=0, ratings=[3], seconds=1)
     assert answer.status_code == 503
-    assert answer.json()["detail"] == "The answer cannot be kept; please tell whoever runs the study."
+    assert answer.json()["detail"] == "The answer cannot be kept; please tell the person who runs the study."
 
 
 def test_nothing_of_the_request_is_kept(start, runs):
