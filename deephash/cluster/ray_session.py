@@ -48,8 +48,8 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
         raise InvalidInputError(f"no Ray cluster is at {address} ({error}); start one: ray start --head.") from error
     except Exception as error:  # Ray has no exception class for a failed start.
         raise InvalidInputError(
-            f"Ray does not start here ({describe_error(error)}); its logs are in {Path(tempfile.gettempdir()) / 'ray'}: "
-            "do without it, or give the --address of a running cluster."
+            f"Ray does not start here ({describe_error(error)}); its logs are in "
+            f"{Path(tempfile.gettempdir()) / 'ray'}: do without it, or give the --address of a running cluster."
         ) from error
     try:
         yield ray
