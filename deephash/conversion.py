@@ -92,10 +92,10 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
             kind = "nested" if values.is_nested else "quantised" if values.is_quantized else "without values (meta)"
             raise NotNumbersError(f"are a tensor that is {kind}; give a plain one of numbers.")
         if values.layout != torch.strided:
-            raise NotNumbersError(f"are a tensor of layout {values.layout}; give a dense one, as values.to_dense().")
+            raise NotNumbersError(f"are a tensor of layout {values.layout}; give a dense one, e.g. values.to_dense().")
         return values
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
-        raise NotNumbersError(f"are a sparse {type(values).__name__}; give a dense array, as values.toarray().")
+        raise NotNumbersError(f"are a sparse {type(values).__name__}; give a dense array, e.g. values.toarray().")
     if np.ma.is_masked(values):
         raise NotNumbersError("are a masked array, and some values are masked; fill them or drop their rows.")
     if values is None or isinstance(values, str | bytes | dict | set) or inspect.isgenerator(values):

@@ -156,7 +156,7 @@ def test_what_is_no_matrix_of_numbers_is_refused_in_one_line(given, message):
 def test_sparse_matrices_are_refused():
     sparse = pytest.importorskip("scipy.sparse")
     for matrix in (sparse.eye(3).tocsr(), sparse.coo_array(np.eye(3))):
-        with pytest.raises(InvalidInputError, match=r"are a sparse \w+; give a dense array, as values.toarray()"):
+        with pytest.raises(InvalidInputError, match=r"are a sparse \w+; give a dense array, e.g. values.toarray()"):
             Hasher(ITQ(3, 1), SBQ(1)).fit(matrix)
 
 

@@ -33,7 +33,7 @@ def check_distances(features: Tensor, name: str) -> None:
     """Raise an error for features whose squared distances overflow float64, as ties would go by row.
 
     Raises:
-        InvalidInputError: naming the largest magnitude.
+        InvalidInputError: a magnitude is above `MAX_MAGNITUDE`.
     """
     check_scale(features, name, MIN_MAGNITUDE, MAX_MAGNITUDE)
 
@@ -59,7 +59,7 @@ def find_within_radius(
         database: floating (N, d).
         radius: at least 0; a pair is within it where its squared distance in float64 is at most radius².
         block_pairs: query-database pairs a block.
-        description: of the progress bar.
+        description: label of the progress bar.
 
     Yields:
         For each block its queries' numbers of neighbours, int64 (m,), and the rows of all, int64, ascending within a
@@ -92,7 +92,7 @@ def find_nearest(
         database: floating (N, d).
         k: 1 to N.
         block_pairs: query-database pairs a block.
-        description: of the progress bar.
+        description: label of the progress bar.
 
     Returns:
         Rows, int64 (q, k), ascending within a query; and the squared distance of the k-th nearest, float64 (q,).

@@ -150,8 +150,8 @@ def check_supervision(
     Args:
         method: name of the class, for the message.
         requires: a subset of {"labels", "affinity"}.
-        labels: of the call, or None.
-        affinity: of the call, or None.
+        labels: labels passed by the caller, or None.
+        affinity: affinity passed by the caller, or None.
         items: number of training items n.
 
     Raises:

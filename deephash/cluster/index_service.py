@@ -53,7 +53,7 @@ def serve_index(
     Args:
         folder: folder of a saved index, whole or in shards.
         host: address to listen on.
-        port: port to listen on; 0 takes a free one.
+        port: port to listen on; 0 chooses a free one.
         ready: called with the address and each release as soon as it is served.
         names: further host names that requests may use.
 

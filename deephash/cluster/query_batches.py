@@ -39,8 +39,8 @@ class Waiting(Generic[Found]):
 class QueryBatches(Generic[Target, Found]):
     """Runs few searches at once, each for all requests that arrived while earlier searches ran.
 
-    A message to another process costs more than a small scan, and a scan of eight queries takes little longer than one
-    of a single query. A request starts at once if fewer than `at_once` searches run.
+    A message to another process costs more than a small scan, and a scan for eight queries takes little longer than a
+    scan for one. A request starts at once if fewer than `at_once` searches run.
 
     Args:
         search: target, packed codes uint8 (q, ⌈b/8⌉) and k → answer.

@@ -1,4 +1,4 @@
-"""Ask a shard: the least busy of its replicas, and another one if that does not answer."""
+"""Query a shard: ask its least busy replica, and another one if there is no answer."""
 
 import asyncio
 import math
@@ -127,7 +127,7 @@ class ShardClient:
             replica.close()
 
     def leave(self) -> None:
-        """Close all connections, those in use after their reply."""
+        """Close all connections; connections in use are closed after their reply."""
         for replica in self.replicas.values():
             replica.is_gone = True
             replica.close()

@@ -109,8 +109,8 @@ class EncodedShards:
 class ShardEncoder:
     """A worker that holds the hasher and the opened source, and encodes one shard after another.
 
-    A shard is encoded in the folder of an attempt, and moved into place once it is complete, its description last. So
-    if two workers encode the same shard, as after a lost connection, they leave the same bytes.
+    A shard is encoded in the folder of an attempt, and moved into place once it is complete; its description is moved
+    last. So if two workers encode the same shard, for example after a lost connection, the result is the same bytes.
 
     Args:
         task: a `ShardTask` as a dictionary.
@@ -142,7 +142,7 @@ class ShardEncoder:
         """Encode a shard.
 
         Raises:
-            InvalidInputError: a damaged source, or one of another dimension than the hasher's.
+            InvalidInputError: the source is damaged, or its dimension differs from the hasher's.
             StorageError: the disk is full or not writable.
         """
         shard, start, stop = (int(row[name]) for name in ("shard", "start", "stop"))
@@ -218,7 +218,7 @@ def encode_shards(
     Args:
         task: arguments of the encoding.
         shard_rows: rows of a shard, rounded up to a multiple of a block.
-        workers: workers of Ray Data; None takes one for each processor.
+        workers: workers of Ray Data; None uses one for each processor.
         address: address of a running Ray cluster; None starts one here.
         skip_bad: whether to skip rows that cannot be encoded; otherwise there is no manifest if there are such rows.
         overwrite: whether to replace shards of another encoding.
@@ -269,7 +269,7 @@ def encode_missing(
     ]
     missing = [entry for entry in bounds if entry["shard"] not in done]
     if missing:
-        (out / MANIFEST).unlink(missing_ok=True)  # It says that all shards are there.
+        (out / MANIFEST).unlink(missing_ok=True)  # The manifest states that all shards exist.
         for record in run_workers(missing, task, workers, address):
             save_progress(out, record)
             done[record.shard] = record

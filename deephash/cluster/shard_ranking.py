@@ -26,7 +26,7 @@ def rank_rows(
         shards: the database.
         rows: rows to rank.
         device: device to rank on.
-        engine: ranking engine; None takes the fastest for the device.
+        engine: ranking engine; None uses the fastest for the device.
 
     Returns:
         Counts int64 (q, D + 1) on the CPU; zeros if there are no rows.

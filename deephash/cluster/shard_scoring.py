@@ -64,7 +64,7 @@ def score_shards(
         queries: file of codes, with labels or neighbours beside it.
         shards: files of codes, or folders of such files, with labels beside each.
         engine: torch for processes that torchrun or SLURM started; ray for workers of Ray.
-        workers: number of Ray workers; None takes one for each processor.
+        workers: number of Ray workers; None uses one per processor.
         address: address of a running Ray cluster; None starts one here.
         at: depths k.
         radii: radii r; those above the largest distance are ignored.

@@ -1,4 +1,4 @@
-"""A server for one replica of a shard, with a port of its own, which clients find by a file beside the index.
+"""A server for one replica of a shard; clients find its address in a file beside the index.
 
 A front connects to replicas directly. It reads their addresses from the release's folder `replicas/SHARD`, into which
 each replica writes its address once it is ready. Such a file may outlive its replica, and its port may then belong to
@@ -81,7 +81,7 @@ class ShardServer:
 
     Args:
         shard: the shard to load.
-        token: token of the note that will hold its address; None takes a new one.
+        token: token of the note that will hold its address; None creates a new one.
 
     Raises:
         InvalidInputError: a damaged index.

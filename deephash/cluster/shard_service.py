@@ -56,7 +56,7 @@ class ShardReplica:
         number: number of the shard.
         processes: number of shards of the first release; each has a process.
         replicas: replicas of each shard.
-        host: address to listen on; None takes the address of the machine in the cluster.
+        host: address to listen on; None uses the address of the machine in the cluster.
     """
 
     def __init__(self, folder: str, number: int, processes: int, replicas: int, host: str | None) -> None:
@@ -99,7 +99,7 @@ class ShardedRelease(ServedRelease):
         return await asyncio.to_thread(combine_answers, self.release, answers, k)
 
     def close(self) -> None:
-        """Close the connections to its replicas, those in use after their reply."""
+        """Close the connections to its replicas; connections in use are closed after their reply."""
         for shard in self.shards:
             shard.leave()
 
@@ -112,7 +112,7 @@ async def refresh_shards(folder: Path, served: ServedRelease | None) -> ServedRe
 class Front:
     """Listens to HTTP, asks every shard, merges their answers, and names missing shards.
 
-    It does not use Ray Serve's proxy and handles, which cost some milliseconds of processor time a request.
+    It does not use Ray Serve's proxy and handles, which would add milliseconds of processor time to each request.
 
     Args:
         folder: folder of the sharded index, in which `serving.json` names the served release.
@@ -270,7 +270,7 @@ def serve_shards(
     Args:
         folder: folder of a sharded index.
         host: address to listen on.
-        port: HTTP port; 0 takes a free one.
+        port: HTTP port; 0 chooses a free one.
         ready: called with the address and each release once it is served.
         replicas: replicas of each shard.
         fronts: number of processes that listen and merge.

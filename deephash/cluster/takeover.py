@@ -27,7 +27,7 @@ SECONDS_TO_LEAVE = 2.0
 SECONDS_BETWEEN_ATTEMPTS = 5.0
 # Once each shard has one replica, time to wait for the others, which may be lost.
 SECONDS_FOR_ALL = 2.0
-# A release that ended as many processes is not loaded again.
+# A release is not loaded again after it has ended this number of processes.
 MAX_LOST = 3
 
 

@@ -83,7 +83,7 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
 
     Args:
         path: the file.
-        key: name of the array; None takes the only one.
+        key: name of the array; None uses the only one.
     """
     with reading_array(path), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -200,7 +200,7 @@ def unfinished_folder(paths: CodePaths) -> Iterator[None]:
     folder = paths.unfinished
     if os.path.lexists(folder) and not is_own_folder(folder):
         raise InvalidInputError(
-            f"{folder} is not an unfinished encoding, and codes are written into a folder of that name; move it, or "
+            f"{folder} is not an unfinished encoding, but encoding needs a folder of that name; move it, or "
             "choose another name for the codes."
         )
     with lock_for_writing(folder, str(paths.codes)):

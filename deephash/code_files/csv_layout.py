@@ -93,7 +93,7 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
 
     Args:
         path: the file.
-        header: whether the first line names the columns; None takes it for names unless they are numbers.
+        header: whether the first line names the columns; None decides: names unless they are numbers.
     """
     with reading(path, ".csv data", "write it again"):
         lines = read_lines(path)

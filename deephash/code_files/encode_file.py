@@ -79,7 +79,7 @@ def encode_file(
         hasher: fitted hasher, on the device to encode on.
         source: rows of features.
         out: `.npy` for codes, with ids in `.ids.npy` beside them, or `.parquet` with the columns id and code.
-        identity: identity of the hasher to record; None takes that of `hasher`.
+        identity: identity of the hasher to record; None uses that of `hasher`.
         view: view of this hasher, if the whole hasher has two.
         skip_bad: whether to skip rows that cannot be encoded; otherwise no codes are put in place if there are any.
         rows: rows to read and encode at a time.
@@ -256,5 +256,6 @@ def check_dimension(dimension: int, hasher: Hasher) -> None:
     """Raise an error unless features have the input dimension of the hasher."""
     if dimension != hasher.input_dim:
         raise InvalidInputError(
-            f"the features have {dimension} dimensions; the hasher takes {hasher.input_dim}: give features of its kind."
+            f"the features have {dimension} dimensions; the hasher takes {hasher.input_dim}: give features from the "
+            "same model or descriptor."
         )

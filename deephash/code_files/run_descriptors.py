@@ -1,4 +1,4 @@
-"""Find the descriptors that computed the features of a run's images and texts, to describe other ones."""
+"""Find the descriptors that computed the features of a run's images and texts, to apply them to other items."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def build_descriptor(run: Path, data: DictConfig, items: str, names: tuple[str, 
             check_contents(run, digest_name, descriptor.contents(), describe_paths(data[name], f"data.{name}"))
             return descriptor
     raise NoDescriptorError(
-        f"{run} was fitted on features that its data do not compute from {items}; give features of that kind, not "
+        f"{run} was fitted on features that its data do not compute from {items}; give such features instead of "
         f"{items}."
     )
 

@@ -45,8 +45,8 @@ class Store:
     """A folder, or a file, in an object store.
 
     Args:
-        address: address with its scheme, as s3://BUCKET/FOLDER or file:///FOLDER. fsspec opens schemes that pyarrow
-            does not know; its packages, as adlfs or huggingface_hub, add further schemes.
+        address: address with its scheme, such as s3://BUCKET/FOLDER or file:///FOLDER. fsspec opens schemes that
+            pyarrow does not know; packages such as adlfs and huggingface_hub add further schemes.
 
     Raises:
         InvalidInputError: pyarrow is not installed, or the store cannot be read.
@@ -113,8 +113,8 @@ class StoredTableRows(TableRows):
 
     Args:
         address: address of a folder, or of one file.
-        features: one column of lists, or several columns of numbers; None takes all columns except the ids.
-        ids: column of ids; None takes `id` if there is one, or else row numbers.
+        features: one column of lists, or several columns of numbers; None uses all columns except the ids.
+        ids: column of ids; None uses `id` if there is one, or else row numbers.
 
     Raises:
         InvalidInputError: no Parquet files, files with different columns, or an error of `TableRows`.
@@ -124,7 +124,7 @@ class StoredTableRows(TableRows):
         self.store = Store(address)
         self.files = [file for file in self.store.files if file.path.endswith(PARQUET)]
         if not self.files:
-            raise InvalidInputError(f"{address} holds no Parquet files; give a folder of some, or of images.")
+            raise InvalidInputError(f"{address} holds no Parquet files; give a folder of Parquet files or images.")
         self.lengths: list[int] = []
         super().__init__(Path(address), features, ids)
 
@@ -143,7 +143,8 @@ class StoredTableRows(TableRows):
         for file, schema in zip(self.files, schemas, strict=True):
             if not schema.equals(schemas[0]):
                 raise InvalidInputError(
-                    f"{file.path} has other columns than {self.files[0].path}, by name or type; give files of one kind."
+                    f"{file.path} and {self.files[0].path} have different columns; give files with the same names and "
+                    "types."
                 )
         self._pandas = {(schema.metadata or {}).get(b"pandas") for schema in schemas}
         empty: polars.DataFrame = polars.from_arrow(schemas[0].empty_table())  # type: ignore[assignment]
@@ -226,7 +227,7 @@ class StoredImageRows(ImageRows):
         self.size = size
         self.stored = [file for file in self.store.files if file.path.lower().endswith(list_image_endings())]
         if not self.stored:
-            raise InvalidInputError(f"{address} holds neither Parquet files nor images; give the address of some.")
+            raise InvalidInputError(f"{address} holds neither Parquet files nor images; give another address.")
         self.names = [file.path[len(self.store.root) + 1 :] for file in self.stored]
         self.rows = len(self.names)
 

@@ -31,10 +31,10 @@ class TableRows(RowSource):
 
     Args:
         path: the file, `.parquet` or `.csv`.
-        features: one column of lists, or several columns of numbers; None takes all columns except the ids.
-        ids: column of ids, whole numbers or strings; None takes `id` in any case if there is one, or else row numbers.
+        features: one column of lists, or several columns of numbers; None uses all columns except the ids.
+        ids: column of ids, whole numbers or strings; None uses `id` in any case if there is one, or else row numbers.
         header: whether the first line of a CSV file names its columns; otherwise their names are their positions from
-            0. None takes it for names unless they are numbers.
+            0. None decides: names unless they are numbers.
 
     Raises:
         InvalidInputError: a damaged file, no such column, columns that are not numbers, ids above int64, or an unclear

@@ -35,7 +35,7 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
     Args:
         source: file of codes, or folder of such files.
         out: folder of the sharded index; its release is replaced.
-        shards: number of shards; None takes one for each file.
+        shards: number of shards; None uses one for each file.
         kind: kind of each index.
         settings: settings of the kind.
 

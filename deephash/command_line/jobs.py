@@ -37,7 +37,7 @@ def train_job(config: DictConfig) -> float | None:
         # This is not a failed trial: the whole search is invalid and ends here.
         print(
             f"error: score={config.score} with an optimising sweeper would choose hyper-parameters on test queries; "
-            "set score=validation with a protocol that has validation parts, as protocol=five_way.",
+            "set score=validation with a protocol that has validation parts, such as protocol=five_way.",
             file=sys.stderr,
         )
         sys.exit(2)

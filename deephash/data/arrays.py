@@ -26,7 +26,7 @@ def convert_features(array: np.ndarray, name: str) -> Tensor:
 
     Args:
         array: numbers (n, d), with n and d at least 1.
-        name: of the values, for messages.
+        name: name of the values, for messages.
 
     Returns:
         float32 (n, d), a copy.
@@ -46,7 +46,7 @@ def map_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
     Args:
         path: a file that can be mapped.
         array: what it holds, mapped.
-        name: of the values, for messages.
+        name: name of the values, for messages.
 
     Raises:
         InvalidInputError: as `convert_features`.
@@ -61,7 +61,7 @@ def check_matrix(array: np.ndarray, name: str) -> None:
     """Raise an error for a value that is not a matrix of numbers with at least one row and one column.
 
     Raises:
-        InvalidInputError: naming dtype or shape.
+        InvalidInputError: the message names the dtype or shape.
     """
     if array.dtype.kind not in "iufb":
         raise InvalidInputError(f"{name} have dtype {array.dtype}; expected numbers.")
@@ -79,8 +79,8 @@ class Arrays(HashingDataModule):
         protocol, seed, split: see `HashingDataModule`.
         features: file of the features, numbers (n, d).
         features_key: which array of an `.npz`, or which columns of a Parquet file: one of lists or several of numbers.
-            None takes all but the labels, the ids (`id`) and the index that pandas stored.
-        labels: file of the labels; None takes them from the file of the features where `labels_key` is given, and has
+            None uses all but the labels, the ids (`id`) and the index that pandas stored.
+        labels: file of the labels; None uses them from the file of the features where `labels_key` is given, and has
             no labels where it is not.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns of
             0 and 1.
@@ -107,7 +107,7 @@ class Arrays(HashingDataModule):
     ) -> None:
         super().__init__(protocol, seed, split)
         if not features:
-            raise InvalidInputError(f"features={features!r}; give the file of your features, as data.features=x.npy.")
+            raise InvalidInputError(f"features={features!r}; give a file of features, such as data.features=x.npy.")
         self.features_path = Path(features)
         self.features_key = features_key
         self.labels_path = self.features_path if labels is None else Path(labels)

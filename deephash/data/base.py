@@ -157,7 +157,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         if queries < 1 or len(train) - held < 2:
             raise InvalidInputError(
                 f"train.holdout={share} of {len(train)} training items leaves {queries} queries to choose by; raise "
-                "the protocol's training part, or choose a protocol with validation parts, as five_way."
+                "the protocol's training part, or choose a protocol with validation parts, such as five_way."
             )
         strata = find_strata(len(self.items), self.items.labels, stratified=True)
         if queries < len(np.unique(strata[train])):

@@ -25,7 +25,7 @@ class EpochBatches(Sampler[Tensor]):
         items: number of training items.
         batch_size: items per batch, over all processes; a smaller training part is one batch.
         seed: seed of every epoch's order.
-        rank: of this process.
+        rank: rank of this process.
         processes: number of processes that share each batch.
         order: returns rows in the order of training; None shuffles all rows.
         labels: handed to `order`.

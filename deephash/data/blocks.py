@@ -18,7 +18,7 @@ class PartBlocks(Dataset[dict[str, Any]]):
     Args:
         part: the items.
         rows: per block.
-        rank: of this process.
+        rank: rank of this process.
         processes: number of processes that share the part.
     """
 

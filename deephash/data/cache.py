@@ -24,7 +24,7 @@ def read_or_compute(
     run computes the tensors again.
 
     Args:
-        folder: of the cache, created if it does not exist; `~` is the home folder.
+        folder: folder of the cache, created if it does not exist; `~` is the home folder.
         name: prefix of the file's name.
         key: hexadecimal digest of all inputs.
         compute: computes the tensors.
@@ -49,7 +49,7 @@ def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | P
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3).
         descriptor: computes the features.
-        folder: of the cache.
+        folder: folder of the cache.
 
     Returns:
         float32 (n, d).

@@ -35,7 +35,7 @@ def read_or_describe_files(
         descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped. None
             makes only thumbnails.
         cache: folder of computed features.
-        contents: what identifies each file in the cache's key. None takes its name, size and modification time, as
+        contents: what identifies each file in the cache's key. None uses its name, size and modification time, as
             reading hundreds of thousands of files of a published data set takes minutes.
 
     Returns:

@@ -52,7 +52,7 @@ def read_image(
     Args:
         file: the file, or its contents as a stream.
         size: side in pixels.
-        formats: Pillow's names of the formats that are decoded; None takes all that Pillow decodes by itself.
+        formats: Pillow's names of the formats that are decoded; None uses all that Pillow decodes by itself.
         most_pixels: of the largest image that is decoded.
 
     Raises:

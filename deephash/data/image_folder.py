@@ -53,7 +53,7 @@ class ImageFolder(HashingDataModule):
         super().__init__(protocol, seed, split)
         if not path:
             raise InvalidInputError(
-                f"path={path!r}; give the folder of your images or a manifest, as data.path=FOLDER."
+                f"path={path!r}; give the folder of your images or a manifest, such as data.path=FOLDER."
             )
         if descriptor.image_size is None:
             raise InvalidInputError(

@@ -50,7 +50,7 @@ def list_manifest(
 
     Args:
         manifest: a `.csv` or `.txt` file in UTF-8.
-        labels_key: columns of the labels, of 0 and 1 or of names; None takes those called label or labels, or all but
+        labels_key: columns of the labels, of 0 and 1 or of names; None uses those called label or labels, or all but
             path where all hold 0 and 1.
         separator: what stands between several labels in a field, as `parse_labels` takes it.
 
@@ -139,7 +139,7 @@ def _label_columns(
         return others
     raise InvalidInputError(
         f"{manifest} has no column 'label', and beside 'path' the columns {', '.join(names)}; name those that are "
-        f"labels, as data.labels_key={names[0]}, or drop them."
+        f"labels, such as data.labels_key={names[0]}, or drop them."
     )
 
 

@@ -40,7 +40,7 @@ class ImageTextData(HashingDataModule):
         super().__init__(protocol, seed, split)
         if not path:
             raise InvalidInputError(
-                f"path={path!r}; give the folder of {self.title}, as data.path=FOLDER: {self.layout}."
+                f"path={path!r}; give the folder of {self.title}, such as data.path=FOLDER: {self.layout}."
             )
         if view is not None:
             check_choice(view, VIEWS, "view")

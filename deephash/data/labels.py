@@ -31,7 +31,7 @@ def parse_labels(
         labels: whole numbers >= 0 or strings (n,) or (n, 1), one class each; or 0 and 1 (n, c), any number of labels
             each, of any dtype.
         rows: the n that is required.
-        name: of the values, for messages.
+        name: name of the values, for messages.
         separator: what stands between the labels of a string: a word of `SEPARATORS`, or a character. "none": each
             string is one label. None: the same, and a string that may be several is asked about.
 
@@ -81,7 +81,7 @@ def build_label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor
 
     Args:
         lists: the labels of each of n items.
-        name: of the values, for messages.
+        name: name of the values, for messages.
 
     Returns:
         Indicator bool (n, c), and the c labels, in the order of their numbers, or of the alphabet where they are words.

@@ -62,8 +62,8 @@ class MappedRows:
     """Rows (n, d) of a matrix in a file. Indexing, `to` and `numpy.asarray` read them, as float32.
 
     Args:
-        file: of the matrix.
-        shape: of the matrix, (N, d).
+        file: file of the matrix.
+        shape: shape of the matrix, (N, d).
         rows: int64 (n,), which rows of the matrix these are, in this order; None for all.
     """
 

@@ -24,7 +24,7 @@ def present_rows(array: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         array: numbers (n, d).
-        name: of the values, for messages.
+        name: name of the values, for messages.
 
     Returns:
         bool (n,).
@@ -91,7 +91,7 @@ class PairedArrays(HashingDataModule):
         super().__init__(protocol, seed, split)
         if features is None or isinstance(features, str) or len(features) < 2:
             raise InvalidInputError(
-                f"features={features!r}; give the file of each view, as data.features=[image.npy,text.npy]."
+                f"features={features!r}; give the file of each view, such as data.features=[image.npy,text.npy]."
             )
         keys = [None] * len(features) if features_keys is None else list(features_keys)
         for name, given in (("views", list(views)), ("features_keys", keys)):

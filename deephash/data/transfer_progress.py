@@ -10,7 +10,7 @@ def transfer_bar(name: str, done: int, total: int | None) -> Iterator[Callable[[
     """Show bytes, speed and time left on standard error if it is a terminal.
 
     Args:
-        name: of the file.
+        name: name of the file.
         done: number of bytes that exist already.
         total: number of bytes of the file; None if the server does not report it.
 

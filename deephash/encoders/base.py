@@ -48,7 +48,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
         """Fetch what `fit` needs besides the data, such as pretrained weights, before any data are read.
 
         Args:
-            settings: of the constructor, without `input_dim`.
+            settings: arguments of the constructor, without `input_dim`.
 
         Raises:
             InvalidInputError: a file is missing and cannot be fetched.

@@ -39,7 +39,7 @@ def fetch_weights(network: str, weights: str) -> Path:
             reason = " ".join(str(error).split())[:200]
             raise InvalidInputError(
                 f"weights={weights!r} of {network} cannot be downloaded ({reason}); put {address} at {path}, or give a "
-                "file of them, as weights=FILE."
+                "file of them, such as weights=FILE."
             ) from error
     return path
 

@@ -39,7 +39,7 @@ def build_headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
 
     Args:
         network: one of `list_networks`.
-        seed: of the weights.
+        seed: seed of the weights.
 
     Returns:
         The network, the dimension of what it gives, and the name of the classifier.
@@ -56,7 +56,7 @@ def check_network(network: str, weights: str | None) -> None:
     """Raise an error for a network or a name of weights that torchvision does not have.
 
     Raises:
-        InvalidInputError: naming what there is.
+        InvalidInputError: the message lists the known names.
     """
     check_choice(network, list_networks(), "network")
     if weights is not None and not weights.endswith(FILES):
@@ -79,9 +79,9 @@ class TorchvisionBackbone(ImageEncoder):
 
     Args:
         input_dim: values of an image, h · w · c.
-        network: a name of torchvision's, as resnet18, alexnet, vit_b_16 or efficientnet_b0.
-        weights: None for a random start; a name of torchvision's, as IMAGENET1K_V1, or DEFAULT for its best, which is
-            downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
+        network: a name of torchvision's, such as resnet18, alexnet, vit_b_16 or efficientnet_b0.
+        weights: None for a random start; a name of torchvision's, such as IMAGENET1K_V1, or DEFAULT for its best,
+            which is downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
         frozen: whether training leaves the weights and the normalisation statistics unchanged.
         image_size: side to which images are scaled; 224, as most of the weights were trained with.
         channels: channels of the images, 3 or 1; None: whichever the values allow.

@@ -109,7 +109,7 @@ def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -
         )
     raise InvalidInputError(
         f"metrics.database_codes={LEARNT}: {type(hasher.projection).__name__} left no codes of its training items; "
-        f"choose a method that learns them, as method=cmfh, or metrics.database_codes={FUNCTIONS}."
+        f"choose a method that learns them, such as method=cmfh, or metrics.database_codes={FUNCTIONS}."
     )
 
 

@@ -184,7 +184,7 @@ def find_highest_grade(relevance: Relevance, query_labels: Tensor | None) -> int
     """Return the largest number of labels of a query; 1 if relevance has no grades.
 
     Args:
-        relevance: of the queries.
+        relevance: relevance for the queries.
         query_labels: labels of the queries of all processes.
     """
     if not isinstance(relevance, SharedLabels) or query_labels is None or not len(query_labels):

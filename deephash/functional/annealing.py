@@ -29,7 +29,7 @@ def check_rising(initial: float, final: float, name: str) -> None:
         name: name of the setting after "initial_" and "final_".
 
     Raises:
-        InvalidInputError: naming the values.
+        InvalidInputError: a scale is not above 0, or the scales fall.
     """
     _check_continuation(initial, final, name, rising=True)
 

@@ -14,7 +14,7 @@ def label_indicators(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tens
 
     Args:
         labels: class indices int64 (n,), or bool (n, c).
-        dtype: of the result.
+        dtype: dtype of the result.
 
     Returns:
         (n, c); c is one more than the largest class index of all processes' rows, or the number of columns. If class

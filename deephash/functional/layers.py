@@ -41,7 +41,7 @@ def check_dropout(dropout: float) -> None:
     """Raise an error for a dropout share outside [0, 1).
 
     Raises:
-        InvalidInputError: naming the share.
+        InvalidInputError: the share is outside [0, 1).
     """
     check_fraction(dropout, "dropout")
     if dropout == 1:

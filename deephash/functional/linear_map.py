@@ -6,8 +6,8 @@ from torch import Tensor
 def project_centred(features: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
     """Compute (X - μ) W, in the dtype of W.
 
-    The mean is subtracted from the features, not its projection from theirs: if the mean is large compared with the
-    spread, as with raw pixels, the latter loses the digits that decide a bit.
+    The mean is subtracted before the projection. Subtracting the projected mean afterwards would lose the digits that
+    decide a bit if the mean is large compared with the spread, as in raw pixels.
 
     Args:
         features: floating (n, d).

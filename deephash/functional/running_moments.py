@@ -54,7 +54,7 @@ def check_half_life(half_life: float | None) -> None:
     """Raise an error for a half-life that is not a number of items above 0; None means no decay.
 
     Raises:
-        InvalidInputError: naming the value.
+        InvalidInputError: the half-life is not above 0.
     """
     if half_life is not None:
         check_positive(half_life, "half_life")

@@ -12,7 +12,7 @@ def power_of_two(values: Tensor, dim: int | tuple[int, ...] | None = None) -> Te
 
     Args:
         values: floating, any shape.
-        dim: axes over which the maximum is taken, kept with length 1; None takes all and returns a scalar.
+        dim: axes over which the maximum is taken, kept with length 1; None uses all and returns a scalar.
 
     Returns:
         The values' dtype, float32 for half precision.

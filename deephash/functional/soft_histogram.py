@@ -62,7 +62,7 @@ def check_bins(bins: int | None) -> None:
     """Raise an error for a number of bins below 2; None means a default.
 
     Raises:
-        InvalidInputError: naming the number.
+        InvalidInputError: the number is below 2.
     """
     if bins is None:
         return

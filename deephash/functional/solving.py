@@ -40,7 +40,7 @@ def check_learnt(module: nn.Module, method: str, items: int) -> None:
         items: number of training items, for the message.
 
     Raises:
-        InvalidInputError: naming the weight.
+        InvalidInputError: a weight contains NaN.
     """
     for name, weight in module.state_dict().items():
         if weight.is_floating_point() and bool(weight.isnan().any()):

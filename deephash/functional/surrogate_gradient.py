@@ -28,7 +28,7 @@ def with_gradient_of(values: Tensor, surrogate: Tensor) -> Tensor:
 
     Args:
         values: any shape, without gradient.
-        surrogate: of the same shape and dtype.
+        surrogate: tensor of the same shape and dtype.
 
     Example:
         >>> margins = torch.tensor([-2.0, 0.5], requires_grad=True)

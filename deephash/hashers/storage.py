@@ -175,7 +175,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
         if not path.exists():
             raise InvalidInputError(
-                f"{format_missing_path(path)} does not exist; give the folder of a saved hasher, as RUN/hasher."
+                f"{format_missing_path(path)} does not exist; give the folder of a saved hasher, such as RUN/hasher."
             )
     with reading(folder / DESCRIPTION_FILE, "the description of a hasher", "restore it or fit again"):
         written = (folder / DESCRIPTION_FILE).read_bytes()

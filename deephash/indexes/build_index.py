@@ -54,7 +54,7 @@ def index(
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.
         kind: mih, flat, faiss_hnsw or another that `index_kinds` lists, or auto.
-        bits: code length b; None takes the hasher's, or all bits of the bytes.
+        bits: code length b; None uses the hasher's, or all bits of the bytes.
         hasher: the hasher that made the codes; the index stores its identity, and `check_hasher` compares it.
         names: the user's names of the items, whole numbers or strings (N,). They are saved with the index, and its
             `named` returns them for ids. Databases store them in the column `name`. None names items by their rows.
@@ -81,7 +81,7 @@ def index(
     if hasher is not None and not isinstance(hasher.distance, Hamming):
         raise InvalidInputError(
             f"the hasher's codes are ranked by {type(hasher.distance).__name__} distance, and an index by Hamming; "
-            "rank them with deephash.ranking, or choose a quantiser of Hamming distance, as quantizer=sbq."
+            "rank them with deephash.ranking, or choose a quantiser of Hamming distance, such as quantizer=sbq."
         )
     if bits is None:
         bits = 8 * codes.shape[1] if hasher is None else hasher.bits

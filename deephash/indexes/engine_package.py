@@ -1,4 +1,4 @@
-"""Optional packages of engines, imported when an index of theirs is built."""
+"""Optional packages of search engines, imported when an index needs them."""
 
 from importlib import import_module
 from typing import Any
@@ -10,7 +10,7 @@ def engine_package(module: str, extra: str) -> Any:
     """Import an engine's module.
 
     Args:
-        module: its name, as lancedb.
+        module: name of the module, such as lancedb.
         extra: the extra of deephash that installs it.
     """
     try:

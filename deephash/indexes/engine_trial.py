@@ -1,7 +1,7 @@
-"""A program that opens an engine's own file and searches it, so that a file that crashes its reader only ends this one.
+"""A separate program that opens and searches an engine's file, because a damaged file can crash its reader.
 
 Run as `python engine_trial.py ENGINE FILE CODES MEMORY`. It does not import deephash, which is slow to import. The last
-line of its standard error says what is wrong. A trial does not find damage that only other queries reach.
+line of its standard error states the fault. A trial does not find damage that only other queries reach.
 """
 
 import sys
@@ -87,7 +87,7 @@ def check(is_valid: bool, reason: str) -> None:
 
 
 def limit_memory(allowed: int) -> None:
-    """Bound the memory of this process to what it has and `allowed` bytes more, if the system supports a bound."""
+    """Limit the memory of this process to its present size plus `allowed` bytes, if the system supports a limit."""
     try:
         import resource
 

@@ -21,7 +21,7 @@ class FaissHNSW(FaissBinary):
         bits: code length b.
         links: neighbours M of a node.
         ef_construction: candidates kept while the graph is built.
-        ef_search: candidates kept while it is searched, at least k; more find more and take longer.
+        ef_search: candidates kept while it is searched, at least k; higher values find more and take longer.
         saved: file that FAISS wrote; None builds the index.
 
     References:

@@ -24,8 +24,8 @@ class FaissIVF(FaissBinary):
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        lists: number of centres; None takes 4 √N, and at most one for each 39 codes.
-        probes: lists that a query scans; more find more and take longer.
+        lists: number of centres; None uses 4 √N, and at most one for each 39 codes.
+        probes: lists that a query scans; higher values find more and take longer.
         saved: file that FAISS wrote; None builds the index.
     """
 

@@ -24,7 +24,7 @@ class Flat(Index):
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        engine: ranking engine; None takes the fastest for the device of the codes.
+        engine: ranking engine; None uses the fastest for the device of the codes.
     """
 
     # All engines give the same results, so the choice is not saved.

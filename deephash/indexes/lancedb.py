@@ -60,7 +60,7 @@ class LanceDB(Index):
         bits: code length b.
         approximate: whether to use inverted lists (IVF_FLAT); False scans.
         lists: number of lists; None leaves it to LanceDB.
-        probes: lists that a query scans; more find more and take longer.
+        probes: lists that a query scans; higher values find more and take longer.
         saved: folder that `save` wrote; None builds one, which is removed with the index.
         columns: columns to store beside the codes, (N, any): the items' `name`, and the user's columns.
 

@@ -47,8 +47,8 @@ class MIH(Index):
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.
         bits: code length b.
-        tables: number of substrings m; None takes the number with which a bucket holds about one item.
-        threads: number of threads; None takes torch's number.
+        tables: number of substrings m; None uses the number with which a bucket holds about one item.
+        threads: number of threads; None uses torch's number.
         patience: work on the tables of a query before it scans, in units of a scan of all codes. With 1, no query takes
             much more than twice the time of a scan (the bound of the ski-rental problem).
 

@@ -89,7 +89,7 @@ def without_password(dsn: str) -> str:
         parts = conninfo.conninfo_to_dict(dsn)
     except engine_package("psycopg", "pgvector").Error as error:
         raise InvalidInputError(
-            "dsn is not a connection string of PostgreSQL; give one as host=localhost dbname=items."
+            "dsn is not a connection string of PostgreSQL; give one such as host=localhost dbname=items."
         ) from error
     return str(conninfo.make_conninfo(**{name: value for name, value in parts.items() if name != "password"}))
 
@@ -98,20 +98,20 @@ def without_password(dsn: str) -> str:
 class PGVector(Index):
     """Keeps codes in a table of `id bigint`, `code bit(b)` and further columns, which outlives the index.
 
-    For codes that lie beside other columns in PostgreSQL. A scan takes the time in which PostgreSQL reads the table;
+    Use it for codes that are stored beside other columns in PostgreSQL. A scan takes as long as reading the table;
     `approximate` adds an HNSW index (`bit_hamming_ops`). Each search opens a connection.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        dsn: connection string; libpq takes missing parts from its environment, as PGHOST and PGPASSWORD. It is saved
+        dsn: connection string; libpq takes missing parts from environment variables, such as PGHOST. It is saved
             without its password. A saved index connects to the database that its string names, so do not load one from
             an untrusted source.
         table: the table's name, or schema.name.
         approximate: whether to use the graph; False scans.
         links: neighbours m of a node.
         ef_construction: candidates kept while the graph is built.
-        ef_search: candidates kept while it is searched, up to 1000; more find more and take longer.
+        ef_search: candidates kept while it is searched, up to 1000; higher values find more and take longer.
         existing: whether to search an existing table; False creates the table, and raises an error if it exists.
         columns: columns to store beside the codes in a new table, (N, any): the items' `name`, and the user's columns.
 
@@ -144,7 +144,7 @@ class PGVector(Index):
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
         check_graph(links, ef_construction, ef_search)
         if existing and columns is not None and columns.columns != [NAME]:
-            raise InvalidInputError(f"table {table} exists and has columns of its own; leave columns out.")
+            raise InvalidInputError(f"table {table} exists already with its columns; leave columns out.")
         self._sql = engine_package("psycopg.sql", "pgvector")
         with connect(dsn) as connection:
             if existing:
@@ -212,7 +212,7 @@ class PGVector(Index):
         if (stored, shortest, longest) != (self.size, self.bits, self.bits):
             raise InvalidInputError(
                 f"table {self.table} holds {stored} codes of {shortest} to {longest} bits; expected {self.size} of "
-                f"{self.bits}: it was changed since, so build the index again."
+                f"{self.bits}: it has changed, so build the index again."
             )
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -23,10 +23,10 @@ class TwoStage:
     Args:
         index: an index of any kind.
         rescoring: scores of the same items in the same order: `FloatVectors`, `Int8Vectors` or `Margins`.
-        factor: candidates for each requested neighbour; more find more and take longer.
+        factor: candidates for each requested neighbour; higher values find more and take longer.
 
     Raises:
-        InvalidInputError: a factor below 1, or another number of items.
+        InvalidInputError: the factor is below 1, or the numbers of items differ.
 
     Example:
         >>> from deephash.indexes.flat import Flat
@@ -48,8 +48,8 @@ class TwoStage:
     def search(self, codes: Tensor | ArrayLike, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
         """Find the k nearest of the candidates, nearest first; ties are ordered by id.
 
-        A candidate that cannot be compared, as one whose vector holds NaN or infinity, comes after the others. Its
-        score is infinitely far.
+        A candidate that cannot be compared, for example because its vector has NaN or infinity, comes last, with an
+        infinite distance.
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
@@ -58,11 +58,11 @@ class TwoStage:
 
         Returns:
             Scores float32 or float64 and ids int64, (q, k). If an approximate index finds fewer than k, the last ids
-            are -1, and their scores are infinitely far.
+            are -1, and their distances are infinite.
 
         Raises:
-            InvalidInputError: queries that do not fit the index or the rescoring, or another number of queries than of
-                codes.
+            InvalidInputError: the queries do not fit the index or the rescoring, or the numbers of queries and codes
+                differ.
         """
         codes = as_codes(codes, "query codes")
         queries = to_floating(queries, "queries")
@@ -115,5 +115,5 @@ def check_same_items(rescoring: Rescoring, size: int) -> None:
     """Raise an error unless the rescoring has as many items as the index."""
     if rescoring.size != size:
         raise InvalidInputError(
-            f"the index holds {size} items and there are {rescoring.size} to score; give both of the same."
+            f"the index holds {size} items and there are {rescoring.size} to score; give the same items to both."
         )

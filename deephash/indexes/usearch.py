@@ -22,7 +22,7 @@ class USearch(Index):
         approximate: whether to use the graph; False scans, and builds nothing.
         links: neighbours M of a node.
         ef_construction: candidates kept while the graph is built.
-        ef_search: candidates kept while it is searched, at least k; more find more and take longer.
+        ef_search: candidates kept while it is searched, at least k; higher values find more and take longer.
         saved: file that USearch wrote; None builds the index.
 
     Raises:

@@ -203,7 +203,7 @@ def save_npy(path: Path, values: NDArray[Any]) -> None:
 
     Args:
         path: the file; an existing one is replaced.
-        values: of any dtype except object.
+        values: array of any dtype except object.
 
     Raises:
         OSError: the disk does not accept it.

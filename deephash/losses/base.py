@@ -36,7 +36,7 @@ def check_weight(value: float, name: str) -> None:
     """Raise an error for a weight that is not a finite number of at least 0.
 
     Raises:
-        InvalidInputError: naming the value.
+        InvalidInputError: the weight is negative or not finite.
     """
     check_number(value, name)
     if value < 0:

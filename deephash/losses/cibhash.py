@@ -21,7 +21,7 @@ def cross_entropy_of_views(first: Tensor, second: Tensor, temperature: float) ->
     Args:
         first: floating (n, l), codes of one view.
         second: (n, l), of the other.
-        temperature: of the softmax.
+        temperature: temperature of the softmax.
 
     Returns:
         A scalar; 0 for one item.

@@ -17,7 +17,7 @@ def joint_semantics(first: Tensor, second: Tensor, beta: float, eta: float) -> T
 
     Args:
         first: features of m items, floating (m, d).
-        second: of the same items, (m, e).
+        second: vectors of the same items, (m, e).
         beta: weight of the first view.
         eta: weight of the neighbourhoods.
 

@@ -29,7 +29,7 @@ class WeightedSum(nn.Module):
         self.weights = {name: float(weights[name]) for name in losses if weights[name] != 0}
         if not self.weights:
             raise InvalidInputError(
-                "joint training has no loss; choose one, as loss=ap, or several, as loss=[ap,balance]."
+                "joint training has no loss; choose one, such as loss=ap, or several, such as loss=[ap,balance]."
             )
         self.losses = nn.ModuleDict({name: losses[name] for name in self.weights})
 

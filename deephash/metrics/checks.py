@@ -41,7 +41,7 @@ def check_cutoff(k: int, items: int | None = None) -> None:
         items: number of database items N; None if unknown.
 
     Raises:
-        InvalidInputError: naming k and the bound.
+        InvalidInputError: k is out of range.
     """
     check_count(k, "k")
     if items is not None and k > items:
@@ -52,7 +52,7 @@ def check_radius(radius: int, maximum: int) -> None:
     """Raise an error for a radius that is not an integer from 0 to the largest distance.
 
     Raises:
-        InvalidInputError: naming the radius and the bound.
+        InvalidInputError: the radius is out of range.
     """
     check_whole(radius, 0, "radius")
     if radius > maximum:

@@ -68,7 +68,7 @@ def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     passing multiply over tie groups; within a group the mean over all orders has a closed form (`chances_to_pass`).
 
     Args:
-        ranking: of q queries.
+        ranking: ranking of q queries.
         k: number of ranks, 1 to N and at most `MAX_RANKS`; ranks beyond 100 add little.
 
     Returns:
@@ -102,7 +102,7 @@ def check_depth(k: int) -> None:
     """Raise an error for a depth beyond `MAX_RANKS`.
 
     Raises:
-        InvalidInputError: naming k and the bound.
+        InvalidInputError: k is too large.
     """
     check_cutoff(k)
     if k > MAX_RANKS:

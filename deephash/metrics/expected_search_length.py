@@ -21,7 +21,7 @@ def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
     are still wanted, i·s/(r + 1) come first on average over the orders (Cooper 1968).
 
     Args:
-        ranking: of q queries.
+        ranking: ranking of q queries.
         wanted: n, at least 1.
 
     Returns:

@@ -75,6 +75,6 @@ class GradedRanking:
         """Raise an error for a depth k that is not an integer from 1 to the number of ranked items.
 
         Raises:
-            InvalidInputError: naming k and the bound.
+            InvalidInputError: k is out of range.
         """
         check_cutoff(k, int(self.reached[:, -1].min()) if len(self.total) else None)

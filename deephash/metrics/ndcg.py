@@ -22,7 +22,7 @@ def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
     with two grades this is the grade itself.
 
     Args:
-        ranking: of q queries.
+        ranking: ranking of q queries.
         k: number of ranks, 1 to N.
 
     Returns:

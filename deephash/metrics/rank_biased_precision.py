@@ -18,10 +18,10 @@ def check_persistence(persistence: float) -> None:
     """Raise an error for a persistence that is not a probability below 1.
 
     Raises:
-        InvalidInputError: naming it.
+        InvalidInputError: the persistence is out of range.
     """
     if not is_number(persistence) or not 0 < persistence < 1:
-        raise InvalidInputError(f"persistence={persistence!r}; expected a number between 0 and 1, as 0.8.")
+        raise InvalidInputError(f"persistence={persistence!r}; expected a number between 0 and 1, such as 0.8.")
 
 
 @convert_numpy_numbers
@@ -32,7 +32,7 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
     are 2^g - 1 over that of the highest grade, so that the value lies between 0 and 1.
 
     Args:
-        ranking: of q queries.
+        ranking: ranking of q queries.
         persistence: p. A user with 0.8 looks at 5 items on average, with 0.95 at 20.
 
     Returns:

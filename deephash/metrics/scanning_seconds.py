@@ -21,7 +21,7 @@ def scanning_seconds(ranking: GradedRanking, wanted: int = 1, glance: float = 1.
     time-biased gain (Smucker & Clarke, SIGIR 2012), who overlooks nothing.
 
     Args:
-        ranking: of q queries.
+        ranking: ranking of q queries.
         wanted: n, at least 1.
         glance: seconds per item; 1 is typical of one picture on a page of pictures.
         reading: additional seconds per relevant item.
@@ -40,7 +40,7 @@ def check_seconds(glance: float, reading: float) -> None:
     """Raise an error for seconds below 0.
 
     Raises:
-        InvalidInputError: naming them.
+        InvalidInputError: seconds are below 0.
     """
     if glance < 0 or reading < 0:
         raise InvalidInputError(f"glance={glance} and reading={reading} seconds; expected at least 0.")

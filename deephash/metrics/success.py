@@ -20,7 +20,7 @@ def success_at(ranking: GradedRanking, k: int) -> Tensor:
     items, r of them relevant, with c places above the cutoff.
 
     Args:
-        ranking: of q queries.
+        ranking: ranking of q queries.
         k: number of ranks, 1 to N.
 
     Returns:

@@ -35,7 +35,7 @@ class UserMetric(ABC):
         """Compute the figures of q queries by name.
 
         Args:
-            ranking: of q queries.
+            ranking: ranking of q queries.
             mark: suffix of the name of a figure, before its depth.
 
         Returns:

@@ -15,7 +15,8 @@ def soft_regions(values: Tensor, thresholds: Tensor, temperature: float | Tensor
     Args:
         values: floating (..., n).
         thresholds: (..., T), in any order, with the same leading axes; infinity for an unused threshold.
-        temperature: of the sigmoids, above 0, in the unit of the values; a tensor has the leading axes, or none.
+        temperature: temperature of the sigmoids, above 0, in the unit of the values; a tensor has the leading axes, or
+            none.
 
     Returns:
         (..., n, T + 1), lowest region first, each >= 0 and of sum 1; differentiable in values and thresholds.

@@ -99,7 +99,7 @@ def check_rising(relevance: Neighbours) -> None:
     """Raise an error for neighbour ids that are not ascending and unique within a query.
 
     Raises:
-        InvalidInputError: naming the first such query.
+        InvalidInputError: the message names the first such query.
     """
     falls = relevance.ids.diff() <= 0
     # Ids may fall from the last of one query to the first of the next.

@@ -15,7 +15,7 @@ def merge_nearest(distances: Sequence[Tensor], ids: Sequence[Tensor], k: int) ->
     that order: an item that a shard omitted has k items of the shard before it.
 
     Args:
-        distances: of each shard, int64 (q, k_s).
+        distances: distances from each shard, int64 (q, k_s).
         ids: rows of the whole database, int64 (q, k_s); -1, in the last places, if a shard found too few.
         k: number of neighbours.
 
@@ -36,7 +36,7 @@ def nearest_places(distances: Tensor, ids: Tensor, k: int) -> Tensor:
     """Return the positions of the k nearest among the items of all shards, int64 (q, k).
 
     Args:
-        distances: of all shards side by side, int64 (q, m).
+        distances: distances from all shards side by side, int64 (q, m).
         ids: rows of the whole database, int64 (q, m); -1, in the last places, if a shard found too few.
         k: number of neighbours.
 

@@ -131,7 +131,7 @@ def is_relevant(relevance: Relevance, ids: Tensor) -> Tensor:
     """Return whether database items are relevant to the query of their row.
 
     Args:
-        relevance: of q queries.
+        relevance: relevance for q queries.
         ids: int64 (q, k), rows of the database.
 
     Returns:

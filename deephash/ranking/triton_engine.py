@@ -205,7 +205,7 @@ def _check_device(query_codes: Tensor) -> None:
     """Raise an error for codes that Triton cannot access: not on a CUDA device, unless the kernels are interpreted.
 
     Raises:
-        InvalidInputError: naming the device of the codes.
+        InvalidInputError: the codes are on another device.
     """
     interpreted = not hasattr(kernels.histogram_kernel, "device_caches")
     if query_codes.device.type != "cuda" and not interpreted:

@@ -29,7 +29,7 @@ class PairedDifference:
         run: folder of the other run.
         queries: number of pairs.
         difference: mean of the other run's scores minus the first run's.
-        p_value: of the two-sided Wilcoxon signed-rank test, with Holm's correction over the runs compared.
+        p_value: p-value of the two-sided Wilcoxon signed-rank test, with Holm's correction over the runs compared.
         effect: matched-pairs rank-biserial correlation, 1 if the other run is better for every query.
     """
 
@@ -49,7 +49,7 @@ class Comparison:
         metrics: name → value for each run, None if a run lacks the metric.
         settings: dotted name → value for each run, of the settings that differ.
         metric: metric of the tests.
-        tests: of the first run against each other run with the same queries.
+        tests: tests of the first run against each other run with the same queries.
         untested: folders of the remaining runs, with the reason.
     """
 

@@ -24,7 +24,7 @@ def find_failure_signatures(diagnostics: BitDiagnostics, *, queries: int = 0, sk
     """Return warnings about one run, one line each, with the value and a remedy.
 
     Args:
-        diagnostics: of the database codes.
+        diagnostics: diagnostics of the database codes.
         queries: number of queries, including skipped ones.
         skipped_queries: number of queries without a relevant item, which the means leave out.
     """

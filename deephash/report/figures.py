@@ -137,7 +137,7 @@ def draw_bits(diagnostics: BitDiagnostics, title: str = "") -> "Figure":
     """Draw the share of ones of each bit and a heat map of the correlation between bits.
 
     Args:
-        diagnostics: of the codes.
+        diagnostics: diagnostics of the codes.
         title: title of the figure.
 
     Returns:

@@ -52,7 +52,7 @@ class Neighbour:
 
     Args:
         item: the item.
-        distance: of the codes.
+        distance: distance of the codes.
         relevant: whether it is relevant to the query.
     """
 

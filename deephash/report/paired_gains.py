@@ -25,8 +25,8 @@ class Gain:
         draws: number of pairs.
         before: mean score with the first choice.
         after: mean score with the second choice.
-        p_value: of the two-sided Wilcoxon signed-rank test; NaN for fewer than FEWEST_PAIRS draws, where none could be
-            small.
+        p_value: p-value of the two-sided Wilcoxon signed-rank test; NaN for fewer than FEWEST_PAIRS draws, where none
+            could be small.
         effect: matched-pairs rank-biserial correlation (Kerby, 2014), from -1 (all draws worse) to 1 (all better).
     """
 
@@ -123,7 +123,7 @@ def find_best(gains: Sequence[Gain], side: str) -> dict[int, Gain]:
     """Return the best pipeline of each code length.
 
     Args:
-        gains: of several pipelines.
+        gains: gains of several pipelines.
         side: "before" or "after", the mean to compare.
     """
     return {

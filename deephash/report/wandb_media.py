@@ -60,7 +60,7 @@ def log_bits(run: Any, diagnostics: BitDiagnostics) -> None:
 
     Args:
         run: the W&B run.
-        diagnostics: of the database codes.
+        diagnostics: diagnostics of the database codes.
     """
     import numpy as np
     import wandb

@@ -52,7 +52,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         if paired:
             raise InvalidInputError(
                 f"method={config.choices.method} learns from items in two views, and the data have one; choose data "
-                "with two, as data=wiki."
+                "with two, such as data=wiki."
             )
         quantizer: Quantizer = build(config.quantizer, bits=config.bits)
         encoder: Encoder = build(config.encoder, input_dim=feature_dim)
@@ -61,8 +61,8 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
     if not paired:
         raise InvalidInputError(
             f"method={config.choices.method} takes one view, and the data have {len(feature_dim)}: "
-            f"{', '.join(feature_dim)}; choose one of them, as data.view={next(iter(feature_dim))}, "
-            "or a cross-modal method, as method=cvh."
+            f"{', '.join(feature_dim)}; choose one of them, such as data.view={next(iter(feature_dim))}, "
+            "or a cross-modal method, such as method=cvh."
         )
     quantizers: dict[str, Quantizer] = {view: build(config.quantizer, bits=config.bits) for view in feature_dim}
     encoders: dict[str, Encoder] = {
@@ -97,7 +97,7 @@ def check_encoders(config: DictConfig) -> None:
     """Raise an error for encoders of images for features that are no pixels, which can be told before any are computed.
 
     Raises:
-        InvalidInputError: naming the data to choose instead.
+        InvalidInputError: the features are not pixels; the message names data to choose instead.
     """
     target = (config.data.get("descriptor") or {}).get("_target_")
     if target is None or issubclass(get_class(target), Pixels):
@@ -105,7 +105,8 @@ def check_encoders(config: DictConfig) -> None:
     if any(issubclass(get_class(entry._target_), ImageEncoder) for entry in _encoders(config)):
         raise InvalidInputError(
             f"encoder={config.choices.encoder} takes pixels, and data={config.choices.data} gives "
-            f"{target.rpartition('.')[2]} features; choose data of pixels, as data=image_folder_pixels or data=cifar10."
+            f"{target.rpartition('.')[2]} features; choose data of pixels, such as data=image_folder_pixels or "
+            "data=cifar10."
         )
 
 
@@ -217,11 +218,11 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
         if isinstance(views, Mapping) and "one_view" in getattr(get_object(entry._target_), "requires", ()):
             raise InvalidInputError(
                 f"loss={name} looks at features or thresholds of one view, and the data have {len(views)}; choose one "
-                "of codes, as loss=ap."
+                "of codes, such as loss=ap."
             )
         if "classes" in takes and sizes["classes"] == 0:
             raise InvalidInputError(
-                f"loss={name} learns from labels, and the data have none; choose one of pairs, as loss=ap."
+                f"loss={name} learns from labels, and the data have none; choose one of pairs, such as loss=ap."
             )
         losses[name] = build(settings, **{size: value for size, value in sizes.items() if size in takes})
     return WeightedSum(losses, weights)
@@ -259,6 +260,6 @@ def lightning_trainer(config: DictConfig, **parts: Any) -> lightning.Trainer:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise InvalidInputError(
             f"trainer: {reason} (accelerator={config.trainer.get('accelerator')}, devices="
-            f"{config.trainer.get('devices')}); choose another, as trainer=default, a GPU where there is one."
+            f"{config.trainer.get('devices')}); choose another, such as trainer=default, a GPU where there is one."
         ) from error
     return trainer

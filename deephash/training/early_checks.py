@@ -27,7 +27,7 @@ def check_measures(config: DictConfig) -> None:
     """Raise an error for depths, radii and switches that no data would make right.
 
     Raises:
-        InvalidInputError: naming the setting.
+        InvalidInputError: the setting is invalid.
     """
     for name, check in (("at", check_cutoff), ("radii", lambda radius: check_radius(radius, radius))):
         values = config.metrics[name]
@@ -55,7 +55,7 @@ def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True)
         fits: whether a method is fitted too, rather than a fitted one scored.
 
     Raises:
-        InvalidInputError: naming what needs labels.
+        InvalidInputError: the message names the setting that needs labels.
     """
     if labelled is not False:
         return
@@ -63,12 +63,12 @@ def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True)
     if truth.needs_labels:
         raise InvalidInputError(
             f"truth={config.choices.truth} needs labels, and data={config.choices.data} have none; use data with "
-            "labels, or truth by distance, as truth=nearest_neighbours or truth=epsilon_ball."
+            "labels, or truth by distance, such as truth=nearest_neighbours or truth=epsilon_ball."
         )
     if fits and "labels" in getattr(get_class(config.projection._target_), "requires", ()):
         raise InvalidInputError(
             f"method={config.choices.method} learns from labels, and data={config.choices.data} have none; use data "
-            "with labels, or a method without, as method=itq."
+            "with labels, or a method without, such as method=itq."
         )
 
 

@@ -281,7 +281,7 @@ class JointModule(HashingModule):
             assert isinstance(requires, frozenset)
             if "two_views" in requires and views == 1:
                 raise InvalidInputError(
-                    f"loss={name} compares two views of an item; choose data with two, as data=wiki."
+                    f"loss={name} compares two views of an item; choose data with two, such as data=wiki."
                 )
             if requires & {"labels", "single_labels"} and labels is None:
                 raise InvalidInputError(f"loss={name} learns from labels, and the training items have none.")

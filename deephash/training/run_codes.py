@@ -17,7 +17,7 @@ def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
     """Codes, ids and maker of the database part of a run's data.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
         InvalidInputError: not a whole run, or one of two views, of which each is encoded by itself.

@@ -15,7 +15,7 @@ def area(seen: Sequence[int], scores: Sequence[float]) -> float:
 
     Args:
         seen: items at each checkpoint, rising.
-        scores: of the checkpoints.
+        scores: score at each checkpoint.
     """
     if len(seen) == 1:
         return float(scores[0])
@@ -29,7 +29,7 @@ def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -
 
     Args:
         seen: items at each checkpoint, rising.
-        scores: of the checkpoints.
+        scores: score at each checkpoint.
         changes: positions at which the stream changes.
 
     Returns:
@@ -51,7 +51,7 @@ def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bo
 
     Args:
         per_class: score of each class at each checkpoint; None where it had none.
-        present: of each class, whether it still arrives at the end. Where all do, the fall is of all.
+        present: whether each class still arrives at the end. Where all do, the fall is of all.
 
     Returns:
         The mean fall, from -1 to 1; NaN where no class has two scores.
@@ -71,7 +71,7 @@ def summarise_stream(
     Args:
         history: what each checkpoint found.
         changes: positions at which the stream changes.
-        present: of each class, whether it still arrives at the end.
+        present: whether each class still arrives at the end.
 
     Returns:
         "mAP" at the end, its "area", the mean "lag" (NaN without changes), "forgetting", "prequential_precision" in the

@@ -42,7 +42,7 @@ def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
     Args:
         tune: `parameters`, a mapping of config keys to lists of values; `samples`, how many points of their grid to
             draw (null: the whole grid).
-        seed: of that draw.
+        seed: seed of that draw.
 
     Returns:
         Points of the grid in its order, the last key varying fastest.
@@ -124,7 +124,7 @@ def tune(
     if not truth.data.has_validation:
         raise InvalidInputError(
             f"tune chooses on validation queries, and protocol={config.choices.protocol} has none; choose one that "
-            "has, as protocol=five_way."
+            "has, such as protocol=five_way."
         )
     metric, ranking = str(config.tune.get("metric") or "mAP"), build(config.ranking)
     record = read_record(run.tuning, points) if run.tuning.exists() else []

@@ -10,7 +10,7 @@ def open_listener(host: str, port: int, is_shared: bool = False) -> socket.socke
 
     Args:
         host: name or address of this machine.
-        port: port to listen on; 0 takes a free one.
+        port: port to listen on; 0 chooses a free one.
         is_shared: whether other processes may listen on the same port and share its connections.
 
     Raises:

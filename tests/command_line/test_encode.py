@@ -167,7 +167,10 @@ def test_pickled_and_truncated_arrays_are_refused(deephash, fitted_run, digits, 
 def test_other_dimensions_and_other_codes_in_place_are_refused(deephash, fitted_run, digits, tmp_path):
     np.save(tmp_path / "x.npy", digits[:100, :9])
     ended = deephash("encode", fitted_run, tmp_path / "x.npy", tmp_path / "codes.npy")
-    assert ended.err == ("error: the features have 9 dimensions; the hasher takes 784: give features of its kind.\n")
+    assert ended.err == (
+        "error: the features have 9 dimensions; the hasher takes 784: give features from the same model or "
+        "descriptor.\n"
+    )
     np.save(tmp_path / "x.npy", digits[:100])
     np.save(tmp_path / "y.npy", digits[100:200])
     assert deephash("encode", fitted_run, tmp_path / "x.npy", tmp_path / "codes.npy").status == 0
@@ -217,7 +220,7 @@ def test_images_of_a_run_of_images(deephash, compose_config, tmp_path):
 def test_images_for_a_run_of_features_are_refused(deephash, fitted_run, tmp_path):
     ended = deephash("encode", fitted_run, tmp_path, tmp_path / "codes.npy")
     assert ended.status == 2
-    assert "give features of that kind, not images" in ended.err
+    assert "give such features instead of images" in ended.err
 
 
 def contents(folder, stem):

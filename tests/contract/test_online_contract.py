@@ -142,5 +142,5 @@ def test_room_for_classes_is_bounded(online_class, sample):
     labels[3] = 10**6
     projection = online_class(16, 8)
     for learn in (projection.partial_fit, projection.fit):
-        with pytest.raises(InvalidInputError, match="labels reach 1000000, but stream methods keep room for every"):
+        with pytest.raises(InvalidInputError, match="labels reach 1000000, but stream methods allocate memory"):
             learn(sample.features, labels=labels)

@@ -149,7 +149,7 @@ def test_other_folders_are_refused(tmp_path, spoil, message):
     [
         (
             {"path": None},
-            r"path=None; give the folder of COCO, as data.path=FOLDER: annotations/captions_train2017.json",
+            r"path=None; give the folder of COCO, such as data.path=FOLDER: annotations/captions_train2017.json",
         ),
         ({"captions": 0}, "captions=0"),
         ({"view": "sound"}, "view='sound'; expected one of: image, text"),

@@ -112,7 +112,7 @@ def test_things_to_look_at(folder):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"features": None}, r"features=None; give the file of each view, as data.features=\[image.npy,text.npy\]"),
+        ({"features": None}, r"features=None; give the file of each view, such as data.features=\[image"),
         ({"features": ["x.npy"]}, r"features=\['x.npy'\]; give the file of each view"),
         ({"features": "x.npy"}, "features='x.npy'; give"),
         ({"features": ["x", "t"], "views": ["a"]}, r"views=\['a'\] beside 2 files of features; give one for each"),

@@ -85,7 +85,7 @@ def test_pgvector_keeps_them(codes, build, postgres, tmp_path):
             (bit_strings(codes[6:7], 72)[0],),
         ).fetchall()
     assert [name for (name,) in found] == scanned(codes, 6, range(30))
-    with pytest.raises(InvalidInputError, match="has columns of its own; leave columns out"):
+    with pytest.raises(InvalidInputError, match="exists already with its columns; leave columns out"):
         deephash.index(codes, "pgvector", bits=72, dsn=postgres, table=index.table, existing=True, columns=COLUMNS)
 
 

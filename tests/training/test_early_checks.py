@@ -50,7 +50,7 @@ def test_depths_are_lowered_to_the_database(data, compose_config, tmp_path):
     [
         (["metrics.at=[0]"], r"metrics.at=\[0\]: k=0; expected a whole number"),
         (["metrics.at=[ten]"], r"metrics.at=\['ten'\]: k='ten'; expected a whole number"),
-        (["metrics.at=10"], r"metrics.at=10; expected a list, as metrics.at=\[2\]"),
+        (["metrics.at=10"], r"metrics.at=10; expected a list, such as metrics.at=\[2\]"),
         (["metrics.radii=[-1]"], r"metrics.radii=\[-1\]: radius=-1; expected a whole number"),
         (["metrics.radii=[1.5]"], r"metrics.radii=\[1.5\]: radius=1.5; expected a whole number"),
         (["metrics.stable_order=maybe"], r"metrics.stable_order='maybe'; expected true or false"),

@@ -27,9 +27,9 @@ class TorchvisionFeatures(Descriptor):
     must be named.
 
     Args:
-        network: a name of torchvision's, as resnet18, alexnet or vit_b_16.
-        weights: a name of torchvision's, as IMAGENET1K_V1, which is downloaded where torch's cache lacks it, or a file
-            of the network's weights, .safetensors, .pth or .pt.
+        network: a name of torchvision's, such as resnet18, alexnet or vit_b_16.
+        weights: a name of torchvision's, such as IMAGENET1K_V1, which is downloaded where torch's cache lacks it, or a
+            file of the network's weights, .safetensors, .pth or .pt.
         image_size: side in pixels to which loaders scale and crop images; 224, as most of the weights were learnt with.
         batch_size: images that go through at once; 32 take a ResNet-50 about 2 GiB.
         device: "cpu", "cuda" or the like; features differ by rounding between devices.
@@ -43,7 +43,7 @@ class TorchvisionFeatures(Descriptor):
     ) -> None:
         check_choice(network, list_networks(), "network")
         if not weights:
-            raise InvalidInputError(f"weights={weights!r}; name torchvision's, as IMAGENET1K_V1, or a file of them.")
+            raise InvalidInputError(f"weights={weights!r}; name weights, such as IMAGENET1K_V1, or a file of them.")
         check_count(image_size, "image_size")
         check_count(batch_size, "batch_size")
         self.network = network

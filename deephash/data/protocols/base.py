@@ -90,14 +90,14 @@ class Split:
             raise InvalidInputError(f"role={role!r}; expected one of: {', '.join(ROLES)}.")
         rows: np.ndarray = getattr(self, role)
         if len(rows) == 0:
-            raise InvalidInputError(f"This split has no {role} part; choose a protocol that has one, as five_way.")
+            raise InvalidInputError(f"This split has no {role} part; choose a protocol that has one, such as five_way.")
         return rows
 
     def check_fits(self, n: int) -> None:
         """Raise an error if the data set has fewer items than this split names.
 
         Raises:
-            InvalidInputError: naming the largest row and n.
+            InvalidInputError: the message names the largest row and n.
         """
         largest = max(int(getattr(self, role)[-1]) for role in ROLES if len(getattr(self, role)))
         if largest >= n:
@@ -120,7 +120,7 @@ class Split:
             files: where these come from, in words.
 
         Raises:
-            InvalidInputError: naming what differs.
+            InvalidInputError: the message names what differs.
         """
         for part, known in self.digests.items():
             found = digests.get(part, "")

@@ -28,7 +28,7 @@ def check_size(size: Size, part: str, also: tuple[str, ...] = ()) -> None:
         also: further words that this parameter takes.
 
     Raises:
-        InvalidInputError: naming the size and what can be given.
+        InvalidInputError: the message lists the possible sizes.
     """
     if isinstance(size, str):
         if size in (REST, *also) or PER_CLASS.fullmatch(size):
@@ -62,7 +62,7 @@ def random_order(n: int, seed: int) -> np.ndarray:
         InvalidInputError: a seed that is not a whole number of at least 0.
     """
     if not is_whole(seed) or seed < 0:
-        raise InvalidInputError(f"seed={seed!r}; expected a whole number of at least 0, as seed=0.")
+        raise InvalidInputError(f"seed={seed!r}; expected a whole number of at least 0, such as seed=0.")
     words: np.ndarray = np.random.PCG64(int(seed)).random_raw(n)
     return np.argsort(words, kind="stable")
 

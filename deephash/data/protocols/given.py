@@ -29,7 +29,7 @@ class Given(Protocol):
     def __init__(self, path: str | Path | None = None) -> None:
         if path is None:
             raise InvalidInputError(
-                "protocol=given reads a split from a file; name it, as protocol.path=FOLDER/split.npz of a run."
+                "protocol=given reads a split from a file; name it, such as protocol.path=FOLDER/split.npz of a run."
             )
         self.path = Path(path)
         if self.path.suffix not in (".npz", ".json"):

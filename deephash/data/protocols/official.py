@@ -85,7 +85,7 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
     """
     if official is None:
         raise InvalidInputError(
-            "These data have no official parts; choose a protocol that draws them, as protocol=literature."
+            "These data have no official parts; choose a protocol that draws them, such as protocol=literature."
         )
     if np.shape(official) != (n,):
         raise InvalidInputError(f"official parts have shape {np.shape(official)}; expected ({n},), one for each item.")
@@ -96,6 +96,7 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
     for part in ("train", "query"):
         if len(pools[part]) == 0:
             raise InvalidInputError(
-                f"These data have no official {part} part; choose a protocol that draws one, as protocol=literature."
+                f"These data have no official {part} part; choose a protocol that draws one, such as "
+                "protocol=literature."
             )
     return pools

@@ -52,12 +52,12 @@ class QueryDatabase(Protocol):
         if train == WHOLE_DATABASE and not search_train:
             raise InvalidInputError(
                 "protocol.train=database trains on all that is searched, but protocol.search_train=false; set "
-                "protocol.search_train=true, or give the training sample a size, as protocol.train=5000."
+                "protocol.search_train=true, or give the training sample a size, such as protocol.train=5000."
             )
         if train == "rest" and search_train:
             raise InvalidInputError(
                 "protocol.train=rest leaves nothing to search beside it; set protocol.train=database, or "
-                "protocol.search_train=false with a size for the database, as protocol.database=54000."
+                "protocol.search_train=false with a size for the database, such as protocol.database=54000."
             )
         self.validation = select_validation_sizes(validation_queries, validation_database)
         self.queries = queries

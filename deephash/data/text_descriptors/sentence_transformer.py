@@ -41,7 +41,7 @@ class SentenceTransformer(TextDescriptor):
     Known weakness: a model reads only the beginning of a long text; MiniLM reads 256 word pieces.
 
     Args:
-        model: the folder or the name, as sentence-transformers/all-MiniLM-L6-v2.
+        model: the folder or the name, such as sentence-transformers/all-MiniLM-L6-v2.
         batch_size: texts that go through at once.
         device: "cpu", "cuda" or the like; features differ by rounding between devices.
 
@@ -57,7 +57,7 @@ class SentenceTransformer(TextDescriptor):
     def __init__(self, model: PathOrName, batch_size: int = 32, device: str = "cpu") -> None:
         if not model:
             raise InvalidInputError(
-                f"model={model!r}; give a folder or a name, as sentence-transformers/all-MiniLM-L6-v2."
+                f"model={model!r}; give a folder or a name, such as sentence-transformers/all-MiniLM-L6-v2."
             )
         check_count(batch_size, "batch_size")
         if find_spec("sentence_transformers") is None:

@@ -77,7 +77,7 @@ class AdaptHash(UnitProjection):
         output_dim: number of projections k, without a limit.
         alpha: share of bits in which dissimilar items must differ, and similar items agree; .9 in the authors' code.
         regularisation: λ, the weight of the pull towards orthogonality; .01 there.
-        step_size: of the gradient; 1 there.
+        step_size: step size of the gradient; 1 there.
 
     Raises:
         InvalidInputError: alpha is outside 0 to 1, or regularisation or step_size is not above 0.

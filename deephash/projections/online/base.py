@@ -156,11 +156,11 @@ def check_classes(labels: Tensor) -> None:
     """Raise an error for class indices so large that memory for all smaller classes would be exhausted.
 
     Raises:
-        InvalidInputError: naming the largest index.
+        InvalidInputError: a class index is too large.
     """
     if labels.ndim == 1 and len(labels) and int(labels.max()) >= MAX_CLASSES:
         raise InvalidInputError(
-            f"labels reach {int(labels.max())}, but stream methods keep room for every class from 0 on; number the "
+            f"labels reach {int(labels.max())}, but stream methods allocate memory for every class from 0; number the "
             f"classes from 0, below {MAX_CLASSES}."
         )
 
@@ -178,5 +178,5 @@ def make_indicators(labels: Tensor, classes: int) -> Tensor:
 
 
 def share_label(first: Tensor, second: Tensor) -> Tensor:
-    """Return whether items in the same row share a label: bool (n,), from two of int64 (n,) or bool (n, c)."""
+    """Return whether items in the same row share a label: bool (n,), for two label arrays int64 (n,) or bool (n, c)."""
     return first == second if first.ndim == 1 else (first & second).any(1)

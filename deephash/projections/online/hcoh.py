@@ -11,7 +11,7 @@ from deephash.projections.online.base import count_classes
 from deephash.projections.online.unit_projection import UnitProjection
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# Smallest order of the Hadamard matrix, at any number of bits, so that at least this number of classes have one.
+# Smallest order of the Hadamard matrix, and so the smallest number of codewords.
 MIN_ORDER = 16
 
 

@@ -64,7 +64,7 @@ class OnlineMIHash(UnitProjection):
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
         capacity: number of items in the reservoir; 200 in the paper.
-        step_size: of the gradient; 1 in the authors' code.
+        step_size: step size of the gradient; 1 in the authors' code.
         decay: the step size is divided by 1 + decay · items; .0001 there.
         scale: steepness of the smooth codes.
         bins: number of bins of the distance histograms; 16 intervals, so 17, in the authors' code.

@@ -25,7 +25,7 @@ def boosted_steps(margins: list[float], squared_length: float, step_size: float)
     Args:
         margins: c_j w_jᵀ x of each bit, positive if it is right.
         squared_length: ‖x‖².
-        step_size: of the gradient.
+        step_size: step size of the gradient.
 
     Returns:
         The step of each bit, above 0.
@@ -43,7 +43,7 @@ def hinge_steps(margins: list[float], step_size: float) -> list[float]:
 
     Args:
         margins: c_j w_jᵀ x of each bit.
-        step_size: of the subgradient.
+        step_size: step size of the subgradient.
 
     Returns:
         The step of each bit: the step size if the margin is below 1, otherwise 0.
@@ -69,7 +69,7 @@ class OSupHash(UnitProjection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
-        step_size: of the gradient; .1 in the authors' code.
+        step_size: step size of the gradient; .1 in the authors' code.
         boosted: whether bits are boosted; otherwise each is learnt independently.
         classes: number of classes c that have codewords; it grows with the labels.
 

@@ -22,7 +22,7 @@ def canonical_directions_from_scatter(
     factors, which changes neither singular values nor directions.
 
     Args:
-        scatter: of features and label indicators side by side, float64 (d + c, d + c).
+        scatter: scatter matrix of features and label indicators side by side, float64 (d + c, d + c).
         weight: total weight of the items, float64 scalar; scatter / weight is the covariance C.
         d: feature dimension.
         k: number of directions.

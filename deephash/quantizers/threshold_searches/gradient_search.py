@@ -61,7 +61,7 @@ def soft_objective(objective: NeighbourhoodObjective, pairs: GroupedPairs, membe
     """Compute J of soft regions as `soft_f1` and `soft_explained_variance`, from groups that share a membership.
 
     Args:
-        objective: of the projection, for P, the scatter and α.
+        objective: objective of the projection, for P, the scatter and α.
         pairs: its groups.
         membership: float64 (..., m, R) of the groups.
 
@@ -84,7 +84,7 @@ def climb(objective: NeighbourhoodObjective, pairs: GroupedPairs, places: Tensor
     """Move thresholds up the gradient of soft J as the temperature falls, all starts side by side.
 
     Args:
-        objective: of the projection.
+        objective: objective of the projection.
         pairs: its groups.
         places: float64 (s, T), initial thresholds, as fractions of the distinct values.
         steps: steps of Adam.

@@ -21,7 +21,7 @@ def serve(
     Args:
         folders: folders of complete runs.
         host: address to listen on.
-        port: port to listen on; 0 takes a free one.
+        port: port to listen on; 0 chooses a free one.
         names: further host names of the page.
         device: device on which features are encoded.
         ready: called with the address once the server is ready.

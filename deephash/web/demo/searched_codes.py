@@ -59,7 +59,7 @@ class SearchedCodes:
 
         Args:
             query: packed uint8 (1, ⌈b/8⌉).
-            relevance: of the items of these codes to the query. None, if unknown, counts no item as relevant.
+            relevance: relevance of the items to the query; None if it is unknown, which counts no item as relevant.
         """
         if relevance is None:
             relevance = Neighbours(torch.zeros(2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), len(self))

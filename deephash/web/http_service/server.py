@@ -13,7 +13,7 @@ def build_server(application: Any, limits: ConnectionLimits | None = None) -> uv
 
     Args:
         application: ASGI application behind a `RequestGuard`.
-        limits: limits of each connection; None takes the defaults.
+        limits: limits of each connection; None uses the defaults.
     """
     limits = limits or ConnectionLimits()
     settings = uvicorn.Config(

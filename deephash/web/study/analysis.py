@@ -35,12 +35,12 @@ class Analysis:
         runs: titles of the first and the second run, with their folders.
         sessions: number of participants who began.
         queries: number of different queries that were judged.
-        preferences: of all judgements, and of each form of list if there are both.
+        preferences: preference over all judgements, and for each form of list if there are both.
         ratings: mean ratings.
         left: share of decided side-by-side judgements for the left list, with its 95 % Wilson interval; None without
             such judgements. Sides are drawn at random, so a share far from one half is a habit of participants.
         seconds: median time of a judgement.
-        agreements: of each metric; empty if the runs are not given.
+        agreements: agreement of each metric; empty if the runs are not given.
         warnings: limits of the analysis.
     """
 

@@ -187,7 +187,7 @@ def test_sizes_beyond_the_data():
     message = refusal({"queries": 1000, "train": 2000, "database": "rest"}, np.zeros(500, np.int64))
     assert "queries 1000 + train 2000 = 3000 items of the 500 in the data" in message
     assert "at least 1 for database" in message
-    assert "give fractions, as protocol.train=0.1" in message
+    assert "give fractions, such as protocol.train=0.1" in message
     message = refusal({"queries": 100, "train": 350, "database": "rest"}, np.zeros(450, np.int64))
     assert "protocol.train=349" in message
     deal({"queries": 100, "train": 349, "database": "rest"}, np.zeros(450, np.int64), 0)
@@ -195,7 +195,9 @@ def test_sizes_beyond_the_data():
 
 def test_two_parts_of_rest():
     message = refusal({"train": "rest", "database": "rest"}, np.zeros(9, np.int64))
-    assert message == ("protocol.train and protocol.database are both rest; give one a size, as protocol.train=2000.")
+    assert message == (
+        "protocol.train and protocol.database are both rest; give one a size, such as protocol.train=2000."
+    )
 
 
 def test_fraction_of_less_than_one_item():
@@ -221,7 +223,7 @@ def test_size_per_class():
     rows = deal({"queries": "10 per class", "database": "rest"}, strata, 0)
     assert np.bincount(strata[rows["queries"]]).tolist() == [10, 10, 0, 0, 10]
     message = refusal({"queries": "25 per class", "database": "rest"}, strata)
-    assert "class 4 has 20 items left; lower it, as protocol.queries='20 per class'" in message
+    assert "class 4 has 20 items left; lower it, such as protocol.queries='20 per class'" in message
     message = refusal({"queries": "2 per class", "database": "rest"}, np.zeros(9, np.int64))
     assert "protocol.queries='2 per class' needs stratified data" in message
 

@@ -108,7 +108,7 @@ def test_json_refused(tmp_path, content, message):
 
 
 def test_path_is_required():
-    with pytest.raises(InvalidInputError, match=r"name it, as protocol\.path=FOLDER/split\.npz"):
+    with pytest.raises(InvalidInputError, match=r"name it, such as protocol\.path=FOLDER/split\.npz"):
         Given()
 
 

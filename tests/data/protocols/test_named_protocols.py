@@ -166,10 +166,10 @@ def test_multi_label_and_unlabelled_data_are_drawn_without_strata(protocol):
     ("name", "overrides", "message"),
     [
         ("five_way", (), "queries 1000 + validation_queries 1000 + train 2000 + validation_database 10000 = 14000"),
-        ("literature", ("protocol.queries=5000",), "lower a size, as protocol.queries=4999"),
+        ("literature", ("protocol.queries=5000",), "lower a size, such as protocol.queries=4999"),
         ("cifar10_59k", ("protocol.train=4500",), "train 4500 = 4500 items of the 4000 in the database"),
         ("cifar10_54k", (), "queries 1000 + train 5000 = 6000 items of the 5000 in the data"),
-        ("official", (), "no official parts; choose a protocol that draws them, as protocol=literature"),
+        ("official", (), "no official parts; choose a protocol that draws them, such as protocol=literature"),
     ],
 )
 def test_sizes_beyond_five_thousand_items(name, overrides, message, protocol):

@@ -86,7 +86,7 @@ def test_bad_values_are_refused(make, message):
 
 
 def test_a_model_is_asked_for_and_read(minilm, tmp_path, monkeypatch):
-    with pytest.raises(InvalidInputError, match="model=None; give a folder or a name, as sentence-transformers/all-Mi"):
+    with pytest.raises(InvalidInputError, match="model=None; give a folder or a name, such as sentence-tr"):
         SentenceTransformer(None)
     with pytest.raises(InvalidInputError, match="batch_size=0"):
         SentenceTransformer(minilm, batch_size=0)
