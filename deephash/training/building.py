@@ -1,4 +1,4 @@
-"""From a config to objects: data, hasher, losses, the module that fits and scores, the trainer."""
+"""Construction of objects from a config: data, hasher, losses, Lightning module and trainer."""
 
 import inspect
 import sys
@@ -35,17 +35,17 @@ from deephash.validation import InvalidInputError
 
 
 def build_data(config: DictConfig, split: Split | None = None) -> HashingDataModule:
-    """The data module, with its protocol; `split` is one made before."""
+    """Build the data module with its protocol, and with an existing split if one is given."""
     data: HashingDataModule = build(config.data, protocol=build(config.protocol), seed=config.seed, split=split)
     data.given_files = describe_paths(config.data, "data")
     return data
 
 
 def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hasher | CrossModalHasher:
-    """Quantiser first: it says how many projections its bit budget needs.
+    """Build an unfitted hasher; the quantiser, built first, determines the number of projections.
 
     Raises:
-        InvalidInputError: a method of one view for data with two, or the other way round.
+        InvalidInputError: the method takes one view and the data have two, or the reverse.
     """
     paired = issubclass(get_class(config.projection._target_), PairedProjection)
     if isinstance(feature_dim, int):
@@ -78,14 +78,16 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
 
 
 def of_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> DictConfig:
-    """A view's own part of a group, as `+encoder@encoder.image=convolutional` sets it, or the group's choice for all.
+    """Return the config of a group for one view.
+
+    A view can have its own entry, as `+encoder@encoder.image=convolutional` sets; otherwise all views share one.
 
     Raises:
-        InvalidInputError: the group names other views alone.
+        InvalidInputError: the group only has entries of other views.
     """
     if view in config:
-        own: DictConfig = config[view]
-        return own
+        view_config: DictConfig = config[view]
+        return view_config
     if "_target_" not in config:
         raise InvalidInputError(
             f"{group} names {', '.join(map(str, config))}; the data have a view {view} too: set it."
@@ -94,7 +96,7 @@ def of_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> 
 
 
 def check_encoders(config: DictConfig) -> None:
-    """Raise an error for encoders of images for features that are no pixels, which can be told before any are computed.
+    """Raise an error before features are computed if an encoder needs pixels and the features are not pixels.
 
     Raises:
         InvalidInputError: the features are not pixels; the message names data to choose instead.
@@ -111,10 +113,10 @@ def check_encoders(config: DictConfig) -> None:
 
 
 def fetch_encoders(config: DictConfig) -> None:
-    """Have every encoder fetch what its start needs beside the data.
+    """Download what the encoders need, such as pretrained weights.
 
     Raises:
-        InvalidInputError: what is not there and cannot be fetched.
+        InvalidInputError: a download fails, or a file does not exist.
     """
     for entry in _encoders(config):
         encoder: type[Encoder] = get_class(entry._target_)
@@ -122,18 +124,18 @@ def fetch_encoders(config: DictConfig) -> None:
 
 
 def _encoders(config: DictConfig) -> list[DictConfig]:
-    """The encoder of a config, or those of its views."""
+    """Return the config of the encoder, or of the encoders of the views."""
     entries = [config.encoder, *config.encoder.values()]
     return [entry for entry in entries if isinstance(entry, DictConfig) and "_target_" in entry]
 
 
 def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, int]) -> nn.Module | None:
-    """The augmentation of training items, or of each of their views; None without one."""
+    """Build the augmentation of training items, one for each view if there are several; None without augmentation."""
     if not config:
         return None
     if isinstance(feature_dim, int):
-        one: nn.Module = build(config, input_dim=feature_dim)
-        return one
+        augmentation: nn.Module = build(config, input_dim=feature_dim)
+        return augmentation
     return ViewAugmentations(
         {
             view: build(of_view(config, view, feature_dim, "augmentation"), input_dim=size)
@@ -166,10 +168,10 @@ def build_score_settings(config: DictConfig) -> ScoreSettings:
 
 
 def build_user_metrics(config: DictConfig) -> list[UserMetric]:
-    """The metrics of user models that a config names; none of a run from before there were any.
+    """Build the metrics of user models in a config; runs of early versions have none.
 
     Raises:
-        InvalidInputError: whatever a metric refuses, with its name.
+        InvalidInputError: the settings of a metric are invalid.
     """
     metrics = []
     for name, entry in (config.get("user_metric") or {}).items():
@@ -181,12 +183,13 @@ def build_user_metrics(config: DictConfig) -> list[UserMetric]:
 
 
 def chosen_losses(config: DictConfig) -> dict[str, Any]:
-    """The losses that a config adds up, by name.
+    """Return the configs of the chosen losses by name.
 
-    A method's setting of a loss of its own, where another was chosen in its place, names no loss.
+    A method may set a parameter of its default loss. If another loss is chosen, that entry has no `_target_` and is
+    left out.
 
     Raises:
-        InvalidInputError: a setting of a loss that does not exist.
+        InvalidInputError: an entry sets a loss that does not exist.
     """
     named = {str(name): entry for name, entry in (config.get("loss") or {}).items() if entry is not None}
     for name, entry in named.items():
@@ -198,16 +201,16 @@ def chosen_losses(config: DictConfig) -> dict[str, Any]:
 
 
 def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
-    """The losses that a config adds up.
+    """Build the weighted sum of the chosen losses.
 
     Args:
-        config: a run's.
-        sizes: what losses with weights of their own may take beside their settings, by the name under which they do:
-            code_length, projections, classes (0 where there are no labels), input_dim, generator.
+        config: config of a run.
+        sizes: arguments that losses may take beside their settings: code_length, projections, classes (0 without
+            labels), input_dim and generator.
 
     Raises:
-        InvalidInputError: a loss of classes where there are none, one of one view where there are two, or settings
-            that one does not have.
+        InvalidInputError: a loss needs classes and there are none, a loss takes one view and there are two, or a
+            setting is unknown.
     """
     losses, weights = {}, {}
     for name, entry in chosen_losses(config).items():
@@ -229,7 +232,7 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
 
 
 def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
-    """The trainer, with its logger; bars are shown on terminals alone."""
+    """Build the trainer with its logger; progress bars are only shown on terminals."""
     settings = OmegaConf.to_container(config, resolve=True)
     logger = build(config.logger, save_dir=str(folder), settings=settings)
     return lightning_trainer(
@@ -237,7 +240,7 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
         logger=logger or False,
         default_root_dir=str(folder),
         enable_progress_bar=sys.stderr.isatty(),
-        # What is set for training by gradient has no place in a fit of one step, nor in scoring.
+        # Settings for training by gradient do not apply to a fit in one step, or to scoring.
         max_epochs=1,
         accumulate_grad_batches=1,
         gradient_clip_val=None,
@@ -247,19 +250,19 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
 
 
 def lightning_trainer(config: DictConfig, **parts: Any) -> lightning.Trainer:
-    """A trainer of a config's settings, with these in their place.
+    """Build a trainer from a config, with some settings replaced by `parts`.
 
     Raises:
-        InvalidInputError: devices that are not there, or settings that Lightning refuses.
+        InvalidInputError: a device does not exist, or Lightning rejects a setting.
     """
     try:
         trainer: lightning.Trainer = build(config.trainer, **parts)
     except InvalidInputError:
         raise
-    except Exception as error:  # Lightning raises several classes, and Hydra wraps them
+    except Exception as error:  # Lightning raises several classes of errors, and Hydra wraps them.
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise InvalidInputError(
             f"trainer: {reason} (accelerator={config.trainer.get('accelerator')}, devices="
-            f"{config.trainer.get('devices')}); choose another, such as trainer=default, a GPU where there is one."
+            f"{config.trainer.get('devices')}); choose another trainer, such as trainer=default."
         ) from error
     return trainer

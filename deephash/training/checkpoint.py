@@ -14,24 +14,24 @@ from torch import Tensor
 from deephash.io.files import reading, write_whole
 from deephash.validation import InvalidInputError
 
-# A JSON object holds string keys alone and no tuples, so both are marked; a word of the user's own cannot be mistaken
-# for a mark, since every mapping is written as a list of pairs.
+# JSON objects have only string keys, and JSON has no tuples, so both are marked. A user's string cannot be mistaken for
+# a mark, because every mapping is written as a list of pairs.
 TENSOR, MAPPING, TUPLE = "tensor", "mapping", "tuple"
 DIGEST = "sha256"
 
 
 class SafetensorsCheckpoint(CheckpointIO):
-    """Writes and reads a training's whole state: weights, optimiser, schedule, loops and callbacks.
+    """Writes and reads the complete state of a training: weights, optimiser, schedule, loops and callbacks.
 
-    Each file is written whole or not at all, so that a kill while writing leaves the one before, and holds a digest of
-    what is in it. The checkpoint before stays beside it, as `previous`, for where the last one is damaged.
+    Files are written atomically and contain a digest. The previous checkpoint is kept beside the last one, for the case
+    that the last one is damaged.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            InvalidInputError: a value that is neither a tensor nor what JSON can hold.
+            InvalidInputError: a value is neither a tensor nor JSON-serialisable.
         """
         from safetensors.torch import save_file
 
@@ -44,15 +44,15 @@ class SafetensorsCheckpoint(CheckpointIO):
         write_whole(path, lambda partial: save_file(tensors, partial, metadata))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint, onto the CPU.
+        """Read a checkpoint into CPU memory.
 
         Raises:
-            InvalidInputError: a missing or damaged file; the message says where training can go on instead.
+            InvalidInputError: the file is missing or damaged; the message names the checkpoint to resume from instead.
         """
         from safetensors import safe_open
 
         path = Path(path)
-        before = f"go on from the checkpoint before, {previous(path)}"
+        before = f"resume from the previous checkpoint, {previous(path)}"
         then = before if previous(path).exists() and previous(path) != path else "train again from the start"
         with reading(path, "a checkpoint", f"delete it to {then}"):
             with safe_open(path, "pt") as file:
@@ -67,22 +67,22 @@ class SafetensorsCheckpoint(CheckpointIO):
             return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete a checkpoint, if there is one."""
+        """Delete a checkpoint if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before this one lies."""
+    """Return the path of the previous checkpoint."""
     return path.with_name(f"{'' if path.stem == 'last' else path.stem + '-'}previous{path.suffix}")
 
 
 def latest(path: Path) -> Path | None:
-    """The checkpoint to go on from: the last, else the one before it; None where there is neither."""
-    return next((there for there in (path, previous(path)) if there.exists()), None)
+    """Return the path of the last checkpoint, or else of the previous one; None if neither exists."""
+    return next((place for place in (path, previous(path)) if place.exists()), None)
 
 
 def _copy(path: Path, partial: Path) -> None:
-    """Give a file a second name, or a copy where the file system has no such thing."""
+    """Create a hard link to a file, or a copy if the file system does not support links."""
     partial.unlink()
     try:
         partial.hardlink_to(path)
@@ -91,7 +91,7 @@ def _copy(path: Path, partial: Path) -> None:
 
 
 def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
-    """Hexadecimal SHA-256 of a checkpoint's JSON and tensors."""
+    """Return the SHA-256, in hex, of the JSON and the tensors of a checkpoint."""
     digest = hashlib.sha256(state.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
@@ -100,10 +100,10 @@ def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
-    """A value as JSON, its tensors set aside under numbers."""
+    """Convert a value to JSON, and add its tensors to `tensors` under numbers."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        # A copy of its own: safetensors refuses tensors that share memory, as averaged and present weights may.
+        # Copy it, because safetensors rejects tensors that share memory, as averaged and current weights may.
         tensors[name] = value.detach().cpu().clone().contiguous()
         return [TENSOR, name]
     if isinstance(value, dict):
@@ -118,8 +118,8 @@ def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InvalidInputError(
-        f"{place} is a {type(value).__name__}, which a checkpoint cannot hold; expected tensors, "
-        "numbers, words, lists or mappings."
+        f"{place} is a {type(value).__name__}, which a checkpoint cannot store; expected "
+        "tensors, numbers, strings, lists or mappings."
     )
 
 

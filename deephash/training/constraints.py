@@ -1,4 +1,4 @@
-"""Constraints on a hasher's weights while gradients move them, and the hasher without them again."""
+"""Constraints on a hasher's weights during joint training, and copies of the hasher without constraints."""
 
 from typing import Any, TypeVar, cast
 
@@ -15,12 +15,12 @@ H = TypeVar("H", bound=Hasher | CrossModalHasher)
 
 
 def whole(value: Any) -> Any:
-    """A tensor that processes hold parts of, in one piece on each of them; anything else as it is."""
+    """Gather a sharded tensor on every process; return other values unchanged."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def keep_orthonormal(projection: nn.Module) -> None:
-    """Constrain what a projection, or those of two views, declare orthonormal to stay so, as it now is."""
+    """Constrain the parameters that projections declare as orthonormal to remain so."""
     for part in list(projection.modules()):
         if isinstance(part, Projection):
             for name in part.orthonormal:
@@ -28,9 +28,9 @@ def keep_orthonormal(projection: nn.Module) -> None:
 
 
 def plain_hasher(hasher: H) -> H:
-    """A copy on the CPU with weights of its own, as a stored hasher's: constraints become their values.
+    """Copy a hasher to the CPU, with constrained weights replaced by their values.
 
-    Where processes hold parts of the weights, all of them must ask.
+    If weights are sharded, all processes must call this function.
     """
     weights = {name: weight for name, weight in hasher.state_dict().items() if ".parametrizations." not in name}
     for place, module in hasher.named_modules():

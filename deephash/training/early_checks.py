@@ -1,4 +1,4 @@
-"""What would be refused after a fit or a training is refused before it; depths beyond the database are lowered."""
+"""Checks of settings before a fit, so that errors appear early; depths beyond the database are lowered."""
 
 import dataclasses
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def check_measures(config: DictConfig) -> None:
-    """Raise an error for depths, radii and switches that no data would make right.
+    """Raise an error for depths, radii and switches that are invalid for any data.
 
     Raises:
         InvalidInputError: the setting is invalid.
@@ -32,7 +32,7 @@ def check_measures(config: DictConfig) -> None:
     for name, check in (("at", check_cutoff), ("radii", lambda radius: check_radius(radius, radius))):
         values = config.metrics[name]
         if isinstance(values, str) or not hasattr(values, "__iter__"):
-            raise InvalidInputError(f"metrics.{name}={values!r}; expected a list, as metrics.{name}=[2].")
+            raise InvalidInputError(f"metrics.{name}={values!r}; expected a list, such as metrics.{name}=[2].")
         for value in values:
             try:
                 check(value)
@@ -47,12 +47,12 @@ def check_measures(config: DictConfig) -> None:
 
 
 def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True) -> None:
-    """Raise an error for data without labels, where something needs them.
+    """Raise an error if the data have no labels and a setting needs them.
 
     Args:
-        config: the run's.
-        labelled: whether the data have labels; None where that is not known yet.
-        fits: whether a method is fitted too, rather than a fitted one scored.
+        config: config of the run.
+        labelled: whether the data have labels; None if that is not known yet.
+        fits: whether a method will be fitted; False if a fitted one is only scored.
 
     Raises:
         InvalidInputError: the message names the setting that needs labels.
@@ -63,12 +63,12 @@ def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True)
     if truth.needs_labels:
         raise InvalidInputError(
             f"truth={config.choices.truth} needs labels, and data={config.choices.data} have none; use data with "
-            "labels, or truth by distance, such as truth=nearest_neighbours or truth=epsilon_ball."
+            "labels, or a truth by distance, such as truth=nearest_neighbours or truth=epsilon_ball."
         )
     if fits and "labels" in getattr(get_class(config.projection._target_), "requires", ()):
         raise InvalidInputError(
             f"method={config.choices.method} learns from labels, and data={config.choices.data} have none; use data "
-            "with labels, or a method without, such as method=itq."
+            "with labels, or a method that needs none, such as method=itq."
         )
 
 
@@ -137,7 +137,7 @@ def _lower_metric(metric: UserMetric, items: int, lines: list[str]) -> UserMetri
 
 
 def check_figure(name: str, setting: str, settings: ScoreSettings, data: HashingDataModule) -> None:
-    """Raise an error if validation will not give a figure that is to be chosen by.
+    """Raise an error if validation will not give the figure by which settings are chosen.
 
     Args:
         name: name of the figure.
@@ -153,6 +153,6 @@ def check_figure(name: str, setting: str, settings: ScoreSettings, data: Hashing
     scores = score_counts(one_query, dataclasses.replace(settings.within(searched), radii=()))
     figures = [figure for figure in scores.results if figure != "skipped_queries"]
     plain = name.rpartition("/")[2] if "_to_" in name else name
-    # Radii are known once the codes are, and grades once the queries are read.
+    # Radii depend on the codes, and grades on the queries; neither is known yet.
     if "@r" not in plain and "_graded" not in plain:
         check_choice(plain, find_maximised_figures(figures), setting)

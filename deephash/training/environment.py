@@ -1,4 +1,4 @@
-"""What a result depends on beside its config: versions, machine, and the state of the source."""
+"""Description of the environment of a run: versions, machine, and the git state of the source."""
 
 import importlib.metadata
 import os
@@ -19,7 +19,7 @@ RECORDED_PACKAGES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, machine, threads, GPU, and the git state of the source, ready for JSON."""
+    """Return versions, machine, threads, GPUs and the git state of the source, as JSON values."""
     packages = {name: _version(name) for name in RECORDED_PACKAGES}
     return {
         "deephash": deephash.__version__,
@@ -36,7 +36,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit, and whether tracked files differ from it; None where the source is no git checkout or git is missing."""
+    """Return the commit and the changed tracked files; None if the source is not a git checkout or git is missing."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")

@@ -1,4 +1,4 @@
-"""Scoring a saved run: the same figures again, or the same hasher on other data, splits, truth or depths."""
+"""Scoring of a saved run, with its own settings or with other data, splits, truth or depths."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from deephash.training.run_steps import evaluation_row, score
 from deephash.validation import InvalidInputError
 
 SECTIONS = ("data", "protocol", "truth", "ranking", "metrics", "choices", "trainer", "bits", "seed", "score")
-"""What an evaluation builds from."""
+"""Sections of the config that an evaluation needs."""
 GROUPS = ("data", "protocol", "truth", "ranking", "user_metric")
 
 
@@ -31,14 +31,14 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
     """Score a saved run.
 
     Args:
-        config: as `conf/evaluate.yaml` composes it; what is null there is as the run had it.
-        folder: where the new row and figures go.
+        config: config composed by `conf/evaluate.yaml`; null values are taken from the run.
+        folder: folder for the new result row and figures.
 
     Returns:
-        The result, and the stored row where nothing that bears on the figures was changed, else None.
+        The result, and the stored row if no setting that affects the figures has changed, else None.
 
     Raises:
-        InvalidInputError: no complete run there, or data that the hasher cannot take.
+        InvalidInputError: the run is not complete, or the data do not fit the hasher.
     """
     run = RunFolder(Path(config.run))
     run.check_complete()
@@ -65,7 +65,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
         )
     if merged.metrics.database_codes == LEARNT and config.data is not None:
         raise InvalidInputError(
-            f"metrics.database_codes={LEARNT} is of the run's own training items; leave data as the run had it."
+            f"metrics.database_codes={LEARNT} ranks the training items of the run; do not change data."
         )
     truth = FittedTruth(build(merged.truth), data)
     settings, notes = choose_score_settings(merged, truth)
@@ -89,7 +89,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
 
 
 def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
-    """The run's settings with those of the command in their place."""
+    """Return the settings of the run, overridden by those of the command."""
     merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))
     assert isinstance(merged, DictConfig)
     for group in GROUPS:
@@ -103,19 +103,19 @@ def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
     for name, value in config.metrics.items():
         if value is not None:
             merged.metrics[name] = value
-    # Runs from before there was a choice.
+    # Runs of early versions lack this setting.
     merged.metrics.setdefault("database_codes", FUNCTIONS)
     merged.trainer, merged.logger = config.trainer, config.logger
     return merged
 
 
 def changed(config: DictConfig, *names: str) -> bool:
-    """Whether the command set any of these."""
+    """Return whether the command sets any of these settings."""
     return any(config[name] is not None for name in names)
 
 
 def trained_on_queries(run: RunFolder, config: DictConfig, data: Any, query_role: str) -> list[str]:
-    """A warning where a new split of the run's own data asks with items that the hasher was fitted on."""
+    """Return a warning if queries of a new split of the run's data are among the items of the fit."""
     if config.data is not None or not changed(config, "protocol", "seed"):
         return []
     trained = set(Split.load(run.split).role("train").tolist())

@@ -40,7 +40,7 @@ def fit_in_folder(folder: Path, trainer: lightning.Trainer, module: FitModule, d
     if (folder / FIT_SECONDS).exists():
         return load_fitted(folder)
     log.info("fitting on %s", describe_fit_size(data))
-    _ = module.truth.definition  # Fitting the truth is no part of the method's seconds.
+    _ = module.truth.definition  # The time to fit the truth does not count towards the method.
     with quiet_lightning(), show_waiting("Fitting"):
         # Only the loader, because there is nothing to validate between the steps of a fit in closed form.
         trainer.fit(module, train_dataloaders=data.train_dataloader())

@@ -81,7 +81,7 @@ class JointModule(HashingModule):
         self.seed = seed
         self.failed_batch = failed_batch
         self.seconds = 0.0
-        # In a list, so that it is no submodule.
+        # In a list, so that it is not a submodule.
         self._validated: list[AnyHasher] = []
         self._pairs: TrainingAffinity | None = None
         self._sizes: dict[str, float] = {}
@@ -120,7 +120,7 @@ class JointModule(HashingModule):
         return build_batch_loader(part, EpochBatches(len(part), size, self.seed, rank, processes, order, part.labels))
 
     def configure_optimizers(self) -> Any:
-        """A group for each parameter, with its own rate, and the schedule, a factor for each step."""
+        """Return the optimiser, with a group and a rate for each parameter, and the schedule by step."""
         parts = {name: self.hasher.get_submodule(name) for name in PARTS}
         optimizer = self.learning.optimizer(
             parameter_groups({**parts, "loss": self.loss}, self.learning.rates or {}, self._sizes)
@@ -142,12 +142,12 @@ class JointModule(HashingModule):
         self._read_clock()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time spent so far, so that a training that goes on tells the whole."""
+        """Save the training time so far, so that a resumed training reports the total."""
         self._read_clock()
         checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the time spent before."""
+        """Restore the training time."""
         self.seconds = checkpoint["seconds"]
 
     def _read_clock(self) -> None:
@@ -156,15 +156,15 @@ class JointModule(HashingModule):
         self._clock = now
 
     def on_train_epoch_start(self) -> None:
-        """Seed what draws from torch's default generator, so that an epoch does not depend on the ones before."""
+        """Seed torch's default generator, so that an epoch does not depend on earlier ones."""
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
         self._sums, self._summed = {}, 0
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Raises:
-            InvalidInputError: a loss that is not finite, with its terms and where the batch was written.
+            InvalidInputError: the loss is not finite; the message has its terms and the file with the batch.
         """
         self._set_progress(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
         coded = self.coded_batch(batch)
@@ -186,7 +186,7 @@ class JointModule(HashingModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients of all weights together, those of which processes hold parts too."""
+        """Clip the gradients of all weights together, including sharded ones."""
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if not gradient_clip_val or not any_sharded(weights):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -200,16 +200,16 @@ class JointModule(HashingModule):
         self.log_dict({f"loss/{name}": value for name, value in self.mean_terms().items()}, rank_zero_only=True)
 
     def mean_terms(self) -> dict[str, float]:
-        """Each loss, before its weight, averaged over the batches of the present epoch."""
+        """Return each loss, without its weight, averaged over the batches of the current epoch."""
         return {name: float(total) / self._summed for name, total in self._sums.items()}
 
     def on_validation_epoch_start(self) -> None:
-        """Keep a copy of what is validated: with averaged weights it is not what goes on training."""
+        """Copy the hasher to validate; if weights are averaged, it is not the one that continues training."""
         super().on_validation_epoch_start()
         self._validated = [plain_hasher(self.hasher).to(self.device)]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Encode one block by the copy: processes have unlike numbers of blocks, and may share the weights."""
+        """Encode one block with the copy: processes have different numbers of blocks and may share the weights."""
         self._encode_block(self.validated, batch, dataloader_idx)
 
     @property
@@ -219,14 +219,14 @@ class JointModule(HashingModule):
         return hasher
 
     def coded_batch(self, batch: dict[str, Any]) -> TrainingBatch:
-        """Relaxed codes of a batch, of all processes' shares together."""
+        """Compute relaxed codes of a batch, joined over all processes."""
         wants_second = "second_codes" in self.loss.requires
         features, positions = batch["features"], batch["positions"]
         copies = [
             features if self.augmentation is None else self.augmentation(features) for _ in range(1 + wants_second)
         ]
         (codes, projections), *second = relax_codes(self.hasher, copies)
-        # Of two views each item has a code in each.
+        # With two views, each item has a code in each view.
         rows, views = get_code_rows(self.hasher, features)
         labels = batch.get("labels")
         positions = self._joined(positions[rows])
@@ -250,10 +250,10 @@ class JointModule(HashingModule):
         return among.among(torch.arange(len(positions))).to(positions.device)
 
     def _joined(self, tensor: Any) -> Any:
-        """The rows of all processes, one after another, of a tensor or of `Views`.
+        """Concatenate the rows of a tensor or of `Views` over all processes.
 
-        Each process lowers the whole loss; the sum over processes in the backward pass of joining, and the mean over
-        them that follows, leave the gradient of one.
+        Each process computes the whole loss. The backward pass of the concatenation sums gradients over processes, and
+        DDP then takes their mean, so the result is the gradient of one process.
         """
         if self._trainer is None or self.trainer.world_size == 1:
             return tensor
@@ -274,7 +274,7 @@ class JointModule(HashingModule):
                 module.set_progress(min(1.0, progress))
 
     def check_losses(self, labels: Tensor | None) -> None:
-        """Refuse losses that ask for labels or views that the training items, with these labels, do not have."""
+        """Raise an error for losses that need labels or views that the training items lack."""
         views = len(get_views(self.hasher))
         for name, loss in self.loss.losses.items():
             requires = loss.requires
@@ -286,11 +286,11 @@ class JointModule(HashingModule):
             if requires & {"labels", "single_labels"} and labels is None:
                 raise InvalidInputError(f"loss={name} learns from labels, and the training items have none.")
             if "single_labels" in requires and labels is not None and labels.ndim > 1:
-                raise InvalidInputError(f"loss={name} takes one class an item, and these items have several labels.")
+                raise InvalidInputError(f"loss={name} takes one class per item, and these items have several labels.")
             if "second_codes" in requires and self.augmentation is None:
                 raise InvalidInputError(
-                    f"loss={name} compares two views of an item, and there is no augmentation; choose one, as "
-                    "augmentation=noise."
+                    f"loss={name} compares two views of an item, and there is no augmentation; choose one, such "
+                    "as augmentation=noise."
                 )
 
     def _refuse_batch(self, batch: TrainingBatch, terms: Mapping[str, Tensor], batch_idx: int) -> None:

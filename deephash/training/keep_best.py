@@ -1,4 +1,4 @@
-"""Keeping the best hasher of a training by its validation score, the fitted start being candidate zero."""
+"""A callback that keeps the best hasher of a training by its validation score."""
 
 import logging
 import math
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class KeepBest(lightning.Callback):
-    """Writes down each validation, keeps the best hasher on disk, and stops where it no longer gets better.
+    """Records each validation, saves the best hasher, and stops training when scores no longer improve.
 
-    The start is scored before the first step and kept until something is better, so what is kept is never below it on
-    the validation queries.
+    The fitted hasher is scored before the first step. So the saved hasher is never worse than it on the validation
+    queries.
 
     Args:
-        folder: where the best hasher is kept.
-        history: a JSON file of scores, losses and rates by epoch.
-        metric: which validation metric counts, as mAP; larger is better.
+        folder: folder of the best hasher.
+        history: JSON file of scores, losses and rates by epoch.
+        metric: name of the validation metric, such as mAP; larger is better.
         patience: validations without a better score after which training stops; None for never.
     """
 
@@ -38,11 +38,11 @@ class KeepBest(lightning.Callback):
         self.record: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """A training that had stopped for good when it was interrupted does not go on."""
+        """Stop at once if the training had already ended when it was interrupted."""
         self._stop_where_stale(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Take note of a validation, the one before training included."""
+        """Record a validation, including the one before training."""
         joint = cast(JointModule, module)
         assert joint.evaluation is not None
         results = joint.evaluation.results
@@ -72,11 +72,11 @@ class KeepBest(lightning.Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training has to know."""
+        """Return the state that a resumed training needs."""
         return {"best": self.best, "best_epoch": self.best_epoch, "since": self.since, "record": self.record}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where a training was left."""
+        """Restore the state of an interrupted training."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.since, self.record = state_dict["since"], state_dict["record"]
 
@@ -94,8 +94,8 @@ def summarise_history(history: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the epoch that was kept, the number of epochs, and the validation scores at the start and at that epoch.
 
     Args:
-        history: as `KeepBest` writes it.
-        path: its file, for messages.
+        history: history written by `KeepBest`.
+        path: file of the history, for messages.
 
     Raises:
         InvalidInputError: the history is damaged.

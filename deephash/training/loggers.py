@@ -1,4 +1,4 @@
-"""Loggers by name: each takes the run's folder and its settings, and never asks for anything."""
+"""Loggers by name; each takes the run's folder and settings, and none asks for input."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,13 @@ from deephash.validation import InvalidInputError
 
 
 def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **options: Any) -> Logger | None:
-    """W&B: online where a key is at hand, offline otherwise; it never waits for input. One run for all processes.
+    """Create a W&B logger, online if there is a key, offline otherwise; only the first process logs.
 
     Args:
-        save_dir: the run's folder.
-        settings: the resolved config, logged with the run.
+        save_dir: folder of the run.
+        settings: resolved config, logged with the run.
         project: W&B project.
-        options: further arguments of `wandb.init`, as `entity` or `tags`.
+        options: further arguments of `wandb.init`, such as `entity` or `tags`.
     """
     import wandb as client
 
@@ -24,7 +24,7 @@ def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **
         return None
     mode: Any = os.environ.get("WANDB_MODE", "online" if has_wandb_key() else "offline")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    # A run that is online says where it can be seen; one that is not has nothing to say.
+    # An online run prints its address; an offline run prints nothing.
     run = client.init(
         project=project,
         dir=save_dir,
@@ -37,7 +37,7 @@ def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **
 
 
 def has_wandb_key() -> bool:
-    """Whether W&B finds a key by itself: in WANDB_API_KEY or in the netrc file that `wandb login` writes."""
+    """Return whether W&B can find a key, in WANDB_API_KEY or in the netrc file of `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     import netrc
@@ -52,15 +52,15 @@ def has_wandb_key() -> bool:
 
 
 def csv(save_dir: str, settings: dict[str, Any]) -> Logger:
-    """Metrics as `csv/metrics.csv` in the run's folder."""
+    """Create a logger that writes metrics to `csv/metrics.csv` in the run's folder."""
     return CSVLogger(save_dir, name="", version="csv")
 
 
 def tensorboard(save_dir: str, settings: dict[str, Any]) -> Logger:
-    """TensorBoard event files in `tensorboard/` in the run's folder.
+    """Create a logger that writes TensorBoard event files to `tensorboard/` in the run's folder.
 
     Raises:
-        InvalidInputError: where the package is missing.
+        InvalidInputError: the package is not installed.
     """
     try:
         return TensorBoardLogger(save_dir, name="", version="tensorboard", default_hp_metric=False)
@@ -71,11 +71,11 @@ def tensorboard(save_dir: str, settings: dict[str, Any]) -> Logger:
 
 
 def none(save_dir: str, settings: dict[str, Any]) -> None:
-    """No logger: the run's folder holds everything anyway."""
+    """Use no logger; the results are in the run's folder in any case."""
 
 
 def _process_rank() -> int:
-    """This process's place among those of a distributed run, known before the trainer starts them."""
+    """Return the rank of this process, which is known before the trainer starts the others."""
     from lightning.pytorch.utilities import rank_zero_only
 
     return int(getattr(rank_zero_only, "rank", 0) or 0)

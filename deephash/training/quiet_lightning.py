@@ -1,11 +1,10 @@
-"""What Lightning says that is true and nothing to act on, left unsaid."""
+"""Suppression of Lightning's warnings that need no action."""
 
 import warnings
 
 import torch
 
-# What Lightning says of loops that learn nothing by gradient, read from memory and go on where they were interrupted;
-# true, and nothing to act on.
+# Warnings about loops without gradients, without workers, or resumed after an interruption.
 QUIET = (
     "`LightningModule.configure_optimizers` returned `None`",
     ".*does not have many workers.*",
@@ -16,8 +15,8 @@ QUIET = (
 )
 
 
-class quiet_lightning(warnings.catch_warnings):  # noqa: N801 - a context manager, used as a word
-    """Silence what Lightning says of loops without gradients and workers, and nothing else."""
+class quiet_lightning(warnings.catch_warnings):  # noqa: N801 - a context manager
+    """Suppress only Lightning's warnings about loops without gradients or workers."""
 
     def __enter__(self) -> None:
         super().__enter__()

@@ -1,4 +1,4 @@
-"""Learning rates that suit weights of any scale."""
+"""Learning rates relative to the scale of each weight."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,21 +9,21 @@ from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.hasher_views import get_views
 
-# Parts whose weights are a solution in the scale of the data, where a network's are drawn in one of their own.
+# Parts whose fitted weights have the scale of the data; the weights of networks have a fixed initial scale.
 SOLUTIONS = ("projection", "quantizer")
 
 
 def parameter_groups(
     parts: Mapping[str, nn.Module], rates: Mapping[str, float], sizes: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """A group of an optimiser for each parameter that learns, with the factor of the optimiser's rate as "rate".
+    """Return an optimiser group for each parameter that learns, with the factor of the learning rate as "rate".
 
-    Decay pulls towards 0, which makes sense for a network's matrices alone.
+    Weight decay pulls towards 0, so it only applies to matrices of networks.
 
     Args:
         parts: modules by name.
-        rates: a factor for each part, 1 where it is not named.
-        sizes: as `weight_sizes` gives.
+        rates: factor for each part, 1 by default.
+        sizes: result of `weight_sizes`.
     """
     groups = []
     for part, module in parts.items():
@@ -38,25 +38,25 @@ def parameter_groups(
 
 
 def weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:
-    """What a relative rate of 1 is for each weight of projection and quantiser, by its name.
+    """Return the step size that a relative rate of 1 means for each weight of projection and quantiser, by name.
 
-    Their solutions come in the scales of the data, and an optimiser that normalises gradients, as Adam, moves all
-    weights alike: a step that is nothing to a bandwidth of 20 wrecks directions of .04. So a projection's weights move
-    relative to their root mean square, and whatever is compared with projections, as thresholds and offsets that are 0,
-    relative to the projections' mean absolute deviation.
+    Fitted weights have the scales of the data, but optimisers that normalise gradients, such as Adam, move all weights
+    by equal steps: a step that is negligible for a bandwidth of 20 ruins directions of .04. So weights of a projection
+    move relative to their root mean square. Thresholds, and offsets that are 0, are compared with projections, so they
+    move relative to the mean absolute deviation of the projections.
 
     Args:
-        hasher: fitted and calibrated.
+        hasher: fitted and calibrated hasher.
     """
     deviations = {
-        id(weight): float(one.quantizer.unit.mean())
-        for one in get_views(hasher).values()
-        for weight in one.parameters()
+        id(weight): float(view.quantizer.unit.mean())
+        for view in get_views(hasher).values()
+        for weight in view.parameters()
     }
     sizes = {}
     for part in SOLUTIONS:
         for name, weight in hasher.get_submodule(part).named_parameters():
             size = float(weight.detach().double().square().mean().sqrt())
-            compared = size == 0 or name.rpartition(".")[2] == "thresholds"
-            sizes[f"{part}.{name}"] = deviations[id(weight)] if compared else size
+            is_offset = size == 0 or name.rpartition(".")[2] == "thresholds"
+            sizes[f"{part}.{name}"] = deviations[id(weight)] if is_offset else size
     return sizes

@@ -1,4 +1,4 @@
-"""The codes of a run's own database."""
+"""Codes of the database of a run."""
 
 from pathlib import Path
 
@@ -14,16 +14,16 @@ from deephash.validation import InvalidInputError
 
 
 def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
-    """Codes, ids and maker of the database part of a run's data.
+    """Encode the database of a run; return codes, ids and a description of the hasher.
 
     Args:
         folder: folder of the run.
 
     Raises:
-        InvalidInputError: not a whole run, or one of two views, of which each is encoded by itself.
+        InvalidInputError: the run is not complete, or it has two views, which must be encoded separately.
     """
     hasher, run = load(folder), RunFolder(folder)
     if not isinstance(hasher, Hasher):
-        raise InvalidInputError(f"{folder} is of two views; encode one by deephash encode --view, and index its codes.")
+        raise InvalidInputError(f"{folder} has two views; encode one with deephash encode --view, and index its codes.")
     part = read_run_data(run, run.read_config()).part("database")
     return hasher.encode(part.features), part.ids.numpy(), HasherInfo(hasher.identity, hasher.bits, hasher.distance)

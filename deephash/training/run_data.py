@@ -1,4 +1,4 @@
-"""The data of a run that is read, checked against those that the run was made on."""
+"""The data of a saved run, checked against the digests that the run recorded."""
 
 from collections.abc import Callable
 
@@ -15,15 +15,15 @@ from deephash.training.building import build_data
 def read_run_data(
     run: RunFolder, config: DictConfig, before: Callable[[HashingDataModule], None] | None = None
 ) -> HashingDataModule:
-    """The data of a run with its own split, set up.
+    """Read the data of a run, with its split.
 
     Args:
-        run: the folder.
-        config: as read from it.
-        before: what is done to the data module before it reads, as handing it items that are in memory.
+        run: folder of the run.
+        config: config of the run.
+        before: called with the data module before it reads, for example to pass items that are in memory.
 
     Raises:
-        InvalidInputError: data that cannot be read, or other data than the run was made on.
+        InvalidInputError: the data cannot be read, or differ from the data of the run.
     """
     run.check_built_on()
     check_sections(config, run.config, ("data", "protocol", "seed"))

@@ -1,4 +1,4 @@
-"""Training with an encoder whose weights, gradients and optimiser state are spread over the processes (FSDP)."""
+"""Training with an encoder whose weights, gradients and optimiser state are sharded over processes (FSDP)."""
 
 from typing import Any, cast
 
@@ -16,26 +16,26 @@ from deephash.validation import InvalidInputError
 
 
 def shard_weights(encoder: nn.Module) -> None:
-    """Spread an encoder's weights over the processes.
+    """Shard an encoder's weights over the processes.
 
-    Each layer or stage with a matrix, as an element of an `nn.Sequential`, is gathered only while it computes; so is
-    what is left, while the encoder does.
+    Each element of an `nn.Sequential` that has a matrix is gathered only while it computes. The other weights are
+    gathered while the encoder computes.
     """
     from torch.distributed.fsdp import fully_shard
 
     stages = [stage for module in encoder.modules() if isinstance(module, nn.Sequential) for stage in module]
-    for stage in reversed(stages):  # The inner ones first.
+    for stage in reversed(stages):  # Inner stages first.
         if any(weight.ndim > 1 for weight in stage.parameters()):
             fully_shard(stage)
     fully_shard(encoder)
 
 
 class ShardedEncoder(DDPStrategy):
-    """Lightning's DDP for all but the encoders of joint training, which are fully sharded (FSDP2).
+    """Lightning's DDP, except that the encoders of joint training are fully sharded (FSDP2).
 
-    An encoder then takes a process the memory of its share of weights, gradients and optimiser state, and of one part's
-    weights while that computes. Validation takes a whole copy, without gradients and moments, for its duration.
-    Checkpoints and the saved hasher hold whole weights, as of any other training.
+    For an encoder, each process holds its share of weights, gradients and optimiser state, and all weights of the stage
+    that computes. During validation, each process holds a complete copy of the weights. Checkpoints and the saved
+    hasher contain complete weights, as with other trainers.
 
     References:
         Zhao et al., "PyTorch FSDP: experiences on scaling fully sharded data parallel", VLDB 2023.
@@ -46,7 +46,7 @@ class ShardedEncoder(DDPStrategy):
             return super()._setup_model(model)
         if any(isinstance(callback, WeightAveraging) for callback in cast(Any, model.trainer).callbacks):
             raise InvalidInputError(
-                "trainer=fsdp cannot average weights, whose copy would be whole; take out WeightAveraging from "
+                "trainer=fsdp cannot average weights, because the copy is not sharded; remove WeightAveraging from "
                 "trainer.callbacks, or choose trainer=ddp."
             )
         sharded = set()
@@ -61,17 +61,17 @@ class ShardedEncoder(DDPStrategy):
         return super()._setup_model(model)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Whole weights."""
+        """Return complete weights."""
         return {name: whole(value) for name, value in super().lightning_module_state_dict().items()}
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Whole moments of the gradients."""
+        """Return complete moments of the gradients."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
         moments = {key: {name: whole(value) for name, value in entry.items()} for key, entry in state["state"].items()}
         return {**state, "state": moments}
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
-        """Spread whole moments as their weights are."""
+        """Load complete moments, and shard them like their weights."""
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             moments = {
@@ -82,7 +82,7 @@ class ShardedEncoder(DDPStrategy):
 
 
 def spread_as(weight: Tensor, value: Any) -> Any:
-    """A whole tensor of a weight's shape, spread over the processes as the weight is; anything else as it is."""
+    """Shard a complete tensor of a weight's shape like the weight; return other values unchanged."""
     if isinstance(weight, DTensor) and isinstance(value, Tensor) and value.shape == weight.shape:
         return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
     return value

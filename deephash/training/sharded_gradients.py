@@ -1,4 +1,4 @@
-"""Gradients of which processes hold parts, beside others that each holds whole, as one vector."""
+"""Clipping of gradients when only some weights are sharded."""
 
 from collections.abc import Iterable
 
@@ -11,22 +11,22 @@ from deephash.training.constraints import whole
 
 
 def any_sharded(weights: Iterable[Tensor]) -> bool:
-    """Whether processes hold parts of any of these weights."""
+    """Return whether any of these weights is sharded."""
     return any(isinstance(weight, DTensor) for weight in weights)
 
 
 def clip_norm(weights: Iterable[Tensor], most: float) -> None:
-    """Clip the norm of the gradients of both kinds of weights, as one vector, in place.
+    """Clip the norm of all gradients, sharded or not, as one vector, in place.
 
-    torch's own `clip_grad_norm_` takes one kind at a time.
+    torch's `clip_grad_norm_` does not accept a mixture.
 
     Args:
-        weights: of which those without a gradient are left out.
-        most: the largest norm.
+        weights: weights; those without a gradient are ignored.
+        most: maximum norm.
     """
     weights = list(weights)
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    kinds = [[one for one in gradients if isinstance(one, DTensor) is spread] for spread in (False, True)]
+    kinds = [[each for each in gradients if isinstance(each, DTensor) is sharded] for sharded in (False, True)]
     norms = [whole(get_total_norm(kind)) for kind in kinds if kind]
     if norms:
         clip_grads_with_norm_(weights, most, torch.stack(norms).norm(), foreach=False)

@@ -1,20 +1,20 @@
-"""What the course of a stream comes to: area, lag after changes, forgetting."""
+"""Metrics of a stream: area under the scores, lag after changes, forgetting."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-# Share of a phase's final level that counts as recovered, and the part of a phase that tells its level.
+# Share of a phase's final level that counts as recovered, and the last part of a phase, which determines that level.
 RECOVERED = 0.95
 LAST_PART = 0.25
 
 
 def area(seen: Sequence[int], scores: Sequence[float]) -> float:
-    """Mean score over the stream from the first to the last checkpoint, by the trapezoidal rule.
+    """Compute the mean score from the first to the last checkpoint by the trapezoidal rule.
 
     Args:
-        seen: items at each checkpoint, rising.
+        seen: number of items at each checkpoint, ascending.
         scores: score at each checkpoint.
     """
     if len(seen) == 1:
@@ -23,17 +23,18 @@ def area(seen: Sequence[int], scores: Sequence[float]) -> float:
 
 
 def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -> list[float]:
-    """Items from each change to the first checkpoint at 95 % of the level that its phase comes to.
+    """Count the items from each change to the first checkpoint that reaches 95 % of the final level of its phase.
 
-    That level is the mean of the checkpoints in the phase's last quarter. As fine as the checkpoints lie.
+    That level is the mean of the checkpoints in the last quarter of the phase. The resolution is that of the
+    checkpoints.
 
     Args:
-        seen: items at each checkpoint, rising.
+        seen: number of items at each checkpoint, ascending.
         scores: score at each checkpoint.
         changes: positions at which the stream changes.
 
     Returns:
-        A lag for each change with a checkpoint in its phase.
+        The lag of each change whose phase has a checkpoint.
     """
     found = []
     for start, stop in zip(changes, [*changes, seen[-1]][1:], strict=True):
@@ -47,14 +48,14 @@ def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -
 
 
 def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bool]) -> float:
-    """By how much classes that are no longer present have fallen from their best earlier score, in the mean.
+    """Compute the mean fall of absent classes from their best earlier score.
 
     Args:
-        per_class: score of each class at each checkpoint; None where it had none.
-        present: whether each class still arrives at the end. Where all do, the fall is of all.
+        per_class: score of each class at each checkpoint; None if it had none.
+        present: whether each class still arrives at the end; if all do, all classes count.
 
     Returns:
-        The mean fall, from -1 to 1; NaN where no class has two scores.
+        The mean fall, from -1 to 1; NaN if no class has two scores.
     """
     scores = np.array([[np.nan if score is None else score for score in row] for row in per_class], float)
     gone = ~np.asarray(present)
@@ -66,16 +67,16 @@ def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bo
 def summarise_stream(
     history: Sequence[dict[str, Any]], changes: Sequence[int], present: Sequence[bool]
 ) -> dict[str, Any]:
-    """The metrics of a whole stream.
+    """Compute the metrics of a stream.
 
     Args:
-        history: what each checkpoint found.
+        history: entries of the checkpoints.
         changes: positions at which the stream changes.
         present: whether each class still arrives at the end.
 
     Returns:
-        "mAP" at the end, its "area", the mean "lag" (NaN without changes), "forgetting", "prequential_precision" in the
-        mean of all steps, and the items and bytes that were re-encoded.
+        "mAP" at the end, its "area", the mean "lag" (NaN without changes), "forgetting", the mean
+        "prequential_precision" of all steps, and the number of items and bytes that were re-encoded.
     """
     seen, scores = [entry["seen"] for entry in history], [entry["mAP"] for entry in history]
     recovered = lags(seen, scores, changes)

@@ -1,7 +1,7 @@
-"""Choosing a method's settings on the validation queries of a split, before anything is scored on its test queries.
+"""Choice of a method's settings on the validation queries of a split, before the test queries are used.
 
-`train.py method=ksh tune=ksh protocol=five_way`: every candidate is fitted on the training part, and its validation
-queries are ranked against the validation database; the best is then fitted again and scored as any run.
+`train.py method=ksh tune=ksh protocol=five_way`: every candidate is fitted on the training part and scored on the
+validation queries against the validation database. The best is then fitted again and scored like any run.
 """
 
 import logging
@@ -32,28 +32,28 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
-# What a grid may set: what is fitted. Data, split, truth, code length and seed are the question, not the answer.
+# Sections that a grid may set: the fitted parts, but not data, split, truth, code length or seed.
 TUNED_PARTS = ("encoder", "projection", "quantizer", "relaxation", "supervision", "loss", "train")
 
 
 def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
-    """The values to try, by config key.
+    """Return the candidates: values to try, by config key.
 
     Args:
-        tune: `parameters`, a mapping of config keys to lists of values; `samples`, how many points of their grid to
-            draw (null: the whole grid).
+        tune: `parameters`, lists of values by config key, and `samples`, the number of points of their grid to draw;
+            null for the whole grid.
         seed: seed of that draw.
 
     Returns:
-        Points of the grid in its order, the last key varying fastest.
+        Points of the grid in order; the last key varies fastest.
 
     Raises:
-        InvalidInputError: no parameters, one without a list of values, or a wrong number of samples.
+        InvalidInputError: there are no parameters, a parameter has no list of values, or samples is below 1.
     """
     settings: Any = OmegaConf.to_container(tune, resolve=True)
     parameters = dict(_flat(settings.get("parameters") or {}))
     if not parameters:
-        raise InvalidInputError("tune.parameters={}; expected config keys with lists of values, as conf/tune holds.")
+        raise InvalidInputError("tune.parameters={}; expected config keys with lists of values, as in conf/tune.")
     for key, values in parameters.items():
         if not isinstance(values, list) or not values:
             raise InvalidInputError(f"tune.parameters has {key}={values!r}; expected a list of values to try.")
@@ -71,10 +71,10 @@ def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
 
 
 def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
-    """A copy of a run's config with these values in it.
+    """Return a copy of a run's config with these values.
 
     Raises:
-        InvalidInputError: a key that the run does not have, or one that is not for tuning to set.
+        InvalidInputError: the run does not have a key, or tuning may not set it.
     """
     changed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     for key, value in values.items():
@@ -152,14 +152,14 @@ def tune(
 
 
 def read_record(path: Path, points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The candidates that were tried already.
+    """Read the candidates that were tried already.
 
     Args:
-        path: the file.
-        points: every candidate of the run, by its values.
+        path: file of the record.
+        points: values of all candidates of the run.
 
     Raises:
-        InvalidInputError: a damaged file, or candidates of another run.
+        InvalidInputError: the file is damaged or belongs to another run.
     """
     stored = read_sealed_json(path, "tuned values")
     with reading(path, "tuned values"):
@@ -170,10 +170,10 @@ def read_record(path: Path, points: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def best(record: list[dict[str, Any]]) -> dict[str, Any]:
-    """The values with the highest score, the first of equals.
+    """Return the values with the highest score, the first if several are equal.
 
     Raises:
-        InvalidInputError: none has a score.
+        InvalidInputError: no candidate has a score.
     """
     scored = [entry for entry in record if entry["score"] is not None]
     if not scored:
@@ -189,7 +189,7 @@ def score_on_validation(
     """Score the validation queries against the validation database.
 
     Args:
-        hasher: fitted, on the device.
+        hasher: fitted hasher on the device.
         truth: ground truth.
         ranking: engine that ranks the codes.
         settings: what to measure. Depths above the size of the database are left out.
@@ -204,17 +204,17 @@ def score_on_validation(
 
 
 def values_text(values: Mapping[str, Any]) -> str:
-    """Chosen values in one line, as "projection.smoothing=0.1"."""
+    """Format values in one line, such as "projection.smoothing=0.1"."""
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _finite_or_none(value: float) -> float | None:
-    """A score that can be compared and written as JSON; None for NaN."""
+    """Return a score that JSON can store; None for NaN."""
     return None if math.isnan(value) else value
 
 
 def _flat(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys joined by dots, whether they are nested or written with dots."""
+    """Yield keys joined by dots, and values, from nested mappings or dotted keys."""
     for key, value in mapping.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

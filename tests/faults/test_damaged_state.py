@@ -53,7 +53,7 @@ def test_the_checkpoint_before_is_kept_and_offered(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.safetensors", "previous.safetensors"]
     assert latest(path) == path
     next(flipped(path, [path.stat().st_size - 9]))
-    with pytest.raises(InvalidInputError, match=r"last.*delete it to go on from the checkpoint before, .*previous"):
+    with pytest.raises(InvalidInputError, match=r"last.*delete it to resume from the previous checkpoint, .*previous"):
         SafetensorsCheckpoint().load_checkpoint(path)
     path.unlink()
     assert SafetensorsCheckpoint().load_checkpoint(latest(path))["epoch"] == 1

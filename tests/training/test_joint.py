@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
     shutil.rmtree(run.hasher)
     run.metrics.unlink()
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-100])
-    with pytest.raises(InvalidInputError, match=r"not readable as a checkpoint .* go on from the checkpoint before"):
+    with pytest.raises(InvalidInputError, match=r"not readable as a checkpoint .* resume from the previous checkpoint"):
         train(run.read_config(), folder)
     assert run.best.exists()
 
