@@ -2,7 +2,7 @@
 
 A family is a package that holds the choices of one stage, and a word is the stem of a file in it. In the family
 `projections`, the word `itq` is the file `itq.py`. Its class has the same name in any case and without underscores:
-`ITQ`. A new method adds a file and edits nothing else. Installed packages add words by entry points of the group
+`ITQ`. A new method adds a file and edits no other file. Installed packages add words by entry points of the group
 `deephash.FAMILY`, such as `deephash.projections`, which map a word to a class.
 
 Saved files contain families and words; YAML files contain public names, such as `deephash.projections.ITQ`. Neither

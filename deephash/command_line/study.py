@@ -220,7 +220,7 @@ def print_requirement(needed: "Requirement") -> None:
     table.add_row("independent", *counts, "sign test, exact")
     if needed.clustered_participants is not None:
         counts = (str(needed.clustered_participants), f"{needed.clustered_judgements:,}")
-        table.add_row(f"alike, ICC {sought.icc:g}", *counts, "sign flips, simulated")
+        table.add_row(f"correlated, ICC {sought.icc:g}", *counts, "sign flips, simulated")
     console.print(table)
     if needed.reached is not None:
         console.print(f"{needed.participants} participants reach a power of {needed.reached:.3f}")

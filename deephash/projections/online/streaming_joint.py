@@ -114,7 +114,9 @@ class StreamingJoint(OnlineProjection):
         self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("moments", torch.zeros(2, input_dim, output_dim))
         self.register_buffer("size", torch.ones(()))
+        # The names are in saved files. prose: off
         for counter in ("taken", "held", "alarms", "told"):
+            # prose: on
             self.register_buffer(counter, torch.tensor(0))
         self.register_buffer("sample", torch.zeros(capacity, input_dim))
         self.register_buffer("sample_labels", torch.zeros(capacity, classes, dtype=torch.bool))

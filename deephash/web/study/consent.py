@@ -1,11 +1,13 @@
 """The text that participants agree to before the first query. A study continues only with the same text."""
 
+# Studies in progress continue only with the same text. prose: off
 CONSENT = (
     (
         "What it is",
         "You see queries and the results that two search methods found for them, and say which results fit better. You "
         "are not told which method is which, and neither answer is wrong.",
     ),
+    # prose: on
     (
         "What is kept",
         "For each query: what was shown and in which order, what you chose, your ratings, and the seconds that you "

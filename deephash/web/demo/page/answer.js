@@ -59,7 +59,7 @@ export function answerView(run, answer, choose) {
     ? "relevance is unknown, since the query is not an item of the data"
     : `${good} of the ${others.length} shown are relevant`;
   const heading = `Ranked by ${run.distance} distance among ${formatCount(answer.size, "item")}; ${summary}`;
-  return [node, element("p", { class: "quiet told" }, heading), element("ol", { class: "ties" }, ...groups)];
+  return [node, element("p", { class: "quiet summary" }, heading), element("ol", { class: "ties" }, ...groups)];
 }
 
 // mAP of the run, in the direction of the answer for several views.
