@@ -84,7 +84,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Args:
             X: numbers (n, d).
-            y: class of each item (n,), or 0 and 1 (n, c), one-hot or with several labels an item; methods that do not
+            y: class of each item (n,), or 0 and 1 (n, c), one-hot or with several labels per item; methods that do not
                 learn from labels ignore it.
 
         Returns:
@@ -148,7 +148,7 @@ def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
     """Convert scikit-learn's labels to those of methods.
 
     Args:
-        y: classes (n,) or (n, 1) of any sortable type, or 0 and 1 (n, c): one-hot classes, or several labels an item.
+        y: classes (n,) or (n, 1) of any sortable type, or 0 and 1 (n, c): one-hot classes, or several labels per item.
         rows: the required n.
 
     Returns:

@@ -221,7 +221,7 @@ def check_bits_of_projections(bits: int, per_projection: int) -> None:
         above = bits + per_projection - bits % per_projection
         below = f"{above - per_projection} or " if above > per_projection else ""
         raise InvalidInputError(
-            f"bits={bits} is not a multiple of the {per_projection} bits a projection; give {below}{above}."
+            f"bits={bits} is not a multiple of the {per_projection} bits per projection; give {below}{above}."
         )
 
 
@@ -266,7 +266,7 @@ def check_directions(given: int, available: int, source: str) -> None:
     if given > available:
         raise InvalidInputError(
             f"{given} projections exceed the {available} directions {source}; lower bits or choose a quantiser of "
-            "several bits a projection."
+            "several bits per projection."
         )
 
 

@@ -71,7 +71,7 @@ REFUSED = [
         validation.check_directions,
         (128, 64, "PCAH can give for d=64 features"),
         "128 projections exceed the 64 directions PCAH can give for d=64 features; lower bits or choose a quantiser of "
-        "several bits a projection.",
+        "several bits per projection.",
     ),
     (validation.check_positive, (0, "clip"), "clip=0; expected a finite number above 0."),
     (validation.check_positive, (NAN, "clip"), "clip=nan; expected a finite number above 0."),

@@ -18,12 +18,12 @@ class Affinity(PlainArguments, ABC):
     """A definition of neighbours from labels or features.
 
     One definition serves as ground truth, between queries and database, and as supervision, within training items.
-    What an affinity learns from data (an ε-ball's radius) it learns from training items, in `fit`, unless it names
-    another part.
+    `fit` learns parameters, such as the radius of an ε-ball, from the training items, unless the affinity names another
+    part.
     """
 
     learns_from: str = "train"
-    """The part of a split whose items `fit` takes when this is the truth."""
+    """Part of a split on whose items `fit` learns if this is the truth."""
 
     needs_labels: ClassVar[bool] = False
     """Whether items without labels have no neighbours."""
@@ -32,7 +32,7 @@ class Affinity(PlainArguments, ABC):
         """Raise an error, before fitting and at almost no cost, for parts for which `relevance` raises one.
 
         Raises:
-            InvalidInputError: what `relevance` would raise.
+            InvalidInputError: the error that `relevance` would raise.
         """
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Affinity(PlainArguments, ABC):
             query_features: (q, d).
             query_labels: int64 (q,), bool (q, c) or None.
             database_features: (N, d).
-            database_labels: as the queries'.
+            database_labels: like the queries' labels.
         """
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> TrainingAffinity:
@@ -69,14 +69,14 @@ class Affinity(PlainArguments, ABC):
     def block(self, features_a: Tensor, labels_a: Tensor | None, features_b: Tensor, labels_b: Tensor | None) -> Tensor:
         """Return the affinity between two sets of items: rows of A against all training items B.
 
-        An item that is in both is its own neighbour, unless it has no label to share. Ask for as many rows at a time
-        as memory holds.
+        An item that is in both is its own neighbour, unless it has no label to share. The number of rows
+        per call is limited by memory.
 
         Args:
             features_a: (a, d).
             labels_a: int64 (a,), bool (a, c) or None.
             features_b: (b, d).
-            labels_b: as A's.
+            labels_b: like A's labels.
 
         Returns:
             bool (a, b), True where item j of B is a neighbour of item i of A.

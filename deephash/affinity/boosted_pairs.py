@@ -6,17 +6,17 @@ from torch import Tensor
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.validation import InvalidInputError
 
-# Entries of the affinity that are looked at together, 64 MiB as int32.
+# Entries of the affinity per block, 64 MiB as int32.
 BLOCK_ENTRIES = 2**24
-# Agreement of a bit with all pairs, or none, would weigh some by 0 or infinity.
+# Bound on a bit's agreement; agreement with all pairs, or none, would give weights of 0 or infinity.
 MAX_AGREEMENT = 1 - 1e-9
 
 
 def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
     """Draw random items, each with one of its neighbours or of the other items.
 
-    Items are drawn evenly, with replacement, so that a large class has no more pairs than its share of items. One
-    that has no partner gives no pair.
+    Items are drawn evenly, with replacement, so that a large class has no more pairs than its share of items. An
+    item without a partner gives no pair.
 
     Args:
         affinity: among the n items.
@@ -44,7 +44,7 @@ def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generato
     pairs = torch.stack([rows, partners], 1)[partners >= 0]
     if not len(pairs):
         what = "no training item has a neighbour" if similar else "all training items are each other's neighbours"
-        raise InvalidInputError(f"{what}, so there are no pairs to tell apart; give supervision that has both kinds.")
+        raise InvalidInputError(f"{what}, so there is only one kind of pairs; give supervision that has both.")
     return pairs
 
 
@@ -67,16 +67,16 @@ def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.G
 def boost_weights(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
     """Update the pair weights for the next bit: raise them for wrong pairs, lower them for right pairs.
 
-    With AdaBoost's own step, α = ½ log((1 + r) / (1 - r)), this bit is right on half of the new weight: what comes next
-    has to say something else.
+    With AdaBoost's step, α = ½ log((1 + r) / (1 - r)), this bit is right for half of the new weight, so the next bit
+    must differ from it.
 
     Args:
         weights: float64 (p,), summing to 1.
-        outcomes: ±1 (p,), 1 where the bit is right.
-        step: α; None for AdaBoost's.
+        outcomes: ±1 (p,), 1 for pairs on which the bit is right.
+        step: α; None for that of AdaBoost.
 
     Returns:
-        The new weights, summing to 1, and the old ones' agreement r = Σ weights outcomes.
+        The new weights, summing to 1, and the agreement under the old ones, r = Σ weights outcomes.
 
     References:
         Freund & Schapire, "A decision-theoretic generalization of on-line learning and an application to boosting",

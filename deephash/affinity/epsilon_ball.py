@@ -14,7 +14,7 @@ from deephash.data.protocols.draws import random_order
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, NotFittedError, as_features, check_choice, check_count
 
-# Neighbours whose ids are held, 4 GB; a radius that gathers more is no neighbourhood.
+# Neighbours whose ids are held, 4 GB; a radius with more neighbours is too large.
 MAXIMUM_IDS = 500_000_000
 PARTS = {"train": "training", "database": "database"}
 
@@ -22,16 +22,16 @@ PARTS = {"train": "training", "database": "database"}
 def neighbour_rank(neighbours: int, n: int, items: int) -> float:
     """Return the rank among n items that corresponds to rank `neighbours` among more items.
 
-    The share of items that lie nearer than the j-th of n neighbours is near (j - 1/2) / n at its median and, in many
-    dimensions, where its mean distance is.
+    The share of items nearer than the j-th of n neighbours has a median near (j - 1/2) / n. In many dimensions, the
+    mean distance of that neighbour corresponds to the same share.
 
     Args:
-        neighbours: the rank among all items, from 1.
-        n: how many are at hand.
-        items: how many there are.
+        neighbours: rank among all items, from 1.
+        n: number of available items.
+        items: number of all items.
 
     Returns:
-        From 1/2; below 1 where the neighbour is nearer than the first of n.
+        The rank, at least 1/2; below 1 if the neighbour is nearer than the first of n.
     """
     return (neighbours - 0.5) * n / items + 0.5
 
@@ -39,31 +39,30 @@ def neighbour_rank(neighbours: int, n: int, items: int) -> float:
 class EpsilonBall(Affinity):
     """Neighbours = items within a radius, the mean distance from a training item to its 50th nearest neighbour.
 
-    The radius of Raginsky & Lazebnik (NIPS 2009) and Gong & Lazebnik (CVPR 2011), taken up by Kong, Li & Guo (SIGIR
-    2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within one part only, so the radius
-    falls as that part grows: compare figures only where these parts have the same size. In the training part of the
-    five-way split, 2,000 items, the ball is wide: a query has thousands of neighbours in the database. The papers'
-    figures belong to balls drawn in the whole set (`among="database"`), with hundreds: one number, learnt without
-    labels, which only says what counts as a neighbour.
+    The radius is that of Raginsky & Lazebnik (NIPS 2009) and Gong & Lazebnik (CVPR 2011), also used by Kong, Li & Guo
+    (SIGIR 2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within one part only, so the
+    radius falls as that part grows; only compare figures if these parts have the same size. With the training part of
+    the five-way split, 2,000 items, the ball is wide: a query has thousands of neighbours in the database. The papers'
+    figures use balls within the whole set (`among="database"`), with hundreds of neighbours. That radius is a single
+    number, learnt without labels.
 
-    Pairs for training see nothing of the database but its size. The 50th neighbour among N items lies about as far away
-    as the (50 n / N)-th among n, so methods are fitted from pairs within that distance, measured in the training part:
-    of 2,000 items and 46,000 it is .5 % above the truth's radius on CIFAR-10, where the 50th neighbour's is 13 %
-    above. Such balls hold few pairs; the wider ones of the training part's own 50th neighbour serve what asks for many
-    (see `TrainingAffinity.wide`), and all methods where supervision is an ε-ball of its own
-    (`supervision=epsilon_ball`).
+    Pairs for training use only the size of the database. The 50th neighbour among N items is about as far away as the
+    (50 n / N)-th among n, so methods are fitted from pairs within that distance, measured in the training part. With
+    2,000 of 46,000 items of CIFAR-10 it is .5 % above the radius of the truth, while the distance of the 50th neighbour
+    is 13 % above. Such balls contain few pairs. Methods that need many use the wider radius of the training part's 50th
+    neighbour (see `TrainingAffinity.wide`), as do all methods with `supervision=epsilon_ball`.
 
-    A pair is within the radius where its squared distance in float64 is at most radius²; see `euclidean`.
+    A pair is within the radius if its squared distance in float64 is at most radius²; see `euclidean`.
 
     Args:
-        neighbours: which neighbour's distance is averaged; the papers' 50.
-        sample: number of training items averaged over, all where there are fewer; 1,000 bring the sampling error of
-            the radius to about 1 %.
-        seed: which items are sampled.
+        neighbours: rank of the neighbour whose distance is averaged; 50 in the papers.
+        sample: number of training items in the average, or all if there are fewer; 1,000 give a sampling error of the
+            radius of about 1 %.
+        seed: seed of the sample.
         among: "train" or "database", the part within which the radius is found.
 
     Raises:
-        InvalidInputError: neighbours or sample that are no whole number of at least 1, or another part.
+        InvalidInputError: neighbours or sample is not a whole number of at least 1, or the part is unknown.
     """
 
     def __init__(self, neighbours: int = 50, sample: int = 1000, seed: int = 0, among: str = "train") -> None:
@@ -76,7 +75,7 @@ class EpsilonBall(Affinity):
         self.among = among
         self.learns_from = among
         self.radius: float | None = None
-        # Items among which the radius was found.
+        # Number of items among which the radius was found.
         self.items: int | None = None
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
@@ -87,7 +86,7 @@ class EpsilonBall(Affinity):
             labels: not used.
 
         Raises:
-            InvalidInputError: bad features, or too few.
+            InvalidInputError: the features are invalid or too few.
         """
         features = as_features(features, name="training features")
         check_distances(features, "training features")
@@ -103,8 +102,8 @@ class EpsilonBall(Affinity):
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> AmongItems:
         """Return neighbours among training items within a radius computed from them; other parts are not used.
 
-        Where the truth's radius was found within a larger database, this one is an estimate of it, and the affinity's
-        `wide` is that within the training part's own radius.
+        If the radius of the truth was found within a larger database, this one is an estimate of it, and `wide` uses
+        the radius of the training part.
         """
         if self.among == "train":
             return AmongItems(self, features, labels)
@@ -123,12 +122,12 @@ class EpsilonBall(Affinity):
         """Return the mean distance from sampled items to their neighbour of a rank, excluding themselves."""
         array = as_array(features)
         sampled = random_order(len(array), self.seed)[: self.sample]
-        # An item is its own nearest neighbour, at distance 0: one more takes its place.
+        # An item is its own nearest neighbour, at distance 0, so search for one more.
         _, squared = find_nearest(array[sampled], array, rank + 1, description="Radius of the ε-ball")
         return float(np.sqrt(squared).mean())
 
     def _radius_among(self, features: Tensor, items: int) -> float:
-        """Estimate the radius that `items` items of the same kind have, from the n < items at hand, (n, d)."""
+        """Estimate the radius among `items` items from n < items of the same kind, (n, d)."""
         rank = neighbour_rank(self.neighbours, len(features), items)
         below = max(1, math.floor(rank))
         nearer = self._mean_distance(features, below)
@@ -154,7 +153,7 @@ class EpsilonBall(Affinity):
 
         Raises:
             NotFittedError: before `fit`.
-            InvalidInputError: bad features, or so many neighbours that their ids would not fit in memory.
+            InvalidInputError: the features are invalid, or the ids of all neighbours do not fit in memory.
         """
         if self.radius is None:
             raise NotFittedError("EpsilonBall has no radius yet; call fit with the training part first.")

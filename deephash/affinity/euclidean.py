@@ -1,8 +1,8 @@
 """Exact Euclidean neighbourhoods, by radius and by rank, with equal results on every machine.
 
 The rule is the squared distance Σ (a_i − b_i)² in float64, ties by database row. A float32 matrix product finds, with
-a bound on its own error, the few pairs that it cannot decide; only those are computed in float64. So the answer
-depends neither on the block size nor on the BLAS, and data far from the origin cost time, not exactness.
+a bound on its own error, the few pairs that it cannot decide; only those are computed in float64. So the result
+does not depend on the block size or the BLAS library; data far from the origin take longer, but stay exact.
 
 Memory in addition to the result: a float32 copy of the database, and blocks of BLOCK_PAIRS float32.
 """
@@ -21,16 +21,16 @@ from deephash.validation import check_scale
 
 # Pairs of a block of queries with the whole database: 128 MiB of float32.
 BLOCK_PAIRS = 2**25
-# Elements that the float64 computation of undecided pairs takes at a time.
+# Elements of a block in the float64 computation of undecided pairs.
 EXACT_ELEMENTS = 2**22
 
 
-# Magnitudes whose squares, and sums of these over all dimensions, float64 holds with all of its digits.
+# Bounds of magnitudes whose sums of squares neither overflow nor lose digits in float64.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
 
 
 def check_distances(features: Tensor, name: str) -> None:
-    """Raise an error for features whose squared distances overflow float64, as ties would go by row.
+    """Raise an error for features whose squared distances overflow float64, since ties would be ordered by row.
 
     Raises:
         InvalidInputError: a magnitude is above `MAX_MAGNITUDE`.
@@ -57,13 +57,13 @@ def find_within_radius(
     Args:
         queries: floating (q, d).
         database: floating (N, d).
-        radius: at least 0; a pair is within it where its squared distance in float64 is at most radius².
-        block_pairs: query-database pairs a block.
+        radius: at least 0; a pair is within it if its squared distance in float64 is at most radius².
+        block_pairs: query-database pairs per block.
         description: label of the progress bar.
 
     Yields:
-        For each block its queries' numbers of neighbours, int64 (m,), and the rows of all, int64, ascending within a
-        query.
+        For each block, the number of neighbours of each query, int64 (m,), and the rows of all neighbours, int64,
+        ascending within a query.
     """
     squared_radius = radius * radius
     for start, values, norms, errors, scale in _approximate_blocks(queries, database, block_pairs, description):
@@ -91,7 +91,7 @@ def find_nearest(
         queries: floating (q, d).
         database: floating (N, d).
         k: 1 to N.
-        block_pairs: query-database pairs a block.
+        block_pairs: query-database pairs per block.
         description: label of the progress bar.
 
     Returns:
@@ -109,7 +109,7 @@ def find_nearest(
             chosen = values[rows, ids] < _float32(kth - 2 * errors)[rows]
             undecided = np.flatnonzero(~chosen)
             exact = squared_distances(queries, database, start + rows[undecided], ids[undecided])
-            order = np.lexsort((exact, rows[undecided]))  # stable, so ties stay in the order of their rows
+            order = np.lexsort((exact, rows[undecided]))  # A stable sort keeps ties in the order of their rows.
             undecided, exact = undecided[order], exact[order]
             counts = np.bincount(rows[undecided], minlength=m)
             rank = np.arange(len(undecided)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -10,7 +10,7 @@ from deephash.io.progress import track
 
 # Entries of the affinity matrix that are held at a time, 64 MB of float64.
 BLOCK_PAIRS = 2**23
-# Of float64 sums of at most n shares 1 / degree: what is nearer to 0 is a tie, whatever order it was summed in.
+# Float64 sums of at most n shares 1 / degree that are nearer to 0 than this count as ties, in any order of summation.
 ROUNDING = 1e-9
 
 
@@ -21,14 +21,14 @@ def neighbour_counts(affinity: TrainingAffinity) -> Tensor:
 
 
 def graph_step(affinity: TrainingAffinity, degrees: Tensor, bits: Tensor, initial: Tensor, alpha: float) -> Tensor:
-    """L ← sgn(α S D⁻¹ L + (1 - α) L₀), bits being ±1 and sgn(0) = 1.
+    """Compute L ← sgn(α S D⁻¹ L + (1 - α) L₀), with bits ±1 and sgn(0) = 1.
 
-    An item without neighbours, itself not one, takes its initial bits. Where the graph gives all items the same bit it
-    would tell nothing apart, so that bit is left as it was.
+    An item without neighbours other than itself keeps its initial bits. If the graph would give all items the same bit,
+    that bit does not change.
 
     Args:
         affinity: S, among n items.
-        degrees: diagonal of D, (n,), as `neighbour_counts` gives.
+        degrees: diagonal of D, (n,), from `neighbour_counts`.
         bits: L, bool (n, b).
         initial: L₀, bool (n, b).
         alpha: α, from 0, which gives L₀, to 1, which leaves it out.
@@ -56,8 +56,8 @@ def regularise(
         affinity: among the n items.
         initial: bits L₀, bool (n, b).
         alpha: share of the neighbours' bits.
-        rounds: how often.
-        learn: fits hyperplanes to bits (n, b) and returns those that they give the items.
+        rounds: number of rounds.
+        learn: function that fits hyperplanes to bits (n, b) and returns the bits that they predict.
     """
     degrees = neighbour_counts(affinity)
     bits = initial

@@ -28,7 +28,7 @@ class Label(Affinity):
         """Check that there are labels; they need no fitting.
 
         Raises:
-            InvalidInputError: no labels, or bad ones.
+            InvalidInputError: labels are missing or invalid.
         """
         as_labels(_required(labels, "training"), len(features), "training labels")
         return self
@@ -43,7 +43,9 @@ class Label(Affinity):
         """Return the labels of both sides, which a ranking compares itself; features are ignored.
 
         Raises:
-            InvalidInputError: no labels, single labels on one side and multi-labels on the other, or other lengths.
+            InvalidInputError: labels are missing, have other lengths, or are single labels on one side and
+            multi-labels on the
+                other.
         """
         query = _required(query_labels, "query")
         database = _required(database_labels, "database")
@@ -55,7 +57,7 @@ class Label(Affinity):
 def _required(labels: Tensor | None, name: str) -> Tensor:
     if labels is None:
         raise InvalidInputError(
-            f"truth=label needs labels, and the {name} items have none; use data with labels, or truth by distance, as "
-            "truth=nearest_neighbours or truth=epsilon_ball."
+            f"truth=label needs labels, and the {name} items have none; use data with labels, or truth by distance, "
+            "such as truth=nearest_neighbours or truth=epsilon_ball."
         )
     return labels

@@ -11,7 +11,7 @@ from deephash.functional.principal_components import canonical_signs, working_dt
 from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 
-# Pairs of affinity that are held at a time, 16 MB.
+# Pairs of an affinity per block, 16 MB.
 BLOCK_PAIRS = 2**24
 # Eigenvectors of one part are 0 on the others, up to this share of their largest entry.
 ROUNDING = 1e-9
@@ -27,7 +27,7 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
         affinity: among the same n items.
 
     Returns:
-        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal. Where all items share a label it is full.
+        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal. If all items share a label, it is dense.
     """
     from scipy.sparse import csr_array, vstack
 
@@ -46,9 +46,10 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
 def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     """Compute the k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant.
 
-    They solve L y = λ D y. Where the graph falls apart, any vector that is constant on each part costs nothing, and an
-    eigensolver would return an arbitrary mixture; here those come first along which the parts' means differ most, as
-    in PCA of the means. The rest are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos' method.
+    They solve L y = λ D y. If the graph is disconnected, any vector that is constant on each part costs nothing, and an
+    eigensolver would return an arbitrary mixture. Here the first vectors are those along which the means of the parts
+    differ most, as in PCA of the means. The rest are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos'
+    method.
 
     Args:
         graph: W, symmetric and not negative, SciPy CSR (n, n).
@@ -56,7 +57,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
         k: number of vectors, at most n - 2.
 
     Returns:
-        float64 (n, k), from the smoothest; the entry of largest magnitude is positive.
+        float64 (n, k), smoothest first; the entry of largest magnitude is positive.
     """
     from scipy.sparse import dia_array
     from scipy.sparse.csgraph import connected_components

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class NearestNeighbours(Affinity):
     """Neighbours = the k nearest items of the database by Euclidean distance, ties by lower row.
 
-    The truth of SIFT1M's published figures, with k = 100, 1,000 or 10,000 (Jégou, Douze & Schmid, TPAMI 2011, made
-    the data). Every query has exactly k neighbours. Distances are compared in float64; see `euclidean`.
+    This is the truth of published figures on SIFT1M, with k = 100, 1,000 or 10,000 (data: Jégou, Douze & Schmid, TPAMI
+    2011). Every query has exactly k neighbours. Distances are compared in float64; see `euclidean`.
 
     Between training items, an item is its own nearest neighbour.
 
@@ -59,7 +59,7 @@ class NearestNeighbours(Affinity):
         Computed on the CPU; the result is on the device of the queries.
 
         Raises:
-            InvalidInputError: bad features, or a database of fewer than k items.
+            InvalidInputError: the features are invalid, or the database has fewer than k items.
         """
         query_features = as_features(query_features, name="query features")
         database_features = as_features(database_features, query_features.shape[1], 1, "database features")

@@ -34,7 +34,7 @@ class Views:
         self, features: Mapping[str, Tensor | ArrayLike], present: Mapping[str, Tensor | ArrayLike] | None = None
     ) -> None:
         if len(features) < 2:
-            raise InvalidInputError(f"views={list(features)}; expected at least two, as image and text.")
+            raise InvalidInputError(f"views={list(features)}; expected at least two, such as image and text.")
         tensors = {name: as_tensor(as_numbers(rows, f"{name} features")) for name, rows in features.items()}
         for name, rows in tensors.items():
             if rows.ndim < 2:

@@ -18,7 +18,7 @@ class AnchorMap(Encoder):
     """Kernel values at m anchors, a Nyström approximation whose cost does not depend on the number of items.
 
     The bandwidth σ² is the mean squared distance between training items and anchors, the rule of KSH (Liu et al.,
-    2012): kernel values then lie around exp(-1/2), whatever the scale of the features. Anchors and bandwidth are
+    2012): kernel values then lie around exp(-1/2) at any scale of the features. Anchors and bandwidth are
     parameters, so that later training can move them.
 
     Shape:
@@ -26,12 +26,12 @@ class AnchorMap(Encoder):
 
     Args:
         input_dim: feature dimension d.
-        anchors: number of anchors m; 300, as AGH, KSH and SGH take. `fit` lowers it to the number of training items
-            where those are fewer, and then all of them are anchors.
+        anchors: number of anchors m; 300, as in AGH, KSH and SGH. `fit` lowers it to the number of training items
+            if there are fewer, and then all of them are anchors.
         selection: "kmeans" for centres of clusters, as in AGH; "random" for training items drawn at random, as in KSH.
 
     Raises:
-        InvalidInputError: anchors below 1, or another selection; in `fit`, items that are all the same.
+        InvalidInputError: anchors is below 1, or the selection is unknown; in `fit`, all items are the same.
 
     References:
         Williams & Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2000; Liu, Wang, Kumar & Chang,

@@ -26,7 +26,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
 
     Args:
         input_dim: feature dimension d.
-        output_dim: dimension e of what it gives.
+        output_dim: dimension e of the encoded features.
     """
 
     input_dim: int
@@ -70,7 +70,7 @@ class Encoder(PlainArguments, nn.Module, ABC):
             self. Fitting again gives the same result.
 
         Raises:
-            InvalidInputError: unusable data.
+            InvalidInputError: the data are invalid.
         """
 
 

@@ -14,12 +14,12 @@ from deephash.functional.flat_images import image_shape
 from deephash.functional.layers import check_widths
 from deephash.validation import InvalidInputError, check_count
 
-# Images whose patches set the first layer, in blocks of so many, and how many the network's statistics take at a time.
+# Number of images whose patches set the first layer, and number of images per block for statistics.
 WHITENING_IMAGES = 5000
 BATCH = 256
 PATCH = 2
-# Added to each direction's variance, as a share of their mean, so that directions that are hardly there are not blown
-# up to the size of the others.
+# Added to the variance of each direction, as a share of the mean variance, so that directions with almost no variance
+# are not amplified.
 RIDGE = 0.01
 
 
@@ -35,7 +35,7 @@ def whitening_filters(images: Tensor) -> Tensor:
         float64 (8c, c, 2, 2).
 
     Raises:
-        InvalidInputError: images without any contrast.
+        InvalidInputError: the images have no contrast.
     """
     size = images.shape[1] * PATCH**2
     covariance = torch.zeros(size, size, dtype=torch.float64, device=images.device)
@@ -69,14 +69,14 @@ def build_block(inputs: int, outputs: int) -> nn.Sequential:
 class Convolutional(ImageEncoder):
     """Whitened 2 × 2 patches, blocks of two 3 × 3 convolutions that halve the side, and a global maximum.
 
-    The plain form of the small networks that reach 94 % on CIFAR-10 within seconds on a GPU; at the default widths an
-    epoch of 50,000 images of 32 × 32 takes some two minutes on one CPU core. The first layer is set from the training
-    images' patches and never learnt. The others start at random, with the statistics of their normalisations measured
-    on training images.
+    A simple form of the small networks that reach 94 % on CIFAR-10 within seconds on a GPU. At the default widths, an
+    epoch of 50,000 images of 32 × 32 takes about two minutes on one CPU core. The first layer is set from the training
+    images' patches and stays fixed. The others have random initial weights, and normalisation statistics measured on
+    training images.
 
-    Known weakness: normalisation makes an item's code in training depend on the batch it is in, and several processes
-    normalise their own shares unless `trainer.sync_batchnorm` is set. Until it is trained it is a random network, no
-    better than pixels.
+    Known weakness: in training, normalisation makes an item's code depend on the other items of its batch. Several
+    processes normalise their shares separately unless `trainer.sync_batchnorm` is set. Before training, the network is
+    random and no better than pixels.
 
     Shape:
         flat images (n, h · w · c) → (n, e), for the last width e.
@@ -84,13 +84,13 @@ class Convolutional(ImageEncoder):
     Args:
         input_dim: values of an image, h · w · c.
         widths: channels of each block, the last of which is e; [32, 128, 128] for three blocks.
-        channels: channels of the images; None: 3 or 1, whichever the values allow.
+        channels: channels of the images; None chooses 3 or 1, depending on the number of values.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 
     Raises:
-        InvalidInputError: values that are no such images, images too small for so many blocks, or a width below 1; in
-            `fit`, fewer than two images, or images of one colour.
+        InvalidInputError: the values do not form such images, the images are too small for the blocks, or a width is
+            below 1; in `fit`, there are fewer than two images, or all have one colour.
 
     References:
         Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498, 2024; Page, "How to train your
@@ -136,7 +136,7 @@ class Convolutional(ImageEncoder):
         """Set the first layer from patches, draw the others, and measure the normalisation statistics.
 
         Raises:
-            InvalidInputError: fewer than two images, or images of one colour.
+            InvalidInputError: there are fewer than two images, or all have one colour.
         """
         if len(features) < 2:
             raise InvalidInputError(f"training images are {len(features)}; a normalisation takes at least 2.")
@@ -146,8 +146,8 @@ class Convolutional(ImageEncoder):
         self.filters.copy_(whitening_filters(images - self.mean[:, None, None]))
         for layer in self.blocks.modules():
             if isinstance(layer, nn.Conv2d):
-                # Uniform with variance 1 / (3 fan-in), torch's own start: normalisation undoes the size of weights,
-                # so it matters for nothing but how far a step of a given rate turns them.
+                # Uniform with variance 1 / (3 fan-in), as torch initialises: normalisation cancels the size of weights,
+                # so it only affects how far a step of a given rate turns them.
                 drawn = torch.empty(layer.weight.shape, dtype=torch.float64)
                 layer.weight.copy_(nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator))
             elif isinstance(layer, nn.BatchNorm2d):

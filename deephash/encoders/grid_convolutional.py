@@ -16,13 +16,12 @@ from deephash.validation import InvalidInputError, check_count
 class GridConvolutional(Encoder):
     """Standardised features as maps over a square grid, one 3 × 3 convolution, and one hidden layer.
 
-    A descriptor that averages filters over a grid of image blocks, as GIST does, is a small image of many channels.
-    What neighbouring blocks say together is learnt once for all places, which takes fewer labels than a perceptron
-    that has to learn it at each. Features come filter by filter, each with its blocks. What the hidden layer gives,
-    after its ReLU, is projected. The start is random.
+    The features of a descriptor that averages filters over a grid of image blocks, such as GIST, form a small image of
+    many channels. The convolution learns patterns of neighbouring blocks once for all positions, which needs fewer
+    labels than a perceptron. Features are ordered by filter, then by block. The output of the hidden layer, after its
+    ReLU, is projected. The initial weights are random.
 
-    Known weakness: it is of no use on features without such a grid, and does not notice: any features of 32 s² values
-    are taken for one.
+    Known weakness: it is useless for features without such a grid, but raises no error if their dimension is 32 s².
 
     Shape:
         features (n, c · s²) → (n, hidden), not below 0.
@@ -36,7 +35,7 @@ class GridConvolutional(Encoder):
             al. advise for hidden layers.
 
     Raises:
-        InvalidInputError: a dimension that is no square grid of so many channels, or a setting out of range.
+        InvalidInputError: the dimension is not that of a square grid of these channels, or a setting is out of range.
 
     References:
         LeCun et al., "Gradient-based learning applied to document recognition", Proceedings of the IEEE 86(11), 1998;
@@ -55,8 +54,8 @@ class GridConvolutional(Encoder):
         side = math.isqrt(input_dim // channels)
         if side == 0 or channels * side**2 != input_dim:
             raise InvalidInputError(
-                f"{input_dim} features are no square grid of channels={channels}; choose a descriptor that has one, as "
-                "data=cifar10_gist, or give the channels that it has."
+                f"{input_dim} features are not a square grid of channels={channels}; choose a descriptor that has "
+                "one, as data=cifar10_gist, or give the channels that it has."
             )
         super().__init__(input_dim, hidden)
         self.channels = channels

@@ -20,7 +20,7 @@ class Identity(Encoder):
         input_dim: feature dimension d.
 
     Raises:
-        InvalidInputError: a dimension below 1.
+        InvalidInputError: the dimension is below 1.
     """
 
     def __init__(self, input_dim: int) -> None:

@@ -8,22 +8,21 @@ from torch import Tensor
 from deephash.encoders.base import Encoder
 from deephash.functional.flat_images import as_images
 
-# Images that pass at a time outside of training, where nothing asks for all at once: their maps stay in the caches,
-# and a block of thousands of rows does not need gigabytes.
+# Images per block outside of training. Small blocks stay in the caches; thousands of rows would need gigabytes.
 BLOCK_IMAGES = 256
 
 
 class ImageEncoder(Encoder):
     """An encoder of flat images, pixel after pixel: (r, g, b, r, g, b, ...), row by row.
 
-    A network writes `encode_images` and `fit`.
+    Subclasses implement `encode_images` and `fit`.
 
     Shape:
         features (n, h · w · c) → features (n, e).
 
     Args:
         input_dim: values of an image.
-        output_dim: dimension e of what it gives.
+        output_dim: dimension e of the encoded features.
         shape: channels c, height h and width w of the images.
     """
 

@@ -16,10 +16,10 @@ from deephash.validation import check_count
 class MLP(Encoder):
     """Hidden layers on standardised features; the output is the last layer after its ReLU.
 
-    The projection is thus the network's last linear map. The start is random, so until it is trained its codes are
-    those of random features, below those of the features themselves; `ResidualMLP` starts at the classical solution.
-    Known weakness: with a few hundred labels a class it learns the training items by heart; dropout and augmentation
-    hold that back.
+    The projection is then the last linear map of the network. The initial weights are random, so before training its
+    codes are worse than those of the features themselves; `ResidualMLP` starts at the classical solution.
+    Known weakness: with a few hundred labels per class it memorises the training items; dropout and augmentation
+    reduce this.
 
     Shape:
         features (n, d) → (n, e), not below 0, for the last hidden width e.
@@ -31,7 +31,7 @@ class MLP(Encoder):
             hidden layers.
 
     Raises:
-        InvalidInputError: no width, one below 1, or a dropout that is not in [0, 1).
+        InvalidInputError: there is no width, a width is below 1, or dropout is outside [0, 1).
 
     References:
         Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323, 1986;

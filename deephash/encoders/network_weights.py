@@ -16,12 +16,12 @@ def fetch_weights(network: str, weights: str) -> Path:
     """Return the file of a network's weights; download torchvision's if they are not in torch's cache.
 
     Args:
-        network: a name of torchvision's.
-        weights: a path that ends in .safetensors, .pth or .pt, or a name of torchvision's for this network.
+        network: name of a torchvision network.
+        weights: a path that ends in .safetensors, .pth or .pt, or the name of torchvision weights of this network.
 
     Raises:
-        InvalidInputError: no such file, or a download that fails; the message names the address, and the place at
-            which the file is sought.
+        InvalidInputError: the file does not exist, or the download fails; the message names the address and the
+            expected path.
     """
     if weights.endswith(FILES):
         path = Path(weights).expanduser()
@@ -35,7 +35,7 @@ def fetch_weights(network: str, weights: str) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), digest, progress=sys.stderr.isatty())
-        except Exception as error:  # of urllib, the sockets, the disk, or another SHA-256
+        except Exception as error:  # Errors of urllib, sockets or the disk, or a wrong SHA-256.
             reason = " ".join(str(error).split())[:200]
             raise InvalidInputError(
                 f"weights={weights!r} of {network} cannot be downloaded ({reason}); put {address} at {path}, or give a "
@@ -45,14 +45,14 @@ def fetch_weights(network: str, weights: str) -> Path:
 
 
 def read_weights(network: str, weights: str) -> dict[str, Tensor]:
-    """Read weights from a file, or torchvision's, without unpickling.
+    """Read weights from a file or from torchvision, without unpickling.
 
     Args:
-        network: a name of torchvision's.
-        weights: as `fetch_weights` takes them.
+        network: name of a torchvision network.
+        weights: see `fetch_weights`.
 
     Raises:
-        InvalidInputError: as `fetch_weights`, or a file without weights.
+        InvalidInputError: an error of `fetch_weights`, or the file has no weights.
     """
     path = fetch_weights(network, weights)
     try:
@@ -62,7 +62,7 @@ def read_weights(network: str, weights: str) -> dict[str, Tensor]:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises depends on where the damage lies
+    except Exception as error:  # The exception of a damaged file depends on the position of the damage.
         reason = " ".join(str(error).split())[:200]
         then = "save a state dict again" if weights.endswith(FILES) else f"delete {path}, and it is downloaded again"
         raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); {then}.") from error

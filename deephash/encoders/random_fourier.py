@@ -25,25 +25,25 @@ class RandomFourier(Encoder):
     """Cosines and sines along random directions, z(x) with z(x)·z(y) ≈ exp(-‖x - y‖² / 2σ²).
 
     σ² is `width²` times the mean squared distance of two training items, so that kernel values lie around exp(-1/2) at
-    width 1, whatever the scale of the features: the rule that the anchor map goes by. Directions are parameters, in
-    units of 1 / σ, so later training can move them. Cost does not grow with the data, and no item is kept.
+    width 1 at any scale of the features, as in the anchor map. Directions are parameters, in units of 1 / σ, so later
+    training can move them. The cost does not grow with the data, and no item is stored.
 
-    Both the cosine and the sine of a direction are taken, the form whose error is less than that of one cosine with a
-    random phase, and z(x) has length 1 exactly.
+    It uses both the cosine and the sine of a direction, which has a smaller error than one cosine with a random phase,
+    and makes the length of z(x) exactly 1.
 
-    Known weakness: the directions do not look at the data, so it takes more of them than anchors for the same quality:
-    the error of a kernel value falls as 1 / √m.
+    Known weakness: the directions do not depend on the data, so more of them than anchors are needed for the same
+    quality: the error of a kernel value falls as 1 / √m.
 
     Shape:
         features (n, d) → (n, 2m), rows of length 1.
 
     Args:
         input_dim: feature dimension d.
-        frequencies: number of directions m; 512, an error of some 0.03 of a kernel value.
-        width: σ over the root mean squared distance of two training items; smaller ones tell only near items apart.
+        frequencies: number of directions m; 512 give an error of about 0.03 of a kernel value.
+        width: σ over the root mean squared distance of two training items; smaller values only distinguish near items.
 
     Raises:
-        InvalidInputError: frequencies below 1, or a width not above 0; in `fit`, items that are all the same.
+        InvalidInputError: frequencies is below 1, or width is not above 0; in `fit`, all items are the same.
 
     References:
         Rahimi & Recht, "Random features for large-scale kernel machines", NIPS 2007, Algorithm 1; Sutherland &
@@ -67,7 +67,8 @@ class RandomFourier(Encoder):
     def forward(self, features: Tensor) -> Tensor:
         """Compute cosines, then sines, divided by √m, (n, d) → (n, 2m).
 
-        The mean is taken off to keep the angles small, where float32 has digits; no inner product changes by it.
+        Subtracting the mean keeps the angles small, which float32 represents more precisely; inner products do not
+        change.
         """
         angles = ((features.to(self.mean.dtype) - self.mean) / self.bandwidth) @ self.directions
         waves = torch.cat([angles.cos(), angles.sin()], 1)

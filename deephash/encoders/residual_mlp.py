@@ -27,15 +27,15 @@ def branch_generator(generator: torch.Generator) -> torch.Generator:
 class ResidualMLP(Encoder):
     """x + s · g((x - mean) / deviation), where g is a multilayer perceptron whose last layer starts at zero.
 
-    At the start it is the identity, bit for bit, and `fit` leaves the generator where it stands, so that training
-    begins at the very codes that the projection gives without it, and every gain is over those. The gradients of the
-    hidden layers are zero only in the first step, which moves the last layer.
+    At the start the encoder is exactly the identity, and `fit` does not advance the generator. So training starts from
+    the same codes as without the encoder, and every gain is relative to those. The gradients of the hidden layers are
+    zero only in the first step, which moves the last layer.
 
-    The scale s is the root mean square of the features' deviations, so that a step of training corrects features of any
-    size by the same share of it, and leaves the features' sizes relative to each other to the projection.
+    The scale s is the root mean square of the features' deviations, so that the relative size of a training step does
+    not depend on the scale of the features.
 
-    Known weakness: with few labels a class it learns the training items by heart; dropout and augmentation hold that
-    back. Its last layer is as wide as the features are many, so it costs more than twice what `MLP` does.
+    Known weakness: with few labels per class it memorises the training items; dropout and augmentation reduce
+    this. Its last layer has the width of the features, so it costs more than twice as much as `MLP`.
 
     Shape:
         features (n, d) → (n, d).
@@ -47,7 +47,7 @@ class ResidualMLP(Encoder):
             hidden layers.
 
     Raises:
-        InvalidInputError: no width, one below 1, or a dropout that is not in [0, 1).
+        InvalidInputError: there is no width, a width is below 1, or dropout is outside [0, 1).
 
     References:
         He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016, Eq. 1; Goyal et al.,

@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 # Networks that do not end in one linear map of features: two have side branches, two end in a convolution.
 OTHERWISE_BUILT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
-# ImageNet's mean and standard deviation of red, green and blue in [0, 1], which all of torchvision's weights expect.
+# ImageNet's mean and standard deviation of red, green and blue in [0, 1], which all torchvision weights expect.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-# A random start's statistics come from few images: 256 of 224 × 224 take a ResNet-50 a minute on a CPU.
+# Images that set the statistics of random weights: 256 of 224 × 224 take a ResNet-50 a minute on a CPU.
 SAMPLE, BATCH = 256, 32
 
 
@@ -35,14 +35,14 @@ def list_networks() -> list[str]:
 def build_headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
     """Build a network with random weights and the identity in place of its classifier, the last linear map.
 
-    Torchvision draws from torch's default generator, which is given a seed here, and its own state back afterwards.
+    Torchvision draws from torch's default generator, which is seeded here and restored afterwards.
 
     Args:
         network: one of `list_networks`.
         seed: seed of the weights.
 
     Returns:
-        The network, the dimension of what it gives, and the name of the classifier.
+        The network, the dimension of its output, and the name of the classifier.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -67,11 +67,11 @@ def check_network(network: str, weights: str | None) -> None:
 class TorchvisionBackbone(ImageEncoder):
     """The input of the classifier of a torchvision network, for images of any size.
 
-    Images are scaled to the size that the network takes, and normalised as its ImageNet weights expect. Weights are
-    set by `fit`, never on construction, so that a stored hasher, which brings its own, needs no download and no file.
+    Images are scaled to the size that the network takes, and normalised as its ImageNet weights expect. `fit` sets the
+    weights, not the constructor, so that loading a saved hasher needs no download and no file.
 
-    Known weakness: images far smaller than the network's hold nothing for most of its layers, and cost as much as
-    large ones: for 32 × 32 pixels take `Convolutional`, at a thirtieth of a ResNet-18's cost. The networks are large:
+    Known weakness: images far smaller than the network's size cost as much as large ones but do not use most of its
+    layers. For 32 × 32 pixels use `Convolutional`, at a thirtieth of the cost of a ResNet-18. The networks are large:
     train them on a GPU, or keep them frozen.
 
     Shape:
@@ -79,18 +79,18 @@ class TorchvisionBackbone(ImageEncoder):
 
     Args:
         input_dim: values of an image, h · w · c.
-        network: a name of torchvision's, such as resnet18, alexnet, vit_b_16 or efficientnet_b0.
-        weights: None for a random start; a name of torchvision's, such as IMAGENET1K_V1, or DEFAULT for its best,
-            which is downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
+        network: name of a torchvision network, such as resnet18, alexnet, vit_b_16 or efficientnet_b0.
+        weights: None for random weights; the name of torchvision weights, such as IMAGENET1K_V1, or DEFAULT for the
+            best, which are downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
         frozen: whether training leaves the weights and the normalisation statistics unchanged.
         image_size: side to which images are scaled; 224, as most of the weights were trained with.
-        channels: channels of the images, 3 or 1; None: whichever the values allow.
+        channels: channels of the images, 3 or 1; None chooses by the number of values.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 
     Raises:
-        InvalidInputError: an unknown network or weights, values that are no such images, or a size that the network
-            does not take; in `fit`, a missing or damaged file, weights of another network, or values beyond [0, 1].
+        InvalidInputError: the network or weights are unknown, the values do not form such images, or the network does
+            not take the size; in `fit`, a file is missing or damaged, weights do not fit, or values exceed [0, 1].
 
     References:
         The papers of the networks: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016;
@@ -119,9 +119,9 @@ class TorchvisionBackbone(ImageEncoder):
         if shape[0] not in (1, 3):
             raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey ones of 1.")
         backbone, output_dim, head = build_headless(network, 0)
-        fixed = getattr(backbone, "image_size", image_size)  # only vision transformers have it
+        fixed = getattr(backbone, "image_size", image_size)  # Only vision transformers have it.
         if fixed != image_size:
-            raise InvalidInputError(f"image_size={image_size}; {network} takes images of {fixed} × {fixed} alone.")
+            raise InvalidInputError(f"image_size={image_size}; {network} only takes images of {fixed} × {fixed}.")
         super().__init__(input_dim, output_dim, shape)
         self.network = network
         self.weights = weights
@@ -138,7 +138,7 @@ class TorchvisionBackbone(ImageEncoder):
         """Download the weights if they are missing.
 
         Raises:
-            InvalidInputError: an unknown network or weights, no such file, or a download that fails.
+            InvalidInputError: the network or weights are unknown, a file does not exist, or the download fails.
         """
         network: Any = settings.get("network")
         weights: Any = settings.get("weights")
@@ -147,7 +147,7 @@ class TorchvisionBackbone(ImageEncoder):
             fetch_weights(network, weights)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set whether weights learn; a frozen network's never do."""
+        """Set whether weights learn; those of a frozen network never do."""
         return super().requires_grad_(requires_grad and not self.frozen)
 
     def train(self, mode: bool = True) -> Self:
@@ -171,7 +171,7 @@ class TorchvisionBackbone(ImageEncoder):
         """Load the weights, or draw them and measure the normalisation statistics on training images.
 
         Raises:
-            InvalidInputError: a missing or damaged file, weights of another network, or values beyond [0, 1].
+            InvalidInputError: a file is missing or damaged, weights do not fit, or values exceed [0, 1].
         """
         least, most = float(features.min()), float(features.max())
         if least < 0 or most > 1:

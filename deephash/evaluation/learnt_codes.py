@@ -60,10 +60,10 @@ class LearntCodes:
 
 
 def load_learnt(folder: Path) -> LearntCodes | None:
-    """The learnt codes in a hasher's folder; None where its fit left none.
+    """Load the learnt codes in a hasher's folder; return None if there are none.
 
     Raises:
-        InvalidInputError: a damaged file.
+        InvalidInputError: the file is damaged.
     """
     path = folder / FILE
     if not path.exists():
@@ -77,11 +77,11 @@ def load_learnt(folder: Path) -> LearntCodes | None:
 
 
 def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor) -> LearntCodes | None:
-    """The codes that the fit just done learnt for its items; None where it learnt none that compare with functions'.
+    """Return the codes that a fit learnt for its items; None if it learnt none that can be compared with encoded ones.
 
     Args:
-        hasher: just fitted.
-        features: the training items.
+        hasher: hasher that has just been fitted.
+        features: features of the training items.
         ids: int64 (n,), their rows in the data set.
     """
     bits = getattr(hasher.projection, "learnt_codes", None)
@@ -89,22 +89,22 @@ def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, id
         return None
     if isinstance(features, Views):
         ids = ids[features.complete.to(ids.device)]
-    # A fit that drew some of the pairs learnt codes of those alone.
+    # A fit on a sample of the pairs only learnt codes of those.
     return LearntCodes(pack(bits).cpu(), ids.cpu()) if len(bits) == len(ids) else None
 
 
 def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -> LearntCodes:
-    """The learnt codes, where there are any.
+    """Return the learnt codes, or raise an error if there are none.
 
     Raises:
-        InvalidInputError: a method or a quantiser without.
+        InvalidInputError: the method or the quantiser has no learnt codes.
     """
     if found is not None:
         return found
     quantizer = next(iter(get_views(hasher).values())).quantizer
     if not isinstance(quantizer, SBQ):
         raise InvalidInputError(
-            f"metrics.database_codes={LEARNT}: learnt bits stand for one threshold a projection, and "
+            f"metrics.database_codes={LEARNT}: learnt bits need one threshold per projection, and "
             f"{type(quantizer).__name__} has others; choose quantizer=sbq or metrics.database_codes={FUNCTIONS}."
         )
     raise InvalidInputError(
@@ -129,6 +129,6 @@ def not_trained_on(unknown: int, items: int) -> str:
     """Return the reason why the database has no learnt codes."""
     return (
         f"metrics.database_codes={LEARNT}: {unknown} of the {items} items of the database have no learnt code, having "
-        "not been trained on in all views; choose a protocol whose database is its training part, as "
+        "not been trained on in all views; choose a protocol whose database is its training part, such as "
         f"protocol=official of data=wiki, or metrics.database_codes={FUNCTIONS}."
     )

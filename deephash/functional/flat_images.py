@@ -25,7 +25,7 @@ def image_shape(
         (c, h, w) with c · h · w = input_dim.
 
     Raises:
-        InvalidInputError: there are no such images.
+        InvalidInputError: no images of these sizes have `input_dim` values.
     """
     for name, value in (("channels", channels), ("height", height), ("width", width)):
         if value is not None:
@@ -40,8 +40,9 @@ def image_shape(
     settings = {"channels": channels, "height": height, "width": width}
     named = ", ".join(f"{name}={value}" for name, value in settings.items() if value is not None)
     raise InvalidInputError(
-        f"{input_dim} features are no images of {named or '3 channels or 1, as high as wide'}; choose data of pixels, "
-        "as data=image_folder_pixels or data=cifar10, or give the channels, height and width of its images."
+        f"{input_dim} features are not images with {named or '3 channels or 1 and equal sides'}; choose data of "
+        "pixels, such as data=image_folder_pixels or data=cifar10, or give the channels, height and width of its "
+        "images."
     )
 
 

@@ -31,7 +31,7 @@ def check_widths(widths: Iterable[int], name: str) -> list[int]:
     """
     checked = list(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else []
     if not checked:
-        raise InvalidInputError(f"{name}={widths!r}; expected a list of at least one width, as [1024].")
+        raise InvalidInputError(f"{name}={widths!r}; expected a list of at least one width, such as [1024].")
     for width in checked:
         check_count(width, name)
     return checked

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars
 
 MAX_LINKS = 1024
-"""Neighbours of a node of a graph; each takes 4 to 8 bytes an item."""
+"""Neighbours of a node of a graph; each takes 4 to 8 bytes per item."""
 NOT_FOUND = -1
 """Id of a neighbour that an approximate index did not find."""
 

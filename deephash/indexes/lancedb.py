@@ -52,8 +52,8 @@ def link_or_copy(source: str, target: str) -> None:
 class LanceDB(Index):
     """Keeps codes in a table `codes`: `id`, `code` (packed bytes of fixed size), and further columns.
 
-    For codes that lie beside other columns in LanceDB. The saved folder is an ordinary database. Each search takes some
-    milliseconds, even with few codes.
+    Use it for codes that are stored beside other columns in LanceDB. The saved folder is an ordinary database. Each
+    search takes a few milliseconds, even with few codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

@@ -40,11 +40,12 @@ class Rescoring(PlainArguments, ABC):
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-            queries: their vectors or margins, one row a query.
+            queries: their vectors or margins, one row per query.
             ids: int64 (q, c), rows of the database.
 
         Returns:
-            float32 or float64 (q, c); NaN for an item that cannot be compared, as one whose vector is not finite.
+            float32 or float64 (q, c); NaN for an item that cannot be compared, for example because its vector is not
+            finite.
         """
 
 
@@ -89,9 +90,9 @@ def check_vectors(vectors: Tensor | NDArray[np.generic], floating: bool) -> None
 
 @final
 class FloatVectors(Rescoring):
-    """Unchanged vectors: the best order of candidates, at 2 to 8 bytes a dimension.
+    """Unchanged vectors: the best order of candidates, at 2 to 8 bytes per dimension.
 
-    A candidate whose vector holds NaN or infinity, as float16 does above 65,504, ranks last.
+    A candidate whose vector has NaN or infinity ranks last; float16 is infinite above 65,504.
 
     Args:
         vectors: float16, bfloat16, float32 or float64 (N, d), a tensor or an array. An array may be on disk (`np.load`
@@ -123,7 +124,7 @@ class FloatVectors(Rescoring):
 
 @final
 class Int8Vectors(Rescoring):
-    """Vectors of one byte a dimension: a quarter of the memory of float32, and nearly the same order.
+    """Vectors of one byte per dimension: a quarter of the memory of float32, and nearly the same order.
 
     Args:
         values: int8 (N, d).
@@ -131,7 +132,7 @@ class Int8Vectors(Rescoring):
         measure: cosine, euclidean or inner_product; queries stay in float.
 
     Raises:
-        InvalidInputError: values or scale of another shape or dtype, or an unknown measure.
+        InvalidInputError: values or scale have a wrong shape or dtype, or the measure is unknown.
     """
 
     def __init__(self, values: Tensor | ArrayLike, scale: Tensor | ArrayLike, measure: str = "euclidean") -> None:

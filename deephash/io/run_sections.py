@@ -1,4 +1,4 @@
-"""Checks of the sections of a run's config that is read: each must be a part of its group."""
+"""Checks of the sections of a saved run's config: each must describe a part of its group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -27,17 +27,17 @@ def check_sections(config: DictConfig, file: Path, needed: Sequence[str]) -> Non
     """Raise an error if a config lacks a section, or has the wrong kind of value or part in one.
 
     Args:
-        config: as read, with its targets checked.
-        file: its file, for the message.
+        config: config as read, with checked targets.
+        file: file of the config, for the message.
         needed: sections from which parts are built.
     """
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for reason in (*(f"it lacks {name}" for name in needed if name not in settings), *_find_faults(settings)):
-        raise InvalidInputError(f"{file} is no config of a run ({reason}); restore it or run again.")
+        raise InvalidInputError(f"{file} is not the config of a run ({reason}); restore it or run again.")
 
 
 def _find_faults(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield descriptions of what is wrong."""
+    """Yield a description of each fault."""
     for name in ("metrics", "choices", "trainer"):
         if name in settings and not isinstance(settings[name], Mapping):
             yield f"{name}={settings[name]!r:.100}, not a section"
@@ -66,7 +66,7 @@ def _find_part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
     module, _, name = contract.rpartition(".")
     try:
         found = get_class(target)
-    except Exception:  # not a class, or its module cannot be imported
+    except Exception:  # It is not a class, or its module cannot be imported.
         found = object
     if not issubclass(found, getattr(import_module(module), name)):
         yield f"{key}._target_={target}, no {name}"

@@ -35,7 +35,7 @@ class WeightedSum(nn.Module):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What the losses read, together."""
+        """Union of the requirements of the losses."""
         return frozenset().union(*(loss.requires for loss in self.losses.values()))  # type: ignore[arg-type]
 
     def forward(self, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 These values depend on the arbitrary order of the database; they serve to compare with published ones. Each query is
 represented by the ranks of its relevant items, as `RankingEngine.relevant_ranks` returns them: those of query i are
-ranks[offsets[i] : offsets[i+1]], 0-based and rising.
+ranks[offsets[i] : offsets[i+1]], 0-based and ascending.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int] = ())
 
     Args:
         offsets: int64 (q + 1,).
-        ranks: int64 (offsets[q],), 0-based, rising within a query.
+        ranks: int64 (offsets[q],), 0-based, ascending within a query.
         at: depths k, each at least 1.
 
     Returns:
-        float64 (q,) each, NaN where a query has no relevant item: "mAP_stable", divided by the relevant items; and for
+        float64 (q,) each, NaN if a query has no relevant item: "mAP_stable", divided by the relevant items; and for
         each k "mAP_stable@k", divided by min(k, relevant items), "mAP_stable@k/hits", by the relevant items among the
         first k (0 without any), and "mAP_stable@k/relevant", by all relevant items.
 

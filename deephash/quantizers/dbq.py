@@ -59,7 +59,7 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
 
 @final
 class DBQ(ThresholdQuantizer):
-    """Two bits a projection: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
+    """Two bits per projection: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
 
     A single threshold at 0 cuts where projections are densest, and many near neighbours get different bits. Here the
     densest part is one region, and the Hamming distance of two regions is the number of thresholds between them: the

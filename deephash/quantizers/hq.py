@@ -45,7 +45,7 @@ def second_thresholds(values: Tensor, weights: Tensor, anchors: Tensor) -> Tenso
 
 @final
 class HQ(ThresholdQuantizer):
-    """Two bits a projection: its side of 0, and whether it lies beyond the second threshold of that side.
+    """Two bits per projection: its side of 0, and whether it lies beyond the second threshold of that side.
 
     The second thresholds make the relaxed second bits balanced, and as equal as possible between neighbours in an
     anchor graph. The regions have codes 01, 00, 10, 11 from the lowest to the highest and are ranked by Hamming

@@ -33,10 +33,10 @@ def cluster_thresholds(values: Tensor, regions: int) -> Tensor:
 
 @final
 class MHQ(ThresholdQuantizer):
-    """q bits a projection: the number of its k-means region in binary, ranked by Manhattan distance of the numbers.
+    """q bits per projection: the number of its k-means region in binary, ranked by Manhattan distance of the numbers.
 
     Regions i and j have distance |i - j|, so distances of codes follow those of projections closely. Hamming distance
-    cannot do this with two or more bits a projection. Known weakness: the budget pays for q times fewer projections,
+    cannot do this with two or more bits per projection. Known weakness: the budget pays for q times fewer projections,
     and a sum of integers is slower to compute than a count of bits.
 
     The clusters have the smallest possible squared error: in one dimension dynamic programming finds it, whereas the

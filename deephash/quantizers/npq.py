@@ -69,7 +69,7 @@ class NPQ(ThresholdQuantizer):
         if isinstance(thresholds_per_projection, bool) or thresholds_per_projection not in THRESHOLDS:
             raise InvalidInputError(
                 f"thresholds_per_projection={thresholds_per_projection!r}; expected 1, 2, 3, 7 or 15: "
-                "1, 2, 2, 3 or 4 bits a projection."
+                "1, 2, 2, 3 or 4 bits per projection."
             )
         if f1_weight is not None:
             check_fraction(f1_weight, "f1_weight")

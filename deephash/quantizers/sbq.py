@@ -1,4 +1,4 @@
-"""Single-bit quantisation: one threshold and one bit a projection."""
+"""Single-bit quantisation: one threshold and one bit per projection."""
 
 from typing import ClassVar, final
 
@@ -15,7 +15,7 @@ from deephash.ranking.distance import Hamming
 
 @final
 class SBQ(Quantizer):
-    """One bit a projection: whether it reaches its threshold.
+    """One bit per projection: whether it reaches its threshold.
 
     Thresholds are 0, the mean of projections of centred features; joint training may move them. Neighbours on either
     side of a threshold get different bits however close they are, which the multi-bit quantisers correct.
@@ -41,7 +41,7 @@ class SBQ(Quantizer):
 
     @property
     def projection_dim(self) -> int:
-        """Number of projections, one a bit."""
+        """Number of projections, one per bit."""
         return self.bits
 
     @property

@@ -27,7 +27,7 @@ def unit_thresholds(projections: Tensor, quantizer: nn.Module | None) -> tuple[T
     if not isinstance(quantizer, Quantizer) or not isinstance(thresholds, Tensor):
         if isinstance(quantizer, nn.ModuleDict):
             raise InvalidInputError(
-                "The two views have separate thresholds, which this loss does not distinguish; give it codes, as "
+                "The two views have separate thresholds, which this loss does not distinguish; give it codes, such as "
                 "loss.quantization.of=codes."
             )
         raise InvalidInputError(

@@ -12,7 +12,7 @@ from deephash.validation import check_bits_of_projections
 
 
 class ThresholdQuantizer(Quantizer):
-    """T thresholds and q bits a projection. Subclasses implement `_fit`, which sets `thresholds`.
+    """T thresholds and q bits per projection. Subclasses implement `_fit`, which sets `thresholds`.
 
     Shape:
         projections (n, b/q) → bits (n, b).

@@ -32,9 +32,9 @@ MAX_BITS = 8
 class VBQ(Quantizer):
     """A number of bits for each projection by its value, 0 to 4: a knapsack over F1 under the budget.
 
-    A projection that keeps neighbours together is cut finely, one that does not is dropped. For each projection and
-    each number of bits q, 2^q - 1 thresholds are fitted as by NPQ with α = 1. Their F1 on training pairs is the value
-    of q bits there; the value of 0 bits is the F1 of a single region, which predicts that all pairs are neighbours.
+    A projection that keeps neighbours together gets many bits; one that does not gets none. For each projection and
+    each number of bits q, 2^q - 1 thresholds are fitted as in NPQ with α = 1. Their F1 on training pairs is the value
+    of q bits for it; the value of 0 bits is the F1 of a single region, which predicts that all pairs are neighbours.
     Dynamic programming finds the allocation of largest total value that spends exactly b bits, where the authors use a
     binary linear programme; another `allocator` may spend them differently. Regions are numbered in binary and ranked
     by Manhattan distance, to which a projection of q bits adds up to 2^q - 1. Known weakness: redundant projections
@@ -88,7 +88,7 @@ class VBQ(Quantizer):
 
     @property
     def projection_dim(self) -> int:
-        """Number of projections, one a bit."""
+        """Number of projections, one per bit."""
         return self.bits
 
     @property

@@ -55,7 +55,7 @@ def test_a_square_is_cut_at_every_place():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(InvalidInputError, match="101 features are no images of channels=1, height=100"):
+    with pytest.raises(InvalidInputError, match="101 features are not images with channels=1, height=100"):
         CropAndFlip(101, channels=1, height=100)
     with pytest.raises(InvalidInputError, match="shift=6; expected a whole number from 0 to 5, for images of 6 × 6"):
         CropAndFlip(108, shift=6)

@@ -90,7 +90,7 @@ def test_wrong_values_give_one_line(forked, tmp_path, overrides, line):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["quantizer=mhq", "bits=13"], "error: bits=13 is not a multiple of the 2 bits a projection; give 12 or 14."),
+        (["quantizer=mhq", "bits=13"], "error: bits=13 is not a multiple of the 2 bits per projection; give 12 or 14."),
         (["truth=epsilon_ball", "truth.neighbours=9999"], "error: truth.neighbours=9999 needs a training part of more"),
     ],
     ids=["before the logger starts", "after it"],

@@ -95,7 +95,7 @@ def test_it_learns_what_pixels_do_not_say():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(InvalidInputError, match="500 features are no images of 3 channels or 1, as high as wide"):
+    with pytest.raises(InvalidInputError, match="500 features are not images with 3 channels or 1 and equal sides"):
         Convolutional(500)
     with pytest.raises(InvalidInputError, match=r"images of 4 × 4 are too small for 2 blocks.*5 × 5 at least"):
         Convolutional(48, [4, 4])

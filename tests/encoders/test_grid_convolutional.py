@@ -35,7 +35,7 @@ def test_gist_fits_by_default():
 
 def test_bad_settings_are_refused():
     for dimension in (500, 64, 31):
-        with pytest.raises(InvalidInputError, match=f"{dimension} features are no square grid of channels=32"):
+        with pytest.raises(InvalidInputError, match=f"{dimension} features are not a square grid of channels=32"):
             GridConvolutional(dimension)
     with pytest.raises(InvalidInputError, match="hidden=0; expected a whole number"):
         GridConvolutional(512, hidden=0)

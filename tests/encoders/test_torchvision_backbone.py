@@ -154,7 +154,7 @@ def test_networks_are_named_as_torchvision_names_them():
 
 
 def test_vision_transformers_take_one_size():
-    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 takes images of 224 × 224 alone"):
+    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 only takes images of 224 × 224"):
         TorchvisionBackbone(768, "vit_b_32", image_size=96)
 
 
@@ -165,7 +165,7 @@ def test_bad_settings_are_refused(tmp_path):
         TorchvisionBackbone(768, "googlenet")
     with pytest.raises(InvalidInputError, match="weights='IMAGENET'; expected one of: DEFAULT, IMAGENET1K_V1"):
         TorchvisionBackbone(768, "resnet18", "IMAGENET")
-    with pytest.raises(InvalidInputError, match="512 features are no images"):
+    with pytest.raises(InvalidInputError, match="512 features are not images"):
         TorchvisionBackbone(512, "resnet18")
     with pytest.raises(InvalidInputError, match="channels=2; resnet18 takes images of 3 channels, or grey ones of 1"):
         TorchvisionBackbone(512, "resnet18", channels=2)

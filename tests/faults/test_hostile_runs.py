@@ -224,7 +224,7 @@ def test_classes_of_the_users_own_modules_are_known_once_imported(monkeypatch, t
 )
 def test_sections_of_another_kind_are_refused_before_anything_is_built(key, value, reason, settings):
     config = OmegaConf.create(changed(settings[0], key, value))
-    with pytest.raises(InvalidInputError, match=rf"config.yaml is no config of a run \(.*{reason}") as refusal:
+    with pytest.raises(InvalidInputError, match=rf"config.yaml is not the config of a run \(.*{reason}") as refusal:
         check_sections(config, settings[1] / "config.yaml", ("data", "truth"))
     assert "\n" not in str(refusal.value)
 

@@ -30,7 +30,7 @@ def test_what_is_not_given_follows(given, expected):
     "given", [(512,), (10, 3), (24, 1, 5), (24, 2, 3, 5), (2, 3), (24, 1, 100), (24, 1, None, 100)]
 )
 def test_other_features_are_no_images(given):
-    with pytest.raises(InvalidInputError, match=rf"{given[0]} features are no images of .*choose data of pixels"):
+    with pytest.raises(InvalidInputError, match=rf"{given[0]} features are not images with .*choose data of pixels"):
         image_shape(*given)
 
 

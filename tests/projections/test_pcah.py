@@ -36,7 +36,7 @@ def test_variances_fall_and_projections_do_not_correlate():
 def test_more_projections_than_dimensions_are_refused_at_once():
     message = (
         "65 projections exceed the 64 directions PCAH can give for d=64 features; lower bits or choose a quantiser of "
-        "several bits a projection."
+        "several bits per projection."
     )
     with pytest.raises(InvalidInputError) as refusal:
         PCAH(64, 65)

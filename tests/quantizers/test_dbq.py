@@ -106,5 +106,7 @@ def test_training_loss_can_move_both_thresholds():
 
 @pytest.mark.parametrize(("bits", "message"), [(13, "give 12 or 14"), (1, "give 2")])
 def test_refuses_odd_lengths(bits, message):
-    with pytest.raises(InvalidInputError, match=f"bits={bits} is not a multiple of the 2 bits a projection; {message}"):
+    with pytest.raises(
+        InvalidInputError, match=f"bits={bits} is not a multiple of the 2 bits per projection; {message}"
+    ):
         DBQ(bits)

@@ -80,7 +80,7 @@ def test_same_seed_same_thresholds():
 
 
 def test_refuses_bad_settings():
-    with pytest.raises(InvalidInputError, match="bits=7 is not a multiple of the 2 bits a projection; give 6 or 8"):
+    with pytest.raises(InvalidInputError, match="bits=7 is not a multiple of the 2 bits per projection; give 6 or 8"):
         HQ(7)
     with pytest.raises(InvalidInputError, match="anchors=0; expected a whole number of at least 1"):
         HQ(8, anchors=0)

@@ -64,7 +64,9 @@ def test_training_loss_can_move_every_threshold():
 
 
 def test_refuses_bad_lengths():
-    with pytest.raises(InvalidInputError, match="bits=32 is not a multiple of the 3 bits a projection; give 30 or 33"):
+    with pytest.raises(
+        InvalidInputError, match="bits=32 is not a multiple of the 3 bits per projection; give 30 or 33"
+    ):
         MHQ(32, 3)
     for bad in (0, 9, 2.0, True):
         with pytest.raises(InvalidInputError, match=f"bits={bad!r}"):

@@ -173,7 +173,7 @@ def test_few_distinct_values_repeat_the_last_threshold():
     [
         ({"thresholds_per_projection": 4}, "thresholds_per_projection=4; expected 1, 2, 3, 7 or 15"),
         ({"thresholds_per_projection": True}, "thresholds_per_projection=True; expected 1, 2, 3, 7 or 15"),
-        ({"thresholds_per_projection": 7}, "bits=32 is not a multiple of the 3 bits a projection; give 30 or 33"),
+        ({"thresholds_per_projection": 7}, "bits=32 is not a multiple of the 3 bits per projection; give 30 or 33"),
         ({"f1_weight": 1.5}, "f1_weight=1.5; expected a number from 0 to 1"),
         ({"pairs_sample": 0}, "pairs_sample=0; expected a whole number of at least 1"),
     ],

@@ -76,7 +76,7 @@ def lsh_run(make_run, picture_settings) -> Path:
 
 @pytest.fixture(scope="session")
 def digits_run(make_run) -> Path:
-    """Two bits a projection, ranked by Manhattan distance; features that come without a descriptor."""
+    """Two bits per projection, ranked by Manhattan distance; features that come without a descriptor."""
     return make_run("digits", "method=pcah", "quantizer=mhq", "bits=16", "protocol=five_way_small")
 
 

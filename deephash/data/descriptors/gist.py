@@ -176,7 +176,7 @@ class Gist(Descriptor):
         if len(orientations_per_scale) == 0 or min(orientations_per_scale) < 1:
             raise InvalidInputError(
                 f"orientations_per_scale={list(orientations_per_scale)}; expected at least one scale, each of at least "
-                "one orientation, as [8, 8, 8, 8]."
+                "one orientation, such as [8, 8, 8, 8]."
             )
         self.image_size = image_size
         self.orientations_per_scale = tuple(int(o) for o in orientations_per_scale)

@@ -137,7 +137,8 @@ def deal(
     rests = [part for part, size in sizes.items() if size == REST]
     if len(rests) > 1:
         raise InvalidInputError(
-            f"protocol.{rests[0]} and protocol.{rests[1]} are both rest; give one a size, as protocol.{rests[0]}=2000."
+            f"protocol.{rests[0]} and protocol.{rests[1]} are both rest; give one a size, such as "
+            f"protocol.{rests[0]}=2000."
         )
     classes, first_seen, inverse, available = np.unique(
         strata[order], return_index=True, return_inverse=True, return_counts=True
@@ -175,8 +176,8 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
         if isinstance(size, str):
             if single:
                 raise InvalidInputError(
-                    f"protocol.{part}={size!r} needs stratified data with one class label an item, of two classes or "
-                    f"more; give a number of items, as protocol.{part}=1000."
+                    f"protocol.{part}={size!r} needs stratified data with one class label per item, of two classes or "
+                    f"more; give a number of items, such as protocol.{part}=1000."
                 )
             counts[part] = int(size.split()[0]) * classes
         elif isinstance(size, float):
@@ -185,7 +186,7 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
             counts[part] = size
         if counts[part] == 0:
             raise InvalidInputError(
-                f"protocol.{part}={size} of the {n} items in {source} is less than 1 item; raise it, as "
+                f"protocol.{part}={size} of the {n} items in {source} is less than 1 item; raise it, such as "
                 f"protocol.{part}=1."
             )
     rest = next((part for part in sizes if part not in counts), None)
@@ -196,9 +197,9 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
         leaving = "" if rest is None else f", which must leave at least 1 for {rest}"
         suggestion = max(1, counts.get(str(largest), 0) - (asked - n) - (rest is not None))
         raise InvalidInputError(
-            f"The protocol asks for {listed} = {asked} items of the {n} in {source}{leaving}; lower a size, as "
-            f"protocol.{largest}={suggestion}, give fractions, as protocol.{largest}=0.1, or choose another protocol, "
-            "as five_way_small."
+            f"The protocol asks for {listed} = {asked} items of the {n} in {source}{leaving}; lower a size, such as "
+            f"protocol.{largest}={suggestion}, give fractions, such as protocol.{largest}=0.1, or choose another "
+            "protocol, such as five_way_small."
         )
     return counts
 
@@ -215,8 +216,8 @@ def _quotas(
     short = np.flatnonzero(left < each)
     if len(short):
         raise InvalidInputError(
-            f"protocol.{part}={size!r}, but class {classes[short[0]]} has {left[short[0]]} items left; lower it, as "
-            f"protocol.{part}='{max(1, int(left.min()))} per class'."
+            f"protocol.{part}={size!r}, but class {classes[short[0]]} has {left[short[0]]} items left; lower it, such "
+            f"as protocol.{part}='{max(1, int(left.min()))} per class'."
         )
     return np.full_like(left, each)
 

@@ -99,7 +99,7 @@ def select_validation_sizes(validation_queries: Size, validation_database: Size)
         (given,) = wanted
         (absent,) = sizes.keys() - wanted.keys()
         raise InvalidInputError(
-            f"protocol.{given}={sizes[given]} but protocol.{absent}=0; a validation part needs both, as "
+            f"protocol.{given}={sizes[given]} but protocol.{absent}=0; a validation part needs both, such as "
             f"protocol.{absent}=1000."
         )
     return wanted

@@ -24,7 +24,7 @@ class HashedWords(TextDescriptor):
     Known weakness: two words that mean the same have nothing in common.
 
     Args:
-        dimension: number of places d. 1,024 hold the few thousand words of captions with few collisions a text.
+        dimension: number of places d. 1,024 hold the few thousand words of captions with few collisions per text.
         stop_words: "english" leaves out its most common words; None leaves in all.
 
     Raises:
