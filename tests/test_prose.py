@@ -121,7 +121,7 @@ def faults_of_source(source):
 
 def unchecked_lines(source):
     """Numbers of the lines from a comment that ends with `prose: off` to one that ends with `prose: on`."""
-    blocks = re.finditer(r"# (?:.* )?prose: off\n.*?# prose: on\n", source, re.DOTALL)
+    blocks = re.finditer(r"#.* prose: off\n(?:.*\n)*?.*# prose: on\n", source)
     ends = [(source.count("\n", 0, match.start()), source.count("\n", 0, match.end())) for match in blocks]
     return {line for first, last in ends for line in range(first + 1, last + 1)}
 
@@ -178,6 +178,6 @@ def code_count(codes):
 def test_marked_text_is_exempt(tmp_path):
     page, module = tmp_path / "page.md", tmp_path / "module.py"
     page.write_text("Fitted anew.\n<!-- prose: off -->\nMade anew.\n<!-- prose: on -->\nRanked anew.\n")
-    module.write_text("# Made\n# anew.\n# A stored name. prose: off\nname = 'anew'\n# prose: on\nname = 'anew'\n")
+    module.write_text("\n# Made\n# anew.\n# A stored name. prose: off\nname = 'anew'\n# prose: on\nname = 'anew'\n")
     assert [line for line, _, _ in faults(page)] == [1, 5]
-    assert [line for line, _, _ in faults(module)] == [6, 2]
+    assert [line for line, _, _ in faults(module)] == [7, 3]
