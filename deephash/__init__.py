@@ -31,6 +31,21 @@ HOMES = {
     "load": "deephash.hashers.loading",
     "load_index": "deephash.indexes.index_folder",
 }
+PACKAGES = (
+    "affinity",
+    "augmentations",
+    "compression",
+    "data",
+    "encoders",
+    "evaluation",
+    "indexes",
+    "losses",
+    "projections",
+    "quantizers",
+    "ranking",
+    "streams",
+    "training",
+)
 METHODS = ("projections", "projections.online", "projections.paired", "quantizers")
 
 if TYPE_CHECKING:
@@ -52,6 +67,8 @@ def __getattr__(name: str) -> Any:
         return _version()
     if name in HOMES:
         return getattr(import_module(HOMES[name]), name)
+    if name in PACKAGES:
+        return import_module(f"deephash.{name}")
     if name[:1].isupper():
         from deephash.registry import find_public
 
@@ -65,7 +82,9 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from deephash.registry import list_public_names
 
-    return sorted({*__all__, *(name for package in METHODS for name in list_public_names(f"deephash.{package}"))})
+    return sorted(
+        {*__all__, *PACKAGES, *(name for package in METHODS for name in list_public_names(f"deephash.{package}"))}
+    )
 
 
 def _version() -> str:

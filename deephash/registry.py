@@ -138,12 +138,26 @@ def locate(kind: type[Any]) -> Entry | None:
     for family, home in FAMILIES.items():
         if home == package:
             return Entry(family, word) if import_class(kind.__module__) is kind else None
-    value = f"{kind.__module__}:{kind.__qualname__}"
     for family in FAMILIES:
         for name, point in find_plugins(family).items():
-            if point.value == value:
+            # The entry point often names the package that re-exports the class, and not its module.
+            if point.module.partition(".")[0] == kind.__module__.partition(".")[0] and is_class_of(point, kind):
                 return Entry(family, name)
     return None
+
+
+def is_class_of(point: EntryPoint, kind: type[Any]) -> bool:
+    """Return whether an entry point names this class; False if it cannot be imported."""
+    try:
+        return load_plugin(point) is kind
+    except ValueError:
+        return False
+
+
+def get_word(kind: type[Any]) -> str:
+    """Return a class's word in its family; outside the registry, the stem of its file."""
+    entry = locate(kind)
+    return kind.__module__.rpartition(".")[2] if entry is None else entry.word
 
 
 def get_public_name(kind: type[Any]) -> str:
@@ -184,6 +198,10 @@ def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]
     """
 
     def get(name: str) -> Any:
+        if name == "__all__":  # `from package import *` asks for it.
+            return list_names()
+        if f"{package}.{name}" in FAMILIES.values():
+            return importlib.import_module(f"{package}.{name}")
         found = find_public(package, name)
         if found is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
@@ -197,6 +215,17 @@ def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]
 
 def find_public(package: str, name: str) -> type[Any] | None:
     """Return the class of this name among a package's files and its family's plugins, or None."""
+    found = find_own(package, name)
+    if found is not None:
+        return found
+    for point in list_plugins_of(package):
+        if point.attr == name:
+            return load_plugin(point)
+    return None
+
+
+def find_own(package: str, name: str) -> type[Any] | None:
+    """Return the class of this name among a package's files, or None."""
     if name.startswith("_"):
         return None
     word = name.lower()
@@ -209,20 +238,17 @@ def find_public(package: str, name: str) -> type[Any] | None:
         contract = getattr(importlib.import_module(f"{package}.base"), name, None)
         if isinstance(contract, type) and contract.__module__ == f"{package}.base":
             return contract
-    for family, home in FAMILIES.items():
-        for point in find_plugins(family).values() if home == package else ():
-            if point.attr == name:
-                return load_plugin(point)
     return None
 
 
 def list_public_names(package: str) -> list[str]:
-    """Return the names of a package's classes, sorted, without importing their files."""
+    """Return the names of a package's classes and of its plugins' classes, sorted, without importing their files."""
     names = {read_class_name(f"{package}.{stem}") for stem in list_modules(package)}
     base = find_spec(f"{package}.base")
     text = "" if base is None or base.origin is None else Path(base.origin).read_text(encoding="utf-8")
     contracts = re.findall(r"^class (\w+)\(.*\bABC\b", text, re.MULTILINE)
-    return sorted({*(name for name in names if name is not None), *contracts})
+    plugins = (point.attr for point in list_plugins_of(package))
+    return sorted({*(name for name in names if name is not None), *contracts, *plugins})
 
 
 @cache
@@ -256,7 +282,12 @@ def import_class(module: str) -> type[Any] | None:
 def find_plugins(family: str) -> dict[str, EntryPoint]:
     """Return the entry points of installed packages by their words, sorted."""
     points = entry_points(group=f"{PACKAGE}.{family}")
-    return {point.name: point for point in sorted(points, key=lambda point: point.name)}
+    return {point.name: point for point in sorted(points, key=lambda point: (point.name, point.value))}
+
+
+def list_plugins_of(package: str) -> list[EntryPoint]:
+    """Return the entry points of the families in a package."""
+    return [point for family, home in FAMILIES.items() if home == package for point in find_plugins(family).values()]
 
 
 def input_error(line: str) -> ValueError:
@@ -270,15 +301,31 @@ def load_plugin(point: EntryPoint) -> type[Any]:
     """Import and return the class of an entry point.
 
     Raises:
-        InvalidInputError: it cannot be imported or is not a class.
+        InvalidInputError: it cannot be imported, is not a class of its family, or has the word or the class name of
+            another choice.
     """
+    plugin = f"{point.group} {point.name!r} of the installed package {point.dist.name if point.dist else '?'}"
+    package = FAMILIES[point.group.removeprefix(f"{PACKAGE}.")]
+    for other in entry_points(group=point.group):
+        if other.value != point.value and (other.name == point.name or other.attr == point.attr):
+            raise input_error(
+                f"{plugin} is {point.value}, and {other.name!r} of {other.dist.name if other.dist else '?'} is "
+                f"{other.value}; two choices cannot share a word or a class name: rename one, or remove a package."
+            )
+    if (point.name in list_modules(package) and read_class_name(f"{package}.{point.name}")) or (
+        find_own(package, point.attr) is not None
+    ):
+        raise input_error(
+            f"{plugin} is {point.value}, and deephash itself has a choice of that word or class name; rename it, or "
+            "remove that package."
+        )
     try:
         found = point.load()
     except Exception as error:  # importing the package can raise any error
-        raise input_error(
-            f"{point.group} {point.name!r} of the installed package {point.dist.name if point.dist else '?'} cannot be "
-            f"imported ({error}); repair or remove that package."
-        ) from error
+        raise input_error(f"{plugin} cannot be imported ({error}); repair or remove that package.") from error
     if not isinstance(found, type):
-        raise input_error(f"{point.group} {point.name!r} names {point.value}, which is not a class.")
+        raise input_error(f"{plugin} is {point.value}, which is not a class.")
+    contract = get_contract(package)
+    if contract is not None and not issubclass(found, contract):
+        raise input_error(f"{plugin} is {point.value}, which is not a subclass of {package}.{contract.__name__}.")
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import deephash
+from deephash.registry import FAMILIES, get_contract
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
@@ -147,6 +148,32 @@ def test_no_class_disappears(package, names):
     module = importlib.import_module(package)
     assert [name for name in names if not isinstance(getattr(module, name, None), type)] == []
     assert set(names) <= set(dir(module))
+
+
+def test_packages_are_there_after_import_deephash():
+    packages = [name for name in documented() if re.fullmatch(r"deephash\.[a-z_.]+", name)]
+    packages = [name for name in packages if name not in ("deephash.index", "deephash.load", "deephash.load_index")]
+    assert len(packages) > 12
+    code = "import deephash\n" + "\n".join(f"{name}.__path__" for name in packages)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_star_import_gives_the_public_classes():
+    names: dict[str, object] = {}
+    exec("from deephash.projections import *", names)
+    assert {"ITQ", "KSH", "Projection"} <= set(names)
+    assert "exports" not in names
+
+
+@pytest.mark.parametrize("package", sorted({package for package in FAMILIES.values() if package != "deephash.metrics"}))
+def test_type_checkers_know_the_contract(package):
+    """Classes of a family are imported lazily, as `Any`, from which strict mypy lets nobody inherit."""
+    contract = get_contract(package)
+    if contract is None:
+        return
+    text = Path(importlib.import_module(package).__file__).read_text()
+    assert f"from {contract.__module__} import {contract.__name__} as {contract.__name__}" in text
 
 
 def test_a_deployed_hasher_needs_neither_hydra_nor_lightning(tmp_path):

@@ -13,6 +13,7 @@ import torch
 
 import deephash
 from deephash import HashingTransformer, registry
+from deephash.command_line.plugins import GROUPS
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,142 @@ def test_a_broken_package_is_named(installed):
     (installed / "other_package.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(InvalidInputError, match=r"'signs' of the installed package other-package cannot be imported"):
         registry.find("projections", "signs")
+
+
+def add_package(folder, name, entry_points, source=""):
+    """Install a package of one module, as pip lays it out."""
+    (folder / f"{name}.py").write_text(source)
+    information = folder / f"{name}-1.0.dist-info"
+    information.mkdir(exist_ok=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(entry_points)
+    registry.find_plugins.cache_clear()
+
+
+def test_an_entry_point_names_a_package_that_re_exports_the_class(installed):
+    """The class is defined in another module than the entry point names."""
+    add_package(installed, "other_package", "[deephash.projections]\nsigns = other_package:Signs\n")
+    (installed / "other_package.py").unlink()
+    (installed / "other_package").mkdir()
+    (installed / "other_package" / "__init__.py").write_text("from other_package.parts import Signs\n")
+    (installed / "other_package" / "parts.py").write_text(PLUGIN)
+    try:
+        assert registry.locate(deephash.Signs) == ("projections", "signs")
+        assert "Signs" in dir(deephash)
+        assert "Signs" in dir(deephash.projections)
+    finally:
+        sys.modules.pop("other_package.parts", None)
+
+
+def test_a_hasher_of_a_missing_package_names_it(installed):
+    features = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    deephash.Hasher(deephash.Signs(8, 6)).fit(features).save(installed / "hasher")
+    (installed / "other_package-1.0.dist-info" / "entry_points.txt").write_text("")
+    registry.find_plugins.cache_clear()
+    with pytest.raises(InvalidInputError, match=r"needs 'signs' among the projections, which .*; install the package"):
+        deephash.load(installed / "hasher")
+
+
+def test_an_index_of_another_package_is_saved_and_loaded(installed):
+    source = "from deephash.indexes import Flat, Index\n\n\nclass Slow(Index):\n"
+    source += "    def __init__(self, codes, bits, extra=1):\n        super().__init__(codes, bits)\n"
+    source += "        self.extra, self.flat = extra, Flat(codes, bits)\n\n"
+    source += "    def _search(self, queries, k):\n        return self.flat._search(queries, k)\n"
+    add_package(installed, "slow_package", "[deephash.indexes]\nslow = slow_package:Slow\n", source)
+    codes = torch.arange(20, dtype=torch.uint8)[:, None]
+    index = deephash.index(codes, "slow", extra=3)
+    assert index.kind == "slow"
+    index.save(installed / "index")
+    loaded = deephash.load_index(installed / "index")
+    assert (type(loaded), loaded.extra) == (type(index), 3)
+    assert torch.equal(loaded.search(codes[:2], k=1)[1].flatten(), torch.tensor([0, 1]))
+    (installed / "slow_package-1.0.dist-info" / "entry_points.txt").write_text("")
+    registry.find_plugins.cache_clear()
+    with pytest.raises(InvalidInputError, match=r"index cannot be loaded: kind='slow'; .*; install the package that"):
+        deephash.load_index(installed / "index")
+
+
+def test_a_word_or_a_class_name_is_used_once(installed):
+    lines = "signs = second_package:Mine\nsecond = second_package:Signs\nitq = second_package:Other\n"
+    lines += "mine = second_package:ITQ\nnumber = second_package:Number\nfine = second_package:Fine\n"
+    source = "from other_package import Signs as First\n\n\nclass Fine(First):\n    pass\n\n\nclass Number:\n    pass\n"
+    add_package(installed, "second_package", f"[deephash.projections]\n{lines}", source)
+    for word, message in (
+        ("signs", r"second-package is second_package:Mine, and 'signs' of other-package is other_package:Signs; two"),
+        ("second", r"second-package is second_package:Signs, and 'signs' of other-package is other_package:Signs; two"),
+        ("mine", r"second-package is second_package:ITQ, and deephash itself has a choice of that word or class name"),
+        ("number", r"is second_package:Number, which is not a subclass of deephash.projections.Projection"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            registry.find("projections", word)
+    assert registry.find("projections", "itq").__module__ == "deephash.projections.itq"
+    assert deephash.ITQ.__module__ == "deephash.projections.itq"
+    assert registry.find("projections", "fine") is deephash.Fine
+    assert registry.locate(deephash.Fine) == ("projections", "fine")
+    sys.modules.pop("second_package")
+
+
+def test_a_command_trains_with_the_loss_and_the_encoder_of_another_package(installed, tmp_path):
+    source = """
+from deephash.encoders import Encoder
+from deephash.losses import Loss
+from deephash.projections import LSH
+
+
+class Scaled(Encoder):
+    def __init__(self, input_dim: int, factor: float = 2.0) -> None:
+        super().__init__(input_dim, input_dim)
+        self.factor = factor
+
+    def forward(self, features):
+        return features * self.factor
+
+    def fit(self, features, generator):
+        return self
+
+
+class Spread(Loss):
+    def __init__(self, power: float = 2.0) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, batch):
+        return (1 - batch.codes.abs()).abs().pow(self.power).mean()
+"""
+    points = "[deephash.encoders]\nscaled = third_package:Scaled\n[deephash.losses]\nspread = third_package:Spread\n"
+    points += "[deephash.projections]\nbroken = no_such_module:Broken\ncsq = third_package:Spread\n"
+    add_package(installed, "third_package", points, source)
+    program = "import sys; sys.argv[0] = 'train.py'; from deephash.command_line.programs.train import main; main()"
+    settings = ["method=signs", "encoder=scaled", "encoder.factor=3", "train=joint", "loss=[spread,ap]", "bits=8"]
+    settings += ["loss.spread.power=1.5", "loss.spread.weight=.5", "train.epochs=1", "logger=none", "figures=false"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *settings, f"hydra.run.dir={tmp_path}/run"],
+        env={**os.environ, "PYTHONPATH": f"{installed}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'broken' of the installed package third-package cannot be imported" in done.stderr
+    assert "method=csq of the installed package third-package is left out" in done.stderr
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "deephash.losses.Spread" in config
+    assert "power: 1.5" in config
+    assert '"factor": 3' in (tmp_path / "run" / "hasher" / "hasher.json").read_text()
+
+
+def test_every_family_of_a_config_group_is_open_to_other_packages():
+    """A group whose YAML files name classes of a family takes the family's entry points."""
+    families = {package: family for family, package in registry.FAMILIES.items()}
+    pairs = {
+        (families[package], path.parent.name)
+        for path in (ROOT / "conf").glob("*/*.yaml")
+        for package in re.findall(r"^ *_target_: *(deephash[\w.]+)\.\w+$", path.read_text(), re.MULTILINE)[:1]
+        if package in families
+    }
+    closed = {"index", "train", "trainer", "initial", "experiment", "tune"}  # Not chosen by a word of the command line.
+    nested = {"bit_allocations", "descriptors", "text_descriptors", "threshold_searches"}  # Parts of other choices.
+    pairs = {pair for pair in pairs if pair[1] not in closed and pair[0] not in nested}
+    assert pairs == {(family, group) for family, group, _ in GROUPS}
 
 
 def test_choices_are_found_without_importing_them():

@@ -157,9 +157,13 @@ def check_supervision(
     Raises:
         InvalidInputError: something required is None, or the affinity is one among another number of items.
     """
+    remedies = {
+        "labels": "use data that have them, or pass labels=.",
+        "affinity": "use data that have them, or pass affinity=, such as deephash.affinity.Label() with labels=.",
+    }
     for name, given in (("labels", labels), ("affinity", affinity)):
         if name in requires and given is None:
-            raise InvalidInputError(f"{method} is fitted from {name}, and none were given; use data that have them.")
+            raise InvalidInputError(f"{method} is fitted from {name}, and none were given; {remedies[name]}")
     if isinstance(affinity, TrainingAffinity) and len(affinity) != items:
         raise InvalidInputError(
             f"the affinity is one among {len(affinity)} items; expected the {items} training items' own."

@@ -6,40 +6,59 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from deephash.io.configuration import list_choices
 from deephash.registry import FAMILIES, find_plugins, load_plugin
 from deephash.validation import InvalidInputError
 
-# Families that can be chosen on the command line: the group, and the config key that it sets.
-GROUPS = {
-    "augmentations": ("augmentation", "augmentation"),
-    "data": ("data", "data"),
-    "encoders": ("encoder", "encoder"),
-    "online_projections": ("method", "projection"),
-    "paired_projections": ("method", "projection"),
-    "projections": ("method", "projection"),
-    "protocols": ("protocol", "protocol"),
-    "quantizers": ("quantizer", "quantizer"),
-    "relaxations": ("relaxation", "relaxation"),
-}
+# Groups of the command line in which one word chooses a class of a family, and the key of the config that it sets.
+GROUPS = (
+    ("affinity", "supervision", "supervision"),
+    ("affinity", "truth", "truth"),
+    ("augmentations", "augmentation", "augmentation"),
+    ("data", "data", "data"),
+    ("encoders", "encoder", "encoder"),
+    ("losses", "loss", "loss.{word}"),
+    ("metrics", "user_metric", "user_metric.{word}"),
+    ("online_projections", "method", "projection"),
+    ("paired_projections", "method", "projection"),
+    ("projections", "method", "projection"),
+    ("protocols", "protocol", "protocol"),
+    ("quantizers", "quantizer", "quantizer"),
+    ("ranking", "ranking", "ranking"),
+    ("reencoding", "reencoding", "reencoding"),
+    ("relaxations", "relaxation", "relaxation"),
+    ("streams", "stream", "stream"),
+)
 
 
 def register_plugins() -> None:
-    """Add a choice for each entry point, with the class's defaults; call this before Hydra starts."""
-    store = ConfigStore.instance()
-    for family, (group, key) in GROUPS.items():
+    """Add a choice for each entry point, with the class's own defaults; call before Hydra starts."""
+    warnings: dict[str, None] = {}
+    for family, group, key in GROUPS:
         for word, point in find_plugins(family).items():
             try:
-                settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **read_defaults(load_plugin(point))}
+                if word in list_choices(group):
+                    raise InvalidInputError(
+                        f"{group}={word} of the installed package {point.dist.name if point.dist else '?'} is left "
+                        "out, because deephash itself has a choice of that word; rename it."
+                    )
+                settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **defaults(load_plugin(point))}
             except InvalidInputError as error:
-                # A broken package must not prevent the use of others.
-                print(f"warning: {error}", file=sys.stderr)
+                # A package that is broken must not keep the others' methods from running.
+                warnings[f"warning: {error}"] = None
                 continue
-            node = {key: settings}
-            store.store(group=group, name=word, node=node, package="_global_", provider=point.value)
+            if family == "losses":
+                settings = {"weight": 1.0, **settings}
+            for part in reversed(key.format(word=word).split(".")):
+                settings = {part: settings}
+            ConfigStore.instance().store(
+                group=group, name=word, node=settings, package="_global_", provider=point.value
+            )
+    for line in warnings:
+        print(line, file=sys.stderr)
 
 
-def read_defaults(kind: type[Any]) -> dict[str, Any]:
-    """Return the arguments of a class with a plain default, which the command line can set."""
-    parameters = inspect.signature(kind).parameters.values()
-    plain = bool | int | float | str | None
-    return {parameter.name: parameter.default for parameter in parameters if isinstance(parameter.default, plain)}
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """Return the arguments of a class that have a plain default, so that the command line can set them."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+    return {name: value for name, value in defaults.items() if isinstance(value, bool | int | float | str | None)}

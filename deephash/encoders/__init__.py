@@ -1,5 +1,10 @@
 """Encoders: maps from features to the features that a projection takes."""
 
+from typing import TYPE_CHECKING
+
 from deephash.registry import exports
+
+if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+    from deephash.encoders.base import Encoder as Encoder
 
 __getattr__, __dir__ = exports(__name__)

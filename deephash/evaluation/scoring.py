@@ -1,9 +1,11 @@
 """Retrieval scores as a pure function of codes, relevance and settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.io.progress import track
@@ -14,9 +16,11 @@ from deephash.metrics.user_metric import UserMetric
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
-from deephash.ranking.distance import Distance
+from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.graded_counts import GradedCounts, graded_counts
-from deephash.ranking.relevance import Relevance, SharedLabels, select_queries
+from deephash.ranking.inputs import convert_codes
+from deephash.ranking.relevance import Relevance, SharedLabels, count_queries, select_queries
+from deephash.validation import InvalidInputError
 
 # Queries ranked in one call: many passes over the database, but few enough for a progress bar to move.
 RANKED_QUERIES = 2048
@@ -41,6 +45,15 @@ class ScoreSettings:
     radii: tuple[int, ...] = ()
     user_metrics: tuple[UserMetric, ...] = ()
     stable_order: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("at", "radii", "user_metrics"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise InvalidInputError(f"{name}={values!r}; expected a tuple, for example {name}=({values!r},).")
+            object.__setattr__(self, name, tuple(values))
+        for metric in self.user_metrics:
+            check_kind(metric, UserMetric, "a user metric")
 
     def within(self, items: int) -> "ScoreSettings":
         """Return these settings without depths above the size of the database."""
@@ -88,8 +101,8 @@ class Scores:
 
 
 def score_codes(
-    query_codes: Tensor,
-    database_codes: Tensor,
+    query_codes: Tensor | ArrayLike,
+    database_codes: Tensor | ArrayLike,
     relevance: Relevance,
     distance: Distance,
     ranking: RankingEngine | None = None,
@@ -117,7 +130,8 @@ def score_codes(
         The scores over the queries of all processes.
 
     Raises:
-        InvalidInputError: a depth exceeds the size of the database, or codes and relevance do not match.
+        InvalidInputError: a depth exceeds the size of the database, there is no query, codes and relevance do not
+            match, or an argument has the wrong type.
 
     Example:
         >>> from deephash.ranking.distance import Hamming
@@ -129,6 +143,22 @@ def score_codes(
         (0.8333, 0.5)
     """
     ranking, settings = ranking or AutoEngine(), settings or ScoreSettings()
+    for value, kind, name in (
+        (relevance, Relevance, "relevance"),
+        (distance, Distance, "distance"),
+        (ranking, RankingEngine, "ranking"),
+        (settings, ScoreSettings, "settings"),
+    ):
+        check_kind(value, kind, name)
+    query_codes, database_codes = convert_codes(query_codes, database_codes, distance)
+    queries = len(query_codes)
+    if gather is None and queries == 0:
+        raise InvalidInputError("query codes have 0 rows; expected at least one query.")
+    if queries != count_queries(relevance):
+        raise InvalidInputError(
+            f"the relevance is of {count_queries(relevance)} queries and there are {queries} query codes; pass both "
+            "for the same queries."
+        )
     if query_ids is None:
         query_ids = torch.arange(len(query_codes), device=query_codes.device)
     if highest_grade is None:
@@ -136,8 +166,10 @@ def score_codes(
     metric = settings.build_metric(distance.maximum, highest_grade, synchronise=gather is not None)
     metric = metric.to(query_codes.device)
     # At least one block, so that a process without queries takes part in the synchronisation.
-    for start in track(range(0, max(1, len(query_codes)), RANKED_QUERIES), "Ranking"):
-        stop = min(start + RANKED_QUERIES, len(query_codes))
+    # Asymmetric distances have weights of all queries, and their counts are as wide as the largest of them.
+    size = max(1, queries) if isinstance(distance, Asymmetric) else RANKED_QUERIES
+    for start in track(range(0, max(1, queries), size), "Ranking"):
+        stop = min(start + size, queries)
         block, codes = select_queries(relevance, start, stop), query_codes[start:stop]
         counts = ranking.rank(codes, database_codes, distance, block)
         graded: GradedCounts | None = None
@@ -157,6 +189,13 @@ def score_codes(
     by_name = dict(zip(names, columns.unbind(1), strict=True))
     means = {name: float(exact_mean(column)) for name, column in by_name.items()}
     return Scores(scores.results | means, scores.per_query | by_name, scores.curve)
+
+
+def check_kind(value: Any, kind: Any, name: str) -> None:
+    """Raise an error if an argument is not an object of a class, or of one of a union of classes."""
+    if not isinstance(value, kind):
+        expected = " or ".join(part.__name__ for part in get_args(kind) or (kind,))
+        raise InvalidInputError(f"{name} is a {type(value).__name__}; expected an object of {expected}.")
 
 
 def score_counts(counts: DistanceCounts, settings: ScoreSettings | None = None) -> Scores:
@@ -205,7 +244,10 @@ def rank_in_stable_order(
     for start in track(range(0, len(query_codes), SORTED_QUERIES), "Ranks of relevant items"):
         stop = min(start + SORTED_QUERIES, len(query_codes))
         block = select_queries(relevance, start, stop)
-        offsets, ranks = ranking.relevant_ranks(query_codes[start:stop], database_codes, distance, block)
+        of_block = distance
+        if isinstance(distance, Asymmetric):
+            of_block = replace(distance, weights=distance.weights[start:stop])
+        offsets, ranks = ranking.relevant_ranks(query_codes[start:stop], database_codes, of_block, block)
         blocks.append(torch.stack(list(stable_order_metrics(offsets, ranks, at).values()), 1))
     return torch.cat(blocks)
 

@@ -19,6 +19,7 @@ from deephash.hashers import storage
 from deephash.hashers.base_hasher import BaseHasher
 from deephash.hashers.hasher_checks import (
     check_encoder_fits,
+    check_parts,
     check_projections,
     check_quantizer_fits,
     warn_of_one_code,
@@ -67,6 +68,7 @@ class Hasher(BaseHasher):
         self, projection: Projection, quantizer: Quantizer | None = None, encoder: Encoder | None = None
     ) -> None:
         super().__init__()
+        check_parts(projection, quantizer, encoder)
         quantizer = SBQ(projection.output_dim) if quantizer is None else quantizer
         encoder = Identity(projection.input_dim) if encoder is None else encoder
         check_encoder_fits(encoder, projection)

@@ -1,6 +1,7 @@
 """Checks while a hasher is built, fitted and applied."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,21 @@ from deephash.encoders.base import Encoder
 from deephash.projections.base import Projection
 from deephash.quantizers.base import Quantizer
 from deephash.validation import InvalidInputError
+
+
+def check_parts(projection: Any, quantizer: Any, encoder: Any) -> None:
+    """Raise an error if a part of a hasher is not an object of its family; None is a default part."""
+    for name, part, contract in (
+        ("projection", projection, Projection),
+        ("quantizer", quantizer, Quantizer),
+        ("encoder", encoder, Encoder),
+    ):
+        if not isinstance(part, contract) and (part is not None or name == "projection"):
+            given = f"the class {part.__name__}" if isinstance(part, type) else repr(part).partition("\n")[0]
+            raise InvalidInputError(
+                f"{name} is {given}; expected an object of a subclass of {contract.__name__}, as in "
+                "Hasher(ITQ(128, 64), SBQ(64))."
+            )
 
 
 def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +110,17 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
         raise InvalidInputError(f"{name} does not take {arguments} ({error}); another version saved it.") from error
 
 
+def find_unknown(description: Any) -> Iterator[tuple[str, str]]:
+    """Yield the family and the word of each part that the registry does not have."""
+    if is_description(description) and "class" not in description:
+        family, word = description["family"], description["name"]
+        if registry.lookup(family, word) is None:
+            yield family, word
+    if isinstance(description, dict | list):
+        for value in description.values() if isinstance(description, dict) else description:
+            yield from find_unknown(value)
+
+
 def use_first_format(description: Any) -> Any:
     """Return a description in which each class is named by its module of format 1.
 
@@ -197,6 +208,11 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     expected = stored.pop("identity", None)
     if identity(stored, weights) != expected:
+        for family, word in find_unknown(stored):  # The identity contains the names of the classes.
+            raise InvalidInputError(
+                f"{folder} needs {word!r} among the {family}, which this deephash does not have; install the package "
+                "that adds it, or upgrade deephash."
+            )
         raise InvalidInputError(
             f"{folder} does not match its identity {expected}; a file was changed, or a save was interrupted: "
             "restore it or fit again."

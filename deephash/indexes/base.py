@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from deephash import registry
 from deephash.codes import as_codes
 from deephash.conversion import PlainArguments, convert_numpy_numbers
 from deephash.io.files import reading
@@ -115,7 +116,7 @@ class Index(PlainArguments, ABC):
     @property
     def kind(self) -> str:
         """Registry key of this class."""
-        return type(self).__module__.rpartition(".")[2]
+        return registry.get_word(type(self))
 
     def named(self, ids: Tensor) -> NDArray[Any]:
         """Return the user's names of ids, in the same shape; the ids themselves if the index has no names.

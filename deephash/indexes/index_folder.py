@@ -266,7 +266,13 @@ def read_generation(folder: Path, description: dict[str, Any], treatment: str = 
         OSError: a file that is missing or cannot be read.
     """
     content = folder / description["generation"]
-    kind = index_class(description["kind"])
+    try:
+        kind = index_class(description["kind"])
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{folder} cannot be loaded: {str(error).removesuffix('.')}; install the package that adds it, or upgrade "
+            "deephash."
+        ) from error
     listed = set(description["files"])
     if not {CODES_FILE} <= listed <= {CODES_FILE, NAMES_FILE, kind.engine_file}:
         raise InvalidInputError(f"{folder} lists files {sorted(listed)} that kind={description['kind']} does not have.")

@@ -1,5 +1,10 @@
 """From features to continuous projections: one file per published method."""
 
+from typing import TYPE_CHECKING
+
 from deephash.registry import exports
+
+if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+    from deephash.projections.base import Projection as Projection
 
 __getattr__, __dir__ = exports(__name__)

@@ -1,5 +1,10 @@
 """Quantisers from continuous projections to bits, one file per published method."""
 
+from typing import TYPE_CHECKING
+
 from deephash.registry import exports
+
+if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+    from deephash.quantizers.base import Quantizer as Quantizer
 
 __getattr__, __dir__ = exports(__name__)

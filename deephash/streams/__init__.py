@@ -1,5 +1,10 @@
 """Streams of items from a data set: their order of arrival and their drift."""
 
+from typing import TYPE_CHECKING
+
 from deephash.registry import exports
+
+if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+    from deephash.streams.base import Stream as Stream
 
 __getattr__, __dir__ = exports(__name__)

@@ -9,6 +9,7 @@ from torch import Tensor
 from deephash.conversion import PlainArguments
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
+from deephash.registry import get_word
 from deephash.streams.arrivals import Arrivals
 from deephash.validation import InvalidInputError, check_count
 
@@ -70,9 +71,10 @@ class Stream(PlainArguments, ABC):
         """
         if self.by_class and (items.labels is None or items.labels.ndim > 1):
             labels = "no labels" if items.labels is None else "several labels per item"
+            word = get_word(type(self))
             raise InvalidInputError(
-                f"stream={_get_word(self)} needs classes, and the data have {labels}; choose stream=stationary, or "
-                "data with one class per item."
+                f"stream={word} needs classes, and the data have {labels}; choose stream=stationary, or data with one "
+                "class per item."
             )
 
     def arrivals(self, labels: Tensor | None, pool: Tensor, classes: int, seed: int) -> Arrivals:
@@ -94,8 +96,3 @@ class Stream(PlainArguments, ABC):
             return Arrivals(lambda positions: torch.ones(len(positions), 1), [pool], self.length, seed)
         rows = [pool[labels[pool] == label] for label in range(classes)]
         return Arrivals(lambda positions: self.shares(positions, classes), rows, self.length, seed)
-
-
-def _get_word(stream: Stream) -> str:
-    """Return the registry word of a stream."""
-    return type(stream).__module__.rpartition(".")[2]

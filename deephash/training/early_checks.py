@@ -17,6 +17,7 @@ from deephash.evaluation.view_scores import select_roles
 from deephash.metrics.checks import check_cutoff, check_radius
 from deephash.metrics.user_metric import UserMetric, find_maximised_figures
 from deephash.ranking.counts import DistanceCounts
+from deephash.registry import get_word
 from deephash.training.building import build_score_settings
 from deephash.validation import InvalidInputError, check_choice
 
@@ -124,7 +125,7 @@ def lower_depths(settings: ScoreSettings, items: int) -> tuple[ScoreSettings, li
 def _lower_metric(metric: UserMetric, items: int, lines: list[str]) -> UserMetric:
     if metric.depth <= items:
         return metric
-    name = type(metric).__module__.rpartition(".")[2]
+    name = get_word(type(metric))
     at = getattr(metric, "at", None)
     if not dataclasses.is_dataclass(metric) or at is None:
         raise InvalidInputError(

@@ -1,5 +1,10 @@
 """Relaxations, through which gradients pass a threshold, one file each."""
 
+from typing import TYPE_CHECKING
+
 from deephash.registry import exports
+
+if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+    from deephash.quantizers.relaxations.base import Relaxation as Relaxation
 
 __getattr__, __dir__ = exports(__name__)

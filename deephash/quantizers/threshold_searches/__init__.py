@@ -1,5 +1,10 @@
 """Searches for the thresholds of one projection that maximise the objective of NPQ and VBQ, one file each."""
 
+from typing import TYPE_CHECKING
+
 from deephash.registry import exports
+
+if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+    from deephash.quantizers.threshold_searches.base import ThresholdSearch as ThresholdSearch
 
 __getattr__, __dir__ = exports(__name__)
