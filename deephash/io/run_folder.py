@@ -293,6 +293,7 @@ def use_public_names(settings: Any) -> Any:
         return settings
     named = {key: use_public_names(value) for key, value in settings.items()}
     if isinstance(target := named.get("_target_"), str):
-        found = resolve_former(target)
+        # Renamed classes come first: another class may have an earlier name now.
+        found = None if target in FORMER_NAMES else resolve_former(target)
         named["_target_"] = FORMER_NAMES.get(target, target) if found is None else get_public_name(found)
     return named

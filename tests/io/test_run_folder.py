@@ -1,9 +1,12 @@
 """A run's folder: whole files, the same config or a refusal."""
 
 import pytest
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from deephash.io.run_folder import RunFolder, compare_configs
+from deephash.registry import FORMER_NAMES
+from deephash.training.base import Runner
 from deephash.validation import InvalidInputError
 
 
@@ -49,3 +52,12 @@ def test_incomplete_and_missing_runs(tmp_path):
         InvalidInputError, match=r"config.yaml is not readable as the config of a run \(no settings in it\)"
     ):
         run.read_config()
+
+
+@pytest.mark.parametrize(("earlier", "current"), FORMER_NAMES.items())
+def test_configs_of_earlier_releases_name_the_present_runners(earlier, current, tmp_path):
+    run = RunFolder(tmp_path)
+    run.open(config(train={"_target_": earlier}))
+    assert issubclass(get_class(current), Runner)
+    assert run.read_config().train._target_ == current
+    run.open(config(train={"_target_": current}))
