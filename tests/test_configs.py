@@ -28,7 +28,7 @@ GIVEN = {
     "supervision": set(),
     "ranking": set(),
     "user_metric": set(),
-    "train": {"hasher", "truth", "supervision", "ranking", "seed"},
+    "train": set(),
     "stream": set(),
     "reencoding": set(),
     "trainer": {"logger", "default_root_dir", "enable_progress_bar"},
@@ -37,7 +37,6 @@ GIVEN = {
 # Of these a class is given what it takes.
 GIVEN_WHERE_TAKEN = {
     "loss": {"code_length", "projections", "input_dim", "classes", "generator"},
-    "train": {"loss", "augmentation", "at", "radii", "user_metrics", "stable_order", "stream", "reencoding"},
     # Of one view, or of two.
     "method": {"input_dim", "input_dims"},
 }
