@@ -72,10 +72,7 @@ STARTS = {
 }
 # Folders that are not clean yet.
 EXEMPT = {
-    "deephash/affinity",
     "deephash/data",
-    "deephash/encoders",
-    "deephash/export",
     "deephash/training",
 }
 
