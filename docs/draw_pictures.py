@@ -14,13 +14,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from deephash.affinity.label import Label
+from deephash.command_line.programs.train import train
 from deephash.command_line.run_command import register_resolvers
 from deephash.hashers.hasher import Hasher
 from deephash.report.bit_regions import crescents, draw_bit_regions
 from deephash.report.drawing import save_figure
 from deephash.training.base import runner_class
 from deephash.training.building import build_hasher
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,11 +9,6 @@ import os
 import runpy
 import sys
 
-import deephash.ranking.numba_engine
-import deephash.report.summary
-import deephash.training.evaluate_run
-import deephash.training.run  # noqa: F401
-
 
 def become(folder, path, arguments, environment, out, err):
     """What the shell would do, in this process."""

@@ -4,10 +4,9 @@ import errno
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -50,14 +49,12 @@ def get_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def run_command(job: Callable[[], Any]) -> Any:
-    """Run a job; invalid input ends it with one line and exit status 2, without a traceback.
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """End a job with one line and exit status 2, without a traceback, if its input is invalid.
 
-    In a sweep, the line is written to `error.json` in the job's folder, for the sweep's table, and the sweep continues.
-    The files of a job that has fitted nothing are removed.
-
-    Returns:
-        The job's result; None for a failed job of a sweep.
+    In a sweep, the line is written to `error.json` in the job's folder, for the sweep's table, and the sweep continues:
+    the context ends without an error. The files of a job that has fitted nothing are removed.
     """
     show_every_letter()
     folder = get_output_folder()
@@ -66,7 +63,7 @@ def run_command(job: Callable[[], Any]) -> Any:
     if own_log in before and own_log.stat().st_size == 0:
         before.remove(own_log)  # Hydra has just created it; one with lines is older.
     try:
-        return job()
+        yield
     except (InvalidInputError, InstantiationException, OmegaConfBaseException, OSError) as error:
         line = format_user_error(error)
         if line is None:
@@ -77,7 +74,7 @@ def run_command(job: Callable[[], Any]) -> Any:
                 write_json(folder / "error.json", {"overrides": get_overrides(), "error": line})
             if is_optimising():
                 raise  # An optimising sweeper counts failed trials, up to its permitted rate.
-            return None
+            return
         if not remove_unfitted(folder, before) and is_refused_by_disk(error):
             line += f" All that was saved before is whole; go on with: deephash train resume={folder}"
         print(f"error: {line}", file=sys.stderr)
@@ -94,6 +91,13 @@ def is_optimising() -> bool:
     """Return whether a sweeper that chooses by the score runs this job."""
     hydra = HydraConfig.get()
     return hydra.mode is RunMode.MULTIRUN and hydra.sweeper._target_ != BASIC_SWEEPER
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the first of a distributed run, or the only one."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def list_causes(error: BaseException) -> Iterator[BaseException]:

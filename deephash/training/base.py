@@ -1,6 +1,8 @@
-"""The contract of a runner, which carries out a whole run."""
+"""The contract of a runner, which carries out a whole run, and its result."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.utils import get_class
@@ -8,6 +10,19 @@ from omegaconf import DictConfig
 
 from deephash.io.run_folder import RunFolder
 from deephash.training.dataset_cache import DatasetCache
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a run.
+
+    Args:
+        row: result row, as in `metrics.json`.
+        folder: folder of the run.
+    """
+
+    row: dict[str, Any]
+    folder: Path
 
 
 class Runner(ABC):
@@ -33,7 +48,7 @@ class Runner(ABC):
         """
 
 
-def runner_class(config: DictConfig) -> type[Runner]:
+def get_runner_class(config: DictConfig) -> type[Runner]:
     """Return the class of a config's runner."""
-    found: type[Runner] = get_class(config.train._target_)
-    return found
+    runner: type[Runner] = get_class(config.train._target_)
+    return runner

@@ -1,5 +1,7 @@
 """A cache of what the runs of one process have in common: the data set and the ground truth."""
 
+from functools import cache
+
 from omegaconf import DictConfig, OmegaConf
 
 from deephash.data.base import HashingDataModule
@@ -46,3 +48,9 @@ class DatasetCache:
         if self._truth is None or key != self._truth_key:
             self._truth_key, self._truth = key, FittedTruth(build(config.truth), data)
         return self._truth
+
+
+@cache
+def get_sweep_cache() -> DatasetCache:
+    """Return the cache that the jobs of a sweep in this process share."""
+    return DatasetCache()

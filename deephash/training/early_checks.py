@@ -12,16 +12,38 @@ from deephash.affinity.base import Affinity
 from deephash.data.base import HashingDataModule
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
+from deephash.evaluation.learnt_codes import DATABASE_CODES, LEARNT
 from deephash.evaluation.scoring import ScoreSettings, score_counts
 from deephash.evaluation.view_scores import select_roles
 from deephash.metrics.checks import check_cutoff, check_radius
 from deephash.metrics.user_metric import UserMetric, find_maximised_figures
 from deephash.ranking.counts import DistanceCounts
 from deephash.registry import get_word
-from deephash.training.building import build_score_settings
-from deephash.validation import InvalidInputError, check_choice
+from deephash.training.base import get_runner_class
+from deephash.training.building import build_score_settings, check_encoders
+from deephash.validation import InvalidInputError, check_bits, check_choice
 
 log = logging.getLogger(__name__)
+
+
+def check_settings(config: DictConfig) -> None:
+    """Raise an error for settings that are invalid for any data.
+
+    Raises:
+        InvalidInputError: the message names the setting.
+    """
+    check_bits(config.bits)
+    if isinstance(config.seed, bool) or not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise InvalidInputError(f"seed={config.seed!r}; expected a whole number from 0 to {2**32 - 1}.")
+    check_choice(config.score, ("test", "validation"), "score")
+    check_measures(config)
+    check_encoders(config)
+    check_choice(config.metrics.database_codes, DATABASE_CODES, "metrics.database_codes")
+    if config.metrics.database_codes == LEARNT and get_runner_class(config).minimises_loss:
+        raise InvalidInputError(
+            f"metrics.database_codes={LEARNT} ranks by the codes that the fit learnt, which joint training makes "
+            "obsolete; choose train=fit."
+        )
 
 
 def check_measures(config: DictConfig) -> None:

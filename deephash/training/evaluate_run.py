@@ -15,10 +15,10 @@ from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
 from deephash.report.tables import replace_nonfinite
+from deephash.training.base import RunResult
 from deephash.training.building import build_data, build_trainer
-from deephash.training.early_checks import check_labelled, choose_score_settings
+from deephash.training.early_checks import check_labelled, check_settings, choose_score_settings
 from deephash.training.fit_module import FittedHasher
-from deephash.training.run import RunResult, check_settings
 from deephash.training.run_steps import evaluation_row, score
 from deephash.validation import InvalidInputError
 

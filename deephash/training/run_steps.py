@@ -22,7 +22,7 @@ from deephash.report.drawing import save_figure
 from deephash.report.learning_curve import draw_learning_curve
 from deephash.report.summary import format_title
 from deephash.report.tables import replace_nonfinite
-from deephash.training.base import runner_class
+from deephash.training.base import get_runner_class
 from deephash.training.building import build_data, chosen_losses, lightning_trainer
 from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_labelled
@@ -107,7 +107,7 @@ def result_row(
     return {
         **OmegaConf.to_container(config.choices, resolve=True),  # type: ignore[dict-item]
         # Hydra names one choice of a group, but losses add up.
-        "loss": "+".join(chosen_losses(config)) if runner_class(config).minimises_loss else None,
+        "loss": "+".join(chosen_losses(config)) if get_runner_class(config).minimises_loss else None,
         "bits": config.bits,
         "score": config.score,
         "database_codes": config.metrics.database_codes,

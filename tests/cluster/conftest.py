@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for fit_on_shares
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, compose_config) -> Path:
     """The folder of a run of ITQ on MNIST digits, 16 bits, with labels as the truth."""
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     folder = tmp_path_factory.mktemp("sharded") / "run"
     train(compose_config("method=itq", "bits=16", "figures=false", "metrics.at=[10,100]"), folder)

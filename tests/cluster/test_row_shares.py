@@ -10,6 +10,7 @@ import pytest
 import torch
 from fit_on_shares import digits, methods
 
+from deephash.command_line.programs.train import train
 from deephash.functional.row_shares import (
     broadcast_first,
     count_rows,
@@ -22,7 +23,6 @@ from deephash.functional.row_shares import (
 )
 from deephash.hashers.loading import load
 from deephash.training.fit_module import SHARED_ROWS
-from deephash.training.run import train
 
 SCRIPT = Path(__file__).with_name("fit_on_shares.py")
 WORLD = 3

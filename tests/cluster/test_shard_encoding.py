@@ -142,7 +142,7 @@ def test_resuming_makes_only_what_is_missing_or_damaged(run_folder, parquet_fold
 
 
 def test_shards_of_images_in_a_store_are_those_of_the_folder(compose_config, tmp_path):
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     draw = np.random.default_rng(0)
     for number in range(60):

@@ -14,13 +14,13 @@ from deephash.cluster.run_shards import write_run_shards
 from deephash.cluster.shard_ranking import rank_rows
 from deephash.cluster.shard_scoring import score_shards, write_scores
 from deephash.code_files.code_shards import open_queries, open_shards
+from deephash.command_line.programs.train import train
 from deephash.functional.shares import get_share
 from deephash.io.files import read_json
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels, select_items
 from deephash.report.curve_file import read_curves
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 PROGRAM = "deephash.command_line.main"

@@ -14,7 +14,7 @@ import pytest
 @pytest.fixture(scope="session")
 def fitted_run(tmp_path_factory, compose_config) -> Path:
     """The folder of a run of ITQ on MNIST digits, 16 bits."""
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     folder = tmp_path_factory.mktemp("fitted") / "run"
     train(compose_config("method=itq", "bits=16", "figures=false", "metrics.at=[10]"), folder)

@@ -9,7 +9,7 @@ from deephash.metrics.confidence import wilcoxon
 @pytest.fixture(scope="module")
 def other_runs(tmp_path_factory, compose_config):
     """LSH under the same split, and under another."""
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     folder = tmp_path_factory.mktemp("others")
     settings = ("method=lsh", "bits=16", "figures=false", "metrics.at=[10]")

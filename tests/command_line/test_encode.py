@@ -186,7 +186,7 @@ def test_other_dimensions_and_other_codes_in_place_are_refused(deephash, fitted_
 
 def test_images_of_a_run_of_images(deephash, compose_config, tmp_path):
     """Images at any depth become features as the run's own did; those that cannot be decoded are listed."""
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     draw = np.random.default_rng(0)
     for kind in ("bright", "dark"):

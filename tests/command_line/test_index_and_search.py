@@ -82,7 +82,7 @@ def test_index_of_a_runs_own_database(deephash, fitted_run, encoded, digits, tmp
 
 
 def test_codes_of_another_hasher_are_refused(deephash, encoded, compose_config, tmp_path):
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     train(compose_config("method=lsh", "bits=16", "figures=false", "metrics.at=[10]"), tmp_path / "lsh")
     ended = deephash("search", encoded / "index", encoded / "x.npy", "--run", tmp_path / "lsh")

@@ -13,8 +13,8 @@ import pytest
 from deephash.cluster.run_shards import write_run_shards
 from deephash.code_files.code_file import read_codes
 from deephash.command_line.main import main
+from deephash.command_line.programs.train import train
 from deephash.io.ownership import check_not_source, lock_for_writing
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 

@@ -17,7 +17,7 @@ from deephash.web.study.session_number import format_session
 @pytest.fixture(scope="module")
 def other_run(tmp_path_factory, compose_config):
     """A run of LSH on the data and split of `fitted_run`."""
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     folder = tmp_path_factory.mktemp("other") / "lsh"
     train(compose_config("method=lsh", "bits=16", "figures=false", "metrics.at=[10]"), folder)

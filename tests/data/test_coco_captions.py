@@ -8,13 +8,13 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
+from deephash.command_line.programs.train import train
 from deephash.data.coco_captions import COCOCaptions
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.protocols.official import Official
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.data.text_descriptors.hashed_words import HashedWords
 from deephash.encoders.torchvision_backbone import build_headless
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "yellow": (230, 220, 40)}

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from deephash.command_line.programs.train import train
 from deephash.data.descriptors.gist import Gist
 from deephash.data.descriptors.pixels import Pixels
 from deephash.data.image_folder import ImageFolder
 from deephash.data.image_manifest import list_manifest
 from deephash.data.protocols.base import Split
 from deephash.data.protocols.query_database import QueryDatabase
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.command_line.programs.train import train
 from deephash.data import arrays
 from deephash.data.mapped_rows import MappedRows, RowFile, read_features
 from deephash.data.protocols.base import Split
 from deephash.data.vectors import write_vectors
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 MATRIX = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)

@@ -219,7 +219,7 @@ def test_a_random_start_is_said(caplog, weights):
 
 
 def test_what_an_encoder_cannot_use_is_refused_before_data_are_read(compose_config, downloads, tmp_path, monkeypatch):
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     monkeypatch.setattr("deephash.training.run_steps.build_data", lambda *_: pytest.fail("data are read"))
     shared = ("method=dsh", "encoder=resnet18", f"data.path={tmp_path}", "logger=none")

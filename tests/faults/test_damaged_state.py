@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
+from deephash.command_line.programs.train import train
 from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import content_digest, read_sealed_json, write_sealed_json
 from deephash.report.comparison import compare_runs
 from deephash.report.curve_file import read_curves
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 # Lightning tells of a run's folder that was moved, as these copies are.

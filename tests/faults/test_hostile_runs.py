@@ -11,11 +11,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from deephash.code_files.run_descriptors import image_descriptor, text_descriptor
+from deephash.command_line.programs.train import train
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
 from deephash.io.run_targets import STAGES, is_known, list_yaml_targets
 from deephash.training.evaluate_run import SECTIONS, evaluate
-from deephash.training.run import train
 from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
 

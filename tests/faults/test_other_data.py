@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from deephash.code_files.run_descriptors import image_descriptor
+from deephash.command_line.programs.train import train
 from deephash.data.digests import features_digest
 from deephash.data.items import Items
 from deephash.data.protocols.base import Split
@@ -18,7 +19,6 @@ from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.report.comparison import compare_runs
 from deephash.training.evaluate_run import evaluate
-from deephash.training.run import train
 from deephash.training.run_codes import database_codes
 from deephash.validation import InvalidInputError
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from deephash.command_line.programs.train import train
 from deephash.encoders.convolutional import Convolutional
 from deephash.encoders.mlp import MLP
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.loading import load
 from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_hasher
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 CLASSES, ITEMS, SIDE, TOPICS = 4, 480, 8, 12

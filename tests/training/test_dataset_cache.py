@@ -2,9 +2,9 @@
 
 import pytest
 
+from deephash.command_line.programs.train import train
 from deephash.data.mnist5k import MNIST5k
 from deephash.training.dataset_cache import DatasetCache
-from deephash.training.run import train
 
 SETTINGS = ("method=lsh", "bits=16", "protocol=five_way_small", "metrics.at=[10]", "figures=false")
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 import yaml
 
+from deephash.command_line.programs.train import train
 from deephash.evaluation import FittedTruth, score_codes
 from deephash.hashers.hasher import Hasher
 from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data, build_hasher, build_loss
 from deephash.training.dataset_cache import DatasetCache
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

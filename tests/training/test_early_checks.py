@@ -8,11 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from deephash.command_line import run_command as command
+from deephash.command_line.programs.train import train
 from deephash.data.descriptors.pixels import Pixels
 from deephash.io.run_folder import RunFolder
 from deephash.training.evaluate_run import evaluate
 from deephash.training.fit_module import FitModule
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 SMALL = ("protocol=five_way_small", "method=lsh", "bits=8", "figures=false", "user_metric=[]")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deephash.training.run import train
+from deephash.command_line.programs.train import train
 
 
 @pytest.mark.gpu

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deephash.affinity.pairs import Pairs
+from deephash.command_line.programs.train import train
 from deephash.data.protocols.base import Split
 from deephash.evaluation import FittedTruth, score_codes
 from deephash.evaluation.view_scores import VALIDATION_ROLES
@@ -18,7 +19,6 @@ from deephash.training.building import build_data, build_fit_module, build_hashe
 from deephash.training.fitting import fit_on_device
 from deephash.training.joint_module import JointModule
 from deephash.training.joint_runner import largest_divisor
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 FEW = ("metrics.at=[10]", "figures=false", "bits=8")

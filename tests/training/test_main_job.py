@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
+from deephash.command_line.programs.train import train
 from deephash.data.protocols.base import Split
 from deephash.io.run_folder import RunFolder
 from deephash.training import run_steps
 from deephash.training.evaluate_run import evaluate
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 NONE_DRAWN = "figures=false"

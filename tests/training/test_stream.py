@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deephash.affinity.label import Label
+from deephash.command_line.programs.train import train
 from deephash.data.items import Items
 from deephash.hashers.hasher import Hasher
 from deephash.io.run_folder import RunFolder
@@ -24,7 +25,6 @@ from deephash.streams.reencoding.every import Every
 from deephash.streams.reencoding.never import Never
 from deephash.streams.reencoding.on_drift import OnDrift
 from deephash.streams.stationary import Stationary
-from deephash.training.run import train
 from deephash.training.stream_training import StreamSettings, StreamTraining, draw_balanced
 from deephash.validation import InvalidInputError
 

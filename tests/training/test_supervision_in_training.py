@@ -8,8 +8,8 @@ import pytest
 import yaml
 from hydra.utils import get_class
 
+from deephash.command_line.programs.train import train
 from deephash.projections.paired.base import PairedProjection
-from deephash.training.run import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # Few steps of what takes long, where its result does not matter.

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from omegaconf import OmegaConf, open_dict
 
+from deephash.command_line.programs.train import train
 from deephash.io.files import read_json
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import list_settings
 from deephash.training import tuning
-from deephash.training.run import train
 from deephash.training.tuning import best, candidates, with_values
 from deephash.validation import InvalidInputError
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deephash.codes import unpack
+from deephash.command_line.programs.train import train
 from deephash.hashers.loading import load
 from deephash.io.run_folder import RunFolder
 from deephash.projections.paired.cvh import CVH
@@ -18,7 +19,6 @@ from deephash.report.sweep import report_sweep
 from deephash.training import fit_runner
 from deephash.training.building import build_data
 from deephash.training.evaluate_run import evaluate
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,7 +190,7 @@ def test_joint_training_starts_at_the_fit_and_is_never_below_it(pairs, compose_c
         (("metrics.database_codes=mine",), "metrics.database_codes='mine'; expected one of: functions, learnt"),
         (("metrics.database_codes=learnt",), "CVH left no codes of its training items"),
         (("metrics.database_codes=learnt", "method=cmfh", "quantizer=mhq"), "MHQ has others; choose quantizer=sbq"),
-        (("metrics.database_codes=learnt", "train=joint", "loss=ap"), "which joint training leaves behind"),
+        (("metrics.database_codes=learnt", "train=joint", "loss=ap"), "which joint training makes obsolete"),
         (
             ("metrics.database_codes=learnt", "method=cmfh", "protocol.train=200", "protocol.search_train=true"),
             "40 of the 240 items of the database have no learnt code",

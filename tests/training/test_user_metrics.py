@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 import torch
 
+from deephash.command_line.programs.train import train
 from deephash.training.building import build_user_metrics
 from deephash.training.evaluate_run import evaluate
-from deephash.training.run import train
 from deephash.validation import InvalidInputError
 
 DEFAULTS = ["nDCG@10", "ERR@20", "RBP_0.8", "search_length@1", "success@5"]

@@ -48,7 +48,7 @@ def pictures(cifar10_npz, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def make_run(compose_config, tmp_path_factory):
     """A function that trains a run without figures: its folder's name and settings → the folder."""
-    from deephash.training.run import train
+    from deephash.command_line.programs.train import train
 
     def made(name: str, *settings: str) -> Path:
         folder = tmp_path_factory.mktemp("runs") / name

@@ -1,5 +1,8 @@
 """Score a saved run: `deephash evaluate run=FOLDER`, also with other data, protocol, truth or depths."""
 
+import sys
+from typing import Any
+
 import hydra
 from omegaconf import DictConfig
 
@@ -10,12 +13,39 @@ from deephash.io.progress import show_waiting
 
 @hydra.main(version_base="1.3", config_path=find_configuration_folder(), config_name="evaluate")
 def run_job(config: DictConfig) -> None:
-    """Score one run and print its result."""
-    with show_waiting("Loading torch"):
-        from deephash.command_line.jobs import evaluate_job
-        from deephash.command_line.run_command import run_command
+    """Score a saved run again, print the result, and report whether an unchanged run has the same metrics.
 
-    run_command(lambda: evaluate_job(config))
+    Raises:
+        SystemExit: settings or files are invalid, or the metrics differ.
+    """
+    with show_waiting("Loading torch"):
+        from deephash.command_line.run_command import get_output_folder, is_first_process, reporting_errors
+
+    with reporting_errors():
+        with show_waiting("Loading Lightning"):
+            from deephash.report.summary import print_summary
+            from deephash.training.evaluate_run import evaluate
+
+        result, stored = evaluate(config, get_output_folder())
+        if not is_first_process():
+            return
+        print_summary(result.row, result.folder)
+        if stored is None:
+            return
+        differing = describe_differences(stored["metrics"], result.row["metrics"])
+        if differing:
+            print(f"The saved run has other figures: {differing}", file=sys.stderr)
+            sys.exit(1)
+        print("The figures are those of the saved run, exactly.")
+
+
+def describe_differences(stored: dict[str, Any], now: dict[str, Any]) -> str:
+    """Describe the metrics that differ between two rows; empty if none do."""
+    from deephash.report.tables import replace_nonfinite
+
+    now = replace_nonfinite(now)
+    differing = [name for name in stored if name in now and stored[name] != now[name]]
+    return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)
 
 
 def main() -> None:
