@@ -56,9 +56,9 @@ def index(
 
         report_repeated(open_shards([source]))
     if source.is_dir():
-        from deephash.training.run_codes import database_codes
+        from deephash.training.run_codes import encode_run_database
 
-        codes, ids, maker = database_codes(source)
+        codes, ids, maker = encode_run_database(source)
     else:
         codes, ids, maker = read_codes_and_hasher(source)
     built = save_index(codes, ids, maker, kind, settings, out)

@@ -36,7 +36,7 @@ class LearntCodes:
     codes: Tensor
     ids: Tensor
 
-    def of(self, ids: Tensor) -> Tensor:
+    def select(self, ids: Tensor) -> Tensor:
         """Codes of the items with these rows int64 (m,), where they were learnt.
 
         Raises:
@@ -46,7 +46,7 @@ class LearntCodes:
         places = torch.searchsorted(self.ids[order], ids).clamp_max(len(order) - 1)
         unknown = int((self.ids[order][places] != ids).sum())
         if unknown:
-            raise InvalidInputError(not_trained_on(unknown, len(ids)))
+            raise InvalidInputError(describe_untrained(unknown, len(ids)))
         return self.codes[order[places]]
 
     def save(self, folder: Path) -> None:
@@ -76,7 +76,9 @@ def load_learnt(folder: Path) -> LearntCodes | None:
         return LearntCodes(torch.from_numpy(codes), torch.from_numpy(ids))
 
 
-def learnt_codes(hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor) -> LearntCodes | None:
+def extract_learnt_codes(
+    hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor
+) -> LearntCodes | None:
     """Return the codes that a fit learnt for its items; None if it learnt none that can be compared with encoded ones.
 
     Args:
@@ -122,10 +124,10 @@ def check_trained_on(data: HashingDataModule, database_role: str) -> None:
     database = data.ids(database_role)
     unknown = int((~np.isin(database, data.ids("train"))).sum())
     if unknown:
-        raise InvalidInputError(not_trained_on(unknown, len(database)))
+        raise InvalidInputError(describe_untrained(unknown, len(database)))
 
 
-def not_trained_on(unknown: int, items: int) -> str:
+def describe_untrained(unknown: int, items: int) -> str:
     """Return the reason why the database has no learnt codes."""
     return (
         f"metrics.database_codes={LEARNT}: {unknown} of the {items} items of the database have no learnt code, having "

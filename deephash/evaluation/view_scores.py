@@ -116,7 +116,7 @@ def select_learnt_codes(learnt: LearntCodes, items: CodedItems, ids: Tensor) -> 
     Raises:
         InvalidInputError: an item has no learnt code.
     """
-    codes = learnt.of(ids[items.positions.cpu()])
+    codes = learnt.select(ids[items.positions.cpu()])
     return CodedItems(codes.to(items.codes.device), items.positions)
 
 

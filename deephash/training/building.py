@@ -66,7 +66,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         )
     quantizers: dict[str, Quantizer] = {view: build(config.quantizer, bits=config.bits) for view in feature_dim}
     encoders: dict[str, Encoder] = {
-        view: build(of_view(config.encoder, view, feature_dim, "encoder"), input_dim=size)
+        view: build(select_view(config.encoder, view, feature_dim, "encoder"), input_dim=size)
         for view, size in feature_dim.items()
     }
     projection = build(
@@ -77,7 +77,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
     return CrossModalHasher(projection, quantizers, encoders)
 
 
-def of_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> DictConfig:
+def select_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> DictConfig:
     """Return the config of a group for one view.
 
     A view can have its own entry, as `+encoder@encoder.image=convolutional` sets; otherwise all views share one.
@@ -104,7 +104,7 @@ def check_encoders(config: DictConfig) -> None:
     target = (config.data.get("descriptor") or {}).get("_target_")
     if target is None or issubclass(get_class(target), Pixels):
         return
-    if any(issubclass(get_class(entry._target_), ImageEncoder) for entry in _encoders(config)):
+    if any(issubclass(get_class(entry._target_), ImageEncoder) for entry in _list_encoders(config)):
         raise InvalidInputError(
             f"encoder={config.choices.encoder} takes pixels, and data={config.choices.data} gives "
             f"{target.rpartition('.')[2]} features; choose data of pixels, such as data=image_folder_pixels or "
@@ -118,12 +118,12 @@ def fetch_encoders(config: DictConfig) -> None:
     Raises:
         InvalidInputError: a download fails, or a file does not exist.
     """
-    for entry in _encoders(config):
+    for entry in _list_encoders(config):
         encoder: type[Encoder] = get_class(entry._target_)
         encoder.fetch({str(name): value for name, value in entry.items()})
 
 
-def _encoders(config: DictConfig) -> list[DictConfig]:
+def _list_encoders(config: DictConfig) -> list[DictConfig]:
     """Return the config of the encoder, or of the encoders of the views."""
     entries = [config.encoder, *config.encoder.values()]
     return [entry for entry in entries if isinstance(entry, DictConfig) and "_target_" in entry]
@@ -138,7 +138,7 @@ def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, i
         return augmentation
     return ViewAugmentations(
         {
-            view: build(of_view(config, view, feature_dim, "augmentation"), input_dim=size)
+            view: build(select_view(config, view, feature_dim, "augmentation"), input_dim=size)
             for view, size in feature_dim.items()
         }
     )
@@ -182,7 +182,7 @@ def build_user_metrics(config: DictConfig) -> list[UserMetric]:
     return metrics
 
 
-def chosen_losses(config: DictConfig) -> dict[str, Any]:
+def select_losses(config: DictConfig) -> dict[str, Any]:
     """Return the configs of the chosen losses by name.
 
     A method may set a parameter of its default loss. If another loss is chosen, that entry has no `_target_` and is
@@ -213,7 +213,7 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
             setting is unknown.
     """
     losses, weights = {}, {}
-    for name, entry in chosen_losses(config).items():
+    for name, entry in select_losses(config).items():
         weights[name] = entry.get("weight", 1.0)
         settings = OmegaConf.masked_copy(entry, [key for key in entry if key != "weight"])
         takes = inspect.signature(get_object(entry._target_)).parameters
@@ -235,7 +235,7 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
     """Build the trainer with its logger; progress bars are only shown on terminals."""
     settings = OmegaConf.to_container(config, resolve=True)
     logger = build(config.logger, save_dir=str(folder), settings=settings)
-    return lightning_trainer(
+    return build_lightning_trainer(
         config,
         logger=logger or False,
         default_root_dir=str(folder),
@@ -249,7 +249,7 @@ def build_trainer(config: DictConfig, folder: Path) -> lightning.Trainer:
     )
 
 
-def lightning_trainer(config: DictConfig, **parts: Any) -> lightning.Trainer:
+def build_lightning_trainer(config: DictConfig, **parts: Any) -> lightning.Trainer:
     """Build a trainer from a config, with some settings replaced by `parts`.
 
     Raises:

@@ -36,7 +36,7 @@ class SafetensorsCheckpoint(CheckpointIO):
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
-        state = json.dumps(_written(checkpoint, tensors, "checkpoint"))
+        state = json.dumps(_to_json(checkpoint, tensors, "checkpoint"))
         metadata = {"state": state, DIGEST: _digest(state, tensors)}
         path = Path(path)
         if path.exists():
@@ -61,7 +61,7 @@ class SafetensorsCheckpoint(CheckpointIO):
             state = metadata["state"]
             if DIGEST in metadata and metadata[DIGEST] != _digest(state, tensors):  # Earlier versions wrote none.
                 raise ValueError("it does not match its digest")
-            checkpoint = _read(json.loads(state), tensors)
+            checkpoint = _from_json(json.loads(state), tensors)
             if not isinstance(checkpoint, dict):
                 raise ValueError(f"it holds a {type(checkpoint).__name__}")
             return checkpoint
@@ -99,7 +99,7 @@ def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
+def _to_json(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
     """Convert a value to JSON, and add its tensors to `tensors` under numbers."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
@@ -108,13 +108,13 @@ def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
         return [TENSOR, name]
     if isinstance(value, dict):
         pairs = [
-            [_written(key, tensors, place), _written(item, tensors, f"{place}.{key}")] for key, item in value.items()
+            [_to_json(key, tensors, place), _to_json(item, tensors, f"{place}.{key}")] for key, item in value.items()
         ]
         return [MAPPING, pairs]
     if isinstance(value, tuple):
-        return [TUPLE, [_written(item, tensors, place) for item in value]]
+        return [TUPLE, [_to_json(item, tensors, place) for item in value]]
     if isinstance(value, list):
-        return ["list", [_written(item, tensors, place) for item in value]]
+        return ["list", [_to_json(item, tensors, place) for item in value]]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InvalidInputError(
@@ -123,13 +123,13 @@ def _written(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
     )
 
 
-def _read(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _from_json(value: Any, tensors: dict[str, Tensor]) -> Any:
     if not isinstance(value, list):
         return value
     kind, content = value
     if kind == TENSOR:
         return tensors[content]
     if kind == MAPPING:
-        return {_read(key, tensors): _read(item, tensors) for key, item in content}
-    items = [_read(item, tensors) for item in content]
+        return {_from_json(key, tensors): _from_json(item, tensors) for key, item in content}
+    items = [_from_json(item, tensors) for item in content]
     return tuple(items) if kind == TUPLE else items

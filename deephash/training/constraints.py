@@ -14,7 +14,7 @@ from deephash.projections.base import Projection
 H = TypeVar("H", bound=Hasher | CrossModalHasher)
 
 
-def whole(value: Any) -> Any:
+def gather_whole(value: Any) -> Any:
     """Gather a sharded tensor on every process; return other values unchanged."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
@@ -38,5 +38,7 @@ def plain_hasher(hasher: H) -> H:
             assert isinstance(module.parametrizations, nn.ModuleDict)
             weights |= {f"{place}.{name}": getattr(module, name) for name in module.parametrizations}
     plain = cast(H, type(hasher).build(hasher.describe()))
-    plain.load_state_dict({name: whole(weight).detach().cpu().clone() for name, weight in weights.items()}, assign=True)
+    plain.load_state_dict(
+        {name: gather_whole(weight).detach().cpu().clone() for name, weight in weights.items()}, assign=True
+    )
     return plain

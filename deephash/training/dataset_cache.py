@@ -31,7 +31,9 @@ class DatasetCache:
             data: data module of the run.
         """
         key = OmegaConf.to_yaml(config.data, resolve=True)
-        if self._items is not None and key == self._data_key:
+        if key != self._data_key:
+            self._items = self._truth = None  # Two data sets need not fit into memory together.
+        if self._items is not None:
             data.take(self._items)
         data.prepare_data()
         data.setup()

@@ -110,10 +110,10 @@ def choose_score_settings(config: DictConfig, truth: FittedTruth) -> tuple[Score
     """
     queries, database = (truth.data.part(role) for role in select_roles(config.score))
     truth.check_parts(queries, database)
-    return lower_depths(build_score_settings(config), searched_items(database.features))
+    return lower_depths(build_score_settings(config), count_searched_items(database.features))
 
 
-def searched_items(features: Any) -> int:
+def count_searched_items(features: Any) -> int:
     """Return the number of searched items of the smallest view."""
     if isinstance(features, Views):
         return min(int(present.sum()) for present in features.present.values())
@@ -171,7 +171,7 @@ def check_figure(name: str, setting: str, settings: ScoreSettings, data: Hashing
     Raises:
         InvalidInputError: the message lists the figures that validation gives.
     """
-    searched = searched_items(data.part("validation_database").features)
+    searched = count_searched_items(data.part("validation_database").features)
     one_query = DistanceCounts(torch.tensor([[0, searched]]), torch.tensor([[0, 1]]))
     scores = score_counts(one_query, dataclasses.replace(settings.within(searched), radii=()))
     figures = [figure for figure in scores.results if figure != "skipped_queries"]

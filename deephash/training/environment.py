@@ -31,11 +31,11 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": {name: version for name, version in packages.items() if version is not None},
-        "git": git_state(Path(deephash.__file__).parent),
+        "git": read_git_state(Path(deephash.__file__).parent),
     }
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
+def read_git_state(folder: Path) -> dict[str, Any] | None:
     """Return the commit and the changed tracked files; None if the source is not a git checkout or git is missing."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")

@@ -44,11 +44,11 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
     run.check_complete()
     RunFolder(folder).check_scores_go_here()
     stored_row = run.read_row()
-    own = run.read_config()
-    check_sections(own, run.config, SECTIONS)
-    merged = make_paths_absolute(merge_settings(own, config))
+    stored_config = run.read_config()
+    check_sections(stored_config, run.config, SECTIONS)
+    merged = make_paths_absolute(merge_settings(stored_config, config))
     check_settings(merged)
-    same_split = not changed(config, "data", "protocol", "seed")
+    same_split = not is_any_set(config, "data", "protocol", "seed")
     hasher = load_hasher(run.hasher)
     run.check_built_on()
 
@@ -77,13 +77,13 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
         folder.mkdir(parents=True, exist_ok=True)
         new = RunFolder(folder)
         diagnostics = write_report(row, evaluation, folder, notes, config.get("figures", True))
-        row["warnings"] += trained_on_queries(run, config, data, evaluation.roles[0])
+        row["warnings"] += warn_of_trained_queries(run, config, data, evaluation.roles[0])
         log_report(trainer.logger, row, evaluation, diagnostics, folder)
         new.write_row(replace_nonfinite(row))
     unchanged = (
         same_split
-        and not changed(config, "truth", "score", "user_metric")
-        and not changed(config.metrics, "at", "radii", "database_codes")
+        and not is_any_set(config, "truth", "score", "user_metric")
+        and not is_any_set(config.metrics, "at", "radii", "database_codes")
     )
     return RunResult(row, folder), stored_row if unchanged else None
 
@@ -109,14 +109,14 @@ def merge_settings(stored: DictConfig, config: DictConfig) -> DictConfig:
     return merged
 
 
-def changed(config: DictConfig, *names: str) -> bool:
+def is_any_set(config: DictConfig, *names: str) -> bool:
     """Return whether the command sets any of these settings."""
     return any(config[name] is not None for name in names)
 
 
-def trained_on_queries(run: RunFolder, config: DictConfig, data: Any, query_role: str) -> list[str]:
+def warn_of_trained_queries(run: RunFolder, config: DictConfig, data: Any, query_role: str) -> list[str]:
     """Return a warning if queries of a new split of the run's data are among the items of the fit."""
-    if config.data is not None or not changed(config, "protocol", "seed"):
+    if config.data is not None or not is_any_set(config, "protocol", "seed"):
         return []
     trained = set(Split.load(run.split).role("train").tolist())
     queries = data.split.role(query_role).tolist()

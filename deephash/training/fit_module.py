@@ -13,7 +13,7 @@ from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
-from deephash.evaluation.learnt_codes import LearntCodes, check_learnt, learnt_codes
+from deephash.evaluation.learnt_codes import LearntCodes, check_learnt, extract_learnt_codes
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
 from deephash.functional.shares import get_share
@@ -103,7 +103,7 @@ class FitModule(lightning.LightningModule):
         affinity = training_affinity(self.truth.definition, self.supervision, *items, batch["ids"])
         generator = torch.Generator().manual_seed(self.seed)
         self.hasher.fit(batch["features"], labels=labels, affinity=affinity, generator=generator)
-        self._learnt = learnt_codes(self.hasher, batch["features"], batch["ids"])
+        self._learnt = extract_learnt_codes(self.hasher, batch["features"], batch["ids"])
         if self.needs_learnt:
             check_learnt(self._learnt, self.hasher)
 

@@ -13,7 +13,7 @@ from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import choose_score_settings
 from deephash.training.fitting import fit_in_folder, fit_on_device
 from deephash.training.run_steps import evaluation_row, read_data, report_run, save_split, score, start_lightning
-from deephash.training.tuning import tune, with_values
+from deephash.training.tuning import set_values, tune
 
 
 @final
@@ -45,7 +45,7 @@ class FitRunner(Runner):
                 lambda candidate, _: fit_on_device(build_fit_module(candidate, truth), data, device),
                 trainer.is_global_zero,
             )
-            config = with_values(config, tuned)
+            config = set_values(config, tuned)
             module = build_fit_module(config, truth)
 
         fitted = fit_in_folder(run.hasher, trainer, module, data)

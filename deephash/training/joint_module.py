@@ -26,8 +26,8 @@ from deephash.ranking.base import RankingEngine
 from deephash.training.constraints import keep_orthonormal, plain_hasher
 from deephash.training.fit_module import training_affinity
 from deephash.training.joint_settings import PARTS, JointSettings
-from deephash.training.relative_rates import parameter_groups, weight_sizes
-from deephash.training.sharded_gradients import any_sharded, clip_norm
+from deephash.training.relative_rates import compute_weight_sizes, parameter_groups
+from deephash.training.sharded_gradients import clip_norm, has_sharded
 from deephash.validation import InvalidInputError
 
 # Items whose projections set the unit of margins: a mean over them is known to a hundredth.
@@ -111,7 +111,7 @@ class JointModule(HashingModule):
             )
         if self.learning.keep_orthogonal and "projection" in moves:
             keep_orthonormal(self.hasher.projection)
-        self._sizes = weight_sizes(self.hasher)
+        self._sizes = compute_weight_sizes(self.hasher)
 
     def training_batches(self, rank: int, processes: int) -> Any:
         """Return the loader of one process's share of each batch."""
@@ -167,14 +167,14 @@ class JointModule(HashingModule):
             InvalidInputError: the loss is not finite; the message has its terms and the file with the batch.
         """
         self._set_progress(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
-        coded = self.coded_batch(batch)
+        coded = self.encode_batch(batch)
         if not bool(coded.codes.isfinite().all()):
-            self._refuse_batch(coded, {}, batch_idx)
+            self._reject_batch(coded, {}, batch_idx)
         with torch.autocast(self.device.type, enabled=False):
             total: Tensor
             total, terms = self.loss(coded)
         if not bool(total.isfinite()):
-            self._refuse_batch(coded, terms, batch_idx)
+            self._reject_batch(coded, terms, batch_idx)
         for name, term in terms.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=term.device)) + term.detach()
         self._summed += 1
@@ -188,7 +188,7 @@ class JointModule(HashingModule):
     ) -> None:
         """Clip the gradients of all weights together, including sharded ones."""
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        if not gradient_clip_val or not any_sharded(weights):
+        if not gradient_clip_val or not has_sharded(weights):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_algorithm == "value":
             clip_grad_value_(weights, gradient_clip_val, foreach=False)
@@ -197,9 +197,9 @@ class JointModule(HashingModule):
 
     def on_train_epoch_end(self) -> None:
         """Log each loss's mean over the epoch."""
-        self.log_dict({f"loss/{name}": value for name, value in self.mean_terms().items()}, rank_zero_only=True)
+        self.log_dict({f"loss/{name}": value for name, value in self.average_terms().items()}, rank_zero_only=True)
 
-    def mean_terms(self) -> dict[str, float]:
+    def average_terms(self) -> dict[str, float]:
         """Return each loss, without its weight, averaged over the batches of the current epoch."""
         return {name: float(total) / self._summed for name, total in self._sums.items()}
 
@@ -218,7 +218,7 @@ class JointModule(HashingModule):
         (hasher,) = self._validated
         return hasher
 
-    def coded_batch(self, batch: dict[str, Any]) -> TrainingBatch:
+    def encode_batch(self, batch: dict[str, Any]) -> TrainingBatch:
         """Compute relaxed codes of a batch, joined over all processes."""
         wants_second = "second_codes" in self.loss.requires
         features, positions = batch["features"], batch["positions"]
@@ -229,27 +229,27 @@ class JointModule(HashingModule):
         # With two views, each item has a code in each view.
         rows, views = get_code_rows(self.hasher, features)
         labels = batch.get("labels")
-        positions = self._joined(positions[rows])
+        positions = self._join_processes(positions[rows])
         return TrainingBatch(
-            codes=self._joined(codes),
-            projections=self._joined(projections),
-            features=self._joined(copies[0]),
+            codes=self._join_processes(codes),
+            projections=self._join_processes(projections),
+            features=self._join_processes(copies[0]),
             positions=positions,
-            labels=None if labels is None else self._joined(labels[rows]),
-            neighbours=self._neighbours(positions),
-            second_codes=self._joined(second[0][0]) if wants_second else None,
+            labels=None if labels is None else self._join_processes(labels[rows]),
+            neighbours=self._find_neighbours(positions),
+            second_codes=self._join_processes(second[0][0]) if wants_second else None,
             quantizer=self.hasher.quantizer,
-            rows=None if views is None else self._joined(rows + len(features) * self.global_rank),
-            views=None if views is None else self._joined(views),
+            rows=None if views is None else self._join_processes(rows + len(features) * self.global_rank),
+            views=None if views is None else self._join_processes(views),
         )
 
-    def _neighbours(self, positions: Tensor) -> Tensor | None:
+    def _find_neighbours(self, positions: Tensor) -> Tensor | None:
         if self._pairs is None:
             return None
         among = self._pairs.subset(positions.cpu())
         return among.among(torch.arange(len(positions))).to(positions.device)
 
-    def _joined(self, tensor: Any) -> Any:
+    def _join_processes(self, tensor: Any) -> Any:
         """Concatenate the rows of a tensor or of `Views` over all processes.
 
         Each process computes the whole loss. The backward pass of the concatenation sums gradients over processes, and
@@ -259,8 +259,8 @@ class JointModule(HashingModule):
             return tensor
         if isinstance(tensor, Views):
             return Views(
-                {name: self._joined(rows) for name, rows in tensor.features.items()},
-                {name: self._joined(rows) for name, rows in tensor.present.items()},
+                {name: self._join_processes(rows) for name, rows in tensor.features.items()},
+                {name: self._join_processes(rows) for name, rows in tensor.present.items()},
             )
         if not tensor.requires_grad:
             shares = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
@@ -293,7 +293,7 @@ class JointModule(HashingModule):
                     "as augmentation=noise."
                 )
 
-    def _refuse_batch(self, batch: TrainingBatch, terms: Mapping[str, Tensor], batch_idx: int) -> None:
+    def _reject_batch(self, batch: TrainingBatch, terms: Mapping[str, Tensor], batch_idx: int) -> None:
         values = {name: float(term.detach()) for name, term in terms.items()}
         finite = {name: bool(tensor.isfinite().all()) for name, tensor in vars(batch).items() if name in FLOATS}
         where = ""

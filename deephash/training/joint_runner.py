@@ -24,15 +24,15 @@ from deephash.training.base import Runner
 from deephash.training.building import (
     build_augmentation,
     build_fit_module,
+    build_lightning_trainer,
     build_loss,
     build_supervision,
     build_trainer,
-    lightning_trainer,
 )
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.constraints import plain_hasher
 from deephash.training.dataset_cache import DatasetCache
-from deephash.training.early_checks import check_figure, choose_score_settings, searched_items
+from deephash.training.early_checks import check_figure, choose_score_settings, count_searched_items
 from deephash.training.fit_module import FittedHasher
 from deephash.training.fitting import fit_in_folder, fit_on_device, load_fitted
 from deephash.training.joint_module import JointModule
@@ -40,7 +40,7 @@ from deephash.training.joint_settings import JointSettings
 from deephash.training.keep_best import KeepBest, read_history, summarise_history
 from deephash.training.quiet_lightning import quiet_lightning
 from deephash.training.run_steps import evaluation_row, read_data, report_run, save_split, score, start_lightning
-from deephash.training.tuning import tune, with_values
+from deephash.training.tuning import set_values, tune
 from deephash.validation import InvalidInputError, check_count
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class JointRunner(JointSettings, Runner):
                 return candidate_runner.train(candidate, folder, None, fitted, truth, settings)
 
             tuned = tune(config, run, truth, settings, device, train_candidate, trainer.is_global_zero)
-            config = with_values(config, tuned)
+            config = set_values(config, tuned)
             runner, module = build(config.train), build_fit_module(config, truth)
 
         if run.fit_seconds.exists():
@@ -141,7 +141,7 @@ class JointRunner(JointSettings, Runner):
         if self.select_by is not None:
             callbacks.insert(0, KeepBest(run.best, run.history, self.select_by, self.patience))
         checkpoint = latest(run.checkpoint)
-        trainer = lightning_trainer(
+        trainer = build_lightning_trainer(
             config,
             logger=logger or False,
             default_root_dir=str(run.path),
@@ -198,7 +198,7 @@ class JointRunner(JointSettings, Runner):
             check_count(self.patience, "train.patience")
         if self.select_by is not None:
             check_figure(self.select_by, "train.select_by", settings, data)
-        lightning_trainer(
+        build_lightning_trainer(
             config, logger=False, max_epochs=1, callbacks=user_callbacks(config), plugins=[SafetensorsCheckpoint()]
         )
 
@@ -229,7 +229,7 @@ class JointRunner(JointSettings, Runner):
             "input_dim": hasher.input_dim,
             "generator": torch.Generator().manual_seed(config.seed),
         }
-        searched = searched_items(data.part("validation_database").features) if data.has_validation else 0
+        searched = count_searched_items(data.part("validation_database").features) if data.has_validation else 0
         return JointModule(
             hasher,
             truth,

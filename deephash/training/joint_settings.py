@@ -25,7 +25,7 @@ class JointSettings:
         batch_size: items per batch, over all processes.
         moves: which of encoder, projection and quantizer learn; the others stay as fitted.
         rates: factors of the learning rate for a part, or for "loss", the loss's own weights; 1 by default. The rates
-            of projection and quantiser are relative to the size of each weight, see `weight_sizes`.
+            of projection and quantiser are relative to the size of each weight, see `compute_weight_sizes`.
         keep_orthogonal: whether weights that a projection declares orthonormal stay so.
         order: sampler of the batches, see `EpochBatches`.
 

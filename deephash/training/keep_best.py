@@ -34,12 +34,12 @@ class KeepBest(lightning.Callback):
         self.metric, self.patience = metric, patience
         self.best = -math.inf
         self.best_epoch = 0
-        self.since = 0
+        self.validations_since_best = 0
         self.record: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Stop at once if the training had already ended when it was interrupted."""
-        self._stop_where_stale(trainer)
+        self._stop_if_stale(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Record a validation, including the one before training."""
@@ -53,32 +53,37 @@ class KeepBest(lightning.Callback):
             score = -math.inf
         entry = {"epoch": epoch, "validation": {k: v if math.isfinite(v) else None for k, v in results.items()}}
         if not trainer.sanity_checking:
-            entry["losses"] = joint.mean_terms()
+            entry["losses"] = joint.average_terms()
             entry["rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         self.record.append(entry)
-        self.since += 1
+        self.validations_since_best += 1
         if score > self.best or not self.record[1:]:
-            self.best, self.best_epoch, self.since = score, epoch, 0
+            self.best, self.best_epoch, self.validations_since_best = score, epoch, 0
             if trainer.is_global_zero:
                 joint.validated.save(self.folder)
         if trainer.is_global_zero:
             content = {"metric": self.metric, "best_epoch": self.best_epoch, "epochs": self.record}
             write_sealed_json(self.history, content)
         log.info("epoch %d: validation %s %.4f, best %.4f", epoch, self.metric, score, self.best)
-        self._stop_where_stale(trainer)
+        self._stop_if_stale(trainer)
 
-    def _stop_where_stale(self, trainer: lightning.Trainer) -> None:
-        if self.patience is not None and self.since >= self.patience:
+    def _stop_if_stale(self, trainer: lightning.Trainer) -> None:
+        if self.patience is not None and self.validations_since_best >= self.patience:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "since": self.since, "record": self.record}
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "since": self.validations_since_best,
+            "record": self.record,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of an interrupted training."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.since, self.record = state_dict["since"], state_dict["record"]
+        self.validations_since_best, self.record = state_dict["since"], state_dict["record"]
 
 
 def read_history(path: Path) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ def parameter_groups(
     Args:
         parts: modules by name.
         rates: factor for each part, 1 by default.
-        sizes: result of `weight_sizes`.
+        sizes: result of `compute_weight_sizes`.
     """
     groups = []
     for part, module in parts.items():
@@ -37,7 +37,7 @@ def parameter_groups(
     return groups
 
 
-def weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:
+def compute_weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:
     """Return the step size that a relative rate of 1 means for each weight of projection and quantiser, by name.
 
     Fitted weights have the scales of the data, but optimisers that normalise gradients, such as Adam, move all weights

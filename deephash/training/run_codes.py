@@ -13,7 +13,7 @@ from deephash.training.run_data import read_run_data
 from deephash.validation import InvalidInputError
 
 
-def database_codes(folder: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
+def encode_run_database(folder: Path) -> tuple[Tensor, np.ndarray, HasherInfo]:
     """Encode the database of a run; return codes, ids and a description of the hasher.
 
     Args:

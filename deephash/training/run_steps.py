@@ -23,7 +23,7 @@ from deephash.report.learning_curve import draw_learning_curve
 from deephash.report.summary import format_title
 from deephash.report.tables import replace_nonfinite
 from deephash.training.base import get_runner_class
-from deephash.training.building import build_data, chosen_losses, lightning_trainer
+from deephash.training.building import build_data, build_lightning_trainer, select_losses
 from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_labelled
 from deephash.training.environment import describe_environment
@@ -42,7 +42,7 @@ def start_lightning(config: DictConfig) -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     if config.trainer.get("accelerator") not in ("auto", "cpu"):
-        lightning_trainer(config, logger=False, callbacks=None)
+        build_lightning_trainer(config, logger=False, callbacks=None)
 
 
 def read_data(config: DictConfig, run: RunFolder, cache: DatasetCache) -> HashingDataModule:
@@ -107,7 +107,7 @@ def result_row(
     return {
         **OmegaConf.to_container(config.choices, resolve=True),  # type: ignore[dict-item]
         # Hydra names one choice of a group, but losses add up.
-        "loss": "+".join(chosen_losses(config)) if get_runner_class(config).minimises_loss else None,
+        "loss": "+".join(select_losses(config)) if get_runner_class(config).minimises_loss else None,
         "bits": config.bits,
         "score": config.score,
         "database_codes": config.metrics.database_codes,

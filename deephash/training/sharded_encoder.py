@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from deephash.hashers.hasher_views import get_views
-from deephash.training.constraints import whole
+from deephash.training.constraints import gather_whole
 from deephash.training.joint_module import JointModule
 from deephash.validation import InvalidInputError
 
@@ -62,12 +62,14 @@ class ShardedEncoder(DDPStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return complete weights."""
-        return {name: whole(value) for name, value in super().lightning_module_state_dict().items()}
+        return {name: gather_whole(value) for name, value in super().lightning_module_state_dict().items()}
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Return complete moments of the gradients."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
-        moments = {key: {name: whole(value) for name, value in entry.items()} for key, entry in state["state"].items()}
+        moments = {
+            key: {name: gather_whole(value) for name, value in entry.items()} for key, entry in state["state"].items()
+        }
         return {**state, "state": moments}
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
@@ -75,13 +77,13 @@ class ShardedEncoder(DDPStrategy):
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             moments = {
-                key: {name: spread_as(weights[int(key)], value) for name, value in entry.items()}
+                key: {name: shard_like(weights[int(key)], value) for name, value in entry.items()}
                 for key, entry in state["state"].items()
             }
             optimizer.load_state_dict({**state, "state": moments})
 
 
-def spread_as(weight: Tensor, value: Any) -> Any:
+def shard_like(weight: Tensor, value: Any) -> Any:
     """Shard a complete tensor of a weight's shape like the weight; return other values unchanged."""
     if isinstance(weight, DTensor) and isinstance(value, Tensor) and value.shape == weight.shape:
         return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)

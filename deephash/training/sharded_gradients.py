@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from deephash.training.constraints import whole
+from deephash.training.constraints import gather_whole
 
 
-def any_sharded(weights: Iterable[Tensor]) -> bool:
+def has_sharded(weights: Iterable[Tensor]) -> bool:
     """Return whether any of these weights is sharded."""
     return any(isinstance(weight, DTensor) for weight in weights)
 
@@ -27,6 +27,6 @@ def clip_norm(weights: Iterable[Tensor], most: float) -> None:
     weights = list(weights)
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     kinds = [[each for each in gradients if isinstance(each, DTensor) is sharded] for sharded in (False, True)]
-    norms = [whole(get_total_norm(kind)) for kind in kinds if kind]
+    norms = [gather_whole(get_total_norm(kind)) for kind in kinds if kind]
     if norms:
         clip_grads_with_norm_(weights, most, torch.stack(norms).norm(), foreach=False)

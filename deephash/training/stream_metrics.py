@@ -36,15 +36,15 @@ def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -
     Returns:
         The lag of each change whose phase has a checkpoint.
     """
-    found = []
+    lengths = []
     for start, stop in zip(changes, [*changes, seen[-1]][1:], strict=True):
         phase = [(at, score) for at, score in zip(seen, scores, strict=True) if start < at <= stop]
         if not phase:
             continue
         tail = [score for at, score in phase if at > stop - LAST_PART * (stop - start)]
         level = float(np.mean(tail or [phase[-1][1]]))
-        found.append(float(next((at for at, score in phase if score >= RECOVERED * level), stop) - start))
-    return found
+        lengths.append(float(next((at for at, score in phase if score >= RECOVERED * level), stop) - start))
+    return lengths
 
 
 def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bool]) -> float:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 TUNED_PARTS = ("encoder", "projection", "quantizer", "relaxation", "supervision", "loss", "train")
 
 
-def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
+def list_candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
     """Return the candidates: values to try, by config key.
 
     Args:
@@ -51,7 +51,7 @@ def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
         InvalidInputError: there are no parameters, a parameter has no list of values, or samples is below 1.
     """
     settings: Any = OmegaConf.to_container(tune, resolve=True)
-    parameters = dict(_flat(settings.get("parameters") or {}))
+    parameters = dict(_flatten(settings.get("parameters") or {}))
     if not parameters:
         raise InvalidInputError("tune.parameters={}; expected config keys with lists of values, as in conf/tune.")
     for key, values in parameters.items():
@@ -70,7 +70,7 @@ def candidates(tune: DictConfig, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+def set_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     """Return a copy of a run's config with these values.
 
     Raises:
@@ -119,8 +119,8 @@ def tune(
         InvalidInputError: the grid does not fit the run, the split has no validation parts, the metric does not exist,
             or no candidate can be fitted.
     """
-    points = candidates(config.tune, config.seed)
-    tried = [(values, with_values(config, values)) for values in points]
+    points = list_candidates(config.tune, config.seed)
+    tried = [(values, set_values(config, values)) for values in points]
     if not truth.data.has_validation:
         raise InvalidInputError(
             f"tune chooses on validation queries, and protocol={config.choices.protocol} has none; choose one that "
@@ -142,10 +142,12 @@ def tune(
             entry = {"values": values, "score": metrics[metric], "metrics": metrics}
         entry["seconds"] = time.perf_counter() - started
         record.append(entry)
-        log.info("tune: %s: %s", values_text(values), entry.get("error") or f"{metric} {format_value(entry['score'])}")
+        log.info(
+            "tune: %s: %s", format_values(values), entry.get("error") or f"{metric} {format_value(entry['score'])}"
+        )
         if is_writer:
             write_sealed_json(run.tuning, {"metric": metric, "chosen": None, "candidates": record})
-    chosen = best(record)
+    chosen = choose_best(record)
     if is_writer:
         write_sealed_json(run.tuning, {"metric": metric, "chosen": chosen, "candidates": record})
     return chosen
@@ -169,7 +171,7 @@ def read_record(path: Path, points: Sequence[dict[str, Any]]) -> list[dict[str, 
         return list(stored["candidates"])
 
 
-def best(record: list[dict[str, Any]]) -> dict[str, Any]:
+def choose_best(record: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the values with the highest score, the first if several are equal.
 
     Raises:
@@ -203,7 +205,7 @@ def score_on_validation(
     return values
 
 
-def values_text(values: Mapping[str, Any]) -> str:
+def format_values(values: Mapping[str, Any]) -> str:
     """Format values in one line, such as "projection.smoothing=0.1"."""
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
@@ -213,10 +215,10 @@ def _finite_or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _flat(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield keys joined by dots, and values, from nested mappings or dotted keys."""
     for key, value in mapping.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -75,7 +75,7 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
 ):
     from deephash.cluster.run_shards import write_run_shards
     from deephash.export.read_run_features import read_run_features
-    from deephash.training.run_codes import database_codes
+    from deephash.training.run_codes import encode_run_database
     from deephash.web.demo.served_run import load_runs
 
     original, folder = settings
@@ -89,7 +89,7 @@ def test_what_is_no_part_of_a_run_is_refused_by_whatever_builds_from_one(
         for read in (
             lambda: image_descriptor(run),
             lambda: text_descriptor(run),
-            lambda: database_codes(run),
+            lambda: encode_run_database(run),
             lambda: read_run_features(run),
             lambda: load_runs([run]),
             lambda: write_run_shards(run, tmp_path / "shards", 2),

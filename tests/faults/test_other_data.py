@@ -19,7 +19,7 @@ from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.report.comparison import compare_runs
 from deephash.training.evaluate_run import evaluate
-from deephash.training.run_codes import database_codes
+from deephash.training.run_codes import encode_run_database
 from deephash.validation import InvalidInputError
 
 SETTINGS = ("data=arrays", "data.features=x.npy", "data.labels=y.npy", "protocol=five_way_small", "metrics.at=[10]")
@@ -46,9 +46,9 @@ def test_a_run_keeps_absolute_paths_and_is_read_from_any_folder(run, monkeypatch
     config = OmegaConf.load(run / "config.yaml")
     assert config.data.features == str(tmp_path / "here" / "x.npy")
     assert config.data.labels == str(tmp_path / "here" / "y.npy")
-    here = database_codes(run)[0]
+    here = encode_run_database(run)[0]
     monkeypatch.chdir(tmp_path / "there")
-    assert torch.equal(database_codes(run)[0], here)
+    assert torch.equal(encode_run_database(run)[0], here)
 
 
 READERS = ["index", "evaluate", "evaluate another protocol", "export", "shard", "demo", "resume"]
@@ -65,7 +65,7 @@ def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(read
         (run / "metrics.json").unlink()
     given = [f"run={run}", *(["protocol=literature", "protocol.queries=30"] if reader.endswith("protocol") else [])]
     read = {
-        "index": lambda: database_codes(run),
+        "index": lambda: encode_run_database(run),
         "export": lambda: read_run_features(run),
         "shard": lambda: write_run_shards(run, tmp_path / "shards", 2),
         "demo": lambda: load_runs([run]),
@@ -81,7 +81,7 @@ def test_other_data_under_the_same_name_are_refused_by_whatever_reads_a_run(read
 def test_other_labels_are_refused_too_and_other_data_are_taken_by_name(run, tmp_path, compose_config):
     write_data(tmp_path / "here", 0, labels_seed=5)
     with pytest.raises(InvalidInputError, match=r"^the labels \(.*\) are not those"):
-        database_codes(run)
+        encode_run_database(run)
     named = ("data=arrays", "data.features=x.npy", "data.labels=y.npy")
     evaluate(compose_config(f"run={run}", *named, "figures=false", config_name="evaluate"), tmp_path / "out")
 
@@ -101,7 +101,7 @@ def test_a_run_of_an_earlier_version_has_relative_paths_and_no_digest(run, monke
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(InvalidInputError, match=rf"^{tmp_path}/empty/x.npy does not exist"):
-        database_codes(run)
+        encode_run_database(run)
 
 
 def test_paired_tests_need_the_same_queries_database_and_labels_and_not_the_same_training_part(
@@ -212,7 +212,7 @@ def test_a_whole_file_of_another_run_is_refused(name, run, tmp_path, compose_con
     else:
         shutil.copyfile(tmp_path / "other" / name, run / name)
     for read in (
-        lambda: database_codes(run),
+        lambda: encode_run_database(run),
         lambda: evaluate(compose_config(f"run={run}", config_name="evaluate"), tmp_path / "out"),
     ):
         with pytest.raises(InvalidInputError, match=rf"{run}/{name}\S* does not match its digest in metrics.json"):

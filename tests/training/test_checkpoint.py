@@ -81,7 +81,7 @@ def test_optimiser_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 def test_what_json_cannot_hold_is_refused_by_its_place(tmp_path):
     with pytest.raises(
-        InvalidInputError, match=r"checkpoint\.callbacks\.mine is a set, which a checkpoint cannot hold"
+        InvalidInputError, match=r"checkpoint\.callbacks\.mine is a set, which a checkpoint cannot store"
     ):
         SafetensorsCheckpoint().save_checkpoint({"callbacks": {"mine": {1, 2}}}, tmp_path / "c")
     assert not (tmp_path / "c").exists()

@@ -1,10 +1,15 @@
 """Runs of a sweep share what is the same for all of them, and nothing that is not."""
 
+import gc
+import weakref
+
 import pytest
 
 from deephash.command_line.programs.train import train
 from deephash.data.mnist5k import MNIST5k
+from deephash.training.building import build_data
 from deephash.training.dataset_cache import DatasetCache
+from deephash.validation import InvalidInputError
 
 SETTINGS = ("method=lsh", "bits=16", "protocol=five_way_small", "metrics.at=[10]", "figures=false")
 
@@ -46,3 +51,17 @@ def test_no_figures_where_none_are_wanted(compose_config, tmp_path):
     run = train(compose_config(*SETTINGS), tmp_path / "run")
     assert not list(run.folder.glob("*.png"))
     assert (run.folder / "per_query.parquet").exists()
+
+
+def test_another_data_set_frees_the_one_before(compose_config):
+    cache, config = DatasetCache(), compose_config(*SETTINGS)
+    data = build_data(config)
+    cache.read(config, data)
+    cache.truth(config, data)
+    released = weakref.ref(data)
+    del data
+    other = compose_config(*SETTINGS, "data=arrays", "data.features=missing.npy")
+    with pytest.raises(InvalidInputError):
+        cache.read(other, build_data(other))
+    gc.collect()
+    assert released() is None

@@ -277,15 +277,15 @@ def test_patience_stops(arrays, compose_config, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch(arrays, compose_config, tmp_path, monkeypatch):
-    coded_batch = JointModule.coded_batch
+    encode_batch = JointModule.encode_batch
 
     def spoiled(self, batch):
-        coded = coded_batch(self, batch)
+        coded = encode_batch(self, batch)
         if (self.current_epoch, self.global_step) == (1, 7):
             coded.codes.data[3] = float("nan")
         return coded
 
-    monkeypatch.setattr(JointModule, "coded_batch", spoiled)
+    monkeypatch.setattr(JointModule, "encode_batch", spoiled)
     with pytest.raises(
         InvalidInputError, match=r"not finite in epoch 1, batch 2: NaN or infinity in its codes; lower train"
     ):
@@ -351,7 +351,7 @@ def gradients(config, batch_rows):
     joint.prepare()
     part = data.part("train").rows(batch_rows)
     total, _ = joint.loss(
-        joint.coded_batch({"positions": batch_rows, "features": part.features, "labels": part.labels})
+        joint.encode_batch({"positions": batch_rows, "features": part.features, "labels": part.labels})
     )
     total.backward()
     return {name: weight.grad.clone() for name, weight in joint.hasher.named_parameters() if weight.grad is not None}

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from deephash.training.sharded_gradients import any_sharded, clip_norm
+from deephash.training.sharded_gradients import clip_norm, has_sharded
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_parts_and_wholes_are_clipped_as_torch_clips_wholes(one_process, most, c
         gradient = mixed[place].grad
         mixed[place] = distribute_tensor(mixed[place].detach(), one_process, [Shard(0)]).requires_grad_()
         mixed[place].grad = distribute_tensor(gradient, one_process, [Shard(0)])
-    assert (any_sharded(expected), any_sharded(mixed)) == (False, True)
+    assert (has_sharded(expected), has_sharded(mixed)) == (False, True)
     clip_wholes(expected, most)
     clip(mixed, most)
     for one, other in zip(expected[:3], mixed[:3], strict=True):

@@ -11,7 +11,7 @@ from deephash.io.files import read_json
 from deephash.io.run_folder import RunFolder
 from deephash.report.summary import list_settings
 from deephash.training import tuning
-from deephash.training.tuning import best, candidates, with_values
+from deephash.training.tuning import choose_best, list_candidates, set_values
 from deephash.validation import InvalidInputError
 
 SETTINGS = ("method=sklsh", "bits=16", "protocol=five_way_small", "metrics.at=[10]", "figures=false")
@@ -112,30 +112,30 @@ def test_what_cannot_be_tuned_is_refused(compose_tuned, tmp_path, overrides, tun
 
 def test_grid_in_its_order_and_samples_of_it():
     grid = OmegaConf.create({"parameters": {"projection.a": [1, 2], "quantizer": {"b": ["x", "y", "z"]}}})
-    points = candidates(grid, seed=0)
+    points = list_candidates(grid, seed=0)
     assert points[:4] == [
         {"projection.a": 1, "quantizer.b": "x"},
         {"projection.a": 1, "quantizer.b": "y"},
         {"projection.a": 1, "quantizer.b": "z"},
         {"projection.a": 2, "quantizer.b": "x"},
     ]
-    some = candidates(OmegaConf.merge(grid, {"samples": 3}), seed=1)
+    some = list_candidates(OmegaConf.merge(grid, {"samples": 3}), seed=1)
     assert len(some) == 3
     assert [points.index(point) for point in some] == sorted(points.index(point) for point in some)
-    assert some == candidates(OmegaConf.merge(grid, {"samples": 3}), seed=1)
-    assert any(some != candidates(OmegaConf.merge(grid, {"samples": 3}), seed=seed) for seed in range(2, 6))
-    assert candidates(OmegaConf.merge(grid, {"samples": 60}), seed=1) == points
+    assert some == list_candidates(OmegaConf.merge(grid, {"samples": 3}), seed=1)
+    assert any(some != list_candidates(OmegaConf.merge(grid, {"samples": 3}), seed=seed) for seed in range(2, 6))
+    assert list_candidates(OmegaConf.merge(grid, {"samples": 60}), seed=1) == points
 
 
 def test_values_go_into_a_copy(compose_config):
     config = compose_config("method=itq")
-    assert with_values(config, {"projection.iterations": 3}).projection.iterations == 3
+    assert set_values(config, {"projection.iterations": 3}).projection.iterations == 3
     assert config.projection.iterations == 50
 
 
 def test_first_of_equals():
     entries = [{"values": {"a": a}, "score": score} for a, score in [(1, None), (2, 0.5), (3, 0.5), (4, 0.4)]]
-    assert best(entries) == {"a": 2}
+    assert choose_best(entries) == {"a": 2}
 
 
 def test_joint_training_is_tuned_too(compose_config, tmp_path):
