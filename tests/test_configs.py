@@ -1,6 +1,7 @@
 """Every YAML composes, and what it names can be built: no stored config can rot."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ def test_choice_says_what_it_is(choice):
         pytest.skip("named by its group")
     lines = [line for line in (CONF / choice).read_text().splitlines() if not line.startswith("# @package")]
     assert lines[0].startswith("#"), f"{choice} begins with no comment"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("data/*.yaml")))
+def test_evaluation_takes_every_data_set(name, compose_config):
+    overridden = re.search(r"override /protocol: (\w+)", (CONF / "data" / f"{name}.yaml").read_text())
+    config = compose_config(f"data={name}", config_name="evaluate")
+    assert config.data._target_
+    # Without an override in the data file, evaluation keeps the protocol of the run.
+    assert config.protocol == (compose_config(f"protocol={overridden[1]}").protocol if overridden else None)
+    config = compose_config(f"data={name}", "protocol=grh", config_name="evaluate")
+    assert config.protocol == compose_config("protocol=grh").protocol
 
 
 def test_an_experiment_decides_over_the_defaults_and_the_command_line_over_it(compose_config):
