@@ -173,7 +173,7 @@ def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
 
 
 def prepare_part(
-    group: str, name: str, contract: type[Any], settings: Mapping[str, Any] | None
+    group: str, name: str, contract: type, settings: Mapping[str, Any] | None
 ) -> tuple[type[Any], Callable[..., Any]]:
     """Return the class of a choice, and a function that builds it with the choice's settings.
 

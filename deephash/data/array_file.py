@@ -23,17 +23,17 @@ def read_array(
     """Read an array.
 
     Args:
-        path: the file; its ending says the format.
-        keys: which array of an `.npz`, or which columns of a Parquet file: one of lists, or any number of scalars. None
-            takes an `.npz`'s only array and all of a Parquet file's columns but ids and the index that pandas stored.
-        drop: arrays or columns that None does not take, as the labels beside features.
+        path: the file; its ending determines the format.
+        keys: array of an `.npz` file, or columns of a Parquet file: one column of lists or any number of
+            scalar columns. None reads the only array of an `.npz` file, or all columns of a Parquet file but ids and
+            pandas indexes.
+        drop: arrays or columns that are not read if `keys` is None, such as labels beside features.
 
     Returns:
-        The array, of any dtype but object; scalar columns become the columns of a matrix, one named alone a vector.
-        Not to be written to.
+        A read-only array of any dtype but object. Several scalar columns form a matrix, a single one a vector.
 
     Raises:
-        InvalidInputError: no such file, array or column, a damaged file, or Python objects in it.
+        InvalidInputError: a missing file, array or column, a damaged file, or a file of Python objects.
     """
     path = Path(path).expanduser()
     if path.suffix not in ENDINGS:
@@ -41,7 +41,7 @@ def read_array(
     if not path.is_file():
         raise InvalidInputError(f"{format_missing_path(path)} does not exist; give a file ({', '.join(ENDINGS)}).")
     if keys is not None and path.suffix not in (".npz", ".parquet"):
-        raise InvalidInputError(f"{path} holds a single array, which has no key {keys!r}; leave the key out.")
+        raise InvalidInputError(f"{path} holds a single array without keys, but the key is {keys!r}; omit it.")
     drop = [drop] if isinstance(drop, str) else list(drop or ())
     if path.suffix in COMPONENTS:
         return read_vectors(path)
@@ -66,10 +66,10 @@ def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) 
         if key is None:
             rest = [name for name in stored if name not in drop]
             if len(rest) != 1:
-                raise InvalidInputError(f"{path} holds {_listed(stored)}; name the one to take by its key.")
+                raise InvalidInputError(f"{path} holds {_join_names(stored)}; give the key of the array to read.")
             key = rest[0]
         if not isinstance(key, str) or key not in stored:
-            raise InvalidInputError(f"{path} has no array {key!r}; it holds {_listed(stored)}.")
+            raise InvalidInputError(f"{path} has no array {key!r}; it holds {_join_names(stored)}.")
         return stored[key]
 
 
@@ -82,37 +82,37 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
         if not names:
             rest = [name for name in schema if name not in drop]
             index = find_index_columns(rest, polars.read_parquet_metadata(path).get("pandas"))
-            log_left_out(path, index, "its name as a key")
+            log_left_out(path, index, "naming it as a key")
             names = [name for name in rest if name not in index]
             ids = [name for name in names if name == find_ids(names) and len(names) > 1]
-            log_left_out(path, ids, "its name as a key", "ids of the items")
+            log_left_out(path, ids, "naming it as a key", "ids of the items")
             names = [name for name in names if name not in ids]
         for name in names:
             if name not in schema:
-                raise InvalidInputError(f"{path} has no column {name!r}; it holds {_listed(schema)}.")
+                raise InvalidInputError(f"{path} has no column {name!r}; it holds {_join_names(schema)}.")
             if names.count(name) > 1:
                 raise InvalidInputError(f"column {name!r} of {path} is named {names.count(name)} times; name it once.")
         if not names:
-            raise InvalidInputError(f"{path} holds {_listed(schema)}; no column is left to take.")
+            raise InvalidInputError(f"{path} holds {_join_names(schema)}; no column is left to read.")
         rows = polars.scan_parquet(path, glob=False).select(polars.len()).collect().item()
         check_size(8 * rows * len(names), path.stat().st_size, path.name)
         try_decoding(PARQUET, path, *names)
         table = polars.read_parquet(path, columns=names, glob=False)
     for name in names:
         if missing := table[name].null_count():
-            raise InvalidInputError(f"column {name!r} of {path} has {missing} missing values; fill or drop those rows.")
+            raise InvalidInputError(f"column {name!r} of {path} has {missing} missing values; fill or remove them.")
     if len(names) == 1:
-        return _column(path, table[names[0]])
+        return _convert_column(path, table[names[0]])
     for name, kind in table.schema.items():
         if not (kind.is_numeric() or kind == polars.Boolean):
             raise InvalidInputError(
-                f"column {name!r} of {path} is of type {kind}; several columns make a matrix only where all are "
-                "numbers: name the ones to take."
+                f"column {name!r} of {path} is of type {kind}; several columns form a matrix only if all are "
+                "numeric: name the columns to read."
             )
     return table.to_numpy()
 
 
-def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+def _convert_column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
     """Return a column as a vector, or a column of lists of equal length as a matrix."""
     import polars
 
@@ -120,7 +120,7 @@ def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[
     inner = kind.inner if isinstance(kind, polars.List) else kind
     if (inner.is_nested() and not isinstance(inner, polars.Array)) or (inner != kind and inner == polars.String):
         raise InvalidInputError(
-            f"column {column.name!r} of {path} is of type {kind}; expected numbers, words or lists of numbers."
+            f"column {column.name!r} of {path} is of type {kind}; expected numbers, strings or lists of numbers."
         )
     if inner.is_decimal():
         column = column.cast(polars.Float64 if inner == kind else polars.List(polars.Float64))
@@ -136,11 +136,11 @@ def _column(path: Path, column: "polars.Series") -> np.ndarray:  # type: ignore[
         return np.array(column.cast(polars.String).to_list(), dtype=np.str_)
     array: np.ndarray = column.to_numpy()
     if array.dtype.kind == "O":
-        raise objects_error(path)
+        raise build_objects_error(path)
     return array
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(map(str, names)) or "nothing"
 
 
@@ -156,13 +156,13 @@ def reading_array(path: Path) -> Iterator[None]:
             yield
         except ValueError as error:
             if "Python objects" in str(error):
-                raise objects_error(path) from error
+                raise build_objects_error(path) from error
             raise
 
 
-def objects_error(path: Path) -> InvalidInputError:
+def build_objects_error(path: Path) -> InvalidInputError:
     """Return the error for a file that only unsafe unpickling can read."""
     return InvalidInputError(
-        f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, as with "
+        f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, for example with "
         ".astype(np.float32) or .astype(str)."
     )

@@ -45,8 +45,8 @@ def map_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
 
     Args:
         path: a file that can be mapped.
-        array: what it holds, mapped.
-        name: name of the values, for messages.
+        array: its mapped contents.
+        name: of the values, for messages.
 
     Raises:
         InvalidInputError: as `convert_features`.
@@ -61,7 +61,7 @@ def check_matrix(array: np.ndarray, name: str) -> None:
     """Raise an error for a value that is not a matrix of numbers with at least one row and one column.
 
     Raises:
-        InvalidInputError: the message names the dtype or shape.
+        InvalidInputError: the message has the dtype or shape.
     """
     if array.dtype.kind not in "iufb":
         raise InvalidInputError(f"{name} have dtype {array.dtype}; expected numbers.")
@@ -71,6 +71,21 @@ def check_matrix(array: np.ndarray, name: str) -> None:
         raise InvalidInputError(f"{name} have no rows; expected at least one item.")
 
 
+def read_images(path: Path, rows: int) -> np.ndarray:
+    """Read images to show beside results, uint8 (rows, h, w) or (rows, h, w, 3).
+
+    Raises:
+        InvalidInputError: another dtype or shape.
+    """
+    images = read_array(path)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != rows:
+        raise InvalidInputError(
+            f"images of {path} have dtype {images.dtype} and shape {images.shape}; expected uint8 "
+            f"({rows}, height, width) or ({rows}, height, width, 3)."
+        )
+    return images
+
+
 @final
 class Arrays(HashingDataModule):
     """Features and labels from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
@@ -78,12 +93,10 @@ class Arrays(HashingDataModule):
     Args:
         protocol, seed, split: see `HashingDataModule`.
         features: file of the features, numbers (n, d).
-        features_key: which array of an `.npz`, or which columns of a Parquet file: one of lists or several of numbers.
-            None uses all but the labels, the ids (`id`) and the index that pandas stored.
-        labels: file of the labels; None uses them from the file of the features where `labels_key` is given, and has
-            no labels where it is not.
-        labels_key: array or columns of the labels: integers or strings, one per item, or several columns of
-            0 and 1.
+        features_key: array of an `.npz` file, or columns of a Parquet file: one column of lists or several of numbers.
+            None reads all but the labels, the ids (`id`) and pandas indexes.
+        labels: file of the labels; None reads `labels_key` from the file of the features, if it is given.
+        labels_key: array or columns of the labels: integers or strings, one per item, or several columns of 0 and 1.
         label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
             character; none: each string is one label. None raises an error if both are possible.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
@@ -120,30 +133,24 @@ class Arrays(HashingDataModule):
         """Read the files.
 
         Raises:
-            InvalidInputError: a file is missing or damaged, or holds what cannot be used; the message says which.
+            InvalidInputError: a missing, damaged or unusable file; the message names it.
         """
         features: Tensor | MappedRows
         name = f"features of {self.features_path}"
-        beside = self.labels_key if self.has_labels and self.labels_path == self.features_path else None
-        array = read_matrix(self.features_path, self.features_key, beside)
+        label_columns = self.labels_key if self.has_labels and self.labels_path == self.features_path else None
+        array = read_matrix(self.features_path, self.features_key, label_columns)
         if can_map(self.features_path) and array.size >= MAPPED_VALUES:
             features = map_features(self.features_path.expanduser(), array, name)
         else:
             features = convert_features(array, name)
-        del array  # and with it the pages of a map
+        del array  # releases the pages of a mapped file
         labels: Tensor | None = None
         class_names: tuple[str, ...] = ()
         images: np.ndarray | None = None
         if self.has_labels:
-            given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = parse_labels(
-                given, len(features), f"labels of {self.labels_path}", self.label_separator
-            )
+            name = f"labels of {self.labels_path}"
+            stored = read_array(self.labels_path, self.labels_key)
+            labels, class_names = parse_labels(stored, len(features), name, self.label_separator)
         if self.images_path is not None:
-            images = read_array(self.images_path)
-            if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(features):
-                raise InvalidInputError(
-                    f"images of {self.images_path} have dtype {images.dtype} and shape {images.shape}; expected uint8 "
-                    f"({len(features)}, height, width) or ({len(features)}, height, width, 3)."
-                )
+            images = read_images(self.images_path, len(features))
         return Items(features, labels, class_names, images=images)

@@ -50,7 +50,7 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         """Read the whole data set from disk."""
 
     def are_labelled(self) -> bool | None:
-        """Return whether the items have labels; None if only loading tells."""
+        """Return whether the items have labels; None if this is known only after loading."""
         return None
 
     def setup(self, stage: str | None = None) -> None:
@@ -156,8 +156,8 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         queries = held if searches_trained else held // 4
         if queries < 1 or len(train) - held < 2:
             raise InvalidInputError(
-                f"train.holdout={share} of {len(train)} training items leaves {queries} queries to choose by; raise "
-                "the protocol's training part, or choose a protocol with validation parts, such as five_way."
+                f"train.holdout={share} of {len(train)} training items leaves {queries} validation queries; raise "
+                "the protocol's training part, or choose a protocol with validation parts, such as protocol=five_way."
             )
         strata = find_strata(len(self.items), self.items.labels, stratified=True)
         if queries < len(np.unique(strata[train])):

@@ -12,7 +12,7 @@ from deephash.data.items import Part
 from deephash.validation import InvalidInputError, check_count
 
 Order = Callable[..., Iterable[int]]
-"""A sampler to be built with `labels=`: it gives rows of the training part, as those of pytorch-metric-learning do."""
+"""A class of samplers with the argument `labels`, such as those of pytorch-metric-learning, over training rows."""
 
 
 class EpochBatches(Sampler[Tensor]):
@@ -27,11 +27,11 @@ class EpochBatches(Sampler[Tensor]):
         seed: seed of every epoch's order.
         rank: rank of this process.
         processes: number of processes that share each batch.
-        order: returns rows in the order of training; None shuffles all rows.
-        labels: handed to `order`.
+        order: builds a sampler of rows; None shuffles all rows.
+        labels: labels for `order`.
 
     Raises:
-        InvalidInputError: a batch size below 2 or fewer items than 2, for losses look at pairs; or fewer than there are
+        InvalidInputError: a batch size or number of items below 2, since losses compare pairs, or below the number of
             processes.
     """
 
@@ -49,9 +49,9 @@ class EpochBatches(Sampler[Tensor]):
         if min(batch_size, items) < max(2, processes):
             raise InvalidInputError(
                 f"train.batch_size={batch_size} of {items} training items for {processes} processes; expected at "
-                "least 2, and an item for each process: raise train.batch_size."
+                "least 2, and one item per process: raise train.batch_size."
             )
-        # Equal shares: codes are joined across processes, which takes as many from each.
+        # Joining codes across processes needs equal shares.
         self.batch_size = min(batch_size, items) // processes * processes
         self.items, self.seed, self.rank, self.processes = items, seed, rank, processes
         self.order, self.labels = order, labels
@@ -73,17 +73,17 @@ class EpochBatches(Sampler[Tensor]):
         seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)
         if self.order is None:
             return torch.randperm(self.items, generator=torch.Generator().manual_seed(int(seeds[0])))
-        # Samplers of other libraries draw from NumPy's own state.
+        # Samplers of other libraries draw from NumPy's global state.
         np.random.seed(int(seeds[0]))  # noqa: NPY002
         labels = None if self.labels is None else self.labels.numpy()
-        wanted = len(self) * self.batch_size
+        needed = len(self) * self.batch_size
         rows: list[int] = []
-        while len(rows) < wanted:
+        while len(rows) < needed:
             before = len(rows)
             rows.extend(int(row) for row in self.order(labels=labels))
             if len(rows) == before:
-                raise InvalidInputError(f"train.order={self.order!r} gives no rows of {self.items} training items.")
-        return torch.tensor(rows[:wanted])
+                raise InvalidInputError(f"train.order={self.order!r} returns no rows of {self.items} training items.")
+        return torch.tensor(rows[:needed])
 
 
 class PartRows(Dataset[dict[str, Any]]):

@@ -17,7 +17,7 @@ class PartBlocks(Dataset[dict[str, Any]]):
 
     Args:
         part: the items.
-        rows: per block.
+        rows: number of rows per block.
         rank: rank of this process.
         processes: number of processes that share the part.
     """

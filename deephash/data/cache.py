@@ -20,8 +20,8 @@ def read_or_compute(
 ) -> dict[str, Tensor]:
     """Return tensors from the cache, or compute and store them.
 
-    An invalid file is computed again, with a warning. If the folder cannot be written, a warning says so, and the next
-    run computes the tensors again.
+    An invalid file is computed again, with a warning. If the folder cannot be written, a warning is issued, and
+    the next run computes the tensors again.
 
     Args:
         folder: folder of the cache, created if it does not exist; `~` is the home folder.
@@ -44,7 +44,9 @@ def read_or_compute(
 
 
 def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | Path) -> Tensor:
-    """Return features of images from the cache, or compute them; the key covers pixels, parameters and code version.
+    """Return features of images, from the cache if the descriptor is costly and they are in it.
+
+    The key covers pixels, parameters and code version.
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3).
@@ -54,13 +56,15 @@ def read_or_describe(images: np.ndarray, descriptor: Descriptor, folder: str | P
     Returns:
         float32 (n, d).
     """
-    key = description_key(descriptor, {"shape": images.shape, "dtype": str(images.dtype)})
+    if not descriptor.costly:
+        return descriptor.describe(images)
+    key = build_description_key(descriptor, {"shape": images.shape, "dtype": str(images.dtype)})
     key.update(np.ascontiguousarray(images).data)
     name = type(descriptor).__name__.lower()
     return read_or_compute(folder, name, key.hexdigest(), lambda: {"features": descriptor.describe(images)})["features"]
 
 
-def description_key(descriptor: Descriptor | TextDescriptor, of: dict[str, object]) -> "hashlib._Hash":
+def build_description_key(descriptor: Descriptor | TextDescriptor, of: dict[str, object]) -> "hashlib._Hash":
     """Return a hash object of a descriptor's version and parameters and of other settings, all as JSON."""
     description = {"version": descriptor.version, "parameters": descriptor.parameters(), "of": of}
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode())
@@ -71,9 +75,9 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("key") != key:
-        raise ValueError("it holds what was computed from other input")
+        raise ValueError("it was computed from other input")
     if metadata.get("sha256") != _digest(tensors):
         raise ValueError("its contents do not match their checksum")
     return tensors

@@ -20,7 +20,7 @@ from deephash.io.npz_file import open_npz
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
-# The binary edition: the same images as the pickled one that torchvision fetches, in a format that runs no code.
+# The binary edition has the same images as the pickled one that torchvision downloads, but reading it runs no code.
 ADDRESSES = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
@@ -31,7 +31,7 @@ BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data
 ARRAYS = ("images", "labels", "is_test", "classes")
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE
-# The publisher's files have 31 MB each.
+# Each of the publisher's files has 31 MB.
 MAX_MEMBER = 1 << 27
 
 
@@ -44,7 +44,7 @@ def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
         images uint8 (n, 32, 32, 3), labels uint8 (n,), is_test bool (n,) and classes str (c,).
 
     Raises:
-        InvalidInputError: not that archive, or a damaged one.
+        InvalidInputError: another or a damaged archive.
     """
     try:
         with tarfile.open(archive) as file:
@@ -58,14 +58,14 @@ def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
     except KeyError as error:
         raise InvalidInputError(f"{archive} has no {error.args[0]}; it is not CIFAR-10's binary edition.") from error
     except Exception as error:  # tarfile, gzip and zlib raise several classes
-        raise InvalidInputError(f"{archive} cannot be read ({error}); delete it, to have it fetched again.") from error
+        raise InvalidInputError(f"{archive} cannot be read ({error}); delete it to download it again.") from error
     batches = []
     for batch in BATCHES:
         raw = np.frombuffer(contents[f"{batch}.bin"], np.uint8)
         if len(raw) == 0 or len(raw) % RECORD:
             raise InvalidInputError(
                 f"{batch}.bin of {archive} has {len(raw)} bytes, not a multiple of {RECORD}; it is damaged: delete the "
-                "archive, to have it fetched again."
+                "archive to download it again."
             )
         batches.append(raw.reshape(-1, RECORD))
     records = np.concatenate(batches)
@@ -81,22 +81,24 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read a file of images, labels, is_test and classes.
 
     Raises:
-        InvalidInputError: no such file, a damaged one, or arrays that are not CIFAR-10's in kind.
+        InvalidInputError: a missing or damaged file, or arrays of the wrong name, dtype or shape.
     """
     if not path.exists():
         raise InvalidInputError(
-            f"{format_missing_path(path)} does not exist; give CIFAR-10 as an .npz, or no path to download it."
+            f"{format_missing_path(path)} does not exist; give CIFAR-10 as an .npz file, or no path to download it."
         )
     with reading_array(path), open_npz(path) as stored:
         if missing := [name for name in ARRAYS if name not in stored]:
             raise InvalidInputError(
-                f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}: CIFAR-10 is images uint8 "
+                f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}. Expected images uint8 "
                 "(n, 32, 32, 3), labels (n,), is_test (n,) and classes (c,)."
             )
         arrays = {name: stored[name] for name in ARRAYS}
     for name in ("labels", "classes"):
         if arrays[name].ndim != 1:
-            raise InvalidInputError(f"{path} holds {name} that are no vector; expected labels (n,) and classes (c,).")
+            raise InvalidInputError(
+                f"{name} of {path} have shape {arrays[name].shape}; expected labels (n,) and classes (c,)."
+            )
     if arrays["labels"].dtype.kind not in "iu":
         raise InvalidInputError(f"{path} holds labels of dtype {arrays['labels'].dtype}; expected whole numbers.")
     images, n = arrays["images"], len(arrays["labels"])
@@ -167,17 +169,12 @@ class CIFAR10(HashingDataModule):
         """Read the images, and their cached features.
 
         Raises:
-            InvalidInputError: no file of images, or not CIFAR-10's.
+            InvalidInputError: a missing or invalid file of images.
         """
         arrays = read_npz(self.path)
         images = arrays["images"]
-        features = (
-            read_or_describe(images, self.descriptor, self.cache)
-            if self.descriptor.costly
-            else self.descriptor.describe(images)
-        )
         return Items(
-            features=features,
+            features=read_or_describe(images, self.descriptor, self.cache),
             labels=torch.from_numpy(arrays["labels"].astype(np.int64)),
             class_names=tuple(str(name) for name in arrays["classes"]),
             official=np.where(arrays["is_test"], "query", "train"),

@@ -19,7 +19,7 @@ from deephash.io.files import read_json
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, check_count
 
-# The publisher's parts of an edition, and their role.
+# The publisher's part → its role.
 PARTS = {"train": "train", "val": "query"}
 LAYOUT = (
     "annotations/captions_train2017.json, captions_val2017.json, instances_train2017.json and instances_val2017.json "
@@ -31,17 +31,17 @@ LAYOUT = (
 class COCOCaptions(ImageTextData):
     """Images and sentences as cached features of two descriptors, labelled by object categories.
 
-    An item is an image with the first of its sentences, or several joined. Where the annotations of the objects are
-    there, items without any object are left out, as papers on hashing do; where they are not, there are no labels. A
-    part of the publisher's may be missing: with only `captions_val2017.json` and `val2017`, there are 5,000 items.
+    An item is an image with its first sentence, or several joined sentences. With the annotations of objects, items
+    without any object are left out, as in papers on hashing; without them, there are no labels. One of the publisher's
+    parts may be missing: with only `captions_val2017.json` and `val2017`, there are 5,000 items.
 
     Args:
         protocol, seed, split: see `HashingDataModule`.
-        path: the folder with `annotations` and the images' folders, as published.
+        path: the folder with `annotations` and the image folders, as published.
         image_descriptor: computes and caches the image features.
         text_descriptor: computes and caches the sentence features.
-        year: the edition, which the files' names end in.
-        captions: sentences that are joined into an item's text; 1 to 5.
+        year: the edition, at the end of the file names.
+        captions: number of sentences joined into an item's text, 1 to 5.
         view: "image" or "text" for only that view; None for both.
         cache: folder of computed features.
 
@@ -82,9 +82,9 @@ class COCOCaptions(ImageTextData):
         """Read sentences and labels, and the cached features.
 
         Raises:
-            InvalidInputError: a file that is missing or damaged; the message gives the layout.
+            InvalidInputError: a missing or damaged file; the message has the layout.
         """
-        parts = [part for part in PARTS if self._annotations("captions", part).is_file()]
+        parts = [part for part in PARTS if self._annotation_file("captions", part).is_file()]
         if not parts:
             raise InvalidInputError(
                 f"{self.path / 'annotations'} has neither captions_train{self.year}.json nor "
@@ -95,20 +95,20 @@ class COCOCaptions(ImageTextData):
         labels: list[np.ndarray] = []
         roles: list[str] = []
         names: tuple[str, ...] = ()
-        labelled = [self._annotations("instances", part).is_file() for part in parts]
+        labelled = [self._annotation_file("instances", part).is_file() for part in parts]
         for part in parts:
-            own_files, own_texts, ids = self._sentences(part)
+            part_files, part_texts, ids = self._read_sentences(part)
             kept: np.ndarray = np.ones(len(ids), np.bool_)
             if all(labelled):
-                table, own_names = self._objects(part, ids)
-                if names and own_names != names:
+                table, part_names = self._read_objects(part, ids)
+                if names and part_names != names:
                     raise InvalidInputError(
-                        f"{self.path / 'annotations'} names other objects in each part; fetch it again."
+                        f"{self.path / 'annotations'} has different object categories in each part; download it again."
                     )
-                names, kept = own_names, np.asarray(table.any(1))
+                names, kept = part_names, np.asarray(table.any(1))
                 labels.append(table[kept])
-            files += [file for file, keep in zip(own_files, kept, strict=True) if keep]
-            texts += [text for text, keep in zip(own_texts, kept, strict=True) if keep]
+            files += [file for file, keep in zip(part_files, kept, strict=True) if keep]
+            texts += [text for text, keep in zip(part_texts, kept, strict=True) if keep]
             roles += [PARTS[part]] * int(kept.sum())
         features: dict[str, Tensor] = {}
         images = None
@@ -129,9 +129,9 @@ class COCOCaptions(ImageTextData):
             **self._select_view(features, computed_from),
         )
 
-    def _sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:
-        """Return image files, joined sentences and ids of a part's images, in the order of the ids."""
-        path = self._annotations("captions", part)
+    def _read_sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:
+        """Return the image files, joined sentences and ids of a part, sorted by id."""
+        path = self._annotation_file("captions", part)
         content = _read(path, ("images", "annotations"))
         sentences: dict[int, list[tuple[int, str]]] = {}
         names: dict[int, str] = {}
@@ -145,13 +145,13 @@ class COCOCaptions(ImageTextData):
             raise InvalidInputError(f"{path} lacks {error} in an entry; it is damaged or another file.") from error
         ids = sorted(names.keys() & sentences.keys())
         if not ids:
-            raise InvalidInputError(f"{path} has no image with a sentence; it is another file: the layout is {LAYOUT}.")
-        texts = [" ".join(text for _, text in sorted(sentences[each])[: self.captions]) for each in ids]
-        return [self.path / f"{part}{self.year}" / names[each] for each in ids], texts, ids
+            raise InvalidInputError(f"{path} has no sentences of its images; the layout is {LAYOUT}.")
+        texts = [" ".join(text for _, text in sorted(sentences[image])[: self.captions]) for image in ids]
+        return [self.path / f"{part}{self.year}" / names[image] for image in ids], texts, ids
 
-    def _objects(self, part: str, ids: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Return the categories that the images show, bool (n, c), and their names, in the order of their ids."""
-        path = self._annotations("instances", part)
+    def _read_objects(self, part: str, ids: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return which categories each image shows, bool (n, c), and the names of the categories, sorted by id."""
+        path = self._annotation_file("instances", part)
         content = _read(path, ("categories", "annotations"))
         row = {image: number for number, image in enumerate(ids)}
         try:
@@ -165,14 +165,12 @@ class COCOCaptions(ImageTextData):
             raise InvalidInputError(f"{path} lacks {error} in an entry; it is damaged or another file.") from error
         return table, tuple(name for _, name in categories)
 
-    def _annotations(self, kind: str, part: str) -> Path:
+    def _annotation_file(self, kind: str, part: str) -> Path:
         return self.path / "annotations" / f"{kind}_{part}{self.year}.json"
 
 
 def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     content = read_json(path, "annotations", "unpack it again")
     if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in keys):
-        raise InvalidInputError(
-            f"{path} has no lists {' and '.join(keys)}; it is another file: the layout is {LAYOUT}."
-        )
+        raise InvalidInputError(f"{path} has no lists {' and '.join(keys)}; the layout is {LAYOUT}.")
     return content

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from deephash.data.items import Items
 
 BLOCK_ROWS = 65_536
-"""Rows hashed at a time, so that a matrix that lies in a file need not be in memory whole."""
+"""Rows hashed at a time, so that a matrix in a file need not fit in memory."""
 
 
 def features_digest(items: "Items") -> str:
     """Return the SHA-256, in hex, of the features in every view.
 
-    Features that were read enter by shape and bytes. Features that were computed here can differ by rounding between
-    machines, so the digest of their inputs replaces them.
+    The digest of features that were read covers shape and bytes. Features that were computed here can differ by
+    rounding between machines, so the digest of their inputs is used instead.
 
     Args:
         items: a whole data set.

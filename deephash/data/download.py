@@ -19,10 +19,10 @@ from deephash.io.files import flush, remove_leftovers
 from deephash.validation import InvalidInputError, StorageError
 
 LARGE, MAX_EXPANSION = 1 << 28, 100
-"""An archive raises an error if it unpacks to more than LARGE bytes and to more than MAX_EXPANSION times its own."""
+"""An archive that unpacks to more than LARGE bytes and to more than MAX_EXPANSION times its size raises an error."""
 
 ATTEMPTS = 5
-"""Attempts in a row that may fail without a further byte, for each address."""
+"""Maximum number of consecutive attempts without a further byte, for each address."""
 
 
 class DownloadError(InvalidInputError):
@@ -47,7 +47,7 @@ def download(
         path: destination; missing folders are created.
         checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None if the publisher
             gives none: a file is then complete at the length that the server reports, and its reader must verify
-            it, as zip archives do with their internal checksums.
+            it, as with the internal checksums of zip archives.
         pause: seconds before the second attempt, doubled for each later one.
         timeout: seconds without data after which a connection counts as lost.
 
@@ -60,7 +60,7 @@ def download(
     if path.exists():
         if _matches(path, checksum):
             return path
-        raise DownloadError(f"{path} does not have the checksum {checksum}; delete it, to have it fetched again.")
+        raise DownloadError(f"{path} does not have the checksum {checksum}; delete it to download it again.")
     partial = path.with_name(path.name + ".partial")
     failures = []
     for address in addresses:
@@ -78,30 +78,30 @@ def download(
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise DownloadError(
-                    f"no space left in {path.parent} while fetching {path.name}; free some and start again: it goes on "
-                    "where it stopped."
+                    f"no space left in {path.parent} while downloading {path.name}; free space and start again: the "
+                    "download resumes."
                 ) from error
             raise DownloadError(
-                f"{partial} cannot be written ({error.strerror or error}); what came before is kept: name another "
-                "folder with data.cache."
+                f"{partial} cannot be written ({error.strerror or error}); the bytes received so far are kept: "
+                "set another folder with data.cache."
             ) from error
         if not _matches(partial, checksum):
             partial.unlink()
-            failures.append(f"{address}: the checksum is not {checksum}, so what came was deleted")
+            failures.append(f"{address}: the checksum is not {checksum}, so the file was deleted")
             continue
         flush(partial)
         partial.replace(path)
         flush(path.parent)
         return path
     raise DownloadError(
-        f"{path.name} could not be fetched from {'; '.join(failures)}. Try again later, or fetch it by other means "
-        f"and put it at {path}."
+        f"{path.name} could not be downloaded from {'; '.join(failures)}. Try again later, or download it "
+        f"by other means and save it as {path}."
     )
 
 
 @contextmanager
 def download_for_block(addresses: Sequence[str], path: Path, checksum: str | None) -> Iterator[Path]:
-    """Download an archive for the block, and delete it afterwards unless it existed before, as the user's own."""
+    """Download an archive for the block, and delete it afterwards unless it existed before."""
     existed = path.exists()
     yield download(addresses, path, checksum)
     if not existed:
@@ -119,10 +119,10 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         top: the folder inside the archive to unpack.
 
     Raises:
-        InvalidInputError: a damaged or unsafe archive, one without that folder, one that would unpack to far more than
-            it holds, or a disk that does not take it.
+        InvalidInputError: a damaged or unsafe archive, an archive without that folder or with an extreme compression
+            ratio, or a full or read-only disk.
     """
-    # A unique name: a plain one may be the user's.
+    # A unique name, since a plain one may belong to the user.
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     try:
         remove_leftovers(folder.parent, folder.name)
@@ -132,35 +132,35 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         else:
             _extract_tar(archive, partial)
         if not (partial / top).is_dir():
-            raise InvalidInputError(f"{archive} has no folder {top}; it is another archive: delete it.")
+            raise InvalidInputError(f"{archive} has no folder {top}, so it is another archive; delete it.")
         if hasattr(os, "sync"):
-            os.sync()  # The files are on the disk before the folder gets its name.
+            os.sync()  # Flush the files before the folder gets its name.
         (partial / top).replace(folder)
     except InvalidInputError:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise StorageError(
-                f"{partial} cannot be written ({error.strerror}); {archive} is whole: free space and start again."
+                f"{partial} cannot be written ({error.strerror}); {archive} is complete: free space and start again."
             ) from error
-        raise _damaged(archive, error) from error
+        raise _build_damage_error(archive, error) from error
     except Exception as error:  # tarfile, zipfile and the decompressors raise several classes
-        raise _damaged(archive, error) from error
+        raise _build_damage_error(archive, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _damaged(archive: Path, error: Exception) -> InvalidInputError:
+def _build_damage_error(archive: Path, error: Exception) -> InvalidInputError:
     reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__  # several lines if no format fits
-    return InvalidInputError(f"{archive} cannot be unpacked ({reason}); delete it, to have it fetched again.")
+    return InvalidInputError(f"{archive} cannot be unpacked ({reason}); delete it to download it again.")
 
 
 def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
     """Raise an error if an archive would fill the disk or has the compression ratio of a hostile archive.
 
     Raises:
-        StorageError: the disk has no room for it.
-        ValueError: far more than the archive's own length.
+        StorageError: not enough free space.
+        ValueError: an extreme compression ratio.
     """
     length, total = archive.stat().st_size, 0
     for size in sizes:
@@ -170,7 +170,7 @@ def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
     free = shutil.disk_usage(folder.parent).free
     if total > free:
         raise StorageError(
-            f"{folder.parent} has {free} bytes free and {archive} unpacks to {total}; it is whole: free space and "
+            f"{folder.parent} has {free} bytes free and {archive} unpacks to {total}; it is complete: free space and "
             "start again."
         )
 
@@ -185,7 +185,7 @@ def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         _check_expansion(archive, (member.file_size for member in file.infolist()), folder)
         for member in file.infolist():
-            # Python drops such parts of a path, but a published archive has none.
+            # Python ignores such parts of a path, but published archives have none.
             if member.filename.startswith("/") or ".." in Path(member.filename).parts:
                 raise zipfile.BadZipFile(f"{member.filename} leads out of its folder")
         file.extractall(folder)

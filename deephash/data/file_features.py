@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.data.cache import description_key, read_or_compute
+from deephash.data.cache import build_description_key, read_or_compute
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.digests import words_digest
 from deephash.data.image_decoding import DECODING_VERSION, read_image
@@ -35,7 +35,7 @@ def read_or_describe_files(
         descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped. None
             makes only thumbnails.
         cache: folder of computed features.
-        contents: what identifies each file in the cache's key. None uses its name, size and modification time, as
+        contents: identity of each file for the cache's key. None uses name, size and modification time, because
             reading hundreds of thousands of files of a published data set takes minutes.
 
     Returns:
@@ -48,11 +48,11 @@ def read_or_describe_files(
     if descriptor is None:
         name, size, key = "thumbnails", THUMBNAIL, hashlib.sha256(json.dumps(settings).encode())
     elif descriptor.image_size is None:
-        raise InvalidInputError("descriptor.image_size=None; images differ in size: give the side to scale them to.")
+        raise InvalidInputError("descriptor.image_size=None; set the side in pixels to which images are scaled.")
     else:
         name, size = f"images-{type(descriptor).__name__.lower()}", descriptor.image_size
-        key = description_key(descriptor, settings)
-    for identity in [_file_states(files).encode()] if contents is None else contents:
+        key = build_description_key(descriptor, settings)
+    for identity in [_read_file_states(files).encode()] if contents is None else contents:
         key.update(identity)
     return read_or_compute(cache, name, key.hexdigest(), lambda: describe_files(files, descriptor, size))
 
@@ -61,7 +61,7 @@ def read_or_describe_texts(texts: Sequence[str], descriptor: TextDescriptor, cac
     """Return features float32 (n, d) of n texts, from the cache if they are in it and costly to compute."""
     if not descriptor.costly:
         return descriptor.describe(texts)
-    key = description_key(descriptor, {"texts": len(texts)})
+    key = build_description_key(descriptor, {"texts": len(texts)})
     key.update(json.dumps(list(texts)).encode())
     name = f"texts-{type(descriptor).__name__.lower()}"
     return read_or_compute(cache, name, key.hexdigest(), lambda: {"features": descriptor.describe(texts)})["features"]
@@ -117,16 +117,16 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: i
 
 
 def files_digest(files: Sequence[Path]) -> str:
-    """Return a digest of image files by name and size, in any folder; reading their contents would take minutes."""
+    """Return a digest of image files by name and size; reading their contents would take minutes."""
     return words_digest((file.name, file.stat().st_size) for file in files)
 
 
-def _file_states(files: Sequence[Path]) -> str:
+def _read_file_states(files: Sequence[Path]) -> str:
     """Return name, size and modification time of each file as JSON."""
     try:
         states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except FileNotFoundError as error:
         raise InvalidInputError(f"{error.filename} does not exist; unpack the images again.") from error
-    except (OSError, ValueError) as error:  # a damaged list can hold a name that no file can have
+    except (OSError, ValueError) as error:  # a damaged list can hold an impossible file name
         raise InvalidInputError(f"an image of the list cannot be read ({error}); unpack the images again.") from error
     return json.dumps(states)

@@ -14,11 +14,11 @@ MAX_IMAGE = 1 << 26
 """Pixels of the largest image that is decoded: 8,192 × 8,192, in 200 MB."""
 
 DECODING_VERSION = 2
-"""Raised whenever the same file would give other pixels, so that features of the old ones are no longer taken."""
+"""Increased whenever the pixels of the same file change, so that cached features of the old pixels are not used."""
 
-# Tags of TIFF: bits a sample; and how a grey value is meant, where 0 says that white is 0.
+# Tags of TIFF: bits per sample, and the meaning of grey values (0: white is 0).
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
-# Formats in which Pillow gives 16-bit grey as 32-bit integers from 0 to 65,535.
+# Formats whose 16-bit grey Pillow returns as 32-bit integers from 0 to 65,535.
 WIDENED_FORMATS = ("PNG", "PPM")
 
 
@@ -27,7 +27,7 @@ class TooManyPixelsError(InvalidInputError):
 
 
 def list_image_formats() -> list[str]:
-    """Return the formats that Pillow decodes itself; for PostScript it would start another program."""
+    """Return the formats that Pillow decodes itself, without PostScript, for which it starts another program."""
     from PIL import Image
 
     Image.init()
@@ -35,7 +35,7 @@ def list_image_formats() -> list[str]:
 
 
 def list_image_endings() -> tuple[str, ...]:
-    """Return the file name endings of those formats, in lower case, with their dots."""
+    """Return the file name endings of these formats, in lower case with dots."""
     from PIL import Image
 
     formats = set(list_image_formats())
@@ -47,18 +47,18 @@ def read_image(
 ) -> np.ndarray:
     """Read the central square of an upright image, scaled to side `size`, as uint8 (size, size, 3).
 
-    Of several frames or pages the first is taken.
+    Of several frames or pages, only the first is read.
 
     Args:
         file: the file, or its contents as a stream.
         size: side in pixels.
-        formats: Pillow's names of the formats that are decoded; None uses all that Pillow decodes by itself.
-        most_pixels: of the largest image that is decoded.
+        formats: Pillow's names of the accepted formats; None accepts all that Pillow decodes itself.
+        most_pixels: maximum number of pixels.
 
     Raises:
-        TooManyPixelsError: a larger image, by what its head claims.
-        InvalidInputError: an image of a mode that has no fixed black and white.
-        Exception: what Pillow raises for a file that it cannot read, which has no common type.
+        TooManyPixelsError: the header of the file gives a larger image.
+        InvalidInputError: an image mode without a fixed black and white.
+        Exception: errors of Pillow for an unreadable file, which have no common type.
     """
     from PIL import Image, ImageOps
 
@@ -72,12 +72,12 @@ def read_image(
 def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":
     """Convert an image to 8-bit RGB, with transparent pixels over white.
 
-    Grey of more than 8 bits is scaled so that its black and white stay black and white: 16 bits by 1/257. Colours of
-    more bits are given by Pillow in 8 already.
+    Grey of more than 8 bits is scaled so that black and white are kept: 16 bits by 1/257. Pillow itself reduces colours
+    of more bits to 8.
 
     Args:
-        opened: as the file gives it, with what its format says of its values.
-        upright: the same image, turned upright.
+        opened: the image as read, with the metadata of its format.
+        upright: the same image, rotated upright.
 
     Raises:
         InvalidInputError: 32-bit integers, signed integers, floating-point values outside 0 to 1, or CIELAB colours.
@@ -85,7 +85,7 @@ def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.I
     from PIL import Image
 
     if upright.mode.startswith("I;16") or (upright.mode == "I" and opened.format in WIDENED_FORMATS):
-        return _from_integers(np.asarray(upright), opened)
+        return _convert_integers(np.asarray(upright), opened)
     if upright.mode == "I":
         raise InvalidInputError(
             "its pixels are signed or 32-bit integers (mode I), which have no fixed white; save it with 8 or 16 "
@@ -95,8 +95,8 @@ def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.I
         values = np.asarray(upright)
         if not (values.min() >= 0 and values.max() <= 1):  # also true for NaN
             raise InvalidInputError(
-                f"its pixels are floating-point values (mode F) from {values.min():g} to {values.max():g}, and only 0 "
-                "to 1 are known as black to white; scale them, or save it with 8 or 16 bits"
+                f"its pixels are floating-point values (mode F) from {values.min():g} to {values.max():g}; expected 0 "
+                "(black) to 1 (white): scale them, or save it with 8 or 16 bits"
             )
         return Image.fromarray(np.rint(values * 255).astype(np.uint8)).convert("RGB")
     if upright.mode == "LAB":
@@ -109,8 +109,8 @@ def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.I
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _from_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image":
-    """Convert grey of up to 16 bits: TIFF gives the bits and whether 0 is white; PNG may make one value transparent."""
+def _convert_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image":
+    """Convert grey of up to 16 bits; TIFF gives the bits and whether 0 is white, and PNG a transparent value."""
     from PIL import Image
 
     tags = getattr(opened, "tag_v2", {})
@@ -120,7 +120,7 @@ def _from_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image"
     grey = ((np.minimum(wide, white) * 255 + white // 2) // white).astype(np.uint8)
     if tags.get(PHOTOMETRIC) == 0:
         grey = 255 - grey
-    clear = opened.info.get("transparency")
-    if isinstance(clear, int):
-        grey[wide == clear] = 255
+    transparent = opened.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[wide == transparent] = 255
     return Image.fromarray(grey).convert("RGB")

@@ -26,10 +26,10 @@ class ImageFolder(HashingDataModule):
 
     Args:
         protocol, seed, split: see `HashingDataModule`.
-        path: a folder with a subfolder of images for each class, or a manifest, as `list_manifest` takes it: a CSV file
-            with the heading "path,label", say.
-        descriptor: computes the features; its `image_size` is the side to which they are scaled and cropped.
-        labels_key: columns of a manifest that hold the labels, of 0 and 1 or of names.
+        path: a folder with a subfolder of images for each class, or a manifest for `list_manifest`, such as a CSV file
+            with the heading "path,label".
+        descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped.
+        labels_key: label columns of a manifest, of 0 and 1 or of names.
         label_separator: separates several labels in a field of a manifest: space, comma, semicolon, bar, tab
             or another character; none: each field is one label. None raises an error if both are possible.
         cache: folder of computed features.
@@ -52,13 +52,9 @@ class ImageFolder(HashingDataModule):
     ) -> None:
         super().__init__(protocol, seed, split)
         if not path:
-            raise InvalidInputError(
-                f"path={path!r}; give the folder of your images or a manifest, such as data.path=FOLDER."
-            )
+            raise InvalidInputError(f"path={path!r}; give the folder of your images or a manifest: data.path=FOLDER.")
         if descriptor.image_size is None:
-            raise InvalidInputError(
-                "descriptor.image_size=None; images differ in size: give the side to scale them to."
-            )
+            raise InvalidInputError("descriptor.image_size=None; set the side in pixels to which images are scaled.")
         self.path = Path(path).expanduser()
         self.descriptor = descriptor
         self.labels_key = labels_key
@@ -85,7 +81,7 @@ class ImageFolder(HashingDataModule):
         listing = self._list()
         described = self._describe(listing)
         images = described["thumbnails"].numpy()
-        computed_from = {"": words_digest(self._contents(listing))}
+        computed_from = {"": words_digest(self._read_digests(listing))}
         return Items(
             described["features"], listing.labels, listing.class_names, images=images, computed_from=computed_from
         )
@@ -95,13 +91,13 @@ class ImageFolder(HashingDataModule):
             return list_manifest(self.path, self.labels_key, self.label_separator)
         if self.labels_key is not None or self.label_separator is not None:
             raise InvalidInputError(
-                f"data.labels_key and data.label_separator are for manifests, and {self.path} is none; leave them out: "
+                f"data.labels_key and data.label_separator apply to manifests, but {self.path} is a folder; omit them: "
                 "the subfolders are the classes."
             )
         return list_folder(self.path)
 
-    def _contents(self, listing: Listing) -> list[str]:
-        """Return digests of the files; each file is read once."""
+    def _read_digests(self, listing: Listing) -> list[str]:
+        """Return digests of the files, each of which is read once."""
         if self._read_files is None or self._read_files[0] != listing.files:
             digests = []
             for file in track(listing.files, "Checking images"):
@@ -116,5 +112,5 @@ class ImageFolder(HashingDataModule):
         return self._read_files[1]
 
     def _describe(self, listing: Listing) -> dict[str, Tensor]:
-        contents = map(bytes.fromhex, self._contents(listing))
+        contents = map(bytes.fromhex, self._read_digests(listing))
         return read_or_describe_files(listing.files, self.descriptor, self.cache, contents)

@@ -13,15 +13,15 @@ from deephash.validation import InvalidInputError
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder at any depth, through links, in the order of their paths.
+    """Return the image files of a folder at any depth, sorted by path; links are followed.
 
     Raises:
-        InvalidInputError: no such folder, no images in it, or a link to what does not exist.
+        InvalidInputError: a missing folder, a folder without images, or a broken link.
     """
     if not folder.is_dir():
         raise InvalidInputError(
             f"{format_missing_path(folder)} is not a folder; give one with a subfolder of images for each class, "
-            "or a manifest, which ends in .csv or .txt."
+            "or a .csv or .txt manifest."
         )
     endings = list_image_endings()
     files = [file for file in walk_files(folder) if file.suffix.lower() in endings]
@@ -34,7 +34,7 @@ def list_folder(folder: Path) -> Listing:
     """List the images of class subfolders, or the unlabelled images of a folder without subfolders.
 
     Raises:
-        InvalidInputError: no such folder, or no images in it, or some inside and some outside class subfolders.
+        InvalidInputError: a missing folder, no images, or images both inside and outside class subfolders.
     """
     files = find_images(folder)
     loose = [file for file in files if file.parent == folder]

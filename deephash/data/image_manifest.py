@@ -42,27 +42,26 @@ class Listing:
 def list_manifest(
     manifest: Path, labels_key: str | Sequence[str] | None = None, separator: str | None = None
 ) -> Listing:
-    """Return the images that a manifest lists, in its order; relative paths start from its folder.
+    """Return the images that a manifest lists, in its order.
 
-    A CSV file has a heading and a line for each image: "path,label"; "path" alone, without labels; or "path" and a
-    column of 0 and 1 for each label. Other columns besides "label" are ignored. A text file without a heading has
-    in each line a path and the 0 or 1 of every label, or the number of a class, with spaces between them.
+    Relative paths start from the folder of the manifest. A CSV file has a header and one line per image. The header is
+    "path,label", only "path" for images without labels, or "path" and a column of 0 and 1 per label; if there is a
+    column "label", other columns are ignored. A text file has no header; each line is a path followed by the 0 or 1 of
+    each label, or by a class number, separated by spaces.
 
     Args:
         manifest: a `.csv` or `.txt` file in UTF-8.
-        labels_key: columns of the labels, of 0 and 1 or of names; None uses those called label or labels, or all but
-            path where all hold 0 and 1.
-        separator: what stands between several labels in a field, as `parse_labels` takes it.
+        labels_key: label columns, of 0 and 1 or of names; None uses the columns named label or labels, or all columns
+            but path if they hold only 0 and 1.
+        separator: separator of several labels in a field, as in `parse_labels`.
 
     Raises:
-        InvalidInputError: no such file, one of another form, an empty field, files that do not exist, or labels that
-            may be read in several ways.
+        InvalidInputError: a missing or malformed manifest, an empty field, missing image files, or ambiguous labels.
     """
     if manifest.suffix.lower() == ".txt":
         if labels_key is not None or separator is not None:
             raise InvalidInputError(
-                f"{manifest} has no columns with names; leave data.labels_key and data.label_separator out, or give a "
-                "CSV file."
+                f"{manifest} has no column names; omit data.labels_key and data.label_separator, or give a CSV file."
             )
         names, labels = _read_text(manifest)
     else:
@@ -70,47 +69,47 @@ def list_manifest(
     files = [manifest.parent / name for name in names]
     if missing := [file for file in files if not file.is_file()]:
         raise InvalidInputError(
-            f"{manifest} names {len(missing)} files that do not exist, the first {missing[0]}; relative paths "
+            f"{manifest} lists {len(missing)} files that do not exist, the first {missing[0]}; relative paths "
             f"start from {manifest.parent}."
         )
     return Listing(files, *labels)
 
 
-# Labels, and the names of the classes.
+# Labels and class names.
 _Labels = tuple[Tensor | None, tuple[str, ...]]
 
 
 def _read_csv(
     manifest: Path, labels_key: str | Sequence[str] | None, separator: str | None
 ) -> tuple[list[str], _Labels]:
-    with reading(manifest, "a CSV file in UTF-8", "save it as one"), _opened(manifest) as stream:
+    with reading(manifest, "a CSV file in UTF-8", "save it as one"), _open_text(manifest) as stream:
         heading, *rows = [row for row in csv.reader(stream, strict=True) if row] or [[]]
     heading = [name.strip() for name in heading]
     if heading.count("path") != 1:
-        raise InvalidInputError(f"{manifest} has the heading {','.join(heading)!r}; expected 'path,label'.")
+        raise InvalidInputError(f"{manifest} has the header {','.join(heading)!r}; expected 'path,label'.")
     if not rows:
         raise InvalidInputError(f"{manifest} lists no images; expected a line 'path,label' for each.")
     for line, row in enumerate(rows, 2):
         if any(field.strip() for field in row[len(heading) :]):
             raise InvalidInputError(
-                f"{manifest} has {len(row)} fields in row {line}, and {len(heading)} in its heading; put several "
-                "labels into one field, as 'cat;dog', and set data.label_separator, or quote a field with a comma."
+                f"{manifest} has {len(row)} fields in row {line} but {len(heading)} in its header; put several "
+                "labels into one field, such as 'cat;dog', and set data.label_separator, or quote a field with a comma."
             )
         row += [""] * (len(heading) - len(row))
-    places = _label_columns(manifest, heading, rows, labels_key)
+    places = _find_label_columns(manifest, heading, rows, labels_key)
     path = heading.index("path")
     may_be_empty = separator not in (None, NONE) or len(places) > 1
     for line, row in enumerate(rows, 2):
         if not row[path] or not (may_be_empty or all(row[place].strip() for place in places)):
-            raise InvalidInputError(f"{manifest} has no path or no label in row {line}; fill it or drop the row.")
+            raise InvalidInputError(f"{manifest} has no path or no label in row {line}; fill it or remove the row.")
     fields = [[row[place].strip() for place in places] for row in rows]
     names = [row[path] for row in rows]
     _check_one_row_each(manifest, names, fields, 2)
     columns = [heading[place] for place in places]
-    return names, _labels_of(columns, fields, separator, f"labels of {manifest}")
+    return names, _convert_fields(columns, fields, separator, f"labels of {manifest}")
 
 
-def _label_columns(
+def _find_label_columns(
     manifest: Path, heading: list[str], rows: list[list[str]], labels_key: str | Sequence[str] | None
 ) -> list[int]:
     """Return the positions of the label columns."""
@@ -119,31 +118,30 @@ def _label_columns(
         for name in wanted:
             if heading.count(name) != 1:
                 raise InvalidInputError(
-                    f"data.labels_key names {name!r}, which {manifest} has {heading.count(name)} times; its columns "
-                    f"are: {', '.join(heading)}."
+                    f"data.labels_key={name!r} occurs {heading.count(name)} times in the header of {manifest}; its "
+                    f"columns are: {', '.join(heading)}."
                 )
         return [heading.index(name) for name in wanted]
     if places := [place for place, name in enumerate(heading) if name in LABEL_HEADINGS]:
         return places
-    others = [place for place, name in enumerate(heading) if name != "path"]
-    # An index that pandas wrote, and ids, are no labels.
-    index = find_index_columns((heading[place] for place in others), None)
-    beside = {"", *index, find_ids([heading[place] for place in others])}
-    others = [place for place in others if heading[place] not in beside]
-    if not others:
+    candidates = [name for name in heading if name != "path"]
+    # A pandas index and ids are not labels.
+    excluded = {"path", "", *find_index_columns(candidates, None), find_ids(candidates)}
+    places = [place for place, name in enumerate(heading) if name not in excluded]
+    if not places:
         return []
-    names = [heading[place] for place in others]
-    binary = all(row[place].strip().lower() in TRUTH_VALUES for row in rows for place in others)
+    names = [heading[place] for place in places]
+    binary = all(row[place].strip().lower() in TRUTH_VALUES for row in rows for place in places)
     if len(set(names)) > 1 and binary:
-        log.info("%s: the columns %s are labels, of 0 and 1", manifest, ", ".join(names))
-        return others
+        log.info("%s: using the columns %s, of 0 and 1, as labels", manifest, ", ".join(names))
+        return places
     raise InvalidInputError(
-        f"{manifest} has no column 'label', and beside 'path' the columns {', '.join(names)}; name those that are "
-        f"labels, such as data.labels_key={names[0]}, or drop them."
+        f"{manifest} has no column 'label' but the columns {', '.join(names)} besides 'path'; name the label "
+        f"columns, such as data.labels_key={names[0]}, or remove them."
     )
 
 
-def _labels_of(columns: list[str], fields: list[list[str]], separator: str | None, name: str) -> _Labels:
+def _convert_fields(columns: list[str], fields: list[list[str]], separator: str | None, name: str) -> _Labels:
     """Convert the fields of one or several columns to labels."""
     if not columns:
         return None, ()
@@ -155,9 +153,9 @@ def _labels_of(columns: list[str], fields: list[list[str]], separator: str | Non
         return build_label_table(
             [[part for field in row for part in split_labels(field, separator)] for row in fields], name
         )
-    if separator is None:  # which asks about a field that may be several labels
-        given = np.array([field for row in fields for field in row if field])
-        parse_labels(given, len(given), name)
+    if separator is None:  # raises an error for a field that may hold several labels
+        values = np.array([field for row in fields for field in row if field])
+        parse_labels(values, len(values), name)
     return build_label_table([[field for field in row if field] for row in fields], name)
 
 
@@ -168,13 +166,14 @@ def _check_one_row_each(manifest: Path, names: list[str], fields: list[list[str]
         before = seen.setdefault(os.path.abspath(manifest.parent / name), place)
         if fields[place] != fields[before]:
             raise InvalidInputError(
-                f"{manifest} names {name} with different labels in rows {first + before} and {first + place}; give "
-                "each image one row, with its labels in one field, as 'cat;dog', and data.label_separator=semicolon."
+                f"{manifest} lists {name} with different labels in rows {first + before} and {first + place}; give "
+                "each image one row, with its labels in one field, such as 'cat;dog', and set "
+                "data.label_separator=semicolon."
             )
 
 
 def _read_text(manifest: Path) -> tuple[list[str], _Labels]:
-    with reading(manifest, "a list of images in UTF-8", "save it as one"), _opened(manifest) as stream:
+    with reading(manifest, "a list of images in UTF-8", "save it as one"), _open_text(manifest) as stream:
         lines = [line.strip() for line in stream.read().splitlines() if line.strip()]
     if not lines:
         raise InvalidInputError(f"{manifest} lists no images; expected a line 'path 0 1 0' for each.")
@@ -185,18 +184,18 @@ def _read_text(manifest: Path) -> tuple[list[str], _Labels]:
         columns += 1
     names, values = [], []
     for number, line in enumerate(lines, 1):
-        name, *found = line.rsplit(maxsplit=max(1, columns))
-        fits = len(found) == max(1, columns) and all(map(str.isdecimal, found))
-        if not fits or (columns > 1 and not set(found) <= {"0", "1"}):
+        name, *row = line.rsplit(maxsplit=max(1, columns))
+        valid = len(row) == max(1, columns) and all(map(str.isdecimal, row))
+        if not valid or (columns > 1 and not set(row) <= {"0", "1"}):
             raise InvalidInputError(
                 f"{manifest} has {line[:80]!r} in line {number}; expected a path and "
-                f"{f'{columns} values of 0 or 1, as in line 1' if columns > 1 else 'the number of a class'}."
+                f"{f'{columns} values of 0 or 1, as in line 1' if columns > 1 else 'a class number'}."
             )
         names.append(name)
-        values.append([int(value) for value in found])
+        values.append([int(value) for value in row])
     _check_one_row_each(manifest, names, [[str(value) for value in row] for row in values], 1)
     return names, parse_labels(np.array(values), len(values), f"labels of {manifest}")
 
 
-def _opened(manifest: Path) -> TextIO:
+def _open_text(manifest: Path) -> TextIO:
     return manifest.open(newline="", encoding="utf-8-sig")

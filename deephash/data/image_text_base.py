@@ -40,7 +40,7 @@ class ImageTextData(HashingDataModule):
         super().__init__(protocol, seed, split)
         if not path:
             raise InvalidInputError(
-                f"path={path!r}; give the folder of {self.title}, such as data.path=FOLDER: {self.layout}."
+                f"path={path!r}; give the folder of {self.title}: data.path=FOLDER with {self.layout}."
             )
         if view is not None:
             check_choice(view, VIEWS, "view")
@@ -59,3 +59,16 @@ class ImageTextData(HashingDataModule):
             return {"features": Views(features), "computed_from": computed_from}
         digests = {"": computed_from[self.view]} if self.view in computed_from else {}
         return {"features": features[self.view], "computed_from": digests}
+
+
+def read_lines(path: Path, layout: str, encoding: str = "utf-8") -> list[str]:
+    """Read the lines of a text file that are not empty, without surrounding white space.
+
+    Raises:
+        InvalidInputError: an unreadable file; the message has the layout of the folder.
+    """
+    try:
+        lines = path.read_text(encoding=encoding, errors="replace").splitlines()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); the layout is {layout}.") from error
+    return [line.strip() for line in lines if line.strip()]

@@ -12,8 +12,7 @@ from torch import Tensor
 from deephash.data.digests import features_digest, labels_digest
 from deephash.data.mapped_rows import read_features, select_rows
 
-# A tensor (n, d), `MappedRows` in a file, or `Views` of items in several views: all know their length, give rows by
-# index and move by `to`.
+# A tensor (n, d), `MappedRows` in a file, or `Views`: all have a length, rows by index and the method `to`.
 Features = Any
 OfficialPart = Literal["train", "query", "database"]
 
@@ -26,10 +25,10 @@ class Items:
         features: floating (n, d), `MappedRows`, or `Views`.
         labels: class indices int64 (n,), multi-label indicator bool (n, c), or None.
         class_names: the c names of the classes; empty without labels.
-        official: the publisher's own part of each item, an array (n,) of "train", "query" or "database"; None where
-            the publisher made no split.
-        images: uint8 (n, h, w) or (n, h, w, 3) to look at, or None. Rows correspond to the features'.
-        texts: n texts to read beside results, or None.
+        official: the publisher's part of each item, an array (n,) of "train", "query" or "database"; None without a
+            published split.
+        images: uint8 (n, h, w) or (n, h, w, 3) to show beside results, one per item, or None.
+        texts: n texts to show beside results, or None.
         computed_from: by view (a single view has the name ""), a digest of the inputs of features that were computed
             here; it replaces the features in `digests`.
     """

@@ -11,15 +11,16 @@ from deephash.validation import InvalidInputError
 
 NONE = "none"
 SEPARATORS = {"space": " ", "comma": ",", "semicolon": ";", "bar": "|", "tab": "\t"}
-"""Words for what stands between several labels, as commands take them without quotes; space is any white space."""
+"""Words for label separators, which need no quotes on the command line; space is any white space."""
 
 SURE = ("bar", "semicolon", "tab", "；")
-"""What always separates labels."""
+"""Characters that always separate labels."""
+
 JOINING = ("-", ":", "_")
-"""What separates numbers, and is part of a word."""
+"""Characters that separate numbers but join words."""
 
 MAX_TABLE = 1 << 32
-"""Most values of a table of items and labels, of a byte each."""
+"""Maximum number of values of a label table, of one byte each."""
 
 
 def parse_labels(
@@ -28,26 +29,26 @@ def parse_labels(
     """Convert labels to class indices, or to an indicator table for several labels per item.
 
     Args:
-        labels: whole numbers >= 0 or strings (n,) or (n, 1), one class each; or 0 and 1 (n, c), any number of labels
-            each, of any dtype.
-        rows: the n that is required.
-        name: name of the values, for messages.
-        separator: what stands between the labels of a string: a word of `SEPARATORS`, or a character. "none": each
-            string is one label. None: the same, and a string that may be several is asked about.
+        labels: one class per item, whole numbers >= 0 or strings (n,) or (n, 1); or any number of labels per item, 0
+            and 1 (n, c) of any dtype.
+        rows: required number of rows n.
+        name: of the values, for messages.
+        separator: separator of the labels in a string: a word of `SEPARATORS` or a character. "none": each string is
+            one label. None: the same, but an ambiguous string raises an error.
 
     Returns:
-        Class indices int64 (n,), or an indicator bool (n, c); and the names of the c classes.
+        Class indices int64 (n,) or an indicator bool (n, c), and the names of the c classes.
 
     Raises:
-        InvalidInputError: another number of rows, dtype or shape, values that are neither, strings that may be one
-            label or several, or a separator that is none.
+        InvalidInputError: a wrong number of rows, dtype or shape, invalid values, strings that may be one label or
+            several, or an invalid separator.
     """
     if labels.ndim == 0 or len(labels) != rows:
         raise InvalidInputError(
             f"{name} have {len(labels) if labels.ndim else 'no'} rows; expected {rows}, one for each row of features."
         )
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return _indicator(labels, name)
+        return _convert_indicator(labels, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -58,22 +59,21 @@ def parse_labels(
         )
     if labels.dtype.kind == "i" and rows and labels.min() < 0:
         raise InvalidInputError(
-            f"{name} hold {labels.min()} in row {labels.argmin()}; classes are whole numbers from 0 on: drop rows "
+            f"{name} hold {labels.min()} in row {labels.argmin()}; classes are whole numbers from 0: remove rows "
             "without a class."
         )
     if separator not in (None, NONE):
         if labels.dtype.kind != "U":
             raise InvalidInputError(
-                f"{name} have dtype {labels.dtype}, which data.label_separator={separator} does not split; leave it "
-                "out."
+                f"{name} have dtype {labels.dtype}, which data.label_separator={separator} cannot split; omit it."
             )
-        return build_label_table([split_labels(each, separator) for each in _composed(labels).tolist()], name)
+        return build_label_table([split_labels(text, separator) for text in _normalise_unicode(labels).tolist()], name)
     if labels.dtype.kind == "U":
-        labels = _composed(labels)
+        labels = _normalise_unicode(labels)
     classes, indices = np.unique(labels, return_inverse=True)
     if separator is None and labels.dtype.kind == "U":
         _check_single(classes.tolist(), labels, name)
-    return torch.from_numpy(indices.astype(np.int64)), tuple(str(each) for each in classes)
+    return torch.from_numpy(indices.astype(np.int64)), tuple(map(str, classes))
 
 
 def build_label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor, tuple[str, ...]]:
@@ -84,25 +84,25 @@ def build_label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor
         name: name of the values, for messages.
 
     Returns:
-        Indicator bool (n, c), and the c labels, in the order of their numbers, or of the alphabet where they are words.
+        Indicator bool (n, c), and the c labels, sorted as numbers if all are numbers, else alphabetically.
 
     Raises:
-        InvalidInputError: no labels at all, or too many different ones for a table.
+        InvalidInputError: no labels, or too many different labels for a table.
     """
-    known = {label for each in lists for label in each}
+    known = {label for labels in lists for label in labels}
     if not known:
         raise InvalidInputError(f"{name} are all empty; give at least one item a label.")
     if len(known) * len(lists) > MAX_TABLE:
         raise InvalidInputError(
-            f"{name} are {len(known)} different ones of {len(lists)} items, more than a table holds; check "
+            f"{name} have {len(known)} different values for {len(lists)} items, too many for a table; check "
             "data.label_separator."
         )
     numbers = all(label.isdecimal() for label in known)
     names = sorted(known, key=lambda label: (int(label) if numbers else 0, label))
     column = {label: place for place, label in enumerate(names)}
     table = torch.zeros(len(lists), len(names), dtype=torch.bool)
-    rows = [row for row, each in enumerate(lists) for _ in each]
-    table[rows, [column[label] for each in lists for label in each]] = True
+    rows = [row for row, labels in enumerate(lists) for _ in labels]
+    table[rows, [column[label] for labels in lists for label in labels]] = True
     return table, tuple(names)
 
 
@@ -114,45 +114,45 @@ def split_labels(text: str, separator: str) -> list[str]:
         separator: a word of `SEPARATORS`, or a character.
 
     Raises:
-        InvalidInputError: neither.
+        InvalidInputError: an invalid separator.
     """
-    between = SEPARATORS.get(separator, separator)
-    if len(between) != 1 or between.isalnum():
+    character = SEPARATORS.get(separator, separator)
+    if len(character) != 1 or character.isalnum():
         raise InvalidInputError(
             f"data.label_separator={separator!r}; expected one of: {', '.join((*SEPARATORS, NONE))}, or a character "
-            "that is no letter or digit."
+            "that is not a letter or digit."
         )
-    parts = text.split() if between == " " else [part.strip() for part in text.split(between)]
+    parts = text.split() if character == " " else [part.strip() for part in text.split(character)]
     return [part for part in parts if part]
 
 
-def _composed(labels: np.ndarray) -> np.ndarray:
-    """Return strings in Unicode's composed form (NFC), so that both encodings of an accented letter are one label."""
+def _normalise_unicode(labels: np.ndarray) -> np.ndarray:
+    """Return strings in Unicode's composed form (NFC), so that both encodings of an accented letter are equal."""
     known, places = np.unique(labels, return_inverse=True)
-    return np.array([unicodedata.normalize("NFC", each) for each in known.tolist()], np.str_)[places]
+    return np.array([unicodedata.normalize("NFC", label) for label in known.tolist()], np.str_)[places]
 
 
 def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
     """Raise an error if a string may be one label or several.
 
-    This holds for bars, semicolons and tabs, and for commas, spaces and similar characters between numbers, or between
-    words that are labels themselves or occur at several places. A name of several words, such as "polar bear", is one
-    label. Hyphens, colons and underscores join words, and count only between numbers.
+    Bars, semicolons and tabs always count as separators. Commas, spaces and similar characters count between numbers,
+    and between words that are labels themselves or occur at several positions; a name of several words, such as "polar
+    bear", is one label. Hyphens, colons and underscores join words and count only between numbers.
     """
     for label in known:
         if label[:1] + label[-1:] in ("[]", "()", "{}"):
             raise InvalidInputError(
-                f"{name} hold {label!r} in row {int(np.flatnonzero(labels == label)[0])}, a list as text; write its "
-                f"labels with a separator, as 'a;b', and set data.label_separator=semicolon, or ={NONE} for one label."
+                f"{name} hold {label!r} in row {int(np.flatnonzero(labels == label)[0])}, a list as text; write "
+                f"several labels as 'a;b' and set data.label_separator=semicolon, or set it to {NONE} for one label."
             )
     for word in (*SURE, "comma", "space", "/", "\\", "+", "&", "、", "，", *JOINING):
         split = {label: split_labels(label, word) for label in known if SEPARATORS.get(word, word) in label}
         split = {label: parts for label, parts in split.items() if len(parts) > 1}
         first, later = {parts[0] for parts in split.values()}, {part for parts in split.values() for part in parts[1:]}
-        whole = set(known) | (first & later)
+        likely_labels = set(known) | (first & later)
         for label, parts in split.items():
-            joined = word not in JOINING and not whole.isdisjoint(parts)
-            if word in SURE or all(map(str.isdecimal, parts)) or joined:
+            has_likely_label = word not in JOINING and not likely_labels.isdisjoint(parts)
+            if word in SURE or all(map(str.isdecimal, parts)) or has_likely_label:
                 row = int(np.flatnonzero(labels == label)[0])
                 raise InvalidInputError(
                     f"{name} hold {label!r} in row {row}, which may be one label or {len(parts)}; set "
@@ -160,7 +160,7 @@ def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
                 )
 
 
-def _indicator(labels: np.ndarray, name: str) -> tuple[Tensor, tuple[str, ...]]:
+def _convert_indicator(labels: np.ndarray, name: str) -> tuple[Tensor, tuple[str, ...]]:
     if labels.dtype.kind not in "iubf":
         raise InvalidInputError(
             f"{name} have dtype {labels.dtype} and shape {labels.shape}; expected (n, c) of 0 and 1."
@@ -169,7 +169,7 @@ def _indicator(labels: np.ndarray, name: str) -> tuple[Tensor, tuple[str, ...]]:
     if len(wrong):
         row, column = wrong[0]
         raise InvalidInputError(
-            f"{name} hold {labels[row, column]} in row {row}, column {column}; several columns are several labels an "
-            "item, and hold 0 and 1 only."
+            f"{name} hold {labels[row, column]} in row {row}, column {column}; several columns hold several labels per "
+            "item, as 0 and 1."
         )
     return torch.from_numpy(labels != 0), tuple(str(column) for column in range(labels.shape[1]))

@@ -13,10 +13,10 @@ from deephash.data.vectors import COMPONENTS, read_vector_layout
 from deephash.validation import InvalidInputError
 
 MAPPED_ENDINGS = (".npy", *COMPONENTS)
-"""Endings of the files that can be mapped; those of the others are compressed, or laid out by columns."""
+"""Endings of the files that can be mapped; other formats are compressed or stored by columns."""
 
 BLOCK_BYTES = 1 << 22
-"""Each block of a few megabytes is read through a new map, so that the pages of the last one are released."""
+"""Bytes of the blocks read through one map; each block has a new map, so that the pages of the last are released."""
 
 
 @final
@@ -25,8 +25,8 @@ class RowFile:
     """A matrix file that is reopened for each block of rows.
 
     Args:
-        path: a file that ends in one of `MAPPED_ENDINGS`.
-        state: its size and time of change when it was first read.
+        path: a file with one of `MAPPED_ENDINGS`.
+        state: size and modification time when it was first read.
     """
 
     path: Path
@@ -35,26 +35,26 @@ class RowFile:
     @classmethod
     def of(cls, path: Path) -> Self:
         """Record the current state of a file that `read_array` has read."""
-        return cls(path.absolute(), _state(path))
+        return cls(path.absolute(), _read_state(path))
 
     def map(self) -> np.ndarray:
         """Map the matrix into memory.
 
         Raises:
-            InvalidInputError: the file changed since it was first read, or is gone.
+            InvalidInputError: the file was changed or removed since it was first read.
         """
-        if not self.path.is_file() or _state(self.path) != self.state:
-            raise InvalidInputError(f"{self.path} changed while it was in use; start again with the file as it is now.")
+        if not self.path.is_file() or _read_state(self.path) != self.state:
+            raise InvalidInputError(f"{self.path} changed while it was in use; start again.")
         if self.path.suffix in COMPONENTS:
-            # Whose dimensions were compared when it was first read, which takes a pass through the whole file.
+            # The first reading compared the dimensions of all vectors, which takes a pass through the whole file.
             vectors: np.ndarray = np.memmap(self.path, read_vector_layout(self.path)[0], mode="r")["vector"]
             return vectors
         return read_array(self.path)
 
 
-def _state(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+def _read_state(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 @final
@@ -63,8 +63,8 @@ class MappedRows:
 
     Args:
         file: file of the matrix.
-        shape: shape of the matrix, (N, d).
-        rows: int64 (n,), which rows of the matrix these are, in this order; None for all.
+        shape: shape (N, d) of the matrix.
+        rows: rows of the matrix, int64 (n,), in this order; None for all.
     """
 
     ndim = 2
@@ -81,7 +81,7 @@ class MappedRows:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Tensor:
-        """Read rows by a slice, or by int64 or bool (m,): float32 (m, d); one row by its number: (d,)."""
+        """Read rows by a slice, int64 or bool (m,) as float32 (m, d), or one row by its number as (d,)."""
         if isinstance(key, slice) and self._rows is None and key.step in (None, 1):
             start, stop, _ = key.indices(len(self))
             return self._read(np.arange(start, stop))
@@ -96,21 +96,24 @@ class MappedRows:
         """Select rows by position int64 (m,), in this order, without reading them."""
         return MappedRows(self.file, self._whole, rows if self._rows is None else self._rows[rows])
 
-    def to(self, *arguments: Any, **named: Any) -> Tensor:
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """Read all rows into memory and move them as `Tensor.to` does."""
-        return self[:].to(*arguments, **named)
+        return self[:].to(*args, **kwargs)
 
     def _read(self, rows: np.ndarray) -> Tensor:
-        read = torch.empty(len(rows), self.shape[1], dtype=torch.float32)
+        features = torch.empty(len(rows), self.shape[1], dtype=torch.float32)
         block = max(1, BLOCK_BYTES // (4 * self.shape[1]))
         for start in range(0, len(rows), block):
-            some = rows[start : start + block]
-            consecutive = len(some) == some[-1] - some[0] + 1 and bool((np.diff(some) == 1).all())
+            selected = rows[start : start + block]
+            first, last = selected[0], selected[-1]
+            consecutive = len(selected) == last - first + 1 and bool((np.diff(selected) == 1).all())
             with np.errstate(over="ignore"):  # Values beyond float32 raised an error before.
                 array = self.file.map()
-                values = array[some[0] : some[-1] + 1] if consecutive else array[some]
-                read[start : start + len(some)] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
-        return read
+                values = array[first : last + 1] if consecutive else array[selected]
+                features[start : start + len(selected)] = torch.from_numpy(
+                    np.array(values, dtype=np.float32, order="C")
+                )
+        return features
 
 
 def select_rows(features: Any, rows: Tensor) -> Any:

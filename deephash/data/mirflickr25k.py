@@ -12,7 +12,7 @@ from deephash.data.array_file import read_array
 from deephash.data.arrays import convert_features
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.file_features import files_digest, read_or_describe_files
-from deephash.data.image_text_base import ImageTextData
+from deephash.data.image_text_base import ImageTextData, read_lines
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.path_settings import FilePath
@@ -32,27 +32,29 @@ def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
     """Read the common tags, in the publisher's order, and the common tags of each image, by its number.
 
     Raises:
-        InvalidInputError: no such files.
+        InvalidInputError: missing files.
     """
-    common = [line.split()[0] for line in _lines(folder / COMMON)]
+    common = [line.split()[0] for line in read_lines(folder / COMMON, LAYOUT)]
     if not common:
-        raise InvalidInputError(f"{folder / COMMON} lists no tags; the layout is {LAYOUT}.")
+        raise InvalidInputError(f"{folder / COMMON} has no tags; the layout is {LAYOUT}.")
     known = set(common)
-    files = sorted((folder / TAGS).glob("tags*.txt"), key=lambda file: _number(file, "tags"))
+    files = sorted((folder / TAGS).glob("tags*.txt"), key=lambda file: _parse_number(file, "tags"))
     if not files:
         raise InvalidInputError(f"{folder / TAGS} holds no tags; the layout is {LAYOUT}.")
-    return common, {_number(file, "tags"): [tag for tag in _lines(file) if tag in known] for file in files}
+    return common, {
+        _parse_number(file, "tags"): [tag for tag in read_lines(file, LAYOUT) if tag in known] for file in files
+    }
 
 
 def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
     """Read the numbers of the images with each label, by its name, in alphabetical order.
 
     Args:
-        folder: where the publisher's archives are unpacked.
-        labels: 24 "potential" labels, in a wide sense; or 38, with the 14 `_r1` in which the object is salient.
+        folder: folder of the unpacked archives.
+        labels: 24 "potential" labels in a wide sense, or 38 with the 14 `_r1` labels of salient objects.
 
     Raises:
-        InvalidInputError: another number of labels there, or a line that is no number.
+        InvalidInputError: another number of labels in the folder, or a line that is not a number.
     """
     files = [file for file in sorted((folder / ANNOTATIONS).glob("*.txt")) if file.stem.lower() != "readme"]
     files = [file for file in files if labels == max(LABELS) or not file.stem.endswith("_r1")]
@@ -62,15 +64,15 @@ def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
         )
     numbers = {}
     for file in files:
-        lines = _lines(file)
+        lines = read_lines(file, LAYOUT)
         if wrong := [line for line in lines if not line.isdecimal()]:
-            raise InvalidInputError(f"{file} holds {wrong[0]!r}; expected an image's number in each line.")
+            raise InvalidInputError(f"{file} holds {wrong[0]!r}; expected one image number per line.")
         numbers[file.stem] = [int(line) for line in lines]
     return numbers
 
 
 def membership_table(rows: Sequence[int], members: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return a table of which image number is in which list of numbers, bool (n, number of lists)."""
+    """Return whether each image number is in each list of numbers, bool (n, number of lists)."""
     return np.stack([np.isin(rows, numbers) for numbers in members], 1)
 
 
@@ -78,26 +80,27 @@ def membership_table(rows: Sequence[int], members: Sequence[Sequence[int]]) -> n
 class MIRFlickr25k(ImageTextData):
     """Images as GIST or other features, texts as indicators of 1,386 common tags, with several labels per item.
 
-    The layout is the publisher's own (M. Huiskes and M. Lew, LIACS, Leiden). Common are the tags that at least 20
-    images have, as the publisher lists them; kept, as in the DCMH paper, are the images that have a common tag and a
-    label: 20,015 with the 24 labels. There are no publisher's parts.
+    The layout is that of the publisher (M. Huiskes and M. Lew, LIACS, Leiden). The publisher's common tags are those of
+    at least 20 images. As in the DCMH paper, only images with a common tag and a label are kept: 20,015 with the 24
+    labels. There is no official split.
 
     Args:
         protocol, seed, split: see `HashingDataModule`.
-        path: the folder in which the publisher's two archives are unpacked.
-        labels: 24 labels in a wide sense, as papers on hashing mostly take, or 38, with the 14 in a narrow sense.
+        path: the folder of the publisher's two unpacked archives.
+        labels: 24 labels in a wide sense, usual in papers on hashing, or 38 with the 14 labels in a narrow sense.
         image_descriptor: computes the features.
-        image_features: a file of features of all the images, in their numbers' order, instead, as published for other
-            papers; then the images are not read, and need not be there.
+        image_features: a file of features of all images, in the order of their numbers, such as those published with
+            papers; it replaces the descriptor, and the images are not read and may be missing.
         view: "image" or "text" for only that view; None for both.
         cache: folder of computed features.
 
     Raises:
-        InvalidInputError: no path, an unknown view, other than 24 or 38 labels, or neither descriptor nor features.
+        InvalidInputError: no path, an unknown view, a number of labels other than 24 or 38, or neither descriptor nor
+            features.
 
     References:
         Huiskes & Lew, "The MIR Flickr retrieval evaluation", MIR 2008. Jiang & Li, "Deep cross-modal hashing", CVPR
-        2017 (which images are kept).
+        2017, for the selection of images.
     """
 
     title = "MIRFlickr"
@@ -118,7 +121,7 @@ class MIRFlickr25k(ImageTextData):
     ) -> None:
         super().__init__(protocol, seed, split, path, view, cache)
         if labels not in LABELS:
-            raise InvalidInputError(f"labels={labels}; expected 24, or 38 with those in a narrow sense.")
+            raise InvalidInputError(f"labels={labels}; expected 24, or 38 with the labels in a narrow sense.")
         if image_descriptor is None and image_features is None:
             raise InvalidInputError("image_descriptor=None and image_features=None; give one of them.")
         self.labels = labels
@@ -134,17 +137,17 @@ class MIRFlickr25k(ImageTextData):
         """Read tags and labels, and the cached features of the images.
 
         Raises:
-            InvalidInputError: a file that is missing or damaged; the message gives the layout.
+            InvalidInputError: a missing or damaged file; the message has the layout.
         """
         common, tags = read_tags(self.path)
         annotations = read_annotations(self.path, self.labels)
         numbers = list(tags)
         labels = membership_table(numbers, list(annotations.values()))
-        having: dict[str, list[int]] = {tag: [] for tag in common}
-        for number, own in tags.items():
-            for tag in own:
-                having[tag].append(number)
-        texts = membership_table(numbers, list(having.values()))
+        tagged: dict[str, list[int]] = {tag: [] for tag in common}
+        for number, image_tags in tags.items():
+            for tag in image_tags:
+                tagged[tag].append(number)
+        texts = membership_table(numbers, list(tagged.values()))
         kept = np.flatnonzero(labels.any(1) & texts.any(1))
         if len(kept) == 0:
             raise InvalidInputError(
@@ -154,9 +157,9 @@ class MIRFlickr25k(ImageTextData):
         images = None
         computed_from: dict[str, str] = {}
         if self.view != "text":
-            features["image"], images = self._images(numbers, kept)
+            features["image"], images = self._read_images(numbers, kept)
             if images is not None:
-                computed_from["image"] = files_digest(self._files(numbers, kept))
+                computed_from["image"] = files_digest(self._list_files(numbers, kept))
         if self.view != "image":
             features["text"] = torch.from_numpy(texts[kept]).float()
         return Items(
@@ -167,33 +170,25 @@ class MIRFlickr25k(ImageTextData):
             **self._select_view(features, computed_from),
         )
 
-    def _files(self, numbers: Sequence[int], kept: np.ndarray) -> list[Path]:
+    def _list_files(self, numbers: Sequence[int], kept: np.ndarray) -> list[Path]:
         return [self.path / IMAGES / f"im{numbers[row]}.jpg" for row in kept]
 
-    def _images(self, numbers: Sequence[int], kept: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
+    def _read_images(self, numbers: Sequence[int], kept: np.ndarray) -> tuple[Tensor, np.ndarray | None]:
         if self.image_features is not None:
             stored = read_array(self.image_features)
             if len(stored) != len(numbers):
                 raise InvalidInputError(
                     f"{self.image_features} has {len(stored)} rows and {self.path} tags of {len(numbers)} images; give "
-                    "features of all images, in their numbers' order."
+                    "features of all images, in the order of their numbers."
                 )
             return convert_features(np.asarray(stored)[kept], f"features of {self.image_features}"), None
-        described = read_or_describe_files(self._files(numbers, kept), self.descriptor, self.cache)
+        described = read_or_describe_files(self._list_files(numbers, kept), self.descriptor, self.cache)
         return described["features"], described["thumbnails"].numpy()
 
 
-def _number(file: Path, prefix: str) -> int:
+def _parse_number(file: Path, prefix: str) -> int:
     """Return the number in a file's name, such as 17 of tags17.txt."""
     digits = file.stem.removeprefix(prefix)
     if not digits.isdecimal():
         raise InvalidInputError(f"{file} is not named {prefix}NUMBER; remove it.")
     return int(digits)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); the layout is {LAYOUT}.") from error
-    return [line.strip() for line in lines if line.strip()]

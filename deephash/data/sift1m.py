@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError, check_choice
 
 @dataclass(frozen=True)
 class Archive:
-    """Addresses and published checksum of a set of the corpus."""
+    """Addresses and published checksum of a data set of the corpus."""
 
     addresses: tuple[str, ...]
     checksum: str
@@ -27,7 +27,7 @@ class Archive:
 ARCHIVES = {
     "sift": Archive(
         (
-            # Oxford's Visual Geometry Group serves the same archive for its practicals.
+            # Oxford's Visual Geometry Group hosts the same archive for its practicals.
             "https://thor.robots.ox.ac.uk/practicals/ann-faiss-2021/data.tar.gz",
             "ftp://ftp.irisa.fr/local/texmex/corpus/sift.tar.gz",
         ),
@@ -46,20 +46,18 @@ FILES = {"database": "base.fvecs", "query": "query.fvecs", "train": "learn.fvecs
 class SIFT1M(HashingDataModule):
     """SIFT vectors with the publisher's parts: 1,000,000 database, 10,000 query and 100,000 training vectors.
 
-    H. Jégou, M. Douze and C. Schmid, "Product quantization for nearest neighbor search", PAMI 33(1), 2011. Without
-    labels: truth is by distance. Items are numbered database first, so that the ids of the published neighbours hold.
+    H. Jégou, M. Douze and C. Schmid, "Product quantization for nearest neighbor search", PAMI 33(1), 2011. There are
+    no labels: truth is by distance. The database comes first, so that the ids of the published neighbours are valid.
 
     Args:
-        protocol: how the items are split; the publisher's parts are offered to it.
-        seed: seed of the split.
-        split: a split made before; None draws one.
-        prefix: the set, which its files' names begin with: "sift", or "siftsmall" with 10,000, 100 and 25,000 vectors.
+        protocol, seed, split: see `HashingDataModule`.
+        prefix: prefix of the file names: "sift", or "siftsmall" with 10,000, 100 and 25,000 vectors.
         path: a local folder of PREFIX_base.fvecs, PREFIX_query.fvecs and PREFIX_learn.fvecs; None downloads the
             published archive, 161 MB for "sift" and 5 MB for "siftsmall".
         cache: folder of downloads.
 
     Raises:
-        InvalidInputError: no path, and a prefix of which no archive is known.
+        InvalidInputError: an unknown prefix without a path.
     """
 
     def __init__(
@@ -97,30 +95,30 @@ class SIFT1M(HashingDataModule):
         """Read the three files of vectors.
 
         Raises:
-            InvalidInputError: a file that is missing, damaged or of another dimension.
+            InvalidInputError: a missing or damaged file, or a file of another dimension.
         """
-        parts = {part: read_vectors(self._file(name)) for part, name in FILES.items()}
+        parts = {part: read_vectors(self._get_file(name)) for part, name in FILES.items()}
         dimension = parts["database"].shape[1]
         for part, vectors in parts.items():
             if vectors.shape[1] != dimension:
                 raise InvalidInputError(
-                    f"{self._file(FILES[part])} has vectors of dimension {vectors.shape[1]} and "
-                    f"{self._file(FILES['database'])} of {dimension}; expected one dimension: give files of one set."
+                    f"{self._get_file(FILES[part])} has vectors of dimension {vectors.shape[1]} and "
+                    f"{self._get_file(FILES['database'])} of {dimension}; give files of one data set."
                 )
         return Items(
             features=torch.from_numpy(np.concatenate(list(parts.values()))),
             official=np.repeat(list(parts), [len(vectors) for vectors in parts.values()]),
         )
 
-    def published_neighbours(self) -> np.ndarray:
+    def read_published_neighbours(self) -> np.ndarray:
         """Read the published exact nearest neighbours of each query, nearest first: int32 (q, 100), database ids.
 
-        Equal distances may stand in another order than ours.
+        Ties may be in another order than ours.
 
         Raises:
-            InvalidInputError: no such file, or a damaged one.
+            InvalidInputError: a missing or damaged file.
         """
-        return np.array(read_vectors(self._file("groundtruth.ivecs")))
+        return np.array(read_vectors(self._get_file("groundtruth.ivecs")))
 
-    def _file(self, name: str) -> Path:
+    def _get_file(self, name: str) -> Path:
         return self.path / f"{self.prefix}_{name}"

@@ -21,31 +21,31 @@ def find_ids(columns: Collection[str]) -> str | None:
     """Return the name of the id column.
 
     Args:
-        columns: names of all.
+        columns: names of all columns.
 
     Returns:
         `id`, or the only column with that name in another case, or None.
     """
-    found = [name for name in columns if name.lower() == ID]
-    return ID if ID in found else found[0] if len(found) == 1 else None
+    candidates = [name for name in columns if name.lower() == ID]
+    return ID if ID in candidates else candidates[0] if len(candidates) == 1 else None
 
 
 def find_index_columns(columns: Iterable[str], metadata: str | bytes | None) -> list[str]:
     """Return the columns of a Parquet file that are a pandas index.
 
     Args:
-        columns: names of all.
-        metadata: what the file holds under the key `pandas`, JSON; None where pandas did not write it.
+        columns: names of all columns.
+        metadata: the file's metadata of the key `pandas`, JSON; None if pandas did not write it.
 
     Returns:
-        Their names, in the file's order; an index that is a range is no column.
+        Names in the order of the file; a range index is not a column.
 
     Raises:
-        ValueError: metadata that are no JSON. KeyError, TypeError: without such a list.
+        ValueError: invalid JSON. KeyError, TypeError: metadata without a list of index columns.
     """
-    # A range is described by an object, a column by its name.
-    named = json.loads(metadata)["index_columns"] if metadata else []
-    stored = {name for name in named if isinstance(name, str)}
+    # pandas describes a range by an object, and a column by its name.
+    index_columns = json.loads(metadata)["index_columns"] if metadata else []
+    stored = {name for name in index_columns if isinstance(name, str)}
     return [name for name in columns if name in stored or NAMELESS.fullmatch(name) or REREAD.fullmatch(name)]
 
 
@@ -54,13 +54,13 @@ def log_left_out(path: Path, names: list[str], option: str, what: str = "the ind
 
     Args:
         path: the file.
-        names: of the columns; nothing is said of none.
-        option: what takes them after all.
-        what: they are.
+        names: names of the columns; an empty list is not logged.
+        option: how to include them, for the message.
+        what: description of the columns.
     """
     if names:
         log.warning(
-            "%s: %s left out, %s; %s takes %s.",
+            "%s: %s left out, %s; %s includes %s.",
             path,
             ", ".join(map(repr, names)),
             what,

@@ -41,57 +41,57 @@ def open_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
     """Request the bytes from offset `have`; the connection closes at the end of the block.
 
     Raises:
-        ConnectionLostError: no connection, or it broke.
-        RefusedError: no such file, or an invalid answer.
+        ConnectionLostError: a failed connection.
+        RefusedError: a missing file, or an invalid response.
     """
     import requests
     import urllib3
 
-    # A compressed transfer would be counted in other bytes than the file's.
+    # Byte positions refer to the uncompressed file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         with requests.get(address, headers=headers, stream=True, timeout=timeout) as response:
             status, length = response.status_code, response.headers.get("Content-Length")
             if status == 206:
-                start, total = _content_range(response.headers.get("Content-Range", ""))
+                start, total = _parse_content_range(response.headers.get("Content-Range", ""))
                 if start != have:
-                    raise RefusedError(f"asked for byte {have}, it sent from {start}")
-                yield Transfer(start, total, _arriving(response))
+                    raise RefusedError(f"requested byte {have}, but the response starts at {start}")
+                yield Transfer(start, total, _read_chunks(response))
             elif status == 200:
-                yield Transfer(0, int(length) if length else None, _arriving(response))
+                yield Transfer(0, int(length) if length else None, _read_chunks(response))
             elif status == 416:
-                # The server has no further bytes: the file is complete or another one, which its checksum shows.
+                # There are no further bytes: the file is complete, or its checksum is wrong.
                 yield Transfer(have, have, ())
             elif status in PASSING:
                 raise ConnectionLostError(f"HTTP {status} {response.reason}")
             else:
                 raise RefusedError(f"HTTP {status} {response.reason}")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise ConnectionLostError(f"the connection failed: {_reason(error)}") from error
+        raise ConnectionLostError(f"the connection failed: {_find_reason(error)}") from error
 
 
-def _arriving(response: "requests.Response") -> Iterator[bytes]:  # type: ignore[name-defined]  # noqa: F821
+def _read_chunks(response: "requests.Response") -> Iterator[bytes]:  # type: ignore[name-defined]  # noqa: F821
     """Yield bytes as they arrive; waiting for full chunks would lose part of the last one if a connection breaks."""
     return iter(lambda: response.raw.read1(CHUNK), b"")
 
 
-def _content_range(header: str) -> tuple[int, int | None]:
+def _parse_content_range(header: str) -> tuple[int, int | None]:
     """Parse the first byte and the total length of a header such as "bytes 100-199/200"."""
     span, _, total = header.removeprefix("bytes ").partition("/")
     first = span.partition("-")[0]
     if not first.isdigit():
-        raise RefusedError(f"it answered with the range {header!r}")
+        raise RefusedError(f"invalid range {header!r} in the response")
     return int(first), int(total) if total.isdigit() else None
 
 
 @contextmanager
 def open_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
     """Request the bytes from offset `have`, as `open_http` does."""
-    where = urlsplit(address)
-    file = unquote(where.path)
+    parts = urlsplit(address)
+    file = unquote(parts.path)
     try:
         with ftplib.FTP(timeout=timeout) as ftp:
-            ftp.connect(where.hostname or "", where.port or ftplib.FTP_PORT)
+            ftp.connect(parts.hostname or "", parts.port or ftplib.FTP_PORT)
             ftp.login()
             ftp.voidcmd("TYPE I")
             total = ftp.size(file)
@@ -104,7 +104,7 @@ def open_ftp(address: str, have: int, timeout: float) -> Iterator[Transfer]:
         raise ConnectionLostError(f"the connection failed: {error}") from error
 
 
-def _reason(error: BaseException) -> str:
+def _find_reason(error: BaseException) -> str:
     """Return the text of the innermost cause, which is short."""
     while error.args and isinstance(error.args[-1], BaseException):
         error = error.args[-1]

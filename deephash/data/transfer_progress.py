@@ -11,7 +11,7 @@ def transfer_bar(name: str, done: int, total: int | None) -> Iterator[Callable[[
 
     Args:
         name: name of the file.
-        done: number of bytes that exist already.
+        done: number of bytes downloaded before.
         total: number of bytes of the file; None if the server does not report it.
 
     Yields:

@@ -12,12 +12,12 @@ def try_decoding(code: str, path: Path, *arguments: str) -> None:
     """Run a decoder on a file and discard its result.
 
     Args:
-        code: Python, which finds the path and the arguments in `sys.argv`: `PARQUET` or `MATLAB`.
+        code: Python code that reads the path and the arguments from `sys.argv`: `PARQUET` or `MATLAB`.
         path: the file.
-        arguments: columns, or variables.
+        arguments: columns or variables to read.
 
     Raises:
-        ValueError: the file cannot be decoded; the message says why.
+        ValueError: the file cannot be decoded; the message has the reason.
     """
     try_program("-c", code, path, *arguments)
 
@@ -26,13 +26,13 @@ def try_program(*arguments: str | Path, seconds: float | None = None) -> None:
     """Run a Python program in a separate process and discard its output.
 
     Args:
-        arguments: of Python: a file, or -c and code; then the program's own.
-        seconds: after which the program is stopped; None waits.
+        arguments: a file, or -c and code, and then the arguments of the program.
+        seconds: timeout; None for no limit.
 
     Raises:
         ValueError: the program fails; the message is the last line of its errors.
     """
-    # -P: ignore modules beside the data that have the name of a package.
+    # -P: ignore modules in the working folder that have the name of a package.
     command = [sys.executable, "-P", *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -45,7 +45,7 @@ def try_program(*arguments: str | Path, seconds: float | None = None) -> None:
             timeout=seconds,
         )
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"its damage keeps the decoder busy for more than {seconds:.0f} seconds") from error
+        raise ValueError(f"it is damaged: the decoder ran for more than {seconds:.0f} seconds") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise ValueError(lines[-1] if done.returncode > 0 and lines else "its damage ends the decoder")
+        raise ValueError(lines[-1] if done.returncode > 0 and lines else "it is damaged: the decoder crashed")

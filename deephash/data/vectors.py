@@ -13,7 +13,7 @@ from deephash.validation import InvalidInputError
 COMPONENTS: dict[str, np.dtype] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
 
 MAX_DIMENSION = 1 << 20
-"""A first number above this is no dimension, but the sign of another format."""
+"""Maximum dimension; a larger first number is a sign of another format."""
 
 
 def read_vector_layout(path: str | Path) -> tuple[np.dtype, int]:
@@ -26,10 +26,10 @@ def read_vector_layout(path: str | Path) -> tuple[np.dtype, int]:
         The layout of a record, with the fields dimension and vector, and the number of records.
 
     Raises:
-        InvalidInputError: no such file, another format, truncated or empty.
+        InvalidInputError: a missing, truncated or empty file, or another format.
     """
     path = Path(path)
-    component = _component(path)
+    component = _get_component_type(path)
     try:
         size = path.stat().st_size
         head = np.fromfile(path, "<i4", 1)
@@ -42,14 +42,14 @@ def read_vector_layout(path: str | Path) -> tuple[np.dtype, int]:
     dimension = int(head[0])
     if not 1 <= dimension <= MAX_DIMENSION:
         raise InvalidInputError(
-            f"{path} starts with the dimension {dimension}; that is not the {path.suffix} format: "
-            "each vector is an int32 dimension and its components."
+            f"{path} starts with the dimension {dimension}, so it is not in the {path.suffix} format; "
+            "each vector must be an int32 dimension and its components."
         )
     layout = np.dtype([("dimension", "<i4"), ("vector", component, (dimension,))])
     if size % layout.itemsize:
         raise InvalidInputError(
-            f"{path} has {size} bytes, not a multiple of the {layout.itemsize} that a vector of dimension {dimension} "
-            "takes; it is truncated or damaged: fetch it again."
+            f"{path} has {size} bytes, not a multiple of the {layout.itemsize} of a vector of dimension {dimension}; "
+            "it is truncated or damaged: download it again."
         )
     return layout, size // layout.itemsize
 
@@ -58,19 +58,19 @@ def extract_vectors(records: np.ndarray, path: str | Path, first: int = 0) -> np
     """Return the vectors of records, after checking that all have the same dimension.
 
     Args:
-        records: (n,) of the layout that `read_vector_layout` gives.
-        path: where they are from, for the message.
-        first: place of the first of them in the file.
+        records: (n,), in the layout of `read_vector_layout`.
+        path: the file, for the message.
+        first: position of the first record in the file.
 
     Raises:
-        InvalidInputError: one says another dimension.
+        InvalidInputError: records of different dimensions.
     """
     dimension = records.dtype["vector"].shape[0]
     wrong = np.flatnonzero(records["dimension"] != dimension)
     if len(wrong):
         raise InvalidInputError(
-            f"{path} says dimension {int(records['dimension'][wrong[0]])} at vector {first + wrong[0]} and {dimension} "
-            "at the first; all must be the same: it is damaged or of another format."
+            f"{path} has dimension {int(records['dimension'][wrong[0]])} at vector {first + wrong[0]} but {dimension} "
+            "at the first; it is damaged or in another format."
         )
     vectors: np.ndarray = records["vector"]
     return vectors
@@ -86,7 +86,7 @@ def read_vectors(path: str | Path) -> np.ndarray:
         float32, uint8 or int32 (n, d), read-only.
 
     Raises:
-        InvalidInputError: no such file, another format, truncated, empty, or vectors of several dimensions.
+        InvalidInputError: a missing, truncated or empty file, another format, or vectors of several dimensions.
     """
     layout, _ = read_vector_layout(path)
     return extract_vectors(np.memmap(path, layout, mode="r"), path)
@@ -96,14 +96,14 @@ def write_vectors(path: str | Path, vectors: np.ndarray) -> None:
     """Write vectors atomically.
 
     Args:
-        path: where to; the ending `.fvecs`, `.bvecs` or `.ivecs` says the type.
-        vectors: (n, d), of values that the type holds exactly.
+        path: destination; the ending `.fvecs`, `.bvecs` or `.ivecs` determines the type.
+        vectors: (n, d), values that the type represents exactly.
 
     Raises:
-        InvalidInputError: unknown ending, not a matrix, or values that would change.
+        InvalidInputError: an unknown ending, not a matrix, or values that the type cannot represent.
     """
     path = Path(path)
-    component = _component(path)
+    component = _get_component_type(path)
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or 0 in vectors.shape:
         raise InvalidInputError(f"vectors have shape {vectors.shape}; expected (n, d) with n and d at least 1.")
@@ -113,12 +113,12 @@ def write_vectors(path: str | Path, vectors: np.ndarray) -> None:
         records["vector"] = vectors
     if not np.array_equal(records["vector"], vectors, equal_nan=vectors.dtype.kind == "f"):
         raise InvalidInputError(
-            f"vectors hold values that {component.name} cannot; {path.suffix} would change them: choose another type."
+            f"vectors hold values that {component.name} cannot represent; choose another format than {path.suffix}."
         )
     write_whole(path, records.tofile)
 
 
-def _component(path: Path) -> np.dtype:
+def _get_component_type(path: Path) -> np.dtype:
     try:
         return COMPONENTS[path.suffix]
     except KeyError:

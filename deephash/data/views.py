@@ -15,14 +15,14 @@ from deephash.validation import InvalidInputError, as_numbers
 class Views:
     """Rows of features by view; row i of every view is item i.
 
-    An item may lack a view: its row is then 0 and not `present`, and is never fitted on, encoded or ranked.
+    An item may lack a view. Its row is then 0 and not `present`, and is not used for fitting, encoded or ranked.
 
     Args:
-        features: numbers (n, d of the view), tensors or arrays, by the name of the view; at least two views.
-        present: bool (n,), by view; None where every item has every view.
+        features: tensors or arrays of numbers (n, d of the view) by view name; at least two views.
+        present: bool (n,) by view; None if every item has every view.
 
     Raises:
-        InvalidInputError: fewer than two views, views of different lengths, or an item that no view has.
+        InvalidInputError: fewer than two views, views of different lengths, or an item without views.
 
     Example:
         >>> pairs = Views({"image": torch.zeros(3, 4), "text": torch.zeros(3, 2)})
@@ -41,7 +41,7 @@ class Views:
                 raise InvalidInputError(f"{name} features have shape {tuple(rows.shape)}; expected two axes, (n, d).")
         lengths = {name: len(rows) for name, rows in tensors.items()}
         if len(set(lengths.values())) > 1:
-            raise InvalidInputError(f"views have {lengths} rows; expected one row in each view for each item.")
+            raise InvalidInputError(f"views have {lengths} rows; expected one row per item in each view.")
         self.features = tensors
         n = next(iter(lengths.values()))
         if present is None:
@@ -49,7 +49,7 @@ class Views:
         self.present = {name: as_tensor(as_numbers(present[name], f"present {name}")).bool() for name in tensors}
         if n and not bool(torch.stack(tuple(self.present.values())).any(0).all()):
             lacking = int((~torch.stack(tuple(self.present.values())).any(0)).nonzero()[0])
-            raise InvalidInputError(f"item {lacking} has no view at all; leave it out.")
+            raise InvalidInputError(f"item {lacking} has no view; remove it.")
 
     def __len__(self) -> int:
         return len(next(iter(self.features.values())))

@@ -34,7 +34,7 @@ from deephash.io.files import format_missing_path
 from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError
 
-# UCSD's Statistical Visual Computing Laboratory; it gives no checksum.
+# UCSD's Statistical Visual Computing Laboratory, which publishes no checksum.
 ADDRESSES = (
     "https://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
     "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip",
@@ -46,18 +46,18 @@ PARTS = ("train", "test")
 class Wiki(ImageTextData):
     """Images as 128 counts of SIFT words, texts as 10 LDA topics, in the publisher's 2,173 and 693 pairs.
 
-    The parts are "train" and "query"; searched are the 2,173. Where the layout has the texts and images themselves,
-    they are kept to look at, and may be described again, as by a language model.
+    The parts are "train" and "query"; the 2,173 are also the database. Texts and images, if they are in the folder,
+    are shown beside results, and descriptors such as a language model can compute other features from them.
 
     Args:
         protocol, seed, split: see `HashingDataModule`.
         path: a local folder in the publisher's layout (raw_features.mat, trainset_txt_img_cat.list,
-            testset_txt_img_cat.list, and categories.list, texts and images where they are there), or an `.npz` of
-            image_train, image_test, text_train, text_test, label_train, label_test and class_names; None downloads
+            testset_txt_img_cat.list, optionally categories.list, texts and images), or an `.npz` of image_train,
+            image_test, text_train, text_test, label_train, label_test and class_names; None downloads
             the publisher's archive.
         view: "image" or "text" for only that view; None for both.
-        image_descriptor: what describes the images instead of the published features.
-        text_descriptor: what describes the texts instead of the published topics.
+        image_descriptor: computes image features that replace the published ones.
+        text_descriptor: computes text features that replace the published topics.
         cache: folder of downloads and computed features.
 
     Raises:
@@ -106,12 +106,12 @@ class Wiki(ImageTextData):
         """Read both views, or the chosen one.
 
         Raises:
-            InvalidInputError: a file that is missing or damaged, or parts that do not fit each other.
+            InvalidInputError: a missing or damaged file, or inconsistent parts.
         """
-        items = self._from_npz() if self.path.suffix == ".npz" else self._from_folder()
+        items = self._read_npz() if self.path.suffix == ".npz" else self._read_folder()
         return replace(items, **self._select_view(items.features.features, items.computed_from))
 
-    def _from_npz(self) -> Items:
+    def _read_npz(self) -> Items:
         if self.image_descriptor is not None or self.text_descriptor is not None:
             raise InvalidInputError(f"{self.path} holds no images or texts to describe; give the publisher's folder.")
         names = [f"{kind}_{part}" for kind in (*VIEWS, "label") for part in PARTS]
@@ -120,7 +120,7 @@ class Wiki(ImageTextData):
         labels = {part: stored.pop(f"label_{part}") for part in PARTS}
         return self._assemble(stored, labels, classes)
 
-    def _from_folder(self) -> Items:
+    def _read_folder(self) -> Items:
         if not self.path.is_dir():
             raise InvalidInputError(
                 f"{format_missing_path(self.path)} does not exist; give the folder of the Wikipedia articles or their "
@@ -139,10 +139,10 @@ class Wiki(ImageTextData):
         if files is None and self.image_descriptor is not None:
             raise InvalidInputError(f"{folder} has no folder images to describe; unpack the whole archive.")
         if files is not None:
-            found = read_or_describe_files(files, self.image_descriptor, self.cache)
-            images = found["thumbnails"].numpy()
+            computed = read_or_describe_files(files, self.image_descriptor, self.cache)
+            images = computed["thumbnails"].numpy()
             if self.image_descriptor is not None:
-                described["image"] = found["features"]
+                described["image"] = computed["features"]
                 computed_from["image"] = files_digest(files)
         if self.text_descriptor is not None:
             if texts is None:
@@ -165,8 +165,8 @@ class Wiki(ImageTextData):
             part = name.split("_")[1]
             if matrix.ndim != 2 or len(matrix) != len(labels[part]):
                 raise InvalidInputError(
-                    f"{name} of {self.path} has shape {matrix.shape} beside {len(labels[part])} articles of the list; "
-                    "expected a row for each: fetch the files again."
+                    f"{name} of {self.path} has shape {matrix.shape} for {len(labels[part])} listed articles; "
+                    "expected one row per article: download the files again."
                 )
         features = {
             view: convert_features(np.concatenate([matrices[f"{view}_{part}"] for part in PARTS]), f"{view} features")
@@ -175,7 +175,9 @@ class Wiki(ImageTextData):
         joined = np.concatenate([labels[part] for part in PARTS])
         indices, _ = parse_labels(joined, len(joined), f"labels of {self.path}")
         if len(indices) and int(joined.max()) >= len(classes):
-            raise InvalidInputError(f"labels of {self.path} reach {joined.max()}; its {len(classes)} classes do not.")
+            raise InvalidInputError(
+                f"labels of {self.path} reach {joined.max()}, but there are {len(classes)} classes."
+            )
         return Items(
             Views(features | (described or {})),
             torch.from_numpy(joined.astype(np.int64)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deephash.data.image_text_base import read_lines
 from deephash.data.trial import MATLAB, try_decoding
 from deephash.io.files import reading
 from deephash.io.folder_walk import walk_files
@@ -48,21 +49,21 @@ def find_wiki_folder(path: Path) -> Path:
     """Find the folder with the features: the path itself, or the only such folder below it.
 
     Raises:
-        InvalidInputError: none, or several.
+        InvalidInputError: no such folder, or several.
     """
     if (path / FEATURES).is_file():
         return path
-    found = [file for file in walk_files(path) if file.name == FEATURES] if path.is_dir() else []
-    if len(found) != 1:
-        raise InvalidInputError(f"{path} holds {FEATURES} {len(found)} times; give the folder of {LAYOUT}.")
-    return found[0].parent
+    files = [file for file in walk_files(path) if file.name == FEATURES] if path.is_dir() else []
+    if len(files) != 1:
+        raise InvalidInputError(f"{path} holds {FEATURES} {len(files)} times; give the folder of {LAYOUT}.")
+    return files[0].parent
 
 
 def read_matrices(folder: Path) -> dict[str, np.ndarray]:
     """Read the publisher's four matrices as image_train, image_test, text_train and text_test.
 
     Raises:
-        InvalidInputError: a damaged file, or one without them.
+        InvalidInputError: a damaged file, or a missing matrix.
     """
     from scipy.io import loadmat
 
@@ -71,7 +72,7 @@ def read_matrices(folder: Path) -> dict[str, np.ndarray]:
         try_decoding(MATLAB, path, *VARIABLES.values())
         stored = loadmat(path, variable_names=list(VARIABLES.values()))
     if missing := [name for name in VARIABLES.values() if name not in stored]:
-        raise InvalidInputError(f"{path} has no {' and no '.join(missing)}; it is another file: fetch it again.")
+        raise InvalidInputError(f"{path} has no {' and no '.join(missing)}; it is another file: download it again.")
     return {name: np.asarray(stored[variable]) for name, variable in VARIABLES.items()}
 
 
@@ -79,11 +80,11 @@ def read_list(folder: Path, part: str, classes: int) -> list[Article]:
     """Read the articles of a part, "train" or "test", in the order of the feature rows.
 
     Raises:
-        InvalidInputError: no such file, or a line that is not a text, an image and a class.
+        InvalidInputError: a missing file, or a line that is not a text, an image and a class.
     """
     path = folder / LISTS[part]
     articles = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path, LAYOUT), 1):
         fields = line.split()
         if len(fields) != 3 or not fields[2].isdecimal() or not 1 <= int(fields[2]) <= classes:
             raise InvalidInputError(
@@ -98,8 +99,8 @@ def read_categories(folder: Path) -> tuple[str, ...]:
     path = folder / CATEGORIES
     if not path.is_file():
         return CLASSES
-    # A line may number its class before or after the name.
-    return tuple(" ".join(word for word in line.split() if not word.isdecimal()) for line in _lines(path))
+    # A line may have the number of the class before or after its name.
+    return tuple(" ".join(word for word in line.split() if not word.isdecimal()) for line in read_lines(path, LAYOUT))
 
 
 def read_article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, ...] | None:
@@ -115,10 +116,10 @@ def read_article_texts(folder: Path, articles: Sequence[Article]) -> tuple[str, 
         path = folder / "texts" / f"{article.text}.xml"
         if not path.is_file():
             raise InvalidInputError(f"{path} does not exist; unpack the texts again, or remove their folder.")
-        found = ARTICLE.search(path.read_text(encoding="utf-8", errors="replace"))
-        if found is None:
+        element = ARTICLE.search(path.read_text(encoding="utf-8", errors="replace"))
+        if element is None:
             raise InvalidInputError(f"{path} has no <text> element; unpack the texts again, or remove their folder.")
-        texts.append(" ".join(html.unescape(found[1]).split()))
+        texts.append(" ".join(html.unescape(element[1]).split()))
     return tuple(texts)
 
 
@@ -128,10 +129,3 @@ def find_article_images(folder: Path, articles: Sequence[Article], classes: Sequ
     if not images.is_dir():
         return None
     return [images / classes[article.label] / f"{article.image}.jpg" for article in articles]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); the layout is {LAYOUT}.") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from deephash.validation import InvalidInputError
 
@@ -16,12 +16,11 @@ def fetch_weights(network: str, weights: str) -> Path:
     """Return the file of a network's weights; download torchvision's if they are not in torch's cache.
 
     Args:
-        network: name of a torchvision network.
-        weights: a path that ends in .safetensors, .pth or .pt, or the name of torchvision weights of this network.
+        network: torchvision's name of the network.
+        weights: a path that ends in .safetensors, .pth or .pt, or torchvision's name of weights of this network.
 
     Raises:
-        InvalidInputError: the file does not exist, or the download fails; the message names the address and the
-            expected path.
+        InvalidInputError: a missing file or a failed download; the message has the address and the local path.
     """
     if weights.endswith(FILES):
         path = Path(weights).expanduser()
@@ -31,15 +30,15 @@ def fetch_weights(network: str, weights: str) -> Path:
     address: str = torchvision.models.get_model_weights(network)[weights].url
     path = Path(str(torch.hub.get_dir())) / "checkpoints" / address.rpartition("/")[2]
     if not path.is_file():
-        digest = path.stem.rpartition("-")[2]  # torchvision's files are named by the beginning of their SHA-256
+        digest = path.stem.rpartition("-")[2]  # torchvision's file names end with the beginning of their SHA-256
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), digest, progress=sys.stderr.isatty())
-        except Exception as error:  # Errors of urllib, sockets or the disk, or a wrong SHA-256.
+        except Exception as error:  # errors of urllib, sockets, the disk or the SHA-256
             reason = " ".join(str(error).split())[:200]
             raise InvalidInputError(
-                f"weights={weights!r} of {network} cannot be downloaded ({reason}); put {address} at {path}, or give a "
-                "file of them, such as weights=FILE."
+                f"weights={weights!r} of {network} cannot be downloaded ({reason}); save {address} as {path}, or "
+                "give a file: weights=FILE."
             ) from error
     return path
 
@@ -48,11 +47,11 @@ def read_weights(network: str, weights: str) -> dict[str, Tensor]:
     """Read weights from a file or from torchvision, without unpickling.
 
     Args:
-        network: name of a torchvision network.
-        weights: see `fetch_weights`.
+        network: torchvision's name of the network.
+        weights: as in `fetch_weights`.
 
     Raises:
-        InvalidInputError: an error of `fetch_weights`, or the file has no weights.
+        InvalidInputError: as in `fetch_weights`, or a file without weights.
     """
     path = fetch_weights(network, weights)
     try:
@@ -62,10 +61,32 @@ def read_weights(network: str, weights: str) -> dict[str, Tensor]:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # The exception of a damaged file depends on the position of the damage.
+    except Exception as error:  # the type of error depends on the damage
         reason = " ".join(str(error).split())[:200]
-        then = "save a state dict again" if weights.endswith(FILES) else f"delete {path}, and it is downloaded again"
-        raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); {then}.") from error
+        remedy = "save a state dict again" if weights.endswith(FILES) else f"delete {path} to download it again"
+        raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); {remedy}.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InvalidInputError(f"weights={weights!r} holds no state dict; save what network.state_dict() gives.")
+        raise InvalidInputError(f"weights={weights!r} does not contain a state dict; save network.state_dict().")
     return state
+
+
+def load_weights(module: nn.Module, network: str, weights: str, head: str) -> None:
+    """Load weights into a network without its classifier.
+
+    Args:
+        module: the network.
+        network: torchvision's name of the network.
+        weights: as in `fetch_weights`.
+        head: name of the classifier, whose weights are ignored.
+
+    Raises:
+        InvalidInputError: as in `read_weights`, or weights of another network.
+    """
+    state = read_weights(network, weights)
+    try:
+        module.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInputError(
+            f"weights={weights!r} are not those of {network} ({reason}); give a state dict of torchvision's {network}."
+        ) from error

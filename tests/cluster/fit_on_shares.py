@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from deephash.data.mnist5k import mnist_digits
+from deephash.data.mnist5k import read_mnist_digits
 from deephash.data.views import Views
 from deephash.functional.principal_components import BLOCK_ROWS
 from deephash.functional.row_shares import row_shares
@@ -34,7 +34,7 @@ def digits():
     Each digit is there as it is, mirrored, and upside down. The class 9 comes last, so that shares differ in the
     classes they see.
     """
-    images, labels = mnist_digits()
+    images, labels = read_mnist_digits()
     images = images.reshape(-1, 28, 28)
     images, labels = np.concatenate([images, images[:, :, ::-1], images[:, ::-1]]), np.tile(labels, 3)
     order = np.random.default_rng(0).permutation(len(images))

@@ -131,10 +131,10 @@ def test_a_folder_of_shards_is_for_one_process_and_holds_no_source(run_folder, d
 
 @pytest.fixture
 def digits_file(tmp_path):
-    from deephash.data.mnist5k import mnist_digits
+    from deephash.data.mnist5k import read_mnist_digits
 
     (tmp_path / "source").mkdir()
-    np.save(tmp_path / "source" / "shard-000000.npy", mnist_digits()[0][:300].astype(np.float32))
+    np.save(tmp_path / "source" / "shard-000000.npy", read_mnist_digits()[0][:300].astype(np.float32))
     return tmp_path / "source" / "shard-000000.npy"
 
 

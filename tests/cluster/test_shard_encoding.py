@@ -31,10 +31,10 @@ PROGRAM = "deephash.command_line.main"
 @pytest.fixture(scope="module")
 def parquet_folder(tmp_path_factory):
     """The digits as Parquet files of uneven length, with ids that are no places, and one row without a value."""
-    from deephash.data.mnist5k import mnist_digits
+    from deephash.data.mnist5k import read_mnist_digits
 
     folder = tmp_path_factory.mktemp("parquet")
-    x = mnist_digits()[0].astype(np.float32)
+    x = read_mnist_digits()[0].astype(np.float32)
     ids = np.arange(len(x)) * 7
     x[1234, 5] = np.nan
     for number, (low, high) in enumerate([(0, 1700), (1700, 1750), (1750, 5000)]):

@@ -24,9 +24,9 @@ def fitted_run(tmp_path_factory, compose_config) -> Path:
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     """The run's own features, float32 (5000, 784)."""
-    from deephash.data.mnist5k import mnist_digits
+    from deephash.data.mnist5k import read_mnist_digits
 
-    return mnist_digits()[0].astype(np.float32)
+    return read_mnist_digits()[0].astype(np.float32)
 
 
 @dataclass

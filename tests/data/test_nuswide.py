@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deephash.data.nuswide import CONCEPTS, NUSWIDE, TAGS, WORDS, most_frequent
+from deephash.data.nuswide import CONCEPTS, NUSWIDE, TAGS, WORDS, find_most_frequent
 from deephash.data.protocols.official import Official
 from deephash.data.protocols.query_database import QueryDatabase
 from deephash.validation import InvalidInputError
@@ -96,8 +96,8 @@ def test_tables_are_read_once(tmp_path, monkeypatch):
 
 def test_equally_frequent_concepts_are_taken_in_order():
     labels = np.array([[1, 0, 1, 1], [0, 1, 0, 1]])
-    assert most_frequent(labels, 1).tolist() == [3]
-    assert most_frequent(labels, 3).tolist() == [0, 1, 3]
+    assert find_most_frequent(labels, 1).tolist() == [3]
+    assert find_most_frequent(labels, 3).tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_published_neighbours_of_real_vectors_are_the_nearest(real_data, tmp_pat
     data.setup()
     assert [len(data.part(role)) for role in ("database", "query", "train")] == [10000, 100, 5000]
     squared = torch.cdist(data.part("query").features, data.part("database").features)
-    published = data.published_neighbours()
+    published = data.read_published_neighbours()
     assert published.shape == (100, 100)
     assert published.dtype == np.int32
     # Distances, not ids: equal distances may stand in another order.
@@ -86,7 +86,7 @@ def test_what_is_missing_or_does_not_fit_is_refused(tmp_path):
         module(tmp_path).setup()
     write_set(tmp_path)
     with pytest.raises(InvalidInputError, match=r"siftsmall_groundtruth.ivecs does not exist"):
-        module(tmp_path).published_neighbours()
+        module(tmp_path).read_published_neighbours()
     write_vectors(tmp_path / "siftsmall_learn.fvecs", np.ones((3, 9)))
     with pytest.raises(
         InvalidInputError, match=r"siftsmall_learn.fvecs has vectors of dimension 9 and .* of 8; expected"

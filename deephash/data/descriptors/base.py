@@ -20,7 +20,7 @@ class Descriptor(PlainArguments, ABC):
     """Whether features are cached."""
 
     image_size: int | None
-    """Side in pixels to which images are first scaled and cropped; None keeps their size."""
+    """Side in pixels to which loaders scale and crop images; None keeps their size."""
 
     @abstractmethod
     def describe(self, images: np.ndarray) -> Tensor:
@@ -33,7 +33,7 @@ class Descriptor(PlainArguments, ABC):
             float32 (n, d) on the CPU.
 
         Raises:
-            InvalidInputError: not images, or of a size that this descriptor does not take.
+            InvalidInputError: not images, or images of an unsupported size.
         """
 
     @abstractmethod

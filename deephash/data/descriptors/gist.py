@@ -2,12 +2,12 @@
 
 A. Oliva and A. Torralba, "Modeling the shape of the scene: a holistic representation of the spatial envelope", IJCV
 42(3), 2001. Parameters and steps are those of the authors' LMgist: grey = mean of R, G and B, stretched to [0, 255];
-logarithm, whitening and local contrast normalisation below 4 cycles an image, with a border of 5 pixels; mirrored
+logarithm, whitening and local contrast normalisation below 4 cycles per image, with a border of 5 pixels; mirrored
 borders of 32 pixels; 4 scales of 8 log-spaced Gabor-like transfer functions; magnitudes averaged over 4 × 4 blocks.
 
-An image is filtered where its filter is not zero: both discrete Fourier transforms are products with small matrices
-that hold just the frequencies of a filter's support and just the pixels inside the border. On images of 32 to 256
-pixels that is faster than FFTs of the whole bordered image, and it runs as one matrix product for a block of images.
+Both discrete Fourier transforms are products with small matrices, restricted to the frequencies of a filter's support
+and to the pixels inside the border. For images of 32 to 256 pixels this is faster than FFTs of the whole bordered
+image, and it runs as one matrix product for a block of images.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from deephash.data.descriptors.gist_filters import (
     block_averages,
     fourier_matrix,
     low_pass_matrix,
-    mirrored,
+    mirrored_pixels,
     on_both_sides,
     transfer_functions,
 )
@@ -36,7 +36,7 @@ PREFILTER_BORDER = 5
 """Pixels of mirrored border around the image while it is whitened."""
 
 NEGLIGIBLE = 1e-5
-"""Gain below which a transfer function counts as zero; energies change by less than float32's rounding does already."""
+"""Gain below which a transfer function counts as zero; this changes energies by less than float32 rounding."""
 
 BLOCK_VALUES = 1 << 18
 """Spectrum values of one block of images: 2 MB, so that a block stays in a core's cache."""
@@ -46,14 +46,14 @@ def grey_stack(images: Tensor) -> Tensor:
     """Convert images to grey and stretch each to [0, 255]: uint8 (n, h, w) or (n, h, w, 3) → float32 (h, n, w)."""
     grey = images.float().mean(-1) if images.ndim == 4 else images.float()
     low, high = grey.amin((1, 2), keepdim=True), grey.amax((1, 2), keepdim=True)
-    # A constant image has nothing to stretch: the clamp leaves it at 0.
+    # The clamp avoids a division by 0 for a constant image, which becomes 0.
     grey = 255 * (grey - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
     return grey.permute(1, 0, 2).contiguous()
 
 
 @dataclass(frozen=True)
 class _Filter:
-    """A transfer function on its support: its frequencies, its gain, and the map back to pixels."""
+    """A transfer function restricted to its support: frequencies, gain, and the map back to pixels."""
 
     rows: slice
     columns: slice
@@ -69,22 +69,22 @@ class _FilterBank:
         self, size: int, border: int, cutoff: float, orientations: Sequence[int], blocks: int, device: str
     ) -> None:
         self.size = size
-        # Whitening wants an even side; the odd pixel is mirrored behind the border, as LMgist does it.
+        # Whitening needs an even side; an odd side is extended by a mirrored pixel, as in LMgist.
         bordered = size + 2 * PREFILTER_BORDER
-        edge = mirrored(size, PREFILTER_BORDER, PREFILTER_BORDER)[mirrored(bordered, 0, bordered % 2)]
+        edge = mirrored_pixels(size, PREFILTER_BORDER, PREFILTER_BORDER)[mirrored_pixels(bordered, 0, bordered % 2)]
         low_pass = low_pass_matrix(len(edge), cutoff)
         self.white_edge = edge.to(device)
         self.low_pass = low_pass.float().to(device)
 
         self.side = size + 2 * border
         fourier = fourier_matrix(self.side)
-        extension = torch.eye(size, dtype=torch.complex128)[mirrored(size, border, border)]
+        extension = torch.eye(size, dtype=torch.complex128)[mirrored_pixels(size, border, border)]
         self.analysis = (fourier @ extension).to(device, torch.complex64)
         inverse = (fourier.conj().T / self.side)[border : border + size]
         self.filters = []
         for gain in transfer_functions(self.side, orientations):
             passed = gain > NEGLIGIBLE
-            rows, columns = (_extent(passed.any(axis)) for axis in (1, 0))
+            rows, columns = (_find_extent(passed.any(axis)) for axis in (1, 0))
             self.filters.append(
                 _Filter(
                     rows,
@@ -109,51 +109,51 @@ class _FilterBank:
         n = white.shape[1]
         spectrum = on_both_sides(self.analysis, white.to(torch.complex64))
         energies = []
-        for each in self.filters:
-            passed = spectrum[each.rows, :, each.columns] * each.gain
-            columns = (each.from_rows @ passed.view(len(passed), -1)).view(self.size * n, -1)
-            magnitude = (columns @ each.from_columns).abs().view(self.size, n, self.size)
-            # LMgist counts blocks down the columns.
+        for support in self.filters:
+            passed = spectrum[support.rows, :, support.columns] * support.gain
+            columns = (support.from_rows @ passed.view(len(passed), -1)).view(self.size * n, -1)
+            magnitude = (columns @ support.from_columns).abs().view(self.size, n, self.size)
+            # LMgist orders blocks by columns.
             energies.append(on_both_sides(self.averages, magnitude).permute(1, 2, 0).reshape(n, -1))
         return torch.cat(energies, 1)
 
 
 @lru_cache(maxsize=4)
-def _filter_bank(
+def _build_filter_bank(
     size: int, border: int, cutoff: float, orientations: tuple[int, ...], blocks: int, device: str
 ) -> _FilterBank:
     """Return a cached filter bank, which is slow to build and serves any number of images."""
     return _FilterBank(size, border, cutoff, orientations, blocks, device)
 
 
-def _extent(passed: Tensor) -> slice:
+def _find_extent(passed: Tensor) -> slice:
     """Return the shortest slice that contains every true entry of a vector."""
-    where = torch.nonzero(passed).flatten()
-    return slice(int(where[0]), int(where[-1]) + 1)
+    rows = torch.nonzero(passed).flatten()
+    return slice(int(rows[0]), int(rows[-1]) + 1)
 
 
 @final
 class Gist(Descriptor):
     """GIST features of images, 512 of them by default.
 
-    Images are taken at their own size, as CIFAR-10's 32 × 32 are in the literature on hashing, where `image_size` is
-    None and they are square; else they must come scaled to `image_size`.
+    Images must be square. With `image_size=None` they keep their size, as the 32 × 32 images of CIFAR-10 do in the
+    literature on hashing; otherwise they must have the side `image_size`.
 
     Args:
         image_size: side in pixels to which loaders scale and crop images, 256 in the paper; None keeps their size.
-        orientations_per_scale: orientations from the finest scale to the coarsest.
-        blocks: blocks along each side, over which energies are averaged.
-        cutoff: cycles an image below which brightness is removed and contrast evened out.
-        border: pixels of mirrored border around the image while it is filtered.
-        device: where it is computed. On one device results are the same each time; between devices they differ by
-            rounding, which is why this does not choose by itself.
+        orientations_per_scale: number of orientations, from the finest to the coarsest scale.
+        blocks: number of blocks along each side, over which energies are averaged.
+        cutoff: frequency in cycles per image below which brightness is removed and contrast is normalised.
+        border: pixels of mirrored border around the image during filtering.
+        device: device of the computation. Results are deterministic on one device but differ by rounding between
+            devices, so the device is not chosen automatically.
 
     Raises:
-        InvalidInputError: a parameter out of its range.
+        InvalidInputError: a parameter out of range.
 
     Notes:
-        On a CPU each of torch's threads takes blocks of images of its own, with no parallel loops inside: an image's
-        features do not depend on the number of cores, and cores that are busy elsewhere hold up nothing.
+        On a CPU, each of torch's threads processes its own blocks of images without inner parallelism, so the features
+        do not depend on the number of cores, and a busy core does not delay the others.
     """
 
     version: ClassVar[int] = 1
@@ -206,27 +206,31 @@ class Gist(Descriptor):
             float32 (n, blocks² · number of filters); a constant image gives zeros.
 
         Raises:
-            InvalidInputError: not images, not square, not of `image_size`, or fewer pixels than blocks.
+            InvalidInputError: not images, not square, another side than `image_size`, or fewer pixels than blocks.
         """
         check_images(images)
         size = images.shape[1]
         expected = size if self.image_size is None else self.image_size
         if images.shape[1:3] != (expected, expected):
             raise InvalidInputError(
-                f"images are {images.shape[2]} × {size} pixels; GIST takes square ones"
-                + (": give image_size." if self.image_size is None else f" of image_size={expected}: scale them first.")
+                f"images are {images.shape[2]} × {size} pixels; expected square images"
+                + (": set image_size." if self.image_size is None else f" of image_size={expected}: scale them first.")
             )
         if size < self.blocks:
-            raise InvalidInputError(f"images are {size} pixels wide; expected at least the {self.blocks} blocks.")
+            raise InvalidInputError(
+                f"images are {size} pixels wide; expected at least the number of blocks, {self.blocks}."
+            )
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            bank = _filter_bank(size, self.border, self.cutoff, self.orientations_per_scale, self.blocks, self.device)
+            bank = _build_filter_bank(
+                size, self.border, self.cutoff, self.orientations_per_scale, self.blocks, self.device
+            )
             features = torch.empty(len(images), len(bank.filters) * self.blocks**2)
             step = max(1, BLOCK_VALUES // bank.side**2)
             starts = range(0, len(images), step)
 
-            @torch.no_grad()  # which is each thread's own
+            @torch.no_grad()  # gradient mode is per thread
             def block(first: int) -> None:
                 pixels = torch.from_numpy(images[first : first + step]).to(self.device)
                 features[first : first + step] = bank.energies(bank.whiten(grey_stack(pixels)))

@@ -1,6 +1,6 @@
 """The mathematics of GIST: transfer functions, and linear maps along an axis of pixels as small matrices.
 
-Formulae of A. Oliva and A. Torralba's LMgist, the code that goes with IJCV 42(3), 2001.
+Formulae of A. Oliva and A. Torralba's LMgist, the code of IJCV 42(3), 2001.
 """
 
 import math
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 
-def mirrored(size: int, before: int, after: int) -> Tensor:
+def mirrored_pixels(size: int, before: int, after: int) -> Tensor:
     """Return the pixels of an axis of `size` pixels with mirrored borders, the edge pixel repeated.
 
     Returns:
-        int64 (before + size + after,), each at least 0 and below `size`.
+        int64 (before + size + after,), from 0 to size − 1.
     """
     position = torch.arange(-before, size + after).remainder(2 * size)
     return torch.where(position < size, position, 2 * size - 1 - position)

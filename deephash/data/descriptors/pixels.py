@@ -12,7 +12,7 @@ from deephash.validation import check_positive
 
 @final
 class Pixels(Descriptor):
-    """Brightness in [0, 1] of every pixel and channel, row by row: the baseline among features.
+    """Brightness in [0, 1] of every pixel and channel, row by row: the baseline descriptor.
 
     Args:
         image_size: side in pixels to which loaders scale and crop images; None keeps their size.
@@ -33,7 +33,7 @@ class Pixels(Descriptor):
         return {"descriptor": "pixels", "image_size": self.image_size}
 
     def describe(self, images: np.ndarray) -> Tensor:
-        """Return the pixels of images, row after row, each as (r, g, b, r, g, b, ...).
+        """Return the pixels of images row by row, each as (r, g, b, r, g, b, ...).
 
         Args:
             images: uint8 (n, h, w) or (n, h, w, 3).

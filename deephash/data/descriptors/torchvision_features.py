@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deephash.data.descriptors.base import Descriptor, check_images
-from deephash.encoders.network_weights import read_weights
+from deephash.encoders.network_weights import load_weights
 from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, build_headless, list_networks
 from deephash.io.path_settings import PathOrName
 from deephash.io.progress import track
@@ -20,22 +20,20 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 class TorchvisionFeatures(Descriptor):
     """The input of a network's classifier, with fixed pretrained weights.
 
-    For features that are computed once and kept; `encoder=torchvision_backbone` has the same networks where they are
-    to be trained.
+    Features are computed once and cached; `encoder=torchvision_backbone` trains the same networks.
 
-    Known weakness: without weights the features are those of a random network, hardly better than pixels; so weights
-    must be named.
+    Known weakness: features of a random network are hardly better than pixels, so weights are required.
 
     Args:
-        network: a name of torchvision's, such as resnet18, alexnet or vit_b_16.
-        weights: a name of torchvision's, such as IMAGENET1K_V1, which is downloaded where torch's cache lacks it, or a
-            file of the network's weights, .safetensors, .pth or .pt.
-        image_size: side in pixels to which loaders scale and crop images; 224, as most of the weights were learnt with.
-        batch_size: images that go through at once; 32 take a ResNet-50 about 2 GiB.
-        device: "cpu", "cuda" or the like; features differ by rounding between devices.
+        network: torchvision's name of a network, such as resnet18, alexnet or vit_b_16.
+        weights: torchvision's name of weights, such as IMAGENET1K_V1, downloaded if torch's cache lacks them, or a file
+            of the network's weights, .safetensors, .pth or .pt.
+        image_size: side in pixels to which loaders scale and crop images; 224, as for most of the weights.
+        batch_size: images per forward pass; 32 need about 2 GiB for a ResNet-50.
+        device: such as "cpu" or "cuda"; features differ by rounding between devices.
 
     Raises:
-        InvalidInputError: an unknown network, or no weights; in `describe`, weights that are missing or do not fit.
+        InvalidInputError: an unknown network, or no weights; in `describe`, missing or unsuitable weights.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class TorchvisionFeatures(Descriptor):
     ) -> None:
         check_choice(network, list_networks(), "network")
         if not weights:
-            raise InvalidInputError(f"weights={weights!r}; name weights, such as IMAGENET1K_V1, or a file of them.")
+            raise InvalidInputError(f"weights={weights!r}; give torchvision's name, such as IMAGENET1K_V1, or a file.")
         check_count(image_size, "image_size")
         check_count(batch_size, "batch_size")
         self.network = network
@@ -53,7 +51,7 @@ class TorchvisionFeatures(Descriptor):
         self.device = device
 
     def parameters(self) -> dict[str, object]:
-        """Return all settings that the features depend on; a file of weights enters by its contents."""
+        """Return all settings that the features depend on, with the digest of a file of weights."""
         return {
             "descriptor": "torchvision_features",
             "network": self.network,
@@ -75,16 +73,16 @@ class TorchvisionFeatures(Descriptor):
         """Compute features of images.
 
         Args:
-            images: uint8 (n, h, w, 3), or (n, h, w), which become grey in three channels.
+            images: uint8 (n, h, w, 3), or (n, h, w), whose grey is repeated in three channels.
 
         Returns:
-            float32 (n, d), for the width d of the network's last layer but one.
+            float32 (n, d), for the width d of the network's penultimate layer.
 
         Raises:
-            InvalidInputError: weights that are missing, damaged or of another network.
+            InvalidInputError: missing or damaged weights, or weights of another network.
         """
         check_images(images)
-        network = self._network().to(self.device)
+        network = self._load_network().to(self.device)
         mean, deviation = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, DEVIATION))
         features = []
         starts = range(0, len(images), self.batch_size)
@@ -94,12 +92,7 @@ class TorchvisionFeatures(Descriptor):
             features.append(network((batch.movedim(3, 1).float() / 255 - mean) / deviation).float().cpu())
         return torch.cat(features)
 
-    def _network(self) -> torch.nn.Module:
+    def _load_network(self) -> torch.nn.Module:
         network, _, head = build_headless(self.network, 0)
-        state = read_weights(self.network, self.weights)
-        try:
-            network.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInputError(f"weights={self.weights!r} are not those of {self.network} ({reason}).") from error
+        load_weights(network, self.network, self.weights, head)
         return network.eval()

@@ -16,7 +16,7 @@ from deephash.io.item_names import as_int64
 from deephash.io.npz_file import open_npz
 from deephash.validation import InvalidInputError
 
-# What a split notes of its data, by the name of the note; descriptors are noted where they read files, as weights.
+# Names and descriptions of the digests in a split; descriptors have one only if they read files such as weights.
 DESCRIPTOR_DIGESTS = ("image_descriptor", "text_descriptor")
 DIGESTS = {
     **{"features": "features", "labels": "labels"},
@@ -25,7 +25,7 @@ DIGESTS = {
 ROLES = ("train", "query", "database", "validation_query", "validation_database")
 
 
-def _none() -> np.ndarray:
+def _empty_rows() -> np.ndarray:
     return np.empty(0, np.int64)
 
 
@@ -33,18 +33,18 @@ def _none() -> np.ndarray:
 class Split:
     """Rows of a data set by role, each int64, ascending and unique.
 
-    Queries are never trained on and never in the database; the validation parts, where a protocol has them, share
-    no row with any other part. Whether training items are also searched is the protocol's to say.
+    Queries are never in the training part or the database, and validation parts share no row with any other part. The
+    protocol determines whether training items are also searched.
 
     Args:
         train: rows that projections and quantisers are fitted on.
         query: test queries.
-        database: rows that the test queries are ranked against.
-        validation_query: queries for choosing hyper-parameters; empty where the protocol has none.
-        validation_database: rows that those are ranked against; empty where the protocol has none.
-        digests: of the features and labels that the rows are of, as `HashingDataModule.get_digests`; empty where they
-            are not known, as of a split made elsewhere or by an earlier version.
-        file: where it was read from, for messages.
+        database: rows against which the test queries are ranked.
+        validation_query: queries for choosing hyper-parameters; empty without validation.
+        validation_database: rows against which the validation queries are ranked; empty without validation.
+        digests: digests of the data, as from `HashingDataModule.get_digests`; empty if they are unknown, as for a split
+            from another source or an earlier version.
+        file: file of the split, for messages.
 
     Raises:
         InvalidInputError: parts that must be disjoint share rows, or train, query or database is empty.
@@ -53,8 +53,8 @@ class Split:
     train: np.ndarray
     query: np.ndarray
     database: np.ndarray
-    validation_query: np.ndarray = field(default_factory=_none)
-    validation_database: np.ndarray = field(default_factory=_none)
+    validation_query: np.ndarray = field(default_factory=_empty_rows)
+    validation_database: np.ndarray = field(default_factory=_empty_rows)
     digests: Mapping[str, str] = field(default_factory=dict, init=False)
     file: Path | None = field(default=None, init=False)
 
@@ -62,21 +62,21 @@ class Split:
         for role in ROLES:
             rows = np.unique(as_int64(np.asarray(getattr(self, role)), f"split part {role}"))
             if len(rows) != len(getattr(self, role)):
-                raise InvalidInputError(f"split part {role} holds a row twice; expected unique rows.")
+                raise InvalidInputError(f"split part {role} has a row twice; expected unique rows.")
             if len(rows) and rows[0] < 0:
-                raise InvalidInputError(f"split part {role} holds row {rows[0]}; rows start at 0.")
+                raise InvalidInputError(f"split part {role} has row {rows[0]}; rows start at 0.")
             object.__setattr__(self, role, rows)
         for role in ("train", "query", "database"):
             if len(getattr(self, role)) == 0:
                 raise InvalidInputError(f"split part {role} is empty; raise its size in the protocol.")
-        apart = [("query", other) for other in ROLES if other != "query"]
-        apart += [(v, o) for v in ("validation_query", "validation_database") for o in ("train", "database")]
-        apart += [("validation_query", "validation_database")]
-        for one, other in apart:
-            shared = np.intersect1d(getattr(self, one), getattr(self, other), assume_unique=True)
+        disjoint = [("query", role) for role in ROLES if role != "query"]
+        disjoint += [(v, role) for v in ("validation_query", "validation_database") for role in ("train", "database")]
+        disjoint += [("validation_query", "validation_database")]
+        for first, second in disjoint:
+            shared = np.intersect1d(getattr(self, first), getattr(self, second), assume_unique=True)
             if len(shared):
                 raise InvalidInputError(
-                    f"split parts {one} and {other} share {len(shared)} rows, the first {shared[0]}; they must be "
+                    f"split parts {first} and {second} share {len(shared)} rows, the first {shared[0]}; they must be "
                     "disjoint."
                 )
 
@@ -84,25 +84,27 @@ class Split:
         """Return the rows of a role.
 
         Raises:
-            InvalidInputError: no such role, or this split has no rows for it.
+            InvalidInputError: an unknown role, or one without rows in this split.
         """
         if role not in ROLES:
             raise InvalidInputError(f"role={role!r}; expected one of: {', '.join(ROLES)}.")
         rows: np.ndarray = getattr(self, role)
         if len(rows) == 0:
-            raise InvalidInputError(f"This split has no {role} part; choose a protocol that has one, such as five_way.")
+            raise InvalidInputError(
+                f"This split has no {role} part; choose a protocol with this part, such as protocol=five_way."
+            )
         return rows
 
     def check_fits(self, n: int) -> None:
-        """Raise an error if the data set has fewer items than this split names.
+        """Raise an error if rows of this split exceed the number of items n.
 
         Raises:
-            InvalidInputError: the message names the largest row and n.
+            InvalidInputError: the message has the largest row and n.
         """
         largest = max(int(getattr(self, role)[-1]) for role in ROLES if len(getattr(self, role)))
         if largest >= n:
             raise InvalidInputError(
-                f"The split speaks of row {largest}, but the data have {n} items; give its own data."
+                f"The split has row {largest}, but the data have {n} items; give the data of the split."
             )
 
     def with_digests(self, digests: Mapping[str, str], file: Path | None = None) -> "Split":
@@ -116,20 +118,20 @@ class Split:
         """Raise an error if the data differ from the data of this split, if their digests are recorded.
 
         Args:
-            digests: of the data at hand, as `HashingDataModule.get_digests`.
-            files: where these come from, in words.
+            digests: digests of the given data, as from `HashingDataModule.get_digests`.
+            files: names of the data files, for the message.
 
         Raises:
-            InvalidInputError: the message names what differs.
+            InvalidInputError: the message names the difference.
         """
-        for part, known in self.digests.items():
-            found = digests.get(part, "")
-            if found != known:
+        for part, expected in self.digests.items():
+            actual = digests.get(part, "")
+            if actual != expected:
                 raise InvalidInputError(
                     f"the {DIGESTS[part]}{f' ({files})' if files else ''} are not those that "
-                    f"{self.file or 'this split'} was made for (SHA-256 {found[:12] or 'of none'}, not "
-                    f"{known[:12] or 'of none'}): they were changed, or others lie there; restore them, or give these "
-                    "to a run of their own."
+                    f"{self.file or 'this split'} was made for (SHA-256 {actual[:12] or 'of none'}, not "
+                    f"{expected[:12] or 'of none'}): they were changed or replaced; restore them, or use the new data "
+                    "in a new run."
                 )
 
     @property
@@ -158,7 +160,7 @@ class Split:
         """Read a split that `save` wrote.
 
         Raises:
-            InvalidInputError: missing or truncated file, or contents that do not match their hash.
+            InvalidInputError: a missing or truncated file, or contents that do not match their hash.
         """
         with reading(path, "a split"), open_npz(path) as stored:
             split = cls(**{role: stored[role] for role in ROLES})
@@ -166,7 +168,7 @@ class Split:
             expected = str(stored["hash"])
         if split.hash != expected:
             raise InvalidInputError(
-                f"{path} does not match its hash; it was changed or damaged: restore it or run again."
+                f"{path} does not match its hash; it was changed or damaged: restore it or start a new run."
             )
         return split.with_digests(digests, path)
 
@@ -180,11 +182,11 @@ class Protocol(PlainArguments, ABC):
 
         Args:
             n: number of items.
-            labels: class indices int64 (n,), by which draws are stratified; an indicator bool (n, c) or None are
-                drawn without strata.
+            labels: class indices int64 (n,) for stratified draws; an indicator bool (n, c) or None is drawn without
+                strata.
             official: the publisher's part of each item, "train", "query" or "database", or None.
-            seed: same seed, same split.
+            seed: equal seeds give equal splits.
 
         Raises:
-            InvalidInputError: sizes that n, or a class, cannot give.
+            InvalidInputError: sizes that exceed n or the size of a class.
         """

@@ -1,7 +1,7 @@
 """Drawing of disjoint parts, shared by all protocols: sizes, strata and random order.
 
-A protocol deals from one queue per class. Only the seed determines a queue's order, so that with the same
-seed the parts dealt first do not depend on the sizes of the later ones.
+Items are dealt from one queue per class. The order of a queue depends only on the seed, so with the same seed the parts
+dealt first do not depend on the sizes of later parts.
 """
 
 import re
@@ -23,12 +23,12 @@ def check_size(size: Size, part: str, also: tuple[str, ...] = ()) -> None:
     """Raise an error for a value that is not a size.
 
     Args:
-        size: what was given.
-        part: its parameter's name, for the message.
-        also: further words that this parameter takes.
+        size: the value.
+        part: name of the parameter, for the message.
+        also: further words that this parameter accepts.
 
     Raises:
-        InvalidInputError: the message lists the possible sizes.
+        InvalidInputError: the message has the value and the accepted values.
     """
     if isinstance(size, str):
         if size in (REST, *also) or PER_CLASS.fullmatch(size):
@@ -41,15 +41,14 @@ def check_size(size: Size, part: str, also: tuple[str, ...] = ()) -> None:
     words = ", ".join(repr(word) for word in ("100 per class", REST, *also))
     raise InvalidInputError(
         f"protocol.{part}={size!r}; expected a whole number of at least 1, a fraction between 0 and 1, or one of "
-        f"{words}: set it as protocol.{part}=500."
+        f"{words}: for example protocol.{part}=500."
     )
 
 
 def random_order(n: int, seed: int) -> np.ndarray:
     """Return a random order of n items that is the same on every platform and NumPy release.
 
-    Items are sorted by the raw 64-bit words of PCG64, a stream that NumPy keeps; what its `Generator` makes of that
-    stream may change between releases.
+    Items are sorted by the raw 64-bit words of PCG64. NumPy keeps this stream fixed, but not the draws of `Generator`.
 
     Args:
         n: number of items.
@@ -73,13 +72,13 @@ def find_strata(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
     Args:
         n: number of items.
         labels: class indices int64 (n,), indicator bool (n, c) or None.
-        stratified: False gives all items the one stratum 0.
+        stratified: False puts all items into stratum 0.
 
     Returns:
         int64 (n,).
 
     Raises:
-        InvalidInputError: labels of another length than n, or that are no labels.
+        InvalidInputError: invalid labels, or labels of another length than n.
     """
     if labels is not None:
         labels = as_labels(labels, n)
@@ -93,12 +92,12 @@ def proportional_quotas(size: int, available: np.ndarray, priority: np.ndarray) 
     """Divide `size` between the classes in proportion to their items, rounded by largest remainders.
 
     Args:
-        size: number of items to share out, at most the sum of `available`.
-        available: int64 (c,), items each class has left.
-        priority: int64 (c,), a rank that settles equal remainders, lowest first.
+        size: number of items to divide, at most the sum of `available`.
+        available: int64 (c,), remaining items of each class.
+        priority: int64 (c,), rank that decides between equal remainders, lowest first.
 
     Returns:
-        int64 (c,), which sum to `size`, each within 1 of its exact share and never above what the class has.
+        int64 (c,) with the sum `size`, each within 1 of its exact share and at most `available`.
     """
     total = int(available.sum())
     quotas = size * available // total
@@ -113,27 +112,27 @@ def deal(
 ) -> dict[str, np.ndarray]:
     """Deal items into disjoint parts, each in proportion to the remaining items of every class.
 
-    Parts are dealt in the order given, the one whose size is "rest" last. What no part asks for stays unused.
+    Parts are dealt in the given order, with the part of size "rest" last. Remaining items are unused.
 
     Args:
-        sizes: size of each part, by parameter name; fractions are of the pool.
+        sizes: size of each part by parameter name; fractions are of the pool.
         strata: int64 (n,), from `find_strata`.
-        seed: same seed, same parts.
-        pool: int64, rows to deal from; None deals from all n.
-        source: what the pool is called in messages.
+        seed: equal seeds give equal parts.
+        pool: int64, rows to deal from; None for all n.
+        source: name of the pool in messages.
 
     Returns:
         Rows of each part, int64, ascending.
 
     Raises:
-        InvalidInputError: sizes beyond the pool, two parts of "rest", or a part that would miss a class.
+        InvalidInputError: sizes that exceed the pool, two parts of size "rest", or a part without items of a class.
     """
     order = random_order(len(strata), seed)
     if pool is not None:
         order = order[np.isin(order, pool)]
     n = len(order)
     if n == 0:
-        raise InvalidInputError(f"There are no items in {source} to split; give data that have some.")
+        raise InvalidInputError(f"There are no items in {source} to split; give data with items.")
     rests = [part for part, size in sizes.items() if size == REST]
     if len(rests) > 1:
         raise InvalidInputError(
@@ -144,29 +143,29 @@ def deal(
         strata[order], return_index=True, return_inverse=True, return_counts=True
     )
     single = bool(len(classes) == 1 and classes[0] == 0)
-    counts = _whole_sizes(sizes, n, len(classes), single, source)
+    counts = _count_items(sizes, n, len(classes), single, source)
 
     by_class = np.argsort(inverse, kind="stable")
     starts = np.cumsum(available) - available
-    place = np.empty(n, np.int64)  # each item's place in the queue of its class
+    place = np.empty(n, np.int64)  # position of each item in the queue of its class
     place[by_class] = np.arange(n) - np.repeat(starts, available)
-    priority = np.argsort(np.argsort(first_seen))  # random, so that no class is favoured over the draws
+    priority = np.argsort(np.argsort(first_seen))  # random, so that no class is favoured on average
 
     dealt = np.zeros_like(available)
     rows: dict[str, np.ndarray] = {}
     for part in sorted(sizes, key=lambda part: part in rests):
         left = available - dealt
-        quotas = _quotas(sizes[part], counts.get(part), left, classes, priority, part)
+        quotas = _compute_quotas(sizes[part], counts.get(part), left, classes, priority, part)
         empty = np.flatnonzero(quotas == 0)
         if len(empty):
-            _refuse_missing_class(part, sizes[part], classes, available, int(empty[0]), int(quotas.sum()), source)
+            _raise_missing_class(part, sizes[part], classes, available, int(empty[0]), int(quotas.sum()), source)
         chosen = (place >= dealt[inverse]) & (place < (dealt + quotas)[inverse])
         rows[part] = np.sort(order[chosen])
         dealt = dealt + quotas
     return {part: rows[part] for part in sizes}
 
 
-def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, source: str) -> dict[str, int]:
+def _count_items(sizes: Mapping[str, Size], n: int, classes: int, single: bool, source: str) -> dict[str, int]:
     """Return the number of items of each part but the rest; raise an error for sizes beyond the pool."""
     counts: dict[str, int] = {}
     for part, size in sizes.items():
@@ -176,8 +175,8 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
         if isinstance(size, str):
             if single:
                 raise InvalidInputError(
-                    f"protocol.{part}={size!r} needs stratified data with one class label per item, of two classes or "
-                    f"more; give a number of items, such as protocol.{part}=1000."
+                    f"protocol.{part}={size!r} needs stratified data with one class label per item and at least two "
+                    f"classes; give a number of items, such as protocol.{part}=1000."
                 )
             counts[part] = int(size.split()[0]) * classes
         elif isinstance(size, float):
@@ -186,25 +185,25 @@ def _whole_sizes(sizes: Mapping[str, Size], n: int, classes: int, single: bool, 
             counts[part] = size
         if counts[part] == 0:
             raise InvalidInputError(
-                f"protocol.{part}={size} of the {n} items in {source} is less than 1 item; raise it, such as "
-                f"protocol.{part}=1."
+                f"protocol.{part}={size} of the {n} items in {source} is less than 1 item; raise it, for "
+                f"example to protocol.{part}=1."
             )
     rest = next((part for part in sizes if part not in counts), None)
-    asked = sum(counts.values())
-    if asked > n or (rest is not None and asked == n):
+    total = sum(counts.values())
+    if total > n or (rest is not None and total == n):
         listed = " + ".join(f"{part} {count}" for part, count in counts.items())
         largest = max(counts, key=lambda part: counts[part]) if counts else rest
         leaving = "" if rest is None else f", which must leave at least 1 for {rest}"
-        suggestion = max(1, counts.get(str(largest), 0) - (asked - n) - (rest is not None))
+        suggestion = max(1, counts.get(str(largest), 0) - (total - n) - (rest is not None))
         raise InvalidInputError(
-            f"The protocol asks for {listed} = {asked} items of the {n} in {source}{leaving}; lower a size, such as "
+            f"The protocol needs {listed} = {total} items of the {n} in {source}{leaving}; lower a size, such as "
             f"protocol.{largest}={suggestion}, give fractions, such as protocol.{largest}=0.1, or choose another "
             "protocol, such as five_way_small."
         )
     return counts
 
 
-def _quotas(
+def _compute_quotas(
     size: Size, count: int | None, left: np.ndarray, classes: np.ndarray, priority: np.ndarray, part: str
 ) -> np.ndarray:
     """Return the number of items of each class in a part."""
@@ -216,22 +215,22 @@ def _quotas(
     short = np.flatnonzero(left < each)
     if len(short):
         raise InvalidInputError(
-            f"protocol.{part}={size!r}, but class {classes[short[0]]} has {left[short[0]]} items left; lower it, such "
-            f"as protocol.{part}='{max(1, int(left.min()))} per class'."
+            f"protocol.{part}={size!r}, but class {classes[short[0]]} has {left[short[0]]} items left; lower it, for "
+            f"example to protocol.{part}='{max(1, int(left.min()))} per class'."
         )
     return np.full_like(left, each)
 
 
-def _refuse_missing_class(
+def _raise_missing_class(
     part: str, size: Size, classes: np.ndarray, available: np.ndarray, missing: int, count: int, source: str
 ) -> None:
     if count < len(classes):
         raise InvalidInputError(
-            f"protocol.{part}={size} gives {count} items, fewer than 1 for each of {len(classes)} classes; set "
-            f"protocol.{part}={len(classes)} or more, or draw without regard to class: protocol.stratified=false."
+            f"protocol.{part}={size} is {count} items, fewer than 1 for each of {len(classes)} classes; set "
+            f"protocol.{part}={len(classes)} or more, or draw without strata: protocol.stratified=false."
         )
     raise InvalidInputError(
         f"class {classes[missing]} has {available[missing]} of the {available.sum()} items in {source}, too few for "
-        f"protocol.{part}={size} to hold one; raise that size, drop or merge the class, or draw without regard to "
-        "class: protocol.stratified=false."
+        f"one in protocol.{part}={size}; raise that size, remove or merge the class, or draw without strata: "
+        "protocol.stratified=false."
     )

@@ -10,21 +10,21 @@ from deephash.data.protocols.draws import Size, check_size, deal, find_strata
 class FiveWay(Protocol):
     """Separate queries and databases for test and validation, and a separate training part.
 
-    The protocol that Moran's thesis (2016) calls improved: hyper-parameters are chosen with the validation queries
-    against the validation database, projections and quantisers see only the training part, and the figure
-    reported is that of the test queries against the test database. Drawn again, with another seed, for each of 10
-    runs. The defaults are those of CIFAR-10's 60,000 images, which leave 46,000 for the test database.
+    The improved protocol of Moran's thesis (2016): hyper-parameters are chosen with the validation queries against the
+    validation database, projections and quantisers use only the training part, and test queries are scored against the
+    test database. The thesis averages 10 runs with different seeds. The defaults are those for the 60,000 images of
+    CIFAR-10, which leave 46,000 for the test database.
 
     Args:
         queries: test queries.
-        validation_queries: queries that hyper-parameters are chosen with.
-        train: items that projections, quantisers and affinities are fitted on.
-        validation_database: items that the validation queries are ranked against.
-        database: items that the test queries are ranked against; by default what is left.
+        validation_queries: queries for choosing hyper-parameters.
+        train: items for fitting projections, quantisers and affinities.
+        validation_database: items against which the validation queries are ranked.
+        database: items against which the test queries are ranked; by default the rest.
         stratified: whether each part has the class proportions of the data, if items have one class each.
 
     Raises:
-        InvalidInputError: a size that is no size.
+        InvalidInputError: an invalid size.
     """
 
     def __init__(

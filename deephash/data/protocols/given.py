@@ -16,25 +16,25 @@ REQUIRED = ("train", "query", "database")
 class Given(Protocol):
     """A split read from a file, to reproduce published figures on the same rows.
 
-    The seed draws nothing here.
+    The seed has no effect.
 
     Args:
         path: the split.npz of a run, or a JSON object of row lists, `{"train": [...], "query": [...], "database":
-            [...]}`, optionally with validation_query and validation_database. Rows count from 0.
+            [...]}`, optionally with validation_query and validation_database. Rows start at 0.
 
     Raises:
-        InvalidInputError: no file, or one of another kind.
+        InvalidInputError: no path, or another type of file.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
         if path is None:
             raise InvalidInputError(
-                "protocol=given reads a split from a file; name it, such as protocol.path=FOLDER/split.npz of a run."
+                "protocol=given reads a split from a file; give it, such as protocol.path=FOLDER/split.npz of a run."
             )
         self.path = Path(path)
         if self.path.suffix not in (".npz", ".json"):
             raise InvalidInputError(
-                f"protocol.path={self.path}; expected the .npz of a run or a .json of row lists, by its ending."
+                f"protocol.path={self.path}; expected the .npz file of a run or a .json file of row lists."
             )
 
     def split(self, n: int, labels: Tensor | None, official: np.ndarray | None, seed: int) -> Split:
@@ -45,7 +45,7 @@ class Given(Protocol):
         """
         split = Split.load(self.path) if self.path.suffix == ".npz" else read_json_split(self.path)
         split.check_fits(n)
-        # Only the rows are used: the features may be others of the same items.
+        # Only the rows are used; the same items may have other features.
         return split.with_digests({})
 
 
@@ -53,21 +53,24 @@ def read_json_split(path: Path) -> Split:
     """Read a split from a JSON object of row lists.
 
     Raises:
-        InvalidInputError: missing file, no JSON, unknown or missing parts, or entries that are no rows.
+        InvalidInputError: a missing file, invalid JSON, unknown or missing parts, or invalid rows.
     """
     with reading(f"protocol.path={path}", "a split in JSON", "repair it or give another"):
         stored = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(stored, dict):
-        raise InvalidInputError(f"protocol.path={path} holds a {type(stored).__name__}; expected an object of lists.")
+        raise InvalidInputError(
+            f"protocol.path={path} contains a {type(stored).__name__}; expected an object of lists."
+        )
     unknown = sorted(stored.keys() - set(ROLES))
     if unknown:
-        raise InvalidInputError(f"protocol.path={path} names {unknown[0]!r}; expected one of: {', '.join(ROLES)}.")
+        raise InvalidInputError(
+            f"protocol.path={path} has the part {unknown[0]!r}; expected one of: {', '.join(ROLES)}."
+        )
     missing = [role for role in REQUIRED if role not in stored]
     if missing:
         raise InvalidInputError(f"protocol.path={path} lacks {missing[0]!r}; it must list {', '.join(REQUIRED)}.")
     for role, rows in stored.items():
-        whole = isinstance(rows, list) and all(type(row) is int and 0 <= row < 2**63 for row in rows)
-        if not whole:
+        if not isinstance(rows, list) or not all(type(row) is int and 0 <= row < 2**63 for row in rows):
             raise InvalidInputError(
                 f"protocol.path={path}: {role} must be a list of rows, whole numbers from 0; repair it."
             )

@@ -14,22 +14,22 @@ PARTS = ("train", "query", "database")
 class Official(Protocol):
     """The publisher's queries, training part and database; without a database, the training part is searched.
 
-    On CIFAR-10 this is 10,000 test images against the 50,000 others, which are also trained on: the setting of deep
-    hashing's figures above .9. On SIFT1M it is the query, learn and base files. Each part can be cut to a sample.
+    On CIFAR-10, 10,000 test images are searched in the 50,000 training images, the setting of figures above .9 in deep
+    hashing. On SIFT1M, the parts are the query, learn and base files. Each part can be reduced to a sample.
 
-    An optional validation part, taken from the training part, avoids choices on the test queries; if the
-    training part is also the database, it leaves that too.
+    An optional validation part, taken from the training part, avoids choices on the test queries. If the training part
+    is also the database, the validation items are removed from both.
 
     Args:
-        queries: how many of the publisher's queries; by default all.
-        train: how many of the publisher's training items; by default all.
-        database: how many of the publisher's database; by default all.
-        validation_queries: queries that hyper-parameters are chosen with; 0 for none.
-        validation_database: items that those are ranked against; 0 for none.
-        stratified: whether samples have the classes in their proportions, where items have one class each.
+        queries: size of the sample of the publisher's queries; by default all.
+        train: size of the sample of the publisher's training items; by default all.
+        database: size of the sample of the publisher's database; by default all.
+        validation_queries: queries for choosing hyper-parameters; 0 for none.
+        validation_database: items against which the validation queries are ranked; 0 for none.
+        stratified: whether samples have the class proportions of the data, if items have one class each.
 
     Raises:
-        InvalidInputError: a size that is no size.
+        InvalidInputError: an invalid size.
     """
 
     def __init__(
@@ -81,22 +81,21 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
         int64 rows, ascending, by part; only "database" can be empty.
 
     Raises:
-        InvalidInputError: no official parts, another length than n, an unknown part, or no train or query part.
+        InvalidInputError: no official parts, a length other than n, an unknown part, or no train or query part.
     """
     if official is None:
         raise InvalidInputError(
             "These data have no official parts; choose a protocol that draws them, such as protocol=literature."
         )
     if np.shape(official) != (n,):
-        raise InvalidInputError(f"official parts have shape {np.shape(official)}; expected ({n},), one for each item.")
+        raise InvalidInputError(f"official parts have shape {np.shape(official)}; expected ({n},), one per item.")
     unknown = sorted(set(np.unique(official).tolist()) - set(PARTS), key=str)
     if unknown:
-        raise InvalidInputError(f"official parts hold {unknown[0]!r}; expected one of: {', '.join(PARTS)}.")
+        raise InvalidInputError(f"official parts include {unknown[0]!r}; expected one of: {', '.join(PARTS)}.")
     pools = {part: np.flatnonzero(np.asarray(official) == part) for part in PARTS}
     for part in ("train", "query"):
         if len(pools[part]) == 0:
             raise InvalidInputError(
-                f"These data have no official {part} part; choose a protocol that draws one, such as "
-                "protocol=literature."
+                f"These data have no official {part} part; choose one that draws it, such as protocol=literature."
             )
     return pools

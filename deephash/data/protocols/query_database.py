@@ -18,22 +18,20 @@ class QueryDatabase(Protocol):
     With the same seed, the queries do not depend on the other sizes. If the database is the rest, the
     training sample is also the same, searched or not, so the effect of searching it can be measured in isolation.
 
-    An optional validation part avoids choices on the test queries. Its items leave the database
-    and the training part, so figures for comparison with published ones need a run without it.
+    An optional validation part avoids choices on the test queries. Its items are removed from the database and the
+    training part, so a comparison with published figures needs a run without it.
 
     Args:
         queries: test queries.
-        database: items that they are ranked against, including a searched training sample; by default all that
-            remain.
-        train: size of the training sample, or "database" to train on all searched items, usually without
-            labels.
+        database: items against which they are ranked, including a searched training sample; by default the rest.
+        train: size of the training sample, or "database" to train on all searched items, usually without labels.
         search_train: whether the training sample is searched too.
-        validation_queries: queries that hyper-parameters are chosen with; 0 for none.
-        validation_database: items that those are ranked against; 0 for none.
+        validation_queries: queries for choosing hyper-parameters; 0 for none.
+        validation_database: items against which the validation queries are ranked; 0 for none.
         stratified: whether each part has the class proportions of the data, if items have one class each.
 
     Raises:
-        InvalidInputError: a size that is no size, or settings that contradict each other.
+        InvalidInputError: an invalid size, or contradictory settings.
     """
 
     def __init__(
@@ -51,12 +49,12 @@ class QueryDatabase(Protocol):
         check_size(train, "train", (WHOLE_DATABASE,))
         if train == WHOLE_DATABASE and not search_train:
             raise InvalidInputError(
-                "protocol.train=database trains on all that is searched, but protocol.search_train=false; set "
+                "protocol.train=database trains on all searched items, but protocol.search_train=false; set "
                 "protocol.search_train=true, or give the training sample a size, such as protocol.train=5000."
             )
         if train == "rest" and search_train:
             raise InvalidInputError(
-                "protocol.train=rest leaves nothing to search beside it; set protocol.train=database, or "
+                "protocol.train=rest leaves no other items to search; set protocol.train=database, or "
                 "protocol.search_train=false with a size for the database, such as protocol.database=54000."
             )
         self.validation = select_validation_sizes(validation_queries, validation_database)
@@ -89,17 +87,17 @@ def select_validation_sizes(validation_queries: Size, validation_database: Size)
     """Return the sizes of an optional validation part by parameter name; empty if both are 0.
 
     Raises:
-        InvalidInputError: a size that is no size, or one of the two without the other.
+        InvalidInputError: an invalid size, or only one size above 0.
     """
     sizes = {"validation_queries": validation_queries, "validation_database": validation_database}
-    wanted = {part: size for part, size in sizes.items() if isinstance(size, bool) or size != 0}
-    for part, size in wanted.items():
+    selected = {part: size for part, size in sizes.items() if isinstance(size, bool) or size != 0}
+    for part, size in selected.items():
         check_size(size, part)
-    if len(wanted) == 1:
-        (given,) = wanted
-        (absent,) = sizes.keys() - wanted.keys()
+    if len(selected) == 1:
+        (present,) = selected
+        (absent,) = sizes.keys() - selected.keys()
         raise InvalidInputError(
-            f"protocol.{given}={sizes[given]} but protocol.{absent}=0; a validation part needs both, such as "
+            f"protocol.{present}={sizes[present]} but protocol.{absent}=0; a validation part needs both, such as "
             f"protocol.{absent}=1000."
         )
-    return wanted
+    return selected

@@ -36,7 +36,7 @@ def check_texts(texts: Sequence[str]) -> None:
     """Raise an error for a value that is not a sequence of texts.
 
     Raises:
-        InvalidInputError: a single string, no texts, or something else among them.
+        InvalidInputError: a single string, no texts, or an item that is not a string.
     """
     if isinstance(texts, str) or len(texts) == 0:
         raise InvalidInputError(f"texts={texts!r}; expected a sequence of at least one text.")

@@ -16,16 +16,16 @@ STOP_WORDS = ("english",)
 
 @final
 class HashedWords(TextDescriptor):
-    """Word counts of a text, each word hashed to one of `dimension` buckets: the baseline among features.
+    """Word counts of a text, each word hashed to one of `dimension` buckets: the baseline descriptor.
 
-    A word counts by log(1 + occurrences), with a sign that its hash gives, so that words which share a place cancel
-    on average; each text then has length 1.
+    The value of a word is log(1 + occurrences) with a sign from its hash, so that words in the same bucket cancel on
+    average. Each text is then scaled to length 1.
 
-    Known weakness: two words that mean the same have nothing in common.
+    Known weakness: synonyms have unrelated features.
 
     Args:
-        dimension: number of places d. 1,024 hold the few thousand words of captions with few collisions per text.
-        stop_words: "english" leaves out its most common words; None leaves in all.
+        dimension: number of buckets d; 1,024 give few collisions per text for the few thousand words of captions.
+        stop_words: "english" leaves out the most common English words; None keeps all.
 
     Raises:
         InvalidInputError: a dimension below 1, or unknown stop words.
@@ -52,10 +52,10 @@ class HashedWords(TextDescriptor):
         """Compute features of n texts.
 
         Returns:
-            float32 (n, d), rows of length 1; 0 where a text has no words.
+            float32 (n, d), rows of length 1, or 0 for a text without words.
 
         Raises:
-            InvalidInputError: not texts, or more than memory holds.
+            InvalidInputError: not texts, or features too large for memory.
         """
         from sklearn.feature_extraction.text import HashingVectorizer
         from sklearn.preprocessing import normalize
@@ -71,6 +71,6 @@ class HashedWords(TextDescriptor):
         except MemoryError as error:
             size = len(texts) * self.dimension * 4 / 2**30
             raise InvalidInputError(
-                f"features of {len(texts)} texts take {math.ceil(size)} GiB; lower dimension={self.dimension}."
+                f"features of {len(texts)} texts need {math.ceil(size)} GiB; lower dimension={self.dimension}."
             ) from error
         return features

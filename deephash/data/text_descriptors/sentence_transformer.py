@@ -17,7 +17,7 @@ from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
 BLOCK_TEXTS = 1024
-"""Texts between two steps of the progress bar; the model takes `batch_size` of them at once."""
+"""Texts per step of the progress bar; the model processes `batch_size` of them at once."""
 
 
 def contents_digest(folder: Path) -> str:
@@ -36,17 +36,17 @@ class SentenceTransformer(TextDescriptor):
     """Sentence embeddings of a model in the format of sentence-transformers, such as MiniLM.
 
     Needs `pip install 'deephash[text]'`. A model is a folder, or a name of the Hugging Face hub, which is downloaded
-    where its cache lacks it.
+    if its cache lacks it.
 
     Known weakness: a model reads only the beginning of a long text; MiniLM reads 256 word pieces.
 
     Args:
-        model: the folder or the name, such as sentence-transformers/all-MiniLM-L6-v2.
-        batch_size: texts that go through at once.
-        device: "cpu", "cuda" or the like; features differ by rounding between devices.
+        model: folder or name, such as sentence-transformers/all-MiniLM-L6-v2.
+        batch_size: texts per forward pass.
+        device: such as "cpu" or "cuda"; features differ by rounding between devices.
 
     Raises:
-        InvalidInputError: no model, or the library is not installed; in `describe`, a model that cannot be read.
+        InvalidInputError: no model, or the library is not installed; in `describe`, an unreadable model.
 
     References:
         Reimers & Gurevych, "Sentence-BERT: sentence embeddings using siamese BERT-networks", EMNLP 2019. Wang et al.,
@@ -67,7 +67,7 @@ class SentenceTransformer(TextDescriptor):
         self.device = device
 
     def parameters(self) -> dict[str, object]:
-        """Return all settings that the features depend on; a model folder enters by its contents."""
+        """Return all settings that the features depend on, with the digest of a model folder."""
         model = self.contents() or self.model
         return {"descriptor": "sentence_transformer", "model": model, "device": torch.device(self.device).type}
 
@@ -80,13 +80,13 @@ class SentenceTransformer(TextDescriptor):
         """Compute embeddings of n texts.
 
         Returns:
-            float32 (n, d), for the model's dimension d; of length 1 where the model makes them so.
+            float32 (n, d), for the model's dimension d; of length 1 if the model normalises them.
 
         Raises:
-            InvalidInputError: not texts, or a model that cannot be read.
+            InvalidInputError: not texts, or an unreadable model.
         """
         check_texts(texts)
-        model = self._read()
+        model = self._load_model()
         embeddings = []
         for start in track(range(0, len(texts), BLOCK_TEXTS), "Sentences"):
             block = list(texts[start : start + BLOCK_TEXTS])
@@ -94,19 +94,19 @@ class SentenceTransformer(TextDescriptor):
             embeddings.append(encoded.float().cpu())
         return torch.cat(embeddings)
 
-    def _read(self) -> Any:
-        # Imported so that a type checker need not follow it through the whole of transformers.
+    def _load_model(self) -> Any:
+        # Imported by name, so that type checkers do not follow all of transformers.
         library, logging = import_module("sentence_transformers"), import_module("transformers.utils.logging")
         folder = Path(self.model).expanduser()
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()  # of the weights, which takes no second
+        enabled = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # loading weights takes less than a second
         try:
             return library.SentenceTransformer(
                 str(folder) if folder.is_dir() else self.model, device=self.device, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InvalidInputError(f"model={self.model!r} cannot be read ({reason}); give a folder of it.") from error
+            raise InvalidInputError(f"model={self.model!r} cannot be read ({reason}); give its folder.") from error
         finally:
-            if shown:
+            if enabled:
                 logging.enable_progress_bar()
