@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from deephash.data.descriptors.gist import Gist, grey_stack
-from deephash.data.descriptors.gist_filters import low_pass_matrix, mirrored, on_both_sides, transfer_functions
+from deephash.data.descriptors.gist_filters import low_pass_matrix, mirrored_pixels, on_both_sides, transfer_functions
 
 COUNT = 60_000
 SAMPLE = 2_000
@@ -27,7 +27,7 @@ def by_fft(images: np.ndarray, step: int = 50) -> torch.Tensor:
     size, border, edge = images.shape[1], 32, 5
     filters = torch.fft.ifftshift(transfer_functions(size + 2 * border, (8, 8, 8, 8)), (1, 2)).float()
     low_pass = low_pass_matrix(size + 2 * edge, 4).float()
-    inner, outer = mirrored(size, edge, edge), mirrored(size, border, border)
+    inner, outer = mirrored_pixels(size, edge, edge), mirrored_pixels(size, border, border)
     blocks = []
     for first in range(0, len(images), step):
         grey = torch.log1p(grey_stack(torch.from_numpy(images[first : first + step])))[inner][:, :, inner]

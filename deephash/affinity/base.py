@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 class Affinity(PlainArguments, ABC):
     """A definition of neighbours from labels or features.
 
-    One definition serves as ground truth, between queries and database, and as supervision, within training items.
-    `fit` learns parameters, such as the radius of an ε-ball, from the training items, unless the affinity names another
-    part.
+    A definition serves as ground truth between queries and database, and as supervision among training items. Anything
+    that it learns from data, such as the radius of an ε-ball, is learnt in `fit` from the training items, unless
+    `learns_from` names another part.
     """
 
     learns_from: str = "train"
-    """Part of a split on whose items `fit` learns if this is the truth."""
+    """Part of a split from which `fit` learns when this is the truth."""
 
     needs_labels: ClassVar[bool] = False
     """Whether items without labels have no neighbours."""
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
-        """Raise an error, before fitting and at almost no cost, for parts for which `relevance` raises one.
+        """Raise the errors of `relevance` for these parts, before fitting and at almost no cost.
 
         Raises:
-            InvalidInputError: the error that `relevance` would raise.
+            InvalidInputError: as in `relevance`.
         """
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Affinity(PlainArguments, ABC):
             query_features: (q, d).
             query_labels: int64 (q,), bool (q, c) or None.
             database_features: (N, d).
-            database_labels: like the queries' labels.
+            database_labels: int64 (N,), bool (N, c) or None.
         """
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> TrainingAffinity:
@@ -62,21 +62,21 @@ class Affinity(PlainArguments, ABC):
         Args:
             features: (n, d) of the training items.
             labels: int64 (n,), bool (n, c) or None.
-            positions: int64 (n,), the items' rows in the whole data set, for definitions that name items by those.
+            positions: int64 (n,), data set rows of the items, for definitions by row.
         """
         return AmongItems(self, features, labels)
 
     def block(self, features_a: Tensor, labels_a: Tensor | None, features_b: Tensor, labels_b: Tensor | None) -> Tensor:
         """Return the affinity between two sets of items: rows of A against all training items B.
 
-        An item that is in both is its own neighbour, unless it has no label to share. The number of rows
-        per call is limited by memory.
+        An item that is in both is its own neighbour, unless it has no label. The number of rows per call is limited by
+        memory.
 
         Args:
             features_a: (a, d).
             labels_a: int64 (a,), bool (a, c) or None.
             features_b: (b, d).
-            labels_b: like A's labels.
+            labels_b: int64 (b,), bool (b, c) or None.
 
         Returns:
             bool (a, b), True where item j of B is a neighbour of item i of A.

@@ -8,20 +8,20 @@ from deephash.validation import InvalidInputError
 
 # Entries of the affinity per block, 64 MiB as int32.
 BLOCK_ENTRIES = 2**24
-# Bound on a bit's agreement; agreement with all pairs, or none, would give weights of 0 or infinity.
+# Limit of the agreement, since full agreement would give weights of 0 or infinity.
 MAX_AGREEMENT = 1 - 1e-9
 
 
 def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
     """Draw random items, each with one of its neighbours or of the other items.
 
-    Items are drawn evenly, with replacement, so that a large class has no more pairs than its share of items. An
-    item without a partner gives no pair.
+    Items are drawn uniformly with replacement, so that the pairs of a class are proportional to its items. Items
+    without a partner are skipped.
 
     Args:
-        affinity: among the n items.
+        affinity: affinity among the n items.
         count: number of items drawn.
-        similar: whether partners are neighbours; an item may be its own.
+        similar: whether partners are neighbours, possibly the item itself.
         generator: CPU generator.
 
     Returns:
@@ -38,26 +38,26 @@ def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generato
         part = slice(start, start + block)
         neighbours = affinity.among(rows[part]).cpu()
         running = (neighbours if similar else ~neighbours).cumsum(1, dtype=torch.int32)
-        wanted = (places[part] * running[:, -1]).floor().int() + 1
-        found = torch.searchsorted(running, wanted[:, None])[:, 0]
-        partners[part] = torch.where(running[:, -1] > 0, found, -1)
+        ranks = (places[part] * running[:, -1]).floor().int() + 1
+        columns = torch.searchsorted(running, ranks[:, None])[:, 0]
+        partners[part] = torch.where(running[:, -1] > 0, columns, -1)
     pairs = torch.stack([rows, partners], 1)[partners >= 0]
     if not len(pairs):
-        what = "no training item has a neighbour" if similar else "all training items are each other's neighbours"
-        raise InvalidInputError(f"{what}, so there is only one kind of pairs; give supervision that has both.")
+        reason = "no training item has a neighbour" if similar else "all training items are neighbours"
+        raise InvalidInputError(f"{reason}; give supervision with similar and dissimilar pairs.")
     return pairs
 
 
 def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw equally many similar and dissimilar pairs.
+    """Draw equal numbers of similar and dissimilar pairs.
 
     Args:
-        affinity: among the n items.
+        affinity: affinity among the n items.
         count: number of each kind.
         generator: CPU generator.
 
     Returns:
-        Pairs int64 (p, 2) and signs float64 (p,), 1 of similar and -1 of dissimilar ones.
+        Pairs int64 (p, 2) and signs float64 (p,), 1 for similar and -1 for dissimilar pairs.
     """
     kinds = [sample_pairs(affinity, count, similar, generator) for similar in (True, False)]
     signs = [torch.full((len(pairs),), sign, dtype=torch.float64) for pairs, sign in zip(kinds, (1, -1), strict=True)]
@@ -67,16 +67,16 @@ def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.G
 def boost_weights(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
     """Update the pair weights for the next bit: raise them for wrong pairs, lower them for right pairs.
 
-    With AdaBoost's step, α = ½ log((1 + r) / (1 - r)), this bit is right for half of the new weight, so the next bit
-    must differ from it.
+    With AdaBoost's step, α = ½ log((1 + r) / (1 - r)), this bit is right on half of the new weight, so that the next
+    bit must differ.
 
     Args:
         weights: float64 (p,), summing to 1.
-        outcomes: ±1 (p,), 1 for pairs on which the bit is right.
+        outcomes: ±1 (p,), 1 where the bit is right.
         step: α; None for that of AdaBoost.
 
     Returns:
-        The new weights, summing to 1, and the agreement under the old ones, r = Σ weights outcomes.
+        The new weights, summing to 1, and the agreement r = Σ weights outcomes under the old weights.
 
     References:
         Freund & Schapire, "A decision-theoretic generalization of on-line learning and an application to boosting",

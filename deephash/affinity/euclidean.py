@@ -1,8 +1,8 @@
 """Exact Euclidean neighbourhoods, by radius and by rank, with equal results on every machine.
 
-The rule is the squared distance Σ (a_i − b_i)² in float64, ties by database row. A float32 matrix product finds, with
-a bound on its own error, the few pairs that it cannot decide; only those are computed in float64. So the result
-does not depend on the block size or the BLAS library; data far from the origin take longer, but stay exact.
+Neighbours are defined by the squared distance Σ (a_i − b_i)² in float64, with ties by database row. A float32 matrix
+product with an error bound decides most pairs; only the others are computed in float64. The result depends neither on
+the block size nor on the BLAS, and data far from the origin cost time but not exactness.
 
 Memory in addition to the result: a float32 copy of the database, and blocks of BLOCK_PAIRS float32.
 """
@@ -19,21 +19,19 @@ from torch import Tensor
 from deephash.io.progress import track
 from deephash.validation import check_scale
 
-# Pairs of a block of queries with the whole database: 128 MiB of float32.
+# Query-database pairs per block, 128 MiB of float32.
 BLOCK_PAIRS = 2**25
-# Elements of a block in the float64 computation of undecided pairs.
+# Elements per step of the float64 computation of undecided pairs.
 EXACT_ELEMENTS = 2**22
-
-
-# Bounds of magnitudes whose sums of squares neither overflow nor lose digits in float64.
+# Magnitudes whose squares and their sums over all dimensions float64 represents at full precision.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
 
 
 def check_distances(features: Tensor, name: str) -> None:
-    """Raise an error for features whose squared distances overflow float64, since ties would be ordered by row.
+    """Raise an error for features whose squared distances overflow float64, since ties would be broken by row.
 
     Raises:
-        InvalidInputError: a magnitude is above `MAX_MAGNITUDE`.
+        InvalidInputError: the message has the largest magnitude.
     """
     check_scale(features, name, MIN_MAGNITUDE, MAX_MAGNITUDE)
 
@@ -59,15 +57,15 @@ def find_within_radius(
         database: floating (N, d).
         radius: at least 0; a pair is within it if its squared distance in float64 is at most radius².
         block_pairs: query-database pairs per block.
-        description: label of the progress bar.
+        description: description of the progress bar.
 
     Yields:
-        For each block, the number of neighbours of each query, int64 (m,), and the rows of all neighbours, int64,
+        For each block, the number of neighbours of each query, int64 (m,), and the rows of the neighbours, int64,
         ascending within a query.
     """
     squared_radius = radius * radius
     for start, values, norms, errors, scale in _approximate_blocks(queries, database, block_pairs, description):
-        # The float64 bounds of a pair that float32 cannot decide; norms are what `values` leave out.
+        # float64 bounds of the undecided values, without the norms, which `values` omit.
         centre = squared_radius * scale * scale - norms
         flat = np.flatnonzero(values <= _float32(centre + errors)[:, None])
         rows, ids = np.divmod(flat, len(database))
@@ -92,18 +90,18 @@ def find_nearest(
         database: floating (N, d).
         k: 1 to N.
         block_pairs: query-database pairs per block.
-        description: label of the progress bar.
+        description: description of the progress bar.
 
     Returns:
         Rows, int64 (q, k), ascending within a query; and the squared distance of the k-th nearest, float64 (q,).
     """
-    ids_of = np.empty((len(queries), k), np.int64)
-    kth_of = np.empty(len(queries))
+    nearest = np.empty((len(queries), k), np.int64)
+    kth_distances = np.empty(len(queries))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start, values, _, errors, _ in _approximate_blocks(queries, database, block_pairs, description):
             m = len(values)
             kth = np.array(list(threads.map(lambda row: np.partition(row, k - 1)[k - 1], values)), np.float64)
-            # The true k-th distance is within one error of the approximate one, each item's within another.
+            # The k-th distance and that of each item differ from their approximations by at most one error each.
             flat = np.flatnonzero(values <= _float32(kth + 2 * errors)[:, None])
             rows, ids = np.divmod(flat, len(database))
             chosen = values[rows, ids] < _float32(kth - 2 * errors)[rows]
@@ -114,10 +112,10 @@ def find_nearest(
             counts = np.bincount(rows[undecided], minlength=m)
             rank = np.arange(len(undecided)) - np.repeat(np.cumsum(counts) - counts, counts)
             missing = (k - np.bincount(rows[chosen], minlength=m))[rows[undecided]]
-            kth_of[start : start + m] = exact[rank == missing - 1]
+            kth_distances[start : start + m] = exact[rank == missing - 1]
             chosen[undecided[rank < missing]] = True
-            ids_of[start : start + m] = ids[chosen].reshape(m, k)
-    return ids_of, kth_of
+            nearest[start : start + m] = ids[chosen].reshape(m, k)
+    return nearest, kth_distances
 
 
 def squared_distances(
@@ -150,8 +148,8 @@ def _approximate_blocks(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, float]]:
     """Squared distances by a float32 matrix product, with a bound on their error.
 
-    Features are centred on the database's mean, where cancellation is least, and scaled by a power of two, which is
-    exact, so that no square overflows.
+    Features are centred on the database's mean, to reduce cancellation, and scaled by a power of two, which is exact,
+    so that no square overflows.
 
     Yields:
         First query of the block; float32 (m, N) values = scale²·distance² − norms, overwritten by the next block;
@@ -159,7 +157,7 @@ def _approximate_blocks(
     """
     d = database.shape[1]
     mean = database.mean(0, dtype=np.float64)
-    largest = max(float(np.abs(part - mean).max(initial=0)) for part in _row_blocks((database, queries)))
+    largest = max(float(np.abs(part - mean).max(initial=0)) for part in _split_rows((database, queries)))
     scale = 2.0 ** min(-math.ceil(math.log2(largest)), 400) if largest > 0 else 1.0
     # With −2a beside a 1, and b beside |b|², one product gives |b|² − 2ab.
     right = np.empty((len(database), d + 1), np.float32)
@@ -170,7 +168,7 @@ def _approximate_blocks(
     right[:, d] = np.einsum("nd,nd->n", right[:, :d], right[:, :d])
     norms = np.einsum("nd,nd->n", left[:, :d], left[:, :d], dtype=np.float64)
     left[:, :d] *= -2
-    # Rounding of the centred features, of the squares, and of a product of d + 1 terms, each relative to (|a| + |b|)².
+    # Rounding errors of the centred features, the squares and a product of d + 1 terms, relative to (|a| + |b|)².
     reach = np.sqrt(norms) + np.sqrt(right[:, d].max(initial=0))
     errors = float(np.finfo(np.float32).eps) * (2 * d + 16) * reach**2
     m = max(1, min(block_pairs // max(1, len(database)), len(queries)))
@@ -182,17 +180,17 @@ def _approximate_blocks(
         yield start, out, norms[block], errors[block], scale
 
 
-# Rows converted at a time, so that no float64 copy of all features is made.
+# Rows converted at a time, to avoid a float64 copy of all features.
 ROWS = 2**14
 
 
-def _row_blocks(matrices: tuple[np.ndarray, ...]) -> Iterator[np.ndarray]:
+def _split_rows(matrices: tuple[np.ndarray, ...]) -> Iterator[np.ndarray]:
     for matrix in matrices:
         for start in range(0, len(matrix), ROWS):
             yield matrix[start : start + ROWS]
 
 
 def _float32(bounds: np.ndarray) -> np.ndarray:
-    # Rounding a bound moves it by less than the slack in the error; an overflow to infinity decides the same.
+    # Rounding changes a bound by less than the slack in the error; infinity gives the same decisions.
     with np.errstate(over="ignore"):
         return bounds.astype(np.float32)

@@ -8,43 +8,43 @@ from torch import Tensor
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.io.progress import track
 
-# Entries of the affinity matrix that are held at a time, 64 MB of float64.
+# Entries of the affinity matrix per block, 64 MB of float64.
 BLOCK_PAIRS = 2**23
-# Float64 sums of at most n shares 1 / degree that are nearer to 0 than this count as ties, in any order of summation.
+# Float64 sums of at most n terms 1 / degree that are nearer to 0 are ties, in any order of summation.
 ROUNDING = 1e-9
 
 
 def neighbour_counts(affinity: TrainingAffinity) -> Tensor:
-    """Degrees of the neighbour graph, the diagonal of D: float64 (n,), 0 for an item that has no label to share."""
-    rows = torch.split(torch.arange(len(affinity)), max(1, BLOCK_PAIRS // len(affinity)))
-    return torch.cat([affinity.among(some).sum(1) for some in track(rows, "Neighbour graph")]).double()
+    """Degrees of the neighbour graph, the diagonal of D: float64 (n,), 0 for an item without a label."""
+    blocks = torch.split(torch.arange(len(affinity)), max(1, BLOCK_PAIRS // len(affinity)))
+    return torch.cat([affinity.among(rows).sum(1) for rows in track(blocks, "Neighbour graph")]).double()
 
 
 def graph_step(affinity: TrainingAffinity, degrees: Tensor, bits: Tensor, initial: Tensor, alpha: float) -> Tensor:
     """Compute L ← sgn(α S D⁻¹ L + (1 - α) L₀), with bits ±1 and sgn(0) = 1.
 
-    An item without neighbours other than itself keeps its initial bits. If the graph would give all items the same bit,
-    that bit does not change.
+    An item without neighbours, not even itself, gets its initial bits. A bit that the graph makes equal for all items
+    would be useless, so it is left unchanged.
 
     Args:
         affinity: S, among n items.
         degrees: diagonal of D, (n,), from `neighbour_counts`.
         bits: L, bool (n, b).
         initial: L₀, bool (n, b).
-        alpha: α, from 0, which gives L₀, to 1, which leaves it out.
+        alpha: α, from 0 (only L₀) to 1 (no L₀).
 
     Returns:
         bool (n, b), on the device of `bits`.
     """
     weighted = torch.where(bits, 1.0, -1.0).cpu().double() * (alpha / degrees.clamp_min(1))[:, None]
     start = torch.where(initial, 1.0, -1.0).cpu().double() * (1 - alpha)
-    pulled = torch.empty_like(bits, device="cpu")
+    smoothed = torch.empty_like(bits, device="cpu")
     blocks = torch.split(torch.arange(len(bits)), max(1, BLOCK_PAIRS // len(bits)))
-    for some in track(blocks, "Graph step"):
-        pulled[some] = torch.addmm(start[some], affinity.among(some).double(), weighted) >= -ROUNDING
-    pulled = torch.where((degrees == 0)[:, None], initial.cpu(), pulled).to(bits.device)
-    constant = pulled.all(0) | ~pulled.any(0)
-    return torch.where(constant, bits, pulled)
+    for rows in track(blocks, "Graph step"):
+        smoothed[rows] = torch.addmm(start[rows], affinity.among(rows).double(), weighted) >= -ROUNDING
+    smoothed = torch.where((degrees == 0)[:, None], initial.cpu(), smoothed).to(bits.device)
+    constant = smoothed.all(0) | ~smoothed.any(0)
+    return torch.where(constant, bits, smoothed)
 
 
 def regularise(
@@ -53,11 +53,11 @@ def regularise(
     """Alternate the graph step with learning the bits from the features (Moran & Lavrenko, 2015).
 
     Args:
-        affinity: among the n items.
+        affinity: affinity among the n items.
         initial: bits L₀, bool (n, b).
-        alpha: share of the neighbours' bits.
+        alpha: weight of the neighbours' bits.
         rounds: number of rounds.
-        learn: function that fits hyperplanes to bits (n, b) and returns the bits that they predict.
+        learn: fits hyperplanes to bits (n, b) and returns the bits that they assign to the items.
     """
     degrees = neighbour_counts(affinity)
     bits = initial

@@ -25,12 +25,12 @@ class Label(Affinity):
         self.relevance(queries.features, queries.labels, database.features, database.labels)
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
-        """Check that there are labels; they need no fitting.
+        """Check the labels; nothing is fitted.
 
         Raises:
-            InvalidInputError: labels are missing or invalid.
+            InvalidInputError: missing or invalid labels.
         """
-        as_labels(_required(labels, "training"), len(features), "training labels")
+        as_labels(_require_labels(labels, "training"), len(features), "training labels")
         return self
 
     def relevance(
@@ -40,24 +40,23 @@ class Label(Affinity):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Relevance:
-        """Return the labels of both sides, which a ranking compares itself; features are ignored.
+        """Return the labels of both sides, which the ranking compares; features are ignored.
 
         Raises:
-            InvalidInputError: labels are missing, have other lengths, or are single labels on one side and
-            multi-labels on the
-                other.
+            InvalidInputError: missing labels, single labels on one side and multi-labels on the other, or wrong
+                lengths.
         """
-        query = _required(query_labels, "query")
-        database = _required(database_labels, "database")
+        query = _require_labels(query_labels, "query")
+        database = _require_labels(database_labels, "database")
         query = as_labels(query, len(query_features), "query labels")
         database = as_labels(database, len(database_features), "database labels")
         return SharedLabel(query, database) if query.ndim == 1 else SharedLabels(query, database)
 
 
-def _required(labels: Tensor | None, name: str) -> Tensor:
+def _require_labels(labels: Tensor | None, name: str) -> Tensor:
     if labels is None:
         raise InvalidInputError(
-            f"truth=label needs labels, and the {name} items have none; use data with labels, or truth by distance, "
-            "such as truth=nearest_neighbours or truth=epsilon_ball."
+            f"truth=label needs labels, and the {name} items have none; use data with labels, or truth by distance: "
+            "truth=nearest_neighbours or truth=epsilon_ball."
         )
     return labels

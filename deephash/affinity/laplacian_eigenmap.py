@@ -11,11 +11,11 @@ from deephash.functional.principal_components import canonical_signs, working_dt
 from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 
-# Pairs of an affinity per block, 16 MB.
+# Pairs of affinity per block, 16 MB.
 BLOCK_PAIRS = 2**24
-# Eigenvectors of one part are 0 on the others, up to this share of their largest entry.
+# Eigenvectors of one component are 0 on the others, up to this fraction of their largest entry.
 ROUNDING = 1e-9
-# Neighbours of cosine 0 or less keep an edge with a negligible weight.
+# Neighbours with a cosine of at most 0 keep an edge of negligible weight.
 MIN_WEIGHT = 1e-6
 
 
@@ -24,10 +24,10 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
 
     Args:
         features: floating (n, d).
-        affinity: among the same n items.
+        affinity: affinity among the same n items.
 
     Returns:
-        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal. If all items share a label, it is dense.
+        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal; full if all items share a label.
     """
     from scipy.sparse import csr_array, vstack
 
@@ -46,14 +46,14 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
 def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     """Compute the k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant.
 
-    They solve L y = λ D y. If the graph is disconnected, any vector that is constant on each part costs nothing, and an
-    eigensolver would return an arbitrary mixture. Here the first vectors are those along which the means of the parts
-    differ most, as in PCA of the means. The rest are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos'
+    They solve L y = λ D y. In a disconnected graph, any vector that is constant on each component has cost 0, and an
+    eigensolver would return an arbitrary mixture. Here the first of them are those along which the component means
+    differ most, as in PCA of the means. The others are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos'
     method.
 
     Args:
-        graph: W, symmetric and not negative, SciPy CSR (n, n).
-        features: floating (n, d), by which parts are compared.
+        graph: W, symmetric and non-negative, SciPy CSR (n, n).
+        features: floating (n, d), for the means of the components.
         k: number of vectors, at most n - 2.
 
     Returns:
@@ -75,18 +75,18 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
         normalised = (scale @ graph @ scale).tocsr()
 
         def times(vector: np.ndarray) -> np.ndarray:
-            # Constant vectors of parts have eigenvalue 1; minus twice their share they are the last instead.
+            # This moves vectors that are constant on components from eigenvalue 1 to −1, the end of the spectrum.
             constant = np.bincount(part, roots * vector, minlength=parts) / weights
             product: np.ndarray = normalised @ vector - 2 * roots * constant[part]
             return product
 
         start = np.random.default_rng(0).standard_normal(n)
         operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
-        # One thread is many times faster: threads that share such short vectors wait for each other.
+        # One thread is many times faster, because threads that share short vectors wait for each other.
         with single_thread():
             values, found = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
         found = found[:, np.argsort(-values, kind="stable")] / roots[:, None]
-        # Noise instead of 0 would give the other parts' items bits at random.
+        # Noise instead of 0 would give items of the other components random bits.
         found[np.abs(found) < ROUNDING * np.abs(found).max(0)] = 0
         vectors = np.concatenate([vectors, found], 1)
     return canonical_signs(torch.from_numpy(vectors))
@@ -109,7 +109,7 @@ def balanced_bits(vectors: Tensor) -> Tensor:
 
 
 def _directions_between(features: Tensor, part: np.ndarray, degrees: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return each part's values, (parts, m), along principal directions of the part means, orthonormal in weights."""
+    """Return the coordinates of each component, (parts, m), along principal directions of the component means."""
     from scipy.sparse import csr_array
 
     if len(weights) == 1:

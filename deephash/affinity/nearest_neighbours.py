@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class NearestNeighbours(Affinity):
     """Neighbours = the k nearest items of the database by Euclidean distance, ties by lower row.
 
-    This is the truth of published figures on SIFT1M, with k = 100, 1,000 or 10,000 (data: Jégou, Douze & Schmid, TPAMI
-    2011). Every query has exactly k neighbours. Distances are compared in float64; see `euclidean`.
+    The truth of published figures on SIFT1M (Jégou, Douze & Schmid, TPAMI 2011), with k = 100, 1,000 or 10,000. Every
+    query has exactly k neighbours. Distances are compared in float64; see `euclidean`.
 
     Between training items, an item is its own nearest neighbour.
 
@@ -34,7 +34,7 @@ class NearestNeighbours(Affinity):
         self.k = k
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
-        """Do nothing; the definition needs no training items."""
+        """Do nothing; nothing is learnt from training items."""
         return self
 
     def check_parts(self, queries: "Part", database: "Part") -> None:
@@ -59,7 +59,7 @@ class NearestNeighbours(Affinity):
         Computed on the CPU; the result is on the device of the queries.
 
         Raises:
-            InvalidInputError: the features are invalid, or the database has fewer than k items.
+            InvalidInputError: invalid features, or a database of fewer than k items.
         """
         query_features = as_features(query_features, name="query features")
         database_features = as_features(database_features, query_features.shape[1], 1, "database features")

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class Pairs(Affinity):
     """Neighbours = the pairs of a file, in both directions; a training item is its own neighbour.
 
-    Pairs are only supervision, since they contain no new queries: score by another truth. Pairs with an item
-    outside the training part are ignored, so that training sees no scored items.
+    Pairs serve only as supervision, since they cannot contain new queries; use another truth for scoring. Pairs with an
+    item outside the training part are ignored, so that training uses no scored items.
 
     Args:
-        path: an .npy file, int64 (p, 2), of data set rows as in the split; required.
+        path: an .npy file of data set rows, int64 (p, 2), as in the split; required.
 
     Raises:
         InvalidInputError: no path, a missing or damaged file, or contents that are not pairs of rows.
@@ -58,7 +58,7 @@ class Pairs(Affinity):
             InvalidInputError: always.
         """
         raise InvalidInputError(
-            "pairs are supervision among training items, no truth for queries; score by truth=label, "
+            "pairs are supervision among training items, not a truth for queries; use truth=label, "
             "truth=epsilon_ball or truth=nearest_neighbours."
         )
 

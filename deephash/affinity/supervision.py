@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class TrainingAffinity(ABC):
     """Affinity among the n training items in blocks of rows, for methods fitted from pairs.
 
-    It is built once, from the training part only, so a method that gets one sees no label outside that part.
-    An item is its own neighbour, unless it has no label to share.
+    It is built once, from the training part only, so methods see no label outside that part. An item is its own
+    neighbour, unless it has no label.
     """
 
     @abstractmethod
@@ -29,7 +29,7 @@ class TrainingAffinity(ABC):
         """Return rows of the affinity matrix.
 
         Args:
-            rows: int64 (m,), training items by their row. Their number is limited by memory.
+            rows: int64 (m,), rows of training items; their number is limited by memory.
 
         Returns:
             bool (m, n), True if training item j is a neighbour of item rows[i]; on the CPU.
@@ -55,7 +55,7 @@ class AmongItems(TrainingAffinity):
         affinity: the definition, fitted on the training items.
         features: floating (n, d).
         labels: int64 (n,), bool (n, c) or None.
-        wider: a definition of wider neighbourhoods, fitted on the training items, for `wide`; None for the same.
+        wider: a definition of wider neighbourhoods for `wide`, fitted on the training items; None for `affinity`.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class AmongItems(TrainingAffinity):
     def among(self, rows: Tensor) -> Tensor:
         """Return rows of the affinity matrix, int64 (m,) → bool (m, n)."""
         rows = rows.cpu()
-        some = None if self.labels is None else self.labels[rows]
-        return self.affinity.block(self.features[rows], some, self.features, self.labels)
+        labels = None if self.labels is None else self.labels[rows]
+        return self.affinity.block(self.features[rows], labels, self.features, self.labels)
 
     def subset(self, rows: Tensor) -> Self:
         """Return the affinity among some of the items."""
         rows = rows.cpu()
-        some = None if self.labels is None else self.labels[rows]
-        return type(self)(self.affinity, self.features[rows], some, self.wider)
+        labels = None if self.labels is None else self.labels[rows]
+        return type(self)(self.affinity, self.features[rows], labels, self.wider)
 
     def wide(self) -> Self:
         """Return the neighbours by the wider definition, or self without one."""
@@ -94,7 +94,7 @@ class ListedPairs(TrainingAffinity):
     """Neighbours by a list of pairs; every item is also its own neighbour.
 
     Args:
-        pairs: int64 (p, 2), rows of training items, in any order; each counts both ways.
+        pairs: int64 (p, 2), rows of training items, in any order; each counts in both directions.
         items: number of training items n.
 
     Raises:
@@ -109,10 +109,10 @@ class ListedPairs(TrainingAffinity):
             )
         if pairs.numel() and not 0 <= int(pairs.min()) <= int(pairs.max()) < items:
             raise InvalidInputError(
-                f"pairs name items {int(pairs.min())} to {int(pairs.max())}; expected rows from 0 to {items - 1}."
+                f"pairs have rows from {int(pairs.min())} to {int(pairs.max())}; expected rows from 0 to {items - 1}."
             )
-        own = torch.arange(items)
-        both = torch.unique(torch.cat([pairs, pairs.flip(1), torch.stack([own, own], 1)]), dim=0)
+        diagonal = torch.arange(items)[:, None].expand(-1, 2)
+        both = torch.unique(torch.cat([pairs, pairs.flip(1), diagonal]), dim=0)
         self.items = items
         self.neighbours = both[:, 1].contiguous()
         self.offsets = torch.cat([torch.zeros(1, dtype=torch.int64), both[:, 0].bincount(minlength=items).cumsum(0)])
@@ -145,26 +145,24 @@ def check_supervision(
     affinity: "Affinity | TrainingAffinity | None",
     items: int,
 ) -> None:
-    """Raise an error if a fit lacks the supervision that its method needs, or has that of other items.
+    """Raise an error if a fit lacks required supervision, or has supervision of other items.
 
     Args:
         method: name of the class, for the message.
         requires: a subset of {"labels", "affinity"}.
-        labels: labels passed by the caller, or None.
-        affinity: affinity passed by the caller, or None.
+        labels: labels of the call, or None.
+        affinity: affinity of the call, or None.
         items: number of training items n.
 
     Raises:
-        InvalidInputError: something required is None, or the affinity is one among another number of items.
+        InvalidInputError: a required argument is None, or the affinity has another number of items.
     """
     remedies = {
         "labels": "use data that have them, or pass labels=.",
         "affinity": "use data that have them, or pass affinity=, such as deephash.affinity.Label() with labels=.",
     }
-    for name, given in (("labels", labels), ("affinity", affinity)):
-        if name in requires and given is None:
+    for name, value in (("labels", labels), ("affinity", affinity)):
+        if name in requires and value is None:
             raise InvalidInputError(f"{method} is fitted from {name}, and none were given; {remedies[name]}")
     if isinstance(affinity, TrainingAffinity) and len(affinity) != items:
-        raise InvalidInputError(
-            f"the affinity is one among {len(affinity)} items; expected the {items} training items' own."
-        )
+        raise InvalidInputError(f"the affinity has {len(affinity)} items; expected the {items} training items.")

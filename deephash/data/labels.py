@@ -33,7 +33,7 @@ def parse_labels(
             and 1 (n, c) of any dtype.
         rows: required number of rows n.
         name: of the values, for messages.
-        separator: separator of the labels in a string: a word of `SEPARATORS` or a character. "none": each string is
+        separator: separator of the labels in a string: a key of `SEPARATORS` or a character. "none": each string is
             one label. None: the same, but an ambiguous string raises an error.
 
     Returns:
@@ -111,7 +111,7 @@ def split_labels(text: str, separator: str) -> list[str]:
 
     Args:
         text: the string.
-        separator: a word of `SEPARATORS`, or a character.
+        separator: a key of `SEPARATORS`, or a character.
 
     Raises:
         InvalidInputError: an invalid separator.

@@ -17,21 +17,21 @@ SELECTIONS = {"kmeans": kmeans_anchors, "random": random_anchors}
 class AnchorMap(Encoder):
     """Kernel values at m anchors, a Nyström approximation whose cost does not depend on the number of items.
 
-    The bandwidth σ² is the mean squared distance between training items and anchors, the rule of KSH (Liu et al.,
-    2012): kernel values then lie around exp(-1/2) at any scale of the features. Anchors and bandwidth are
-    parameters, so that later training can move them.
+    The bandwidth σ² is the mean squared distance between training items and anchors, as in KSH (Liu et al., 2012):
+    kernel values then lie around exp(-1/2) at any scale of the features. Anchors and bandwidth are parameters, so that
+    joint training can move them.
 
     Shape:
         features (n, d) → kernel values (n, m), in (0, 1].
 
     Args:
         input_dim: feature dimension d.
-        anchors: number of anchors m; 300, as in AGH, KSH and SGH. `fit` lowers it to the number of training items
-            if there are fewer, and then all of them are anchors.
-        selection: "kmeans" for centres of clusters, as in AGH; "random" for training items drawn at random, as in KSH.
+        anchors: number of anchors m; 300, as in AGH, KSH and SGH. `fit` lowers it to the number of training items if
+            those are fewer.
+        selection: "kmeans" for cluster centres, as in AGH; "random" for random training items, as in KSH.
 
     Raises:
-        InvalidInputError: anchors is below 1, or the selection is unknown; in `fit`, all items are the same.
+        InvalidInputError: anchors below 1, or an unknown selection; in `fit`, identical items.
 
     References:
         Williams & Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2000; Liu, Wang, Kumar & Chang,
@@ -64,7 +64,7 @@ class AnchorMap(Encoder):
             self.
 
         Raises:
-            InvalidInputError: all items are the same, so that no bandwidth follows from their distances.
+            InvalidInputError: identical items, whose distances give no bandwidth.
         """
         self.anchors = self.output_dim = min(self.anchors, count_rows(features))
         centres = SELECTIONS[self.selection](features, self.anchors, generator)

@@ -17,16 +17,16 @@ E = TypeVar("E", bound="Encoder")
 class Encoder(PlainArguments, nn.Module, ABC):
     """The stage before the projection: the identity, a kernel map or a network.
 
-    Subclasses implement `fit` and `forward`. Weights that joint training may move are `nn.Parameter`s, all allocated in
-    `__init__`, whose arguments are stored under their own names. Images are flat rows, as in the data set; the encoder
-    reshapes them.
+    Subclasses implement `fit` and `forward`. Weights that joint training may change are `nn.Parameter`s, all allocated
+    in `__init__`, whose arguments are stored as attributes of the same name. Images are flat rows, as in the data set;
+    the encoder reshapes them.
 
     Shape:
         features (n, d) → features (n, e).
 
     Args:
         input_dim: feature dimension d.
-        output_dim: dimension e of the encoded features.
+        output_dim: output dimension e.
     """
 
     input_dim: int
@@ -40,18 +40,18 @@ class Encoder(PlainArguments, nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "fit" in cls.__dict__:
-            own: Any = cls
-            own.fit = check_fit_features(own.fit)
+            encoder: Any = cls
+            encoder.fit = check_fit_features(encoder.fit)
 
     @classmethod
     def fetch(cls, settings: Mapping[str, Any]) -> None:
-        """Fetch what `fit` needs besides the data, such as pretrained weights, before any data are read.
+        """Download files that `fit` needs besides the data, such as pretrained weights, before any data are read.
 
         Args:
-            settings: arguments of the constructor, without `input_dim`.
+            settings: settings of the constructor, without `input_dim`.
 
         Raises:
-            InvalidInputError: a file is missing and cannot be fetched.
+            InvalidInputError: a missing file that cannot be downloaded.
         """
 
     @abstractmethod
@@ -75,10 +75,10 @@ class Encoder(PlainArguments, nn.Module, ABC):
 
 
 def check_fit_features(fit: Callable[[E, Tensor, torch.Generator], E]) -> Callable[[E, Tensor, torch.Generator], E]:
-    """Wrap an encoder's `fit` so that it gets finite features of its dimension as a tensor."""
+    """Wrap an encoder's `fit` so that features of any array type become a finite tensor of its dimension."""
 
     @functools.wraps(fit)
-    def given_features(encoder: E, features: Any, generator: torch.Generator) -> E:
+    def fit_checked(encoder: E, features: Any, generator: torch.Generator) -> E:
         return fit(encoder, as_features(features, encoder.input_dim, name="training features"), generator)
 
-    return given_features
+    return fit_checked

@@ -14,22 +14,21 @@ from deephash.functional.flat_images import image_shape
 from deephash.functional.layers import check_widths
 from deephash.validation import InvalidInputError, check_count
 
-# Number of images whose patches set the first layer, and number of images per block for statistics.
+# Number of images for the filters of the first layer, batch size for them and for statistics, and side of a patch.
 WHITENING_IMAGES = 5000
 BATCH = 256
 PATCH = 2
-# Added to the variance of each direction, as a share of the mean variance, so that directions with almost no variance
-# are not amplified.
+# Fraction of the mean variance added to each variance, so that directions of tiny variance are not amplified.
 RIDGE = 0.01
 
 
 def whitening_filters(images: Tensor) -> Tensor:
     """Compute filters of 2 × 2 pixels along the principal directions of patches, each with both signs.
 
-    Outputs are uncorrelated and of nearly equal variance; ReLU-like functions behind them keep both halves.
+    Outputs are uncorrelated with nearly equal variance; with both signs, a ReLU-like function loses neither half.
 
     Args:
-        images: floating (n, c, h, w), of mean 0 in each channel.
+        images: floating (n, c, h, w) with mean 0 in each channel.
 
     Returns:
         float64 (8c, c, 2, 2).
@@ -47,13 +46,13 @@ def whitening_filters(images: Tensor) -> Tensor:
     variances, directions = torch.linalg.eigh(covariance.cpu() / patches)
     mean = variances.mean()
     if not mean > 0:
-        raise InvalidInputError("all training images are one plain colour; give images that vary.")
+        raise InvalidInputError("all training images have one plain colour; give images that vary.")
     filters = (directions / (variances.clamp_min(0) + RIDGE * mean).sqrt()).T.reshape(size, -1, PATCH, PATCH)
     return torch.cat([filters, -filters])
 
 
 def build_block(inputs: int, outputs: int) -> nn.Sequential:
-    """Build a block that halves the side: convolution, 2 × 2 maximum, normalisation, GELU; then without maximum."""
+    """Build a block that halves the side: convolution, 2 × 2 maximum, normalisation, GELU; again without maximum."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.MaxPool2d(2),
@@ -69,14 +68,14 @@ def build_block(inputs: int, outputs: int) -> nn.Sequential:
 class Convolutional(ImageEncoder):
     """Whitened 2 × 2 patches, blocks of two 3 × 3 convolutions that halve the side, and a global maximum.
 
-    A simple form of the small networks that reach 94 % on CIFAR-10 within seconds on a GPU. At the default widths, an
-    epoch of 50,000 images of 32 × 32 takes about two minutes on one CPU core. The first layer is set from the training
-    images' patches and stays fixed. The others have random initial weights, and normalisation statistics measured on
+    A plain version of the small networks that reach 94 % on CIFAR-10 within seconds on a GPU. At the default widths, an
+    epoch of 50,000 images of 32 × 32 takes about two minutes on one CPU core. The first layer is computed from patches
+    of training images and stays fixed. The other layers start at random, with normalisation statistics measured on
     training images.
 
-    Known weakness: in training, normalisation makes an item's code depend on the other items of its batch. Several
-    processes normalise their shares separately unless `trainer.sync_batchnorm` is set. Before training, the network is
-    random and no better than pixels.
+    Known weakness: with normalisation, the code of an item in training depends on its batch, and several processes
+    normalise separately unless `trainer.sync_batchnorm` is set. Before joint training it is a random network, no better
+    than pixels.
 
     Shape:
         flat images (n, h · w · c) → (n, e), for the last width e.
@@ -84,13 +83,13 @@ class Convolutional(ImageEncoder):
     Args:
         input_dim: values of an image, h · w · c.
         widths: channels of each block, the last of which is e; [32, 128, 128] for three blocks.
-        channels: channels of the images; None chooses 3 or 1, depending on the number of values.
+        channels: channels of the images; None for 3 or 1, as `input_dim` allows.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 
     Raises:
-        InvalidInputError: the values do not form such images, the images are too small for the blocks, or a width is
-            below 1; in `fit`, there are fewer than two images, or all have one colour.
+        InvalidInputError: an invalid image shape, images too small for the number of blocks, or a width below 1; in
+            `fit`, fewer than two images, or images of one colour.
 
     References:
         Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498, 2024; Page, "How to train your
@@ -110,23 +109,23 @@ class Convolutional(ImageEncoder):
         width: int | None = None,
     ) -> None:
         check_count(input_dim, "input_dim")
-        listed = check_widths(widths, "widths")
+        channel_counts = check_widths(widths, "widths")
         shape = image_shape(input_dim, channels, height, width)
-        least = 2 ** len(listed) + PATCH - 1
+        least = 2 ** len(channel_counts) + PATCH - 1
         if min(shape[1:]) < least:
             raise InvalidInputError(
-                f"images of {shape[1]} × {shape[2]} are too small for {len(listed)} blocks, each of which halves the "
-                f"side; give images of {least} × {least} at least, or fewer widths."
+                f"images of {shape[1]} × {shape[2]} are too small for {len(channel_counts)} blocks, each of which "
+                f"halves the side; give images of at least {least} × {least}, or fewer widths."
             )
-        super().__init__(input_dim, listed[-1], shape)
-        self.widths = listed
+        super().__init__(input_dim, channel_counts[-1], shape)
+        self.widths = channel_counts
         first = 2 * self.channels * PATCH**2
         self.register_buffer("mean", torch.zeros(self.channels))
         self.register_buffer("filters", torch.zeros(first, self.channels, PATCH, PATCH))
-        self.blocks = nn.Sequential(*(build_block(inputs, outputs) for inputs, outputs in pairwise((first, *listed))))
+        self.blocks = nn.Sequential(*(build_block(*pair) for pair in pairwise((first, *channel_counts))))
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Return the output of the last block, its maximum over the image, (n, c, h, w) → (n, e)."""
+        """Return the maximum of the last block's output over the image, (n, c, h, w) → (n, e)."""
         centred = images.to(self.mean.dtype) - self.mean[:, None, None]
         maps: Tensor = self.blocks(functional.gelu(functional.conv2d(centred, self.filters)))
         return maps.amax((2, 3))
@@ -139,15 +138,15 @@ class Convolutional(ImageEncoder):
             InvalidInputError: there are fewer than two images, or all have one colour.
         """
         if len(features) < 2:
-            raise InvalidInputError(f"training images are {len(features)}; a normalisation takes at least 2.")
+            raise InvalidInputError(f"{len(features)} training images; normalisation needs at least 2.")
         rows = torch.randperm(len(features), generator=generator)[:WHITENING_IMAGES]
         images = self.images(features[rows.to(features.device)]).to(self.mean.dtype)
         self.mean.copy_(images.mean((0, 2, 3)))
         self.filters.copy_(whitening_filters(images - self.mean[:, None, None]))
         for layer in self.blocks.modules():
             if isinstance(layer, nn.Conv2d):
-                # Uniform with variance 1 / (3 fan-in), as torch initialises: normalisation cancels the size of weights,
-                # so it only affects how far a step of a given rate turns them.
+                # torch's default, uniform with variance 1 / (3 fan-in). As normalisation removes the scale of the
+                # weights, it only affects how far a step of a given learning rate rotates them.
                 drawn = torch.empty(layer.weight.shape, dtype=torch.float64)
                 layer.weight.copy_(nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator))
             elif isinstance(layer, nn.BatchNorm2d):

@@ -16,12 +16,13 @@ from deephash.validation import InvalidInputError, check_count
 class GridConvolutional(Encoder):
     """Standardised features as maps over a square grid, one 3 × 3 convolution, and one hidden layer.
 
-    The features of a descriptor that averages filters over a grid of image blocks, such as GIST, form a small image of
-    many channels. The convolution learns patterns of neighbouring blocks once for all positions, which needs fewer
-    labels than a perceptron. Features are ordered by filter, then by block. The output of the hidden layer, after its
-    ReLU, is projected. The initial weights are random.
+    A descriptor that averages filters over a grid of image blocks, such as GIST, is a small image of many channels. The
+    convolution learns combinations of neighbouring blocks once for all positions, which needs fewer labels than a
+    perceptron that learns them for each position. Features are ordered by filter, then by block. The output of the
+    hidden layer, after its ReLU, is projected. Initial weights are random.
 
-    Known weakness: it is useless for features without such a grid, but raises no error if their dimension is 32 s².
+    Known weakness: it is useless for features without such a grid, and cannot detect this: any 32 s² features are
+    accepted.
 
     Shape:
         features (n, c · s²) → (n, hidden), not below 0.
@@ -31,11 +32,11 @@ class GridConvolutional(Encoder):
         channels: filters c of the descriptor; 32, GIST's 4 scales of 8 orientations.
         filters: channels of the convolution; 128.
         hidden: width of the hidden layer; 512.
-        dropout: share of the values before and after the hidden layer that training sets to 0; 0.5, as Srivastava et
-            al. advise for hidden layers.
+        dropout: fraction of the values before and after the hidden layer that training sets to 0; 0.5, as recommended
+            by Srivastava et al. for hidden layers.
 
     Raises:
-        InvalidInputError: the dimension is not that of a square grid of these channels, or a setting is out of range.
+        InvalidInputError: a dimension that is not a square grid of these channels, or a setting out of range.
 
     References:
         LeCun et al., "Gradient-based learning applied to document recognition", Proceedings of the IEEE 86(11), 1998;
@@ -54,8 +55,8 @@ class GridConvolutional(Encoder):
         side = math.isqrt(input_dim // channels)
         if side == 0 or channels * side**2 != input_dim:
             raise InvalidInputError(
-                f"{input_dim} features are not a square grid of channels={channels}; choose a descriptor that has "
-                "one, as data=cifar10_gist, or give the channels that it has."
+                f"{input_dim} features are not a square grid of channels={channels}; choose a descriptor with one, "
+                "such as data=cifar10_gist, or set the number of its channels."
             )
         super().__init__(input_dim, hidden)
         self.channels = channels

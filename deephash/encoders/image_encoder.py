@@ -8,7 +8,8 @@ from torch import Tensor
 from deephash.encoders.base import Encoder
 from deephash.functional.flat_images import as_images
 
-# Images per block outside of training. Small blocks stay in the caches; thousands of rows would need gigabytes.
+# Images per forward pass outside of training, so that their maps fit into the caches and thousands of rows do not need
+# gigabytes.
 BLOCK_IMAGES = 256
 
 
@@ -21,8 +22,8 @@ class ImageEncoder(Encoder):
         features (n, h · w · c) → features (n, e).
 
     Args:
-        input_dim: values of an image.
-        output_dim: dimension e of the encoded features.
+        input_dim: number of values of an image.
+        output_dim: output dimension e.
         shape: channels c, height h and width w of the images.
     """
 

@@ -16,10 +16,10 @@ from deephash.validation import check_count
 class MLP(Encoder):
     """Hidden layers on standardised features; the output is the last layer after its ReLU.
 
-    The projection is then the last linear map of the network. The initial weights are random, so before training its
-    codes are worse than those of the features themselves; `ResidualMLP` starts at the classical solution.
-    Known weakness: with a few hundred labels per class it memorises the training items; dropout and augmentation
-    reduce this.
+    The projection is thus the network's last linear map. Initial weights are random, so before joint training the codes
+    are worse than those of the features themselves; `ResidualMLP` starts at the classical solution.
+
+    Known weakness: with a few hundred labels per class it overfits; dropout and augmentation reduce this.
 
     Shape:
         features (n, d) → (n, e), not below 0, for the last hidden width e.
@@ -27,11 +27,11 @@ class MLP(Encoder):
     Args:
         input_dim: feature dimension d.
         hidden: widths of the hidden layers, the last of which is e; [1024], twice the dimension of GIST.
-        dropout: share of each hidden layer's values that training sets to 0; 0.5, as Srivastava et al. advise for
-            hidden layers.
+        dropout: fraction of each hidden layer's values that training sets to 0; 0.5, as recommended by Srivastava et
+            al. for hidden layers.
 
     Raises:
-        InvalidInputError: there is no width, a width is below 1, or dropout is outside [0, 1).
+        InvalidInputError: no width, a width below 1, or a dropout outside [0, 1).
 
     References:
         Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", Nature 323, 1986;

@@ -24,26 +24,27 @@ def mean_squared_pair_distance(features: Tensor) -> float:
 class RandomFourier(Encoder):
     """Cosines and sines along random directions, z(x) with z(x)·z(y) ≈ exp(-‖x - y‖² / 2σ²).
 
-    σ² is `width²` times the mean squared distance of two training items, so that kernel values lie around exp(-1/2) at
-    width 1 at any scale of the features, as in the anchor map. Directions are parameters, in units of 1 / σ, so later
-    training can move them. The cost does not grow with the data, and no item is stored.
+    σ² is `width²` times the mean squared distance of two training items, so that at width 1 kernel values lie around
+    exp(-1/2) at any scale of the features, as in the anchor map. Directions are parameters in units of 1 / σ, so that
+    joint training can move them. The cost does not depend on the number of items, and no items are stored.
 
-    It uses both the cosine and the sine of a direction, which has a smaller error than one cosine with a random phase,
-    and makes the length of z(x) exactly 1.
+    The cosine and the sine of each direction have a smaller error than one cosine with a random phase, and z(x) has
+    length 1 exactly.
 
     Known weakness: the directions do not depend on the data, so more of them than anchors are needed for the same
-    quality: the error of a kernel value falls as 1 / √m.
+    quality; the error of a kernel value decreases as 1 / √m.
 
     Shape:
         features (n, d) → (n, 2m), rows of length 1.
 
     Args:
         input_dim: feature dimension d.
-        frequencies: number of directions m; 512 give an error of about 0.03 of a kernel value.
-        width: σ over the root mean squared distance of two training items; smaller values only distinguish near items.
+        frequencies: number of directions m; 512 give kernel values an error of about 0.03.
+        width: σ divided by the root mean squared distance of two training items; with a smaller width, only near
+            items have similar features.
 
     Raises:
-        InvalidInputError: frequencies is below 1, or width is not above 0; in `fit`, all items are the same.
+        InvalidInputError: frequencies below 1, or a width not above 0; in `fit`, identical items.
 
     References:
         Rahimi & Recht, "Random features for large-scale kernel machines", NIPS 2007, Algorithm 1; Sutherland &
@@ -67,8 +68,7 @@ class RandomFourier(Encoder):
     def forward(self, features: Tensor) -> Tensor:
         """Compute cosines, then sines, divided by √m, (n, d) → (n, 2m).
 
-        Subtracting the mean keeps the angles small, which float32 represents more precisely; inner products do not
-        change.
+        Subtracting the mean keeps the angles small, where float32 is precise, and changes no inner product.
         """
         angles = ((features.to(self.mean.dtype) - self.mean) / self.bandwidth) @ self.directions
         waves = torch.cat([angles.cos(), angles.sin()], 1)
@@ -79,7 +79,7 @@ class RandomFourier(Encoder):
         """Measure mean and bandwidth, and draw the directions.
 
         Raises:
-            InvalidInputError: all items are the same, so that no bandwidth follows from their distances.
+            InvalidInputError: identical items, whose distances give no bandwidth.
         """
         squared = mean_squared_pair_distance(features)
         if bool((features == features[:1]).all()):

@@ -27,12 +27,12 @@ def branch_generator(generator: torch.Generator) -> torch.Generator:
 class ResidualMLP(Encoder):
     """x + s · g((x - mean) / deviation), where g is a multilayer perceptron whose last layer starts at zero.
 
-    At the start the encoder is exactly the identity, and `fit` does not advance the generator. So training starts from
-    the same codes as without the encoder, and every gain is relative to those. The gradients of the hidden layers are
-    zero only in the first step, which moves the last layer.
+    Initially it is the identity, bit for bit, and `fit` does not advance the generator, so joint training starts with
+    the codes of the projection alone. The gradients of the hidden layers are zero only in the first step, which changes
+    the last layer.
 
-    The scale s is the root mean square of the features' deviations, so that the relative size of a training step does
-    not depend on the scale of the features.
+    The scale s is the root mean square of the features' deviations, so that a training step changes features of any
+    scale by the same fraction, and the relative scales of the features reach the projection.
 
     Known weakness: with few labels per class it memorises the training items; dropout and augmentation reduce
     this. Its last layer has the width of the features, so it costs more than twice as much as `MLP`.
@@ -43,11 +43,11 @@ class ResidualMLP(Encoder):
     Args:
         input_dim: feature dimension d.
         hidden: widths of the hidden layers; [1024], twice the dimension of GIST.
-        dropout: share of each hidden layer's values that training sets to 0; 0.5, as Srivastava et al. advise for
-            hidden layers.
+        dropout: fraction of each hidden layer's values that training sets to 0; 0.5, as recommended by Srivastava et
+            al. for hidden layers.
 
     Raises:
-        InvalidInputError: there is no width, a width is below 1, or dropout is outside [0, 1).
+        InvalidInputError: no width, a width below 1, or a dropout outside [0, 1).
 
     References:
         He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016, Eq. 1; Goyal et al.,

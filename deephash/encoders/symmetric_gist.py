@@ -15,25 +15,25 @@ from deephash.validation import check_count, check_positive
 class SymmetricGIST(Encoder):
     """Powers of GIST's energies, averaged over the image and its mirror image.
 
-    The direction in which an object faces does not determine its class. Averaged features ignore it, so closed-form
-    methods gain what mirroring as augmentation gives joint training: a linear map of the averages is the mean of the
-    map over both images. The square root spreads small energies and compresses large ones. Both together raise the mAP
-    of ITQ+CCA by .01 on CIFAR-10 with 5,000 labels. The encoder has no weights.
+    The class of an object does not depend on the direction it faces. Averaging removes this direction and gives
+    closed-form methods the benefit of mirroring augmentation: a linear map of the averages is the mean of the map over
+    both images. The root spreads the many small energies and compresses large ones. Together they raise the mAP of
+    ITQ+CCA by .01 on CIFAR-10 with 5,000 labels. There are no weights.
 
-    Known weakness: it works only on GIST; other features of the same dimension are shuffled silently. Except for
-    filters along the axis, each value appears twice, at the places of its two orientations.
+    Known weakness: it works only for GIST; other features of the same dimension are mixed silently. Each value, except
+    those of filters along the axis, occurs twice, at the positions of its two orientations.
 
     Shape:
         GIST features (n, d) → (n, d).
 
     Args:
         input_dim: feature dimension d, the number of filters times blocks².
-        power: exponent of each value, which keeps its sign; 0.5, the square root, as in Perronnin et al.; 1 for none.
-        orientations_per_scale: setting of the descriptor, [8, 8, 8, 8].
-        blocks: blocks along each side, setting of the descriptor, 4.
+        power: exponent of each magnitude, with the sign kept; 0.5, the root, as in Perronnin et al.; 1 for none.
+        orientations_per_scale: orientations of the descriptor, [8, 8, 8, 8].
+        blocks: blocks of the descriptor along each side, 4.
 
     Raises:
-        InvalidInputError: the dimension does not fit such a descriptor, or a setting is out of range.
+        InvalidInputError: a dimension other than that of the descriptor, or a setting out of range.
 
     References:
         Perronnin, Sánchez & Mensink, "Improving the Fisher kernel for large-scale image classification", ECCV 2010,

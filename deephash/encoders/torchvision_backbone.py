@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deephash.encoders.image_encoder import ImageEncoder
-from deephash.encoders.network_weights import FILES, fetch_weights, read_weights
+from deephash.encoders.network_weights import FILES, fetch_weights, load_weights
 from deephash.functional.batch_statistics import measure_batch_statistics, random_batches
 from deephash.functional.flat_images import image_shape
 from deephash.io.path_settings import PathOrName
@@ -18,18 +18,18 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
-# Networks that do not end in one linear map of features: two have side branches, two end in a convolution.
-OTHERWISE_BUILT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
-# ImageNet's mean and standard deviation of red, green and blue in [0, 1], which all torchvision weights expect.
+# Networks without a single final linear map: two have side branches, two end in a convolution.
+UNSUPPORTED = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
+# Mean and standard deviation of red, green and blue in [0, 1] on ImageNet, for all of torchvision's weights.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-# Images that set the statistics of random weights: 256 of 224 × 224 take a ResNet-50 a minute on a CPU.
+# Number of images for the statistics of random weights: 256 of 224 × 224 take a ResNet-50 a minute on a CPU.
 SAMPLE, BATCH = 256, 32
 
 
 def list_networks() -> list[str]:
     """Return the names of torchvision's classification networks that end in one linear map."""
-    return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in OTHERWISE_BUILT]
+    return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in UNSUPPORTED]
 
 
 def build_headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
@@ -42,21 +42,21 @@ def build_headless(network: str, seed: int) -> tuple[nn.Module, int, str]:
         seed: seed of the weights.
 
     Returns:
-        The network, the dimension of its output, and the name of the classifier.
+        The network, its output dimension, and the name of the classifier.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        built: nn.Module = torchvision.models.get_model(network, weights=None)
-    name, head = [(name, module) for name, module in built.named_modules() if isinstance(module, nn.Linear)][-1]
-    built.set_submodule(name, nn.Identity())
-    return built, head.in_features, name
+        backbone: nn.Module = torchvision.models.get_model(network, weights=None)
+    name, head = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Linear)][-1]
+    backbone.set_submodule(name, nn.Identity())
+    return backbone, head.in_features, name
 
 
 def check_network(network: str, weights: str | None) -> None:
-    """Raise an error for a network or a name of weights that torchvision does not have.
+    """Raise an error if torchvision has no such network or weights.
 
     Raises:
-        InvalidInputError: the message lists the known names.
+        InvalidInputError: the message lists the valid names.
     """
     check_choice(network, list_networks(), "network")
     if weights is not None and not weights.endswith(FILES):
@@ -67,33 +67,33 @@ def check_network(network: str, weights: str | None) -> None:
 class TorchvisionBackbone(ImageEncoder):
     """The input of the classifier of a torchvision network, for images of any size.
 
-    Images are scaled to the size that the network takes, and normalised as its ImageNet weights expect. `fit` sets the
-    weights, not the constructor, so that loading a saved hasher needs no download and no file.
+    Images are scaled to the input size of the network and normalised as for its ImageNet weights. `fit` sets the
+    weights, not the constructor, so that a stored hasher, which contains its weights, needs no download and no file.
 
-    Known weakness: images far smaller than the network's size cost as much as large ones but do not use most of its
-    layers. For 32 × 32 pixels use `Convolutional`, at a thirtieth of the cost of a ResNet-18. The networks are large:
-    train them on a GPU, or keep them frozen.
+    Known weakness: images much smaller than the input size leave most layers without information but cost as much as
+    large ones; for 32 × 32 pixels use `Convolutional`, at a thirtieth of the cost of a ResNet-18. The networks are
+    large: train them on a GPU, or keep them frozen.
 
     Shape:
-        flat images (n, h · w · c), in [0, 1] → (n, e), for the width e of the network's last layer but one.
+        flat images (n, h · w · c), in [0, 1] → (n, e), for the width e of the network's penultimate layer.
 
     Args:
         input_dim: values of an image, h · w · c.
-        network: name of a torchvision network, such as resnet18, alexnet, vit_b_16 or efficientnet_b0.
-        weights: None for random weights; the name of torchvision weights, such as IMAGENET1K_V1, or DEFAULT for the
-            best, which are downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
+        network: torchvision's name of a network, such as resnet18, alexnet, vit_b_16 or efficientnet_b0.
+        weights: None for random weights; torchvision's name, such as IMAGENET1K_V1, or DEFAULT for the best, which are
+            downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
         frozen: whether training leaves the weights and the normalisation statistics unchanged.
-        image_size: side to which images are scaled; 224, as most of the weights were trained with.
-        channels: channels of the images, 3 or 1; None chooses by the number of values.
+        image_size: side to which images are scaled; 224, as for most of the weights.
+        channels: channels of the images, 3 or 1; None for 3 or 1, as `input_dim` allows.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 
     Raises:
-        InvalidInputError: the network or weights are unknown, the values do not form such images, or the network does
-            not take the size; in `fit`, a file is missing or damaged, weights do not fit, or values exceed [0, 1].
+        InvalidInputError: an unknown network or weights, an invalid image shape, or a size that the network does not
+            support; in `fit`, a missing or damaged file, weights of another network, or values outside [0, 1].
 
     References:
-        The papers of the networks: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016;
+        He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016;
         Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, 2014;
         Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021.
     """
@@ -117,11 +117,11 @@ class TorchvisionBackbone(ImageEncoder):
         check_network(network, weights)
         shape = image_shape(input_dim, channels, height, width)
         if shape[0] not in (1, 3):
-            raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey ones of 1.")
+            raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey images of 1.")
         backbone, output_dim, head = build_headless(network, 0)
-        fixed = getattr(backbone, "image_size", image_size)  # Only vision transformers have it.
-        if fixed != image_size:
-            raise InvalidInputError(f"image_size={image_size}; {network} only takes images of {fixed} × {fixed}.")
+        required = getattr(backbone, "image_size", image_size)  # only vision transformers have it
+        if required != image_size:
+            raise InvalidInputError(f"image_size={image_size}; {network} takes only images of {required} × {required}.")
         super().__init__(input_dim, output_dim, shape)
         self.network = network
         self.weights = weights
@@ -138,7 +138,7 @@ class TorchvisionBackbone(ImageEncoder):
         """Download the weights if they are missing.
 
         Raises:
-            InvalidInputError: the network or weights are unknown, a file does not exist, or the download fails.
+            InvalidInputError: an unknown network or weights, a missing file, or a failed download.
         """
         network: Any = settings.get("network")
         weights: Any = settings.get("weights")
@@ -147,7 +147,7 @@ class TorchvisionBackbone(ImageEncoder):
             fetch_weights(network, weights)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set whether weights learn; those of a frozen network never do."""
+        """Set whether weights are trained; frozen weights never are."""
         return super().requires_grad_(requires_grad and not self.frozen)
 
     def train(self, mode: bool = True) -> Self:
@@ -171,13 +171,13 @@ class TorchvisionBackbone(ImageEncoder):
         """Load the weights, or draw them and measure the normalisation statistics on training images.
 
         Raises:
-            InvalidInputError: a file is missing or damaged, weights do not fit, or values exceed [0, 1].
+            InvalidInputError: a missing or damaged file, weights of another network, or values outside [0, 1].
         """
         least, most = float(features.min()), float(features.max())
         if least < 0 or most > 1:
             raise InvalidInputError(
-                f"images have values from {least:g} to {most:g}; {self.network} takes brightness in [0, 1], as data of "
-                "pixels give: divide 8-bit values by 255."
+                f"images have values from {least:g} to {most:g}; {self.network} takes brightness in [0, 1], as from "
+                "data of pixels: divide 8-bit values by 255."
             )
         self.mean.copy_(torch.tensor(MEAN, dtype=torch.float64)[:, None, None])
         self.deviation.copy_(torch.tensor(DEVIATION, dtype=torch.float64)[:, None, None])
@@ -185,23 +185,12 @@ class TorchvisionBackbone(ImageEncoder):
         drawn, _, _ = build_headless(self.network, seed)
         self.backbone.load_state_dict(drawn.state_dict())
         if self.weights is not None:
-            self._load(read_weights(self.network, self.weights))
+            load_weights(self.backbone, self.network, self.weights, self._head)
             return self
         log.warning(
-            "%s starts from random weights; encoder.weights=DEFAULT starts from weights learnt on ImageNet.",
+            "%s starts with random weights; encoder.weights=DEFAULT starts with weights trained on ImageNet.",
             self.network,
         )
         if len(features) > 1:
             measure_batch_statistics(self, random_batches(features, SAMPLE, BATCH, generator))
         return self
-
-    def _load(self, state: dict[str, Tensor]) -> None:
-        without_head = {name: value for name, value in state.items() if not name.startswith(f"{self._head}.")}
-        try:
-            self.backbone.load_state_dict(without_head)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInputError(
-                f"weights={self.weights!r} are not those of {self.network} ({reason}); give a state dict of "
-                f"torchvision's {self.network}."
-            ) from error

@@ -129,7 +129,7 @@ def test_pairs_of_a_file_are_renumbered_to_the_training_part(tmp_path):
 
 def test_pairs_are_no_truth(tmp_path):
     np.save(tmp_path / "pairs.npy", PAIRS.numpy())
-    with pytest.raises(InvalidInputError, match="no truth for queries; score by truth=label"):
+    with pytest.raises(InvalidInputError, match="not a truth for queries; use truth=label"):
         Pairs(str(tmp_path / "pairs.npy")).relevance(FEATURES, None, FEATURES, None)
 
 
@@ -155,7 +155,7 @@ def test_missing_files_of_pairs_are_refused(tmp_path):
 
 
 def test_bad_pairs_are_refused():
-    with pytest.raises(InvalidInputError, match="pairs name items 0 to 9; expected rows from 0 to 5"):
+    with pytest.raises(InvalidInputError, match="pairs have rows from 0 to 9; expected rows from 0 to 5"):
         ListedPairs(torch.tensor([[0, 9]]), 6)
     with pytest.raises(
         InvalidInputError, match=r"pairs have shape \(2,\) and dtype torch.int64; expected int64 \(p, 2\)"
@@ -166,5 +166,5 @@ def test_bad_pairs_are_refused():
 def test_supervision_of_other_items_is_refused():
     affinity = AmongItems(Label(), FEATURES[:40], LABELS[:40])
     for part in (PCAH(5, 3), SBQ(5)):
-        with pytest.raises(InvalidInputError, match="affinity is one among 40 items; expected the 60 training items'"):
+        with pytest.raises(InvalidInputError, match="affinity has 40 items; expected the 60 training items"):
             part.fit(FEATURES, affinity=affinity)

@@ -191,19 +191,19 @@ def test_missing_and_damaged_files_are_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "keys", "message"),
     [
-        ("d.npz", {}, r"d.npz holds x, y; name the one to take by its key"),
+        ("d.npz", {}, r"d.npz holds x, y; give the key of the array to read"),
         ("d.npz", {"features_key": "z"}, r"d.npz has no array 'z'; it holds x, y"),
         ("d.npz", {"features_key": ["x", "y"]}, r"has no array \['x', 'y'\]; it holds x, y"),
         ("t.parquet", {"features_key": "z"}, r"t.parquet has no column 'z'; it holds x, y"),
-        ("t.parquet", {}, r"column 'y' of .*t.parquet is of type String; several columns make a matrix only where all"),
+        ("t.parquet", {}, r"column 'y' of .*t.parquet is of type String; several columns form a matrix only if all"),
         ("t.parquet", {"features_key": ["x", "x"]}, r"column 'x' of .*t.parquet is named 2 times; name it once"),
-        ("x.npy", {"features_key": "x"}, r"x.npy holds a single array, which has no key 'x'; leave the key out"),
-        ("x.npy", {"labels_key": "y"}, r"x.npy holds a single array, which has no key 'y'"),
+        ("x.npy", {"features_key": "x"}, r"x.npy holds a single array without keys, but the key is 'x'; omit it"),
+        ("x.npy", {"labels_key": "y"}, r"x.npy holds a single array without keys, but the key is 'y'"),
         ("x.csv", {}, r"x.csv ends in '.csv'; expected one of: .npy, .npz, .parquet, .fvecs, .bvecs, .ivecs"),
         (
             "n.parquet",
             {"features_key": ["x"]},
-            r"column 'x' of .*n.parquet has 1 missing values; fill or drop those rows",
+            r"column 'x' of .*n.parquet has 1 missing values; fill or remove them",
         ),
         (
             "l.parquet",
@@ -243,8 +243,8 @@ def test_the_index_of_pandas_is_no_feature(tmp_path, caplog):
     items = load(tmp_path, "t.parquet", labels_key="label")
     assert np.array_equal(items.features, frame.to_numpy())
     assert caplog.messages == [
-        f"{tmp_path / 't.parquet'}: '__index_level_0__' left out, the index that pandas stored; its name as a key "
-        "takes it."
+        f"{tmp_path / 't.parquet'}: '__index_level_0__' left out, the index that pandas stored; naming it as a "
+        "key includes it."
     ]
     taken = load(tmp_path, "t.parquet", features_key=["a", "__index_level_0__"])
     assert np.array_equal(taken.features[:, 1], frame.index)
@@ -262,7 +262,7 @@ def test_ids_in_a_parquet_file_are_no_feature(tmp_path, caplog):
             tmp_path / "i.parquet"
         )
         assert np.array_equal(load(tmp_path, "i.parquet").features, FEATURES[:, :2])
-        assert f"'{name}' left out, ids of the items; its name as a key takes it" in caplog.text
+        assert f"'{name}' left out, ids of the items; naming it as a key includes it" in caplog.text
     polars.DataFrame({"id": CLASSES}).write_parquet(tmp_path / "y.parquet")
     assert load(tmp_path, "i.parquet", "y.parquet").labels.tolist() == CLASSES.tolist()
 
@@ -279,6 +279,6 @@ def test_one_parquet_column_of_any_kind_of_number_is_one_feature(tmp_path):
 def test_a_parquet_column_of_other_values_is_refused_by_its_type(tmp_path, values):
     polars.DataFrame({"a": [values] * 30}).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(
-        InvalidInputError, match=r"column 'a' of .* is of type (List|Struct).*expected numbers, words or l"
+        InvalidInputError, match=r"column 'a' of .* is of type (List|Struct).*expected numbers, strings or l"
     ):
         load(tmp_path, "a.parquet")

@@ -66,5 +66,5 @@ def test_an_order_of_the_user_s_own():
     labels = torch.arange(50) % 5
     found = batches(order=by_class, labels=labels, batch_size=10)
     assert [sorted(set(labels[rows].tolist())) for rows in found] == [[0], [1], [2], [3], [4]]
-    with pytest.raises(InvalidInputError, match="gives no rows"):
+    with pytest.raises(InvalidInputError, match="returns no rows"):
         batches(order=lambda labels: [], labels=labels)

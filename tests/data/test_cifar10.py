@@ -69,7 +69,7 @@ def test_other_archives_are_refused(tmp_path, changes, message):
 def test_truncated_archives_are_refused(tmp_path):
     path = write_archive(tmp_path / "a.tar.gz")
     path.write_bytes(path.read_bytes()[:50_000])
-    with pytest.raises(InvalidInputError, match=r"cannot be read .*; delete it, to have it fetched again"):
+    with pytest.raises(InvalidInputError, match=r"cannot be read .*; delete it to download it again"):
         read_binary_archive(path)
 
 
@@ -117,7 +117,7 @@ def test_a_download_is_kept_as_arrays_and_gist_is_computed_once(tmp_path, monkey
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"is_test": None}, r"has no is_test; it holds images, labels, classes: CIFAR-10 is images uint8"),
+        ({"is_test": None}, r"has no is_test; it holds images, labels, classes\. Expected images uint8"),
         ({"images": IMAGES[:, :, :30]}, r"images of dtype uint8 and shape \(60, 32, 30, 3\) beside 60 labels"),
         ({"images": IMAGES.astype(np.float32)}, "images of dtype float32"),
         ({"labels": LABELS[:59]}, "beside 59 labels; expected uint8"),
@@ -132,7 +132,9 @@ def test_other_files_are_refused(tmp_path, changes, message):
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"absent.npz does not exist; give CIFAR-10 as an .npz, or no path"):
+    with pytest.raises(
+        InvalidInputError, match=r"absent.npz does not exist; give CIFAR-10 as an .npz file, or no path"
+    ):
         module(tmp_path / "absent.npz").setup()
     path = tmp_path / "c.npz"
     write_npz(path)

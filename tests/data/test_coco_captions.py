@@ -126,13 +126,13 @@ def rewrite(path, **content):
             "has no lists images and annotations; it",
         ),
         (lambda f: rewrite(f / "annotations/captions_val2017.json", annotations=[{}]), "lacks 'id' in an entry"),
-        (lambda f: rewrite(f / "annotations/captions_val2017.json", images=[]), "has no image with a sentence"),
+        (lambda f: rewrite(f / "annotations/captions_val2017.json", images=[]), "has no sentences of its images"),
         (lambda f: rewrite(f / "annotations/instances_val2017.json", categories=[]), "lacks 3 in an entry"),
         (
             lambda f: rewrite(
                 f / "annotations/instances_val2017.json", categories=[*CATEGORIES, {"id": 1, "name": "x"}]
             ),
-            "names other objects in each part",
+            "has different object categories in each part",
         ),
         (lambda f: (f / "val2017/000000000125.jpg").unlink(), r"000000000125.jpg does not exist; unpack the images"),
     ],
@@ -162,7 +162,7 @@ def test_settings_are_checked(parameters, message):
 
 
 def test_differing_sizes_need_one_to_be_scaled_to(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"descriptor.image_size=None; images differ in size: give the side"):
+    with pytest.raises(InvalidInputError, match=r"descriptor.image_size=None; set the side"):
         module(publish(tmp_path / "c"), image_descriptor=Pixels())
 
 

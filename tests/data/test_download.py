@@ -150,7 +150,7 @@ def test_a_server_without_ranges_starts_again(serve, tmp_path):
 
 def test_a_connection_that_always_breaks_leaves_only_a_partial_file(serve, tmp_path):
     server = serve(cuts=[500] + [0] * 20)
-    with pytest.raises(DownloadError, match=r"could not be fetched from http.*\(5 attempts\)"):
+    with pytest.raises(DownloadError, match=r"could not be downloaded from http.*\(5 attempts\)"):
         fetch(server, tmp_path / "file.bin")
     assert len(server.asked) == 5
     assert [file.name for file in tmp_path.iterdir()] == ["file.bin.partial"]
@@ -167,7 +167,7 @@ def test_a_passing_status_is_tried_again(serve, tmp_path):
 def test_a_missing_file_is_said_at_once(serve, tmp_path):
     server = serve(statuses=[404] * 9)
     with pytest.raises(
-        DownloadError, match=r"file.bin: HTTP 404 Not Found. Try again later, or fetch it by other means"
+        DownloadError, match=r"file.bin: HTTP 404 Not Found. Try again later, or download it by other means"
     ):
         fetch(server, tmp_path / "file.bin")
     assert len(server.asked) == 1
@@ -182,14 +182,14 @@ def test_the_next_address_is_tried(serve, tmp_path):
 
 
 def test_a_wrong_checksum_leaves_nothing(serve, tmp_path):
-    with pytest.raises(DownloadError, match=f"the checksum is not {CHECKSUM}, so what came was deleted"):
+    with pytest.raises(DownloadError, match=f"the checksum is not {CHECKSUM}, so the file was deleted"):
         fetch(serve(content=CONTENT[:-1] + b"x"), tmp_path / "file.bin")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_changed_file_under_the_final_name_is_refused(serve, tmp_path):
     (tmp_path / "file.bin").write_bytes(b"changed")
-    with pytest.raises(DownloadError, match=r"does not have the checksum .*; delete it, to have it fetched again"):
+    with pytest.raises(DownloadError, match=r"does not have the checksum .*; delete it to download it again"):
         fetch(serve(), tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == b"changed"
 
@@ -205,14 +205,18 @@ def test_no_server_is_one_clear_line(tmp_path):
 
 def test_a_full_disk_is_said_before_it_is_full(serve, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
-    with pytest.raises(DownloadError, match=r"no space left in .* while fetching file.bin; free some and start again"):
+    with pytest.raises(
+        DownloadError, match=r"no space left in .* while downloading file.bin; free space and start again"
+    ):
         fetch(serve(), tmp_path / "file.bin")
     assert not (tmp_path / "file.bin").exists()
 
 
 def test_other_disk_errors_are_not_hidden(serve, tmp_path):
     (tmp_path / "file.bin.partial").mkdir()
-    with pytest.raises(DownloadError, match=r"file.bin.partial cannot be written \(Is a directory\); what came before"):
+    with pytest.raises(
+        DownloadError, match=r"file.bin.partial cannot be written \(Is a directory\); the bytes received so far"
+    ):
         fetch(serve(), tmp_path / "file.bin")
 
 
@@ -318,7 +322,7 @@ def test_an_archive_is_unpacked_whole(tmp_path):
     ("spoil", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "cannot be unpacked"),
-        (lambda path: path.write_bytes(b"no archive"), "cannot be unpacked .*; delete it, to have it fetched again"),
+        (lambda path: path.write_bytes(b"no archive"), "cannot be unpacked .*; delete it to download it again"),
         (lambda path: archive_of(path, {"top/x": b"1", "../evil": b"2"}), "cannot be unpacked .*outside"),
         (lambda path: archive_of(path, {"other/x": b"1"}), "has no folder top; it is another archive"),
     ],

@@ -93,7 +93,7 @@ def test_another_key_under_the_same_name_is_not_taken(tmp_path):
     read_or_describe(IMAGES, Counted(2.0), tmp_path)
     (other,) = set(stored(tmp_path)) - {file}
     other.replace(file)
-    with pytest.warns(UserWarning, match="it holds what was computed from other input"):
+    with pytest.warns(UserWarning, match="it was computed from other input"):
         features = read_or_describe(IMAGES, Counted(), tmp_path)
     assert torch.equal(features, Counted().describe(IMAGES))
 

@@ -82,7 +82,9 @@ def test_colours_of_16_bits_are_scaled():
 def test_floating_point_from_0_to_1_is_scaled_and_other_ranges_are_refused():
     assert np.array_equal(read(Image.fromarray(GREY / np.float32(255)), "TIFF"), threefold(GREY))
     for values in (GREY.astype(np.float32), GREY / np.float32(255) - 1, np.full((SIDE, SIDE), np.nan, np.float32)):
-        with pytest.raises(InvalidInputError, match=r"floating-point values \(mode F\) from .* only 0 to 1 are known"):
+        with pytest.raises(
+            InvalidInputError, match=r"floating-point values \(mode F\) from .* expected 0 \(black\) to 1 \(white\)"
+        ):
             read(Image.fromarray(values), "TIFF")
 
 

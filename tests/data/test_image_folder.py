@@ -204,11 +204,11 @@ def test_a_run_trains_on_images_with_several_labels_and_scores_them(tmp_path, co
 
 def test_settings_of_manifests_are_refused_where_they_say_nothing(folder, tmp_path):
     for settings in ({"label_separator": "space"}, {"labels_key": "label"}):
-        with pytest.raises(InvalidInputError, match=r"are for manifests, and .*images is none; leave them out"):
+        with pytest.raises(InvalidInputError, match=r"apply to manifests, but .*images is a folder; omit them"):
             module(folder, tmp_path / "cache", **settings).load()
     (folder / "list.csv").write_text("path,label\nbee/b.png,x\n")
     with pytest.raises(
-        InvalidInputError, match=r"labels_key names 'kind', which .* has 0 times; its columns are: path, label"
+        InvalidInputError, match=r"labels_key='kind' occurs 0 times in the header of .*; its columns are: path, label"
     ):
         module(folder / "list.csv", tmp_path / "cache", labels_key="kind").load()
 
@@ -227,16 +227,16 @@ def test_all_unreadable_images_are_counted_and_one_is_named(folder, tmp_path):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ("file,label\nbee/b.png,x\n", "has the heading 'file,label'; expected 'path,label'"),
-        ("", "has the heading ''; expected 'path,label'"),
+        ("file,label\nbee/b.png,x\n", "has the header 'file,label'; expected 'path,label'"),
+        ("", "has the header ''; expected 'path,label'"),
         ("path,label\n", "lists no images; expected a line 'path,label' for each"),
-        ("path,label\nbee/b.png,bee\nape/y.png\n", "has no path or no label in row 3; fill it or drop the row"),
-        ("path,label\nbee/b.png,x\nbee/q.png,x\nbee/r.png,x\n", r"names 2 files that do not exist, the first .*q.png"),
+        ("path,label\nbee/b.png,bee\nape/y.png\n", "has no path or no label in row 3; fill it or remove the row"),
+        ("path,label\nbee/b.png,x\nbee/q.png,x\nbee/r.png,x\n", r"lists 2 files that do not exist, the first .*q.png"),
         (b"path,label\n\xff\xfe,x\n", r"is not readable as a CSV file in UTF-8"),
-        ("path,label\nbee/b.png,cat,dog\n", "has 3 fields in row 2, and 2 in its heading; put several labels into one"),
+        ("path,label\nbee/b.png,cat,dog\n", "has 3 fields in row 2 but 2 in its header; put several labels into one"),
         (
             "path,class\nbee/b.png,x\n",
-            "has no column 'label', and beside 'path' the columns class; name those that are",
+            "has no column 'label' but the columns class besides 'path'; name the label columns",
         ),
         (
             "path,label\nbee/b.png,x\nape/y.png,x\nbee/b.png,y\n",
@@ -263,7 +263,7 @@ def test_bad_folders_are_refused(folder, tmp_path):
     picture(0).save(folder / "loose.png")
     with pytest.raises(InvalidInputError, match=r"holds 1 images outside its class subfolders, the first loose.png"):
         load(folder, tmp_path / "cache")
-    with pytest.raises(InvalidInputError, match=r"descriptor.image_size=None; images differ in size"):
+    with pytest.raises(InvalidInputError, match=r"descriptor.image_size=None; set the side"):
         module(folder, tmp_path / "cache", Gist())
     with pytest.raises(InvalidInputError, match="path=None; give the folder of your images"):
         ImageFolder(QueryDatabase(), 0, path=None, descriptor=Pixels(16))

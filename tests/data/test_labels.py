@@ -42,8 +42,8 @@ def test_a_table_of_0_and_1_becomes_an_indicator(dtype):
             np.array([0.0, 1.0, 2.0]),
             r"labels have dtype float64; expected whole numbers or strings: use .astype\(int\)",
         ),
-        (np.array([0, -1, 2]), "labels hold -1 in row 1; classes are whole numbers from 0 on: drop rows without"),
-        (np.array([[1, 0], [0, 2], [0, 0]]), "labels hold 2 in row 1, column 1; several columns are several labels"),
+        (np.array([0, -1, 2]), "labels hold -1 in row 1; classes are whole numbers from 0: remove rows without"),
+        (np.array([[1, 0], [0, 2], [0, 0]]), "labels hold 2 in row 1, column 1; several columns hold several labels"),
         (np.array([[1, 0], [0, np.nan], [0, 0]]), "labels hold nan in row 1, column 1"),
         (np.array([["a", "b"]] * 3), r"labels have dtype <U1 and shape \(3, 2\); expected \(n, c\) of 0 and 1"),
         (np.zeros((3, 2, 2)), r"labels have shape \(3, 2, 2\); expected \(3,\), or \(3, c\) of 0 and 1"),
@@ -123,11 +123,11 @@ def test_two_forms_of_a_letter_with_a_mark_are_one_label():
     [
         (["a", "b"], "x", "data.label_separator='x'; expected one of: space, comma, semicolon, bar, tab, none, or a"),
         (["", " "], "space", "labels are all empty; give at least one item a label"),
-        ([1, 2], "space", "labels have dtype int64, which data.label_separator=space does not split; leave it out"),
+        ([1, 2], "space", "labels have dtype int64, which data.label_separator=space cannot split; omit it"),
         (
             ["[0, 1]", "[2]"],
             None,
-            r"labels hold '\[0, 1\]' in row 0, a list as text; write its labels with a separator",
+            r"labels hold '\[0, 1\]' in row 0, a list as text; write several labels as 'a;b'",
         ),
     ],
 )

@@ -114,7 +114,7 @@ def test_equally_frequent_concepts_are_taken_in_order():
         (lambda f: (f / "Low_Level_Features/BoW_int.dat").unlink(), "BoW_int.dat does not exist; the layout is"),
         (lambda f: write(f / "NUS_WID_Tags/AllTags1k.txt", TAGGED[:, :7]), "holds 420 numbers, not a multiple of 1000"),
         (lambda f: write(f / "NUS_WID_Tags/AllTags1k.txt", TAGGED[:9]), "labels of 60 items and text features of 9"),
-        (lambda f: (f / "Low_Level_Features/BoW_int.dat").write_text("1 2 x"), "is no table of numbers"),
+        (lambda f: (f / "Low_Level_Features/BoW_int.dat").write_text("1 2 x"), "is not a table of numbers"),
         (
             lambda f: write(f / "Groundtruth/AllLabels/Labels_concept07.txt", TAGGED[:9, 0]),
             "have 9 to 60 lines; expect",
@@ -122,7 +122,7 @@ def test_equally_frequent_concepts_are_taken_in_order():
         (lambda f: (f / "ImageList/TestImagelist.txt").unlink(), "TestImagelist.txt cannot be read"),
         (
             lambda f: (f / "ImageList/TestImagelist.txt").write_text(""),
-            "is in both or none of ImageList/TrainImagelist",
+            "is in both or neither of ImageList/TrainImagelist",
         ),
     ],
 )

@@ -75,13 +75,13 @@ def test_a_row_of_nan_is_a_missing_side(folder):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x": without(IMAGES, 4), "t": without(TEXTS, 4)}, "item 4 has no view at all; leave it out"),
+        ({"x": without(IMAGES, 4), "t": without(TEXTS, 4)}, "item 4 has no view; remove it"),
         (
             {"x": np.where(IMAGES[2, 1] == IMAGES, np.nan, IMAGES)},
             r"image features of .*x.npy hold NaN in 1 of 4 colu.*2;",
         ),
-        ({"t": np.full((30, 3), np.nan)}, "text features of .* hold NaN alone; at least one item must have this view"),
-        ({"t": TEXTS[:29]}, r"views have \{'image': 30, 'text': 29\} rows; expected one row in each view"),
+        ({"t": np.full((30, 3), np.nan)}, "text features of .* hold only NaN; at least one item must have this view"),
+        ({"t": TEXTS[:29]}, r"views have \{'image': 30, 'text': 29\} rows; expected one row per item in each view"),
         (
             {"t": np.where(TEXTS[2, 1] == TEXTS, np.inf, TEXTS)},
             "hold NaN or infinity in 1 of 30 rows, the first at row 2",
@@ -116,7 +116,7 @@ def test_things_to_look_at(folder):
         ({"features": ["x.npy"]}, r"features=\['x.npy'\]; give the file of each view"),
         ({"features": "x.npy"}, "features='x.npy'; give"),
         ({"features": ["x", "t"], "views": ["a"]}, r"views=\['a'\] beside 2 files of features; give one for each"),
-        ({"features": ["x", "t"], "views": ["a", "a"]}, r"views=\['a', 'a'\]; give each view a name of its own"),
+        ({"features": ["x", "t"], "views": ["a", "a"]}, r"views=\['a', 'a'\]; give each view a different name"),
         ({"features": ["x", "t"], "features_keys": ["k"]}, r"features_keys=\['k'\] beside 2 files"),
     ],
 )

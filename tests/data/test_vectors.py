@@ -56,12 +56,12 @@ def test_vectors_are_mapped_and_not_to_be_changed(tmp_path):
         (b"", "is empty; expected at least one vector"),
         (b"\x02\x00", "is truncated; expected at least one vector"),
         (packed(np.ones((3, 4)), ".fvecs")[:-1], "has 59 bytes, not a multiple of the 20 .* dimension 4 takes"),
-        (packed(np.ones((3, 4)), ".fvecs")[:-7], "it is truncated or damaged: fetch it again"),
+        (packed(np.ones((3, 4)), ".fvecs")[:-7], "it is truncated or damaged: download it again"),
         (struct.pack("<i1f", 0, 1.0), "starts with the dimension 0; that is not the .fvecs format"),
         (b"\x93NUMPY\x01\x00", "starts with the dimension 1297436307"),
         (
             packed(np.ones((3, 4)), ".fvecs") + struct.pack("<i4f", 3, 1, 1, 1, 1),
-            "says dimension 3 at vector 3 and 4 at the first",
+            "has dimension 3 at vector 3 but 4 at the first",
         ),
     ],
 )
@@ -82,9 +82,9 @@ def test_missing_files_and_unknown_endings_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "vectors", "message"),
     [
-        ("x.bvecs", [[1, 256]], "hold values that uint8 cannot; .bvecs would change them"),
+        ("x.bvecs", [[1, 256]], "hold values that uint8 cannot represent; choose another format than .bvecs"),
         ("x.ivecs", [[0.5, 1.0]], "hold values that int32 cannot"),
-        ("x.fvecs", [[1e300]], "hold values that float32 cannot"),
+        ("x.fvecs", [[1e300]], "hold values that float32 cannot represent"),
         ("x.fvecs", np.ones((0, 3)), r"vectors have shape \(0, 3\)"),
         ("x.fvecs", np.ones(3), r"vectors have shape \(3,\); expected \(n, d\)"),
     ],

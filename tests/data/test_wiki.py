@@ -147,7 +147,7 @@ def spoil_list(folder, line):
     [
         (lambda folder: spoil_list(folder, "a\tb\n"), r"line 1 of .*trainset_txt_img_cat.list is 'a\\tb'; expected a"),
         (lambda folder: spoil_list(folder, "a\tb\t11\n"), "expected a text, an image and a class from 1 to 10"),
-        (lambda folder: spoil_list(folder, "a\tb\t1\n"), r"shape \(20, 6\) beside 1 articles of the list"),
+        (lambda folder: spoil_list(folder, "a\tb\t1\n"), r"shape \(20, 6\) for 1 listed articles"),
         (lambda folder: (folder / "testset_txt_img_cat.list").unlink(), "testset_txt_img_cat.list cannot be read .*No"),
         (
             lambda folder: (folder / "raw_features.mat").write_bytes(b"x" * 300),
@@ -182,7 +182,7 @@ def test_missing_articles_are_named(tmp_path):
     ("changes", "message"),
     [
         ({"label_test": LABELS["test"][:9]}, r"image_test of .*w.npz has shape \(10, 6\) beside 9 articles"),
-        ({"label_test": LABELS["test"] + 1}, "reach 10; its 10 classes do not"),
+        ({"label_test": LABELS["test"] + 1}, "reach 10, but there are 10 classes"),
         ({"label_test": LABELS["test"] - 1}, r"hold -1 in row 29"),
         ({"text_train": np.full((20, 3), np.nan)}, "text features hold NaN or infinity in 20 of 30 rows"),
     ],

@@ -102,7 +102,7 @@ def test_bad_settings_are_refused():
     assert Convolutional(75, [4, 4]).fit(torch.rand(9, 75), generator())(torch.rand(2, 75)).shape == (2, 4)
     with pytest.raises(InvalidInputError, match="expected a list of at least one width"):
         Convolutional(3072, [])
-    with pytest.raises(InvalidInputError, match="training images are 1; a normalisation takes at least 2"):
+    with pytest.raises(InvalidInputError, match="1 training images; normalisation needs at least 2"):
         Convolutional(768, [4]).fit(torch.rand(1, 768), generator())
-    with pytest.raises(InvalidInputError, match="all training images are one plain colour"):
+    with pytest.raises(InvalidInputError, match="all training images have one plain colour"):
         Convolutional(768, [4]).fit(torch.full((9, 768), 0.5), generator())

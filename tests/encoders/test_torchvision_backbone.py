@@ -167,7 +167,7 @@ def test_bad_settings_are_refused(tmp_path):
         TorchvisionBackbone(768, "resnet18", "IMAGENET")
     with pytest.raises(InvalidInputError, match="512 features are not images"):
         TorchvisionBackbone(512, "resnet18")
-    with pytest.raises(InvalidInputError, match="channels=2; resnet18 takes images of 3 channels, or grey ones of 1"):
+    with pytest.raises(InvalidInputError, match="channels=2; resnet18 takes images of 3 channels, or grey images of 1"):
         TorchvisionBackbone(512, "resnet18", channels=2)
     with pytest.raises(InvalidInputError, match="values from 0 to 255; resnet18 takes brightness in"):
         TorchvisionBackbone(3, "resnet18").fit(torch.tensor([[0.0, 255.0, 1.0]]), generator())
@@ -186,7 +186,7 @@ def test_bad_weights_are_refused(weights, tmp_path):
         with pytest.raises(InvalidInputError, match="cannot be read"):
             fit(tmp_path / f"damaged.{ending}")
     torch.save([torch.ones(3)], tmp_path / "list.pt")
-    with pytest.raises(InvalidInputError, match="holds no state dict"):
+    with pytest.raises(InvalidInputError, match="does not contain a state dict"):
         fit(tmp_path / "list.pt")
     torch.save({"model": print}, tmp_path / "code.pt")
     with pytest.raises(InvalidInputError, match="cannot be read"):
@@ -202,14 +202,15 @@ def test_weights_that_cannot_be_downloaded_are_one_line_that_says_where_the_file
     assert not list(downloads.iterdir())
     (downloads / WEIGHTS_FILE).write_bytes(b"half a download")
     TorchvisionBackbone.fetch(settings)
-    with pytest.raises(InvalidInputError, match=rf"delete {downloads}/{WEIGHTS_FILE}, and it is downloaded again"):
+    with pytest.raises(InvalidInputError, match=rf"delete {downloads}/{WEIGHTS_FILE} to download it again"):
         TorchvisionBackbone(768, **settings, image_size=32).fit(FEATURES, generator())
 
 
 def test_a_random_start_is_said(caplog, weights):
     TorchvisionBackbone(768, "mobilenet_v3_small", image_size=32).fit(FEATURES, generator())
     assert caplog.messages == [
-        "mobilenet_v3_small starts from random weights; encoder.weights=DEFAULT starts from weights learnt on ImageNet."
+        "mobilenet_v3_small starts with random weights; encoder.weights=DEFAULT starts with weights trained on "
+        "ImageNet."
     ]
     caplog.clear()
     TorchvisionBackbone(768, "mobilenet_v3_small", str(weights / "weights.pth"), image_size=32).fit(

@@ -194,7 +194,7 @@ def test_evaluation_refuses_data_of_another_dimension(finished, compose_config, 
         (["method=pcah", "bits=1000"], "1000 projections exceed the 784 directions PCAH can give"),
         (["seed=-1"], "seed=-1; expected a whole number from 0"),
         (["score=training"], "score='training'; expected one of: test, validation"),
-        (["score=validation"], "no validation_query part; choose a protocol that has one"),
+        (["score=validation"], "no validation_query part; choose a protocol with this part"),
         (["protocol.queries=6000"], "6000"),
     ],
 )

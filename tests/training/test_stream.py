@@ -229,7 +229,10 @@ def test_a_run_draws_its_course(compose_config, tmp_path):
     [
         (["truth=epsilon_ball"], "truth=epsilon_ball with train=stream; a stream is scored only by labels"),
         (["stream=feature_drift"], "stream=feature_drift changes images before they are described"),
-        (["score=validation"], "This split has no validation_query part; choose a protocol that has one, such as"),
+        (
+            ["score=validation"],
+            "This split has no validation_query part; choose a protocol with this part, such as protocol=five_way",
+        ),
     ],
 )
 def test_runs_that_no_stream_is_made_of_are_refused(settings, message, compose_config, tmp_path):

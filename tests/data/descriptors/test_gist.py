@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deephash.data.descriptors.gist import Gist
-from deephash.data.descriptors.gist_filters import block_averages, mirrored, transfer_functions
+from deephash.data.descriptors.gist_filters import block_averages, mirrored_pixels, transfer_functions
 from deephash.validation import InvalidInputError
 
 
@@ -155,7 +155,7 @@ def test_shifting_a_pattern_within_its_block_hardly_changes_features():
 def test_mirrored_borders_are_those_of_numpy():
     x = np.arange(5)
     for before, after in ((0, 0), (2, 1), (5, 5), (13, 8)):
-        assert (x[mirrored(5, before, after).numpy()] == np.pad(x, (before, after), mode="symmetric")).all()
+        assert (x[mirrored_pixels(5, before, after).numpy()] == np.pad(x, (before, after), mode="symmetric")).all()
 
 
 def test_transfer_functions_tile_the_spectrum_without_gaps():
@@ -176,7 +176,7 @@ def test_block_averages_cover_every_pixel_once():
 @pytest.mark.parametrize(
     ("images", "parameters", "message"),
     [
-        (np.zeros((2, 32, 30, 3), np.uint8), {}, "images are 30 × 32 pixels; GIST takes square ones: give image_size."),
+        (np.zeros((2, 32, 30, 3), np.uint8), {}, "images are 30 × 32 pixels; expected square images: set image_size."),
         (np.zeros((2, 32, 32), np.uint8), {"image_size": 64}, "square ones of image_size=64: scale them first"),
         (np.zeros((2, 3, 3), np.uint8), {}, "images are 3 pixels wide; expected at least the 4 blocks"),
         (np.zeros((2, 32, 32), np.float32), {}, "images are float32; expected a NumPy array of dtype uint8"),

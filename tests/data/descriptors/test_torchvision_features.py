@@ -53,7 +53,7 @@ def test_other_weights_are_other_features_in_the_cache(weights, tmp_path):
     ("parameters", "message"),
     [
         ({"network": "resnet19"}, "network='resnet19'; expected one of"),
-        ({"weights": None}, "weights=None; name weights, such as IMAGENET1K_V1, or a file of them"),
+        ({"weights": None}, "weights=None; give torchvision's name, such as IMAGENET1K_V1, or a file"),
         ({"image_size": 0}, "image_size=0"),
         ({"batch_size": 0}, "batch_size=0"),
     ],

@@ -223,7 +223,7 @@ def test_size_per_class():
     rows = deal({"queries": "10 per class", "database": "rest"}, strata, 0)
     assert np.bincount(strata[rows["queries"]]).tolist() == [10, 10, 0, 0, 10]
     message = refusal({"queries": "25 per class", "database": "rest"}, strata)
-    assert "class 4 has 20 items left; lower it, such as protocol.queries='20 per class'" in message
+    assert "class 4 has 20 items left; lower it, for example to protocol.queries='20 per class'" in message
     message = refusal({"queries": "2 per class", "database": "rest"}, np.zeros(9, np.int64))
     assert "protocol.queries='2 per class' needs stratified data" in message
 

@@ -87,16 +87,16 @@ def test_json_rows(tmp_path):
     [
         ("{", "is not readable as a split in JSON"),
         ("[1, 2]", "holds a list; expected an object"),
-        (json.dumps(ROWS | {"test": [6]}), "names 'test'; expected one of: train, query"),
+        (json.dumps(ROWS | {"test": [6]}), "has the part 'test'; expected one of: train, query"),
         (json.dumps({"train": [1], "query": [2]}), "lacks 'database'"),
         (json.dumps(ROWS | {"query": [0.5]}), "query must be a list of rows, whole numbers from 0"),
         (json.dumps(ROWS | {"query": [True]}), "query must be a list of rows"),
         (json.dumps(ROWS | {"query": [-1]}), "query must be a list of rows"),
         (json.dumps(ROWS | {"query": 3}), "query must be a list of rows"),
         (json.dumps(ROWS | {"query": []}), "split part query is empty"),
-        (json.dumps(ROWS | {"query": [0, 0]}), "split part query holds a row twice"),
+        (json.dumps(ROWS | {"query": [0, 0]}), "split part query has a row twice"),
         (json.dumps(ROWS | {"query": [1]}), "split parts query and train share 1 rows, the first 1"),
-        (json.dumps(ROWS | {"query": [8]}), "speaks of row 8, but the data have 8 items"),
+        (json.dumps(ROWS | {"query": [8]}), "has row 8, but the data have 8 items"),
         (json.dumps(ROWS | {"query": [10**30]}), "query must be a list of rows"),
     ],
 )
@@ -113,12 +113,14 @@ def test_path_is_required():
 
 
 def test_other_endings_refused():
-    with pytest.raises(InvalidInputError, match=r"protocol\.path=rows\.pkl; expected the \.npz of a run or a \.json"):
+    with pytest.raises(
+        InvalidInputError, match=r"protocol\.path=rows\.pkl; expected the \.npz file of a run or a \.json"
+    ):
         Given("rows.pkl")
 
 
 def test_negative_rows_refused():
-    with pytest.raises(InvalidInputError, match="split part train holds row -1; rows start at 0"):
+    with pytest.raises(InvalidInputError, match="split part train has row -1; rows start at 0"):
         Split(np.array([-1, 2]), np.array([3]), np.array([4]))
 
 

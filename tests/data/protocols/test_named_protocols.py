@@ -187,7 +187,10 @@ def test_labels_of_another_length(protocol):
 @pytest.mark.parametrize(
     ("official", "message"),
     [
-        (np.array(["train", "query", "test"]), "official parts hold 'test'; expected one of: train, query, database"),
+        (
+            np.array(["train", "query", "test"]),
+            "official parts include 'test'; expected one of: train, query, database",
+        ),
         (np.array(["train", "query"]), r"official parts have shape \(2,\); expected \(3,\)"),
         (np.array(["query", "query", "database"]), "no official train part"),
         (np.array(["train", "train", "database"]), "no official query part"),
@@ -206,7 +209,7 @@ def test_official_parts_refused(official, message):
         (lambda: QueryDatabase(queries=0), r"protocol\.queries=0; expected"),
         (lambda: QueryDatabase(train="all"), r"protocol\.train='all'; expected.*'rest', 'database'"),
         (lambda: QueryDatabase(search_train=False), r"protocol\.search_train=true, or .*protocol\.train=5000"),
-        (lambda: QueryDatabase(train="rest"), r"protocol\.train=rest leaves nothing.*protocol\.train=database"),
+        (lambda: QueryDatabase(train="rest"), r"protocol\.train=rest leaves no other items.*protocol\.train=database"),
         (lambda: QueryDatabase(validation_queries=5), r"protocol\.validation_database=0; a validation part needs both"),
         (lambda: Official(validation_database=5), r"protocol\.validation_queries=0; a validation part needs both"),
         (lambda: Official(validation_queries=-5), r"protocol\.validation_queries=-5; expected"),
