@@ -120,7 +120,7 @@ class Arrays(HashingDataModule):
     ) -> None:
         super().__init__(protocol, seed, split)
         if not features:
-            raise InvalidInputError(f"features={features!r}; give a file of features, such as data.features=x.npy.")
+            raise InvalidInputError(f"features={features!r}; give the file of your features: data.features=x.npy.")
         self.features_path = Path(features)
         self.features_key = features_key
         self.labels_path = self.features_path if labels is None else Path(labels)

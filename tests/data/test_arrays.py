@@ -231,7 +231,7 @@ def test_labels_of_another_number_of_rows_are_refused(tmp_path):
 
 
 def test_no_features_given_is_said():
-    with pytest.raises(InvalidInputError, match=r"features=None; give a file of features, such as data.features=x.npy"):
+    with pytest.raises(InvalidInputError, match=r"features=None; give the file of your features: data.features=x.npy"):
         Arrays(QueryDatabase(), 0, features=None)
 
 

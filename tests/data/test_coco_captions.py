@@ -123,7 +123,7 @@ def rewrite(path, **content):
         (lambda f: (f / "annotations/captions_val2017.json").write_text("{"), "captions_val2017.json is not readable"),
         (
             lambda f: (f / "annotations/captions_val2017.json").write_text("[]"),
-            "has no lists images and annotations; it",
+            "has no lists images and annotations; the layout",
         ),
         (lambda f: rewrite(f / "annotations/captions_val2017.json", annotations=[{}]), "lacks 'id' in an entry"),
         (lambda f: rewrite(f / "annotations/captions_val2017.json", images=[]), "has no sentences of its images"),
@@ -149,7 +149,7 @@ def test_other_folders_are_refused(tmp_path, spoil, message):
     [
         (
             {"path": None},
-            r"path=None; give the folder of COCO, such as data.path=FOLDER: annotations/captions_train2017.json",
+            r"path=None; give the folder of COCO: data.path=FOLDER with annotations/captions_train2017.json",
         ),
         ({"captions": 0}, "captions=0"),
         ({"view": "sound"}, "view='sound'; expected one of: image, text"),

@@ -97,7 +97,7 @@ def test_it_learns_what_pixels_do_not_say():
 def test_bad_settings_are_refused():
     with pytest.raises(InvalidInputError, match="500 features are not images with 3 channels or 1 and equal sides"):
         Convolutional(500)
-    with pytest.raises(InvalidInputError, match=r"images of 4 × 4 are too small for 2 blocks.*5 × 5 at least"):
+    with pytest.raises(InvalidInputError, match=r"images of 4 × 4 are too small for 2 blocks.*at least 5 × 5"):
         Convolutional(48, [4, 4])
     assert Convolutional(75, [4, 4]).fit(torch.rand(9, 75), generator())(torch.rand(2, 75)).shape == (2, 4)
     with pytest.raises(InvalidInputError, match="expected a list of at least one width"):

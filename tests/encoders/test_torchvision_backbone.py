@@ -154,7 +154,7 @@ def test_networks_are_named_as_torchvision_names_them():
 
 
 def test_vision_transformers_take_one_size():
-    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 only takes images of 224 × 224"):
+    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 takes only images of 224 × 224"):
         TorchvisionBackbone(768, "vit_b_32", image_size=96)
 
 
@@ -195,7 +195,7 @@ def test_bad_weights_are_refused(weights, tmp_path):
 
 def test_weights_that_cannot_be_downloaded_are_one_line_that_says_where_the_file_may_be_put(downloads):
     settings = {"network": "mobilenet_v3_small", "weights": "DEFAULT"}
-    asked = rf"Name or service not known>\); put https://.*{WEIGHTS_FILE} at {downloads}/{WEIGHTS_FILE}, or give"
+    asked = rf"Name or service not known>\); save https://.*{WEIGHTS_FILE} as {downloads}/{WEIGHTS_FILE}, or give"
     with pytest.raises(InvalidInputError, match=asked) as caught:
         TorchvisionBackbone.fetch(settings)
     assert "\n" not in str(caught.value)

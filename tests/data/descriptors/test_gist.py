@@ -177,8 +177,8 @@ def test_block_averages_cover_every_pixel_once():
     ("images", "parameters", "message"),
     [
         (np.zeros((2, 32, 30, 3), np.uint8), {}, "images are 30 × 32 pixels; expected square images: set image_size."),
-        (np.zeros((2, 32, 32), np.uint8), {"image_size": 64}, "square ones of image_size=64: scale them first"),
-        (np.zeros((2, 3, 3), np.uint8), {}, "images are 3 pixels wide; expected at least the 4 blocks"),
+        (np.zeros((2, 32, 32), np.uint8), {"image_size": 64}, "square images of image_size=64: scale them first"),
+        (np.zeros((2, 3, 3), np.uint8), {}, "images are 3 pixels wide; expected at least the number of blocks, 4"),
         (np.zeros((2, 32, 32), np.float32), {}, "images are float32; expected a NumPy array of dtype uint8"),
         (np.zeros((2, 32, 32, 4), np.uint8), {}, r"images have shape \(2, 32, 32, 4\); expected \(n, height, width\)"),
         ([1, 2], {}, "images are list; expected a NumPy array"),

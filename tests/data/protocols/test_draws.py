@@ -214,7 +214,7 @@ def test_fewer_than_one_item_a_class():
 def test_class_too_small_is_named():
     strata = np.array([0] * 50 + [1] * 47 + [7] * 3)
     message = refusal({"queries": 10, "database": "rest"}, strata)
-    assert "class 7 has 3 of the 100 items in the data, too few for protocol.queries=10" in message
+    assert "class 7 has 3 of the 100 items in the data, too few for one in protocol.queries=10" in message
     assert "protocol.stratified=false" in message
 
 

@@ -86,7 +86,7 @@ def test_json_rows(tmp_path):
     ("content", "message"),
     [
         ("{", "is not readable as a split in JSON"),
-        ("[1, 2]", "holds a list; expected an object"),
+        ("[1, 2]", "contains a list; expected an object"),
         (json.dumps(ROWS | {"test": [6]}), "has the part 'test'; expected one of: train, query"),
         (json.dumps({"train": [1], "query": [2]}), "lacks 'database'"),
         (json.dumps(ROWS | {"query": [0.5]}), "query must be a list of rows, whole numbers from 0"),
@@ -108,7 +108,7 @@ def test_json_refused(tmp_path, content, message):
 
 
 def test_path_is_required():
-    with pytest.raises(InvalidInputError, match=r"name it, such as protocol\.path=FOLDER/split\.npz"):
+    with pytest.raises(InvalidInputError, match=r"give it, such as protocol\.path=FOLDER/split\.npz"):
         Given()
 
 
