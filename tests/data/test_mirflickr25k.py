@@ -110,7 +110,7 @@ def test_other_folders_are_refused(tmp_path, spoil, message):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"path": None}, r"path=None; give the folder of MIRFlickr, such as data.path=FOLDER: mirflickr/im1.jpg"),
+        ({"path": None}, r"path=None; give the folder of MIRFlickr: data.path=FOLDER with mirflickr/im1.jpg"),
         ({"labels": 14}, "labels=14; expected 24, or 38"),
         ({"view": "tags"}, "view='tags'; expected one of: image, text"),
         ({"image_descriptor": None}, "image_descriptor=None and image_features=None; give one of them"),

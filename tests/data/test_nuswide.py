@@ -138,7 +138,7 @@ def test_other_folders_are_refused(tmp_path, spoil, message):
     [
         (
             {"path": None},
-            r"path=None; give the folder of NUS-WIDE, such as data.path=FOLDER: Groundtruth/AllLabels/Labels_NAME",
+            r"path=None; give the folder of NUS-WIDE: data.path=FOLDER with Groundtruth/AllLabels/Labels_NAME",
         ),
         ({"path": "n", "concepts": 82}, "concepts=82; NUS-WIDE has 81: 10 and 21 are usual"),
         ({"path": "n", "concepts": 0}, "concepts=0"),
