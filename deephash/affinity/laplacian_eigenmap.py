@@ -84,11 +84,11 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
         operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
         # One thread is many times faster, because threads that share short vectors wait for each other.
         with single_thread():
-            values, found = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
-        found = found[:, np.argsort(-values, kind="stable")] / roots[:, None]
+            values, leading = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
+        leading = leading[:, np.argsort(-values, kind="stable")] / roots[:, None]
         # Noise instead of 0 would give items of the other components random bits.
-        found[np.abs(found) < ROUNDING * np.abs(found).max(0)] = 0
-        vectors = np.concatenate([vectors, found], 1)
+        leading[np.abs(leading) < ROUNDING * np.abs(leading).max(0)] = 0
+        vectors = np.concatenate([vectors, leading], 1)
     return canonical_signs(torch.from_numpy(vectors))
 
 

@@ -114,14 +114,14 @@ def _find_label_columns(
 ) -> list[int]:
     """Return the positions of the label columns."""
     if labels_key is not None:
-        wanted = [labels_key] if isinstance(labels_key, str) else list(labels_key)
-        for name in wanted:
+        selected = [labels_key] if isinstance(labels_key, str) else list(labels_key)
+        for name in selected:
             if heading.count(name) != 1:
                 raise InvalidInputError(
                     f"data.labels_key={name!r} occurs {heading.count(name)} times in the header of {manifest}; its "
                     f"columns are: {', '.join(heading)}."
                 )
-        return [heading.index(name) for name in wanted]
+        return [heading.index(name) for name in selected]
     if places := [place for place, name in enumerate(heading) if name in LABEL_HEADINGS]:
         return places
     candidates = [name for name in heading if name != "path"]
