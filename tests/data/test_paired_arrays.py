@@ -103,7 +103,9 @@ def test_things_to_look_at(folder):
     items = load(folder, "x.npy", "t.npy", texts="w.npy", images="i.npy")
     assert items.texts[7] == "text 7"
     assert items.images.shape == (30, 4, 4, 3)
-    with pytest.raises(InvalidInputError, match=r"y.npy holds dtype int64 and shape \(30,\); expected strings \(30,\)"):
+    with pytest.raises(
+        InvalidInputError, match=r"texts of .*y.npy have dtype int64 and shape \(30,\); expected strings \(30,\)"
+    ):
         load(folder, "x.npy", "t.npy", texts="y.npy")
     with pytest.raises(InvalidInputError, match=r"x.npy holds dtype float32 .* expected uint8 images"):
         load(folder, "x.npy", "t.npy", images="x.npy")
@@ -115,9 +117,9 @@ def test_things_to_look_at(folder):
         ({"features": None}, r"features=None; give the file of each view, such as data.features=\[image"),
         ({"features": ["x.npy"]}, r"features=\['x.npy'\]; give the file of each view"),
         ({"features": "x.npy"}, "features='x.npy'; give"),
-        ({"features": ["x", "t"], "views": ["a"]}, r"views=\['a'\] beside 2 files of features; give one for each"),
+        ({"features": ["x", "t"], "views": ["a"]}, r"views=\['a'\] for 2 files of features; give one for each"),
         ({"features": ["x", "t"], "views": ["a", "a"]}, r"views=\['a', 'a'\]; give each view a different name"),
-        ({"features": ["x", "t"], "features_keys": ["k"]}, r"features_keys=\['k'\] beside 2 files"),
+        ({"features": ["x", "t"], "features_keys": ["k"]}, r"features_keys=\['k'\] for 2 files"),
     ],
 )
 def test_settings_are_checked(parameters, message):

@@ -88,9 +88,7 @@ def test_what_is_missing_or_does_not_fit_is_refused(tmp_path):
     with pytest.raises(InvalidInputError, match=r"siftsmall_groundtruth.ivecs does not exist"):
         module(tmp_path).read_published_neighbours()
     write_vectors(tmp_path / "siftsmall_learn.fvecs", np.ones((3, 9)))
-    with pytest.raises(
-        InvalidInputError, match=r"siftsmall_learn.fvecs has vectors of dimension 9 and .* of 8; expected"
-    ):
+    with pytest.raises(InvalidInputError, match=r"siftsmall_learn.fvecs has vectors of dimension 9 and .* of 8; give"):
         module(tmp_path).setup()
     file = tmp_path / "siftsmall_query.fvecs"
     file.write_bytes(file.read_bytes()[:-3])

@@ -55,9 +55,9 @@ def test_vectors_are_mapped_and_not_to_be_changed(tmp_path):
     [
         (b"", "is empty; expected at least one vector"),
         (b"\x02\x00", "is truncated; expected at least one vector"),
-        (packed(np.ones((3, 4)), ".fvecs")[:-1], "has 59 bytes, not a multiple of the 20 .* dimension 4 takes"),
+        (packed(np.ones((3, 4)), ".fvecs")[:-1], "has 59 bytes, not a multiple of the 20 .* dimension 4"),
         (packed(np.ones((3, 4)), ".fvecs")[:-7], "it is truncated or damaged: download it again"),
-        (struct.pack("<i1f", 0, 1.0), "starts with the dimension 0; that is not the .fvecs format"),
+        (struct.pack("<i1f", 0, 1.0), "starts with the dimension 0, so it is not in the .fvecs format"),
         (b"\x93NUMPY\x01\x00", "starts with the dimension 1297436307"),
         (
             packed(np.ones((3, 4)), ".fvecs") + struct.pack("<i4f", 3, 1, 1, 1, 1),

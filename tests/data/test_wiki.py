@@ -181,7 +181,7 @@ def test_missing_articles_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label_test": LABELS["test"][:9]}, r"image_test of .*w.npz has shape \(10, 6\) beside 9 articles"),
+        ({"label_test": LABELS["test"][:9]}, r"image_test of .*w.npz has shape \(10, 6\) for 9 listed articles"),
         ({"label_test": LABELS["test"] + 1}, "reach 10, but there are 10 classes"),
         ({"label_test": LABELS["test"] - 1}, r"hold -1 in row 29"),
         ({"text_train": np.full((20, 3), np.nan)}, "text features hold NaN or infinity in 20 of 30 rows"),

@@ -91,7 +91,7 @@ def test_a_model_is_asked_for_and_read(minilm, tmp_path, monkeypatch):
     with pytest.raises(InvalidInputError, match="batch_size=0"):
         SentenceTransformer(minilm, batch_size=0)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidInputError, match=r"model='.*empty' cannot be read \(.*\); give a folder of it"):
+    with pytest.raises(InvalidInputError, match=r"model='.*empty' cannot be read \(.*\); give its folder"):
         SentenceTransformer(str(tmp_path / "empty")).describe(["a"])
     monkeypatch.setattr("deephash.data.text_descriptors.sentence_transformer.find_spec", lambda _: None)
     with pytest.raises(InvalidInputError, match=r"not installed; run pip install 'deephash\[text\]'"):
