@@ -107,7 +107,7 @@ def test_things_to_look_at(folder):
         InvalidInputError, match=r"texts of .*y.npy have dtype int64 and shape \(30,\); expected strings \(30,\)"
     ):
         load(folder, "x.npy", "t.npy", texts="y.npy")
-    with pytest.raises(InvalidInputError, match=r"x.npy holds dtype float32 .* expected uint8 images"):
+    with pytest.raises(InvalidInputError, match=r"images of .*x.npy have dtype float32 .* expected uint8"):
         load(folder, "x.npy", "t.npy", images="x.npy")
 
 
