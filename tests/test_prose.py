@@ -72,7 +72,6 @@ STARTS = {
 }
 # Folders that are not clean yet.
 EXEMPT = {
-    "deephash/data",
     "deephash/training",
 }
 
