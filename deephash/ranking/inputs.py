@@ -1,6 +1,7 @@
 """Checks of the inputs of a ranking engine, each with a one-line message."""
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.codes import as_codes, check_codes
@@ -12,7 +13,9 @@ from deephash.validation import InvalidInputError, check_count
 MAX_DISTANCE = 2**24
 
 
-def convert_codes(query_codes: Tensor, database_codes: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
+def convert_codes(
+    query_codes: Tensor | ArrayLike, database_codes: Tensor | ArrayLike, distance: Distance
+) -> tuple[Tensor, Tensor]:
     """Convert queries and database, tensors or arrays, to tensors and check them as `check_ranked` does."""
     query_codes, database_codes = as_codes(query_codes, "query codes"), as_codes(database_codes, "database codes")
     check_ranked(query_codes, database_codes, distance)
