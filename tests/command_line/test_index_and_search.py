@@ -133,7 +133,7 @@ def test_queries_in_a_table_are_read_as_encode_reads_them(deephash, encoded, fit
 def test_what_is_no_setting_is_refused(deephash, encoded, tmp_path, name):
     ended = deephash("index", encoded / "numbers.npy", tmp_path / "index", "--kind", "flat", "--setting", f"{name}=1")
     assert ended.status == 2
-    assert f"{name} is no setting of kind=flat" in ended.err
+    assert f"{name} is not a setting of kind=flat" in ended.err
 
 
 def test_ids_are_a_column_of_a_database(deephash, encoded, tmp_path):

@@ -96,7 +96,7 @@ def test_tables_show_it(deephash, judged, fitted_run, other_run):
 def test_other_runs_are_refused(deephash, judged, fitted_run):
     ended = deephash("study", "analyse", judged[0], "--run", fitted_run, "--run", fitted_run)
     assert ended.status == 2
-    assert "are not both runs of this study, which is of run and lsh" in ended.err
+    assert "are not both runs of this study, which compares run and lsh" in ended.err
     assert "give both" in deephash("study", "analyse", judged[0], "--run", fitted_run).err
 
 
@@ -110,7 +110,7 @@ def test_session_is_deleted_by_its_number(deephash, judged, tmp_path):
     with StudyLog.read(path) as log:
         assert len(log.judgements()) == 55
     assert "is not in the study" in deephash("study", "delete", path, str(number)).err
-    assert "expected its 12 digits" in deephash("study", "delete", path, "7").err
+    assert "expected 12 digits" in deephash("study", "delete", path, "7").err
     # As it is printed, without quotes.
     with StudyLog.read(path) as log:
         number = log.judgements()[0].session
@@ -118,7 +118,7 @@ def test_session_is_deleted_by_its_number(deephash, judged, tmp_path):
     with StudyLog.read(path) as log:
         assert len(log.judgements()) == 50
     ended = deephash("study", "delete", path, "0000", "0000", "0000")
-    assert (ended.status, "session='0000 0000 0000'; expected its 12 digits" in ended.err) == (2, True)
+    assert (ended.status, "session='0000 0000 0000'; expected 12 digits" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("contents", [None, b"no database", b""])
