@@ -388,7 +388,7 @@ def draw(rows, path):
                 axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=family)
             plain_axes(axes)
             axes.set_title(title)
-            axes.set_xlabel("bytes an item in memory")
+            axes.set_xlabel("bytes per item in memory")
         panels[0].set_ylabel("recall@10")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         save_figure(figure, path, resolution=150)

@@ -28,8 +28,11 @@ PHRASES = {
     "as far as": "up to, if",
     "as one likes|as you like it": "any, as needed",
     "(is|are|be|was|were) asked of": "the subject that asks, and the verb",
+    r", as [a-z_]+(\.[a-z_]+)*=": ", such as NAME=VALUE",
     "at hand": "available",
     "befalls?|befits?|bestows?|betokens?|dwells?": "a plain verb",
+    r"(bits?|bytes?|labels?) an? (projection|dimension|item|class)(?! can)": "per",
+    "by heart": "memorise",
     "by rule": "by default, usually",
     "comes? to|came to": "is, equals, gives",
     "dear|dearer|dearest": "expensive, slower",
@@ -45,19 +48,25 @@ PHRASES = {
     "lest": "so that ... not",
     "makes? good": "repair, restore",
     "may do|might do": "may",
+    "more find more": "higher values find more",
+    "Error: naming": "the error; the message names",
     "naught|nought": "nothing, 0",
     "none but|nothing but|nothing else|something else than": "only, other than",
+    "None takes": "None uses",
     "of its own kind|of (its|their) own making": "its own",
     "of late": "recently",
     "on that account": "therefore",
     "once more": "again",
     "one's own": "your own",
+    "otherwise than": "differently from",
     "ought|shall|shan't|needs must": "must, should",
     "says? so": "reports it",
+    "(is|are|was|were) sought": "is searched, is expected",
     "slip of the hand": "mistake",
     "so many": "this number of",
     "somebody( else)?('s)?": "someone, another user, another package",
     "takes? up|taken up|took up": "resume, use",
+    r"that (is|are) no(?! (longer|more|better|worse|less|larger|smaller)\b)": "that is not a",
     "that is to say|which is to say": "a new sentence",
     "to and fro": "in both directions",
     "told|tells? of|telling of": "report, pass, distinguish",
@@ -71,9 +80,7 @@ STARTS = {
     "What|Which|How|Where|When|Who|Whose|Why|That": "an imperative: Return the ..., Compute ..., Check that ...",
 }
 # Folders that are not clean yet.
-EXEMPT = {
-    "deephash/training",
-}
+EXEMPT: set[str] = set()
 
 
 def normalise(phrase):
@@ -105,7 +112,7 @@ def faults_of_source(source):
             decorators = " ".join(map(ast.unparse, node.decorator_list))
             if "property" not in decorators and (match := START.match(doc)):
                 yield node.body[0].lineno, match.group(), remedy(match, STARTS)
-    comment, first, last = "", 0, 0
+    comment, first, last = "", 0, -1
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             if token.start[0] != last + 1:

@@ -45,7 +45,7 @@ class Hasher(BaseHasher):
 
     Args:
         projection: (n, e) → (n, k).
-        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`. None: SBQ, one bit a
+        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`. None: SBQ, one bit per
             projection.
         encoder: features (n, d) → (n, e), the projection's input. None: the features themselves, e = d.
 

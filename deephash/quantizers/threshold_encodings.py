@@ -90,7 +90,7 @@ def encode_regions(projections: Tensor, thresholds: Tensor, encoding: Tensor) ->
 def bit_margins(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> Tensor:
     """Compute each bit's distance from the nearest threshold at which it flips, negative if the bit is 0.
 
-    Near each threshold of a bit, its margin is that of a single threshold, so relaxations apply as for one bit a
+    Near each threshold of a bit, its margin is that of a single threshold, so relaxations apply as for one bit per
     projection; between two thresholds it rises and falls with slope 1. A bit that is 0 exactly at its threshold has the
     smallest negative margin, so that margin >= 0 always equals the bit.
 

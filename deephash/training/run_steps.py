@@ -67,7 +67,7 @@ def save_split(run: RunFolder, data: HashingDataModule, is_writer: bool = True) 
 def score(
     config: DictConfig, trainer: lightning.Trainer, fitted: FittedHasher, truth: FittedTruth, settings: ScoreSettings
 ) -> Evaluation:
-    """Score a fitted hasher on the test queries, or on the validation queries if the config says so.
+    """Score a fitted hasher on the test queries, or on the validation queries if the config asks for it.
 
     Raises:
         InvalidInputError: the database is to be ranked by learnt codes, and there are none.
