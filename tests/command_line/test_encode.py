@@ -380,7 +380,7 @@ def test_the_index_of_pandas_is_left_out_of_features_and_queries(
     assert ended.status == 0, ended.err
     assert caplog.messages == [
         f"{tmp_path / 'x.parquet'}: '__index_level_0__' left out, the index that pandas stored; --features or --ids "
-        "takes it."
+        "includes it."
     ]
     assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[order])
     assert deephash("index", tmp_path / "codes.npy", tmp_path / "index").status == 0
