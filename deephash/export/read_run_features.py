@@ -23,8 +23,9 @@ def read_run_features(run: Path, view: str = "", rows: int = 2_048) -> Tensor:
     from deephash.training.run_data import read_run_data
 
     stored = RunFolder(run)
-    features = read_run_data(stored, stored.read_config()).items.features
+    features: Tensor | Views = read_run_data(stored, stored.read_config()).items.features
     if isinstance(features, Views):
         features = features.of(view)
     places = torch.linspace(0, len(features) - 1, min(rows, len(features))).long()
-    return features[places].float()
+    chosen: Tensor = features[places].float()
+    return chosen
