@@ -79,8 +79,6 @@ STARTS = {
     "Refuses?": "Raise an error if",
     "What|Which|How|Where|When|Who|Whose|Why|That": "an imperative: Return the ..., Compute ..., Check that ...",
 }
-# Folders that are not clean yet.
-EXEMPT: set[str] = set()
 
 
 def normalise(phrase):
@@ -158,8 +156,6 @@ def test_prose_is_plain(name):
         for path in texts_by_folder()[name]
         for line, phrase, instead in sorted(faults(path))
     ]
-    if found and name in EXEMPT:
-        pytest.skip(f"{len(found)} phrases are left in {name}")
     assert not found, "\n".join(["not plain English (see CONTRIBUTING.md):", *found])
 
 
