@@ -19,7 +19,7 @@ from deephash.command_line.run_command import register_resolvers
 from deephash.hashers.hasher import Hasher
 from deephash.report.bit_regions import crescents, draw_bit_regions
 from deephash.report.drawing import save_figure
-from deephash.training.base import runner_class
+from deephash.training.base import get_runner_class
 from deephash.training.building import build_hasher
 from deephash.validation import InvalidInputError
 
@@ -50,7 +50,7 @@ def fitted_hasher(settings: list[str]) -> Hasher:
     for bits in BITS:
         try:
             config = _compose(*settings, f"bits={bits}")
-            if runner_class(config).minimises_loss:
+            if get_runner_class(config).minimises_loss:
                 return trained_hasher(settings, features, labels)
             if "anchors" in config.projection:
                 config.projection.anchors = ANCHORS
