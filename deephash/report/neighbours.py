@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from deephash.report.drawing import BLUE, GREY, INK, VERMILION, new_figure, paper_style
-from deephash.report.item_display import format_classes
+from deephash.report.item_display import format_classes, shorten
 from deephash.validation import InvalidInputError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _draw_cell(axes: "Axes", images: np.ndarray | None, item: int, name: str, fr
         axes.imshow(images[item], cmap="gray" if images.ndim == 3 else None, vmin=0, vmax=255, aspect="auto")
         return
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    text = name if len(name) <= BOX_CHARACTERS else name[: BOX_CHARACTERS - 1] + "…"
+    text = shorten(name, BOX_CHARACTERS)
     axes.text(0.5, 0.64 if text else 0.5, text, ha="center", va="center", fontsize=7.5, color=INK)
     axes.text(0.5, 0.28 if text else 0.5, f"#{item}", ha="center", va="center", fontsize=6.5, color=GREY)
 

@@ -132,8 +132,8 @@ def explain_refusal(run: ServedRun, kind: str) -> str | None:
             text_descriptor(run.folder)
     except NoDescriptorError:
         return (
-            f"The features of this run were made elsewhere, not made from {kind}s by its data, so a new {kind} cannot "
-            "be encoded. Pick one of its own queries."
+            f"The features of this run were not made from {kind}s by its data, so a new {kind} cannot be encoded. Pick "
+            "one of its own queries."
         )
     except InvalidInputError as error:
         return str(error)

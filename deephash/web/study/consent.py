@@ -1,4 +1,4 @@
-"""The text that participants agree to before the first query. A study continues only with the same text."""
+"""The text that participants agree to before the first query."""
 
 # Studies in progress continue only with the same text. prose: off
 CONSENT = (
@@ -7,7 +7,6 @@ CONSENT = (
         "You see queries and the results that two search methods found for them, and say which results fit better. You "
         "are not told which method is which, and neither answer is wrong.",
     ),
-    # prose: on
     (
         "What is kept",
         "For each query: what was shown and in which order, what you chose, your ratings, and the seconds that you "
@@ -23,10 +22,11 @@ CONSENT = (
     (
         "Deletion",
         "To have all answers of this session deleted, press “Delete my answers”, now or at the end, or give its number "
-        "to the person who runs the study at any later time. The number is shown on the page: note it down, since "
-        "nobody else can tell which session was yours.",
+        "to whoever runs the study at any time later. The number is shown on the page: note it down, since nobody else "
+        "can tell which session was yours.",
     ),
 )
+# prose: on
 
 
 def get_consent(contact: str) -> list[tuple[str, str]]:

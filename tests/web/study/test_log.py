@@ -1,5 +1,6 @@
 """The log of a study: whole after any kill, blind to who answered, and refused where it is something else."""
 
+import hashlib
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from deephash.validation import InvalidInputError, StorageError
+from deephash.web.study.consent import get_consent
 from deephash.web.study.log import AlreadyAnsweredError, StudyLog, UnknownSessionError
 from deephash.web.study.records import GivenAnswer
 from deephash.web.study.session_number import format_session, parse_session
@@ -349,3 +351,8 @@ def test_numbers_are_read_as_they_are_noted():
     ):
         with pytest.raises(InvalidInputError, match="12 digits"):
             parse_session(text)
+
+
+def test_the_consent_text_of_studies_in_progress_is_unchanged():
+    digest = hashlib.sha256(repr(get_consent("")).encode()).hexdigest()
+    assert digest == "21072eb0c102eb12fc46a27139c34f47fe3f9c3d4f986bd9709ca57eafe56b17"
