@@ -260,7 +260,8 @@ def test_too_few_to_hold_out_are_refused(arrays, compose_config):
     data.setup()
     data.hold_out(0.002)
     assert len(data.ids("validation_query")) == 1
-    with pytest.raises(InvalidInputError, match=r"train.holdout=0.0005 of 700 training items leaves 0 validation queries"):
+    message = r"train.holdout=0.0005 of 700 training items leaves 0 validation queries"
+    with pytest.raises(InvalidInputError, match=message):
         data.hold_out(0.0005)
 
 
