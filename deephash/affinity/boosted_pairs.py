@@ -49,7 +49,7 @@ def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generato
 
 
 def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw equal numbers of similar and dissimilar pairs.
+    """Draw similar and dissimilar pairs, in equal numbers if every item has both kinds of partner.
 
     Args:
         affinity: affinity among the n items.

@@ -48,10 +48,10 @@ class EpsilonBall(Affinity):
 
     Training pairs use only the size of the database. The 50th neighbour among N items is about as far away as the
     (50 n / N)-th among n, so methods are fitted from pairs within this distance in the training part. On CIFAR-10, with
-    2,000 training items and a database of 46,000, it exceeds the radius of the truth by .5 %, and the distance of the
-    50th neighbour in the training part by 13 %. Such balls contain few pairs. Methods that need many use the distance
-    of the 50th neighbour in the training part (see `TrainingAffinity.wide`), as do all methods with
-    `supervision=epsilon_ball`.
+    2,000 training items and a database of 46,000, it exceeds the radius of the truth by .5 %; the distance of the 50th
+    neighbour in the training part exceeds that radius by 13 %. Balls of the smaller radius contain few pairs. Methods
+    that need many use the distance of the 50th neighbour in the training part (see `TrainingAffinity.wide`), as do all
+    methods with `supervision=epsilon_ball`.
 
     A pair is within the radius if its squared distance in float64 is at most radius²; see `euclidean`.
 

@@ -28,7 +28,7 @@ MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
 
 
 def check_distances(features: Tensor, name: str) -> None:
-    """Raise an error for features whose squared distances overflow float64, since ties would be broken by row.
+    """Raise an error for features whose squared distances overflow or underflow float64, which would all be ties.
 
     Raises:
         InvalidInputError: the message has the largest magnitude.

@@ -46,7 +46,7 @@ def map_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
     Args:
         path: a file that can be mapped.
         array: its mapped contents.
-        name: of the values, for messages.
+        name: name of the values, for messages.
 
     Raises:
         InvalidInputError: as `convert_features`.

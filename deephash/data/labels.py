@@ -32,7 +32,7 @@ def parse_labels(
         labels: one class per item, whole numbers >= 0 or strings (n,) or (n, 1); or any number of labels per item, 0
             and 1 (n, c) of any dtype.
         rows: required number of rows n.
-        name: of the values, for messages.
+        name: name of the values, for messages.
         separator: separator of the labels in a string: a key of `SEPARATORS` or a character. "none": each string is
             one label. None: the same, but an ambiguous string raises an error.
 

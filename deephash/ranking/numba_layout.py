@@ -190,8 +190,7 @@ def segment_by_class(
 
     Returns:
         order: int64 (N,), database rows by class, ascending within a class.
-        segments: int64 (q, 2), start and stop in
-        `order` of the query's class, rising with the class index.
+        segments: int64 (q, 2), start and stop in `order` of the query's class, rising with the class index.
     """
     count = int(database.max()) + 1 if len(database) else 0
     if count > 4 * len(database) + 1024:  # Sparse indices, such as hashes: number the classes that occur.

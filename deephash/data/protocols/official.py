@@ -96,6 +96,7 @@ def find_official_pools(n: int, official: np.ndarray | None) -> dict[str, np.nda
     for part in ("train", "query"):
         if len(pools[part]) == 0:
             raise InvalidInputError(
-                f"These data have no official {part} part; choose one that draws it, such as protocol=literature."
+                f"These data have no official {part} part; choose a protocol that draws it, such as "
+                "protocol=literature."
             )
     return pools
