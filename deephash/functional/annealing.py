@@ -31,23 +31,28 @@ def check_rising(initial: float, final: float, name: str) -> None:
     Raises:
         InvalidInputError: a scale is not above 0, or the scales fall.
     """
-    _check_continuation(initial, final, name, rising=True)
+    check_positive(initial, f"initial_{name}")
+    check_positive(final, f"final_{name}")
+    if final < initial:
+        raise InvalidInputError(
+            f"final_{name}={final!r} is below initial_{name}={initial!r}; a continuation only sharpens."
+        )
 
 
 def check_falling(initial: float, final: float, name: str) -> None:
     """Raise an error for temperatures that are not above 0, or that rise: a step sharpens as it cools.
 
-    Args, raises: as `check_rising`.
+    Args:
+        initial: at progress 0.
+        final: at progress 1.
+        name: name of the setting after "initial_" and "final_".
+
+    Raises:
+        InvalidInputError: a temperature is not above 0, or the temperatures rise.
     """
-    _check_continuation(initial, final, name, rising=False)
-
-
-def _check_continuation(initial: float, final: float, name: str, rising: bool) -> None:
-    """Raise an error for values that are not above 0, or in the wrong order."""
     check_positive(initial, f"initial_{name}")
     check_positive(final, f"final_{name}")
-    if final < initial if rising else final > initial:
-        side = "below" if rising else "above"
+    if final > initial:
         raise InvalidInputError(
-            f"final_{name}={final!r} is {side} initial_{name}={initial!r}; a continuation only sharpens."
+            f"final_{name}={final!r} is above initial_{name}={initial!r}; a continuation only sharpens."
         )

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from deephash.functional.evaluation_mode import evaluation_mode
+
 # Number of items that gives a mean and a variance to a few hundredths; a pass over all would add little.
 SAMPLE = 2048
 
@@ -25,19 +27,16 @@ def measure_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> N
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not layers:
         return
-    modes = {module: module.training for module in network.modules()}
     momenta = [layer.momentum for layer in layers]
-    network.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.train()
-        layer.momentum = None  # a plain average over the batches
-    for batch in batches:
-        network(batch)
+    with evaluation_mode(network):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.train()
+            layer.momentum = None  # a plain average over the batches
+        for batch in batches:
+            network(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
-    for module, mode in modes.items():
-        module.training = mode
 
 
 def random_batches(features: Tensor, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:

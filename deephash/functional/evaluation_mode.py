@@ -9,10 +9,10 @@ from torch import nn
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Turn dropout and random bits off within the block; afterwards every part returns to its own mode."""
-    training = [part for part in module.modules() if part.training]
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        for part in training:
-            part.training = True
+        for part, mode in modes:
+            part.training = mode

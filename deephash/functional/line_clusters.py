@@ -1,8 +1,8 @@
 """Exact k-means on a line, by dynamic programming over sorted values; compiled for the CPU.
 
-In one dimension every cluster is an interval, so the least squared error of the first i values in c clusters is D(c, i)
-= min over j of D(c - 1, j) + the error of values j to i. The best j never falls as i rises (the error is a concave
-Monge array), so a round needs only O(n log n) of the n² pairs.
+In one dimension every cluster is an interval, so the least squared error of the first i values in c clusters is
+D(c, i) = min over j of D(c - 1, j) + the error of values j to i. The best j never falls as i rises (the error is a
+concave Monge array), so a round needs only O(n log n) of the n² pairs.
 """
 
 # numba infers the types of compiled functions, and rejects annotations on some.

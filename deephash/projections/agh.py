@@ -31,8 +31,8 @@ def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int)
         s: anchors per row.
 
     Returns:
-        Weights (n, s) that sum to 1, differentiable in features, anchors and bandwidth; and anchor indices, int64 (n,
-        s).
+        Weights (n, s) that sum to 1, differentiable in features, anchors and bandwidth; and anchor indices,
+        int64 (n, s).
     """
     origin = anchors.detach().mean(0)
     relative = anchors - origin

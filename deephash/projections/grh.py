@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from deephash.affinity.graph_regularisation import regularise
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.linear_map import project_centred
 from deephash.functional.principal_components import feature_mean
@@ -68,15 +69,18 @@ class GRH(GraphRegularised):
         """Margins (X - μ) W + β."""
         return project_centred(features, self.mean, self.directions) + self.bias
 
-    def _prepare(
-        self, features: Tensor, affinity: TrainingAffinity, generator: torch.Generator
-    ) -> tuple[Tensor, TrainingAffinity]:
+    def _fit(
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
+    ) -> None:
+        assert affinity is not None
+        self.initial.to(self.bias).fit(features, labels=labels, affinity=affinity, generator=generator)
         self.mean.copy_(feature_mean(features))
-        return features, affinity
 
-    def _learn(self, features: Tensor, bits: Tensor) -> Tensor:
-        directions, bias = centred_machines(features, self.mean, bits, self.cost)
-        self.directions.copy_(directions)
-        self.bias.copy_(bias)
-        margins: Tensor = self(features)
-        return margins >= 0
+        def learn(bits: Tensor) -> Tensor:
+            directions, bias = centred_machines(features, self.mean, bits, self.cost)
+            self.directions.copy_(directions)
+            self.bias.copy_(bias)
+            margins: Tensor = self(features)
+            return margins >= 0
+
+        regularise(affinity, self.initial(features) >= 0, self.alpha, self.rounds, learn)

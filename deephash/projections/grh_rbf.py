@@ -5,6 +5,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from deephash.affinity.graph_regularisation import regularise
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.anchors import gaussian_kernel
 from deephash.functional.scaled_machines import squared_kernel_scale
@@ -82,18 +83,21 @@ class GRHRBF(GraphRegularised):
         """Margins k(X, A) α + β."""
         return gaussian_kernel(features, self.centres, self.bandwidth) @ self.coefficients + self.bias
 
-    def _prepare(
-        self, features: Tensor, affinity: TrainingAffinity, generator: torch.Generator
-    ) -> tuple[Tensor, TrainingAffinity]:
+    def _fit(
+        self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator
+    ) -> None:
+        self.initial.to(self.bias).fit(features, labels=labels, affinity=affinity, generator=generator)
         features, affinity = draw_items(features, affinity, self.anchors, generator)
+        assert affinity is not None
         squared = squared_kernel_scale(features, features)
         self.anchors = len(features)
         self.centres = nn.Parameter(features.to(self.bias, copy=True))
         self.bandwidth.fill_((squared / (2 * self.gamma)) ** 0.5)
-        return features, affinity
 
-    def _learn(self, features: Tensor, bits: Tensor) -> Tensor:
-        coefficients, bias = rbf_svm(features, bits, self.cost, float(self.bandwidth))
-        self.coefficients = nn.Parameter(coefficients.to(self.bias))
-        self.bias.copy_(bias)
-        return torch.cat([self(rows) for rows in torch.split(features, BLOCK_ROWS)]) >= 0
+        def learn(bits: Tensor) -> Tensor:
+            coefficients, bias = rbf_svm(features, bits, self.cost, float(self.bandwidth))
+            self.coefficients = nn.Parameter(coefficients.to(self.bias))
+            self.bias.copy_(bias)
+            return torch.cat([self(rows) for rows in torch.split(features, BLOCK_ROWS)]) >= 0
+
+        regularise(affinity, self.initial(features) >= 0, self.alpha, self.rounds, learn)

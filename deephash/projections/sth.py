@@ -3,19 +3,19 @@
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deephash.affinity.laplacian_eigenmap import balanced_bits, smoothest_vectors
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
 from deephash.functional.principal_components import feature_mean
 from deephash.functional.scaled_machines import centred_machines
-from deephash.projections.hyperplanes import Hyperplanes
+from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import check_count, check_directions, check_positive
 
 
 @final
-class STH(Hyperplanes):
+class STH(LinearProjection):
     """Self-taught hashing: learns bits of the training items from a graph of neighbours, then hyperplanes for them.
 
     The first stage finds the best codes of the training items without a function of the features: the smoothest
@@ -50,6 +50,11 @@ class STH(Hyperplanes):
         check_positive(cost, "cost")
         self.neighbours = neighbours
         self.cost = cost
+        self.bias = nn.Parameter(torch.zeros(output_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(X - μ) W + β, one hyperplane per bit."""
+        return super().forward(features) + self.bias
 
     def _fit(
         self, features: Tensor, labels: Tensor | None, affinity: TrainingAffinity | None, generator: torch.Generator

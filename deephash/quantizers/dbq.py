@@ -15,9 +15,9 @@ from deephash.quantizers.threshold_quantizer import ThresholdQuantizer
 def adaptive_thresholds(values: Tensor) -> Tensor:
     """Compute the two thresholds of one projection with the smallest error, given that the middle region has mean 0.
 
-    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where F = (Σ₁
-    x)²/n₁ + (Σ₃ x)²/n₃ of the outer ones. The middle region grows from 0: by the smallest positive value while its sum
-    is <= 0, by the largest non-positive one otherwise. The state with the largest F is kept.
+    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where
+    F = (Σ₁ x)²/n₁ + (Σ₃ x)²/n₃ of the outer ones. The middle region grows from 0: by the smallest positive value while
+    its sum is <= 0, by the largest non-positive one otherwise. The state with the largest F is kept.
 
     That order of growth is a merge of two sorted lists: a positive value enters when the sum of its side so far is at
     most that of the other side, so it ranks by the sum of the smaller values of its own side. One sort gives all

@@ -18,9 +18,9 @@ def second_thresholds(values: Tensor, weights: Tensor, anchors: Tensor) -> Tenso
     """Compute the thresholds b- <= 0 <= b+ that cut each side of 0 again (section 4).
 
     With y the values, 1+ and 1- the indicators of y >= 0 and y < 0, and n+ and n- their numbers, the second bit relaxes
-    to f = |y| - b+ 1+ + b- 1-. Among all f whose sum is 0, the one that varies least over the graph, by fᵀ L f with L =
-    I - Z Λ⁻¹ Zᵀ, has c = b+ + b- = 1+ᵀ L |y| / 1+ᵀ L 1+, so b+ = (Σ |y| + n- c) / n and b- = (n+ c - Σ |y|) / n. If
-    the two sides mirror each other, c is 0 and the thresholds are ± the mean of |y|.
+    to f = |y| - b+ 1+ + b- 1-. Among all f whose sum is 0, the one that varies least over the graph, by fᵀ L f with
+    L = I - Z Λ⁻¹ Zᵀ, has c = b+ + b- = 1+ᵀ L |y| / 1+ᵀ L 1+, so b+ = (Σ |y| + n- c) / n and b- = (n+ c - Σ |y|) / n.
+    If the two sides mirror each other, c is 0 and the thresholds are ± the mean of |y|.
 
     Args:
         values: y, floating (n,).

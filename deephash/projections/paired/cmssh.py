@@ -11,6 +11,7 @@ from torch import Tensor
 from deephash.affinity.boosted_pairs import boost_weights, draw_signed_pairs
 from deephash.affinity.supervision import TrainingAffinity
 from deephash.functional.principal_components import canonical_signs, feature_mean
+from deephash.functional.surrogate_gradient import signs as zero_rule_signs
 from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.validation import check_count, check_positive
 
@@ -55,11 +56,6 @@ def best_threshold(values: Tensor, gains: Tensor) -> Tensor:
     objective = torch.where(ordered[1:] > ordered[:-1], gains.sum() - 2 * below, -torch.inf)
     place = int(objective.argmax())
     return (ordered[place] + ordered[place + 1]) / 2
-
-
-def zero_rule_signs(margins: Tensor) -> Tensor:
-    """±1, with +1 for 0, in the dtype of the margins."""
-    return torch.where(margins >= 0, 1.0, -1.0).to(margins.dtype)
 
 
 @final

@@ -132,6 +132,5 @@ class PDH(PairedProjection):
         """Draw random halfspaces in the canonical directions of one view, any number of bits."""
         directions, _, _ = canonical_pairs(*covariances(items, partners)[2:], self.regularisation)
         shared = min(items.shape[1], partners.shape[1])
-
         mixture = torch.randn(shared, self.output_dim, generator=generator, dtype=torch.float64)
         return items @ directions[:, :shared] @ mixture.to(items.device) >= 0

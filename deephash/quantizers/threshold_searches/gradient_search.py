@@ -151,8 +151,8 @@ class GradientSearch(ThresholdSearch):
     none can improve.
 
     One threshold ends at the optimum. With more, J cannot be raised by moving a single threshold. It is above what
-    `EvolutionarySearch` finds in its default size, and with 7 thresholds or more it costs less than `ExactSearch`; if α
-    < 1 either of the two may be better. Known weakness: 15 thresholds have many local optima.
+    `EvolutionarySearch` finds in its default size, and with 7 thresholds or more it costs less than `ExactSearch`; if
+    α < 1 either of the two may be better. Known weakness: 15 thresholds have many local optima.
 
     Args:
         starts: number of starts.
