@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from deephash.io.progress import track
+from deephash.metrics.checks import check_query_ids
 from deephash.metrics.hamming_retrieval import HammingRetrieval, exact_mean
 from deephash.metrics.pr_curve import PrecisionRecallCurve
 from deephash.metrics.stable_order import stable_order_metrics
@@ -130,8 +131,8 @@ def score_codes(
         The scores over the queries of all processes.
 
     Raises:
-        InvalidInputError: a depth exceeds the size of the database, there is no query, codes and relevance do not
-            match, or an argument has the wrong type.
+        InvalidInputError: a depth exceeds the size of the database, there is no query or no item, codes and
+            relevance do not match, or an argument has the wrong type or shape.
 
     Example:
         >>> from deephash.ranking.distance import Hamming
@@ -154,13 +155,16 @@ def score_codes(
     queries = len(query_codes)
     if gather is None and queries == 0:
         raise InvalidInputError("query codes have 0 rows; expected at least one query.")
+    if len(database_codes) == 0:
+        raise InvalidInputError("database codes have 0 rows; expected at least one item.")
     if queries != count_queries(relevance):
         raise InvalidInputError(
             f"the relevance is of {count_queries(relevance)} queries and there are {queries} query codes; pass both "
             "for the same queries."
         )
     if query_ids is None:
-        query_ids = torch.arange(len(query_codes), device=query_codes.device)
+        query_ids = torch.arange(queries, device=query_codes.device)
+    check_query_ids(query_ids, queries)
     if highest_grade is None:
         highest_grade = find_highest_grade(relevance, relevance.query if isinstance(relevance, SharedLabels) else None)
     metric = settings.build_metric(distance.maximum, highest_grade, synchronise=gather is not None)

@@ -1,5 +1,7 @@
 """Checks of the inputs of metrics, each with its error message."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,23 @@ def check_counts(counts: DistanceCounts) -> None:
         raise InvalidInputError(
             f"row {query} counts {int(relevant[query, distance])} relevant items among {int(total[query, distance])} "
             f"at distance {distance}; relevant items are part of the total: count both over one database."
+        )
+
+
+def check_query_ids(query_ids: Any, queries: int) -> None:
+    """Raise an error unless the ids of queries are an int64 tensor (q,).
+
+    Raises:
+        InvalidInputError: another type, dtype or shape.
+    """
+    if not isinstance(query_ids, Tensor):
+        raise InvalidInputError(
+            f"query_ids are a {type(query_ids).__name__}; expected a torch.Tensor int64 ({queries},), one id a query."
+        )
+    if query_ids.dtype != torch.int64 or query_ids.shape != (queries,):
+        raise InvalidInputError(
+            f"query_ids have shape {tuple(query_ids.shape)} and dtype {query_ids.dtype}; expected int64 "
+            f"({queries},), one id a query."
         )
 
 

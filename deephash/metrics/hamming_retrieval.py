@@ -11,7 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from deephash.conversion import convert_numpy_numbers, to_plain_number
 from deephash.metrics import average_precision, precision_recall, tie_bounds
-from deephash.metrics.checks import check_counts, check_cutoff, check_radius, count_ranked_items
+from deephash.metrics.checks import check_counts, check_cutoff, check_query_ids, check_radius, count_ranked_items
 from deephash.metrics.pr_curve import (
     PrecisionRecallCurve,
     auprc,
@@ -159,11 +159,7 @@ class HammingRetrieval(Metric):
                 f"counts reach to distance {counts.total.shape[1] - 1}; expected {self.maximum_distance}, the largest "
                 "distance that this metric was built for."
             )
-        if query_ids.dtype != torch.int64 or query_ids.shape != counts.total.shape[:1]:
-            raise InvalidInputError(
-                f"query_ids have shape {tuple(query_ids.shape)} and dtype {query_ids.dtype}; expected int64 "
-                f"({len(counts.total)},), one id a query."
-            )
+        check_query_ids(query_ids, len(counts.total))
         for k in (*self.at, *(metric.depth for metric in self.user_metrics)):
             check_cutoff(k, count_ranked_items(counts))
         batch = {"total": counts.total, "relevant": counts.relevant, "query_ids": query_ids}

@@ -109,6 +109,12 @@ def test_an_asymmetric_distance_has_more_queries_than_a_block(items, monkeypatch
         ({"query_codes": torch.zeros(5, 2, dtype=torch.uint8)}, "relevance is of 20 queries and there are 5 query"),
         ({"query_codes": torch.zeros(25, 2, dtype=torch.uint8)}, "relevance is of 20 queries and there are 25 query"),
         ({"query_codes": torch.zeros(0, 2, dtype=torch.uint8)}, "query codes have 0 rows; expected at least one"),
+        ({"database_codes": torch.zeros(0, 2, dtype=torch.uint8)}, "database codes have 0 rows; expected at least one"),
+        ({"query_ids": list(range(20))}, r"query_ids are a list; expected a torch.Tensor int64 \(20,\)"),
+        (
+            {"query_ids": torch.arange(30)},
+            r"query_ids have shape \(30,\) and dtype torch.int64; expected int64 \(20,\)",
+        ),
         ({"query_codes": torch.zeros(2, dtype=torch.uint8)}, r"query codes have shape \(2,\)"),
         ({"relevance": np.ones((20, 70), bool)}, "relevance is a ndarray; expected an object of SharedLabel or"),
         ({"distance": "hamming"}, "distance is a str; expected an object of Hamming or"),
