@@ -40,13 +40,15 @@ class DatasetCache:
         self._data_key, self._items = key, data.items
 
     def truth(self, config: DictConfig, data: HashingDataModule) -> FittedTruth:
-        """Return the ground truth, which is that of the last run if data, split and definition are the same.
+        """Return the ground truth: that of the last run if data, split, held-out items and definition are the same.
 
         Args:
             config: config of the run.
             data: data module that `read` has set up.
         """
-        key = self._data_key + OmegaConf.to_yaml(config.truth, resolve=True) + data.split.hash + str(data.held_out)
+        # Of one split, each seed holds out other items.
+        parts = (data.split.hash, f"{data.held_out} of seed {data.seed}" if data.held_out else "")
+        key = "\n".join((self._data_key, OmegaConf.to_yaml(config.truth, resolve=True), *parts))
         if self._truth is None or key != self._truth_key:
             self._truth_key, self._truth = key, FittedTruth(build(config.truth), data)
         return self._truth

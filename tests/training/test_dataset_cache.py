@@ -47,6 +47,17 @@ def test_truth_is_computed_once_for_a_split(compose_config, tmp_path, monkeypatc
     assert len(times) == 3
 
 
+def test_items_that_another_seed_holds_out_have_their_own_truth(compose_config):
+    cache, split = DatasetCache(), None
+    for seed in (0, 1):
+        config = compose_config(*SETTINGS, "protocol=literature", f"seed={seed}")
+        data = build_data(config, split)  # Of one split, as an official one is for every seed.
+        cache.read(config, data)
+        data.hold_out(0.1)
+        assert cache.truth(config, data).data is data
+        split = data.split
+
+
 def test_no_figures_where_none_are_wanted(compose_config, tmp_path):
     run = train(compose_config(*SETTINGS), tmp_path / "run")
     assert not list(run.folder.glob("*.png"))
