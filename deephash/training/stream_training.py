@@ -12,9 +12,9 @@ from torch import Tensor
 from deephash.affinity.base import Affinity
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.items import Items
-from deephash.evaluation.scoring import score_counts
 from deephash.functional.single_thread import single_thread
 from deephash.hashers.hasher import Hasher
+from deephash.metrics.average_precision import average_precision
 from deephash.projections.online.base import OnlineProjection
 from deephash.ranking.base import RankingEngine
 from deephash.streams.base import Stream
@@ -187,7 +187,7 @@ class StreamTraining:
             features = self.stream.features(self.items, self.query_rows, self.seen, self.descriptor, self.seed)
             assert self.items.labels is not None
             labels = self.items.labels[self.query_rows]
-            scores = score_counts(self.search.counts(features, labels)).per_query["mAP"]
+            scores = average_precision(self.search.counts(features, labels))
         per_class, mean = [], float(scores.nanmean())
         if labels.ndim == 1:
             by_class = [scores[labels == label] for label in range(self.classes)]
