@@ -31,6 +31,9 @@ class Runner(ABC):
     minimises_loss: ClassVar[bool] = False
     """Whether gradients of a loss train the hasher further, which makes the codes of the fit obsolete."""
 
+    scores_parts: ClassVar[bool] = True
+    """Whether the result row scores the final hasher on the parts of the split, so that an evaluation repeats it."""
+
     @abstractmethod
     def run(self, config: DictConfig, run: RunFolder, cache: DatasetCache) -> dict[str, Any]:
         """Carry out a run, or continue an interrupted one.

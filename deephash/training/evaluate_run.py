@@ -15,7 +15,7 @@ from deephash.io.path_settings import make_paths_absolute
 from deephash.io.run_folder import RunFolder
 from deephash.io.run_sections import check_sections
 from deephash.report.tables import replace_nonfinite
-from deephash.training.base import RunResult
+from deephash.training.base import RunResult, get_runner_class
 from deephash.training.building import build_data, build_trainer
 from deephash.training.early_checks import check_labelled, check_settings, choose_score_settings
 from deephash.training.fit_module import FittedHasher
@@ -35,7 +35,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
         folder: folder for the new result row and figures.
 
     Returns:
-        The result, and the stored row if no setting that affects the figures has changed, else None.
+        The result, and the stored row if no setting that affects the figures has changed, else None. It is also None
+        for the run of a stream, whose row scores codes of all ages.
 
     Raises:
         InvalidInputError: the run is not complete, or the data do not fit the hasher.
@@ -81,7 +82,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
         log_report(trainer.logger, row, evaluation, diagnostics, folder)
         new.write_row(replace_nonfinite(row))
     unchanged = (
-        same_split
+        get_runner_class(merged).scores_parts
+        and same_split
         and not is_any_set(config, "truth", "score", "user_metric")
         and not is_any_set(config.metrics, "at", "radii", "database_codes")
     )

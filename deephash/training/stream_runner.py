@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from omegaconf import DictConfig
@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 @final
 @dataclass(frozen=True, kw_only=True)
 class StreamRunner(StreamSettings, Runner):
-    """Learns from a stream, and scores the searchable database at checkpoints."""
+    """Learns from a stream, and scores the searchable database at checkpoints, with its codes of all ages."""
+
+    scores_parts: ClassVar[bool] = False
 
     def run(self, config: DictConfig, run: RunFolder, cache: DatasetCache) -> dict[str, Any]:
         """Carry out a run, or continue an interrupted one; see `Runner.run`."""

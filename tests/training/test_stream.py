@@ -25,6 +25,7 @@ from deephash.streams.reencoding.every import Every
 from deephash.streams.reencoding.never import Never
 from deephash.streams.reencoding.on_drift import OnDrift
 from deephash.streams.stationary import Stationary
+from deephash.training.evaluate_run import evaluate
 from deephash.training.stream_training import StreamSettings, StreamTraining, draw_balanced
 from deephash.validation import InvalidInputError
 
@@ -216,6 +217,11 @@ def test_a_run_of_a_stream(compose_config, tmp_path):
     assert [entry["seen"] for entry in json.loads(run.history.read_text())] == [500, 1000, 1500]
     assert Hasher.load(run.hasher).bits == 16
     assert train(config, tmp_path).row["metrics"] == json.loads(run.metrics.read_text())["metrics"]
+    # An evaluation encodes the whole database by the last hasher, so there is nothing to compare it with.
+    evaluation = compose_config(f"run={tmp_path}", "figures=false", config_name="evaluate")
+    again, stored = evaluate(evaluation, tmp_path.parent / "evaluation")
+    assert stored is None
+    assert again.row["sizes"].keys() == {"train", "query", "database"}
 
 
 def test_a_run_draws_its_course(compose_config, tmp_path):
