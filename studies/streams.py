@@ -43,6 +43,8 @@ def read_runs(folders):
     groups = defaultdict(lambda: defaultdict(dict))
     for path in sorted(path for folder in folders for path in Path(folder).glob("*/metrics.json")):
         row = json.loads(path.read_text())
+        if "unlabelled" not in row:
+            raise SystemExit(f"{path} is of a version that encoded items after learning from them; run it again.")
         row["history"] = json.loads((path.parent / "history.json").read_text())
         stream = row["stream"]
         if stream == "feature_drift":

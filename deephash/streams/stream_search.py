@@ -46,22 +46,26 @@ class StreamSearch:
         if self.maps_queries:
             previous, hasher = self.hasher, copy.deepcopy(hasher)
             if self.current_version:
-                sample = self.database.features[:MAP_ITEMS]
+                sample = self.database.features[self.database.learnable][:MAP_ITEMS]
                 step = fit_map(hasher.project(sample), previous.project(sample))
                 self.maps = {number: chain_maps(step, older) for number, older in self.maps.items()}
                 self.maps[self.current_version] = step
         self.hasher = hasher
         self.current_version += 1
 
-    def add(self, features: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        """Encode items and add them.
+    def add(self, features: Tensor, labels: Tensor, learnable: Tensor, generator: torch.Generator) -> None:
+        """Encode items by the current hasher and add them, without codes if no hasher was published yet.
 
         Args:
             features: floating (n, d).
             labels: int64 (n,) or bool (n, c).
+            learnable: bool (n,), whether a method may learn from each item.
             generator: CPU generator of the sample, used once the database is full.
         """
-        self.database.add(features, labels, self.hasher.encode(features), self.current_version, generator)
+        codes = self.database.codes.new_zeros(len(features), self.database.codes.shape[1])
+        if self.current_version:
+            codes = self.hasher.encode(features)
+        self.database.add(features, labels, learnable, codes, self.current_version, generator)
 
     def reencode(self, places: Tensor) -> int:
         """Re-encode items with the current hasher.
@@ -80,7 +84,9 @@ class StreamSearch:
         return flipped
 
     def precision(self, features: Tensor, labels: Tensor, neighbours: int) -> Tensor:
-        """Return the precision of the nearest items of each item, among current codes if queries are mapped.
+        """Return the precision of the nearest items of each item, among those that a method may learn from.
+
+        If queries are mapped, only current codes are searched.
 
         Args:
             features: floating (n, d).
@@ -90,32 +96,35 @@ class StreamSearch:
         Returns:
             float64 (n,); (0,) if there are fewer codes.
         """
-        searched = torch.arange(len(self.database))
+        versions = self.database.code_versions
+        is_searched = self.database.learnable & (versions > 0)
         if self.maps_queries:
-            searched = torch.nonzero(self.database.code_versions == self.current_version).flatten()
+            is_searched &= versions == self.current_version
+        searched = torch.nonzero(is_searched).flatten()
         if len(searched) < neighbours:
             return torch.empty(0, dtype=torch.float64)
         codes, distance = self.hasher.encode(features), self.hasher.distance
         _, nearest = self.ranking.search(codes, self.database.codes[searched], distance, neighbours)
         return is_relevant(self._relevance(labels, searched), nearest).double().mean(1)
 
-    def counts(self, features: Tensor, labels: Tensor) -> DistanceCounts:
+    def counts(self, features: Tensor, labels: Tensor, places: Tensor) -> DistanceCounts:
         """Count items and relevant items at each distance from each query, over all versions together.
 
         Args:
             features: features of the queries, floating (q, d).
             labels: int64 (q,) or bool (q, c).
+            places: int64 (m,), m >= 1, the items with codes that are ranked.
         """
         projections = self.hasher.project(features)
         parts = []
-        versions = torch.unique(self.database.code_versions).tolist() if self.maps_queries else [self.current_version]
-        for version in versions:
-            places = self.database.code_versions == version if self.maps_queries else slice(None)
+        versions = self.database.code_versions[places]
+        for version in torch.unique(versions).tolist() if self.maps_queries else [self.current_version]:
+            ranked = places[versions == version] if self.maps_queries else places
             is_current = version == self.current_version
             queries = projections if is_current else map_projections(projections, self.maps[version])
             codes = pack(self.hasher.quantizer.quantize(queries))
-            relevance = self._relevance(labels, places)
-            parts.append(self.ranking.rank(codes, self.database.codes[places], self.hasher.distance, relevance))
+            relevance = self._relevance(labels, ranked)
+            parts.append(self.ranking.rank(codes, self.database.codes[ranked], self.hasher.distance, relevance))
         return reduce(DistanceCounts.__add__, parts)
 
     def state(self) -> dict[str, Any]:
@@ -132,7 +141,7 @@ class StreamSearch:
         self.database.restore(state["database"])
         self.current_version, self.maps, self.hasher = state["function"], state["maps"], hasher
 
-    def _relevance(self, labels: Tensor, searched: Tensor | slice) -> SharedLabel | SharedLabels:
+    def _relevance(self, labels: Tensor, searched: Tensor) -> SharedLabel | SharedLabels:
         assert self.database.labels is not None
         kind = SharedLabel if labels.ndim == 1 else SharedLabels
         return kind(labels, self.database.labels[searched])

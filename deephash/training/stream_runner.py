@@ -54,6 +54,7 @@ class StreamRunner(StreamSettings, Runner):
             sizes={"stream": training.stream.length, "query": len(training.query_rows), "database": self.capacity},
             changes=changes,
             seconds=progress.seconds,
+            unlabelled=self.unlabelled,
         )
         row |= {"processor_seconds": progress.processor_seconds, "warnings": []}
         training.search.hasher.save(run.hasher)

@@ -1,4 +1,4 @@
-"""Learning from a stream: test on arriving items, learn from them, encode them, and re-encode old codes."""
+"""Learning from a stream: test on arriving items, encode them, learn from them, and re-encode old codes."""
 
 import copy
 from collections.abc import Callable
@@ -23,8 +23,12 @@ from deephash.streams.reencoding.base import Reencoding, Staleness
 from deephash.streams.stream_search import StreamSearch
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
 from deephash.training.fit_module import training_affinity
+from deephash.training.stream_rows import draw_balanced, draw_withheld
 from deephash.training.stream_state import StreamProgress, describe_hasher, restore_hasher
-from deephash.validation import InvalidInputError, check_count
+from deephash.validation import InvalidInputError, check_count, is_number
+
+# Order of the steps, kept in checkpoints: earlier versions learnt from items before they encoded them.
+ORDER = "encode before learning"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +37,20 @@ class StreamSettings:
 
     Args:
         batch_size: items per step.
-        first_batch: items of the first step, from which the hasher starts.
+        first_batch: items of the first step, from which the hasher starts. They arrive before there is a hash
+            function, so they have no code and are never searched.
         checkpoints: number of times, evenly spaced, at which all queries are ranked and the state is saved.
         queries: maximum number of queries.
         capacity: maximum number of items in the database.
         refit_every: items between fits, for methods that learn from all items at once; None fits only on the first
             batch.
         neighbours: number of nearest items on which arriving items are tested.
+        unlabelled: share of the rows that are never learnt from. If it is above 0, queries are ranked against these
+            items alone, so that no scored code was computed by a function that had learnt from its item, however
+            often it was re-encoded.
 
     Raises:
-        InvalidInputError: a number is below 1.
+        InvalidInputError: a number is below 1, or `unlabelled` is not from 0 to below 1.
     """
 
     batch_size: int = 100
@@ -52,16 +60,26 @@ class StreamSettings:
     capacity: int = 10_000
     refit_every: int | None = 1000
     neighbours: int = 10
+    unlabelled: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "first_batch", "checkpoints", "queries", "neighbours"):
             check_count(getattr(self, name), f"train.{name}")
         if self.refit_every is not None:
             check_count(self.refit_every, "train.refit_every")
+        if not is_number(self.unlabelled) or not 0 <= self.unlabelled < 1:
+            raise InvalidInputError(
+                f"train.unlabelled={self.unlabelled!r}; expected a share of the items, from 0 to below 1."
+            )
 
 
 class StreamTraining:
     """Training of a hasher on a stream, with a searchable database, in memory that does not grow with the stream.
+
+    A batch is encoded by the hash function in use before the method learns from it, so a code that was never
+    re-encoded does not depend on the label of its item. A re-encoded code may. With `settings.unlabelled`, the scored
+    items are never learnt from. Queries are held out of the stream in any case. All this holds until items arrive a
+    second time, which happens in streams longer than the data.
 
     An online method learns from each batch when it arrives. Any other method is refitted from scratch on all items of
     the database whenever `refit_every` items have arrived; it is the baseline for online methods.
@@ -113,17 +131,18 @@ class StreamTraining:
             descriptor: descriptor that computes features from images; None if the features are given.
 
         Raises:
-            InvalidInputError: the data do not suit the stream, or the first batch exceeds its length.
+            InvalidInputError: the data do not suit the stream, or no item arrives after the first batch.
         """
         self.stream.check(items, descriptor)
-        if self.settings.first_batch > self.stream.length:
+        if self.settings.first_batch >= self.stream.length:
             raise InvalidInputError(
-                f"train.first_batch={self.settings.first_batch} exceeds the {self.stream.length} items of the stream; "
-                "lower it."
+                f"train.first_batch={self.settings.first_batch} leaves none of the {self.stream.length} items of the "
+                "stream to be searched; lower it."
             )
         assert items.labels is not None
         self.items, self.classes, self.descriptor = items, classes, descriptor
         self.arrivals = self.stream.arrivals(items.labels, pool, classes, self.seed)
+        self.withheld = draw_withheld(len(items.labels), pool, self.settings.unlabelled, self.seed)
         self.query_rows = draw_balanced(items.labels, queries, self.settings.queries, self.seed)
         database = StreamDatabase(self.settings.capacity, self.learner.input_dim, self.learner.bits, items.labels)
         self.search = StreamSearch(self.learner, database, self.ranking, self.reencoding.maps_queries)
@@ -160,34 +179,42 @@ class StreamTraining:
         return self.progress.history
 
     def step(self, rows: Tensor) -> None:
-        """Let items arrive: test on them, learn from them, encode them, and re-encode as the policy says.
+        """Let items arrive: test on them, encode them, learn from them, and re-encode as the policy says.
 
         Args:
             rows: int64 (n,), rows of the data set.
         """
         features = self.stream.features(self.items, rows, self.seen, self.descriptor, self.seed)
         assert self.items.labels is not None
-        labels, progress = self.items.labels[rows], self.progress
+        labels, learnable, progress = self.items.labels[rows], ~self.withheld[rows], self.progress
         with progress.timed("evaluate"):
-            precisions = self.search.precision(features, labels, self.settings.neighbours)
+            precisions = self.search.precision(features[learnable], labels[learnable], self.settings.neighbours)
         progress.add_precisions(precisions)
+        with progress.timed("encode"):
+            self.search.add(features, labels, learnable, self.generator)
         with progress.timed("learn"):
-            is_new = self._learn(features, labels, rows)
-        if is_new and (self.seen == 0 or self.reencoding.publishes(self.seen + len(rows) - progress.published_at)):
+            is_new = self._learn(features[learnable], labels[learnable])
+        is_first = self.search.current_version == 0
+        if is_new and (is_first or self.reencoding.publishes(self.seen - progress.published_at)):
             with progress.timed("reencode"):
                 self.search.publish(self.learner)
-            progress.published_at = self.seen + len(rows)
-        with progress.timed("encode"):
-            self.search.add(features, labels, self.generator)
+            progress.published_at = self.seen
         self._reencode(precisions)
 
     def evaluate(self) -> dict[str, Any]:
-        """Rank the current queries against the database, and return mAP, weighted by the classes' shares, and costs."""
+        """Rank the current queries, and return mAP, weighted by the classes' shares, and costs.
+
+        Items with codes are ranked; with `settings.unlabelled`, those that are never learnt from.
+
+        Raises:
+            InvalidInputError: there is no such item yet.
+        """
+        places = self._scored_places()
         with self.progress.timed("evaluate"):
             features = self.stream.features(self.items, self.query_rows, self.seen, self.descriptor, self.seed)
             assert self.items.labels is not None
             labels = self.items.labels[self.query_rows]
-            scores = average_precision(self.search.counts(features, labels))
+            scores = average_precision(self.search.counts(features, labels, places))
         per_class, mean = [], float(scores.nanmean())
         if labels.ndim == 1:
             by_class = [scores[labels == label] for label in range(self.classes)]
@@ -199,8 +226,8 @@ class StreamTraining:
             "seen": self.seen,
             "mAP": mean,
             "per_class": per_class,
-            "database": len(database),
-            "stale": int((database.code_versions < version).sum()),
+            "database": len(places),
+            "stale": int((database.code_versions[places] < version).sum()),
             "functions": version,
             "prequential_precision": progress.mean_precision,
             "reencoded_items": progress.reencoded_items,
@@ -213,6 +240,7 @@ class StreamTraining:
     def state(self) -> dict[str, Any]:
         """Return everything that the rest of the stream depends on."""
         return {
+            "order": ORDER,
             "learner": describe_hasher(self.learner),
             "present": None if self.search.hasher is self.learner else describe_hasher(self.search.hasher),
             "search": self.search.state(),
@@ -222,7 +250,16 @@ class StreamTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
+        """Restore what `state` returned.
+
+        Raises:
+            InvalidInputError: the state is of an earlier version, which encoded items after learning from them.
+        """
+        if state.get("order") != ORDER:
+            raise InvalidInputError(
+                "the checkpoint is of an earlier version, which learnt from items before it encoded them, so its codes "
+                "cannot be continued; run the stream again in another folder."
+            )
         self.learner = restore_hasher(state["learner"])
         current = self.learner if state["present"] is None else restore_hasher(state["present"])
         self.search.restore(state["search"], current)
@@ -235,24 +272,37 @@ class StreamTraining:
         return (self.stream.shares(torch.tensor([self.stream.length - 1]), self.classes)[0] > 0).tolist()
 
     def _next_checkpoint(self) -> int:
-        """Return the number of items at the next checkpoint, which does not precede the end of the first batch."""
+        """Return the number of items at the next checkpoint, which follows the end of the first batch."""
         count = self.settings.checkpoints
         spaced = (-(-(i + 1) * self.stream.length // count) for i in range(count))
-        return next(at for at in spaced if at > self.seen and at >= self.settings.first_batch)
+        return next(at for at in spaced if at > self.seen and at > self.settings.first_batch)
 
-    def _learn(self, features: Tensor, labels: Tensor, rows: Tensor) -> bool:
+    def _scored_places(self) -> Tensor:
+        """Return the places of the items that queries are ranked against, int64."""
+        database = self.search.database
+        is_scored = database.code_versions > 0
+        if self.settings.unlabelled:
+            is_scored &= ~database.learnable
+        if not bool(is_scored.any()):
+            raise InvalidInputError(
+                f"no item that is scored is among the first {self.seen}; lower train.checkpoints, or raise "
+                "train.unlabelled."
+            )
+        return torch.nonzero(is_scored).flatten()
+
+    def _learn(self, features: Tensor, labels: Tensor) -> bool:
         """Learn from arriving items, and return whether the hash function has changed."""
         if isinstance(self.learner.projection, OnlineProjection):
             needs_labels = "labels" in self.learner.projection.requires
             generator = torch.Generator().manual_seed(self.seed)
             update = self.learner.partial_fit(features, labels=labels if needs_labels else None, generator=generator)
             return update.is_stale
-        arrived, refit_every = self.seen + len(rows), self.settings.refit_every
-        if self.seen and (refit_every is None or arrived - self.progress.fitted_at < refit_every):
+        refit_every, database = self.settings.refit_every, self.search.database
+        is_due = refit_every is not None and self.seen - self.progress.fitted_at >= refit_every
+        if self.search.current_version and not is_due:
             return False
-        database = self.search.database
         assert database.labels is not None
-        features, labels = torch.cat([database.features, features]), torch.cat([database.labels, labels])
+        features, labels = database.features[database.learnable], database.labels[database.learnable]
         self.learner = Hasher.build(copy.deepcopy(self.blueprint))
         affinity = None
         if "affinity" in self.learner.projection.requires | self.learner.quantizer.requires:
@@ -260,7 +310,7 @@ class StreamTraining:
             affinity = training_affinity(self.truth.fit(features, labels), self.supervision, features, labels, ids)
         generator = torch.Generator().manual_seed(self.seed)
         self.learner.fit(features, labels=labels, affinity=affinity, generator=generator)
-        self.progress.fitted_at = arrived
+        self.progress.fitted_at = self.seen
         return True
 
     def _reencode(self, precisions: Tensor) -> None:
@@ -277,22 +327,3 @@ class StreamTraining:
             progress.flipped_bits += search.reencode(places)
         progress.reencoded_items += len(places)
         progress.reencoded_at = self.seen
-
-
-def draw_balanced(labels: Tensor, rows: Tensor, at_most: int, seed: int) -> Tensor:
-    """Draw rows at random, the same number of each class; of items with several labels, any.
-
-    Args:
-        labels: int64 (n,) or bool (n, c).
-        rows: int64, rows to draw from.
-        at_most: maximum number of rows.
-        seed: seed of the draw.
-
-    Returns:
-        int64, ascending.
-    """
-    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
-    if labels.ndim == 1:
-        by_class = [rows[labels[rows] == label] for label in torch.unique(labels[rows]).tolist()]
-        rows = torch.cat([part[: max(1, at_most // len(by_class))] for part in by_class])
-    return rows[:at_most].sort().values

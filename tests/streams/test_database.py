@@ -11,7 +11,7 @@ def filled(count, capacity, seed=0):
     for start in range(0, count, 25):
         numbers = torch.arange(start, start + 25)
         codes = torch.stack([numbers % 256, numbers // 256], 1).to(torch.uint8)
-        database.add(numbers[:, None].float(), numbers, codes, start // 25, generator)
+        database.add(numbers[:, None].float(), numbers, numbers % 3 > 0, codes, start // 25, generator)
     return database
 
 
@@ -33,6 +33,7 @@ def test_beyond_it_is_a_sample_whose_parts_stay_together():
     assert len(set(numbers.tolist())) == 100
     assert torch.equal(database.features[:, 0].long(), numbers)
     assert torch.equal(database.labels, numbers)
+    assert torch.equal(database.learnable, numbers % 3 > 0)
     assert torch.equal(database.code_versions, numbers // 25)
     # A mean of 500 with a standard deviation of 29.
     assert abs(float(numbers.float().mean()) - 500) < 100
@@ -42,7 +43,7 @@ def test_a_restored_one_is_the_same():
     database, other = filled(300, 100), StreamDatabase(100, 1, 16, torch.zeros(1, dtype=torch.int64))
     other.restore(database.state())
     assert other.seen == 300
-    for name in ("features", "labels", "codes", "code_versions"):
+    for name in ("features", "labels", "learnable", "codes", "code_versions"):
         assert torch.equal(getattr(other, name), getattr(database, name))
 
 

@@ -14,6 +14,7 @@ from deephash.io.run_folder import RunFolder
 from deephash.projections.itq_cca import ITQCCA
 from deephash.projections.lsh import LSH
 from deephash.projections.online.hcoh import HCOH
+from deephash.projections.online.osh import OSH
 from deephash.projections.online.streaming_itq_cca import StreamingITQCCA
 from deephash.quantizers.sbq import SBQ
 from deephash.ranking.torch_engine import TorchEngine
@@ -25,8 +26,10 @@ from deephash.streams.reencoding.every import Every
 from deephash.streams.reencoding.never import Never
 from deephash.streams.reencoding.on_drift import OnDrift
 from deephash.streams.stationary import Stationary
+from deephash.training.checkpoint import SafetensorsCheckpoint
 from deephash.training.evaluate_run import evaluate
-from deephash.training.stream_training import StreamSettings, StreamTraining, draw_balanced
+from deephash.training.stream_rows import draw_balanced, draw_withheld
+from deephash.training.stream_training import StreamSettings, StreamTraining
 from deephash.validation import InvalidInputError
 
 CLASSES, DIMENSION, BITS = 6, 12, 8
@@ -39,7 +42,7 @@ def items_of(n=1500, seed=0):
     return Items(centres[labels] + torch.randn(n, DIMENSION, generator=generator), labels)
 
 
-def training_of(projection=StreamingITQCCA, stream=None, policy=None, **settings):
+def training_of(projection=StreamingITQCCA, stream=None, policy=None, items=None, **settings):
     settings = {"batch_size": 50, "first_batch": 100, "checkpoints": 5, "queries": 60, "capacity": 400, **settings}
     training = StreamTraining(
         Hasher(projection(DIMENSION, BITS), SBQ(BITS)),
@@ -50,7 +53,7 @@ def training_of(projection=StreamingITQCCA, stream=None, policy=None, **settings
         StreamSettings(**settings),
     )
     rows = torch.arange(1500)
-    training.prepare(items_of(), rows[300:], rows[:300], CLASSES)
+    training.prepare(items or items_of(), rows[300:], rows[:300], CLASSES)
     return training
 
 
@@ -83,17 +86,19 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.parametrize("unlabelled", [0.0, 0.4])
 @pytest.mark.parametrize("policy", [Never, lambda: Every(150), lambda: Budget(7), lambda: Compatible(200, 2), OnDrift])
 @pytest.mark.parametrize("projection", [StreamingITQCCA, HCOH, ITQCCA])
-def test_a_stream_killed_at_any_item_ends_in_the_same_state(policy, projection, tmp_path):
+def test_a_stream_killed_at_any_item_ends_in_the_same_state(policy, projection, unlabelled, tmp_path):
     if policy is OnDrift:
         pytest.importorskip("river")
-    whole = training_of(projection, policy=policy(), refit_every=300)
+    settings = {"refit_every": 300, "unlabelled": unlabelled}
+    whole = training_of(projection, policy=policy(), **settings)
     whole.run(tmp_path / "whole.safetensors")
     assert len(whole.history) == 5
     for kill in (130, 990):
         file = tmp_path / f"{kill}.safetensors"
-        killed = training_of(projection, policy=policy(), refit_every=300)
+        killed = training_of(projection, policy=policy(), **settings)
         step = killed.step
 
         def stop(rows, killed=killed, step=step, kill=kill):
@@ -104,7 +109,7 @@ def test_a_stream_killed_at_any_item_ends_in_the_same_state(policy, projection, 
         killed.step = stop
         with pytest.raises(Killed):
             killed.run(file)
-        resumed = training_of(projection, policy=policy(), refit_every=300)
+        resumed = training_of(projection, policy=policy(), **settings)
         resumed.run(file)
         assert_same(comparable(whole), comparable(resumed))
 
@@ -133,8 +138,11 @@ def test_never_leaves_the_codes_and_every_makes_all_anew(tmp_path):
     assert never.history[-1]["reencoded_items"] == 0
     assert never.history[-1]["stale"] > 100
     assert every.history[-1]["stale"] == 0
-    assert torch.equal(every.search.database.codes, every.search.hasher.encode(every.search.database.features))
-    assert not torch.equal(never.search.database.codes, never.search.hasher.encode(never.search.database.features))
+    for training, same in ((every, True), (never, False)):
+        database = training.search.database
+        coded = database.code_versions > 0
+        now = training.search.hasher.encode(database.features[coded])
+        assert torch.equal(database.codes[coded], now) is same
     assert every.history[-1]["reencoded_bytes"] == every.history[-1]["reencoded_items"]  # 8 bits each
     assert every.history[-1]["flipped_bits"] > 0
 
@@ -149,6 +157,7 @@ def test_compatible_keeps_no_more_functions_than_it_may(tmp_path):
     training = training_of(policy=Compatible(200, kept=3), checkpoints=10)
     training.run(tmp_path / "state")
     versions = torch.unique(training.search.database.code_versions).tolist()
+    assert versions.pop(0) == 0  # of the first batch, which has no codes
     assert 1 < len(versions) <= 3
     assert set(training.search.maps) >= set(versions) - {training.search.current_version}
     assert training.search.current_version == 5  # the first batch's, and one after every 200 items
@@ -188,6 +197,114 @@ def test_it_learns(tmp_path):
     assert moving.history[-1]["mAP"] > static.history[-1]["mAP"]
 
 
+POLICIES = [Never, lambda: Every(1), lambda: Budget(7), lambda: Compatible(200, 2)]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("projection", [StreamingITQCCA, HCOH, OSH, ITQCCA, LSH])
+def test_a_code_does_not_depend_on_the_label_of_its_item(projection, policy):
+    """A batch that arrives with other labels gets the same codes, until they are re-encoded."""
+    codes = []
+    for shift in (0, 1):
+        training = training_of(projection, policy=policy(), refit_every=50)
+        for _ in range(5):
+            training.step(training.arrivals.take(50))
+        rows = training.arrivals.take(50)
+        training.items.labels[rows] = (training.items.labels[rows] + shift) % CLASSES
+        training.reencoding = Never()
+        training.step(rows)
+        codes.append(training.search.database.codes[-50:])
+    assert torch.equal(*codes)
+
+
+def test_codes_of_items_that_are_not_reencoded_know_nothing_of_random_labels(tmp_path):
+    generator = torch.Generator().manual_seed(3)
+    items = Items(torch.randn(1500, 64, generator=generator), torch.randint(CLASSES, (1500,), generator=generator))
+    areas = {}
+    for name, policy in (("never", Never()), ("every", Every(1))):
+        training = StreamTraining(
+            Hasher(StreamingITQCCA(64, BITS, regularisation=0.01), SBQ(BITS)),
+            Label(),
+            TorchEngine(),
+            Stationary(600),
+            policy,
+            StreamSettings(batch_size=50, first_batch=100, checkpoints=3),
+        )
+        training.prepare(items, torch.arange(600), torch.arange(600), CLASSES)  # queries that have arrived
+        training.run(tmp_path / name)
+        areas[name] = training.history[0]["mAP"]
+    assert areas["every"] > areas["never"] + 0.02
+
+
+def test_the_first_batch_has_no_codes_and_is_not_searched(tmp_path):
+    training = training_of(policy=Every(1))
+    training.run(tmp_path / "state")
+    database = training.search.database
+    assert training.history[0]["database"] == 100  # after 200 items
+    assert int((database.code_versions == 0).sum()) > 0  # items of the first batch, still to learn from
+    assert training.history[-1]["database"] == int((database.code_versions > 0).sum())
+    assert training.history[-1]["stale"] == 0
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, OnDrift])
+@pytest.mark.parametrize("projection", [HCOH, ITQCCA])
+def test_labels_of_items_that_are_not_learnt_from_change_no_code(projection, policy, tmp_path):
+    if policy is OnDrift:
+        pytest.importorskip("river")
+    found = []
+    for shift in (0, 1):
+        items = items_of()
+        withheld = draw_withheld(1500, torch.arange(300, 1500), 0.4, 0)
+        training = training_of(projection, policy=policy(), items=items, unlabelled=0.4, stream=Stationary(1000))
+        assert torch.equal(training.withheld, withheld)
+        items.labels[withheld] = (items.labels[withheld] + shift) % CLASSES
+        arrivals = training_of().stream.arrivals(items_of().labels, torch.arange(300, 1500), CLASSES, 0)
+        training.arrivals = arrivals
+        training.run(tmp_path / f"state{shift}")
+        found.append(training)
+    one, other = found
+    assert torch.equal(one.search.database.codes, other.search.database.codes)
+    assert one.history[-1]["mAP"] > other.history[-1]["mAP"] + 0.1  # the labels by which codes are scored
+    assert one.history[-1]["database"] == int(
+        (~one.search.database.learnable & (one.search.database.code_versions > 0)).sum()
+    )
+    assert one.progress.reencoded_items == other.progress.reencoded_items
+
+
+def test_withheld_rows_are_a_share_of_the_pool():
+    withheld = draw_withheld(100, torch.arange(20, 100), 0.25, 0)
+    assert int(withheld.sum()) == int(withheld[20:].sum()) == 20
+    assert not torch.equal(withheld, draw_withheld(100, torch.arange(20, 100), 0.25, 1))
+    assert not bool(draw_withheld(100, torch.arange(100), 0.0, 0).any())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, True, "some"])
+def test_a_share_of_unlabelled_items_is_below_one(share):
+    with pytest.raises(
+        InvalidInputError, match=r"train.unlabelled=.*; expected a share of the items, from 0 to below 1"
+    ):
+        training_of(unlabelled=share)
+
+
+def test_a_checkpoint_without_a_scored_item_is_refused(tmp_path):
+    training = training_of(unlabelled=0.001, stream=Stationary(1000), checkpoints=20)
+    with pytest.raises(
+        InvalidInputError, match=r"no item that is scored is among the first 150; lower train.checkpoin"
+    ):
+        training.run(tmp_path / "state")
+
+
+def test_a_checkpoint_of_the_former_order_is_refused(tmp_path):
+    training = training_of()
+    training.step(training.arrivals.take(100))
+    state = training.state()
+    training_of().restore(state)
+    del state["order"]
+    SafetensorsCheckpoint().save_checkpoint(state, tmp_path / "last.safetensors")
+    with pytest.raises(InvalidInputError, match="earlier version, which learnt from items before it encoded them"):
+        training_of().run(tmp_path / "last.safetensors")
+
+
 def test_queries_are_balanced():
     labels = torch.tensor([0] * 90 + [1] * 10)
     chosen = draw_balanced(labels, torch.arange(100), 20, 0)
@@ -197,8 +314,9 @@ def test_queries_are_balanced():
 
 
 def test_a_first_batch_beyond_the_stream_is_refused():
-    with pytest.raises(InvalidInputError, match=r"train.first_batch=2000 exceeds the 1000 items of the stream"):
-        training_of(first_batch=2000)
+    for first in (1000, 2000):
+        with pytest.raises(InvalidInputError, match=f"train.first_batch={first} leaves none of the 1000 items of the"):
+            training_of(first_batch=first)
     with pytest.raises(InvalidInputError, match=r"train.neighbours=0; expected a whole number"):
         training_of(neighbours=0)
 
@@ -214,7 +332,7 @@ def test_a_run_of_a_stream(compose_config, tmp_path):
     assert (row["stream"], row["reencoding"]) == ("new_classes", "budget")
     assert row["changes"] == [300, 600, 900, 1200]
     assert 0.2 < row["metrics"]["mAP"] < 1
-    assert [entry["seen"] for entry in json.loads(run.history.read_text())] == [500, 1000, 1500]
+    assert [entry["seen"] for entry in json.loads(run.history.read_text())] == [1000, 1500]
     assert Hasher.load(run.hasher).bits == 16
     assert train(config, tmp_path).row["metrics"] == json.loads(run.metrics.read_text())["metrics"]
     # An evaluation encodes the whole database by the last hasher, so there is nothing to compare it with.

@@ -15,7 +15,8 @@ class Staleness:
     """The state of a stream after a step, as a policy sees it.
 
     Args:
-        code_versions: int64 (n,), for each code, the version of the hash function that produced it.
+        code_versions: int64 (n,), for each code, the version of the hash function that produced it; 0 for items
+            without a code.
         current_version: version of the current hash function; codes of lower versions may be stale.
         seen: number of items that have arrived.
         items_since_update: number of items that have arrived since codes were last re-encoded.
@@ -31,7 +32,8 @@ class Staleness:
 
     def stale(self) -> Tensor:
         """Return places of codes of earlier versions, int64, oldest first."""
-        places = torch.nonzero(self.code_versions < self.current_version).flatten()
+        versions = self.code_versions
+        places = torch.nonzero((versions > 0) & (versions < self.current_version)).flatten()
         return places[self.code_versions[places].argsort(stable=True)]
 
 

@@ -80,4 +80,5 @@ class Compatible(Reencoding):
 
     def due(self, staleness: Staleness) -> Tensor:
         """Return codes of versions beyond `kept`."""
-        return torch.nonzero(staleness.code_versions <= staleness.current_version - self.kept).flatten()
+        versions = staleness.code_versions
+        return torch.nonzero((versions > 0) & (versions <= staleness.current_version - self.kept)).flatten()

@@ -22,6 +22,14 @@ def staleness(seen=1000, since=1000, precisions=()):
     return Staleness(MADE, 4, seen, since, torch.tensor(precisions, dtype=torch.float64))
 
 
+def test_items_without_a_code_are_not_reencoded():
+    versions = torch.tensor([0, 3, 0, 8])
+    state = Staleness(versions, 8, 1000, 1000, torch.empty(0))
+    assert (
+        Every(1).due(state).tolist() == Budget(5).due(state).tolist() == Compatible(kept=2).due(state).tolist() == [1]
+    )
+
+
 def test_never():
     assert len(Never().due(staleness())) == 0
 

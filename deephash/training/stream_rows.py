@@ -1,0 +1,43 @@
+"""Draws of the rows of a stream: its queries, and the items that are never learnt from."""
+
+import torch
+from torch import Tensor
+
+
+def draw_withheld(count: int, pool: Tensor, share: float, seed: int) -> Tensor:
+    """Draw the rows of a data set that are never learnt from.
+
+    Rows are drawn rather than arrivals, so that a row that arrives again is treated as before.
+
+    Args:
+        count: number of rows N of the data set.
+        pool: int64 (p,), rows that may arrive.
+        share: share of the pool.
+        seed: seed of the draw.
+
+    Returns:
+        bool (N,).
+    """
+    withheld = torch.zeros(count, dtype=torch.bool)
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    withheld[pool[order[: round(share * len(pool))]]] = True
+    return withheld
+
+
+def draw_balanced(labels: Tensor, rows: Tensor, at_most: int, seed: int) -> Tensor:
+    """Draw rows at random, the same number of each class; of items with several labels, any.
+
+    Args:
+        labels: int64 (n,) or bool (n, c).
+        rows: int64, rows to draw from.
+        at_most: maximum number of rows.
+        seed: seed of the draw.
+
+    Returns:
+        int64, ascending.
+    """
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+    if labels.ndim == 1:
+        by_class = [rows[labels[rows] == label] for label in torch.unique(labels[rows]).tolist()]
+        rows = torch.cat([part[: max(1, at_most // len(by_class))] for part in by_class])
+    return rows[:at_most].sort().values
