@@ -8,6 +8,7 @@ import torch
 
 from deephash.satisfaction.cascade import Cascade
 from deephash.satisfaction.dynamic_bayesian import DynamicBayesian
+from deephash.satisfaction.grid_browsing import GridBrowsing
 from deephash.satisfaction.position_based import PositionBased
 from deephash.satisfaction.sessions import get_chances
 from deephash.validation import InvalidInputError
@@ -20,6 +21,7 @@ MODELS = {
     "position-based": PositionBased((0.1, 0.5, 0.9), decay=0.7),
     "cascade": Cascade((0.1, 0.5, 0.9)),
     "dynamic Bayesian": DynamicBayesian((0.1, 0.5, 0.9), (0.0, 0.3, 0.8), 0.85),
+    "grid": GridBrowsing((0.1, 0.5, 0.9), (0.0, 0.3, 0.8), 3, 1.5, 0.3, 0.6, 0.8),
 }
 
 
@@ -67,6 +69,44 @@ def test_dynamic_bayesian_network():
     assert float(found.satisfied.double().mean()) == pytest.approx(content, abs=CLOSE)
 
 
+def test_grid_of_three_columns():
+    """The chances of being looked at, clicked and satisfied, by the model's recursion over rows and pictures."""
+    found = sessions(MODELS["grid"])
+    attraction = np.array([0.1, 0.9, 0.1, 0.5, 0.5, 0.1, 0.9, 0.1])
+    satisfaction = np.array([0, 0.8, 0, 0.3, 0.3, 0, 0.8, 0])
+    ends = math.exp(-1 / (2 * 1.5**2))
+    reached, clicks, content = 1.0, [], 0.0
+    for row, places in enumerate((range(3), range(3, 6), range(6, 8))):
+        attended = 1.0 if row == 0 else 0.7
+        unsatisfied = 1.0
+        for place in places:
+            look = (ends, 1.0, ends)[place % 3]
+            clicks.append(reached * attended * unsatisfied * look * attraction[place])
+            content += reached * attended * unsatisfied * look * satisfaction[place]
+            unsatisfied *= 1 - look * satisfaction[place]
+        leaving = 0.4 * 0.8**row
+        reached *= 1 - attended + attended * unsatisfied * (1 - leaving)
+    assert found.clicks.double().mean(0).numpy() == pytest.approx(clicks, abs=CLOSE)
+    assert float(found.satisfied.double().mean()) == pytest.approx(content, abs=CLOSE)
+
+
+def test_a_user_who_wants_several_pictures():
+    """Satisfied by at least three of six relevant pictures, each with chance .5; all rows are read."""
+    user = GridBrowsing((0.0, 1.0), (0.0, 0.5), 4, math.inf, 0.0, 1.0, wanted=3)
+    found = user.read(torch.tensor([1, 0, 1, 1, 0, 1, 1, 1]).expand(SESSIONS, -1), torch.Generator().manual_seed(0))
+    chance = sum(math.comb(6, k) for k in range(3, 7)) / 2**6
+    assert float(found.satisfied.double().mean()) == pytest.approx(chance, abs=CLOSE)
+    assert int(found.clicks[found.satisfied].sum(1).min()) == 3
+    assert (found.examined[~found.satisfied] == 8).all()
+
+
+def test_no_row_after_the_first_is_read_if_all_are_skipped():
+    user = GridBrowsing((0.0, 1.0), (0.0, 0.0), columns=2, skipping=1.0)
+    found = user.read(torch.ones(1000, 6, dtype=torch.int64), torch.Generator().manual_seed(0))
+    assert found.clicks[:, :2].any()
+    assert not found.clicks[:, 2:].any()
+
+
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_same_seed_same_sessions_and_nothing_beyond_what_was_examined(model):
     one, other = sessions(model), sessions(model)
@@ -98,3 +138,8 @@ def test_refusals():
         PositionBased(decay=-1)
     with pytest.raises(InvalidInputError, match="expected one from 0 to 1"):
         DynamicBayesian(perseverance=1.5)
+    with pytest.raises(InvalidInputError, match="expected one from 0 to 1"):
+        GridBrowsing(skipping=1.5)
+    for setting, value in (("columns", 0), ("wanted", 0), ("spread", 0.0)):
+        with pytest.raises(InvalidInputError, match=f"{setting}=0"):
+            GridBrowsing(**{setting: value})
