@@ -294,7 +294,8 @@ def write_all_results(folder, sweeps, commands):
             agreement,
         ),
         "satisfaction_systems": (
-            ["sweep", "seed", "system", "mAP", "precision@10", f"satisfied, {JUDGE}", "satisfied, grid"],
+            ["sweep", "seed", "system", "mAP", "precision@10"]
+            + [f"satisfied, {users}" for users in (JUDGE, "grid", "mean of list users", "mean of grid users")],
             systems,
         ),
         "satisfaction_gains": (["sweep", "seed", *next(iter(sweeps.values()))[0]["needed gain"][0]], gains),
