@@ -14,16 +14,12 @@ every metric and user, satisfaction_systems.json and satisfaction_gains.json.
 """
 
 import argparse
-import datetime
 import itertools
-import json
-import platform
-import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import torch
+from result_files import write_results
 from satisfaction_draws import GRID_USERS, INTERLEAVING, JUDGE, LIST_USERS, figures_of
 
 from deephash.command_line.run_command import register_resolvers
@@ -244,24 +240,6 @@ def orders_of_metrics(sweeps):
         for one, other in itertools.combinations(orders, 2)
     ]
     return f"{table}\nKendall's τ between the orders of metrics: {'; '.join(agreed)}.\n"
-
-
-def write_results(path, fields, runs, commands):
-    """Write a result file: one JSON object with the fields of each run, and a run on each line."""
-    about = {
-        "commands": commands,
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "fields": fields,
-        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} thread",
-        "name": path.stem,
-    }
-    head = json.dumps(about, sort_keys=True, indent=1, ensure_ascii=False)[:-2]
-    rows = ",\n".join(
-        "  " + json.dumps([float(f"{x:.5g}") if isinstance(x, float) else x for x in run], ensure_ascii=False)
-        for run in runs
-    )
-    write_text(path, f'{head},\n "runs": [\n{rows}\n ]\n}}\n')
 
 
 def write_all_results(folder, sweeps, commands):

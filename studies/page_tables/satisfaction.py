@@ -1,0 +1,84 @@
+"""Tables of docs/satisfaction.md: agreement of metrics with simulated users."""
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import fmean
+
+from result_files import format_figure, format_mean
+
+from page_tables.layout import page_table, results
+
+# Pairs that mAP orders wrongly: heading and system as its result row names it, the better by mAP first.
+PAIRS = (
+    (("GRH, 16 bits", "grh sbq 16"), ("ITQ, 64 bits", "itq sbq 64")),
+    (("supervised BRE, 16 bits", "bre_supervised sbq 16"), ("SH, 64 bits", "sh sbq 64")),
+    (("GRH, 16 bits", "grh sbq 16"), ("SGH, 64 bits", "sgh sbq 64")),
+    (("supervised BRE, 16 bits", "bre_supervised sbq 16"), ("PCAH, 64 bits", "pcah sbq 64")),
+    (("ITQ+CCA, 16 bits", "itq_cca sbq 16"), ("ITQ, 64 bits", "itq sbq 64")),
+)
+
+
+def user_columns() -> tuple[list[str], list[str]]:
+    """Return the columns of τ of the users of lists, and of the users of pages."""
+    users = [field for field in results("satisfaction").fields if field.startswith("τ, ")]
+    pages = [field for field in users if field.startswith("τ, grid")]
+    return [field for field in users if field not in pages], pages
+
+
+def metrics_table(sweep: str) -> str:
+    """Return the agreement of every metric with users of lists and of pages, ordered by the mean over all users."""
+    found = results("satisfaction")
+    lists, pages = user_columns()
+
+    def by_draw(metric: str, columns: Sequence[str]) -> list[list[float]]:
+        return [[run[column] for column in columns] for run in found.select(sweep=sweep, metric=metric)]
+
+    metrics = dict.fromkeys(run["metric"] for run in found.select(sweep=sweep))
+    rows = []
+    for metric in sorted(metrics, key=lambda m: -fmean(fmean(draw) for draw in by_draw(m, lists + pages))):
+        taus = [
+            format_mean([reduce(draw) for draw in by_draw(metric, users)], 2)
+            for users in (lists, pages)
+            for reduce in (fmean, min)
+        ]
+        by_query = [fmean(x for (x,) in by_draw(metric, [f"τ by query, {users}"])) for users in ("lists", "grids")]
+        separated = format_mean([x for (x,) in by_draw(metric, ["separated"])], 2)
+        rows.append((metric, *taus, ", ".join(format_figure(x, 2) for x in by_query), separated))
+    header = ["metric", "lists: τ, mean over users", "lowest", "grids: τ, mean over users", "lowest"]
+    return page_table((*header, "τ by query: lists, grids", "separated"), rows, range(1, 7))
+
+
+def users_table(metrics: Sequence[str]) -> str:
+    """Return the agreement of some metrics with every user of pages."""
+    found = results("satisfaction")
+    rows = [
+        (
+            user.removeprefix("τ, "),
+            *(format_mean([run[user] for run in found.select(sweep="satisfaction", metric=m)], 2) for m in metrics),
+        )
+        for user in user_columns()[1]
+    ]
+    return page_table(("user of a page", *metrics), rows, range(1, len(metrics) + 1))
+
+
+def pairs_table() -> str:
+    """Return pairs of systems that mAP orders against the users, with means over draws."""
+    found = results("satisfaction_systems")
+    figures = ("mAP", "precision@10", "satisfied, dynamic Bayesian", "satisfied, grid")
+    rows = []
+    for pair in PAIRS:
+        cells = []
+        for figure in figures:
+            scores = (found.scores(figure, sweep="satisfaction", system=system) for _, system in pair)
+            cells.append(", ".join(format_figure(fmean(values.values())) for values in scores))
+        rows.append((*(heading for heading, _ in pair), *cells))
+    header = ("better by mAP", "better by users", *(figure.replace("satisfied,", "satisfied:") for figure in figures))
+    return page_table(header, rows)
+
+
+TABLES = {
+    "satisfaction_labels": partial(metrics_table, "satisfaction"),
+    "satisfaction_neighbours": partial(metrics_table, "satisfaction_neighbours"),
+    "satisfaction_pages": partial(users_table, ("mAP", "precision@10", "ERR@20", "success@5")),
+    "satisfaction_pairs": pairs_table,
+}

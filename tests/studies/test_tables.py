@@ -1,0 +1,110 @@
+"""The tables of the pages agree with their result files, and result files say where their runs come from."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deephash.validation import InvalidInputError
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "studies"))
+
+import page_tables  # noqa: E402
+import result_files  # noqa: E402
+import write_tables  # noqa: E402
+
+FIELDS = ["method", "bits", "seed", "mAP"]
+RUNS = [["itq", 16, 0, 0.123456789], ["itq", 16, 1, 0.2], ["lsh", 16, 0, 1.5]]
+
+
+@pytest.fixture
+def written(tmp_path):
+    result_files.write_results(tmp_path / "small.json", FIELDS, RUNS, ["python train.py"], commit="a" * 40)
+    return tmp_path
+
+
+def test_pages_agree_with_the_result_files():
+    differing = {str(path.name): write_tables.fill_tables(path.read_text())[1] for path in write_tables.find_pages()}
+    assert not any(differing.values()), f"run python studies/write_tables.py: {differing}"
+
+
+def test_every_table_stands_on_one_page():
+    found = [
+        name for path in write_tables.find_pages() for _, name, _, _ in write_tables.TABLE.findall(path.read_text())
+    ]
+    assert sorted(found) == sorted(page_tables.all_tables())
+
+
+def test_every_result_file_is_valid_and_names_its_runs():
+    names = [path.stem for path in result_files.FOLDER.glob("*.json")]
+    assert names
+    for name in names:
+        found = result_files.read_results(name)
+        assert all("python" in command for command in found.commands), name
+        assert re.fullmatch("[0-9a-f]{40}", found.commit), name
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", found.date), name
+        assert "seed" in found.fields, name
+        assert len({json.dumps(run) for run in found.runs}) == len(found.runs), name
+
+
+def test_a_changed_figure_is_found():
+    page = f"<!-- table: deep_csq -->\n{page_tables.all_tables()['deep_csq']()}<!-- end table -->\n"
+    assert write_tables.fill_tables(page) == (page, [])
+    wrong = page.replace("±", "+", 1)
+    assert write_tables.fill_tables(wrong) == (page, ["deep_csq"])
+
+
+def test_an_unknown_table_is_named():
+    with pytest.raises(InvalidInputError, match="no table is named 'nothing'"):
+        write_tables.fill_tables("<!-- table: nothing -->\n<!-- end table -->")
+
+
+def test_written_results_are_read_again(written):
+    found = result_files.read_results("small", written)
+    assert (found.fields, found.commit) == (FIELDS, "a" * 40)
+    assert found.runs[0] == ["itq", 16, 0, 0.12346]
+    assert found.scores("mAP", method="itq", bits=16) == {0: 0.12346, 1: 0.2}
+    with pytest.raises(InvalidInputError, match="two runs of seed 0"):
+        found.scores("mAP", bits=16)
+    with pytest.raises(InvalidInputError, match="no run with"):
+        found.select(method="ksh")
+
+
+@pytest.mark.parametrize("change", [{"runs": [["itq", 16]]}, {"name": "other"}, {"extra": 1}])
+def test_a_malformed_file_is_rejected(written, change):
+    path = written / "small.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InvalidInputError, match=r"small\.json"):
+        result_files.read_results("small", written)
+
+
+def test_runs_of_a_sweep_are_gathered(tmp_path):
+    for seed in (1, 0):
+        run = tmp_path / f"run{seed}"
+        run.mkdir()
+        (run / "metrics.json").write_text(json.dumps({"method": "itq", "seed": seed, "metrics": {"mAP": seed / 4}}))
+        (run / "config.yaml").write_text("projection:\n  anchors: 300\n")
+    fields = ["method", "projection.anchors", "seed", "mAP"]
+    assert result_files.gather_runs(tmp_path, fields) == [["itq", 300, 0, 0.0], ["itq", 300, 1, 0.25]]
+    with pytest.raises(InvalidInputError, match="has no nothing"):
+        result_files.gather_runs(tmp_path, ["nothing"])
+    with pytest.raises(InvalidInputError, match="no finished run"):
+        result_files.gather_runs(tmp_path / "empty", fields)
+
+
+def test_means_are_formatted_as_on_the_pages():
+    assert result_files.format_mean([0.5]) == ".500"
+    # Student's t of two draws: 12.706 standard errors.
+    assert result_files.format_mean([0.25, 0.5], 2) == ".38 ± 1.59"
+    assert result_files.format_figure(-0.051) == "-.051"
+
+
+def test_the_command_checks_all_pages():
+    done = subprocess.run(
+        [sys.executable, "studies/write_tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "all tables agree with their result files\n"), done.stderr
