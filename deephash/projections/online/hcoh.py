@@ -35,6 +35,31 @@ def draw_codebook(order: int, k: int, generator: torch.Generator) -> Tensor:
     return (rows @ torch.randn(order, k, generator=generator) >= 0).float() * 2 - 1
 
 
+def codebook_order(k: int, order: int | None) -> int:
+    """Return a given order of the Hadamard matrix, or the smallest that is at least k and 16.
+
+    Raises:
+        InvalidInputError: the order is not a power of two.
+    """
+    size = max(MIN_ORDER, 1 << (k - 1).bit_length()) if order is None else order
+    check_count(size, "order")
+    if size & (size - 1):
+        raise InvalidInputError(f"order={size}; expected a power of two, as Sylvester's Hadamard matrices have.")
+    return size
+
+
+def check_codewords(classes: int, codewords: int) -> None:
+    """Raise an error if there are more classes than codewords.
+
+    Raises:
+        InvalidInputError: a class would have no codeword.
+    """
+    if classes > codewords:
+        raise InvalidInputError(
+            f"{classes} classes exceed the {codewords} codewords; give order={1 << (classes - 1).bit_length()}."
+        )
+
+
 @final
 class HCOH(UnitProjection):
     """Hadamard codebook online hashing: learns linear functions that reproduce the codeword of each item's class.
@@ -83,10 +108,7 @@ class HCOH(UnitProjection):
         super().__init__(input_dim, output_dim)
         check_positive(step_size, "step_size")
         check_positive(regularisation, "regularisation")
-        size = max(MIN_ORDER, 1 << (output_dim - 1).bit_length()) if order is None else order
-        check_count(size, "order")
-        if size & (size - 1):
-            raise InvalidInputError(f"order={size}; expected a power of two, as Sylvester's Hadamard matrices have.")
+        size = codebook_order(output_dim, order)
         self.step_size = step_size
         self.regularisation = regularisation
         self.order = order
@@ -101,11 +123,7 @@ class HCOH(UnitProjection):
     def _learn(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:
         assert labels is not None
         classes = count_classes(labels)
-        if classes > len(self.codewords):
-            raise InvalidInputError(
-                f"{classes} classes exceed the {len(self.codewords)} codewords; give "
-                f"order={1 << (classes - 1).bit_length()}."
-            )
+        check_codewords(classes, len(self.codewords))
         codewords = self.codewords[:classes] if labels.ndim > 1 else self.codewords
         targets = target_codewords(labels, codewords, self.ties).to(self.directions)
         weights = self.directions.detach().clone()
