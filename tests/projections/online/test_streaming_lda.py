@@ -70,7 +70,6 @@ def test_projections_are_expected_bits_of_the_posterior():
     inverse = np.linalg.inv(scatter / weights.sum())
     gaps = FEATURES.numpy()[:, None] - means
     exponents = -0.5 * np.einsum("ncd,de,nce->nc", gaps, inverse, gaps)
-    exponents = exponents.numpy() if isinstance(exponents, torch.Tensor) else exponents
     posterior = np.exp(exponents - exponents.max(1, keepdims=True))
     posterior /= posterior.sum(1, keepdims=True)
     np.testing.assert_allclose(stream(FEATURES).detach(), posterior @ stream.codewords[:4].numpy(), atol=1e-6)
