@@ -22,14 +22,14 @@ from deephash.report.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 METRICS = ("AUPRC_micro", "mAP")
-FIELDS = ("method", "quantizer", "train", "loss", "bits", "seed", *METRICS, "skipped_queries")
+FIELDS = ("method", "quantizer", "train", "loss", "bits", "seed", *METRICS, "skipped_queries", "run")
 
 
 def build_record(name: str, rows: Iterable[Mapping[str, Any]], commands: Sequence[str], commit: str) -> dict[str, Any]:
-    """Build the content of a result file: one list a run, with scores of five digits, in the order of the fields."""
+    """Build the content of a result file: a list a run, with scores of five digits and the name of its folder."""
     runs = sorted(
-        ([{**row, **row["metrics"]}.get(field) for field in FIELDS] for row in rows),
-        key=lambda run: [str(value).zfill(4) for value in run[:6]],
+        ([{**row, **row["metrics"], "run": row["folder"].name}.get(field) for field in FIELDS] for row in rows),
+        key=lambda run: [str(value).zfill(4) for value in (*run[:6], run[-1])],
     )
     return {
         "name": name,

@@ -25,6 +25,7 @@ def row(quantizer, train, seed, score, bits=32):
         "seed": seed,
         "metrics": {"AUPRC_micro": score, "mAP": 1 - score},
         "skipped_queries": 3,
+        "folder": Path(f"sweep/itq-{quantizer}-{train}-seed{seed}"),
     }
 
 
@@ -46,6 +47,7 @@ def test_a_result_file_holds_each_run_and_reads_back(study, rows, tmp_path):
     runs = study.read_record(path)
     assert len(runs) == 21
     assert study.select_scores(runs, "AUPRC_micro", quantizer="npq", train="joint")[6] == pytest.approx(0.48)
+    assert runs[0]["run"] == "itq-mhq-fit-seed0"
 
 
 def test_the_best_of_each_side_are_paired_by_draw(study, rows):
