@@ -85,6 +85,7 @@ LOSSES = [
     "NPQObjective",
     "OrthoHash",
     "PooledAP",
+    "GradedAP",
     "Quantization",
     "Reconstruction",
     "SimilarityPreserving",
