@@ -1,0 +1,50 @@
+"""One run of a result file is made again by its command, and a figure that differs is found."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "studies"))
+
+import check  # noqa: E402
+from result_files import read_results  # noqa: E402
+
+
+def test_one_run_of_a_sweep_keeps_its_settings():
+    command = "OMP_NUM_THREADS=1 python train.py -m experiment=a 'seed=range(10,13)' bits=16,32 x.y=3 hydra.sweep.dir=b"
+    settings = check.run_settings({"method": "itq", "bits": 32, "seed": 12, "mAP": 0.25})
+    expected = ["train.py", "-m", "experiment=a", "seed=12", "bits=32", "x.y=3", "method=itq"]
+    assert check.single_run(command, settings) == expected
+    assert check.single_run(command, settings | {"seed": "13"}) is None
+    assert check.single_run("python studies/satisfaction.py FOLDER", settings) is None
+
+
+def test_settings_of_tuned_runs():
+    run = {"method": "cmssh", "setting": "step=null threshold_rounds=2", "seed": 1, "image_to_text/mAP": 0.25}
+    expected = {"method": "cmssh", "projection.step": "null", "projection.threshold_rounds": "2", "seed": "1"}
+    assert check.run_settings(run) == expected
+    assert check.run_settings({"anchors": 300, "seed": 1}) == {"projection.anchors": "300", "seed": "1"}
+    assert check.run_settings({"system": "itq sbq 16", "seed": 1, "mAP": 0.5}) is None
+
+
+@pytest.mark.parametrize(("again", "differs"), [(0.504, False), (0.506, True), (float("nan"), True)])
+def test_a_figure_beyond_the_tolerance_is_found(again, differs):
+    assert bool(check.differing_figures({"mAP": 0.5}, {"mAP": again}, 0.005)) is differs
+
+
+def test_each_file_of_single_runs_names_a_command_for_each_run():
+    for name in ("deep_digits", "deep_gist", "sdh_anchors", "cross_modal_choices"):
+        found = read_results(name)
+        for run in found.select():
+            settings = check.run_settings(run)
+            assert any(check.single_run(command, settings) for command in found.commands), (name, run)
+
+
+def test_a_run_on_digits_gives_the_figures_of_its_file():
+    results = read_results("deep_digits")
+    run = next(run for run in results.select(method="itq", bits=32) if run["seed"] == 0)
+    again = check.rerun(results, run, [])
+    assert list(again) == ["mAP", "AUPRC_micro", "precision@100"]
+    assert not check.differing_figures(run, again, check.TOLERANCE)
