@@ -133,9 +133,10 @@ def gather_runs(folder: Path, fields: list[str]) -> list[list[Any]]:
     for path in sorted(folder.rglob("metrics.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
         config = OmegaConf.load(path.parent / "config.yaml")
+        row = row["metrics"] | row | {"run": path.parent.name}
         run = []
         for field in fields:
-            found = row.get(field, row["metrics"].get(field))
+            found = row.get(field, OmegaConf.select(OmegaConf.create(row), field))
             found = OmegaConf.select(config, field) if found is None else found
             if found is None:
                 raise InvalidInputError(

@@ -86,10 +86,13 @@ def test_runs_of_a_sweep_are_gathered(tmp_path):
     for seed in (1, 0):
         run = tmp_path / f"run{seed}"
         run.mkdir()
-        (run / "metrics.json").write_text(json.dumps({"method": "itq", "seed": seed, "metrics": {"mAP": seed / 4}}))
+        (run / "metrics.json").write_text(
+            json.dumps({"method": "itq", "seed": seed, "seconds": {"fit": 2.0}, "metrics": {"mAP": seed / 4}})
+        )
         (run / "config.yaml").write_text("projection:\n  anchors: 300\n")
     fields = ["method", "projection.anchors", "seed", "mAP"]
     assert result_files.gather_runs(tmp_path, fields) == [["itq", 300, 0, 0.0], ["itq", 300, 1, 0.25]]
+    assert result_files.gather_runs(tmp_path, ["run", "seconds.fit"]) == [["run0", 2.0], ["run1", 2.0]]
     with pytest.raises(InvalidInputError, match="has no nothing"):
         result_files.gather_runs(tmp_path, ["nothing"])
     with pytest.raises(InvalidInputError, match="no finished run"):
