@@ -2,7 +2,7 @@
 
 python studies/check.py                        one run of every file whose runs are single runs of train.py
 python studies/check.py deep_gist --cells 3    three runs of one file, spread over its rows
-python studies/check.py --status               tables that are filled from result files, page by page, and the number of others
+python studies/check.py --status               what is filled from result files, page by page, and what is not
 
 The same seed gives the same figures on the same kind of machine. Others round differently, most of all in methods that
 train for epochs, so figures may differ by --tolerance. The exit status is 1 if a figure differs by more. Words with an
