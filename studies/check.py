@@ -109,7 +109,12 @@ def check_files(names: list[str], cells: int, further: list[str], tolerance: flo
         results = read_results(name)
         for run in choose_runs(results, cells):
             what = f"{name}: " + " ".join(str(value) for value in run.values() if not isinstance(value, float))
-            again = rerun(results, run, further)
+            try:
+                again = rerun(results, run, further)
+            except InvalidInputError as error:
+                wrong += 1
+                print(f"{what}: {error}", flush=True)
+                continue
             if again is None:
                 print(f"{what}: made by a whole study; run the commands of the file", flush=True)
                 continue

@@ -11,6 +11,8 @@ sys.path.insert(0, str(ROOT / "studies"))
 import check  # noqa: E402
 from result_files import read_results  # noqa: E402
 
+from deephash.validation import InvalidInputError  # noqa: E402
+
 
 def test_one_run_of_a_sweep_keeps_its_settings():
     command = "OMP_NUM_THREADS=1 python train.py -m experiment=a 'seed=range(10,13)' bits=16,32 x.y=3 hydra.sweep.dir=b"
@@ -40,6 +42,15 @@ def test_each_file_of_single_runs_names_a_command_for_each_run():
         for run in found.select():
             settings = check.run_settings(run)
             assert any(check.single_run(command, settings) for command in found.commands), (name, run)
+
+
+def test_a_run_that_fails_is_counted_and_named(monkeypatch, capsys):
+    def fail(*_):
+        raise InvalidInputError("no such data")
+
+    monkeypatch.setattr(check, "rerun", fail)
+    assert check.check_files(["deep_gist"], 2, [], check.TOLERANCE) == 2
+    assert capsys.readouterr().out.count("no such data") == 2
 
 
 def test_a_run_on_digits_gives_the_figures_of_its_file():
