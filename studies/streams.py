@@ -1,6 +1,6 @@
-"""Tables of docs/streams.md from the runs of sweeps over streams.
+"""Figures of sweeps over streams, beyond the tables of docs/streams.md: lag, forgetting, and ratios by phase.
 
-python studies/streams.py multirun/streams
+python studies/streams.py multirun/policies
 python studies/streams.py --online streaming_itq_cca --refitted itq_cca ours refitted published
 
 With --online and --refitted, a second table pairs runs of the same draw: the method that learns from the stream against

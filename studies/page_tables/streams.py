@@ -1,0 +1,138 @@
+"""Tables of docs/streams.md: every method under every policy, and the cost of refitting."""
+
+from functools import partial
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+from result_files import format_figure
+
+from page_tables.layout import page_table, results
+
+STREAMS = {"new_classes": "new classes", "recurring": "recurring", "feature_drift": "rotation"}
+POLICIES = ("never", "budget", "on_drift", "every", "compatible")
+LINES = {
+    "streaming_lda": "streaming LDA",
+    "streaming_lda_priors": "streaming LDA, recent priors",
+    "streaming_itq_cca": "streaming ITQ+CCA",
+    "itq_cca": "ITQ+CCA, refitted every 1,000 items",
+    "hcoh": "HCOH",
+    "osuphash": "OSupHash",
+    "streaming_itq": "streaming ITQ",
+    "osh": "OSH",
+    "okh": "OKH",
+    "online_mihash": "online MIHash",
+    "adapthash": "AdaptHash",
+    "lsh": "LSH",
+}
+COSTS = {"learn_seconds": "processor seconds of learning", "reencoded_items": "re-encoded items"}
+SEED = 10
+DRAWS = (10, 11)  # of the best lines
+
+
+def find(name: str, **values: Any) -> list[dict[str, Any]]:
+    """Return the runs of a result file with these values; none is an empty list."""
+    found = results(name)
+    runs = [dict(zip(found.fields, run, strict=True)) for run in found.runs]
+    return [run for run in runs if all(run[field] == value for field, value in values.items())]
+
+
+def policies_table(stream: str) -> str:
+    """Return the area of every method under every policy, in one draw; methods in the order of their best policy."""
+    areas = {
+        line: {run["reencoding"]: run["area"] for run in find("streams_policies", line=line, stream=stream, seed=SEED)}
+        for line in LINES
+    }
+    ordered = sorted((line for line in LINES if areas[line]), key=lambda line: -max(areas[line].values()))
+    rows = [
+        (LINES[line], *(format_figure(areas[line][p]) if p in areas[line] else "" for p in POLICIES))
+        for line in ordered
+    ]
+    return page_table((STREAMS[stream], *(f"`{policy}`" for policy in POLICIES)), rows, range(1, 6))
+
+
+def lines_table(name: str) -> str:
+    """Return the area of each draw and mean costs, for lines with every draw and stream."""
+    found = sorted({(run["line"], run["reencoding"]) for run in find(name)})
+    draws = DRAWS if name == "streams_policies" else (SEED,)
+    rows = []
+    for line, policy in found:
+        lines = [find(name, line=line, reencoding=policy, stream=stream) for stream in STREAMS]
+        by_stream = [[run for run in runs if run["seed"] in draws] for runs in lines]
+        if any(len(runs) < len(draws) for runs in by_stream):
+            continue
+        every = [run for runs in by_stream for run in runs]
+        areas = [fmean(run["area"] for run in runs) for runs in by_stream]
+        cells = (
+            LINES[line],
+            f"`{policy}`",
+            *(", ".join(format_figure(run["area"]) for run in runs) for runs in by_stream),
+            f"{fmean(run['learn_seconds'] for run in every):.1f}",
+            f"{fmean(run['reencoded_items'] for run in every):,.0f}",
+        )
+        rows.append((-fmean(areas), cells))
+    header = ("", "re-encoding", *STREAMS.values(), "s learning", "re-encoded")
+    return page_table(header, [cells for _, cells in sorted(rows)], range(2, 7))
+
+
+def refitting_runs(line: str) -> dict[int, list[dict[str, Any]]]:
+    """Return the runs of the draw by interval, of intervals with every stream.
+
+    The last interval of streaming LDA is the length of the stream: no code is re-encoded.
+    """
+    runs = find("streams_refitting", line=line, seed=SEED)
+    runs += find("streams_policies", line=line, seed=SEED, reencoding="every")
+    if line == "streaming_lda":
+        runs += [
+            run | {"interval": 10_000} for run in find("streams_policies", line=line, seed=SEED, reencoding="never")
+        ]
+    by_interval = {n: [run for run in runs if run["interval"] == n] for n in sorted({run["interval"] for run in runs})}
+    return {n: group for n, group in by_interval.items() if {run["stream"] for run in group} == set(STREAMS)}
+
+
+def refitting_curve(line: str, cost: str) -> list[tuple[float, float]]:
+    """Return mean cost and mean area over the streams for each interval, in ascending order of the cost."""
+    groups = refitting_runs(line).values()
+    return sorted((fmean(run[cost] for run in group), fmean(run["area"] for run in group)) for group in groups)
+
+
+def interpolate_cost(curve: list[tuple[float, float]], area: float) -> float | None:
+    """Return the cost at which a curve reaches an area, by linear interpolation; None if it does not."""
+    if area <= curve[0][1]:
+        return curve[0][0]
+    for (x0, y0), (x1, y1) in pairwise(curve):
+        if y0 <= area <= y1:
+            return x0 + (x1 - x0) * (area - y0) / (y1 - y0)
+    return None
+
+
+def refitting_table() -> str:
+    """Return areas and both costs by interval, and the codes that streaming LDA re-encodes for the same mean area."""
+    rows = []
+    curve = refitting_curve("streaming_lda", "reencoded_items")
+    for line in ("itq_cca", "streaming_lda"):
+        for interval, group in refitting_runs(line).items():
+            by_stream = {run["stream"]: run["area"] for run in group}
+            area = fmean(by_stream.values())
+            same = interpolate_cost(curve, area) if line == "itq_cca" else None
+            rows.append(
+                (
+                    "ITQ+CCA, refitted" if line == "itq_cca" else LINES[line],
+                    f"{interval:,}" if interval < 10_000 else "never",
+                    *(format_figure(by_stream[stream]) for stream in STREAMS),
+                    format_figure(area),
+                    f"{fmean(run['learn_seconds'] for run in group):.1f}",
+                    f"{fmean(run['reencoded_items'] for run in group):,.0f}",
+                    "" if same is None else f"{same:,.0f}",
+                )
+            )
+    header = ("", "every", *STREAMS.values(), "mean", "s learning", "re-encoded", "streaming LDA's, same mean")
+    return page_table(header, rows, range(1, 9))
+
+
+TABLES = {f"streams_{stream}": partial(policies_table, stream) for stream in STREAMS} | {
+    "streams_draws": partial(lines_table, "streams_policies"),
+    "streams_unlabelled": partial(lines_table, "streams_unlabelled"),
+    "streams_kernel": partial(lines_table, "streams_kernel"),
+    "streams_refitting": refitting_table,
+}
