@@ -32,7 +32,7 @@ def folder_fingerprint(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
 
 
 def listing_fingerprint(path: str, states: Iterable[str]) -> dict[str, Any]:
-    """Return the number of files, and a SHA-256 of one line for the state of each."""
+    """Return the number of files, and a SHA-256 of their states, one line for each file."""
     digest, count = hashlib.sha256(), 0
     for state in states:
         digest.update(f"{state}\n".encode())

@@ -1,4 +1,4 @@
-"""Rows in an object store, by pyarrow or a file system of fsspec: a folder of Parquet files, or of images."""
+"""Rows in an object store, read by pyarrow or fsspec: a folder of Parquet files, or of images."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class Store:
             from pyarrow import fs
         except ImportError as error:
             raise InvalidInputError(
-                f"{address} is read by pyarrow ({error}); pip install 'deephash[ray-cluster]'."
+                f"{address} cannot be read without pyarrow ({error}); pip install 'deephash[ray-cluster]'."
             ) from error
         self.address = address
         try:
@@ -164,7 +164,7 @@ class StoredTableRows(TableRows):
         return rebatch(self._groups(columns, start), rows)
 
     def _groups(self, columns: list[str], start: int) -> Iterator["polars.DataFrame"]:
-        """Yield row groups from a row on, the first one cut; earlier groups are not read."""
+        """Yield row groups that begin at a row; earlier groups are not read, and earlier rows of the first are cut."""
         import polars
 
         first = 0
@@ -210,7 +210,7 @@ class StoredTableRows(TableRows):
 
 @final
 class StoredImageRows(ImageRows):
-    """Images at any depth of a folder in a store; ids are their paths from there.
+    """Images at any depth of a folder in a store; ids are their paths relative to that folder.
 
     Args:
         address: address of the folder.

@@ -24,17 +24,18 @@ CSV = ".csv"
 class TableRows(RowSource):
     """Rows of a Parquet or CSV file.
 
-    A row with a missing value or without an id cannot be encoded. In a CSV file, a cell without a number is missing.
-    Ids of a CSV file are whole numbers if each number is written in its shortest form, and otherwise strings: `00012`
-    stays `00012`. The index that pandas stores beside the columns is left out, with a line in the log, unless it is
-    named.
+    A row with a missing value or without an id cannot be encoded. In a CSV file, a cell without a number counts as
+    missing. Ids of a CSV file are whole numbers if each number is written in its shortest form, and otherwise strings:
+    `00012` stays `00012`. The index that pandas stores beside the columns is left out, with a line in the log, unless
+    it is named.
 
     Args:
         path: the file, `.parquet` or `.csv`.
         features: one column of lists, or several columns of numbers; None uses all columns except the ids.
-        ids: column of ids, whole numbers or strings; None uses `id` in any case if there is one, or else row numbers.
+        ids: column of ids, whole numbers or strings; None uses `id`, in upper or lower case, if there is one, or else
+            row numbers.
         header: whether the first line of a CSV file names its columns; otherwise their names are their positions from
-            0. None decides: names unless they are numbers.
+            0. With None, the first line names the columns unless it holds numbers.
 
     Raises:
         InvalidInputError: a damaged file, no such column, columns that are not numbers, ids above int64, or an unclear
@@ -75,8 +76,8 @@ class TableRows(RowSource):
             if not is_number_type(kind):
                 problem = f"is of type {kind}" if self.layout is None else f"holds {self.words[name]!r}"
                 raise InvalidInputError(
-                    f"column {name!r} of {path} {problem}; features are columns of numbers, or one of lists of "
-                    "numbers: name the ones to take with --features, and ids with --ids."
+                    f"column {name!r} of {path} {problem}; features are columns of numbers, or one "
+                    "column of lists: name the columns of features with --features, and the column of ids with --ids."
                 )
         if self.id_column is not None:
             kind = schema[self.id_column]
@@ -165,7 +166,7 @@ class TableRows(RowSource):
             return find_index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
 
     def _holds_words(self, name: str) -> bool:
-        """Return whether a column of a CSV file holds other values than whole numbers in their shortest form."""
+        """Return whether a column of a CSV file holds values that are not whole numbers in their shortest form."""
         import polars
 
         column = polars.col(name)
@@ -189,7 +190,7 @@ class TableRows(RowSource):
         return self._scan().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
-        """Yield frames of exactly `rows`, the last one with fewer, from a row on."""
+        """Yield frames of exactly `rows`, beginning at a row; the last frame may have fewer."""
         return rebatch(
             self._scan_typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
         )
@@ -203,7 +204,7 @@ class TableRows(RowSource):
         return self.layout.scan(self.path)
 
     def _scan_typed(self) -> "polars.LazyFrame":
-        """Return the lazy table; features of a CSV file are numbers, and other cells missing."""
+        """Return the lazy table; features of a CSV file are numbers, and other cells are missing values."""
         import polars
 
         if self.layout is None:
@@ -242,7 +243,7 @@ def is_number_type(kind: Any) -> bool:
 
 
 def rebatch(batches: Iterable["polars.DataFrame"], rows: int) -> Iterator["polars.DataFrame"]:
-    """Regroup the rows of frames into frames of exactly `rows`, the last one with fewer."""
+    """Regroup the rows of frames into frames of exactly `rows`; the last frame may have fewer."""
     import polars
 
     held: list[Any] = []

@@ -33,7 +33,9 @@ def encode(
     header: Header = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side in pixels to scale images to. Default: the run's.", show_default=False, min=1),
+        typer.Option(
+            help="Side in pixels to scale images to. Default: the side of the run's images.", show_default=False, min=1
+        ),
     ] = None,
     device: Device = "auto",
     rows: Annotated[int, typer.Option(help="Rows to read and encode at a time.", min=1)] = 4096,
@@ -84,7 +86,7 @@ def encode(
     if not done.is_done:
         show_error(
             f"{done.bad:,} of {done.bad + done.rows:,} rows cannot be encoded, the first {done.first_bad}; all are "
-            f"listed in {report}: repair them, or leave them out with --skip-bad, which takes the codes as they are."
+            f"listed in {report}: repair them, or leave them out with --skip-bad, which saves the other codes."
         )
         raise typer.Exit(1)
     if done.was_there:

@@ -13,7 +13,7 @@ SHOWN_QUERIES, SHOWN_NEIGHBOURS = 20, 10
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Folder of an index of deephash index.", show_default=False)],
+    index: Annotated[Path, typer.Argument(help="Folder of an index that deephash index made.", show_default=False)],
     queries: Annotated[
         Path,
         typer.Argument(

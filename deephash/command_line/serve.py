@@ -9,7 +9,7 @@ from deephash.command_line.arguments import Address, HostNames
 
 
 def serve(
-    index: Annotated[Path, typer.Argument(help="Folder of an index of deephash index.", show_default=False)],
+    index: Annotated[Path, typer.Argument(help="Folder of an index that deephash index made.", show_default=False)],
     replicas: Annotated[int, typer.Option(help="Number of replicas of each shard.", min=1)] = 1,
     fronts: Annotated[
         int, typer.Option(help="Number of processes that listen and merge the shards' results.", min=1)
@@ -21,7 +21,8 @@ def serve(
 ) -> None:
     """Serve an index over HTTP until interrupted; a new version in its folder replaces it without downtime.
 
-    Ray Serve serves an index built with --shards, with one process per replica of a shard; this process serves others.
+    Ray Serve serves an index built with --shards, with one process per replica of a shard; this process serves an index
+    without shards.
     POST /search with {"codes": [BASE64, ...], "k": 10}. If a shard does not answer, the status is 503, or, with
     "partial": true, the reply names the missing shards.
     """
@@ -39,7 +40,7 @@ def serve(
         return
     if replicas > 1 or fronts > 1 or address is not None:
         raise InvalidInputError(
-            f"{index} has no shards, which --replicas, --fronts and --address require; build it with --shards."
+            f"{index} has no shards; --replicas, --fronts and --address need an index built with --shards."
         )
     from deephash.cluster.index_service import serve_index
 

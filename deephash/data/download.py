@@ -46,8 +46,8 @@ def download(
         addresses: http, https or ftp addresses of the file, tried in this order.
         path: destination; missing folders are created.
         checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None if the publisher
-            gives none: a file is then complete at the length that the server reports, and its reader must verify
-            it, as with the internal checksums of zip archives.
+            gives none: a file is then complete at the length that the server reports. Code that reads the file must
+            verify it, for example by the internal checksums of a zip archive.
         pause: seconds before the second attempt, doubled for each later one.
         timeout: seconds without data after which a connection counts as lost.
 
@@ -111,7 +111,8 @@ def download_for_block(addresses: Sequence[str], path: Path, checksum: str | Non
 def extract(archive: Path, folder: Path, top: str = ".") -> None:
     """Unpack one folder of a tar or zip archive atomically.
 
-    Links, devices and paths out of the archive's folder raise an error; the checksums of a zip archive are verified.
+    Links, devices and paths that leave the archive's folder raise an error; the checksums of a zip archive are
+    verified.
 
     Args:
         archive: a tar archive, optionally compressed, or a zip archive.
@@ -132,7 +133,7 @@ def extract(archive: Path, folder: Path, top: str = ".") -> None:
         else:
             _extract_tar(archive, partial)
         if not (partial / top).is_dir():
-            raise InvalidInputError(f"{archive} has no folder {top}, so it is another archive; delete it.")
+            raise InvalidInputError(f"{archive} has no folder {top}, so it is the wrong archive; delete it.")
         if hasattr(os, "sync"):
             os.sync()  # Flush the files before the folder gets its name.
         (partial / top).replace(folder)
@@ -170,8 +171,8 @@ def _check_expansion(archive: Path, sizes: Iterable[int], folder: Path) -> None:
     free = shutil.disk_usage(folder.parent).free
     if total > free:
         raise StorageError(
-            f"{folder.parent} has {free} bytes free and {archive} unpacks to {total}; it is complete: free space and "
-            "start again."
+            f"{folder.parent} has {free} bytes free and {archive} unpacks to {total}; the archive is complete: free "
+            "space and start again."
         )
 
 
@@ -185,7 +186,7 @@ def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         _check_expansion(archive, (member.file_size for member in file.infolist()), folder)
         for member in file.infolist():
-            # Python ignores such parts of a path, but published archives have none.
+            # Python ignores these parts of a path, but no published archive has them.
             if member.filename.startswith("/") or ".." in Path(member.filename).parts:
                 raise zipfile.BadZipFile(f"{member.filename} leads out of its folder")
         file.extractall(folder)

@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError, as_numbers
 class Views:
     """Rows of features by view; row i of every view is item i.
 
-    An item may lack a view. Its row is then 0 and not `present`, and is not used for fitting, encoded or ranked.
+    An item may lack a view. Its row is then 0 and not `present`. Such rows are not fitted, encoded or ranked.
 
     Args:
         features: tensors or arrays of numbers (n, d of the view) by view name; at least two views.

@@ -68,7 +68,7 @@ class Evaluation:
 
     @property
     def results(self) -> dict[str, float]:
-        """Metrics by name; with two views, the mean over the directions across views, then those of each direction."""
+        """Metrics by name; with two views, means over the cross-view directions, then metrics per direction."""
         return join_results(self.scores)
 
 
@@ -84,8 +84,8 @@ def join_results(scores: Mapping[tuple[str, str], Scores]) -> dict[str, float]:
         scores: scores by query view and database view.
 
     Returns:
-        With one view, its metrics. With two, the means over the directions across views, which is what cross-modal
-        retrieval measures, then the metrics of each direction under its name.
+        With one view, its metrics. With two, the means over the two directions across views come first, as in
+        cross-modal retrieval. The metrics of each direction follow under its name.
     """
     if len(scores) == 1:
         (only,) = scores.values()

@@ -2,7 +2,7 @@
 
 In one dimension every cluster is an interval, so the least squared error of the first i values in c clusters is
 D(c, i) = min over j of D(c - 1, j) + the error of values j to i. The best j never falls as i rises (the error is a
-concave Monge array), so a round needs only O(n log n) of the n² pairs.
+concave Monge array), so each c needs only O(n log n) of the n² pairs.
 """
 
 # numba infers the types of compiled functions, and rejects annotations on some.
@@ -17,7 +17,7 @@ from deephash.functional.compiled import compiled
 
 @compiled
 def _cluster_starts(values, clusters):
-    """Find the start of each cluster of least total squared error in ascending float64 values; int64 (clusters,)."""
+    """Find where each cluster starts in ascending float64 values, for the least squared error; int64 (clusters,)."""
     n = len(values)
     # Sums relative to the middle value: squares of values far from 0 would lose their digits to cancellation.
     origin = values[n // 2]
@@ -69,7 +69,7 @@ def line_clusters(values: NDArray[np.floating], clusters: int) -> NDArray[np.flo
         clusters: number of clusters; fewer if there are fewer distinct values.
 
     Returns:
-        float64 (m,), ascending, m the number of clusters or of distinct values.
+        float64 (m,), ascending, with m the lower of `clusters` and the number of distinct values.
     """
     ordered = np.sort(values).astype(np.float64)
     distinct = 1 + int((np.diff(ordered) > 0).sum())

@@ -7,8 +7,9 @@ from torch import Tensor
 def reservoir_places(seen: int, count: int, capacity: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return which items of a batch enter a reservoir, and at which places.
 
-    Item number t (from 0) takes place t while there is room, then a place drawn from 0 to t if that lies within the
-    reservoir (Algorithm R). After each item, every item so far is in the reservoir with the same probability.
+    While there is room, item number t (from 0) goes to place t. Later items draw a place from 0 to t, and enter if
+    that place lies within the reservoir (Algorithm R). After each item, every item so far is in the reservoir with the
+    same probability.
 
     Args:
         seen: number of items before the batch.
@@ -17,7 +18,7 @@ def reservoir_places(seen: int, count: int, capacity: int, generator: torch.Gene
         generator: CPU generator; it draws only for items that find no free place.
 
     Returns:
-        Rows of the batch that enter and stay to its end, int64 (m,), rising, and their places, int64 (m,), distinct.
+        Rows of the batch in the reservoir after it, int64 (m,), rising, and their places, int64 (m,), distinct.
     """
     free = max(0, min(count, capacity - seen))
     numbers = torch.arange(seen + free, seen + count, dtype=torch.float64)
@@ -25,7 +26,7 @@ def reservoir_places(seen: int, count: int, capacity: int, generator: torch.Gene
     places = torch.cat([torch.arange(seen, seen + free), drawn])
     rows = torch.nonzero(places < capacity).flatten()
     places = places[rows]
-    # If several items have one place, the last stays.
+    # If several items draw the same place, the last one stays.
     last = {place: i for i, place in enumerate(places.tolist())}
     kept = torch.tensor(sorted(last.values()), dtype=torch.int64)
     return rows[kept], places[kept]

@@ -15,12 +15,12 @@ Stop = Callable[[Path, set[str]], bool]
 def walk_files(folder: Path, hidden: bool = False, stop: Stop | None = None, strict: bool = True) -> list[Path]:
     """List the files at any depth of a folder, sorted by their paths in it; links to files and folders are followed.
 
-    A link to a folder that contains it would never end: it is left out with a warning.
+    A link to a folder that contains the link would never end. Such a link is left out with a warning.
 
     Args:
         folder: the folder; the paths begin with it.
         hidden: whether to include files and folders whose names begin with a dot.
-        stop: function of a folder and the names of its files that returns whether to skip its folders; None skips none.
+        stop: called with a folder and the names of its files; returns whether to skip its subfolders. None skips none.
         strict: whether a dangling link is an error; otherwise it is left out with a warning.
 
     Raises:

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 2.0
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate and show a bar on standard error after two seconds, if that is a terminal.
+    """Iterate; if standard error is a terminal, show a bar there after two seconds.
 
     Args:
         iterable: any iterable.
@@ -66,7 +66,7 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
 
 
 class Waiting:
-    """A line with a clock for work whose steps cannot be counted, shown after two seconds until it or a bar ends it.
+    """A line with a clock for work whose steps cannot be counted; it appears after two seconds, and a bar replaces it.
 
     Args:
         description: label of the line, such as "Fitting".
@@ -88,7 +88,7 @@ class Waiting:
         self._timer.start()
 
     def end(self) -> None:
-        """Remove the line for good."""
+        """Remove the line; it does not appear again."""
         self._timer.cancel()
         with self._lock:
             self._ended = True
@@ -100,7 +100,7 @@ class Waiting:
 
     @classmethod
     def end_current(cls) -> None:
-        """End the line on show, if any, to make room for a bar."""
+        """Remove the visible line, if there is one, before a bar appears."""
         if cls._current is not None:
             cls._current.end()
 
@@ -119,7 +119,7 @@ class Waiting:
 
 @contextmanager
 def show_waiting(description: str) -> Iterator[None]:
-    """Show on standard error how long the block has been running, if that is a terminal.
+    """Show how long the block has been running, if standard error is a terminal.
 
     Args:
         description: label of the line, such as "Fitting".

@@ -15,8 +15,8 @@ class MetricLearning(Loss):
     The loss is any object that is called with embeddings and class indices, such as those of
     `pytorch_metric_learning.losses`. This library is optional: pip install "deephash[metric-learning]".
     Known weakness: most of its losses compare directions or Euclidean distances of embeddings, and a margin for
-    embeddings may not suit bits. Losses with weights, such as proxies, take the code length by their own argument and
-    are initialised by torch's default generator.
+    embeddings may not suit bits. A loss with weights, such as proxies, has its own argument for the code length;
+    torch's default generator initialises the weights.
 
     Shape:
         codes (n, l), labels (n,) → scalar.

@@ -18,9 +18,9 @@ class Projection(Learner, ABC):
 
     Subclasses implement `_fit`, the algorithm of the paper, and `forward`, which is differentiable in its input and its
     parameters. They allocate all state in `__init__`, so that weights load strictly. Weights that later training may
-    change are `nn.Parameter`s; statistics of the data are buffers. Each constructor argument is kept under its own
-    name, which is how a saved hasher stores it. If `fit` finds less data than an argument requires, for example fewer
-    rows than anchors, it lowers that argument and allocates the state again.
+    change are `nn.Parameter`s; statistics of the data are buffers. Each constructor argument is kept as an
+    attribute of the same name, and a saved hasher stores it from there. If `fit` finds less data than an argument
+    requires, for example fewer rows than anchors, it lowers that argument and allocates the state again.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -34,7 +34,7 @@ class Projection(Learner, ABC):
     """Smallest number of training rows for which the method is defined."""
 
     orthonormal: ClassVar[tuple[str, ...]] = ()
-    """Parameters (d, k) whose columns the method defines as orthonormal; joint training keeps them so."""
+    """Parameters (d, k) whose columns the method defines as orthonormal; joint training keeps them orthonormal."""
 
     is_fitted: Tensor
 
@@ -48,7 +48,7 @@ class Projection(Learner, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
-        """Project features (n, d) to (n, k), differentiably, without checking the input or whether this is fitted."""
+        """Project features (n, d) to (n, k), differentiably, without a check of the input or of the fit."""
 
     @abstractmethod
     def _fit(
@@ -70,8 +70,8 @@ class Projection(Learner, ABC):
         Args:
             features: numbers (n, d), in any form that `as_features` accepts; not changed.
             labels: class indices (n,) or indicator bool (n, c), if the method requires them.
-            affinity: which training items are neighbours, if the method requires it: a definition fitted on these
-                items, or the result of its `supervise`.
+            affinity: a definition of neighbours fitted on the training items, or the result of its `supervise`;
+                required by some methods.
             generator: CPU generator of every random draw; None uses one seeded with 0.
 
         Returns:

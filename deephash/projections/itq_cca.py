@@ -13,7 +13,7 @@ from deephash.projections.itq import iterative_quantisation, project_in_blocks
 from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# The authors add this to the diagonal of the covariance of indicators, whose entries are shares of classes.
+# The authors add this to the diagonal of the covariance of indicators. Entries of that matrix are shares of classes.
 LABEL_REGULARISATION = 1e-4
 
 
@@ -62,7 +62,7 @@ def scale_by_correlation(directions: Tensor, correlations: Tensor, k: int, items
     """Scale directions (d, m) by their correlations and append zeros, to (d, k).
 
     Raises:
-        InvalidInputError: no direction correlates with the labels, because all items have the same.
+        InvalidInputError: no direction correlates with the labels, because all items have the same labels.
     """
     if not bool((correlations > 1e-6).any()):
         raise InvalidInputError(
@@ -78,9 +78,10 @@ def scale_by_correlation(directions: Tensor, correlations: Tensor, k: int, items
 class ITQCCA(LinearProjection):
     """Iterative quantisation with canonical correlation analysis: learns directions that correlate with the labels.
 
-    Canonical correlation analysis between features and label indicators replaces the PCA of ITQ, so that directions
-    which separate classes count, even if the data vary little along them. Each direction is scaled by its correlation.
-    There are at most as many directions as labels; the rotation of ITQ then spreads them over all bits.
+    Canonical correlation analysis between features and label indicators replaces the PCA of ITQ, so that the
+    method keeps directions that separate classes, even if the data vary little along them. Each direction is scaled by
+    its correlation. There are at most as many directions as labels; the rotation of ITQ then spreads them over all
+    bits.
     Known weakness: the directions are linear, and bits beyond the number of labels add little.
 
     Shape:
@@ -88,11 +89,11 @@ class ITQCCA(LinearProjection):
 
     Args:
         input_dim: feature dimension d.
-        output_dim: number of projections k, without a limit.
+        output_dim: number of projections k; it may exceed the number of labels.
         iterations: iterations of alternating minimisation; 50 as in the paper.
         regularisation: ridge on the covariance of the features, in units of their mean variance, so that their scale
             does not matter. The authors' code adds .0001 at any scale, a tenth of the mean variance of CIFAR-10's GIST.
-            Fewer items need more: on validation queries 1 was best with 2,000 items, and .3 with 5,000.
+            Fewer items need more: the best values on validation queries were 1 for 2,000 items and .3 for 5,000.
 
     Attributes:
         correlations: float64 (k,), of the canonical directions; 0 beyond their number.

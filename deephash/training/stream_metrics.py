@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-# Share of a phase's final level that counts as recovered, and the last part of a phase, which determines that level.
+# Share of a phase's final level that counts as recovered.
 RECOVERED = 0.95
+# Last part of a phase, over which its final level is computed.
 LAST_PART = 0.25
 
 
@@ -51,7 +52,7 @@ def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bo
     """Compute the mean fall of absent classes from their best earlier score.
 
     Args:
-        per_class: score of each class at each checkpoint; None if it had none.
+        per_class: score of each class at each checkpoint; None if the class had no score.
         present: whether each class still arrives at the end; if all do, all classes count.
 
     Returns:

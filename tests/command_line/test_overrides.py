@@ -41,7 +41,7 @@ def test_what_can_be_read_is_left_alone(argument):
 def test_sweeps_need_their_flag():
     assert explain_unreadable("seed=range(3)", multirun=True) is None
     assert explain_unreadable("seed=range(3)").startswith(
-        "seed=range(3) has several values; for a sweep over them add -m"
+        "seed=range(3) has several values; add -m for a sweep over them"
     )
 
 

@@ -324,7 +324,7 @@ def test_an_archive_is_unpacked_whole(tmp_path):
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "cannot be unpacked"),
         (lambda path: path.write_bytes(b"no archive"), "cannot be unpacked .*; delete it to download it again"),
         (lambda path: archive_of(path, {"top/x": b"1", "../evil": b"2"}), "cannot be unpacked .*outside"),
-        (lambda path: archive_of(path, {"other/x": b"1"}), "has no folder top, so it is another archive"),
+        (lambda path: archive_of(path, {"other/x": b"1"}), "has no folder top, so it is the wrong archive"),
     ],
 )
 def test_bad_archives_leave_nothing(tmp_path, spoil, message):

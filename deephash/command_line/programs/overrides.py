@@ -39,7 +39,7 @@ def run_hydra(program: Callable[[], Any]) -> Any:
 
 
 def explain_unreadable(argument: str, multirun: bool = False) -> str | None:
-    """Explain why Hydra cannot parse an override, and how to quote it; None if it can, or if it is not an override.
+    """Explain why Hydra cannot parse an override, and how to quote it; None for all other arguments.
 
     Args:
         argument: argument from the command line.
@@ -61,8 +61,8 @@ def explain_unreadable(argument: str, multirun: bool = False) -> str | None:
         return f"{argument} cannot be read; expected name=value, such as bits=32 or data.features=x.npy."
     if parsed.is_sweep_override() and not multirun:
         return (
-            f"{argument} has several values; for a sweep over them add -m, for a list put [ ] around them, and for one "
-            f"value with commas in it type: {shlex.quote(f'{key}={quoted}')}"
+            f"{argument} has several values; add -m for a sweep over them, put [ ] around them for a list; "
+            f"for one value with commas in it type: {shlex.quote(f'{key}={quoted}')}"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""The query/database protocols of the literature: they differ in the training part and whether it is searched."""
+"""The query/database protocols of the literature, which differ in the choice and the use of the training part."""
 
 import numpy as np
 from torch import Tensor
@@ -15,15 +15,17 @@ VALIDATION_ROLES = {"validation_query": "validation_queries", "validation_databa
 class QueryDatabase(Protocol):
     """Random queries against the other items; training on the database or on a labelled sample.
 
-    With the same seed, the queries do not depend on the other sizes. If the database is the rest, the
-    training sample is also the same, searched or not, so the effect of searching it can be measured in isolation.
+    With the same seed, the queries do not depend on the other sizes. If the database is the rest of the items,
+    the training sample does not depend on `search_train` either. The effect of searching the sample can then be
+    measured in isolation.
 
     An optional validation part avoids choices on the test queries. Its items are removed from the database and the
     training part, so a comparison with published figures needs a run without it.
 
     Args:
         queries: test queries.
-        database: items against which they are ranked, including a searched training sample; by default the rest.
+        database: items against which the queries are ranked, including a searched training sample; by default all
+            others.
         train: size of the training sample, or "database" to train on all searched items, usually without labels.
         search_train: whether the training sample is searched too.
         validation_queries: queries for choosing hyper-parameters; 0 for none.
