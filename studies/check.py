@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1, help="runs of each file (default 1)")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"difference allowed (default {TOLERANCE})")
     parser.add_argument("--status", action="store_true", help="rerun nothing")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.status:
         print_status()
         return

@@ -53,6 +53,16 @@ def test_a_run_that_fails_is_counted_and_named(monkeypatch, capsys):
     assert capsys.readouterr().out.count("no such data") == 2
 
 
+def test_settings_may_follow_options(monkeypatch):
+    found = []
+    monkeypatch.setattr(sys, "argv", ["check.py", "deep_gist", "--cells", "2", "data.path=a.npz"])
+    monkeypatch.setattr(check, "check_files", lambda *arguments: found.extend(arguments) or 0)
+    with pytest.raises(SystemExit) as ended:
+        check.main()
+    assert not ended.value.code
+    assert found == [["deep_gist"], 2, ["data.path=a.npz"], check.TOLERANCE]
+
+
 def test_a_run_on_digits_gives_the_figures_of_its_file():
     results = read_results("deep_digits")
     run = next(run for run in results.select(method="itq", bits=32) if run["seed"] == 0)
