@@ -1,5 +1,7 @@
 """Runs of `train=fit`: the hasher is fitted by the algorithms of its papers, and scored."""
 
+import logging
+from dataclasses import fields
 from typing import Any, final
 
 from omegaconf import DictConfig
@@ -12,13 +14,35 @@ from deephash.training.building import build_fit_module, build_trainer
 from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import choose_score_settings
 from deephash.training.fitting import fit_in_folder, fit_on_device
+from deephash.training.joint_runner import JointRunner
 from deephash.training.run_steps import evaluation_row, read_data, report_run, save_split, score, start_lightning
 from deephash.training.tuning import set_values, tune
+from deephash.validation import InvalidInputError
+
+log = logging.getLogger(__name__)
 
 
 @final
 class FitRunner(Runner):
-    """Fits the projection, then the quantiser, once."""
+    """Fits the projection, then the quantiser, once.
+
+    Args:
+        joint: settings of joint training, which an experiment gives if it sweeps over `train=fit,joint`. A fit has no
+            settings, so they have no effect; the log names them.
+
+    Raises:
+        InvalidInputError: joint training has no such setting either.
+    """
+
+    def __init__(self, **joint: Any) -> None:
+        unknown = joint.keys() - {field.name for field in fields(JointRunner)}
+        if unknown:
+            raise InvalidInputError(
+                f"train.{min(unknown)} is a setting neither of train=fit, which has none, nor of train=joint; see "
+                "conf/train/joint.yaml."
+            )
+        if joint:
+            log.info("train=fit has no settings; those of joint training have no effect: %s", ", ".join(sorted(joint)))
 
     def run(self, config: DictConfig, run: RunFolder, cache: DatasetCache) -> dict[str, Any]:
         """Carry out a run, or continue an interrupted one; see `Runner.run`."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from deephash.data.protocols.base import Split
 from deephash.evaluation import FittedTruth, score_codes
 from deephash.evaluation.view_scores import VALIDATION_ROLES
 from deephash.hashers.hasher import Hasher
+from deephash.io.configuration import find_configuration_folder
 from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
 from deephash.training.building import build_data, build_fit_module, build_hasher, build_score_settings
@@ -362,6 +364,25 @@ def test_gradients_reach_projection_and_thresholds(arrays, compose_config):
     found = gradients(compose_config(*arrays, *ITQ, "quantizer=npq"), torch.arange(50))
     assert {"projection.parametrizations.directions.original", "quantizer.thresholds"} <= found.keys()
     assert all(bool(gradient.abs().sum() > 0) for gradient in found.values())
+
+
+EXPERIMENTS = sorted(
+    path.stem
+    for path in (Path(find_configuration_folder()) / "experiment").glob("joint_*.yaml")
+    if "train: fit,joint" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("mode", ["fit", "joint"])
+def test_experiments_compare_the_fit_with_joint_training(experiment, mode, compose_config):
+    config = compose_config(f"experiment={experiment}", f"train={mode}")
+    assert type(build(config.train)).__name__ == {"fit": "FitRunner", "joint": "JointRunner"}[mode]
+
+
+def test_a_fit_takes_no_setting_that_joint_training_lacks(compose_config):
+    with pytest.raises(InvalidInputError, match=r"train\.epoch is a setting neither of train=fit"):
+        build(compose_config("train=fit", "+train.epochs=3", "+train.epoch=3").train)
 
 
 def test_the_headline_command_composes(compose_config):
