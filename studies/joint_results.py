@@ -3,6 +3,7 @@
 python studies/joint_results.py record joint_best multirun/joint_auprc multirun/joint_map --commands "python ..."
 python studies/joint_results.py table joint_best          joint training against the best fit, for each metric
 python studies/joint_results.py best joint_decoupled      the best two-step pipelines on validation queries
+python studies/joint_results.py variants joint_map_causes          means over draws of runs with one name
 """
 
 import argparse
@@ -29,7 +30,7 @@ def build_record(name: str, rows: Iterable[Mapping[str, Any]], commands: Sequenc
     """Build the content of a result file: a list a run, with scores of five digits and the name of its folder."""
     runs = sorted(
         ([{**row, **row["metrics"], "run": row["folder"].name}.get(field) for field in FIELDS] for row in rows),
-        key=lambda run: [str(value).zfill(4) for value in (*run[:6], run[-1])],
+        key=lambda run: (*map(str, run[:4]), *run[4:6], run[-1]),
     )
     return {
         "name": name,
@@ -56,11 +57,6 @@ def read_record(path: Path) -> list[dict[str, Any]]:
     return [dict(zip(record["fields"], run, strict=True)) for run in record["runs"]]
 
 
-def select_scores(runs: Iterable[Mapping[str, Any]], metric: str, **values: Any) -> dict[int, float]:
-    """Return the scores by seed of the runs that have these values."""
-    return {run["seed"]: run[metric] for run in runs if all(run[key] == value for key, value in values.items())}
-
-
 def describe(scores: np.ndarray) -> str:
     """Format a mean with its 95 % t-interval and range: ".3890 ± .0042 (.380 to .397)"."""
     spread = f" ± {mean_interval(scores).half_width:.4f}" if len(scores) > 1 else ""
@@ -69,25 +65,20 @@ def describe(scores: np.ndarray) -> str:
 
 
 def compare(runs: Sequence[Mapping[str, Any]], metric: str, bits: int) -> tuple[str, ...]:
-    """Compare the best fit with the best joint training of one metric and length, paired by draw; a table's row."""
+    """Compare the best fit with the best joint training of one metric and length, paired by draw; a table's row.
+
+    The best are those of the highest mean over the draws that all of them have.
+    """
+    scores: dict[tuple[str, str, str, str], dict[int, float]] = {}
+    for run in runs:
+        if run["bits"] == bits:
+            name = (run["train"], run["method"], run["quantizer"], run["loss"])
+            scores.setdefault(name, {})[run["seed"]] = run[metric]
+    common = set.intersection(*(set(draws) for draws in scores.values()))
     best = {}
     for train in ("fit", "joint"):
-        pipelines = {
-            (run["method"], run["quantizer"], run["loss"])
-            for run in runs
-            if run["train"] == train and run["bits"] == bits
-        }
-        scores = {
-            pipeline: select_scores(
-                runs,
-                metric,
-                train=train,
-                bits=bits,
-                **dict(zip(("method", "quantizer", "loss"), pipeline, strict=True)),
-            )
-            for pipeline in pipelines
-        }
-        best[train] = max(scores.items(), key=lambda item: np.mean(list(item[1].values())))
+        found = [(name[1:], draws) for name, draws in scores.items() if name[0] == train]
+        best[train] = max(found, key=lambda item: np.mean([item[1][seed] for seed in common]))
     (fitted, one), (trained, other) = best["fit"], best["joint"]
     seeds = sorted(one.keys() & other.keys())
     before, after = (np.array([side[seed] for seed in seeds]) for side in (one, other))
@@ -95,13 +86,14 @@ def compare(runs: Sequence[Mapping[str, Any]], metric: str, bits: int) -> tuple[
     interval = f"{difference.mean():+.4f}"
     if len(seeds) > 1:
         interval += f" ± {mean_interval(difference).half_width:.4f}"
+    interval = interval.replace("0.", ".")
     p_value = f"{wilcoxon(after, before).p_value:.3f}".lstrip("0") if len(seeds) >= FEWEST_PAIRS else "–"
     return (
         metric.replace("AUPRC_micro", "AUPRC, micro"),
         str(bits),
         f"{fitted[0]} + {fitted[1]}: {describe(before)}",
         f"{trained[0]} + {trained[1]}, {trained[2]}: {describe(after)}",
-        f"{interval} ({100 * (after.mean() / before.mean() - 1):+.1f} %)".replace("0.", ".", 1),
+        f"{interval} ({100 * (after.mean() / before.mean() - 1):+.1f} %)",
         f"{int((difference > 0).sum())} of {len(seeds)}",
         p_value,
     )
@@ -134,9 +126,25 @@ def rank_pipelines(runs: Sequence[Mapping[str, Any]], most: int = 5) -> str:
     return markdown_table(("metric", "bits", "best on validation queries", "pipelines × draws"), rows, right=(1, 3))
 
 
+def variants_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Format the mean scores of runs that differ in their folders' names only by the seed, best mAP first."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(run["run"].rpartition("-seed")[0], []).append(run)
+    means = {name: [np.mean([run[metric] for run in found]) for metric in METRICS] for name, found in groups.items()}
+    rows = [
+        (name, *(f"{mean:.3f}".replace("0.", ".") for mean in means[name]), str(len(groups[name])))
+        for name in sorted(means, key=lambda name: -means[name][-1])
+    ]
+    return markdown_table(("run", "AUPRC, micro", "mAP", "draws"), rows, right=(1, 2, 3))
+
+
+TABLES = {"table": comparison_table, "best": rank_pipelines, "variants": variants_table}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("record", "table", "best"))
+    parser.add_argument("action", choices=("record", *TABLES))
     parser.add_argument("name")
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--commands", nargs="+", default=[])
@@ -150,7 +158,7 @@ def main():
         path.write_text(format_record(build_record(arguments.name, rows, arguments.commands, commit)), encoding="utf-8")
     else:
         runs = read_record(path)
-        print(comparison_table(runs) if arguments.action == "table" else rank_pipelines(runs))
+        print(TABLES[arguments.action](runs))
 
 
 if __name__ == "__main__":
