@@ -1,18 +1,109 @@
-"""Tables of docs/joint.md: joint training against the best two-step pipelines."""
+"""Tables of joint training against the best two-step pipelines: docs/joint.md."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
 
-from joint_results import RESULTS, comparison_table, rank_pipelines, read_record, variants_table
+from result_files import format_figure, format_mean, group_by
 
+from deephash.metrics.confidence import FEWEST_PAIRS, wilcoxon
+from page_tables.layout import page_table, results
 
-def table_of_runs(layout: Callable[..., str], name: str) -> str:
-    """Return a table that one function makes from all runs of a result file."""
-    return layout(read_record(RESULTS / f"{name}.json"))
-
-
-TABLES = {
-    "joint_best": partial(table_of_runs, comparison_table, "joint_best"),
-    "joint_decoupled": partial(table_of_runs, rank_pipelines, "joint_decoupled"),
-    "joint_map_causes": partial(table_of_runs, variants_table, "joint_map_causes"),
+METRICS = {"AUPRC_micro": "AUPRC, micro", "mAP": "mAP"}
+NAMES = {
+    "itq": "ITQ",
+    "mhq": "MHQ",
+    "npq": "NPQ",
+    "npq_exact": "exact NPQ",
+    "sbq": "SBQ",
+    "hq": "HQ",
+    "dbq": "DBQ",
+    "vbq": "VBQ",
 }
+
+
+def name_pipeline(method: str, quantizer: str) -> str:
+    """Return the name of a pipeline as a page prints it."""
+    return f"{NAMES.get(method, method)} + {NAMES.get(quantizer, quantizer)}"
+
+
+def describe(scores: Sequence[float]) -> str:
+    """Format a mean with its 95 % t-interval and range."""
+    return f"{format_mean(scores, 4)} ({format_figure(min(scores))} to {format_figure(max(scores))})"
+
+
+def compare(runs: list[dict[str, Any]], metric: str) -> tuple[str, ...]:
+    """Compare the best fit with the best joint training of one metric, paired by draw: cells of a row.
+
+    The best are those of the highest mean over the draws that all pipelines have.
+
+    Args:
+        runs: runs of one code length, with their method, quantiser, mode and seed.
+        metric: name of the metric.
+    """
+    scores = {
+        name: {run["seed"]: run[metric] for run in found}
+        for name, found in group_by(runs, "train", "method", "quantizer").items()
+    }
+    common = set.intersection(*(set(draws) for draws in scores.values()))
+    best = {}
+    for train in ("fit", "joint"):
+        names = [name for name in scores if name[0] == train]
+        best[train] = max(names, key=lambda name: fmean(scores[name][seed] for seed in common))
+    one, other = scores[best["fit"]], scores[best["joint"]]
+    seeds = sorted(one.keys() & other.keys())
+    before, after = [one[seed] for seed in seeds], [other[seed] for seed in seeds]
+    gains = [after - before for before, after in zip(before, after, strict=True)]
+    p_value = format_figure(wilcoxon(after, before).p_value) if len(seeds) >= FEWEST_PAIRS else "–"
+    return (
+        f"{name_pipeline(*best['fit'][1:])}: {describe(before)}",
+        f"from {name_pipeline(*best['joint'][1:])}: {describe(after)}",
+        f"{format_mean(gains, 4)} ({100 * (fmean(after) / fmean(before) - 1):+.1f} %)",
+        f"{sum(gain > 0 for gain in gains)} of {len(seeds)}",
+        p_value,
+    )
+
+
+def joint_best() -> str:
+    """Return joint training against the best two-step pipeline of each metric and length."""
+    by_bits = sorted(group_by(results("joint_best").select(), "bits").items())
+    rows = [
+        (title, str(bits), *compare(runs, metric)) for metric, title in METRICS.items() for (bits,), runs in by_bits
+    ]
+    return page_table(("", "bits", "best fit", "best joint training", "gain", "better in", "p"), rows, (1,))
+
+
+def rank_pipelines(runs: Iterable[dict[str, Any]], metric: str, most: int = 5) -> str:
+    """Format the best pipelines by their mean, among those with the largest number of draws."""
+    scores = {
+        name: [run[metric] for run in found] for name, found in group_by(list(runs), "method", "quantizer").items()
+    }
+    draws = max(map(len, scores.values()))
+    means = {name: fmean(found) for name, found in scores.items() if len(found) == draws}
+    ranked = sorted(means, key=lambda name: -means[name])[:most]
+    return ", ".join(f"{name_pipeline(*name)} {format_figure(means[name])}" for name in ranked)
+
+
+def joint_decoupled() -> str:
+    """Return the best two-step pipelines on validation queries."""
+    by_bits = sorted(group_by(results("joint_decoupled").select(), "bits").items())
+    rows = [
+        (title, str(bits), rank_pipelines(runs, metric))
+        for metric, title in METRICS.items()
+        for (bits,), runs in by_bits
+    ]
+    return page_table(("", "bits", "best on validation queries, mean of two draws"), rows, (1,))
+
+
+def joint_map_causes() -> str:
+    """Return mAP and AUPRC of variants of joint training from ITQ + MHQ, best mAP first."""
+    variants: dict[str, list[dict[str, Any]]] = {}
+    for run in results("joint_map_causes").select():
+        variants.setdefault(run["run"].rpartition("-seed")[0], []).append(run)
+    means = {name: [fmean(run[metric] for run in found) for metric in METRICS] for name, found in variants.items()}
+    ordered = sorted(means, key=lambda name: -means[name][-1])
+    rows = [(f"`{name}`", *map(format_figure, means[name]), str(len(variants[name]))) for name in ordered]
+    return page_table(("run", *METRICS.values(), "draws"), rows, (1, 2, 3))
+
+
+TABLES = {"joint_best": joint_best, "joint_decoupled": joint_decoupled, "joint_map_causes": joint_map_causes}
