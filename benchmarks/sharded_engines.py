@@ -78,7 +78,7 @@ class Postgres:
     def query(self, k):
         """Each shard's k nearest, and of them the k nearest.
 
-        The limit stands in each branch, since PostgreSQL does not push it through a partitioned table. Sorting by an
+        Each branch has the limit, since PostgreSQL does not push it through a partitioned table. Sorting by an
         expression lets it ask all shards at once, where for the column itself it would merge their sorted answers,
         each shard beginning after the one before.
         """

@@ -227,5 +227,8 @@ def build_nested(settings: Any) -> Any:
         return arguments
     kind = registry.resolve(settings["_target_"])
     if kind is None:
-        raise InvalidInputError(f"_target_={settings['_target_']!r} is no class of deephash; name one by its package.")
+        raise InvalidInputError(
+            f"_target_={settings['_target_']!r} is not a class of deephash; give a public name, such as "
+            "deephash.projections.ITQ."
+        )
     return kind(**arguments)

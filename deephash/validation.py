@@ -238,7 +238,7 @@ def is_whole(value: Any) -> bool:
 
 
 def check_whole(value: Any, least: int, name: str, most: int | None = None) -> None:
-    """Raise an error unless a value is a whole number from `least` to `most`; None is no upper bound."""
+    """Raise an error unless a value is a whole number from `least` to `most`, which is unlimited if None."""
     if not is_whole(value) or not least <= value or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InvalidInputError(f"{name}={value!r}; expected a whole number {bounds}.")

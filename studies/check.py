@@ -31,7 +31,7 @@ RULE = re.compile(r"^\|(?: *:?-+:? *\|)+$", re.MULTILINE)
 
 
 def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
-    """Return the settings of a run by key of the configuration; None if it is no single run of train.py."""
+    """Return the settings of a run by key of the configuration; None unless it is a single run of train.py."""
     settings = {}
     for field, value in run.items():
         if field in CHOICES or re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", field):

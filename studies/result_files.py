@@ -81,7 +81,7 @@ def read_results(name: str, folder: Path = FOLDER) -> ResultFile:
     """Read a result file and check its form.
 
     Raises:
-        InvalidInputError: a key is missing or unknown, or a row has another length than the fields.
+        InvalidInputError: a key is missing or unknown, or a row does not have one value per field.
     """
     path = folder / f"{name}.json"
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -55,5 +55,5 @@ def test_train_and_evaluate_run_outside_a_clone(installed, tmp_path):
     assert "deephash.projections.ITQ" in (tmp_path / "run" / "config.yaml").read_text()
     again = run(installed, tmp_path, program, "evaluate", "run=run")
     assert again.returncode == 0, again.stderr
-    assert "The figures are those of the saved run, exactly." in again.stdout
+    assert "The metrics equal those of the saved run exactly." in again.stdout
     assert "Traceback" not in trained.stderr + again.stderr

@@ -1,7 +1,7 @@
-"""The manifest of an encoding in shards, with checksums: which shards are done, so that each is encoded once.
+"""The manifest of an encoding in shards. It lists the shards that are done and their checksums.
 
-A record is appended to `manifest.jsonl` for each shard that is done. `manifest.json`, the last file, says that all
-shards are there.
+A record is appended to `manifest.jsonl` for each shard that is done, so that no shard is encoded twice.
+`manifest.json` is written last, when all shards are done.
 """
 
 import json
@@ -141,9 +141,9 @@ def save_progress(folder: Path, record: ShardRecord) -> None:
 
 
 def append_line(folder: Path, entry: Mapping[str, Any]) -> None:
-    """Append a line to `manifest.jsonl`, and flush it; a line that was cut off stays on its own line."""
+    """Append a line to `manifest.jsonl`, and flush it; if the last line was cut off, end that line first."""
     path = folder / PROGRESS
-    with writing(path, "the shards that are done are kept for the same command"), path.open("ab+") as file:
+    with writing(path, "shards that are done are kept, and the same command continues"), path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

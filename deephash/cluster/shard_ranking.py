@@ -32,7 +32,7 @@ def rank_rows(
         Counts int64 (q, D + 1) on the CPU; zeros if there are no rows.
 
     Raises:
-        InvalidInputError: damaged shards, or labels of another kind than the queries'.
+        InvalidInputError: damaged shards, or labels that differ in kind from the queries' labels.
     """
     engine = AutoEngine() if engine is None else engine
     codes = queries.codes.to(device)

@@ -1,10 +1,10 @@
-"""Take over a new release: the serving processes load it beside the current one, and then all requests go to it.
+"""The change to a new release: the serving processes load it beside the current one, then all requests go to it.
 
-No process is started for it, since that takes some ten seconds, and longer if clients keep all processors busy.
+No process is started for a release, since that takes some ten seconds, and longer if clients keep all processors busy.
 
 - `Holder` runs in each replica. It looks for a new release in the folder, loads its shards, and writes their
-  addresses. It closes a release once `serving.json` names another.
-- `NewRelease` runs in the process that started the service. It says when all shards of a new release are available.
+  addresses. It closes a release when `serving.json` names another.
+- `NewRelease` runs in the process that started the service. It reports when all shards of a new release are available.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from deephash.validation import InvalidInputError
 SERVING = "serving.json"
 # Polling interval for new releases.
 SECONDS_BETWEEN_LOOKS = 0.2
-# A replaced release stays for longer than the polling interval of fronts.
+# Time for which a replaced release is kept; longer than the interval at which the front processes poll.
 SECONDS_TO_LEAVE = 2.0
-# Time after which a release that could not be loaded is tried again.
+# Time after which a failed load is tried again.
 SECONDS_BETWEEN_ATTEMPTS = 5.0
-# Once each shard has one replica, time to wait for the others, which may be lost.
+# When each shard has one replica, time to wait for the others, which may have failed.
 SECONDS_FOR_ALL = 2.0
-# A release is not loaded again after it has ended this number of processes.
+# A release is not loaded again after this number of processes have ended while loading it.
 MAX_LOST = 3
 
 
@@ -83,7 +83,7 @@ class Holder:
 
     @property
     def is_serving(self) -> bool:
-        """Whether all shards that are held listen."""
+        """Whether the servers of all loaded shards listen."""
         return all(server.is_serving for servers in self.held.values() for server in servers)
 
     async def follow(self) -> None:
@@ -155,7 +155,7 @@ class NewRelease:
 
     @property
     def is_up(self) -> bool:
-        """Whether requests may go to it: all replicas listen, or one of each shard has for a while."""
+        """Whether requests may go to it: all replicas listen, or one replica of each shard has listened for a while."""
         fewest = min(len(read_addresses(shard)) for shard in self.release.shards)
         if fewest == 0:
             self.complete_since = None

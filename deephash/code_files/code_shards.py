@@ -114,7 +114,7 @@ class ShardQueries:
         """Return the relevance of a block's rows to each query.
 
         Raises:
-            InvalidInputError: a block without labels, or with labels of another kind than the queries'.
+            InvalidInputError: a block without labels, or with labels that differ in kind from the queries' labels.
         """
         if self.neighbours is not None:
             return select_items(self.neighbours, block.start, block.start + len(block.codes))

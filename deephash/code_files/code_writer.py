@@ -29,7 +29,7 @@ OWN_FILE = re.compile(
     r"(\.[0-9a-f]{8}\.partial)?"
 )
 BEGINNING = re.compile(rf"{re.escape(LOCK_FILE)}|{re.escape(MARK)}\.[0-9a-f]{{8}}\.partial")
-KEPT = "what is encoded is kept for the same command"
+KEPT = "encoded rows are kept, and the same command continues"
 # Rows of a Parquet file to hold and compress at a time.
 PARQUET_ROWS = 1 << 18
 
@@ -191,7 +191,9 @@ def put_in_place(paths: CodePaths, overwrite: bool) -> None:
 
 def occupied_by_other(path: Path) -> InvalidInputError:
     """Return the error for a path that holds another file."""
-    return InvalidInputError(f"{path} exists already and is another file; choose another name, or --overwrite.")
+    return InvalidInputError(
+        f"{path} exists already and is not a file of these codes; choose another name, or --overwrite."
+    )
 
 
 @contextmanager

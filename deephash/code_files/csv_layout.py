@@ -168,7 +168,7 @@ def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def check_separator(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Raise an error if another character than a comma separates the columns."""
+    """Raise an error if the columns are not separated by commas."""
     below = rows[1:] or rows
     for separator in SEPARATORS:
         if separator == " " and any(len(row) > 1 for row in rows):

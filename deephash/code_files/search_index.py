@@ -49,7 +49,7 @@ def search_saved(
 
     Args:
         index_folder: folder of a saved index, or of an index in shards, which gives the same answer.
-        queries: a file of codes; with a run, features or images as `deephash encode` takes.
+        queries: a file of codes; with a run, a file or folder that `deephash encode` accepts.
         k: number of neighbours.
         run: run whose hasher encodes the queries; the index must hold its codes. None if the queries are codes.
         view: view of a run of two views.
@@ -65,8 +65,8 @@ def search_saved(
     if run is None:
         if not (features is None and ids is None and header is None):
             raise InvalidInputError(
-                f"{queries} are taken for codes, which have no columns; give --run, or leave --features, --ids and "
-                "--header out."
+                f"without --run, {queries} must hold codes, which have no columns; give --run, or leave out "
+                "--features, --ids and --header."
             )
         read = read_codes(queries)
         if index.release.hasher != read.hasher:

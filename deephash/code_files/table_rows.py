@@ -65,7 +65,7 @@ class TableRows(RowSource):
                 raise InvalidInputError(f"--features and --ids name column {name!r} of {path} twice; name it once.")
         self.id_column = ids or find_ids([name for name in schema if name not in named])
         index = [] if features else [name for name in self._index_columns(schema) if name != self.id_column]
-        log_left_out(path, index, "--features or --ids")
+        log_left_out(path, index, "use --features or --ids")
         self.columns = list(features or (name for name in schema if name != self.id_column and name not in index))
         single = schema[self.columns[0]] if len(self.columns) == 1 else None
         self.lists = isinstance(single, polars.List | polars.Array) and is_number_type(single.inner)
@@ -103,7 +103,7 @@ class TableRows(RowSource):
         return {**file_fingerprint(self.path), "features": self.columns, "ids": self.id_column}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """Yield blocks of rows; lists of another length than the first become bad rows."""
+        """Yield blocks of rows; lists that differ in length from the first become bad rows."""
         columns = [*self.columns, *([self.id_column] if self.id_column else ())]
         with self._reading():
             if self.lists:

@@ -67,7 +67,7 @@ app.add_typer(study, name="study")
 def main() -> None:
     """Run the program; invalid input ends it with one red line on standard error and exit status 2.
 
-    So do errors of the operating system: a file that cannot be read or written, a full disk.
+    Errors of the operating system do so too: a file that cannot be read or written, a full disk.
     """
     show_every_letter()
     try:

@@ -15,6 +15,7 @@ from deephash.io.npz_file import check_size, open_npz
 from deephash.validation import InvalidInputError
 
 ENDINGS = (".npy", ".npz", ".parquet", *COMPONENTS)
+GIVE_KEYS = "give the wanted columns as keys"
 
 
 def read_array(
@@ -82,10 +83,10 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
         if not names:
             rest = [name for name in schema if name not in drop]
             index = find_index_columns(rest, polars.read_parquet_metadata(path).get("pandas"))
-            log_left_out(path, index, "naming it as a key")
+            log_left_out(path, index, GIVE_KEYS)
             names = [name for name in rest if name not in index]
             ids = [name for name in names if name == find_ids(names) and len(names) > 1]
-            log_left_out(path, ids, "naming it as a key", "ids of the items")
+            log_left_out(path, ids, GIVE_KEYS, "ids of the items")
             names = [name for name in names if name not in ids]
         for name in names:
             if name not in schema:

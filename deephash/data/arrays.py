@@ -98,7 +98,7 @@ class Arrays(HashingDataModule):
         labels: file of the labels; None reads `labels_key` from the file of the features, if it is given.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns of 0 and 1.
         label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
-            character; none: each string is one label. None raises an error if both are possible.
+            character; "none" if each string is one label. With None, an error is raised if both are possible.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:

@@ -138,9 +138,10 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         """Hold out validation queries, and their database, from the training part.
 
         For splits without validation parts, so that scored items stay unseen. If most of the database is used for
-        training, queries are ranked against the rest of the training part. Otherwise, the database has items that
-        training has not seen and that are harder to find, so a quarter of the held-out items are queries and the others
-        form their database. The seed draws the items at random, in the class proportions if there are enough queries.
+        training, the validation queries are ranked against the rest of the training part. Otherwise, most items of the
+        database are not trained on and are harder to find; the validation database must be of this kind too. So a
+        quarter of the held-out items are queries, and the others form their database. The seed draws the items at
+        random, in the class proportions if there are enough queries.
 
         Args:
             share: fraction of the training items, above 0 and below 1.

@@ -75,11 +75,11 @@ class PairedArrays(HashingDataModule):
         views: names of the views, in the order of the files.
         features_keys: for each view, array of an `.npz` file or columns of a Parquet file; None for a file of one
             array. A single None applies to all views.
-        labels: file of the labels; None: no labels.
+        labels: file of the labels; None if there are no labels.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns
             of 0 and 1.
         label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
-            character; none: each string is one label. None raises an error if both are possible.
+            character; "none" if each string is one label. With None, an error is raised if both are possible.
         texts: a file of strings (n,) to show beside results.
         images: a file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 

@@ -113,7 +113,7 @@ class SIFT1M(HashingDataModule):
     def read_published_neighbours(self) -> np.ndarray:
         """Read the published exact nearest neighbours of each query, nearest first: int32 (q, 100), database ids.
 
-        Ties may be in another order than ours.
+        Ties may be in an order that differs from ours.
 
         Raises:
             InvalidInputError: a missing or damaged file.

@@ -14,7 +14,7 @@ NAMELESS = re.compile(r"__index_level_\d+__")
 REREAD = re.compile(r"Unnamed: 0(\.\d+)?")
 """pandas's name of such an index after reading it from a CSV file."""
 ID = "id"
-"""Default name of the id column, in any case."""
+"""Default name of the id column, in upper or lower case."""
 
 
 def find_ids(columns: Collection[str]) -> str | None:
@@ -24,7 +24,7 @@ def find_ids(columns: Collection[str]) -> str | None:
         columns: names of all columns.
 
     Returns:
-        `id`, or the only column with that name in another case, or None.
+        `id`, or else the only column with that name in upper or mixed case, or None.
     """
     candidates = [name for name in columns if name.lower() == ID]
     return ID if ID in candidates else candidates[0] if len(candidates) == 1 else None
@@ -55,15 +55,15 @@ def log_left_out(path: Path, names: list[str], option: str, what: str = "the ind
     Args:
         path: the file.
         names: names of the columns; an empty list is not logged.
-        option: how to include them, for the message.
+        option: how to include the columns, for the message, such as "use --ids".
         what: description of the columns.
     """
     if names:
         log.warning(
-            "%s: %s left out, %s; %s includes %s.",
+            "%s: %s left out (%s); to include %s, %s.",
             path,
             ", ".join(map(repr, names)),
             what,
-            option,
             "it" if len(names) == 1 else "them",
+            option,
         )

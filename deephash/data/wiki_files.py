@@ -72,7 +72,7 @@ def read_matrices(folder: Path) -> dict[str, np.ndarray]:
         try_decoding(MATLAB, path, *VARIABLES.values())
         stored = loadmat(path, variable_names=list(VARIABLES.values()))
     if missing := [name for name in VARIABLES.values() if name not in stored]:
-        raise InvalidInputError(f"{path} has no {' and no '.join(missing)}; it is another file: download it again.")
+        raise InvalidInputError(f"{path} has no {' and no '.join(missing)}; it is the wrong file: download it again.")
     return {name: np.asarray(stored[variable]) for name, variable in VARIABLES.items()}
 
 

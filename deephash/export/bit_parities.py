@@ -9,10 +9,10 @@ from deephash.quantizers.vbq import VBQ
 
 
 class BitParities(nn.Module):
-    """Each bit is the parity of the thresholds that its dimension's projection reaches.
+    """Threshold quantiser that computes each bit from the parity of a count.
 
-    A bit flips at each of its thresholds. The result is exactly the bits of a threshold quantiser, without branches
-    or sorting.
+    A bit flips at each of its thresholds, so its value follows from the number of thresholds that the projection of
+    its dimension reaches. The bits are exactly those of the converted quantiser, without branches or sorting.
 
     Args:
         dimensions: dimension of each bit, int64 (b,).

@@ -14,7 +14,7 @@ BLOCK_COLUMNS = 128
 # smallest wanted variance is not far above that, the products are in float64 too, at twice the cost.
 SAFE_VARIANCE = 1e-4
 
-# Below this share of the variance that rounding at the mean may produce, directions hidden by the mean are ignored.
+# Rounding at the mean may produce a variance. Directions whose variance is below this share of it are ignored.
 MIN_SHARE_OF_OFFSET = 1e-6
 
 
@@ -58,7 +58,8 @@ def root_mean_square(features: Tensor, mean: Tensor) -> float:
 def canonical_signs(directions: Tensor) -> Tensor:
     """Flip each direction so that its entry of largest magnitude is positive.
 
-    The sign of an eigenvector is arbitrary, so solvers and devices differ in it and would complement a bit.
+    The sign of an eigenvector is arbitrary: it differs between solvers and devices, and the other sign complements a
+    bit.
 
     Args:
         directions: (d, k), one direction per column.
@@ -83,11 +84,13 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
     Returns:
         mean float64 (d,); directions float64 (d, m), orthonormal columns by falling variance, and their variances
-        float64 (m,), with divisor n. m is k, or the number of directions in which the rows vary if that is less: those
-        whose variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), which rounding alone can produce from a largest variance λ
-        and a mean μ; ε is the rounding unit of the features' dtype, ε₆₄ that of float64. If the mean alone would hide
-        directions, everything is computed in float64, so that only the rounding of the features themselves remains: a
-        variance of at most ε² max μ_j² (1 + √(d/n))² along any direction.
+        float64 (m,), with divisor n. m is the lower of k and the number of directions in which the rows vary.
+
+        A direction counts if its variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), the most that rounding alone can
+        produce. λ is the largest variance, μ the mean, ε the rounding unit of the features' dtype and ε₆₄ that of
+        float64. If the term of the mean alone would hide directions, everything is computed again in float64. Then
+        only the rounding of the features themselves remains, whose variance along any direction is at most
+        ε² max μ_j² (1 + √(d/n))².
     """
     mean = feature_mean(features)
     variances, directions = _leading_directions(features, mean, k, working_dtype(features))

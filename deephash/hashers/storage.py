@@ -97,7 +97,7 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
     kind, name = find_class(description)
     if not (isinstance(kind, type) and issubclass(kind, contract)):
         raise InvalidInputError(
-            f"{name} is no known {contract.__name__}; if it is your own class, import its module before "
+            f"{name} is not a known {contract.__name__}; if it is your own class, import its module before "
             "loading. Otherwise another version of deephash saved it."
         )
     arguments = {
@@ -151,8 +151,9 @@ def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
 def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor]) -> None:
     """Write a description and weights into a folder, which is created if missing.
 
-    The description comes last, so that a folder without one is known to be unfinished. If the folder holds a hasher
-    already, the new weights contain their description too, so that a save interrupted between the two files is whole.
+    The description is written last, so a folder without one is unfinished. If the folder holds a hasher already, the
+    file of the new weights contains their description too. So a save that is interrupted between the two files can be
+    read.
 
     Args:
         folder: output folder; files of an earlier save are replaced.
@@ -234,7 +235,7 @@ def restore(
         folder: where they were read, for the message.
 
     Raises:
-        InvalidInputError: the description and the weights do not make a hasher.
+        InvalidInputError: the weights do not fit the description, or the description is invalid.
     """
     try:
         check_fits(outline(build, description), weights)
@@ -243,5 +244,7 @@ def restore(
         hasher.load_state_dict(weights, assign=True)
     except Exception as error:  # constructors raise any error for values that no hasher was built with
         reason = describe_error(error).removesuffix(".")
-        raise InvalidInputError(f"{folder} holds no whole hasher ({reason}); restore it or fit again.") from error
+        raise InvalidInputError(
+            f"{folder} does not hold a complete hasher ({reason}); restore it or fit again."
+        ) from error
     return hasher

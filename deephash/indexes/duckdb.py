@@ -46,8 +46,8 @@ def parquet_file(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
 class DuckDB(Index):
     """Keeps codes in a table `codes`: `id`, words of 64 bits in columns `w0`, `w1`, ..., then further columns.
 
-    For codes that lie beside other columns in DuckDB. The saved file is an ordinary database, to filter and to join
-    with. A query is a scan in SQL, `bit_count(xor(w0, ?))`, and takes about ten times the time of `Flat`.
+    For codes that are stored with other columns in DuckDB. The saved file is an ordinary database, which SQL can filter
+    and join. A query is a scan in SQL, `bit_count(xor(w0, ?))`, and takes about ten times the time of `Flat`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
@@ -103,7 +103,14 @@ class DuckDB(Index):
         return arrange_within(*self._select("WHERE distance <= ?", "", queries, radius), len(queries))
 
     def _select(self, condition: str, limit: str, queries: Tensor, value: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query rows, distances and ids of what one statement finds for each query; `value` fills its `?`."""
+        """Run one statement for each query; return the query rows, distances and ids of what it finds.
+
+        Args:
+            condition: SQL after the table of distances, or empty.
+            limit: SQL after the order, or empty.
+            queries: packed codes uint8 (q, ⌈b/8⌉).
+            value: value of the `?` in `condition` or `limit`.
+        """
         statement = (
             f"SELECT * FROM (SELECT {self._distance} AS distance, id FROM {self._database}.codes) {condition} "
             f"ORDER BY distance, id {limit}"

@@ -52,7 +52,7 @@ ATTEMPTS = 10
 
 
 def write_index(index: Index, folder: Path) -> None:
-    """Write an index into a folder; an index that was there stays intact until the new one is complete.
+    """Write an index into a folder; an earlier index stays intact until the new one is complete.
 
     Raises:
         InvalidInputError: a folder that holds other files or that another process writes to, or a setting that is not
@@ -71,7 +71,7 @@ def write_index(index: Index, folder: Path) -> None:
             # If the description is in place but was not flushed, keep the generation that it names.
             if not is_current(folder, generation):
                 shutil.rmtree(folder / generation, ignore_errors=True)
-            with writing(folder, "an index that was there is unchanged"):
+            with writing(folder, "an earlier index is unchanged"):
                 raise
         remove_subfolders(folder, GENERATION, keep=(generation,))
 

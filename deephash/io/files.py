@@ -65,7 +65,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 @contextmanager
-def writing(path: Path, kept: str = "what lay there is unchanged") -> Iterator[None]:
+def writing(path: Path, kept: str = "earlier files are unchanged") -> Iterator[None]:
     """Turn the operating system's refusal to write into a `StorageError` that names the file.
 
     The block should only write: an error while it reads another file would be reported as one of writing.
@@ -121,7 +121,7 @@ def flush(path: Path) -> None:
 def find_system_reason(error: BaseException) -> str | None:
     """Return why the operating system refused to write, or None for any other error.
 
-    Libraries in Rust, such as safetensors and polars, and in C++, such as FAISS, raise their own errors for it.
+    Libraries in Rust and C++, such as safetensors, polars and FAISS, raise errors of their own for such a refusal.
     """
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
@@ -184,9 +184,9 @@ def read_json_object(path: Path, what: str) -> dict[str, Any]:
 def reading(path: Path | str, what: str, then: str = "restore it or run again") -> Iterator[None]:
     """Turn any error of a parser into an `InvalidInputError` that names the file.
 
-    Errors for damaged bytes have no common class: parsers raise their own classes, KeyError, TypeError, RecursionError
-    or MemoryError, and those in Rust a panic that is not an `Exception`. So all errors are caught, and the block should
-    only read.
+    Errors for damaged bytes have no common class. Parsers raise their own classes, KeyError, TypeError, RecursionError
+    or MemoryError, and parsers in Rust raise a panic that is not an `Exception`. So all errors are caught, and the
+    block should only read.
 
     Args:
         path: the file.

@@ -14,9 +14,9 @@ from deephash.validation import InvalidInputError
 LOCK_FILE = ".deephash-lock"
 """Name of the empty file in an output folder that the writing process locks."""
 
-# Number of attempts, since other processes may end and remove the file meanwhile.
+# Attempts to lock the file; one fails if another process ends at that moment and removes the file.
 ATTEMPTS = 100
-# Errors of file systems without locks, such as some network ones, where the user must start only one process.
+# Errors of file systems without locks, such as some network ones. There, no error prevents a second process.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 if sys.platform == "win32":
@@ -93,7 +93,7 @@ def lock_for_writing(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Remove it before unlocking, so that a process that has opened it meanwhile sees that it is gone.
+        # Remove the file before unlocking it: a process that opened it meanwhile then sees that it is gone.
         try:
             with suppress(OSError):
                 path.unlink()
@@ -104,7 +104,7 @@ def lock_for_writing(folder: Path, what: str) -> Iterator[None]:
 
 
 def _lock(path: Path, what: str) -> int:
-    """Lock the file and return its descriptor, once the file still exists under its name."""
+    """Lock the file, check that it has not been removed meanwhile, and return its descriptor."""
     for _ in range(ATTEMPTS):
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ class DJSRH(Loss):
         beta: weight of the first view's affinity, with 1 - beta for the second; the authors use 0.3 on Wiki, 0.6 on
             NUS-WIDE and 0.9 on MIRFlickr, with images first.
         eta: weight of the similarity of neighbourhoods.
-        mu: factor of the target affinities; above 1 it pulls similar items to equal bits, and others further apart.
+        mu: factor of the target affinities; above 1, similar items get more equal bits, and others fewer.
         intra: weight of the terms within each view; the authors use 0.3 on Wiki and 0.1 elsewhere.
 
     Raises:

@@ -1,6 +1,6 @@
 """Average precision of a stable sort: tied items in the order of the database.
 
-These values depend on the arbitrary order of the database; they serve to compare with published ones. Each query is
+These values depend on the arbitrary order of the database; use them only to compare with published ones. Each query is
 represented by the ranks of its relevant items, as `RankingEngine.relevant_ranks` returns them: those of query i are
 ranks[offsets[i] : offsets[i+1]], 0-based and ascending.
 """
@@ -26,9 +26,10 @@ def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int] = ())
         at: depths k, each at least 1.
 
     Returns:
-        float64 (q,) each, NaN if a query has no relevant item: "mAP_stable", divided by the relevant items; and for
-        each k "mAP_stable@k", divided by min(k, relevant items), "mAP_stable@k/hits", by the relevant items among the
-        first k (0 without any), and "mAP_stable@k/relevant", by all relevant items.
+        float64 (q,) by name, NaN if a query has no relevant item. Each value is a sum of precisions at relevant ranks.
+        "mAP_stable" divides it by the number r of relevant items. For each k, the sum is over the first k ranks:
+        "mAP_stable@k" divides it by min(k, r), "mAP_stable@k/relevant" by r, and "mAP_stable@k/hits" by the number of
+        relevant items among the first k (0 if there is none).
 
     Raises:
         InvalidInputError: a k below 1, or offsets and ranks that do not belong together.

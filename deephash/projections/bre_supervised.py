@@ -15,7 +15,7 @@ def draw_pairs(affinity: TrainingAffinity, near: int, far: int, generator: torch
     """Pair each item with neighbours and with other items, both drawn at random.
 
     Args:
-        affinity: among the n items; must be symmetric.
+        affinity: affinity among the n items; must be symmetric.
         near: maximum number of neighbours per item.
         far: maximum number of other items per item.
         generator: CPU generator.

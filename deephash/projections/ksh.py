@@ -28,7 +28,7 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
     With class labels the groups are the classes, so S becomes c × c; with an ε-ball it stays n × n.
 
     Args:
-        affinity: among the n items; must be symmetric.
+        affinity: affinity among the n items; must be symmetric.
 
     Returns:
         The group of each item, int64 (n,); and S among groups, float32 (g, g).

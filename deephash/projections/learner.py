@@ -1,4 +1,4 @@
-"""What projections of one view and of two views share: how they check supervision and run a fit."""
+"""The base class of projections of one view and of two views, which checks supervision and runs a fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ Affinities = TypeVar("Affinities", TrainingAffinity, TrainingAffinity | None)
 
 
 class Learner(PlainArguments, nn.Module):
-    """A module whose weights one call of `fit` learns from training items."""
+    """A module that learns its weights from training items in one call of `fit`."""
 
     requires: ClassVar[frozenset[str]] = frozenset()
     """What `fit` needs besides features: a subset of {"labels", "affinity"}."""
@@ -54,13 +54,16 @@ class Learner(PlainArguments, nn.Module):
 def draw_items(
     features: Tensor, affinity: Affinities, most: int, generator: torch.Generator
 ) -> tuple[Tensor, Affinities]:
-    """Draw training items at random if there are more than `most`; return their features and the affinity among them.
+    """Draw training items at random if there are more than `most`.
 
     Args:
         features: floating (n, d).
-        affinity: among the n items, or None.
+        affinity: affinity among the n items, or None.
         most: maximum number of items; fewer are returned as they are.
         generator: CPU generator of the draw.
+
+    Returns:
+        Features (m, d), with m the lower of n and `most`, and the affinity among these m items, or None.
     """
     if len(features) <= most:
         return features, affinity

@@ -19,9 +19,10 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
     F = (Σ₁ x)²/n₁ + (Σ₃ x)²/n₃ of the outer ones. The middle region grows from 0: by the smallest positive value while
     its sum is <= 0, by the largest non-positive one otherwise. The state with the largest F is kept.
 
-    That order of growth is a merge of two sorted lists: a positive value enters when the sum of its side so far is at
-    most that of the other side, so it ranks by the sum of the smaller values of its own side. One sort gives all
-    states. States that would separate equal values, or leave an outer region empty, are skipped.
+    That order of growth is a merge of two lists, the magnitudes of the two sides of 0, both ascending. The next value
+    comes from the side with the smaller sum so far. So the rank of a value follows from the sum of the values before it
+    on its own side, and one sort gives all states. States that would separate equal values, or leave an outer region
+    empty, are skipped.
 
     Args:
         values: floating (n,), n >= 1; centred, so that 0 divides the projection.

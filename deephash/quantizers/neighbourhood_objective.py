@@ -119,7 +119,7 @@ def sample_neighbours(
     """Return the affinity among a random sample of training items, or among all of them if they are few enough.
 
     Args:
-        affinity: among the n training items.
+        affinity: affinity among the n training items.
         sample: the most items to take.
         method: name of the class, for the message.
         generator: generator of the draw.

@@ -62,7 +62,7 @@ def check_padding(codes: Tensor, bits: int, name: str) -> None:
 
 
 def check_device(tensor: Tensor, query_codes: Tensor, name: str) -> None:
-    """Raise an error for a tensor on another device than the query codes.
+    """Raise an error for a tensor that is not on the device of the query codes.
 
     Raises:
         InvalidInputError: the devices differ.

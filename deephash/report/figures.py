@@ -37,7 +37,7 @@ def check_curve(recall: Tensor, precision: Tensor) -> None:
     for values, name in ((recall, "recall"), (precision, "precision")):
         known = values[~values.isnan()]
         if len(known) == 0:
-            raise InvalidInputError(f"{name} holds no number; there is no curve to draw.")
+            raise InvalidInputError(f"{name} has no numbers, so no curve can be drawn; score the run again.")
         if float(known.min()) < 0 or float(known.max()) > 1:
             raise InvalidInputError(
                 f"{name} reaches from {float(known.min()):g} to {float(known.max()):g}; expected values in [0, 1]."

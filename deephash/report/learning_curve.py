@@ -13,8 +13,8 @@ def draw_learning_curve(history: Mapping[str, Any], title: str = "") -> "Figure"
     """Draw the history of a training.
 
     Args:
-        history: as in `history.json`: "metric", "best_epoch", and "epochs", a list of "epoch", "validation" and, except
-            for the start, "losses".
+        history: content of `history.json`, with keys "metric", "best_epoch" and "epochs". Each epoch has "epoch",
+            "validation" and, except for the start, "losses".
         title: title of the figure.
 
     Returns:

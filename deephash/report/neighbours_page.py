@@ -34,7 +34,7 @@ class ItemCard:
     """An item as shown on a card.
 
     Args:
-        row: in the data set.
+        row: row in the data set.
         classes: names of its classes; empty without labels.
         words: its text, or empty.
         image: uint8 (h, w) or (h, w, 3), or None.
@@ -75,7 +75,7 @@ def render_neighbours_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         "<p>Sample queries, each with its nearest items of the other view. ✓ and a solid frame mark relevant items, "
-        "✗ and a dashed frame the others. Items at the same distance are tied and stand in database order.</p>\n"
+        "✗ and a dashed frame mark the others. Items at the same distance are tied and listed in database order.</p>\n"
     ]
     for (asking, searched), queries in directions.items():
         parts.append(f"<h2>{escape(asking)} → {escape(searched)}</h2>\n")

@@ -94,7 +94,7 @@ def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame"
     done = select_done_runs(runs, metric)
     for key, group in done.sort(GROUP, nulls_last=True).group_by((*SETTING, "bits"), maintain_order=True):
         tests = []
-        # A pair shares its draw: the seed, and the split where it is known.
+        # Scores are paired by their draw: the seed, and the split if it is known.
         lines = {
             format_line(line): {
                 (seed, split): score for seed, split, score in part.select("seed", "split", metric).rows()
@@ -141,7 +141,7 @@ def find_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bi
     Args:
         runs: as returned by `collect`.
         metric: metric checked for variation with code length.
-        over: as passed to `collect`. Scores are not checked for variation with a number other than code length.
+        over: as passed to `collect`; scores are checked for variation only if it is "bits".
 
     Returns:
         Jobs that do not count, with the reason; methods whose scores hardly vary with code length; and warnings of

@@ -22,8 +22,8 @@ def open_listener(host: str, port: int, is_shared: bool = False) -> socket.socke
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(
-            f"host={host} port={port} cannot be listened on ({reason}); choose another --port, 0 for a free one, or "
-            "another --host."
+            f"the server cannot listen on host={host} port={port} ({reason}); choose another --port, 0 for "
+            "a free one, or another --host."
         ) from error
     # Replies go out at once. Otherwise the second half may wait 40 ms for the first to be acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -96,7 +96,7 @@ def serve_application(
         ready: called with the address once the server is ready.
 
     Raises:
-        InvalidInputError: the address or the port cannot be listened on.
+        InvalidInputError: the server cannot listen on the address and port.
     """
     # Listening comes before the slow reading of data, so that a taken port is reported at once.
     with open_listener(host, port) as listener:

@@ -193,7 +193,7 @@ def test_the_index_of_pandas_is_no_feature(frame, rows, tmp_path, caplog):
         assert np.array_equal(features, given[list("abcd")].to_numpy())
         assert ids == list(range(5))
         (line,) = caplog.messages
-        assert f"{', '.join(map(repr, names.split(', ')))} left out, the index that pandas stored" in line
+        assert f"{', '.join(map(repr, names.split(', ')))} left out (the index that pandas stored)" in line
     caplog.clear()
     for given in (frame, frame.rename_axis("key")):  # a range, which is no column
         assert np.array_equal(rows(given)[0], frame.to_numpy())
@@ -224,7 +224,7 @@ def test_the_index_in_a_csv_file_is_no_feature(frame, rows, caplog):
     assert content.startswith(",a,b,c,d")
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(rows(content)[0], frame.to_numpy())
-    assert "'Unnamed: 0' left out, the index that pandas stored" in caplog.text
+    assert "'Unnamed: 0' left out (the index that pandas stored)" in caplog.text
     assert rows(content, ids="Unnamed: 0")[1] == list(range(5))
 
 
@@ -233,7 +233,7 @@ def test_an_index_that_pandas_read_back_is_no_feature(frame, rows, caplog):
     for content in (again.to_csv(index=False), again):
         caplog.clear()
         assert np.array_equal(rows(content)[0], frame.to_numpy())
-        assert "'Unnamed: 0' left out, the index that pandas stored" in caplog.text
+        assert "'Unnamed: 0' left out (the index that pandas stored)" in caplog.text
     assert rows("a,,b\n1,2,3\n")[0].tolist() == [[1, 2, 3]]
 
 

@@ -46,14 +46,16 @@ def test_taken_port_is_one_line(deephash, fitted_run):
         port = taken.getsockname()[1]
         ended = deephash("demo", fitted_run, "--port", port)
     assert ended.status == 2
-    assert ended.err.startswith(f"error: host=127.0.0.1 port={port} cannot be listened on (Address already in use")
+    assert ended.err.startswith(
+        f"error: the server cannot listen on host=127.0.0.1 port={port} (Address already in use"
+    )
     assert ended.err.count("\n") == 1
 
 
 def test_address_of_another_machine_is_one_line(deephash, fitted_run):
     ended = deephash("demo", fitted_run, "--host", "192.0.2.7", "--port", "0")
     assert ended.status == 2
-    assert "host=192.0.2.7 port=0 cannot be listened on" in ended.err
+    assert "the server cannot listen on host=192.0.2.7 port=0" in ended.err
 
 
 def test_missing_library_names_the_extra(deephash, fitted_run, monkeypatch):

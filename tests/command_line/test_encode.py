@@ -178,7 +178,7 @@ def test_other_dimensions_and_other_codes_in_place_are_refused(deephash, fitted_
     before = (tmp_path / "codes.npy").read_bytes()
     ended = deephash("encode", fitted_run, tmp_path / "y.npy", tmp_path / "codes.npy")
     assert ended.status == 2
-    assert "exists already and is another file" in ended.err
+    assert "exists already and is not a file of these codes" in ended.err
     assert (tmp_path / "codes.npy").read_bytes() == before
     assert deephash("encode", fitted_run, tmp_path / "y.npy", tmp_path / "codes.npy", "--overwrite").status == 0
     assert (tmp_path / "codes.npy").read_bytes() != before
@@ -379,8 +379,8 @@ def test_the_index_of_pandas_is_left_out_of_features_and_queries(
     ended = deephash("encode", fitted_run, tmp_path / "x.parquet", tmp_path / "codes.npy")
     assert ended.status == 0, ended.err
     assert caplog.messages == [
-        f"{tmp_path / 'x.parquet'}: '__index_level_0__' left out, the index that pandas stored; --features or --ids "
-        "includes it."
+        f"{tmp_path / 'x.parquet'}: '__index_level_0__' left out (the index that pandas stored); to include "
+        "it, use --features or --ids."
     ]
     assert torch.equal(read_codes(tmp_path / "codes.npy").codes, expected[order])
     assert deephash("index", tmp_path / "codes.npy", tmp_path / "index").status == 0

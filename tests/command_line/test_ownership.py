@@ -64,7 +64,7 @@ def test_a_file_that_came_while_codes_grew_is_kept_too(deephash, fitted_run, sou
     for _ in range(2):
         ended = deephash("encode", fitted_run, source, tmp_path / "z.npy")
         assert ended.status == 2
-        assert "z.ids.npy exists already and is another file" in ended.err
+        assert "z.ids.npy exists already and is not a file of these codes" in ended.err
         assert (tmp_path / "z.ids.npy").read_bytes() == b"precious"
     (tmp_path / "z.ids.npy").unlink()
     assert deephash("encode", fitted_run, source, tmp_path / "z.npy").status == 0

@@ -62,7 +62,7 @@ def test_evaluation_reproduces_the_main_job(finished):
     (run_folder,) = (path.parent for path in folder.glob("runs/mnist5k/*/*/metrics.json"))
     status, out, err = run(folder, "evaluate.py", f"run={run_folder}")
     assert status == 0, err
-    assert "The figures are those of the saved run, exactly." in out
+    assert "The metrics equal those of the saved run exactly." in out
     (again,) = run_folder.glob("evaluations/*")
     assert metrics(again) == metrics(run_folder)
 

@@ -243,8 +243,8 @@ def test_the_index_of_pandas_is_no_feature(tmp_path, caplog):
     items = load(tmp_path, "t.parquet", labels_key="label")
     assert np.array_equal(items.features, frame.to_numpy())
     assert caplog.messages == [
-        f"{tmp_path / 't.parquet'}: '__index_level_0__' left out, the index that pandas stored; naming it as a "
-        "key includes it."
+        f"{tmp_path / 't.parquet'}: '__index_level_0__' left out (the index that pandas stored); to include "
+        "it, give the wanted columns as keys."
     ]
     taken = load(tmp_path, "t.parquet", features_key=["a", "__index_level_0__"])
     assert np.array_equal(taken.features[:, 1], frame.index)
@@ -262,7 +262,7 @@ def test_ids_in_a_parquet_file_are_no_feature(tmp_path, caplog):
             tmp_path / "i.parquet"
         )
         assert np.array_equal(load(tmp_path, "i.parquet").features, FEATURES[:, :2])
-        assert f"'{name}' left out, ids of the items; naming it as a key includes it" in caplog.text
+        assert f"'{name}' left out (ids of the items); to include it, give the wanted columns as keys" in caplog.text
     polars.DataFrame({"id": CLASSES}).write_parquet(tmp_path / "y.parquet")
     assert load(tmp_path, "i.parquet", "y.parquet").labels.tolist() == CLASSES.tolist()
 

@@ -88,7 +88,7 @@ def test_arguments_that_would_fill_the_memory_are_refused_in_little(hasher, tmp_
     assert len(messages) == len(folders), messages
     for folder, message in zip(folders, messages, strict=True):
         assert "alloc" not in message, "it was noticed only when the memory was full"
-        assert message.startswith(f"{folder} holds no whole hasher ("), message
+        assert message.startswith(f"{folder} does not hold a complete hasher ("), message
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,9 @@ def test_changed_settings_are_noticed(folder):
 )  # fmt: skip
 def test_only_projections_are_built_as_projections(folder, path):
     sign_again(folder, projection={"class": path, "arguments": {"input_dim": 32, "output_dim": 13}})
-    with pytest.raises(InvalidInputError, match="is no known Projection; if it is your own class, import its module"):
+    with pytest.raises(
+        InvalidInputError, match="is not a known Projection; if it is your own class, import its module"
+    ):
         Hasher.load(folder)
 
 
@@ -266,14 +268,14 @@ def test_no_module_outside_the_package_is_imported(folder, tmp_path, monkeypatch
     (tmp_path / "intruder.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     sign_again(folder, projection={"class": "intruder.Payload", "arguments": {}})
-    with pytest.raises(InvalidInputError, match=r"intruder.Payload is no known Projection"):
+    with pytest.raises(InvalidInputError, match=r"intruder.Payload is not a known Projection"):
         Hasher.load(folder)
 
 
 def test_missing_module_of_the_package_is_named(folder):
     sign_again(folder, projection={"class": "deephash.projections.xyz.XYZ", "arguments": {}})
     with pytest.raises(
-        InvalidInputError, match=r"projections.xyz.XYZ is no known .* another version of deephash saved"
+        InvalidInputError, match=r"projections.xyz.XYZ is not a known .* another version of deephash saved"
     ):
         Hasher.load(folder)
 
@@ -293,7 +295,7 @@ def test_a_hasher_is_saved_by_words(folder):
 )  # fmt: skip
 def test_only_words_of_projections_are_built_as_projections(folder, part):
     sign_again(folder, projection={**part, "arguments": {"input_dim": 32, "output_dim": 13}})
-    with pytest.raises(InvalidInputError, match="is no known Projection"):
+    with pytest.raises(InvalidInputError, match="is not a known Projection"):
         Hasher.load(folder)
 
 
@@ -307,7 +309,7 @@ def test_unknown_arguments_are_refused(folder):
 @pytest.mark.parametrize("projection", [None, 3, [], {}, {"class": "deephash.projections.itq.ITQ"}])
 def test_half_a_description_is_refused(folder, projection):
     sign_again(folder, projection=projection)
-    with pytest.raises(InvalidInputError, match="holds no whole hasher"):
+    with pytest.raises(InvalidInputError, match="does not hold a complete hasher"):
         Hasher.load(folder)
 
 
@@ -316,7 +318,7 @@ def test_weights_of_another_shape_or_name_are_refused(hasher, folder):
     for changed in ({**weights, "extra": torch.zeros(1)}, {**weights, "projection.mean": torch.zeros(5)}):
         save_file(changed, folder / "weights.safetensors")
         sign_again(folder)
-        with pytest.raises(InvalidInputError, match="holds no whole hasher") as refusal:
+        with pytest.raises(InvalidInputError, match="does not hold a complete hasher") as refusal:
             Hasher.load(folder)
         assert "\n" not in str(refusal.value)
 

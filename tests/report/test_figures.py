@@ -67,7 +67,7 @@ def test_curve_of_many_radii_has_no_marks():
         (RECALL, PRECISION[:3], r"recall has shape \(4,\) and precision \(3,\); expected one value of each"),
         (RECALL, PRECISION * 2, r"precision reaches from 0.5 to 1.6; expected values in \[0, 1\]"),
         (RECALL - 0.5, PRECISION, r"recall reaches from -0.5 to 0.5"),
-        (RECALL, PRECISION * torch.nan, r"precision holds no number; there is no curve to draw"),
+        (RECALL, PRECISION * torch.nan, r"precision has no numbers, so no curve can be drawn"),
     ],
 )
 def test_wrong_curves_are_refused(recall, precision, message):

@@ -34,9 +34,9 @@ def run_job(config: DictConfig) -> None:
             return
         differing = describe_differences(stored["metrics"], result.row["metrics"])
         if differing:
-            print(f"The saved run has other figures: {differing}", file=sys.stderr)
+            print(f"The metrics differ from those of the saved run: {differing}", file=sys.stderr)
             sys.exit(1)
-        print("The figures are those of the saved run, exactly.")
+        print("The metrics equal those of the saved run exactly.")
 
 
 def describe_differences(stored: dict[str, Any], now: dict[str, Any]) -> str:

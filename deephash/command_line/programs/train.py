@@ -96,7 +96,7 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
     run = RunFolder(folder)
     run.open(config)
     if run.is_complete:
-        log.info("%s holds this run, complete; nothing to do.", folder)
+        log.info("%s already holds this complete run; nothing to do.", folder)
         return RunResult(run.read_row(), folder)
     if not any((place / FIT_SECONDS).exists() for place in (run.start, run.hasher)):
         fetch_encoders(config)

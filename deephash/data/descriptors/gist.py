@@ -206,7 +206,7 @@ class Gist(Descriptor):
             float32 (n, blocks² · number of filters); a constant image gives zeros.
 
         Raises:
-            InvalidInputError: not images, not square, another side than `image_size`, or fewer pixels than blocks.
+            InvalidInputError: not images, not square, a side other than `image_size`, or fewer pixels than blocks.
         """
         check_images(images)
         size = images.shape[1]

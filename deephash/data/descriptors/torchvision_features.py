@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 
 @final
 class TorchvisionFeatures(Descriptor):
-    """The input of a network's classifier, with fixed pretrained weights.
+    """Activations of the layer before a network's classifier, with fixed pretrained weights.
 
     Features are computed once and cached; `encoder=torchvision_backbone` trains the same networks.
 
@@ -28,7 +28,7 @@ class TorchvisionFeatures(Descriptor):
         network: torchvision's name of a network, such as resnet18, alexnet or vit_b_16.
         weights: torchvision's name of weights, such as IMAGENET1K_V1, downloaded if torch's cache lacks them, or a file
             of the network's weights, .safetensors, .pth or .pt.
-        image_size: side in pixels to which loaders scale and crop images; 224, as for most of the weights.
+        image_size: side in pixels to which loaders scale and crop images; most of the weights were trained with 224.
         batch_size: images per forward pass; 32 need about 2 GiB for a ResNet-50.
         device: such as "cpu" or "cuda"; features differ by rounding between devices.
 

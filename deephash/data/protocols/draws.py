@@ -78,7 +78,7 @@ def find_strata(n: int, labels: Tensor | None, stratified: bool) -> np.ndarray:
         int64 (n,).
 
     Raises:
-        InvalidInputError: invalid labels, or labels of another length than n.
+        InvalidInputError: invalid labels, or a number of labels other than n.
     """
     if labels is not None:
         labels = as_labels(labels, n)

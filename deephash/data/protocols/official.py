@@ -14,8 +14,9 @@ PARTS = ("train", "query", "database")
 class Official(Protocol):
     """The publisher's queries, training part and database; without a database, the training part is searched.
 
-    On CIFAR-10, 10,000 test images are searched in the 50,000 training images, the setting of figures above .9 in deep
-    hashing. On SIFT1M, the parts are the query, learn and base files. Each part can be reduced to a sample.
+    On CIFAR-10, the 10,000 test images are queries and the 50,000 training images are the database; mAP above .9 in
+    papers on deep hashing is from this setting. On SIFT1M, the parts are the query, learn and base files. Each part can
+    be reduced to a sample.
 
     An optional validation part, taken from the training part, avoids choices on the test queries. If the training part
     is also the database, the validation items are removed from both.

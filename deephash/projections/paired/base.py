@@ -69,7 +69,7 @@ class PairedProjection(Learner, ABC):
         Args:
             views: floating (n, d) of each view, row i of both the same pair, on the device of the weights.
             labels: int64 (n,), bool (n, c) or None.
-            affinity: among the n pairs, or None.
+            affinity: affinity among the n pairs, or None.
             generator: CPU generator of every random draw.
         """
 

@@ -27,6 +27,6 @@ def serve(
         ready: called with the address once the server is ready.
 
     Raises:
-        InvalidInputError: the address or the port cannot be listened on, or a run cannot be shown.
+        InvalidInputError: the server cannot listen on the address and port, or a run cannot be shown.
     """
     serve_application(lambda hosts: build_application(load_runs(folders, device), hosts), host, port, names, ready)

@@ -28,7 +28,7 @@ def serve_study(
     """Serve a study until interrupted.
 
     Args:
-        folders: folders of the two runs, complete, of the same data and split.
+        folders: folders of two complete runs on the same data and split.
         path: path of the log, created if missing.
         design: design of the study.
         contact: contact for the consent text.
@@ -39,8 +39,8 @@ def serve_study(
         ready: called with the address once the server is ready.
 
     Raises:
-        InvalidInputError: the address or the port cannot be listened on, the runs cannot be compared, or the file is
-            not a log of this study.
+        InvalidInputError: the server cannot listen on the address and port, the runs cannot be compared, or the file
+            is not a log of this study.
     """
     logs: list[StudyLog] = []
 
