@@ -126,7 +126,7 @@ def test_queries_in_a_table_are_read_as_encode_reads_them(deephash, encoded, fit
     asked = ("search", encoded / "index", tmp_path / "q.parquet", "-k", 1, "--json", *columns)
     assert [row["query"] for row in deephash(*asked, "--run", fitted_run).json] == ["a", "b"]
     ended = deephash(*asked)
-    assert "give --run, or leave --features, --ids and --header out" in ended.err
+    assert "give --run, or leave out --features, --ids and --header" in ended.err
 
 
 @pytest.mark.parametrize("name", ["names", "columns", "hasher"])
