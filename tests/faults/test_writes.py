@@ -65,7 +65,7 @@ WRITERS = {
 @pytest.mark.parametrize("writer", WRITERS)
 def test_full_disk_is_named_and_leaves_what_was_there(small_disk, writer):
     write_text(small_disk / "kept.txt", "whole")
-    with pytest.raises(StorageError, match=rf"{small_disk}.* cannot be written \(No space left on device\); what lay"):
+    with pytest.raises(StorageError, match=rf"{small_disk}.* cannot be written \(No space left on device\); earlier files"):
         WRITERS[writer](small_disk)
     assert [path.name for path in small_disk.iterdir()] == ["kept.txt"]
     write_text(small_disk / "kept.txt", "written again")
@@ -100,7 +100,7 @@ def test_each_step_of_a_write_may_be_refused(tmp_path, monkeypatch, step, number
             raise OSError(number, os.strerror(number))
 
         patch.setattr(step, refuse)
-        with pytest.raises(StorageError, match=rf"{path} cannot be written \({os.strerror(number)}\); what lay"):
+        with pytest.raises(StorageError, match=rf"{path} cannot be written \({os.strerror(number)}\); earlier files"):
             write_json(path, "new")
     assert path.read_text() == '"old"\n'
     assert list(tmp_path.iterdir()) == [path]
