@@ -65,7 +65,9 @@ WRITERS = {
 @pytest.mark.parametrize("writer", WRITERS)
 def test_full_disk_is_named_and_leaves_what_was_there(small_disk, writer):
     write_text(small_disk / "kept.txt", "whole")
-    with pytest.raises(StorageError, match=rf"{small_disk}.* cannot be written \(No space left on device\); earlier files"):
+    with pytest.raises(
+        StorageError, match=rf"{small_disk}.* cannot be written \(No space left on device\); earlier files"
+    ):
         WRITERS[writer](small_disk)
     assert [path.name for path in small_disk.iterdir()] == ["kept.txt"]
     write_text(small_disk / "kept.txt", "written again")
