@@ -36,10 +36,8 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
     for field, value in run.items():
         if field in CHOICES or re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", field):
             settings[field] = str(value)
-        elif field == "anchors":
-            settings["projection.anchors"] = str(value)
-        elif field == "setting":
-            settings |= dict(f"projection.{word}".split("=") for word in value.split())
+        elif field == "settings":
+            settings |= dict(word.split("=", 1) for word in value.split())
         elif not isinstance(value, float):
             return None
     return settings
@@ -105,8 +103,9 @@ def differing_figures(run: dict[str, Any], again: dict[str, float], tolerance: f
 def check_files(names: list[str], cells: int, further: list[str], tolerance: float) -> int:
     """Rerun runs of the named files, print what came out, and return how many differ."""
     wrong = 0
-    for name in names:
-        results = read_results(name)
+    # All files are read first, so that a wrong name ends the command before any run.
+    for results in [read_results(name) for name in names]:
+        name = results.name
         for run in choose_runs(results, cells):
             what = f"{name}: " + " ".join(str(value) for value in run.values() if not isinstance(value, float))
             try:
@@ -146,9 +145,15 @@ def main() -> None:
     if arguments.status:
         print_status()
         return
+    if arguments.cells < 1:
+        parser.error(f"--cells {arguments.cells}; expected at least 1")
     further = [word for word in arguments.words if "=" in word]
     names = [word for word in arguments.words if "=" not in word] or sorted(p.stem for p in FOLDER.glob("*.json"))
-    sys.exit(check_files(names, arguments.cells, further, arguments.tolerance) > 0)
+    try:
+        wrong = check_files(names, arguments.cells, further, arguments.tolerance)
+    except InvalidInputError as error:
+        parser.error(str(error))
+    sys.exit(wrong > 0)
 
 
 if __name__ == "__main__":

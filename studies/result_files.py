@@ -9,7 +9,8 @@ means and intervals can be computed again:
 python studies/result_files.py NAME FOLDER --fields method bits seed mAP --command "python train.py -m ..."
 
 gathers the runs of a sweep's folder into studies/results/NAME.json. A field is a key of a run's metrics.json, a metric,
-or a value of its config.yaml by its dotted path, such as projection.anchors.
+`run`, which is the name of the run's folder, or a value of metrics.json or config.yaml by its dotted path, such as
+processor_seconds.learn or projection.anchors.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
@@ -55,10 +57,14 @@ class ResultFile:
     fields: list[str]
     runs: list[list[Any]]
 
+    def find(self, **values: Any) -> list[dict[str, Any]]:
+        """Return the runs with these values, as dictionaries; none is an empty list."""
+        runs = [dict(zip(self.fields, run, strict=True)) for run in self.runs]
+        return [run for run in runs if all(run[field] == value for field, value in values.items())]
+
     def select(self, **values: Any) -> list[dict[str, Any]]:
         """Return the runs with these values, as dictionaries; raise an error if there are none."""
-        runs = [dict(zip(self.fields, run, strict=True)) for run in self.runs]
-        found = [run for run in runs if all(run[field] == value for field, value in values.items())]
+        found = self.find(**values)
         if not found:
             raise InvalidInputError(
                 f"{self.name}.json has no run with {values}; run one of its commands: gather again."
@@ -81,9 +87,13 @@ def read_results(name: str, folder: Path = FOLDER) -> ResultFile:
     """Read a result file and check its form.
 
     Raises:
-        InvalidInputError: a key is missing or unknown, or a row does not have one value per field.
+        InvalidInputError: there is no such file, a key is missing or unknown, or a row does not have one value per
+            field.
     """
     path = folder / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in folder.glob("*.json")))
+        raise InvalidInputError(f"no result file is named {name!r}; expected one of {known}.")
     content = json.loads(path.read_text(encoding="utf-8"))
     if set(content) != KEYS:
         raise InvalidInputError(
@@ -134,10 +144,12 @@ def gather_runs(folder: Path, fields: list[str]) -> list[list[Any]]:
         row = json.loads(path.read_text(encoding="utf-8"))
         config = OmegaConf.load(path.parent / "config.yaml")
         row = row["metrics"] | row | {"run": path.parent.name}
+        nested = OmegaConf.create(row)
         run = []
         for field in fields:
-            found = row.get(field, OmegaConf.select(OmegaConf.create(row), field))
-            found = OmegaConf.select(config, field) if found is None else found
+            # Names such as precision@100 and image_to_text/mAP are keys, and no paths of OmegaConf.
+            places = (row.get(field), *(OmegaConf.select(place, field) for place in (nested, config)))
+            found = next((value for value in places if value is not None), None)
             if found is None:
                 raise InvalidInputError(
                     f"{path.parent.name} has no {field}; name a key of metrics.json or config.yaml."
@@ -156,7 +168,7 @@ def format_figure(value: float, decimals: int = 3) -> str:
 
 def format_mean(values: Any, decimals: int = 3) -> str:
     """Format the mean of draws ± half its 95 % interval by Student's t; of one draw, its value."""
-    values = torch.tensor(list(values), dtype=torch.float64).numpy()
+    values = np.array(list(values), dtype=float)
     if len(values) == 1:
         return format_figure(values[0], decimals)
     interval = mean_interval(values)

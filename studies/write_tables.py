@@ -15,6 +15,7 @@ from deephash.io.files import write_text
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[1]
+MARK = re.compile(r"<!-- (table:|end table)")
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end table -->)", re.DOTALL)
 
 
@@ -27,9 +28,14 @@ def fill_tables(page: str) -> tuple[str, list[str]]:
     """Return a page with its tables made from result files, and the names of those that change.
 
     Raises:
-        InvalidInputError: no function makes a table of this name.
+        InvalidInputError: no function makes a table of this name, or a table has no end.
     """
     tables, changed = all_tables(), []
+    marks = MARK.findall(page)
+    if marks != ["table:", "end table"] * (len(marks) // 2):
+        raise InvalidInputError(
+            "a table does not end before the next one starts; put `<!-- end table -->` after each table."
+        )
 
     def fill(found: re.Match[str]) -> str:
         start, name, body, end = found.groups()

@@ -131,7 +131,8 @@ class StreamTraining:
             descriptor: descriptor that computes features from images; None if the features are given.
 
         Raises:
-            InvalidInputError: the data do not suit the stream, or no item arrives after the first batch.
+            InvalidInputError: the data do not suit the stream, no item arrives after the first batch, or
+                `unlabelled` is above 0 and selects no row.
         """
         self.stream.check(items, descriptor)
         if self.settings.first_batch >= self.stream.length:
@@ -143,6 +144,11 @@ class StreamTraining:
         self.items, self.classes, self.descriptor = items, classes, descriptor
         self.arrivals = self.stream.arrivals(items.labels, pool, classes, self.seed)
         self.withheld = draw_withheld(len(items.labels), pool, self.settings.unlabelled, self.seed)
+        if self.settings.unlabelled and not bool(self.withheld.any()):
+            raise InvalidInputError(
+                f"train.unlabelled={self.settings.unlabelled} of {len(pool)} rows is none, so nothing would be "
+                "searched; raise it."
+            )
         self.query_rows = draw_balanced(items.labels, queries, self.settings.queries, self.seed)
         database = StreamDatabase(self.settings.capacity, self.learner.input_dim, self.learner.bits, items.labels)
         self.search = StreamSearch(self.learner, database, self.ranking, self.reencoding.maps_queries)

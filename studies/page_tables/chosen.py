@@ -10,24 +10,21 @@ DIRECTIONS = ("image_to_text/mAP", "text_to_image/mAP")
 
 
 def cross_modal_choice(method: str, published: tuple[str, str], default: str, other: str) -> str:
-    """Return the table of a method's page: published scores, the default's, and those of another setting."""
+    """Return the table of a method's page: published scores, the default's, and those of other settings."""
     fixed = {"method": method, "protocol": "wiki_rcmh", "score": "test"}
     rows = [("published", *published)]
-    for heading, setting in (
-        ("as here", default),
-        ("`" + " ".join(f"projection.{x}" for x in other.split()) + "`", other),
-    ):
-        scores = [slashed_means("cross_modal_choices", way, setting=setting, **fixed) for way in DIRECTIONS]
+    for heading, settings in (("as here", default), (f"`{other}`", other)):
+        scores = [slashed_means("cross_modal_choices", way, settings=settings, **fixed) for way in DIRECTIONS]
         rows.append((heading, *scores))
     return page_table(("", "image→text", "text→image"), rows)
 
 
 def sdh_anchors() -> str:
-    """Return the table of SDH's validation scores by number of anchors, with the least time of a fit."""
+    """Return the table of SDH's validation scores by number of anchors."""
     found = results("sdh_anchors")
     rows = []
-    for anchors in sorted({run["anchors"] for run in found.select(score="validation")}):
-        fixed = {"score": "validation", "anchors": anchors}
+    for anchors in sorted({run["projection.anchors"] for run in found.select(score="validation")}):
+        fixed = {"score": "validation", "projection.anchors": anchors}
         scores = [format_mean(found.scores("mAP", bits=bits, **fixed).values()) for bits in (16, 32, 64)]
         rows.append((f"{anchors:,}", *scores))
     return page_table(("anchors", "16 bits", "32 bits", "64 bits"), rows, range(4))
@@ -38,15 +35,15 @@ TABLES = {
         cross_modal_choice,
         "cmssh",
         (".144 / .150 / .142", ".112 / .112 / .112"),
-        "step=null threshold_rounds=2",
-        "step=1 threshold_rounds=0",
+        "projection.step=null projection.threshold_rounds=2",
+        "projection.step=1 projection.threshold_rounds=0",
     ),
     "pdh_wiki_rcmh": partial(
         cross_modal_choice,
         "pdh",
         (".211 / .219 / .227", ".179 / .186 / .190"),
-        "decorrelation=nearest",
-        "decorrelation=eigenvectors",
+        "projection.decorrelation=nearest",
+        "projection.decorrelation=eigenvectors",
     ),
     "sdh_anchors": sdh_anchors,
 }

@@ -13,8 +13,8 @@ def page_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iter
     """Format a Markdown table without padding, so that a changed figure changes one line."""
     right_aligned = set(right)
     rule = ["---:" if column in right_aligned else "---" for column in range(len(header))]
-    lines = ("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
-    return "\n".join(lines).replace("|  |", "| |") + "\n"
+    cells = ((f" {cell} " if cell else " " for cell in row) for row in (header, rule, *rows))
+    return "".join(f"|{'|'.join(row)}|\n" for row in cells)
 
 
 def rows_by_bits(name: str, rows: dict[str, tuple[str, dict[str, str]]], decimals: int = 3) -> str:

@@ -30,17 +30,13 @@ SEED = 10
 DRAWS = (10, 11)  # of the best lines
 
 
-def find(name: str, **values: Any) -> list[dict[str, Any]]:
-    """Return the runs of a result file with these values; none is an empty list."""
-    found = results(name)
-    runs = [dict(zip(found.fields, run, strict=True)) for run in found.runs]
-    return [run for run in runs if all(run[field] == value for field, value in values.items())]
-
-
 def policies_table(stream: str) -> str:
     """Return the area of every method under every policy, in one draw; methods in the order of their best policy."""
     areas = {
-        line: {run["reencoding"]: run["area"] for run in find("streams_policies", line=line, stream=stream, seed=SEED)}
+        line: {
+            run["reencoding"]: run["area"]
+            for run in results("streams_policies").find(line=line, stream=stream, seed=SEED)
+        }
         for line in LINES
     }
     ordered = sorted((line for line in LINES if areas[line]), key=lambda line: -max(areas[line].values()))
@@ -53,11 +49,11 @@ def policies_table(stream: str) -> str:
 
 def lines_table(name: str) -> str:
     """Return the area of each draw and mean costs, for lines with every draw and stream."""
-    found = sorted({(run["line"], run["reencoding"]) for run in find(name)})
+    found = sorted({(run["line"], run["reencoding"]) for run in results(name).find()})
     draws = DRAWS if name == "streams_policies" else (SEED,)
     rows = []
     for line, policy in found:
-        lines = [find(name, line=line, reencoding=policy, stream=stream) for stream in STREAMS]
+        lines = [results(name).find(line=line, reencoding=policy, stream=stream) for stream in STREAMS]
         by_stream = [[run for run in runs if run["seed"] in draws] for runs in lines]
         if any(len(runs) < len(draws) for runs in by_stream):
             continue
@@ -80,11 +76,12 @@ def refitting_runs(line: str) -> dict[int, list[dict[str, Any]]]:
 
     The last interval of streaming LDA is the length of the stream: no code is re-encoded.
     """
-    runs = find("streams_refitting", line=line, seed=SEED)
-    runs += find("streams_policies", line=line, seed=SEED, reencoding="every")
+    runs = results("streams_refitting").find(line=line, seed=SEED)
+    runs += results("streams_policies").find(line=line, seed=SEED, reencoding="every")
     if line == "streaming_lda":
         runs += [
-            run | {"interval": 10_000} for run in find("streams_policies", line=line, seed=SEED, reencoding="never")
+            run | {"interval": 10_000}
+            for run in results("streams_policies").find(line=line, seed=SEED, reencoding="never")
         ]
     by_interval = {n: [run for run in runs if run["interval"] == n] for n in sorted({run["interval"] for run in runs})}
     return {n: group for n, group in by_interval.items() if {run["stream"] for run in group} == set(STREAMS)}

@@ -24,10 +24,15 @@ def test_one_run_of_a_sweep_keeps_its_settings():
 
 
 def test_settings_of_tuned_runs():
-    run = {"method": "cmssh", "setting": "step=null threshold_rounds=2", "seed": 1, "image_to_text/mAP": 0.25}
+    run = {
+        "method": "cmssh",
+        "settings": "projection.step=null projection.threshold_rounds=2",
+        "seed": 1,
+        "image_to_text/mAP": 0.25,
+    }
     expected = {"method": "cmssh", "projection.step": "null", "projection.threshold_rounds": "2", "seed": "1"}
     assert check.run_settings(run) == expected
-    assert check.run_settings({"anchors": 300, "seed": 1}) == {"projection.anchors": "300", "seed": "1"}
+    assert check.run_settings({"projection.anchors": 300, "seed": 1}) == {"projection.anchors": "300", "seed": "1"}
     assert check.run_settings({"system": "itq sbq 16", "seed": 1, "mAP": 0.5}) is None
 
 

@@ -63,6 +63,13 @@ def test_an_unknown_table_is_named():
         write_tables.fill_tables("<!-- table: nothing -->\n<!-- end table -->")
 
 
+def test_a_table_without_an_end_is_no_reason_to_delete_text():
+    table = f"<!-- table: deep_csq -->\n{page_tables.all_tables()['deep_csq']()}"
+    for page in (table + "Text.\n" + table + "<!-- end table -->\n", table, "<!-- end table -->\n"):
+        with pytest.raises(InvalidInputError, match="put `<!-- end table -->` after each table"):
+            write_tables.fill_tables(page)
+
+
 def test_written_results_are_read_again(written):
     found = result_files.read_results("small", written)
     assert (found.fields, found.commit) == (FIELDS, "a" * 40)
@@ -72,6 +79,9 @@ def test_written_results_are_read_again(written):
         found.scores("mAP", bits=16)
     with pytest.raises(InvalidInputError, match="no run with"):
         found.select(method="ksh")
+    assert found.find(method="ksh") == []
+    with pytest.raises(InvalidInputError, match="no result file is named 'other'; expected one of small"):
+        result_files.read_results("other", written)
 
 
 @pytest.mark.parametrize("change", [{"runs": [["itq", 16]]}, {"name": "other"}, {"extra": 1}])

@@ -294,6 +294,11 @@ def test_a_checkpoint_without_a_scored_item_is_refused(tmp_path):
         training.run(tmp_path / "state")
 
 
+def test_a_share_that_selects_no_row_is_refused_at_once():
+    with pytest.raises(InvalidInputError, match=r"train.unlabelled=1e-06 of \d+ rows is none.*raise it"):
+        training_of(unlabelled=1e-6)
+
+
 def test_a_checkpoint_of_the_former_order_is_refused(tmp_path):
     training = training_of()
     training.step(training.arrivals.take(100))
