@@ -13,7 +13,7 @@ def cross_modal_choice(method: str, published: tuple[str, str], default: str, ot
     """Return the table of a method's page: published scores, the default's, and those of other settings."""
     fixed = {"method": method, "protocol": "wiki_rcmh", "score": "test"}
     rows = [("published", *published)]
-    for heading, settings in (("as here", default), (f"`{other}`", other)):
+    for heading, settings in (("here", default), (f"`{other}`", other)):
         scores = [slashed_means("cross_modal_choices", way, settings=settings, **fixed) for way in DIRECTIONS]
         rows.append((heading, *scores))
     return page_table(("", "image→text", "text→image"), rows)
