@@ -109,7 +109,7 @@ def test_an_experiment_decides_over_the_defaults_and_the_command_line_over_it(co
 def sweep_points(experiment):
     """Points of an experiment's sweep, as overrides, in which every value of every axis occurs at least once.
 
-    The whole product is too large to compose: 8,160 points for the grand table.
+    The whole product is too large to compose: 864 points for the grand table.
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"experiment={experiment}"], return_hydra_config=True)
