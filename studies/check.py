@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from open_tables import NOT_MEASURED, OPEN, find_open_tables
 from result_files import FOLDER, ResultFile, gather_runs, read_results
 from write_tables import ROOT, TABLE, find_pages
 
@@ -27,7 +28,6 @@ TOLERANCE = 0.005
 CHOICES = {"method", "quantizer", "bits", "seed", "score", "protocol", "data", "truth", "stream", "reencoding"}
 # Fitted in seconds: preferred where a file has them.
 QUICK = ("itq", "pcah", "lsh", "itq_cca")
-RULE = re.compile(r"^\|(?: *:?-+:? *\|)+$", re.MULTILINE)
 
 
 def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
@@ -124,14 +124,19 @@ def check_files(names: list[str], cells: int, further: list[str], tolerance: flo
 
 
 def print_status() -> None:
-    """Print for each page the tables that are filled from result files, and how many other tables it has."""
+    """Print for each page with measured tables those filled from result files, and the others by section."""
+    measured = 0
     for path in find_pages():
-        page = path.read_text(encoding="utf-8")
-        filled = [name for _, name, _, _ in TABLE.findall(page)]
-        others = len(RULE.findall(TABLE.sub("", page)))
-        if filled or others:
-            tables = ", ".join(filled) or "none"
-            print(f"{path.relative_to(ROOT)}: from result files {tables}; other tables {others}")
+        name, page = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+        filled = [table for _, table, _, _ in TABLE.findall(page)]
+        if filled:
+            print(f"{name}: from result files {', '.join(filled)}")
+        for section, number in find_open_tables(page).items():
+            _, cost = OPEN.get(name, {}).get(section, (0, "not in studies/open_tables.py"))
+            if not cost.startswith(NOT_MEASURED):
+                print(f"{name}: without a result file {number} in {section!r} ({cost})")
+                measured += number
+    print(f"{measured} measured tables have no result file")
 
 
 def main() -> None:

@@ -76,7 +76,26 @@ def pairs_table() -> str:
     return page_table(header, rows)
 
 
+def gains_table() -> str:
+    """Return the gains from which nine users of ten prefer the better system, by number of queries."""
+    found = results("satisfaction_gains")
+    rows = []
+    for queries in sorted({run["queries"] for run in found.select()}):
+        cells = []
+        for metric in ("mAP", "precision@10"):
+            fixed = {"sweep": "satisfaction", "queries": queries}
+            gains = [gain for gain in found.scores(metric, **fixed).values() if gain is not None]
+            cells.append(format_mean(gains, 2) if gains else "no observed gain is enough")
+            cells.append(format_mean(found.scores(f"{metric}: agreeing pairs", **fixed).values(), 2))
+        rows.append((str(queries), *cells))
+    header = ["queries asked"]
+    for metric in ("mAP", "precision@10"):
+        header += [f"gain in {metric}", f"pairs where most users agree with {metric}"]
+    return page_table(header, rows, range(5))
+
+
 TABLES = {
+    "satisfaction_gains": gains_table,
     "satisfaction_labels": partial(metrics_table, "satisfaction"),
     "satisfaction_neighbours": partial(metrics_table, "satisfaction_neighbours"),
     "satisfaction_pages": partial(users_table, ("mAP", "precision@10", "ERR@20", "success@5")),

@@ -13,6 +13,7 @@ from deephash.validation import InvalidInputError
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "studies"))
 
+import open_tables  # noqa: E402
 import page_tables  # noqa: E402
 import result_files  # noqa: E402
 import write_tables  # noqa: E402
@@ -37,6 +38,28 @@ def test_every_table_stands_on_one_page():
         name for path in write_tables.find_pages() for _, name, _, _ in write_tables.TABLE.findall(path.read_text())
     ]
     assert sorted(found) == sorted(page_tables.all_tables())
+
+
+def test_a_new_measured_table_needs_a_result_file():
+    """A table that gets a result file leaves the list of open tables, which may only become shorter."""
+    on_pages = {
+        str(path.relative_to(ROOT)): found
+        for path in write_tables.find_pages()
+        if (found := open_tables.find_open_tables(path.read_text()))
+    }
+    listed = {
+        page: {section: number for section, (number, _) in sections.items()}
+        for page, sections in open_tables.OPEN.items()
+    }
+    assert on_pages == listed, "fill a new table from a result file (studies/README.md); see studies/open_tables.py"
+
+
+def test_tables_with_decimal_numbers_are_measured():
+    options = "| `a=` | meaning |\n| --- | --- |\n| `.5` | 12 items, [a](v1.0.md) |\n"
+    page = f"# A\n{options}\n## B\n{options.replace('12', '.12')}\n{options.replace('12', '0.5')}"
+    assert open_tables.find_open_tables(page) == {"B": 2}
+    filled = f"<!-- table: a -->\n{options.replace('12', '.12')}<!-- end table -->\n"
+    assert open_tables.find_open_tables(page.replace("## B", "## B\n" + filled)) == {"B": 2}
 
 
 def test_every_result_file_is_valid_and_names_its_runs():

@@ -1,0 +1,70 @@
+"""Measured tables that no result file fills yet.
+
+A table is measured if one of its cells has a decimal number outside code and links; others list options or formats.
+OPEN names by page and section those without a result file, with their number and what it takes to make them again. A
+test compares the list with the pages: a new measured table needs a result file, and a table that gets one leaves it.
+"""
+
+import re
+from collections import Counter
+
+from write_tables import TABLE
+
+DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+\b")
+CODE_AND_LINKS = re.compile(r"`[^`]*`|\]\([^)]*\)")
+PARTS = re.compile(r"^#+ (?P<section>.*)$|^(?P<table>(?:\|.*(?:\n|\Z))+)", re.MULTILINE)
+
+NOT_MEASURED = "not measured"
+IDLE = "times: a machine without other work"
+JOINT = "joint training, hours"
+OPEN = {
+    "README.md": {"Speed": (2, f"{IDLE}; a GPU for the second")},
+    "docs/cross_modal.md": {
+        "Wiki": (2, "5 minutes"),
+        "Joint training across views": (1, JOINT),
+        "Cost of a fit": (1, IDLE),
+    },
+    "docs/data.md": {
+        "Sources and licences": (1, f"{NOT_MEASURED}: versions of licences"),
+        "Large matrices": (1, IDLE),
+    },
+    "docs/embeddings.md": {"Measurements": (2, "40 minutes")},
+    "docs/indexes.md": {"Measurements": (2, f"{IDLE}; a PostgreSQL server for two rows")},
+    "docs/joint.md": {
+        "Summary of gains": (1, "a summary of the tables below it"),
+        "Against its own start": (4, JOINT),
+        "Neighbours by label": (3, JOINT),
+        "From pixels": (1, "33 minutes a length"),
+    },
+    "docs/methods/crh.md": {"Figures": (1, "5 minutes")},
+    "docs/methods/rcmh.md": {"Figures": (1, "10 minutes")},
+    "docs/results.md": {
+        "Projections in the GRH paper": (1, "an hour"),
+        "Quantisers on projections": (2, "15 minutes"),
+        "Optimal thresholds": (1, "3 minutes"),
+        "KSH against ITQ by number of labels": (1, "9 minutes"),
+        "The grand table": (1, "hours"),
+        "SIFT vectors": (1, "3 minutes"),
+        "Time and memory": (1, IDLE),
+    },
+    "docs/satisfaction.md": {"The users": (1, f"{NOT_MEASURED}: settings of the users")},
+    "docs/scale.md": {
+        "Under load": (1, IDLE),
+        "The model": (1, IDLE),
+        "Constants": (1, f"{IDLE}; a GPU for some rows"),
+        "Memory, machines, money, latency": (1, IDLE),
+        "Check against measurements": (3, IDLE),
+        "Workers against one": (1, IDLE),
+    },
+    "docs/user_study.md": {"Sample size": (1, "minutes, simulated")},
+}
+
+
+def find_open_tables(page: str) -> dict[str, int]:
+    """Return the number of measured tables without a result file by the section of a page."""
+    section, found = "", Counter[str]()
+    for part in PARTS.finditer(TABLE.sub("", page)):
+        section = part["section"] or section
+        if part["table"] and DECIMAL.search(CODE_AND_LINKS.sub("", part["table"])):
+            found[section] += 1
+    return dict(found)
