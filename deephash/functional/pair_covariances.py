@@ -12,7 +12,7 @@ def pair_covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Ten
 
     Args:
         first: X, floating (n, d).
-        second: Y, floating (n, e), row i of both one item.
+        second: Y, floating (n, e); row i of both views is one item.
 
     Returns:
         Means float64 (d,) and (e,); and [C_xx C_xy; C_yx C_yy], float64 (d + e, d + e) with divisor n.

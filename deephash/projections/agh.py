@@ -20,7 +20,7 @@ MIN_ENTRY = 1e-12
 
 
 def anchor_weights(features: Tensor, anchors: Tensor, bandwidth: Tensor, s: int) -> tuple[Tensor, Tensor]:
-    """A row of Z (Eq. 2): exp(-‖x - u‖² / σ²) for the s nearest anchors u, divided by their sum.
+    """Rows of Z (Eq. 2): exp(-‖x - u‖² / σ²) for the s nearest anchors u, divided by their sum.
 
     ‖x‖² is left out, because it changes neither the choice of anchors nor the weights.
 
@@ -50,7 +50,7 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
 
     Args:
         weights: weights in Z, floating (n, s).
-        ids: their columns in Z, int64 (n, s).
+        ids: columns of these weights in Z, int64 (n, s).
         m: number of anchors.
 
     Returns:
@@ -82,15 +82,15 @@ def anchor_graph_spectrum(weights: Tensor, ids: Tensor, m: int) -> tuple[Tensor,
 
 @final
 class AGH(Projection):
-    """Anchor graph hashing: learns the smoothest functions on a graph of all items, held through a few anchors.
+    """Anchor graph hashing: learns the smoothest functions on a graph that links all items through a few anchors.
 
     Each item is joined to its s nearest anchors, and two items are similar if they share anchors. Projections are the
     eigenvectors of this graph after the trivial one. New items are projected through their own anchors. With `SBQ` this
-    is the one-layer method of the paper, thresholded at 0; with `HQ`, it is the two-layer method, which thresholds half
-    as many eigenvectors a second time on either side.
-    Known weakness: later eigenvectors vary fast and say less, so that more bits soon gain nothing; if clusters are so
-    far apart that no item joins two of them, most eigenvectors are 0 on all clusters but one; an item far from all
-    anchors still looks like one of them.
+    is the one-layer method of the paper, which thresholds at 0. With `HQ` it is the two-layer method, which uses half
+    as many eigenvectors and cuts each side of 0 a second time.
+    Known weakness: later eigenvectors vary fast and carry less information, so longer codes soon stop improving. If
+    clusters are so far apart that no item joins two of them, most eigenvectors are 0 on all clusters but one. An item
+    far from all anchors is encoded as if it were near some of them.
 
     Shape:
         features (n, d) → projections (n, k).

@@ -92,7 +92,7 @@ class Projection(Learner, ABC):
         """Raise an error if this projection is not fitted.
 
         Raises:
-            NotFittedError: neither `fit` nor loaded weights have set this projection.
+            NotFittedError: the projection was neither fitted nor loaded.
         """
         self._check_fitted(bool(self.is_fitted))
 

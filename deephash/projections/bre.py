@@ -13,8 +13,8 @@ from deephash.projections.reconstructive_embedding import ReconstructiveEmbeddin
 def scale_to_unit_range(features: Tensor) -> Tensor:
     """Centre features and scale each row to length 1/√2, so that ½‖x - y‖² = (1 - cos) / 2 lies in [0, 1].
 
-    Hamming distances divided by b lie there too, and the mean of both is 1/2 if bits are balanced. With unit length the
-    distances would be twice too large for any code.
+    Hamming distances divided by b are in the same range, and the mean of both is 1/2 if bits are balanced. With rows of
+    unit length, ½‖x - y‖² would reach 2, which no code can reproduce.
     """
     centred = features - features.mean(0, dtype=torch.float64).to(features.dtype)
     return torch.nn.functional.normalize(centred, dim=1) / 2**0.5
@@ -44,8 +44,8 @@ class BRE(ReconstructiveEmbedding):
     """Binary reconstructive embeddings: learns kernel hyperplanes whose Hamming distances reproduce feature distances.
 
     The loss compares the binary codes themselves with ½‖x_i - x_j‖², without a relaxation. Coordinate descent sets one
-    weight at a time to the value that is best for all pairs, which it finds exactly from the places where a bit flips.
-    Each item is paired with its nearest items, because retrieval needs those, and with random items.
+    weight at a time to the best value for all pairs. It finds this value exactly, by visiting the values at which a bit
+    flips. Each item is paired with its nearest items, because retrieval needs those, and with random items.
     Known weakness: the search for each weight passes over all pairs, so codes are learnt from a few thousand items; and
     it ends in a local minimum near its start.
 

@@ -92,13 +92,13 @@ class FastHash(Projection):
     """FastHash: finds bits by graph cuts on a pairwise loss, then learns them with boosted decision trees.
 
     The graph cuts work on blocks of items that are all neighbours of each other. For these, the loss is submodular, and
-    a minimum cut gives the best bits. Boosted trees then learn to predict the bit, and the next bit builds on what the
-    trees predict rather than on what the cuts found. Trees are not linear, need no distances, and look at few features
-    of an item. Projections are the outputs of the trees, a step function. Gradients are those of soft cuts, sigmoids of
-    (x - threshold) over a tenth of the standard deviation of the feature; they reach the features, thresholds and leaf
-    values (straight through).
-    Known weakness: all pairs of items count, so there must be few items; and long ensembles fit their training items
-    far better than others.
+    a minimum cut gives the best bits. Boosted trees then learn to predict the bit. The next bit builds on the
+    predictions of the trees, not on the result of the cuts. Trees are not linear, need no distances, and look at few
+    features of an item. Projections are the outputs of the trees, a step function. Gradients are those of soft cuts:
+    sigmoids of (x - threshold) divided by a tenth of the feature's standard deviation. They reach the features,
+    thresholds and leaf values (straight through).
+    Known weakness: the loss includes all pairs of items, so there must be few items. Long ensembles fit their training
+    items far better than others.
 
     Shape:
         features (n, d) → projections (n, k), the margins of the ensembles.
@@ -182,7 +182,7 @@ class FastHash(Projection):
         return hard + (soft - soft.detach())
 
     def _soft_margins(self, features: Tensor, nodes: Tensor, thresholds: Tensor, leaves: Tensor) -> Tensor:
-        """The same trees with soft cuts: each leaf is weighted by the share of an item that reaches it, (n,)."""
+        """Compute margins with soft cuts, (n,): each leaf is weighted by the share of an item that reaches it."""
         right = torch.sigmoid((features[:, nodes] - thresholds) / (SOFTNESS * self.scale[nodes]))
         share = torch.ones_like(right[..., :1])
         for layer in range(self.depth):

@@ -24,13 +24,13 @@ def build_initial(initial: InitialProjection, input_dim: int, output_dim: int) -
     if (built.input_dim, built.output_dim) != (input_dim, output_dim):
         raise InvalidInputError(
             f"initial={type(built).__name__} maps {built.input_dim} dimensions to {built.output_dim} projections; "
-            f"expected {input_dim} and {output_dim}, as this is built for."
+            f"expected {input_dim} and {output_dim}."
         )
     return built
 
 
 class GraphRegularised(Projection):
-    """Projections that alternate a graph step on bits with machines that learn them.
+    """Base class of projections that alternate a graph step on bits with machines that learn these bits.
 
     Subclasses implement `_fit`, and document the arguments.
     """

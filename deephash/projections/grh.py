@@ -31,8 +31,8 @@ class GRH(GraphRegularised):
         output_dim: number of projections k, at most what the initial projection supports.
         initial: the projection to start from, or a callable that builds one from (input_dim, output_dim); random
             hyperplanes (LSH) by default. It is fitted first and gives the bits L₀. Its weights are not kept.
-        rounds: number of alternations of graph step and machines, 1 to 5 in the paper. With class labels one is
-            enough: the machines repeat the bits of the classes, and further rounds add their mistakes.
+        rounds: number of alternations of graph step and machines, 1 to 5 in the paper. With class labels one round is
+            enough: the machines reproduce the bits of the classes, and further rounds add the machines' mistakes.
         alpha: α, the weight of the neighbours' bits against the initial bits, .1 to 1 in the paper. With classes,
             neighbours can outvote an item only if α exceeds ½; with 1 all items of a class get the same bits. The
             default was chosen on validation queries; .75 was better when starting from ITQ+CCA, which already uses

@@ -20,9 +20,10 @@ from deephash.validation import check_count, check_directions
 # 2048 rows of 64 float32 projections and their signs are 1 MB, which fits in the cache of a core.
 BLOCK_ROWS = 2048
 
-# The kernel keeps a rotation in the first cache levels, 64 KB at 128; beyond, a library's matrix product is faster.
+# Largest width of the compiled kernel, which keeps a rotation in the first cache levels, 64 KB at this width. For
+# larger rotations, a library's matrix product is faster.
 WIDEST_KERNEL = 128
-# Terms of all inner products from which the kernel saves more than the .3 s that loading it takes.
+# Number of terms of all inner products from which the kernel saves more than the .3 s that it takes to load.
 WORTH_COMPILING = 10**10
 
 
@@ -81,7 +82,7 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
 
 @contextmanager
 def _correlation_by_signs(projections: Tensor, iterations: int) -> Iterator[Callable[[Tensor], Tensor]]:
-    """`sign_correlation` of these projections, by the compiled kernel if that saves more time than loading it takes."""
+    """Provide `sign_correlation` of projections, by the compiled kernel if that saves more time than loading it."""
     n, k = count_rows(projections), projections.shape[1]
     is_supported = projections.device.type == "cpu" and projections.dtype == torch.float32 and k <= WIDEST_KERNEL
     if is_supported and n * k * k * iterations >= WORTH_COMPILING:
@@ -95,14 +96,14 @@ def _correlation_by_signs(projections: Tensor, iterations: int) -> Iterator[Call
 
 @final
 class ITQ(LinearProjection):
-    """Iterative quantisation: learns a rotation of the principal components that loses least when cut to signs.
+    """Iterative quantisation: learns a rotation of the principal components that loses least when only signs are kept.
 
     PCA gives the k directions of largest variance. ITQ then alternates two steps: it sets the bits to the signs of the
     rotated projections, and solves for the rotation that brings the projections nearest to these bits. Rotation evens
     out the variances, so that all bits carry similar information, and keeps distances in the PCA space. The columns of
     W stay orthonormal.
-    Known weakness: the objective has many local minima, so the random start matters a little (its seed is the
-    generator's); the variance beyond the first k components is lost.
+    Known weakness: the objective has many local minima, so the random start, drawn from the generator, matters a
+    little. The variance beyond the first k components is lost.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -116,8 +117,8 @@ class ITQ(LinearProjection):
         quantisation_errors: float64 (iterations,), ‖B - V R‖² after each iteration of the last fit; it never rises.
 
     Raises:
-        InvalidInputError: iterations is below 1, or there are more projections than dimensions; in `fit`, more than
-            directions in which the rows vary, at most n - 1 for n rows.
+        InvalidInputError: iterations is below 1, or there are more projections than dimensions; in `fit`, there are
+            more projections than directions in which the rows vary, at most n - 1 for n rows.
 
     References:
         Gong & Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011; with

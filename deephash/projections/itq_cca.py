@@ -20,7 +20,7 @@ LABEL_REGULARISATION = 1e-4
 def canonical_directions(
     features: Tensor, indicators: Tensor, k: int, regularisation: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the directions in feature space that correlate best with the labels, by falling correlation.
+    """Find the directions in feature space that correlate best with the labels, in descending order of correlation.
 
     In the principal components, the covariance of the features is diagonal. The singular vectors of the whitened
     cross-covariance (C_xx + ρI)^(-1/2) C_xy (C_yy + ρ'I)^(-1/2) give the canonical directions, and its singular values
@@ -34,7 +34,7 @@ def canonical_directions(
 
     Returns:
         mean float64 (d,); directions float64 (d, m), m = min(k, c, directions of variance), each of unit regularised
-        variance; correlations float64 (m,), falling.
+        variance; correlations float64 (m,), descending.
     """
     mean, components, variances = principal_components(features, features.shape[1])
     ridge = regularisation * variances.sum() / features.shape[1]
@@ -93,10 +93,11 @@ class ITQCCA(LinearProjection):
         iterations: iterations of alternating minimisation; 50 as in the paper.
         regularisation: ridge on the covariance of the features, in units of their mean variance, so that their scale
             does not matter. The authors' code adds .0001 at any scale, a tenth of the mean variance of CIFAR-10's GIST.
-            Fewer items need more: the best values on validation queries were 1 for 2,000 items and .3 for 5,000.
+            Fewer items need a larger ridge: the best values on validation queries were 1 for 2,000 items and .3 for
+            5,000.
 
     Attributes:
-        correlations: float64 (k,), of the canonical directions; 0 beyond their number.
+        correlations: float64 (k,), correlations of the canonical directions; 0 beyond their number.
 
     Raises:
         InvalidInputError: iterations is below 1, or regularisation is not above 0; in `fit`, all items have the same

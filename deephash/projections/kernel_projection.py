@@ -10,7 +10,7 @@ from deephash.projections.base import Projection
 
 
 class KernelProjection(Projection):
-    """(κ(X) - μ) W, where κ are Gaussian kernel values with m anchors, selected as in `AnchorMap`.
+    """Kernel hyperplanes (κ(X) - μ) W, where κ are Gaussian kernel values with m anchors, selected as in `AnchorMap`.
 
     Subclasses implement `_fit`. It lowers `anchors` to the number of training items if there are fewer.
     """

@@ -41,8 +41,8 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
     _, first, group = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
     if len(first) > MAX_GROUPS:
         raise InvalidInputError(
-            f"the affinity distinguishes {len(first)} training items, and KSH holds it as a matrix of at most "
-            f"{MAX_GROUPS}; fit it on fewer items."
+            f"the affinity distinguishes {len(first)} groups of training items, and KSH stores a matrix of at most "
+            f"{MAX_GROUPS} groups; fit it on fewer items."
         )
     del packed
     among = torch.cat(
@@ -55,9 +55,9 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
 
 
 class ResidualLabels:
-    """The residual R = r S - Σ h hᵀ after the bits so far: computes R y and yᵀ R y without an n × n matrix.
+    """The residual R = r S - Σ h hᵀ after the bits so far, with products R y and yᵀ R y that need no n × n matrix.
 
-    Both use sums of y: over each group, and against each bit. yᵀ R y needs only these sums.
+    Both use the sums of y over each group and its inner products with each bit; for yᵀ R y these suffice.
 
     Args:
         group: group of each item, int64 (n,).
@@ -79,14 +79,14 @@ class ResidualLabels:
             self.dense = torch.cat([members, codes]), weights
 
     def sums(self, y: Tensor) -> Tensor:
-        """Sums of y (n,) over each group and against each bit, (g + b,)."""
+        """Compute the sums of y (n,) over each group and its inner products with each bit, (g + b,)."""
         if self.dense is not None:
             return self.dense[0] @ y
         over_groups = torch.zeros(self.groups, dtype=y.dtype, device=y.device).index_add_(0, self.group, y)
         return torch.cat([over_groups, self.codes @ y])
 
     def weight_sums(self, sums: Tensor) -> Tensor:
-        """Multiply the sums over groups by r S, and the sums against bits by -1; (g + b,)."""
+        """Multiply the sums over groups by r S, and the inner products with bits by -1; (g + b,)."""
         if self.dense is not None:
             return self.dense[1] @ sums
         return torch.cat([self.bits * (self.labels @ sums[: self.groups]), -sums[self.groups :]])
@@ -106,8 +106,8 @@ class ResidualLabels:
 def sigmoid_direction(kernel: Tensor, residual: ResidualLabels, start: Tensor, rounds: int) -> Tensor:
     """Minimise -φ(K a)ᵀ R φ(K a) with the smooth sign φ(x) = 2 / (1 + exp(-x)) - 1, by Nesterov's method.
 
-    A line search doubles the inverse step length until the quadratic bound holds. Because K a is linear in a, each
-    round needs two products with K for all lengths together, and each length only sums over items.
+    A line search doubles the inverse step length until the quadratic bound holds. Because K a is linear in a, a round
+    needs only two products with K for any number of step lengths, and each length only adds sums over items.
 
     Args:
         kernel: K, floating (n, m), centred; fastest if its columns are contiguous.
@@ -211,8 +211,8 @@ class KSH(KernelProjection):
     Hamming distances, so this fit orders items as the labels do. Because they are sums over bits, bits are fitted one
     after another, each to the residual of the previous ones. For each bit, the spectral solution, which ignores the
     sign, starts a gradient method with a sigmoid in place of the sign. The solution whose bits fit better is kept.
-    Known weakness: every pair of items counts, so there must be few items (some thousand) or few classes, and the many
-    pairs of different classes outweigh the pairs of one class.
+    Known weakness: the loss includes every pair of items, so there must be few items (a few thousand) or few classes.
+    The many pairs of different classes outweigh the pairs of one class.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -222,9 +222,9 @@ class KSH(KernelProjection):
         output_dim: number of projections k, the r of the paper.
         anchors: number of anchors m, 300 as in the paper; `fit` lowers it to the number of training items.
         selection: "random" for random training items as in the paper, or "kmeans" for centres of clusters.
-        rounds: maximum number of gradient steps per bit; 500, as in the authors' code. They fit the labelled items
-            closer than 200 do, but do not rank other items better: on CIFAR-10 GIST mAP is the same with 1,000 labelled
-            items, and .004 lower with 2,000 from 32 bits on.
+        rounds: maximum number of gradient steps per bit; 500, as in the authors' code. 500 steps fit the labelled items
+            more closely than 200 steps, but do not rank other items better: on CIFAR-10 GIST, mAP is the same with
+            1,000 labelled items, and .004 lower with 2,000 at 32 bits and more.
 
     Attributes:
         smoothed: bool (k,), whether the bit is the sigmoid solution rather than the spectral one.
@@ -232,7 +232,7 @@ class KSH(KernelProjection):
 
     Raises:
         InvalidInputError: anchors or rounds is below 1, or the selection is unknown; in `fit`, the affinity is missing
-            or distinguishes more than 16,384 items.
+            or distinguishes more than 16,384 groups of items.
 
     References:
         Liu, Wang, Ji, Jiang & Chang, "Supervised hashing with kernels", CVPR 2012.

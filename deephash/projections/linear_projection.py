@@ -8,7 +8,7 @@ from deephash.projections.base import Projection
 
 
 class LinearProjection(Projection):
-    """(X - μ) W with a mean μ (d,) and directions W (d, k). Subclasses implement `_fit`, which sets both."""
+    """Linear map (X - μ) W with a mean μ (d,) and directions W (d, k). Subclasses implement `_fit`, which sets both."""
 
     mean: Tensor
 

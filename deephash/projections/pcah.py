@@ -27,8 +27,9 @@ class PCAH(LinearProjection):
         output_dim: number of projections k, at most d.
 
     Raises:
-        InvalidInputError: there are more projections than dimensions; in `fit`, more than directions in which the rows
-            vary, at most n - 1 for n rows: further directions would be the choice of the solver, and so would the bits.
+        InvalidInputError: there are more projections than dimensions; in `fit`, there are more projections than
+            directions in which the rows vary, at most n - 1 for n rows. The solver would choose further directions
+            arbitrarily.
 
     References:
         Wang, Zhang, Jing & Ma, "AnnoSearch: image auto-annotation by search", CVPR 2006. Called PCA direct in Gong &

@@ -13,7 +13,7 @@ from deephash.validation import check_count
 
 
 def distinct_pairs(pairs: Tensor) -> Tensor:
-    """Pairs of different items, each once and in ascending order; int64 (p, 2) → (q, 2)."""
+    """Return the pairs of different items, each once and in ascending order; int64 (p, 2) → (q, 2)."""
     ordered = pairs.sort(1).values
     distinct: Tensor = torch.unique(ordered[ordered[:, 0] != ordered[:, 1]], dim=0)
     return distinct
@@ -26,11 +26,11 @@ def reconstruct_distances(
 
     Args:
         kernel: centred kernel values of the items, floating (n, m).
-        pairs: int64 (p, 2), items by row, no pair twice.
+        pairs: int64 (p, 2), rows of the two items of each pair; no pair occurs twice.
         targets: floating (p,), the target distances.
         bits: number of hash functions b.
         points: number of anchors s of each hash function, drawn at random.
-        sweeps: number of times that each weight is set to its best value, the others fixed.
+        sweeps: number of times that each weight is set to its best value, with the others fixed.
         generator: CPU generator of the anchors, their initial weights and the order of the updates.
 
     Returns:

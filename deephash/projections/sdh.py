@@ -134,10 +134,10 @@ class SDH(Projection):
     """Supervised discrete hashing: learns codes from which labels are linearly predictable, and a kernel map to them.
 
     The codes stay binary during learning: each bit in turn is set to the value that lowers the error of a regression
-    from codes to labels, instead of rounding a continuous solution. Kernel ridge regression on values with the anchors
-    then maps new items to codes.
-    Known weakness: with one label per item, all items of a class share one code in the end, so that nothing orders them
-    within the class; and classes get codes from a random start that ignores how similar they are.
+    from codes to labels, instead of rounding a continuous solution. Kernel ridge regression on the kernel values with
+    the anchors then maps new items to codes.
+    Known weakness: with one label per item, all items of a class finally share one code, so a ranking does not order
+    them. The codes of classes follow from a random start, which ignores how similar the classes are.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -145,8 +145,8 @@ class SDH(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k.
-        anchors: number of anchors m; `fit` lowers it to the number of training items. 3,000, a compromise: the 1,000
-            of the paper limit what the map learns from tens of thousands of labels, and encoding costs m kernel values
+        anchors: number of anchors m; `fit` lowers it to the number of training items. 3,000 is a compromise: 1,000 as
+            in the paper limits what the map learns from tens of thousands of labels, and encoding costs m kernel values
             per item. On validation queries of CIFAR-10 GIST, with 53,000 labels and 32 bits, 1,000 to 4,000 give .42,
             .46, .47 and .48 mAP.
         selection: "random" for random training items as in the paper, or "kmeans" for centres of clusters.

@@ -24,7 +24,7 @@ RHO = 2.0
 def transformed_features(features: Tensor) -> Tensor:
     """Features F whose inner products are twice the graph similarities: F Fᵀ ≈ 2S, S = exp(-‖x - y‖² / ρ) (Eq. 3).
 
-    S is exp(-‖x‖²/ρ) exp(-‖y‖²/ρ) exp(t) with t = 2xᵀy/ρ in [-1, 1]. There exp(t) is replaced by its chord,
+    S is exp(-‖x‖²/ρ) exp(-‖y‖²/ρ) exp(t) with t = 2xᵀy/ρ in [-1, 1]. On this interval exp(t) is replaced by its chord,
     (e² - 1)/(2e) t + (e² + 1)/(2e), which is linear in xᵀy. Its error is at most 0.56, and that of S at most 0.21 for
     items of length 1.
 

@@ -27,7 +27,8 @@ def smallest_modes(lengths: Tensor, k: int) -> tuple[Tensor, Tensor]:
         k: number of eigenfunctions.
 
     Returns:
-        Their sides, int64 (k,), and modes j >= 1, int64 (k,), by increasing j/L, ties by side.
+        The side of each eigenfunction, int64 (k,), and its mode j >= 1, int64 (k,), in ascending order of j/L; ties are
+        ordered by side.
     """
     modes = torch.arange(1, k + 1, dtype=torch.float64, device=lengths.device)
     frequencies = modes[:, None] / lengths.double()

@@ -38,8 +38,8 @@ class SKLSH(Projection):
     """Locality-sensitive hashing for shift-invariant kernels: draws random Fourier features with random thresholds.
 
     A bit is the sign of a cosine along a random direction plus a random height. It changes many times over the space,
-    and the expected Hamming distance is a function of the Gaussian kernel. The distance separates near items but does
-    not tell how far apart distant items are. Only the bandwidth is learnt.
+    and the expected Hamming distance is a function of the Gaussian kernel. This distance distinguishes near items, but
+    is nearly the same for all distant items. Only the bandwidth is learnt.
     Known weakness: it needs long codes; up to 64 bits, the noise of the random draw hides neighbours.
 
     Shape:
@@ -48,8 +48,9 @@ class SKLSH(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
-        neighbour: the kernel width is the mean distance between a training item and its nearest neighbour of this rank,
-            over a sample of 1,000, so γ = 1 / distance²; 50, as Gong & Lazebnik (2011) set it for this method.
+        neighbour: rank r of the neighbour that determines the kernel width, which is the mean distance between a
+            training item and its r-th nearest neighbour over a sample of 1,000; γ = 1 / width². 50 as in Gong &
+            Lazebnik (2011).
         gamma: a fixed γ, such as 1 for unit-scale GIST in Moran's work; None derives it from the data.
 
     Attributes:
@@ -104,7 +105,7 @@ class SKLSH(Projection):
         self.heights.copy_(2 * torch.rand(k, generator=generator, dtype=torch.float64) - 1)
 
     def _measure_neighbour_distance(self, features: Tensor, generator: torch.Generator) -> float:
-        """Mean distance of sampled rows from their nearest neighbour of the given rank, or of the last rank."""
+        """Compute the mean distance of sampled rows from their neighbour of the given rank, or of the last rank."""
         data = as_array(features)
         rows = torch.randperm(len(data), generator=generator)[:SAMPLE].numpy()
         rank = min(self.neighbour, len(data) - 1)

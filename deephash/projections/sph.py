@@ -41,7 +41,7 @@ def overlap_deviations(overlaps: Tensor, n: int) -> tuple[float, float]:
 
 
 def force_step(overlaps: Tensor, n: int) -> Tensor:
-    """The step of all centres as a matrix: P ← P + F P (section 3.3).
+    """Compute the step of all centres as a matrix F: P ← P + F P (section 3.3).
 
     Pairs that share more than a quarter of the items repel each other, and pairs that share less attract each other,
     along the line between their centres: p_i moves by the mean over all k of ½ (o_ij - n/4) / (n/4) (p_i - p_j).
@@ -111,10 +111,10 @@ class SpH(Projection):
         input_dim: feature dimension d.
         output_dim: number of spheres k, without a limit.
         rounds: maximum number of steps; 500. The rule of the paper, mean |o_ij - n/4| <= 0.10 n/4 and standard
-            deviation of o_ij <= 0.15 n/4, stops after about 40 on image features, and after some hundred in few
-            dimensions.
-        training_items: number of items among which overlaps are counted, sampled at random from more, as in the paper;
-            100,000, which determines a share to 1 in 200. Radii are medians over all items.
+            deviation of o_ij <= 0.15 n/4, stops after about 40 on image features, and after up to about a hundred in
+            few dimensions.
+        training_items: maximum number of items among which overlaps are counted; more are sampled at random, as in the
+            paper. With 100,000, the standard error of an overlap is about 1 in 200. Radii are medians over all items.
 
     Attributes:
         deviations: float64 (2,), mean of |o_ij - n/4| and standard deviation of o_ij over pairs of spheres, divided by
@@ -168,7 +168,7 @@ class SpH(Projection):
 
 
 def _median_distances(features: Tensor, centres: Tensor) -> Tensor:
-    """Median distance of the rows from each centre, midway between two rows; computed for a few centres at a time."""
+    """Compute the median distance of rows from each centre, midway between two rows, for a few centres at a time."""
     n, radii = len(features), []
     for chunk in torch.split(centres, max(1, BLOCK_PAIRS // n)):
         blocks = [squared_distances(block, chunk).T for block in torch.split(features, BLOCK_ROWS)]

@@ -20,12 +20,12 @@ class STHRBF(Projection):
     """Self-taught hashing with kernel machines: learns bits from a graph of known neighbours.
 
     This is STH in the setting of the paper on graph regularised hashing, where it learns from the same labelled items
-    as the methods it is compared with. The graph joins known neighbours, for example items that share a label, and an
-    edge weighs the cosine of its two items. If neighbours are items of one class, the graph falls into one part per
-    class: the first bits separate classes, and the others spread each class along its own eigenvectors. Machines with
-    a Gaussian kernel then learn the bits.
-    Known weakness: the later bits say nothing about the class, so codes longer than the number of classes gain
-    nothing; and encoding compares an item with every training item.
+    as the methods it is compared with. The graph joins known neighbours, for example items that share a label, and the
+    weight of an edge is the cosine of its two items. If neighbours are items of one class, the graph falls into one
+    part per class: the first bits separate classes, and the others spread each class along its own eigenvectors.
+    Machines with a Gaussian kernel then learn the bits.
+    Known weakness: the later bits carry no information about the class, so codes longer than the number of classes are
+    not better. Encoding compares an item with every training item.
 
     Shape:
         features (n, d) → projections (n, k), the signed outputs of the machines.

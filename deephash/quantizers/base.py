@@ -134,10 +134,10 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         return projections / unit, thresholds / unit[:, None]
 
     def check_fitted(self) -> None:
-        """Raise an error if this quantiser is used before `fit`.
+        """Raise an error if this quantiser is not fitted.
 
         Raises:
-            NotFittedError: neither `fit` nor loaded weights have set this quantiser.
+            NotFittedError: the quantiser was neither fitted nor loaded.
         """
         if not bool(self.is_fitted):
             raise NotFittedError(f"{type(self).__name__} is not fitted; call fit first, or load a saved hasher.")

@@ -198,7 +198,7 @@ def test_bad_settings_and_affinities_are_refused(monkeypatch):
     features, labels = clusters(40)
     monkeypatch.setattr(ksh_module, "MAX_GROUPS", 3)
     with pytest.raises(
-        InvalidInputError, match="the affinity distinguishes 4 training items, and KSH holds it as a matrix"
+        InvalidInputError, match="the affinity distinguishes 4 groups of training items, and KSH stores a matrix"
     ):
         KSH(6, 3).fit(features, affinity=supervision(labels))
 

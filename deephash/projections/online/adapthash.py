@@ -26,7 +26,7 @@ def bits_to_move(margins: Tensor, similar: bool, alpha: float) -> Tensor:
         alpha: α.
 
     Returns:
-        int64, the bits; empty if the pair keeps its bound.
+        Indices of the bits, int64; empty if the pair satisfies its bound.
     """
     bits = hard_bits(margins)
     differing = bits[0] != bits[1]
@@ -64,9 +64,9 @@ class AdaptHash(UnitProjection):
     """Adaptive hashing: learns hyperplanes from pairs, by gradient steps only for the bits that are wrong.
 
     Items are paired in the order of their arrival; a pair is similar if it shares a label. A pair whose Hamming
-    distance keeps its bound changes nothing. Otherwise, as many bits as are missing take a gradient step, and all bits
-    take a step on ‖Wᵀ W - I‖², which pulls the hyperplanes towards orthogonality. Features are centred by the mean of
-    the first batch and scaled to unit length.
+    distance satisfies its bound changes nothing. Otherwise, the wrong bits with the largest margins take a gradient
+    step, just enough of them to reach the bound, and all bits take a step on ‖Wᵀ W - I‖², which pulls the hyperplanes
+    towards orthogonality. Features are centred by the mean of the first batch and scaled to unit length.
     Known weakness: like OKH, it looks at one pair at a time, and with several classes most pairs are dissimilar.
 
     Shape:
@@ -76,8 +76,8 @@ class AdaptHash(UnitProjection):
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
         alpha: share of bits in which dissimilar items must differ, and similar items agree; .9 in the authors' code.
-        regularisation: λ, the weight of the pull towards orthogonality; .01 there.
-        step_size: step size of the gradient; 1 there.
+        regularisation: λ, the weight of the pull towards orthogonality; .01 in the authors' code.
+        step_size: step size of the gradient; 1 in the authors' code.
 
     Raises:
         InvalidInputError: alpha is outside 0 to 1, or regularisation or step_size is not above 0.

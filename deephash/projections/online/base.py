@@ -44,8 +44,8 @@ class OnlineProjection(Projection):
 
     Subclasses implement `_start`, which sets the initial state from the first items, and `_learn`, which learns from a
     batch. All state, including that of the random generator, is in parameters and buffers. It is saved and loaded with
-    the weights, and a loaded projection continues exactly as the saved one would have. Sizes that grow, such as the
-    number of classes, are constructor arguments that are raised as they grow.
+    the weights, and a loaded projection continues exactly as the saved one would have. Sizes that grow with the stream,
+    such as the number of classes, are constructor arguments whose attributes grow too.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -90,11 +90,11 @@ class OnlineProjection(Projection):
             features: numbers (n, d), in any form that `as_features` accepts, in the order of their arrival; not
                 changed.
             labels: class indices int64 (n,) or indicator bool (n, c), if the method requires them.
-            generator: CPU generator from whose state all random draws continue. Only the first batch uses it; None
-                uses one seeded with 0. Later draws continue from the saved state.
+            generator: CPU generator of every random draw; None uses one seeded with 0. Only the first batch uses it:
+                later draws continue from the saved state.
 
         Returns:
-            Which projections moved, and the share of the batch's signs that changed.
+            The projections that moved, and the share of the batch's signs that changed.
 
         Raises:
             InvalidInputError: features or labels are invalid, the first rows are too few, or required labels are
@@ -129,7 +129,7 @@ class OnlineProjection(Projection):
         return Update(moved, (hard_bits(self(features)) != bits).float().mean(0))
 
     def function_weights(self) -> Tensor:
-        """All learnt weights that projection j depends on, in column j: (p, k)."""
+        """Return all learnt weights that projection j depends on, in column j: (p, k)."""
         return self.directions.detach()
 
     def _fit(

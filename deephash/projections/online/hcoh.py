@@ -65,7 +65,7 @@ class HCOH(UnitProjection):
     """Hadamard codebook online hashing: learns linear functions that reproduce the codeword of each item's class.
 
     Any two codewords differ in half of their bits. A class takes the next row of the codebook when it first appears, so
-    the number of classes need not be known. Each item alone gives a gradient step of a regression through tanh. An item
+    the number of classes need not be known. Each item causes one gradient step of a regression through tanh. An item
     with several labels uses the majority of their codewords, bit by bit. Features are centred by the mean of the first
     batch and scaled to unit length.
     Known weakness: it is linear and needs a step size; codewords ignore which classes are similar.

@@ -13,7 +13,7 @@ from deephash.validation import check_count
 
 
 class MovingProjection(OnlineProjection):
-    """(X - μ) W, where the stream moves both μ and W. Subclasses implement `_start` and `_learn`."""
+    """Linear map (X - μ) W, where the stream moves both μ and W. Subclasses implement `_start` and `_learn`."""
 
     mean: Tensor
 
@@ -27,7 +27,7 @@ class MovingProjection(OnlineProjection):
         return project_centred(features, self.mean, self.directions)
 
     def function_weights(self) -> Tensor:
-        """Directions and thresholds."""
+        """Return directions and thresholds."""
         return torch.cat([self.directions.detach(), (self.mean @ self.directions.detach())[None]])
 
 
@@ -119,7 +119,7 @@ class RotatedProjection(MomentProjection):
         return min(seen + len(features), self.capacity)
 
     def _rotate(self, directions: Tensor, held: int, carried: bool) -> None:
-        """Set the mean of the stream and directions (d, k), rotated on the held items of the reservoir."""
+        """Set the mean to that of the stream, and W to the directions (d, k), rotated on the items of the reservoir."""
         sample = self.sample[:held]
         previous = self(sample)
         self.mean.copy_(self.stream_mean[: self.input_dim])

@@ -27,7 +27,7 @@ def pair_loss(distance: int, k: int, similar: bool, alpha: float, beta: float) -
 
 
 def lossless_codes(margins: Tensor, similar: bool, loss: float) -> Tensor:
-    """The code pair without loss nearest to the current one: flip the ⌈loss⌉ bits with the smallest margins.
+    """Return the nearest code pair without loss, by flipping the ⌈loss⌉ bits with the smallest margins.
 
     For each bit to be changed, the item with the smaller margin changes.
 
@@ -86,8 +86,8 @@ class OKH(OnlineProjection):
     Items are paired in the order of their arrival; a pair is similar if it shares a label. If the Hamming distance of a
     pair violates its bound, a passive-aggressive step moves the hyperplanes; otherwise nothing changes. Anchors and
     bandwidth of the kernel are set by the first batch.
-    Known weakness: it looks at one pair at a time and forgets as fast as it learns; with ten classes, few pairs are
-    similar; after a drift, the anchors are in the wrong place.
+    Known weakness: it looks at one pair at a time and forgets as fast as it learns. With ten classes, few pairs are
+    similar. After a drift, the anchors are in the wrong place.
 
     Shape:
         features (n, d) → projections (n, k). The last item of an odd batch has no partner and is left out.
@@ -97,7 +97,7 @@ class OKH(OnlineProjection):
         output_dim: number of projections k, without a limit.
         anchors: number of anchors of the kernel; 300 as in the paper. Lowered to the rows of the first batch.
         alpha: share of bits in which similar items may differ; 0 in the authors' journal version.
-        beta: share of bits in which others must differ; .5 there.
+        beta: share of bits in which others must differ; .5 in the same version.
         aggressiveness: C, the longest step; .1 in the authors' code.
 
     Raises:
@@ -139,7 +139,7 @@ class OKH(OnlineProjection):
         return kernel @ self.directions + self.offsets
 
     def function_weights(self) -> Tensor:
-        """Directions and offsets."""
+        """Return directions and offsets."""
         return torch.cat([self.directions.detach(), self.offsets.detach()[None]])
 
     def _start(self, features: Tensor, labels: Tensor | None, generator: torch.Generator) -> None:

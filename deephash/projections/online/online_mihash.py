@@ -49,13 +49,13 @@ def information_gradient(code: Tensor, held: Tensor, neighbours: Tensor, bins: i
 
 @final
 class OnlineMIHash(UnitProjection):
-    """Online hashing with mutual information: learns hyperplanes whose distances tell neighbours from other items.
+    """Online hashing with mutual information: learns hyperplanes whose distances separate neighbours from others.
 
-    Each item is compared with a uniform sample of the previous items, and takes a gradient step on the mutual
+    Each item is compared with a uniform sample of the previous items, and causes a gradient step on the mutual
     information between distance and neighbourhood. No margins or target distances are needed. Features are centred by
     the mean of the first batch and scaled to unit length.
-    Known weakness: the information is the same if neighbours are far and others near; with many classes, a small
-    reservoir holds few neighbours of an item; the step size decreases, so that later drifts are followed slowly.
+    Known weakness: the information is the same if neighbours are far and others near. With many classes, a small
+    reservoir contains few neighbours of an item. The step size decreases, so later drifts are followed slowly.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -65,7 +65,7 @@ class OnlineMIHash(UnitProjection):
         output_dim: number of projections k, without a limit.
         capacity: number of items in the reservoir; 200 in the paper.
         step_size: step size of the gradient; 1 in the authors' code.
-        decay: the step size is divided by 1 + decay · items; .0001 there.
+        decay: the step size is divided by 1 + decay · items; .0001 in the authors' code.
         scale: steepness of the smooth codes.
         bins: number of bins of the distance histograms; 16 intervals, so 17, in the authors' code.
         classes: number of classes c that the reservoir has room for; it grows with the labels.

@@ -55,10 +55,10 @@ def hinge_steps(margins: list[float], step_size: float) -> list[float]:
 class OSupHash(UnitProjection):
     """Online supervised hashing: learns hyperplanes for the bits of random codewords, one codeword per class.
 
-    A codeword is drawn when its class first appears, so the number of classes need not be known. Each item alone gives
-    a gradient step; no pairs or stored items are needed. Bits are boosted online: an item counts more for a bit if the
-    previous bits get it wrong. An item with several labels is learnt once for each label. Features are centred by the
-    mean of the first batch and scaled to unit length.
+    A codeword is drawn when its class first appears, so the number of classes need not be known. Each item causes a
+    gradient step on its own; no pairs or stored items are needed. Bits are boosted online: an item counts more for a
+    bit if the previous bits get it wrong. An item with several labels is learnt once for each label. Features are
+    centred by the mean of the first batch and scaled to unit length.
     Known weakness: codewords are random, so that some classes are nearer than they should be; it is linear and needs a
     step size. With boosting, the last of many bits learn little, because the previous bits get most items right. With
     `boosted=False`, each bit is learnt independently by the hinge loss, which is the default of the authors' code.

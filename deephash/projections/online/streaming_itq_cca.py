@@ -29,7 +29,8 @@ def canonical_directions_from_scatter(
         regularisation: ρ as a multiple of the mean variance of a feature.
 
     Returns:
-        directions float64 (d, m), m = min(k, c), each of unit regularised variance; correlations float64 (m,), falling.
+        directions float64 (d, m), m = min(k, c), each of unit regularised variance; correlations float64 (m,),
+        descending.
     """
     features, cross, labels = (block / weight for block in (scatter[:d, :d], scatter[:d, d:], scatter[d:, d:]))
     features.diagonal().add_(regularisation * features.diagonal().mean())
@@ -68,7 +69,7 @@ class StreamingITQCCA(RotatedProjection):
         capacity: number of items in the reservoir; with 1,000, results were within 1 % of those with 2,000 on
             validation queries.
         carried: whether a rotation starts from the previous one if no class is new.
-        solve_every: number of items after which the directions are computed again; a new class causes it at once.
+        solve_every: number of items after which the directions are computed again; a new class triggers this at once.
             Every batch updates the statistics; computing directions takes nearly all of the time, and only new
             directions make codes stale.
         classes: number of classes c that there is room for; it grows with the labels.

@@ -1,4 +1,4 @@
-"""A linear projection trained on a stream by gradient: average precision among new items and a reservoir's."""
+"""A linear projection trained on a stream, by gradient steps on average precision among new items and a reservoir."""
 
 from typing import ClassVar, final
 
@@ -41,7 +41,7 @@ def nearest_shares_label(codes: Tensor, labels: Tensor, held: Tensor, held_label
 
 @final
 class StreamingJoint(OnlineProjection):
-    """Joint training on a stream: learns directions by gradient that raise the average precision among recent items.
+    """Joint training on a stream: learns directions by gradient steps on the average precision among recent items.
 
     Directions start from ITQ+CCA of the first batch. In each step, the items of the batch and some items of a reservoir
     (replay) are queries against each other, and Adam lowers 1 - mAP of their smooth codes, with ties. Optionally, a
@@ -59,7 +59,7 @@ class StreamingJoint(OnlineProjection):
         steps: number of gradient steps per batch.
         replay: number of items of the reservoir in each step.
         capacity: number of items in the reservoir.
-        detector: a detector of river.drift, such as "ADWIN"; None for none.
+        detector: a detector of river.drift, such as "ADWIN"; None for no detector.
         classes: number of classes c that the reservoir has room for; it grows with the labels.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Linear discriminant analysis of a stream: each bit is the likelier one among the codewords of an item's class."""
+"""Linear discriminant analysis of a stream: each bit is the more probable bit of the codeword of an item's class."""
 
 from typing import ClassVar, final
 
@@ -16,8 +16,8 @@ def update_class_moments(
 ) -> None:
     """Add items to the weighted means of their classes and to the scatter within classes, in place.
 
-    The scatter of each class about the batch's own mean is joined by the distance of the means. Except for rounding,
-    the result does not depend on the batches.
+    The scatter of each class about its mean in the batch is added, and a term for the distance between the means.
+    Except for rounding, the result does not depend on the batches.
 
     Args:
         weights: weight of each class, float64 (c,).
@@ -44,12 +44,12 @@ def update_class_moments(
 def discriminants(
     weights: Tensor, means: Tensor, scatter: Tensor, regularisation: float, scarcity: float
 ) -> tuple[Tensor, Tensor]:
-    """Compute the linear functions whose values are log-likelihoods of the classes, up to a term that all share.
+    """Compute the linear functions whose values are log-likelihoods of the classes, up to a common term.
 
     Args:
         weights: weight of each class, float64 (c,), some above 0.
         means: float64 (c, d).
-        scatter: within classes, float64 (d, d).
+        scatter: scatter within classes, float64 (d, d).
         regularisation: ridge on the covariance Σ, in units of the mean variance.
         scarcity: further ridge, times d / Σ w, for few items.
 
@@ -72,16 +72,15 @@ def discriminants(
 class StreamingLDA(OnlineProjection):
     """Linear discriminant analysis of a stream: learns the classes' posteriors, and with them the bits of codewords.
 
-    Each class has a codeword, a row of a Hadamard codebook, as in HCOH. Each projection is the
-    expected bit of the codeword of an item's class, Σ_c p(c|x) b_c. Its sign is the bit that is right with the higher
-    probability. The codewords never change, so codes of old items keep their meaning, even if they are never
-    re-encoded.
+    Each class has a codeword, a row of a Hadamard codebook, as in HCOH. Each projection is the expected bit of the
+    codeword of an item's class, Σ_c p(c|x) b_c, and its sign is the more probable bit. The codewords never change, so
+    codes of old items keep their meaning, even if they are never re-encoded.
 
     The means of the classes and the scatter within them determine the posterior by one linear system per batch, without
     a step size. All classes count the same, however often each arrived. With `prior_half_life`, their prior
-    probabilities follow the recent labels: with recurring concepts, items are assigned to the classes that arrive at
-    the time. Old items should not be re-encoded with the present priors; choose `reencoding=never` then, and no prior
-    for other policies.
+    probabilities follow the recent labels: with recurring concepts, items are assigned to the classes that currently
+    arrive. Old items should not be re-encoded with the current priors: choose `reencoding=never` with this setting, and
+    None for other policies.
     Known weakness: the posterior assumes classes of one covariance. Logits are linear in the features; a kernel map
     (`encoder=random_fourier`) makes them more accurate.
 
@@ -93,8 +92,8 @@ class StreamingLDA(OnlineProjection):
         output_dim: number of projections k, without a limit.
         regularisation: ridge on the covariance within classes, in units of the mean variance.
         scarcity: further ridge, times d divided by the number of items: with few items the covariance is uncertain.
-        likelihood_power: power of the likelihoods in the posterior. Below 1 it makes up for their overconfidence, which
-            comes from estimating d² covariances.
+        likelihood_power: power of the likelihoods in the posterior. A power below 1 compensates for overconfidence,
+            which comes from estimating d² covariances.
         half_life: number of items after which an item counts half in means and scatter; None: all count the same.
         prior_half_life: number of items after which a label counts half in the priors; None: all known classes have the
             same prior.
@@ -164,7 +163,7 @@ class StreamingLDA(OnlineProjection):
         return torch.softmax(self.likelihood_power * likelihoods + self.log_priors, 1) @ self.codewords
 
     def function_weights(self) -> Tensor:
-        """Directions, offsets and priors of the classes, on which every projection depends."""
+        """Return directions, offsets and priors of the classes, on which every projection depends."""
         learnt = torch.cat([self.directions.detach().flatten(), self.offsets, self.log_priors])
         return learnt[:, None].expand(-1, self.output_dim)
 

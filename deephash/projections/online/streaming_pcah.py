@@ -18,7 +18,7 @@ def leading_components(covariance: Tensor, k: int) -> tuple[Tensor, Tensor]:
         k: number of directions, at most d.
 
     Returns:
-        directions float64 (d, m), orthonormal, by falling variance and with canonical signs; variances float64 (m,).
+        directions float64 (d, m), orthonormal, by descending variance, with canonical signs; variances float64 (m,).
     """
     variances, directions = torch.linalg.eigh(covariance)
     variances, directions = variances.flip(0)[:k], directions.flip(1)[:, :k]

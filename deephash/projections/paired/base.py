@@ -67,7 +67,7 @@ class PairedProjection(Learner, ABC):
         """Set the weights of the views in place from checked input; gradients are off.
 
         Args:
-            views: floating (n, d) of each view, row i of both the same pair, on the device of the weights.
+            views: floating (n, d) of each view, on the device of the weights; row i of both views is one pair.
             labels: int64 (n,), bool (n, c) or None.
             affinity: affinity among the n pairs, or None.
             generator: CPU generator of every random draw.
@@ -132,7 +132,7 @@ class PairedProjection(Learner, ABC):
         """Raise an error if this projection is not fitted.
 
         Raises:
-            NotFittedError: neither `fit` nor loaded weights have set this projection.
+            NotFittedError: the projection was neither fitted nor loaded.
         """
         self._check_fitted(all(bool(view.is_fitted) for view in self.views.values()))
 

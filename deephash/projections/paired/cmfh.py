@@ -83,7 +83,7 @@ def _objective(
     linearity: float,
     regularisation: float,
 ) -> Tensor:
-    """The objective of `collective_factors`; every mean of squares is a quadratic form of the covariance."""
+    """Compute the objective of `collective_factors`; every mean of squares is a quadratic form of the covariance."""
     identity = torch.eye(len(joint), dtype=joint.dtype, device=joint.device)
 
     def mean_square(weights: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class CMFH(PairedProjection):
     rotation of the factors is equally good, so they start at random, and longer codes keep improving even if a view has
     few dimensions.
     Known weakness: the factors follow the directions in which features vary most, relevant or not; γ determines their
-    number, because it removes factors of little weight like small singular values.
+    number, because it removes factors of little weight, as a threshold removes small singular values.
 
     Shape:
         features (n, d of the view) → projections (n, k), W_t (x - mean).
@@ -116,8 +116,8 @@ class CMFH(PairedProjection):
         output_dim: number of projections k.
         weight: λ, weight of the first view's reconstruction against the second's. The default was chosen on held-out
             pairs of Wiki, whose images vary in many ways that are unrelated to the texts; there the paper's .5 of
-            unscaled features corresponds to .16. Use .5 for views that count equally, and more if the second is the
-            poorer one.
+            unscaled features corresponds to .16. Use .5 for views that count equally, and more if the second view is
+            less informative.
         linearity: μ, weight of the linear maps against the reconstructions; 100 as in the paper.
         regularisation: γ, for views scaled to unit total variance and means over items, so that neither the scale nor
             the number of features matters; chosen on held-out pairs of Wiki, where it is near the paper's .01 of

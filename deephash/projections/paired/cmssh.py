@@ -34,14 +34,14 @@ def cross_covariance(first: Tensor, second: Tensor, pairs: Tensor, weights: Tens
 
 
 def leading_directions(cross: Tensor) -> tuple[Tensor, Tensor]:
-    """The unit p (d,) and q (e,) of largest pᵀ C q: leading singular vectors of C (d, e), with one common sign."""
+    """Find the unit p (d,) and q (e,) that maximise pᵀ C q, the leading singular vectors of C; they share one sign."""
     left, _, right = torch.linalg.svd(cross, full_matrices=False)
     p = canonical_signs(left[:, :1])[:, 0]
     return p, right[0] * (p @ left[:, 0]).sign()
 
 
 def best_threshold(values: Tensor, gains: Tensor) -> Tensor:
-    """The t of largest Σ g_i sgn(v_i - t), midway between two values, so that both sides have items.
+    """Find the t that maximises Σ g_i sgn(v_i - t), midway between two values, so that both sides have items.
 
     Args:
         values: float64 (n,).
@@ -62,9 +62,9 @@ def best_threshold(values: Tensor, gains: Tensor) -> Tensor:
 class CMSSH(PairedProjection):
     """Cross-modality similarity-sensitive hashing: learns halfspaces that separate similar from other pairs.
 
-    Each bit has one halfspace per view, learnt from labelled pairs under weights. The directions maximise the weighted
-    covariance of their projections over similar minus dissimilar pairs; the thresholds are then set to their best
-    values. As in AdaBoost, pairs that a bit gets wrong weigh more for the next bit.
+    Each bit has one halfspace per view, learnt from weighted pairs. The directions maximise the weighted covariance of
+    their projections over similar minus dissimilar pairs; the thresholds are then set to their best values. As in
+    AdaBoost, pairs that a bit gets wrong weigh more for the next bit.
     Known weakness: the directions maximise a product of projections, before the sign, so that a few extreme pairs
     dominate; each bit corrects the previous ones on pairs of the training set, so later bits generalise poorly.
 

@@ -14,7 +14,7 @@ from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.standardised_views import standardise_views
 from deephash.validation import check_count, check_positive
 
-# a and λ of the clipped loss, as in the paper: dissimilar pairs cost nothing from a distance of aλ = 1.
+# a and λ of the clipped loss, as in the paper: dissimilar pairs cost nothing from a distance of aλ = 1 on.
 REACH = 3.7
 KNEE = 1 / REACH
 ITEMS_PER_STEP, PAIRS_PER_STEP = 64, 256
@@ -106,12 +106,12 @@ class CRH(PairedProjection):
     """Co-regularised hashing: learns hyperplanes of both views with large margins that agree on similar pairs.
 
     The loss of a bit has three parts. Items of either view should have a distance of at least 1 from their hyperplane,
-    on either side. Similar pairs should have near projections, and dissimilar pairs a distance of up to 1. The first
-    and last parts are differences of convex functions: in each round, the concave part is replaced by its tangent, and
-    stochastic subgradient steps minimise the result, first in one view and then in the other. Pairs that a bit gets
-    wrong weigh more for the next bit.
-    Known weakness: each bit ends in a local minimum near its random start; distant projections of a similar pair cost
-    without bound, so an uninformative view keeps the margins of the other small.
+    on either side. Similar pairs should have near projections, and dissimilar pairs projections that differ by at least
+    1. The first and last parts are differences of convex functions: in each round, the concave part is replaced by its
+    tangent, and stochastic subgradient steps minimise the result, first in one view and then in the other. Pairs that a
+    bit gets wrong weigh more for the next bit.
+    Known weakness: each bit ends in a local minimum near its random start; the loss of a similar pair has no bound, so
+    an uninformative view keeps the margins of the other small.
 
     Shape:
         features (n, d of the view) → projections (n, k); k may exceed either d.
@@ -171,7 +171,7 @@ class CRH(PairedProjection):
         assert affinity is not None
         pairs, signs = draw_signed_pairs(affinity, self.pairs, generator)
         standardised = standardise_views(views)
-        # In NumPy, because torch would spend most of the thousands of small steps on calls.
+        # In NumPy, because the overhead of torch's calls would dominate thousands of small steps.
         items = [view.items.cpu().numpy() for view in standardised.values()]
         weights = torch.full_like(signs, 1 / len(signs))
         learnt: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])

@@ -14,11 +14,11 @@ from deephash.validation import check_directions, check_positive
 
 
 def covariances(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Means and covariances of two views.
+    """Compute means and covariances of two views.
 
     Args:
         first: X, floating (n, d).
-        second: Y, floating (n, e), row i of both one item.
+        second: Y, floating (n, e); row i of both views is one item.
 
     Returns:
         Means float64 (d,) and (e,); C_xx (d, d), C_yy (e, e), C_xy (d, e).
@@ -34,7 +34,8 @@ def canonical_pairs(
     """Find pairs of directions whose projections correlate best, and after them directions of one view only.
 
     They are the eigenvectors of [C_xx C_xy; C_yx C_yy] w = (1 + ρ) diag(C_xx, C_yy) w with ρ >= 0. Beyond the smaller
-    dimension ρ is 0 and so is the half of the smaller view: what remains of the larger view, by falling variance.
+    dimension, ρ and the direction of the smaller view are 0, and the remaining directions of the larger view follow, in
+    descending order of variance.
 
     Args:
         first_covariance: C_xx, float64 (d, d).
@@ -75,9 +76,10 @@ class CVH(PairedProjection):
     """Cross-view hashing: learns pairs of directions, one per view, whose projections correlate best on pairs of items.
 
     With one text per image, these are the canonical directions of the two views. They have a closed form.
-    Known weakness: there are at most as many pairs as the smaller view has dimensions. Longer codes use what remains of
-    the larger view, as the eigenproblem of the paper does. In these bits, all items of the smaller view are the same,
-    so that for its queries they only add noise from differences among items of the larger view.
+    Known weakness: there are at most as many pairs as the smaller view has dimensions. Longer codes use the remaining
+    directions of the larger view, as the eigenproblem of the paper does. All items of the smaller view have the same
+    value in these bits. For queries of that view, the bits only add noise from differences among items of the larger
+    view.
 
     Shape:
         features (n, d of the view) → projections (n, k).
@@ -89,7 +91,7 @@ class CVH(PairedProjection):
             that sum to one have a direction without variance; with many pairs, little more is needed.
 
     Attributes:
-        correlations: float64 (k,), of the canonical pairs, 0 beyond their number.
+        correlations: float64 (k,), correlations of the canonical pairs; 0 beyond their number.
 
     Raises:
         InvalidInputError: there are more projections than the larger dimension, or regularisation is not above 0.

@@ -38,7 +38,7 @@ def ridge_roots(rows: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
 
 
 def graph_laplacian(neighbours: list[Tensor]) -> Any:
-    """Sum of D - W over the views, where W joins an item to its neighbours in the view; SciPy CSC (n, n)."""
+    """Compute the sum of D - W over views, where W joins an item to its neighbours in the view; SciPy CSC (n, n)."""
     from scipy.sparse import dia_array
 
     graph = sum(symmetric_graph(nearest) for nearest in neighbours)
@@ -49,8 +49,8 @@ def graph_laplacian(neighbours: list[Tensor]) -> Any:
 def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the k orthonormal vectors y of mean 0 that minimise yᵀ (λL - Z Zᵀ) y.
 
-    The method of Lanczos runs on the inverse of λL + 2 - Z Zᵀ, which is positive definite. This matrix is sparse except
-    for a part of low rank, so that a sparse factorisation and Woodbury's identity invert it.
+    Lanczos's method runs on the inverse of λL + 2 - Z Zᵀ, which is positive definite. This matrix is sparse except for
+    a part of low rank, so that a sparse factorisation and Woodbury's identity invert it.
 
     Args:
         laplacian: λL, sparse (n, n).
@@ -110,11 +110,11 @@ class IMH(PairedProjection):
     Args:
         input_dims: feature dimension of each view by name.
         output_dim: number of projections k, at most the number of pairs minus 2.
-        neighbours: number of nearest neighbours that an item is joined to in each view. One already connects the pairs
-            of Wiki, because the edges of the views differ; with more, the bits beyond the first 20 were worse on
-            held-out pairs.
+        neighbours: number of nearest neighbours that an item is joined to in each view. One neighbour already connects
+            the pairs of Wiki, because the edges of the views differ; with more, the bits beyond the first 20 were worse
+            on held-out pairs.
         smoothness: λ, weight of the graphs against the regressions, for views scaled to unit total variance; chosen on
-            held-out pairs of Wiki, where all values from 10 are similar.
+            held-out pairs of Wiki, where all values of at least 10 give similar results.
         regularisation: β, ridge of the regressions, in units of a view's total variance; chosen in the same way.
         most_pairs: maximum number of training pairs to fit on; more are sampled at random.
 

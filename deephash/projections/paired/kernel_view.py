@@ -19,7 +19,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
 
 @final
 class KernelView(Projection):
-    """(K(X, A) - κ) W + o with a Gaussian kernel to m anchors A, learnt with the other view; `fit` raises an error."""
+    """Kernel map (K(X, A) - κ) W + o, Gaussian with m anchors A, learnt with the other view; `fit` raises an error."""
 
     kernel_mean: Tensor
 

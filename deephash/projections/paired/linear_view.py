@@ -9,12 +9,12 @@ from deephash.affinity.supervision import TrainingAffinity
 from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import InvalidInputError
 
-SET_BY_PAIR = "A view's projection is set by the paired projection that it belongs to; fit that."
+SET_BY_PAIR = "A view's projection is set by the paired projection that it belongs to; fit the paired projection."
 
 
 @final
 class LinearView(LinearProjection):
-    """(X - μ) W + o, for a view whose directions are learnt together with those of the other; `fit` raises an error."""
+    """Linear map (X - μ) W + o of one view, learnt together with that of the other view; `fit` raises an error."""
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__(input_dim, output_dim)

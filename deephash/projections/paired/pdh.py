@@ -45,9 +45,9 @@ def decorrelate(bits: Tensor, way: str) -> Tensor:
 def learn_directions(features: Tensor, bits: Tensor, cost: float) -> Tensor:
     """Learn linear support vector machines through the origin, one per bit.
 
-    There is no intercept, as in the paper's sgn(wᵀx): if a view says little about a bit, an intercept would predict the
-    more frequent value for all items. Adding the items mirrored at the origin, with inverted bits, keeps the machine
-    and by symmetry makes its intercept 0.
+    There is no intercept, as in the paper's sgn(wᵀx): if a view carries little information about a bit, an intercept
+    would predict the more frequent value for all items. Adding the items mirrored at the origin, with inverted bits,
+    keeps the machine and by symmetry makes its intercept 0.
 
     Args:
         features: floating (n, d), centred.
@@ -66,8 +66,8 @@ class PDH(PairedProjection):
     """Predictable dual-view hashing: learns bits that either view can predict from its features.
 
     The initial bits are random halfspaces in the canonical directions of the second view. In each round, machines of
-    the first view learn the bits; their predictions, decorrelated so that bits stay different, are what machines of the
-    second view learn next, and so on. Labels are not used.
+    the first view learn the bits. Their predictions are decorrelated, so that bits stay different, and machines of the
+    second view learn the result. Labels are not used.
     Known weakness: a bit only needs to be predictable from the other view, so classes that images and texts share
     beyond their pairs are ignored; a view of few dimensions makes many bits of the code similar.
 

@@ -37,7 +37,7 @@ class RCMH(PairedProjection):
             in the paper.
         initial: the initial projection of the lead view, or a callable that builds one from (input_dim, output_dim);
             random hyperplanes (LSH) by default. It gives the bits L₀; its weights are not kept.
-        rounds: number of alternations of graph step and machines. With class labels one is enough, as in GRH.
+        rounds: number of alternations of graph step and machines. With class labels one round is enough, as in GRH.
         alpha: α, the weight of the neighbours' bits against the initial bits. With classes, neighbours can outvote an
             item only if α exceeds ½; with 1 all items of a class get the same bits.
         cost: C of the machines of both views, for features scaled to unit total variance.

@@ -16,7 +16,7 @@ from deephash.validation import check_directions, check_positive
 def agreeing_directions(
     agreement: Tensor, cross: Tensor, whitenings: tuple[Tensor, Tensor], k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find directions of two views that maximise tr(Wᵀ A V), WᵀC_xx W = VᵀC_yy V = I, by falling agreement.
+    """Find directions of two views that maximise tr(Wᵀ A V), WᵀC_xx W = VᵀC_yy V = I, by descending agreement.
 
     A comes from c labels and has at most c - 1 directions. Further directions add 0; of these, the ones whose
     projections correlate best on pairs are chosen.
@@ -61,8 +61,8 @@ class SCM(PairedProjection):
             to one have a direction without variance.
 
     Attributes:
-        agreements: float64 (k,), agreement of each pair of directions with the labels, falling; 0 for directions that
-            the labels do not determine.
+        agreements: float64 (k,), agreement of each pair of directions with the labels, descending; 0 for directions
+            that the labels do not determine.
 
     Raises:
         InvalidInputError: there are more projections than the smaller dimension, or regularisation is not above 0; in

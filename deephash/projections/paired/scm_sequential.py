@@ -25,7 +25,7 @@ def signed_sum(features: Tensor, mean: Tensor, direction: Tensor) -> Tensor:
 
 
 def correlated_directions(cross: Tensor, whitenings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Find pairs of directions whose projections correlate best on pairs of items, by falling correlation.
+    """Find pairs of directions whose projections correlate best on pairs of items, by descending correlation.
 
     Args:
         cross: covariance of the views, float64 (d, e).

@@ -1,4 +1,4 @@
-"""What both forms of semantic correlation maximisation compute from labelled pairs (Zhang & Li, AAAI 2014)."""
+"""Statistics of labelled pairs for both forms of semantic correlation maximisation (Zhang & Li, AAAI 2014)."""
 
 from typing import NamedTuple
 

@@ -117,7 +117,8 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
         cost: C.
 
     Returns:
-        Coefficients u float64 (m, k) and offsets (k,); a bit that is the same for all items has 0 and ±1.
+        Coefficients u float64 (m, k) and offsets (k,); a bit that is the same for all items has coefficients 0 and
+        offset ±1.
     """
     from sklearn.linear_model import LogisticRegression
 
