@@ -1,5 +1,6 @@
-"""The package itself: light to import, nothing unsafe, and one FAISS wheel."""
+"""The package itself: light to import, nothing unsafe, and required packages that are those it imports."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -27,8 +28,20 @@ def test_lightning_is_imported_under_one_name():
     assert [p.name for p in sources if re.search(r"^\s*(import|from) pytorch_lightning", p.read_text(), re.M)] == []
 
 
-def test_one_faiss_wheel_on_every_platform():
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    gpu, cpu = sorted((line for line in dependencies if line.startswith("faiss-")), reverse=True)
-    assert "sys_platform == 'linux' and platform_machine == 'x86_64'" in gpu
-    assert "sys_platform != 'linux' or platform_machine != 'x86_64'" in cpu
+def test_dependencies_are_what_the_package_imports():
+    """What the core requires, something imports; what something imports, the core or an extra requires."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = [project["dependencies"], *project["optional-dependencies"].values()]
+    core, *extras = ({re.match(r"[\w-]+", line)[0] for line in lines} for lines in requirements)
+    names = {"PIL": "pillow", "faiss": "faiss-cpu", "hydra": "hydra-core", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    # What always comes with another: torch, requests and fastapi.
+    names |= {"triton": "torch", "urllib3": "requests", "pydantic": "fastapi"}
+    imported = set()
+    for path in [*ROOT.glob("deephash/**/*.py"), ROOT / "train.py", ROOT / "evaluate.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.partition(".")[0] for name in found} - sys.stdlib_module_names - {"deephash"}
+    required = {names.get(name, name) for name in imported}
+    assert core - required == set()
+    assert required - core.union(*extras) == set()

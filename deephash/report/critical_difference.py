@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deephash.metrics.confidence import wilcoxon
-from deephash.report.drawing import new_figure, paper_style
+from deephash.report.drawing import BLACK, LINE_COLOURS, new_figure, paper_style
 from deephash.report.sweep_runs import SETTING
 from deephash.report.sweep_statistics import LINE, format_line, holm, select_done_runs
 from deephash.report.sweep_tables import format_setting
@@ -19,6 +19,7 @@ from deephash.report.tables import markdown_table
 
 if TYPE_CHECKING:
     import polars
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Friedman's test needs at least three lines; no signed-rank test of fewer blocks can give p < .05.
@@ -135,6 +136,37 @@ def format_rankings(rankings: list[Ranking], metric: str) -> str:
     return "\n".join(parts)
 
 
+def find_groups(similar: np.ndarray) -> list[frozenset[int]]:
+    """Return the maximal groups in which every pair is similar, of at least two members.
+
+    They are the maximal cliques of the graph of similar pairs, built member by member: a new member splits off the
+    similar part of each group.
+
+    Args:
+        similar: bool (m, m), symmetric.
+    """
+    groups: list[frozenset[int]] = []
+    for new in range(len(similar)):
+        known = frozenset(np.flatnonzero(similar[new, :new]).tolist())
+        extended = {group & known | {new} for group in groups} | {frozenset({new})}
+        kept = [group for group in groups if not group <= known]
+        groups = kept + [group for group in extended if not any(group < other for other in extended)]
+    return [group for group in groups if len(group) > 1]
+
+
+def stack_intervals(intervals: list[tuple[float, float]]) -> list[int]:
+    """Return for each interval, in order, the first level, from 0, on which it meets none before it."""
+    levels: list[int] = []
+    for place, (low, high) in enumerate(intervals):
+        met = {
+            level
+            for level, other in zip(levels, intervals[:place], strict=True)
+            if low <= other[1] and other[0] <= high
+        }
+        levels.append(next(level for level in range(place + 1) if level not in met))
+    return levels
+
+
 def draw_critical_differences(rankings: list[Ranking], metric: str) -> "Figure":
     """Draw a critical-difference diagram for each ranking, one below the other.
 
@@ -144,25 +176,43 @@ def draw_critical_differences(rankings: list[Ranking], metric: str) -> "Figure":
         rankings: at least one.
         metric: named in the titles.
     """
-    import pandas
-    from scikit_posthocs import critical_difference_diagram
-
     heights = [1.1 + 0.2 * (len(ranking.names) / 2 + 2) for ranking in rankings]
     with paper_style():
         # Names extend beyond the axes on both sides; the layout ignores them, or it would shrink the scale to nothing.
         figure = new_figure(7.2, sum(heights), rect=(0.27, 0, 0.46, 1))
         panels = figure.subplots(len(rankings), 1, squeeze=False, height_ratios=heights)
         for axes, ranking in zip(panels.flat, rankings, strict=True):
-            pairs = pandas.DataFrame(ranking.pairs, index=ranking.names, columns=ranking.names)
-            # No pair differs if Friedman's test finds no difference.
-            pairs = pairs if ranking.friedman_p < LEVEL else pairs * 0 + 1
-            ranks = pandas.Series(ranking.mean_ranks, index=ranking.names)
-            critical_difference_diagram(
-                ranks, pairs, ax=axes, alpha=LEVEL, label_props={"fontsize": 7}, marker_props={"s": 8},
-                label_fmt_left="{label} ({rank:.2f})", label_fmt_right="({rank:.2f}) {label}",
-            )  # fmt: skip
+            draw_ranking(axes, ranking)
             for text in axes.texts:
                 text.set_in_layout(False)
             tested = f"{ranking.blocks} draws, Friedman p = {ranking.friedman_p:.2g}"
             axes.set_title(f"Mean rank by {metric}: {ranking.title}\n{tested}", fontsize=8)
     return figure
+
+
+def draw_ranking(axes: "Axes", ranking: Ranking) -> None:
+    """Draw one diagram: the scale of ranks above, bars below it, the better names on the left, the others on the right.
+
+    Bars connect all names if Friedman's test finds no difference.
+    """
+    ranks = ranking.mean_ranks
+    axes.yaxis.set_visible(False)
+    axes.spines[["left", "right", "bottom"]].set_visible(False)
+    axes.xaxis.set_ticks_position("top")
+    axes.spines["top"].set_position("zero")
+    similar = (ranking.pairs >= LEVEL) | (ranking.friedman_p >= LEVEL)
+    bars = sorted((float(ranks[list(group)].min()), float(ranks[list(group)].max())) for group in find_groups(similar))
+    levels = stack_intervals(bars)
+    for (low, high), level in zip(bars, levels, strict=True):
+        axes.plot([low, high], [-level - 1, -level - 1], color=BLACK, linewidth=2, zorder=3)
+    first = -max(levels, default=-1) - 2
+    middle = (len(ranks) + 1) // 2
+    for place, (name, rank) in enumerate(zip(ranking.names, ranks, strict=True)):
+        left = place < middle
+        # Lines to names do not cross: the outermost names stand uppermost.
+        x, y = (ranks[0] - 0.01, first - place) if left else (ranks[-1] + 0.01, first - (len(ranks) - 1 - place))
+        colour = LINE_COLOURS[place % len(LINE_COLOURS)]
+        axes.plot([x, rank, rank], [y, y, 0], color=colour, linewidth=0.8)
+        axes.scatter(rank, 0, s=8, color=colour, zorder=3)
+        text = f"{name} ({rank:.2f})" if left else f"({rank:.2f}) {name}"
+        axes.text(x, y, text, color=colour, fontsize=7, ha="right" if left else "left", va="center")
