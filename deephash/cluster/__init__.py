@@ -1,1 +1,1 @@
-"""Distributed work on data that do not fit one machine: shards, the processes that share them, and merged results."""
+"""Distributed work on data too large for one machine: shards, the processes that share them, and merged results."""

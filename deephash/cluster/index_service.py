@@ -20,7 +20,7 @@ from deephash.indexes.sharded_index import IndexRelease, OpenRelease, current_re
 from deephash.web.http_service.host_names import list_host_names
 from deephash.web.listening import open_listener
 
-# The second search waits for the first to end, so that no time passes between the two.
+# Number of searches at a time: the second one waits, and starts as soon as the first ends.
 AT_ONCE = 2
 
 

@@ -1,4 +1,4 @@
-"""Repeat a look at a folder for as long as a service runs."""
+"""Poll a folder as long as a service runs."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 async def poll(look: Callable[[], Awaitable[object]], seconds: float, failure: str) -> None:
-    """Call `look` every `seconds`, for ever; log an error and go on, so that the service keeps its current release."""
+    """Call `look` every `seconds` without end; errors are logged, and the service keeps its current release."""
     while True:
         await asyncio.sleep(seconds)
         try:

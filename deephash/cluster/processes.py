@@ -1,4 +1,4 @@
-"""Processes of torch.distributed, as torchrun or SLURM starts them, and sums over them."""
+"""Processes of torch.distributed that torchrun or SLURM starts, and sums over them."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SLURM_NAMES = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK
 
 @dataclass(frozen=True)
 class Process:
-    """This process among those that share the work.
+    """Position of this process among those that share the work.
 
     Args:
         rank: its number, from 0.
@@ -32,7 +32,7 @@ class Process:
 
 
 def read_launcher() -> Process:
-    """Return this process as the launcher's environment describes it; a single process without a launcher."""
+    """Return the process that the launcher's environment describes; without a launcher, a single process."""
     values = [os.environ.get(name, os.environ.get(slurm)) for name, slurm in SLURM_NAMES.items()]
     if values[0] is None or values[1] is None or "MASTER_ADDR" not in os.environ:
         return Process()

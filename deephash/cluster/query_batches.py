@@ -37,13 +37,13 @@ class Waiting(Generic[Found]):
 
 
 class QueryBatches(Generic[Target, Found]):
-    """Runs few searches at once, each for all requests that arrived while earlier searches ran.
+    """Queue that runs few searches at once, each for all requests that arrived while earlier searches ran.
 
     A message to another process costs more than a small scan, and a scan for eight queries takes little longer than a
     scan for one. A request starts at once if fewer than `at_once` searches run.
 
     Args:
-        search: target, packed codes uint8 (q, ⌈b/8⌉) and k → answer.
+        search: function of a target, packed codes uint8 (q, ⌈b/8⌉) and k; it returns the answer.
         at_once: number of searches that run at the same time.
     """
 
@@ -55,7 +55,7 @@ class QueryBatches(Generic[Target, Found]):
         self.running: set[asyncio.Task[None]] = set()
 
     async def search(self, target: Target, codes: np.ndarray, k: int) -> Found:
-        """Find the k nearest items in a target of packed codes uint8 (q, ⌈b/8⌉).
+        """Find, in a target, the k nearest items of packed codes uint8 (q, ⌈b/8⌉).
 
         Raises:
             Exception: an exception of the search, raised to all requests that it combined.

@@ -30,7 +30,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
 
     Args:
         workers: processors of a session that is started on this machine.
-        address: address of a running cluster, as auto or ray://HOST:10001; None starts a session here, and ends it.
+        address: address of a running cluster, such as auto or ray://HOST:10001; None starts and ends one here.
     """
     ray = ray_package()
     if ray.is_initialized():
@@ -49,12 +49,12 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
     except Exception as error:  # Ray has no exception class for a failed start.
         raise InvalidInputError(
             f"Ray does not start here ({describe_error(error)}); its logs are in "
-            f"{Path(tempfile.gettempdir()) / 'ray'}: do without it, or give the --address of a running cluster."
+            f"{Path(tempfile.gettempdir()) / 'ray'}: run without Ray, or give the --address of a running cluster."
         ) from error
     try:
         yield ray
     except ray.exceptions.RayTaskError as error:
-        # Raise the InvalidInputError of a worker as this process would; nested tasks wrap it several times.
+        # Raise the InvalidInputError of a worker as if this process had raised it; nested tasks wrap it several times.
         cause: BaseException | None = error
         while isinstance(cause, ray.exceptions.RayTaskError):
             cause = cause.cause
@@ -67,7 +67,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
 
 @contextmanager
 def ray_workers(workers: int | None, address: str | None, device: str) -> Iterator[tuple[Any, dict[str, int], int]]:
-    """Connect to Ray; yield its module, the resources of a task, and the number of workers, at most those offered.
+    """Connect to Ray; yield its module, the resources of a task, and the number of available workers.
 
     Args:
         workers: number of workers; None uses one per processor, or each GPU if `device` is cuda.

@@ -47,7 +47,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
     stored.check_complete()
     hasher, config = load(run), stored.read_config()
     if not isinstance(hasher, Hasher):
-        raise InvalidInputError(f"{run} has two views; encode each by deephash encode --view.")
+        raise InvalidInputError(f"{run} has two views; encode each with deephash encode --view.")
     data = read_run_data(stored, config)
     database, queries = data.part("database"), data.part("query")
     if shards > len(database):
@@ -83,7 +83,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
 
 
 def find_further_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
-    """Return the shards above the last one, which an earlier call with more shards left, to remove them."""
+    """Return the files of further shards that an earlier call left, which must be removed."""
     places = [out / QUERIES, *(out / DATABASE / f"shard-{shard:05d}.npy" for shard in range(shards))]
     written = [path for place in places for path in (*CodePaths(place).all[:3], CodePaths(place).labels)]
     written.append(CodePaths(out / QUERIES).neighbours)
@@ -94,7 +94,7 @@ def find_further_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
 
 
 def save_neighbours(path: Path, relevance: Neighbours) -> None:
-    """Write the neighbours of queries in one step."""
+    """Write the neighbours of queries atomically."""
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:

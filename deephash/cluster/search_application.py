@@ -1,6 +1,6 @@
-"""Search over HTTP, as an ASGI application: checks requests, combines their searches, and names missing shards.
+"""An ASGI application for search over HTTP. It combines the searches of requests, and reports missing shards.
 
-`POST /search` takes `{"codes": [BASE64, ...], "k": 10, "partial": false}`, with one base64 string for each packed code,
+`POST /search` accepts `{"codes": [BASE64, ...], "k": 10, "partial": false}`, with a base64 string for each packed code,
 and returns `{"distances", "ids", "release", "partial", "missing"}`. If a shard does not answer, even when asked again,
 the status is 503. A request with `"partial": true` gets the neighbours of the other shards, and the rows of the missing
 ones. `GET /status` names the served release.
@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.2
 MAX_QUERIES = 4096
 MAX_NEIGHBOURS = 10_000
-# Neighbours of all queries of a request, which one reply holds.
+# Maximal number of neighbours in a reply, for all queries of the request together.
 MAX_NEIGHBOURS_FOUND = 1_000_000
 MAX_BYTES = 1 << 24
 # Bytes of a request for each code beside the code: quotes, a comma, white space.
 BYTES_BESIDE_CODE = 64
-# JSON values of a request; the parser takes memory for each, even for few bytes.
+# Maximal number of JSON values in a request, each of which costs the parser memory, even if it has few bytes.
 MAX_VALUES = MAX_QUERIES + 64
-# Sizes of requests (bytes) and replies (neighbours) that are parsed or written faster than a thread starts.
+# Smaller requests (bytes) and replies (neighbours) are parsed and written faster than a thread starts.
 SMALL_REQUEST, FEW_NEIGHBOURS = 1 << 16, 10_000
 # Requests that are answered at the same time, and connections; further requests get an error.
 MAX_REQUESTS = 4096
@@ -109,7 +109,7 @@ class ServedRelease(ABC):
 async def refresh_release(
     served: ServedRelease | None, read: Callable[[], IndexRelease], load: Callable[[IndexRelease], ServedRelease]
 ) -> ServedRelease:
-    """Return what is served, or the current release if it is another one.
+    """Return the served release, or the current one if it is another.
 
     Args:
         served: the served release; None before the first.
@@ -126,9 +126,9 @@ class SearchApplication:
     """An ASGI application that serves one release after the other.
 
     Args:
-        refresh: function from the served release, None before the first, to the release to serve from now on.
+        refresh: function of the served release (None before the first); it returns the release to serve next.
         at_once: number of searches that run at the same time.
-        hosts: host names and addresses that requests may use, beside the address of the connection.
+        hosts: host names and addresses that requests may use, besides the address of the connection.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class SearchApplication:
             lambda path: MAX_BYTES if self.served is None else request_bytes(self.served.release.bits),
             {"X-Content-Type-Options": "nosniff"},
             field="error",
-            advice="ask in several requests",
+            advice="send several requests",
             max_requests=MAX_REQUESTS,
         )
         self.served: ServedRelease | None = None
@@ -166,7 +166,7 @@ class SearchApplication:
 
     async def watch(self) -> None:
         """Look for new releases until the process ends."""
-        await poll(self.look, SECONDS_BETWEEN_LOOKS, "another release cannot be served")
+        await poll(self.look, SECONDS_BETWEEN_LOOKS, "a new release cannot be served")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
@@ -205,7 +205,7 @@ class SearchApplication:
         answer = await served.search(codes, k)
         if answer.missing:
             newer = await self.look()
-            # The release was replaced meanwhile, and its shards have gone.
+            # The release may have been replaced meanwhile, and its shards may have ended.
             if newer is not served and newer.release.bits == served.release.bits and k <= newer.release.size:
                 answer = await newer.search(codes, k)
         return answer
@@ -235,12 +235,12 @@ def read_json_body(body: bytes) -> Any:
     """
     # Each value of a list or an object follows one of these.
     if sum(map(body.count, (b"[", b"{", b","))) > MAX_VALUES:
-        raise InvalidInputError(f"the request has more than {MAX_QUERIES} codes; ask in several requests.")
+        raise InvalidInputError(f"the request has more than {MAX_QUERIES} codes; send several requests.")
     return json.loads(body)
 
 
 def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool]:
-    """Return codes uint8 (q, ⌈b/8⌉), k, and whether answers of a part of the shards are accepted."""
+    """Return codes uint8 (q, ⌈b/8⌉), k, and whether an answer from only some of the shards is accepted."""
     if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
         raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
     k, partial, texts = asked.get("k", 10), asked.get("partial", False), asked["codes"]
@@ -250,10 +250,10 @@ def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bo
     if not isinstance(partial, bool):
         raise InvalidInputError(f"partial={partial!r}; expected true or false.")
     if not 1 <= len(texts) <= MAX_QUERIES:
-        raise InvalidInputError(f"{len(texts)} codes; expected 1 to {MAX_QUERIES} a request.")
+        raise InvalidInputError(f"{len(texts)} codes; expected 1 to {MAX_QUERIES} per request.")
     if len(texts) * k > MAX_NEIGHBOURS_FOUND:
         raise InvalidInputError(
-            f"{len(texts)} codes with k={k}; at most {MAX_NEIGHBOURS_FOUND:,} neighbours a request."
+            f"{len(texts)} codes with k={k}; at most {MAX_NEIGHBOURS_FOUND:,} neighbours per request."
         )
     width = code_bytes(release.bits)
     try:
@@ -261,14 +261,14 @@ def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bo
     except (binascii.Error, TypeError, ValueError) as error:
         raise InvalidInputError(f"a code is not base64 ({error}).") from error
     if any(len(code) != width for code in packed):
-        raise InvalidInputError(f"a code does not have {width} bytes, as codes of {release.bits} bits do.")
+        raise InvalidInputError(f"a code does not have {width} bytes; the index has codes of {release.bits} bits.")
     codes = np.frombuffer(bytearray(b"".join(packed)), np.uint8).reshape(len(packed), width)
     check_padding(torch.from_numpy(codes), release.bits, "codes")
     return codes, k, partial
 
 
 def build_reply(answer: Answer, partial: bool) -> tuple[dict[str, Any], int]:
-    """Return the reply as JSON values, and its status; `partial` accepts the answers of a part of the shards."""
+    """Return the reply as JSON values, and its status; `partial` accepts an answer from only some shards."""
     common = {"release": answer.release.name, "partial": bool(answer.missing), "missing": list(answer.missing)}
     found = answer.found
     if found is None or (answer.missing and not partial):

@@ -12,8 +12,8 @@ from deephash.cluster.shard_server import read_addresses, shard_key
 from deephash.indexes.sharded_index import IndexShard, ShardAnswer
 from deephash.validation import InvalidInputError
 
-# After the first time without an answer, another replica is asked, and this one rests. After the second, the shard
-# counts as missing. A killed replica restarts in between.
+# After `SECONDS_TO_ANSWER` without an answer, another replica is asked, and this one rests. After `SECONDS_TO_GIVE_UP`,
+# the shard counts as missing; a killed replica restarts before that.
 SECONDS_TO_ANSWER, SECONDS_TO_GIVE_UP = 5.0, 15.0
 # Polling interval for new replicas; shorter if none is left.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -51,7 +51,7 @@ class Replica:
             try:
                 writer.write(message)
                 reply = await read_message(reader)
-            except BaseException:  # Including a timeout: a late reply must not be taken for the next one.
+            except BaseException:  # Including a timeout: a late reply must not be read as the next one.
                 writer.close()
                 raise
             if self.is_gone:
@@ -108,10 +108,10 @@ class ShardClient:
                 replica.rests_until = time.monotonic() + self.seconds_to_answer
                 continue
             except (ConnectionRefusedError, InvalidInputError):
-                # A replica listens before it writes its address. So it has ended, and its port may belong to another.
+                # A replica listens before it writes its address, so this one has ended. Its port may be in other use.
                 reply = []
             except (OSError, asyncio.IncompleteReadError) as error:
-                reason = f"its replica broke off ({type(error).__name__})"
+                reason = f"its connection broke ({type(error).__name__})"
                 replica.close()
                 replica.rests_until = time.monotonic() + SECONDS_BETWEEN_ATTEMPTS
                 continue
@@ -135,12 +135,12 @@ class ShardClient:
     def _least_busy(self) -> str | None:
         now = time.monotonic()
         awake = [token for token, replica in self.replicas.items() if replica.rests_until <= now]
-        # Among equals, take the one that was asked least recently, so that all share the load.
+        # Among equally busy replicas, choose the one that was asked least recently, so that all share the load.
         return min(awake, key=lambda token: (self.replicas[token].asked, self.replicas[token].asked_at), default=None)
 
     def _forget(self, token: str) -> None:
         self.gone.add(token)
-        if token in self.replicas:  # Several requests may notice.
+        if token in self.replicas:  # Another request may have removed it.
             replica = self.replicas.pop(token)
             replica.is_gone = True
             replica.close()

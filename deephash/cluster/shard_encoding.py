@@ -1,4 +1,4 @@
-"""Encode a source into a folder of shards by workers of Ray Data; interrupted calls continue where they stopped."""
+"""Encode a source into a folder of shards with workers of Ray Data; interrupted calls continue where they stopped."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ from deephash.io.ownership import check_not_source, lock_for_writing
 from deephash.io.progress import track
 from deephash.validation import InvalidInputError, check_count
 
-# Codes of a shard: a million of 64 bits are 8 MB, and their features of 512 dimensions are 2 GB.
+# Rows of a shard: a million 64-bit codes are 8 MB, and their 512-dimensional float32 features are 2 GB.
 SHARD_ROWS = 1 << 20
 ATTEMPT = re.compile(r"attempt-[0-9a-f]{16}")
 
@@ -94,8 +94,8 @@ class EncodedShards:
         shards: number of shards.
         made: number of shards that this call encoded.
         bits: code length b.
-        bad_rows: first list of rows that cannot be encoded, if they keep the encoding from being complete; a manifest
-            is only written if there are no such rows, or they are skipped.
+        bad_rows: first list of rows that cannot be encoded, if they prevent the manifest from being written because
+            they are not skipped.
     """
 
     rows: int
@@ -129,7 +129,7 @@ class ShardEncoder:
         """Encode the shard of the rows start to stop, and return its `ShardRecord` as a row.
 
         An `InvalidInputError` becomes a row with its message in `refusal`, since Ray reports the exception of a worker
-        with the tracebacks of all layers between.
+        with the tracebacks of all layers in between.
         """
         try:
             if self.refusal:
@@ -220,7 +220,7 @@ def encode_shards(
         shard_rows: rows of a shard, rounded up to a multiple of a block.
         workers: workers of Ray Data; None uses one for each processor.
         address: address of a running Ray cluster; None starts one here.
-        skip_bad: whether to skip rows that cannot be encoded; otherwise there is no manifest if there are such rows.
+        skip_bad: whether to skip rows that cannot be encoded; if false, such rows prevent the manifest.
         overwrite: whether to replace shards of another encoding.
 
     Raises:

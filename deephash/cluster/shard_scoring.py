@@ -1,4 +1,4 @@
-"""Score codes in shards by processes of torch.distributed or by Ray, with exactly the results of one process."""
+"""Score codes in shards with torch.distributed or Ray; the results equal those of one process exactly."""
 
 import time
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ from deephash.report.tables import replace_nonfinite, write_per_query
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 ENGINES = ("torch", "ray")
-# What users get, as a run reports it by default; of relevant items and others, since grades are not counted by shards.
+# User metrics that a run reports by default; relevance is binary here, since shards do not count grades.
 USER_METRICS = (NDCG(), ExpectedReciprocalRank(), RankBiasedPrecision(), ExpectedSearchLength(), Success())
 # Files of the scores; the last one is written last.
 SCORE_FILES = ("per_query.parquet", "pr_curve.json", "metrics.json")
 # Tasks of each Ray worker: enough that a slow worker delays the others little.
-TASKS_A_WORKER = 4
+TASKS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def score_shards(
         address: address of a running Ray cluster; None starts one here.
         at: depths k.
         radii: radii r; those above the largest distance are ignored.
-        device: device of each worker; cuda takes the GPU with the worker's number on its machine.
+        device: device of each worker; cuda uses the GPU with the worker's number on its machine.
 
     Returns:
         The scores; None for processes of torch.distributed other than the first.
@@ -93,7 +93,7 @@ def score_shards(
         shared_by = process.world
     if not process.is_first:
         return None
-    # The counts are already those of all processes.
+    # The counts already include all processes.
     settings = ScoreSettings(tuple(at), tuple(radii), USER_METRICS).within(len(database))
     scores = score_counts(counts, settings)
     figures = dict(scores.results)
@@ -120,7 +120,7 @@ def process_counts(queries: ShardQueries, shards: CodeShards, process: Process, 
 def ray_counts(
     queries: ShardQueries, shards: CodeShards, workers: int | None, address: str | None, device: str
 ) -> tuple[DistanceCounts, int]:
-    """Count distances over the whole database by tasks of Ray; return the counts and the number of workers.
+    """Count distances over the whole database with tasks of Ray; return the counts and the number of workers.
 
     Ray repeats the task of a lost worker.
     """
@@ -131,7 +131,7 @@ def ray_counts(
             raise InvalidInputError(f"the Ray cluster offers no {device}; add machines that have one.")
         rank = ray.remote(**resources)(rank_rows)
         shared_queries, shared_shards = ray.put(queries), ray.put(shards)
-        shares = shared_by * TASKS_A_WORKER
+        shares = shared_by * TASKS_PER_WORKER
         waiting = [
             rank.remote(shared_queries, shared_shards, get_share(len(shards), share, shares), device)
             for share in range(shares)

@@ -1,8 +1,8 @@
 """A server for one replica of a shard; clients find its address in a file beside the index.
 
 A front connects to replicas directly. It reads their addresses from the release's folder `replicas/SHARD`, into which
-each replica writes its address once it is ready. Such a file may outlive its replica, and its port may then belong to
-another one. Therefore each request names the shard that it is for.
+each replica writes its address once it is ready. Such a file may outlive its replica, and the port may then belong to
+another replica. Therefore each request names its shard.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ def shard_key(shard: IndexShard) -> str:
 
 
 def read_notes(shard: IndexShard) -> dict[str, dict[str, Any]]:
-    """Read what the replicas of a shard wrote about themselves, by the names of their files.
+    """Read the notes that the replicas of a shard wrote about themselves, by the names of their files.
 
-    A note holds `host` and `port` if the replica listens, `loading` if it is loading the shard or ended while it did,
-    and `refused`, a reason, if it could not load the shard.
+    A note contains `host` and `port` if the replica listens, `loading` if it is loading the shard or ended while
+    loading it, and `refused`, with the reason, if it could not load the shard.
     """
     found = {}
     for path in addresses_folder(shard).glob("*.json"):
@@ -50,7 +50,7 @@ def read_notes(shard: IndexShard) -> dict[str, dict[str, Any]]:
 
 
 def read_addresses(shard: IndexShard) -> dict[str, tuple[str, int]]:
-    """Read host and port of each replica that listens, by the name of its file."""
+    """Read the host and port of each replica that listens, by the name of its file."""
     found = {}
     for token, note in read_notes(shard).items():
         with suppress(KeyError, TypeError, ValueError):
@@ -103,7 +103,7 @@ class ShardServer:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it listens."""
+        """Whether the server listens."""
         return self.server.is_serving()
 
     def withdraw(self) -> None:
@@ -131,7 +131,7 @@ class ShardServer:
             writer.close()
 
     def _answer(self, request: list[np.ndarray]) -> bytes:
-        """Answer shard, k and codes with distances, rows and names; with a reason; or empty for another shard."""
+        """Return distances, rows and names; the reason of a failure; or an empty message if the shard is another."""
         try:
             name, k, codes = request
             if name.item() != self.name:

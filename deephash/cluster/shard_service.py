@@ -42,7 +42,7 @@ from deephash.web.listening import open_listener
 log = logging.getLogger(__name__)
 
 FRONT = "deephash"
-# Numbers of neighbours that are merged faster than a thread starts.
+# Fewer neighbours are merged faster than a thread starts.
 FEW_FOUND = 10_000
 
 
@@ -110,7 +110,7 @@ async def refresh_shards(folder: Path, served: ServedRelease | None) -> ServedRe
 
 
 class Front:
-    """Listens to HTTP, asks every shard, merges their answers, and names missing shards.
+    """A process that listens to HTTP, asks every shard, merges their answers, and reports missing shards.
 
     It does not use Ray Serve's proxy and handles, which would add milliseconds of processor time to each request.
 
@@ -204,7 +204,7 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
 
 
 def explain_failed_start(release: IndexRelease, error: RuntimeError) -> InvalidInputError:
-    """Return the error of the first shard that cannot be loaded here either, or else the error of Ray Serve."""
+    """Return the error of the first shard that cannot be loaded here either, or otherwise that of Ray Serve."""
     for shard in release.shards:
         try:
             load_index(shard.folder)
@@ -285,7 +285,7 @@ def serve_shards(
         check_files(Path(shard.folder))
     with open_listener(host, port) as free:  # Fronts share a port, so they would not notice another program there.
         port = free.getsockname()[1]
-    # Ray's workers have low priority by default; users wait for these.
+    # Ray's workers have low priority by default, but users wait for these workers.
     os.environ.setdefault("RAY_worker_niceness", "0")
     with ray_session(1, address):
         from ray import serve

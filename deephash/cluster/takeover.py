@@ -1,6 +1,6 @@
-"""The change to a new release: the serving processes load it beside the current one, then all requests go to it.
+"""Switch to a new release: the serving processes load it beside the current one, then all requests go to it.
 
-No process is started for a release, since that takes some ten seconds, and longer if clients keep all processors busy.
+No process is started for a release, since that takes about ten seconds, and longer if clients keep all processors busy.
 
 - `Holder` runs in each replica. It looks for a new release in the folder, loads its shards, and writes their
   addresses. It closes a release when `serving.json` names another.
@@ -38,7 +38,7 @@ def read_served(folder: Path) -> IndexRelease:
 
 
 def forget_losses(release: IndexRelease) -> None:
-    """Remove the notes that earlier services left of attempts to load a release."""
+    """Remove the notes on failed and unfinished loads of a release that earlier services left."""
     for shard in release.shards:
         for token, note in read_notes(shard).items():
             if "port" not in note:
@@ -132,7 +132,7 @@ class Holder:
             try:
                 # Replicas that load it at the same time have left such a note too.
                 if lost >= MAX_LOST + self.replicas:
-                    raise InvalidInputError(f"{lost} processes ended while they loaded {shard.folder}; build it again.")
+                    raise InvalidInputError(f"{lost} processes ended while loading {shard.folder}; build it again.")
                 servers.append(ShardServer(shard, token))
             except Exception as error:
                 write_note(shard, {"refused": describe_error(error)}, token)

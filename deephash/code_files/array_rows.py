@@ -24,8 +24,8 @@ class ArrayRows(RowSource):
     Args:
         path: the file, for messages and its fingerprint.
         shape: (n, d).
-        read: function from a first row and a number of rows to an iterator over blocks of that many rows, the last one
-            with fewer.
+        read: function of a first row and a block size; it returns an iterator over blocks of that many rows, of which
+            the last may have fewer.
         key: name of the array in an `.npz`.
     """
 
@@ -88,7 +88,7 @@ def open_npz(path: Path, key: str | None) -> ArrayRows:
     with reading_array(path), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if key is None and len(names) != 1:
-            raise InvalidInputError(f"{path} holds {', '.join(names)}; name the one to take: --features NAME.")
+            raise InvalidInputError(f"{path} holds {', '.join(names)}; name the array to use: --features NAME.")
         key = names[0] if key is None else key
         if key not in names:
             raise InvalidInputError(f"{path} has no array {key!r}; it holds {', '.join(names)}.")
@@ -120,7 +120,7 @@ def open_vectors(path: Path) -> ArrayRows:
 
 
 def slice_blocks(array: np.ndarray) -> Callable[[int, int], Iterator[np.ndarray]]:
-    """Return a function that yields blocks of an array in memory, or mapped into it."""
+    """Return a function that yields blocks of an array that is in memory or memory-mapped."""
     return lambda start, rows: (array[first : first + rows] for first in range(start, len(array), rows))
 
 

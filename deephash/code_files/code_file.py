@@ -36,7 +36,7 @@ class CodePaths:
 
     @property
     def ids(self) -> Path:
-        """Ids of the codes in an `.npy`; a Parquet file holds its own."""
+        """Ids of the codes in an `.npy`; a Parquet file contains the ids itself."""
         return self.codes.with_suffix(".ids.npy")
 
     @property
@@ -46,7 +46,7 @@ class CodePaths:
 
     @property
     def neighbours(self) -> Path:
-        """Rows of the database that are relevant to each query, if they are listed: offsets and ids."""
+        """Database rows that are relevant to each query, as offsets and ids, if there are any."""
         return self.codes.with_suffix(".neighbours.npz")
 
     @property
@@ -92,7 +92,7 @@ class CodeFile:
 
     @property
     def hasher(self) -> str:
-        """Identity of the hasher that made them."""
+        """Identity of the hasher that made the codes."""
         return str(self.description["hasher"])
 
 
@@ -133,7 +133,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     """
     paths = CodePaths(Path(path))
     if not paths.codes.is_file():
-        hint = f"; its encoding has not ended: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
+        hint = f"; its encoding is unfinished: run it again ({paths.unfinished})" if paths.unfinished.is_dir() else ""
         raise InvalidInputError(f"{format_missing_path(path)} does not exist; give a file of deephash encode{hint}.")
     description: dict[str, Any] = read_json(paths.description, f"the description of {paths.codes.name}")
     is_known = isinstance(description, dict) and description.get("format") == FORMAT

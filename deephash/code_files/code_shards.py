@@ -27,7 +27,7 @@ from deephash.validation import InvalidInputError, as_labels
 if TYPE_CHECKING:
     import polars
 
-# Rows to rank at a time: 32 MB of codes of 64 bits, and as much of labels.
+# Rows to rank at a time: 32 MB of 64-bit codes and 32 MB of int64 labels.
 BLOCK_ROWS = 1 << 22
 
 
@@ -69,7 +69,7 @@ class CodeShards:
         return sum(self.rows)
 
     def pieces(self, rows: range) -> Iterator[tuple[int, range]]:
-        """Yield the number of each file that holds rows of a range, and which of its own rows these are."""
+        """Yield the number of each file with rows in a range, and the range of these rows within the file."""
         first = 0
         for number, count in enumerate(self.rows):
             piece = range(max(rows.start - first, 0), min(rows.stop - first, count))
@@ -92,7 +92,7 @@ class CodeShards:
                 yield ShardBlock(read(some), None if labels is None else labels[some.start : some.stop], first + start)
 
     def read_ids(self, rows: range) -> np.ndarray:
-        """Read the ids of a range of rows, and no other rows; numbers become strings if other ids are strings."""
+        """Read only the ids of a range of rows; numbers become strings if other ids are strings."""
         return np.concatenate([read_ids(self.paths[number], piece) for number, piece in self.pieces(rows)])
 
 
@@ -120,8 +120,8 @@ class ShardQueries:
             return select_items(self.neighbours, block.start, block.start + len(block.codes))
         if self.labels is None or block.labels is None:
             raise InvalidInputError(
-                f"the {'queries' if self.labels is None else 'shard with row ' + str(block.start)} have no labels; put "
-                "them beside the codes as NAME.labels.npy, int64 (n,) or bool (n, c)."
+                f"no labels for the {'queries' if self.labels is None else f'shard with row {block.start}'}; put them "
+                "beside the codes as NAME.labels.npy, int64 (n,) or bool (n, c)."
             )
         kind = SharedLabel if self.labels.ndim == 1 else SharedLabels
         return kind(self.labels, block.labels)
@@ -131,7 +131,7 @@ def open_shards(paths: Sequence[Path]) -> CodeShards:
     """Open files of codes as one database.
 
     Args:
-        paths: `.npy` or `.parquet` files, or folders, of which all files of codes are taken, sorted by name.
+        paths: `.npy` or `.parquet` files, or folders; all files of codes in a folder are used, sorted by name.
 
     Raises:
         InvalidInputError: no files, a file given twice, a damaged file, or codes of different hashers.
@@ -143,14 +143,14 @@ def open_shards(paths: Sequence[Path]) -> CodeShards:
     seen: dict[Path, Path] = {}
     for file in files:
         if (first := seen.setdefault(file.resolve(), file)) is not file:
-            raise InvalidInputError(f"{file} and {first} are one file, whose items would count twice; give it once.")
+            raise InvalidInputError(f"{file} and {first} are one file, and its items would count twice; give it once.")
     descriptions = [read_description(file) for file in files]
     hasher = read_hasher_info(descriptions[0])
     for file, description in zip(files, descriptions, strict=True):
         if (description["hasher"], description["bits"]) != (hasher.identity, hasher.bits):
             raise InvalidInputError(
                 f"{file} holds codes of the hasher {description['hasher']}, and {files[0]} those of "
-                f"{hasher.identity}; shards are of one hasher."
+                f"{hasher.identity}; all shards need the same hasher."
             )
     rows = tuple(description["rows"] for description in descriptions)
     return CodeShards(tuple(files), rows, hasher.bits, hasher.identity, hasher.distance)
@@ -159,7 +159,7 @@ def open_shards(paths: Sequence[Path]) -> CodeShards:
 def list_code_files(folder: Path) -> list[Path]:
     """List the files of codes in a folder, sorted by name: those with a description beside them.
 
-    If two files share a description, as `a.npy` and `a.parquet`, it belongs to the file that it names.
+    If two files share a description, such as `a.npy` and `a.parquet`, it belongs to the file that it names.
     """
     files = walk_files(folder, stop=lambda *_: True)  # Only this folder, without its subfolders.
     files = [file for file in files if file.suffix in ENDINGS and CodePaths(file).description.exists()]
@@ -183,7 +183,7 @@ def open_queries(path: Path, shards: CodeShards) -> ShardQueries:
     if (queries.hasher, queries.bits) != (shards.hasher, shards.bits):
         raise InvalidInputError(
             f"{path} holds codes of the hasher {queries.hasher}, and the shards those of {shards.hasher}; encode both "
-            "by one."
+            "with the same hasher."
         )
     codes = code_reader(path, len(queries), queries.bits)(range(len(queries)))
     labels = map_labels(path, len(queries))
@@ -230,7 +230,7 @@ def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
 
 @lru_cache(1 << 16)
 def try_codes(path: Path, state: tuple[int, int]) -> None:
-    """Decode Parquet codes in a separate process, once for each state of a file; some damage crashes the decoder."""
+    """Test in a separate process, once per state of a file, that Parquet codes do not crash the decoder."""
     try_decoding(PARQUET, path, "code")
 
 
@@ -244,7 +244,7 @@ def check_packed(codes: Tensor, path: Path, rows: int, bits: int) -> None:
 
 
 def read_ids(path: Path, wanted: range) -> np.ndarray:
-    """Read the ids of a range of rows of one file, whole numbers or strings, and no other rows."""
+    """Read only the ids of a range of rows of one file: whole numbers or strings."""
     if path.suffix == ".npy":
         beside = CodePaths(path).ids
         return as_names(np.array(read_array(beside)[wanted.start : wanted.stop]), f"ids of {beside}")

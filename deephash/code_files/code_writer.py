@@ -36,14 +36,14 @@ PARQUET_ROWS = 1 << 18
 
 @dataclass
 class Progress:
-    """Progress of an encoding, all of which is on disk.
+    """Progress of an encoding: rows, and sizes of the files of variable length.
 
     Args:
         row: next row of the source.
         kept: number of codes.
         bad: number of rows that cannot be encoded.
-        id_bytes: size of the file of ids, if they are strings.
-        bad_bytes: size of the list of bad rows.
+        id_bytes: size of the file of ids in bytes, if they are strings.
+        bad_bytes: size of the list of bad rows in bytes.
     """
 
     row: int = 0
@@ -112,12 +112,12 @@ class CodeWriter:
     def close(self) -> None:
         """Close the files; flushed blocks stay."""
         for file in (self._codes, self._ids, self._bad):
-            with suppress(OSError):  # Rows that a full disk refused are not in the saved progress.
+            with suppress(OSError):  # Rows that did not fit on a full disk are not in the saved progress.
                 file.close()
 
 
 def open_at(path: Path, size: int) -> BinaryIO:
-    """Open a file for appending, cut to a size, or filled up to it if it is new."""
+    """Open a file for appending, and truncate or extend it to a size."""
     path.touch()
     file = path.open("r+b")
     file.truncate(size)
@@ -126,7 +126,7 @@ def open_at(path: Path, size: int) -> BinaryIO:
 
 
 def complete(paths: CodePaths, progress: Progress, width: int, named: bool, description: dict[str, Any]) -> None:
-    """Complete the files, and write `complete.json`, which says that they only need to be moved.
+    """Complete the files, and write `complete.json`, which marks them as ready to be moved.
 
     Args:
         paths: final paths of the files.
@@ -162,7 +162,7 @@ def put_in_place(paths: CodePaths, overwrite: bool) -> None:
         overwrite: whether to replace other files.
 
     Raises:
-        InvalidInputError: other files have appeared in place.
+        InvalidInputError: other files exist at the final paths.
         StorageError: the disk is full or not writable.
     """
     folder = paths.unfinished
@@ -216,7 +216,7 @@ def unfinished_folder(paths: CodePaths) -> Iterator[None]:
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Return whether a folder belongs to an unfinished encoding, or only holds the first files of one."""
+    """Return whether a folder belongs to an unfinished encoding, or contains only the first files of one."""
     if not folder.is_dir():
         return False
     if any((folder / name).exists() for name in (PROGRESS, MARK)):

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 UNNAMED = "Unnamed: {}"
 """Name of a column without a name, by its position, as pandas names it."""
 MISSING = frozenset({"", "na", "n/a", "none", "null"})
-"""Words for a missing value, beside nan, which is a number."""
+"""Words for a missing value; nan counts as a number instead."""
 SEPARATORS = ";\t| "
 HEAD_ROWS = 4
 """Rows to read after the first."""
 SAMPLE_ROWS = 100
 """Rows that distinguish columns of numbers from columns of strings."""
 MAX_LINE = 1 << 26
-"""Maximal number of characters of a line at the beginning."""
+"""Maximal length of a line, in characters."""
 MAX_COMPRESSED_LINES = 1000
 """Lines of a compressed file in which to look for its first row."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)|[+-]?\d+,\d+", re.IGNORECASE)
@@ -67,7 +67,7 @@ class CsvLayout:
         )
 
     def find_words(self, path: Path) -> "dict[str, str | None]":
-        """Return the first cell of each column that is neither a number nor missing; None if there is no such cell.
+        """Return, for each column, the first cell that is neither a number nor missing, or None.
 
         Only `SAMPLE_ROWS` rows are read.
         """
@@ -93,7 +93,7 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
 
     Args:
         path: the file.
-        header: whether the first line names the columns; None decides: names unless they are numbers.
+        header: whether the first line names the columns; with None, it does unless it contains numbers.
     """
     with reading(path, ".csv data", "write it again"):
         lines = read_lines(path)
@@ -148,9 +148,9 @@ def read_lines(path: Path) -> Iterator[str]:
 def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Raise an error if it is unclear whether the first line is a heading or a row.
 
-    It may be a row if all its fields are numbers or missing. It may also be a row if a single field is a word, as an id
-    is, and the column below holds words too. The name of an id column makes the line a heading, and so do numbers that
-    count columns, as 0, 1, 2.
+    It may be a row if all its fields are numbers or missing. It may also be a row if a single field is a word, such as
+    an id, and the column below contains words too. The name of an id column makes the line a heading, and so do numbers
+    that count columns, such as 0, 1, 2.
     """
     present = [name for name in names if name.lower() not in MISSING]
     numbers = [name for name in present if is_number(name)]
@@ -162,8 +162,8 @@ def check_heading(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     content = "only numbers" if not words else "numbers and one word"
     raise InvalidInputError(
-        f"the first line of {path} holds {content} ({shown}): a row, or names of columns; give --no-header if it is a "
-        "row, and --header if it holds names."
+        f"the first line of {path} holds {content} ({shown}), so it may be a row or a heading; give --no-header "
+        "if it is a row, and --header if it names the columns."
     )
 
 
@@ -198,7 +198,7 @@ def is_number(text: str) -> bool:
 
 
 def is_consecutive(numbers: Sequence[str]) -> bool:
-    """Return whether numbers are whole and each is one more than the previous, as when columns are counted."""
+    """Return whether numbers are whole and each is one more than the previous, like numbers of columns."""
     if not all(number.isdecimal() for number in numbers):
         return False
     return [int(number) for number in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(numbers)))

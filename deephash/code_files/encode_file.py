@@ -36,7 +36,7 @@ from deephash.validation import InvalidInputError, check_count
 # 4096 rows of 512 float32 features are 8 MB; about three blocks are in memory. They fit in the processor's cache, and
 # their memory is reused: blocks of 32 MB, with new pages each time, took twice the time to encode.
 BLOCK_ROWS = 4096
-# Largest amount of work that a kill loses, beside the current block.
+# Maximal work that a killed process loses, apart from the current block.
 SECONDS_BETWEEN_SAVES = 1.0
 
 
@@ -47,7 +47,7 @@ class Encoded:
     Args:
         rows: number of codes.
         bad: number of rows that cannot be encoded.
-        first_bad: description of the first of them, if they keep the codes from being put in place.
+        first_bad: description of the first bad row, if bad rows prevent codes from being put in place.
         is_done: whether the codes are in place; false if there are bad rows and `skip_bad` is false.
         was_there: whether an earlier call had put the codes in place.
     """
@@ -73,7 +73,7 @@ def encode_file(
     """Encode all rows of a source.
 
     Until all rows are encoded, the codes grow in the folder `OUT.encoding`. If the call is interrupted, the same call
-    continues from there. It gives the same bytes as a call without interruption, because blocks begin at the same rows.
+    continues from there. It writes the same bytes as an uninterrupted call, because blocks begin at the same rows.
 
     Args:
         hasher: fitted hasher, on the device to encode on.
@@ -81,7 +81,7 @@ def encode_file(
         out: `.npy` for codes, with ids in `.ids.npy` beside them, or `.parquet` with the columns id and code.
         identity: identity of the hasher to record; None uses that of `hasher`.
         view: view of this hasher, if the whole hasher has two.
-        skip_bad: whether to skip rows that cannot be encoded; otherwise no codes are put in place if there are any.
+        skip_bad: whether to skip rows that cannot be encoded; if false, they prevent codes from being put in place.
         rows: rows to read and encode at a time.
         overwrite: whether to replace other codes.
 
@@ -113,7 +113,7 @@ def encode_file(
         return result
     with unfinished_folder(paths):
         if (result := existing_result(paths, task, skip_bad, overwrite)) is not None:
-            clear_unfinished(paths)  # Files that a kill after the last step left.
+            clear_unfinished(paths)  # Files of a process that was killed after the last step.
             return result
         return encode_unfinished(hasher, source, paths, task, skip_bad, overwrite)
 
@@ -165,7 +165,7 @@ def encode_rest(hasher: Hasher, source: RowSource, writer: CodeWriter, task: dic
 
 
 def encode_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> Iterator[tuple[np.ndarray, RowBlock]]:
-    """Yield codes uint8 (m, ⌈b/8⌉) of each block of a source, starting at a row, and the block.
+    """Yield each block of a source from row `start` on, after its codes uint8 (m, ⌈b/8⌉).
 
     Raises:
         InvalidInputError: a damaged source, or features of another dimension.
@@ -198,7 +198,7 @@ def read_progress(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Pr
     """Return the progress of an earlier call with the same task; zero if there was none.
 
     Raises:
-        InvalidInputError: an unfinished encoding with other arguments, or other files in the places of the codes.
+        InvalidInputError: an unfinished encoding with other arguments, or other files at the final paths.
     """
     path = paths.unfinished / PROGRESS
     progress = Progress()
@@ -256,6 +256,6 @@ def check_dimension(dimension: int, hasher: Hasher) -> None:
     """Raise an error unless features have the input dimension of the hasher."""
     if dimension != hasher.input_dim:
         raise InvalidInputError(
-            f"the features have {dimension} dimensions; the hasher takes {hasher.input_dim}: give features from the "
+            f"the features have {dimension} dimensions; the hasher expects {hasher.input_dim}: give features from the "
             "same model or descriptor."
         )

@@ -16,7 +16,7 @@ def load_view(run: str | Path, view: str | None = None, device: str = "cpu") -> 
     Args:
         run: folder of a run or hasher.
         view: view of a hasher of two views; None for a hasher of one.
-        device: device to compute on; auto takes a GPU if there is one.
+        device: device to compute on; auto uses a GPU if there is one.
 
     Returns:
         The hasher of the view, the identity of the whole hasher, and the view (empty for a hasher of one).

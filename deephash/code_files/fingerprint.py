@@ -10,7 +10,7 @@ END_BYTES = 1 << 20
 
 
 def file_fingerprint(path: Path) -> dict[str, Any]:
-    """Return path, size and modification time of a file, and a SHA-256 of its first and last mebibyte."""
+    """Return the path, size and modification time of a file, and a SHA-256 of its first and last mebibyte."""
     state = path.stat()
     digest = hashlib.sha256()
     with path.open("rb") as file:

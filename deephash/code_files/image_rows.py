@@ -18,7 +18,7 @@ from deephash.io.files import describe_error
 
 
 class ImageRows(RowSource):
-    """Images at any depth of a folder; ids are their paths from there.
+    """Images at any depth of a folder; ids are their paths relative to it.
 
     Args:
         folder: folder of the images.
@@ -42,7 +42,7 @@ class ImageRows(RowSource):
 
     @property
     def dimension(self) -> None:
-        """Unknown until the first images are described."""
+        """None, because the dimension is unknown until the first images are described."""
         return None
 
     def fingerprint(self) -> dict[str, Any]:

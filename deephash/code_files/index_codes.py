@@ -19,7 +19,7 @@ from deephash.validation import InvalidInputError
 
 @dataclass(frozen=True)
 class HasherInfo:
-    """What an index records about the hasher that made its codes.
+    """Record of the hasher that made the codes of an index.
 
     Args:
         identity: identity of the hasher.
@@ -40,7 +40,7 @@ def save_index(
     Args:
         codes: packed uint8 (N, ⌈b/8⌉).
         ids: ids of the codes, whole numbers or strings (N,).
-        hasher: the hasher that made them.
+        hasher: the hasher that made the codes.
         kind: kind of index, or auto.
         settings: settings of the kind.
         out: folder of the index.

@@ -31,12 +31,12 @@ def open_source(
 
     Args:
         path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file; a folder of Parquet files or of
-            images; or the address of either in an object store, as s3://BUCKET/FOLDER.
+            images; or the address of either in an object store, such as s3://BUCKET/FOLDER.
         run: folder of the run whose hasher encodes the rows; its data determine the features of images.
         features: array of an `.npz`, or columns of a table; None uses the only array, or all columns except the ids.
         ids: column of ids in a table; None uses `id` if there is one.
         image_size: side in pixels to which images are scaled; None uses that of the run's data.
-        header: whether the first line of a CSV file names its columns; None decides: names unless they are numbers.
+        header: whether the first line of a CSV file names its columns; with None, it does unless it contains numbers.
 
     Raises:
         InvalidInputError: a missing or damaged file, another kind of file, or images for a run without images.
@@ -71,7 +71,7 @@ def open_source(
         raise InvalidInputError(f"{path} has no columns of ids; leave --ids {ids} out.")
     if path.suffix == ".npz":
         if features is not None and len(features) > 1:
-            raise InvalidInputError(f"{len(features)} arrays are named; features are one array of {path}.")
+            raise InvalidInputError(f"--features names {len(features)} arrays of {path}; name one.")
         return open_npz(path, features[0] if features else None)
     if features is not None:
         raise InvalidInputError(f"{path} holds a single array; leave --features out.")
@@ -83,6 +83,6 @@ def find_image_size(descriptor: "Descriptor", image_size: int | None, run: str |
     size = image_size or descriptor.image_size
     if size is None:
         raise InvalidInputError(
-            f"the data of {run} do not scale images, which have one size; give that size, as --image-size 32."
+            f"the images of {run} have one size and are not scaled; give that size, such as --image-size 32."
         )
     return size

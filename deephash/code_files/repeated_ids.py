@@ -1,4 +1,4 @@
-"""Find ids that a database in several files holds more than once, as when daily files overlap."""
+"""Find ids that occur more than once in a database of several files, for example in overlapping daily files."""
 
 import logging
 import zlib
@@ -28,8 +28,8 @@ def report_repeated(database: CodeShards) -> None:
     repeated, first = repeated_ids(database)
     if repeated:
         log.warning(
-            "%s of %s codes have an id that another code has too, as %s in %s; if files overlap, an item is found and "
-            "counted more than once: encode each once.",
+            "%s of %s codes have an id that another code has too, such as %s in %s; if files overlap, an item is found "
+            "and counted more than once: encode each item once.",
             f"{repeated:,}",
             f"{len(database):,}",
             first,

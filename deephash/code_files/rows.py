@@ -1,4 +1,4 @@
-"""The contract of a source of items, which yields blocks of rows from any row on."""
+"""The interface of a source of items, which yields blocks of rows from any row on."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ class RowSource(ABC):
 
 
 def build_block(values: np.ndarray, ids: Ids, places: np.ndarray, stop: int) -> RowBlock:
-    """Build a block; rows with NaN, infinity or values above float32 become bad rows.
+    """Build a block; rows with NaN, infinity or values too large for float32 become bad rows.
 
     Args:
         values: numbers (m, d); the block shares their memory if they are float32 and writable.
@@ -85,7 +85,7 @@ def build_block(values: np.ndarray, ids: Ids, places: np.ndarray, stop: int) -> 
         places: numbers of the m rows in the source, int64 (m,).
         stop: row after the last of the block.
     """
-    with np.errstate(over="ignore"):  # Values above float32 become infinite; such rows are bad.
+    with np.errstate(over="ignore"):  # Values too large for float32 become infinite; their rows are bad.
         features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
     if torch.isfinite(features.sum()):
         # If the sum is finite, so are all values: one pass suffices.

@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError
 
 
 class NoDescriptorError(InvalidInputError):
-    """The features of a run's data were computed outside deephash."""
+    """Error for a run whose features were computed outside deephash."""
 
 
 def image_descriptor(run: Path) -> Descriptor:
@@ -76,7 +76,7 @@ def check_contents(run: Path, name: str, digest: str, files: str) -> None:
     Args:
         run: folder of the run.
         name: image_descriptor or text_descriptor.
-        digest: digest of the present files; empty for no files.
+        digest: digest of the current files; empty for no files.
         files: description of the files, for the message.
     """
     path = RunFolder(run).split

@@ -108,7 +108,7 @@ def search_rows(
 
 
 def write_found(found: Found, out: Path) -> None:
-    """Write the neighbours in one step.
+    """Write the neighbours atomically.
 
     Args:
         found: neighbours of q queries.

@@ -46,7 +46,7 @@ class Store:
 
     Args:
         address: address with its scheme, such as s3://BUCKET/FOLDER or file:///FOLDER. fsspec opens schemes that
-            pyarrow does not know; packages such as adlfs and huggingface_hub add further schemes.
+            pyarrow does not support; packages such as adlfs and huggingface_hub add further schemes.
 
     Raises:
         InvalidInputError: pyarrow is not installed, or the store cannot be read.
@@ -62,7 +62,7 @@ class Store:
         self.address = address
         try:
             self.system, self.root = fs.FileSystem.from_uri(address)
-        except Exception:  # A scheme that pyarrow does not know.
+        except Exception:  # A scheme that pyarrow does not support.
             try:
                 import fsspec
 
@@ -164,7 +164,7 @@ class StoredTableRows(TableRows):
         return rebatch(self._groups(columns, start), rows)
 
     def _groups(self, columns: list[str], start: int) -> Iterator["polars.DataFrame"]:
-        """Yield row groups that begin at a row; earlier groups are not read, and earlier rows of the first are cut."""
+        """Yield the row groups from row `start` on, the first cut to begin there; earlier groups are not read."""
         import polars
 
         first = 0

@@ -34,12 +34,12 @@ class TableRows(RowSource):
         features: one column of lists, or several columns of numbers; None uses all columns except the ids.
         ids: column of ids, whole numbers or strings; None uses `id`, in upper or lower case, if there is one, or else
             row numbers.
-        header: whether the first line of a CSV file names its columns; otherwise their names are their positions from
-            0. With None, the first line names the columns unless it holds numbers.
+        header: whether the first line of a CSV file names its columns; with None, it does unless it contains numbers.
+            Columns without names are named by their positions from 0.
 
     Raises:
-        InvalidInputError: a damaged file, no such column, columns that are not numbers, ids above int64, or an unclear
-            first line with `header=None`.
+        InvalidInputError: a damaged file, no such column, columns that are not numbers, ids too large for int64, or an
+            unclear first line with `header=None`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TableRows(RowSource):
         single = schema[self.columns[0]] if len(self.columns) == 1 else None
         self.lists = isinstance(single, polars.List | polars.Array) and is_number_type(single.inner)
         if not self.columns:
-            raise InvalidInputError(f"{path} holds {', '.join(schema) or 'nothing'}; no column is left to take.")
+            raise InvalidInputError(f"{path} holds {', '.join(schema) or 'nothing'}; no column is left for features.")
         for name in () if self.lists else self.columns:
             kind = schema[name]
             if not is_number_type(kind):
@@ -176,7 +176,7 @@ class TableRows(RowSource):
             return any(not batch.to_series().all() for batch in texts.collect_batches())
 
     def _check_whole(self, name: str) -> None:
-        """Raise an error if ids are above int64, before rows are encoded."""
+        """Raise an error if ids are too large for int64, before rows are encoded."""
         with self._reading():
             extremes = self._extremes(name)
         for extreme in extremes:

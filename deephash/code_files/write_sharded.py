@@ -81,7 +81,7 @@ def write_release(
 
 
 def is_current(folder: Path, name: str) -> bool:
-    """Return whether a release is the one in place."""
+    """Return whether a folder's current release has this name."""
     try:
         return read_release(folder).name == name
     except InvalidInputError:

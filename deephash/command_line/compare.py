@@ -57,7 +57,7 @@ def print_comparison(compared: "Comparison") -> None:
     console.print(figures)
     for test in compared.tests:
         console.print(
-            f"{compared.metric} of {compared.runs.index(test.run) + 1} less that of 1: {test.difference:+.4f} over "
+            f"{compared.metric} of {compared.runs.index(test.run) + 1} minus that of 1: {test.difference:+.4f} over "
             f"{test.queries:,} queries; Wilcoxon p = {test.p_value:.2g} (Holm), effect {test.effect:+.2f}"
         )
     for run, reason in compared.untested.items():

@@ -7,7 +7,7 @@ import sys
 def show_every_letter() -> None:
     """Print characters that the encoding of standard output or error lacks as escapes, instead of failing.
 
-    An ASCII console, as with PYTHONIOENCODING=ascii, lacks "ε" and "…"; a UTF-8 console lacks undecodable file names.
+    An ASCII console (PYTHONIOENCODING=ascii) lacks "ε" and "…"; a UTF-8 console lacks undecodable file names.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -46,18 +46,20 @@ def export(
         check_not_source(source, out)
     check_free(out, overwrite=overwrite)
     hasher, _, name = load_view(run, view)
-    features, what = features_to_check(run, name, check_on, hasher.input_dim)
+    features, what = read_check_features(run, name, check_on, hasher.input_dim)
     done = export_hasher(hasher, features, out, format)
     same = (
-        "bit for bit" if not done.differing_bits else f"but for {done.differing_bits} of {done.rows * hasher.bits} bits"
+        "bit for bit"
+        if not done.differing_bits
+        else f"except for {done.differing_bits} of {done.rows * hasher.bits} bits"
     )
     typer.echo(
         f"{out}: {done.format}, features float32 (n, {hasher.input_dim}) to codes uint8 (n, {(hasher.bits + 7) // 8}); "
-        f"the hasher's codes, {same}, on {done.rows:,} rows of {what}"
+        f"codes equal the hasher's {same} on {done.rows:,} rows of {what}"
     )
 
 
-def features_to_check(run: Path, view: str, check_on: Path | None, dimension: int) -> "tuple[Tensor, str]":
+def read_check_features(run: Path, view: str, check_on: Path | None, dimension: int) -> "tuple[Tensor, str]":
     """Return features to check the program on, and their description."""
     import torch
 

@@ -9,7 +9,7 @@ import typer
 def train(context: typer.Context) -> None:
     """Fit a hasher and score it, for example `deephash train method=itq bits=64`; `--help` lists the choices.
 
-    Hydra parses all arguments, which are those of train.py in a clone.
+    Hydra parses all arguments; they are the same as those of train.py in a clone.
     """
     run_program("train", context.args)
 
@@ -17,7 +17,7 @@ def train(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Score a saved run again, for example `deephash evaluate run=FOLDER`; `--help` lists the settings.
 
-    Hydra parses all arguments, which are those of evaluate.py in a clone.
+    Hydra parses all arguments; they are the same as those of evaluate.py in a clone.
     """
     run_program("evaluate", context.args)
 

@@ -10,7 +10,7 @@ def index(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Codes of deephash encode, a run, whose database is indexed, or, with --shards, a folder of codes.",
+            help="Codes from deephash encode; a run, to index its database; or, with --shards, a folder of codes.",
             show_default=False,
         ),
     ],

@@ -1,4 +1,4 @@
-"""Registration of installed packages' classes with Hydra, as if each had a YAML file."""
+"""Register the classes of installed packages with Hydra, as if each had a YAML file."""
 
 import inspect
 import sys
@@ -40,11 +40,11 @@ def register_plugins() -> None:
                 if word in list_choices(group):
                     raise InvalidInputError(
                         f"{group}={word} of the installed package {point.dist.name if point.dist else '?'} is left "
-                        "out, because deephash itself has a choice of that word; rename it."
+                        "out, because deephash itself has a choice of that name; rename it."
                     )
-                settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **defaults(load_plugin(point))}
+                settings = {"_target_": f"{FAMILIES[family]}.{point.attr}", **find_defaults(load_plugin(point))}
             except InvalidInputError as error:
-                # A package that is broken must not keep the others' methods from running.
+                # A broken package must not prevent the methods of others from running.
                 warnings[f"warning: {error}"] = None
                 continue
             if family == "losses":
@@ -58,7 +58,7 @@ def register_plugins() -> None:
         print(line, file=sys.stderr)
 
 
-def defaults(kind: type[Any]) -> dict[str, Any]:
+def find_defaults(kind: type[Any]) -> dict[str, Any]:
     """Return the arguments of a class that have a plain default, so that the command line can set them."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     return {name: value for name, value in defaults.items() if isinstance(value, bool | int | float | str | None)}

@@ -1,4 +1,4 @@
-"""Running of jobs: one line for invalid input, and sweeps that continue after it."""
+"""Run jobs: invalid input ends a job with one line, and a sweep continues after it."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # Errors of the operating system for a disk that does not accept a file; loggers raise them unchanged.
 REFUSED_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
-# Settings that a command may change when it resumes a run: none that affects the fit.
+# Settings that a command may change when it resumes a run; none of them affects the fit.
 RESUMABLE = ("resume", "trainer", "logger", "figures", "metrics", "user_metric")
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -61,7 +61,7 @@ def reporting_errors() -> Iterator[None]:
     own_log = folder / f"{HydraConfig.get().job.name}.log"
     before = set(folder.iterdir()) if folder.is_dir() else set()
     if own_log in before and own_log.stat().st_size == 0:
-        before.remove(own_log)  # Hydra has just created it; one with lines is older.
+        before.remove(own_log)  # Hydra has just created it; a log with lines is older.
     try:
         yield
     except (InvalidInputError, InstantiationException, OmegaConfBaseException, OSError) as error:
@@ -76,14 +76,14 @@ def reporting_errors() -> Iterator[None]:
                 raise  # An optimising sweeper counts failed trials, up to its permitted rate.
             return
         if not remove_unfitted(folder, before) and is_refused_by_disk(error):
-            line += f" All that was saved before is whole; go on with: deephash train resume={folder}"
+            line += f" All that was saved before is intact; continue with: deephash train resume={folder}"
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if remove_unfitted(folder, before):
             print("interrupted; nothing had been computed.", file=sys.stderr)
         else:
-            print(f"interrupted; go on with: deephash train resume={folder}", file=sys.stderr)
+            print(f"interrupted; continue with: deephash train resume={folder}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -133,7 +133,7 @@ def format_user_error(error: BaseException) -> str | None:
 
 
 def remove_unfitted(folder: Path, before: set[Path]) -> bool:
-    """Remove the files of a job that has fitted and scored nothing; return whether it has.
+    """Remove the files of a job that has fitted and scored nothing; return whether this was the case.
 
     Args:
         folder: the job's output folder.
@@ -172,7 +172,7 @@ def load_resumed(config: DictConfig, stored: DictConfig) -> DictConfig:
     bound = [override for override, key in keys.items() if key.split(".")[0] not in RESUMABLE]
     if bound:
         raise InvalidInputError(
-            f"resume goes on with the run's own settings, so {bound[0]} cannot be set; leave it out, or start a new "
+            f"resume continues with the run's own settings, so {bound[0]} cannot be set; leave it out, or start a new "
             "run."
         )
     merged = OmegaConf.create(OmegaConf.to_container(stored, resolve=True))

@@ -35,7 +35,7 @@ def score(
 ) -> None:
     """Score queries against a sharded database too large for one machine; the metrics equal those of one process.
 
-    Each worker ranks its rows and counts distances; the counts are added up. Run it by `torchrun --no-python
+    Each worker ranks its rows and counts distances; the counts are added up. Run it with `torchrun --no-python
     --nproc-per-node 4 deephash score ...`, or with `--engine ray`.
     """
     from deephash.cluster.shard_scoring import check_out, score_shards, write_scores

@@ -17,7 +17,7 @@ def search(
     queries: Annotated[
         Path,
         typer.Argument(
-            help="Codes of deephash encode; with --run, features or images in its formats.", show_default=False
+            help="Codes from deephash encode; with --run, features or images in its formats.", show_default=False
         ),
     ],
     k: Annotated[int, typer.Option("-k", "--neighbours", help="Number of neighbours of each query.", min=1)] = 10,

@@ -72,10 +72,10 @@ def serve(
         )
     typer.echo("reading the runs ...")
 
-    def tell(address: str) -> None:
+    def report(address: str) -> None:
         typer.echo(f"{address} (Ctrl+C ends it; answers: {log})")
 
-    serve_study(runs, log, design, contact, host, port, name or (), device, tell)
+    serve_study(runs, log, design, contact, host, port, name or (), device, report)
 
 
 @study.command()
@@ -186,18 +186,18 @@ def print_analysis(analysis: "Analysis") -> None:
         share, interval = analysis.left
         console.print(f"the left list was preferred in {share:.3f} of the decided pairs ({format_interval(interval)})")
     if analysis.agreements:
-        console.print("Kendall's tau over queries, of the first's gain on the second with what was judged")
+        console.print("Kendall's tau over queries, between the judgements and the gain of the first on the second")
         agreements = Table("metric", "queries")
         for judged in ("preference", "rating"):
             agreements.add_column(f"{judged}, 95 %", justify="right")
         for metric, found in groupby(analysis.agreements, lambda one: one.metric):
-            if not is_comparison(metric):  # Those are in the JSON.
+            if not is_comparison(metric):  # Metrics for comparison with published code are only in the JSON.
                 both = list(found)
                 cells = [f"{format_figure(one.tau, '+.2f')}, {format_interval(one.interval, '+.2f')}" for one in both]
                 agreements.add_row(escape(metric), str(both[0].queries), *cells)
         console.print(agreements)
     else:
-        console.print("give --run RUN --run RUN to set judgements against the runs' metrics")
+        console.print("give --run RUN --run RUN to compare judgements with the runs' metrics")
     for warning in analysis.warnings:
         console.print(f"[yellow]{escape(warning)}[/yellow]")
 
@@ -211,7 +211,7 @@ def print_requirement(needed: "Requirement") -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"a preference of {sought.preference:g}, found with probability {needed.power:g} at level {sought.level:g}; "
-        f"{sought.ties:g} of the judgements are ties, {sought.judgements} of one participant"
+        f"{sought.ties:g} of the judgements are ties, {sought.judgements} per participant"
     )
     table = Table("judgements of one participant")
     for heading in ("participants", "judgements", "test"):

@@ -36,9 +36,9 @@ class HashingModule(lightning.LightningModule):
         hasher: fitted hasher of one view or of two.
         truth: ground truth.
         ranking: engine that ranks the codes.
-        settings: what to measure.
-        learnt: codes that the fit learnt for the training items, to rank the database by them; None ranks it by the
-            codes of the hash functions.
+        settings: metrics to compute.
+        learnt: codes that the fit learnt for the training items, to use as codes of the database; None uses those of
+            the hash functions.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class HashingModule(lightning.LightningModule):
 
 
 def all_gather(tensor: Tensor, processes: int) -> list[Tensor]:
-    """Return the tensors of the same shape of all processes, in the order of their ranks."""
+    """Gather a tensor, of the same shape in all processes, in the order of their ranks."""
     gathered = [torch.empty_like(tensor) for _ in range(processes)]
     torch.distributed.all_gather(gathered, tensor)
     return gathered

@@ -1,4 +1,4 @@
-"""Codes that a fit learnt for its training items themselves, and the protocol that searches a database by them."""
+"""Codes that a fit learns directly for its training items, for protocols that use them as codes of the database."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError
 
 FUNCTIONS, LEARNT = "functions", "learnt"
-# What items of the database are coded by: the hash functions, as queries are, or what the fit learnt for them.
+# Codes of the database: those of the hash functions, as for queries, or those that the fit learnt for its items.
 DATABASE_CODES = (FUNCTIONS, LEARNT)
 FILE = "learnt_codes.npz"
 
 
 @dataclass(frozen=True)
 class LearntCodes:
-    """Codes of training items, as the fit left them.
+    """Codes that a fit learnt for its training items.
 
     Args:
         codes: packed, uint8 (n, ⌈b/8⌉), the same for every view.
@@ -37,7 +37,7 @@ class LearntCodes:
     ids: Tensor
 
     def select(self, ids: Tensor) -> Tensor:
-        """Codes of the items with these rows int64 (m,), where they were learnt.
+        """Return the learnt codes of the items with these rows in the data set, int64 (m,).
 
         Raises:
             InvalidInputError: an item that was not trained on.
@@ -53,7 +53,7 @@ class LearntCodes:
         """Write `learnt_codes.npz` into a hasher's folder."""
 
         def write(path: Path) -> None:
-            with path.open("wb") as file:  # a file, for to a path NumPy would add its own ending
+            with path.open("wb") as file:  # Given a path, NumPy would add an extension.
                 np.savez(file, codes=self.codes.numpy(), ids=self.ids.numpy())
 
         write_whole(folder / FILE, write)
@@ -79,7 +79,7 @@ def load_learnt(folder: Path) -> LearntCodes | None:
 def extract_learnt_codes(
     hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor
 ) -> LearntCodes | None:
-    """Return the codes that a fit learnt for its items; None if it learnt none that can be compared with encoded ones.
+    """Return the codes that a fit learnt for its items; None if there are none, or none comparable with encoded ones.
 
     Args:
         hasher: hasher that has just been fitted.
@@ -91,7 +91,7 @@ def extract_learnt_codes(
         return None
     if isinstance(features, Views):
         ids = ids[features.complete.to(ids.device)]
-    # A fit on a sample of the pairs only learnt codes of those.
+    # A fit on a sample of the pairs only learns the codes of the sample.
     return LearntCodes(pack(bits).cpu(), ids.cpu()) if len(bits) == len(ids) else None
 
 
@@ -106,20 +106,20 @@ def check_learnt(found: LearntCodes | None, hasher: Hasher | CrossModalHasher) -
     quantizer = next(iter(get_views(hasher).values())).quantizer
     if not isinstance(quantizer, SBQ):
         raise InvalidInputError(
-            f"metrics.database_codes={LEARNT}: learnt bits need one threshold per projection, and "
-            f"{type(quantizer).__name__} has others; choose quantizer=sbq or metrics.database_codes={FUNCTIONS}."
+            f"metrics.database_codes={LEARNT}: learnt bits need one threshold per projection, but "
+            f"{type(quantizer).__name__} uses others; choose quantizer=sbq or metrics.database_codes={FUNCTIONS}."
         )
     raise InvalidInputError(
-        f"metrics.database_codes={LEARNT}: {type(hasher.projection).__name__} left no codes of its training items; "
+        f"metrics.database_codes={LEARNT}: {type(hasher.projection).__name__} learnt no codes of its training items; "
         f"choose a method that learns them, such as method=cmfh, or metrics.database_codes={FUNCTIONS}."
     )
 
 
 def check_trained_on(data: HashingDataModule, database_role: str) -> None:
-    """Raise an error for a database with items that were not trained on, before anything is fitted.
+    """Raise an error, before anything is fitted, if the database has items that are not trained on.
 
     Raises:
-        InvalidInputError: with their number.
+        InvalidInputError: there are such items; the message gives their number.
     """
     database = data.ids(database_role)
     unknown = int((~np.isin(database, data.ids("train"))).sum())
@@ -130,7 +130,7 @@ def check_trained_on(data: HashingDataModule, database_role: str) -> None:
 def describe_untrained(unknown: int, items: int) -> str:
     """Return the reason why the database has no learnt codes."""
     return (
-        f"metrics.database_codes={LEARNT}: {unknown} of the {items} items of the database have no learnt code, having "
-        "not been trained on in all views; choose a protocol whose database is its training part, such as "
+        f"metrics.database_codes={LEARNT}: {unknown} of the {items} items of the database have no learnt code, "
+        "because they were not trained on in all views; choose a protocol whose database is its training part, such as "
         f"protocol=official of data=wiki, or metrics.database_codes={FUNCTIONS}."
     )

@@ -15,15 +15,15 @@ from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 
-# Ranks of a database of both views whose views are counted.
+# Depth k: the views of the first k items in a database of both views are counted.
 BIAS_DEPTH = 50
 # Pairs compared per block.
 BLOCK_PAIRS = 1 << 16
-# A larger gap in mAP between directions, as a share of the better one, gives a warning.
+# A larger gap in mAP between directions, as a share of the better one, causes a warning.
 LARGE_GAP = 0.25
 # A warning is given if the share of a view among the first ranks exceeds its share of the database by more than this.
 LARGE_SURPLUS = 0.2
-# A warning is given if bits of pairs agree less than this more often than bits of unpaired items.
+# A warning is given unless bits of pairs agree more often than bits of unpaired items by at least this share.
 SMALL_AGREEMENT = 0.05
 
 
@@ -33,7 +33,7 @@ class ModalityBias:
 
     Args:
         mean_average_precision: mAP by direction, such as "image_to_text".
-        depth: the k of the shares.
+        depth: depth k of the shares.
         own_share: query view → share of the same view among the first k of a database of both views, expected over all
             orders of tied items.
         database_share: view → its share of that database, the value by chance.

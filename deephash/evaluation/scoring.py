@@ -23,21 +23,21 @@ from deephash.ranking.inputs import convert_codes
 from deephash.ranking.relevance import Relevance, SharedLabels, count_queries, select_queries
 from deephash.validation import InvalidInputError
 
-# Queries ranked in one call: many passes over the database, but few enough for a progress bar to move.
+# Queries ranked in one call: many, but few enough for a progress bar to move.
 RANKED_QUERIES = 2048
-# Queries whose ranks of relevant items are held at a time: a few hundred megabytes at 100,000 relevant items each.
+# Queries whose ranks of relevant items are in memory at a time: a few hundred megabytes at 100,000 relevant items each.
 SORTED_QUERIES = 256
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """What to measure.
+    """Metrics to compute.
 
     Args:
         at: depths k of the metrics at k.
         radii: Hamming radii of the metrics within a radius. Radii above the largest distance of the codes are ignored,
             because they find every item.
-        user_metrics: metrics of simulated users. Where queries have several labels, the number of shared labels is the
+        user_metrics: metrics of simulated users. If queries have several labels, the number of shared labels is the
             grade of relevance.
         stable_order: whether to add the scores of a stable sort by distance, with ties in database order.
     """
@@ -118,10 +118,10 @@ def score_codes(
     Args:
         query_codes: packed codes, uint8 (q, ⌈b/8⌉).
         database_codes: packed codes, uint8 (N, ⌈b/8⌉), on the same device.
-        relevance: which database items are relevant to which query, on the same device.
-        distance: distance of the codes, as `hasher.distance`.
+        relevance: relevance of the database items to the queries, on the same device.
+        distance: distance of the codes, such as `hasher.distance`.
         ranking: engine that ranks the codes; None chooses one for the device.
-        settings: what to measure; None measures what needs no depth and no radius.
+        settings: metrics to compute; None computes those without a depth or radius.
         query_ids: int64 (q,), distinct numbers of the queries over all processes; None numbers them from 0.
         highest_grade: highest grade of relevance of the queries of any process; None derives it from `relevance`.
         gather: function that concatenates the rows of all processes, for a process that holds some of the queries;
@@ -196,7 +196,7 @@ def score_codes(
 
 
 def check_kind(value: Any, kind: Any, name: str) -> None:
-    """Raise an error if an argument is not an object of a class, or of one of a union of classes."""
+    """Raise an error if an argument is not an instance of a class or union of classes."""
     if not isinstance(value, kind):
         expected = " or ".join(part.__name__ for part in get_args(kind) or (kind,))
         raise InvalidInputError(f"{name} is a {type(value).__name__}; expected an object of {expected}.")
@@ -207,7 +207,7 @@ def score_counts(counts: DistanceCounts, settings: ScoreSettings | None = None) 
 
     Args:
         counts: items and relevant items at each distance, int64 (q, D + 1).
-        settings: what to measure; None measures what needs no depth and no radius.
+        settings: metrics to compute; None computes those without a depth or radius.
 
     Raises:
         InvalidInputError: a depth exceeds the size of the database.
@@ -218,7 +218,7 @@ def score_counts(counts: DistanceCounts, settings: ScoreSettings | None = None) 
 
 
 def compute_scores(metric: HammingRetrieval) -> Scores:
-    """Compute the scores of the counts that a metric has accumulated."""
+    """Compute the scores from the counts that a metric has accumulated."""
     results = {name: float(value) for name, value in metric.compute().items()}
     return Scores(results, metric.per_query(), metric.pr_curve())
 

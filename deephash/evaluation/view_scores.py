@@ -48,7 +48,7 @@ class Evaluation:
         hasher: hasher that was scored.
         truth: ground truth, which holds the data.
         ranking: engine that ranked the codes.
-        settings: what was measured.
+        settings: metrics that were computed.
         roles: roles of the queries and of the database.
         queries: codes of this process's queries by view.
         database: codes of the whole database by view.
@@ -139,7 +139,7 @@ def score_views(
         truth: ground truth.
         roles: roles of the queries and of the database.
         ranking: engine that ranks the codes.
-        settings: what to measure.
+        settings: metrics to compute.
         gather: function that concatenates the rows of all processes; None if there is only this process.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The contract of an index: packed codes that are searched for the nearest codes, or for all codes within a radius."""
+"""The interface of an index of packed codes: search for the nearest codes, or for all codes within a radius."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -69,7 +69,7 @@ class WithinRadius:
 class Index(PlainArguments, ABC):
     """A database of packed codes that is searched many times.
 
-    Subclasses implement `_search`; `_within` where their engine supports it; and `_write` where the engine has its own
+    Subclasses implement `_search`. They implement `_within` if their engine supports it, and `_write` if it has its own
     file. Ids are rows of the codes that the index was built from. `names` holds the user's names of the items. Codes
     stay in memory for rescoring and saving.
 
@@ -82,13 +82,13 @@ class Index(PlainArguments, ABC):
     """
 
     exact: bool = True
-    """Whether distances equal those of a scan, and ids too, except for ties at the last place."""
+    """Whether distances equal those of a scan, and so do ids, except among ties at the last place."""
     trial: ClassVar[str] = ""
     """Trial in `engine_trial` that opens a saved engine file first; empty for no trial."""
     engine_file: str | None = None
-    """Name of the engine's own file or folder in a saved index; such a class takes its path as `saved`."""
+    """Name of the engine's own file or folder in a saved index; such a class has an argument `saved` for its path."""
     keeps_columns: bool = False
-    """Whether the index stores names and further columns beside the codes; such a class takes them as `columns`."""
+    """Whether the index stores names and further columns beside the codes; such a class has an argument `columns`."""
     not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved", "columns"})
     """Constructor arguments that are not settings of a saved index."""
 
@@ -133,7 +133,7 @@ class Index(PlainArguments, ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments beside the codes, by name, as JSON values."""
+        """Constructor arguments except the codes, by name, as JSON values."""
         return {name: getattr(self, name) for name in self.setting_names()}
 
     @classmethod
@@ -244,7 +244,8 @@ class Index(PlainArguments, ABC):
         """
         if self.hasher is None:
             raise InvalidInputError(
-                "the index does not say which hasher made its codes; build it by deephash.index(codes, hasher=hasher)."
+                "the index does not record which hasher made its codes; build it with deephash.index(codes, "
+                "hasher=hasher)."
             )
         if hasher.identity != self.hasher:
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""Build an index of any kind from codes, by its name or by measured cost."""
+"""Build an index of packed codes: of a given kind, or of the kind that is faster when measured."""
 
 import inspect
 import time
@@ -18,9 +18,9 @@ from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, check_choice
 
 AUTO = "auto"
-# With fewer codes, a scan takes a tenth of a millisecond for each query of a batch: nothing is measured.
+# With fewer codes, nothing is measured: a scan takes a tenth of a millisecond for each query of a batch.
 MIN_CODES_FOR_TABLES = 250_000
-# Each timed search: queries, which are items of the database, and neighbours, including the item itself.
+# Queries of a timed search, which are items of the database, and neighbours of each, including the item itself.
 TRIED_QUERIES, TRIED_NEIGHBOURS = 32, 11
 PASSES = 2
 
@@ -86,7 +86,7 @@ def index(
     if bits is None:
         bits = 8 * codes.shape[1] if hasher is None else hasher.bits
     elif hasher is not None and bits != hasher.bits:
-        raise InvalidInputError(f"bits={bits}, and the hasher gives {hasher.bits}; leave bits out.")
+        raise InvalidInputError(f"bits={bits}, but codes of the hasher have {hasher.bits}; leave bits out.")
     names = None if names is None else as_names(names, "names", len(codes))
     if kind == AUTO and columns is None:
         built = build_faster(codes, bits, **settings)
@@ -116,12 +116,12 @@ def build_index(
     if columns is not None and not (chosen and chosen.keeps_columns):
         raise InvalidInputError(f"kind={kind} keeps no columns; leave them out, or choose one of: {', '.join(KINDS)}.")
     assert chosen is not None
-    # Include arguments that are not saved, as the engine of a scan.
+    # Include arguments that are not saved, such as the engine of a scan.
     allowed = sorted(set(inspect.signature(chosen).parameters) - Index.not_settings)
     for name in settings:
         if name not in allowed:
             raise InvalidInputError(
-                f"kind={kind} has no setting {name}; it takes {', '.join(allowed) if allowed else 'none'}."
+                f"kind={kind} has no setting {name}; it has {', '.join(allowed) if allowed else 'none'}."
             )
     if not chosen.keeps_columns:
         return chosen(codes, bits, **settings)
@@ -146,11 +146,11 @@ def build_faster(codes: Tensor, bits: int, **settings: Any) -> Index:
         return flat
     tables = build_index("mih", codes, bits, settings)
     queries = codes[torch.linspace(0, len(codes) - 1, TRIED_QUERIES).long()]
-    return min((flat, tables), key=lambda tried: least_seconds(tried, queries))
+    return min((flat, tables), key=lambda tried: measure_seconds(tried, queries))
 
 
-def least_seconds(tried: Index, queries: Tensor) -> float:
-    """Return the least time of some searches, after a first one that compiles kernels."""
+def measure_seconds(tried: Index, queries: Tensor) -> float:
+    """Measure the shortest time of some searches in seconds, after a first one that compiles kernels."""
     tried.search(queries, TRIED_NEIGHBOURS)
     times = []
     for _ in range(PASSES):

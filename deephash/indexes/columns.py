@@ -40,7 +40,7 @@ def as_columns(given: Any, size: int) -> "polars.DataFrame":
         )
     try:
         table: polars.DataFrame = polars.DataFrame(given)
-    except Exception as error:  # polars, pyarrow and pandas have exceptions of their own
+    except Exception as error:  # polars, pyarrow and pandas have their own exceptions
         raise InvalidInputError(f"columns are not a table ({describe_error(error)}); give one.") from error
     table = table.select(name for name in table.columns if not NAMELESS.fullmatch(name))
     if table.height != size:
@@ -69,7 +69,7 @@ def collect_columns(names: NDArray[Any] | None, columns: Any, size: int) -> "pol
 
     Args:
         names: int64 or strings (N,), or None.
-        columns: a table as `as_columns` takes, or None.
+        columns: a table that `as_columns` accepts, or None.
         size: number of items N.
 
     Returns:

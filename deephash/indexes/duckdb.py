@@ -27,13 +27,13 @@ def code_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def quote(path: Path) -> str:
-    """Quote a path as an SQL string; ATTACH takes no parameters."""
+    """Quote a path as an SQL string; ATTACH accepts no parameters."""
     return "'" + str(path).replace("'", "''") + "'"
 
 
 @contextmanager
 def parquet_file(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
-    """Write columns to a temporary Parquet file, which DuckDB reads without further packages; None for no columns."""
+    """Yield a temporary Parquet file of columns, which DuckDB reads without further packages; None for no columns."""
     if columns is None:
         yield None
         return
@@ -44,10 +44,10 @@ def parquet_file(columns: "polars.DataFrame | None") -> Iterator[Path | None]:
 
 @final
 class DuckDB(Index):
-    """Keeps codes in a table `codes`: `id`, words of 64 bits in columns `w0`, `w1`, ..., then further columns.
+    """Index in a table `codes`: `id`, words of 64 bits in columns `w0`, `w1`, ..., then further columns.
 
-    For codes that are stored with other columns in DuckDB. The saved file is an ordinary database, which SQL can filter
-    and join. A query is a scan in SQL, `bit_count(xor(w0, ?))`, and takes about ten times the time of `Flat`.
+    Use it for codes that are stored with other columns in DuckDB. The saved file is an ordinary database, which SQL can
+    filter and join. A query is a scan in SQL, `bit_count(xor(w0, ?))`, and takes about ten times the time of `Flat`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
@@ -115,7 +115,7 @@ class DuckDB(Index):
             f"SELECT * FROM (SELECT {self._distance} AS distance, id FROM {self._database}.codes) {condition} "
             f"ORDER BY distance, id {limit}"
         )
-        with self._connection.cursor() as cursor:  # One cursor a search, so that threads can search at the same time.
+        with self._connection.cursor() as cursor:  # One cursor per search, so that threads can search at the same time.
             found = [
                 cursor.execute(statement, [*map(int, words), value]).fetchnumpy()
                 for words in code_words(queries.numpy())

@@ -20,7 +20,7 @@ def try_faiss(path: Path, codes: np.ndarray) -> None:
     check(index.ntotal == len(codes) and index.d == 8 * codes.shape[1], "it holds other codes")
     if isinstance(index, faiss.IndexBinaryIVF):
         lists = index.invlists
-        check(index.nlist == lists.nlist == index.quantizer.ntotal, "it has other lists than centres")
+        check(index.nlist == lists.nlist == index.quantizer.ntotal, "its numbers of lists and centres differ")
         check(lists.code_size == codes.shape[1], "its lists hold other codes")
         seen = np.zeros(len(codes), bool)
         for place in range(index.nlist):
@@ -87,7 +87,7 @@ def check(is_valid: bool, reason: str) -> None:
 
 
 def limit_memory(allowed: int) -> None:
-    """Limit the memory of this process to its present size plus `allowed` bytes, if the system supports a limit."""
+    """Limit the memory of this process to its current size plus `allowed` bytes, if the system supports a limit."""
     try:
         import resource
 

@@ -1,4 +1,4 @@
-"""What FAISS's binary indexes have in common: whole bytes, int32 distances and a file of their own."""
+"""Base class of FAISS's binary indexes, which have whole bytes, int32 distances and their own file."""
 
 import os
 from abc import abstractmethod
@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError
 
 
 class FaissBinary(Index):
-    """A FAISS index of packed codes; padding bits are 0 on both sides and add no distance.
+    """A FAISS index of packed codes; padding bits are 0 in codes and queries, and add no distance.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
@@ -26,7 +26,7 @@ class FaissBinary(Index):
     trial = "faiss"
     engine_file: str | None = "index.faiss"
     faiss_class: ClassVar[str]
-    """Name of FAISS's class, which a saved file must hold."""
+    """Name of FAISS's class, which a saved file must contain."""
 
     def __init__(self, codes: Tensor, bits: int, saved: Path | None = None) -> None:
         import faiss
@@ -51,7 +51,7 @@ class FaissBinary(Index):
 
     @property
     def _faiss_bits(self) -> int:
-        """Code length of FAISS, which takes whole bytes."""
+        """Code length of FAISS, which only supports whole bytes."""
         return 8 * self.codes.shape[1]
 
     @abstractmethod
@@ -61,7 +61,7 @@ class FaissBinary(Index):
     def _write(self, path: Path) -> None:
         import faiss
 
-        # FAISS's own file writer does not report that a full disk refused the last bytes.
+        # FAISS's own file writer does not report that the last bytes do not fit on a full disk.
         package: Any = faiss  # FAISS's type stubs lack the writer.
         with path.open("wb") as file:
             faiss.write_index_binary(self._faiss, package.PyCallbackIOWriter(file.write, 1 << 20))
@@ -76,7 +76,7 @@ def limit_forked_threads() -> None:
     """Let forked processes search with one thread.
 
     Threads of OpenMP do not survive a fork. A child of a process in which FAISS has searched with several threads would
-    wait for them for ever.
+    wait for them forever.
     """
     import faiss
 

@@ -12,7 +12,7 @@ from deephash.indexes.faiss_binary import FaissBinary
 
 @final
 class FaissFlat(FaissBinary):
-    """Compares every query with every code, as `Flat` does, for services that already run FAISS.
+    """Scan that compares every query with every code, as `Flat` does, for services that already run FAISS.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

@@ -11,10 +11,10 @@ from deephash.indexes.faiss_binary import FaissBinary
 
 @final
 class FaissHNSW(FaissBinary):
-    """Walks a layered graph of neighbours towards the query.
+    """Layered graph of neighbours, which a search walks towards the query.
 
-    Known weakness: the graph takes several times the memory of the codes and is slow to build. Many equal codes, as of
-    flat image patches, leave parts of it that no wider search reaches: compare with `usearch`.
+    Known weakness: the graph takes several times the memory of the codes and is slow to build. Many equal codes, such
+    as those of flat image patches, leave parts of it that even a wider search does not reach; compare with `usearch`.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

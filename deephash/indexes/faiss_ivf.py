@@ -16,15 +16,15 @@ CODES_PER_LIST = 39
 
 @final
 class FaissIVF(FaissBinary):
-    """Groups codes around centres, and scans the lists of the centres nearest to a query.
+    """Lists of codes around centres; a search scans the lists of the centres nearest to the query.
 
-    It takes little memory beside the codes, and is the fastest kind where a few per cent of the neighbours may be lost.
-    Known weakness: for queries unlike the database, the nearest codes may lie in lists that are not scanned.
+    It takes little memory besides the codes, and is the fastest kind if a few per cent of the neighbours may be lost.
+    Known weakness: for queries unlike the database, the nearest codes may be in lists that are not scanned.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        lists: number of centres; None uses 4 √N, and at most one for each 39 codes.
+        lists: number of centres; None uses 4 √N, but at most one per 39 codes.
         probes: lists that a query scans; higher values find more and take longer.
         saved: file that FAISS wrote; None builds the index.
     """
@@ -47,5 +47,5 @@ class FaissIVF(FaissBinary):
     def _create(self, faiss: Any) -> Any:
         centres = faiss.IndexBinaryFlat(self._faiss_bits)
         index = faiss.IndexBinaryIVF(centres, self._faiss_bits, min(self.lists, self.size))
-        index.cp.min_points_per_centroid = 1  # Few codes a list are the user's choice: suppress FAISS's warning.
+        index.cp.min_points_per_centroid = 1  # Few codes per list are the user's choice: suppress FAISS's warning.
         return index

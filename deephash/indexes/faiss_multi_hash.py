@@ -12,12 +12,12 @@ from deephash.indexes.mih import default_tables
 from deephash.validation import InvalidInputError, check_bits, check_count, check_whole
 
 MAX_FLIPS, MAX_BUCKETS = 32, 1 << 24
-"""Flipped bits of a substring, and buckets that a query visits in each table; more take seconds a query."""
+"""Maximal numbers of flipped bits of a substring, and of buckets per query and table; more take seconds per query."""
 
 
 @final
 class FaissMultiHash(FaissBinary):
-    """Looks substrings up in tables, within a fixed number of flipped bits of each.
+    """Tables of substrings, in which a search looks up each substring within a fixed number of flipped bits.
 
     All codes within hashes · (flips + 1) - 1 bits are found; farther codes may be missed. `MIH` widens the radius until
     the k nearest are certain, and is faster. Use this class for comparison, or in services that already run FAISS.
@@ -47,7 +47,7 @@ class FaissMultiHash(FaissBinary):
         buckets = sum(math.comb(length, flipped) for flipped in range(min(flips, length, MAX_FLIPS + 1) + 1))
         if flips > MAX_FLIPS or buckets > MAX_BUCKETS:
             raise InvalidInputError(
-                f"flips={flips} of {length} bits visits more than {MAX_BUCKETS} buckets a table; lower it."
+                f"flips={flips} of {length} bits visits more than {MAX_BUCKETS} buckets per table; lower it."
             )
         self.flips = flips
         super().__init__(codes, bits, saved)

@@ -1,4 +1,4 @@
-"""A scan of all codes by the ranking engine: exact, without preparation or memory beside the codes."""
+"""A scan of all codes by the ranking engine: exact, without preparation or memory besides the codes."""
 
 from typing import ClassVar, final
 
@@ -10,13 +10,13 @@ from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.relevance import SharedLabel
 
-# Queries of a radius search that share one search for their nearest.
+# Queries of a radius search that one search for nearest codes answers.
 RADIUS_QUERIES = 16
 
 
 @final
 class Flat(Index):
-    """Compares every query with every code.
+    """Scan that compares every query with every code.
 
     The cost grows with the database, but a comparison takes one or two instructions. Below some million codes no exact
     method is faster for queries that are far from the database.

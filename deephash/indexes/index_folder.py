@@ -1,8 +1,8 @@
-"""Saved indexes: folders in which a reader always finds a complete index, also while another one is written.
+"""Saved indexes: folders in which a reader always finds a complete index, even while another one is written.
 
 `index.json` names a generation, the subfolder that holds `codes.npy`, the items' names and the engine's own file. A
 save fills a new generation, replaces `index.json` in one step, and then removes older generations. A reader whose
-generation has gone reads `index.json` again. Only one process may write at a time; a second one gets an error.
+generation is gone reads `index.json` again. Only one process may write at a time; a second one gets an error.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ TRY, REBUILD, TRUST = "try", "rebuild", "trust"
 """Treatments of an engine's own file; see `load_index`."""
 # Memory and time for the trial of an engine's file.
 TRIAL_BYTES, TRIAL_EXPANSION = 1 << 30, 4
-TRIAL_SECONDS, TRIAL_BYTES_A_SECOND = 30, 10_000_000
-# Saves that may end while an index is read; more in a row mean that something else is wrong.
+TRIAL_SECONDS, TRIAL_BYTES_PER_SECOND = 30, 10_000_000
+# Maximal number of saves that may end while an index is read; after more, something else is wrong.
 ATTEMPTS = 10
 
 
@@ -112,7 +112,7 @@ def describe_index(index: Index, generation: str) -> dict[str, Any]:
         json.dumps(description, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"a setting of kind={index.kind} is not JSON-serialisable ({error}); such an index cannot be saved."
+            f"a setting of kind={index.kind} is not JSON-serialisable ({error}); the index cannot be saved."
         ) from error
     return description
 
@@ -131,7 +131,7 @@ def check_own_folder(
         description: name of the description that an earlier save left.
         expected: its format.
         leftover: names of files that a killed save may have left before it wrote a description.
-        content: name of what is written, for messages.
+        content: name of the saved object, for messages.
 
     Raises:
         InvalidInputError: another file with the name of the description, or other files.
@@ -170,7 +170,7 @@ def write_files(index: Index, content: Path) -> None:
 def load_index(folder: str | Path, engine: str = TRY) -> Index:
     """Load the index that `save` wrote into a folder. Codes stay on disk, mapped into memory.
 
-    Codes, names and settings are checked completely. An engine's own file, as of FAISS or USearch, is a memory image: a
+    Codes, names and settings are checked completely. An engine's own file, such as one of FAISS, is a memory image: a
     hostile one can exploit faults of its engine. Therefore the file is first opened and searched in a separate process,
     which finds damage and most hostile files.
 
@@ -283,7 +283,7 @@ def read_generation(folder: Path, description: dict[str, Any], treatment: str = 
             )
     unknown = set(description["settings"]) - set(kind.setting_names())
     if unknown:
-        raise InvalidInputError(f"{folder} has settings that kind={description['kind']} does not take: {unknown}.")
+        raise InvalidInputError(f"{folder} has settings that kind={description['kind']} does not have: {unknown}.")
     codes = map_codes(content / CODES_FILE, description["size"], description["bits"])
     engine = content / kind.engine_file if kind.engine_file in listed and treatment != REBUILD else None
     if engine is not None and kind.trial and treatment == TRY:
@@ -318,7 +318,7 @@ def try_engine(engine: str, path: Path, codes: Path) -> None:
         path,
         codes,
         str(TRIAL_BYTES + TRIAL_EXPANSION * size),
-        seconds=TRIAL_SECONDS + size / TRIAL_BYTES_A_SECOND,
+        seconds=TRIAL_SECONDS + size / TRIAL_BYTES_PER_SECOND,
     )
 
 

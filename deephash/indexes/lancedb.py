@@ -50,7 +50,7 @@ def link_or_copy(source: str, target: str) -> None:
 
 @final
 class LanceDB(Index):
-    """Keeps codes in a table `codes`: `id`, `code` (packed bytes of fixed size), and further columns.
+    """Index in a table `codes`: `id`, `code` (packed bytes of fixed size), and further columns.
 
     Use it for codes that are stored beside other columns in LanceDB. The saved folder is an ordinary database. Each
     search takes a few milliseconds, even with few codes.
@@ -110,7 +110,7 @@ class LanceDB(Index):
                 raise ValueError("its ids are not those of the codes")
 
     def _rows(self, columns: "polars.DataFrame | None") -> object:
-        """Return the table to store, as pyarrow's."""
+        """Return the table to store, as a pyarrow table."""
         arrow = engine_package("pyarrow", "lancedb")
         flat = arrow.array(self.codes.numpy().reshape(-1))
         packed = arrow.FixedSizeListArray.from_arrays(flat, self.codes.shape[1])

@@ -37,7 +37,7 @@ def default_tables(bits: int, size: int) -> int:
 
 @final
 class MIH(Index):
-    """Looks each substring of the query up in a table, nearest values first, until no nearer code can remain.
+    """Tables of substrings; a search visits their buckets, nearest values first, until no nearer code can remain.
 
     Codes that differ in r bits differ in at most ⌊r/m⌋ bits in at least one of m substrings. Time grows with about the
     square root of the database, as long as the k-th neighbour is near. Known weakness: if the neighbours are far, a
@@ -49,8 +49,8 @@ class MIH(Index):
         bits: code length b.
         tables: number of substrings m; None uses the number with which a bucket holds about one item.
         threads: number of threads; None uses torch's number.
-        patience: work on the tables of a query before it scans, in units of a scan of all codes. With 1, no query takes
-            much more than twice the time of a scan (the bound of the ski-rental problem).
+        patience: maximal work of a query on the tables before it scans, in units of a scan of all codes. With 1, no
+            query takes much more than twice the time of a scan (the bound of the ski-rental problem).
 
     Raises:
         InvalidInputError: substrings of no bits or of more than 26, threads below 1, or a patience of 0 or less.
@@ -64,7 +64,7 @@ class MIH(Index):
     ) -> None:
         super().__init__(codes, bits)
         if self.size >= 2**31:
-            raise InvalidInputError(f"{self.size} codes exceed the 2^31 that one index numbers; split them.")
+            raise InvalidInputError(f"{self.size} codes exceed the 2^31 that one index supports; split them.")
         self.tables = default_tables(bits, self.size) if tables is None else tables
         check_count(self.tables, "tables")
         # Compare first: the lengths of a billion tables would fill the memory.
@@ -72,7 +72,7 @@ class MIH(Index):
         if not 1 <= min(lengths) <= max(lengths) <= MAX_SUBSTRING_BITS:
             raise InvalidInputError(
                 f"tables={tables} cuts {bits} bits into substrings of {lengths[0]}; expected 1 to {MAX_SUBSTRING_BITS} "
-                f"bits: take {max(1, math.ceil(bits / MAX_SUBSTRING_BITS))} to {bits} tables."
+                f"bits: use {max(1, math.ceil(bits / MAX_SUBSTRING_BITS))} to {bits} tables."
             )
         check_positive(patience, "patience")
         self.threads = threads
@@ -96,7 +96,7 @@ class MIH(Index):
 
     @property
     def looked_at(self) -> NDArray[np.int64]:
-        """Buckets, codes in them, and scanned codes of each query of the last search, int64 (q, 3)."""
+        """Numbers of visited buckets, codes in them and scanned codes of the last search, by query: int64 (q, 3)."""
         return self._looked_at
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,11 @@ Codes are rows of uint64 words. The table of a substring holds the database sort
 start of each value's bucket, and the codes and ids of its items, so that a bucket is contiguous in memory.
 
 An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its
-substrings say which table that is, so no list of visited items is needed.
+substrings show which table that is, so no list of visited items is needed.
 
 All compiled functions that may change are in this file, because numba's disk cache only watches the file of the kernel
-itself. The variables that a kernel encloses are part of its cache key. They must be numbers, since a compiled function
-differs between processes.
+itself. The variables that a kernel closes over are part of its cache key. They must be numbers, since a compiled
+function differs between processes.
 """
 
 # numba infers the types of compiled functions, and does not accept annotations on some.
@@ -22,7 +22,7 @@ import numpy as np
 from deephash.functional.compiled import Kernel, compiled
 from deephash.ranking.numba_kernels import popcount
 
-# Cost of a bucket, and of a code in it, in codes of a scan; most of it is the wait for memory.
+# Cost of a bucket, and of a code in it, in units of a scanned code; most of it is memory latency.
 BUCKET_COST, CANDIDATE_COST = 100, 5
 
 
@@ -38,10 +38,10 @@ def substring(words, start, length):
 
 @compiled
 def next_mask(mask):
-    """Return the next larger number with as many ones (Gosper)."""
+    """Return the next larger number with the same number of ones (Gosper)."""
     lowest = mask & (~mask + np.uint64(1))
     ripple = mask + lowest
-    # The textbook form divides; two shifts do the same: by the place of the lowest one, and by two more.
+    # The textbook form divides; a shift by the position of the lowest one, plus two, does the same.
     places = popcount(lowest - np.uint64(1)) + np.uint64(2)
     return ripple | ((mask ^ ripple) >> places)
 
@@ -76,7 +76,7 @@ def sort_kernel() -> Kernel:
             ids[place] = item
             for word in range(codes.shape[1]):
                 laid[place, word] = codes[item, word]
-        # Each start has moved to its end, which is the next one's start.
+        # Each start has moved to the end of its bucket, which is the start of the next one.
         for value in range(len(starts) - 1, 0, -1):
             starts[value] = starts[value - 1]
         starts[0] = 0
@@ -88,7 +88,7 @@ def sort_kernel() -> Kernel:
 def keep(distance, item, near, near_ids, counts, kept, bound, within, k):
     """Keep an item within the bound, and lower the bound to the least distance within which k items are kept.
 
-    A full array drops the items beyond the bound; if none is, it doubles in size.
+    A full array drops the items beyond the bound; if more than half remain, it doubles in size.
     """
     if kept == len(near):
         left = 0
@@ -157,7 +157,7 @@ def nearest_kernel(words: int) -> Kernel:
             kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
             for table in range(tables):
                 query_values[table] = substring(query, firsts[table], lengths[table])
-            # Steps visit the tables, radius by radius: step = m · radius + table, the radius found completely after it.
+            # Steps visit the tables radius by radius. After step m · radius + table, all codes within it are found.
             step = 0
             while bound >= step or within < k:
                 table, radius = step % tables, step // tables
@@ -179,7 +179,7 @@ def nearest_kernel(words: int) -> Kernel:
                             if step == 0 and within >= k and bound == 0:
                                 # All copies of the query are in this bucket, ordered by id.
                                 break
-                            # It was met before if another substring is nearer, or as near and in an earlier table.
+                            # It was met before if another substring is nearer, or equally near in an earlier table.
                             met = False
                             for other in range(tables):
                                 if other != table:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars
 
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
-# Rows sent at a time, in binary form and as text, and queries of one statement.
+# Rows to send at a time, in binary form and as text, and queries per statement.
 ROWS, TEXT_ROWS, QUERIES = 100_000, 10_000, 256
 # Largest number of candidates that pgvector lets a search keep.
 MAX_EF_SEARCH = 1000
@@ -79,10 +79,10 @@ def connect(dsn: str) -> Iterator[Any]:
         with psycopg.connect(dsn) as connection:
             yield connection
     except psycopg.Error as error:
-        raise InvalidInputError(f"PostgreSQL at {without_password(dsn)!r}: {describe_error(error)}") from error
+        raise InvalidInputError(f"PostgreSQL at {remove_password(dsn)!r}: {describe_error(error)}") from error
 
 
-def without_password(dsn: str) -> str:
+def remove_password(dsn: str) -> str:
     """Return a connection string as keywords and values, without its password."""
     conninfo = engine_package("psycopg.conninfo", "pgvector")
     try:
@@ -96,7 +96,7 @@ def without_password(dsn: str) -> str:
 
 @final
 class PGVector(Index):
-    """Keeps codes in a table of `id bigint`, `code bit(b)` and further columns, which outlives the index.
+    """Index in a table of `id bigint`, `code bit(b)` and further columns; the table outlives the index.
 
     Use it for codes that are stored beside other columns in PostgreSQL. A scan takes as long as reading the table;
     `approximate` adds an HNSW index (`bit_hamming_ops`). Each search opens a connection.
@@ -104,7 +104,7 @@ class PGVector(Index):
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        dsn: connection string; libpq takes missing parts from environment variables, such as PGHOST. It is saved
+        dsn: connection string; libpq reads missing parts from environment variables, such as PGHOST. It is saved
             without its password. A saved index connects to the database that its string names, so do not load one from
             an untrusted source.
         table: the table's name, or schema.name.
@@ -155,7 +155,7 @@ class PGVector(Index):
     @property
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, without the password, and with `existing` true since the table now exists."""
-        return {**super().settings, "dsn": without_password(self.dsn), "existing": True}
+        return {**super().settings, "dsn": remove_password(self.dsn), "existing": True}
 
     def _statement(self, text: str, **parts: Any) -> Any:
         """Fill the table's name, the code's type and further parts into a statement; values stay parameters."""

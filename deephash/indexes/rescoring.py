@@ -21,7 +21,7 @@ MAX_INT8 = 127
 
 
 class Rescoring(PlainArguments, ABC):
-    """Scores the candidates of each query, to put them in order."""
+    """Scores of each query's candidates, by which they are ordered."""
 
     size: int
     """Number of items N."""
@@ -145,7 +145,7 @@ class Int8Vectors(Rescoring):
             raise InvalidInputError(f"scale has shape {tuple(scale.shape)}; expected ({self.dimension},).")
         self.values, self.scale, self.measure = values, scale.float(), measure
         if not bool(torch.isfinite(self.scale).all()):
-            raise InvalidInputError("scale holds values that float32 does not; divide the vectors by a constant.")
+            raise InvalidInputError("scale has values beyond float32; divide the vectors by a constant.")
         self.more_is_nearer = MEASURES[measure]
         self.item_bytes = 32 * self.dimension
 
@@ -176,10 +176,10 @@ class Int8Vectors(Rescoring):
 
 @final
 class Margins(Rescoring):
-    """The asymmetric distance: a differing bit costs the query's margin; needs no memory beside the codes.
+    """The asymmetric distance: a differing bit costs the query's margin; needs no memory besides the codes.
 
     Args:
-        codes: packed codes of the database, uint8 (N, ⌈b/8⌉), as `index.codes`.
+        codes: packed codes of the database, uint8 (N, ⌈b/8⌉), such as `index.codes`.
         bits: code length b.
 
     References:

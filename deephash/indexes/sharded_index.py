@@ -155,7 +155,7 @@ def merge_answers(answers: list[ShardAnswer], k: int) -> ShardAnswer:
         InvalidInputError: no answers.
     """
     if not answers:
-        raise InvalidInputError("no shard gave an answer; ask at least one.")
+        raise InvalidInputError("there are no answers to merge; pass at least one.")
     if len(answers) == 1:
         return answers[0]
     distances, rows, names = (
@@ -166,7 +166,7 @@ def merge_answers(answers: list[ShardAnswer], k: int) -> ShardAnswer:
 
 
 class OpenRelease:
-    """All shards of a release, loaded in one process; gives the answers of one index of all codes.
+    """All shards of a release, loaded in one process, with the same answers as one index of all codes.
 
     Args:
         release: the release to load.

@@ -18,7 +18,7 @@ BLOCK_BYTES = 64 * 2**20
 
 @final
 class TwoStage:
-    """Takes `factor` · k candidates from an index, and orders them by their scores.
+    """Search that takes `factor` · k candidates from an index, and orders them by their scores.
 
     Args:
         index: an index of any kind.
@@ -53,7 +53,7 @@ class TwoStage:
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-            queries: their vectors (q, d), or margins (q, b), as the rescoring takes them.
+            queries: their vectors (q, d), or margins (q, b), as the rescoring expects them.
             k: number of neighbours, 1 to N.
 
         Returns:
@@ -91,7 +91,7 @@ def nearest_candidates(
     Args:
         rescoring: scores of the database.
         codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-        queries: their vectors or margins, as the rescoring takes them.
+        queries: their vectors or margins, as the rescoring expects them.
         ids: int64 (q, c), rows of the database in any order, -1 for a candidate that was not found; c at least k.
         k: number of neighbours.
 

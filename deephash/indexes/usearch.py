@@ -14,7 +14,7 @@ from deephash.io.files import reading
 
 @final
 class USearch(Index):
-    """Walks a graph of neighbours (HNSW), or scans all codes if `approximate` is false; uses torch's thread count.
+    """Graph of neighbours (HNSW), or a scan of all codes if `approximate` is false; uses torch's number of threads.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

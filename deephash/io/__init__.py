@@ -1,1 +1,1 @@
-"""Files: run folders, configuration and progress, read and written whole or not at all."""
+"""Run folders, configuration, progress, and files that are written whole or not at all."""

@@ -72,7 +72,7 @@ def writing(path: Path, kept: str = "earlier files are unchanged") -> Iterator[N
 
     Args:
         path: file or folder that the block writes.
-        kept: what is not lost, for the message.
+        kept: statement about data that are not lost, for the message.
 
     Raises:
         StorageError: a full disk, a read-only folder, or another reason of the operating system.
@@ -121,7 +121,7 @@ def flush(path: Path) -> None:
 def find_system_reason(error: BaseException) -> str | None:
     """Return why the operating system refused to write, or None for any other error.
 
-    Libraries in Rust and C++, such as safetensors, polars and FAISS, raise errors of their own for such a refusal.
+    Libraries in Rust and C++, such as safetensors, polars and FAISS, raise their own errors for such a refusal.
     """
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
@@ -132,17 +132,17 @@ def find_system_reason(error: BaseException) -> str | None:
 
 
 def format_missing_path(path: Path | str) -> str:
-    """Format a path for a message that it does not exist; a relative path with the folder it was looked up in."""
+    """Format a path for a message that it does not exist; add the working folder to a relative path."""
     return str(path) if Path(path).is_absolute() else f"{path} (looked up in {Path.cwd()})"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text by `write_whole`."""
+    """Write UTF-8 text with `write_whole`."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with two-space indents by `write_whole`."""
+    """Write JSON with two-space indents with `write_whole`."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""All files below a user's folder, through symbolic links, with a warning for each one left out."""
+"""List all files below a user's folder, through symbolic links, with a warning for each link that is left out."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ Stop = Callable[[Path, set[str]], bool]
 def walk_files(folder: Path, hidden: bool = False, stop: Stop | None = None, strict: bool = True) -> list[Path]:
     """List the files at any depth of a folder, sorted by their paths in it; links to files and folders are followed.
 
-    A link to a folder that contains the link would never end. Such a link is left out with a warning.
+    A link to a folder that contains the link would lead to an endless walk. It is left out with a warning.
 
     Args:
         folder: the folder; the paths begin with it.

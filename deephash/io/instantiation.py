@@ -1,4 +1,4 @@
-"""Building of the object that a config describes."""
+"""Build the object that a config describes."""
 
 import inspect
 from typing import Any

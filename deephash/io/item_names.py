@@ -41,7 +41,7 @@ def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[A
             return array.astype(np.int64)
     items = "item" if size is None else f"of the {size} items"
     raise InvalidInputError(
-        f"{name} are {array.dtype} {array.shape}; expected a whole number or a word for each {items}, not some of both."
+        f"{name} are {array.dtype} {array.shape}; expected a whole number or a word for each {items}, not a mix."
     )
 
 
@@ -60,6 +60,6 @@ def check_whole_name(value: int, name: str) -> None:
     """Raise an error if a whole number is beyond int64."""
     if not -MAX_WHOLE - 1 <= value <= MAX_WHOLE:
         raise InvalidInputError(
-            f"{name} hold {value}; whole numbers go from {-MAX_WHOLE - 1} to {MAX_WHOLE} (int64): give them as words, "
-            "as by .astype(str)."
+            f"{name} hold {value}; whole numbers are from {-MAX_WHOLE - 1} to {MAX_WHOLE} (int64): give them as words, "
+            "for example with .astype(str)."
         )

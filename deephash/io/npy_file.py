@@ -164,7 +164,7 @@ def map_npy(path: Path, mode: Literal["r", "c"] = "r") -> np.ndarray:
 
     Args:
         path: the file.
-        mode: `r`, read-only, or `c`, in which changes are not written to the file.
+        mode: `r` for read-only, or `c` for changes that are not written to the file.
 
     Raises:
         OSError: the file is missing or cannot be read.
@@ -188,7 +188,7 @@ def read_exactly(stream: IO[bytes], length: int) -> bytes:
     """Read `length` bytes of a stream.
 
     Raises:
-        ValueError: the stream ends before.
+        ValueError: the stream has fewer bytes.
     """
     found = stream.read(length)
     if len(found) < length:
@@ -197,9 +197,9 @@ def read_exactly(stream: IO[bytes], length: int) -> bytes:
 
 
 def save_npy(path: Path, values: NDArray[Any]) -> None:
-    """Write an array into a file, by Python's own writing.
+    """Write an array into a file through Python's file object.
 
-    NumPy's own writing does not notice that the disk is full at the last bytes.
+    NumPy's own writer does not notice if the last bytes do not fit on a full disk.
 
     Args:
         path: the file; an existing one is replaced.

@@ -76,7 +76,7 @@ def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 
 def check_size(size: int, stored: int, name: str) -> None:
-    """Raise a ValueError for data above the machine's memory, or compressed as only malicious files are.
+    """Raise a ValueError for data larger than the machine's memory, or so compressed that they must be malicious.
 
     Args:
         size: bytes in memory.

@@ -47,9 +47,9 @@ def check_free(*places: Path, overwrite: bool = False) -> None:
 
 
 def check_not_source(source: str | Path, *places: Path) -> None:
-    """Raise an error if an output is the source, lies in its folder, or is a folder that contains it.
+    """Raise an error if an output is the source, is in its folder, or is a folder that contains it.
 
-    Links of both kinds are followed.
+    Symbolic and hard links are followed.
 
     Args:
         source: file or folder that is read, or its address; an address in an object store is never an output.
@@ -69,9 +69,9 @@ def check_not_source(source: str | Path, *places: Path) -> None:
         if written == whole or (written.exists() and written.samefile(whole)):
             raise InvalidInputError(f"{place} is the source {source} itself; choose another place for the output.")
         if whole.is_dir() and whole in written.parents:
-            raise InvalidInputError(f"{place} lies in the source {source}; choose a place for the output outside it.")
+            raise InvalidInputError(f"{place} is in the source {source}; choose a place for the output outside it.")
         if written.is_dir() and written in whole.parents:
-            raise InvalidInputError(f"{place} holds the source {source}; choose another place for the output.")
+            raise InvalidInputError(f"{place} contains the source {source}; choose another place for the output.")
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _lock(path: Path, what: str) -> int:
             except OSError as error:
                 if error.errno not in WITHOUT_LOCKS:
                     raise InvalidInputError(
-                        f"{what} is being written by another process; wait for its end, or choose another output."
+                        f"{what} is being written by another process; wait until it ends, or choose another output."
                     ) from error
             if path.exists() and os.path.samestat(os.fstat(opened), path.stat()):
                 return opened

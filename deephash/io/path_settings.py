@@ -14,10 +14,10 @@ from deephash.validation import InvalidInputError
 IS_PATH, IS_PATH_OR_NAME = "path", "path or name"
 
 FilePath = Annotated[str, IS_PATH]
-"""A constructor's parameter for the path of a file or folder, as are those named `path` and of `pathlib.Path`."""
+"""Annotation of a parameter for a path; parameters named `path` or of type `pathlib.Path` do not need it."""
 
 PathOrName = Annotated[str, IS_PATH_OR_NAME]
-"""A constructor's parameter that is a path if that exists, and otherwise the name of a published model."""
+"""Annotation of a parameter for a path, if the path exists, or otherwise the name of a published model."""
 
 
 def make_paths_absolute(config: DictConfig) -> DictConfig:
@@ -42,13 +42,13 @@ def find_path_settings(config: DictConfig) -> Iterator[tuple[str, Any]]:
     Raises:
         InvalidInputError: a number in place of a path, since 007 is parsed as 7.
     """
-    for key, section in _sections(OmegaConf.to_container(config, resolve=True), ""):
-        kinds = _path_parameters(section["_target_"])
+    for key, section in _walk_sections(OmegaConf.to_container(config, resolve=True), ""):
+        kinds = _find_path_parameters(section["_target_"])
         for name, value in section.items():
             if kinds.get(name) == IS_PATH and isinstance(value, int | float):
                 where = f"{key}.{name}" if key else name
                 raise InvalidInputError(
-                    f"{where}={value} is a number, and a path was expected; write it as words: {where}=./{value}"
+                    f"{where}={value} is a number, and a path was expected; write {where}=./{value}"
                 )
             words = [value] if isinstance(value, str) else value
             if name not in kinds or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -71,33 +71,33 @@ def make_absolute(path: str) -> str:
     return path if not path or "://" in path or path.startswith("~") else str(Path(path).absolute())
 
 
-def _sections(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _walk_sections(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield mappings with a `_target_` by dotted name; those in lists have no paths."""
     if not isinstance(value, Mapping):
         return
     if isinstance(value.get("_target_"), str):
         yield key, value
     for name, inner in value.items():
-        yield from _sections(inner, f"{key}.{name}" if key else str(name))
+        yield from _walk_sections(inner, f"{key}.{name}" if key else str(name))
 
 
-def _path_parameters(target: str) -> dict[str, str]:
-    """Return the path parameters of a target with their kind; building reports targets that cannot be imported."""
+def _find_path_parameters(target: str) -> dict[str, str]:
+    """Return the path parameters of a target with their kind; none if it cannot be imported, which `build` reports."""
     try:
         found = get_object(target)
         function = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception:  # importing the target's module can raise any error
         return {}
-    kinds = {name: _kind(hint) for name, hint in hints.items()}
+    kinds = {name: _find_kind(hint) for name, hint in hints.items()}
     return {name: IS_PATH if name == "path" else kind for name, kind in kinds.items() if kind or name == "path"}
 
 
-def _kind(hint: Any) -> str:
+def _find_kind(hint: Any) -> str:
     """Return the kind of path in an annotation, at any depth; empty for none."""
     if isinstance(hint, type) and issubclass(hint, Path):
         return IS_PATH
     for word in getattr(hint, "__metadata__", ()):
         if word in (IS_PATH, IS_PATH_OR_NAME):
             return str(word)
-    return next((kind for inner in typing.get_args(hint) if (kind := _kind(inner))), "")
+    return next((kind for inner in typing.get_args(hint) if (kind := _find_kind(inner))), "")

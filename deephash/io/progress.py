@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 2.0
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate; if standard error is a terminal, show a bar there after two seconds.
+    """Iterate, and show a bar after two seconds if standard error is a terminal.
 
     Args:
         iterable: any iterable.

@@ -22,11 +22,11 @@ from deephash.io.sealed_files import (
 from deephash.registry import FORMER_NAMES, get_public_name, resolve_former
 from deephash.validation import InvalidInputError
 
-# Settings of how a run is executed or shown, not of what it computes: a resumed run may change them.
+# Settings that affect how a run is executed or shown, but not its results; a resumed run may change them.
 UNBOUND_SETTINGS = ("trainer", "logger", "figures", "resume", "choices.trainer", "choices.logger")
 
-# Settings of what is measured, not of what is fitted: an interrupted run may change them; a complete run is scored
-# again by an evaluation instead.
+# Settings that affect the scores, but not the fit. An interrupted run may change them; a complete run is scored again
+# by an evaluation instead.
 SCORING_SETTINGS = ("metrics", "user_metric")
 
 # Files of a complete run that are read again, and the entry of the result row with their digests.
@@ -120,7 +120,7 @@ class RunFolder:
         """Create the folder for a run of this resolved config, or open it to resume the same run.
 
         Raises:
-            InvalidInputError: the folder contains a run of another config, or other files with the names of a run's.
+            InvalidInputError: the folder contains a run of another config, or other files with names of a run's files.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
@@ -151,16 +151,18 @@ class RunFolder:
         taken = [path for path in self.path.iterdir() if path.name in RUN_FILES]
         if taken:
             raise InvalidInputError(
-                f"{min(taken)} is there, in a folder that holds no run, and a run would replace it; choose another "
+                f"{min(taken)} exists in a folder that holds no run, and a run would replace it; choose another "
                 "hydra.run.dir."
             )
 
     def check_scores_go_here(self) -> None:
-        """Raise an error if the output folder of an evaluation contains a run, or other files with a run's names."""
+        """Raise an error if the output folder of an evaluation contains a run, or other files with such names."""
         if self.config.exists():
-            raise InvalidInputError(f"{self.path} holds a run, whose figures stay as they are; choose another folder.")
+            raise InvalidInputError(
+                f"{self.path} holds a run, which an evaluation does not change; choose another folder."
+            )
         if self.metrics.exists():
-            self.read_row()  # Of an earlier evaluation.
+            self.read_row()  # An earlier evaluation wrote it.
         elif self.path.is_dir():
             self.check_free()
 
@@ -171,8 +173,8 @@ class RunFolder:
             to_build: whether parts are built from it; False if it is only shown or compared.
 
         Raises:
-            InvalidInputError: no such folder, no readable config in it, a config with interpolations, or, to build
-                from, one with a target that is not a part of a run.
+            InvalidInputError: no such folder, no readable config in it, a config with interpolations, or, if
+                `to_build` is true, one with a target that is not a part of a run.
         """
         if not self.path.is_dir():
             raise InvalidInputError(
@@ -215,7 +217,7 @@ class RunFolder:
             )
 
     def check_built_on(self) -> None:
-        """Raise an error if a complete run has the split or hasher of another, whose training items may be queries."""
+        """Raise an error if a complete run has the split or hasher of another run, which may have fitted on queries."""
         for name in BUILT_ON:
             self.check_file(name)
 
@@ -253,7 +255,7 @@ def check_events(text: str) -> None:
             raise ValueError("it repeats parts by alias, which no run writes")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_CONFIG_DEPTH:
-            raise ValueError(f"its parts lie more than {MAX_CONFIG_DEPTH} deep in each other, which no run writes")
+            raise ValueError(f"its parts are nested more than {MAX_CONFIG_DEPTH} levels deep, which no run writes")
 
 
 def compare_configs(

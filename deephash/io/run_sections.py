@@ -61,7 +61,7 @@ def _find_faults(settings: Mapping[str, Any]) -> Iterator[str]:
 def _find_part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
     target = section.get("_target_") if isinstance(section, Mapping) else None
     if target is None:
-        yield f"{key}={section!r:.100}, no part"
+        yield f"{key}={section!r:.100}, not a part"
         return
     module, _, name = contract.rpartition(".")
     try:
@@ -69,17 +69,17 @@ def _find_part_faults(section: Any, key: str, contract: str) -> Iterator[str]:
     except Exception:  # It is not a class, or its module cannot be imported.
         found = object
     if not issubclass(found, getattr(import_module(module), name)):
-        yield f"{key}._target_={target}, no {name}"
+        yield f"{key}._target_={target}, not a subclass of {name}"
 
 
 def _find_hydra_faults(value: Any, key: str) -> Iterator[str]:
     """Yield Hydra's own keys that no run writes."""
     if isinstance(value, Mapping):
         if "_args_" in value:
-            yield f"{key}._args_, where settings have names"
+            yield f"{key}._args_, but settings have names"
         for flag, kind in FLAGS.items():
             if flag in value and not isinstance(value[flag], kind):
-                yield f"{key}.{flag}={value[flag]!r:.100}, no {kind.__name__}"
+                yield f"{key}.{flag}={value[flag]!r:.100}, not a {kind.__name__}"
         for name, inner in value.items():
             yield from _find_hydra_faults(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):

@@ -28,7 +28,7 @@ STAGES = frozenset(package for family, package in FAMILIES.items() if family not
 """Packages whose public classes are the parts of a run; building one never writes a file."""
 
 PLACES = {"deephash.training.loggers": "logger", "lightning.Trainer": "trainer"}
-"""Targets that write files, only into the run's folder, and the setting that they are accepted in."""
+"""Targets that write files, but only into the run's folder, each with the setting in which it is accepted."""
 
 LIBRARIES = {
     "torch.optim": "Optimizer",
@@ -37,7 +37,7 @@ LIBRARIES = {
     **{f"pytorch_metric_learning.{part}": "" for part in ("losses", "miners", "samplers", "distances", "reducers")},
     "pytorch_metric_learning.regularizers": "",
 }
-"""Modules of libraries whose classes are accepted, and the required base class in them; "" for any."""
+"""Modules of libraries whose classes are accepted, each with the required base class; "" for any."""
 
 LIBRARY_CLASSES = (
     *(f"lightning.pytorch.callbacks.{name}" for name in ("EarlyStopping", "GradientAccumulationScheduler")),
@@ -80,8 +80,8 @@ def check_targets(config: Mapping[str, Any], file: Path) -> None:
             if not is_known(target, key):
                 raise InvalidInputError(
                     f"{file} has {_shorten(key)}={_shorten(target)}, which is not a part of a run; if it is a "
-                    f"class of your own, import its module first, or name the module in {MODULES_VARIABLE}; else do "
-                    "not use this run."
+                    f"class of your own, import its module first, or name the module in {MODULES_VARIABLE}; "
+                    "otherwise do not use this run."
                 )
 
 
@@ -106,7 +106,7 @@ def is_known(target: Any, key: str = "") -> bool:
         library = _import(module)
         found, base = getattr(library, name, None), getattr(library, LIBRARIES[module] or name, None)
         return isinstance(found, type) and issubclass(found, base or object) and found.__module__.startswith(module)
-    return _is_users(_own_class(sys.modules.get(module), name))
+    return _is_user_class(_find_own_class(sys.modules.get(module), name))
 
 
 @cache
@@ -159,17 +159,17 @@ def _import(module: str) -> ModuleType | None:
         return None
 
 
-def _own_class(module: ModuleType | None, name: str) -> type | None:
+def _find_own_class(module: ModuleType | None, name: str) -> type | None:
     """Return a public class that a module defines itself and does not import, or None."""
     found = getattr(module, name, None)
     own = isinstance(found, type) and module is not None and found.__module__ == module.__name__
     return found if own and not name.startswith("_") else None
 
 
-def _is_users(found: type | None) -> bool:
+def _is_user_class(found: type | None) -> bool:
     """Return whether a class of an imported module is the user's own.
 
-    It is if it has a base class of deephash, or is neither in Python's library nor in an installed package.
+    It is the user's own if it has a base class of deephash, or is in neither Python's library nor an installed package.
     """
     if found is None:
         return False

@@ -61,4 +61,4 @@ def check_sealed_text(text: str) -> None:
     """Raise a ValueError if text does not match the digest in its last line, if any."""
     body, found, seal = text.rpartition(SEAL_LINE)
     if found and seal.strip() != hashlib.sha256(body.encode()).hexdigest():
-        raise ValueError("it does not match its digest; where you changed it on purpose, delete its last line")
+        raise ValueError("it does not match its digest; if you changed it on purpose, delete its last line")

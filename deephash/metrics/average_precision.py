@@ -33,7 +33,7 @@ def expected_gains(groups: TieGroups) -> Tensor:
 def average_precision(counts: DistanceCounts) -> Tensor:
     """Compute expected AP of the whole ranking: the mean of the precisions at the ranks of relevant items.
 
-    It is exact: on short lists it equals the mean over all permutations of tied items, and for codes without ties the
+    It is exact: on short lists it equals the mean over all permutations of tied items, and without ties it is the
     classical AP. Its mean over queries is mAP@all.
 
     Args:
@@ -84,11 +84,11 @@ def average_precision_at_over_relevant(counts: DistanceCounts, k: int) -> Tensor
 def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute expected AP@k, divided by the relevant items among the first k, as most deep hashing code does.
 
-    It is 0 without any. A single relevant item at rank 1 scores 1, and another one further down lowers the score. The
-    number h of relevant items above the cut of the tie group at k is hypergeometric, and the expectation over it is
-    exact: with A the gains of the groups before, c ranks taken of the cut group of n items, r relevant, and h among
-    those ranks, the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h), a quadratic in h over R +
-    h; division leaves a linear function of h and a multiple of 1/(R+h).
+    It is 0 if there are none. A single relevant item at rank 1 scores 1, and another one further down lowers the score.
+    The tie group at k has n items, r of them relevant, and c of its ranks are above the cut. The number h of relevant
+    items at these ranks is hypergeometric, and the expectation over h is exact. If A is the gain of the groups before,
+    the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h). This is a quadratic in h over R + h, so
+    division leaves a linear function of h and a multiple of 1/(R+h).
 
     Args, returns, raises: as `average_precision_at`.
     """
@@ -109,8 +109,8 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
 def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Compute P(R + h > 0) and E[1/(R+h); R + h > 0] for the number h of relevant items among those drawn.
 
-    The probabilities follow from the mode by their ratios, so that they are accurate to about 1e-14 at any size. They
-    cover the range outside which Bernstein's inequality leaves at most 1e-18.
+    The probabilities follow from the ratios of consecutive ones, so that they are accurate to about 1e-14 at any size.
+    They cover the range outside which Bernstein's inequality leaves at most 1e-18.
 
     Args:
         total: whole float64 (q,), n >= 1.

@@ -43,12 +43,12 @@ def check_query_ids(query_ids: Any, queries: int) -> None:
     """
     if not isinstance(query_ids, Tensor):
         raise InvalidInputError(
-            f"query_ids are a {type(query_ids).__name__}; expected a torch.Tensor int64 ({queries},), one id a query."
+            f"query_ids are a {type(query_ids).__name__}; expected a torch.Tensor int64 ({queries},), one id per query."
         )
     if query_ids.dtype != torch.int64 or query_ids.shape != (queries,):
         raise InvalidInputError(
             f"query_ids have shape {tuple(query_ids.shape)} and dtype {query_ids.dtype}; expected int64 "
-            f"({queries},), one id a query."
+            f"({queries},), one id per query."
         )
 
 

@@ -43,7 +43,7 @@ class PairedTest:
     Args:
         p_value: probability of differences at least as lopsided if the two methods are equally good.
         statistic: the smaller of the two sums of signed ranks.
-        median_difference: median of first less second.
+        median_difference: median of first minus second.
         pairs: number of pairs compared.
         ties: pairs of equal values, which the test ignores.
     """
@@ -69,7 +69,7 @@ def mean_interval(values: Values, level: float = 0.95) -> MeanInterval:
 
     runs = _as_vector(values, "runs")
     if not 0 < level < 1:
-        raise InvalidInputError(f"level={level!r}; expected a number between 0 and 1, as 0.95.")
+        raise InvalidInputError(f"level={level!r}; expected a number between 0 and 1, such as 0.95.")
     if len(runs) < 2:
         number = "1 run gives" if len(runs) else "0 runs give"
         raise InvalidInputError(f"{number} no interval; expected at least 2, with different seeds.")
@@ -88,7 +88,7 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
     Args:
         first: figures of one method, (n,), one per query or run.
         second: figures of the other method, for the same queries or runs in the same order. Pairs in which both values
-            are NaN, of queries without a relevant item, are ignored.
+            are NaN (queries without a relevant item) are ignored.
 
     Returns:
         The outcome; p = 1 if all pairs are equal.
@@ -101,7 +101,7 @@ def wilcoxon(first: Values, second: Values) -> PairedTest:
     a, b = _as_vector(first, "first"), _as_vector(second, "second")
     if len(a) != len(b):
         raise InvalidInputError(
-            f"first has {len(a)} values and second {len(b)}; a paired test needs one pair a query or run."
+            f"first has {len(a)} values and second {len(b)}; a paired test needs one pair per query or run."
         )
     skipped = np.isnan(a) & np.isnan(b)
     a, b = a[~skipped], b[~skipped]

@@ -26,9 +26,9 @@ def chances_to_stop(highest: int, device: torch.device | None = None) -> Tensor:
 def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
     """Compute the probability that a user passes the first t items of a tie group, averaged over its orders.
 
-    It is the mean over all choices of t of the n items of the product of their probabilities: the coefficient of z^t in
-    Π_g (1 + p_g z)^(n_g), which multiplies grade by grade, over C(n, t), which is the same for items that are always
-    passed. No term is negative, so no digits are lost. Beyond the group's size it is 0.
+    It is the mean, over all choices of t of the n items, of the product of their probabilities. This is the coefficient
+    of z^t in Π_g (1 + p_g z)^(n_g), multiplied grade by grade, divided by C(n, t), the coefficient for items that are
+    always passed. No term is negative, so no digits are lost. Beyond the group's size it is 0.
 
     Args:
         by_grade: float64 (p, G + 1), items of each grade in p groups.
@@ -63,9 +63,10 @@ def binomial_coefficients(n: Tensor, scale: Tensor, depth: int) -> Tensor:
 def expected_reciprocal_rank(ranking: GradedRanking, k: int) -> Tensor:
     """Compute expected ERR@k: Σ_i 1/i times the probability that a user who reads downwards is satisfied at rank i.
 
-    An item of grade g satisfies with probability (2^g - 1) / 2^G; with two grades a relevant item does half of the
-    time. The probability to stop at rank i is that of passing i - 1 ranks less that of passing i. Probabilities of
-    passing multiply over tie groups; within a group the mean over all orders has a closed form (`chances_to_pass`).
+    An item of grade g satisfies with probability (2^g - 1) / 2^G; with two grades, a relevant item does so with
+    probability 1/2. The probability of stopping at rank i is that of passing i - 1 ranks minus that of passing i.
+    Probabilities of passing multiply over tie groups; within a group the mean over all orders has a closed form
+    (`chances_to_pass`).
 
     Args:
         ranking: ranking of q queries.

@@ -43,7 +43,7 @@ class GradedRanking:
 
     @cached_property
     def reached(self) -> Tensor:
-        """Items in each group and those before it, (q, D + 1)."""
+        """Items in each group and the groups before, (q, D + 1)."""
         return self.total.cumsum(1)
 
     @cached_property
@@ -58,7 +58,7 @@ class GradedRanking:
 
     @cached_property
     def found(self) -> Tensor:
-        """Relevant items in each group and those before it, (q, D + 1)."""
+        """Relevant items in each group and the groups before, (q, D + 1)."""
         return self.relevant.cumsum(1)
 
     @cached_property

@@ -31,8 +31,8 @@ def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
-        at: the k of the metrics at k.
-        radii: the r of the metrics within r.
+        at: depths k of the metrics at k.
+        radii: radii r of the metrics within r.
 
     Returns:
         float64 (q,) each, NaN if a query has no relevant item.
@@ -78,8 +78,8 @@ class HammingRetrieval(Metric):
       mAP@k/relevant divides by all relevant items, as TREC does.
     - mAP_best, mAP_worst (and @k, @k/hits): the values of the best and the worst order of tied items.
     - precision@k, recall@k, F1@k; precision@r2, recall@r2, F1@r2 within Hamming radius 2.
-    - figures of `user_metrics`, as nDCG@10; if relevance has grades, metrics that distinguish them are also computed
-      with grades, as nDCG_graded@10.
+    - figures of `user_metrics`, such as nDCG@10; if relevance has grades, metrics that distinguish them are also
+      computed with grades, such as nDCG_graded@10.
 
     A query counts once, even if a sampler repeats it to balance processes. Means are exact sums rounded once, so that
     they do not depend on batches, processes or threads.
@@ -90,7 +90,7 @@ class HammingRetrieval(Metric):
         radii: distances r of balls; none by default, since r must fit the codes.
         user_metrics: metrics of user models; none by default, since their depths must fit the database.
         highest_grade: highest grade of relevance of any query of any process; 1 without grades.
-        kwargs: arguments of torchmetrics, as `process_group`.
+        kwargs: arguments of torchmetrics, such as `process_group`.
 
     Raises:
         InvalidInputError: a k or a highest grade below 1, or a radius below 0 or above D.
@@ -237,7 +237,7 @@ class HammingRetrieval(Metric):
         return values
 
     def _gather(self) -> Any:
-        """Return a context in which the states hold the queries of all processes, as torchmetrics has in `compute`."""
+        """Return a context in which the states hold the queries of all processes, as within `compute`."""
         return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=not self._is_synced)
 
     def _empty_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 _EULER_GAMMA = 0.5772156649015329
-# Sums that start before this rank are looked up or follow from H; beyond, three terms of φ give the last digit.
+# Sums that start before this rank are looked up or follow from H; from this rank on, three terms of φ suffice.
 _EARLY = 128
 _SHORT = 64
-# Largest ratio of the parts of the closed form to the sum: it costs little more than one of 16 digits.
+# Largest accepted ratio of the parts of the closed form to their sum; it costs little more than one of 16 digits.
 _CANCELLATION = 16.0
 
 
@@ -78,7 +78,7 @@ def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     log = torch.log1p(n / u)
     series = _half_integer_series(u + n)
     shift = series - _half_integer_series(u)
-    rising = u * _x_less_log1p(n / u, log) - 0.5 * log - (u + 0.5) * shift
+    rising = u * _x_minus_log1p(n / u, log) - 0.5 * log - (u + 0.5) * shift
     # The series of φ is inaccurate for small u, but H itself is known there.
     early_inverse = (
         torch.log(u + n) + _EULER_GAMMA + series - _tables(before.device)[2][before.clamp_max(_EARLY - 1).long()]
@@ -90,7 +90,7 @@ def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     return inverse, rising.masked_fill_(n < 2, 0.0)
 
 
-def _x_less_log1p(x: Tensor, log: Tensor) -> Tensor:
+def _x_minus_log1p(x: Tensor, log: Tensor) -> Tensor:
     """Compute x - log(1+x), x >= 0: with z = x/(2+x), 2 (z²/(1-z) - z³/3 - z⁵/5 - ...) for small z."""
     z = x / (x + 2)
     square = z * z

@@ -100,7 +100,7 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
     """Compute the micro-averaged area as the code published with NPQ and GRH does, for comparison; float64 ().
 
     It has no starting point at recall 0, gives precision 0 to a radius that finds nothing, and omits the largest
-    distance that occurs. It is a little smaller than `auprc_micro` if few relevant items lie at the smallest distance,
+    distance that occurs. It is a little smaller than `auprc_micro` if few relevant items are at the smallest distance,
     and 0 if all of them do.
     """
     total, relevant = counts.total.sum(0), counts.relevant.sum(0)
@@ -111,7 +111,7 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
 
 
 def _precision_by_radius(total: Tensor, relevant: Tensor) -> Tensor:
-    """Compute precision within each radius, float64 (q, D + 1); empty radii take that of the first with items."""
+    """Compute precision within each radius, float64 (q, D + 1); empty radii have that of the first with items."""
     items, hits = total.cumsum(1), relevant.cumsum(1)
     has_items = items > 0
     precision = hits.double().div_(items.clamp_min_(1))

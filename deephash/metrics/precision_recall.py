@@ -57,7 +57,7 @@ def f1_at(counts: DistanceCounts, k: int) -> Tensor:
     return nan_without_relevant(2 * _expected_hits(counts, k) / (k + counts.relevant.sum(1)), counts)
 
 
-def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
+def _count_within(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
     """Count the items, and the relevant items, within the radius; int64 (q,) each."""
     check_radius(radius, counts.total.shape[1] - 1)
     return counts.total[:, : radius + 1].sum(1), counts.relevant[:, : radius + 1].sum(1)
@@ -65,7 +65,7 @@ def _ball(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
 
 @convert_numpy_numbers
 def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
-    """Compute the share of relevant items among those within a distance; 0 if there are none, a failed look-up.
+    """Compute the share of relevant items among those within a distance; 0 if there are none (a failed look-up).
 
     Some papers ignore failed look-ups instead, which favours codes that rarely find anything.
 
@@ -79,17 +79,17 @@ def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
     Raises:
         InvalidInputError: radius below 0 or above D.
     """
-    items, hits = _ball(counts, radius)
+    items, hits = _count_within(counts, radius)
     return nan_without_relevant(hits.double() / items.clamp_min(1), counts)
 
 
 @convert_numpy_numbers
 def recall_within(counts: DistanceCounts, radius: int) -> Tensor:
-    """Compute the share of the relevant items that lie within a distance.
+    """Compute the share of the relevant items that are within a distance.
 
     Args, returns, raises: as `precision_within`.
     """
-    return _ball(counts, radius)[1].double() / counts.relevant.sum(1)
+    return _count_within(counts, radius)[1].double() / counts.relevant.sum(1)
 
 
 @convert_numpy_numbers
@@ -98,5 +98,5 @@ def f1_within(counts: DistanceCounts, radius: int) -> Tensor:
 
     Args, returns, raises: as `precision_within`.
     """
-    items, hits = _ball(counts, radius)
+    items, hits = _count_within(counts, radius)
     return nan_without_relevant(2 * hits.double() / (items + counts.relevant.sum(1)), counts)

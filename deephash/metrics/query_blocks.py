@@ -23,7 +23,7 @@ def block_rows(device: torch.device, columns: int) -> int:
 
 
 def query_blocks(counts: DistanceCounts) -> Iterator[DistanceCounts]:
-    """Yield the counts a block of queries at a time; one empty block without queries."""
+    """Yield the counts in blocks of queries; one empty block if there are no queries."""
     rows = block_rows(counts.total.device, counts.total.shape[1])
     for start in range(0, max(1, len(counts.total)), rows):
         yield DistanceCounts(counts.total[start : start + rows], counts.relevant[start : start + rows])
@@ -32,7 +32,7 @@ def query_blocks(counts: DistanceCounts) -> Iterator[DistanceCounts]:
 def select_used_distances(counts: DistanceCounts) -> DistanceCounts:
     """Return the counts from the smallest to the largest distance that occurs, at least one column.
 
-    For 1,024-bit codes, which lie between some 350 and 650 bits apart, that leaves a third.
+    For 1,024-bit codes, which are about 350 to 650 bits apart, that leaves a third.
     """
     used = find_used_columns(counts.total)
     return DistanceCounts(counts.total[:, used], counts.relevant[:, used])
@@ -64,7 +64,7 @@ def in_query_blocks(
 def row_sums(values: Tensor) -> Tensor:
     """Sum each row in order, (q, m) → (q,).
 
-    Zeros at either end then change nothing, so that a query's figure depends in no digit on the other queries of its
-    block or on the distances that those use.
+    Zeros at either end then change nothing. So no digit of a query's figure depends on the other queries of its block
+    or on their distances.
     """
     return values.cumsum(1)[:, -1]

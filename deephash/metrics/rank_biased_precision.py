@@ -29,7 +29,7 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
     """Compute the expected gain per item seen, by a user who continues with probability p: (1 - p) Σ_i p^(i-1) gain_i.
 
     All ranks count, in closed form by tie group: n ranks after N add p^N (1 - p^n) times the group's mean gain. Gains
-    are 2^g - 1 over that of the highest grade, so that the value lies between 0 and 1.
+    are 2^g - 1, divided by that of the highest grade, so that the value is between 0 and 1.
 
     Args:
         ranking: ranking of q queries.

@@ -13,12 +13,12 @@ from torch import Tensor
 from deephash.metrics.checks import check_cutoff
 from deephash.validation import InvalidInputError
 
-# Ranks of a block; its four temporaries take some 130 MB.
+# Ranks of a block; its four temporaries take about 130 MB.
 _BLOCK_RANKS = 1 << 22
 
 
 def stable_order_metrics(offsets: Tensor, ranks: Tensor, at: Sequence[int] = ()) -> dict[str, Tensor]:
-    """Compute AP of the whole ranking and of its first k ranks, in the order that a stable sort gives.
+    """Compute AP of the whole ranking and of its first k ranks, in the order of a stable sort.
 
     Args:
         offsets: int64 (q + 1,).

@@ -1,7 +1,7 @@
 """The largest and smallest average precision that the order of tied items can give.
 
-Code that sorts by distance reports some value between the two; their distance shows how much of a published difference
-could be due to the sort alone.
+Code that sorts by distance reports some value between the two. The gap between them shows how much of a published
+difference could be due to the sort alone.
 """
 
 import torch

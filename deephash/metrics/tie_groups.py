@@ -20,7 +20,7 @@ class TieGroups:
         relevant: (q, g), r, relevant ones.
         before: (q, g), N, items in the groups before.
         relevant_before: (q, g), R, relevant ones in the groups before.
-        taken: (q, g), c, the ranks of the group above the cutoff: n without one.
+        taken: (q, g), c, ranks of the group above the cutoff; n without a cutoff.
     """
 
     total: Tensor

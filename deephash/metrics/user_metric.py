@@ -15,7 +15,7 @@ from deephash.ranking.graded_counts import GradedCounts
 
 # Suffix of the names of figures that distinguish grades of relevance.
 GRADED = "_graded"
-# Prefixes of the names of figures for which less is better.
+# Prefixes of the names of figures for which lower is better.
 COSTS = ("search_length", "scanning_seconds")
 
 
@@ -98,7 +98,7 @@ def compute_user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, ma
 
 
 def find_maximised_figures(names: Iterable[str]) -> list[str]:
-    """Return the names of the figures for which more is better, by which settings may be chosen.
+    """Return the names of the figures for which higher is better, by which settings may be chosen.
 
     Names of two views begin with a direction.
     """
@@ -106,7 +106,7 @@ def find_maximised_figures(names: Iterable[str]) -> list[str]:
 
 
 def _query_blocks(counts: GradedCounts, depth: int) -> Iterator[GradedCounts]:
-    """Yield the counts at used distances, a block of queries at a time; one empty block without queries."""
+    """Yield the counts at used distances in blocks of queries; one empty block if there are no queries."""
     by_grade = counts.by_grade[:, find_used_columns(counts.total)]
     rows = block_rows(by_grade.device, max(by_grade.shape[1], depth))
     for start in range(0, max(1, len(by_grade)), rows):

@@ -29,7 +29,7 @@ def select_engine(device: torch.device) -> RankingEngine:
 
 @final
 class AutoEngine(RankingEngine):
-    """Ranks with the engine that `select_engine` returns for the device of the codes."""
+    """The engine that `select_engine` returns for the device of the codes."""
 
     def _rank(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Relevance

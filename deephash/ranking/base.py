@@ -13,7 +13,7 @@ from deephash.ranking.relevance import Relevance
 
 
 class RankingEngine(PlainArguments, ABC):
-    """Ranks a database for each query, exactly; all engines give identical results.
+    """Exact ranking of a database for each query; all engines return identical results.
 
     Codes are packed (`deephash.codes.pack`). To limit the memory of the results, pass the queries in blocks; no engine
     stores a queries × database matrix.
@@ -45,7 +45,7 @@ class RankingEngine(PlainArguments, ABC):
 
     @convert_numpy_numbers
     def search(self, query_codes: Tensor, database_codes: Tensor, distance: Distance, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k nearest items of each query, nearest first, items at the same distance by their database row.
+        """Return the k nearest items of each query, nearest first; ties are ordered by database row.
 
         Args:
             query_codes: packed codes uint8 (q, B), a tensor or an array.

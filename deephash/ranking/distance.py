@@ -34,7 +34,7 @@ class Hamming:
 
     @property
     def code_bits(self) -> int:
-        """Length b of the packed codes of both sides."""
+        """Length b of the packed codes of queries and database."""
         return self.bits
 
 
@@ -54,7 +54,7 @@ class LevelDistance(ABC):
 
     @property
     def code_bits(self) -> int:
-        """Length Σ q of the packed codes of both sides."""
+        """Length Σ q of the packed codes of queries and database."""
         return sum(self.widths)
 
 
@@ -134,7 +134,7 @@ class Asymmetric:
         if self.weights.dtype != torch.int32 or self.weights.ndim != 2 or self.weights.shape[1] != self.bits:
             raise InvalidInputError(
                 f"weights have shape {tuple(self.weights.shape)} and dtype {self.weights.dtype}; "
-                f"expected int32 (q, {self.bits}), as Asymmetric.from_margins gives."
+                f"expected int32 (q, {self.bits}), as Asymmetric.from_margins returns."
             )
         if self.weights.numel() and int(self.weights.min()) < 0:
             raise InvalidInputError(f"weights hold {int(self.weights.min())}; a differing bit cannot cost less than 0.")
@@ -145,7 +145,7 @@ class Asymmetric:
         """Compute weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
 
         Args:
-            margins: floating (q, b), projections less thresholds.
+            margins: floating (q, b), projections minus thresholds.
             levels: weight of the largest margin; 255 gives a rounding error of 0.2 % of it.
         """
         margins = as_features(margins, name="margins")
@@ -164,7 +164,7 @@ class Asymmetric:
 
     @property
     def code_bits(self) -> int:
-        """Length b of the packed codes of both sides."""
+        """Length b of the packed codes of queries and database."""
         return self.bits
 
 

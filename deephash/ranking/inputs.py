@@ -77,7 +77,7 @@ def check_relevance(relevance: Relevance, query_codes: Tensor, database_codes: T
     """Raise an error for a relevance that does not match the numbers of queries and items.
 
     Raises:
-        InvalidInputError: another q, N or device, or neighbour ids that do not rise within a query.
+        InvalidInputError: another q, N or device, or neighbour ids that are not ascending within a query.
     """
     if count_queries(relevance) != len(query_codes):
         raise InvalidInputError(

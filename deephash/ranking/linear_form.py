@@ -39,7 +39,7 @@ def form_bits(codes: Tensor, distance: Distance) -> Tensor:
 
 
 def form_levels(codes: Tensor, distance: LevelDistance) -> Tensor:
-    """Decode the integers that the projections of packed codes hold: int64 (n, k)."""
+    """Decode the integer of each projection from packed codes: int64 (n, k)."""
     dimensions, places = number_entries(distance.widths, codes.device)
     values = torch.zeros(distance.code_bits, len(distance.widths), dtype=torch.float32, device=codes.device)
     values[torch.arange(len(places), device=codes.device), dimensions] = 2.0**places

@@ -28,7 +28,7 @@ def run_in_threads(kernel: Kernel, arguments: tuple[Any, ...], queries: int, thr
     """Call kernel(*arguments, begin, end) over all queries, with threads that exist only for this call.
 
     Kernels release the GIL, so the threads run in parallel, several callers do not disturb each other, and no thread
-    remains that a forked process would lack. numba's own threads provide none of these.
+    remains that a forked process would lack. numba's own threads have none of these properties.
     """
     share = max(SHARE, -(-queries // (8 * threads * SHARE)) * SHARE)
     begins = range(0, queries, share)
@@ -60,7 +60,7 @@ def list_relevant(relevance: Relevance) -> tuple[NDArray[np.int64], NDArray[np.i
 
 @final
 class NumbaEngine(RankingEngine):
-    """Ranks codes in the memory of the CPU, 8 queries in a pass over the database, as fast as C.
+    """Engine for codes in the memory of the CPU: 8 queries in a pass over the database, as fast as C.
 
     Kernels are compiled at first use, one to three seconds for each code width (1, 2, 4, ... words of 64 bits), and
     cached on disk, beside the package or in NUMBA_CACHE_DIR, so that later processes start at once.
@@ -151,6 +151,6 @@ class NumbaEngine(RankingEngine):
     def _check_cpu(query_codes: Tensor) -> None:
         if query_codes.device.type != "cpu":
             raise InvalidInputError(
-                f"NumbaEngine ranks codes on the CPU and these are on {query_codes.device}; "
+                f"NumbaEngine ranks codes on the CPU, but these are on {query_codes.device}; "
                 "move them, or use ranking=auto."
             )

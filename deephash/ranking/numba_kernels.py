@@ -25,7 +25,7 @@ from deephash.functional.compiled import Kernel, compiled
 
 # 8 queries share each load of a database item, and their words stay in registers.
 BLOCK = 8
-# Words of the widest codes with specialised kernels: their tables, at most 128 KiB, fit the stack of any thread.
+# Words of the widest codes with specialised kernels: their tables, at most 128 KiB, fit on the stack of any thread.
 WIDEST = 16
 
 
@@ -46,7 +46,7 @@ def stack(typing_context, dtype, size):
 
 
 def cost(queries, row, column, item):
-    """Return what one word, level or byte of an item adds to its distance from a query; only in compiled code."""
+    """Return the part of an item's distance that is due to one word, level or byte; only in compiled code."""
     raise NotImplementedError
 
 
@@ -227,7 +227,7 @@ def search_kernel(words: int, rows: int) -> Kernel:
                     for w in range(width):
                         distance += cost(block, a, w, database[j, w])
                     sign |= distance - limits[a]
-                if sign < 0:  # One branch an item: some query takes it.
+                if sign < 0:  # One branch per item: at least one query takes it.
                     for a in range(rows):
                         distance = np.int64(0)
                         for w in range(width):
@@ -275,7 +275,7 @@ def _rank_listed(queries, database, starts, stops, ids, bins, offsets, ranks, be
     """Compute the ranks of each query's listed items in the stable order, without a sort.
 
     Histograms give the first rank at each distance; a pass over the items in database order then meets them in the
-    order of their ranks within a distance. `nearer` and `listed_nearer` hold, for each distance, the next rank of an
+    order of their ranks within a distance. `nearer` and `listed_nearer` contain, for each distance, the next rank of an
     item and the next place of a listed item's rank.
     """
     distances = np.empty(database.shape[0], np.int32)

@@ -46,7 +46,7 @@ def next_power_of_two(value: int) -> int:
 
 
 def pack_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """View packed bytes (n, B) as 64-bit words (n, W), W a power of two; copies them if they are not yet W words."""
+    """View packed bytes (n, B) as 64-bit words (n, W), W a power of two; copy them if they need padding."""
     n, size = codes.shape
     width = next_power_of_two((size + 7) // 8)
     if size == 8 * width and codes.flags.c_contiguous and codes.ctypes.data % 8 == 0:
@@ -105,7 +105,7 @@ def unary_words(codes, bits, width):
 
 @compiled
 def levels(codes, bits, width):
-    """Decode the integers that the projections of packed codes hold, uint8 (n, width), padded with zeros."""
+    """Decode the integer of each projection from packed codes, uint8 (n, width), padded with zeros."""
     decoded = np.zeros((codes.shape[0], width), np.uint8)
     for i in range(codes.shape[0]):
         bit = 0
@@ -190,7 +190,7 @@ def segment_by_class(
 
     Returns:
         order: int64 (N,), database rows by class, ascending within a class.
-        segments: int64 (q, 2), start and stop in `order` of the query's class, rising with the class index.
+        segments: int64 (q, 2), start and stop in `order` of the query's class, ascending with the class index.
     """
     count = int(database.max()) + 1 if len(database) else 0
     if count > 4 * len(database) + 1024:  # Sparse indices, such as hashes: number the classes that occur.

@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError, as_labels, as_numbers
 
 @dataclass(frozen=True)
 class SharedLabel:
-    """Relevant: of the same class.
+    """Relevance of items of the same class.
 
     Args:
         query: class indices int64 (q,).
@@ -27,7 +27,7 @@ class SharedLabel:
 
 @dataclass(frozen=True)
 class SharedLabels:
-    """Relevant: at least one label in common.
+    """Relevance of items with at least one label in common.
 
     Args:
         query: indicator bool (q, c).
@@ -48,7 +48,7 @@ class SharedLabels:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Relevant: listed, as exact nearest neighbours or members of an ε-ball.
+    """Relevance of listed items, such as exact nearest neighbours or members of an ε-ball.
 
     Args:
         offsets: int64 (q + 1,); the neighbours of query i are ids[offsets[i] : offsets[i + 1]].
@@ -70,7 +70,7 @@ class Neighbours:
             raise InvalidInputError(f"neighbour offsets must rise from 0 to the number of ids, {len(self.ids)}.")
         if len(self.ids) and not (int(self.ids.min()) >= 0 and int(self.ids.max()) < self.database_size):
             raise InvalidInputError(
-                f"neighbour ids reach from {int(self.ids.min())} to {int(self.ids.max())}; "
+                f"neighbour ids are from {int(self.ids.min())} to {int(self.ids.max())}; "
                 f"expected rows of a database of {self.database_size}."
             )
 
@@ -98,7 +98,7 @@ def count_items(relevance: Relevance) -> int:
 
 
 def neighbour_queries(relevance: Neighbours) -> Tensor:
-    """Return the query of each neighbour id: int64, as long as the ids."""
+    """Return the query of each neighbour id: int64, of the same length as the ids."""
     return torch.repeat_interleave(relevance.offsets.diff(), output_size=len(relevance.ids))
 
 

@@ -13,7 +13,7 @@ from deephash.ranking.linear_form import form_bits, form_dtype, form_queries, fo
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, neighbour_queries
 from deephash.validation import check_whole
 
-# Bytes of a pair of a block at most: distances, keys or cells, and the copies of a sort, as int64 and floating.
+# Maximal bytes per pair of a block: distances, keys or cells, and the copies of a sort, as int64 and floating.
 PAIR_BYTES = 64
 # Queries of a block; more would only shorten its part of the database.
 QUERIES = 256
@@ -30,7 +30,7 @@ def block_relevance(relevance: SharedLabel | Relevance, rows: slice, items: slic
 
 @final
 class TorchEngine(RankingEngine):
-    """Ranks codes by matrix products of their bits, in blocks of bounded memory, on any device of torch.
+    """Engine that ranks codes by matrix products of their bits, in blocks of bounded memory, on any device of torch.
 
     Args:
         block_bytes: memory of a block of queries × items; 256 MiB keeps an accelerator busy and fits beside a model.
@@ -86,7 +86,7 @@ class TorchEngine(RankingEngine):
             order = distances.argsort(dim=1, stable=True)
             place = torch.empty_like(order)
             place.scatter_(1, order, torch.arange(order.shape[1], device=device).expand_as(order))
-            # An item's place in the block, less its distance's first place, counts the tied items before it.
+            # An item's place in the block, minus the first place of its distance, counts the tied items before it.
             ranks = place + (following[rows] - (histogram.cumsum(1) - histogram)).gather(1, distances)
             following[rows] += histogram
             query_rows = torch.arange(rows.start, rows.stop, device=device)[:, None]
@@ -129,7 +129,7 @@ class TorchEngine(RankingEngine):
     def _listed_distances(
         self, query_codes: Tensor, database_codes: Tensor, distance: Distance, relevance: Neighbours
     ) -> Tensor:
-        """Compute the distance of each listed neighbour from its query: int64, as long as the ids."""
+        """Compute the distance of each listed neighbour from its query: int64, of the same length as the ids."""
         offsets, coefficients = form_queries(query_codes, distance)
         queries = neighbour_queries(relevance)
         step = max(self.block_bytes // (32 * form_width(distance)), 1)

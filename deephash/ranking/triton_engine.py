@@ -46,9 +46,9 @@ def layout_codes(codes: Tensor, distance: Distance) -> Tensor:
 class Pairs:
     """Queries and database in the layout of the kernels, and the kind of their distance.
 
-    Attributes:
+    Args:
         queries: (q, width), see `layout_codes`.
-        weights: int32 (q, width), a query's cost of each differing bit; else the queries again.
+        weights: int32 (q, width), a query's cost of each differing bit; for other distances, the queries again.
         database: (width, N).
         kind: HAMMING, MANHATTAN or ASYMMETRIC of the kernels.
         bins: columns of a table of distances: a power of two above the largest.
@@ -77,7 +77,7 @@ class Pairs:
 
     @property
     def arrays(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The tensors that every kernel takes first."""
+        """The first arguments of every kernel."""
         return self.queries, self.weights, self.database
 
     @property
@@ -92,7 +92,7 @@ class Pairs:
 
     @property
     def tiles(self) -> int:
-        """Tiles of the database in a program."""
+        """Number of tiles of the database per program."""
         return min(TILES, -(-self.items // TILE))
 
     @property
@@ -103,7 +103,7 @@ class Pairs:
 
 @final
 class TritonEngine(RankingEngine):
-    """Ranks codes on a CUDA device: histograms in shared memory, relevance computed in the kernel.
+    """Engine for codes on a CUDA device: histograms in shared memory, relevance computed in the kernel.
 
     `search` first counts distances, which gives the distance of each query's k-th neighbour, and then collects and
     sorts only the items up to that distance. `relevant_ranks` orders whole lists with torch's own CUDA kernels
@@ -145,10 +145,10 @@ class TritonEngine(RankingEngine):
     def _collect(self, pairs: Pairs, k: int, nearest: Tensor) -> None:
         """Write each query's k smallest keys, distance * N + item, in order to a block of `nearest`, int64 (q, k)."""
         reached = _histograms(pairs, None)[0].cumsum(1)
-        # The smallest distance within which k items lie, and the number of items within it, ties included.
+        # The smallest distance within which there are k items, and the number of items within it, ties included.
         limits = (reached < k).sum(1)
         within = reached.gather(1, limits[:, None])[:, 0]
-        # Queries with similar numbers of items share a block, so that one with many ties does not widen all.
+        # Queries with similar numbers of items share a block, so that a query with many ties does not widen all blocks.
         items_within, order = within.sort()
         ends = items_within.tolist()
         last = len(ends)
@@ -210,6 +210,6 @@ def _check_device(query_codes: Tensor) -> None:
     interpreted = not hasattr(kernels.histogram_kernel, "device_caches")
     if query_codes.device.type != "cuda" and not interpreted:
         raise InvalidInputError(
-            f"TritonEngine ranks codes on a CUDA device and these are on {query_codes.device}; "
+            f"TritonEngine ranks codes on a CUDA device, but these are on {query_codes.device}; "
             "move them, or use ranking=auto."
         )

@@ -35,7 +35,7 @@ def popcount(word):
 
 @triton.jit
 def pair_distances(queries, weights, database, rows, items, valid, n_items, width, DISTANCE: tl.constexpr):
-    """Compute the distances of items (p,), counted from the pointer `database`, from rows, one for all or one each."""
+    """Compute the distances of items (p,), counted from the pointer `database`, from one query or one query each."""
     distances = tl.zeros_like(items).to(tl.int32)
     column_start = database
     for column in range(width):
@@ -81,7 +81,7 @@ def histogram_kernel(
     all_counts = tl.zeros((BINS,), dtype=tl.int32)
     relevant_counts = tl.zeros((BINS,), dtype=tl.int32)
     for tile in range(tiles):
-        # int64 once a tile, that large databases fit; int32 within it, which is faster.
+        # int64 once per tile, for large databases; int32 within the tile, which is faster.
         start = (part * tiles + tile) * TILE
         places = tl.arange(0, TILE)
         valid = places < n_items - start
@@ -157,7 +157,7 @@ def collect_kernel(
     part = tl.program_id(1).to(tl.int64)
     limit = tl.load(limits + row)
     for tile in range(tiles):
-        # int64 once a tile, that large databases fit; int32 within it, which is faster.
+        # int64 once per tile, for large databases; int32 within the tile, which is faster.
         start = (part * tiles + tile) * TILE
         places = tl.arange(0, TILE)
         valid = places < n_items - start

@@ -106,7 +106,7 @@ def test_ids_of_files_that_overlap_are_reported_in_one_line(
     assert least in ids[290:300]
     write_sharded(tmp_path / "days", tmp_path / "index", 2, "flat", {})
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"20 of 710 codes have an id that another code has too, as {least} in ")
+    assert line.startswith(f"20 of 710 codes have an id that another code has too, such as {least} in ")
     assert f"0{ending} and " in line
     assert f"1{ending}; if files overlap" in line
 

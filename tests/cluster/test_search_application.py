@@ -45,7 +45,7 @@ def test_a_silent_shard_is_never_passed_over():
     assert (status, reply["ids"]) == (200, [[11, 10]])
     assert reply["missing"] == [{"shard": 1, "start": 2, "size": 3, "reason": "lost"}]
     assert build_reply(combine_answers(RELEASE, ["lost", "lost"], 3), partial=True)[1] == 503
-    with pytest.raises(InvalidInputError, match="no shard gave"):
+    with pytest.raises(InvalidInputError, match="there are no answers"):
         merge_nearest([], [], 1)
 
 
@@ -69,7 +69,7 @@ def test_requests_that_cannot_be_read_are_told_why(asked, message):
 
 def test_a_request_for_too_much_is_refused():
     large = IndexRelease("release-0", 16, "h", (IndexShard("a", 0, 20_000),))
-    with pytest.raises(InvalidInputError, match="at most 1,000,000 neighbours a request"):
+    with pytest.raises(InvalidInputError, match="at most 1,000,000 neighbours per request"):
         read_request({"codes": ["AAA="] * 101, "k": 10_000}, large)
 
 
@@ -78,7 +78,7 @@ def test_a_request_of_more_values_than_codes_is_not_parsed(bomb):
     body = b'{"codes":[' + bomb * 100_000 + b"1]}"
     tracemalloc.start()
     try:
-        with pytest.raises(InvalidInputError, match="more than 4096 codes; ask in several requests"):
+        with pytest.raises(InvalidInputError, match="more than 4096 codes; send several requests"):
             read_json_body(body)
         assert tracemalloc.get_traced_memory()[1] < 10_000
     finally:

@@ -149,7 +149,7 @@ def test_a_release_that_ends_processes_is_not_loaded_again_and_again(build, fold
     (shard,) = release.shards
     for _ in range(takeover.MAX_LOST + 1):
         write_note(shard, {"loading": True})
-    with pytest.raises(InvalidInputError, match="4 processes ended while they loaded"):
+    with pytest.raises(InvalidInputError, match="4 processes ended while loading"):
         Holder(folder, 0, 1, 1, HERE)
     assert NewRelease(release, 1).refusal.startswith("4 processes ended")
     # A service that is restarted tries it again.

@@ -164,7 +164,7 @@ def test_ids_beyond_int64_are_refused_for_what_they_are(rows, tmp_path):
     for kind in (polars.UInt64, polars.Int128):
         fits = polars.DataFrame({"id": polars.Series([1, BEYOND - 1], dtype=kind), "a": [1.0, 2.0]})
         assert rows(fits)[1] == [1, BEYOND - 1]
-        with pytest.raises(InvalidInputError, match=f"hold {BEYOND}; whole numbers go from .* to {BEYOND - 1}"):
+        with pytest.raises(InvalidInputError, match=f"hold {BEYOND}; whole numbers are from .* to {BEYOND - 1}"):
             rows(fits.with_columns(polars.col("id") + 1))
     (tmp_path / "folder").mkdir()
     table = polars.DataFrame({"id": polars.Series([1, BEYOND], dtype=polars.UInt64), "a": [1.0, 2.0]})

@@ -35,7 +35,7 @@ def test_figures_settings_and_a_paired_test(deephash, fitted_run, other_runs):
     assert test["effect"] < -0.5
     assert compared["untested"] == {str(other_runs / "seed1"): "another split"}
     shown = deephash("compare", fitted_run, other_runs / "lsh").out
-    assert "mAP of 2 less that of 1: -0." in shown
+    assert "mAP of 2 minus that of 1: -0." in shown
     assert "choices.method" in shown
 
 

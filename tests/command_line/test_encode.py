@@ -168,7 +168,7 @@ def test_other_dimensions_and_other_codes_in_place_are_refused(deephash, fitted_
     np.save(tmp_path / "x.npy", digits[:100, :9])
     ended = deephash("encode", fitted_run, tmp_path / "x.npy", tmp_path / "codes.npy")
     assert ended.err == (
-        "error: the features have 9 dimensions; the hasher takes 784: give features from the same model or "
+        "error: the features have 9 dimensions; the hasher expects 784: give features from the same model or "
         "descriptor.\n"
     )
     np.save(tmp_path / "x.npy", digits[:100])

@@ -113,7 +113,7 @@ def test_places_around_a_source_are_told_apart(tmp_path):
     for source, place in (("a/b/x", "a"), ("a", "a/b/c"), ("a/b", "a/b"), ("a/../a/b/x", "a/b/x")):
         with pytest.raises(InvalidInputError, match="choose"):
             check_not_source(tmp_path / source, tmp_path / place)
-    with pytest.raises(InvalidInputError, match="lies in the source"):
+    with pytest.raises(InvalidInputError, match="is in the source"):
         check_not_source((tmp_path / "a").as_uri(), tmp_path / "a" / "c")
 
 
@@ -160,7 +160,7 @@ def test_results_replace_nothing_unasked(deephash, fitted_run, source, tmp_path)
         assert (ended.status == 2) == (place is not codes)
     ended = deephash(*score[:-1], shards / "database", "--overwrite")
     assert ended.status == 2
-    assert "lies in the source" in ended.err
+    assert "is in the source" in ended.err
 
 
 def test_an_index_takes_no_folder_of_something_else(deephash, fitted_run, source, tmp_path):
@@ -182,7 +182,7 @@ def test_an_index_takes_no_folder_of_something_else(deephash, fitted_run, source
 @pytest.mark.parametrize("name", ["metrics.json", "hasher", "split.npz"])
 def test_a_run_takes_no_file_of_something_else_for_its_own(name, compose_config, tmp_path):
     (tmp_path / name).write_text('{"metrics": {"mAP": 1.0}}')
-    with pytest.raises(InvalidInputError, match=f"{name} is there, in a folder that holds no run"):
+    with pytest.raises(InvalidInputError, match=f"{name} exists in a folder that holds no run"):
         train(compose_config("method=lsh", "bits=8", "figures=false"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -190,7 +190,7 @@ def test_a_run_takes_no_file_of_something_else_for_its_own(name, compose_config,
 def test_a_run_that_is_scored_again_keeps_its_figures(fitted_run, tmp_path):
     from deephash.io.run_folder import RunFolder
 
-    with pytest.raises(InvalidInputError, match="holds a run, whose figures stay as they are"):
+    with pytest.raises(InvalidInputError, match="holds a run, which an evaluation does not change"):
         RunFolder(fitted_run).check_scores_go_here()
     RunFolder(tmp_path / "none").check_scores_go_here()
     (tmp_path / "per_query.parquet").write_text("precious")

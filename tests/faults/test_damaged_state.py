@@ -167,7 +167,7 @@ def test_a_config_may_be_changed_on_purpose(run, tmp_path):
     path = tmp_path / "run" / "config.yaml"
     changed = path.read_text().replace("seed: 0", "seed: 1")
     path.write_text(changed)
-    with pytest.raises(InvalidInputError, match=r"does not match its digest; where you changed it on purpose, delete"):
+    with pytest.raises(InvalidInputError, match=r"does not match its digest; if you changed it on purpose, delete"):
         RunFolder(tmp_path / "run").read_config()
     path.write_text(changed.rpartition("# ")[0])
     assert RunFolder(tmp_path / "run").read_config().seed == 1

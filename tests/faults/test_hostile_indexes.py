@@ -160,7 +160,7 @@ def test_a_view_in_place_of_a_table_is_not_read(tmp_path):
         ("mih", {"tables": 33}, "take 2 to 32 tables"),
         ("faiss_hnsw", {"links": 10**9}, "expected 1 to 1024 neighbours"),
         ("usearch", {"links": 10**9}, "expected 1 to 1024 neighbours"),
-        ("faiss_multi_hash", {"hashes": 1, "flips": 20}, "buckets a table; lower it"),
+        ("faiss_multi_hash", {"hashes": 1, "flips": 20}, "buckets per table; lower it"),
         ("faiss_multi_hash", {"hashes": 10**9}, "exceeds the 32 bits"),
     ],
 )

@@ -206,20 +206,20 @@ def test_classes_of_the_users_own_modules_are_known_once_imported(monkeypatch, t
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("truth", None, "truth=None, no part"),
-        ("truth", [1], r"truth=\[1\], no part"),
-        ("data", "x", "data='x', no part"),
-        ("truth._target_", "deephash.projections.LSH", "no Affinity"),
-        ("protocol", {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6}, "no Protocol"),
-        ("ranking._target_", "deephash.affinity.Label", "no RankingEngine"),
-        ("user_metric.mine", {"_target_": "deephash.affinity.Label"}, "no UserMetric"),
-        ("user_metric.mine", 3, "user_metric.mine=3, no part"),
+        ("truth", None, "truth=None, not a part"),
+        ("truth", [1], r"truth=\[1\], not a part"),
+        ("data", "x", "data='x', not a part"),
+        ("truth._target_", "deephash.projections.LSH", "not a subclass of Affinity"),
+        ("protocol", {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6}, "subclass of Protocol"),
+        ("ranking._target_", "deephash.affinity.Label", "not a subclass of RankingEngine"),
+        ("user_metric.mine", {"_target_": "deephash.affinity.Label"}, "not a subclass of UserMetric"),
+        ("user_metric.mine", 3, "user_metric.mine=3, not a part"),
         ("metrics", None, "metrics=None, not a section"),
         ("metrics.at", "abc", "metrics.at='abc', not a list of whole numbers"),
         ("metrics.radii", None, "metrics.radii=None, not a list"),
         ("choices", 3, "choices=3, not a section"),
-        ("truth._args_", 3, "truth._args_, where settings have names"),
-        ("truth._recursive_", "x", "truth._recursive_='x', no bool"),
+        ("truth._args_", 3, "truth._args_, but settings have names"),
+        ("truth._recursive_", "x", "truth._recursive_='x', not a bool"),
     ],
 )
 def test_sections_of_another_kind_are_refused_before_anything_is_built(key, value, reason, settings):
@@ -244,8 +244,8 @@ def test_a_config_that_lacks_what_is_built_from_is_refused_by_its_readers(settin
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a: " + "[" * 20_000, "lie more than 50 deep"),
-        ("a: " + "[" * 20_000 + "]" * 20_000, "lie more than 50 deep"),
+        ("a: " + "[" * 20_000, "nested more than 50 levels deep"),
+        ("a: " + "[" * 20_000 + "]" * 20_000, "nested more than 50 levels deep"),
         ("a: 1\n" + "# much\n" * 50_000, "more than 262144 bytes"),
     ],
 )

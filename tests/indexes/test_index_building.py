@@ -35,7 +35,7 @@ def test_refusals(clustered_codes):
     codes = clustered_codes(50, 64, 0)
     with pytest.raises(InvalidInputError, match=r"kind='tree'; expected one of: auto, .*mih"):
         deephash.index(codes, "tree")
-    with pytest.raises(InvalidInputError, match="kind=mih has no setting trees; it takes patience, tables, threads"):
+    with pytest.raises(InvalidInputError, match="kind=mih has no setting trees; it has patience, tables, threads"):
         deephash.index(codes, "mih", trees=3)
     with pytest.raises(InvalidInputError, match=r"codes of 63 bits|ones beyond bit 63"):
         deephash.index(torch.full((3, 8), 255, dtype=torch.uint8), bits=63)
@@ -51,11 +51,11 @@ def test_auto_scans_few_codes_and_takes_the_faster_of_many(clustered_codes, monk
     monkeypatch.setattr(build_index, "MIN_CODES_FOR_TABLES", 1000)
     for faster in ("flat", "mih"):
         seconds = {faster: 1.0}
-        monkeypatch.setattr(build_index, "least_seconds", lambda tried, _, s=seconds: s.get(tried.kind, 2.0))
+        monkeypatch.setattr(build_index, "measure_seconds", lambda tried, _, s=seconds: s.get(tried.kind, 2.0))
         assert deephash.index(codes, "auto").kind == faster
 
 
 def test_measured_cost_tells_a_scan_of_many_from_one_of_few(clustered_codes):
     many, few = (deephash.index(clustered_codes(rows, 64, 0), "flat") for rows in (400_000, 1000))
     queries = clustered_codes(16, 64, 1)
-    assert build_index.least_seconds(many, queries) > build_index.least_seconds(few, queries)
+    assert build_index.measure_seconds(many, queries) > build_index.measure_seconds(few, queries)

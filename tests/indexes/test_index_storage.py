@@ -105,7 +105,7 @@ def test_a_hasher_ranked_otherwise_or_of_another_length_is_refused(features):
     with pytest.raises(InvalidInputError, match="ranked by Manhattan distance"):
         deephash.index(manhattan.encode(features), hasher=manhattan)
     own = hasher(features, 0)
-    with pytest.raises(InvalidInputError, match="bits=12, and the hasher gives 16"):
+    with pytest.raises(InvalidInputError, match="bits=12, but codes of the hasher have 16"):
         deephash.index(own.encode(features), bits=12, hasher=own)
 
 
@@ -138,7 +138,7 @@ def test_damage_is_told(tmp_path, codes):
         ({"bits": "64"}, "bits='64'"),
         ({"bits": 64}, r"expected uint8 \(300, 8\)"),
         ({"size": 299}, r"expected uint8 \(299, 3\)"),
-        ({"settings": {"engine": "x"}}, "does not take"),
+        ({"settings": {"engine": "x"}}, "does not have"),
         ({"files": {"../codes.npy": "0"}}, "does not have"),
         ({"files": {"codes.npy": "0", "..": "0"}}, "does not have"),
         ({"hasher": 3}, "hasher=3"),

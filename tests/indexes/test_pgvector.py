@@ -11,7 +11,7 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
-from deephash.indexes.pgvector import bit_strings, copy_rows, without_password
+from deephash.indexes.pgvector import bit_strings, copy_rows, remove_password
 
 
 def test_a_table_that_is_there_is_not_touched(build, postgres, clustered_codes):
@@ -60,7 +60,7 @@ def test_bits_lie_in_the_table_in_their_order(build, postgres, clustered_codes):
 
 
 def test_no_password_is_saved(build, postgres, clustered_codes, tmp_path):
-    assert without_password("postgresql://me:secret@host/items") == "user=me dbname=items host=host"
+    assert remove_password("postgresql://me:secret@host/items") == "user=me dbname=items host=host"
     index = build("pgvector", clustered_codes(10, 12, 0), 12)
     index.dsn = psycopg.conninfo.make_conninfo(index.dsn, password="secret")
     index.save(tmp_path)

@@ -220,5 +220,5 @@ def test_margins_of_any_scale(vectors):
 
 
 def test_int8_vectors_beyond_float32_are_refused(vectors):
-    with pytest.raises(InvalidInputError, match="scale holds values that float32 does not; divide the vectors"):
+    with pytest.raises(InvalidInputError, match="scale has values beyond float32; divide the vectors"):
         Int8Vectors.of(vectors[0].double() * 1e300)

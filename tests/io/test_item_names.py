@@ -16,7 +16,7 @@ from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, as_labels
 
 MOST = 2**63 - 1
-TOO_LARGE = f"hold {MOST + 1}; whole numbers go from {-MOST - 1} to {MOST}"
+TOO_LARGE = f"hold {MOST + 1}; whole numbers are from {-MOST - 1} to {MOST}"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_number_beyond_int64_is_refused_for_that(given):
 
 @pytest.mark.parametrize("given", [[1, "x"], [1.0], [None], [True], [[1]], [2**70, None]])
 def test_other_names_are_refused(given):
-    with pytest.raises(InvalidInputError, match="expected a whole number or a word for each item, not some of both"):
+    with pytest.raises(InvalidInputError, match="expected a whole number or a word for each item, not a mix"):
         as_names(given, "names")
 
 

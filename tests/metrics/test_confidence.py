@@ -70,11 +70,11 @@ def test_wilcoxon_over_many_queries_finds_a_small_gain():
         (lambda: mean_interval([0.5]), "1 run gives no interval; expected at least 2, with different seeds."),
         (lambda: mean_interval([]), "0 runs give no interval; expected at least 2, with different seeds."),
         (lambda: mean_interval([0.5, math.nan]), "run 1 is not finite; leave out runs without a figure."),
-        (lambda: mean_interval([1, 2], 95), "level=95; expected a number between 0 and 1, as 0.95."),
+        (lambda: mean_interval([1, 2], 95), "level=95; expected a number between 0 and 1, such as 0.95."),
         (lambda: mean_interval(np.ones((2, 2))), "runs have shape (2, 2); expected one axis, (n,)."),
         (
             lambda: wilcoxon([1, 2, 3], [1, 2]),
-            "first has 3 values and second 2; a paired test needs one pair a query or run.",
+            "first has 3 values and second 2; a paired test needs one pair per query or run.",
         ),
         (
             lambda: wilcoxon([1, 2, math.nan], [1, 2, 3]),

@@ -275,11 +275,11 @@ def good():
         ),
         (
             lambda: HammingRetrieval(2).update(good(), torch.tensor([0, 1])),
-            "query_ids have shape (2,) and dtype torch.int64; expected int64 (1,), one id a query.",
+            "query_ids have shape (2,) and dtype torch.int64; expected int64 (1,), one id per query.",
         ),
         (
             lambda: HammingRetrieval(2).update(good(), torch.tensor([0.0])),
-            "query_ids have shape (1,) and dtype torch.float32; expected int64 (1,), one id a query.",
+            "query_ids have shape (1,) and dtype torch.float32; expected int64 (1,), one id per query.",
         ),
         (
             lambda: HammingRetrieval(2).update(DistanceCounts(good().relevant, good().total), torch.tensor([0])),

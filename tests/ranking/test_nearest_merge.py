@@ -38,5 +38,5 @@ def test_what_was_not_found_comes_last():
     assert merge_nearest(near, ids, 4)[1].tolist() == [[3, 7, 8, -1]]
     with pytest.raises(InvalidInputError, match="k=5 exceeds the 4 items"):
         merge_nearest(near, ids, 5)
-    with pytest.raises(InvalidInputError, match="no shard gave an answer"):
+    with pytest.raises(InvalidInputError, match="there are no answers to merge"):
         merge_nearest([], [], 1)

@@ -120,5 +120,5 @@ def test_refuses_threads(threads):
 
 def test_refuses_another_device():
     codes = torch.zeros(1, 8, dtype=torch.uint8, device="meta")
-    with pytest.raises(InvalidInputError, match="NumbaEngine ranks codes on the CPU and these are on meta"):
+    with pytest.raises(InvalidInputError, match="NumbaEngine ranks codes on the CPU, but these are on meta"):
         NumbaEngine._check_cpu(codes)

@@ -120,7 +120,7 @@ def test_collecting_compiles_for_a_gpu_without_one():
 @compiled
 def test_refuses_the_cpu():
     case = make_case(0, 2, 5, "hamming", "label")
-    with pytest.raises(InvalidInputError, match="TritonEngine ranks codes on a CUDA device and these are on cpu"):
+    with pytest.raises(InvalidInputError, match="TritonEngine ranks codes on a CUDA device, but these are on cpu"):
         TritonEngine().rank(case.query_codes, case.database_codes, case.distance, case.relevance)
 
 

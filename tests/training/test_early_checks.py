@@ -115,7 +115,7 @@ def test_resume_takes_other_measures_and_nothing_that_bears_on_the_fit(data, com
     changes = ("resume=x", "metrics.at=[20]", "figures=true", "logger=none", "user_metric=[success]")
     config = resumed(stored, compose_config(*data, *changes[1:]), *changes)
     assert (list(config.metrics.at), list(config.metrics.radii), config.figures) == ([20], [2], True)
-    with pytest.raises(InvalidInputError, match=r"resume goes on with .* so bits=16 cannot be set"):
+    with pytest.raises(InvalidInputError, match=r"resume continues with .* so bits=16 cannot be set"):
         resumed(stored, compose_config(*data), "resume=x", "bits=16")
     config.figures = False
     with pytest.raises(InvalidInputError, match=r"a complete run scored with metrics.at=\[10\], not metrics.at=\[20\]"):

@@ -188,8 +188,8 @@ def test_joint_training_starts_at_the_fit_and_is_never_below_it(pairs, compose_c
         (("method=itq",), "method=itq takes one view, and the data have 2: image, text; choose one of them"),
         (("bits=12",), "of the larger view that CVH can give"),
         (("metrics.database_codes=mine",), "metrics.database_codes='mine'; expected one of: functions, learnt"),
-        (("metrics.database_codes=learnt",), "CVH left no codes of its training items"),
-        (("metrics.database_codes=learnt", "method=cmfh", "quantizer=mhq"), "MHQ has others; choose quantizer=sbq"),
+        (("metrics.database_codes=learnt",), "CVH learnt no codes of its training items"),
+        (("metrics.database_codes=learnt", "method=cmfh", "quantizer=mhq"), "MHQ uses others; choose quantizer=sbq"),
         (("metrics.database_codes=learnt", "train=joint", "loss=ap"), "which joint training makes obsolete"),
         (
             ("metrics.database_codes=learnt", "method=cmfh", "protocol.train=200", "protocol.search_train=true"),

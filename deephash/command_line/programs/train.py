@@ -1,7 +1,7 @@
 """Fit a hasher and score it: `deephash train method=itq bits=64`; `deephash train --help` lists the choices.
 
 Hydra names a job and its log file after the file of the decorated function. Lightning and sweep launchers run this file
-in further processes. Lightning is imported when a job starts, so that help and invalid overrides do not wait.
+in further processes. Lightning is imported when a job starts, so that help and errors in overrides do not wait for it.
 """
 
 import logging
@@ -43,7 +43,7 @@ register_plugins()
 
 @hydra.main(version_base="1.3", config_path=find_configuration_folder(), config_name="train")
 def run_job(config: DictConfig) -> float | None:
-    """Run one job, print its result, and return the mAP to sweepers that choose by it.
+    """Run one job, print its result, and return the mAP to optimising sweepers.
 
     Raises:
         SystemExit: a setting is invalid, or an optimising sweeper uses test queries.
@@ -78,7 +78,7 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
     """Carry out a run, or continue an interrupted one.
 
     Args:
-        config: as `conf/train.yaml` composes it. `train._target_` names the runner.
+        config: config composed from `conf/train.yaml`. `train._target_` names the runner.
         folder: folder of the run. If it holds a complete run of this config, the result is returned at once.
         cache: data of earlier runs of this process, for the runs of a sweep; None reads everything.
 
