@@ -210,7 +210,7 @@ def test_classes_of_the_users_own_modules_are_known_once_imported(monkeypatch, t
         ("truth", [1], r"truth=\[1\], not a part"),
         ("data", "x", "data='x', not a part"),
         ("truth._target_", "deephash.projections.LSH", "not a subclass of Affinity"),
-        ("protocol", {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6}, "subclass of Protocol"),
+        ("protocol", {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6}, "of Protocol"),
         ("ranking._target_", "deephash.affinity.Label", "not a subclass of RankingEngine"),
         ("user_metric.mine", {"_target_": "deephash.affinity.Label"}, "not a subclass of UserMetric"),
         ("user_metric.mine", 3, "user_metric.mine=3, not a part"),
