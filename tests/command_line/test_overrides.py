@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deephash.command_line.programs.overrides import explain_unreadable, run_hydra
+from deephash.command_line.programs.overrides import explain_other_mode, explain_unreadable, run_hydra
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,47 @@ def test_sweeps_need_their_flag():
     assert explain_unreadable("seed=range(3)").startswith(
         "seed=range(3) has several values; add -m for a sweep over them"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["train.epochs=5"],
+            "train.epochs is a setting of train=joint, and this run has train=fit; choose train=joint,",
+        ),
+        (["method=itq", "+train.optimizer.lr=1"], "train.optimizer is a setting of train=joint, and this run has"),
+        (["train.batch_size=5"], "train.batch_size is a setting of train=joint or train=stream, and this run has"),
+        (
+            ["train=joint", "train.capacity=5"],
+            "train.capacity is a setting of train=stream, and this run has train=joint",
+        ),
+    ],
+)
+def test_a_setting_of_another_mode_names_that_mode(arguments, line):
+    assert explain_other_mode([*arguments, "logger=none"]).startswith(line)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["train=joint", "train.epochs=5"], ["method=dpsh", "train.epochs=5"], ["train=stream", "train.batch_size=5"]),
+        # The experiment sweeps over fit and joint, and has settings of both.
+        ["experiment=joint_auprc", "train=fit", "train.epochs=5"],
+        # Hydra and the runner explain these.
+        *(["train.epoch=5"], ["method=itk", "train.epochs=5"], ["seed=a=b", "train.epochs=5"]),
+        *(["protocol.train=100"], ["resume=x", "train.epochs=5"], ["--help"]),
+    ],
+)
+def test_other_settings_of_training_are_left_alone(arguments):
+    assert explain_other_mode(arguments) is None
+
+
+def test_a_sweep_may_have_settings_of_another_mode(monkeypatch):
+    ran = []
+    monkeypatch.setattr("sys.argv", ["train.py", "-m", "train=fit,joint", "+train.epochs=5"])
+    run_hydra(lambda: ran.append(True), lambda _: "it was checked")
+    assert ran
 
 
 def test_statuses(monkeypatch, capsys):

@@ -76,6 +76,7 @@ def test_evaluation_reproduces_the_main_job(finished):
         (["method=itq", "projection.iterations=-1"], "iterations=-1"),
         (["resume=nowhere"], "error: nowhere (looked up in "),
         (["+projection.rounds=3"], "rounds"),
+        (["train.epochs=5"], "error: train.epochs is a setting of train=joint, and this run has train=fit;"),
     ],
 )
 def test_wrong_values_give_one_line(forked, tmp_path, overrides, line):

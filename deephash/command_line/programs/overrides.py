@@ -1,4 +1,8 @@
-"""Checks of overrides on the command line before Hydra parses them; its grammar gives = and # a special meaning."""
+"""Checks of overrides on the command line before Hydra parses them.
+
+Hydra's grammar gives = and # a special meaning. For a setting of another training mode, Hydra advises users to add +,
+which would have no effect.
+"""
 
 import re
 import shlex
@@ -6,29 +10,36 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from deephash.io.configuration import find_configuration_folder, list_choices, read_choice
+
 MULTIRUN = ("-m", "--multirun")
+TRAINING_SETTING = re.compile(r"\+{0,2}train\.(\w+)[^=]*=")
 
 
-def run_hydra(program: Callable[[], Any]) -> Any:
+def run_hydra(program: Callable[[], Any], explain: Callable[[list[str]], str | None] | None = None) -> Any:
     """Run a Hydra program on the command line; exit with status 2 if Hydra rejects the arguments of a single run.
 
     Args:
         program: function decorated by `hydra.main`.
+        explain: function that returns what is wrong with the arguments of a single run; None without such a check.
 
     Returns:
         The result of the program.
     """
     arguments = sys.argv[1:]
     multirun = any(flag in arguments for flag in MULTIRUN)
-    for argument in arguments:
-        line = explain_unreadable(argument, multirun)
-        if line is not None:
-            print(f"error: {line}", file=sys.stderr)
-            sys.exit(2)
+    lines = [explain_unreadable(argument, multirun) for argument in arguments]
+    if explain is not None and not multirun:
+        lines.append(explain(arguments))
+    line = next(filter(None, lines), None)
+    if line is not None:
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
     try:
         return program()
     except SystemExit as end:
@@ -64,6 +75,32 @@ def explain_unreadable(argument: str, multirun: bool = False) -> str | None:
             f"{argument} has several values; add -m for a sweep over them, put [ ] around them for a list; "
             f"for one value with commas in it type: {shlex.quote(f'{key}={quoted}')}"
         )
+    return None
+
+
+def explain_other_mode(arguments: list[str]) -> str | None:
+    """Explain which training mode has a setting that the mode of this run lacks; None if there is no such setting.
+
+    Args:
+        arguments: arguments of `deephash train` for a single run.
+    """
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    names = {override: found[1] for override in overrides if (found := TRAINING_SETTING.match(override))}
+    if not names or any(override.startswith("resume=") for override in overrides):
+        return None
+    try:
+        with initialize_config_dir(find_configuration_folder(), version_base="1.3"):
+            config = compose("train", [o for o in overrides if o not in names], return_hydra_config=True)
+    except HydraException:
+        return None  # Hydra explains it.
+    for name in names.values():
+        modes = [mode for mode, file in list_choices("train").items() if name in read_choice(file)[0].get("train", ())]
+        if name not in config.train and modes:
+            choices = " or ".join(f"train={mode}" for mode in sorted(modes))
+            return (
+                f"train.{name} is a setting of {choices}, and this run has train={config.hydra.runtime.choices.train}; "
+                f"choose {choices}, or leave the setting out."
+            )
     return None
 
 

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from deephash.command_line.programs.overrides import run_hydra
+from deephash.command_line.programs.overrides import explain_other_mode, run_hydra
 from deephash.io.configuration import find_configuration_folder
 from deephash.io.path_settings import make_paths_absolute
 from deephash.io.progress import show_waiting
@@ -106,7 +106,7 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
 
 def main() -> None:
     """Run the program on the command line."""
-    run_hydra(run_job)
+    run_hydra(run_job, explain_other_mode)
 
 
 if __name__ == "__main__":
