@@ -63,7 +63,7 @@ def _descend(vectors: Tensor, estimates: Tensor, directions: Tensor, sweeps: int
 
 @final
 class AdditiveCoder:
-    """Codes and a decoder with a small reconstruction error, smaller than by thresholds but slower to compute.
+    """Codes and a decoder with a smaller reconstruction error than codes by thresholds, but slower to compute.
 
     Training starts from the codes of a hasher. It alternates between a least-squares fit of the directions and
     coordinate descent over the bits of each item; neither step can raise the sum of squared errors. The result is
@@ -98,7 +98,7 @@ class AdditiveCoder:
             )
         if decoder is not None and (decoder.bits, decoder.dimension) != (hasher.bits, hasher.input_dim):
             raise InvalidInputError(
-                f"the decoder is of {decoder.bits} bits and {decoder.dimension} dimensions; expected the hasher's "
+                f"the decoder has {decoder.bits} bits and {decoder.dimension} dimensions; expected the hasher's "
                 f"{hasher.bits} and {hasher.input_dim}."
             )
         self.hasher = hasher

@@ -21,7 +21,7 @@ BLOCK_ITEMS, BLOCK_QUERIES = 8192, 256
 
 @final
 class AsymmetricScan:
-    """Comparison of every code with the float query, which preserves more of the order than with its code.
+    """Comparison of every code with the float query, which preserves more of the order than the query's code.
 
     A scan is a matrix product, tens of times slower than a scan by Hamming distance. `TwoStage` with `DecodedVectors`
     uses Hamming distance for its first stage.
@@ -30,7 +30,7 @@ class AsymmetricScan:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), on the CPU.
         decoder: decoder for b bits, fitted on codes of the same hasher.
         rescoring: rescoring of the candidates by vector queries, such as `FloatVectors` of the same items; None keeps
-            the order by the codes.
+            the order of the scan.
         factor: number of candidates per neighbour, if there is a rescoring.
         measure: cosine or inner_product, as for `DecodedVectors`.
         keep_lengths: whether the lengths of decoded vectors are stored for the cosine, one byte per item. Otherwise

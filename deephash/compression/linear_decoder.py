@@ -76,7 +76,7 @@ class LinearDecoder:
 
         Args:
             codes: packed codes uint8 (n, ⌈b/8⌉), n at least 1.
-            vectors: floating (n, d), vectors of the codes.
+            vectors: floating (n, d), the encoded vectors.
             bits: code length b.
 
         Raises:
@@ -145,7 +145,7 @@ class LinearDecoder:
         return lengths.clamp_min(TINY)
 
     def weights(self, queries: Tensor) -> Tensor:
-        """Return what each bit adds to the inner product with a query if it is 1, and subtracts if it is 0.
+        """Return the amount that each bit adds to the inner product with a query if it is 1, and subtracts if it is 0.
 
         Args:
             queries: floating (q, d).

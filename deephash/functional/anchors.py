@@ -1,4 +1,4 @@
-"""Anchors: a few points that represent all; kernel methods describe an item by its distances from them."""
+"""Anchors: a few points that represent all items; kernel methods describe an item by its distances from anchors."""
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Ten
 
 
 def mean_squared_distance(features: Tensor, anchors: Tensor) -> float:
-    """Compute the mean of ‖x - a‖² over all rows and anchors in closed form, without the single distances.
+    """Compute the mean of ‖x - a‖² over all rows and anchors in closed form, without computing each distance.
 
     Args:
         features: floating (n, d).
@@ -153,8 +153,8 @@ def anchor_graph_weights(rows: Tensor, anchors: Tensor, s: int) -> tuple[Tensor,
         s: anchors per row.
 
     Returns:
-        Weights (n, s) of sum 1; anchors, int64 (n, s); and σ, the mean distance of a row from its s-th nearest anchor,
-        as in the authors' code, 0 if all rows lie on their anchors.
+        Weights (n, s) that sum to 1; anchors, int64 (n, s); and σ, the mean distance of a row from its s-th nearest
+        anchor, as in the authors' code, 0 if all rows lie on their anchors.
     """
     distances, ids = nearest_anchors(rows, anchors, s)
     widths = distances[:, -1].sqrt().sum(dtype=torch.float64)

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from deephash.functional.evaluation_mode import evaluation_mode
 
-# Number of items that gives a mean and a variance to a few hundredths; a pass over all would add little.
+# Number of items from which means and variances are accurate to a few hundredths; more would add little.
 SAMPLE = 2048
 
 
@@ -21,7 +21,7 @@ def measure_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> N
     shrink from layer to layer.
 
     Args:
-        network: from a batch to anything; changed in place.
+        network: maps a batch to any output; changed in place.
         batches: each of at least two items.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
@@ -45,7 +45,7 @@ def random_batches(features: Tensor, count: int, size: int, generator: torch.Gen
     Args:
         features: (n, d).
         count: number of rows, at most n.
-        size: the most rows of a batch.
+        size: maximum number of rows per batch.
         generator: CPU generator of the draw.
     """
     rows = torch.randperm(len(features), generator=generator)[:count]

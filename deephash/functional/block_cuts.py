@@ -35,9 +35,9 @@ def minimise_submodular(unary: np.ndarray, pairwise: np.ndarray) -> np.ndarray:
 
 
 def _minimum_cut(unary: np.ndarray, attraction: np.ndarray) -> np.ndarray:
-    """Cut items into two sides: a pair that differs costs its attraction, an item against its own u costs |u|.
+    """Cut items into two sides: a pair that differs costs its attraction, an item with the sign of its u costs |u|.
 
-    zᵀ A z counts a pair twice, so 2 uᵀ z + zᵀ A z changes by 4 of either; the cut omits the 4.
+    zᵀ A z counts a pair twice, so 2 uᵀ z + zᵀ A z changes by 4 times either cost; the cut omits the factor.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
@@ -63,7 +63,7 @@ def similar_blocks(neighbours: Tensor, largest: int, generator: torch.Generator)
 
     Args:
         neighbours: bool (n, n), symmetric.
-        largest: the most items of a block.
+        largest: maximum number of items per block.
         generator: CPU generator of the order in which items are taken.
 
     Returns:

@@ -63,7 +63,7 @@ def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cu
 
 @compiled
 def heavy_rows(weights, share):
-    """Return the rows of largest weight that together hold a share of the total (weight trimming), ascending."""
+    """Return the rows of largest weight that together have a share of the total (weight trimming), ascending."""
     order = np.argsort(-weights, kind="mergesort")
     total = weights.astype(np.float64).sum()
     held = 0.0

@@ -50,8 +50,8 @@ def class_codewords(classes: int, length: int, construction: str, generator: tor
         classes: c.
         length: bits l.
         construction: "bernoulli" for fair coins; "hadamard" for rows of the Hadamard matrix, and of its negative if
-            c > l, which exist if l is a power of two and c <= 2l; fair coins otherwise. Rows are drawn at random, since
-            the first ones repeat the same columns: redundant bits.
+            there are more than l classes. If l is not a power of two, or c exceeds 2l, "hadamard" uses fair coins too.
+            Rows are drawn at random, because the first rows repeat the same columns, which would be redundant bits.
         generator: CPU generator of the draws; None for one seeded with 0.
 
     Returns:

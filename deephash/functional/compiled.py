@@ -9,13 +9,13 @@ Kernel = Callable[..., Any]
 
 
 def compiled(function: Kernel, **options: Any) -> Kernel:
-    """Compile a function, cached on disk if a folder is writable, else in memory.
+    """Compile a function, cached on disk if a folder is writable, otherwise in memory.
 
     The cache watches only the file of the function: functions that it calls must be in the same file.
 
     Args:
-        function: in the subset of Python that numba compiles.
-        options: further options of `numba.njit`, as `fastmath`.
+        function: a function in the subset of Python that numba compiles.
+        options: further options of `numba.njit`, such as `fastmath`.
     """
     options = {"nogil": True, "error_model": "numpy", **options}
     kernel: Kernel

@@ -1,4 +1,4 @@
-"""Drift detectors of river: has the mean of a signal changed?"""
+"""Drift detectors of river, which find changes in the mean of a signal."""
 
 from typing import Any
 

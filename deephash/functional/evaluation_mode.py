@@ -1,4 +1,4 @@
-"""Evaluation mode for the length of a block of code."""
+"""Evaluation mode within a block of code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

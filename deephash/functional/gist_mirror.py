@@ -9,7 +9,7 @@ from deephash.validation import InvalidInputError, check_count
 
 
 def mirror_permutation(orientations_per_scale: Iterable[int], blocks: int) -> Tensor:
-    """Return the places of the mirrored image's features among an image's: gist(mirrored) = gist(image)[places].
+    """Return the permutation that mirrors the GIST of an image: gist(mirrored) = gist(image)[permutation].
 
     Mirroring turns orientation j of o into (o - j) mod o, and the grid's last column into its first.
 
@@ -48,7 +48,7 @@ def gist_mirror(input_dim: int, orientations_per_scale: Iterable[int], blocks: i
         check_count(count, "orientations_per_scale")
     if sum(orientations) * blocks**2 != input_dim:
         raise InvalidInputError(
-            f"{input_dim} features are no GIST of orientations_per_scale={orientations} and blocks={blocks}, which "
+            f"{input_dim} features are not a GIST of orientations_per_scale={orientations} and blocks={blocks}, which "
             f"has {sum(orientations) * blocks**2}; choose data=cifar10_gist, or give the descriptor's own settings."
         )
     return mirror_permutation(orientations, blocks)

@@ -20,7 +20,7 @@ def nearest_neighbours(features: Tensor, count: int) -> Tensor:
 
     Args:
         features: floating (n, d), n > count; distances are computed in float32, relative to the mean.
-        count: neighbours k of an item.
+        count: number of neighbours k of each item.
 
     Returns:
         int64 (n, k) on the CPU, nearest first.

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 def orthonormalise(matrix: Tensor) -> Tensor:
     """Return the matrix with orthonormal columns and the same column space, by Cholesky QR.
 
-    Q = X L⁻ᵀ of XᵀX = L Lᵀ: products of the size of X and a factor of k × k; X itself if it is orthonormal.
+    With XᵀX = L Lᵀ, Q is X L⁻ᵀ, and X itself if its columns are orthonormal. The cost is products of the size of X and
+    a k × k factorisation.
 
     Args:
         matrix: X, floating (d, k), of rank k.
 
     Returns:
-        Q (d, k), QᵀQ = 1, differentiable in X.
+        Q (d, k), QᵀQ = I, differentiable in X.
     """
     factor = torch.linalg.cholesky(matrix.T @ matrix)
     inverse: Tensor = torch.linalg.solve_triangular(factor, matrix.T, upper=False)

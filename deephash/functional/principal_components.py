@@ -10,7 +10,7 @@ from deephash.io.progress import track
 BLOCK_ROWS = 4096
 BLOCK_COLUMNS = 128
 
-# Products of float32 rows, summed in float64 over blocks, have errors of some 1e-8 of the largest variance. If the
+# Products of float32 rows, summed in float64 over blocks, have errors of about 1e-8 of the largest variance. If the
 # smallest wanted variance is not far above that, the products are in float64 too, at twice the cost.
 SAFE_VARIANCE = 1e-4
 
@@ -74,16 +74,17 @@ def canonical_signs(directions: Tensor) -> Tensor:
 def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the mean, the k directions of largest variance, and the variances along them.
 
-    Solved in float64 through the smaller symmetric matrix: the d × d covariance, or the n × n Gram matrix if there are
-    fewer rows than dimensions; always the covariance if processes share the rows. Only blocks of the features are
-    copied. Directions with equal variances are any orthonormal basis of their common space.
+    The problem is solved in float64 through the smaller symmetric matrix: the d × d covariance, or the n × n Gram
+    matrix if there are fewer rows than dimensions. If processes share the rows, it is always the covariance. Only
+    blocks of the features are copied. Directions with equal variances are an arbitrary orthonormal basis of their
+    common space.
 
     Args:
         features: floating (n, d), n >= 2; any scale and mean.
         k: number of directions, at most d.
 
     Returns:
-        mean float64 (d,); directions float64 (d, m), orthonormal columns by falling variance, and their variances
+        mean float64 (d,); directions float64 (d, m), orthonormal columns by descending variance, and their variances
         float64 (m,), with divisor n. m is the lower of k and the number of directions in which the rows vary.
 
         A direction counts if its variance exceeds d (max(ε², ε₆₄) λ + ε² ‖μ‖²), the most that rounding alone can
@@ -108,14 +109,14 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
 
 
 def _leading_directions(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Compute the leading k variances, falling, and directions, through the smaller matrix."""
+    """Compute the leading k variances, descending, and directions, through the smaller matrix."""
     if len(features) < features.shape[1] and not rows_are_shared():
         return _by_gram_matrix(features, mean, k)
     return _by_covariance(features, mean, k, working)
 
 
 def _by_covariance(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Compute the leading k eigenvalues, falling, and eigenvectors of the covariance."""
+    """Compute the leading k eigenvalues, descending, and eigenvectors of the covariance."""
     variances, directions = torch.linalg.eigh(_covariance(features, mean, working), UPLO="U")
     if working == torch.float32 and variances[-k] < SAFE_VARIANCE * variances[-1]:
         variances, directions = torch.linalg.eigh(_covariance(features, mean, torch.float64), UPLO="U")

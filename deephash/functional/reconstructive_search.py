@@ -59,7 +59,7 @@ def _descend(
         for e in range(offsets[i], offsets[i + 1]):
             if bits[i] != bits[partners[e]]:
                 errors[e] += share
-            # If the bits of the pair are equal, the loss is the square of this error; else the cost is added.
+            # If the bits of the pair are equal, the loss is the square of this error; otherwise the cost is added.
             costs[e] = share * (share - 2 * errors[e])
     total = 0.0
     for q in moved:

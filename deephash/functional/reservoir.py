@@ -18,7 +18,8 @@ def reservoir_places(seen: int, count: int, capacity: int, generator: torch.Gene
         generator: CPU generator; it draws only for items that find no free place.
 
     Returns:
-        Rows of the batch in the reservoir after it, int64 (m,), rising, and their places, int64 (m,), distinct.
+        Rows of the batch that are in the reservoir at its end, int64 (m,), ascending, and their places, int64 (m,),
+        distinct.
     """
     free = max(0, min(count, capacity - seen))
     numbers = torch.arange(seen + free, seen + count, dtype=torch.float64)

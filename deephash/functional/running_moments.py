@@ -1,4 +1,4 @@
-"""Mean and scatter of a stream, updated and decayed: all that PCA and CCA need of past items."""
+"""Mean and scatter of a stream, updated and decayed: sufficient statistics of past items for PCA and CCA."""
 
 import torch
 from torch import Tensor
@@ -27,8 +27,9 @@ def update_moments(
 ) -> None:
     """Add rows to a weighted mean and to the scatter Σ w (x - μ)(x - μ)ᵀ, in place.
 
-    The scatter about the batch's own mean is joined by the distance of the means (Chan, Golub & LeVeque, 1979): exact,
-    and without the cancellation of Σ x xᵀ - n μ μᵀ. Except for rounding, the result does not depend on the batches.
+    The scatter of the batch about its mean is added, and a term for the distance between the means (Chan, Golub &
+    LeVeque, 1979). This is exact and avoids the cancellation of Σ x xᵀ - n μ μᵀ. Except for rounding, the result does
+    not depend on the batches.
 
     Args:
         weight: Σ w, float64 scalar.

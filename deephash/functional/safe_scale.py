@@ -29,7 +29,7 @@ def power_of_two(values: Tensor, dim: int | tuple[int, ...] | None = None) -> Te
 
 
 def safe_lengths(vectors: Tensor) -> Tensor:
-    """Compute Euclidean lengths along the last axis, (..., d) → (...), at any scale that the dtype holds."""
+    """Compute Euclidean lengths along the last axis, (..., d) → (...), at any scale that the dtype represents."""
     power = power_of_two(vectors, -1)
     lengths: Tensor = torch.linalg.vector_norm(vectors / power, dim=-1)
     return lengths * power[..., 0]

@@ -10,8 +10,8 @@ import torch
 def single_thread() -> Iterator[None]:
     """Limit torch and the BLAS of SciPy to one thread within the block, and restore their threads after it.
 
-    If other work runs on the machine, each hand-over between threads can cost a slice of the scheduler's time, and a
-    loop of a thousand small eigenproblems a minute.
+    If other work runs on the machine, each hand-over between threads can cost a slice of the scheduler's time. A loop
+    of a thousand small eigenproblems can then take a minute longer.
     """
     import scipy.linalg  # noqa: F401 - the limit applies only to loaded libraries
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]

@@ -45,5 +45,5 @@ def check_learnt(module: nn.Module, method: str, items: int) -> None:
     for name, weight in module.state_dict().items():
         if weight.is_floating_point() and bool(weight.isnan().any()):
             raise InvalidInputError(
-                f"{method} finds no solution for these {items} training items: {name} would hold NaN; {ADVICE}."
+                f"{method} finds no solution for these {items} training items: {name} would contain NaN; {ADVICE}."
             )

@@ -127,7 +127,7 @@ def _conjugate_gradients(
 
 
 def _step_sizes(current: Tensor, step: Tensor, margins: Tensor, along: Tensor, gradient: Tensor, cost: float) -> Tensor:
-    """Return the largest of 1, ½, ¼ ... by which each bit's loss falls enough; 0 if none lowers it."""
+    """Return the largest step of 1, ½, ¼ ... that lowers each bit's loss enough; 0 if none does."""
     slope = (gradient * step).sum(0)
     size = torch.ones_like(slope)
 

@@ -25,8 +25,8 @@ def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
     A group of n items, r of them relevant, after N items with R relevant, adds (r/n) Σ_{i=1..n} (R + 1 + (i-1)(r-1) /
     (n-1)) / (N+i) to the sum of precisions (McSherry & Najork, ECIR 2008, Section 3.5). This is exact, whereas He et
     al. (Eq. 8) use the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which extends
-    the formula to counts that are not integers. There, too, a relevant item shared between two otherwise empty bins
-    adds exactly the precision at its rank.
+    the formula to counts that are not integers. With such counts, a relevant item shared between two otherwise empty
+    bins still adds exactly the precision at its rank.
 
     Args:
         total: floating (q, bins), items at each distance, nearest first.

@@ -19,8 +19,8 @@ def unit_features(features: Tensor, mean: Tensor) -> Tensor:
         (n, d), differentiable in both.
     """
     centred = features.to(mean.dtype) - mean
-    # Rows whose squares would overflow, as of large counts, are first scaled near 1; all others keep their bits. Every
-    # export format has these operations.
+    # Rows whose squares would overflow, such as large counts, are first scaled to near 1; all others keep their bits.
+    # Every export format supports these operations.
     largest = centred.detach().abs().amax(1, keepdim=True)
     centred = centred / torch.where(largest > LARGE, largest, torch.ones_like(largest))
     return normalize(centred, eps=torch.finfo(mean.dtype).tiny ** 0.5)

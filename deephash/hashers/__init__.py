@@ -1,1 +1,1 @@
-"""The hasher: encoder, projection and quantiser as one, of one view or of two, saved and loaded."""
+"""Hashers of one view or two: an encoder, a projection and a quantiser as one, saved and loaded."""

@@ -1,4 +1,4 @@
-"""What hashers of one view and of two share: a description, an identity and a folder on disk."""
+"""Base class of hashers of one view and of two: a description, an identity and a folder on disk."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -15,7 +15,7 @@ class BaseHasher(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def build(cls, description: dict[str, Any]) -> Self:
-        """Build a hasher from what `describe` returns, with its weights still to be loaded.
+        """Build a hasher from a description that `describe` returned; its weights are loaded later.
 
         Raises:
             InvalidInputError: a class is unknown or does not take the arguments.
@@ -31,7 +31,7 @@ class BaseHasher(nn.Module, ABC):
 
     @property
     def identity(self) -> str:
-        """SHA-256, in hex, of the description and the weights; two hashers are equal exactly when theirs are."""
+        """SHA-256, in hex, of the description and the weights; hashers are equal exactly if their identities are."""
         return storage.identity(self.describe(), self.state_dict())
 
     def save(self, folder: str | Path) -> None:

@@ -24,7 +24,7 @@ from deephash.validation import InvalidInputError, as_features, as_labels
 
 @final
 class CrossModalHasher(BaseHasher):
-    """Features of two views to packed codes of one space.
+    """Map from features of two views to packed codes of one space.
 
     `view(name)` is the hasher of one view, which encodes new items of that view without the other view.
 
@@ -34,7 +34,7 @@ class CrossModalHasher(BaseHasher):
     Args:
         projection: the views' projections, fitted together.
         quantizers: a quantiser for each view by its name, all of the same class and bits.
-        encoders: the encoder before each view's projection; None: the features themselves.
+        encoders: the encoder before each view's projection; None uses the features themselves.
 
     Raises:
         InvalidInputError: the parts are of other views, or do not fit each other.
@@ -118,9 +118,9 @@ class CrossModalHasher(BaseHasher):
 
         Args:
             features: the training items; the projections are fitted on items with all views.
-            labels: whole numbers (n,) or truth values (n, c), if a part uses them.
+            labels: class indices (n,) or indicators (n, c), if a part uses them.
             affinity: which training items are neighbours, if a part uses it.
-            generator: CPU generator of every random draw; None: a new one seeded with 0.
+            generator: CPU generator of every random draw; None uses one seeded with 0.
 
         Returns:
             self, fitted.
@@ -157,7 +157,7 @@ class CrossModalHasher(BaseHasher):
         return {name: hasher(features.of(name)) for name, hasher in self.views.items()}
 
     def encode(self, features: Views) -> dict[str, Tensor]:
-        """Compute packed codes of each view's items, as `Hasher.encode`; items without a view have no code there."""
+        """Compute packed codes of each view's items as `Hasher.encode` does; an item without a view has no code."""
         return {name: hasher.encode(features.of(name)) for name, hasher in self.views.items()}
 
     def check_fitted(self) -> None:
@@ -168,7 +168,7 @@ class CrossModalHasher(BaseHasher):
 
     @classmethod
     def build(cls, description: dict[str, Any]) -> "CrossModalHasher":
-        """Build a hasher from what `describe` returns, with its weights still to be loaded.
+        """Build a hasher from a description that `describe` returned; its weights are loaded later.
 
         Raises:
             InvalidInputError: a class is unknown or does not take the arguments.

@@ -38,16 +38,16 @@ BLOCK_ROWS = 8192
 
 @final
 class Hasher(BaseHasher):
-    """Features to packed codes, by an encoder, a projection and a quantiser.
+    """Map from features to packed codes by an encoder, a projection and a quantiser.
 
     Shape:
         features (n, d) → relaxed bits (n, b) by `forward`, packed codes uint8 (n, ⌈b/8⌉) by `encode`.
 
     Args:
         projection: (n, e) → (n, k).
-        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`. None: SBQ, one bit per
+        quantizer: (n, k) → b bits; its `projection_dim` is the projection's `output_dim`. None uses SBQ, one bit per
             projection.
-        encoder: features (n, d) → (n, e), the projection's input. None: the features themselves, e = d.
+        encoder: features (n, d) → (n, e), the projection's input. None uses the features themselves, e = d.
 
     Raises:
         InvalidInputError: neighbouring parts differ in e or k.
@@ -108,12 +108,12 @@ class Hasher(BaseHasher):
         """Fit the encoder, then the projection on encoded features, then the quantiser on projections.
 
         Args:
-            features: numbers (n, d), the training items; not changed. A tensor, an array, a memory map, a frame or
-                nested lists. Whole numbers and truth values become floating; memory is shared where possible.
-            labels: whole numbers (n,) or truth values (n, c), if a part uses them.
+            features: numbers (n, d), the training items, as a tensor, an array, a memory map, a data frame or nested
+                lists; not changed. Integers and booleans become floating; memory is shared where possible.
+            labels: class indices (n,) or indicators (n, c), if a part uses them.
             affinity: which training items are neighbours, if a part uses it: an affinity fitted on these items, or the
                 result of its `supervise`.
-            generator: CPU generator of every random draw; None: a new one seeded with 0.
+            generator: CPU generator of every random draw; None uses one seeded with 0.
 
         Returns:
             self, fitted.
@@ -142,12 +142,13 @@ class Hasher(BaseHasher):
         """Continue learning from a batch of a stream; only the first batch fits the encoder and the thresholds.
 
         Args:
-            features: numbers (n, d), as `fit` takes them, in order of arrival; not changed.
-            labels: whole numbers (n,) or truth values (n, c), if the projection requires them.
-            generator: CPU generator of all random draws, kept from the first batch on; None: a new one seeded with 0.
+            features: numbers (n, d), as for `fit`, in order of arrival; not changed.
+            labels: class indices (n,) or indicators (n, c), if the projection requires them.
+            generator: CPU generator of every random draw; None uses one seeded with 0. Only the first batch uses it:
+                later draws continue from its state.
 
         Returns:
-            Which projections moved: the bits of these in earlier codes are out of date.
+            The projections that moved: their bits in earlier codes are stale.
 
         Raises:
             InvalidInputError: the projection cannot learn from a stream, or cannot use this batch.
@@ -155,7 +156,7 @@ class Hasher(BaseHasher):
         if not isinstance(self.projection, OnlineProjection):
             raise InvalidInputError(
                 f"{type(self.projection).__name__} learns from all items at once; fit it again, or choose a method "
-                "that learns from a stream, as StreamingITQCCA."
+                "that learns from a stream, such as StreamingITQCCA."
             )
         starts = not bool(self.projection.is_fitted)
         generator = generator or torch.Generator().manual_seed(0)
@@ -169,7 +170,7 @@ class Hasher(BaseHasher):
         return update
 
     def forward(self, features: Tensor) -> Tensor:
-        """Relaxed bits in [-1, 1], (n, d) → (n, b), differentiable in the features and every parameter."""
+        """Compute relaxed bits in [-1, 1], (n, d) → (n, b), differentiable in the features and every parameter."""
         relaxed: Tensor = self.quantizer(self.projection(self.encoder(features)))
         return relaxed
 
@@ -206,7 +207,7 @@ class Hasher(BaseHasher):
             (n, k), on the features' device.
 
         Raises:
-            InvalidInputError: bad features or block size; `NotFittedError` if the projection is not fitted.
+            InvalidInputError: invalid features or block size; `NotFittedError` if the projection is not fitted.
         """
         rows, device = self._rows(features, block_size)
         blocks = [block.to(device) for block in self._projections(rows, block_size, "Projecting")]
@@ -229,7 +230,7 @@ class Hasher(BaseHasher):
             uint8 (n, ⌈b/8⌉), on the features' device.
 
         Raises:
-            InvalidInputError: bad features or block size; `NotFittedError` if a part is not fitted.
+            InvalidInputError: invalid features or block size; `NotFittedError` if a part is not fitted.
         """
         self.quantizer.check_fitted()
         rows, device = self._rows(features, block_size)
@@ -245,7 +246,7 @@ class Hasher(BaseHasher):
     ) -> tuple[Tensor, Tensor]:
         """Find the k nearest codes of each query by an exact scan.
 
-        For databases that are searched repeatedly, build an index by `deephash.index`.
+        For databases that are searched repeatedly, build an index with `deephash.index`.
 
         Args:
             features: the queries, floating (q, d).
@@ -253,7 +254,8 @@ class Hasher(BaseHasher):
             k: number of neighbours, 1 to N.
 
         Returns:
-            Distances and ids, int64 (q, k), nearest first; ties are in order of their ids, the rows.
+            Distances and ids, int64 (q, k), nearest first; ties are in order of their ids, which are rows of the
+            database.
 
         Raises:
             InvalidInputError: features or codes of another size, or k above N.
@@ -273,8 +275,8 @@ class Hasher(BaseHasher):
     def load(cls, folder: str | Path) -> "Hasher":
         """Read a hasher that `save` wrote, bit for bit, onto the CPU.
 
-        Import the module of a part that is not deephash's before loading: a saved file does not make Python import
-        anything outside deephash and its installed plugins.
+        Before loading, import the module of a part that is defined outside deephash: a saved file makes Python import
+        only deephash and its installed plugins.
 
         Raises:
             InvalidInputError: missing or damaged files, another format version, an unknown class, or contents that do
@@ -289,7 +291,7 @@ class Hasher(BaseHasher):
 
     @classmethod
     def build(cls, description: dict[str, Any]) -> "Hasher":
-        """Build a hasher from what `describe` returns, with its weights still to be loaded.
+        """Build a hasher from a description that `describe` returned; its weights are loaded later.
 
         Raises:
             InvalidInputError: a class is unknown or does not take the arguments.

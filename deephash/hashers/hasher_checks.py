@@ -13,7 +13,7 @@ from deephash.validation import InvalidInputError
 
 
 def check_parts(projection: Any, quantizer: Any, encoder: Any) -> None:
-    """Raise an error if a part of a hasher is not an object of its family; None is a default part."""
+    """Raise an error if a part of a hasher is not an object of its family; None means the default part."""
     for name, part, contract in (
         ("projection", projection, Projection),
         ("quantizer", quantizer, Quantizer),
@@ -60,13 +60,14 @@ def check_projections(projections: Tensor, start: int, method: str) -> None:
     bad = torch.nonzero(~torch.isfinite(projections).all(1)).flatten()
     if len(bad):
         raise InvalidInputError(
-            f"{method} gives no finite projections of {len(bad)} rows, the first at row {start + int(bad[0])}, whose "
-            "features are far larger than those of training; divide them, or fit on features of that size."
+            f"{method} gives projections that are not finite for {len(bad)} rows, the first at row "
+            f"{start + int(bad[0])}. Their features are far larger than those of training; "
+            "divide them, or fit on features of that size."
         )
 
 
 def warn_of_one_code(quantizer: Quantizer, projections: Tensor, method: str, block_size: int) -> None:
-    """Warn if all training items have the same code, by which nothing can be found.
+    """Warn if all training items have the same code, because searches cannot distinguish them.
 
     Args:
         quantizer: fitted.

@@ -1,4 +1,4 @@
-"""Hashers of one view and of two through the same functions, for training and scoring."""
+"""Functions that treat hashers of one view and of two in the same way, for training and scoring."""
 
 from collections.abc import Sequence
 from typing import TypeAlias, cast
@@ -16,7 +16,7 @@ ONE_VIEW = ""
 
 
 def get_views(hasher: AnyHasher) -> dict[str, Hasher]:
-    """Return the hasher of each view by the view's name; a hasher of one view is itself that of `ONE_VIEW`."""
+    """Return the hasher of each view by the view's name; the name for a hasher of one view is `ONE_VIEW`."""
     return {ONE_VIEW: hasher} if isinstance(hasher, Hasher) else hasher.views
 
 
@@ -28,7 +28,7 @@ def get_directions(hasher: AnyHasher) -> tuple[tuple[str, str], ...]:
 
 
 def encode_views(hasher: AnyHasher, features: Tensor | Views) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return packed codes by view, and the rows int64 of their items; items without a view have no code there."""
+    """Return packed codes by view, and the rows int64 of their items; items without a view have no code for it."""
     if isinstance(hasher, Hasher):
         codes = hasher.encode(cast(Tensor, features))
         return {ONE_VIEW: (codes, torch.arange(len(codes), device=codes.device))}
@@ -47,8 +47,8 @@ def relax_codes(hasher: AnyHasher, copies: Sequence[Tensor | Views]) -> list[tup
     """Compute relaxed codes in unary and projections of each copy of the same items, differentiably.
 
     All copies of a view go through in one pass, so that batch normalisation sees the same statistics for each. Codes of
-    the first view precede those of the second, so that a loss over pairs of a batch compares them across views and
-    within.
+    the first view precede those of the second, so that a loss over pairs of a batch compares them across and within
+    views.
     """
     by_view = []
     for name, of_view in get_views(hasher).items():
@@ -64,7 +64,7 @@ def relax_codes(hasher: AnyHasher, copies: Sequence[Tensor | Views]) -> list[tup
 
 
 def get_code_rows(hasher: AnyHasher, features: Tensor | Views) -> tuple[Tensor, Tensor | None]:
-    """Return the item's row and the view's number, int64, of each code of `relax_codes`; one view has no numbers."""
+    """Return the item's row and the view's number, int64, of each code of `relax_codes`; None for one view."""
     if isinstance(hasher, Hasher):
         rows = torch.arange(len(features), device=cast(Tensor, features).device)
         return rows, None

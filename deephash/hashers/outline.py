@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 MAX_CALLS = 100_000
-"""Calls of torch while a hasher is built; torchvision's deepest network needs an eighth of them."""
+"""Maximum number of calls of torch while a hasher is built; torchvision's deepest network needs an eighth of them."""
 MAX_SMALL, MAX_SMALL_VALUES = 1 << 12, 1 << 24
-"""Values of one tensor, and of all tensors, that are allocated before the weights are compared."""
+"""Maximum numbers of values of one tensor, and of all tensors, that are allocated before the weights are compared."""
 MAX_UNSAVED = 1 << 26
-"""Bytes of unsaved tables that parts compute when they are built, in addition to the size of their weights."""
+"""Maximum bytes of unsaved tables that parts compute when they are built, in addition to the size of their weights."""
 PRECISIONS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 FACTORIES = frozenset(

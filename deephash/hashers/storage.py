@@ -85,7 +85,7 @@ def find_class(description: Mapping[str, Any]) -> tuple[type[Any] | None, str]:
 
 
 def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
-    """Build the part that `describe` described, with its weights still to be loaded.
+    """Build a part from the description that `describe` returned; its weights are loaded later.
 
     Args:
         description: class and arguments, in either format.
@@ -224,12 +224,12 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def restore(
     build: Callable[[dict[str, Any]], M], description: dict[str, Any], weights: dict[str, Tensor], folder: Path
 ) -> M:
-    """Build a hasher from its description and give it its weights.
+    """Build a hasher from its description and load its weights.
 
     The weights are compared with the description before any memory is allocated for the parts.
 
     Args:
-        build: from a description to a hasher whose weights are still to be loaded.
+        build: function from a description to a hasher whose weights are loaded later.
         description: as read.
         weights: as read.
         folder: where they were read, for the message.

@@ -63,8 +63,8 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         """Return a relaxed code whose Hamming distances are the ranking distances, (n, k) → (n, l), differentiable.
 
         If codes are ranked by Hamming distance, these are the relaxed bits. If they are ranked by Manhattan distance of
-        the regions' numbers, there is one relaxed step per threshold: a number in unary. The distance of two codes u
-        and v in [-1, 1] is (l - u·v) / 2, which losses use; l is the largest distance.
+        the regions' numbers, there is one relaxed step per threshold, which gives the region's number in unary. The
+        distance of two codes u and v in [-1, 1] is (l - u·v) / 2, which losses use; l is the largest distance.
         """
 
     @abstractmethod
@@ -91,8 +91,8 @@ class Quantizer(PlainArguments, nn.Module, ABC):
         Args:
             projections: floating (n, k) of the training items; not changed.
             labels: class indices int64 (n,) or indicator bool (n, c), if the method uses them.
-            affinity: neighbours among the training items, if the method uses them, as an affinity's `supervise` returns
-                them: the features are not available here.
+            affinity: neighbours among the training items, if the method uses them: the result of an affinity's
+                `supervise`, because the features are not available here.
             generator: CPU generator of every random draw; None for one seeded with 0.
 
         Returns:

@@ -28,7 +28,8 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
         values: floating (n,), n >= 1; centred, so that 0 divides the projection.
 
     Returns:
-        (2,) in the dtype of the values, ascending. Both are equal if no state remains, as with two distinct values.
+        (2,) in the dtype of the values, ascending. Both thresholds are equal if no state remains, as with two distinct
+        values.
     """
     ordered = values.sort().values
     n, negative = len(ordered), int((ordered <= 0).sum())

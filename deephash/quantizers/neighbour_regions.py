@@ -74,7 +74,7 @@ def best_partition(
 
     Args:
         neighbours: (g + 1, g + 1), entry (j, i) the pairs of neighbours between cuts i and j >= i.
-        items: (g + 1,), items below each cut, rising.
+        items: (g + 1,), number of items below each cut, ascending.
         sums: (g + 1,), sum of the values below each cut.
         weights: a, b, c.
         cuts: number of cuts to place between the ends, fewer than g.

@@ -1,4 +1,4 @@
-"""J, the objective of NPQ and VBQ for the thresholds of one projection: do neighbours fall into the same region?
+"""J, the objective of NPQ and VBQ: it measures whether the thresholds of one projection keep neighbours in one region.
 
 A pair of training items in one region is a predicted match. With P pairs of neighbours, and regions that contain c
 pairs, t of them neighbours, F1 = 2t / (c + P). Both t and c are sums over regions, so a table of the neighbours in
@@ -120,7 +120,7 @@ def sample_neighbours(
 
     Args:
         affinity: affinity among the n training items.
-        sample: the most items to take.
+        sample: maximum number of items.
         method: name of the class, for the message.
         generator: generator of the draw.
 

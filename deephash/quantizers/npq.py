@@ -36,16 +36,17 @@ class NPQ(ThresholdQuantizer):
     redundant ones are not recognised; and J needs pairs of neighbours, which have to be known.
 
     Shape:
-        projections (n, b/q) → bits (n, b), with q bits for 1, 2-3, 7 or 15 thresholds: 1, 2, 3 or 4.
+        projections (n, b/q) → bits (n, b), where q is 1 for 1 threshold, 2 for 2 or 3 thresholds, 3 for 7, and 4 for
+        15.
 
     Args:
         bits: code length b, a multiple of q.
         thresholds_per_projection: 1, 2, 3, 7 or 15; the published figures use 3.
-        search: how J is maximised; None for `EvolutionarySearch()`, the authors' kind. `ExactSearch()` finds the
-            optimum.
+        search: method that maximises J; None for `EvolutionarySearch()`, the kind that the authors use. `ExactSearch()`
+            finds the optimum.
         f1_weight: α, from 0 to 1; None for the authors' choice, 1 below 128 bits and 0.8 from there.
         pairs_sample: number of training items among which pairs are counted, drawn at random if there are more; memory
-            and time grow with its square. The five-way split has 2,000.
+            and time grow with its square. 2,000 as in the five-way split.
         relaxation: stand-in for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
 
     Raises:

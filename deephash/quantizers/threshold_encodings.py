@@ -15,7 +15,7 @@ FEW_THRESHOLDS = 31
 def double_bit_encoding() -> Tensor:
     """Return the encoding 01, 00, 10 of two thresholds (DBQ; Kong & Li, AAAI 2012), bool (3, 2).
 
-    Its Hamming distance is the difference of regions.
+    The Hamming distance of two codes is the difference of their regions' numbers.
     """
     return torch.tensor([[False, True], [False, False], [True, False]])
 
@@ -119,7 +119,7 @@ def step_margins(projections: Tensor, thresholds: Tensor) -> Tensor:
         thresholds: (k, T), in any order.
 
     Returns:
-        (n, k·T), projection by projection, thresholds in rising order; differentiable in both.
+        (n, k·T), projection by projection, thresholds in ascending order; differentiable in both.
     """
     return (projections[..., None] - thresholds.sort(1).values).flatten(1)
 

@@ -21,8 +21,8 @@ class ThresholdQuantizer(Quantizer):
         bits: code length b, a multiple of q.
         encoding: bool (T + 1, q), the bits of each region (see `threshold_encodings`).
         relaxation: stand-in for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
-        manhattan: whether codes are ranked by the Manhattan distance of the regions' numbers, which the bits then hold
-            in natural binary, and not by Hamming distance.
+        manhattan: whether codes are ranked by the Manhattan distance of the regions' numbers, which the bits then
+            contain in natural binary, and not by Hamming distance.
 
     Raises:
         InvalidInputError: the code length is not a multiple of q.

@@ -30,27 +30,28 @@ MAX_BITS = 8
 
 @final
 class VBQ(Quantizer):
-    """A number of bits for each projection by its value, 0 to 4: a knapsack over F1 under the budget.
+    """0 to 4 bits per projection, allocated by its value: a knapsack over F1 under the budget.
 
     A projection that keeps neighbours together gets many bits; one that does not gets none. For each projection and
     each number of bits q, 2^q - 1 thresholds are fitted as in NPQ with α = 1. Their F1 on training pairs is the value
-    of q bits for it; the value of 0 bits is the F1 of a single region, which predicts that all pairs are neighbours.
-    Dynamic programming finds the allocation of largest total value that spends exactly b bits, where the authors use a
-    binary linear programme; another `allocator` may spend them differently. Regions are numbered in binary and ranked
-    by Manhattan distance, to which a projection of q bits adds up to 2^q - 1. Known weakness: redundant projections
-    each get bits, unless `Gumbel` allocates them.
+    of q bits for this projection; the value of 0 bits is the F1 of a single region, which predicts that all pairs are
+    neighbours. Dynamic programming, instead of the authors' binary linear programme, finds the allocation of largest
+    total value that spends exactly b bits. Another `allocator` may spend them differently. Regions are numbered in
+    binary and ranked by Manhattan distance, to which a projection of q bits adds up to 2^q - 1. Known weakness:
+    redundant projections each get bits, unless `Gumbel` allocates them.
 
     Shape:
         projections (n, b) → bits (n, b): as many projections as bits, some of which get none.
 
     Args:
         bits: code length b; all bits are spent.
-        most_bits: the most bits of a projection, from 1 to 8.
-        search: how F1 is maximised; None for `EvolutionarySearch()`, the authors' kind. `ExactSearch()` finds the
-            optimum.
+        most_bits: maximum number of bits per projection, from 1 to 8.
+        search: method that maximises F1; None for `EvolutionarySearch()`, the kind that the authors use.
+            `ExactSearch()` finds the optimum.
         pairs_sample: number of training items among which pairs are counted, drawn at random if there are more.
         relaxation: stand-in for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
-        allocator: how bits are spent; None for `Knapsack()`, the authors' optimum. `Gumbel()` judges whole codes.
+        allocator: method that allocates the bits; None for `Knapsack()`, the authors' optimum. `Gumbel()` judges whole
+            codes.
 
     Raises:
         InvalidInputError: bits or most_bits out of range.
@@ -82,7 +83,7 @@ class VBQ(Quantizer):
         self.pairs_sample = pairs_sample
         self.relaxation = StraightThrough() if relaxation is None else relaxation
         self.allocator = Knapsack() if allocator is None else allocator
-        # A projection with q bits uses the first 2^q - 1; the others stay 0.
+        # A projection with q bits uses the first 2^q - 1 thresholds; the others stay 0.
         self.thresholds = nn.Parameter(torch.zeros(bits, 2**most_bits - 1))
         self.register_buffer("allocation", torch.ones(bits, dtype=torch.int64))
 

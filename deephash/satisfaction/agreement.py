@@ -83,12 +83,14 @@ def needed_gain(gains: Values, shares: Values, wanted: float = 0.9) -> float:
         The gain; infinity if no observed gain is enough.
 
     Raises:
-        InvalidInputError: a gain is below 0, or there is not one share for each.
+        InvalidInputError: a gain is below 0, or there is not one share per gain.
     """
     from sklearn.isotonic import IsotonicRegression
 
     if gains.shape != shares.shape or gains.ndim != 1 or (gains < 0).any():
-        raise InvalidInputError(f"gains {gains.shape} and shares {shares.shape}; expected as many, gains from 0.")
+        raise InvalidInputError(
+            f"gains {gains.shape} and shares {shares.shape}; expected one share per gain, and gains from 0."
+        )
     order = np.argsort(gains)
     fitted = IsotonicRegression().fit(gains, shares).predict(gains[order])
     enough = np.flatnonzero(fitted >= wanted)

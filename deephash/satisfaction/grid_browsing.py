@@ -29,12 +29,12 @@ class GridBrowsing:
         satisfaction: chance that a picture that is looked at satisfies, by grade from 0.
         columns: pictures in a row.
         spread: σ of the middle bias, in columns: in a row that is not skipped, a picture c columns from the middle is
-            looked at with chance exp(-c² / 2σ²). Infinity looks at all of them. At 2, the ends of a row of five are
-            looked at by six of ten users.
+            looked at with chance exp(-c² / 2σ²). With infinity, all pictures are looked at. At 2, the ends of a row of
+            five are looked at by six of ten users.
         skipping: chance that a row is skipped; the first row never is.
         perseverance: chance that an unsatisfied user goes on after the first row.
         slowing: factor from row to row of the chance to leave; 1 for a constant chance. Below 1, users who have read
-            far are less likely to leave. Skipped rows give no chance to leave.
+            far are less likely to leave. Users do not leave after skipped rows.
         wanted: number of satisfying pictures that the user needs.
 
     Raises:

@@ -24,7 +24,7 @@ def rank_biased_overlap(first: Sequence[Hashable], second: Sequence[Hashable], p
     """
     check_persistence(persistence)
     if not first or len(set(first)) != len(first) or sorted(map(repr, first)) != sorted(map(repr, second)):
-        raise InvalidInputError("the orders do not hold the same items once each; give all items to both.")
+        raise InvalidInputError("the orders do not contain the same items once each; give all items to both.")
     seen_first: set[Hashable] = set()
     seen_second: set[Hashable] = set()
     overlap, total = 0.0, 0.0

@@ -38,7 +38,7 @@ class UserModel(Protocol):
 
 
 def get_chances(chances: tuple[float, ...], grades: Tensor) -> Tensor:
-    """Return the chance of each grade, float64 of the shape of grades. The last chance serves all higher grades.
+    """Return the chance of each grade, float64 of the shape of grades. The last chance applies to all higher grades.
 
     Raises:
         InvalidInputError: there are no chances, or one is outside 0 to 1.
@@ -55,6 +55,6 @@ def draw_uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def find_first_rank(events: Tensor) -> Tensor:
-    """Return the rank from 1 of the first True in each row of bool (n, K); K + 1 without one."""
+    """Return the rank from 1 of the first True in each row of bool (n, K); K + 1 if there is none."""
     ranks = torch.arange(1, events.shape[1] + 1).expand_as(events)
     return torch.where(events, ranks, events.shape[1] + 1).amin(1)

@@ -35,7 +35,7 @@ def test_share_of_mirrored_items():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(InvalidInputError, match=r"960 features are no GIST of .*blocks=4, which has 512"):
+    with pytest.raises(InvalidInputError, match=r"960 features are not a GIST of .*blocks=4, which has 512"):
         MirroredGIST(960)
     with pytest.raises(InvalidInputError, match="flip=2; expected a number from 0 to 1"):
         MirroredGIST(512, flip=2)

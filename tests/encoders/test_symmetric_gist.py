@@ -40,7 +40,7 @@ def test_a_linear_map_of_it_is_the_mean_over_both_images():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(InvalidInputError, match=r"960 features are no GIST of .*blocks=4, which has 512"):
+    with pytest.raises(InvalidInputError, match=r"960 features are not a GIST of .*blocks=4, which has 512"):
         SymmetricGIST(960)
     with pytest.raises(InvalidInputError, match="power=0; expected"):
         SymmetricGIST(512, power=0)

@@ -397,5 +397,5 @@ def test_queries_far_beyond_training_are_refused():
     far = features.double()
     far[250] *= 1e300
     for use in (hasher.encode, hasher.project):
-        with pytest.raises(InvalidInputError, match="ITQ gives no finite projections of 1 rows, the first at row 250"):
+        with pytest.raises(InvalidInputError, match=r"ITQ gives .* not finite for 1 rows, the first at row 250"):
             use(far, block_size=100)

@@ -60,7 +60,7 @@ def test_rank_biased_overlap():
     expected = (1 - p) * sum(p**d * a for d, a in enumerate(agreement)) + p**5 * agreement[-1]
     assert rank_biased_overlap(letters, list("badce"), p) == pytest.approx(0.2 * 0 + expected, abs=1e-12)
     assert rank_biased_overlap(letters, list("bacde")) < rank_biased_overlap(letters, list("abced"))
-    with pytest.raises(InvalidInputError, match="do not hold the same items"):
+    with pytest.raises(InvalidInputError, match="do not contain the same items"):
         rank_biased_overlap(letters, list("abcdf"))
 
 

@@ -25,7 +25,7 @@ class BitOptions:
 
 
 class BitAllocation(PlainArguments, nn.Module, ABC):
-    """Chooses the number of bits of each projection and spends the whole budget.
+    """Choice of the number of bits of each projection, which spends the whole budget.
 
     It is a module without weights, so that it is saved with the quantiser that holds it.
     """
@@ -35,10 +35,10 @@ class BitAllocation(PlainArguments, nn.Module, ABC):
         """Choose the number of bits of each projection.
 
         Args:
-            options: what each number of bits achieves.
+            options: effect of each number of bits.
             budget: bits to spend, from 0 to k·Q.
             generator: CPU generator of every random draw.
 
         Returns:
-            int64 (k,), from 0 to Q, of sum `budget`.
+            int64 (k,), numbers from 0 to Q that sum to `budget`.
         """

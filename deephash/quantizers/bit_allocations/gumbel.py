@@ -12,7 +12,7 @@ from deephash.quantizers.bit_allocations.base import BitAllocation, BitOptions
 from deephash.quantizers.bit_allocations.knapsack import Knapsack, allocate_bits
 from deephash.validation import check_count, check_positive
 
-# The most pairs of each kind, neighbours and others, on which codes are judged.
+# Maximum number of pairs of each kind, neighbours and others, on which codes are judged.
 PAIRS = 16_384
 # Choices drawn in each step, and bins of the histograms of their distances.
 DRAWS, BINS = 8, 64
@@ -26,11 +26,12 @@ def sample_pairs(neighbours: Tensor, count: int, generator: torch.Generator) -> 
 
     Args:
         neighbours: bool (m, m), symmetric; the diagonal is not read.
-        count: the most pairs of a kind.
+        count: maximum number of pairs of a kind.
         generator: generator of the draw.
 
     Returns:
-        Items int64 (p, 2); whether they are neighbours, bool (p,); and how many pairs each represents, float32 (p,).
+        Items int64 (p, 2); whether they are neighbours, bool (p,); and number of pairs that each represents, float32
+        (p,).
     """
     drawn, kinds, weights = [], [], []
     for kind in (True, False):
@@ -59,14 +60,14 @@ def code_distances(added: Tensor, bits: Tensor) -> Tensor:
 class Gumbel(BitAllocation):
     """Bits that make the best code together: choices drawn by Gumbel-softmax maximise the average precision of pairs.
 
-    The knapsack adds up the values of projections one by one. Here whole codes are judged, by the order in which their
-    distances put pairs of training items: the average precision of neighbours among all pairs, the area under the
-    micro-averaged curve of precision and recall. A projection that repeats another then adds little. Each projection
-    has a log-probability for every number of bits. Each step draws choices from them, relaxed by the Gumbel-softmax at
-    a temperature that falls from 1 to 0.2, and moves them up the gradient of average precision, through soft histograms
-    of distances, less a penalty on the bits spent, ((bits - budget) / budget)². The start favours the knapsack's
-    choice. At the end a knapsack over the learnt log-probabilities spends exactly the budget. If its code is no better
-    on the pairs than the paper's allocation, the latter is kept.
+    The knapsack adds up the values of projections one by one. Here whole codes are judged by the order in which their
+    distances rank pairs of training items. The measure is the average precision of neighbours among all pairs, which is
+    the area under the micro-averaged precision-recall curve. A projection that repeats another then adds little. Each
+    projection has a log-probability for every number of bits. Each step draws choices from them, relaxed by the
+    Gumbel-softmax at a temperature that falls from 1 to 0.2. A gradient step on the log-probabilities then raises the
+    average precision, computed from soft histograms of distances, minus a penalty on the bits spent, ((bits - budget) /
+    budget)². The start favours the knapsack's choice. At the end a knapsack over the learnt log-probabilities spends
+    exactly the budget. If its code is no better on the pairs than the paper's allocation, the latter is kept.
 
     Known weakness: it learns from training pairs, so part of its choice between similar random projections is chance;
     and thresholds remain those that are best for each projection alone.
@@ -91,7 +92,7 @@ class Gumbel(BitAllocation):
         self.penalty = penalty
 
     def allocate(self, options: BitOptions, budget: int, generator: torch.Generator) -> Tensor:
-        """Choose the number of bits of each projection: as learnt, or the knapsack's if its code is as good."""
+        """Choose the number of bits of each projection: as learnt, or as the knapsack does if its code is as good."""
         start = Knapsack().allocate(options, budget, generator)
         pairs, kinds, weights = sample_pairs(options.neighbours, PAIRS, generator)
         added = (options.regions[pairs[:, 0]] - options.regions[pairs[:, 1]]).abs().float()

@@ -22,7 +22,7 @@ def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
         budget: bits to spend, from 0 to k·most.
 
     Returns:
-        (k,), bits of each projection, of sum `budget`.
+        (k,), bits of each projection, which sum to `budget`.
 
     Raises:
         InvalidInputError: k projections cannot hold the budget.
@@ -51,9 +51,9 @@ def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
 
 @final
 class Knapsack(BitAllocation):
-    """The largest total F1 under the budget, by dynamic programming, where the authors use a binary linear programme.
+    """Allocation of largest total F1 in the budget by dynamic programming; the authors use a binary linear programme.
 
-    Exact and deterministic. Known weakness: redundant projections each have the full value.
+    Exact and deterministic. Known weakness: each of several redundant projections has the full value.
 
     References:
         Moran, Lavrenko & Osborne, "Variable bit quantisation for LSH", ACL 2013.

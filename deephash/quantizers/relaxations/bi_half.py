@@ -58,7 +58,7 @@ class BiHalf(Relaxation):
 
     Known weakness: the pull acts even if no loss does, so γ has to suit the weight of the loss; and a batch with
     unbalanced classes is split evenly too. Each process halves its own share of a batch. It is meant for one threshold
-    a projection: with several, each of them halves the items.
+    per projection: with several, each of them halves the items.
 
     Shape:
         margins (..., b) → ±1, the same shape and dtype.

@@ -13,8 +13,8 @@ class PlainTanh(Relaxation):
 
     Only the loss drives codes to bits, by a penalty on |u| - 1 or targets of ±1; `Tanh` sharpens without one. It also
     serves papers whose hash layer passes its real outputs to the loss (DSH, DPSH, DTSH, DPN, OrthoHash), as relaxed
-    codes lie in [-1, 1]. Known weakness: without a loss that pulls codes to ±1, the thresholds discard what codes
-    express by their size; and far from a threshold gradients vanish.
+    codes lie in [-1, 1]. Known weakness: without a loss that pulls codes to ±1, the thresholds discard the information
+    in the size of relaxed codes; and far from a threshold gradients vanish.
 
     Shape:
         margins, any shape → the same shape, in [-1, 1].

@@ -10,7 +10,7 @@ from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 
 
 class ThresholdSearch(PlainArguments, nn.Module, ABC):
-    """Chooses the cuts of one projection with a high `NeighbourhoodObjective`.
+    """Search for the cuts of one projection with a high `NeighbourhoodObjective`.
 
     It is a module without weights, so that it is saved with the quantiser that holds it.
     """

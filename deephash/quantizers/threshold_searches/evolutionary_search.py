@@ -33,10 +33,11 @@ def place_cuts(places: Tensor, cuts: int) -> Tensor:
 class EvolutionarySearch(ThresholdSearch):
     """Random candidates, then rounds of crossover and mutation in which the best of parents and children survive.
 
-    The best candidate always survives, so J never falls from one round to the next. The authors name the kind of search
-    and its size, 15 candidates and 15 rounds; its operators are chosen here. A child takes each of its thresholds, in
-    order, from one of two random parents, and moves it by a normal step that shrinks from a tenth of the items to a
-    hundredth. Known weakness: with many thresholds, 240 trials leave J below the optimum that `ExactSearch` finds.
+    The best candidate always survives, so J never falls from one round to the next. The authors report the kind of
+    search and its size, 15 candidates and 15 rounds; the operators are our choice. A child takes each of its
+    thresholds, in order, from one of two random parents, and moves it by a normal step that shrinks from a tenth of the
+    items to a hundredth. Known weakness: with many thresholds, 240 trials leave J below the optimum that `ExactSearch`
+    finds.
 
     Args:
         candidates: sets of thresholds in a generation.

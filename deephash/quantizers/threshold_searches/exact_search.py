@@ -51,7 +51,7 @@ def f1_optimum(objective: NeighbourhoodObjective, count: int) -> Tensor:
 
 @final
 class ExactSearch(ThresholdSearch):
-    """One threshold: all cuts are tried. Several: Dinkelbach's method, each step a dynamic programme.
+    """All cuts for one threshold; Dinkelbach's method for several thresholds, each step a dynamic programme.
 
     F1 = N/D is a ratio of sums over regions, N = 2t and D = c + P. Given the best ratio λ so far, thresholds that
     maximise N - λD have a ratio above λ if any has; once the maximum is 0, none has (Dinkelbach, 1967). The maximum of
@@ -62,7 +62,7 @@ class ExactSearch(ThresholdSearch):
     as J rises, from the optima of F1 and of Ω. That is exact for one threshold. For more it is at least as good as
     either optimum, without a proof that it is the best.
 
-    Known weakness: an optimum on training pairs is not one on other pairs, especially if there are few.
+    Known weakness: an optimum on training pairs is not an optimum on other pairs, especially if training pairs are few.
 
     References:
         Dinkelbach, "On nonlinear fractional programming", Management Science 13(7), 1967. Objective: Moran, Lavrenko &

@@ -20,13 +20,13 @@ WIDTHS = 1.0, 0.5
 STEPS = 0.02, 0.001
 # A climb sees the values in this many groups; the final cuts are chosen among all values.
 GROUPS = 128
-# Soft J hardly distinguishes ends that hard J does, so several are settled.
+# Number of climbs that are settled: soft J hardly distinguishes some results that hard J does.
 SETTLED = 3
 
 
 @dataclass(frozen=True)
 class GroupedPairs:
-    """A projection in groups of neighbouring values: all that soft J needs, independent of the number of items.
+    """A projection in groups of neighbouring values: the input of soft J, independent of the number of items.
 
     Args:
         places: float64 (m,), position of a group's middle among the distinct values, from 0 to 1.
@@ -147,7 +147,7 @@ class GradientSearch(ThresholdSearch):
     Thresholds are fractions of the distinct values, so that heavy tails take no room. They climb by Adam from several
     starts side by side, the first evenly spaced, the others random, while temperature and learning rate fall
     geometrically. Soft J sees 128 groups of neighbouring values, so the cost of a climb does not depend on the number
-    of items. The best ends then become hard cuts, each of which moves to the best place between its neighbours until
+    of items. The best results then become hard cuts, each of which moves to the best place between its neighbours until
     none can improve.
 
     One threshold ends at the optimum. With more, J cannot be raised by moving a single threshold. It is above what
