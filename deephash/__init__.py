@@ -1,7 +1,7 @@
 """deephash: learning to hash in PyTorch.
 
 features (n, d) → `Projection` → projections (n, k) → `Quantizer` → bits (n, b) → packed codes (n, ⌈b/8⌉)
-→ Hamming ranking → metrics. Each stage is a folder, each published method a file in it.
+→ Hamming ranking → metrics. Each stage is a folder, and each published method is a file in it.
 
 Importing this package imports none of its parts; each is imported on first use.
 """
@@ -20,7 +20,7 @@ __all__ = [
     "load_index",
 ]
 
-# The module of each public name, imported on first use. Methods and quantisers are found by the registry.
+# The module of each public name, imported on first use. The registry finds methods and quantisers.
 HOMES = {
     "CrossModalHasher": "deephash.hashers.cross_modal_hasher",
     "HammingRetrieval": "deephash.metrics.hamming_retrieval",
@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name == "__version__":
-        return _version()
+        return _read_version()
     if name in HOMES:
         return getattr(import_module(HOMES[name]), name)
     if name in PACKAGES:
@@ -87,7 +87,7 @@ def __dir__() -> list[str]:
     )
 
 
-def _version() -> str:
+def _read_version() -> str:
     """Return the version of the installed package, or 0 for sources that are not installed."""
     from importlib.metadata import PackageNotFoundError, version
 

@@ -42,7 +42,7 @@ def pack(bits: Tensor) -> Tensor:
         uint8 (n, ⌈b/8⌉) on the same device.
 
     Raises:
-        InvalidInputError: numbers other than 0 and 1, or another number of axes.
+        InvalidInputError: floating-point numbers, numbers other than 0 and 1, or another number of axes.
 
     Example:
         >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
@@ -54,7 +54,7 @@ def pack(bits: Tensor) -> Tensor:
     if bits.dtype != torch.bool:
         if bits.is_floating_point() or not bool(((bits == 0) | (bits == 1)).all()):
             raise InvalidInputError(
-                f"bits have dtype {bits.dtype} and are not all 0 or 1; give truth values, as projections >= 0."
+                f"bits have dtype {bits.dtype}; expected truth values, such as projections >= 0, or integers 0 and 1."
             )
         bits = bits.bool()
     if bits.device.type == "cpu":
@@ -102,7 +102,7 @@ def as_codes(codes: Any, name: str = "codes") -> Tensor:
     if isinstance(codes, list | tuple) and not isinstance(given, Tensor) and given.dtype.kind in "iu":
         # Lists have no dtype: their whole numbers must be bytes.
         if given.size and not 0 <= given.min() <= given.max() <= 255:
-            raise InvalidInputError(f"{name} hold {given.min()} to {given.max()}; packed codes are bytes, 0 to 255.")
+            raise InvalidInputError(f"{name} contain {given.min()} to {given.max()}; packed codes are bytes, 0 to 255.")
         given = given.astype(np.uint8)
     if not isinstance(given, Tensor) and given.dtype != np.uint8:
         raise InvalidInputError(f"{name} have dtype {given.dtype}; packed codes are uint8 (numpy.packbits).")

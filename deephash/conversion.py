@@ -24,7 +24,7 @@ BYTES_IN_FLOAT32 = 2
 
 
 class NotNumbersError(ValueError):
-    """Values are not an array of numbers; the message continues "features ..."."""
+    """An error for values that are not an array of numbers; its message continues "features ..."."""
 
 
 def to_plain_number(value: Any) -> Any:
@@ -53,7 +53,7 @@ def convert_numpy_numbers(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def with_plain_numbers(*args: P.args, **kwargs: P.kwargs) -> R:
-        # Tensors, modules and lists of features pass unchanged; checks convert the latter.
+        # Modules, larger tensors and lists of features pass unchanged; later checks convert such lists.
         return function(*map(to_plain_number, args), **{name: to_plain_number(each) for name, each in kwargs.items()})
 
     return with_plain_numbers
@@ -90,7 +90,7 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
     if isinstance(values, Tensor):
         if values.is_nested or values.is_quantized or values.is_meta:
             kind = "nested" if values.is_nested else "quantised" if values.is_quantized else "without values (meta)"
-            raise NotNumbersError(f"are a tensor that is {kind}; give a plain one of numbers.")
+            raise NotNumbersError(f"are a tensor that is {kind}; give a plain tensor of numbers.")
         if values.layout != torch.strided:
             raise NotNumbersError(f"are a tensor of layout {values.layout}; give a dense one, e.g. values.to_dense().")
         return values
@@ -118,7 +118,9 @@ def as_array(values: Any) -> Tensor | NDArray[Any]:
         try:
             array = array.astype(np.float64)
         except OverflowError as error:
-            raise NotNumbersError(f"hold a number that is too large for float64 ({shorten_error(error)}).") from error
+            raise NotNumbersError(
+                f"contain a number that is too large for float64 ({shorten_error(error)})."
+            ) from error
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         what = f"a {type(values).__name__}" if array.dtype.kind == "O" and not array.ndim else f"of dtype {array.dtype}"
         raise NotNumbersError(f"are {what}; give numbers, as a torch.Tensor or an array.")
@@ -137,7 +139,7 @@ def as_tensor(values: Any) -> Tensor:
     values = as_array(values)
     if isinstance(values, Tensor):
         return values
-    if values.dtype.name == "bfloat16":  # ml_dtypes'
+    if values.dtype.name == "bfloat16":  # of the package ml_dtypes
         return torch.from_numpy(values.astype(np.float32)).bfloat16()
     dtype = values.dtype.newbyteorder("=")
     if dtype.kind == "f" and dtype.itemsize > 8:
@@ -163,7 +165,7 @@ def as_floating(values: Any) -> Tensor:
 
 
 def share_writable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array as a writable one over the same memory: torch warns of others, and a copy takes memory."""
+    """Return a writable array over the same memory: torch warns about read-only arrays, and a copy takes memory."""
     if array.flags.writeable or not array.size:
         return array if array.flags.writeable else array.copy()
     address, _ = array.__array_interface__["data"]

@@ -1,6 +1,6 @@
-"""The registry: it maps words to classes by convention, without a list.
+"""The registry, which maps words to classes by convention, without a list.
 
-A family is a package that holds the choices of one stage, and a word is the stem of a file in it. In the family
+A family is a package of the choices for one stage, and a word is the stem of a file in it. In the family
 `projections`, the word `itq` is the file `itq.py`. Its class has the same name in any case and without underscores:
 `ITQ`. A new method adds a file and edits no other file. Installed packages add words by entry points of the group
 `deephash.FAMILY`, such as `deephash.projections`, which map a word to a class.
@@ -51,7 +51,7 @@ FORMER_PACKAGES = {
     "online_projections": "deephash.projections",
     "text_descriptors": "deephash.data.text_descriptors",
 }
-"""Packages of families in files of format 1, which name modules; those of other families were `deephash.FAMILY`."""
+"""Packages of families in files of format 1, which contain module paths; other families were in `deephash.FAMILY`."""
 
 FORMER_NAMES = {
     "deephash.training.ClosedForm": "deephash.training.FitRunner",
@@ -60,7 +60,7 @@ FORMER_NAMES = {
     "deephash.training.stream.StreamTraining": "deephash.training.StreamRunner",
     "deephash.training.joint.Joint": "deephash.training.JointRunner",
 }
-"""Names in the configs of runs of earlier releases, with the current ones."""
+"""Names in the configs of earlier releases, and the current names."""
 
 
 class Entry(NamedTuple):
@@ -80,7 +80,7 @@ def find(family: str, word: str, setting: str = "name") -> type[Any]:
 
     Args:
         family: a key of `FAMILIES`.
-        word: as `list_words` lists them.
+        word: one of `list_words`.
         setting: name of the setting with this word, for the message.
 
     Raises:
@@ -93,7 +93,7 @@ def find(family: str, word: str, setting: str = "name") -> type[Any]:
 
 
 def lookup(family: str, word: str) -> type[Any] | None:
-    """Return the class of a family's file or plugin of this name, whether it can be built or not; None if absent.
+    """Return the class of a word among a family's files and plugins, even if it is not a choice; None if absent.
 
     Raises:
         InvalidInputError: an installed package cannot be imported.
@@ -161,7 +161,7 @@ def get_word(kind: type[Any]) -> str:
 
 
 def get_public_name(kind: type[Any]) -> str:
-    """Return a class's name in YAML files and messages: in its family's package, or else in its module."""
+    """Return a class's name in YAML files and messages: its family's package, or else its module, and the class."""
     entry = locate(kind)
     package = kind.__module__ if entry is None else FAMILIES[entry.family]
     return f"{package}.{kind.__qualname__}"
@@ -179,7 +179,7 @@ def get_former_package(family: str) -> str:
 
 
 def resolve_former(path: str) -> type[Any] | None:
-    """Return the class that a file of format 1 calls, for example, `deephash.projections.itq.ITQ`, or None."""
+    """Return the class of a path in a file of format 1, such as `deephash.projections.itq.ITQ`, or None."""
     module, _, name = path.rpartition(".")
     package = module.rpartition(".")[0]
     for family, home in FAMILIES.items():
@@ -198,7 +198,7 @@ def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]
     """
 
     def get(name: str) -> Any:
-        if name == "__all__":  # `from package import *` asks for it.
+        if name == "__all__":  # `from package import *` reads it.
             return list_names()
         if f"{package}.{name}" in FAMILIES.values():
             return importlib.import_module(f"{package}.{name}")
@@ -291,7 +291,7 @@ def list_plugins_of(package: str) -> list[EntryPoint]:
 
 
 def input_error(line: str) -> ValueError:
-    """Return an `InvalidInputError`; imported here, since its module imports torch, which this one must not."""
+    """Return an `InvalidInputError`, imported on call because its module imports torch, which is slow."""
     from deephash.validation import InvalidInputError
 
     return InvalidInputError(line)

@@ -44,7 +44,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         bits: code length b.
         quantizer: a quantiser by the name of its file in conf/quantizer, such as sbq or dbq, or of an entry point.
         seed: seed of every random draw.
-        output: packed, bytes uint8 (n, ⌈b/8⌉) in deephash's order of bits; or bits, uint8 (n, b) of 0 and 1.
+        output: "packed" for bytes uint8 (n, ⌈b/8⌉) in deephash's order of bits; "bits" for 0 and 1, uint8 (n, b).
         method_settings: arguments of the method's class; None for the defaults in its YAML file.
         quantizer_settings: arguments of the quantiser's class.
 
@@ -91,7 +91,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.
 
         Raises:
-            InvalidInputError: a setting is invalid, or a method that learns from labels has none.
+            InvalidInputError: a setting is invalid, or the method learns from labels and y is None.
         """
         check_choice(self.output, (PACKED, BITS), "output")
         array = validate_data(self, X, dtype=[np.float32, np.float64], ensure_min_samples=2)
@@ -132,7 +132,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return codes
 
     def __sklearn_tags__(self) -> Tags:
-        """Tell scikit-learn that codes are uint8 for features of any dtype."""
+        """Declare that codes are uint8 for features of any dtype."""
         tags: Tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
@@ -164,11 +164,11 @@ def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
         y = indicator.int().argmax(1).numpy()
     try:
         if bool((y != y).any()):
-            raise InvalidInputError("y holds NaN; give every item a class, or drop those without one.")
+            raise InvalidInputError("y contains NaN; give every item a class, or drop those without one.")
         return torch.from_numpy(np.unique(y, return_inverse=True)[1].reshape(-1))
     except TypeError as error:  # None, or numbers among strings
         raise InvalidInputError(
-            f"y holds values of several kinds ({shorten_error(error)}); give strings only."
+            f"y contains values of several types ({shorten_error(error)}); give strings only."
         ) from error
 
 
@@ -190,7 +190,7 @@ def prepare_part(
     kind, defaults = find_choice(group, name)
     if kind is None or not issubclass(kind, contract):
         raise InvalidInputError(
-            f"{group}={name!r} is more than a {contract.__name__.lower()}; train it by deephash train {group}={name}."
+            f"{group}={name!r} is not a single {contract.__name__.lower()}; run deephash train {group}={name} instead."
         )
     allowed = inspect.signature(kind).parameters
     for key in settings or ():

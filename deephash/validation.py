@@ -15,25 +15,25 @@ from torch import Tensor
 
 from deephash.conversion import NotNumbersError, as_array, as_floating, as_tensor, to_plain_number
 
-# Elements that are checked together for NaN: 16 MB of float32.
+# Elements per block in checks for NaN: 16 MB of float32.
 BLOCK_ELEMENTS = 2**22
 # Bounds of magnitudes whose squares, and sums of these over all items, float32 can represent.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-15, 1e15
 
 MAX_BITS = 65_536
-"""Maximum number of bits and of projections; as many 4096-dimensional directions take a gigabyte."""
+"""Maximum number of bits and of projections: 65,536 directions of 4,096 dimensions need 1 GiB of float32."""
 
 
 class InvalidInputError(ValueError):
-    """A user's input cannot be used; the message is one line that says why and what to do."""
+    """An error for input that cannot be used; the message is one line with the reason and what to do."""
 
 
 class StorageError(InvalidInputError):
-    """A file cannot be written, for example on a full disk or in a read-only folder; the message names it."""
+    """An error for a file that cannot be written, for example on a full disk; the message names the file."""
 
 
 class NotFittedError(InvalidInputError):
-    """A module was used before `fit` or before its weights were loaded."""
+    """An error for a module that is used before `fit`, or before its weights are loaded."""
 
 
 def as_features(features: Any, dimension: int | None = None, minimum_rows: int = 0, name: str = "features") -> Tensor:
@@ -109,7 +109,7 @@ def check_finite(features: Any, name: str = "features") -> None:
         name: their name in messages.
 
     Raises:
-        InvalidInputError: with the first row that has such a value.
+        InvalidInputError: the message has the first row with such a value.
     """
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(features.shape[1:])))
     bad, first = 0, -1
@@ -123,7 +123,7 @@ def check_finite(features: Any, name: str = "features") -> None:
         bad += len(rows)
     if bad:
         raise InvalidInputError(
-            f"{name} hold NaN or infinity in {bad} of {len(features)} rows, the first at row {first}; "
+            f"{name} contain NaN or infinity in {bad} of {len(features)} rows, the first at row {first}; "
             "remove or repair those rows."
         )
 
@@ -136,11 +136,11 @@ def check_scale(
     Args:
         features: finite, floating (n, d).
         name: their name in messages.
-        least: lower bound of the largest magnitude, unless that is 0; for float32.
+        least: lower bound of the largest magnitude, unless all features are 0; by default for float32.
         most: upper bound of the largest magnitude.
 
     Raises:
-        InvalidInputError: with the largest magnitude and the bounds.
+        InvalidInputError: the message has the largest magnitude and the bounds.
     """
     step = max(1, BLOCK_ELEMENTS // max(1, features.shape[1]))
     largest = max((float(block.abs().amax()) for block in torch.split(features, step) if block.numel()), default=0.0)
@@ -182,11 +182,11 @@ def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
         raise InvalidInputError(f"{name} have {len(given)} rows; expected {rows}, one for each item.")
     checked = given if multiple else given.to(torch.int64)
     if single and rows and int(checked.min()) < 0:
-        if given.dtype == torch.uint64:  # They wrapped around.
+        if given.dtype == torch.uint64:  # Values beyond int64 wrapped around.
             raise InvalidInputError(
-                f"{name} hold {int(checked.min()) + 2**64}, beyond int64; number the classes from 0."
+                f"{name} contain {int(checked.min()) + 2**64}, beyond int64; number the classes from 0."
             )
-        raise InvalidInputError(f"{name} hold {int(checked.min())}; class indices start at 0.")
+        raise InvalidInputError(f"{name} contain {int(checked.min())}; class indices start at 0.")
     return checked
 
 
@@ -211,7 +211,7 @@ def check_bits(bits: int, maximum: int | None = None, reason: str = "") -> None:
 
 
 def check_bits_of_projections(bits: int, per_projection: int) -> None:
-    """Raise an error if a code length is not a multiple of the bits of a projection.
+    """Raise an error if a code length is not a multiple of the bits per projection.
 
     Args:
         bits: code length b.
@@ -238,7 +238,7 @@ def is_whole(value: Any) -> bool:
 
 
 def check_whole(value: Any, least: int, name: str, most: int | None = None) -> None:
-    """Raise an error unless a value is a whole number from `least` to `most`, which is unlimited if None."""
+    """Raise an error unless a value is a whole number from `least` to `most`; None is no upper bound."""
     if not is_whole(value) or not least <= value or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InvalidInputError(f"{name}={value!r}; expected a whole number {bounds}.")

@@ -138,10 +138,10 @@ def within_itself():
         (torch.nn, "are a module; give numbers"),
         ([[1.0, None]], "are of dtype object"),
         (np.ones(3), r"have shape \(3,\); expected two axes"),
-        (np.array([[10**400, 1]], dtype=object), "hold a number that is too large for float64"),
+        (np.array([[10**400, 1]], dtype=object), "contain a number that is too large for float64"),
         (torch.ones(2, 2, device="meta"), "are a tensor that is without values"),
         (within_itself(), "are not an array of numbers"),
-        (np.array([[1.0, np.nan]] * 3, ">f4"), "hold NaN or infinity in 3 of 3 rows, the first at row 0"),
+        (np.array([[1.0, np.nan]] * 3, ">f4"), "contain NaN or infinity in 3 of 3 rows, the first at row 0"),
     ],
 )
 def test_what_is_no_matrix_of_numbers_is_refused_in_one_line(given, message):
@@ -209,7 +209,7 @@ def test_indexes_and_engines_take_arrays_and_numpys_numbers(features, tmp_path):
         assert torch.equal(found[0], distances)
         assert torch.equal(found[1], ids)
         assert torch.equal(index.within(given, np.int64(1)).ids, index.within(codes[:3], 1).ids)
-    with pytest.raises(InvalidInputError, match="query codes hold 0 to 256; packed codes are bytes"):
+    with pytest.raises(InvalidInputError, match="query codes contain 0 to 256; packed codes are bytes"):
         index.search([[0], [256]], 1)
     reverse = deephash.index(codes.numpy()[::-1], "flat", bits=BITS)
     assert torch.equal(reverse.search(codes[:3], 5)[0], distances)

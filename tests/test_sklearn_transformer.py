@@ -67,8 +67,8 @@ def test_settings_of_a_choices_yaml_are_taken(blobs):
     ("settings", "words"),
     [
         ({"method": "itk"}, "method='itk'; expected one of:"),
-        ({"method": "cvh"}, "method='cvh' is more than a projection; train it by deephash train method=cvh"),
-        ({"method": "dpsh"}, "method='dpsh' is more than a projection"),
+        ({"method": "cvh"}, "method='cvh' is not a single projection; run deephash train method=cvh instead"),
+        ({"method": "dpsh"}, "method='dpsh' is not a single projection"),
         ({"method_settings": {"rounds": 3}}, "method=itq has no setting 'rounds'; it has"),
         ({"method": "ksh"}, "ksh with sbq learns from labels; give y."),
         ({"output": "words"}, "output='words'; expected one of: bits, packed."),
@@ -94,15 +94,15 @@ def test_one_hot_labels_are_classes_and_several_labels_are_an_indicator(blobs, d
     assert labels.shape == (200, 6)
     with pytest.raises(InvalidInputError, match=r"y have 199 rows; expected 200"):
         HashingTransformer("itq_cca", 3).fit(x, one_hot[1:])
-    with pytest.raises(InvalidInputError, match=r"y hold 2.* in row 0"):
+    with pytest.raises(InvalidInputError, match=r"y contain 2.* in row 0"):
         HashingTransformer("itq_cca", 3).fit(x, 2.0 * one_hot)
 
 
 def test_classes_that_are_missing_or_do_not_sort_are_refused(blobs):
     x, y = blobs
-    with pytest.raises(InvalidInputError, match="y holds NaN; give every item a class"):
+    with pytest.raises(InvalidInputError, match="y contains NaN; give every item a class"):
         HashingTransformer("ksh", 4).fit(x, np.where(y == 0, np.nan, y))
-    with pytest.raises(InvalidInputError, match="y holds values of several kinds"):
+    with pytest.raises(InvalidInputError, match="y contains values of several types"):
         HashingTransformer("ksh", 4).fit(x, np.array([None, "a", 3, 4, 5, 6], dtype=object)[y])
 
 

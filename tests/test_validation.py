@@ -28,12 +28,12 @@ REFUSED = [
     (
         validation.as_features,
         (torch.tensor([[0.0], [NAN], [INFINITY]]), 1, 0, "queries"),
-        "queries hold NaN or infinity in 2 of 3 rows, the first at row 1; remove or repair those rows.",
+        "queries contain NaN or infinity in 2 of 3 rows, the first at row 1; remove or repair those rows.",
     ),
     (
         validation.check_finite,
         (torch.tensor([[INFINITY, -INFINITY]]),),
-        "features hold NaN or infinity in 1 of 1 rows, the first at row 0; remove or repair those rows.",
+        "features contain NaN or infinity in 1 of 1 rows, the first at row 0; remove or repair those rows.",
     ),
     (
         validation.as_labels,
@@ -56,7 +56,7 @@ REFUSED = [
         (torch.zeros(2, 5, dtype=torch.bool), 3),
         "labels have 2 rows; expected 3, one for each item.",
     ),
-    (validation.as_labels, (torch.tensor([1, -1]), 2), "labels hold -1; class indices start at 0."),
+    (validation.as_labels, (torch.tensor([1, -1]), 2), "labels contain -1; class indices start at 0."),
     (validation.check_bits, (0,), "bits=0; expected a whole number of at least 1."),
     (validation.check_bits, (8.0,), "bits=8.0; expected a whole number of at least 1."),
     (validation.check_bits, (True,), "bits=True; expected a whole number of at least 1."),

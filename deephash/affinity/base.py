@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class Affinity(PlainArguments, ABC):
     """A definition of neighbours from labels or features.
 
-    A definition serves as ground truth between queries and database, and as supervision among training items. Anything
-    that it learns from data, such as the radius of an ε-ball, is learnt in `fit` from the training items, unless
-    `learns_from` names another part.
+    A definition serves as ground truth between queries and database, and as supervision among training items. `fit`
+    learns parameters, such as the radius of an ε-ball, from the training items or the part that `learns_from` names.
     """
 
     learns_from: str = "train"
@@ -47,7 +46,7 @@ class Affinity(PlainArguments, ABC):
         database_features: Tensor,
         database_labels: Tensor | None,
     ) -> Relevance:
-        """Return which database items are neighbours of which query.
+        """Return the neighbours of each query in the database.
 
         Args:
             query_features: (q, d).
@@ -67,10 +66,9 @@ class Affinity(PlainArguments, ABC):
         return AmongItems(self, features, labels)
 
     def block(self, features_a: Tensor, labels_a: Tensor | None, features_b: Tensor, labels_b: Tensor | None) -> Tensor:
-        """Return the affinity between two sets of items: rows of A against all training items B.
+        """Return the affinity between items A, such as a block of training items, and items B, such as all of them.
 
-        An item that is in both is its own neighbour, unless it has no label. The number of rows per call is limited by
-        memory.
+        An item that is in both is its own neighbour, unless it has no label. Memory limits the number of rows per call.
 
         Args:
             features_a: (a, d).

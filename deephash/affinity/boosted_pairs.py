@@ -53,7 +53,7 @@ def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.G
 
     Args:
         affinity: affinity among the n items.
-        count: number of each kind.
+        count: number of items drawn for each sign.
         generator: CPU generator.
 
     Returns:
@@ -67,7 +67,7 @@ def draw_signed_pairs(affinity: TrainingAffinity, count: int, generator: torch.G
 def boost_weights(weights: Tensor, outcomes: Tensor, step: float | None = None) -> tuple[Tensor, float]:
     """Update the pair weights for the next bit: raise them for wrong pairs, lower them for right pairs.
 
-    With AdaBoost's step, α = ½ log((1 + r) / (1 - r)), this bit is right on half of the new weight, so that the next
+    With AdaBoost's step, α = ½ log((1 + r) / (1 - r)), right pairs have half of the total new weight, so that the next
     bit must differ.
 
     Args:

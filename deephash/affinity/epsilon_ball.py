@@ -14,7 +14,7 @@ from deephash.data.protocols.draws import random_order
 from deephash.ranking.relevance import Neighbours
 from deephash.validation import InvalidInputError, NotFittedError, as_features, check_choice, check_count
 
-# Maximum number of neighbours, whose ids need 4 GB.
+# Maximum number of neighbours over all queries; their ids need 4 GB.
 MAXIMUM_IDS = 500_000_000
 PARTS = {"train": "training", "database": "database"}
 
@@ -48,10 +48,10 @@ class EpsilonBall(Affinity):
 
     Training pairs use only the size of the database. The 50th neighbour among N items is about as far away as the
     (50 n / N)-th among n, so methods are fitted from pairs within this distance in the training part. On CIFAR-10, with
-    2,000 training items and a database of 46,000, it exceeds the radius of the truth by .5 %; the distance of the 50th
-    neighbour in the training part exceeds that radius by 13 %. Balls of the smaller radius contain few pairs. Methods
-    that need many use the distance of the 50th neighbour in the training part (see `TrainingAffinity.wide`), as do all
-    methods with `supervision=epsilon_ball`.
+    2,000 training items and a database of 46,000, this distance exceeds the radius of the truth by .5 %; the distance
+    of the 50th neighbour in the training part exceeds that radius by 13 %. Balls of the smaller radius contain few
+    pairs. Methods that need many pairs use the distance of the 50th neighbour in the training part (see
+    `TrainingAffinity.wide`), as do all methods with `supervision=epsilon_ball`.
 
     A pair is within the radius if its squared distance in float64 is at most radius²; see `euclidean`.
 
@@ -75,7 +75,7 @@ class EpsilonBall(Affinity):
         self.among = among
         self.learns_from = among
         self.radius: float | None = None
-        # Number of items in which the radius was computed.
+        # Number of items among which the radius was computed.
         self.items: int | None = None
 
     def fit(self, features: Tensor, labels: Tensor | None) -> Self:
@@ -100,10 +100,10 @@ class EpsilonBall(Affinity):
         return self
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> AmongItems:
-        """Return neighbours among training items within a radius computed from them; other parts are not used.
+        """Return neighbours among training items within a radius computed from these items; other parts are not used.
 
-        If the radius of the truth is that of a larger database, this one estimates it, and the affinity's `wide` uses
-        the radius of the training part.
+        If the radius of the truth was computed in a larger database, the training items serve to estimate it, and the
+        affinity's `wide` uses the radius of the training part.
         """
         if self.among == "train":
             return AmongItems(self, features, labels)
@@ -149,7 +149,7 @@ class EpsilonBall(Affinity):
     ) -> Neighbours:
         """Return the database items within the radius of each query.
 
-        Computed on the CPU; the result is on the device of the queries.
+        The CPU computes them; the result is on the device of the queries.
 
         Raises:
             NotFittedError: before `fit`.
@@ -171,8 +171,8 @@ class EpsilonBall(Affinity):
                 done = sum(map(len, counts))
                 raise InvalidInputError(
                     f"The ε-ball of radius {self.radius:.4g} contains {total / done / len(database):.0%} of the "
-                    f"database for each query, over {MAXIMUM_IDS:,} neighbours in total; lower truth.neighbours, raise "
-                    "protocol.train, or lower protocol.queries."
+                    f"database on average, more than {MAXIMUM_IDS:,} neighbours in total; lower truth.neighbours, "
+                    "raise protocol.train, or lower protocol.queries."
                 )
         offsets = np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
         device = query_features.device

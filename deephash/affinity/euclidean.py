@@ -2,9 +2,9 @@
 
 Neighbours are defined by the squared distance Σ (a_i − b_i)² in float64, with ties by database row. A float32 matrix
 product with an error bound decides most pairs; only the others are computed in float64. The result depends neither on
-the block size nor on the BLAS, and data far from the origin cost time but not exactness.
+the block size nor on the BLAS. Data far from the origin take longer but remain exact.
 
-Memory in addition to the result: a float32 copy of the database, and blocks of BLOCK_PAIRS float32.
+Memory in addition to the result: float32 copies of queries and database, and a block of BLOCK_PAIRS float32 values.
 """
 
 import math
@@ -23,12 +23,14 @@ from deephash.validation import check_scale
 BLOCK_PAIRS = 2**25
 # Elements per step of the float64 computation of undecided pairs.
 EXACT_ELEMENTS = 2**22
-# Magnitudes whose squares and their sums over all dimensions float64 represents at full precision.
+# Bounds of magnitudes whose squares, and sums of these over all dimensions, float64 represents at full precision.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
+# Rows converted at a time, to avoid a float64 copy of all features.
+ROWS = 2**14
 
 
 def check_distances(features: Tensor, name: str) -> None:
-    """Raise an error for features whose squared distances overflow or underflow float64, which would all be ties.
+    """Raise an error for features whose squared distances overflow or underflow float64, so that all would be ties.
 
     Raises:
         InvalidInputError: the message has the largest magnitude.
@@ -146,7 +148,7 @@ def squared_distances(
 def _approximate_blocks(
     queries: np.ndarray, database: np.ndarray, block_pairs: int, description: str
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, float]]:
-    """Squared distances by a float32 matrix product, with a bound on their error.
+    """Compute squared distances by a float32 matrix product, with a bound on their error.
 
     Features are centred on the database's mean, to reduce cancellation, and scaled by a power of two, which is exact,
     so that no square overflows.
@@ -178,10 +180,6 @@ def _approximate_blocks(
         out = values[: block.stop - start]
         np.matmul(left[block], right.T, out=out)
         yield start, out, norms[block], errors[block], scale
-
-
-# Rows converted at a time, to avoid a float64 copy of all features.
-ROWS = 2**14
 
 
 def _split_rows(matrices: tuple[np.ndarray, ...]) -> Iterator[np.ndarray]:

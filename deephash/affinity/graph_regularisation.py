@@ -10,7 +10,7 @@ from deephash.io.progress import track
 
 # Entries of the affinity matrix per block, 64 MB of float64.
 BLOCK_PAIRS = 2**23
-# Float64 sums of at most n terms 1 / degree that are nearer to 0 are ties, in any order of summation.
+# Float64 sums nearer to 0 are ties, so that their rounding, and thus the order of summation, decides no bit.
 ROUNDING = 1e-9
 
 
@@ -23,8 +23,8 @@ def neighbour_counts(affinity: TrainingAffinity) -> Tensor:
 def graph_step(affinity: TrainingAffinity, degrees: Tensor, bits: Tensor, initial: Tensor, alpha: float) -> Tensor:
     """Compute L ← sgn(α S D⁻¹ L + (1 - α) L₀), with bits ±1 and sgn(0) = 1.
 
-    An item without neighbours, not even itself, gets its initial bits. A bit that the graph makes equal for all items
-    would be useless, so it is left unchanged.
+    An item without a label has no neighbours, not even itself, and gets its initial bits. A bit that the graph makes
+    equal for all items would be useless, so it is left unchanged.
 
     Args:
         affinity: S, among n items.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Label(Affinity):
     """Neighbours = items of the same class or, for multi-label data, with at least one shared label.
 
-    A query whose class has no item in the database has no neighbour; metrics skip such queries and count them.
+    A query whose class is not in the database has no neighbour; metrics skip such queries and report their number.
     """
 
     needs_labels: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from deephash.functional.principal_components import canonical_signs, working_dt
 from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 
-# Pairs of affinity per block, 16 MB.
+# Entries of the affinity matrix per block: 16 MB of truth values, and 128 MB of float64 cosines.
 BLOCK_PAIRS = 2**24
 # Eigenvectors of one component are 0 on the others, up to this fraction of their largest entry.
 ROUNDING = 1e-9
@@ -47,7 +47,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     """Compute the k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant.
 
     They solve L y = λ D y. In a disconnected graph, any vector that is constant on each component has cost 0, and an
-    eigensolver would return an arbitrary mixture. Here the first of them are those along which the component means
+    eigensolver would return an arbitrary mixture. Here the first vectors are those along which the component means
     differ most, as in PCA of the means. The others are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos'
     method.
 
@@ -74,14 +74,14 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
         scale = dia_array((1 / roots[None], [0]), shape=(n, n))
         normalised = (scale @ graph @ scale).tocsr()
 
-        def times(vector: np.ndarray) -> np.ndarray:
+        def multiply(vector: np.ndarray) -> np.ndarray:
             # This moves vectors that are constant on components from eigenvalue 1 to −1, the end of the spectrum.
             constant = np.bincount(part, roots * vector, minlength=parts) / weights
             product: np.ndarray = normalised @ vector - 2 * roots * constant[part]
             return product
 
         start = np.random.default_rng(0).standard_normal(n)
-        operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
+        operator = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
         # One thread is many times faster, because threads that share short vectors wait for each other.
         with single_thread():
             values, leading = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))

@@ -56,7 +56,7 @@ class NearestNeighbours(Affinity):
     ) -> Neighbours:
         """Return the k nearest database items of each query.
 
-        Computed on the CPU; the result is on the device of the queries.
+        The CPU computes them; the result is on the device of the queries.
 
         Raises:
             InvalidInputError: invalid features, or a database of fewer than k items.

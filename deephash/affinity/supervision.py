@@ -42,7 +42,7 @@ class TrainingAffinity(ABC):
     def wide(self) -> "TrainingAffinity":
         """Return the affinity with the widest neighbourhoods, for methods that need many pairs; by default self.
 
-        With the small ε-ball of a large database, a training item has few neighbours.
+        In the small ε-ball of a large database, a training item has few neighbours.
         """
         return self
 

@@ -42,7 +42,7 @@ def read_array(
     if not path.is_file():
         raise InvalidInputError(f"{format_missing_path(path)} does not exist; give a file ({', '.join(ENDINGS)}).")
     if keys is not None and path.suffix not in (".npz", ".parquet"):
-        raise InvalidInputError(f"{path} holds a single array without keys, but the key is {keys!r}; omit it.")
+        raise InvalidInputError(f"{path} contains a single array without keys, but the key is {keys!r}; omit it.")
     drop = [drop] if isinstance(drop, str) else list(drop or ())
     if path.suffix in COMPONENTS:
         return read_vectors(path)
@@ -67,10 +67,10 @@ def _read_npz(path: Path, key: str | Sequence[str] | None, drop: Sequence[str]) 
         if key is None:
             rest = [name for name in stored if name not in drop]
             if len(rest) != 1:
-                raise InvalidInputError(f"{path} holds {_join_names(stored)}; give the key of the array to read.")
+                raise InvalidInputError(f"{path} contains {_join_names(stored)}; give the key of the array to read.")
             key = rest[0]
         if not isinstance(key, str) or key not in stored:
-            raise InvalidInputError(f"{path} has no array {key!r}; it holds {_join_names(stored)}.")
+            raise InvalidInputError(f"{path} has no array {key!r}; it contains {_join_names(stored)}.")
         return stored[key]
 
 
@@ -90,11 +90,11 @@ def _read_parquet(path: Path, keys: str | Sequence[str] | None, drop: Sequence[s
             names = [name for name in names if name not in ids]
         for name in names:
             if name not in schema:
-                raise InvalidInputError(f"{path} has no column {name!r}; it holds {_join_names(schema)}.")
+                raise InvalidInputError(f"{path} has no column {name!r}; it contains {_join_names(schema)}.")
             if names.count(name) > 1:
                 raise InvalidInputError(f"column {name!r} of {path} is named {names.count(name)} times; name it once.")
         if not names:
-            raise InvalidInputError(f"{path} holds {_join_names(schema)}; no column is left to read.")
+            raise InvalidInputError(f"{path} contains {_join_names(schema)}; no column is left to read.")
         rows = polars.scan_parquet(path, glob=False).select(polars.len()).collect().item()
         check_size(8 * rows * len(names), path.stat().st_size, path.name)
         try_decoding(PARQUET, path, *names)
@@ -164,6 +164,6 @@ def reading_array(path: Path) -> Iterator[None]:
 def build_objects_error(path: Path) -> InvalidInputError:
     """Return the error for a file that only unsafe unpickling can read."""
     return InvalidInputError(
-        f"{path} holds Python objects, which only unsafe unpickling reads; save numbers or strings, for example with "
-        ".astype(np.float32) or .astype(str)."
+        f"{path} contains Python objects, which only unsafe unpickling reads; save numbers or strings, for example "
+        "with .astype(np.float32) or .astype(str)."
     )

@@ -90,7 +90,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     with reading_array(path), open_npz(path) as stored:
         if missing := [name for name in ARRAYS if name not in stored]:
             raise InvalidInputError(
-                f"{path} has no {' and no '.join(missing)}; it holds {', '.join(stored)}. Expected images uint8 "
+                f"{path} has no {' and no '.join(missing)}; it contains {', '.join(stored)}. Expected images uint8 "
                 "(n, 32, 32, 3), labels (n,), is_test (n,) and classes (c,)."
             )
         arrays = {name: stored[name] for name in ARRAYS}
@@ -100,17 +100,17 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 f"{name} of {path} have shape {arrays[name].shape}; expected labels (n,) and classes (c,)."
             )
     if arrays["labels"].dtype.kind not in "iu":
-        raise InvalidInputError(f"{path} holds labels of dtype {arrays['labels'].dtype}; expected whole numbers.")
+        raise InvalidInputError(f"{path} contains labels of dtype {arrays['labels'].dtype}; expected whole numbers.")
     images, n = arrays["images"], len(arrays["labels"])
     if images.dtype != np.uint8 or images.shape != (n, SIDE, SIDE, 3):
         raise InvalidInputError(
-            f"{path} holds images of dtype {images.dtype} and shape {images.shape} beside {n} labels; expected uint8 "
-            f"({n}, {SIDE}, {SIDE}, 3)."
+            f"{path} contains images of dtype {images.dtype} and shape {images.shape} beside {n} labels; expected "
+            f"uint8 ({n}, {SIDE}, {SIDE}, 3)."
         )
     if arrays["is_test"].shape != (n,):
-        raise InvalidInputError(f"{path} holds is_test of shape {arrays['is_test'].shape} beside {n} labels.")
+        raise InvalidInputError(f"{path} contains is_test of shape {arrays['is_test'].shape} beside {n} labels.")
     if n == 0 or int(arrays["labels"].max()) >= len(arrays["classes"]) or int(arrays["labels"].min()) < 0:
-        raise InvalidInputError(f"{path} holds {n} labels and {len(arrays['classes'])} classes; labels start at 0.")
+        raise InvalidInputError(f"{path} contains {n} labels and {len(arrays['classes'])} classes; labels start at 0.")
     return arrays
 
 

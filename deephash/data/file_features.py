@@ -127,6 +127,6 @@ def _read_file_states(files: Sequence[Path]) -> str:
         states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except FileNotFoundError as error:
         raise InvalidInputError(f"{error.filename} does not exist; unpack the images again.") from error
-    except (OSError, ValueError) as error:  # a damaged list can hold an impossible file name
+    except (OSError, ValueError) as error:  # a damaged list can contain an impossible file name
         raise InvalidInputError(f"an image of the list cannot be read ({error}); unpack the images again.") from error
     return json.dumps(states)

@@ -1,6 +1,5 @@
 """Your own images: one subfolder per class, or a manifest that lists files and labels."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -17,6 +16,7 @@ from deephash.data.items import Items
 from deephash.data.protocols.base import Protocol, Split
 from deephash.io.path_settings import FilePath
 from deephash.io.progress import track
+from deephash.io.sealed_files import file_digest
 from deephash.validation import InvalidInputError
 
 
@@ -102,8 +102,7 @@ class ImageFolder(HashingDataModule):
             digests = []
             for file in track(listing.files, "Checking images"):
                 try:
-                    with file.open("rb") as stream:
-                        digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+                    digests.append(file_digest(file))
                 except OSError as error:
                     raise InvalidInputError(
                         f"{file} cannot be read ({error.strerror}); repair or remove it."

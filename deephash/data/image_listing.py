@@ -26,7 +26,7 @@ def find_images(folder: Path) -> list[Path]:
     endings = list_image_endings()
     files = [file for file in walk_files(folder) if file.suffix.lower() in endings]
     if not files:
-        raise InvalidInputError(f"{folder} holds no images; expected a subfolder of images for each class.")
+        raise InvalidInputError(f"{folder} contains no images; expected a subfolder of images for each class.")
     return files
 
 
@@ -42,7 +42,7 @@ def list_folder(folder: Path) -> Listing:
         return Listing(files)
     if loose:
         raise InvalidInputError(
-            f"{folder} holds {len(loose)} images outside its class subfolders, the first {loose[0].name}; move them "
+            f"{folder} contains {len(loose)} images outside its class subfolders, the first {loose[0].name}; move them "
             "into one, or give a manifest."
         )
     classes = np.array([file.relative_to(folder).parts[0] for file in files])

@@ -52,7 +52,7 @@ def list_manifest(
     Args:
         manifest: a `.csv` or `.txt` file in UTF-8.
         labels_key: label columns, of 0 and 1 or of names; None uses the columns named label or labels, or all columns
-            but path if they hold only 0 and 1.
+            but path if they contain only 0 and 1.
         separator: separator of several labels in a field, as in `parse_labels`.
 
     Raises:
@@ -153,7 +153,7 @@ def _convert_fields(columns: list[str], fields: list[list[str]], separator: str 
         return build_label_table(
             [[part for field in row for part in split_labels(field, separator)] for row in fields], name
         )
-    if separator is None:  # raises an error for a field that may hold several labels
+    if separator is None:  # raises an error for a field that may contain several labels
         values = np.array([field for row in fields for field in row if field])
         parse_labels(values, len(values), name)
     return build_label_table([[field for field in row if field] for row in fields], name)

@@ -59,7 +59,7 @@ def parse_labels(
         )
     if labels.dtype.kind == "i" and rows and labels.min() < 0:
         raise InvalidInputError(
-            f"{name} hold {labels.min()} in row {labels.argmin()}; classes are whole numbers from 0: remove rows "
+            f"{name} contain {labels.min()} in row {labels.argmin()}; classes are whole numbers from 0: remove rows "
             "without a class."
         )
     if separator not in (None, NONE):
@@ -142,7 +142,7 @@ def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
     for label in known:
         if label[:1] + label[-1:] in ("[]", "()", "{}"):
             raise InvalidInputError(
-                f"{name} hold {label!r} in row {int(np.flatnonzero(labels == label)[0])}, a list as text; write "
+                f"{name} contain {label!r} in row {int(np.flatnonzero(labels == label)[0])}, a list as text; write "
                 f"several labels as 'a;b' and set data.label_separator=semicolon, or set it to {NONE} for one label."
             )
     for word in (*SURE, "comma", "space", "/", "\\", "+", "&", "、", "，", *JOINING):
@@ -155,7 +155,7 @@ def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
             if word in SURE or all(map(str.isdecimal, parts)) or has_likely_label:
                 row = int(np.flatnonzero(labels == label)[0])
                 raise InvalidInputError(
-                    f"{name} hold {label!r} in row {row}, which may be one label or {len(parts)}; set "
+                    f"{name} contain {label!r} in row {row}, which may be one label or {len(parts)}; set "
                     f"data.label_separator={word} for several, or data.label_separator={NONE} for one."
                 )
 
@@ -169,7 +169,7 @@ def _convert_indicator(labels: np.ndarray, name: str) -> tuple[Tensor, tuple[str
     if len(wrong):
         row, column = wrong[0]
         raise InvalidInputError(
-            f"{name} hold {labels[row, column]} in row {row}, column {column}; several columns hold several labels per "
-            "item, as 0 and 1."
+            f"{name} contain {labels[row, column]} in row {row}, column {column}; several columns mean several labels "
+            "per item, as 0 and 1."
         )
     return torch.from_numpy(labels != 0), tuple(str(column) for column in range(labels.shape[1]))

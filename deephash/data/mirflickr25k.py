@@ -40,7 +40,7 @@ def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
     known = set(common)
     files = sorted((folder / TAGS).glob("tags*.txt"), key=lambda file: _parse_number(file, "tags"))
     if not files:
-        raise InvalidInputError(f"{folder / TAGS} holds no tags; the layout is {LAYOUT}.")
+        raise InvalidInputError(f"{folder / TAGS} contains no tags; the layout is {LAYOUT}.")
     return common, {
         _parse_number(file, "tags"): [tag for tag in read_lines(file, LAYOUT) if tag in known] for file in files
     }
@@ -66,7 +66,7 @@ def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
     for file in files:
         lines = read_lines(file, LAYOUT)
         if wrong := [line for line in lines if not line.isdecimal()]:
-            raise InvalidInputError(f"{file} holds {wrong[0]!r}; expected one image number per line.")
+            raise InvalidInputError(f"{file} contains {wrong[0]!r}; expected one image number per line.")
         numbers[file.stem] = [int(line) for line in lines]
     return numbers
 

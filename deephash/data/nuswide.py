@@ -62,8 +62,8 @@ def read_numbers(path: Path, columns: int) -> np.ndarray:
         raise InvalidInputError(f"{path} is not a table of numbers ({error}); unpack it again.") from error
     if len(numbers) == 0 or len(numbers) % columns:
         raise InvalidInputError(
-            f"{path} holds {len(numbers)} numbers, not a multiple of {columns}; it is damaged or another file: unpack "
-            "it again."
+            f"{path} contains {len(numbers)} numbers, not a multiple of {columns}; it is damaged or another file: "
+            "unpack it again."
         )
     return numbers.reshape(-1, columns)
 

@@ -39,11 +39,11 @@ def find_present_rows(array: np.ndarray, name: str) -> np.ndarray:
     partial = np.flatnonzero(nan.any(1) & ~absent)
     if len(partial):
         raise InvalidInputError(
-            f"{name} hold NaN in {nan[partial[0]].sum()} of {array.shape[1]} columns of row {partial[0]}; a row of "
+            f"{name} contain NaN in {nan[partial[0]].sum()} of {array.shape[1]} columns of row {partial[0]}; a row of "
             "only NaN marks an item that lacks this view: fill the other values, or make the whole row NaN."
         )
     if len(absent) and absent.all():
-        raise InvalidInputError(f"{name} hold only NaN; at least one item must have this view.")
+        raise InvalidInputError(f"{name} contain only NaN; at least one item must have this view.")
     present: np.ndarray = ~absent
     return present
 

@@ -113,7 +113,7 @@ def write_vectors(path: str | Path, vectors: np.ndarray) -> None:
         records["vector"] = vectors
     if not np.array_equal(records["vector"], vectors, equal_nan=vectors.dtype.kind == "f"):
         raise InvalidInputError(
-            f"vectors hold values that {component.name} cannot represent; choose another format than {path.suffix}."
+            f"vectors contain values that {component.name} cannot represent; choose another format than {path.suffix}."
         )
     write_whole(path, records.tofile)
 

@@ -1,6 +1,6 @@
 """Features of the same items in several views, such as an image and its text."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self, final
 
 import torch
@@ -114,15 +114,3 @@ class Views:
     def map(self, features: Mapping[str, Tensor]) -> "Views":
         """Return other features of the same items."""
         return Views(features, self.present)
-
-
-def join_rows(parts: Sequence[Tensor] | Sequence[Views]) -> Tensor | Views:
-    """Concatenate the rows of several parts."""
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(parts))  # type: ignore[arg-type]
-    views: Iterable[Views] = parts  # type: ignore[assignment]
-    return Views(
-        {name: torch.cat([part.features[name] for part in views]) for name in first.names},
-        {name: torch.cat([part.present[name] for part in views]) for name in first.names},
-    )

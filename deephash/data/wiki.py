@@ -113,7 +113,9 @@ class Wiki(ImageTextData):
 
     def _read_npz(self) -> Items:
         if self.image_descriptor is not None or self.text_descriptor is not None:
-            raise InvalidInputError(f"{self.path} holds no images or texts to describe; give the publisher's folder.")
+            raise InvalidInputError(
+                f"{self.path} contains no images or texts to describe; give the publisher's folder."
+            )
         names = [f"{kind}_{part}" for kind in (*VIEWS, "label") for part in PARTS]
         stored = {name: read_array(self.path, name) for name in names}
         classes = tuple(str(name) for name in read_array(self.path, "class_names"))

@@ -55,7 +55,7 @@ def find_wiki_folder(path: Path) -> Path:
         return path
     files = [file for file in walk_files(path) if file.name == FEATURES] if path.is_dir() else []
     if len(files) != 1:
-        raise InvalidInputError(f"{path} holds {FEATURES} {len(files)} times; give the folder of {LAYOUT}.")
+        raise InvalidInputError(f"{path} contains {FEATURES} {len(files)} times; give the folder of {LAYOUT}.")
     return files[0].parent
 
 

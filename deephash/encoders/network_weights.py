@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from deephash.conversion import shorten_error
 from deephash.validation import InvalidInputError
 
 FILES = (".safetensors", ".pth", ".pt")
@@ -35,10 +36,9 @@ def fetch_weights(network: str, weights: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), digest, progress=sys.stderr.isatty())
         except Exception as error:  # errors of urllib, sockets, the disk or the SHA-256
-            reason = " ".join(str(error).split())[:200]
             raise InvalidInputError(
-                f"weights={weights!r} of {network} cannot be downloaded ({reason}); save {address} as {path}, or "
-                "give a file: weights=FILE."
+                f"weights={weights!r} of {network} cannot be downloaded ({shorten_error(error)}); save {address} as "
+                f"{path}, or give a file: weights=FILE."
             ) from error
     return path
 
@@ -62,9 +62,8 @@ def read_weights(network: str, weights: str) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the type of error depends on the damage
-        reason = " ".join(str(error).split())[:200]
         remedy = "save a state dict again" if weights.endswith(FILES) else f"delete {path} to download it again"
-        raise InvalidInputError(f"weights={weights!r} cannot be read ({reason}); {remedy}.") from error
+        raise InvalidInputError(f"weights={weights!r} cannot be read ({shorten_error(error)}); {remedy}.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InvalidInputError(f"weights={weights!r} does not contain a state dict; save network.state_dict().")
     return state
@@ -86,7 +85,7 @@ def load_weights(module: nn.Module, network: str, weights: str, head: str) -> No
     try:
         module.load_state_dict({name: value for name, value in state.items() if not name.startswith(f"{head}.")})
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
         raise InvalidInputError(
-            f"weights={weights!r} are not those of {network} ({reason}); give a state dict of torchvision's {network}."
+            f"weights={weights!r} are not those of {network} ({shorten_error(error)}); give a state dict of "
+            f"torchvision's {network}."
         ) from error

@@ -3,29 +3,12 @@
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deephash.codes import hard_bits
+from deephash.functional.pair_likelihood import pair_likelihood
 from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-
-
-def cross_view_likelihood(codes: Tensor, neighbours: Tensor, across: Tensor) -> Tensor:
-    """Mean of log(1 + exp Θ) - s Θ over pairs across views, with Θ = f·g / 2 (Eq. 1, first line).
-
-    Args:
-        codes: floating (n, l), F of one view and G of the other.
-        neighbours: bool (n, n), s of each pair.
-        across: bool (n, n), pairs of codes of different views.
-
-    Returns:
-        A scalar; 0 if there is no such pair.
-    """
-    theta = codes @ codes.T / 2
-    costs = nn.functional.binary_cross_entropy_with_logits(
-        theta, neighbours.to(theta), across.to(theta), reduction="sum"
-    )
-    return costs / across.sum().clamp_min(1)
 
 
 def shared_bits(codes: Tensor, rows: Tensor) -> Tensor:
@@ -89,6 +72,6 @@ class DCMH(Loss):
         assert batch.neighbours is not None
         assert batch.rows is not None
         assert batch.views is not None
-        likelihood = cross_view_likelihood(batch.codes, batch.neighbours, batch.across)
+        likelihood = pair_likelihood(batch.codes, batch.neighbours, batch.across)
         quantisation = (batch.codes - shared_bits(batch.codes, batch.rows)).square().mean()
         return likelihood + self.gamma * quantisation + self.eta * bit_balance(batch.codes, batch.views)

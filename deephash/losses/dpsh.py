@@ -2,30 +2,11 @@
 
 from typing import ClassVar, final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from deephash.functional.pair_likelihood import pair_likelihood
 from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
-
-
-def pairwise_likelihood(codes: Tensor, neighbours: Tensor) -> Tensor:
-    """-log p(S | U): the mean of log(1 + exp θ) - s θ over pairs of different items, with θ = u·v / 2.
-
-    Args:
-        codes: floating (n, l).
-        neighbours: bool (n, n), s of each pair.
-
-    Returns:
-        A scalar; 0 if there is no pair.
-    """
-    n = len(codes)
-    theta = codes @ codes.T / 2
-    others = ~torch.eye(n, dtype=torch.bool, device=codes.device)
-    costs = nn.functional.binary_cross_entropy_with_logits(
-        theta, neighbours.to(theta), others.to(theta), reduction="sum"
-    )
-    return costs / max(1, n * (n - 1))
 
 
 @final
@@ -63,4 +44,4 @@ class DPSH(Loss):
         """Negative log-likelihood of the pairs, plus the weighted quantisation error."""
         assert batch.neighbours is not None
         quantisation = (batch.codes.abs() - 1).square().mean()
-        return pairwise_likelihood(batch.codes, batch.neighbours) + self.eta * quantisation
+        return pair_likelihood(batch.codes, batch.neighbours, batch.others) + self.eta * quantisation

@@ -113,7 +113,7 @@ def test_ball_refusals(monkeypatch):
         EpsilonBall().relevance(draw(0, 2, 3), None, draw(1, 5, 3), None)
     with pytest.raises(InvalidInputError, match=r"more than 50 items, but it has 50; lower truth\.neighbours"):
         EpsilonBall().fit(draw(0, 50, 3), None)
-    with pytest.raises(InvalidInputError, match="training features hold NaN"):
+    with pytest.raises(InvalidInputError, match="training features contain NaN"):
         EpsilonBall(neighbours=2).fit(torch.full((5, 3), torch.nan), None)
     truth = EpsilonBall(neighbours=40).fit(draw(0, 50, 3), None)
     with pytest.raises(InvalidInputError, match="database features have 4 dimensions; expected 3"):
@@ -144,7 +144,7 @@ def test_nearest_neighbours_refusals():
             NearestNeighbours(k=value)
     with pytest.raises(InvalidInputError, match=r"truth\.k=100 exceeds the 60 items of the database; lower truth\.k"):
         NearestNeighbours().relevance(draw(0, 2, 3), None, draw(1, 60, 3), None)
-    with pytest.raises(InvalidInputError, match="query features hold NaN"):
+    with pytest.raises(InvalidInputError, match="query features contain NaN"):
         NearestNeighbours(k=1).relevance(torch.full((2, 3), torch.nan), None, draw(1, 60, 3), None)
     with pytest.raises(InvalidInputError, match="database features have 0 rows"):
         NearestNeighbours(k=1).relevance(draw(0, 2, 3), None, draw(1, 0, 3), None)

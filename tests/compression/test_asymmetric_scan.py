@@ -146,7 +146,7 @@ def test_a_vector_that_is_not_finite_ranks_last(coded):
 
 def test_a_decoder_that_is_not_finite_is_refused(coded):
     vectors, codes, decoder, _ = coded
-    with pytest.raises(InvalidInputError, match="directions hold NaN or infinity in 20 of 20 rows"):
+    with pytest.raises(InvalidInputError, match="directions contain NaN or infinity in 20 of 20 rows"):
         LinearDecoder(decoder.offset, decoder.directions * torch.nan)
     with pytest.raises(
         InvalidInputError, match=r"the vectors reach \de\+300, and float32 cannot hold their directions; divide them"

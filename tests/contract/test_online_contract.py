@@ -120,7 +120,7 @@ def test_refusals(online_class, sample):
         hasher.partial_fit(sample.features[:few], labels=given)
     broken = sample.features.clone()
     broken[2, 1] = float("nan")
-    with pytest.raises(InvalidInputError, match="stream features hold NaN or infinity in 1 of 400 rows"):
+    with pytest.raises(InvalidInputError, match="stream features contain NaN or infinity in 1 of 400 rows"):
         hasher.partial_fit(broken, labels=labels)
     with pytest.raises(InvalidInputError, match="stream labels have 3 rows; expected 400"):
         hasher.projection.partial_fit(sample.features, torch.zeros(3, dtype=torch.int64))

@@ -187,7 +187,7 @@ def check_refusals(paired_class, sample):
         for bad in (float("nan"), float("inf")):
             broken = {view: rows.clone() for view, rows in features.features.items()}
             broken[name][7, 3] = bad
-            with pytest.raises(InvalidInputError, match=f"{name} features hold NaN or infinity in 1 of .* at row 7"):
+            with pytest.raises(InvalidInputError, match=f"{name} features contain NaN or infinity in 1 of .* at row 7"):
                 projection.fit(Views(broken), **given)
     image, text = features.of("image"), features.of("text")
     for others in ({"image": image[:, 1:], "text": text}, {"image": image, "sound": text}):

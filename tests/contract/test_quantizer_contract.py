@@ -108,7 +108,7 @@ def check_refusals(quantizer_class, sample):
         quantizer.fit(projections[:, 1:])
     with pytest.raises(InvalidInputError, match="projections have 0 rows; expected at least 1"):
         quantizer.fit(projections[:0])
-    with pytest.raises(InvalidInputError, match="projections hold NaN or infinity in 400 of 400 rows"):
+    with pytest.raises(InvalidInputError, match="projections contain NaN or infinity in 400 of 400 rows"):
         quantizer.fit(projections * float("nan"))
     with pytest.raises(InvalidInputError, match="training labels have 3 rows; expected 400"):
         quantizer.fit(projections, labels=torch.zeros(3, dtype=torch.int64))

@@ -143,8 +143,8 @@ def with_nan():
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (with_nan(), "features of .*x.npy hold NaN or infinity in 1 of 30 rows, the first at row 7"),
-        (np.full((30, 4), 1e300), "hold NaN or infinity in 30 of 30 rows"),
+        (with_nan(), "features of .*x.npy contain NaN or infinity in 1 of 30 rows, the first at row 7"),
+        (np.full((30, 4), 1e300), "contain NaN or infinity in 30 of 30 rows"),
         (FEATURES[:0], "features of .*x.npy have no rows; expected at least one item"),
         (FEATURES[:, :0], r"have shape \(30, 0\); expected two axes, \(n, d\) with d at least 1"),
         (FEATURES[:, 0], r"have shape \(30,\); expected two axes"),
@@ -169,7 +169,9 @@ def test_python_objects_are_refused_unread(tmp_path):
     np.save(tmp_path / "x.npy", objects, allow_pickle=True)
     np.savez(tmp_path / "x.npz", x=objects)
     for name in ("x.npy", "x.npz"):
-        with pytest.raises(InvalidInputError, match=r"holds Python objects, which only unsafe unpickling reads; save"):
+        with pytest.raises(
+            InvalidInputError, match=r"contains Python objects, which only unsafe unpickling reads; save"
+        ):
             load(tmp_path, name)
     assert not (tmp_path / "sprung").exists()
 
@@ -191,14 +193,14 @@ def test_missing_and_damaged_files_are_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "keys", "message"),
     [
-        ("d.npz", {}, r"d.npz holds x, y; give the key of the array to read"),
-        ("d.npz", {"features_key": "z"}, r"d.npz has no array 'z'; it holds x, y"),
-        ("d.npz", {"features_key": ["x", "y"]}, r"has no array \['x', 'y'\]; it holds x, y"),
-        ("t.parquet", {"features_key": "z"}, r"t.parquet has no column 'z'; it holds x, y"),
+        ("d.npz", {}, r"d.npz contains x, y; give the key of the array to read"),
+        ("d.npz", {"features_key": "z"}, r"d.npz has no array 'z'; it contains x, y"),
+        ("d.npz", {"features_key": ["x", "y"]}, r"has no array \['x', 'y'\]; it contains x, y"),
+        ("t.parquet", {"features_key": "z"}, r"t.parquet has no column 'z'; it contains x, y"),
         ("t.parquet", {}, r"column 'y' of .*t.parquet is of type String; several columns form a matrix only if all"),
         ("t.parquet", {"features_key": ["x", "x"]}, r"column 'x' of .*t.parquet is named 2 times; name it once"),
-        ("x.npy", {"features_key": "x"}, r"x.npy holds a single array without keys, but the key is 'x'; omit it"),
-        ("x.npy", {"labels_key": "y"}, r"x.npy holds a single array without keys, but the key is 'y'"),
+        ("x.npy", {"features_key": "x"}, r"x.npy contains a single array without keys, but the key is 'x'; omit it"),
+        ("x.npy", {"labels_key": "y"}, r"x.npy contains a single array without keys, but the key is 'y'"),
         ("x.csv", {}, r"x.csv ends in '.csv'; expected one of: .npy, .npz, .parquet, .fvecs, .bvecs, .ivecs"),
         (
             "n.parquet",

@@ -117,11 +117,11 @@ def test_a_download_is_kept_as_arrays_and_gist_is_computed_once(tmp_path, monkey
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"is_test": None}, r"has no is_test; it holds images, labels, classes\. Expected images uint8"),
+        ({"is_test": None}, r"has no is_test; it contains images, labels, classes\. Expected images uint8"),
         ({"images": IMAGES[:, :, :30]}, r"images of dtype uint8 and shape \(60, 32, 30, 3\) beside 60 labels"),
         ({"images": IMAGES.astype(np.float32)}, "images of dtype float32"),
         ({"labels": LABELS[:59]}, "beside 59 labels; expected uint8"),
-        ({"labels": LABELS + 1}, "holds 60 labels and 10 classes; labels start at 0"),
+        ({"labels": LABELS + 1}, "contains 60 labels and 10 classes; labels start at 0"),
         ({"is_test": np.arange(50) > 5}, r"is_test of shape \(50,\) beside 60 labels"),
         ({"classes": np.array([["a"], 1], dtype=object)}, "Python objects"),
     ],

@@ -242,7 +242,7 @@ def test_all_unreadable_images_are_counted_and_one_is_named(folder, tmp_path):
             "path,label\nbee/b.png,x\nape/y.png,x\nbee/b.png,y\n",
             "bee/b.png with different labels in rows 2 and 4; give",
         ),
-        ("path,label\nbee/b.png,0 1\nape/y.png,2\n", "hold '0 1' in row 0, which may be one label or 2; set"),
+        ("path,label\nbee/b.png,0 1\nape/y.png,2\n", "contain '0 1' in row 0, which may be one label or 2; set"),
     ],
 )
 def test_bad_manifests_are_refused(folder, tmp_path, contents, message):
@@ -258,10 +258,10 @@ def test_bad_folders_are_refused(folder, tmp_path):
     with pytest.raises(InvalidInputError, match=r"absent.csv does not exist; expected a CSV file"):
         load(tmp_path / "absent.csv", tmp_path / "cache")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidInputError, match="empty holds no images"):
+    with pytest.raises(InvalidInputError, match="empty contains no images"):
         load(tmp_path / "empty", tmp_path / "cache")
     picture(0).save(folder / "loose.png")
-    with pytest.raises(InvalidInputError, match=r"holds 1 images outside its class subfolders, the first loose.png"):
+    with pytest.raises(InvalidInputError, match=r"contains 1 images outside its class subfolders, the first loose.png"):
         load(folder, tmp_path / "cache")
     with pytest.raises(InvalidInputError, match=r"descriptor.image_size=None; set the side"):
         module(folder, tmp_path / "cache", Gist())

@@ -42,9 +42,12 @@ def test_a_table_of_0_and_1_becomes_an_indicator(dtype):
             np.array([0.0, 1.0, 2.0]),
             r"labels have dtype float64; expected whole numbers or strings: use .astype\(int\)",
         ),
-        (np.array([0, -1, 2]), "labels hold -1 in row 1; classes are whole numbers from 0: remove rows without"),
-        (np.array([[1, 0], [0, 2], [0, 0]]), "labels hold 2 in row 1, column 1; several columns hold several labels"),
-        (np.array([[1, 0], [0, np.nan], [0, 0]]), "labels hold nan in row 1, column 1"),
+        (np.array([0, -1, 2]), "labels contain -1 in row 1; classes are whole numbers from 0: remove rows without"),
+        (
+            np.array([[1, 0], [0, 2], [0, 0]]),
+            "labels contain 2 in row 1, column 1; several columns mean several labels",
+        ),
+        (np.array([[1, 0], [0, np.nan], [0, 0]]), "labels contain nan in row 1, column 1"),
         (np.array([["a", "b"]] * 3), r"labels have dtype <U1 and shape \(3, 2\); expected \(n, c\) of 0 and 1"),
         (np.zeros((3, 2, 2)), r"labels have shape \(3, 2, 2\); expected \(3,\), or \(3, c\) of 0 and 1"),
         (np.zeros((3, 0)), r"labels have shape \(3, 0\)"),
@@ -92,9 +95,7 @@ def test_a_separator_gives_several_labels_an_item(given, separator):
     ],
 )
 def test_what_may_be_one_label_or_several_is_asked(given, word):
-    asked = (
-        rf"labels hold {given[0]!r} in row 0, which may be one label or 2; set data.label_separator={word} for several"
-    )
+    asked = rf"labels contain {given[0]!r} in row 0, which may be one label or 2; set data.label_separator={word} for"
     with pytest.raises(InvalidInputError, match=asked.replace("|", r"\|")):
         parse_labels(np.array(given), 3)
     labels, class_names = parse_labels(np.array(given), 3, separator="none")
@@ -127,7 +128,7 @@ def test_two_forms_of_a_letter_with_a_mark_are_one_label():
         (
             ["[0, 1]", "[2]"],
             None,
-            r"labels hold '\[0, 1\]' in row 0, a list as text; write several labels as 'a;b'",
+            r"labels contain '\[0, 1\]' in row 0, a list as text; write several labels as 'a;b'",
         ),
     ],
 )

@@ -88,7 +88,7 @@ def test_features_of_another_kind_instead(tmp_path):
         (lambda f: (f / "mirflickr25k_annotations_v080/label03.txt").unlink(), "has 23 labels, not 24; the layout is"),
         (
             lambda f: (f / "mirflickr25k_annotations_v080/label03.txt").write_text("x\n"),
-            "label03.txt holds 'x'; expected",
+            "label03.txt contains 'x'; expected",
         ),
         (lambda f: (f / "mirflickr/im1.jpg").unlink(), "im1.jpg does not exist; unpack the images again"),
         (
@@ -125,5 +125,5 @@ def test_a_folder_without_tags(tmp_path):
     folder = publish(tmp_path / "m")
     for file in (folder / "mirflickr/meta/tags").iterdir():
         file.unlink()
-    with pytest.raises(InvalidInputError, match="holds no tags; the layout is"):
+    with pytest.raises(InvalidInputError, match="contains no tags; the layout is"):
         module(folder, tmp_path)

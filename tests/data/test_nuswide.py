@@ -112,7 +112,10 @@ def test_equally_frequent_concepts_are_taken_in_order():
             "AllTags1k.txt does not exist; the layout is Groundtruth",
         ),
         (lambda f: (f / "Low_Level_Features/BoW_int.dat").unlink(), "BoW_int.dat does not exist; the layout is"),
-        (lambda f: write(f / "NUS_WID_Tags/AllTags1k.txt", TAGGED[:, :7]), "holds 420 numbers, not a multiple of 1000"),
+        (
+            lambda f: write(f / "NUS_WID_Tags/AllTags1k.txt", TAGGED[:, :7]),
+            "contains 420 numbers, not a multiple of 1000",
+        ),
         (lambda f: write(f / "NUS_WID_Tags/AllTags1k.txt", TAGGED[:9]), "labels of 60 items and text features of 9"),
         (lambda f: (f / "Low_Level_Features/BoW_int.dat").write_text("1 2 x"), "is not a table of numbers"),
         (

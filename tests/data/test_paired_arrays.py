@@ -78,13 +78,16 @@ def test_a_row_of_nan_is_a_missing_side(folder):
         ({"x": without(IMAGES, 4), "t": without(TEXTS, 4)}, "item 4 has no view; remove it"),
         (
             {"x": np.where(IMAGES[2, 1] == IMAGES, np.nan, IMAGES)},
-            r"image features of .*x.npy hold NaN in 1 of 4 colu.*2;",
+            r"image features of .*x.npy contain NaN in 1 of 4 colu.*2;",
         ),
-        ({"t": np.full((30, 3), np.nan)}, "text features of .* hold only NaN; at least one item must have this view"),
+        (
+            {"t": np.full((30, 3), np.nan)},
+            "text features of .* contain only NaN; at least one item must have this view",
+        ),
         ({"t": TEXTS[:29]}, r"views have \{'image': 30, 'text': 29\} rows; expected one row per item in each view"),
         (
             {"t": np.where(TEXTS[2, 1] == TEXTS, np.inf, TEXTS)},
-            "hold NaN or infinity in 1 of 30 rows, the first at row 2",
+            "contain NaN or infinity in 1 of 30 rows, the first at row 2",
         ),
         ({"t": TEXTS[:, 0]}, r"have shape \(30,\); expected two axes"),
         ({"y": CLASSES[:9]}, "labels of .*y.npy have 9 rows; expected 30"),

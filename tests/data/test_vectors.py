@@ -82,9 +82,9 @@ def test_missing_files_and_unknown_endings_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "vectors", "message"),
     [
-        ("x.bvecs", [[1, 256]], "hold values that uint8 cannot represent; choose another format than .bvecs"),
-        ("x.ivecs", [[0.5, 1.0]], "hold values that int32 cannot"),
-        ("x.fvecs", [[1e300]], "hold values that float32 cannot represent"),
+        ("x.bvecs", [[1, 256]], "contain values that uint8 cannot represent; choose another format than .bvecs"),
+        ("x.ivecs", [[0.5, 1.0]], "contain values that int32 cannot"),
+        ("x.fvecs", [[1e300]], "contain values that float32 cannot represent"),
         ("x.fvecs", np.ones((0, 3)), r"vectors have shape \(0, 3\)"),
         ("x.fvecs", np.ones(3), r"vectors have shape \(3,\); expected \(n, d\)"),
     ],

@@ -99,7 +99,7 @@ def test_articles_can_be_described_anew(tmp_path):
     assert torch.equal(items.features.of("text"), HashedWords(64).describe(items.texts))
     red = items.features.of("image")[:, 0] * 255
     assert (red - 25 * items.labels).abs().max() < 4
-    with pytest.raises(InvalidInputError, match=r"w.npz holds no images or texts to describe; give the publisher's"):
+    with pytest.raises(InvalidInputError, match=r"w.npz contains no images or texts to describe; give the publisher's"):
         module(npz(tmp_path / "w.npz"), **parameters)
     publish(tmp_path / "bare", raw=False)
     with pytest.raises(InvalidInputError, match="has no folder images to describe; unpack the whole archive"):
@@ -154,7 +154,10 @@ def spoil_list(folder, line):
             "raw_features.mat is not readable as matrices",
         ),
         (lambda folder: savemat(folder / "raw_features.mat", {"I_tr": 1.0}), "has no I_te and no T_tr and no T_te"),
-        (lambda folder: (folder / "raw_features.mat").unlink(), r"holds raw_features.mat 0 times; give the folder of"),
+        (
+            lambda folder: (folder / "raw_features.mat").unlink(),
+            r"contains raw_features.mat 0 times; give the folder of",
+        ),
     ],
 )
 def test_other_folders_are_refused(tmp_path, spoil, message):
@@ -183,8 +186,8 @@ def test_missing_articles_are_named(tmp_path):
     [
         ({"label_test": LABELS["test"][:9]}, r"image_test of .*w.npz has shape \(10, 6\) for 9 listed articles"),
         ({"label_test": LABELS["test"] + 1}, "reach 10, but there are 10 classes"),
-        ({"label_test": LABELS["test"] - 1}, r"hold -1 in row 29"),
-        ({"text_train": np.full((20, 3), np.nan)}, "text features hold NaN or infinity in 20 of 30 rows"),
+        ({"label_test": LABELS["test"] - 1}, r"contain -1 in row 29"),
+        ({"text_train": np.full((20, 3), np.nan)}, "text features contain NaN or infinity in 20 of 30 rows"),
     ],
 )
 def test_other_files_are_refused(tmp_path, changes, message):

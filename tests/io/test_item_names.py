@@ -79,7 +79,7 @@ def test_ids_beside_codes_never_wrap(tmp_path):
 
 
 def test_labels_and_rows_of_a_split_never_wrap():
-    with pytest.raises(InvalidInputError, match=f"labels hold {MOST + 6}, beyond int64"):
+    with pytest.raises(InvalidInputError, match=f"labels contain {MOST + 6}, beyond int64"):
         as_labels(np.array([1, MOST + 6], np.uint64), 2)
     with pytest.raises(InvalidInputError, match=f"split part query {TOO_LARGE}"):
         Split(np.array([0]), np.array([MOST + 1], np.uint64), np.array([1]))

@@ -1,6 +1,5 @@
 """Features of images from a pretrained network of torchvision."""
 
-import hashlib
 from pathlib import Path
 from typing import final
 
@@ -13,6 +12,7 @@ from deephash.encoders.network_weights import load_weights
 from deephash.encoders.torchvision_backbone import DEVIATION, MEAN, build_headless, list_networks
 from deephash.io.path_settings import PathOrName
 from deephash.io.progress import track
+from deephash.io.sealed_files import file_digest
 from deephash.validation import InvalidInputError, check_choice, check_count
 
 
@@ -63,10 +63,7 @@ class TorchvisionFeatures(Descriptor):
     def contents(self) -> str:
         """Return the digest of the file of weights; empty for torchvision's weights."""
         path = Path(self.weights).expanduser()
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path) if path.is_file() else ""
 
     @torch.no_grad()
     def describe(self, images: np.ndarray) -> Tensor:

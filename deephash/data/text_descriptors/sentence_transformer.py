@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from deephash.conversion import shorten_error
 from deephash.data.text_descriptors.base import TextDescriptor, check_texts
 from deephash.io.folder_walk import walk_files
 from deephash.io.path_settings import PathOrName
@@ -105,8 +106,9 @@ class SentenceTransformer(TextDescriptor):
                 str(folder) if folder.is_dir() else self.model, device=self.device, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInputError(f"model={self.model!r} cannot be read ({reason}); give its folder.") from error
+            raise InvalidInputError(
+                f"model={self.model!r} cannot be read ({shorten_error(error)}); give its folder."
+            ) from error
         finally:
             if enabled:
                 logging.enable_progress_bar()
