@@ -88,7 +88,7 @@ def find(family: str, word: str, setting: str = "name") -> type[Any]:
     """
     found = lookup(family, word)
     if found is None or not is_choice(FAMILIES[family], found):
-        raise input_error(f"{setting}={word!r}; expected one of: {', '.join(list_words(family))}.")
+        raise build_input_error(f"{setting}={word!r}; expected one of: {', '.join(list_words(family))}.")
     return found
 
 
@@ -290,7 +290,7 @@ def list_plugins_of(package: str) -> list[EntryPoint]:
     return [point for family, home in FAMILIES.items() if home == package for point in find_plugins(family).values()]
 
 
-def input_error(line: str) -> ValueError:
+def build_input_error(line: str) -> ValueError:
     """Return an `InvalidInputError`, imported on call because its module imports torch, which is slow."""
     from deephash.validation import InvalidInputError
 
@@ -308,24 +308,24 @@ def load_plugin(point: EntryPoint) -> type[Any]:
     package = FAMILIES[point.group.removeprefix(f"{PACKAGE}.")]
     for other in entry_points(group=point.group):
         if other.value != point.value and (other.name == point.name or other.attr == point.attr):
-            raise input_error(
+            raise build_input_error(
                 f"{plugin} is {point.value}, and {other.name!r} of {other.dist.name if other.dist else '?'} is "
                 f"{other.value}; two choices cannot share a word or a class name: rename one, or remove a package."
             )
     if (point.name in list_modules(package) and read_class_name(f"{package}.{point.name}")) or (
         find_own(package, point.attr) is not None
     ):
-        raise input_error(
+        raise build_input_error(
             f"{plugin} is {point.value}, and deephash itself has a choice of that word or class name; rename it, or "
             "remove that package."
         )
     try:
         found = point.load()
     except Exception as error:  # importing the package can raise any error
-        raise input_error(f"{plugin} cannot be imported ({error}); repair or remove that package.") from error
+        raise build_input_error(f"{plugin} cannot be imported ({error}); repair or remove that package.") from error
     if not isinstance(found, type):
-        raise input_error(f"{plugin} is {point.value}, which is not a class.")
+        raise build_input_error(f"{plugin} is {point.value}, which is not a class.")
     contract = get_contract(package)
     if contract is not None and not issubclass(found, contract):
-        raise input_error(f"{plugin} is {point.value}, which is not a subclass of {package}.{contract.__name__}.")
+        raise build_input_error(f"{plugin} is {point.value}, which is not a subclass of {package}.{contract.__name__}.")
     return found

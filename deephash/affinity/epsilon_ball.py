@@ -96,7 +96,7 @@ class EpsilonBall(Affinity):
                 f"items, but it has {len(features)}; lower truth.neighbours or raise protocol.{self.among}."
             )
         self.items = len(features)
-        self.radius = self._mean_distance(features, self.neighbours)
+        self.radius = self._compute_mean_distance(features, self.neighbours)
         return self
 
     def supervise(self, features: Tensor, labels: Tensor | None, positions: Tensor | None = None) -> AmongItems:
@@ -118,7 +118,7 @@ class EpsilonBall(Affinity):
     def _build_ball(self) -> Self:
         return type(self)(self.neighbours, self.sample, self.seed)
 
-    def _mean_distance(self, features: Tensor, rank: int) -> float:
+    def _compute_mean_distance(self, features: Tensor, rank: int) -> float:
         """Return the mean distance from sampled items to their neighbour of a rank, excluding themselves."""
         array = as_array(features)
         sampled = random_order(len(array), self.seed)[: self.sample]
@@ -130,14 +130,14 @@ class EpsilonBall(Affinity):
         """Estimate the radius among `items` items of the same distribution from n < items of them, (n, d)."""
         rank = neighbour_rank(self.neighbours, len(features), items)
         below = max(1, math.floor(rank))
-        nearer = self._mean_distance(features, below)
+        nearer = self._compute_mean_distance(features, below)
         if rank >= 1:
-            return nearer + (rank - below) * (self._mean_distance(features, below + 1) - nearer)
+            return nearer + (rank - below) * (self._compute_mean_distance(features, below + 1) - nearer)
         if nearer == 0 or len(features) <= 2:
             return nearer
         # Nearer than the first neighbour: distances are a power of the fraction of items within them.
         far = max(2, self.neighbours)
-        power = math.log(self._mean_distance(features, far) / nearer) / math.log((far - 0.5) / 0.5)
+        power = math.log(self._compute_mean_distance(features, far) / nearer) / math.log((far - 0.5) / 0.5)
         return nearer * math.pow((rank - 0.5) / 0.5, power)
 
     def relevance(

@@ -69,9 +69,9 @@ def find_within_radius(
     for start, values, norms, errors, scale in _approximate_blocks(queries, database, block_pairs, description):
         # float64 bounds of the undecided values, without the norms, which `values` omit.
         centre = squared_radius * scale * scale - norms
-        flat = np.flatnonzero(values <= _float32(centre + errors)[:, None])
+        flat = np.flatnonzero(values <= _to_float32(centre + errors)[:, None])
         rows, ids = np.divmod(flat, len(database))
-        decided = values[rows, ids] < _float32(centre - errors)[rows]
+        decided = values[rows, ids] < _to_float32(centre - errors)[rows]
         undecided = np.flatnonzero(~decided)
         exact = squared_distances(queries, database, start + rows[undecided], ids[undecided])
         decided[undecided[exact <= squared_radius]] = True
@@ -104,9 +104,9 @@ def find_nearest(
             m = len(values)
             kth = np.array(list(threads.map(lambda row: np.partition(row, k - 1)[k - 1], values)), np.float64)
             # The k-th distance and that of each item differ from their approximations by at most one error each.
-            flat = np.flatnonzero(values <= _float32(kth + 2 * errors)[:, None])
+            flat = np.flatnonzero(values <= _to_float32(kth + 2 * errors)[:, None])
             rows, ids = np.divmod(flat, len(database))
-            chosen = values[rows, ids] < _float32(kth - 2 * errors)[rows]
+            chosen = values[rows, ids] < _to_float32(kth - 2 * errors)[rows]
             undecided = np.flatnonzero(~chosen)
             exact = squared_distances(queries, database, start + rows[undecided], ids[undecided])
             order = np.lexsort((exact, rows[undecided]))  # A stable sort keeps ties in the order of their rows.
@@ -188,7 +188,7 @@ def _split_rows(matrices: tuple[np.ndarray, ...]) -> Iterator[np.ndarray]:
             yield matrix[start : start + ROWS]
 
 
-def _float32(bounds: np.ndarray) -> np.ndarray:
+def _to_float32(bounds: np.ndarray) -> np.ndarray:
     # Rounding changes a bound by less than the slack in the error; infinity gives the same decisions.
     with np.errstate(over="ignore"):
         return bounds.astype(np.float32)

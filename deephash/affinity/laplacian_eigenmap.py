@@ -31,7 +31,7 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
     """
     from scipy.sparse import csr_array, vstack
 
-    unit = _unit_rows(features).double().cpu()
+    unit = _normalise_rows(features).double().cpu()
     n = len(unit)
     blocks = []
     for rows in track(torch.split(torch.arange(n), max(1, BLOCK_PAIRS // n)), "Known neighbours"):
@@ -67,7 +67,7 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), MIN_WEIGHT)
     parts, part = connected_components(graph, directed=False)
     weights = np.bincount(part, degrees)
-    vectors = _directions_between(features, part, degrees, weights)[part][:, :k]
+    vectors = _find_directions_between(features, part, degrees, weights)[part][:, :k]
     rest = k - vectors.shape[1]
     if rest:
         roots = np.sqrt(degrees)
@@ -108,7 +108,9 @@ def balanced_bits(vectors: Tensor) -> Tensor:
     return torch.where((2 * reach.sum(0) - n).abs() <= (2 * exceed.sum(0) - n).abs(), reach, exceed)
 
 
-def _directions_between(features: Tensor, part: np.ndarray, degrees: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _find_directions_between(
+    features: Tensor, part: np.ndarray, degrees: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """Return the coordinates of each component, (parts, m), along principal directions of the component means."""
     from scipy.sparse import csr_array
 
@@ -123,5 +125,5 @@ def _directions_between(features: Tensor, part: np.ndarray, degrees: np.ndarray,
     return values
 
 
-def _unit_rows(features: Tensor) -> Tensor:
+def _normalise_rows(features: Tensor) -> Tensor:
     return torch.nn.functional.normalize(features.to(working_dtype(features)), dim=1)

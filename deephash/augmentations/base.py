@@ -27,7 +27,7 @@ class Augmentation(PlainArguments, nn.Module, ABC):
 
     @abstractmethod
     def change(self, features: Tensor) -> Tensor:
-        """Return changed features, (n, d) → (n, d), n from 0; each item by the same rule, independent of the others."""
+        """Return changed features, (n, d) → (n, d), for any n >= 0, with independent draws for each item."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return changed features in training mode, (n, d) → (n, d)."""

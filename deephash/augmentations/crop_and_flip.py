@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError, check_fraction, is_whole
 
 
 def mirror_into(places: Tensor, size: int) -> Tensor:
-    """Map places to 0 to size - 1, mirrored at both ends without repeating the last: -1 is 1, size is size - 2.
+    """Mirror places outside 0 to size - 1 at both ends, without repeating the end: -1 → 1, size → size - 2.
 
     Args:
         places: int64, from 1 - size to 2 size - 2.
@@ -22,10 +22,10 @@ def mirror_into(places: Tensor, size: int) -> Tensor:
 
 @final
 class CropAndFlip(Augmentation):
-    """Shifts each flat image by a few pixels, mirrors half of the images, and optionally cuts out a square.
+    """Random shifts of flat images by a few pixels, mirroring of half of them, and optional cut-outs.
 
-    Pixels that enter from outside are mirrored at the border. This is the same as padding an image with its mirror
-    image and cropping it at random.
+    Pixels that enter from outside are mirrored at the border. This equals padding an image with its mirror image and
+    cropping it at random.
 
     Known weakness: mirroring changes the meaning of digits, letters and signs; set flip to 0 there.
 
@@ -88,10 +88,10 @@ class CropAndFlip(Augmentation):
         places = (rows[:, :, None] * self.width + columns[:, None, :]).reshape(n, count, 1)
         moved = pixels.gather(1, places.expand(-1, -1, self.channels))
         if self.cutout:
-            moved = torch.where(self._cut(n, device)[:, :, None], pixels.mean(1, keepdim=True), moved)
+            moved = torch.where(self._draw_cuts(n, device)[:, :, None], pixels.mean(1, keepdim=True), moved)
         return moved.reshape(n, self.input_dim)
 
-    def _cut(self, n: int, device: torch.device) -> Tensor:
+    def _draw_cuts(self, n: int, device: torch.device) -> Tensor:
         """Draw the squares, bool (n, h · w). A centre is any pixel, so part of a square may lie outside."""
         inside = []
         for size in (self.height, self.width):

@@ -13,10 +13,11 @@ REPLACEMENTS = ("zero", "mean")
 
 @final
 class FeatureDropout(Augmentation):
-    """Sets each feature of each item to 0 with a given probability, like the input of a denoising autoencoder.
+    """Replacement of each feature of each item with a given probability, as in a denoising autoencoder.
 
     Unlike dropout, it does not enlarge the other features, because items with missing features are the training
     examples.
+
     Known weakness: 0 means "absent" for counts and kernel values, but for features far from 0 it is an extreme value
     that shifts all projections. The mean over the batch as a replacement avoids this.
 

@@ -13,11 +13,11 @@ from deephash.validation import check_fraction
 
 @final
 class MirroredGIST(Augmentation):
-    """Mirrors images left and right if only their GIST features are available.
+    """Mirroring of images left and right for which only GIST features are available.
 
     The filters and blocks of GIST are symmetric, so the features of the mirrored image are the same values in other
-    places, and no images are needed. The highest of an even number of frequencies is not symmetric; it changes features
-    by about a hundredth of their size.
+    places, and no images are needed. If the number of frequencies is even, the highest is not symmetric; this changes
+    features by about a hundredth of their size.
 
     Known weakness: it is only valid for GIST; other features with the same number of values are permuted without an
     error.
@@ -28,8 +28,8 @@ class MirroredGIST(Augmentation):
     Args:
         input_dim: feature dimension d, the number of filters times blocks².
         flip: probability of mirroring; 0.5.
-        orientations_per_scale: those of the descriptor, [8, 8, 8, 8].
-        blocks: blocks along each side, those of the descriptor, 4.
+        orientations_per_scale: orientations of the descriptor, [8, 8, 8, 8].
+        blocks: blocks of the descriptor along each side, 4.
 
     Raises:
         InvalidInputError: the dimension does not match such a descriptor, or a setting is out of range.

@@ -11,7 +11,7 @@ from deephash.validation import check_positive
 
 @final
 class Noise(Augmentation):
-    """Adds normal noise to each feature, in proportion to its standard deviation over the batch.
+    """Normal noise on each feature, in proportion to its standard deviation over the batch.
 
     Known weakness: it treats features as independent, so the noise also leaves the subspace in which data lie. In a
     batch of one item the deviation is 0, and the item does not change.

@@ -11,7 +11,7 @@ from deephash.data.views import Views
 
 @final
 class ViewAugmentations(nn.Module):
-    """Changes each view of training items by the augmentation of that view.
+    """Separate augmentations of the views of training items.
 
     Args:
         augmentations: augmentations by the name of the view.

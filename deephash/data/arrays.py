@@ -95,10 +95,10 @@ class Arrays(HashingDataModule):
         features: file of the features, numbers (n, d).
         features_key: array of an `.npz` file, or columns of a Parquet file: one column of lists or several of numbers.
             None reads all but the labels, the ids (`id`) and pandas indexes.
-        labels: file of the labels; None reads `labels_key` from the file of the features, if it is given.
+        labels: file of the labels; None reads `labels_key`, if it is given, from the file of the features.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns of 0 and 1.
-        label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
-            character; "none" if each string is one label. With None, an error is raised if both are possible.
+        label_separator: separator of several labels in a string: space, comma, semicolon, bar, tab or another
+            character; "none" if each string is one label. None raises an error if both are possible.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:

@@ -135,13 +135,12 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         return ids
 
     def hold_out(self, share: float) -> None:
-        """Hold out validation queries, and their database, from the training part.
+        """Hold out validation queries, and their database, from the training part of a split without validation parts.
 
-        For splits without validation parts, so that scored items stay unseen. If most of the database is used for
-        training, the validation queries are ranked against the rest of the training part. Otherwise, most items of the
-        database are not trained on and are harder to find; the validation database must be of this kind too. So a
-        quarter of the held-out items are queries, and the others form their database. The seed draws the items at
-        random, in the class proportions if there are enough queries.
+        If most of the database is used for training, the validation queries are ranked against the rest of the training
+        part. Otherwise, training sees few items of the database, and unseen items are harder to find. The validation
+        database is then also held out: a quarter of the held-out items are queries, and the others form their database.
+        The seed draws the items at random, in the class proportions if there are enough queries.
 
         Args:
             share: fraction of the training items, above 0 and below 1.
@@ -182,17 +181,17 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
     def train_dataloader(self) -> "DataLoader[dict[str, Any]]":
         """Return the whole training part as one block for a closed-form fit, or the loader set by `batched`."""
         if self._batches is not None:
-            return self._batches(*self._process())
+            return self._batches(*self._find_process())
         part = self.part("train")
         return build_block_loader(part, rows=len(part))
 
     def val_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
         """Return loaders of the validation database and the validation queries."""
-        return self._ranking_loaders("validation_database", "validation_query")
+        return self._build_ranking_loaders("validation_database", "validation_query")
 
     def test_dataloader(self) -> "list[DataLoader[dict[str, Any]]]":
         """Return loaders of the database and the test queries."""
-        return self._ranking_loaders("database", "query")
+        return self._build_ranking_loaders("database", "query")
 
     @contextmanager
     def batched(self, batches: "Callable[[int, int], DataLoader[dict[str, Any]]]") -> Iterator[None]:
@@ -203,10 +202,10 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         finally:
             self._batches = None
 
-    def _process(self) -> tuple[int, int]:
+    def _find_process(self) -> tuple[int, int]:
         """Return the rank of this process and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _ranking_loaders(self, *roles: str) -> "list[DataLoader[dict[str, Any]]]":
-        rank, processes = self._process()
+    def _build_ranking_loaders(self, *roles: str) -> "list[DataLoader[dict[str, Any]]]":
+        rank, processes = self._find_process()
         return [build_block_loader(self.part(role), rank=rank, processes=processes) for role in roles]

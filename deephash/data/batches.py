@@ -65,11 +65,11 @@ class EpochBatches(Sampler[Tensor]):
         return self.items // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        rows = self._rows()
+        rows = self._draw_rows()
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield rows[start : start + self.batch_size][self.rank :: self.processes]
 
-    def _rows(self) -> Tensor:
+    def _draw_rows(self) -> Tensor:
         seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)
         if self.order is None:
             return torch.randperm(self.items, generator=torch.Generator().manual_seed(int(seeds[0])))

@@ -78,7 +78,7 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("key") != key:
         raise ValueError("it was computed from other input")
-    if metadata.get("sha256") != _digest(tensors):
+    if metadata.get("sha256") != _compute_digest(tensors):
         raise ValueError("its contents do not match their checksum")
     return tensors
 
@@ -86,10 +86,10 @@ def _read(path: Path, key: str) -> dict[str, Tensor]:
 def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
-    write_whole(path, lambda partial: save_file(tensors, partial, {"key": key, "sha256": _digest(tensors)}))
+    write_whole(path, lambda partial: save_file(tensors, partial, {"key": key, "sha256": _compute_digest(tensors)}))
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def _compute_digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(tensors[name].contiguous().numpy().data)

@@ -119,7 +119,7 @@ class CIFAR10(HashingDataModule):
     """CIFAR-10, described by pixels or GIST.
 
     A. Krizhevsky, "Learning multiple layers of features from tiny images", technical report, University of Toronto,
-    2009. The publisher's training images are the part "train", the test images "query".
+    2009. The publisher's training images are the part "train", and the test images are "query".
 
     Args:
         protocol, seed, split: see `HashingDataModule`.

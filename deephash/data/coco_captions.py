@@ -84,7 +84,7 @@ class COCOCaptions(ImageTextData):
         Raises:
             InvalidInputError: a missing or damaged file; the message has the layout.
         """
-        parts = [part for part in PARTS if self._annotation_file("captions", part).is_file()]
+        parts = [part for part in PARTS if self._get_annotation_file("captions", part).is_file()]
         if not parts:
             raise InvalidInputError(
                 f"{self.path / 'annotations'} has neither captions_train{self.year}.json nor "
@@ -95,7 +95,7 @@ class COCOCaptions(ImageTextData):
         labels: list[np.ndarray] = []
         roles: list[str] = []
         names: tuple[str, ...] = ()
-        labelled = [self._annotation_file("instances", part).is_file() for part in parts]
+        labelled = [self._get_annotation_file("instances", part).is_file() for part in parts]
         for part in parts:
             part_files, part_texts, ids = self._read_sentences(part)
             kept: np.ndarray = np.ones(len(ids), np.bool_)
@@ -131,7 +131,7 @@ class COCOCaptions(ImageTextData):
 
     def _read_sentences(self, part: str) -> tuple[list[Path], list[str], list[int]]:
         """Return the image files, joined sentences and ids of a part, sorted by id."""
-        path = self._annotation_file("captions", part)
+        path = self._get_annotation_file("captions", part)
         content = _read(path, ("images", "annotations"))
         sentences: dict[int, list[tuple[int, str]]] = {}
         names: dict[int, str] = {}
@@ -151,7 +151,7 @@ class COCOCaptions(ImageTextData):
 
     def _read_objects(self, part: str, ids: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return which categories each image shows, bool (n, c), and the names of the categories, sorted by id."""
-        path = self._annotation_file("instances", part)
+        path = self._get_annotation_file("instances", part)
         content = _read(path, ("categories", "annotations"))
         row = {image: number for number, image in enumerate(ids)}
         try:
@@ -165,7 +165,7 @@ class COCOCaptions(ImageTextData):
             raise InvalidInputError(f"{path} lacks {error} in an entry; it is damaged or another file.") from error
         return table, tuple(name for _, name in categories)
 
-    def _annotation_file(self, kind: str, part: str) -> Path:
+    def _get_annotation_file(self, kind: str, part: str) -> Path:
         return self.path / "annotations" / f"{kind}_{part}{self.year}.json"
 
 

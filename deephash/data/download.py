@@ -22,7 +22,7 @@ LARGE, MAX_EXPANSION = 1 << 28, 100
 """An archive that unpacks to more than LARGE bytes and to more than MAX_EXPANSION times its size raises an error."""
 
 ATTEMPTS = 5
-"""Maximum number of consecutive attempts without a further byte, for each address."""
+"""Maximum number of consecutive attempts per address that receive no further byte."""
 
 
 class DownloadError(InvalidInputError):
@@ -45,9 +45,9 @@ def download(
     Args:
         addresses: http, https or ftp addresses of the file, tried in this order.
         path: destination; missing folders are created.
-        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None if the publisher
-            gives none: a file is then complete at the length that the server reports. Code that reads the file must
-            verify it, for example by the internal checksums of a zip archive.
+        checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None if the publisher has
+            none: the file is then complete at the length that the server reports, and code that reads it must verify
+            it, for example by the internal checksums of a zip archive.
         pause: seconds before the second attempt, doubled for each later one.
         timeout: seconds without data after which a connection counts as lost.
 
@@ -201,7 +201,7 @@ def _matches(path: Path, checksum: str | None) -> bool:
 
 
 def _fetch(address: str, partial: Path, name: str, pause: float, timeout: float) -> None:
-    """Download `partial` to its full length, with as many connections as needed."""
+    """Download `partial` to its full length, and reconnect as needed."""
     source = open_ftp if urlsplit(address).scheme == "ftp" else open_http
     failed = 0
     while True:

@@ -56,7 +56,7 @@ def read_image(
         most_pixels: maximum number of pixels.
 
     Raises:
-        TooManyPixelsError: the header of the file gives a larger image.
+        TooManyPixelsError: more pixels by the header of the file.
         InvalidInputError: an image mode without a fixed black and white.
         Exception: errors of Pillow for an unreadable file, which have no common type.
     """
@@ -110,7 +110,7 @@ def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.I
 
 
 def _convert_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image":
-    """Convert grey of up to 16 bits; TIFF gives the bits and whether 0 is white, and PNG a transparent value."""
+    """Convert grey of up to 16 bits. TIFF stores the bits and whether 0 is white; PNG stores a transparent value."""
     from PIL import Image
 
     tags = getattr(opened, "tag_v2", {})

@@ -30,8 +30,8 @@ class ImageFolder(HashingDataModule):
             with the heading "path,label".
         descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped.
         labels_key: label columns of a manifest, of 0 and 1 or of names.
-        label_separator: separates several labels in a field of a manifest: space, comma, semicolon, bar, tab
-            or another character; "none" if each field is one label. With None, an error is raised if both are possible.
+        label_separator: separator of several labels in a field of a manifest: space, comma, semicolon, bar, tab
+            or another character; "none" if each field is one label. None raises an error if both are possible.
         cache: folder of computed features.
 
     Raises:

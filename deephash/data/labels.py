@@ -84,7 +84,7 @@ def build_label_table(lists: Sequence[Sequence[str]], name: str) -> tuple[Tensor
         name: name of the values, for messages.
 
     Returns:
-        Indicator bool (n, c), and the c labels, sorted as numbers if all are numbers, else alphabetically.
+        Indicator bool (n, c), and the c labels, sorted as numbers if all are numbers, otherwise alphabetically.
 
     Raises:
         InvalidInputError: no labels, or too many different labels for a table.

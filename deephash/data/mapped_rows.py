@@ -16,7 +16,7 @@ MAPPED_ENDINGS = (".npy", *COMPONENTS)
 """Endings of the files that can be mapped; other formats are compressed or stored by columns."""
 
 BLOCK_BYTES = 1 << 22
-"""Bytes of the blocks read through one map; each block has a new map, so that the pages of the last are released."""
+"""Bytes per block; each block is read through a new map, so that the pages of the previous block are released."""
 
 
 @final
@@ -107,7 +107,7 @@ class MappedRows:
             selected = rows[start : start + block]
             first, last = selected[0], selected[-1]
             consecutive = len(selected) == last - first + 1 and bool((np.diff(selected) == 1).all())
-            with np.errstate(over="ignore"):  # Values beyond float32 raised an error before.
+            with np.errstate(over="ignore"):  # Values beyond float32 have already raised an error.
                 array = self.file.map()
                 values = array[first : last + 1] if consecutive else array[selected]
                 features[start : start + len(selected)] = torch.from_numpy(

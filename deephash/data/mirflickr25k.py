@@ -29,7 +29,7 @@ LAYOUT = (
 
 
 def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
-    """Read the common tags, in the publisher's order, and the common tags of each image, by its number.
+    """Read the common tags, in the publisher's order, and the common tags of each image by image number.
 
     Raises:
         InvalidInputError: missing files.
@@ -47,7 +47,7 @@ def read_tags(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def read_annotations(folder: Path, labels: int) -> dict[str, list[int]]:
-    """Read the numbers of the images with each label, by its name, in alphabetical order.
+    """Read the image numbers of each label, by label name in alphabetical order.
 
     Args:
         folder: folder of the unpacked archives.

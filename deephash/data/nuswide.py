@@ -88,7 +88,7 @@ class NUSWIDE(ImageTextData):
         protocol, seed, split: see `HashingDataModule`.
         path: a folder with the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last may be
             missing if the words are in one file, and then there is no official split.
-        concepts: number of most frequent concepts used as labels: 10 and 21 are usual, 81 are all.
+        concepts: number of most frequent concepts used as labels: 10 and 21 are usual, and 81 is all.
         view: "image" or "text" for only that view; None for both.
         cache: folder of the parsed tables, which load in seconds; parsing the text files takes minutes.
 
@@ -132,7 +132,7 @@ class NUSWIDE(ImageTextData):
             InvalidInputError: a missing or damaged file, or a file of another number of items.
         """
         tables = self._load_tables()
-        names = self._concept_names()
+        names = self._list_concepts()
         columns = find_most_frequent(tables["labels"].numpy(), self.concepts)
         labels = tables["labels"][:, torch.from_numpy(columns)].bool()
         kept = labels.any(1).nonzero()[:, 0]
@@ -183,7 +183,7 @@ class NUSWIDE(ImageTextData):
                 )
         return tables
 
-    def _concept_names(self) -> list[str]:
+    def _list_concepts(self) -> list[str]:
         names = sorted(file.stem.removeprefix("Labels_") for file in (self.path / LABELS).glob("Labels_*.txt"))
         if len(names) != CONCEPTS:
             raise InvalidInputError(
@@ -192,7 +192,7 @@ class NUSWIDE(ImageTextData):
         return names
 
     def _read_labels(self) -> np.ndarray:
-        columns = [read_numbers(self.path / LABELS / f"Labels_{name}.txt", 1)[:, 0] for name in self._concept_names()]
+        columns = [read_numbers(self.path / LABELS / f"Labels_{name}.txt", 1)[:, 0] for name in self._list_concepts()]
         lengths = {len(column) for column in columns}
         if len(lengths) > 1:
             raise InvalidInputError(

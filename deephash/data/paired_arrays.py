@@ -20,7 +20,7 @@ from deephash.validation import InvalidInputError
 
 
 def find_present_rows(array: np.ndarray, name: str) -> np.ndarray:
-    """Return the items that have a view, those whose row is not only NaN.
+    """Return which items have a view: their row is not only NaN.
 
     Args:
         array: numbers (n, d).
@@ -78,8 +78,8 @@ class PairedArrays(HashingDataModule):
         labels: file of the labels; None if there are no labels.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns
             of 0 and 1.
-        label_separator: separates several labels in a string: space, comma, semicolon, bar, tab or another
-            character; "none" if each string is one label. With None, an error is raised if both are possible.
+        label_separator: separator of several labels in a string: space, comma, semicolon, bar, tab or another
+            character; "none" if each string is one label. None raises an error if both are possible.
         texts: a file of strings (n,) to show beside results.
         images: a file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 

@@ -24,7 +24,7 @@ def find_ids(columns: Collection[str]) -> str | None:
         columns: names of all columns.
 
     Returns:
-        `id`, or else the only column with that name in upper or mixed case, or None.
+        `id` if it is a column; otherwise the only column with this name in upper or mixed case, or None.
     """
     candidates = [name for name in columns if name.lower() == ID]
     return ID if ID in candidates else candidates[0] if len(candidates) == 1 else None

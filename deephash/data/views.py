@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError, as_numbers
 class Views:
     """Rows of features by view; row i of every view is item i.
 
-    An item may lack a view. Its row is then 0 and not `present`. Such rows are not fitted, encoded or ranked.
+    An item may lack a view. Its row in this view is then 0 and not `present`, and is not fitted, encoded or ranked.
 
     Args:
         features: tensors or arrays of numbers (n, d of the view) by view name; at least two views.
@@ -78,11 +78,11 @@ class Views:
 
     @property
     def complete(self) -> Tensor:
-        """Items that every view has, bool (n,)."""
+        """Whether each item has every view, bool (n,)."""
         return torch.stack(tuple(self.present.values())).all(0)
 
     def rows(self, view: str) -> Tensor:
-        """Return the items that a view has, int64, ascending."""
+        """Return the rows of the items that have a view, int64, ascending."""
         return self.present[view].nonzero()[:, 0]
 
     def of(self, view: str) -> Tensor:
@@ -92,7 +92,7 @@ class Views:
         return features if bool(present.all()) else features[present]
 
     def pairs(self) -> "Views":
-        """Return the items that every view has."""
+        """Return the items that have every view."""
         complete = self.complete
         return self if bool(complete.all()) else self[complete.nonzero()[:, 0]]
 

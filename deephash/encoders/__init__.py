@@ -1,4 +1,4 @@
-"""Encoders: maps from features to the features that a projection takes."""
+"""Encoders: maps from features to the input of a projection."""
 
 from typing import TYPE_CHECKING
 

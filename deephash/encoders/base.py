@@ -17,9 +17,9 @@ E = TypeVar("E", bound="Encoder")
 class Encoder(PlainArguments, nn.Module, ABC):
     """The stage before the projection: the identity, a kernel map or a network.
 
-    Subclasses implement `fit` and `forward`. Weights that joint training may change are `nn.Parameter`s, all allocated
-    in `__init__`, whose arguments are stored as attributes of the same name. Images are flat rows, as in the data set;
-    the encoder reshapes them.
+    Subclasses implement `fit` and `forward`. Weights that joint training may change are `nn.Parameter`s, allocated in
+    `__init__`. The arguments of `__init__` are stored as attributes of the same name. Images are flat rows, as in the
+    data set; the encoder reshapes them.
 
     Shape:
         features (n, d) → features (n, e).

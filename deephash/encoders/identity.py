@@ -1,4 +1,4 @@
-"""The identity encoder: the projection takes the features unchanged."""
+"""The identity encoder, for projections of unchanged features."""
 
 from typing import Self, final
 

@@ -18,7 +18,7 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 
 log = logging.getLogger(__name__)
 
-# Networks without a single final linear map: two have side branches, two end in a convolution.
+# Networks without a single final linear map: two have side branches, and two end in a convolution.
 UNSUPPORTED = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 # Mean and standard deviation of red, green and blue in [0, 1] on ImageNet, for all of torchvision's weights.
 MEAN = (0.485, 0.456, 0.406)
@@ -80,8 +80,8 @@ class TorchvisionBackbone(ImageEncoder):
     Args:
         input_dim: values of an image, h · w · c.
         network: torchvision's name of a network, such as resnet18, alexnet, vit_b_16 or efficientnet_b0.
-        weights: None for random weights; torchvision's name, such as IMAGENET1K_V1, or DEFAULT for the best, which are
-            downloaded; or a file of the network's weights, .safetensors, .pth or .pt.
+        weights: torchvision's name of weights to download, such as IMAGENET1K_V1, or DEFAULT for the best; a file of
+            the network's weights, .safetensors, .pth or .pt; or None for random weights.
         frozen: whether training leaves the weights and the normalisation statistics unchanged.
         image_size: side to which images are scaled; 224, as for most of the weights.
         channels: channels of the images, 3 or 1; None for 3 or 1, as `input_dim` allows.
@@ -117,11 +117,11 @@ class TorchvisionBackbone(ImageEncoder):
         check_network(network, weights)
         shape = image_shape(input_dim, channels, height, width)
         if shape[0] not in (1, 3):
-            raise InvalidInputError(f"channels={shape[0]}; {network} takes images of 3 channels, or grey images of 1.")
+            raise InvalidInputError(f"channels={shape[0]}; {network} accepts 3 channels, or 1 of grey images.")
         backbone, output_dim, head = build_headless(network, 0)
         required = getattr(backbone, "image_size", image_size)  # only vision transformers have it
         if required != image_size:
-            raise InvalidInputError(f"image_size={image_size}; {network} takes only images of {required} × {required}.")
+            raise InvalidInputError(f"image_size={image_size}; {network} accepts only {required} × {required} pixels.")
         super().__init__(input_dim, output_dim, shape)
         self.network = network
         self.weights = weights
@@ -176,8 +176,8 @@ class TorchvisionBackbone(ImageEncoder):
         least, most = float(features.min()), float(features.max())
         if least < 0 or most > 1:
             raise InvalidInputError(
-                f"images have values from {least:g} to {most:g}; {self.network} takes brightness in [0, 1], as from "
-                "data of pixels: divide 8-bit values by 255."
+                f"images have values from {least:g} to {most:g}; {self.network} expects brightness in [0, 1]: "
+                "divide 8-bit values by 255."
             )
         self.mean.copy_(torch.tensor(MEAN, dtype=torch.float64)[:, None, None])
         self.deviation.copy_(torch.tensor(DEVIATION, dtype=torch.float64)[:, None, None])

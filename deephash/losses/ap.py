@@ -16,16 +16,16 @@ class AP(Loss):
     """Average precision: maximises the mean average precision of the batch, with each item a query against the others.
 
     The loss is 1 - mAP, the retrieval measure itself, on relaxed codes and with exact treatment of ties. There are no
-    margins to choose, and each pair counts as much as the ranking demands.
-    Known weakness: a batch ranks few items, so it rarely contains the items that head the true ranking; large batches
-    help, and the cost grows with their square.
+    margins to choose, and the ranking determines the weight of each pair.
+    Known weakness: a batch rarely contains the top items of the true ranking, since it is small; large batches help,
+    and the cost grows with their square.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar in [0, 1]. Items without a neighbour in the batch are not queries.
 
     Args:
         bins: number of bins of the distance histogram; None for one per distance, l + 1, so that the loss of hard codes
-            is exactly 1 - mAP. Fewer bins are smoother; with more bins, the loss approaches the average precision of
+            is exactly 1 - mAP. With fewer bins, the loss is smoother; with more bins, it approaches 1 - mAP of the
             relaxed distances.
 
     Raises:

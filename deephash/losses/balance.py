@@ -13,9 +13,9 @@ class Balance(Loss):
     """Balanced bits: minimises the squared mean of each bit, so that each is 1 for half of the items.
 
     A bit that is the same for nearly all items carries nearly no information.
-    Known weakness: the means of a small batch differ from those of all items, by 1/n in the square for n independent
-    fair bits; if codes are unary with several steps per dimension, it moves all thresholds to the median, so it is
-    meant for one bit per projection.
+    Known weakness: the means of a small batch differ from those of all items; the squared mean of a fair bit over n
+    items is 1/n on average. If codes are unary with several steps per dimension, the loss moves all thresholds to the
+    median, so it suits one bit per projection.
 
     Shape:
         codes (n, l) → scalar in [0, 1], averaged over bits.

@@ -13,9 +13,9 @@ from deephash.validation import InvalidInputError, check_number
 class Loss(PlainArguments, nn.Module, ABC):
     """A differentiable objective of a batch.
 
-    A loss with its own weights, such as a classifier or class centres, takes their sizes as constructor arguments of
-    these names, which training fills in: `code_length` l, `classes` c, `projections` k, and `generator`, a CPU
-    generator of the initial weights. All other arguments are settings. Pairs of an item with itself never count.
+    Training passes constructor arguments of these names: `code_length` l, `classes` c, `projections` k, `input_dim` d,
+    and `generator`, a CPU generator. They serve losses with their own weights, such as a classifier or class centres.
+    All other arguments are settings. Pairs of an item with itself never count.
 
     Shape:
         `TrainingBatch` of n items → scalar, finite for every batch of at least 1 item; 0 with gradient 0 if the batch
@@ -23,9 +23,9 @@ class Loss(PlainArguments, nn.Module, ABC):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What it reads besides codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
-    "two_views"}. "single_labels" requires class indices; "labels" also accepts indicators of several labels.
-    "one_view" means that it reads features or thresholds of one view, "two_views" that it compares views."""
+    """Requirements besides codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
+    "two_views"}. "single_labels" requires class indices; "labels" also accepts indicators of several labels. A loss
+    with "one_view" reads features or thresholds of one view; a loss with "two_views" compares views."""
 
     @abstractmethod
     def forward(self, batch: TrainingBatch) -> Tensor:

@@ -22,13 +22,12 @@ class TrainingBatch:
         features: floating (n, d), the input of the hasher, after augmentation; with two views, `Views` of the items.
         positions: int64 (n,), rows of the training part.
         labels: class indices int64 (n,), indicator bool (n, c), or None if the data have none.
-        neighbours: bool (n, n), symmetric, which items are neighbours, with an item its own neighbour; None if no loss
-            needs it.
+        neighbours: bool (n, n), symmetric, True for neighbours and on the diagonal; None if no loss needs it.
         second_codes: floating (n, l), codes of another augmentation of the same items; None if no loss needs them.
         quantizer: the quantiser that produced `codes`, for losses that use its thresholds.
-        rows: with two views, int64 (n,), the row of `features` that each code belongs to: an item has one code per
-            view, and all of them are in one batch. None with one view.
-        views: with two views, int64 (n,), the number of the view of each code. None with one view.
+        rows: with two views, the row of `features` of each code, int64 (n,); an item has one code per view, and all of
+            its codes are in one batch. None with one view.
+        views: with two views, the number of the view of each code, int64 (n,). None with one view.
     """
 
     codes: Tensor

@@ -14,9 +14,9 @@ MIN_PROBABILITY = 0.01
 
 
 def cross_entropy_of_views(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """NT-Xent: each of 2n codes must identify its other view among the 2n - 2 codes of other items.
+    """NT-Xent: the cross-entropy of identifying a code's other view among the 2n - 1 other codes.
 
-    The similarity is u·v / l, which for bits is the cosine.
+    The similarity is u·v / l, which is the cosine for hard bits.
 
     Args:
         first: floating (n, l), codes of one view.
@@ -63,16 +63,16 @@ class CIBHash(Loss):
 
     Args:
         temperature: temperature of the softmax over similarities, .3 as in the authors' code.
-        beta: weight of the divergence between the bits of the views, .001 as there. Probabilities of bits are kept
-            between .01 and .99.
+        beta: weight of the divergence between the bits of the views, .001 as in that code. Probabilities of bits are
+            kept between .01 and .99.
 
     Raises:
         InvalidInputError: temperature is not above 0, or beta is below 0.
 
     References:
-        Qiu, Su, Ou, Yu & Chen, "Unsupervised hashing with contrastive information bottleneck", IJCAI 2021. The first
-        term: Chen, Kornblith, Norouzi & Hinton, "A simple framework for contrastive learning of visual
-        representations", ICML 2020.
+        Qiu, Su, Ou, Yu & Chen, "Unsupervised hashing with contrastive information bottleneck", IJCAI 2021. Chen,
+        Kornblith, Norouzi & Hinton, "A simple framework for contrastive learning of visual representations", ICML 2020,
+        for the first term.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"second_codes"})

@@ -31,19 +31,19 @@ def classification_error(logits: Tensor, labels: Tensor, label_smoothing: float)
 
 @final
 class Classification(Loss):
-    """Classification: trains a linear classifier on the codes, and codes from which it can read the class.
+    """Classification: trains the codes together with a linear classifier that predicts the class from them.
 
-    Codes from which a class can be read linearly are near each other within a class. With `straight_through` and
-    `greedy_penalty` this is GreedyHash.
-    Known weakness: classes are separated in Hamming distance only as much as the classifier needs it, so a few bits may
+    Codes from which a linear classifier can predict the class are near each other within a class. With
+    `straight_through` and `greedy_penalty` this is GreedyHash.
+    Known weakness: classes are separated in Hamming distance only as much as the classifier needs, so a few bits may
     carry the class while the others are random.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar.
 
     Args:
-        code_length: l.
-        classes: c.
+        code_length: code length l.
+        classes: number of classes c.
         generator: CPU generator of the initial classifier.
         label_smoothing: share of a target spread over all classes; above 0 it reduces overfitting to small training
             sets.

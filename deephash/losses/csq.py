@@ -31,7 +31,7 @@ def centre_cross_entropy(codes: Tensor, centres: Tensor, least_probability: floa
 
 
 def log_cosh(values: Tensor) -> Tensor:
-    """Logarithm of cosh x without overflow: near |x| for large and x²/2 for small x."""
+    """Logarithm of cosh x without overflow: near |x| - log 2 for large |x|, and near x²/2 for small x."""
     size = values.abs()
     return size + torch.nn.functional.softplus(-2 * size) - math.log(2)
 
@@ -44,15 +44,15 @@ class CSQ(Loss):
     separated equally. Centres are rows of a Hadamard matrix, or random codewords if no such matrix fits. The centre of
     an item with several classes is their majority, bit by bit.
     Known weakness: centres ignore which classes are similar. They also ignore the fitted codes that training starts
-    from, so these become worse before they improve, and training needs a large learning rate and many epochs. For
+    from, so codes become worse before they improve, and training needs a large learning rate and many epochs. For
     quantisers ranked by Manhattan distance, a centre may not be a valid code.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar, a mean over bits. Items without labels do not count.
 
     Args:
-        code_length: l.
-        classes: c.
+        code_length: code length l.
+        classes: number of classes c.
         generator: CPU generator of the centres, and of the tie-break of a majority, fixed for each bit.
         quantization_weight: λ of log cosh(|u| - 1), which is 0 for hard bits; 0.0001 as in public code.
         least_probability: ε in (0, 1/2), the probability of the other value at u = ±1; it bounds the slope at hard

@@ -35,11 +35,11 @@ def bit_balance(codes: Tensor, views: Tensor) -> Tensor:
 
 @final
 class DCMH(Loss):
-    """Deep cross-modal hashing: makes codes of neighbours similar across views, and both codes of an item.
+    """Deep cross-modal hashing: makes codes of different views similar, for neighbours and for the same item.
 
     The first term is the likelihood of the neighbours, given half the inner products of codes from different views. The
     second is the distance of codes from the bits that the two codes of an item share, and the third balances the bits.
-    Pairs within a view do not count; their order follows from the shared bits.
+    Pairs within a view do not count, because the shared bits bring neighbours together in each view.
     Known weakness: half of an inner product of long codes is often in the flat part of the likelihood; all pairs count
     equally, so that pairs which are not neighbours dominate, as in DPSH.
 
@@ -48,9 +48,9 @@ class DCMH(Loss):
 
     Args:
         gamma: weight of the squared distance between codes and shared bits. The paper sums over n² pairs and n codes,
-            while means are taken here: its 1 for 10,000 pairs of 16 bits corresponds to 0.003. Here the relaxation
-            bounds the codes, which the paper does not.
-        eta: weight of the squared mean of each bit over each view, summed; the paper's 1 is the same here.
+            and this loss averages: the paper's 1 for 10,000 pairs of 16 bits corresponds to 0.003. Unlike the paper,
+            the relaxation bounds the codes.
+        eta: weight of the squared mean of each bit over each view, summed; 1 as in the paper.
 
     Raises:
         InvalidInputError: a weight is below 0.

@@ -25,18 +25,18 @@ class Decorrelation(Loss):
     """Uncorrelated bits: minimises the squared correlation between bits over the batch, so that none repeats another.
 
     The loss does not depend on scale, so shrinking codes cannot lower it.
-    Known weakness: uncorrelated bits need not be independent; in a batch of n items, random correlations are about
-    1/√n; if codes are unary, the steps of one dimension are always correlated: use projections there.
+    Known weakness: uncorrelated bits need not be independent. In a batch of n items, random correlations are about
+    1/√n. If codes are unary, the steps of one dimension are always correlated; use projections then.
 
     Shape:
         codes (n, l) or projections (n, k) → scalar in [0, 1], averaged over pairs of bits; 0 with one bit or one item.
 
     Args:
-        of: "codes", or "projections". With projections, it approximates orthogonal directions for methods that do not
-            define them as orthogonal (`train.keep_orthogonal` keeps the others exactly).
+        of: "codes" or "projections". With projections, the loss approximates orthogonal directions, for methods that do
+            not define them as orthogonal (`train.keep_orthogonal` keeps those of the others exactly orthogonal).
 
     Raises:
-        InvalidInputError: the word is unknown.
+        InvalidInputError: another value of `of`.
 
     References:
         Weiss, Torralba & Fergus, "Spectral hashing", NIPS 2008, whose constraint it relaxes; off-diagonal correlations

@@ -61,7 +61,7 @@ class DJSRH(Loss):
 
     References:
         Su, Zhong & Zhang, "Deep joint-semantics reconstructing hashing for large-scale unsupervised cross-modal
-        retrieval", ICCV 2019, Section 3; weights by the authors' code.
+        retrieval", ICCV 2019, Section 3; weights as in the authors' code.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"two_views"})
@@ -94,7 +94,7 @@ class DJSRH(Loss):
 
     @staticmethod
     def _select_view(batch: TrainingBatch, complete: Tensor, number: int) -> Tensor:
-        """Codes of one view for the items that have both, in the order of the items."""
+        """Return the codes of one view for the items that have both, in the order of the items."""
         assert batch.rows is not None
         chosen = ((batch.views == number) & complete).nonzero()[:, 0]
         return batch.codes[chosen[batch.rows[chosen].argsort()]]

@@ -15,16 +15,16 @@ class DPSH(Loss):
 
     The probability that two items are neighbours is a sigmoid of half the inner product of their codes. All pairs count
     equally.
-    Known weakness: nearly all pairs are not neighbours, and they soon dominate the loss; `hashnet` weighs the two
-    kinds. Half of an inner product of long codes is often in the flat part of the likelihood, so pairs stop moving well
-    before they are as near, or as far apart, as they could be.
+    Known weakness: nearly all pairs are not neighbours, and they soon dominate the loss; `hashnet` gives neighbours and
+    other pairs the same total weight. Half of an inner product of long codes is often in the flat part of the
+    likelihood, so pairs stop moving long before they are as near or as far apart as possible.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
-        eta: weight of the squared distance between codes and their bits. The paper sums where means are taken here: its
-            10 for 5,000 items of 48 bits corresponds to 10 · 48 / 5000, about 0.1.
+        eta: weight of the squared distance between codes and their bits. The paper sums and this loss averages: the
+            paper's 10 for 5,000 items of 48 bits corresponds to 10 · 48 / 5000, about 0.1.
 
     Raises:
         InvalidInputError: eta is below 0.

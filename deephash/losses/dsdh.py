@@ -25,8 +25,8 @@ class DSDH(Loss):
         codes (n, l), labels (n,) or (n, c) → scalar: the sum over classes, averaged over items, plus the ridge.
 
     Args:
-        code_length: l.
-        classes: c.
+        code_length: code length l.
+        classes: number of classes c.
         generator: CPU generator of the initial W.
         ridge: ν, per item; the paper's 0.1 is for all items together.
 

@@ -61,7 +61,7 @@ class DSH(Loss):
         self.margin, self.alpha = margin, alpha
 
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """Contrastive loss plus the weighted pull to bits; each pair has two codes."""
+        """Contrastive loss plus the weighted pull to bits, doubled because each pair has two codes."""
         assert batch.neighbours is not None
         margin = 2.0 * batch.codes.shape[1] if self.margin is None else self.margin
         pull = 2 * (batch.codes.abs() - 1).abs().sum(1).mean()

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from deephash.losses.base import Loss, check_weight
 from deephash.losses.batch import TrainingBatch
 
-# Number of triplets whose differences are held at a time: 4 MB of float32 in each of a few steps, for the cache.
+# Triplets per block: the few arrays of a block have 4 MB of float32 each, so that they stay in the cache.
 BLOCK_TRIPLETS = 1 << 20
 
 
@@ -28,7 +28,7 @@ class _TripletSum(torch.autograd.Function):
             slopes = torch.sigmoid(-differences) * others[q]
             total -= (nn.functional.logsigmoid(differences) * others[q]).sum()
             gradient.index_add_(0, q, slopes)
-            gradient[q, i] -= slopes.sum(1)  # Each pair comes once.
+            gradient[q, i] -= slopes.sum(1)  # Each pair (q, i) occurs once.
         return total, gradient
 
     @staticmethod
@@ -76,8 +76,9 @@ class DTSH(Loss):
     Args:
         margin: α, in units of half inner products (bits); None for l / 2, half of the code length, as in the
             paper.
-        eta: weight of the squared distance between codes and their bits, λ in the paper, which sums where means are
-            taken here: its 100 for batches of 128 of ten classes corresponds to about 1 at 12 bits and 3 at 48.
+        eta: weight of the squared distance between codes and their bits, λ in the paper. The paper sums and this loss
+            averages: the paper's 100 for batches of 128 items of ten classes corresponds to about 1 at 12 bits and 3 at
+            48 bits.
 
     Raises:
         InvalidInputError: margin or eta is below 0.

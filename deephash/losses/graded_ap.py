@@ -38,7 +38,7 @@ def neighbours_by_fractions(features: Tensor, fractions: Sequence[float]) -> lis
     ordered = squared[others.triu()].sort().values
     if not len(ordered):
         return []
-    # Rounding up: a radius holds at least one pair.
+    # Rounding up, so that a radius contains at least one pair.
     places = [min(len(ordered), max(1, -int(-fraction * len(ordered) // 1))) - 1 for fraction in fractions]
     return [(squared <= ordered[place]) & others for place in places]
 
@@ -47,11 +47,11 @@ def neighbours_by_fractions(features: Tensor, fractions: Sequence[float]) -> lis
 class GradedAP(Loss):
     """Graded average precision: the mean over several radii of the batch's average precision, without labels.
 
-    `AP` has one radius: a neighbour just outside counts as much against a ranking as the farthest item, and many items
-    have no neighbour at all. Here each item is a query for several radii, so nearer pairs weigh more and the order
-    among them counts too. Radii are set by the features of the batch: the fraction f of all pairs that lie within.
-    Known weakness: distances of the features must be meaningful, and the loss favours queries in sparse regions as
-    mAP does, so a single radius for all queries (micro AUPRC) is better served by `PooledAP`.
+    With the one radius of `AP`, an item just outside counts as much against a ranking as the farthest item, and many
+    items have no neighbour at all. Here each item is a query for several radii, so nearer pairs weigh more and their
+    order counts too. Each radius contains a fraction f of all pairs of the batch, by the distances of their features.
+    Known weakness: distances of the features must be meaningful. The loss favours queries in sparse regions, as mAP
+    does; for a single radius for all queries (micro AUPRC), use `PooledAP`.
 
     Shape:
         codes (n, l), features (n, d) → scalar in [0, 1]. Items without a neighbour are not queries for that radius.

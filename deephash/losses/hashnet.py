@@ -12,7 +12,7 @@ from deephash.validation import check_positive
 
 
 def weighted_likelihood(codes: Tensor, neighbours: Tensor, alpha: float) -> Tensor:
-    """Mean over pairs of w (log(1 + exp(α u·v)) - s α u·v); w is |S| / |S₁| or |S| / |S₀| by kind (Eq. 4).
+    """Mean of w (log(1 + exp(α u·v)) - s α u·v) over pairs; w is |S| / |S₁| for neighbours, else |S| / |S₀| (Eq. 4).
 
     This is the mean over neighbour pairs plus the mean over the other pairs, independent of their numbers.
 
@@ -22,7 +22,7 @@ def weighted_likelihood(codes: Tensor, neighbours: Tensor, alpha: float) -> Tens
         alpha: steepness of the sigmoid.
 
     Returns:
-        A scalar; a kind of pairs that is absent adds 0.
+        A scalar; without neighbours, or without other pairs, that mean is 0.
     """
     logits = alpha * (codes @ codes.T)
     others = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)
@@ -37,16 +37,15 @@ class HashNet(Loss):
 
     The probability that two items are neighbours is a sigmoid of the inner product of their codes. The paper's
     continuation, which brings relaxed codes to bits, is `relaxation=tanh`.
-    Known weakness: the weights depend on the batch, so if it contains few neighbour pairs, half of the gradient comes
-    from these.
+    Known weakness: the weights depend on the batch, so even a few neighbour pairs cause half of the gradient.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
         alpha: steepness of the sigmoid, below 1 so that long codes do not saturate it; None for 10 / l, as in the
-            authors' code. All pairs of neighbours count equally here; for items with several labels, the paper weighs
-            them by the share of common labels.
+            authors' code. All pairs of neighbours count equally; the paper weighs pairs of items with several
+            labels by the share of common labels.
 
     Raises:
         InvalidInputError: alpha is not above 0.

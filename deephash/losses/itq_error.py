@@ -29,9 +29,8 @@ class ITQError(Loss):
     """Quantisation error of ITQ: moves projections to the corners of a cube by minimising ‖B - V‖² with B = sign(V).
 
     The error is 0 if all projections have the same magnitude, so it evens out their variances and empties the space
-    around 0. V is scaled by the best factor for the batch. In the paper V has a fixed scale, which does not matter
-    while V is only rotated: the error is then n k + ‖V‖² - 2 Σ|v|, and only Σ|v| changes. Here projections could also
-    shrink.
+    around 0. In the paper, V is only rotated: in the error n k + ‖V‖² - 2 Σ|v|, only Σ|v| changes. Here projections
+    could also shrink, so V is scaled by the best factor for the batch.
     Known weakness: it assumes thresholds at 0 and one bit per projection, and does not use neighbours.
 
     Shape:

@@ -34,12 +34,12 @@ def mutual_information(neighbours: Tensor, others: Tensor) -> Tensor:
 
 @final
 class MIHash(Loss):
-    """Hashing with mutual information: makes the distance from an item tell whether another item is its neighbour.
+    """Hashing with mutual information: makes the distance between items predict whether they are neighbours.
 
     The loss is minus the mutual information between distance and neighbourhood, from soft histograms. It drives the
     histograms of neighbours and of others apart, without a margin to choose.
-    Known weakness: the information is the same if neighbours are far and others near; the start, at which neighbours
-    are mostly nearer, must decide this.
+    Known weakness: the information is the same if neighbours are far and others near, so training must start from codes
+    in which most neighbours are nearer.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar in [-log 2, 0], nats. Items with only neighbours or none in the batch
@@ -47,7 +47,7 @@ class MIHash(Loss):
 
     Args:
         bins: number of bins of the distance histogram; None for one per distance, l + 1, which is exact for hard codes.
-            Fewer bins are smoother.
+            With fewer bins, the loss is smoother.
 
     Raises:
         InvalidInputError: bins is below 2.
@@ -65,7 +65,7 @@ class MIHash(Loss):
         self.bins = bins
 
     def forward(self, batch: TrainingBatch) -> Tensor:
-        """Minus the mean mutual information of the items that have both kinds."""
+        """Minus the mean mutual information of the items with both neighbours and other items."""
         assert batch.neighbours is not None
         length = batch.codes.shape[1]
         neighbours, others = batch.neighbours & batch.others, ~batch.neighbours & batch.others

@@ -19,15 +19,14 @@ class NPQObjective(Loss):
     projection belongs to each region in part, by differences of sigmoids, and two items share a region as much as their
     parts overlap. F1 treats pairs in a common region as predicted neighbours, and Ω is the variance within regions. NPQ
     itself only searches over thresholds; here thresholds and projections are trained together.
-    Known weakness: each dimension is judged by itself, so dimensions may carry the same information; add
-    `decorrelation`.
+    Known weakness: each dimension has its own score, so dimensions may carry the same information; add `decorrelation`.
 
     Shape:
         projections (n, k), neighbours (n, n), thresholds of the quantiser → scalar in [0, 1]. Without neighbours in the
         batch F1 adds nothing; if all projections of a dimension are the same, Ω adds nothing.
 
     Args:
-        f1_weight: α, from 0 to 1; the authors use 1 below 128 bits and 0.8 from there.
+        f1_weight: α, from 0 to 1; the authors use 1 below 128 bits and 0.8 from 128 bits.
         temperature: width of the sigmoids, in units of each projection's mean absolute deviation; near 0 the objective
             is that of NPQ, and only projections near a threshold have a gradient.
 

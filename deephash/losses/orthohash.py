@@ -37,16 +37,16 @@ class OrthoHash(Loss):
 
     One term replaces several: a code that points to its codeword, whose entries are ±1, has the right class and bits of
     equal magnitude, and differs from other classes in half of its bits.
-    Known weakness: balanced bits are left to a batch normalisation of the projections; codewords ignore which classes
-    are similar. They also ignore the fitted codes that training starts from, so these become worse before they improve,
-    and training needs a large learning rate and many epochs.
+    Known weakness: the loss does not balance bits; this needs a batch normalisation of the projections. Codewords
+    ignore which classes are similar. They also ignore the fitted codes that training starts from, so codes become worse
+    before they improve, and training needs a large learning rate and many epochs.
 
     Shape:
         codes (n, l), labels (n,) or (n, c) → scalar. Items without labels do not count.
 
     Args:
-        code_length: l.
-        classes: c.
+        code_length: code length l.
+        classes: number of classes c.
         generator: CPU generator of the codewords.
         codewords: "bernoulli" for fair coins, the authors' default; "hadamard" for rows of a Hadamard matrix if l is a
             power of two and c <= 2l, otherwise fair coins.

@@ -25,7 +25,7 @@ class PooledAP(Loss):
 
     Args:
         bins: number of bins of the distance histogram; None for one per distance, l + 1, which is exact for hard codes.
-            Fewer bins are smoother.
+            With fewer bins, the loss is smoother.
 
     Raises:
         InvalidInputError: bins is below 2.

@@ -14,24 +14,24 @@ from deephash.validation import check_choice
 class Quantization(Loss):
     """Quantisation error: brings codes or projections near hard bits by minimising the mean of (|u| - 1)².
 
-    Training uses relaxed codes and search uses hard codes; the nearer the two are, the more of the training is kept.
-    Known weakness: it holds each bit on its current side, even if this is wrong, so a large weight ends learning early.
+    Training uses relaxed codes and search uses hard codes; the nearer the two are, the less precision the search loses.
+    Known weakness: it keeps each bit on its current side, even the wrong one, so a large weight ends learning early.
 
     Shape:
         codes (n, l) or projections (n, k) → scalar, a mean.
 
     Args:
-        of: "projections" for their distance from the nearest threshold, in units of each projection's mean absolute
-            deviation, before the relaxation; "codes" for relaxed bits, which under `straight_through` are already hard,
-            so that the loss is 0.
+        of: "projections" for their distance from the nearest threshold, before the relaxation, in units of each
+            projection's mean absolute deviation; "codes" for relaxed bits. With `straight_through`, these are already
+            hard and their loss is 0.
 
     Raises:
-        InvalidInputError: the word is unknown.
+        InvalidInputError: another value of `of`.
 
     References:
-        Liu, Wang, Shan & Chen, "Deep supervised hashing for fast image retrieval", CVPR 2016, whose regulariser takes
-        absolute values; Li, Wang & Kang, "Feature learning based deep supervised hashing with pairwise labels",
-        IJCAI 2016, squares.
+        Liu, Wang, Shan & Chen, "Deep supervised hashing for fast image retrieval", CVPR 2016, with absolute values;
+        Li, Wang & Kang, "Feature learning based deep supervised hashing with pairwise labels", IJCAI 2016, with
+        squares.
     """
 
     def __init__(self, of: str = "projections") -> None:

@@ -31,8 +31,8 @@ def standardise(features: Tensor) -> tuple[Tensor, Tensor]:
 class Reconstruction(Loss):
     """Reconstruction: trains codes and a linear decoder to recover the features.
 
-    No labels or neighbours are needed: codes that describe where an item lies keep its neighbours near. With a linear
-    encoder this is the binary autoencoder, whose optimum without thresholds is PCA.
+    No labels or neighbours are needed: items near each other get similar codes, because codes describe their position.
+    With a linear encoder this is the binary autoencoder, whose optimum without thresholds is PCA.
     Known weakness: it spends bits on the directions of largest variance, relevant or not. Features are the input of the
     hasher, after augmentation.
 
@@ -40,8 +40,8 @@ class Reconstruction(Loss):
         codes (n, l), features (n, d) → scalar, 1 if codes carry no information; 0 if all items are the same.
 
     Args:
-        code_length: l.
-        input_dim: d.
+        code_length: code length l.
+        input_dim: feature dimension d.
         generator: CPU generator of the initial decoder.
 
     Raises:

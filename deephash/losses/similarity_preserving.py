@@ -32,8 +32,8 @@ def pairwise_cosines(vectors: Tensor, shortest: float = 0.0) -> Tensor:
 class SimilarityPreserving(Loss):
     """Similarity-preserving hashing: makes the cosines of codes equal to the cosines of features, without labels.
 
-    The loss is the mean of (cos(x, x') - cos(u, u'))² over pairs of items with features x and codes u. The Hamming
-    distance of bits follows from the cosine of their angle.
+    The loss is the mean of (cos(x, x') - cos(u, u'))² over pairs of items with features x and codes u. The cosine of
+    hard codes determines their Hamming distance.
     Known weakness: cosines of features must be meaningful, which those of raw pixels are not. Cosines of features that
     are all positive are near 1, which balanced codes cannot reproduce, so by default the mean is subtracted first.
 
@@ -41,12 +41,12 @@ class SimilarityPreserving(Loss):
         codes (n, l), features (n, d) → scalar in [0, 4]; 0 if there is no pair.
 
     Args:
-        centred: whether the mean of the batch is subtracted from the features; the paper, whose features are those of a
-            network after a ReLU, does not subtract it.
+        centred: whether the mean of the batch is subtracted from the features; the paper, with features of a network
+            after a ReLU, does not subtract it.
 
     References:
-        Li & van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021, whose code samples
-        pairs of a batch, while all pairs are used here.
+        Li & van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021. Their code samples
+        pairs of a batch; this loss uses all pairs.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"one_view"})

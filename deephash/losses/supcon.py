@@ -44,7 +44,7 @@ class SupCon(Loss):
         codes (n, l), neighbours (n, n) → scalar.
 
     Args:
-        temperature: τ; 0.1 as in the paper. A bit of difference changes a logit by 2 / (l τ).
+        temperature: τ; 0.1 as in the paper. One different bit changes a logit by 2 / (l τ).
 
     Raises:
         InvalidInputError: temperature is not above 0.

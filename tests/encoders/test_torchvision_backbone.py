@@ -154,7 +154,7 @@ def test_networks_are_named_as_torchvision_names_them():
 
 
 def test_vision_transformers_take_one_size():
-    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 takes only images of 224 × 224"):
+    with pytest.raises(InvalidInputError, match="image_size=96; vit_b_32 accepts only 224 × 224 pixels"):
         TorchvisionBackbone(768, "vit_b_32", image_size=96)
 
 
@@ -167,9 +167,9 @@ def test_bad_settings_are_refused(tmp_path):
         TorchvisionBackbone(768, "resnet18", "IMAGENET")
     with pytest.raises(InvalidInputError, match="512 features are not images"):
         TorchvisionBackbone(512, "resnet18")
-    with pytest.raises(InvalidInputError, match="channels=2; resnet18 takes images of 3 channels, or grey images of 1"):
+    with pytest.raises(InvalidInputError, match="channels=2; resnet18 accepts 3 channels, or 1 of grey images"):
         TorchvisionBackbone(512, "resnet18", channels=2)
-    with pytest.raises(InvalidInputError, match="values from 0 to 255; resnet18 takes brightness in"):
+    with pytest.raises(InvalidInputError, match="values from 0 to 255; resnet18 expects brightness in"):
         TorchvisionBackbone(3, "resnet18").fit(torch.tensor([[0.0, 255.0, 1.0]]), generator())
 
 

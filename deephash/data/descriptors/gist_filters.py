@@ -75,7 +75,7 @@ def block_averages(size: int, blocks: int) -> Tensor:
 
 
 def on_both_sides(matrix: Tensor, stack: Tensor) -> Tensor:
-    """A X Aᵀ for every image X of a stack (h, n, w) whose images are X[:, i, :]: (a, n, a) for A of (a, h = w)."""
+    """A X Aᵀ for every image X = stack[:, i, :] and A of shape (a, h), with h = w: (h, n, w) → (a, n, a)."""
     height, n, width = stack.shape
     left = (matrix @ stack.reshape(height, n * width)).view(-1, width)
     return (left @ matrix.T).view(len(matrix), n, len(matrix))

@@ -25,7 +25,7 @@ DIGESTS = {
 ROLES = ("train", "query", "database", "validation_query", "validation_database")
 
 
-def _empty_rows() -> np.ndarray:
+def _build_empty_rows() -> np.ndarray:
     return np.empty(0, np.int64)
 
 
@@ -53,8 +53,8 @@ class Split:
     train: np.ndarray
     query: np.ndarray
     database: np.ndarray
-    validation_query: np.ndarray = field(default_factory=_empty_rows)
-    validation_database: np.ndarray = field(default_factory=_empty_rows)
+    validation_query: np.ndarray = field(default_factory=_build_empty_rows)
+    validation_database: np.ndarray = field(default_factory=_build_empty_rows)
     digests: Mapping[str, str] = field(default_factory=dict, init=False)
     file: Path | None = field(default=None, init=False)
 
