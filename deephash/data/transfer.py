@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 CHUNK = 1 << 18
 
-PASSING = {408, 425, 429, 500, 502, 503, 504}
+TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 """HTTP statuses of transient errors."""
 
 
@@ -62,7 +62,7 @@ def open_http(address: str, have: int, timeout: float) -> Iterator[Transfer]:
             elif status == 416:
                 # There are no further bytes: the file is complete, or its checksum is wrong.
                 yield Transfer(have, have, ())
-            elif status in PASSING:
+            elif status in TRANSIENT:
                 raise ConnectionLostError(f"HTTP {status} {response.reason}")
             else:
                 raise RefusedError(f"HTTP {status} {response.reason}")

@@ -48,8 +48,8 @@ class DCMH(Loss):
 
     Args:
         gamma: weight of the squared distance between codes and shared bits. The paper sums over n² pairs and n codes,
-            and this loss averages: the paper's 1 for 10,000 pairs of 16 bits corresponds to 0.003. Unlike the paper,
-            the relaxation bounds the codes.
+            and this loss averages: the paper's 1 for 10,000 pairs of 16 bits corresponds to 0.003. Unlike in the
+            paper, the codes are bounded, by the relaxation.
         eta: weight of the squared mean of each bit over each view, summed; 1 as in the paper.
 
     Raises:

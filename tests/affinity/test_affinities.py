@@ -120,7 +120,7 @@ def test_ball_refusals(monkeypatch):
         truth.relevance(draw(0, 2, 3), None, draw(1, 5, 4), None)
     monkeypatch.setattr(epsilon_ball, "MAXIMUM_IDS", 10)
     with pytest.raises(
-        InvalidInputError, match=r"contains \d+% of the database .*over 10 neighbours in total; lower truth"
+        InvalidInputError, match=r"contains \d+% of the database .*more than 10 neighbours in total; lower truth"
     ):
         truth.relevance(draw(0, 20, 3), None, draw(1, 500, 3), None)
 
