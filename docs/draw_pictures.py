@@ -1,7 +1,7 @@
 """Draw the pictures of the gallery: the bits of each method and quantiser on a plane.
 
 python docs/draw_pictures.py                 every picture that is missing
-python docs/draw_pictures.py itq npq         these, drawn again
+python docs/draw_pictures.py itq npq         these pictures, drawn again
 """
 
 import sys
@@ -26,44 +26,44 @@ from deephash.validation import InvalidInputError
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 ITEMS = 300
-# As many as the crescents' shape needs; by default every one of the few points would be an anchor.
+# Enough for the shape of the crescents. By default, each of the few points would be an anchor.
 ANCHORS = 40
-# In a plane there are two principal components; what can give more bits shows four.
+# Code lengths, the longest first: a plane has only two principal components.
 BITS = (4, 2)
 
 
-def configs() -> dict[str, list[str]]:
-    """The picture names, each with the settings of its hasher."""
+def list_settings() -> dict[str, list[str]]:
+    """Return the settings of the hasher of each picture, by the name of the picture."""
     methods = {
         path.stem: [f"method={path.stem}"]
         for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))
-        # The plane is one view: a method of two has no regions in it.
+        # Methods of two views have no regions in the plane, which is one view.
         if "deephash.projections.paired." not in path.read_text(encoding="utf-8")
     }
     quantizers = sorted(path.stem for path in (ROOT / "conf" / "quantizer").glob("*.yaml"))
     return methods | {name: ["method=pcah", f"quantizer={name}"] for name in quantizers}
 
 
-def fitted_hasher(settings: list[str]) -> Hasher:
-    """A hasher of these settings, with the longest code that it can give, fitted on the crescents and their labels."""
+def fit_hasher(settings: list[str]) -> Hasher:
+    """Fit a hasher with these settings on the crescents and their labels, with the longest code that it can give."""
     features, labels = crescents(ITEMS)
     for bits in BITS:
         try:
             config = _compose(*settings, f"bits={bits}")
             if get_runner_class(config).minimises_loss:
-                return trained_hasher(settings, features, labels)
+                return train_hasher(settings, features, labels)
             if "anchors" in config.projection:
                 config.projection.anchors = ANCHORS
             hasher = build_hasher(config, 2)
             affinity = Label().supervise(features, labels)
             return hasher.fit(features, labels=labels, affinity=affinity, generator=torch.Generator().manual_seed(0))
         except InvalidInputError as error:
-            refusal = error
-    raise refusal
+            failure = error
+    raise failure
 
 
-def trained_hasher(settings: list[str], features: torch.Tensor, labels: torch.Tensor) -> Hasher:
-    """A hasher of a deep method's settings, trained on some points and their labels, the last epoch's."""
+def train_hasher(settings: list[str], features: torch.Tensor, labels: torch.Tensor) -> Hasher:
+    """Train a hasher with the settings of a deep method on points and their labels; return that of the last epoch."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         np.save(folder / "features.npy", features.numpy())
@@ -78,9 +78,9 @@ def trained_hasher(settings: list[str], features: torch.Tensor, labels: torch.Te
 
 
 def draw(name: str, folder: Path = PICTURES) -> Path:
-    """Draw one picture; its file."""
+    """Draw one picture and return its file."""
     features, labels = crescents(ITEMS)
-    figure = draw_bit_regions(fitted_hasher(configs()[name]), features, labels)
+    figure = draw_bit_regions(fit_hasher(list_settings()[name]), features, labels)
     return save_figure(figure, folder / f"{name}.png", resolution=110)
 
 
@@ -91,6 +91,6 @@ def _compose(*overrides: str) -> DictConfig:
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or [name for name in configs() if not (PICTURES / f"{name}.png").exists()]
+    chosen = sys.argv[1:] or [name for name in list_settings() if not (PICTURES / f"{name}.png").exists()]
     for name in chosen:
         print(draw(name).relative_to(ROOT))

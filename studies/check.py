@@ -2,11 +2,11 @@
 
 python studies/check.py                        one run of every file whose runs are single runs of train.py
 python studies/check.py deep_gist --cells 3    three runs of one file, spread over its rows
-python studies/check.py --status               what is filled from result files, page by page, and what is not
+python studies/check.py --status               which tables of each page are filled from result files
 
-The same seed gives the same figures on the same kind of machine. Others round differently, most of all in methods that
-train for epochs, so figures may differ by --tolerance. The exit status is 1 if a figure differs by more. Words with an
-equals sign are further settings of the runs, such as data.path=FILE.
+The same seed gives the same figures on the same kind of machine. Other machines round differently, which affects
+methods that train for epochs most, so figures may differ by --tolerance. The exit status is 1 if a figure differs by
+more. Words with an equals sign are further settings of the runs, such as data.path=FILE.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from deephash.validation import InvalidInputError
 
 TOLERANCE = 0.005
 CHOICES = {"method", "quantizer", "bits", "seed", "score", "protocol", "data", "truth", "stream", "reencoding"}
-# Fitted in seconds: preferred where a file has them.
+# Methods that are fitted in seconds, preferred if a file has them.
 QUICK = ("itq", "pcah", "lsh", "itq_cca")
 
 
@@ -51,7 +51,7 @@ def sweep_values(words: str) -> list[str]:
 
 
 def single_run(command: str, settings: dict[str, str]) -> list[str] | None:
-    """Return the arguments that make one run of a sweep's command; None if the sweep does not have it."""
+    """Return the arguments that make one run of a sweep's command; None if the sweep does not contain it."""
     words = shlex.split(command)
     if "train.py" not in words:
         return None
@@ -71,7 +71,7 @@ def choose_runs(results: ResultFile, cells: int) -> list[dict[str, Any]]:
 
 
 def rerun(results: ResultFile, run: dict[str, Any], further: list[str]) -> dict[str, float] | None:
-    """Make a run again and return its figures; None if no command of the file makes it as a single run.
+    """Repeat a run and return its figures; None if no command of the file makes it as a single run.
 
     Raises:
         InvalidInputError: the command fails, or makes several runs.
@@ -95,13 +95,13 @@ def rerun(results: ResultFile, run: dict[str, Any], further: list[str]) -> dict[
 
 
 def differing_figures(run: dict[str, Any], again: dict[str, float], tolerance: float) -> list[str]:
-    """Return what differs by more than the tolerance, as `mAP .2061 → .1950`."""
+    """Return the figures that differ by more than the tolerance, such as `mAP 0.2061 → 0.1950`."""
     pairs = ((field, run[field], value) for field, value in again.items())
     return [f"{field} {old:.4f} → {new:.4f}" for field, old, new in pairs if not abs(new - old) <= tolerance]
 
 
 def check_files(names: list[str], cells: int, further: list[str], tolerance: float) -> int:
-    """Rerun runs of the named files, print what came out, and return how many differ."""
+    """Rerun runs of the named files, print the results, and return the number of runs that differ or fail."""
     wrong = 0
     # All files are read first, so that a wrong name ends the command before any run.
     for results in [read_results(name) for name in names]:

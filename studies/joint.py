@@ -1,11 +1,12 @@
-"""Tables of joint training against the fits that it starts from, from a sweep of experiment=joint_*.
+"""Compare joint training with the fits that it starts from, in tables of a sweep of experiment=joint_*.
 
 python studies/joint.py multirun/joint_labels                        mAP, pipeline by pipeline
 python studies/joint.py multirun/joint_epsilon_ball --metric AUPRC_micro
 python studies/joint.py multirun/joint_ablation --across loss        only joint runs, by another column
 python studies/joint.py multirun/joint_labels --curves curves.png    validation score by epoch, with its spread
 
-The best fit is compared with the best joint training, and with each other pipeline, on the same draws.
+Joint training of each pipeline is compared with its own fit, and the best joint training with the best fit, on the same
+draws.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def read_rows(folder):
     ]
 
 
-def best_against_best(rows, gains, metric, columns):
+def compare_best(rows, gains, metric, columns):
     """Compare the best fit of each code length with the best joint training, paired by draw."""
     lines = []
     for bits, fitted in find_best(gains, "before").items():
@@ -55,8 +56,8 @@ def best_against_best(rows, gains, metric, columns):
     return lines
 
 
-def across(rows, metric, columns):
-    """Format the mean and 95 % interval of joint runs, by columns."""
+def format_groups(rows, metric, columns):
+    """Format the means and 95 % intervals of joint runs, grouped by columns."""
     groups = {}
     for row in rows:
         if row["train"] == "joint":
@@ -74,7 +75,7 @@ def across(rows, metric, columns):
     return markdown_table(header, table, right=range(len(columns), len(header)))
 
 
-def curves_figure(rows, columns):
+def draw_curves(rows, columns):
     """Draw the validation score by epoch: mean and range over draws for each pipeline, a panel for each length."""
     from matplotlib.figure import Figure
 
@@ -108,13 +109,13 @@ def main():
     arguments = parser.parse_args()
     rows = read_rows(arguments.folder)
     if arguments.curves:
-        save_figure(curves_figure(rows, arguments.across or arguments.columns), arguments.curves)
+        save_figure(draw_curves(rows, arguments.across or arguments.columns), arguments.curves)
     if arguments.across:
-        print(across(rows, arguments.metric, arguments.across))
+        print(format_groups(rows, arguments.metric, arguments.across))
         return
     gains = compute_gains(rows, arguments.metric, pipeline=arguments.columns)
     print(f"{arguments.metric}\n\n{format_gains(gains)}\n")
-    print("\n".join(best_against_best(rows, gains, arguments.metric, arguments.columns)))
+    print("\n".join(compare_best(rows, gains, arguments.metric, arguments.columns)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Result files: the runs behind the tables of README.md and docs/, one JSON file a study, in studies/results.
+"""Result files: the runs behind the tables of README.md and docs/, one JSON file per study, in studies/results.
 
 A file names the commands that make its runs, the commit, the machine and the date, and holds one row per run, so that
 means and intervals can be computed again:
@@ -58,16 +58,16 @@ class ResultFile:
     runs: list[list[Any]]
 
     def find(self, **values: Any) -> list[dict[str, Any]]:
-        """Return the runs with these values, as dictionaries; none is an empty list."""
+        """Return the runs with these values as dictionaries; the list may be empty."""
         runs = [dict(zip(self.fields, run, strict=True)) for run in self.runs]
         return [run for run in runs if all(run[field] == value for field, value in values.items())]
 
     def select(self, **values: Any) -> list[dict[str, Any]]:
-        """Return the runs with these values, as dictionaries; raise an error if there are none."""
+        """Return the runs with these values as dictionaries; raise an error if there are none."""
         found = self.find(**values)
         if not found:
             raise InvalidInputError(
-                f"{self.name}.json has no run with {values}; run one of its commands: gather again."
+                f"{self.name}.json has no run with {values}; run one of its commands and gather again."
             )
         return found
 
@@ -147,7 +147,7 @@ def gather_runs(folder: Path, fields: list[str]) -> list[list[Any]]:
         nested = OmegaConf.create(row)
         run = []
         for field in fields:
-            # Names such as precision@100 and image_to_text/mAP are keys, and no paths of OmegaConf.
+            # Names such as precision@100 and image_to_text/mAP are keys, not paths of OmegaConf.
             places = (row.get(field), *(OmegaConf.select(place, field) for place in (nested, config)))
             found = next((value for value in places if value is not None), None)
             if found is None:
@@ -167,7 +167,7 @@ def format_figure(value: float, decimals: int = 3) -> str:
 
 
 def format_mean(values: Any, decimals: int = 3) -> str:
-    """Format the mean of draws ± half its 95 % interval by Student's t; of one draw, its value."""
+    """Format the mean of draws ± half its 95 % interval by Student's t; for one draw, only its value."""
     values = np.array(list(values), dtype=float)
     if len(values) == 1:
         return format_figure(values[0], decimals)

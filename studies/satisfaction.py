@@ -20,30 +20,28 @@ from pathlib import Path
 
 import numpy as np
 from result_files import write_results
-from satisfaction_draws import GRID_USERS, INTERLEAVING, JUDGE, LIST_USERS, figures_of
+from satisfaction_draws import GRID_USERS, INTERLEAVING, JUDGE, LIST_USERS, compute_sweep
 
 from deephash.command_line.run_command import register_resolvers
 from deephash.io.files import write_text
 from deephash.metrics.confidence import mean_interval
 from deephash.report.drawing import paper_style, save_figure
 from deephash.report.tables import markdown_table
-from deephash.satisfaction.agreement import (
-    kendall_tau,
-)
+from deephash.satisfaction.agreement import kendall_tau
 
-# What makes the result files.
+# Commands that make the result files.
 COMMANDS = [
     "OMP_NUM_THREADS=1 python train.py -m experiment=satisfaction 'seed=range(5)'",
     "OMP_NUM_THREADS=1 python train.py -m experiment=satisfaction_neighbours",
     "OMP_NUM_THREADS=1 python studies/satisfaction.py multirun/satisfaction multirun/satisfaction_neighbours "
     "--output satisfaction --results studies/results",
 ]
-# Users by the page that they read.
+# Users by the kind of page that they read.
 PAGES = {"lists": (*LIST_USERS, INTERLEAVING), "grids": tuple(GRID_USERS)}
 
 
-def misleading(names, means, felt, count=8):
-    """Find the pairs whose mAP differs most from satisfaction: better, worse, gain in mAP, loss in satisfaction."""
+def find_misleading(names, means, felt, count=8):
+    """Find the pairs of systems for which the order by mAP contradicts that by satisfaction most."""
     found = []
     for a, b in itertools.permutations(range(len(names)), 2):
         gain, loss = means["mAP"][a] - means["mAP"][b], felt[b] - felt[a]
@@ -61,7 +59,7 @@ def misleading(names, means, felt, count=8):
     ]
 
 
-def over_draws(values):
+def format_draws(values):
     """Format a mean with its 95 % interval by Student's t; for one draw only the figure."""
     values = [value for value in values if value is not None]
     if len(values) < 2:
@@ -70,8 +68,8 @@ def over_draws(values):
     return f"{interval.mean:.2f} ± {interval.half_width:.2f}"
 
 
-def mean_taus(figures, users):
-    """τ of each metric, mean over the given users: metric → number, of one draw."""
+def compute_mean_taus(figures, users):
+    """Compute the mean τ of each metric over the given users in one draw: metric → number."""
     taus = defaultdict(list)
     for row in figures["agreement"]:
         if row["user"] in users:
@@ -79,18 +77,18 @@ def mean_taus(figures, users):
     return {metric: float(np.mean(values)) for metric, values in taus.items()}
 
 
-def concordance(orders):
-    """Kendall's τ between orders of the same metrics: all pairs of draws."""
+def compute_concordance(orders):
+    """Compute Kendall's τ between the orders of the same metrics for all pairs of draws."""
     tables = [np.array(list(order.values())) for order in orders]
     return [kendall_tau(one, other) for one, other in itertools.combinations(tables, 2)]
 
 
-def mean_over(draws, key):
-    """Mean over draws of figures by name and system: name → (s,)."""
+def average_draws(draws, key):
+    """Average figures over draws: name → (s,) for s systems."""
     return {name: np.mean([draw[key][name] for draw in draws], 0) for name in draws[0][key]}
 
 
-def by_draw(draws, metric, users, field, reduce=np.mean):
+def reduce_by_draw(draws, metric, users, field, reduce=np.mean):
     """Return a field of a metric reduced over users, for each draw."""
     found = (
         [row[field] for row in figures["agreement"] if row["metric"] == metric and row["user"] in users]
@@ -99,35 +97,35 @@ def by_draw(draws, metric, users, field, reduce=np.mean):
     return [float(reduce([value for value in values if value is not None])) for values in found]
 
 
-def metric_rows(draws, metrics):
-    """Rows of the table of metrics, with the users of lists and of grids apart."""
+def build_metric_rows(draws, metrics):
+    """Build the rows of the table of metrics, with separate columns for the users of lists and of grids."""
     return [
         [
             metric,
             *(
-                over_draws(by_draw(draws, metric, users, "tau", reduce))
+                format_draws(reduce_by_draw(draws, metric, users, "tau", reduce))
                 for users in PAGES.values()
                 for reduce in (np.mean, np.min)
             ),
-            over_draws(by_draw(draws, metric, (INTERLEAVING,), "tau")),
-            *(over_draws(by_draw(draws, metric, users, "overlap")) for users in PAGES.values()),
-            *(over_draws(by_draw(draws, metric, users, "per query")) for users in PAGES.values()),
-            over_draws([figures["separated"][metric] for figures in draws]),
+            format_draws(reduce_by_draw(draws, metric, (INTERLEAVING,), "tau")),
+            *(format_draws(reduce_by_draw(draws, metric, users, "overlap")) for users in PAGES.values()),
+            *(format_draws(reduce_by_draw(draws, metric, users, "per query")) for users in PAGES.values()),
+            format_draws([figures["separated"][metric] for figures in draws]),
         ]
         for metric in metrics
     ]
 
 
-def lead_table(draws, users):
+def format_leads(draws, users):
     """Format the lead of the best metric for some users over each other metric, and how many draws show it."""
-    orders = [mean_taus(figures, users) for figures in draws]
+    orders = [compute_mean_taus(figures, users) for figures in draws]
     metrics = sorted(orders[0], key=lambda metric: -np.mean([order[metric] for order in orders]))
     lead = {metric: [order[metrics[0]] - order[metric] for order in orders] for metric in metrics[1:]}
-    rows = [[metric, over_draws(gaps), sum(gap > 0 for gap in gaps)] for metric, gaps in lead.items()]
+    rows = [[metric, format_draws(gaps), sum(gap > 0 for gap in gaps)] for metric, gaps in lead.items()]
     return markdown_table([f"{metrics[0]} leads", "τ, mean over users", "draws ahead"], rows, right=[1, 2])
 
 
-def gain_table(draws):
+def format_gains(draws):
     """Format the gain in a metric from which nine of ten users prefer a system."""
     rows = []
     for i, row in enumerate(draws[0]["needed gain"]):
@@ -141,7 +139,7 @@ def gain_table(draws):
                     if enough.get(name)
                     else "none"
                     if name in enough
-                    else over_draws([one[name] for one in found])
+                    else format_draws([one[name] for one in found])
                     for name in row
                     if name != "queries"
                 ),
@@ -150,37 +148,37 @@ def gain_table(draws):
     return markdown_table(list(draws[0]["needed gain"][0]), rows)
 
 
-def report(draws):
+def format_report(draws):
     """Format all tables of a sweep over its draws as Markdown."""
     every = [user for users in PAGES.values() for user in users]
-    orders = [mean_taus(figures, every) for figures in draws]
+    orders = [compute_mean_taus(figures, every) for figures in draws]
     metrics = sorted(orders[0], key=lambda metric: -np.mean([order[metric] for order in orders]))
     header = ["metric"]
     header += [f"{name}: {figure}" for name in PAGES for figure in ("τ, mean over users", "lowest")]
     header += ["τ with interleaving", *(f"{name}: overlap" for name in PAGES)]
     header += [*(f"{name}: τ by query" for name in PAGES), "separated"]
     parts = [f"{len(draws)} draws, {len(draws[0]['systems'])} systems.\n", "## Metrics\n"]
-    parts.append(markdown_table(header, metric_rows(draws, metrics), right=range(1, len(header))))
+    parts.append(markdown_table(header, build_metric_rows(draws, metrics), right=range(1, len(header))))
     parts.append(
         "\nτ between the orders of systems by the users of lists and of grids: "
-        f"{over_draws([figures['lists against grids'] for figures in draws])}.\n"
+        f"{format_draws([figures['lists against grids'] for figures in draws])}.\n"
     )
     for name, users in PAGES.items():
         parts.append(f"\n## {name}\n")
         if len(draws) > 1:
-            taus = concordance([mean_taus(figures, users) for figures in draws])
+            taus = compute_concordance([compute_mean_taus(figures, users) for figures in draws])
             parts.append(
                 f"Order of the metrics, Kendall's τ between draws: mean {np.mean(taus):.2f}, lowest {min(taus):.2f}.\n"
             )
-            parts.append(lead_table(draws, users))
-    grid = [[m, *(float(np.mean(by_draw(draws, m, (user,), "tau"))) for user in every)] for m in metrics]
+            parts.append(format_leads(draws, users))
+    grid = [[m, *(float(np.mean(reduce_by_draw(draws, m, (user,), "tau"))) for user in every)] for m in metrics]
     parts += ["\n## τ by user\n", markdown_table(["metric", *every], grid, right=range(1, len(every) + 1))]
     apart = [
         [
             user,
-            over_draws([figures["separated"][user] for figures in draws]),
+            format_draws([figures["separated"][user] for figures in draws]),
             *(
-                [over_draws([np.mean(figures[key][user]) for figures in draws]) for key in ("satisfied", "examined")]
+                [format_draws([np.mean(figures[key][user]) for figures in draws]) for key in ("satisfied", "examined")]
                 if user != INTERLEAVING
                 else ["–", "–"]
             ),
@@ -191,16 +189,18 @@ def report(draws):
         "\n## Pairs separated by users, and their sessions\n",
         markdown_table(["user", "share of pairs", "satisfied", "last rank examined"], apart, right=range(1, 4)),
     ]
-    parts += ["\n## Gain needed\n", gain_table(draws)]
+    parts += ["\n## Gain needed\n", format_gains(draws)]
     for judge in (JUDGE, "grid"):
-        wrong = misleading(draws[0]["systems"], mean_over(draws, "means"), mean_over(draws, "satisfied")[judge])
+        wrong = find_misleading(
+            draws[0]["systems"], average_draws(draws, "means"), average_draws(draws, "satisfied")[judge]
+        )
         if wrong:
             shown = [[x if isinstance(x, str) else f"{x[0]:.3f} / {x[1]:.3f}" for x in row.values()] for row in wrong]
             parts += [f"\n## Misled by mAP, user: {judge}\n", markdown_table(list(wrong[0]), shown)]
     return "\n".join(parts) + "\n"
 
 
-def picture(draws, path):
+def draw_picture(draws, path):
     """Draw the τ of every metric with every user as a map, mean over draws."""
     rows = draws[0]["agreement"]
     metrics, users = ([*dict.fromkeys(row[key] for row in rows)] for key in ("metric", "user"))
@@ -222,11 +222,11 @@ def picture(draws, path):
         save_figure(figure, path)
 
 
-def orders_of_metrics(sweeps):
+def format_orders(sweeps):
     """Format each metric's τ in each sweep, and the sweeps' agreement on the order of metrics, as Markdown."""
     orders = {
         name: {
-            metric: float(np.mean([mean_taus(figures, users)[metric] for figures in draws]))
+            metric: float(np.mean([compute_mean_taus(figures, users)[metric] for figures in draws]))
             for metric in draws[0]["means"]
         }
         for sweep, draws in sweeps.items()
@@ -253,7 +253,7 @@ def write_all_results(folder, sweeps, commands):
             for metric in figures["means"]:
                 rows = [table[metric, user] for user in every]
                 means = (
-                    by_draw([figures], metric, group, field)[0]
+                    reduce_by_draw([figures], metric, group, field)[0]
                     for field in ("overlap", "per query")
                     for group in PAGES.values()
                 )
@@ -290,14 +290,14 @@ def main():
     arguments = parser.parse_args()
     register_resolvers()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    sweeps = {sweep.name: figures_of(sweep, arguments.output) for sweep in arguments.sweeps}
+    sweeps = {sweep.name: compute_sweep(sweep, arguments.output) for sweep in arguments.sweeps}
     for name, draws in sweeps.items():
-        write_text(arguments.output / f"{name}.md", report(draws))
-        picture(draws, arguments.output / f"{name}.png")
+        write_text(arguments.output / f"{name}.md", format_report(draws))
+        draw_picture(draws, arguments.output / f"{name}.png")
     if arguments.results:
         write_all_results(arguments.results, sweeps, COMMANDS)
     if len(sweeps) > 1:
-        write_text(arguments.output / "orders.md", orders_of_metrics(sweeps))
+        write_text(arguments.output / "orders.md", format_orders(sweeps))
     print(f"{arguments.output}: {', '.join(sorted(path.name for path in arguments.output.iterdir()))}")
 
 

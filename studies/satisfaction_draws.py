@@ -1,9 +1,10 @@
 """Figures of one draw for satisfaction.py: metrics of every system, sessions of every user, and their agreement.
 
 A system is a run; the runs of one split are a draw. Users see tied items in random order (five orders, four sessions
-each): in lists of 50, or in pages of 100 pictures. The runs' truth defines relevance. In graded metrics, grade 2 is the
-same class and 1 the same of animals and vehicles, or 2 the nearest quarter of the neighbours and 1 the others. All
-users are simulated, with the probabilities in LIST_USERS and GRID_USERS.
+each): in lists of 50, or in pages of 100 pictures. The runs' truth defines relevance. In graded metrics, items of the
+same class have grade 2, and other animals for an animal, or other vehicles for a vehicle, have grade 1. If neighbours
+are relevant, the nearest quarter has grade 2 and the others grade 1. All users are simulated, with the probabilities in
+LIST_USERS and GRID_USERS.
 """
 
 import itertools
@@ -83,19 +84,19 @@ GRID_USERS = {
 }
 USERS = LIST_USERS | GRID_USERS
 INTERLEAVING = "interleaving"
-# Whose preference a gain in mAP is measured by, and whose clicks decide interleaving.
+# The user whose preference measures a gain in mAP, and whose clicks decide interleaving.
 JUDGE = "dynamic Bayesian"
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One split, what is relevant in it, and how each system codes it.
+    """Codes of each system and relevant items in one split.
 
     Args:
-        systems: by name, codes of queries and database, and the distance that ranks them.
-        relevant: what users want.
-        grade_1: what has at least grade 1.
-        grade_2: what has grade 2.
+        systems: codes of queries and database and the distance that ranks them, by the name of the system.
+        relevant: items that users want.
+        grade_1: items of grade 1 or higher.
+        grade_2: items of grade 2.
     """
 
     systems: dict[str, tuple]
@@ -104,7 +105,7 @@ class Draw:
     grade_2: Relevance
 
 
-def draws_of(folder):
+def group_by_draw(folder):
     """Return the folders of a sweep's runs by seed and split, in the order of seeds."""
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):
@@ -129,10 +130,10 @@ def load(runs):
     for name, run in runs.items():
         hasher = Hasher.load(run.hasher)
         systems[name] = (*(hasher.encode(data.part(role).features) for role in ("query", "database")), hasher.distance)
-    return Draw(systems, *judged(data, truth))
+    return Draw(systems, *judge_relevance(data, truth))
 
 
-def judged(data: HashingDataModule, truth: Affinity):
+def judge_relevance(data: HashingDataModule, truth: Affinity):
     """Return the relevant items, of grade 1 or higher, and of grade 2."""
     queries, database = data.part("query"), data.part("database")
     parts = queries.features, queries.labels, database.features, database.labels
@@ -143,8 +144,8 @@ def judged(data: HashingDataModule, truth: Affinity):
     return relevant, SharedLabel(animal[queries.labels], animal[database.labels]), relevant
 
 
-def measured(system, draw):
-    """Compute every metric of one system on each query, higher is better: name → (q,)."""
+def measure(system, draw):
+    """Compute every metric of one system on each query, so that higher is better: name → (q,)."""
     counts, *graded = (AutoEngine().rank(*system, wanted) for wanted in (draw.relevant, draw.grade_1, draw.grade_2))
     binary, grades = GradedRanking(GradedCounts.from_counts(counts)), GradedRanking(GradedCounts.from_nested(*graded))
     values = {
@@ -170,18 +171,24 @@ def measured(system, draw):
     return {name: value.numpy() for name, value in values.items()}
 
 
-def sessions(system, relevant, users, seed):
-    """Satisfied sessions bool (q, m) and ranks examined (q,) of each user, and the ids first shown (q, PAGE_DEPTH)."""
+def simulate_sessions(system, relevant, users, seed):
+    """Simulate the sessions of each user.
+
+    Returns:
+        Satisfied sessions by user, bool (q, m); mean last rank examined by user, float64 (q,); and the ids in the first
+        order of ties, int64 (q, PAGE_DEPTH).
+    """
     satisfied, examined = ({name: [] for name in users} for _ in range(2))
     shown = None
     for order in range(ORDERS):
-        ids = rank_lists(AutoEngine(), *system, PAGE_DEPTH, seeded(seed, order))
+        ids = rank_lists(AutoEngine(), *system, PAGE_DEPTH, make_generator(seed, order))
         shown = ids if shown is None else shown
         grades = is_relevant(relevant, ids).long()
         for number, (name, user) in enumerate(users.items()):
             for session in range(SESSIONS):
                 found = user.read(
-                    grades if name in GRID_USERS else grades[:, :LIST_DEPTH], seeded(seed, order, number, session)
+                    grades if name in GRID_USERS else grades[:, :LIST_DEPTH],
+                    make_generator(seed, order, number, session),
                 )
                 satisfied[name].append(found.satisfied)
                 examined[name].append(found.examined)
@@ -192,19 +199,19 @@ def sessions(system, relevant, users, seed):
     )
 
 
-def seeded(*numbers):
+def make_generator(*numbers):
     """Return a separate generator for each draw, so that adding a part changes no other."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
 
 
-def interleaved(shown, relevant):
-    """Share of decided team-draft sessions that each system wins against the others, by query: (s, q)."""
+def interleave(shown, relevant):
+    """Compute the share of decided team-draft sessions that each system wins against the others, by query: (s, q)."""
     wins, decided = (np.zeros(shown.shape[:2]) for _ in range(2))
     good = torch.stack([is_relevant(relevant, ids) for ids in shown])
     for number, (one, other) in enumerate(itertools.combinations(range(len(shown)), 2)):
-        generator = seeded(3, number)
+        generator = make_generator(3, number)
         ids, teams = team_draft(shown[one], shown[other], generator)
-        # Whether an item is relevant is known from the list that it came from.
+        # The relevance of an item is looked up in the list that it came from.
         source = torch.where((teams == 0)[..., None], shown[one][:, None, :], shown[other][:, None, :])
         place = (source == ids[..., None]).int().argmax(2)
         grades = torch.where(teams == 0, good[one].gather(1, place), good[other].gather(1, place)).long()
@@ -217,8 +224,8 @@ def interleaved(shown, relevant):
     return np.where(decided > 0, wins / np.maximum(decided, 1), 0.5)
 
 
-def agreement_rows(metrics, outcomes):
-    """τ of system orders, overlap of orders and mean τ by query, for each metric and user."""
+def compute_agreement(metrics, outcomes):
+    """Compute τ of system orders, overlap of orders and mean τ by query, for each metric and user."""
     rows = []
     for metric, values in metrics.items():
         for user, felt in outcomes.items():
@@ -242,7 +249,7 @@ def discriminative_power(values, rng):
     return float((p < 0.05).mean())
 
 
-def gain_rows(means, satisfied, rng):
+def compute_gains(means, satisfied, rng):
     """Compute the gain in a metric from which 90 % of users prefer a system, by the number of queries per user."""
     pairs = list(itertools.combinations(range(len(satisfied)), 2))
     rows = []
@@ -258,19 +265,19 @@ def gain_rows(means, satisfied, rng):
     return rows
 
 
-def draw_figures(draw):
+def compute_figures(draw):
     """Compute all figures of one draw for its JSON."""
     tables, satisfied, examined, shown = [], [], [], []
     for number, (name, system) in enumerate(draw.systems.items()):
-        tables.append(measured(system, draw))
-        found = sessions(system, draw.relevant, USERS, number)
+        tables.append(measure(system, draw))
+        found = simulate_sessions(system, draw.relevant, USERS, number)
         for kept, value in zip((satisfied, examined, shown), found, strict=True):
             kept.append(value)
         print(f"{number + 1} of {len(draw.systems)} systems, {name:<30}", end="\r", flush=True)
     rng = np.random.default_rng(0)
     metrics = {name: np.stack([table[name] for table in tables]) for name in tables[0]}
     outcomes = {name: np.stack([one[name].mean(1) for one in satisfied]) for name in USERS}
-    outcomes[INTERLEAVING] = interleaved(torch.stack(shown)[:, :, :INTERLEAVED], draw.relevant)
+    outcomes[INTERLEAVING] = interleave(torch.stack(shown)[:, :, :INTERLEAVED], draw.relevant)
     means = {name: metrics[name].mean(1) for name in metrics}
     felt = {name: values.mean(1) for name, values in outcomes.items()}
     by_page = [np.mean([felt[name] for name in users], 0) for users in (LIST_USERS, GRID_USERS)]
@@ -279,22 +286,22 @@ def draw_figures(draw):
         "systems": list(draw.systems),
         "means": {name: values.tolist() for name, values in means.items()},
         "satisfied": {name: values.tolist() for name, values in felt.items()},
-        # How well the users of one page order systems for those of the other: a metric cannot be expected to do better.
+        # Agreement of the two groups of users: a metric cannot be expected to agree better with both.
         "lists against grids": kendall_tau(*by_page),
         "examined": {name: [float(one[name].mean()) for one in examined] for name in USERS},
-        "agreement": agreement_rows(metrics, outcomes),
+        "agreement": compute_agreement(metrics, outcomes),
         "separated": {name: discriminative_power(values, rng) for name, values in (metrics | outcomes).items()},
-        "needed gain": gain_rows({name: means[name] for name in ("mAP", "precision@10")}, judged_by, rng),
+        "needed gain": compute_gains({name: means[name] for name in ("mAP", "precision@10")}, judged_by, rng),
     }
 
 
-def figures_of(sweep, output):
-    """Return the figures of a sweep's draws, and write those that have no file yet."""
+def compute_sweep(sweep, output):
+    """Return the figures of the draws of a sweep; compute and write those that have no file yet."""
     found = []
-    for (seed, split), runs in draws_of(sweep).items():
+    for (seed, split), runs in group_by_draw(sweep).items():
         path = output / f"{sweep.name}-{split[:12]}.json"
         if not path.exists():
-            figures = draw_figures(load(runs)) | {"seed": seed}
+            figures = compute_figures(load(runs)) | {"seed": seed}
             write_json(path, replace_nonfinite(json.loads(json.dumps(figures, default=float))))
             print(f"\n{path}")
         found.append(read_json(path, "figures of a draw"))

@@ -1,6 +1,6 @@
 """Gather the sweeps of docs/streams.md into studies/results/streams_*.json, and draw its picture.
 
-python studies/stream_results.py multirun        the folder that holds the sweeps' folders
+python studies/stream_results.py multirun        the folder that contains the folders of the sweeps
 """
 
 import argparse
@@ -16,7 +16,7 @@ from deephash.report.drawing import BLUE, VERMILION, new_figure, paper_style, pl
 
 SWEEP = "OMP_NUM_THREADS=1 python train.py -m experiment=streams"
 PRIORS = "method=streaming_lda projection.prior_half_life=100 reencoding=never"
-# Of each result file, the commands that make its runs; the folder that a command names holds them.
+# Commands that make the runs of each result file; each command names the folder of its runs.
 COMMANDS = {
     "streams_policies": [
         f"{SWEEP} hydra.sweep.dir=multirun/policies",
@@ -45,7 +45,7 @@ FIELDS = ("line", "reencoding", "interval", "stream", "seed", "area", "mAP", "re
 
 
 def read_run(path: Path) -> list[Any]:
-    """Return the fields of a run. Its line is its method, named apart where priors follow recent labels."""
+    """Return the fields of a run. Its line is its method, with the suffix `_priors` if priors follow recent labels."""
     row = json.loads(path.read_text(encoding="utf-8"))
     if "unlabelled" not in row:
         raise SystemExit(f"{path} is of a version that encoded items after learning from them; run it again.")
@@ -95,9 +95,9 @@ def draw_costs(path: Path) -> None:
 
 
 def main() -> None:
-    """Gather, and draw."""
+    """Gather the runs and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder of the sweeps' folders")
+    parser.add_argument("folder", type=Path, help="folder that contains the folders of the sweeps")
     parser.add_argument("--commit", default="", help="commit of the code that ran; the current one by default")
     arguments = parser.parse_args()
     gather(arguments.folder, arguments.commit)

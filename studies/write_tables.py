@@ -1,7 +1,7 @@
 """Fill the tables of README.md and docs/ from the result files in studies/results.
 
 python studies/write_tables.py             rewrites each table that differs from its result file
-python studies/write_tables.py --check     names these tables and changes nothing; the exit status is 1 if there are any
+python studies/write_tables.py --check     names these tables without changing them; exit status 1 if there are any
 """
 
 import argparse
@@ -25,7 +25,7 @@ def find_pages(root: Path = ROOT) -> list[Path]:
 
 
 def fill_tables(page: str) -> tuple[str, list[str]]:
-    """Return a page with its tables made from result files, and the names of those that change.
+    """Return a page with its tables made from result files, and the names of the tables that change.
 
     Raises:
         InvalidInputError: no function makes a table of this name, or a table has no end.

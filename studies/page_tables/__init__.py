@@ -1,6 +1,6 @@
-"""The tables of README.md and docs/ that are made from result files: a name and a function for each.
+"""Functions that make the tables of README.md and docs/ from result files, by the names of the tables.
 
-A table stands on its page between `<!-- table: NAME -->` and `<!-- end table -->`. Each module of this folder has a
+A table is on its page between `<!-- table: NAME -->` and `<!-- end table -->`. Each module of this folder has a
 dictionary TABLES; write_tables.py fills the pages with them.
 """
 
@@ -19,6 +19,6 @@ def all_tables() -> dict[str, Callable[[], str]]:
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         found = getattr(importlib.import_module(module.name), "TABLES", {})
         if twice := tables.keys() & found.keys():
-            raise ValueError(f"{module.name} has tables of a name that is taken: {sorted(twice)}; rename them.")
+            raise ValueError(f"{module.name} has tables whose names are taken: {sorted(twice)}; rename them.")
         tables |= found
     return tables

@@ -10,7 +10,7 @@ DIRECTIONS = ("image_to_text/mAP", "text_to_image/mAP")
 
 
 def cross_modal_choice(method: str, published: tuple[str, str], default: str, other: str) -> str:
-    """Return the table of a method's page: published scores, the default's, and those of other settings."""
+    """Return the table of a method's page: published scores, those of the defaults, and those of other settings."""
     fixed = {"method": method, "protocol": "wiki_rcmh", "score": "test"}
     rows = [("published", *published)]
     for heading, settings in (("here", default), (f"`{other}`", other)):

@@ -22,8 +22,8 @@ def rows_by_bits(name: str, rows: dict[str, tuple[str, dict[str, str]]], decimal
 
     Args:
         name: name of the result file.
-        rows: for each heading the metric and the values of the runs.
-        decimals: of the figures.
+        rows: for each heading, the metric and the field values that select the runs.
+        decimals: number of decimals.
     """
     found = results(name)
     lengths = sorted({run["bits"] for _, fixed in rows.values() for run in found.select(**fixed)})

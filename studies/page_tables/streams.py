@@ -48,7 +48,7 @@ def policies_table(stream: str) -> str:
 
 
 def lines_table(name: str) -> str:
-    """Return the area of each draw and mean costs, for lines with every draw and stream."""
+    """Return the area of each draw and mean costs, for lines that have every draw and stream."""
     found = sorted({(run["line"], run["reencoding"]) for run in results(name).find()})
     draws = DRAWS if name == "streams_policies" else (SEED,)
     rows = []
@@ -72,7 +72,7 @@ def lines_table(name: str) -> str:
 
 
 def refitting_runs(line: str) -> dict[int, list[dict[str, Any]]]:
-    """Return the runs of the draw by interval, of intervals with every stream.
+    """Return the runs of draw SEED by interval, for intervals that have every stream.
 
     The last interval of streaming LDA is the length of the stream: no code is re-encoded.
     """

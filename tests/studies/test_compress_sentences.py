@@ -23,12 +23,12 @@ def script():
 
 
 def test_verses_are_those_of_the_translations(script):
-    documents, queries, relevant = script.search_task(10**9, 6000)
+    documents, queries, relevant = script.build_task(10**9, 6000)
     assert (len(documents), len(set(documents)), len(queries)) == (30746, 30746, 6000)
     assert not any("{" in text or "  " in text for text in documents)
-    place = script.king_james_verses()[43, 11, 35]
+    place = script.read_king_james()[43, 11, 35]
     assert place == "Jesus wept."
-    assert script.world_english_verses()[1, 1, 1] == "In the beginning God created the heavens and the earth."
+    assert script.read_world_english()[1, 1, 1] == "In the beginning God created the heavens and the earth."
     # What a query seeks says the same in other words: it shares more words with it than with what others seek.
     words = [set(text.lower().split()) for text in queries[:300]]
     sought = [set(documents[row].lower().split()) for row in relevant[:300]]
@@ -51,7 +51,7 @@ def test_metrics_are_plain(script):
 
 
 def test_few_verses_are_measured(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "SOURCES", (script.whole_vectors, script.sign_binarised, script.hashed))
+    monkeypatch.setattr(script, "SOURCES", (script.keep_whole, script.binarise, script.hash_vectors))
     monkeypatch.setattr(script, "CODE_BYTES", (8, 16))
     monkeypatch.setattr(script, "LONGEST_CODE", 24)
     monkeypatch.setattr(script, "SHOWN", ("additive codes", "ITQ, Hamming"))

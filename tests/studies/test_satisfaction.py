@@ -51,12 +51,12 @@ def draws(study):
 
 
 def test_report_orders_metrics_and_has_intervals_over_draws(study, draws):
-    lines = [line for line in study.report(draws).splitlines() if line.startswith("|")]
+    lines = [line for line in study.format_report(draws).splitlines() if line.startswith("|")]
     first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:4])
     # 0.1 / 2 · t(.975, 1) = .635.
     assert first[:3] == ["precision@10", "0.95 ± 0.64", "0.95 ± 0.64"]
     assert second[:2] == ["mAP", "0.33 ± 0.00"]
-    assert "| a " in study.report(draws), "a leads b by mAP, and not by users"
+    assert "| a " in study.format_report(draws), "a leads b by mAP, and not by users"
 
 
 def test_result_files_hold_each_run_in_its_fields(study, draws, tmp_path):
@@ -84,7 +84,7 @@ def test_users_of_pages_see_more_than_users_of_lists(study):
     users = {"position-based": PositionBased(decay=0.0), "grid": GridBrowsing(spread=np.inf, perseverance=1.0)}
     # Nothing is relevant, so that nobody leaves early.
     wanted = SharedLabel(torch.ones(2, dtype=torch.int64), torch.zeros(len(codes), dtype=torch.int64))
-    satisfied, examined, shown = draws_module.sessions((query, codes, Hamming(8)), wanted, users, 0)
+    satisfied, examined, shown = draws_module.simulate_sessions((query, codes, Hamming(8)), wanted, users, 0)
     assert shown.shape == (2, 100)
     assert not any(values.any() for values in satisfied.values())
     assert examined["position-based"].tolist() == [50, 50]
