@@ -118,7 +118,7 @@ class AsymmetricScan:
         weights, offsets = self._normalised.weights(queries), queries @ self._normalised.offset
         for start in range(0, self.size, BLOCK_ITEMS):
             estimates = unpack_signs(self.codes[start : start + BLOCK_ITEMS], self.decoder.bits)
-            lengths = self._block_lengths(start, estimates)
+            lengths = self._get_block_lengths(start, estimates)
             for rows in torch.split(torch.arange(len(queries)), BLOCK_QUERIES):
                 block_scores = (weights[rows] @ estimates.T + offsets[rows, None]) / lengths
                 best, places = block_scores.topk(min(k, len(estimates)), dim=1)
@@ -132,7 +132,7 @@ class AsymmetricScan:
             return scores, ids
         return scores * query_powers.float() * self._power, ids
 
-    def _block_lengths(self, start: int, estimates: Tensor) -> Tensor:
+    def _get_block_lengths(self, start: int, estimates: Tensor) -> Tensor:
         if self.measure != "cosine":
             return torch.ones(len(estimates))
         if self._lengths is not None:

@@ -50,7 +50,7 @@ class DecodedVectors(Rescoring):
         estimates = unpack_signs(self.codes[ids.flatten()], decoder.bits).view(*ids.shape, -1)
         products = (estimates @ decoder.weights(queries)[:, :, None])[:, :, 0]
         products += (queries @ decoder.offset)[:, None]
-        # float64 holds all products of float32 numbers.
+        # float64 represents all products of float32 numbers.
         if self.measure == "cosine":
             return (products / decoder.lengths(estimates)).double() * query_powers
         return products.double() * query_powers * self._power

@@ -33,7 +33,7 @@ class LinearDecoder:
     """An estimate of a vector from its code: offset + Σ_j ±direction_j, with the sign of bit j.
 
     The inner product of a query and an estimate is a sum over bits of products of the query with the directions, so the
-    query stays in float. `fit` takes codes of any hasher and finds the directions by least squares. Two bits per
+    query stays in float. `fit` accepts codes of any hasher and finds the directions by least squares. Two bits per
     dimension in natural binary are two such terms. For three or more bits per dimension, and for nonlinear maps, the
     decoder only captures the linear part.
 
@@ -160,11 +160,7 @@ class LinearDecoder:
         return queries.float() @ self.directions.T
 
     def check_codes(self, codes: Tensor) -> None:
-        """Raise an error if codes do not have the length of this decoder.
-
-        Raises:
-            InvalidInputError: the shape or the dtype is wrong.
-        """
+        """Raise `InvalidInputError` if codes are not packed uint8 of this decoder's length."""
         if codes.dtype != torch.uint8 or codes.ndim != 2 or codes.shape[1] != code_bytes(self.bits):
             raise InvalidInputError(
                 f"codes have shape {tuple(codes.shape)} and dtype {codes.dtype}; the decoder reads codes of "

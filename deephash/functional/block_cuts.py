@@ -27,14 +27,14 @@ def minimise_submodular(unary: np.ndarray, pairwise: np.ndarray) -> np.ndarray:
         unary_left = unary[left] + pairwise[left] @ z
         settled = np.abs(unary_left) > -pairwise[np.ix_(left, left)].sum(1)
         if not settled.any():
-            z[left] = _minimum_cut(unary_left, -pairwise[np.ix_(left, left)])
+            z[left] = _find_minimum_cut(unary_left, -pairwise[np.ix_(left, left)])
             break
         z[left[settled]] = np.where(unary_left[settled] <= 0, 1, -1)
         left = left[~settled]
     return z
 
 
-def _minimum_cut(unary: np.ndarray, attraction: np.ndarray) -> np.ndarray:
+def _find_minimum_cut(unary: np.ndarray, attraction: np.ndarray) -> np.ndarray:
     """Cut items into two sides: a pair that differs costs its attraction, an item with the sign of its u costs |u|.
 
     zᵀ A z counts a pair twice, so 2 uᵀ z + zᵀ A z changes by 4 times either cost; the cut omits the factor.

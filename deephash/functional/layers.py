@@ -38,11 +38,7 @@ def check_widths(widths: Iterable[int], name: str) -> list[int]:
 
 
 def check_dropout(dropout: float) -> None:
-    """Raise an error for a dropout share outside [0, 1).
-
-    Raises:
-        InvalidInputError: the share is outside [0, 1).
-    """
+    """Raise `InvalidInputError` if a dropout share is outside [0, 1)."""
     check_fraction(dropout, "dropout")
     if dropout == 1:
         raise InvalidInputError("dropout=1 sets a whole layer to 0; give a number below 1.")

@@ -16,7 +16,7 @@ from deephash.functional.compiled import compiled
 
 
 @compiled
-def _cluster_starts(values, clusters):
+def _find_cluster_starts(values, clusters):
     """Find where each cluster starts in ascending float64 values, for the least squared error; int64 (clusters,)."""
     n = len(values)
     # Sums relative to the middle value: squares of values far from 0 would lose their digits to cancellation.
@@ -73,5 +73,5 @@ def line_clusters(values: NDArray[np.floating], clusters: int) -> NDArray[np.flo
     """
     ordered = np.sort(values).astype(np.float64)
     distinct = 1 + int((np.diff(ordered) > 0).sum())
-    starts = _cluster_starts(ordered, min(clusters, distinct))
+    starts = _find_cluster_starts(ordered, min(clusters, distinct))
     return np.add.reduceat(ordered, starts) / np.diff(np.append(starts, len(ordered)))

@@ -94,36 +94,36 @@ def principal_components(features: Tensor, k: int) -> tuple[Tensor, Tensor, Tens
         ε² max μ_j² (1 + √(d/n))².
     """
     mean = feature_mean(features)
-    variances, directions = _leading_directions(features, mean, k, working_dtype(features))
+    variances, directions = _find_leading_directions(features, mean, k, working_dtype(features))
     epsilon = torch.finfo(features.dtype).eps ** 2
     noise = max(epsilon, torch.finfo(torch.float64).eps) * variances[0] + epsilon * mean.square().sum()
     m = int((variances > features.shape[1] * noise).sum())
     offset = features.shape[1] * epsilon * mean.square().sum()
     if m < len(variances) and bool((variances[m:] > MIN_SHARE_OF_OFFSET * offset).any()):
         mean = feature_mean(features, torch.float64)
-        variances, directions = _leading_directions(features, mean, k, torch.float64)
+        variances, directions = _find_leading_directions(features, mean, k, torch.float64)
         relative = features.shape[1] * max(epsilon, torch.finfo(torch.float64).eps) * variances[0]
         spread = 1 + (features.shape[1] / count_rows(features)) ** 0.5
         m = int((variances > relative + epsilon * mean.abs().max().square() * spread**2).sum())
     return mean, canonical_signs(directions[:, :m]), variances[:m]
 
 
-def _leading_directions(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
+def _find_leading_directions(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
     """Compute the leading k variances, descending, and directions, through the smaller matrix."""
     if len(features) < features.shape[1] and not rows_are_shared():
-        return _by_gram_matrix(features, mean, k)
-    return _by_covariance(features, mean, k, working)
+        return _decompose_gram_matrix(features, mean, k)
+    return _decompose_covariance(features, mean, k, working)
 
 
-def _by_covariance(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
+def _decompose_covariance(features: Tensor, mean: Tensor, k: int, working: torch.dtype) -> tuple[Tensor, Tensor]:
     """Compute the leading k eigenvalues, descending, and eigenvectors of the covariance."""
-    variances, directions = torch.linalg.eigh(_covariance(features, mean, working), UPLO="U")
+    variances, directions = torch.linalg.eigh(_compute_covariance(features, mean, working), UPLO="U")
     if working == torch.float32 and variances[-k] < SAFE_VARIANCE * variances[-1]:
-        variances, directions = torch.linalg.eigh(_covariance(features, mean, torch.float64), UPLO="U")
+        variances, directions = torch.linalg.eigh(_compute_covariance(features, mean, torch.float64), UPLO="U")
     return variances.flip(0)[:k], directions.flip(1)[:, :k]
 
 
-def _by_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _decompose_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Compute the same through the n × n matrix of inner products, whose nonzero eigenvalues are the same."""
     centred = features.double() - mean
     variances, left = torch.linalg.eigh(centred @ centred.T / len(features))
@@ -131,7 +131,7 @@ def _by_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Ten
     return variances, centred.T @ left / (len(features) * variances.clamp_min(0)).sqrt()
 
 
-def _covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
+def _compute_covariance(features: Tensor, mean: Tensor, working: torch.dtype) -> Tensor:
     """Compute the upper triangle of the covariance, float64 (d, d) with divisor n, from products in `working`."""
     d = features.shape[1]
     covariance = torch.zeros(d, d, dtype=torch.float64, device=features.device)

@@ -21,7 +21,7 @@ _reassociated = partial(compiled, fastmath={"reassoc", "contract"})
 
 
 @_reassociated
-def _best_step(margins: Any, values: Any, bits: Any, costs: Any, offsets: Any, partners: Any) -> Any:
+def _find_best_step(margins: Any, values: Any, bits: Any, costs: Any, offsets: Any, partners: Any) -> Any:
     """Find the step of one weight that lowers the loss most, and the change of the loss; both 0 if none lowers it."""
     steps = np.empty(len(margins))
     for i in range(len(margins)):
@@ -63,7 +63,7 @@ def _descend(
             costs[e] = share * (share - 2 * errors[e])
     total = 0.0
     for q in moved:
-        step, change = _best_step(margins, kernel[q], bits, costs, offsets, partners)
+        step, change = _find_best_step(margins, kernel[q], bits, costs, offsets, partners)
         if change < 0:
             weights[q] += step
             total += change

@@ -35,17 +35,17 @@ def rows_are_shared() -> bool:
 
 def sum_over_processes(sums: Tensor) -> Tensor:
     """Sum tensors over all processes, with the same bits on each; returns the tensor itself if rows are not shared."""
-    return _reduced(sums, distributed.ReduceOp.SUM) if rows_are_shared() else sums
+    return _reduce(sums, distributed.ReduceOp.SUM) if rows_are_shared() else sums
 
 
 def min_over_processes(values: Tensor) -> Tensor:
     """Return the minimum over all processes, entry by entry."""
-    return _reduced(values, distributed.ReduceOp.MIN) if rows_are_shared() else values
+    return _reduce(values, distributed.ReduceOp.MIN) if rows_are_shared() else values
 
 
 def max_over_processes(values: Tensor) -> Tensor:
     """Return the maximum over all processes, entry by entry."""
-    return _reduced(values, distributed.ReduceOp.MAX) if rows_are_shared() else values
+    return _reduce(values, distributed.ReduceOp.MAX) if rows_are_shared() else values
 
 
 def broadcast_first(values: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def count_rows(features: Tensor) -> int:
     return int(sum_over_processes(torch.tensor(len(features), device=features.device)))
 
 
-def _reduced(values: Tensor, operation: distributed.ReduceOp.RedOpType) -> Tensor:
+def _reduce(values: Tensor, operation: distributed.ReduceOp.RedOpType) -> Tensor:
     result = values.clone(memory_format=torch.contiguous_format)
     distributed.all_reduce(result, operation)
     return result

@@ -52,10 +52,6 @@ def update_moments(
 
 
 def check_half_life(half_life: float | None) -> None:
-    """Raise an error for a half-life that is not a number of items above 0; None means no decay.
-
-    Raises:
-        InvalidInputError: the half-life is not above 0.
-    """
+    """Raise `InvalidInputError` if a half-life is not a number of items above 0; None means no decay."""
     if half_life is not None:
         check_positive(half_life, "half_life")

@@ -22,7 +22,7 @@ PARTS = 16
 
 
 @cache
-def _flip_kernel(k: int) -> Callable[..., None]:
+def _compile_flip_kernel(k: int) -> Callable[..., None]:
     """Compile the loop over rows for a width k, a multiple of 8. A constant lets inner loops become SIMD code."""
 
     def correct(projections: Any, rotation: Any, negative: Any, correlation: Any) -> None:
@@ -80,7 +80,7 @@ class SignFlips:
         bounds = np.linspace(0, len(self._projections) // 2, PARTS + 1).astype(int) * 2
         self._parts = [slice(*ends) for ends in pairwise(bounds)]
         self._shares = [range(first, PARTS, threads) for first in range(min(threads, PARTS))]
-        self._kernel = _flip_kernel(width)
+        self._kernel = _compile_flip_kernel(width)
 
     def __call__(self, rotation: Tensor) -> Tensor:
         """Return C of the next rotation R, both float64 (k, k)."""

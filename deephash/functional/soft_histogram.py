@@ -59,11 +59,7 @@ def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int
 
 
 def check_bins(bins: int | None) -> None:
-    """Raise an error for a number of bins below 2; None means a default.
-
-    Raises:
-        InvalidInputError: the number is below 2.
-    """
+    """Raise `InvalidInputError` if a number of bins is below 2; None means a default."""
     if bins is None:
         return
     check_count(bins, "bins")

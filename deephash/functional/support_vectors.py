@@ -47,15 +47,15 @@ def linear_svm(features: Tensor, bits: Tensor, cost: float) -> tuple[Tensor, Ten
     bias = torch.where(ones > 0, 1, -1).to(dtype)
     if len(varying):
         targets = torch.where(bits[:, varying], 1, -1).to(dtype)
-        solution = _newton(centred, targets, cost)
+        solution = _minimise_by_newton(centred, targets, cost)
         weights[:, varying] = solution[:-1]
         bias[varying] = solution[-1] - mean @ solution[:-1]
     return weights, bias
 
 
-def _newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
+def _minimise_by_newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
     """Minimise the squared hinge losses of centred rows (n, d) and targets ±1 (n, b): weights above bias (d + 1, b)."""
-    precondition = _preconditioner(centred, cost)
+    precondition = _build_preconditioner(centred, cost)
     solution = torch.zeros(centred.shape[1] + 1, targets.shape[1], dtype=centred.dtype, device=centred.device)
     margins = torch.zeros_like(targets)
     # Bits that have not converged; the columns of the others are dropped.
@@ -74,9 +74,9 @@ def _newton(centred: Tensor, targets: Tensor, cost: float) -> Tensor:
         keep = torch.nonzero(unfinished).flatten()
         active, signs, current, values = active[keep], signs[:, keep], current[:, keep], values[:, keep]
         slack, gradient = slack[:, keep], gradient[:, keep]
-        step = _conjugate_gradients(centred, (slack > 0).to(centred.dtype), gradient, cost, precondition)
+        step = _solve_newton_steps(centred, (slack > 0).to(centred.dtype), gradient, cost, precondition)
         along = torch.addmm(step[-1:], centred, step[:-1])
-        size = _step_sizes(current, step, signs * values, signs * along, gradient, cost)
+        size = _choose_step_sizes(current, step, signs * values, signs * along, gradient, cost)
         solution[:, active] = current + size * step
         margins[:, active] = values + size * along
         if not bool((size > 0).any()):
@@ -89,7 +89,7 @@ def _multiply_transposed(centred: Tensor, values: Tensor) -> Tensor:
     return torch.cat([centred.T @ values, values.sum(0, keepdim=True)])
 
 
-def _preconditioner(centred: Tensor, cost: float) -> Tensor:
+def _build_preconditioner(centred: Tensor, cost: float) -> Tensor:
     """Invert the Hessian with every item at half its weight, (d + 1, d + 1), which is close to those of all bits."""
     n, d = centred.shape
     hessian = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=centred.device)
@@ -99,9 +99,7 @@ def _preconditioner(centred: Tensor, cost: float) -> Tensor:
     return torch.cholesky_inverse(torch.linalg.cholesky(hessian)).to(centred.dtype)
 
 
-def _conjugate_gradients(
-    centred: Tensor, active: Tensor, gradient: Tensor, cost: float, precondition: Tensor
-) -> Tensor:
+def _solve_newton_steps(centred: Tensor, active: Tensor, gradient: Tensor, cost: float, precondition: Tensor) -> Tensor:
     """Compute Newton's steps -H⁻¹ g of all bits, H = [I 0; 0 0] + 2 C [X 1]ᵀ A [X 1], A the items within the margin."""
     step = torch.zeros_like(gradient)
     residual = -gradient
@@ -126,7 +124,9 @@ def _conjugate_gradients(
     return step
 
 
-def _step_sizes(current: Tensor, step: Tensor, margins: Tensor, along: Tensor, gradient: Tensor, cost: float) -> Tensor:
+def _choose_step_sizes(
+    current: Tensor, step: Tensor, margins: Tensor, along: Tensor, gradient: Tensor, cost: float
+) -> Tensor:
     """Return the largest step of 1, ½, ¼ ... that lowers each bit's loss enough; 0 if none does."""
     slope = (gradient * step).sum(0)
     size = torch.ones_like(slope)

@@ -14,7 +14,7 @@ def harmonic_rise(before: Tensor, items: Tensor) -> Tensor:
     return torch.digamma(before + items + 1) - torch.digamma(before + 1)
 
 
-def _pair_share(before: Tensor, items: Tensor) -> Tensor:
+def _compute_pair_share(before: Tensor, items: Tensor) -> Tensor:
     """Compute Σ_{i=1..n} (i - 1) / (N + i) over n (n - 1), for n other than 0 and 1."""
     return (items - (before + 1) * harmonic_rise(before, items)) / (items * (items - 1))
 
@@ -45,7 +45,7 @@ def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
     single = (items - 1).abs() < WINDOW
     low, high = items.masked_fill(single, 1 - WINDOW), items.masked_fill(single, 1 + WINDOW)
     position = (items - 1 + WINDOW) / (2 * WINDOW)
-    below, above = _pair_share(before_total, low), _pair_share(before_total, high)
+    below, above = _compute_pair_share(before_total, low), _compute_pair_share(before_total, high)
     pair_share = torch.where(single, below + position * (above - below), below)
     precision = (before_relevant + 1) * harmonic_rise(before_total, items) / items + (relevant - 1) * pair_share
     return ((relevant * precision).sum(1) / relevant.sum(1).clamp_min(torch.finfo(dtype).tiny)).to(dtype)

@@ -18,7 +18,7 @@ class BaseHasher(nn.Module, ABC):
         """Build a hasher from a description that `describe` returned; its weights are loaded later.
 
         Raises:
-            InvalidInputError: a class is unknown or does not take the arguments.
+            InvalidInputError: a class is unknown or does not accept the arguments.
         """
 
     @abstractmethod

@@ -171,7 +171,7 @@ class CrossModalHasher(BaseHasher):
         """Build a hasher from a description that `describe` returned; its weights are loaded later.
 
         Raises:
-            InvalidInputError: a class is unknown or does not take the arguments.
+            InvalidInputError: a class is unknown or does not accept the arguments.
         """
         projection = cast(PairedProjection, storage.rebuild(description["projection"], PairedProjection))
         quantizers = {

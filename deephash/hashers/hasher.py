@@ -200,7 +200,7 @@ class Hasher(BaseHasher):
         """Compute continuous projections without gradients, in blocks on the device of the weights.
 
         Args:
-            features: numbers (n, d), as `fit` takes them, on any device, n from 0.
+            features: numbers (n, d), as for `fit`, on any device, n from 0.
             block_size: rows that are moved to the weights and computed at a time.
 
         Returns:
@@ -209,8 +209,8 @@ class Hasher(BaseHasher):
         Raises:
             InvalidInputError: invalid features or block size; `NotFittedError` if the projection is not fitted.
         """
-        rows, device = self._rows(features, block_size)
-        blocks = [block.to(device) for block in self._projections(rows, block_size, "Projecting")]
+        rows, device = self._check_rows(features, block_size)
+        blocks = [block.to(device) for block in self._project_blocks(rows, block_size, "Projecting")]
         return torch.cat(blocks)
 
     @convert_numpy_numbers
@@ -223,7 +223,7 @@ class Hasher(BaseHasher):
         give the same codes.
 
         Args:
-            features: numbers (n, d), as `fit` takes them, on any device, n from 0. A memory map is read block by block.
+            features: numbers (n, d), as for `fit`, on any device, n from 0. A memory map is read block by block.
             block_size: rows that are moved to the weights and computed at a time.
 
         Returns:
@@ -233,10 +233,10 @@ class Hasher(BaseHasher):
             InvalidInputError: invalid features or block size; `NotFittedError` if a part is not fitted.
         """
         self.quantizer.check_fitted()
-        rows, device = self._rows(features, block_size)
+        rows, device = self._check_rows(features, block_size)
         codes = torch.empty(len(rows), code_bytes(self.bits), dtype=torch.uint8, device=device)
         start = 0
-        for projections in self._projections(rows, block_size, "Encoding"):
+        for projections in self._project_blocks(rows, block_size, "Encoding"):
             codes[start : start + len(projections)] = pack(self.quantizer.quantize(projections))
             start += len(projections)
         return codes
@@ -285,7 +285,7 @@ class Hasher(BaseHasher):
         description, weights = storage.read(Path(folder))
         if "quantizers" in description:
             raise InvalidInputError(
-                f"{folder} holds a hasher of two views; load it with deephash.load, and take one view with its view()."
+                f"{folder} contains a hasher of two views; load it with deephash.load, and call its view() for one."
             )
         return storage.restore(cls.build, description, weights, Path(folder))
 
@@ -294,7 +294,7 @@ class Hasher(BaseHasher):
         """Build a hasher from a description that `describe` returned; its weights are loaded later.
 
         Raises:
-            InvalidInputError: a class is unknown or does not take the arguments.
+            InvalidInputError: a class is unknown or does not accept the arguments.
         """
         projection = storage.rebuild(description["projection"], Projection)
         quantizer = storage.rebuild(description["quantizer"], Quantizer)
@@ -311,14 +311,14 @@ class Hasher(BaseHasher):
             "sizes": {"input_dim": self.input_dim, "projections": self.projection.output_dim, "bits": self.bits},
         }
 
-    def _rows(self, features: Tensor | ArrayLike, block_size: int) -> tuple[Tensor | NDArray[Any], torch.device]:
+    def _check_rows(self, features: Tensor | ArrayLike, block_size: int) -> tuple[Tensor | NDArray[Any], torch.device]:
         """Check features; return them unconverted, and their device, on which results belong."""
         self.projection.check_fitted()
         check_count(block_size, "block_size")
         rows = as_rows(features, self.input_dim)
         return rows, rows.device if isinstance(rows, Tensor) else torch.device("cpu")
 
-    def _projections(self, rows: Tensor | NDArray[Any], block_size: int, description: str) -> Iterator[Tensor]:
+    def _project_blocks(self, rows: Tensor | NDArray[Any], block_size: int, description: str) -> Iterator[Tensor]:
         """Yield the projections of each block of rows, at least one, on the weights' device."""
         device = self.projection.is_fitted.device
         with evaluation_mode(self):

@@ -31,18 +31,18 @@ def check_encoder_fits(encoder: Encoder, projection: Projection) -> None:
     """Raise an error if the encoder's output dimension is not the projection's input dimension."""
     if encoder.output_dim != projection.input_dim:
         raise InvalidInputError(
-            f"{type(encoder).__name__} gives {encoder.output_dim} features, but {type(projection).__name__} takes "
+            f"{type(encoder).__name__} gives {encoder.output_dim} features, but {type(projection).__name__} needs "
             f"{projection.input_dim}; build the projection with input_dim=encoder.output_dim, and an encoder with "
             "no more anchors than there are training items."
         )
 
 
 def check_quantizer_fits(projection: Projection, quantizer: Quantizer) -> None:
-    """Raise an error if the projection's output dimension is not the one that the quantiser takes."""
+    """Raise an error if the projection's output dimension is not the one that the quantiser needs."""
     if projection.output_dim != quantizer.projection_dim:
         raise InvalidInputError(
             f"{type(projection).__name__} gives {projection.output_dim} projections, but "
-            f"{type(quantizer).__name__} of {quantizer.bits} bits takes {quantizer.projection_dim}; build the "
+            f"{type(quantizer).__name__} of {quantizer.bits} bits needs {quantizer.projection_dim}; build the "
             "projection with output_dim=quantizer.projection_dim."
         )
 

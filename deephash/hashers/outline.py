@@ -99,9 +99,9 @@ def check_fits(outlined: nn.Module, weights: dict[str, Tensor]) -> None:
     for name, tensor in weights.items():
         shape, dtype = expected[name].shape, expected[name].dtype
         if tensor.shape != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, and its parts take {tuple(shape)}")
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {tuple(shape)}")
         if tensor.dtype != dtype and not (dtype in PRECISIONS and tensor.dtype in PRECISIONS):
-            raise ValueError(f"{name} has dtype {tensor.dtype}, and its parts take {dtype}")
+            raise ValueError(f"{name} has dtype {tensor.dtype}; expected {dtype}")
     saved = {id(tensor) for tensor in outlined.state_dict(keep_vars=True).values()}
     unsaved = sum(buffer.nbytes for buffer in outlined.buffers() if id(buffer) not in saved)
     if unsaved > MAX_UNSAVED + sum(tensor.nbytes for tensor in weights.values()):

@@ -92,7 +92,7 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
         contract: base class that the class must have.
 
     Raises:
-        InvalidInputError: the class is unknown, has another base class, or does not take the arguments.
+        InvalidInputError: the class is unknown, has another base class, or does not accept the arguments.
     """
     kind, name = find_class(description)
     if not (isinstance(kind, type) and issubclass(kind, contract)):
@@ -107,7 +107,7 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
     try:
         return kind(**arguments)
     except TypeError as error:
-        raise InvalidInputError(f"{name} does not take {arguments} ({error}); another version saved it.") from error
+        raise InvalidInputError(f"{name} does not accept {arguments} ({error}); another version saved it.") from error
 
 
 def find_unknown(description: Any) -> Iterator[tuple[str, str]]:
@@ -245,6 +245,6 @@ def restore(
     except Exception as error:  # constructors raise any error for values that no hasher was built with
         reason = describe_error(error).removesuffix(".")
         raise InvalidInputError(
-            f"{folder} does not hold a complete hasher ({reason}); restore it or fit again."
+            f"{folder} does not contain a complete hasher ({reason}); restore it or fit again."
         ) from error
     return hasher

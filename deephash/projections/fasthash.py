@@ -162,9 +162,9 @@ class FastHash(Projection):
     def forward(self, features: Tensor) -> Tensor:
         """Sum the leaf values, one bit's trees at a time; gradients are those of soft cuts."""
         features = features.to(self.thresholds.dtype)
-        return torch.stack([self._margins(features, bit) for bit in range(self.output_dim)], 1)
+        return torch.stack([self._compute_margins(features, bit) for bit in range(self.output_dim)], 1)
 
-    def _margins(self, features: Tensor, bit: int) -> Tensor:
+    def _compute_margins(self, features: Tensor, bit: int) -> Tensor:
         nodes, thresholds, leaves = self.nodes[bit], self.thresholds[bit], self.leaves[bit]
         with torch.no_grad():
             offsets = torch.arange(self.trees, device=features.device) * nodes.shape[1]
@@ -177,11 +177,11 @@ class FastHash(Projection):
             hard = leaves.flatten()[leaf].sum(1)
         if not torch.is_grad_enabled():
             return hard
-        soft = self._soft_margins(features, nodes, thresholds, leaves)
+        soft = self._compute_soft_margins(features, nodes, thresholds, leaves)
         # The soft value adds exactly 0, and only its gradient remains.
         return hard + (soft - soft.detach())
 
-    def _soft_margins(self, features: Tensor, nodes: Tensor, thresholds: Tensor, leaves: Tensor) -> Tensor:
+    def _compute_soft_margins(self, features: Tensor, nodes: Tensor, thresholds: Tensor, leaves: Tensor) -> Tensor:
         """Compute margins with soft cuts, (n,): each leaf is weighted by the share of an item that reaches it."""
         right = torch.sigmoid((features[:, nodes] - thresholds) / (SOFTNESS * self.scale[nodes]))
         share = torch.ones_like(right[..., :1])
@@ -199,7 +199,7 @@ class FastHash(Projection):
         n = len(features)
         if n > MAX_ITEMS:
             raise InvalidInputError(
-                f"{n} training items; FastHash holds the neighbours of at most {MAX_ITEMS} as a matrix. "
+                f"{n} training items; FastHash stores the neighbours of at most {MAX_ITEMS} as a matrix. "
                 "Fit it on fewer items."
             )
         rows = torch.arange(n)

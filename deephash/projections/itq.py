@@ -73,7 +73,7 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
     constant = count_rows(projections) * k + float(sum_over_processes(projections.square().sum(dtype=torch.float64)))
     rotation = random_orthogonal(k, generator).to(projections.device)
     errors = torch.empty(iterations, dtype=torch.float64)
-    with _correlation_by_signs(projections, iterations) as correlation:
+    with _provide_sign_correlation(projections, iterations) as correlation:
         for i in track(range(iterations), "ITQ"):
             rotation, agreement = procrustes_rotation(sum_over_processes(correlation(rotation)))
             errors[i] = constant - 2 * agreement
@@ -81,7 +81,7 @@ def iterative_quantisation(projections: Tensor, iterations: int, generator: torc
 
 
 @contextmanager
-def _correlation_by_signs(projections: Tensor, iterations: int) -> Iterator[Callable[[Tensor], Tensor]]:
+def _provide_sign_correlation(projections: Tensor, iterations: int) -> Iterator[Callable[[Tensor], Tensor]]:
     """Provide `sign_correlation` of projections, by the compiled kernel if that saves more time than loading it."""
     n, k = count_rows(projections), projections.shape[1]
     is_supported = projections.device.type == "cpu" and projections.dtype == torch.float32 and k <= WIDEST_KERNEL

@@ -164,10 +164,10 @@ class SpH(Projection):
         centres, deviations = place_centres(sample, start, self.rounds)
         self.deviations.copy_(torch.tensor(deviations))
         self.centres.copy_(centres.double() + mean)
-        self.radii.copy_(_median_distances(features, self.centres))
+        self.radii.copy_(_compute_median_distances(features, self.centres))
 
 
-def _median_distances(features: Tensor, centres: Tensor) -> Tensor:
+def _compute_median_distances(features: Tensor, centres: Tensor) -> Tensor:
     """Compute the median distance of rows from each centre, midway between two rows, for a few centres at a time."""
     n, radii = len(features), []
     for chunk in torch.split(centres, max(1, BLOCK_PAIRS // n)):

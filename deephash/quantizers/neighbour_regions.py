@@ -15,7 +15,7 @@ from deephash.functional.compiled import compiled
 
 
 @compiled
-def _neighbours_within(affinity, order):
+def _count_neighbours_within(affinity, order):
     n = len(order)
     within = np.zeros((n + 1, n + 1), np.int32)
     for j in range(1, n + 1):
@@ -29,7 +29,7 @@ def _neighbours_within(affinity, order):
 
 
 @compiled
-def _region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square, regions):
+def _find_region_starts(neighbours, items, sums, per_neighbours, per_pair, per_square, regions):
     """Return the start of the last region, for each number of regions and each cut."""
     ends = len(items)
     best = np.full((ends, regions + 1), -np.inf)
@@ -59,7 +59,7 @@ def neighbours_within(affinity: NDArray[np.bool_], order: NDArray[np.int64]) -> 
     Returns:
         (n + 1, n + 1), entry (j, i) for i <= j the pairs among items i to j - 1 of the order; 0 above the diagonal.
     """
-    within: NDArray[np.int32] = _neighbours_within(affinity, order)
+    within: NDArray[np.int32] = _count_neighbours_within(affinity, order)
     return within
 
 
@@ -82,7 +82,7 @@ def best_partition(
     Returns:
         (cuts,), ascending, from 1 to g - 1.
     """
-    starts = _region_starts(neighbours, items, sums, *weights, cuts + 1)
+    starts = _find_region_starts(neighbours, items, sums, *weights, cuts + 1)
     best = np.empty(cuts, np.int64)
     end = len(items) - 1
     for r in range(cuts, 0, -1):

@@ -99,24 +99,24 @@ class VBQ(Quantizer):
 
     def forward(self, projections: Tensor) -> Tensor:
         """Return relaxed bits: the relaxation of each bit's margin from the nearest threshold at which it flips."""
-        groups = self._groups(*self.scale_to_units(projections, self.thresholds))
+        groups = self._group_projections(*self.scale_to_units(projections, self.thresholds))
         margins = torch.cat([bit_margins(*group) for group in groups], 1)
-        relaxed: Tensor = self.relaxation(margins[:, self._bit_places()])
+        relaxed: Tensor = self.relaxation(margins[:, self._find_bit_places()])
         return relaxed
 
     def unary(self, projections: Tensor) -> Tensor:
         """Return a relaxed step for each threshold, projections with fewer bits before those with more."""
-        groups = self._groups(*self.scale_to_units(projections, self.thresholds))
+        groups = self._group_projections(*self.scale_to_units(projections, self.thresholds))
         steps = [step_margins(values, thresholds) for values, thresholds, _ in groups]
         relaxed: Tensor = self.relaxation(torch.cat(steps, 1))
         return relaxed
 
     def quantize(self, projections: Tensor) -> Tensor:
         """Return the bits of the regions that the projections lie in."""
-        bits = [encode_regions(*group) for group in self._groups(projections, self.thresholds)]
-        return torch.cat(bits, 1)[:, self._bit_places()]
+        bits = [encode_regions(*group) for group in self._group_projections(projections, self.thresholds)]
+        return torch.cat(bits, 1)[:, self._find_bit_places()]
 
-    def _groups(self, projections: Tensor, thresholds: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _group_projections(self, projections: Tensor, thresholds: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return projections, thresholds and encoding of the projections with 1 bit, with 2, ..., if there are any."""
         groups = []
         for q in range(1, self.most_bits + 1):
@@ -126,7 +126,7 @@ class VBQ(Quantizer):
                 groups.append((projections[:, dimensions], some, natural_binary_encoding(q)))
         return groups
 
-    def _bit_places(self) -> Tensor:
+    def _find_bit_places(self) -> Tensor:
         """Return the place of each bit of the code among the bits of the groups, int64 (b,)."""
         owners = torch.repeat_interleave(self.allocation)
         # Groups hold their projections in order, so a stable sort by the number of bits gives the groups' bits.

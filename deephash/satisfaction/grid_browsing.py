@@ -71,7 +71,7 @@ class GridBrowsing:
         by_row = torch.Size((len(grades), int(row[-1]) + 1))
         attended = draw_uniform(by_row, generator) >= self.skipping
         attended[:, 0] = True
-        looked = attended[:, row] & (draw_uniform(grades.shape, generator) < self._attention(places))
+        looked = attended[:, row] & (draw_uniform(grades.shape, generator) < self._compute_attention(places))
         contented = looked & (draw_uniform(grades.shape, generator) < get_chances(self.satisfaction, grades))
         enough = find_first_rank(contented.cumsum(1) >= self.wanted)
         leaving = (1 - self.perseverance) * self.slowing ** torch.arange(by_row[1], dtype=torch.float64)
@@ -81,7 +81,7 @@ class GridBrowsing:
         clicks = looked & (draw_uniform(grades.shape, generator) < get_chances(self.attraction, grades))
         return Sessions(clicks, (looked * ranks).amax(1).clamp_min(1), enough <= end)
 
-    def _attention(self, places: Tensor) -> Tensor:
+    def _compute_attention(self, places: Tensor) -> Tensor:
         """Return the chance that the picture at each place (K,) is looked at if its row is not skipped; float64."""
         offsets = places.double() % self.columns - (self.columns - 1) / 2
         return torch.exp(-(offsets**2) / (2 * self.spread**2))

@@ -126,7 +126,7 @@ def test_one_view_loading_refuses_two_views(fitted_cvh, tmp_path):
     for name, part in hasher.views.items():
         part.quantizer.fit(part.project(sample.features.of(name)))
     hasher.save(tmp_path)
-    with pytest.raises(InvalidInputError, match=r"holds a hasher of two views; load it with deephash\.load"):
+    with pytest.raises(InvalidInputError, match=r"contains a hasher of two views; load it with deephash\.load"):
         Hasher.load(tmp_path)
     # One view of it is a hasher of its own.
     hasher.view("text").save(tmp_path / "text")

@@ -88,17 +88,17 @@ def test_arguments_that_would_fill_the_memory_are_refused_in_little(hasher, tmp_
     assert len(messages) == len(folders), messages
     for folder, message in zip(folders, messages, strict=True):
         assert "alloc" not in message, "it was noticed only when the memory was full"
-        assert message.startswith(f"{folder} does not hold a complete hasher ("), message
+        assert message.startswith(f"{folder} does not contain a complete hasher ("), message
 
 
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (argument("projection", "iterations", 10**9), r"quantisation_errors has shape \(3,\), and its parts take \(10"),
+        (argument("projection", "iterations", 10**9), r"quantisation_errors has shape \(3,\); expected \(10"),
         (argument("projection", "output_dim", 5), "gives 5 projections"),
         (
             weight("projection.mean", lambda old: old[:-1]),
-            r"projection.mean has shape \(7,\), and its parts take \(8,\)",
+            r"projection.mean has shape \(7,\); expected \(8,\)",
         ),
         (weight("projection.mean", lambda old: old.to(torch.int64)), "projection.mean has dtype torch.int64"),
         (weight("projection.mean", lambda old: old.to(torch.complex64)), "projection.mean has dtype torch.complex64"),

@@ -57,7 +57,7 @@ def test_long_codes(bits):
 
 
 def test_mismatched_parts_are_refused():
-    with pytest.raises(InvalidInputError, match="ITQ gives 8 projections, but SBQ of 12 bits takes 12; build the proj"):
+    with pytest.raises(InvalidInputError, match="ITQ gives 8 projections, but SBQ of 12 bits needs 12; build the proj"):
         Hasher(ITQ(32, 8), SBQ(12))
 
 
@@ -302,14 +302,14 @@ def test_only_words_of_projections_are_built_as_projections(folder, part):
 def test_unknown_arguments_are_refused(folder):
     arguments = {"input_dim": 32, "output_dim": 13, "speed": 9}
     sign_again(folder, projection={"class": "deephash.projections.itq.ITQ", "arguments": arguments})
-    with pytest.raises(InvalidInputError, match=r"itq.ITQ does not take .*'speed'"):
+    with pytest.raises(InvalidInputError, match=r"itq.ITQ does not accept .*'speed'"):
         Hasher.load(folder)
 
 
 @pytest.mark.parametrize("projection", [None, 3, [], {}, {"class": "deephash.projections.itq.ITQ"}])
 def test_half_a_description_is_refused(folder, projection):
     sign_again(folder, projection=projection)
-    with pytest.raises(InvalidInputError, match="does not hold a complete hasher"):
+    with pytest.raises(InvalidInputError, match="does not contain a complete hasher"):
         Hasher.load(folder)
 
 
@@ -318,7 +318,7 @@ def test_weights_of_another_shape_or_name_are_refused(hasher, folder):
     for changed in ({**weights, "extra": torch.zeros(1)}, {**weights, "projection.mean": torch.zeros(5)}):
         save_file(changed, folder / "weights.safetensors")
         sign_again(folder)
-        with pytest.raises(InvalidInputError, match="does not hold a complete hasher") as refusal:
+        with pytest.raises(InvalidInputError, match="does not contain a complete hasher") as refusal:
             Hasher.load(folder)
         assert "\n" not in str(refusal.value)
 

@@ -171,7 +171,7 @@ def test_too_many_items_are_refused():
     n = 32_769
     method = FastHash(1, 4)
     labels = torch.zeros(n, dtype=torch.int64)
-    with pytest.raises(InvalidInputError, match="32769 training items; FastHash holds the neighbours of at most 32768"):
+    with pytest.raises(InvalidInputError, match="32769 training items; FastHash stores the neighbours of at most"):
         method.fit(torch.zeros(n, 1), affinity=Label().supervise(torch.zeros(n, 1), labels))
 
 

@@ -39,7 +39,7 @@ def test_allocation_is_the_best_of_all(seed, budget):
 
 
 def test_refuses_a_budget_that_dimensions_cannot_hold():
-    with pytest.raises(InvalidInputError, match="budget=9 bits; 2 dimensions of at most 4 bits hold 0 to 8"):
+    with pytest.raises(InvalidInputError, match="budget=9 bits; expected 0 to 8 for 2 dimensions of at most 4 bits"):
         allocate_bits(np.zeros((2, 5)), 9)
 
 

@@ -153,11 +153,7 @@ class OnlineProjection(Projection):
 
 
 def check_classes(labels: Tensor) -> None:
-    """Raise an error for class indices so large that memory for all smaller classes would be exhausted.
-
-    Raises:
-        InvalidInputError: a class index is too large.
-    """
+    """Raise `InvalidInputError` if a class index is so large that memory for all smaller classes is exhausted."""
     if labels.ndim == 1 and len(labels) and int(labels.max()) >= MAX_CLASSES:
         raise InvalidInputError(
             f"labels reach {int(labels.max())}, but stream methods allocate memory for every class from 0; number the "

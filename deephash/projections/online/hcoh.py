@@ -49,11 +49,7 @@ def codebook_order(k: int, order: int | None) -> int:
 
 
 def check_codewords(classes: int, codewords: int) -> None:
-    """Raise an error if there are more classes than codewords.
-
-    Raises:
-        InvalidInputError: a class would have no codeword.
-    """
+    """Raise `InvalidInputError` if there are more classes than codewords."""
     if classes > codewords:
         raise InvalidInputError(
             f"{classes} classes exceed the {codewords} codewords; give order={1 << (classes - 1).bit_length()}."

@@ -29,7 +29,7 @@ class StreamingITQ(RotatedProjection):
         output_dim: number of projections k, at most d.
         iterations: iterations of alternating minimisation per batch. Starting from the previous rotation, the 50 of
             the paper would change more codes than the gain is worth: 10 were better on validation queries.
-        half_life: number of items after which an item counts half in mean and scatter; None: all count the same.
+        half_life: number of items after which an item counts half in mean and scatter; None weighs all items equally.
         capacity: number of items in the reservoir.
         carried: whether a rotation starts from the previous one.
 

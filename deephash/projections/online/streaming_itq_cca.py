@@ -65,7 +65,7 @@ class StreamingITQCCA(RotatedProjection):
         iterations: iterations of alternating minimisation per batch. Starting from the previous rotation, the 50 of
             the paper would change more codes than the gain is worth: 2 were as good as 4 and 10 on validation queries.
         regularisation: ridge on the covariance of the features, in units of their mean variance.
-        half_life: number of items after which an item counts half in mean and scatter; None: all count the same.
+        half_life: number of items after which an item counts half in mean and scatter; None weighs all items equally.
         capacity: number of items in the reservoir; with 1,000, results were within 1 % of those with 2,000 on
             validation queries.
         carried: whether a rotation starts from the previous one if no class is new.

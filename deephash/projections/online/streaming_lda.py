@@ -94,8 +94,8 @@ class StreamingLDA(OnlineProjection):
         scarcity: further ridge, times d divided by the number of items: with few items the covariance is uncertain.
         likelihood_power: power of the likelihoods in the posterior. A power below 1 compensates for overconfidence,
             which comes from estimating d² covariances.
-        half_life: number of items after which an item counts half in means and scatter; None: all count the same.
-        prior_half_life: number of items after which a label counts half in the priors; None: all known classes have the
+        half_life: number of items after which an item counts half in means and scatter; None weighs all items equally.
+        prior_half_life: number of items after which a label counts half in the priors; None gives all known classes the
             same prior.
         order: order of the Hadamard matrix, a power of two, and the maximum number of classes; None for the smallest
             that is at least k and 16.

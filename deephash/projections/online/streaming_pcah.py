@@ -42,7 +42,7 @@ class StreamingPCAH(MomentProjection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, at most d.
-        half_life: number of items after which an item counts half; None: all items count the same.
+        half_life: number of items after which an item counts half; None weighs all items equally.
 
     Raises:
         InvalidInputError: there are more projections than dimensions, or than directions in which the first batch

@@ -62,18 +62,20 @@ def collective_factors(
         ]
         maps = [with_views[:, side] @ inverse for side, inverse in zip(sides, inverses, strict=True)]
         if step:
-            objectives[step - 1] = _objective(joint, sides, shares, factors, bases, maps, linearity, regularisation)
+            objectives[step - 1] = _compute_objective(
+                joint, sides, shares, factors, bases, maps, linearity, regularisation
+            )
         system = sum(share * base.T @ base for share, base in zip(shares, bases, strict=True))
         system = system + (2 * linearity + regularisation) * identity
         pulls = [s * base.T + linearity * w for s, base, w in zip(shares, bases, maps, strict=True)]
         factors = torch.linalg.solve(system, torch.cat(pulls, 1))
     with_views = factors @ joint
     maps = [with_views[:, side] @ inverse for side, inverse in zip(sides, inverses, strict=True)]
-    objectives[-1] = _objective(joint, sides, shares, factors, bases, maps, linearity, regularisation)
+    objectives[-1] = _compute_objective(joint, sides, shares, factors, bases, maps, linearity, regularisation)
     return maps[0], maps[1], factors, objectives
 
 
-def _objective(
+def _compute_objective(
     joint: Tensor,
     sides: tuple[slice, slice],
     shares: tuple[float, float],
@@ -120,8 +122,8 @@ class CMFH(PairedProjection):
             less informative.
         linearity: μ, weight of the linear maps against the reconstructions; 100 as in the paper.
         regularisation: γ, for views scaled to unit total variance and means over items, so that neither the scale nor
-            the number of features matters; chosen on held-out pairs of Wiki, where it is near the paper's .01 of
-            unscaled sums.
+            the number of features matters. The default was chosen on held-out pairs of Wiki, where it corresponds to
+            about .01 for the unscaled sums of the paper.
         rounds: number of alternations; the objective hardly changes after 30.
 
     Attributes:

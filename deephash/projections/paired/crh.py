@@ -60,7 +60,7 @@ class Problem(NamedTuple):
         values = self.items @ direction
         distances = values[self.rows] - self.partners
         losses = np.where(self.similar, distances**2, clipped_inverted_square(distances))
-        return self._total(np.maximum(1 - np.abs(values), 0), losses, direction)
+        return self._sum_losses(np.maximum(1 - np.abs(values), 0), losses, direction)
 
     def surrogate(self, direction: np.ndarray, start: np.ndarray) -> float:
         """Convex upper bound of the objective: concave parts become tangents at `start`, where both are equal."""
@@ -69,7 +69,7 @@ class Problem(NamedTuple):
         # -τ₂ along its tangent at t: (aλ² - t²) / 2 - t (d - t) = (aλ² + t²) / 2 - t d.
         bound = convex_part(distances) + (REACH * KNEE**2 + tangent**2) / 2 - tangent * distances
         losses = np.where(self.similar, distances**2, bound)
-        return self._total(np.maximum(np.abs(values), 1) - values * np.sign(before), losses, direction)
+        return self._sum_losses(np.maximum(np.abs(values), 1) - values * np.sign(before), losses, direction)
 
     def subgradient(self, direction: np.ndarray, start: np.ndarray, items: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Subgradient of the surrogate, from some items and some pairs, the pairs drawn by their weights."""
@@ -97,7 +97,7 @@ class Problem(NamedTuple):
                 average += direction / (steps - steps // 2)
         return average if self.surrogate(average, start) < self.surrogate(start, start) else start
 
-    def _total(self, margins: np.ndarray, losses: np.ndarray, direction: np.ndarray) -> float:
+    def _sum_losses(self, margins: np.ndarray, losses: np.ndarray, direction: np.ndarray) -> float:
         return float(margins.mean() + self.gamma * self.weights @ losses + self.decay / 2 * direction @ direction)
 
 

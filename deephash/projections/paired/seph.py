@@ -249,7 +249,7 @@ class SePH(PairedProjection):
             self._learn(name, features[rows.to(device)], bits, generator)
         learnt = torch.empty(n, self.output_dim, dtype=torch.bool, device=device)
         if n > len(rows):
-            first, second = (self._log_odds(name, features) for name, features in views.items())
+            first, second = (self._compute_log_odds(name, features) for name, features in views.items())
             learnt[:] = unify_bits(first, second, bits)
         learnt[rows.to(device)] = bits
         self.learnt_codes = learnt
@@ -263,6 +263,6 @@ class SePH(PairedProjection):
         anchors = gaussian_kernel(view.anchor_rows, view.anchor_rows, view.bandwidth)
         view.set_weights(*logistic_regressions(view.kernel(features), anchors, bits, self.cost))
 
-    def _log_odds(self, name: str, features: Tensor) -> Tensor:
+    def _compute_log_odds(self, name: str, features: Tensor) -> Tensor:
         step = max(1, BLOCK_PAIRS // self.view(name).anchors)
         return torch.cat([self.view(name)(rows) for rows in torch.split(features, step)])

@@ -27,7 +27,7 @@ class BitOptions:
 class BitAllocation(PlainArguments, nn.Module, ABC):
     """Choice of the number of bits of each projection, which spends the whole budget.
 
-    It is a module without weights, so that it is saved with the quantiser that holds it.
+    It is a module without weights, so that it is saved with the quantiser that contains it.
     """
 
     @abstractmethod

@@ -25,12 +25,12 @@ def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
         (k,), bits of each projection, which sum to `budget`.
 
     Raises:
-        InvalidInputError: k projections cannot hold the budget.
+        InvalidInputError: the budget is below 0, or k projections have fewer bits.
     """
     k, choices = worth.shape
     if not 0 <= budget <= k * (choices - 1):
         raise InvalidInputError(
-            f"budget={budget} bits; {k} dimensions of at most {choices - 1} bits hold 0 to {k * (choices - 1)}."
+            f"budget={budget} bits; expected 0 to {k * (choices - 1)} for {k} dimensions of at most {choices - 1} bits."
         )
     best = np.full(budget + 1, -np.inf)
     best[0] = 0.0

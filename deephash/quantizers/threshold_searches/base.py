@@ -12,7 +12,7 @@ from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 class ThresholdSearch(PlainArguments, nn.Module, ABC):
     """Search for the cuts of one projection with a high `NeighbourhoodObjective`.
 
-    It is a module without weights, so that it is saved with the quantiser that holds it.
+    It is a module without weights, so that it is saved with the quantiser that contains it.
     """
 
     def best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
