@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The first run against another, paired by query.
+    """Test of the first run against another, paired by query.
 
     Args:
         run: folder of the other run.
@@ -49,8 +49,8 @@ class Comparison:
         metrics: name → value for each run, None if a run lacks the metric.
         settings: dotted name → value for each run, of the settings that differ.
         metric: metric of the tests.
-        tests: tests of the first run against each other run with the same queries.
-        untested: folders of the remaining runs, with the reason.
+        tests: tests of the first run against each of the others that has the same queries.
+        untested: folders of the runs without a test, with the reason.
     """
 
     runs: list[str]
@@ -62,14 +62,14 @@ class Comparison:
 
 
 def compare_runs(folders: Sequence[Path], metric: str = "mAP") -> Comparison:
-    """Compare complete runs, the first with each other.
+    """Compare complete runs: the first with each of the others.
 
     Args:
         folders: at least two.
         metric: metric of the tests, a column of per_query.parquet.
 
     Raises:
-        InvalidInputError: fewer than two runs, a run is not complete, or the first run lacks the metric.
+        InvalidInputError: there are fewer than two runs, a run is not complete, or the first run lacks the metric.
     """
     if len(folders) < 2:
         raise InvalidInputError(f"{len(folders)} run is given; compare takes at least two.")
@@ -120,7 +120,7 @@ def read_scores(run: RunFolder) -> "polars.DataFrame":
 def run_tests(
     runs: Sequence[RunFolder], rows: Sequence[dict[str, Any]], scores: "Sequence[polars.DataFrame]", metric: str
 ) -> tuple[list[PairedDifference], dict[str, str]]:
-    """Return tests of the first run against each other, and why some runs have none."""
+    """Return tests of the first run against each of the others, and the reasons why some runs have none."""
     untested: dict[str, str] = {}
     tested = []
     for run, row, table in zip(runs[1:], rows[1:], scores[1:], strict=True):
@@ -148,10 +148,10 @@ def run_tests(
 
 
 def explain_differing_data(first: RunFolder, second: RunFolder, row: dict[str, Any], second_row: dict[str, Any]) -> str:
-    """Return why two runs do not rank the same queries and database; empty if they do.
+    """Explain why two runs do not rank the same queries and database; empty if they do.
 
-    Training items may differ, and so may features if labels define relevance. Digests of the data, where runs have
-    them, show that items differ.
+    Training items may differ, and so may features if labels define relevance. Digests of the data, if runs have
+    them, reveal other items.
     """
     for name in ("data", "truth", "score"):
         if row.get(name) != second_row.get(name):
@@ -180,7 +180,7 @@ def _differ(digests: Mapping[str, str], second_digests: Mapping[str, str], part:
 
 
 def explain_differing_queries(scores: "polars.DataFrame", second: "polars.DataFrame", metric: str) -> str:
-    """Return why two tables of scores cannot be paired by query; empty if they can."""
+    """Explain why two tables of scores cannot be paired by query; empty if they can."""
     if metric not in second.columns:
         return f"no {metric} by query"
     keys = [name for name in ("query", "direction") if name in scores.columns]

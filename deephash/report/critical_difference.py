@@ -1,7 +1,8 @@
 """Mean ranks of the methods of a sweep, tests between them, and the critical-difference diagram.
 
-J. Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006; with Wilcoxon's signed-rank test
-under Holm's correction between pairs, in place of Nemenyi's, after Benavoli et al., JMLR 2016.
+The diagram follows J. Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 2006. Pairs are
+compared by Wilcoxon's signed-rank test under Holm's correction instead of Nemenyi's test, after Benavoli et al., JMLR
+2016.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ MIN_LINES, MIN_BLOCKS = 3, 6
 # More names do not fit beside one axis; projections and quantisers are then compared separately.
 MAX_LINES = 30
 LEVEL = 0.05
-# What a diagram may compare: lines of the sweep's table, or one of their two parts.
+# Columns that a diagram compares: those of a line of the sweep's table, or of one of its two parts.
 PARTS = {"lines": LINE, "projections": ("method", "settings"), "quantisers": ("quantizer",)}
 
 
@@ -36,10 +37,10 @@ class Ranking:
     """The ranks of one setting.
 
     Args:
-        title: the setting and what is compared.
-        names: what is compared, best mean rank first.
+        title: the setting and the compared part.
+        names: names of the compared lines, best mean rank first.
         mean_ranks: float64 (m,), 1 is best.
-        blocks: number of draws that all of them share.
+        blocks: number of draws that all lines share.
         friedman_p: p-value of Friedman's test of equal ranks.
         pairs: float64 (m, m), Holm's p-values of the signed-rank tests between pairs, with 1 on the diagonal.
         left_out: names with too few draws in common with the others.
@@ -59,7 +60,7 @@ def compute_rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Rank
 
     Args:
         runs: as returned by `collect`.
-        metric: larger is better.
+        metric: metric to rank by; larger is better.
 
     Returns:
         One ranking for the lines of each setting. With more than MAX_LINES lines, one ranking for the projections,
@@ -170,15 +171,15 @@ def stack_intervals(intervals: list[tuple[float, float]]) -> list[int]:
 def draw_critical_differences(rankings: list[Ranking], metric: str) -> "Figure":
     """Draw a critical-difference diagram for each ranking, one below the other.
 
-    Names stand at their mean ranks; bars connect those that the tests do not separate.
+    Names are placed at their mean ranks; bars connect names that the tests do not separate.
 
     Args:
         rankings: at least one.
-        metric: named in the titles.
+        metric: metric named in the titles.
     """
     heights = [1.1 + 0.2 * (len(ranking.names) / 2 + 2) for ranking in rankings]
     with paper_style():
-        # Names extend beyond the axes on both sides; the layout ignores them, or it would shrink the scale to nothing.
+        # Names extend beyond the axes on both sides. The layout must ignore them, or it would shrink the scale to 0.
         figure = new_figure(7.2, sum(heights), rect=(0.27, 0, 0.46, 1))
         panels = figure.subplots(len(rankings), 1, squeeze=False, height_ratios=heights)
         for axes, ranking in zip(panels.flat, rankings, strict=True):

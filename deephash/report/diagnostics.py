@@ -1,7 +1,7 @@
 """Statistics of the bits of codes.
 
-The bits of a good code are balanced, each 1 for half of the items, and uncorrelated (Weiss, Torralba & Fergus, NIPS
-2008, Section 2).
+The bits of good codes are uncorrelated and balanced, so that each is 1 for half of the items (Weiss, Torralba & Fergus,
+NIPS 2008, Section 2).
 """
 
 import math
@@ -51,7 +51,7 @@ class BitDiagnostics:
 
     @property
     def unbalanced_bits(self) -> list[int]:
-        """Bits that are 1, or 0, for less than UNBALANCED_SHARE of the items, without constant bits."""
+        """Bits that vary but are 1, or 0, for less than UNBALANCED_SHARE of the items."""
         minority = torch.minimum(self.ones, 1 - self.ones)
         return torch.nonzero((minority > 0) & (minority < UNBALANCED_SHARE)).flatten().tolist()
 

@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text as fonts that publishers accept, not as outlines of type 3
     "svg.hashsalt": "deephash",  # ids that are the same in every drawing
 }
-# Metadata of each format that holds the date, without which equal figures give equal files.
+# Metadata that leave out the date in each format, so that equal figures give equal files.
 UNDATED: dict[str, dict[str, Any]] = {
     "png": {},
     "pdf": {"CreationDate": None},
@@ -66,7 +66,7 @@ def paper_style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, **padding: Any) -> "Figure":
-    """Return an empty figure of that size in inches, unknown to pyplot; `padding` is of the constrained layout."""
+    """Return an empty figure, size in inches, that pyplot does not track; `padding` sets the constrained layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -77,7 +77,7 @@ def new_figure(width: float, height: float, **padding: Any) -> "Figure":
 
 
 def plain_axes(axes: "Axes") -> None:
-    """Give axes only a left and a bottom side, and a light grid behind the data."""
+    """Show only the left and bottom sides of axes, and a light grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color=PALE, linewidth=0.5)
     axes.set_axisbelow(True)

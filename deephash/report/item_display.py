@@ -27,11 +27,11 @@ def shorten(text: str, characters: int) -> str:
 
 
 def encode_thumbnail(image: np.ndarray, max_side: int) -> bytes:
-    """Encode an image as PNG, reduced to a largest side in pixels.
+    """Encode an image as PNG, and reduce it if it is large.
 
     Args:
         image: uint8 (h, w) or (h, w, 3).
-        max_side: larger images are reduced to this side.
+        max_side: largest side in pixels.
     """
     from PIL import Image
 

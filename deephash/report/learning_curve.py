@@ -18,7 +18,7 @@ def draw_learning_curve(history: Mapping[str, Any], title: str = "") -> "Figure"
         title: title of the figure.
 
     Returns:
-        The validation score above, with the start and the best epoch marked, and the losses below.
+        A figure with the validation score above, where start and best epoch are marked, and the losses below.
     """
     from matplotlib.ticker import MaxNLocator
 

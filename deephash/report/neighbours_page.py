@@ -1,4 +1,4 @@
-"""A page of sample queries of each view, with their neighbours in the other view; it shows images and texts."""
+"""A page of sample queries of each view and their neighbours in the other view, as images and texts."""
 
 import base64
 from collections.abc import Mapping, Sequence

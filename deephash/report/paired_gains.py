@@ -1,4 +1,4 @@
-"""Gains of one choice over another per pipeline, paired by draw, such as joint training over its fitted start."""
+"""Gains of one choice over another, such as joint training over its fitted start, per pipeline and paired by draw."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +25,8 @@ class Gain:
         draws: number of pairs.
         before: mean score with the first choice.
         after: mean score with the second choice.
-        p_value: p-value of the two-sided Wilcoxon signed-rank test; NaN for fewer than FEWEST_PAIRS draws, where none
-            could be small.
+        p_value: p-value of the two-sided Wilcoxon signed-rank test; NaN for fewer than FEWEST_PAIRS draws,
+            whose p-values cannot be small.
         effect: matched-pairs rank-biserial correlation (Kerby, 2014), from -1 (all draws worse) to 1 (all better).
     """
 
@@ -58,8 +58,8 @@ def compute_gains(
         rows: result rows, as in `metrics.json`.
         metric: metric to compare.
         choice: column of the choice.
-        before: its value on one side.
-        after: its value on the other side.
+        before: its value on the first side.
+        after: its value on the second side.
         pipeline: columns that must agree, besides bits, seed and split.
 
     Returns:

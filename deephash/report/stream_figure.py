@@ -18,7 +18,7 @@ def draw_stream(history: Sequence[Mapping[str, Any]], changes: Sequence[int], ti
         title: title of the figure.
 
     Returns:
-        mAP above, the number of re-encoded items below, and dotted lines where the stream changes.
+        A figure with mAP above, the number of re-encoded items below, and dotted lines where the stream changes.
     """
     with paper_style():
         figure = new_figure(6, 4)

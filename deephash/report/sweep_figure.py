@@ -27,8 +27,8 @@ def draw_sweep(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits"
 
     Args:
         runs: as returned by `collect`.
-        metric: the vertical axis.
-        over: the horizontal axis, as passed to `collect`.
+        metric: metric on the vertical axis.
+        over: number on the horizontal axis, as passed to `collect`.
 
     Returns:
         A matplotlib figure whose horizontal axes are logarithmic with base 2. The title of a panel names its setting;

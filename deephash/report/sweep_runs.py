@@ -17,7 +17,7 @@ from deephash.validation import InvalidInputError
 if TYPE_CHECKING:
     import polars
 
-# Runs that agree on all of these measure the same thing and differ only by seed.
+# Runs that agree on SETTING measure the same thing; runs that agree on GROUP differ only by seed.
 SETTING = ("data", "protocol", "truth", "score", "database_codes", "k")
 GROUP = (*SETTING, "method", "quantizer", "settings", "bits")
 RUN_COLUMNS = ("status", "folder", "error", *GROUP, "seed", "split", "skipped_queries", "warnings")
@@ -60,7 +60,7 @@ def collect(folder: Path, over: str = "bits") -> "polars.DataFrame":
 
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} does not exist; give the folder of a sweep, such as multirun/DATE.")
-    jobs = sorted(find_job_folders(folder), key=lambda job: _natural_key(job.relative_to(folder)))
+    jobs = sorted(find_job_folders(folder), key=lambda job: _build_natural_key(job.relative_to(folder)))
     if not jobs:
         raise InvalidInputError(
             f"{folder} holds no runs; give the folder of a sweep, whose jobs are folders within it."
@@ -85,12 +85,12 @@ def metric_names(runs: "polars.DataFrame") -> list[str]:
 
 
 def find_job_folders(folder: Path) -> Iterator[Path]:
-    """Yield the outermost folders below `folder` that hold a file of a job, through links too."""
+    """Yield the outermost folders below `folder` that hold a file of a job; links are followed."""
 
     def is_job(path: Path, names: set[str]) -> bool:
         return path != folder and not names.isdisjoint(JOB_FILES)
 
-    # Loggers leave links beside the jobs, which may be broken.
+    # Loggers leave links beside the jobs, and these links may be broken.
     files = walk_files(folder, hidden=True, stop=is_job, strict=False)
     yield from dict.fromkeys(file.parent for file in files if file.name in JOB_FILES and file.parent != folder)
 
@@ -118,7 +118,7 @@ def _read_result(path: Path) -> dict[str, Any]:
     if any(name not in result for name in REQUIRED):
         raise InvalidInputError(f"{path} lacks one of {', '.join(REQUIRED)}; run that job again.")
     result.setdefault("skipped_queries", 0)
-    # Rows written before this setting existed are of encoded codes.
+    # Rows of versions without this setting score codes of the hash functions.
     result = {"database_codes": "functions", **result}
     for name in ("bits", "seed", "skipped_queries"):
         if type(result[name]) is not int or not 0 <= result[name] < 2**63:
@@ -161,11 +161,13 @@ def _fill_settings(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> N
             key = tuple(row.get(name) for name in GROUP if name not in ("settings", "bits"))
             groups.setdefault(key, []).append((row, config))
     for members in groups.values():
-        for (row, _), values in zip(members, _differing_values([config for _, config in members], over), strict=True):
+        for (row, _), values in zip(
+            members, _find_differing_values([config for _, config in members], over), strict=True
+        ):
             row["settings"] = " ".join(_format_setting(key, value) for key, value in sorted(values.items()))
 
 
-def _differing_values(configs: list[DictConfig], over: str) -> list[dict[str, Any]]:
+def _find_differing_values(configs: list[DictConfig], over: str) -> list[dict[str, Any]]:
     """Return, for each config, its values of the settings that differ, except length and seed.
 
     A setting that follows from the length or the seed, with one value for each, is left out.
@@ -234,6 +236,6 @@ def _mark_repeated(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
         newest[key] = max(age, newest.get(key, age))
 
 
-def _natural_key(path: Path) -> list[tuple[int, str]]:
+def _build_natural_key(path: Path) -> list[tuple[int, str]]:
     """Return a sort key that puts job 2 before job 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]

@@ -40,7 +40,7 @@ def select_done_runs(runs: "polars.DataFrame", metric: str | None = None) -> "po
 
 
 def aggregate(runs: "polars.DataFrame", metric: str | None = None) -> "polars.DataFrame":
-    """Return mean and 95 % interval over seeds of every metric of every group of runs.
+    """Return the mean and 95 % interval over seeds of each metric in each group of runs.
 
     Args:
         runs: as returned by `collect`. Runs that are not done are left out.
@@ -69,7 +69,7 @@ def aggregate(runs: "polars.DataFrame", metric: str | None = None) -> "polars.Da
             statistics = {"metric": name, "seeds": len(values), "mean": float(values.mean()), "low": low, "high": high}
             rows.append(dict(zip(GROUP, key, strict=True)) | statistics | {"skipped_queries": skipped})
     columns = (*GROUP, "metric", "seeds", "mean", "low", "high", "skipped_queries")
-    return polars.DataFrame(rows, schema=_column_types(*columns))
+    return polars.DataFrame(rows, schema=_list_column_types(*columns))
 
 
 def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame":
@@ -83,7 +83,7 @@ def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame"
         One row for each pair of methods with the same setting and code length that share at least two seeds on the
         same split: the columns SETTING and `bits`, `first`, `second`, `seeds` (shared), `difference` (mean of first
         minus second), `p_value` (two-sided) and `p_holm` (corrected for the tests of that setting and length, Holm
-        1979). Both p-values are null for fewer than FEWEST_PAIRS seeds, where none could be small.
+        1979). Both p-values are null for fewer than FEWEST_PAIRS seeds, which cannot give small ones.
 
     Raises:
         InvalidInputError: no run is done, or no run has the metric.
@@ -117,7 +117,7 @@ def compare(runs: "polars.DataFrame", metric: str = "mAP") -> "polars.DataFrame"
             test["p_holm"] = corrected
         rows += tests
     columns = (*SETTING, "bits", "first", "second", "seeds", "difference", "p_value", "p_holm")
-    return polars.DataFrame(rows, schema=_column_types(*columns))
+    return polars.DataFrame(rows, schema=_list_column_types(*columns))
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -169,7 +169,7 @@ def find_warnings(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bi
     return lines
 
 
-def _column_types(*columns: str) -> "dict[str, type[polars.DataType]]":
+def _list_column_types(*columns: str) -> "dict[str, type[polars.DataType]]":
     """Return the type of each column: text, except for counts and measurements."""
     import polars
 

@@ -38,8 +38,8 @@ def format_setting(setting: tuple[Any, ...], cuts: bool = False) -> str:
 
     Args:
         setting: values of the columns SETTING.
-        cuts: whether to add the ranks at which metrics are cut. The names of the metrics give them too, so only
-            settings that do not differ otherwise need them.
+        cuts: whether to add the ranks at which metrics are cut. The names of the metrics contain them too, so they are
+            needed only for settings that are equal otherwise.
     """
     data, protocol, truth, score, database_codes, k = setting
     parts = [data, protocol, truth and f"{truth} truth", score and f"{score} queries"]
@@ -51,7 +51,7 @@ def format_setting(setting: tuple[Any, ...], cuts: bool = False) -> str:
 
 
 def format_settings(settings: Sequence[tuple[Any, ...]]) -> list[str]:
-    """Format several settings so that no two read the same."""
+    """Format several settings as different texts."""
     plain = [format_setting(setting) for setting in settings]
     return [
         format_setting(setting, cuts=plain.count(words) > 1) for setting, words in zip(settings, plain, strict=True)

@@ -1,4 +1,4 @@
-"""A sweep over methods of two views as a table of all directions and of modality bias."""
+"""A table of a sweep over methods of two views: scores in all directions, and modality bias."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ OWN_SHARE = f"{BIAS}own_share/"
 
 
 def format_views(runs: "polars.DataFrame", metric: str = "mAP") -> str:
-    """Format a Markdown table of methods and lengths by direction, with signs of modality bias.
+    """Format a Markdown table of methods and lengths by direction, with measures of modality bias.
 
     Args:
         runs: as returned by `collect`.

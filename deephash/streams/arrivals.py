@@ -63,7 +63,7 @@ class Arrivals:
         self.due = torch.empty(0, dtype=torch.int64)
 
     def take(self, count: int) -> Tensor:
-        """Return the next rows, at most as many as remain. The order does not depend on how the stream is split.
+        """Return the next rows, at most as many as remain. The order does not depend on the size of the calls.
 
         Args:
             count: number of rows.

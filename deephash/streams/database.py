@@ -13,14 +13,14 @@ from deephash.validation import check_count
 class StreamDatabase:
     """A store of at most `capacity` items: all arrivals while they fit, then a uniform sample of them.
 
-    It keeps the features, which re-encoding needs, and notes which items a method may learn from. Items that arrive
+    It keeps the features, which re-encoding needs, and records which items a method may learn from. Items that arrive
     before there is a hash function have no code: their version is 0, and they are not searched.
 
     Args:
         capacity: maximum number of items.
         input_dim: feature dimension d.
         bits: code length b.
-        labels: labels of any items, for their type: int64 (n,) or bool (n, c); None without labels.
+        labels: labels of any items, which set dtype and classes: int64 (n,) or bool (n, c); None without labels.
     """
 
     def __init__(self, capacity: int, input_dim: int, bits: int, labels: Tensor | None) -> None:

@@ -19,7 +19,7 @@ def rotate(images: np.ndarray, degrees: float) -> np.ndarray:
 
     Args:
         images: uint8 (n, h, w) or (n, h, w, 3), square.
-        degrees: anticlockwise.
+        degrees: angle, anticlockwise.
 
     Returns:
         uint8, the same shape.
@@ -71,7 +71,7 @@ KINDS = ("rotation", "brightness", "noise")
 
 @final
 class FeatureDrift(Stream):
-    """Equal shares of all classes, with images that gradually change their appearance.
+    """Stream with equal shares of all classes, and images whose appearance changes gradually.
 
     The change grows linearly from `begin` to `end` and stays at its full size. Queries change like arriving items; the
     database holds images as they arrived.

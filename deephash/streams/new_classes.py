@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError, check_count
 
 @final
 class NewClasses(Stream):
-    """Phases of equal length that each add classes to the earlier ones.
+    """Stream in phases of equal length, each of which adds classes to the earlier ones.
 
     Args:
         length: number of items in the stream.

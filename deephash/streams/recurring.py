@@ -11,7 +11,7 @@ from deephash.validation import InvalidInputError, check_count
 
 @final
 class Recurring(Stream):
-    """Concepts, each of some classes, that alternate in phases of equal length.
+    """Stream of concepts, each a group of classes, that alternate in phases of equal length.
 
     Class c belongs to concept c mod `concepts`.
 

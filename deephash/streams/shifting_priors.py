@@ -12,7 +12,7 @@ from deephash.validation import check_positive
 
 @final
 class ShiftingPriors(Stream):
-    """All classes, whose shares rise and fall smoothly one after the other.
+    """Stream of all classes, whose shares rise and fall smoothly one after the other.
 
     The share of class c at position t of n is proportional to exp(s cos 2π(c/C - turns · t/n)).
 

@@ -10,7 +10,7 @@ from deephash.streams.base import Stream
 
 @final
 class Stationary(Stream):
-    """Equal shares of all classes throughout the stream.
+    """Stream with equal shares of all classes throughout.
 
     Args:
         length: number of items in the stream.

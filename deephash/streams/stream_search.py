@@ -94,7 +94,7 @@ class StreamSearch:
             neighbours: number of nearest items.
 
         Returns:
-            float64 (n,); (0,) if there are fewer codes.
+            float64 (n,); (0,) if fewer than `neighbours` codes are searched.
         """
         versions = self.database.code_versions
         is_searched = self.database.learnable & (versions > 0)
@@ -105,7 +105,7 @@ class StreamSearch:
             return torch.empty(0, dtype=torch.float64)
         codes, distance = self.hasher.encode(features), self.hasher.distance
         _, nearest = self.ranking.search(codes, self.database.codes[searched], distance, neighbours)
-        return is_relevant(self._relevance(labels, searched), nearest).double().mean(1)
+        return is_relevant(self._find_relevance(labels, searched), nearest).double().mean(1)
 
     def counts(self, features: Tensor, labels: Tensor, places: Tensor) -> DistanceCounts:
         """Count items and relevant items at each distance from each query, over all versions together.
@@ -123,7 +123,7 @@ class StreamSearch:
             is_current = version == self.current_version
             queries = projections if is_current else map_projections(projections, self.maps[version])
             codes = pack(self.hasher.quantizer.quantize(queries))
-            relevance = self._relevance(labels, ranked)
+            relevance = self._find_relevance(labels, ranked)
             parts.append(self.ranking.rank(codes, self.database.codes[ranked], self.hasher.distance, relevance))
         return reduce(DistanceCounts.__add__, parts)
 
@@ -141,7 +141,7 @@ class StreamSearch:
         self.database.restore(state["database"])
         self.current_version, self.maps, self.hasher = state["function"], state["maps"], hasher
 
-    def _relevance(self, labels: Tensor, searched: Tensor) -> SharedLabel | SharedLabels:
+    def _find_relevance(self, labels: Tensor, searched: Tensor) -> SharedLabel | SharedLabels:
         assert self.database.labels is not None
         kind = SharedLabel if labels.ndim == 1 else SharedLabels
         return kind(labels, self.database.labels[searched])

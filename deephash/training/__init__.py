@@ -1,4 +1,4 @@
-"""From a config to a run folder: fitting, scoring, reporting."""
+"""Fitting, scoring and reporting of the runs that configs describe."""
 
 from typing import TYPE_CHECKING
 

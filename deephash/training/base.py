@@ -1,4 +1,4 @@
-"""The contract of a runner, which carries out a whole run, and its result."""
+"""Base class of runners, which carry out whole runs, and the result of a run."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class RunResult:
 
 
 class Runner(ABC):
-    """Carries out the runs of one mode: `train=fit`, `train=joint` or `train=stream`."""
+    """Base class of runners, one for each mode: `train=fit`, `train=joint` and `train=stream`."""
 
     minimises_loss: ClassVar[bool] = False
     """Whether gradients of a loss train the hasher further, which makes the codes of the fit obsolete."""
 
     scores_parts: ClassVar[bool] = True
-    """Whether the result row scores the final hasher on the parts of the split, so that an evaluation repeats it."""
+    """Whether the result row scores the final hasher on the parts of the split, which an evaluation can repeat."""
 
     @abstractmethod
     def run(self, config: DictConfig, run: RunFolder, cache: DatasetCache) -> dict[str, Any]:

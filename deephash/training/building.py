@@ -80,7 +80,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
 def select_view(config: DictConfig, view: str, views: Iterable[str], group: str) -> DictConfig:
     """Return the config of a group for one view.
 
-    A view can have its own entry, as `+encoder@encoder.image=convolutional` sets; otherwise all views share one.
+    A view can have its own entry, set by `+encoder@encoder.image=convolutional`; the other views share one.
 
     Raises:
         InvalidInputError: the group only has entries of other views.
@@ -90,7 +90,7 @@ def select_view(config: DictConfig, view: str, views: Iterable[str], group: str)
         return view_config
     if "_target_" not in config:
         raise InvalidInputError(
-            f"{group} names {', '.join(map(str, config))}; the data have a view {view} too: set it."
+            f"{group} has settings for {', '.join(map(str, config))}, but none for the view {view} of the data; set it."
         )
     return OmegaConf.masked_copy(config, [str(key) for key in config if key not in set(views)])
 
@@ -161,7 +161,7 @@ def build_supervision(config: DictConfig) -> Affinity | None:
 
 
 def build_score_settings(config: DictConfig) -> ScoreSettings:
-    """Build the settings of what to measure."""
+    """Build the settings of the scoring."""
     metrics = config.metrics
     user_metrics = tuple(build_user_metrics(config))
     return ScoreSettings(tuple(metrics.at), tuple(metrics.radii), user_metrics, metrics.stable_order)
@@ -195,7 +195,7 @@ def select_losses(config: DictConfig) -> dict[str, Any]:
     for name, entry in named.items():
         if "_target_" not in entry and find_spec(f"deephash.losses.{name}") is None:
             raise InvalidInputError(
-                f"loss.{name} sets a loss that does not exist; name one that loss= takes, or give its _target_."
+                f"loss.{name} sets a loss that does not exist; choose one of conf/loss, or set its _target_."
             )
     return {name: entry for name, entry in named.items() if "_target_" in entry}
 
@@ -205,7 +205,7 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
 
     Args:
         config: config of a run.
-        sizes: arguments that losses may take beside their settings: code_length, projections, classes (0 without
+        sizes: arguments that losses may take besides their settings: code_length, projections, classes (0 without
             labels), input_dim and generator.
 
     Raises:
@@ -220,12 +220,12 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
         views = sizes["input_dim"]
         if isinstance(views, Mapping) and "one_view" in getattr(get_object(entry._target_), "requires", ()):
             raise InvalidInputError(
-                f"loss={name} looks at features or thresholds of one view, and the data have {len(views)}; choose one "
-                "of codes, such as loss=ap."
+                f"loss={name} uses features or thresholds of one view, and the data have {len(views)} views; choose a "
+                "loss of codes, such as loss=ap."
             )
         if "classes" in takes and sizes["classes"] == 0:
             raise InvalidInputError(
-                f"loss={name} learns from labels, and the data have none; choose one of pairs, such as loss=ap."
+                f"loss={name} learns from labels, and the data have none; choose a loss of pairs, such as loss=ap."
             )
         losses[name] = build(settings, **{size: value for size, value in sizes.items() if size in takes})
     return WeightedSum(losses, weights)

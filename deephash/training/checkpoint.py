@@ -21,10 +21,10 @@ DIGEST = "sha256"
 
 
 class SafetensorsCheckpoint(CheckpointIO):
-    """Writes and reads the complete state of a training: weights, optimiser, schedule, loops and callbacks.
+    """Writer and reader of the complete state of a training: weights, optimiser, schedule, loops and callbacks.
 
-    Files are written atomically and contain a digest. The previous checkpoint is kept beside the last one, for the case
-    that the last one is damaged.
+    Files are written atomically and contain a digest. The previous checkpoint is kept beside the last one, in case the
+    last one is damaged.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -37,7 +37,7 @@ class SafetensorsCheckpoint(CheckpointIO):
 
         tensors: dict[str, Tensor] = {}
         state = json.dumps(_to_json(checkpoint, tensors, "checkpoint"))
-        metadata = {"state": state, DIGEST: _digest(state, tensors)}
+        metadata = {"state": state, DIGEST: _compute_digest(state, tensors)}
         path = Path(path)
         if path.exists():
             write_whole(previous(path), lambda partial: _copy(path, partial))
@@ -59,7 +59,8 @@ class SafetensorsCheckpoint(CheckpointIO):
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             state = metadata["state"]
-            if DIGEST in metadata and metadata[DIGEST] != _digest(state, tensors):  # Earlier versions wrote none.
+            # Earlier versions wrote no digest.
+            if DIGEST in metadata and metadata[DIGEST] != _compute_digest(state, tensors):
                 raise ValueError("it does not match its digest")
             checkpoint = _from_json(json.loads(state), tensors)
             if not isinstance(checkpoint, dict):
@@ -90,7 +91,7 @@ def _copy(path: Path, partial: Path) -> None:
         shutil.copyfile(path, partial)
 
 
-def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
+def _compute_digest(state: str, tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256, in hex, of the JSON and the tensors of a checkpoint."""
     digest = hashlib.sha256(state.encode())
     for name, tensor in sorted(tensors.items()):

@@ -20,7 +20,7 @@ def gather_whole(value: Any) -> Any:
 
 
 def keep_orthonormal(projection: nn.Module) -> None:
-    """Constrain the parameters that projections declare as orthonormal to remain so."""
+    """Constrain the parameters that projections declare orthonormal, so that they stay orthonormal."""
     for part in list(projection.modules()):
         if isinstance(part, Projection):
             for name in part.orthonormal:

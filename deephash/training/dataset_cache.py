@@ -1,4 +1,4 @@
-"""A cache of what the runs of one process have in common: the data set and the ground truth."""
+"""A cache of the data set and the ground truth that runs of one process share."""
 
 from functools import cache
 
@@ -32,7 +32,7 @@ class DatasetCache:
         """
         key = OmegaConf.to_yaml(config.data, resolve=True)
         if key != self._data_key:
-            self._items = self._truth = None  # Two data sets need not fit into memory together.
+            self._items = self._truth = None  # Two data sets may not fit into memory together.
         if self._items is not None:
             data.take(self._items)
         data.prepare_data()
@@ -46,7 +46,7 @@ class DatasetCache:
             config: config of the run.
             data: data module that `read` has set up.
         """
-        # Of one split, each seed holds out other items.
+        # With one split, each seed holds out different items.
         parts = (data.split.hash, f"{data.held_out} of seed {data.seed}" if data.held_out else "")
         key = "\n".join((self._data_key, OmegaConf.to_yaml(config.truth, resolve=True), *parts))
         if self._truth is None or key != self._truth_key:

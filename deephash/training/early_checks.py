@@ -100,10 +100,10 @@ def choose_score_settings(config: DictConfig, truth: FittedTruth) -> tuple[Score
 
     Args:
         config: config of the run.
-        truth: ground truth of the data, with the items that are held out.
+        truth: ground truth of the data, after items were held out.
 
     Returns:
-        What to measure, and a note for each setting that was lowered.
+        Settings of the scoring, and a note for each setting that was lowered.
 
     Raises:
         InvalidInputError: the split lacks a part, or the truth cannot be measured on these parts.
@@ -124,11 +124,11 @@ def lower_depths(settings: ScoreSettings, items: int) -> tuple[ScoreSettings, li
     """Lower depths that exceed the database to its size.
 
     Args:
-        settings: what to measure.
+        settings: settings of the scoring.
         items: size of the database.
 
     Returns:
-        The settings, and a note for each that was lowered; the notes are logged as warnings too.
+        The settings, and a note for each setting that was lowered; the notes are logged as warnings too.
 
     Raises:
         InvalidInputError: the depth of a user's own metric cannot be lowered.
@@ -136,7 +136,7 @@ def lower_depths(settings: ScoreSettings, items: int) -> tuple[ScoreSettings, li
     notes = []
     at = settings.at
     if any(k > items for k in at):
-        notes.append(f"metrics.at={list(at)} goes beyond the database's {items} items: lowered to it.")
+        notes.append(f"metrics.at={list(at)} exceeds the database's {items} items; lowered to {items}.")
         at = tuple(dict.fromkeys(min(k, items) for k in at))
     user_metrics = tuple(_lower_metric(metric, items, notes) for metric in settings.user_metrics)
     for note in notes:
@@ -151,25 +151,25 @@ def _lower_metric(metric: UserMetric, items: int, lines: list[str]) -> UserMetri
     at = getattr(metric, "at", None)
     if not dataclasses.is_dataclass(metric) or at is None:
         raise InvalidInputError(
-            f"user_metric.{name} asks for the first {metric.depth} of a database of {items} items; lower its depth or "
-            "leave it out of user_metric=[...]."
+            f"user_metric.{name} needs the first {metric.depth} items, and the database has {items}; lower its depth "
+            "or leave it out of user_metric=[...]."
         )
-    lines.append(f"user_metric.{name}.at={list(at)} goes beyond the database's {items} items: lowered to it.")
+    lines.append(f"user_metric.{name}.at={list(at)} exceeds the database's {items} items; lowered to {items}.")
     lowered: UserMetric = dataclasses.replace(metric, at=tuple(dict.fromkeys(min(k, items) for k in at)))  # type: ignore[call-arg]
     return lowered
 
 
 def check_figure(name: str, setting: str, settings: ScoreSettings, data: HashingDataModule) -> None:
-    """Raise an error if validation will not give the figure by which settings are chosen.
+    """Raise an error if validation does not compute the figure by which settings are chosen.
 
     Args:
         name: name of the figure.
         setting: setting that names it.
-        settings: what is measured.
+        settings: settings of the scoring.
         data: data module that has been set up, with validation parts.
 
     Raises:
-        InvalidInputError: the message lists the figures that validation gives.
+        InvalidInputError: the message lists the figures that validation computes.
     """
     searched = count_searched_items(data.part("validation_database").features)
     one_query = DistanceCounts(torch.tensor([[0, searched]]), torch.tensor([[0, 1]]))

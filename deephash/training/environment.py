@@ -20,7 +20,7 @@ RECORDED_PACKAGES = (
 
 def describe_environment() -> dict[str, Any]:
     """Return versions, machine, threads, GPUs and the git state of the source, as JSON values."""
-    packages = {name: _version(name) for name in RECORDED_PACKAGES}
+    packages = {name: _find_version(name) for name in RECORDED_PACKAGES}
     return {
         "deephash": deephash.__version__,
         "command": sys.argv,
@@ -38,19 +38,19 @@ def describe_environment() -> dict[str, Any]:
 def read_git_state(folder: Path) -> dict[str, Any] | None:
     """Return the commit and the changed tracked files; None if the source is not a git checkout or git is missing."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        commit = _run_git(folder, "rev-parse", "HEAD")
+        changed = _run_git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"commit": commit, "changed_files": [line[3:] for line in changed.splitlines()]}
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _run_git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip("\n")
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -21,8 +21,8 @@ from deephash.hashers.hasher_views import AnyHasher
 
 log = logging.getLogger(__name__)
 
-# Rows from which the processes share a fit; fewer take seconds. Shares begin at block boundaries of a single process,
-# so products of float32 are the same. Only the order in which float64 sums of blocks are added differs.
+# Number of rows from which processes share a fit; a fit of fewer rows takes seconds. Shares begin at the block
+# boundaries of a fit by one process, so float32 products are equal. Only the order of the float64 sums differs.
 SHARED_ROWS = 100_000
 
 
@@ -42,9 +42,9 @@ class FittedHasher:
 
 
 class FitModule(lightning.LightningModule):
-    """Fits a hasher in one training step over the whole training part.
+    """Fit of a hasher in one training step over the whole training part.
 
-    With several processes the first one fits and the others take its weights. From 100,000 rows on, methods that need
+    With several processes, the first one fits, and the others copy its weights. From 100,000 rows on, methods that need
     only sums over the rows are fitted by all processes, each on its share.
 
     Args:
@@ -118,7 +118,7 @@ class FitModule(lightning.LightningModule):
         """Give all processes the hasher of the first one."""
         if self.trainer.world_size == 1:
             return
-        # A fit may have lowered sizes to what the data allow, so the others build the first one's parts, then copy.
+        # A fit may lower sizes to those that the data allow, so the other processes rebuild the parts before they copy.
         shared: list[Any] = [self.hasher.describe(), self._learnt]
         torch.distributed.broadcast_object_list(shared, src=0)
         if not self.trainer.is_global_zero:

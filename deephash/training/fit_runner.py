@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @final
 class FitRunner(Runner):
-    """Fits the projection, then the quantiser, once.
+    """Runner that fits the projection, then the quantiser, once.
 
     Args:
         joint: settings of joint training, which an experiment gives if it sweeps over `train=fit,joint`. A fit has no

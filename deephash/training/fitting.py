@@ -22,10 +22,10 @@ from deephash.training.quiet_lightning import quiet_lightning
 log = logging.getLogger(__name__)
 
 MANY_ITEMS = 50_000
-"""Number of items from which a fit suggests a sample."""
+"""Number of items above which the log suggests a fit on a sample."""
 
 SAMPLE_ITEMS = 20_000
-"""Size of that sample; docs/data.md has its costs and savings."""
+"""Size of the suggested sample; its costs and savings are in docs/data.md."""
 
 
 def fit_in_folder(folder: Path, trainer: lightning.Trainer, module: FitModule, data: HashingDataModule) -> FittedHasher:
@@ -34,7 +34,7 @@ def fit_in_folder(folder: Path, trainer: lightning.Trainer, module: FitModule, d
     Args:
         folder: folder of the hasher.
         trainer: trainer of one epoch.
-        module: unfitted.
+        module: module of an unfitted hasher.
         data: data module that has been set up.
     """
     if (folder / FIT_SECONDS).exists():
@@ -42,7 +42,7 @@ def fit_in_folder(folder: Path, trainer: lightning.Trainer, module: FitModule, d
     log.info("fitting on %s", describe_fit_size(data))
     _ = module.truth.definition  # The time to fit the truth does not count towards the method.
     with quiet_lightning(), show_waiting("Fitting"):
-        # Only the loader, because there is nothing to validate between the steps of a fit in closed form.
+        # Only the loader is passed, because a fit in one step has nothing to validate.
         trainer.fit(module, train_dataloaders=data.train_dataloader())
     fitted = module.fitted
     if trainer.is_global_zero:
@@ -57,7 +57,7 @@ def fit_on_device(module: FitModule, data: HashingDataModule, device: torch.devi
     """Fit on the training part without a trainer.
 
     Args:
-        module: unfitted.
+        module: module of an unfitted hasher.
         data: data module that has been set up.
         device: device of the hasher and of its training items.
     """

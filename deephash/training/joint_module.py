@@ -1,4 +1,4 @@
-"""Joint training: encoder, projection and quantiser together, by gradient, from the classical solution on."""
+"""Joint training of encoder, projection and quantiser by gradient, starting from the fitted hasher."""
 
 import time
 from collections.abc import Mapping
@@ -30,31 +30,31 @@ from deephash.training.relative_rates import compute_weight_sizes, parameter_gro
 from deephash.training.sharded_gradients import clip_norm, has_sharded
 from deephash.validation import InvalidInputError
 
-# Items whose projections set the unit of margins: a mean over them is known to a hundredth.
+# Number of items whose projections set the unit of margins; a mean over them is accurate to a hundredth.
 CALIBRATION_ROWS = 10_000
 
-# What of a batch may hold NaN or infinity.
+# Fields of a batch that may contain NaN or infinity.
 FLOATS = ("codes", "projections", "features")
 
 
 class JointModule(HashingModule):
-    """Trains a fitted hasher end to end: a loss of the relaxed codes of a batch sends gradients into every part.
+    """End-to-end training of a fitted hasher: a loss of the relaxed codes of a batch sends gradients into every part.
 
-    The relaxation sharpens with progress. Validation encodes without relaxation and scores as any scoring does.
-    Parameters that a projection declares orthonormal stay so.
+    The relaxation sharpens as training proceeds. Validation encodes without relaxation, and is scored like any run.
+    Parameters that a projection declares orthonormal stay orthonormal.
 
     Several processes share each batch and exchange their codes. All of them compute the same loss over all pairs of the
     batch, so the gradients are those of one process.
 
     Args:
-        hasher: fitted hasher, where training begins.
+        hasher: fitted hasher, from which training starts.
         truth: ground truth.
         ranking: engine that ranks the codes.
-        settings: what validation measures.
+        settings: settings of the validation scores.
         learning: settings of the training.
         loss: loss to minimise.
         supervision: definition of neighbours among training items; None for that of the truth.
-        augmentation: augmentation of each batch; None for the items as they are.
+        augmentation: augmentation of each batch; None leaves the items unchanged.
         seed: seed of batches, dropout and augmentation.
         failed_batch: file for a description of a batch whose loss is not finite.
     """
@@ -90,7 +90,7 @@ class JointModule(HashingModule):
         self._clock = 0.0
 
     def prepare(self) -> None:
-        """Prepare the fitted hasher for gradients, before the first step and in the same way before a resumed one.
+        """Prepare the fitted hasher for gradients, before the first step of a new or resumed training.
 
         Raises:
             InvalidInputError: a loss needs labels that the data do not have, or no part that learns has a weight.
@@ -209,7 +209,7 @@ class JointModule(HashingModule):
         self._validated = [plain_hasher(self.hasher).to(self.device)]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Encode one block with the copy: processes have different numbers of blocks and may share the weights."""
+        """Encode one block with the copy; processes have different numbers of blocks, and weights may be sharded."""
         self._encode_block(self.validated, batch, dataloader_idx)
 
     @property

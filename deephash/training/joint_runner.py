@@ -1,4 +1,4 @@
-"""Runs of `train=joint`: encoder, projection and quantiser are trained together, from the fitted hasher on."""
+"""Runs of `train=joint`: encoder, projection and quantiser are trained together, starting from the fitted hasher."""
 
 import logging
 import sys
@@ -49,11 +49,11 @@ log = logging.getLogger(__name__)
 @final
 @dataclass(frozen=True, kw_only=True)
 class JointRunner(JointSettings, Runner):
-    """Fits a hasher, then trains it end to end by gradient, and keeps the best epoch by validation queries.
+    """Runner that fits a hasher, trains it end to end by gradient, and keeps the best epoch by validation queries.
 
     Args:
-        select_by: validation metric that chooses the epoch to keep, the fitted hasher included; None keeps the last.
-        patience: validations without a better score after which training stops; None for never.
+        select_by: validation metric that chooses the fitted hasher or the epoch to keep; None keeps the last epoch.
+        patience: number of validations without a better score after which training stops; None never stops early.
         validate_every: maximum number of epochs between validations. The last epoch is always validated.
         holdout: share of the training part to hold out for validation, if the protocol has no validation parts.
         compile: whether to compile the module with `torch.compile`.
@@ -73,7 +73,7 @@ class JointRunner(JointSettings, Runner):
         data = read_data(config, run, cache)
         if self.select_by is not None and not data.has_validation:
             data.hold_out(self.holdout)
-            log.info("train=joint: %d training items held out to choose by", data.held_out)
+            log.info("train=joint: %d training items are held out to choose the epoch", data.held_out)
         truth = cache.truth(config, data)
 
         # The hasher is built before the trainer, so that invalid settings are reported before a logger starts.
@@ -127,7 +127,7 @@ class JointRunner(JointSettings, Runner):
             logger: logger of losses and validation scores; None logs them only to the history.
             start: fitted hasher.
             truth: ground truth.
-            settings: what is measured in the end.
+            settings: settings of the final scoring.
         """
         joint = self.build_module(config, start.hasher, truth, settings, start.hasher.distance.maximum, run)
         joint.prepare()
@@ -148,7 +148,7 @@ class JointRunner(JointSettings, Runner):
             enable_progress_bar=sys.stderr.isatty(),
             max_epochs=self.epochs,
             check_val_every_n_epoch=largest_divisor(self.epochs, self.validate_every),
-            # The start is scored before the first step. A training that continues has its score.
+            # The start is scored before the first step; the history of a resumed training has that score already.
             num_sanity_val_steps=-1 if choose and not checkpoint else 0,
             limit_val_batches=1.0 if choose else 0,
             enable_checkpointing=True,
@@ -158,7 +158,7 @@ class JointRunner(JointSettings, Runner):
         module: Any = torch.compile(joint) if self.compile else joint
         with quiet_lightning(), truth.data.batched(joint.training_batches):
             trainer.fit(module, datamodule=truth.data, ckpt_path=str(checkpoint) if checkpoint else None)
-        # Copying the last hasher takes all processes if they share the weights.
+        # All processes must copy the last hasher, because its weights may be sharded.
         last = None if choose else plain_hasher(joint.hasher)
         if trainer.is_global_zero:
             (last or load(run.best)).save(run.hasher)
@@ -171,15 +171,15 @@ class JointRunner(JointSettings, Runner):
 
         Args:
             config: config of the run.
-            hasher: unfitted.
-            truth: ground truth of the data, with the items that are held out.
-            settings: what is measured in the end.
+            hasher: unfitted hasher.
+            truth: ground truth of the data, after items were held out.
+            settings: settings of the final scoring.
 
         Raises:
             InvalidInputError: a setting is invalid; the message names it.
         """
         with torch.random.fork_rng(devices=[]):  # The weights drawn here are not those that are trained.
-            # The largest distance is known after the fit, but no loss rejects a code length.
+            # The largest distance is known only after the fit. The code length replaces it, since no loss rejects one.
             joint = self.build_module(config, hasher, truth, settings, config.bits)
         data = truth.data
         rows = torch.from_numpy(data.ids("train"))
@@ -217,7 +217,7 @@ class JointRunner(JointSettings, Runner):
             config: config of the run.
             hasher: hasher to train.
             truth: ground truth.
-            settings: what is measured in the end.
+            settings: settings of the final scoring.
             code_length: largest distance of the codes.
             run: folder for a batch whose loss is not finite.
         """
@@ -250,7 +250,7 @@ def user_callbacks(config: DictConfig) -> list[lightning.Callback]:
 
 
 def largest_divisor(epochs: int, at_most: int) -> int:
-    """Return the largest number of epochs between validations with which the last epoch is validated too.
+    """Return the largest divisor of `epochs` up to `at_most`: with that interval, the last epoch is validated too.
 
     Raises:
         InvalidInputError: a number is below 1.

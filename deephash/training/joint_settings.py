@@ -23,10 +23,10 @@ class JointSettings:
         schedule: function from the share of completed steps to a factor of the learning rate.
         epochs: passes over the training part.
         batch_size: items per batch, over all processes.
-        moves: which of encoder, projection and quantizer learn; the others stay as fitted.
-        rates: factors of the learning rate for a part, or for "loss", the loss's own weights; 1 by default. The rates
-            of projection and quantiser are relative to the size of each weight, see `compute_weight_sizes`.
-        keep_orthogonal: whether weights that a projection declares orthonormal stay so.
+        moves: parts that learn, of encoder, projection and quantizer; the others stay as fitted.
+        rates: factor of the learning rate by part, where the part "loss" is the weights of losses; 1 by default. The
+            rates of projection and quantiser are relative to the size of each weight, see `compute_weight_sizes`.
+        keep_orthogonal: whether weights that a projection declares orthonormal stay orthonormal.
         order: sampler of the batches, see `EpochBatches`.
 
     Raises:

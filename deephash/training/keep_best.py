@@ -17,16 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class KeepBest(lightning.Callback):
-    """Records each validation, saves the best hasher, and stops training when scores no longer improve.
+    """Callback that records validations, saves the best hasher, and stops training when scores no longer improve.
 
-    The fitted hasher is scored before the first step. So the saved hasher is never worse than it on the validation
-    queries.
+    The fitted hasher is scored before the first step, so the saved hasher never scores lower on the validation queries.
 
     Args:
         folder: folder of the best hasher.
         history: JSON file of scores, losses and rates by epoch.
         metric: name of the validation metric, such as mAP; larger is better.
-        patience: validations without a better score after which training stops; None for never.
+        patience: number of validations without a better score after which training stops; None never stops early.
     """
 
     def __init__(self, folder: Path, history: Path, metric: str = "mAP", patience: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Loggers by name; each takes the run's folder and settings, and none asks for input."""
+"""Loggers by name. Each function takes the folder and the settings of a run, and never waits for input."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def wandb(save_dir: str, settings: dict[str, Any], project: str = "deephash", **
     """
     import wandb as client
 
-    if _process_rank() != 0:
+    if _get_process_rank() != 0:
         return None
     mode: Any = os.environ.get("WANDB_MODE", "online" if has_wandb_key() else "offline")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
@@ -71,10 +71,10 @@ def tensorboard(save_dir: str, settings: dict[str, Any]) -> Logger:
 
 
 def none(save_dir: str, settings: dict[str, Any]) -> None:
-    """Use no logger; the results are in the run's folder in any case."""
+    """Create no logger; the results are in the run's folder in any case."""
 
 
-def _process_rank() -> int:
+def _get_process_rank() -> int:
     """Return the rank of this process, which is known before the trainer starts the others."""
     from lightning.pytorch.utilities import rank_zero_only
 

@@ -16,7 +16,7 @@ QUIET = (
 
 
 class quiet_lightning(warnings.catch_warnings):  # noqa: N801 - a context manager
-    """Suppress only Lightning's warnings about loops without gradients or workers."""
+    """Context manager that suppresses only Lightning's warnings about loops without gradients or workers."""
 
     def __enter__(self) -> None:
         super().__enter__()

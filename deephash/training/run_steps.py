@@ -96,17 +96,17 @@ def result_row(
 
     Args:
         config: config of the run.
-        data: data that were scored on.
+        data: data whose parts were scored.
         metrics: metrics by name.
         sizes: number of items by role.
         seconds: durations by step.
         depths: depths k of the metrics.
         skipped_queries: number of queries without a relevant item.
-        further: entries of this mode only.
+        further: entries that only this mode has.
     """
     return {
         **OmegaConf.to_container(config.choices, resolve=True),  # type: ignore[dict-item]
-        # Hydra names one choice of a group, but losses add up.
+        # Hydra records one choice of a group, but a run may have several losses.
         "loss": "+".join(select_losses(config)) if get_runner_class(config).minimises_loss else None,
         "bits": config.bits,
         "score": config.score,
@@ -159,7 +159,7 @@ def report_run(
         config: config of the run.
         run: folder of the run.
         trainer: trainer of the run, with its logger.
-        row: result row; gains warnings.
+        row: result row, to which warnings are added.
         evaluation: scores.
         notes: warnings from before the run was scored.
         history: history of a joint training.

@@ -23,17 +23,17 @@ def cosine(progress: float, warmup: float = 0.05) -> float:
     Raises:
         InvalidInputError: the warm-up is outside [0, 1].
     """
-    rise, left = _rise_and_rest(progress, warmup)
+    rise, left = _compute_rise_and_rest(progress, warmup)
     return rise * (1 - math.cos(math.pi * left)) / 2
 
 
 def triangular(progress: float, warmup: float = 0.2) -> float:
     """Rise linearly during the warm-up, then fall linearly to 0 (Smith & Topin, 2018)."""
-    rise, left = _rise_and_rest(progress, warmup)
+    rise, left = _compute_rise_and_rest(progress, warmup)
     return rise * left
 
 
-def _rise_and_rest(progress: float, warmup: float) -> tuple[float, float]:
+def _compute_rise_and_rest(progress: float, warmup: float) -> tuple[float, float]:
     """Return the completed share of the warm-up, and the remaining share of the steps after it."""
     check_fraction(warmup, "warmup")
     if progress < warmup:

@@ -33,8 +33,8 @@ def shard_weights(encoder: nn.Module) -> None:
 class ShardedEncoder(DDPStrategy):
     """Lightning's DDP, except that the encoders of joint training are fully sharded (FSDP2).
 
-    For an encoder, each process holds its share of weights, gradients and optimiser state, and all weights of the stage
-    that computes. During validation, each process holds a complete copy of the weights. Checkpoints and the saved
+    Each process holds a share of an encoder's weights, gradients and optimiser state, and all weights of the stage that
+    is being computed. During validation, each process holds a complete copy of the weights. Checkpoints and the saved
     hasher contain complete weights, as with other trainers.
 
     References:

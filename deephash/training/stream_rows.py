@@ -25,7 +25,7 @@ def draw_withheld(count: int, pool: Tensor, share: float, seed: int) -> Tensor:
 
 
 def draw_balanced(labels: Tensor, rows: Tensor, at_most: int, seed: int) -> Tensor:
-    """Draw rows at random, the same number of each class; of items with several labels, any.
+    """Draw rows at random, the same number of each class; items with several labels are drawn regardless of class.
 
     Args:
         labels: int64 (n,) or bool (n, c).

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 @final
 @dataclass(frozen=True, kw_only=True)
 class StreamRunner(StreamSettings, Runner):
-    """Learns from a stream, and scores the searchable database at checkpoints, with its codes of all ages."""
+    """Runner that learns from a stream and, at checkpoints, scores the searchable database with codes of all ages."""
 
     scores_parts: ClassVar[bool] = False
 
@@ -81,11 +81,11 @@ class StreamRunner(StreamSettings, Runner):
         hasher = build_hasher(config, data.feature_dim)
         if not isinstance(hasher, Hasher):
             raise InvalidInputError(
-                f"method={config.choices.method} takes two views; a stream has one: choose another."
+                f"method={config.choices.method} takes two views; a stream has one: choose a method of one view."
             )
         if data.items.labels is None:
             raise InvalidInputError(
-                f"data={config.choices.data} have no labels, which a stream is scored by; give some."
+                f"data={config.choices.data} have no labels, by which a stream is scored; choose data with labels."
             )
         training = StreamTraining(
             hasher,

@@ -1,4 +1,4 @@
-"""What training on a stream accumulates: counters, costs and the history of its checkpoints."""
+"""Counters, costs and the history of checkpoints that training on a stream accumulates."""
 
 import math
 import time
@@ -21,9 +21,9 @@ class StreamProgress:
     """Counters, costs and history of training on a stream.
 
     Args:
-        published_at: items that had arrived when a hash function was last put to use.
-        fitted_at: items that had arrived at the last fit.
-        reencoded_at: items that had arrived when codes were last re-encoded.
+        published_at: number of items that had arrived when a hash function was last published.
+        fitted_at: number of items that had arrived at the last fit.
+        reencoded_at: number of items that had arrived when codes were last re-encoded.
         reencoded_items: number of re-encoded codes.
         flipped_bits: number of bits that re-encoding changed.
         precisions: sum and number of the precisions of arriving items.
@@ -73,7 +73,7 @@ class StreamProgress:
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "StreamProgress":
-        """Rebuild what `describe` returned; other entries of the state are ignored."""
+        """Rebuild progress from the result of `describe`; other entries of the state are ignored."""
         named = {name: state[name] for name in ("precisions", "seconds", "processor_seconds", "history")}
         return cls(*state["counters"], **named)
 

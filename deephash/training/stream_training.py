@@ -46,8 +46,8 @@ class StreamSettings:
             batch.
         neighbours: number of nearest items on which arriving items are tested.
         unlabelled: share of the rows that are never learnt from. If it is above 0, queries are ranked against these
-            items alone, so that no scored code was computed by a function that had learnt from its item, however
-            often it was re-encoded.
+            items alone, so that no scored code, re-encoded or not, is computed by a function that has learnt from its
+            item.
 
     Raises:
         InvalidInputError: a number is below 1, or `unlabelled` is not from 0 to below 1.
@@ -154,10 +154,10 @@ class StreamTraining:
         self.search = StreamSearch(self.learner, database, self.ranking, self.reencoding.maps_queries)
 
     def run(self, checkpoint: Path, report: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """Go through the stream to its end, from the last checkpoint on.
+        """Process the stream to its end, from the last checkpoint on.
 
         Args:
-            checkpoint: file of the state at the last checkpoint; written at each.
+            checkpoint: file of the state at the last checkpoint; each checkpoint replaces it.
             report: function that is called with the entry of each checkpoint.
         """
         if stored := latest(checkpoint):
@@ -185,7 +185,7 @@ class StreamTraining:
         return self.progress.history
 
     def step(self, rows: Tensor) -> None:
-        """Let items arrive: test on them, encode them, learn from them, and re-encode as the policy says.
+        """Process arriving items: test on them, encode them, learn from them, and re-encode the codes that are due.
 
         Args:
             rows: int64 (n,), rows of the data set.
@@ -208,9 +208,9 @@ class StreamTraining:
         self._reencode(precisions)
 
     def evaluate(self) -> dict[str, Any]:
-        """Rank the current queries, and return mAP, weighted by the classes' shares, and costs.
+        """Rank the current queries, and return the costs and the mAP, weighted by the shares of the classes.
 
-        Items with codes are ranked; with `settings.unlabelled`, those that are never learnt from.
+        Items with codes are ranked; with `settings.unlabelled`, only those that are never learnt from.
 
         Raises:
             InvalidInputError: there is no such item yet.
@@ -256,7 +256,7 @@ class StreamTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned.
+        """Restore the state that `state` returned.
 
         Raises:
             InvalidInputError: the state is of an earlier version, which encoded items after learning from them.
@@ -291,8 +291,7 @@ class StreamTraining:
             is_scored &= ~database.learnable
         if not bool(is_scored.any()):
             raise InvalidInputError(
-                f"no item that is scored is among the first {self.seen}; lower train.checkpoints, or raise "
-                "train.unlabelled."
+                f"none of the first {self.seen} items is scored; lower train.checkpoints, or raise train.unlabelled."
             )
         return torch.nonzero(is_scored).flatten()
 

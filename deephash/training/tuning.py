@@ -79,13 +79,13 @@ def set_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     changed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     for key, value in values.items():
         part, _, name = key.partition(".")
-        check_choice(part, TUNED_PARTS, f"what tune.parameters sets by {key}")
+        check_choice(part, TUNED_PARTS, f"the section of {key} in tune.parameters")
         parent = OmegaConf.select(changed, key.rpartition(".")[0])
         if not name or not isinstance(parent, DictConfig) or key.rpartition(".")[2] not in parent:
             known = [str(setting) for setting in parent if setting != "_target_"] if parent is not None else []
             raise InvalidInputError(
-                f"tune.parameters has {key}, which this run does not; it has: {', '.join(known) or 'none there'}. "
-                "Choose the grid of the run's own method."
+                f"tune.parameters has {key}, which is not a setting of this run; its settings there are: "
+                f"{', '.join(known) or 'none'}. Choose the grid of the run's own method."
             )
         OmegaConf.update(changed, key, value, merge=False)
     return changed  # type: ignore[return-value]
@@ -104,9 +104,9 @@ def tune(
 
     Args:
         config: config of the run, with `tune`.
-        run: folder of the run. `tune.json` records what was tried, and candidates in it are not tried again.
+        run: folder of the run. Candidates that its `tune.json` records are not tried again.
         truth: ground truth.
-        settings: what to measure.
+        settings: settings of the scoring.
         device: device on which codes are ranked.
         learn: function that learns a candidate's hasher from its config, in a folder of its own.
         is_writer: whether this process writes the record.
@@ -180,7 +180,7 @@ def choose_best(record: list[dict[str, Any]]) -> dict[str, Any]:
     scored = [entry for entry in record if entry["score"] is not None]
     if not scored:
         reason = next((entry["error"] for entry in record if "error" in entry), "no score is a number")
-        raise InvalidInputError(f"0 of {len(record)} candidates of tune could be scored; the first said: {reason}")
+        raise InvalidInputError(f"0 of {len(record)} candidates of tune could be scored; the first error: {reason}")
     chosen: dict[str, Any] = max(scored, key=lambda entry: entry["score"])["values"]
     return chosen
 
@@ -194,13 +194,13 @@ def score_on_validation(
         hasher: fitted hasher on the device.
         truth: ground truth.
         ranking: engine that ranks the codes.
-        settings: what to measure. Depths above the size of the database are left out.
+        settings: settings of the scoring. Depths above the size of the database are left out.
         device: device of the codes.
     """
     queries, database = (encode_part(hasher, truth.data.part(role), device) for role in VALIDATION_ROLES)
     within = settings.within(min(map(len, database.values())))
     evaluation = score_views(hasher, queries, database, truth, VALIDATION_ROLES, ranking, within)
-    values = {name: _finite_or_none(value) for name, value in evaluation.results.items()}
+    values = {name: _replace_nan(value) for name, value in evaluation.results.items()}
     del values["skipped_queries"]
     return values
 
@@ -210,7 +210,7 @@ def format_values(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _finite_or_none(value: float) -> float | None:
+def _replace_nan(value: float) -> float | None:
     """Return a score that JSON can store; None for NaN."""
     return None if math.isnan(value) else value
 

@@ -14,7 +14,7 @@ def open_listener(host: str, port: int, is_shared: bool = False) -> socket.socke
         is_shared: whether other processes may listen on the same port and share its connections.
 
     Raises:
-        InvalidInputError: the address is not of this machine, or the port is taken or not allowed.
+        InvalidInputError: the address is not of this machine, or the port is in use or not allowed.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -35,7 +35,7 @@ HEADERS = {
 
 
 class JSONAnswer(JSONResponse):
-    """JSON of any text and number: NaN and infinity become null, and lone surrogates of file names are escaped."""
+    """JSON reply in which NaN and infinity become null, and lone surrogates of file names are escaped."""
 
     def render(self, content: Any) -> bytes:
         """Encode a value."""

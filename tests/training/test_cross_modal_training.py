@@ -88,7 +88,7 @@ def test_networks_are_named_for_each_view(compose_config):
     assert isinstance(hasher.view("text").encoder, MLP)
     assert hasher.view("text").encoder.hidden == config.encoder.hidden
     config.encoder = {"image": config.encoder.image}
-    with pytest.raises(InvalidInputError, match="encoder names image; the data have a view text too"):
+    with pytest.raises(InvalidInputError, match="encoder has settings for image, but none for the view text"):
         build_hasher(config, {"image": SIDE * SIDE, "text": TOPICS})
     config = compose_config("method=dcmh", "+encoder@encoder.imge=convolutional", "bits=8")
     with pytest.raises(InvalidInputError, match="unexpected keyword argument 'imge'"):
@@ -98,7 +98,7 @@ def test_networks_are_named_for_each_view(compose_config):
 @pytest.mark.parametrize("loss", ["reconstruction", "npq_objective", "greedy_penalty"])
 def test_losses_of_one_view_are_refused_for_two(loss, pairs, compose_config, tmp_path):
     config = compose_config(*pairs, "method=cvh", "train=joint", f"loss={loss}", *FEW)
-    with pytest.raises(InvalidInputError, match=f"loss={loss} looks at features or thresholds of one view"):
+    with pytest.raises(InvalidInputError, match=f"loss={loss} uses features or thresholds of one view"):
         train(config, tmp_path)
 
 

@@ -34,8 +34,8 @@ def test_depths_are_lowered_to_the_database(data, compose_config, tmp_path):
     assert ran.row["k"] == [100, items]
     assert {"mAP@100", f"mAP@{items}", f"nDCG@{items}"} <= set(ran.row["metrics"])
     assert ran.row["warnings"][:2] == [
-        f"metrics.at=[100, 1000, 5000] goes beyond the database's {items} items: lowered to it.",
-        f"user_metric.ndcg.at=[300] goes beyond the database's {items} items: lowered to it.",
+        f"metrics.at=[100, 1000, 5000] exceeds the database's {items} items; lowered to {items}.",
+        f"user_metric.ndcg.at=[300] exceeds the database's {items} items; lowered to {items}.",
     ]
     again, stored = evaluate(
         compose_config(f"run={tmp_path / 'run'}", "figures=false", config_name="evaluate"), tmp_path / "again"

@@ -288,9 +288,7 @@ def test_a_share_of_unlabelled_items_is_below_one(share):
 
 def test_a_checkpoint_without_a_scored_item_is_refused(tmp_path):
     training = training_of(unlabelled=0.001, stream=Stationary(1000), checkpoints=20)
-    with pytest.raises(
-        InvalidInputError, match=r"no item that is scored is among the first 150; lower train.checkpoints"
-    ):
+    with pytest.raises(InvalidInputError, match=r"none of the first 150 items is scored; lower train.checkpoints"):
         training.run(tmp_path / "state")
 
 

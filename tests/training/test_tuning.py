@@ -89,16 +89,24 @@ def test_a_candidate_that_cannot_be_fitted_is_recorded(compose_tuned, tmp_path):
     assert failed["score"] is None
     assert "gamma" in failed["error"]
     assert result.row["tuned"] == {"projection.gamma": 0.01}
-    with pytest.raises(InvalidInputError, match=r"0 of 1 candidates of tune could be scored; the first said: .*gamma"):
+    with pytest.raises(InvalidInputError, match=r"0 of 1 candidates of tune could be scored; the first error: .*gamma"):
         train(compose_tuned("projection.neighbour=7", parameters={"projection.gamma": [-1.0]}), tmp_path / "none")
 
 
 @pytest.mark.parametrize(
     ("overrides", "tune", "message"),
     [
-        ((), {"parameters": {"projection.width": [1]}}, r"has projection.width, which this run does not; it has: ne"),
-        ((), {"parameters": {"seed": [1, 2]}}, r"what tune.parameters sets by seed='seed'; expected one of: encoder, "),
-        ((), {"parameters": {"protocol.train": [1, 2]}}, r"by protocol.train='protocol'; expected one of: encoder, "),
+        (
+            (),
+            {"parameters": {"projection.width": [1]}},
+            r"which is not a setting of this run; its settings there are: ne",
+        ),
+        (
+            (),
+            {"parameters": {"seed": [1, 2]}},
+            r"section of seed in tune.parameters='seed'; expected one of: encoder, ",
+        ),
+        ((), {"parameters": {"protocol.train": [1, 2]}}, r"in tune.parameters='protocol'; expected one of: encoder, "),
         ((), {"parameters": {"projection.gamma": 1.0}}, r"projection.gamma=1.0; expected a list of values to try"),
         ((), {"parameters": {}}, r"tune.parameters=\{\}; expected config keys with lists of values"),
         ((), {"samples": 0}, r"tune.samples=0"),

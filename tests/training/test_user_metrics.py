@@ -65,7 +65,7 @@ def test_a_depth_beyond_the_database_is_lowered(settings, compose_config, tmp_pa
     config = compose_config(*settings, "user_metric.ndcg.at=[10,251]")
     row = train(config, tmp_path / "run").row
     assert {"nDCG@10", "nDCG@250"} <= set(row["metrics"])
-    assert "user_metric.ndcg.at=[10, 251] goes beyond the database's 250 items: lowered to it." in row["warnings"]
+    assert "user_metric.ndcg.at=[10, 251] exceeds the database's 250 items; lowered to 250." in row["warnings"]
 
 
 def test_costs_are_nothing_to_choose_by(settings, compose_config, tmp_path):

@@ -10,7 +10,9 @@ from deephash.validation import check_count
 
 @final
 class Budget(Reencoding):
-    """A fixed number of codes per step. The cost is known in advance, but codes of many versions coexist.
+    """Policy that re-encodes a fixed number of codes per step.
+
+    The cost is known in advance, but codes of many versions coexist.
 
     Args:
         items: maximum number of codes per step.

@@ -1,4 +1,4 @@
-"""Old codes stay, and queries are mapped into the spaces of their versions."""
+"""Re-encoding policy that keeps old codes and maps queries into the spaces of their versions."""
 
 from typing import ClassVar, final
 
@@ -13,9 +13,9 @@ def fit_map(new: Tensor, old: Tensor, ridge: float = 1e-3) -> Tensor:
     """Fit an affine map from new projections to old ones by ridge regression.
 
     Args:
-        new: floating (n, k).
-        old: floating (n, k).
-        ridge: on the squared coefficients, in units of the new projections' mean square.
+        new: new projections, floating (n, k).
+        old: old projections of the same items, floating (n, k).
+        ridge: weight of the squared coefficients, in units of the new projections' mean square.
 
     Returns:
         float64 (k + 1, k), with the offset in the last row.
@@ -32,7 +32,7 @@ def map_projections(projections: Tensor, map_to_old: Tensor) -> Tensor:
 
     Args:
         projections: floating (n, k).
-        map_to_old: (k + 1, k).
+        map_to_old: (k + 1, k), as returned by `fit_map`.
 
     Returns:
         (n, k), in the projections' dtype.
@@ -49,7 +49,7 @@ def chain_maps(map_to_old: Tensor, map_to_older: Tensor) -> Tensor:
 
 @final
 class Compatible(Reencoding):
-    """A new version at intervals, with codes of the last few versions searchable through learnt maps.
+    """Policy that adds a version at intervals, and keeps codes of the last few searchable through learnt maps.
 
     Between updates, the last version encodes new items and queries. At an update, an affine map from the projections of
     the new version to those of the previous one is learnt from stored items. A query is projected once and mapped into

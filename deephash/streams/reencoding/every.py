@@ -11,7 +11,7 @@ from deephash.validation import check_count
 
 @final
 class Every(Reencoding):
-    """All stale codes after a fixed number of arriving items.
+    """Policy that re-encodes all stale codes after a fixed number of arriving items.
 
     Args:
         items: number of items between updates; 1 updates at every step.

@@ -10,7 +10,7 @@ from deephash.streams.reencoding.base import Reencoding, Staleness
 
 @final
 class Never(Reencoding):
-    """No code is ever re-encoded: a baseline that shows the cost of a changing projection."""
+    """Policy that never re-encodes codes: a baseline that shows the cost of a changing projection."""
 
     def due(self, staleness: Staleness) -> Tensor:
         """Return no codes."""

@@ -13,11 +13,12 @@ from deephash.validation import check_count
 
 @final
 class OnDrift(Reencoding):
-    """All stale codes when the precision of neighbours of arriving items changes, and again when it has settled.
+    """Policy that re-encodes all stale codes when drift is detected, and again when the projection has settled.
 
-    The projection continues to learn after a change, so codes re-encoded at the alarm are soon stale. They are
-    re-encoded again `settle` items later. The state of a detector could only be stored as a pickle. Instead, the
-    detector restarts after every `memory` signals, and the signals since then are stored and replayed on resumption.
+    Drift is a change in the precision of the neighbours of arriving items. The projection continues to learn after a
+    change, so codes re-encoded at the alarm are soon stale. They are re-encoded again `settle` items later. The state
+    of a detector could only be stored as a pickle. Instead, the detector restarts after every `memory` signals, and the
+    signals since then are stored and replayed on resumption.
 
     Args:
         detector: class of river.drift: "ADWIN", "KSWIN" or "PageHinkley".

@@ -19,7 +19,7 @@ class FoundItem:
     """A neighbour of a query.
 
     Args:
-        row: in the data set.
+        row: its row in the data set.
         distance: distance of its code from the query's code.
         relevant: whether it is relevant; None if unknown.
         bits: its code as a text of 0 and 1.
@@ -61,7 +61,7 @@ class Answer:
         bits: code of the query as a text of 0 and 1.
         margins: distance of each bit from its threshold; None if bits have no thresholds of their own.
         found: nearest items first; ties in database order.
-        ties: distances of the items found, ascending.
+        ties: one tie for each distance of the items found, ascending.
         size: number of items searched.
         relevant: number of relevant items among them; None if unknown.
     """

@@ -7,7 +7,7 @@ import numpy as np
 from deephash.data.image_decoding import TooManyPixelsError, read_image
 from deephash.validation import InvalidInputError
 
-# Pillow's names, without formats whose decoders are large or start other programs.
+# Pillow's names of the accepted formats. Decoders of others are large or start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 FORMAT_WORDS = "JPEG, PNG, WebP, GIF or BMP"
 # 40 megapixels take 120 MB during decoding; cameras produce 12 to 50.

@@ -17,7 +17,7 @@ from deephash.web.demo.query import IMAGE, MAX_CHARACTERS, TEXT, Query, explain_
 from deephash.web.demo.served_run import ServedRun
 from deephash.web.page_application import TEXT_CHARACTERS
 
-# The size of a photograph of a large camera. Pillow's own limit on pixels applies later.
+# Enough for a photograph of a large camera. The limit on pixels applies later.
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
@@ -99,7 +99,7 @@ def describe_curves(runs: Sequence[ServedRun]) -> list[dict[str, Any]]:
 
 
 def draw_queries(run: ServedRun, view: str, count: int, seed: int) -> list[int]:
-    """Draw rows of some of a run's own queries at random, and return them ascending.
+    """Draw some of a run's own queries at random, and return their rows in ascending order.
 
     Args:
         run: run with the queries.

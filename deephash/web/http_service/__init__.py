@@ -1,1 +1,1 @@
-"""Limits of all servers of deephash: who may send requests, how large they are, and how long they take."""
+"""Limits of all servers of deephash on the senders, the size and the duration of requests."""

@@ -11,7 +11,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
-# Total bytes of bodies that are read and not answered yet.
+# Total bytes of bodies that have been read but not answered.
 MAX_BUFFERED_BYTES = 256 * 2**20
 # Bytes of a refused body that are read and dropped, since most clients read the reply only after sending everything.
 MAX_DROPPED_BYTES = 64 * 2**20
@@ -34,15 +34,15 @@ class RefusedRequestError(Exception):
 class RequestGuard:
     """An ASGI application that guards another.
 
-    A foreign name that resolves to this machine is not a name of this server. Without the check, a web site could read
-    the server under such a name (DNS rebinding). Bodies are read completely before the application is called, so that
-    slow senders do not occupy it.
+    Requests must address the server by one of its names. Otherwise, a web site could read the server under a foreign
+    name that resolves to this machine (DNS rebinding). Bodies are read completely before the application is called, so
+    that slow senders do not occupy it.
 
     Args:
         app: application for the accepted requests.
         hosts: names and addresses of the server, besides the address of the connection.
-        max_body: path → largest size of a body in bytes. A body that announces more is dropped while it arrives; a body
-            that exceeds it otherwise is not read further.
+        max_body: path → largest size of a body in bytes. A body with a larger Content-Length is dropped while it
+            arrives; any other body is read only up to this size.
         headers: headers added to every reply.
         field: key of the reason in the JSON object of a refusal.
         advice: remedy for a body that is too large.
@@ -81,14 +81,14 @@ class RequestGuard:
                 raise RefusedRequestError(503, "The server is busy; try again.")
             self.requests += 1
             try:
-                await self.application(scope, self._replay(bytes(body), receive), self._with_headers(send))
+                await self.application(scope, self._replay(bytes(body), receive), self._add_headers(send))
             finally:
                 self.requests -= 1
         except RefusedRequestError as refusal:
             text = json.dumps({self.field: refusal.reason}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
             start = {"type": "http.response.start", "status": refusal.status, "headers": headers}
-            await self._with_headers(send)(start)
+            await self._add_headers(send)(start)
             await send({"type": "http.response.body", "body": text})
         finally:
             self.buffered -= len(body)
@@ -139,7 +139,7 @@ class RequestGuard:
 
         return replay
 
-    def _with_headers(self, send: Send) -> Send:
+    def _add_headers(self, send: Send) -> Send:
         replaced = {name for name, _ in self.headers}
 
         async def send_with_headers(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Host names of a server. Requests for other names are refused, so that no web site reads it under its own name."""
+"""Host names of a server. Requests for other names are refused, so that no web site reads it under a foreign name."""
 
 import re
 import socket

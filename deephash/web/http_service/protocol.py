@@ -30,7 +30,7 @@ class ConnectionLimits:
 def limit_protocol(base: Any, limits: ConnectionLimits) -> Any:
     """Return a subclass of a uvicorn protocol with limits.
 
-    Uvicorn itself waits forever, so that a few slow clients keep all others out.
+    Uvicorn alone waits forever, so a few slow clients could keep all others out.
 
     Args:
         base: protocol of uvicorn for h11 or httptools.
@@ -83,7 +83,7 @@ def limit_protocol(base: Any, limits: ConnectionLimits) -> Any:
             super().resume_writing()
 
         def watch(self) -> None:
-            """Start the timer of the current wait, unless it runs."""
+            """Start the timer of the current wait, unless it is running."""
             cycle = self.cycle
             if cycle is None or (cycle.response_complete and not cycle.more_body):
                 awaited, seconds = ("head", cycle), limits.head_seconds

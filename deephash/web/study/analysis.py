@@ -38,7 +38,7 @@ class Analysis:
         preferences: preference over all judgements, and for each form of list if there are both.
         ratings: mean ratings.
         left: share of decided side-by-side judgements for the left list, with its 95 % Wilson interval; None without
-            such judgements. Sides are drawn at random, so a share far from one half is a habit of participants.
+            such judgements. Sides are drawn at random, so a share far from one half shows a habit of participants.
         seconds: median time of a judgement.
         agreements: agreement of each metric; empty if the runs are not given.
         warnings: limits of the analysis.
@@ -101,7 +101,7 @@ def compute_left_share(judgements: Sequence[Judgement]) -> tuple[float, Interval
 
 
 def find_warnings(judgements: Sequence[Judgement]) -> list[str]:
-    """Return warnings about these judgements."""
+    """Return a warning if there are too few participants."""
     participants = len({judgement.session for judgement in judgements})
     if participants >= MIN_PARTICIPANTS:
         return []
@@ -112,7 +112,7 @@ def find_warnings(judgements: Sequence[Judgement]) -> list[str]:
 
 
 def compute_metric_gains(study: Study, folders: Sequence[Path]) -> "polars.DataFrame":
-    """Return each metric of the first run minus the second's by query, in the columns query and the metrics.
+    """Return the differences of all metrics, first run minus second, by query: a column query, then one per metric.
 
     Args:
         study: study of the runs.

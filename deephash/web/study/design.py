@@ -19,7 +19,7 @@ class StudyDesign:
 
     Args:
         mode: interleaved shows one list of the items of both runs by team draft; side_by_side shows a list of each run;
-            both shows half of the queries in either form, in random order.
+            both shows half of the queries in each form, in random order.
         seed: seed of all draws, together with the number of the participant.
         depth: items per list.
         queries: maximum number of queries per participant.
@@ -74,7 +74,7 @@ def draw_pool(rows: Sequence[int], design: StudyDesign) -> np.ndarray:
 
 
 def plan_trials(pool: Sequence[int], design: StudyDesign, session: int) -> list[PlannedTrial]:
-    """Plan the queries of a participant in order; equal numbers give equal plans.
+    """Plan the queries of a participant in order; the same session always gets the same plan.
 
     Args:
         pool: as returned by `draw_pool`.

@@ -16,11 +16,11 @@ MAX_SESSIONS = 10_000
 
 
 class UnknownSessionError(InvalidInputError):
-    """No session has this number; it may have been deleted."""
+    """Error for a session that is not in the log; it may have been deleted."""
 
 
 class AlreadyAnsweredError(InvalidInputError):
-    """The query does not wait for an answer."""
+    """Error for an answer to a query that is not waiting for one."""
 
 
 @final
@@ -77,7 +77,7 @@ class StudyLog:
         """
         if not path.is_file():
             raise InvalidInputError(f"{path} does not exist; give the --log of deephash study serve.")
-        # Not opened as read-only, for which SQLite does not check CHECK constraints.
+        # The file is not opened as read-only, because SQLite would then skip CHECK constraints.
         log = cls(LogFile(path))
         try:
             log._file.check()

@@ -9,7 +9,7 @@ from deephash.web.study.records import MAX_SECONDS
 from deephash.web.study.session_number import END_NUMBER, MIN_NUMBER, format_session
 
 SIDED = f"mode = '{SIDE_BY_SIDE}'"
-# Faults with queries for the sessions and places that have them.
+# Fault → SQL query of the sessions and places that have it.
 IMPOSSIBLE = {
     "the session number is out of range": (
         f"SELECT number, 0 FROM session WHERE number NOT BETWEEN {MIN_NUMBER} AND {END_NUMBER - 1}"

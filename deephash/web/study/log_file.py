@@ -63,11 +63,11 @@ class LogFile:
 
     @contextmanager
     def transaction(self, writes: bool = True) -> Iterator[sqlite3.Connection]:
-        """Give the connection for an atomic block that is on the disk at its end.
+        """Begin a transaction and yield the connection; at the end of the block, its changes are on the disk.
 
         Raises:
             InvalidInputError: the file is damaged.
-            StorageError: the disk or another program prevents it.
+            StorageError: the disk or another program prevents the transaction.
         """
         with self._lock, translate_errors(self.path):
             self.connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
@@ -101,7 +101,7 @@ class LogFile:
         """Raise an error if the file is not a log of this version, or is damaged.
 
         Raises:
-            InvalidInputError: with the reason.
+            InvalidInputError: the message gives the reason.
         """
         with self.transaction(writes=False) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()

@@ -14,7 +14,7 @@ class MetricAgreement:
     """Agreement between a metric and judgements over queries.
 
     Args:
-        metric: difference of the first and the second run on each query.
+        metric: name of the metric, compared by its difference between the two runs on each query.
         judged: preference, the mean of 1 for the first run, -1 for the second and 0 for neither; or rating, the mean
             difference of ratings.
         queries: number of queries with both.

@@ -142,10 +142,10 @@ def sign_test_power(judgements: int, alternative: Alternative) -> float:
 
 
 def needed_judgements(alternative: Alternative, power: float) -> int:
-    """Return the smallest number of independent judgements from which on the sign test has the power.
+    """Return the smallest number of independent judgements from which on the sign test has the required power.
 
-    The power does not rise with every judgement, since wins are whole numbers. The result lies after the last dip below
-    the required power.
+    The power does not rise with every judgement, since wins are whole numbers. The result is the number after the last
+    dip below the required power.
 
     Raises:
         InvalidInputError: the number exceeds MAX_JUDGEMENTS.
@@ -160,7 +160,7 @@ def needed_judgements(alternative: Alternative, power: float) -> int:
             f"preference={alternative.preference} with ties={alternative.ties} needs about {near:,.0f} judgements; the "
             f"limit is {MAX_JUDGEMENTS:,}: choose a larger preference."
         )
-    # Dips lie within a few judgements of the normal approximation.
+    # Dips occur within a few judgements of the normal approximation.
     fewest = math.ceil(near + 6 * math.sqrt(near) + 60 / (1 - alternative.ties))
     while sign_test_power(fewest, alternative) < power:
         fewest *= 2
@@ -190,7 +190,7 @@ def simulated_power(alternative: Alternative, participants: int, seed: int = 0) 
 
 
 def needed_participants(alternative: Alternative, power: float, seed: int = 0) -> int:
-    """Return the smallest number of participants with which the sign-flip test has the power, by simulation.
+    """Return the smallest number of participants with which the sign-flip test has the required power, by simulation.
 
     Raises:
         InvalidInputError: the number exceeds MAX_PARTICIPANTS.
@@ -213,7 +213,7 @@ def needed_participants(alternative: Alternative, power: float, seed: int = 0) -
 
 
 def check_between(value: float, low: float, high: float, name: str) -> None:
-    """Raise an error if a value does not lie between two numbers.
+    """Raise an error if a value is not between two numbers.
 
     Raises:
         InvalidInputError: the value is out of bounds.

@@ -28,8 +28,8 @@ class Preference:
         neither: number of judgements for neither run.
         second: number of judgements for the second run.
         share: share of decided judgements for the first run; None if none is decided.
-        wilson: 95 % interval of the share, if judgements were independent.
-        p_value: p-value of the two-sided sign test, if judgements were independent.
+        wilson: 95 % interval of the share, under the assumption of independent judgements.
+        p_value: p-value of the two-sided sign test, under the same assumption.
         clustered: 95 % interval by resampling participants.
         clustered_p_value: p-value of the sign-flip test over participants.
         icc: intraclass correlation of decided judgements; None if it cannot be estimated.

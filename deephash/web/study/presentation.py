@@ -71,7 +71,7 @@ class Presentation:
         return Trial(place, planned.query, planned.mode, shown)
 
     def describe_item(self, row: int, view: str) -> dict[str, Any]:
-        """Describe an item by its picture or text, of one view or both, or else by its classes."""
+        """Describe an item by its picture or text in one view or both; without these, by its classes."""
         items = self.items
         words = "" if items.texts is None or view == IMAGE else items.texts[row]
         has_picture = items.images is not None and view != TEXT

@@ -4,12 +4,12 @@ import secrets
 
 from deephash.validation import InvalidInputError
 
-# 12 digits are short enough to note down, and too many to guess a number and delete another's answers.
+# A number of 12 digits can be noted down, but not guessed to delete the answers of another participant.
 MIN_NUMBER, END_NUMBER = 10**11, 10**12
 
 
 def draw_session_number() -> int:
-    """Draw a number for a new participant, which may be taken."""
+    """Draw a number for a new participant, which may already be in use."""
     return MIN_NUMBER + secrets.randbelow(END_NUMBER - MIN_NUMBER)
 
 

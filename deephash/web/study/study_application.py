@@ -119,12 +119,12 @@ def build_study_application(
 
 
 def check_origin(request: Request) -> None:
-    """Raise an error if a request to change the log has no origin, as a browser adds for scripts of the page.
+    """Raise an error if a request to change the log lacks the Origin header, which browsers add for scripts of pages.
 
     The guard of the application refuses other origins.
 
     Raises:
-        HTTPException: 403, there is no origin.
+        HTTPException: 403, the header is missing.
     """
     if "origin" not in request.headers:
         raise HTTPException(403, "Only the page of this study may send answers.")
@@ -134,7 +134,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     """Parse the JSON body of a request.
 
     Raises:
-        HTTPException: 400, the body is not such JSON.
+        HTTPException: 400, the body is not JSON of this kind.
     """
     contents = await request.body()
     try:

@@ -29,7 +29,7 @@ export function watchTabs(onChosen) {
   });
 }
 
-// The first file dropped anywhere on the page, or chosen.
+// Calls onFile with the first file that is chosen, or dropped anywhere on the page.
 export function watchFiles(onFile) {
   const zone = byId("drop");
   const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");

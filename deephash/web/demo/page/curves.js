@@ -44,7 +44,7 @@ function seriesClasses(curves) {
 
 export function curvesFigure(runs, curves) {
   if (curves.length === 0) {
-    const message = "These runs hold no curves as numbers; see pr_curve.png in each folder.";
+    const message = "These runs have no curves as numbers; see pr_curve.png in each folder.";
     return [element("p", { class: "quiet" }, message)];
   }
   const top = ceiling(curves);

@@ -1,4 +1,4 @@
-// Requests to the server. Errors carry the sentence of the server.
+// Requests to the server. The message of an error is the server's sentence.
 
 export async function fetchJSON(address, options = {}, advice = "The server does not answer; is deephash demo still running?") {
   let response;
