@@ -88,6 +88,34 @@ def unpack(codes: Tensor, bits: int) -> Tensor:
     return ((codes[:, :, None] >> shifts) & 1).flatten(1)[:, :bits].bool()
 
 
+def swap_bit_order(codes: Any) -> Tensor:
+    """Convert packed codes between little and big bit order, by reversing the bits of each byte.
+
+    deephash and FAISS store bit j of a code in bit j mod 8 of a byte, counted from the lowest. The default of
+    `numpy.packbits` and `ubinary` of sentence-transformers and vLLM count from the highest. Hamming distances are the
+    same in either order if queries and database share it. The conversion is its own inverse.
+
+    Args:
+        codes: uint8 (n, B), a tensor, an array or nested lists.
+
+    Returns:
+        uint8 (n, B) on the same device.
+
+    Raises:
+        InvalidInputError: the codes are not uint8.
+
+    Example:
+        >>> bits = np.array([[True, True, False, False, False, False, False, False]])
+        >>> bool((swap_bit_order(np.packbits(bits, axis=1)) == pack(bits)).all())
+        True
+    """
+    table = torch.from_numpy(
+        np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)
+    )
+    codes = as_codes(codes)
+    return table.flatten().to(codes.device)[codes.long()]
+
+
 def as_codes(codes: Any, name: str = "codes") -> Tensor:
     """Convert packed codes to a tensor, which shares their memory if possible.
 

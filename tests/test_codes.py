@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deephash.codes import check_codes, code_bytes, hard_bits, pack, unpack
+from deephash.codes import check_codes, code_bytes, hard_bits, pack, swap_bit_order, unpack
 from deephash.validation import InvalidInputError
 
 
@@ -62,3 +62,25 @@ def test_pack_on_a_gpu_equals_the_cpu():
     for n, b in ((0, 9), (1, 1), (5, 70)):
         bits = random_bits(n, b)
         assert torch.equal(pack(bits.cuda()).cpu(), pack(bits))
+
+
+@given(n=st.integers(0, 5), b=st.integers(1, 70))
+def test_codes_go_to_numpys_default_order_and_back(n, b):
+    bits = random_bits(n, b)
+    big = np.packbits(bits.numpy(), axis=1)
+    assert torch.equal(swap_bit_order(big), pack(bits))
+    assert np.array_equal(swap_bit_order(pack(bits)).numpy(), big)
+
+
+def test_binary_embeddings_of_sentence_transformers_become_codes():
+    util = pytest.importorskip("sentence_transformers.util", reason="sentence-transformers is absent")
+    embeddings = np.random.default_rng(0).normal(size=(7, 24)).astype(np.float32)
+    codes = pack(torch.from_numpy(embeddings > 0))
+    assert torch.equal(swap_bit_order(util.quantize_embeddings(embeddings, "ubinary")), codes)
+    signed = util.quantize_embeddings(embeddings, "binary")
+    assert torch.equal(swap_bit_order((signed.astype(np.int16) + 128).astype(np.uint8)), codes)
+
+
+def test_swapped_codes_must_be_bytes():
+    with pytest.raises(InvalidInputError, match="packed codes are uint8"):
+        swap_bit_order(np.zeros((2, 3), np.int8))

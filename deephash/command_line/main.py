@@ -18,6 +18,7 @@ from deephash.command_line.export import export
 from deephash.command_line.hydra_program import evaluate, train
 from deephash.command_line.index import index
 from deephash.command_line.info import info
+from deephash.command_line.publish import publish
 from deephash.command_line.score import score
 from deephash.command_line.search import search
 from deephash.command_line.serve import serve
@@ -59,7 +60,7 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, index, search, shard, score, serve, info, compare, demo, export):
+for command in (encode, index, search, shard, score, serve, info, compare, demo, export, publish):
     app.command()(command)
 app.add_typer(study, name="study")
 

@@ -8,7 +8,7 @@ from deephash.hashers.hasher import Hasher
 
 
 def load(folder: str | Path) -> Hasher | CrossModalHasher:
-    """Load the hasher of a run's folder, or of a folder that `save` wrote, onto the CPU.
+    """Load the hasher of a run's folder, or of a folder that `save` or `save_pretrained` wrote, onto the CPU.
 
     Args:
         folder: the folder of a run of train.py, or of a hasher.
@@ -21,7 +21,7 @@ def load(folder: str | Path) -> Hasher | CrossModalHasher:
             match their identity.
     """
     path = Path(folder)
-    if not (path / storage.DESCRIPTION_FILE).exists() and (path / "hasher").is_dir():
+    if not storage.find_files(path)[0].exists() and (path / "hasher").is_dir():
         path = path / "hasher"
     description, weights = storage.read(path)
     if "quantizers" in description:

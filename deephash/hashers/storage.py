@@ -26,6 +26,11 @@ VERSION = 2
 READABLE = (1, 2)
 DESCRIPTION_FILE = "hasher.json"
 WEIGHTS_FILE = "weights.safetensors"
+# The same two files by the conventions of model hubs.
+HUB_DESCRIPTION_FILE = "config.json"
+HUB_WEIGHTS_FILE = "model.safetensors"
+# Order of the bits in packed codes, as `numpy.packbits(bitorder=...)` names it.
+BIT_ORDER = "little"
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -148,7 +153,20 @@ def identity(description: dict[str, Any], weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def find_files(folder: Path) -> tuple[Path, Path]:
+    """Return the paths of the description and the weights in a folder, with the names of model hubs if it uses them."""
+    own, hub = folder / DESCRIPTION_FILE, folder / HUB_DESCRIPTION_FILE
+    if hub.exists() and not own.exists():
+        return hub, folder / HUB_WEIGHTS_FILE
+    return own, folder / WEIGHTS_FILE
+
+
+def write(
+    folder: Path,
+    description: dict[str, Any],
+    weights: dict[str, Tensor],
+    names: tuple[str, str] = (DESCRIPTION_FILE, WEIGHTS_FILE),
+) -> None:
     """Write a description and weights into a folder, which is created if missing.
 
     The description is written last, so a folder without one is unfinished. If the folder holds a hasher already, the
@@ -159,6 +177,7 @@ def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor])
         folder: output folder; files of an earlier save are replaced.
         description: JSON values.
         weights: tensors by name.
+        names: names of the two files.
 
     Raises:
         StorageError: a file cannot be written; an earlier hasher in the folder is unchanged.
@@ -167,16 +186,19 @@ def write(folder: Path, description: dict[str, Any], weights: dict[str, Tensor])
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     stored = {"format": FORMAT, "version": VERSION, **description, "identity": identity(description, tensors)}
-    path = folder / DESCRIPTION_FILE
+    if names[0] == HUB_DESCRIPTION_FILE:
+        # Files on a hub are also read by other programs, for which the order of the bits is not obvious.
+        stored["bit_order"] = BIT_ORDER
+    path = folder / names[0]
     metadata = None
     if path.is_file():
         metadata = {"save": json.dumps({"replaces": hashlib.sha256(path.read_bytes()).hexdigest(), "by": stored})}
-    write_whole(folder / WEIGHTS_FILE, lambda partial: save_file(tensors, partial, metadata))
+    write_whole(folder / names[1], lambda partial: save_file(tensors, partial, metadata))
     write_json(path, stored)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the description and the weights that `write` wrote, onto the CPU.
+    """Read the description and the weights that `write` wrote, by either pair of names, onto the CPU.
 
     Raises:
         InvalidInputError: missing folder or file, damaged or foreign contents, another format version, or contents
@@ -184,28 +206,33 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     from safetensors import safe_open
 
-    for path in (folder, folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE):
+    description_file, weights_file = find_files(folder)
+    for path in (folder, description_file, weights_file):
         if not path.exists():
             raise InvalidInputError(
                 f"{format_missing_path(path)} does not exist; give the folder of a saved hasher, such as RUN/hasher."
             )
-    with reading(folder / DESCRIPTION_FILE, "the description of a hasher", "restore it or fit again"):
-        written = (folder / DESCRIPTION_FILE).read_bytes()
+    with reading(description_file, "the description of a hasher", "restore it or fit again"):
+        written = description_file.read_bytes()
         stored = json.loads(written.decode("utf-8"))
-    with reading(folder / WEIGHTS_FILE, "weights", "restore it or fit again"):
-        with safe_open(folder / WEIGHTS_FILE, "pt") as file:
+    with reading(weights_file, "weights", "restore it or fit again"):
+        with safe_open(weights_file, "pt") as file:
             # Copies are aligned in memory, as fitted weights are; without alignment, sums can round differently.
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
             save = json.loads((file.metadata() or {}).get("save", "{}"))
         if save and save["replaces"] == hashlib.sha256(written).hexdigest():
             stored = save["by"]
     if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
-        raise InvalidInputError(f"{folder / DESCRIPTION_FILE} does not describe a hasher; give the folder of one.")
+        raise InvalidInputError(f"{description_file} does not describe a hasher; give the folder of one.")
     version = stored.pop("version", None)
     if version not in READABLE:
         raise InvalidInputError(
-            f"{folder / DESCRIPTION_FILE} has format version {version!r}; this deephash reads 1 and 2: upgrade it or "
-            "fit again."
+            f"{description_file} has format version {version!r}; this deephash reads 1 and 2: upgrade it or fit again."
+        )
+    order = stored.pop("bit_order", BIT_ORDER)
+    if order != BIT_ORDER:
+        raise InvalidInputError(
+            f"{description_file} has bit_order={order!r}; deephash packs bits in {BIT_ORDER} order."
         )
     expected = stored.pop("identity", None)
     if identity(stored, weights) != expected:

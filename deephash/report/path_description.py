@@ -28,7 +28,7 @@ def describe_path(path: Path) -> dict[str, Any]:
             return describe_sharded(path)
         if (path / "config.yaml").exists():
             return describe_run(RunFolder(path))
-        if (path / storage.DESCRIPTION_FILE).exists():
+        if storage.find_files(path)[0].exists():
             return {"what": "hasher", **describe_hasher(path)}
     elif path.is_file() and path.suffix in ENDINGS and CodePaths(path).description.exists():
         description = read_description(path)

@@ -1,0 +1,193 @@
+"""Model cards: the README.md of a model repository, with metadata that the hub reads."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deephash.codes import code_bytes
+from deephash.hashers import storage
+
+TAGS = ("learning-to-hash", "binary-codes", "nearest-neighbour-search")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A metric of a run.
+
+    Args:
+        name: name of the metric.
+        value: its value; equal distances count as their mean over all orders.
+        interval: 95 % interval of the mean over queries; None if the metric is not a mean over queries.
+        worst: value if items that are not relevant come first among equal distances; None if not computed.
+        best: value if relevant items come first.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+    worst: float | None = None
+    best: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a run measured, for a model card.
+
+    Args:
+        settings: names and values, such as data and protocol, in order.
+        data: name of the data set.
+        queries: number of queries scored.
+        figures: metrics, the most important first.
+    """
+
+    settings: Mapping[str, str]
+    data: str
+    queries: int
+    figures: list[Figure] = field(default_factory=list)
+
+
+def render_card(description: dict[str, Any], repo: str, license: str | None, evidence: Evidence | None) -> str:
+    """Return the text of a model card.
+
+    Args:
+        description: what `describe` of a hasher returns.
+        repo: name of the repository, `user/name`, or of a folder, for the example.
+        license: identifier of the licence of the weights; None: the card says that none is stated.
+        evidence: figures of a run; None: the card has no figures.
+    """
+    parts = list(list_parts(description))
+    sizes, title = description["sizes"], describe_title(description)
+    header = to_yaml(list_metadata(description, repo, license, evidence))
+    table = "\n".join(f"| {stage} | {name} | {summary} |" for stage, name, summary, _ in parts)
+    sections = [
+        f"---\n{header}---",
+        f"# {title}",
+        f"A hasher of the Python package `deephash`. {describe_codes(sizes)}",
+        f"| stage | class | |\n| --- | --- | --- |\n{table}",
+        "## Use",
+        '```bash\npip install "deephash[hub]"\n```',
+        f"```python\n{write_example(description, repo)}\n```",
+        'Codes are packed 8 bits to a byte in the order of `numpy.packbits(..., bitorder="little")`, which FAISS '
+        "shares. `deephash.codes.swap_bit_order` converts them to and from the order of NumPy's default.",
+    ]
+    if evidence is not None:
+        sections += ["## Evaluation", *describe_evidence(evidence)]
+    references = [reference for _, _, _, reference in parts if reference]
+    if references:
+        sections += ["## References", "\n".join(f"- {reference}" for reference in dict.fromkeys(references))]
+    sections += ["## Licence", f"`{license}`." if license else "The author states no licence for the weights."]
+    return "\n\n".join(sections) + "\n"
+
+
+def list_metadata(
+    description: dict[str, Any], repo: str, license: str | None, evidence: Evidence | None
+) -> dict[str, Any]:
+    """Return the metadata of a card as the hub reads it."""
+    words = [word for stage, word, _, _ in list_parts(description) if stage != "encoder"]
+    metadata: dict[str, Any] = {"library_name": "deephash", "pipeline_tag": "feature-extraction"}
+    if license:
+        metadata["license"] = license
+    metadata["tags"] = [*TAGS, *dict.fromkeys(word.lower() for word in words)]
+    if evidence is not None and evidence.figures:
+        metadata["model-index"] = [
+            {
+                "name": repo.rpartition("/")[2],
+                "results": [
+                    {
+                        "task": {"type": "feature-extraction", "name": "Hamming ranking"},
+                        "dataset": {"type": evidence.data, "name": evidence.data},
+                        "metrics": [
+                            {"type": figure.name, "value": round(figure.value, 5)} for figure in evidence.figures
+                        ],
+                    }
+                ],
+            }
+        ]
+    return metadata
+
+
+def list_parts(description: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield stage, class, summary and reference of the parts of a hasher; parts of equal views are listed once."""
+    seen = set()
+    for stage in ("encoder", "projection", "quantizer"):
+        parts = [description[stage]] if stage in description else description.get(f"{stage}s", {}).values()
+        for part in parts:
+            kind, name = storage.find_class(part)
+            row = (stage, kind.__name__ if kind else name, *read_docstring(kind))
+            if row not in seen and row[1] != "Identity":
+                seen.add(row)
+                yield row
+
+
+def read_docstring(kind: type[Any] | None) -> tuple[str, str]:
+    """Return the summary line and the references of a class's docstring; empty if it has none."""
+    text = inspect.getdoc(kind) or "" if kind else ""
+    reference = re.search(r"References:\n((?:    .*\n?)+)", text)
+    return text.partition("\n")[0], " ".join(reference[1].split()) if reference else ""
+
+
+def describe_title(description: dict[str, Any]) -> str:
+    """Return the title of a card: the projection, the quantiser and the bits."""
+    names = [name for stage, name, _, _ in list_parts(description) if stage != "encoder" and name != "SBQ"]
+    return f"{' and '.join(names)}, {description['sizes']['bits']} bits"
+
+
+def describe_codes(sizes: dict[str, Any]) -> str:
+    """Return a sentence about the input and the output of a hasher."""
+    views = sizes.get("input_dims", {"": sizes.get("input_dim")})
+    numbers = " or ".join(f"{d} numbers" + (f" ({view})" if view else "") for view, d in views.items())
+    return (
+        f"It maps feature vectors of {numbers} to binary codes of {sizes['bits']} bits "
+        f"({code_bytes(sizes['bits'])} bytes), so that similar items have codes at a small distance."
+    )
+
+
+def write_example(description: dict[str, Any], repo: str) -> str:
+    """Return five lines of Python that use the hasher."""
+    views = description["sizes"].get("input_dims")
+    if views:
+        first, second = list(views)[:2]
+        return (
+            "from deephash import CrossModalHasher\n\n"
+            f"hasher = CrossModalHasher.from_pretrained({json.dumps(repo)})\n"
+            f"codes = hasher.view({json.dumps(second)}).encode({second}_features)\n"
+            f"distances, ids = hasher.view({json.dumps(first)}).search({first}_features, codes, k=10)"
+        )
+    return (
+        "from deephash import Hasher\n\n"
+        f"hasher = Hasher.from_pretrained({json.dumps(repo)})\n"
+        f"codes = hasher.encode(database)  # (n, {description['sizes']['input_dim']}) → uint8 "
+        f"(n, {code_bytes(description['sizes']['bits'])})\n"
+        "distances, ids = hasher.search(queries, codes, k=10)"
+    )
+
+
+def describe_evidence(evidence: Evidence) -> Iterator[str]:
+    """Yield the blocks of the section on evaluation."""
+    yield "\n".join(f"- {name}: {value}" for name, value in evidence.settings.items())
+    rows = []
+    for figure in evidence.figures:
+        interval = "" if figure.interval is None else f"{figure.interval[0]:.4f} to {figure.interval[1]:.4f}"
+        worst, best = ("" if bound is None else f"{bound:.4f}" for bound in (figure.worst, figure.best))
+        rows.append(f"| {figure.name} | {figure.value:.4f} | {interval} | {worst} | {best} |")
+    yield "\n".join(
+        [
+            f"| metric | value | 95 % interval over {evidence.queries:,} queries | ties worst | ties best |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            *rows,
+        ]
+    )
+    yield (
+        "Equal distances count as their mean over all orders. Published figures often break ties in the order of the "
+        "database; they lie between the last two columns."
+    )
+
+
+def to_yaml(content: dict[str, Any]) -> str:
+    """Format metadata as YAML, in the given order."""
+    import yaml
+
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

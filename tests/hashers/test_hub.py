@@ -1,0 +1,259 @@
+"""Hashers on a model hub: a loopback server speaks the hub's HTTP paths to the real client."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import deephash
+from deephash import ITQ, MHQ, CrossModalHasher, Hasher, InvalidInputError
+from deephash.data.views import Views
+from deephash.hashers import hub as hub_module
+from deephash.hashers.model_card import Evidence, Figure
+from deephash.projections.paired import CVH
+from deephash.quantizers import SBQ
+
+from .hub_server import TOKEN, Hub
+
+constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
+# The client uses its HTTP library in a deprecated way.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The hub that the client knows, with an empty cache and a token that may write."""
+    server = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def features():
+    return torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def hasher(features):
+    return Hasher(ITQ(16, 12), MHQ(12 * 2)).fit(features)
+
+
+@pytest.fixture
+def pairs():
+    generator = torch.Generator().manual_seed(1)
+    return Views({"image": torch.randn(60, 8, generator=generator), "text": torch.randn(60, 6, generator=generator)})
+
+
+def read_metadata(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_a_folder_comes_back_bit_for_bit(tmp_path, hasher, features):
+    hasher.save_pretrained(tmp_path / "model", license="mit")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    for found in (Hasher.from_pretrained(tmp_path / "model"), deephash.load(tmp_path / "model")):
+        assert found.identity == hasher.identity
+        assert torch.equal(found.encode(features), hasher.encode(features))
+    assert not Hasher.from_pretrained(tmp_path / "model").training
+    assert json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))["bit_order"] == "little"
+
+
+def test_a_folder_of_save_is_pretrained_too(tmp_path, hasher):
+    hasher.save(tmp_path / "hasher")
+    assert Hasher.from_pretrained(tmp_path / "hasher").identity == hasher.identity
+
+
+def test_two_views_come_back(tmp_path, pairs):
+    hasher = CrossModalHasher(CVH(pairs.dimensions, 4), {"image": SBQ(4), "text": SBQ(4)}).fit(pairs)
+    hasher.save_pretrained(tmp_path / "views")
+    assert CrossModalHasher.from_pretrained(tmp_path / "views").identity == hasher.identity
+    card = (tmp_path / "views" / "README.md").read_text(encoding="utf-8")
+    assert "8 numbers (image) or 6 numbers (text)" in card
+    assert 'hasher.view("text").encode(text_features)' in card
+    with pytest.raises(InvalidInputError, match=r"holds a CrossModalHasher; call deephash.CrossModalHasher.from_pretr"):
+        Hasher.from_pretrained(tmp_path / "views")
+
+
+def test_an_uploaded_hasher_is_downloaded_bit_for_bit(hub, hasher):
+    url = hasher.push_to_hub("me/mine", license="mit", private=True)
+    assert url == f"{hub.url}/me/mine/commit/{hub.sha('me/mine', 1)}"
+    assert hub.private == {"me/mine"}
+    assert set(hub.repositories["me/mine"][-1]) == {"config.json", "model.safetensors", "README.md"}
+    assert Hasher.from_pretrained("me/mine").identity == hasher.identity
+
+
+def test_a_revision_is_kept_apart(hub, hasher, features):
+    first = hasher.push_to_hub("me/mine").rpartition("/")[2]
+    other = Hasher(ITQ(16, 8)).fit(features)
+    other.push_to_hub("me/mine")
+    assert Hasher.from_pretrained("me/mine").identity == other.identity
+    assert Hasher.from_pretrained("me/mine", revision=first).identity == hasher.identity
+
+
+def test_the_cache_serves_without_the_hub(hub, hasher, tmp_path):
+    hasher.push_to_hub("me/mine")
+    Hasher.from_pretrained("me/mine", cache_dir=tmp_path / "own")
+    hub.requests.clear()
+    found = Hasher.from_pretrained("me/mine", cache_dir=tmp_path / "own", local_files_only=True)
+    assert (found.identity, hub.requests) == (hasher.identity, [])
+    with pytest.raises(InvalidInputError, match="me/mine is not in the cache and the hub was not reached"):
+        Hasher.from_pretrained("me/mine", cache_dir=tmp_path / "empty", local_files_only=True)
+
+
+def test_weights_of_another_library_are_not_downloaded(hub):
+    hub.add("you/bert", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 1000})
+    with pytest.raises(InvalidInputError, match="repository you/bert is not of a hasher"):
+        Hasher.from_pretrained("you/bert")
+    assert not any("model.safetensors" in request for request in hub.requests)
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("me/none", None, "the hub has no repository me/none that you may see; check the name"),
+        ("me/mine", "v9", "me/mine has no such revision; give a branch, a tag or a commit"),
+        ("me/half", None, r"me/half lacks config.json or model.safetensors"),
+        ("me/readme", None, r"me/readme lacks config.json or model.safetensors"),
+        ("me/text", None, "repository me/text is not of a hasher"),
+        ("a b", None, "a b is neither a folder nor user/name on the hub"),
+        ("nofolder", None, "nofolder is neither a folder nor user/name"),
+        ("../me/mine", None, "neither a folder nor user/name"),
+    ],
+)
+def test_a_wrong_repository_gets_one_line(hub, hasher, name, revision, message):
+    hasher.push_to_hub("me/mine")
+    files = hub.repositories["me/mine"][-1]
+    hub.add("me/half", {"config.json": files["config.json"]})
+    hub.add("me/readme", {"README.md": files["README.md"]})
+    hub.add("me/text", {"config.json": b"no JSON"})
+    with pytest.raises(InvalidInputError, match=message) as error:
+        Hasher.from_pretrained(name, revision=revision)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", ["cut", "other weights", "other config", "big order", "class outside"])
+def test_a_damaged_repository_gets_one_line(hub, hasher, features, change):
+    hasher.push_to_hub("me/mine")
+    files = dict(hub.repositories["me/mine"][-1])
+    config = json.loads(files["config.json"])
+    if change == "cut":
+        files["model.safetensors"] = files["model.safetensors"][:-9]
+    elif change == "other weights":
+        Hasher(ITQ(16, 12), MHQ(24)).fit(features + 1).push_to_hub("me/other")
+        files["model.safetensors"] = hub.repositories["me/other"][-1]["model.safetensors"]
+    elif change == "other config":
+        config["projection"]["arguments"]["iterations"] = 51
+    elif change == "big order":
+        config["bit_order"] = "big"
+    else:
+        config["projection"] = {"class": "antigravity.ITQ", "arguments": {}}
+    files["config.json"] = json.dumps(config).encode()
+    hub.add("me/mine", files)
+    message = "packs bits in little order" if change == "big order" else "restore it or fit again"
+    with pytest.raises(InvalidInputError, match=message):
+        Hasher.from_pretrained("me/mine")
+
+
+def test_an_upload_that_is_refused_gets_one_line(hub, hasher, monkeypatch):
+    with pytest.raises(InvalidInputError, match="repository='mine'; expected user/name"):
+        hasher.push_to_hub("mine")
+    with pytest.raises(InvalidInputError, match=r'"license" must be one of'):
+        hasher.push_to_hub("me/mine", license="no-such-licence")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(InvalidInputError, match=r"refuses access to me/mine \(status 401\); run `hf auth login`"):
+        hasher.push_to_hub("me/mine", license="mit")
+    with pytest.raises(InvalidInputError, match="is not fitted"):
+        Hasher(ITQ(16, 12)).push_to_hub("me/mine")
+
+
+def test_a_hub_that_is_down_gets_one_line(hub, hasher):
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(InvalidInputError, match="me/mine"):
+        hasher.push_to_hub("me/mine")
+    with pytest.raises(InvalidInputError, match="me/mine is not in the cache and the hub was not reached"):
+        Hasher.from_pretrained("me/mine")
+
+
+def test_without_the_client_the_extra_is_named(hasher, monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'deephash\[hub\]'"):
+        hasher.push_to_hub("me/mine")
+    with pytest.raises(InvalidInputError, match=r"pip install 'deephash\[hub\]'"):
+        Hasher.from_pretrained("me/mine")
+    hasher.save_pretrained(tmp_path / "model")
+    assert Hasher.from_pretrained(tmp_path / "model").identity == hasher.identity
+
+
+def test_the_files_of_another_library_are_kept(tmp_path, hasher):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"config.json is not of a hasher; choose another folder"):
+        hasher.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_an_edited_card_is_kept(tmp_path, hasher):
+    hasher.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("mine", encoding="utf-8")
+    hasher.save_pretrained(tmp_path / "model", license="mit")
+    assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_card_says_what_was_measured(tmp_path, hasher):
+    evidence = Evidence(
+        settings={"protocol": "five_way"},
+        data="cifar10_gist",
+        queries=1000,
+        figures=[
+            Figure(name="mAP", value=0.16451, interval=(0.16, 0.169), worst=0.15, best=0.18),
+            Figure(name="AUPRC_micro", value=0.2),
+        ],
+    )
+    hasher.save_pretrained(tmp_path / "model", license="cc-by-4.0", evidence=evidence, repo="me/mine")
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "# ITQ and MHQ, 24 bits" in card
+    assert "- protocol: five_way" in card
+    assert "| mAP | 0.1645 | 0.1600 to 0.1690 | 0.1500 | 0.1800 |" in card
+    assert 'Hasher.from_pretrained("me/mine")' in card
+    assert "16 numbers to binary codes of 24 bits (3 bytes)" in card
+    metadata = read_metadata(card)
+    assert (metadata["license"], metadata["library_name"]) == ("cc-by-4.0", "deephash")
+    assert metadata["model-index"][0]["results"][0]["metrics"][0] == {"type": "mAP", "value": 0.16451}
+
+
+def test_the_example_of_a_card_runs(tmp_path, hasher, features, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hasher.save_pretrained("model", repo="model")
+    card = Path("model/README.md").read_text(encoding="utf-8")
+    code = card.split("```python\n")[1].split("```")[0]
+    names = {"database": features, "queries": features[:3]}
+    exec(code, names)
+    assert names["ids"].shape == (3, 10)
+    assert (names["ids"][:, 0] == torch.arange(3)).all()
+
+
+def test_the_metadata_has_the_form_that_the_hub_reads(tmp_path, hasher):
+    from huggingface_hub import ModelCard
+
+    evidence = Evidence(settings={}, data="mnist5k", queries=9, figures=[Figure(name="mAP", value=0.5)])
+    hasher.save_pretrained(tmp_path / "model", license="mit", evidence=evidence, repo="me/mine")
+    data = ModelCard.load(tmp_path / "model" / "README.md").data
+    assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [("mAP", 0.5)]
+
+
+def test_only_two_files_are_ever_asked_for(hub, hasher):
+    hasher.push_to_hub("me/mine")
+    hub.add("me/mine", {"evil.py": b"raise SystemExit", "pytorch_model.bin": b"x"})
+    hub.requests.clear()
+    Hasher.from_pretrained("me/mine")
+    names = {request.rpartition("/")[2] for request in hub.requests}
+    assert names == set(hub_module.FILES)
