@@ -1,33 +1,53 @@
-"""Rerun one run of each result file in studies/results and compare its figures with the file's.
+"""Rerun a cell of each result file in studies/results, and say whether it lies in the printed interval.
 
-python studies/check.py                        one run of every file whose runs are single runs of train.py
-python studies/check.py deep_gist --cells 3    three runs of one file, spread over its rows
-python studies/check.py --status               which tables of each page are filled from result files
+python studies/check.py --data FOLDER            the cheapest cell of every file, in less than 20 minutes
+python studies/check.py deep_gist --cells 3      three cells of one file, spread over its rows
+python studies/check.py --status                 what is filled from result files, page by page, and what is not
 
-The same seed gives the same figures on the same kind of machine. Other machines round differently, which affects
-methods that train for epochs most, so figures may differ by --tolerance. The exit status is 1 if a figure differs by
-more. Words with an equals sign are further settings of the runs, such as data.path=FILE.
+A cell is the runs that differ only in their seed. The mean of the rerun has to lie within the 95 % interval of the
+file's draws and within --tolerance of their mean; a cell of one draw has no interval. The same seed gives the same
+figures on the same kind of machine; others round differently, most of all in methods that train for epochs. The exit
+status is 1 if a figure lies outside. FOLDER may have cifar10.npz, wiki.npz and siftsmall.npz; data that it lacks are
+downloaded. Words with an equals sign are further settings of the runs.
 """
 
 import argparse
+import functools
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from open_tables import NOT_MEASURED, OPEN, find_open_tables
-from result_files import FOLDER, ResultFile, gather_runs, read_results
+from result_files import FOLDER, ResultFile, format_figure, gather_runs, group_by, read_results
 from write_tables import ROOT, TABLE, find_pages
 
+from deephash.command_line.run_command import register_resolvers
+from deephash.metrics.confidence import mean_interval
 from deephash.validation import InvalidInputError
 
 TOLERANCE = 0.005
-CHOICES = {"method", "quantizer", "bits", "seed", "score", "protocol", "data", "truth", "stream", "reencoding"}
-# Methods that are fitted in seconds, preferred if a file has them.
-QUICK = ("itq", "pcah", "lsh", "itq_cca")
+ROUNDING = 0.0005  # of printed figures
+CHOICES = (
+    *("method", "quantizer", "train", "bits", "seed", "score", "protocol", "data", "truth", "stream", "reencoding"),
+    *("initial", "loss", "supervision"),
+)
+# Of cells, the first of these methods is rerun: they are fitted in seconds.
+QUICK = ("itq", "pcah", "lsh", "itq_cca", "streaming_lda", "streaming_itq_cca", "cvh", "cmssh", "imh")
+DATA_FILES = {"cifar10": "cifar10.npz", "cifar10_gist": "cifar10.npz", "wiki": "wiki.npz", "siftsmall": "siftsmall.npz"}
+# A study of many runs at once, whose rows for its first systems need only these.
+STUDIES = {
+    "satisfaction_systems": (
+        "train.py -m experiment=satisfaction seed=0 method=agh hydra.sweep.dir={folder}/satisfaction",
+        "studies/satisfaction.py {folder}/satisfaction --output {folder}/figures --results {folder}",
+    )
+}
 
 
 def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
@@ -38,9 +58,26 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
             settings[field] = str(value)
         elif field == "settings":
             settings |= dict(word.split("=", 1) for word in value.split())
-        elif not isinstance(value, float):
+        elif field == "line":
+            settings["method"] = value
+        elif not isinstance(value, float | int):
             return None
     return settings
+
+
+def is_figure(field: str, value: Any) -> bool:
+    """Whether a field is a figure that a rerun gives again: not a setting, nor a time or the memory taken."""
+    return (
+        isinstance(value, float | int)
+        and field not in (*CHOICES, "interval", "queries")
+        and not re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", field)
+        and not field.endswith("seconds")
+    )
+
+
+def is_setting(field: str, value: Any) -> bool:
+    """Whether a field tells cells apart: all but the seed, figures and times."""
+    return field != "seed" and not is_figure(field, value) and not field.endswith("seconds")
 
 
 def sweep_values(words: str) -> list[str]:
@@ -51,7 +88,7 @@ def sweep_values(words: str) -> list[str]:
 
 
 def single_run(command: str, settings: dict[str, str]) -> list[str] | None:
-    """Return the arguments that make one run of a sweep's command; None if the sweep does not contain it."""
+    """Return the arguments that make one run of a sweep's command; None if the sweep does not have it."""
     words = shlex.split(command)
     if "train.py" not in words:
         return None
@@ -63,63 +100,141 @@ def single_run(command: str, settings: dict[str, str]) -> list[str] | None:
     return ["train.py", "-m", *(f"{key}={value}" for key, value in (kept | settings).items())]
 
 
-def choose_runs(results: ResultFile, cells: int) -> list[dict[str, Any]]:
-    """Return runs spread evenly over a file's rows, of quick methods if it has them."""
-    runs = results.select()
-    runs = [run for run in runs if run.get("method") in QUICK] or runs
-    return [runs[place * len(runs) // cells] for place in range(min(cells, len(runs)))]
+def find_command(results: ResultFile, run: dict[str, Any]) -> list[str] | None:
+    """Return the arguments that make a run by the command of its file that names most of its settings, if one does."""
+    settings = run_settings(run)
+    if settings is None:
+        return None
+    # A loop of the shell over intervals.
+    commands = [command.replace("$n", str(run.get("interval"))) for command in results.commands]
+    named = {command: sum(f" {key}=" in command for key in settings) for command in commands}
+    return next(filter(None, (single_run(c, settings) for c in sorted(commands, key=lambda c: -named[c]))), None)
 
 
-def rerun(results: ResultFile, run: dict[str, Any], further: list[str]) -> dict[str, float] | None:
-    """Repeat a run and return its figures; None if no command of the file makes it as a single run.
+def find_cells(results: ResultFile) -> list[list[dict[str, Any]]]:
+    """Return the cells of a file, quickest first: fits before training, quick methods, short codes."""
+    found = results.select()
+    fields = [field for field, value in found[0].items() if is_setting(field, value)]
+
+    def cost(run: dict[str, Any]) -> tuple[Any, ...]:
+        method = run.get("method", run.get("line"))
+        place = QUICK.index(method) if method in QUICK else len(QUICK)
+        return run.get("train") == "joint", place, run.get("reencoding", "never") != "never", run.get("bits", 0)
+
+    return sorted(group_by(found, *fields).values(), key=lambda cell: cost(cell[0]))
+
+
+@functools.cache
+def data_of(arguments: tuple[str, ...]) -> str:
+    """Return the data set of a command."""
+    register_resolvers()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=list(arguments), return_hydra_config=True)
+    return str(config.hydra.runtime.choices.data)
+
+
+def run_python(arguments: list[str]) -> None:
+    """Run a script of the repository.
 
     Raises:
-        InvalidInputError: the command fails, or makes several runs.
+        InvalidInputError: it fails.
     """
-    settings = run_settings(run)
-    made = settings and next(filter(None, (single_run(command, settings) for command in results.commands)), None)
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InvalidInputError(f"{shlex.join(arguments)} failed; run it alone to see why:\n{done.stderr[-1000:]}")
+
+
+def complete(arguments: list[str], data: Path | None, further: list[str]) -> list[str]:
+    """Return the arguments of train.py with the file of their data, if the folder has it, and further settings."""
+    composed = tuple(word for word in arguments[2:] if not word.startswith(("seed=", "hydra.")))
+    file = data and data / DATA_FILES.get(data_of(composed), "none")
+    path = [f"data.path={file.resolve()}"] if file and file.is_file() else []
+    return [*arguments, *path, "logger=none", "figures=false", *further]
+
+
+def rerun(
+    results: ResultFile, cell: list[dict[str, Any]], data: Path | None, further: list[str]
+) -> dict[int, dict[str, float]]:
+    """Make the runs of a cell again and return their figures by seed; none if no command of the file makes them.
+
+    Raises:
+        InvalidInputError: the command fails, or makes several runs of a seed.
+    """
+    made = find_command(results, cell[0])
     if not made:
-        return None
-    figures = [field for field, value in run.items() if isinstance(value, float)]
+        return {}
+    seeds = ",".join(str(run["seed"]) for run in cell)
+    made = [f"seed={seeds}" if word.startswith("seed=") else word for word in made]
+    figures = [field for field, value in cell[0].items() if is_figure(field, value)]
     with tempfile.TemporaryDirectory() as folder:
-        output = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${hydra:job.num}", "logger=none", "figures=false"]
-        done = subprocess.run(
-            [sys.executable, *made, *output, *further], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise InvalidInputError(f"{shlex.join(made)} failed; run it alone to see why:\n{done.stderr[-1000:]}")
-        again = gather_runs(Path(folder), figures)
-    if len(again) > 1:
+        output = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${hydra:job.num}"]
+        run_python(complete([*made, *output], data, further))
+        again = gather_runs(Path(folder), ["seed", *figures])
+    if len(again) > len(cell):
         raise InvalidInputError(f"{shlex.join(made)} makes {len(again)} runs; name more fields in {results.name}.json.")
-    return dict(zip(figures, again[0], strict=True))
+    return {seed: dict(zip(figures, values, strict=True)) for seed, *values in again}
 
 
-def differing_figures(run: dict[str, Any], again: dict[str, float], tolerance: float) -> list[str]:
-    """Return the figures that differ by more than the tolerance, such as `mAP 0.2061 → 0.1950`."""
-    pairs = ((field, run[field], value) for field, value in again.items())
-    return [f"{field} {old:.4f} → {new:.4f}" for field, old, new in pairs if not abs(new - old) <= tolerance]
+def rerun_study(name: str, data: Path | None) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
+    """Make the first rows of a study again: pairs of a row and what it is now."""
+    with tempfile.TemporaryDirectory() as folder:
+        for command in STUDIES[name]:
+            words = shlex.split(command.format(folder=folder))
+            run_python(complete(words, data, []) if words[0] == "train.py" else words)
+        old = {tuple(run.values())[:3]: run for run in read_results(name).select()}
+        for run in read_results(name, Path(folder)).select():
+            yield old[tuple(run.values())[:3]], run
 
 
-def check_files(names: list[str], cells: int, further: list[str], tolerance: float) -> int:
-    """Rerun runs of the named files, print the results, and return the number of runs that differ or fail."""
+def compare(old: Iterable[float], new: Iterable[float], tolerance: float) -> tuple[bool, str]:
+    """Return whether the mean of new figures lies in what the old ones allow, and all of it as text."""
+    values = list(old)
+    mean, again = fmean(values), fmean(new)
+    half = max(mean_interval(values).half_width, ROUNDING) if len(values) > 1 else tolerance
+    low, high = mean - min(half, tolerance), mean + min(half, tolerance)
+    interval = f"[{format_figure(low, 4)}, {format_figure(high, 4)}]"
+    return low <= again <= high, f"{format_figure(mean, 4)} → {format_figure(again, 4)} {interval}"
+
+
+def check_cell(
+    results: ResultFile, cell: list[dict[str, Any]], data: Path | None, further: list[str], tolerance: float
+) -> bool | None:
+    """Rerun a cell and print whether each figure lies in its interval; None if the cell is not made by single runs."""
+    what = " ".join(str(value) for field, value in cell[0].items() if is_setting(field, value))
+    if results.name in STUDIES:
+        pairs = list(rerun_study(results.name, data))
+        figures = {
+            f"{old['system']}, {f}": ([old[f]], [new[f]]) for old, new in pairs for f in old if is_figure(f, old[f])
+        }
+    else:
+        again = rerun(results, cell, data, further)
+        fields = next(iter(again.values()), {})
+        figures = {f: ([run[f] for run in cell], [values[f] for values in again.values()]) for f in fields}
+    if not figures:
+        print(f"{results.name}: made by a whole study; run the commands of the file", flush=True)
+        return None
+    right = True
+    for field, (old, new) in figures.items():
+        inside, text = compare(old, new, tolerance)
+        right &= inside
+        print(
+            f"{results.name}: {what}, {len(cell)} draws, {field} {text} {'agrees' if inside else 'DIFFERS'}", flush=True
+        )
+    return right
+
+
+def check_files(names: list[str], cells: int, data: Path | None, further: list[str], tolerance: float) -> int:
+    """Rerun cells of the named files, print what came out, and return how many differ or fail."""
     wrong = 0
     # All files are read first, so that a wrong name ends the command before any run.
     for results in [read_results(name) for name in names]:
-        name = results.name
-        for run in choose_runs(results, cells):
-            what = f"{name}: " + " ".join(str(value) for value in run.values() if not isinstance(value, float))
+        found = find_cells(results)
+        for cell in [found[place * len(found) // cells] for place in range(min(cells, len(found)))]:
             try:
-                again = rerun(results, run, further)
+                wrong += check_cell(results, cell, data, further, tolerance) is False
             except InvalidInputError as error:
                 wrong += 1
-                print(f"{what}: {error}", flush=True)
-                continue
-            if again is None:
-                print(f"{what}: made by a whole study; run the commands of the file", flush=True)
-                continue
-            differs = differing_figures(run, again, tolerance)
-            wrong += bool(differs)
-            print(f"{what}: {'; '.join(differs) or 'agrees'}", flush=True)
+                print(f"{results.name}: {error}", flush=True)
     return wrong
 
 
@@ -140,10 +255,11 @@ def print_status() -> None:
 
 
 def main() -> None:
-    """Rerun runs, or print the status of the pages."""
+    """Rerun cells, or print the status of the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="names of result files, all by default; and further settings")
-    parser.add_argument("--cells", type=int, default=1, help="runs of each file (default 1)")
+    parser.add_argument("--cells", type=int, default=1, help="cells of each file (default 1, the quickest)")
+    parser.add_argument("--data", type=Path, help="folder of cifar10.npz, wiki.npz and siftsmall.npz")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"difference allowed (default {TOLERANCE})")
     parser.add_argument("--status", action="store_true", help="rerun nothing")
     arguments = parser.parse_intermixed_args()
@@ -155,7 +271,7 @@ def main() -> None:
     further = [word for word in arguments.words if "=" in word]
     names = [word for word in arguments.words if "=" not in word] or sorted(p.stem for p in FOLDER.glob("*.json"))
     try:
-        wrong = check_files(names, arguments.cells, further, arguments.tolerance)
+        wrong = check_files(names, arguments.cells, arguments.data, further, arguments.tolerance)
     except InvalidInputError as error:
         parser.error(str(error))
     sys.exit(wrong > 0)

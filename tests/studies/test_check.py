@@ -36,9 +36,34 @@ def test_settings_of_tuned_runs():
     assert check.run_settings({"system": "itq sbq 16", "seed": 1, "mAP": 0.5}) is None
 
 
-@pytest.mark.parametrize(("again", "differs"), [(0.504, False), (0.506, True), (float("nan"), True)])
-def test_a_figure_beyond_the_tolerance_is_found(again, differs):
-    assert bool(check.differing_figures({"mAP": 0.5}, {"mAP": again}, 0.005)) is differs
+@pytest.mark.parametrize(("again", "inside"), [(0.504, True), (0.506, False), (float("nan"), False)])
+def test_a_figure_beyond_the_tolerance_is_found(again, inside):
+    assert check.compare([0.5], [again], 0.005)[0] is inside
+
+
+def test_a_mean_lies_within_the_interval_of_the_draws_and_the_tolerance():
+    draws = [0.5, 0.5002]  # half the interval is 12.706 standard errors: .00127
+    assert check.compare(draws, [0.5013], 0.005) == (True, ".5001 → .5013 [.4988, .5014]")
+    assert not check.compare(draws, [0.5015], 0.005)[0]
+    assert not check.compare([0.5, 0.6], [0.556], 0.005)[0]
+    assert check.compare([0.5, 0.5], [0.5004], 0.005)[0]
+
+
+def test_cells_are_runs_that_differ_only_in_their_seed_and_quick_ones_are_first():
+    cells = check.find_cells(read_results("joint_best"))
+    assert [run["seed"] for run in cells[0]] == list(range(10, 20))
+    assert {(run["train"], run["bits"], run["quantizer"]) for run in cells[0]} == {("fit", 16, "mhq")}
+    assert len(cells) == 12
+    line = check.find_cells(read_results("streams_policies"))[0]
+    assert {run["line"] for run in line} == {"lsh"}
+    assert "method=lsh" in check.find_command(read_results("streams_policies"), line[0])
+    assert "train.refit_every=null" in check.find_command(read_results("streams_policies"), line[0])
+
+
+def test_a_loop_over_intervals_gives_the_interval_of_the_run():
+    found = read_results("streams_refitting")
+    command = check.find_command(found, next(run for run in found.select(line="itq_cca") if run["interval"] == 2500))
+    assert {"train.refit_every=2500", "reencoding.items=2500"} <= set(command)
 
 
 def test_each_file_of_single_runs_names_a_command_for_each_run():
@@ -54,7 +79,7 @@ def test_a_run_that_fails_is_counted_and_named(monkeypatch, capsys):
         raise InvalidInputError("no such data")
 
     monkeypatch.setattr(check, "rerun", fail)
-    assert check.check_files(["deep_gist"], 2, [], check.TOLERANCE) == 2
+    assert check.check_files(["deep_gist"], 2, None, [], check.TOLERANCE) == 2
     assert capsys.readouterr().out.count("no such data") == 2
 
 
@@ -65,12 +90,15 @@ def test_settings_may_follow_options(monkeypatch):
     with pytest.raises(SystemExit) as ended:
         check.main()
     assert not ended.value.code
-    assert found == [["deep_gist"], 2, ["data.path=a.npz"], check.TOLERANCE]
+    assert found == [["deep_gist"], 2, None, ["data.path=a.npz"], check.TOLERANCE]
 
 
-def test_a_run_on_digits_gives_the_figures_of_its_file():
+def test_a_cell_of_digits_gives_the_figures_of_its_file(capsys):
     results = read_results("deep_digits")
-    run = next(run for run in results.select(method="itq", bits=32) if run["seed"] == 0)
-    again = check.rerun(results, run, [])
-    assert list(again) == ["mAP", "AUPRC_micro", "precision@100"]
-    assert not check.differing_figures(run, again, check.TOLERANCE)
+    cell = [run for run in results.select(method="itq", bits=32) if run["seed"] < 2]
+    assert check.check_cell(results, cell, None, [], 1e-4)
+    assert capsys.readouterr().out.count(" agrees\n") == 3
+    cell[0]["mAP"] += 0.1
+    cell[1]["mAP"] += 0.1
+    assert not check.check_cell(results, cell, None, [], 1e-4)
+    assert capsys.readouterr().out.count(" DIFFERS\n") == 1
