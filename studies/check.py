@@ -40,6 +40,8 @@ CHOICES = (
 )
 # Of cells, the first of these methods is rerun: they are fitted in seconds.
 QUICK = ("itq", "pcah", "lsh", "itq_cca", "streaming_lda", "streaming_itq_cca", "cvh", "cmssh", "imh")
+# A setting by its path in config.yaml; paths into metrics.json are figures.
+PATH = re.compile(r"(?!modality_bias|processor_seconds|seconds)[a-z_]+(\.[a-z_]+)+")
 DATA_FILES = {"cifar10": "cifar10.npz", "cifar10_gist": "cifar10.npz", "wiki": "wiki.npz", "siftsmall": "siftsmall.npz"}
 # A study of many runs at once, whose rows for its first systems need only these.
 STUDIES = {
@@ -54,7 +56,7 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
     """Return the settings of a run by key of the configuration; None unless it is a single run of train.py."""
     settings = {}
     for field, value in run.items():
-        if field in CHOICES or re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", field):
+        if field in CHOICES or PATH.fullmatch(field):
             settings[field] = str(value)
         elif field == "settings":
             settings |= dict(word.split("=", 1) for word in value.split())
@@ -70,7 +72,7 @@ def is_figure(field: str, value: Any) -> bool:
     return (
         isinstance(value, float | int)
         and field not in (*CHOICES, "interval", "queries")
-        and not re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", field)
+        and not PATH.fullmatch(field)
         and not field.endswith("seconds")
     )
 

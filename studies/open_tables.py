@@ -20,7 +20,6 @@ JOINT = "joint training, hours"
 OPEN = {
     "README.md": {"Speed": (2, f"{IDLE}; a GPU for the second")},
     "docs/cross_modal.md": {
-        "Wiki": (2, "5 minutes"),
         "Joint training across views": (1, JOINT),
         "Cost of a fit": (1, IDLE),
     },
@@ -42,7 +41,6 @@ OPEN = {
         "Projections in the GRH paper": (1, "an hour"),
         "Quantisers on projections": (2, "15 minutes"),
         "Optimal thresholds": (1, "3 minutes"),
-        "KSH against ITQ by number of labels": (1, "9 minutes"),
         "The grand table": (1, "hours"),
         "SIFT vectors": (1, "3 minutes"),
         "Time and memory": (1, IDLE),

@@ -111,7 +111,7 @@ def read_results(name: str, folder: Path = FOLDER) -> ResultFile:
 
 
 def write_results(path: Path, fields: list[str], runs: list[list[Any]], commands: list[str], commit: str = "") -> None:
-    """Write a result file: one JSON object with a run on each line, and five significant digits.
+    """Write a result file: one JSON object with a run on each line, and six significant digits.
 
     Args:
         path: file, whose name is the name of the results.
@@ -184,8 +184,8 @@ def group_by(runs: list[dict[str, Any]], *fields: str) -> dict[tuple[Any, ...], 
 
 
 def _rounded(value: Any) -> Any:
-    """Round a float to five significant digits."""
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    """Round a float to six significant digits."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def main() -> None:

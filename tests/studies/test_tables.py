@@ -96,8 +96,8 @@ def test_a_table_without_an_end_is_no_reason_to_delete_text():
 def test_written_results_are_read_again(written):
     found = result_files.read_results("small", written)
     assert (found.fields, found.commit) == (FIELDS, "a" * 40)
-    assert found.runs[0] == ["itq", 16, 0, 0.12346]
-    assert found.scores("mAP", method="itq", bits=16) == {0: 0.12346, 1: 0.2}
+    assert found.runs[0] == ["itq", 16, 0, 0.123457]
+    assert found.scores("mAP", method="itq", bits=16) == {0: 0.123457, 1: 0.2}
     with pytest.raises(InvalidInputError, match="two runs of seed 0"):
         found.scores("mAP", bits=16)
     with pytest.raises(InvalidInputError, match="no run with"):

@@ -1,0 +1,57 @@
+"""Tables of docs/cross_modal.md: Wiki under both protocols, with the signs of modality bias."""
+
+from result_files import format_figure
+
+from page_tables.layout import page_table, results, slashed_means
+
+METHODS = {
+    "cvh": "CVH",
+    "cmssh": "CMSSH",
+    "crh": "CRH",
+    "imh": "IMH",
+    "pdh": "PDH",
+    "cmfh": "CMFH",
+    "rcmh": "RCMH",
+    "scm_sequential": "SCM, sequential",
+    "seph": "SePH",
+}
+WITH_LEARNT_CODES = ("imh", "pdh", "cmfh", "rcmh", "seph")
+DIRECTIONS = ("image_to_text", "text_to_image", "image_to_image", "text_to_text")
+BITS = (16, 32, 64)
+
+
+def percent(share: float) -> str:
+    """Format a share as a percentage without decimals."""
+    return f"{100 * share:.0f} %"
+
+
+def wiki_table() -> str:
+    """Return the scores of every method in each direction, and the signs of bias between the views, of one draw."""
+    rows = []
+    for method, name in METHODS.items():
+        for bits in BITS:
+            (run,) = results("wiki").select(method=method, bits=bits, **{"metrics.database_codes": "functions"})
+            bias = {sign: run[f"modality_bias.{sign}"] for sign in ("gap", "bit_agreement", "chance_agreement")}
+            shares = " / ".join(percent(run[f"modality_bias.own_share.{view}"]) for view in ("image", "text"))
+            agreement = f"{percent(bias['bit_agreement'])} ({percent(bias['chance_agreement'])})"
+            scores = (format_figure(run[f"{direction}/mAP"]) for direction in DIRECTIONS)
+            heading = f"[{name}](methods/{method}.md)" if bits == BITS[0] else ""
+            rows.append((heading, str(bits), *scores, percent(bias["gap"]), shares, agreement))
+    directions = (direction.replace("_to_", "→") for direction in DIRECTIONS)
+    signs = ("gap", "own view in the first 50, image / text", "bits that pairs agree in (by chance)")
+    return page_table(("method", "bits", *directions, *signs), rows, range(1, 9))
+
+
+def learnt_codes_table() -> str:
+    """Return the scores against the codes that the fit learnt for the database, of one draw."""
+    fixed = {"metrics.database_codes": "learnt"}
+    directions = DIRECTIONS[:2]
+    rows = [
+        (METHODS[method], *(slashed_means("wiki", f"{way}/mAP", method=method, **fixed) for way in directions))
+        for method in WITH_LEARNT_CODES
+    ]
+    headings = (f"{way.replace('_to_', '→')} at {' / '.join(map(str, BITS))} bits" for way in directions)
+    return page_table(("database by learnt codes", *headings), rows)
+
+
+TABLES = {"wiki": wiki_table, "wiki_learnt_codes": learnt_codes_table}

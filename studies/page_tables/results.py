@@ -1,0 +1,119 @@
+"""Tables of docs/results.md: quantisers, thresholds, numbers of labels, the grand table and SIFT vectors."""
+
+from collections.abc import Callable, Iterable
+from statistics import fmean
+from typing import Any
+
+from result_files import format_figure, format_mean, group_by
+
+from page_tables.layout import page_table, results
+
+PROJECTIONS = ("lsh", "itq", "sh", "pcah", "sklsh")
+QUANTIZERS = ("sbq", "hq", "dbq", "mhq", "npq", "vbq")
+REFINED = ("sbq", "npq", "vbq")  # on GRH from each projection
+# Moran, Lavrenko & Osborne, SIGIR and ACL 2013, and Moran's thesis.
+PUBLISHED = {
+    "lsh": ".095 .067 .085 .088 .162 .204 .202 .259 .242",
+    "itq": ".267 .224 .221 .217 .392 .338 .256 .367 .319",
+    "sh": ".063 .074 .095 .137 .183 .238 .215 .296 .300",
+    "pcah": ".039 .078 .108 .141 .166 .258 .219 .279 .290",
+    "sklsh": ".051 .036 .042 .061 .106 .212 .165 .257 .233",
+}
+NAMES = {
+    "agh": "AGH",
+    "bre": "BRE",
+    "bre_supervised": "BRE, supervised",
+    "fasthash": "FastHash",
+    "grh": "GRH",
+    "grh_rbf": "GRH, RBF",
+    "itq": "ITQ",
+    "itq_cca": "ITQ+CCA",
+    "ksh": "KSH",
+    "lsh": "LSH",
+    "npq_exact": "exact NPQ",
+    "pcah": "PCAH",
+    "sdh": "SDH",
+    "sgh": "SGH",
+    "sh": "SH",
+    "sklsh": "SKLSH",
+    "sph": "SpH",
+    "sth": "STH",
+    "sth_rbf": "STH, RBF SVM",
+    "vbq_exact": "exact VBQ",
+}
+OPEN = "–"
+
+
+def name_choice(word: str) -> str:
+    """Return the name of a method or quantiser as a page prints it."""
+    return NAMES.get(word, word.upper())
+
+
+def mean_figure(name: str, metric: str, **values: Any) -> str:
+    """Return the mean over draws of the runs with these values."""
+    return format_figure(fmean(results(name).scores(metric, **values).values()))
+
+
+def quantizers_table() -> str:
+    """Return the AUPRC of quantisers on projections, and on GRH from them, beside the published figures."""
+    rows = []
+    for projection in PROJECTIONS:
+        ours = [mean_figure("quantizers", "AUPRC_micro", method=projection, quantizer=q) for q in QUANTIZERS]
+        ours += [
+            mean_figure("quantizers_grh", "AUPRC_micro", **{"initial.type": projection}, quantizer=q) for q in REFINED
+        ]
+        rows += [(name_choice(projection), "ours", *ours), ("", "published", *PUBLISHED[projection].split())]
+    header = ("projection", "", *map(name_choice, QUANTIZERS), *(f"GRH + {name_choice(q)}" for q in REFINED))
+    return page_table(header, rows)
+
+
+def grid(name: str, metric: str, methods: Iterable[str], quantizers: Iterable[str], **values: Any) -> str:
+    """Return the means over draws of projections × quantisers."""
+    columns = list(quantizers)
+    rows = [
+        (name_choice(method), *(mean_figure(name, metric, method=method, quantizer=q, **values) for q in columns))
+        for method in methods
+    ]
+    return page_table(("projection", *map(name_choice, columns)), rows)
+
+
+def labels_gap() -> str:
+    """Return the scores of ITQ and KSH by number of labelled items, with their gap paired by draw."""
+    found = results("labels_gap")
+    rows = []
+    for labelled in sorted({run["protocol.train"] for run in found.select()}):
+        itq, ksh = (found.scores("mAP", method=method, **{"protocol.train": labelled}) for method in ("itq", "ksh"))
+        columns = (itq.values(), ksh.values(), [ksh[seed] - itq[seed] for seed in itq])
+        rows.append((f"{labelled:,}", *(format_mean(column, 4) for column in columns)))
+    return page_table(("labelled items", "ITQ", "KSH", "gap"), rows, (0,))
+
+
+def grand_table(truth: str, metric: str, bits: int) -> str:
+    """Return projections × quantisers over the draws so far; the best quantiser of a row is bold, open cells a dash."""
+    cells = group_by(results("grand_table").select(truth=truth, bits=bits), "method", "quantizer")
+    methods, quantizers = (list(dict.fromkeys(words)) for words in zip(*sorted(cells, key=grand_order), strict=True))
+    rows = []
+    for method in methods:
+        scores = {q: [run[metric] for run in cells[method, q]] for q in quantizers if (method, q) in cells}
+        means = {q: fmean(found) for q, found in scores.items()}
+        best = max(means, key=lambda q: means[q])
+        figures = {q: format_figure(mean) for q, mean in means.items()} | {best: f"**{format_figure(means[best])}**"}
+        draws = sorted({len(found) for found in scores.values()})
+        rows.append((name_choice(method), *(figures.get(q, OPEN) for q in quantizers), " to ".join(map(str, draws))))
+    return page_table(("projection", *map(name_choice, quantizers), "draws"), rows, range(1, len(quantizers) + 2))
+
+
+def grand_order(cell: tuple[Any, ...]) -> tuple[int, int]:
+    """Return the place of a method and a quantiser in the grand table."""
+    method, quantizer = cell
+    return GRAND_METHODS.index(method), GRAND_QUANTIZERS.index(quantizer)
+
+
+GRAND_METHODS = (
+    *("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sth", "bre", "sph", "sgh"),
+    *("itq_cca", "ksh", "bre_supervised", "sth_rbf", "grh", "grh_rbf", "sdh", "fasthash"),
+)
+GRAND_QUANTIZERS = ("sbq", "hq", "dbq", "mhq", "npq", "npq_exact", "vbq", "vbq_exact")
+SIFT_METHODS = ("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sph", "sgh")
+
+TABLES: dict[str, Callable[[], str]] = {"labels_gap": labels_gap}
