@@ -2,7 +2,7 @@
 
 python studies/check.py --data FOLDER            the cheapest cell of every file, in less than 20 minutes
 python studies/check.py deep_gist --cells 3      three cells of one file, spread over its rows
-python studies/check.py --status                 what is filled from result files, page by page, and what is not
+python studies/check.py --status                 which tables of each page are filled from result files
 
 A cell is the runs that differ only in their seed. The mean of the rerun has to lie within the 95 % interval of the
 file's draws and within --tolerance of their mean; a cell of one draw has no interval. The same seed gives the same
@@ -90,7 +90,7 @@ def sweep_values(words: str) -> list[str]:
 
 
 def single_run(command: str, settings: dict[str, str]) -> list[str] | None:
-    """Return the arguments that make one run of a sweep's command; None if the sweep does not have it."""
+    """Return the arguments that make one run of a sweep's command; None if the sweep does not contain it."""
     words = shlex.split(command)
     if "train.py" not in words:
         return None

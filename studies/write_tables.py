@@ -1,7 +1,7 @@
-"""Fill the tables of README.md and docs/ from the result files in studies/results.
+"""Fill the tables of README.md and docs/, and figures in their sentences, from the result files in studies/results.
 
-python studies/write_tables.py             rewrites each table that differs from its result file
-python studies/write_tables.py --check     names these tables without changing them; exit status 1 if there are any
+python studies/write_tables.py             rewrites each table and figure that differs from its result file
+python studies/write_tables.py --check     names these without changing them; exit status 1 if there are any
 """
 
 import argparse
@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from page_tables import all_tables
+from page_tables import all_figures, all_tables
 
 from deephash.io.files import write_text
 from deephash.validation import InvalidInputError
@@ -17,6 +17,7 @@ from deephash.validation import InvalidInputError
 ROOT = Path(__file__).resolve().parents[1]
 MARK = re.compile(r"<!-- (table:|end table)")
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end table -->)", re.DOTALL)
+FIGURE = re.compile(r"(<!-- figure: (\S+) -->)([^<]*)(<!-- end figure -->)")
 
 
 def find_pages(root: Path = ROOT) -> list[Path]:
@@ -25,17 +26,32 @@ def find_pages(root: Path = ROOT) -> list[Path]:
 
 
 def fill_tables(page: str) -> tuple[str, list[str]]:
-    """Return a page with its tables made from result files, and the names of the tables that change.
+    """Return a page with its tables and figures made from result files, and the names of those that change.
 
     Raises:
-        InvalidInputError: no function makes a table of this name, or a table has no end.
+        InvalidInputError: no function makes a table or figure of this name, or one has no end.
     """
-    tables, changed = all_tables(), []
+    tables, figures, changed = all_tables(), all_figures(), []
     marks = MARK.findall(page)
     if marks != ["table:", "end table"] * (len(marks) // 2):
         raise InvalidInputError(
             "a table does not end before the next one starts; put `<!-- end table -->` after each table."
         )
+
+    if page.count("<!-- figure:") != len(FIGURE.findall(page)):
+        raise InvalidInputError("a figure has no end; put `<!-- end figure -->` after it.")
+    if re.search(r"^ *<!-- figure:", page, re.MULTILINE):
+        raise InvalidInputError("a figure begins a line, which Markdown reads as a block; begin the line with a word.")
+
+    def fill_figure(found: re.Match[str]) -> str:
+        start, name, old, end = found.groups()
+        if name not in figures:
+            raise InvalidInputError(f"no figure is named {name!r}; expected one of {', '.join(sorted(figures))}.")
+        new = figures[name]()
+        if new == " ".join(old.split()):  # a line may break within it
+            return found[0]
+        changed.append(name)
+        return start + new + end
 
     def fill(found: re.Match[str]) -> str:
         start, name, body, end = found.groups()
@@ -48,11 +64,11 @@ def fill_tables(page: str) -> tuple[str, list[str]]:
             changed.append(name)
         return start + table + end
 
-    return TABLE.sub(fill, page), changed
+    return FIGURE.sub(fill_figure, TABLE.sub(fill, page)), changed
 
 
 def main() -> None:
-    """Rewrite or check the tables of all pages."""
+    """Rewrite or check the tables and figures of all pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing")
     arguments = parser.parse_args()
@@ -62,7 +78,7 @@ def main() -> None:
         differing += [f"{path.relative_to(ROOT)}: {name}" for name in changed]
         if changed and not arguments.check:
             write_text(path, page)
-    print("\n".join(differing) or "all tables agree with their result files")
+    print("\n".join(differing) or "all tables and figures agree with their result files")
     sys.exit(arguments.check and bool(differing))
 
 

@@ -1,6 +1,6 @@
 """Tables of docs/satisfaction.md: agreement of metrics with simulated users."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
 
@@ -100,4 +100,31 @@ TABLES = {
     "satisfaction_neighbours": partial(metrics_table, "satisfaction_neighbours"),
     "satisfaction_pages": partial(users_table, ("mAP", "precision@10", "ERR@20", "success@5")),
     "satisfaction_pairs": pairs_table,
+}
+
+
+def mean_agreement(metric: str, page: str, sweep: str = "satisfaction") -> str:
+    """Return a metric's mean τ with users of lists or of grids, with its interval over draws."""
+    columns = user_columns()[page == "grids"]
+    draws = results("satisfaction").select(sweep=sweep, metric=metric)
+    return format_mean([fmean(run[column] for column in columns) for run in draws], 2)
+
+
+def without_interval(figure: Callable[[], str]) -> str:
+    """Return the mean alone."""
+    return figure().partition(" ")[0]
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    f"{sweep}_mAP_{page}": partial(mean_agreement, "mAP", page, sweep)
+    for sweep in ("satisfaction", "satisfaction_neighbours")
+    for page in ("lists", "grids")
+} | {
+    f"satisfaction_{metric}_{page}": partial(without_interval, partial(mean_agreement, metric, page))
+    for metric in ("ERR@20", "success@5")
+    for page in ("lists", "grids")
+}
+FIGURES |= {
+    f"satisfaction_neighbours_{page}": partial(without_interval, FIGURES[f"satisfaction_neighbours_mAP_{page}"])
+    for page in ("lists", "grids")
 }

@@ -81,6 +81,25 @@ def test_a_changed_figure_is_found():
     assert write_tables.fill_tables(wrong) == (page, ["deep_csq"])
 
 
+def test_a_changed_figure_of_a_sentence_is_found():
+    page = "It is <!-- figure: satisfaction_mAP_lists -->{}<!-- end figure --> here."
+    right = page_tables.all_figures()["satisfaction_mAP_lists"]()
+    over_two_lines = page.format(right.replace(" ", "\n", 1))
+    assert write_tables.fill_tables(over_two_lines) == (over_two_lines, [])
+    assert write_tables.fill_tables(page.format(".9 ± .1")) == (page.format(right), ["satisfaction_mAP_lists"])
+    with pytest.raises(InvalidInputError, match="no figure is named 'nothing'; expected one of"):
+        write_tables.fill_tables("It is <!-- figure: nothing -->1<!-- end figure -->")
+    with pytest.raises(InvalidInputError, match="put `<!-- end figure -->` after it"):
+        write_tables.fill_tables("It is <!-- figure: satisfaction_mAP_lists -->1")
+    with pytest.raises(InvalidInputError, match="begin the line with a word"):
+        write_tables.fill_tables("It is\n<!-- figure: satisfaction_mAP_lists -->1<!-- end figure -->")
+
+
+def test_every_figure_stands_in_a_sentence():
+    pages = "".join(path.read_text() for path in write_tables.find_pages())
+    assert {name for _, name, _, _ in write_tables.FIGURE.findall(pages)} == set(page_tables.all_figures())
+
+
 def test_an_unknown_table_is_named():
     with pytest.raises(InvalidInputError, match="no table is named 'nothing'"):
         write_tables.fill_tables("<!-- table: nothing -->\n<!-- end table -->")
@@ -143,4 +162,4 @@ def test_the_command_checks_all_pages():
     done = subprocess.run(
         [sys.executable, "studies/write_tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout) == (0, "all tables agree with their result files\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "all tables and figures agree with their result files\n"), done.stderr
