@@ -20,10 +20,10 @@ MIN_VARIANCE = 1e-6
 class Whitening:
     """Principal components divided by a power of their standard deviation, at unit length, before a hasher or a coder.
 
-    Embeddings share a mean and some directions of large variance that carry little meaning. With less weight on them,
-    neighbours by cosine improve in many tasks, and codes preserve them better. Apply the same map to queries. The order
-    of the original vectors changes, so choose the power on your own queries, from 0 (only centring) to 1 (equal
-    variances).
+    Embeddings share a mean and some directions of large variance that carry little meaning. With less weight on these
+    directions, neighbours by cosine improve in many tasks, and codes preserve the neighbours better. Apply the same map
+    to queries. The order of the original vectors changes, so choose the power on your own queries, from 0 (only
+    centring) to 1 (equal variances).
 
     Args:
         mean: float32 (d,).

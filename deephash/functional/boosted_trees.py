@@ -23,7 +23,7 @@ def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cu
         levels: uint8 (d, n).
         features: int64 (f,), the features to try.
         rows: int64 (m,), the rows to use.
-        cells: int64 (m,), the start of the sums of a row's node and class: 2 · node · limit + class.
+        cells: int64 (m,), index of the first sum of each row's node and class: 2 · node · limit + class.
         weights: float32 (m,).
         nodes: number of nodes of the layer.
         limit: number of levels.

@@ -22,7 +22,7 @@ def linear_svm(features: Tensor, bits: Tensor, cost: float) -> tuple[Tensor, Ten
     """Fit hyperplanes that separate the items whose bit is 1 from the others, one per bit.
 
     Each minimises ½‖w‖² + C Σ max(0, 1 - t (wᵀx + β))² with t = ±1, the loss of LIBLINEAR; β is not penalised. All are
-    solved together by Newton's method in the primal (Chapelle 2007), so that the work is products with the vectors of
+    solved together by Newton's method in the primal (Chapelle 2007), so that most of the work is matrix products for
     all bits. Nothing is random, and the order of rows does not matter.
 
     Args:

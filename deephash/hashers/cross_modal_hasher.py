@@ -37,7 +37,7 @@ class CrossModalHasher(BaseHasher):
         encoders: the encoder before each view's projection; None uses the features themselves.
 
     Raises:
-        InvalidInputError: the parts are of other views, or do not fit each other.
+        InvalidInputError: the parts belong to other views, or do not fit each other.
 
     Example:
         >>> from deephash.projections.paired.cvh import CVH

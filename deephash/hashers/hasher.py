@@ -219,7 +219,7 @@ class Hasher(BaseHasher):
         """Compute packed codes, in blocks on the device of the weights.
 
         The result does not depend on `block_size`, except for margins so near 0 (a millionth of the projections' size)
-        that the order of sums in a matrix product decides their sign. Autocast is ignored, so that training and search
+        that the order of sums in a matrix product decides their sign. Autocast is disabled, so that training and search
         give the same codes.
 
         Args:

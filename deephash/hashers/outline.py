@@ -72,7 +72,7 @@ def outline(build: Callable[[dict[str, Any]], M], description: dict[str, Any]) -
     """Build the described hasher with large weights that have shapes and dtypes but take no memory.
 
     Raises:
-        Exception: any error of a constructor; ValueError if it makes more than any hasher consists of.
+        Exception: any error of a constructor; ValueError if it allocates more than any hasher needs.
     """
     # Constructors draw small initial weights, which must not advance the caller's random numbers.
     with torch.random.fork_rng(devices=[]):

@@ -65,9 +65,10 @@ class Gumbel(BitAllocation):
     the area under the micro-averaged precision-recall curve. A projection that repeats another then adds little. Each
     projection has a log-probability for every number of bits. Each step draws choices from them, relaxed by the
     Gumbel-softmax at a temperature that falls from 1 to 0.2. A gradient step on the log-probabilities then raises the
-    average precision, computed from soft histograms of distances, minus a penalty on the bits spent, ((bits - budget) /
-    budget)². The start favours the knapsack's choice. At the end a knapsack over the learnt log-probabilities spends
-    exactly the budget. If its code is no better on the pairs than the paper's allocation, the latter is kept.
+    average precision, computed from soft histograms of distances, minus a penalty on the bits spent, the square of
+    (bits - budget) / budget. The start favours the knapsack's choice. At the end a knapsack over the learnt
+    log-probabilities spends exactly the budget. If its code is no better on the pairs than the paper's allocation, the
+    latter is kept.
 
     Known weakness: it learns from training pairs, so part of its choice between similar random projections is chance;
     and thresholds remain those that are best for each projection alone.

@@ -58,9 +58,9 @@ class ExactSearch(ThresholdSearch):
     a sum over regions follows from the best r - 1 regions below each cut, for r = 2, 3, ..., in O(T n²) time for T
     thresholds: every cut is tried, none is rounded to a grid.
 
-    If α < 1, each step maximises J with the ratio replaced by its first-order change at the current thresholds, as long
-    as J rises, from the optima of F1 and of Ω. That is exact for one threshold. For more it is at least as good as
-    either optimum, without a proof that it is the best.
+    If α < 1, the search starts from the optima of F1 and of Ω. Each step maximises J with the ratio replaced by its
+    first-order change at the current thresholds, as long as J rises. That is exact for one threshold. For more it is at
+    least as good as either optimum, without a proof that it is the best.
 
     Known weakness: an optimum on training pairs is not an optimum on other pairs, especially if training pairs are few.
 

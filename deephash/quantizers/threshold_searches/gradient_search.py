@@ -143,16 +143,16 @@ class GradientSearch(ThresholdSearch):
     """Adam on soft J from several starts, then a local search over hard cuts.
 
     J of hard regions is constant between any two values, so its gradient is 0. J of soft regions has a gradient
-    everywhere: regions are differences of sigmoids, and pairs share a region with the overlap of their memberships.
-    Thresholds are fractions of the distinct values, so that heavy tails take no room. They climb by Adam from several
-    starts side by side, the first evenly spaced, the others random, while temperature and learning rate fall
+    everywhere: regions are differences of sigmoids, and the overlap of two memberships is the weight of a shared
+    region. Thresholds are fractions of the distinct values, so that heavy tails take no room. They climb by Adam from
+    several starts side by side, the first evenly spaced, the others random, while temperature and learning rate fall
     geometrically. Soft J sees 128 groups of neighbouring values, so the cost of a climb does not depend on the number
     of items. The best results then become hard cuts, each of which moves to the best place between its neighbours until
     none can improve.
 
-    One threshold ends at the optimum. With more, J cannot be raised by moving a single threshold. It is above what
-    `EvolutionarySearch` finds in its default size, and with 7 thresholds or more it costs less than `ExactSearch`; if
-    α < 1 either of the two may be better. Known weakness: 15 thresholds have many local optima.
+    One threshold ends at the optimum. With more, moving a single threshold cannot raise J. J is higher than with
+    `EvolutionarySearch` of default size, and with 7 thresholds or more the search costs less than `ExactSearch`; if α
+    is below 1, either of these two may be better. Known weakness: 15 thresholds have many local optima.
 
     Args:
         starts: number of starts.
