@@ -6,7 +6,6 @@ D determines the buckets, and the distances of substrings in a sample give the n
 the database grows, by the law of free bits: near a query, codes are distributed as if g of the bits were free and the
 others equal to the query's, so the number of items within d grows as Σ_{i ≤ d} C(g, i). Uniformly random codes have
 g = b; copies of one code have g = 0.
-
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from deephash.indexes.mih import substring_lengths
 from deephash.indexes.multi_index_kernels import BUCKET_COST, CANDIDATE_COST
 
 BITS = 64
-# Neighbours that determine a query's number of free bits; shares of nearer ones follow from the law.
+# Number of neighbours that determine the free bits of a query; the shares of nearer ones follow from the law.
 LAW_NEIGHBOURS = 50
 
 
@@ -29,19 +28,19 @@ def log_choose(n, k):
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
-def words(codes):
+def view_words(codes):
     """View packed codes uint8 (n, 8) as uint64 (n,)."""
     return np.ascontiguousarray(codes).view(np.uint64)[:, 0]
 
 
-def cut(bits, tables):
+def cut_bits(bits, tables):
     """Return the first bit and length of each substring."""
     lengths = substring_lengths(bits, tables)
     return list(zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True))
 
 
-def free_bits(counts):
-    """Return the g of largest likelihood, given that no distance is beyond the last, and the law's shares.
+def fit_free_bits(counts):
+    """Fit g by maximum likelihood, given that no distance is beyond the last, and return it with the law's shares.
 
     Args:
         counts: neighbours at distance 0, 1, ... D, int64 (D + 1,).
@@ -78,7 +77,7 @@ class Sample:
 
     @cached_property
     def within(self):
-        """Share of all codes, however many there are, within each distance of each query, float64 (q, 65)."""
+        """Share of the codes of a database of any size within each distance of each query, float64 (q, 65)."""
         return self._shares_and_free_bits[0]
 
     @cached_property
@@ -91,13 +90,13 @@ class Sample:
         summed = self.counts.cumsum(1)
         shares, found = summed / len(self.codes), np.empty(len(self.queries))
         for row, last in enumerate((summed >= min(LAW_NEIGHBOURS, len(self.codes))).argmax(1)):
-            found[row], law = free_bits(self.counts[row, : last + 1])
+            found[row], law = fit_free_bits(self.counts[row, : last + 1])
             shares[row, : last + 1] = shares[row, last] * law
         return shares, found
 
     def substring_shares(self, tables):
         """Compute the share of the codes at each distance of each substring, float64 (q, m, longest + 1)."""
-        pieces = cut(BITS, tables)
+        pieces = cut_bits(BITS, tables)
         shares = np.empty((len(self.queries), tables, pieces[0][1] + 1))
         for row, query in enumerate(self.queries):
             differing = self.codes ^ query
@@ -116,33 +115,33 @@ class Uniform:
 
     def substring_shares(self, tables):
         """Compute the same shares as Sample, float64 (1, m, longest + 1)."""
-        pieces = cut(BITS, tables)
+        pieces = cut_bits(BITS, tables)
         shares = np.zeros((1, tables, pieces[0][1] + 1))
         for table, (_, length) in enumerate(pieces):
             shares[0, table, : length + 1] = np.exp(log_choose(length, np.arange(length + 1.0)) - length * np.log(2))
         return shares
 
 
-def distance_chances(within, items, k):
+def compute_distance_chances(within, items, k):
     """Return the probability that the k-th item is at each distance, float64 (q, 65), with Poisson counts."""
     reached = gammainc(k, items * within)
     reached[:, -1] = 1
     return np.diff(reached, axis=1, prepend=0)
 
 
-def buckets_of_steps(tables):
+def count_buckets(tables):
     """Return the number of buckets of each step, float64 (65,)."""
     lengths, steps = substring_lengths(BITS, tables), np.arange(BITS + 1)
     return np.array([np.exp(log_choose(lengths[step % tables], step // tables))
                      if step // tables <= lengths[step % tables] else 0 for step in steps])  # fmt: skip
 
 
-def steps_taken(buckets, candidates, items):
+def limit_steps(buckets, candidates, items):
     """Return the maximum number of steps of each query before it falls back to a scan, int64 (q,).
 
     Args:
-        buckets: up to the end of each step, float64 (65,).
-        candidates: likewise, of each query, float64 (q, 65).
+        buckets: number of buckets up to the end of each step, float64 (65,).
+        candidates: number of candidates of each query up to the end of each step, float64 (q, 65).
         items: codes N of the database.
     """
     before = np.pad(candidates, ((0, 0), (1, 0)))[:, :-1]
@@ -155,10 +154,10 @@ class Work:
     """Work of queries of multi-index hashing, each float64 (q,).
 
     Args:
-        distance: of the k-th neighbour.
-        buckets: looked into.
-        candidates: codes in them.
-        scanned: codes of a scan, where there were too many buckets.
+        distance: distance of the k-th neighbour.
+        buckets: number of buckets visited.
+        candidates: number of codes in these buckets.
+        scanned: number of codes of the fallback scan; 0 without a scan.
     """
 
     distance: np.ndarray
@@ -167,28 +166,29 @@ class Work:
     scanned: np.ndarray
 
 
-def expected_work(sample, items, k, tables, chances=None):
+def predict_work(sample, items, k, tables, chances=None):
     """Compute the expected work of each query.
 
     Args:
         sample: Sample or Uniform.
         items: codes N of the database.
-        k: neighbours.
-        tables: substrings m.
-        chances: of the k-th distance, float64 (q, 65); None for those that the law of free bits gives.
+        k: number of neighbours.
+        tables: number of substrings m.
+        chances: probability of each distance of the k-th neighbour, float64 (q, 65); by default from the law of free
+            bits.
     """
-    chances = distance_chances(sample.within, items, k) if chances is None else chances
-    shares, buckets = sample.substring_shares(tables), buckets_of_steps(tables)
+    chances = compute_distance_chances(sample.within, items, k) if chances is None else chances
+    shares, buckets = sample.substring_shares(tables), count_buckets(tables)
     steps = np.arange(BITS + 1)
     radii, inside = steps // tables, steps // tables < shares.shape[2]
     candidates = np.zeros((len(shares), BITS + 1))
     candidates[:, inside] = items * shares[:, (steps % tables)[inside], radii[inside]]
     candidates, buckets = candidates.cumsum(1), buckets.cumsum()
-    taken = steps_taken(buckets, candidates, items)[:, None]
-    # Those of as many steps as lie before the k-th neighbour's distance, it included, or before the query is given up.
+    taken = limit_steps(buckets, candidates, items)[:, None]
+    # A query ends with the step of the k-th neighbour's distance, or before the step at which it falls back to a scan.
     ends = np.minimum(steps + 1, taken)
     looked = np.take_along_axis(np.pad(candidates, ((0, 0), (1, 0))), ends, 1)
-    # Copies of the query lie in one bucket, the lower ids first: it is left at the copy after the k-th.
+    # Copies of the query are in one bucket in the order of ids; the search leaves it at the copy after the k-th.
     looked[:, 0] *= np.minimum(1, (k + 1) / np.maximum(items * sample.within[:, 0], 1e-9))
     return Work(
         distance=chances @ steps,
@@ -198,40 +198,40 @@ def expected_work(sample, items, k, tables, chances=None):
     )
 
 
-def actual_work(distances, looked_at):
+def collect_work(distances, looked_at):
     """Return the work of queries that were searched.
 
     Args:
-        distances: of the k-th neighbours, int64 (q,).
+        distances: distances of the k-th neighbours, int64 (q,).
         looked_at: buckets, codes in them, and codes of a scan, int64 (q, 3).
     """
     return Work(distances.astype(float), *looked_at.T.astype(float))
 
 
-def table_bytes(items, tables):
+def count_table_bytes(items, tables):
     """Return the bytes of all tables: 12 for each code, 8 for each bucket's start."""
     return tables * items * 12 + sum(8 * 2**length for length in substring_lengths(BITS, tables))
 
 
-def kept(looked_at, k):
+def count_kept(looked_at, k):
     """Return how many of C codes, in random order, are temporarily among the k nearest: k (1 + ln(C/k)), at most C."""
     return np.minimum(looked_at, k) * (1 + np.log(np.maximum(1, looked_at / k)))
 
 
-def priced(work, items, k, tables):
+def price(work, items, k, tables):
     """Return the components of the time of multi-index hashing, float64 (q, 6).
 
     The fixed cost of a query; temporary neighbours; buckets, whose cost grows by a constant whenever the tables' bytes
     double, since fewer of them are in the caches; candidates; and for a scan, temporary neighbours and codes.
     """
-    far = max(0.0, np.log2(table_bytes(items, tables) / 2**20))
+    far = max(0.0, np.log2(count_table_bytes(items, tables) / 2**20))
     once, scans = np.ones(len(work.scanned)), work.scanned / items
-    keeping, keeping_of_scans = kept(work.candidates, k), scans * kept(items, k)
+    keeping, keeping_of_scans = count_kept(work.candidates, k), scans * count_kept(items, k)
     return np.stack([once, keeping, far * work.buckets, work.candidates, keeping_of_scans, work.scanned], 1)
 
 
-def fitted(work, seconds):
-    """Fit the seconds of each kind of work, none negative, with equal weight on relative errors.
+def fit_seconds(work, seconds):
+    """Fit non-negative seconds per unit of each kind of work, with equal weights on relative errors.
 
     Args:
         work: float64 (measurements, kinds).

@@ -3,8 +3,8 @@
 python benchmarks/cross_modal.py cifar10.npz --cache FOLDER                        the eigenvector methods, to 64 bits
 python benchmarks/cross_modal.py cifar10.npz --methods cvh cmfh --bits 16          some, at another length
 
-The .npz is that of data=cifar10_gist: images uint8 (n, 32, 32, 3) and labels. 59,000 pairs are fitted, each method in a
-process of its own, whose peak is given whole: features, libraries and all. 1,000 other pairs ask, across views.
+The .npz is that of data=cifar10_gist: images uint8 (n, 32, 32, 3) and labels. Each method is fitted on 59,000
+pairs in a separate process, whose peak memory includes features and libraries. 1,000 other pairs are the queries.
 """
 
 import argparse
@@ -35,8 +35,8 @@ QUERIES, LEVELS = 1_000, 4
 COLUMNS = ("method", "bits", "fit s", "peak MB", "GIST → colour mAP", "colour → GIST mAP")
 
 
-def colour_histogram(images):
-    """Shares of pixels in 4 × 4 × 4 boxes of red, green and blue: uint8 (n, h, w, 3) → float32 (n, 64)."""
+def compute_colour_histogram(images):
+    """Compute shares of pixels in 4 × 4 × 4 boxes of red, green and blue: uint8 (n, h, w, 3) → float32 (n, 64)."""
     level = images.astype(np.int64) * LEVELS // 256
     boxes = (level[..., 0] * LEVELS + level[..., 1]) * LEVELS + level[..., 2]
     rows = boxes.reshape(len(images), -1)
@@ -45,12 +45,12 @@ def colour_histogram(images):
     return (counts / rows.shape[1]).astype(np.float32)
 
 
-def two_views(path, cache):
-    """GIST and colour histograms of all images, and their labels."""
+def read_views(path, cache):
+    """Return GIST and colour histograms of all images as two views, and their labels."""
     with np.load(path, allow_pickle=False) as stored:
         images, labels = stored["images"], torch.from_numpy(stored["labels"].astype(np.int64))
     gist = read_or_describe(images, Gist(), cache)
-    return Views({"gist": gist, "colour": torch.from_numpy(colour_histogram(images))}), labels
+    return Views({"gist": gist, "colour": torch.from_numpy(compute_colour_histogram(images))}), labels
 
 
 def mean_average_precision(query_codes, database_codes, relevant, bits):
@@ -67,10 +67,10 @@ def mean_average_precision(query_codes, database_codes, relevant, bits):
 
 
 def measure(arguments, method):
-    """One method's row, in this process."""
+    """Measure one method in this process and return its row."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"method={method}", "logger=none", f"bits={arguments.bits}"])
-    views, labels = two_views(arguments.file, arguments.cache)
+    views, labels = read_views(arguments.file, arguments.cache)
     order = torch.randperm(len(views), generator=torch.Generator().manual_seed(0))
     queries, database = order[:QUERIES], order[QUERIES:]
     quantizers = {name: instantiate(config.quantizer, bits=arguments.bits) for name in views.names}
@@ -95,7 +95,7 @@ def measure(arguments, method):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps GIST features")
+    parser.add_argument("--cache", type=Path, required=True, help="folder in which GIST features are cached")
     parser.add_argument("--methods", nargs="+", default=["cvh", "cmfh", "imh", "scm_sequential"])
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)

@@ -2,8 +2,8 @@
 
 python benchmarks/distributed.py [--items 4000000] [--queries 10000] [--rows 524288] [--rounds 5]
 
-Prints, with OMP_NUM_THREADS=1 and workers of one thread each, by the workers' own clocks, from a common start to the
-last one's end, without start-up:
+Prints ratios of times. Each worker has one thread, and a time is from the common start of the workers to the end of the
+last one, without start-up:
 
 - scoring: 2 processes of torch.distributed against one, and one process through the distributed path against
   the plain ranking of the same codes in memory;
@@ -150,7 +150,7 @@ def fit_share(folder, rank, world):
 JOBS = {job.__name__: job for job in (score_share, score_plainly, encode_share, encode_plainly, fit_share)}
 
 
-def worker(name, folder, rank, world, meeting):
+def run_worker(name, folder, rank, world, meeting):
     """Warm up, start together, and measure the seconds until the last worker ends."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
@@ -165,7 +165,7 @@ def worker(name, folder, rank, world, meeting):
     dist.destroy_process_group()
 
 
-def seconds_of(name, folder, world):
+def time_job(name, folder, world):
     """Return the seconds of a job on some workers, in separate processes."""
     with tempfile.TemporaryDirectory(dir=folder) as meeting:
         processes = [
@@ -186,7 +186,7 @@ def compare(what, folder, one, other, rounds, bar):
     """Compare two jobs, each a name and a number of workers, by the median ratio of their times."""
     ratios, results = [], set()
     for _ in range(rounds):
-        first, second = (seconds_of(*job[:1], folder, job[1]) for job in (one, other))
+        first, second = (time_job(*job[:1], folder, job[1]) for job in (one, other))
         ratios.append(first["seconds"] / second["seconds"])
         if one[0].split("_")[0] != "encode":
             results |= {first["result"], second["result"]}
@@ -199,7 +199,7 @@ def compare(what, folder, one, other, rounds, bar):
 def main():
     if sys.argv[1:2] == ["--worker"]:
         name, folder, rank, world, meeting = sys.argv[2:]
-        return worker(name, Path(folder), int(rank), int(world), meeting)
+        return run_worker(name, Path(folder), int(rank), int(world), meeting)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=4_000_000)
     parser.add_argument("--queries", type=int, default=10_000)

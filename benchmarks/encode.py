@@ -1,7 +1,7 @@
-"""`deephash encode`: rows a second beside the bare matrix product, memory, and kills at random moments.
+"""`deephash encode`: rows per second against the bare matrix product, memory, and kills at random moments.
 
 python benchmarks/encode.py speed [ROWS]    speed and memory, ROWS of 512 float32 features
-python benchmarks/encode.py kills [TIMES]   SIGKILL at random moments; the codes must come out the same each time
+python benchmarks/encode.py kills [TIMES]   SIGKILL at random moments; the codes must be the same each time
 """
 
 import json
@@ -29,7 +29,7 @@ from deephash.quantizers.sbq import SBQ
 DIMENSION, BITS = 512, 64
 
 
-def fitted() -> Hasher:
+def fit_hasher() -> Hasher:
     features = torch.randn(5_000, DIMENSION, generator=torch.Generator().manual_seed(0))
     return Hasher(ITQ(DIMENSION, BITS), SBQ(BITS)).fit(features)
 
@@ -44,8 +44,8 @@ def write_features(path: Path, rows: int) -> None:
     del array
 
 
-def matrix_product_seconds(hasher: Hasher, rows: int) -> float:
-    """Return the least time of centring, product, threshold and packing of features that are in memory already."""
+def time_product(hasher: Hasher, rows: int) -> float:
+    """Return the least time of centring, product, threshold and packing for features in memory."""
     block = torch.randn(BLOCK_ROWS, DIMENSION)
     mean, directions = hasher.projection.mean, hasher.projection.directions.detach()
     times = []
@@ -57,7 +57,7 @@ def matrix_product_seconds(hasher: Hasher, rows: int) -> float:
     return min(times) * rows / BLOCK_ROWS
 
 
-def reading_seconds(source: RowSource) -> float:
+def time_reading(source: RowSource) -> float:
     """Return the time of only reading the rows."""
     start = time.perf_counter()
     for _ in source.blocks(0, BLOCK_ROWS):
@@ -65,8 +65,8 @@ def reading_seconds(source: RowSource) -> float:
     return time.perf_counter() - start
 
 
-def speed(rows: int) -> None:
-    hasher = fitted()
+def measure_speed(rows: int) -> None:
+    hasher = fit_hasher()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "x.npy"
         write_features(file, rows)
@@ -79,39 +79,39 @@ def speed(rows: int) -> None:
         tables |= {ending: file.with_suffix(ending) for ending in (".parquet", ".csv")}
         hasher.save(Path(folder) / "hasher")
         for path in tables.values():
-            # A process each, so that its peak of memory is its own.
+            # In separate processes, so that each has its own peak memory.
             subprocess.run([sys.executable, __file__, "one", str(path)], check=True)
 
 
-def one(path: Path) -> None:
+def measure_one(path: Path) -> None:
     """Encode one file beside its saved hasher, and print time and memory."""
     hasher = Hasher.load(path.parent / "hasher")
     hasher.encode(torch.randn(2, DIMENSION))
-    before = peak_megabytes()
+    before = read_peak_megabytes()
     source = open_npy(path) if path.suffix == ".npy" else TableRows(path)
     start = time.perf_counter()
     done = encode_file(hasher, source, path.with_name(f"codes{path.suffix}.npy"))
     seconds = time.perf_counter() - start
-    peak = peak_megabytes()
-    product = matrix_product_seconds(hasher, done.rows)
+    peak = read_peak_megabytes()
+    product = time_product(hasher, done.rows)
     print(
         f"{path.suffix:9} {done.rows:,} rows in {seconds:.2f} s, {done.rows / seconds:,.0f} a second; reading alone "
-        f"{reading_seconds(source):.2f} s, the product alone {product:.2f} s; memory {peak:.0f} MB, "
+        f"{time_reading(source):.2f} s, the product alone {product:.2f} s; memory {peak:.0f} MB, "
         f"{peak - before:.0f} MB more than before",
         flush=True,
     )
 
 
-def peak_megabytes() -> float:
-    """Return the peak of this process; getrusage would return that of its parent if that is larger."""
+def read_peak_megabytes() -> float:
+    """Return the peak memory of this process; getrusage would return that of its parent if that is larger."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
 
-def kills(times: int) -> None:
+def kill_encodings(times: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fitted().save(folder / "hasher")
+        fit_hasher().save(folder / "hasher")
         write_features(folder / "x.npy", 40_000)
         program = str(Path(sys.executable).with_name("deephash"))
         command = [program, "encode", "hasher", "x.npy", "{}", "--rows", "8", "--device", "cpu"]
@@ -120,14 +120,14 @@ def kills(times: int) -> None:
             filled = [word.format(out) for word in command]
             return subprocess.Popen(filled, cwd=folder, stdout=subprocess.DEVNULL)
 
-        def working(process: subprocess.Popen[bytes], out: str) -> float:
+        def wait_for_codes(process: subprocess.Popen[bytes], out: str) -> float:
             """Wait until codes are written, so that kills do not fall into imports, and return the time."""
             while not (folder / f"{out}.encoding" / "codes.npy").exists() and process.poll() is None:
                 time.sleep(0.005)
             return time.monotonic()
 
         process = start("whole.npy")
-        began = working(process, "whole.npy")
+        began = wait_for_codes(process, "whole.npy")
         assert process.wait() == 0
         whole = time.monotonic() - began
         reached = []
@@ -135,7 +135,7 @@ def kills(times: int) -> None:
             out = f"{trial}.npy"
             for _ in range(2):
                 process = start(out)
-                working(process, out)
+                wait_for_codes(process, out)
                 try:
                     process.wait(random.uniform(0, 0.8) * whole)
                 except subprocess.TimeoutExpired:
@@ -149,7 +149,7 @@ def kills(times: int) -> None:
                 assert same, f"trial {trial}: {ending} differs"
             assert not (folder / f"{out}.encoding").exists()
         print(
-            f"{times} encodings killed {len(reached)} times: all came out the same; rows noted at the kills, of 40,000:"
+            f"{times} encodings killed {len(reached)} times: the codes are the same; rows done at the kills, of 40,000:"
         )
         print(sorted(reached))
 
@@ -157,8 +157,8 @@ def kills(times: int) -> None:
 if __name__ == "__main__":
     what, *number = sys.argv[1:]
     if what == "one":
-        one(Path(number[0]))
+        measure_one(Path(number[0]))
     elif what == "speed":
-        speed(int(number[0]) if number else 1_000_000)
+        measure_speed(int(number[0]) if number else 1_000_000)
     else:
-        kills(int(number[0]) if number else 20)
+        kill_encodings(int(number[0]) if number else 20)

@@ -1,7 +1,7 @@
 """Exact neighbours by the float64 rule against FAISS's flat float32 index: python benchmarks/exact_neighbours.py.
 
 Interleaved repetitions in one process, 1,000 queries × 59,000 × 128 dimensions; prints the minimum and the median of
-each, and the ratio of the minima. Both find the same neighbours but for ties that float32 cannot tell apart.
+each, and the ratio of the minima. Both find the same neighbours except for ties that float32 cannot distinguish.
 """
 
 import statistics
@@ -15,8 +15,8 @@ from deephash.affinity.euclidean import find_nearest, find_within_radius
 QUERIES, ITEMS, DIMENSIONS, REPETITIONS, K = 1000, 59000, 128, 7, 100
 
 
-def features(rng, n, weights):
-    """Features of low intrinsic dimension bent by a nonlinearity, as descriptors are."""
+def draw_features(rng, n, weights):
+    """Draw features of low intrinsic dimension that are bent by a nonlinearity, like descriptors."""
     latent = rng.standard_normal((n, len(weights)), np.float32)
     return np.tanh(0.4 * latent @ weights) + 0.05 * rng.standard_normal((n, weights.shape[1]), np.float32)
 
@@ -24,7 +24,7 @@ def features(rng, n, weights):
 def main():
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((12, DIMENSIONS), np.float32)
-    database, queries = features(rng, ITEMS, weights), features(rng, QUERIES, weights)
+    database, queries = draw_features(rng, ITEMS, weights), draw_features(rng, QUERIES, weights)
     index = faiss.IndexFlatL2(DIMENSIONS)
     index.add(database)
     _, kth = find_nearest(queries, database, K)

@@ -2,9 +2,9 @@
 
 python benchmarks/fuzz_files.py --mutations 10000
 
-For files with a checksum, half of the mutations get a correct checksum again, like a malicious file. A process forked
-from one that has imported everything reads each batch. A mutation that crashes it, takes over 10 seconds of processor
-time, allocates over 2 GB, or raises anything but a one-line error is a fault, and the exit status is 1.
+For files with a checksum, seven tenths of the mutations get a correct checksum again, like a malicious file. A process
+forked from one that has imported everything reads each batch. A mutation that crashes it, takes over 10 seconds of
+processor time, allocates over 2 GB, or raises anything but a one-line error is a fault, and the exit status is 1.
 """
 
 import argparse
@@ -93,14 +93,14 @@ TOKEN = re.compile(rb'-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|"[^"\n]*"|true|false|null
 
 @dataclass(frozen=True)
 class Target:
-    """Files that are damaged, and what reads them.
+    """Files to damage and the function that reads them.
 
     Args:
-        folder: their folder in the corpus, which is copied for each mutation.
-        files: names of those that are damaged, one at a time.
-        read: reads the copy.
-        repair: makes the copy's checksums right again; None where there are none.
-        weight: how often it is chosen.
+        folder: folder of the files in the corpus, which is copied for each mutation.
+        files: patterns of the files to damage, one at a time.
+        read: function that reads the copy.
+        repair: function that corrects the checksums of the copy; None if it has none.
+        weight: relative frequency of the target.
     """
 
     folder: str
@@ -115,28 +115,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="few of the kinds that start a process for each file")
-    parser.add_argument("--only", default="", help="kinds whose name begins so")
+    parser.add_argument(
+        "--quick", action="store_true", help="damage fewer files of the kinds that start a process for each file"
+    )
+    parser.add_argument("--only", default="", help="damage only kinds whose names begin with this text")
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
     given = parser.parse_args(arguments)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="deephash-fuzz-") as folder:
         corpus = Path(folder) / "corpus"
         if read_in_fork(lambda tell: (write_corpus(corpus), tell("whole"))) != ["whole"]:
-            raise SystemExit("the whole files could not be written")
-        chosen = {name: target for name, target in targets().items() if name.startswith(given.only)}
+            raise SystemExit("the undamaged files could not be written")
+        chosen = {name: target for name, target in list_targets().items() if name.startswith(given.only)}
         refused = read_in_fork(lambda tell: report_unreadable(corpus, Path(folder) / "scratch", chosen, tell))
         if refused:
-            raise SystemExit("whole files are refused:\n" + "\n".join(refused))
+            raise SystemExit("undamaged files are rejected:\n" + "\n".join(refused))
         outcomes, faults = fuzz(corpus, Path(folder) / "scratch", chosen, given)
-    print(table(outcomes))
+    print(format_table(outcomes))
     total = sum(sum(counts.values()) for counts in outcomes.values())
     print(f"{total} mutations, {len(faults)} faults, {time.perf_counter() - started:.0f} s")
     return 1 if faults else 0
 
 
 def report_unreadable(corpus: Path, scratch: Path, chosen: dict[str, Target], tell: Callable[[str], None]) -> None:
-    """Report undamaged files that cannot be read: damage to them would show nothing."""
+    """Report undamaged files that cannot be read, since damage to them would show nothing."""
     for name, target in chosen.items():
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(corpus / target.folder, scratch)
@@ -176,7 +178,7 @@ def fuzz(
         for line in read_in_fork(read_batch):
             outcome, detail = json.loads(line)
             outcomes[plan[at]][outcome] += 1
-            if outcome not in ("read", "refused"):
+            if outcome not in ("read", "rejected"):
                 faults.append(f"{plan[at]}, mutation {given.first + at}: {outcome}: {detail}")
                 print(faults[-1], file=sys.stderr)
             at += 1
@@ -191,7 +193,7 @@ def fuzz(
 
 
 def read_in_fork(work: Callable[[Callable[[str], None]], object]) -> list[str]:
-    """Yield the lines of a forked process until it ends or has been silent for too long."""
+    """Return the lines that a forked process reports until it ends or has been silent for too long."""
     reading_end, writing_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -210,24 +212,24 @@ def read_in_fork(work: Callable[[Callable[[str], None]], object]) -> list[str]:
                 os._exit(1)
         os._exit(0)
     os.close(writing_end)
-    told = b""
+    reported = b""
     try:
         while select.select([reading_end], [], [], WALL_SECONDS)[0]:
             piece = os.read(reading_end, 1 << 16)
             if not piece:
                 break
-            told += piece
+            reported += piece
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
     finally:
         os.close(reading_end)
         os.waitpid(child, 0)
-    return told.decode().splitlines()
+    return reported.decode().splitlines()
 
 
 def limit_memory() -> None:
-    """Let this process take 2 GB more than it has."""
+    """Limit this process to 2 GB more than it has allocated."""
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -240,22 +242,22 @@ def read_one(corpus: Path, scratch: Path, target: Target, seed: str) -> tuple[st
     shutil.copytree(corpus / target.folder, scratch)
     name = rng.choice(target.files)
     path = next(scratch.glob(name))
-    path.write_bytes(mutated(path, rng))
+    path.write_bytes(mutate(path, rng))
     if target.repair is not None and rng.random() < 0.7:
         with contextlib.suppress(Exception):  # What cannot be repaired stays damaged.
             target.repair(scratch)
-    before = processor_seconds()
+    before = read_processor_seconds()
     hidden = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(hidden):
             warnings.simplefilter("ignore")
             target.read(scratch)
         outcome, detail = "read", ""
-    except InvalidInputError as refusal:
-        outcome, detail = "refused", str(refusal)
+    except InvalidInputError as error:
+        outcome, detail = "rejected", str(error)
         if "\n" in detail or len(detail) > 2000:
             outcome = "long message"
-        is_trial = "engine='rebuild'" in detail  # What the bounded trial of an engine's file lacks, it alone lacks.
+        is_trial = "engine='rebuild'" in detail  # Only the trial process of an engine lacks memory.
         if not is_trial and re.search(
             r"MemoryError|[Uu]nable to allocate|can't allocate|bad_alloc|out of memory", detail
         ):
@@ -264,20 +266,20 @@ def read_one(corpus: Path, scratch: Path, target: Target, seed: str) -> tuple[st
         where = traceback.extract_tb(error.__traceback__)
         places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(where[-6:]))
         outcome, detail = "traceback", f"{type(error).__name__}: {str(error)[:200]} ({name}; {places})"
-    if processor_seconds() - before > SECONDS:
-        return "slow", f"{processor_seconds() - before:.0f} s ({name}; {outcome} {detail[:200]})"
+    if read_processor_seconds() - before > SECONDS:
+        return "slow", f"{read_processor_seconds() - before:.0f} s ({name}; {outcome} {detail[:200]})"
     return outcome, detail[:600]
 
 
-def processor_seconds() -> float:
-    """Return the processor seconds of this process and those that it has waited for."""
+def read_processor_seconds() -> float:
+    """Return the processor seconds of this process and of the processes that it has waited for."""
     return sum(
         usage.ru_utime + usage.ru_stime
         for usage in (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
 
 
-def mutated(path: Path, rng: random.Random) -> bytes:
+def mutate(path: Path, rng: random.Random) -> bytes:
     """Damage the contents of a file; for an archive also within its members, with correct checksums."""
     content = path.read_bytes()
     if path.suffix == ".npz" and rng.random() < 0.5:
@@ -287,21 +289,21 @@ def mutated(path: Path, rng: random.Random) -> bytes:
             hit = rng.choice(names)
             for member in names:
                 inner = archive.read(member)
-                out.writestr(member, damaged(inner, rng) if member == hit else inner)
+                out.writestr(member, damage(inner, rng) if member == hit else inner)
         return packed.getvalue()
     is_text = path.suffix in (".json", ".jsonl", ".csv", ".yaml") or b"\0" not in content[:4096]
     if is_text and rng.random() < 0.7:
-        return reworded(content, rng)
+        return reword(content, rng)
     if path.suffix in (".safetensors", ".npy") and rng.random() < 0.4:
         head = min(len(content), 8 + int.from_bytes(content[:8], "little")) if path.suffix != ".npy" else 128
-        changed = reworded(content[8:head] if path.suffix != ".npy" else content[:head], rng)
+        changed = reword(content[8:head] if path.suffix != ".npy" else content[:head], rng)
         if path.suffix == ".npy":
             return changed.ljust(head)[: max(head, len(changed))] + content[head:]
         return len(changed).to_bytes(8, "little") + changed + content[head:]
-    return damaged(content, rng)
+    return damage(content, rng)
 
 
-def reworded(content: bytes, rng: random.Random) -> bytes:
+def reword(content: bytes, rng: random.Random) -> bytes:
     """Change or remove some numbers or words of a text."""
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         tokens = list(TOKEN.finditer(content))
@@ -317,11 +319,11 @@ def reworded(content: bytes, rng: random.Random) -> bytes:
     return content
 
 
-def damaged(content: bytes, rng: random.Random) -> bytes:
+def damage(content: bytes, rng: random.Random) -> bytes:
     """Change, cut, double or replace some bytes by extreme numbers."""
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 5))):
-        # Headers lie at the beginning, and in Parquet and archives at the end.
+        # Headers are at the beginning, and in Parquet and archives at the end.
         size = len(changed)
         reach = rng.choice((size, min(size, 200), min(size, 64)))
         place = rng.randrange(reach) if reach else 0
@@ -350,9 +352,9 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def table(outcomes: dict[str, Counter[str]]) -> str:
+def format_table(outcomes: dict[str, Counter[str]]) -> str:
     """Format the outcomes of the mutations of each kind."""
-    columns = list(dict.fromkeys(("read", "refused", *(name for counts in outcomes.values() for name in counts))))
+    columns = list(dict.fromkeys(("read", "rejected", *(name for counts in outcomes.values() for name in counts))))
     width = max(map(len, outcomes), default=4)
     lines = [" ".join([" " * width, *(f"{name:>12}" for name in columns)])]
     for name in sorted(outcomes):
@@ -361,7 +363,7 @@ def table(outcomes: dict[str, Counter[str]]) -> str:
 
 
 def read_all(path: Path) -> None:
-    """Go through the rows of a file of features as `deephash encode` does."""
+    """Read the rows of a file of features as `deephash encode` does."""
     source = open_source(path, path.parent, features=["x"] if path.name == "c.npz" else None)
     for block in source.blocks(0, 16):
         block.features.sum()
@@ -425,14 +427,14 @@ def read_history(folder: Path) -> None:
     summarise_history(read_json_object(path, "a history"), path)
 
 
-def sweep_row(folder: Path) -> None:
+def read_sweep(folder: Path) -> None:
     """Build the table of a sweep, which names damaged jobs."""
     (row,) = collect(folder).to_dicts()
     if row["status"] == "damaged":
         raise InvalidInputError(row["error"])
 
 
-def study_answers(folder: Path) -> None:
+def read_study(folder: Path) -> None:
     """Open the log of a study as the server and the analysis do."""
     analyse_log(folder / "study.sqlite")
 
@@ -442,7 +444,7 @@ KEEPS_THREADS = ("index lancedb",)
 ENGINE_KINDS = ("faiss_flat", "faiss_ivf", "faiss_hnsw", "faiss_multi_hash", "usearch", "duckdb")
 
 
-def targets() -> dict[str, Target]:
+def list_targets() -> dict[str, Target]:
     """Return all targets by name."""
     found: dict[str, Target] = {}
     for name in ("x.npy", "f.npy", "x.npz", "c.npz", "x.fvecs", "x.bvecs", "x.ivecs", "x.csv"):
@@ -497,7 +499,7 @@ def targets() -> dict[str, Target]:
         "runs", ("b/metrics.json", "b/config.yaml", "b/per_query.parquet"),
         lambda folder: compare_runs([folder / "a", folder / "b"], "AP"), weight=0.5,
     )  # fmt: skip
-    found["sweep"] = Target("sweep", ("0/metrics.json", "0/config.yaml"), sweep_row)
+    found["sweep"] = Target("sweep", ("0/metrics.json", "0/config.yaml"), read_sweep)
     found["codes"] = Target(
         "codes", ("c.npy", "c.ids.npy", "c.json"), lambda folder: read_codes(folder / "c.npy"), weight=1.5
     )
@@ -509,7 +511,7 @@ def targets() -> dict[str, Target]:
         ("manifest.jsonl",),
         lambda folder: shard_manifest.read_progress(folder, {"source": "x"}, overwrite=False),
     )
-    found["study log"] = Target("study", ("study.sqlite",), study_answers)
+    found["study log"] = Target("study", ("study.sqlite",), read_study)
     return found
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/gist.py [IMAGES.npz]
 
-takes the array "images" of the file, or random images without one. Both run interleaved in this process on all cores;
-the bar is 60,000 images of 32 × 32 in 120 s on 2 cores.
+The file contains the array "images"; without a file the images are random. Both run interleaved in this process on all
+cores. The bar is 60,000 images of 32 × 32 in 120 s on 2 cores.
 """
 
 import sys
@@ -22,8 +22,8 @@ BAR_SECONDS = 120
 
 
 @torch.no_grad()
-def by_fft(images: np.ndarray, step: int = 50) -> torch.Tensor:
-    """The same features, each filter applied to whole spectra by inverse FFTs."""
+def describe_by_fft(images: np.ndarray, step: int = 50) -> torch.Tensor:
+    """Compute the same features, with each filter applied to whole spectra by inverse FFTs."""
     size, border, edge = images.shape[1], 32, 5
     filters = torch.fft.ifftshift(transfer_functions(size + 2 * border, (8, 8, 8, 8)), (1, 2)).float()
     low_pass = low_pass_matrix(size + 2 * edge, 4).float()
@@ -50,10 +50,10 @@ def main() -> None:
     else:
         images = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
     sample, gist = images[:SAMPLE], Gist()
-    difference = (gist.describe(sample) - by_fft(sample)).abs().max()
+    difference = (gist.describe(sample) - describe_by_fft(sample)).abs().max()
     seconds: dict[str, list[float]] = {"ours": [], "torch.fft": []}
     for _ in range(REPETITIONS):
-        for name, describe in (("ours", gist.describe), ("torch.fft", by_fft)):
+        for name, describe in (("ours", gist.describe), ("torch.fft", describe_by_fft)):
             start = time.perf_counter()
             describe(sample)
             seconds[name].append(time.perf_counter() - start)

@@ -32,14 +32,14 @@ SIDE = 12
 FITTED_PATCHES = 20_000
 BLOCK = 50_000
 PASSES = 3
-# FAISS's multi-hash looks into buckets within this radius of each of its hashes, which finds what lies within
-# (radius + 1) · hashes - 1 bits; it is set for each size so that the k-th neighbour of every query lies within.
+# Largest radius of the buckets that FAISS's multi-hash visits around each of its hashes. A radius finds all codes
+# within (radius + 1) · hashes - 1 bits; each size gets the smallest radius that reaches every query's k-th neighbour.
 MAX_FLIPS = 8
-# USearch's exact search holds all distances at a time, which at 200 queries of 10,000,000 codes ended the process.
+# USearch's exact search stores all distances at once; with 200 queries of 10,000,000 codes the process was killed.
 USEARCH_PAIRS = 10**9
 
 
-def patch_codes(path, count, seed=0):
+def encode_patches(path, count, seed=0):
     """Return ITQ codes, uint8 (count, 8), of random patches."""
     images = np.load(path, allow_pickle=False)["images"]
     windows = np.lib.stride_tricks.sliding_window_view(images, (SIDE, SIDE), axis=(1, 2))
@@ -54,7 +54,7 @@ def patch_codes(path, count, seed=0):
     return torch.cat(blocks)
 
 
-def least_seconds(search, clock):
+def measure_least(search, clock):
     """Return the least time of some passes."""
     times = []
     for _ in range(PASSES):
@@ -64,8 +64,8 @@ def least_seconds(search, clock):
     return min(times)
 
 
-def multi_hash(codes, queries, farthest, tables):
-    """FAISS's multi-hash with as many hashes, and as few flips as reach every query's k-th neighbour."""
+def build_multi_hash(codes, queries, farthest, tables):
+    """Build FAISS's multi-hash with this number of hashes and the fewest flips that reach every k-th neighbour."""
     length = 64 // tables
     index = faiss.IndexBinaryMultiHash(64, tables, length)
     index.add(codes.numpy())
@@ -81,7 +81,7 @@ def compare_scans(flat, queries, k, clock, threads):
     scans = {"ours": lambda: flat.search(queries, k), "FAISS": lambda: rival.search(asked, k)}
     if len(codes) * len(asked) <= USEARCH_PAIRS:
         scans["USearch"] = lambda: usearch_search(codes, asked, k, "hamming", exact=True, dtype="b1", threads=threads)
-    seconds = {name: least_seconds(scan, clock) / len(queries) for name, scan in scans.items()}
+    seconds = {name: measure_least(scan, clock) / len(queries) for name, scan in scans.items()}
     theirs = ", ".join(f"{seconds[name] / seconds['ours']:.1f} × by {name}" for name in scans if name != "ours")
     print(f"{len(codes):>10,}: scan for the {k} nearest {1e3 * seconds['ours']:.3f} ms a query; {theirs}", flush=True)
 
@@ -90,14 +90,14 @@ def compare_kinds(kinds, database, queries, k):
     """Measure build time, query time and recall of each kind with its defaults."""
     expected = Flat(database, 64).search(queries, k)[0][:, -1:]
     for kind in kinds:
-        if kind != "pgvector":  # Its table would be there already.
+        if kind != "pgvector":  # Its table would exist already.
             deephash.index(database[:100], kind).search(queries, k)  # Imports packages, and compiles kernels.
         started = time.perf_counter()
         index = deephash.index(database, kind)
         built = time.perf_counter() - started
         found = index.search(queries, k)[0]
-        together = least_seconds(lambda index=index: index.search(queries, k), time.perf_counter) / len(queries)
-        alone = least_seconds(
+        together = measure_least(lambda index=index: index.search(queries, k), time.perf_counter) / len(queries)
+        alone = measure_least(
             lambda index=index: [index.search(q, k) for q in queries[:20].split(1)], time.perf_counter
         )
         print(
@@ -115,14 +115,14 @@ def main():
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--faiss-up-to", type=int, default=1_000_000, help="its tables are large and slow to fill")
-    parser.add_argument("--scanned", type=int, default=100, help="neighbours k of the comparison of scans")
+    parser.add_argument("--faiss-up-to", type=int, default=1_000_000, help="largest size for FAISS's multi-hash")
+    parser.add_argument("--scanned", type=int, default=100, help="number of neighbours k in the comparison of scans")
     parser.add_argument("--kinds", nargs="+", default=[], help="compare these kinds instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
-    codes = patch_codes(arguments.images, max(arguments.sizes) + arguments.queries)
+    codes = encode_patches(arguments.images, max(arguments.sizes) + arguments.queries)
     queries, k = codes[-arguments.queries :], arguments.k
     measured = []
     for size in arguments.sizes:
@@ -134,15 +134,15 @@ def main():
         (expected, expected_ids), (found, ids) = flat.search(queries, k), index.search(queries, k)
         if not (torch.equal(expected, found) and torch.equal(expected_ids, ids)):
             raise SystemExit("multi-index hashing and the scan differ")
-        seconds = least_seconds(lambda index=index: index.search(queries, k), clock) / len(queries)
-        scan = least_seconds(lambda flat=flat: flat.search(queries, k), clock) / len(queries)
+        seconds = measure_least(lambda index=index: index.search(queries, k), clock) / len(queries)
+        scan = measure_least(lambda flat=flat: flat.search(queries, k), clock) / len(queries)
         measured.append((size, seconds))
         line = (
             f"{size:>10,}: MIH of {index.tables} tables {1e3 * seconds:.3f} ms a query, {scan / seconds:.1f} × the scan"
         )
         if size <= arguments.faiss_up_to:
-            rival = multi_hash(database, queries, int(expected.max()), index.tables)
-            theirs = least_seconds(lambda rival=rival: rival.search(queries.numpy(), k), clock) / len(queries)
+            rival = build_multi_hash(database, queries, int(expected.max()), index.tables)
+            theirs = measure_least(lambda rival=rival: rival.search(queries.numpy(), k), clock) / len(queries)
             recall = (np.sort(rival.search(queries.numpy(), k)[0], 1) == np.sort(expected.numpy(), 1)).mean()
             line += f", {theirs / seconds:.1f} × FAISS's multi-hash (nflip {rival.nflip}, recall {recall:.3f})"
         print(line, flush=True)

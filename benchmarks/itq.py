@@ -22,12 +22,12 @@ from deephash.functional.principal_components import principal_components
 from deephash.projections.itq import ITQ
 
 ROUNDS = 50
-# Seconds in which the threads that one leaves spinning go to sleep before the other starts.
+# Seconds until the spinning threads of one fit sleep, before the other fit starts.
 PAUSE = 0.2
 
 
-def synthetic_features(n, d):
-    """Gaussian features in a random basis whose variances decay as those of GIST do."""
+def draw_features(n, d):
+    """Draw Gaussian features in a random basis, with variances that decay like those of GIST."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
     return torch.randn(n, d, generator=generator) @ (torch.arange(1, d + 1).pow(-0.7)[:, None] * basis.T) * 0.1 + 0.1
@@ -35,32 +35,32 @@ def synthetic_features(n, d):
 
 def fit_faiss(features, bits):
     transform = faiss.ITQTransform(features.shape[1], bits, True)
-    # By default it learns from a sample of 10 rows a dimension.
+    # By default it learns from a sample of 10 rows per dimension.
     transform.max_train_per_dim = len(features)
     transform.itq.max_iter = ROUNDS
     transform.train(features.numpy())
     return transform
 
 
-def quantisation_error(projections, rotation):
+def compute_error(projections, rotation):
     """Q(B, R) = ‖sign(V R) - V R‖², the paper's Eq. 2."""
     return float((1 - (projections @ rotation).abs()).square().sum(dtype=torch.float64))
 
 
 def compare_errors(features, bits):
-    """Error of each one's rotation of the same projections V, over three random starts."""
+    """Compute the errors of both rotations of the same projections V, for three random starts."""
     mean, components, _ = principal_components(features, bits)
     projections = ((features - mean.float()) @ components.float()).contiguous()
     errors = {"deephash": [], "faiss": []}
     for seed in range(3):
         fitted = ITQ(features.shape[1], bits, ROUNDS).fit(features, generator=torch.Generator().manual_seed(seed))
         rotation = components.T @ fitted.directions.detach().double()
-        errors["deephash"].append(quantisation_error(projections, rotation.float()))
+        errors["deephash"].append(compute_error(projections, rotation.float()))
         matrix = faiss.ITQMatrix(bits)
         matrix.max_iter, matrix.seed = ROUNDS, 123 + seed
         matrix.train(projections.numpy())
         rotation = torch.from_numpy(faiss.vector_to_array(matrix.A).reshape(bits, bits).T.copy())
-        errors["faiss"].append(quantisation_error(projections, rotation))
+        errors["faiss"].append(compute_error(projections, rotation))
     return errors
 
 
@@ -70,7 +70,7 @@ def compare_times(features, bits, repetitions):
         "deephash": lambda: ITQ(features.shape[1], bits, ROUNDS).fit(features),
         "faiss": lambda: fit_faiss(features, bits),
     }
-    for repetition in range(repetitions + 1):  # The first warms both up and is not counted.
+    for repetition in range(repetitions + 1):  # The first is a warm-up and is not counted.
         for name, run in runs.items():
             time.sleep(PAUSE)
             start = time.perf_counter()
@@ -82,7 +82,7 @@ def compare_times(features, bits, repetitions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", help="features as .npy, floating (n, d); synthetic ones without")
+    parser.add_argument("--features", help="features as .npy, floating (n, d); synthetic by default")
     parser.add_argument("--rows", type=int, default=59000)
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=9)
@@ -92,7 +92,7 @@ def main():
         stored = np.load(arguments.features, allow_pickle=False)[: arguments.rows]
         features = torch.from_numpy(np.ascontiguousarray(stored, np.float32))
     else:
-        features = synthetic_features(arguments.rows, 512)
+        features = draw_features(arguments.rows, 512)
     seconds = compare_times(features, arguments.bits, arguments.repetitions)
     errors = compare_errors(features, arguments.bits)
     print(

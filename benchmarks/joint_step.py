@@ -28,8 +28,8 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 CLASSES = 10
 
 
-def loss_of(name, bits):
-    """A loss as its YAML configures it, with the sizes of this benchmark."""
+def build_one_loss(name, bits):
+    """Build a loss as its YAML configures it, with the sizes of this benchmark."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=["train=joint", f"loss={name}"])
     sizes = {"code_length": bits, "projections": bits, "classes": CLASSES, "input_dim": 512}
@@ -37,8 +37,8 @@ def loss_of(name, bits):
     return loss
 
 
-def seconds(step, device):
-    """Time of one call."""
+def time_step(step, device):
+    """Return the seconds of one call."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--output", help="write OUTPUT.md")
+    parser.add_argument("--output", help="write the table to OUTPUT.md")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def main():
 
     rows = []
     for name in arguments.losses:
-        loss = loss_of(name, bits).to(device)
+        loss = build_one_loss(name, bits).to(device)
 
         def step(loss=loss):
             network.zero_grad()
@@ -92,7 +92,7 @@ def main():
 
         for warm in (bare, step, bare, step):
             warm()
-        pairs = [(seconds(bare, device), seconds(step, device)) for _ in range(arguments.rounds)]
+        pairs = [(time_step(bare, device), time_step(step, device)) for _ in range(arguments.rounds)]
         without, with_loss = (statistics.median(column) for column in zip(*pairs, strict=True))
         rows.append((name, f"{1e3 * without:.1f}", f"{1e3 * with_loss:.1f}", f"{with_loss / without:.2f}"))
         print(*rows[-1], flush=True)

@@ -35,15 +35,15 @@ PRELOADED = (
 DIMENSIONS, BITS, ITEMS = 256, 64, 20_000
 
 
-def fitted(version: int) -> Hasher:
-    """A hasher whose weights follow from its version."""
+def fit_hasher(version: int) -> Hasher:
+    """Fit a hasher whose weights follow from its version."""
     features = torch.randn(200, DIMENSIONS, generator=torch.Generator().manual_seed(version))
     return Hasher(LSH(DIMENSIONS, BITS), SBQ(BITS)).fit(features, generator=torch.Generator().manual_seed(version))
 
 
 def write_forever(folder: Path, writing: Event) -> None:
-    """Write version after version of each file; every value of a version is its number or follows from it."""
-    hashers = [fitted(version) for version in range(2)]
+    """Write one version of each file after another; all values of a version follow from its number."""
+    hashers = [fit_hasher(version) for version in range(2)]
     version = 0
     while True:
         version += 1
@@ -66,10 +66,10 @@ def check(folder: Path, identities: set[str]) -> tuple[list[int], str]:
         The versions of the files, in the order in which they are written, and the hasher's identity.
 
     Raises:
-        Exception: a file that is not whole.
+        Exception: a file is damaged.
     """
     identity = load(folder / "hasher").identity
-    assert identity in identities, f"a hasher that nobody wrote: {identity}"
+    assert identity in identities, f"a hasher that was never written: {identity}"
     learnt = load_learnt(folder)
     assert learnt is not None
     assert len(learnt.codes) == len(learnt.ids) == ITEMS
@@ -89,14 +89,14 @@ def kill_writers(kills: int, folder: Path, seed: int = 0) -> Counter[str]:
     """Repeatedly start a writer in the same folder, kill it at a random moment, and check the files.
 
     Returns:
-        How many kills fell where: within a round of writes, so that files are of two versions, between two rounds, and
-        how many left an unfinished file beside the whole ones.
+        Number of kills within a round of writes, which leave files of two versions, of kills between two rounds, and of
+        kills that leave an unfinished file beside the others.
     """
-    # Forks of a process that has imported all and used nothing, so that no thread of polars or torch is lost.
+    # The server of the forks has imported everything and used nothing, so forks lose no thread of polars or torch.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "polars", "safetensors.torch", *PRELOADED])
     draw = random.Random(seed)
-    identities = {fitted(version).identity for version in range(2)}
+    identities = {fit_hasher(version).identity for version in range(2)}
     found: Counter[str] = Counter()
     for _ in range(kills):
         leftovers = set(folder.rglob("*.partial"))
@@ -109,7 +109,7 @@ def kill_writers(kills: int, folder: Path, seed: int = 0) -> Counter[str]:
         writer.kill()
         writer.join()
         versions, _ = check(folder, identities)
-        # Files are written in this order, so that the first may be one version ahead, and none may be behind the next.
+        # Files are written in this order, so each may be one version ahead of the next.
         assert versions == sorted(versions, reverse=True), versions
         assert versions[0] - versions[-1] in (0, 1), versions
         found["two versions" if versions[0] != versions[-1] else "one version"] += 1

@@ -7,9 +7,9 @@ python benchmarks/methods.py ... --output methods                          write
 
 59,000 × 512 features, synthetic of ten clusters without --features, to 64 bits; methods fitted from pairs see the first
 5,000 rows. With --rows 1000000 the features are real SIFT vectors repeated with Gaussian noise of a hundredth of their
-standard deviation, seeded, and methods with supervision are left out. Each fit has a process of its own: its peak is
-that of the process less the peak of one that only makes the features and imports the libraries. A quantiser is fitted
-on the projections of PCAH, and its peak is less that of one that fits PCAH alone.
+standard deviation, seeded, and methods with supervision are left out. Each fit has its own process, and its
+peak memory is that of the process minus the peak of a process that only makes the features and imports the libraries. A
+quantiser is fitted on projections of PCAH, and the peak of a process that only fits PCAH is subtracted.
 """
 
 import argparse
@@ -80,17 +80,18 @@ def build(group, name, bits, dimension):
     return instantiate(config.projection, input_dim=dimension, output_dim=bits)
 
 
-def requires(group, name):
-    """Return what the fit of a choice requires beside features."""
+def read_requirements(group, name):
+    """Return the names of the inputs that the fit of a choice requires besides features."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=[f"{group}={name}"])
     return get_class((config.projection if group == "method" else config.quantizer)._target_).requires
 
 
-def bare_product(projection, features):
-    """The matrix product that encoding cannot do without: by the directions, or of features and anchors.
+def find_product(projection, features):
+    """Return a function for the matrix product in encoding: features times directions, or features times anchors.
 
-    Its shape is that of the largest two-dimensional weight which takes features; None where there is none, as in trees.
+    The matrix is the largest two-dimensional weight with the dimension of the features. Methods without such a weight,
+    such as trees, return None.
     """
     dimension = features.shape[1]
     weights = [w.detach() for w in projection.state_dict().values() if w.ndim == 2 and dimension in w.shape]
@@ -101,7 +102,7 @@ def bare_product(projection, features):
     return lambda: [features[i : i + 8192] @ weight.to(features.dtype) for i in range(0, len(features), 8192)]
 
 
-def least_seconds(run):
+def measure_least(run):
     """Return the least of several times, after a warm-up."""
     run()
     seconds = []
@@ -119,7 +120,7 @@ def measure(arguments):
     bits, dimension = arguments.bits, features.shape[1]
     generator = torch.Generator().manual_seed(0)
     for library in ("faiss", "scipy.sparse.linalg", "sklearn.svm"):
-        importlib.import_module(library)  # before the baseline is taken, as every method may use it
+        importlib.import_module(library)  # before the baseline is measured, since every method may use it
     import scipy.sparse.linalg  # noqa: F401
     import sklearn.svm  # noqa: F401
 
@@ -141,20 +142,20 @@ def measure(arguments):
         started = time.perf_counter()
         part.fit(rows, **given)
         found |= {"rows": len(rows), "fit s": time.perf_counter() - started}
-    # Linux gives kilobytes.
+    # In kilobytes on Linux.
     found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if group == "method":
         with torch.no_grad():
             blocks = range(0, len(features), 8192)
-            found["encode s"] = least_seconds(lambda: [part(features[i : i + 8192]) >= 0 for i in blocks])
-            product = bare_product(part, features)
+            found["encode s"] = measure_least(lambda: [part(features[i : i + 8192]) >= 0 for i in blocks])
+            product = find_product(part, features)
             if product is not None:
-                found["product s"] = least_seconds(product)
+                found["product s"] = measure_least(product)
                 found["product / encode"] = found["product s"] / found["encode s"]
     print(json.dumps(found))
 
 
-def measured(arguments, group, name):
+def measure_apart(arguments, group, name):
     """Measure one fit in a separate process; return its error if it failed."""
     command = [sys.executable, __file__, "--one", group, name, "--bits", str(arguments.bits)]
     command += ["--rows", str(arguments.rows), "--dimension", str(arguments.dimension)]
@@ -170,10 +171,10 @@ def measured(arguments, group, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="*", help="names of conf/method; all without")
-    parser.add_argument("--quantizers", nargs="*", help="names of conf/quantizer; all without")
+    parser.add_argument("--methods", nargs="*", help="names of conf/method; all by default")
+    parser.add_argument("--quantizers", nargs="*", help="names of conf/quantizer; all by default")
     parser.add_argument("--rows", type=int, default=59_000)
-    parser.add_argument("--dimension", type=int, default=512, help="of synthetic features")
+    parser.add_argument("--dimension", type=int, default=512, help="dimension of synthetic features")
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--features", help="features as .npy, floating (n, d)")
     parser.add_argument("--labels", help="class indices as .npy (n,)")
@@ -189,14 +190,14 @@ def main():
         if names is None:
             groups[group] = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         if arguments.sift:
-            groups[group] = [name for name in groups[group] if not requires(group, name)]
-    baseline = {"method": measured(arguments, "baseline", "features")["peak MB"]}
+            groups[group] = [name for name in groups[group] if not read_requirements(group, name)]
+    baseline = {"method": measure_apart(arguments, "baseline", "features")["peak MB"]}
     if groups["quantizer"]:
-        baseline["quantizer"] = measured(arguments, "method", "pcah")["peak MB"]
+        baseline["quantizer"] = measure_apart(arguments, "method", "pcah")["peak MB"]
     rows = []
     for group, names in groups.items():
         for name in names:
-            row = measured(arguments, group, name)
+            row = measure_apart(arguments, group, name)
             if "peak MB" in row:
                 row["peak MB"] -= baseline[group]
             rows.append(row)

@@ -1,5 +1,5 @@
 /* Histograms of Hamming distances in one pass over the database for each block of 8 queries.
- * WORDS 64-bit words a code; compile with -O3 -march=native -fopenmp -shared -fPIC -DWORDS=w. */
+ * WORDS 64-bit words per code; compile with -O3 -march=native -fopenmp -shared -fPIC -DWORDS=w. */
 #include <stdint.h>
 #include <string.h>
 

@@ -3,8 +3,8 @@
 1,000 queries × 59,000 items, all rivals interleaved in one process and on the same threads; prints the minimum and the
 median of each, and the ratio of the minima. Codes are random (every distance near b/2: many ties), skewed (correlated
 bits of clustered items), and, with --run, those of a run of train.py, such as method=itq data=cifar10_gist.
-Idle OpenMP threads of torch, FAISS and the C loop sleep here (OMP_WAIT_POLICY=passive): spinning, as by default, they
-would take the cores from whichever rival runs next. About 2 minutes on 2 cores.
+Idle OpenMP threads of torch, FAISS and the C loop sleep here (OMP_WAIT_POLICY=passive). By default they spin and would
+take the cores from the rival that runs next. About 2 minutes on 2 cores.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ranking_rivals import c_histogram, faiss_index, numpy_metrics
+from ranking_rivals import build_faiss_index, compile_histogram, compute_numpy_metrics
 from rich.console import Console
 from rich.table import Table
 
@@ -33,23 +33,23 @@ from deephash.ranking.numba_engine import NumbaEngine
 from deephash.ranking.relevance import Neighbours, SharedLabel
 
 QUERIES, ITEMS, CLASSES, K = 1000, 59000, 10, 100
-# A full ranking by FAISS takes some 10 ms a query; a part of the queries, scaled, says as much.
+# A full ranking by FAISS takes milliseconds per query, so it is measured on some queries and scaled.
 FULL_RANKING_QUERIES = 50
 REPETITIONS = 15
-# How many times faster than its rival each task is meant to be at 64 bits.
+# Required speed of each task at 64 bits, as a multiple of its rival's.
 BARS = {"histograms": 1 / 1.2, "metrics": 150, "full ranking": 300, "top 100": 2}
 
 
-def random_codes(bits, queries, items):
-    """Independent fair bits and labels."""
+def draw_random_codes(bits, queries, items):
+    """Draw independent fair bits and labels."""
     generator = torch.Generator().manual_seed(0)
     codes = [pack(torch.rand(n, bits, generator=generator) < 0.5) for n in (queries, items)]
     labels = [torch.randint(0, CLASSES, (n,), generator=generator) for n in (queries, items)]
     return codes, labels
 
 
-def skewed_codes(bits, queries, items):
-    """Signs of random directions through clusters, one a class, in 12 dimensions: correlated, unbalanced bits."""
+def draw_skewed_codes(bits, queries, items):
+    """Draw signs of random directions through clusters in 12 dimensions, one per class: correlated, unbalanced bits."""
     generator = torch.Generator().manual_seed(0)
     centres, directions = torch.randn(CLASSES, 12, generator=generator), torch.randn(12, bits, generator=generator)
     labels = [torch.randint(0, CLASSES, (n,), generator=generator) for n in (queries, items)]
@@ -57,8 +57,8 @@ def skewed_codes(bits, queries, items):
     return [pack(x @ directions + 1 >= 0) for x in points], labels
 
 
-def run_codes(folder):
-    """Codes and labels of a run's queries and database."""
+def encode_run(folder):
+    """Encode the queries and the database of a run, and return code length, codes and labels."""
     from deephash.command_line.run_command import register_resolvers
     from deephash.data.protocols.base import Split
     from deephash.hashers.hasher import Hasher
@@ -83,23 +83,23 @@ def run_codes(folder):
 
 
 def measure(tasks, repetitions=REPETITIONS):
-    """Minimum and median seconds of each task, repetitions interleaved after one that is not counted."""
+    """Measure the minimum and median seconds of each task, in interleaved repetitions after a warm-up."""
     seconds = {name: [] for name in tasks}
     for repetition in range(repetitions + 1):
         for name, task in tasks.items():
             start = time.perf_counter()
             task()
-            if repetition:  # The first compiles and warms the caches.
+            if repetition:  # The first compiles and fills the caches.
                 seconds[name].append(time.perf_counter() - start)
     return {name: (min(values), statistics.median(values)) for name, values in seconds.items()}
 
 
-def scaled(times, factor):
+def scale(times, factor):
     return tuple(value * factor for value in times)
 
 
 def compare(name, bits, codes, labels, threads, slow_rivals=True):
-    """One row for each task: ours, the rival's, and how many times faster ours is."""
+    """Return a row for each task, with the times of deephash and of the rival."""
     (query_codes, database_codes), (query_labels, database_labels) = codes, labels
     queries, database = query_codes.numpy(), database_codes.numpy()
     engine, distance = NumbaEngine(threads), Hamming(bits)
@@ -107,9 +107,9 @@ def compare(name, bits, codes, labels, threads, slow_rivals=True):
     nothing = Neighbours(
         torch.zeros(len(queries) + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), len(database)
     )
-    padded, histogram = c_histogram(bits, threads)
+    padded, histogram = compile_histogram(bits, threads)
     wide_queries, wide_database = padded(queries), padded(database)
-    index = faiss_index(database, bits, threads)
+    index = build_faiss_index(database, bits, threads)
 
     def metrics():
         counts = engine.rank(query_codes, database_codes, distance, same_label)
@@ -143,21 +143,22 @@ def compare(name, bits, codes, labels, threads, slow_rivals=True):
         part = queries[:FULL_RANKING_QUERIES]
         slow = measure(
             {
-                "float32": lambda: numpy_metrics(*signs, *names),
-                "float64": lambda: numpy_metrics(*doubles),
+                "float32": lambda: compute_numpy_metrics(*signs, *names),
+                "float64": lambda: compute_numpy_metrics(*doubles),
                 "FAISS": lambda: index.search(part, len(database)),
                 "metrics": metrics,
             },
             repetitions=5,
         )
-        full = scaled(slow["FAISS"], len(queries) / len(part))
+        full = scale(slow["FAISS"], len(queries) / len(part))
         rows += [
             ("metrics", "NumPy float32", slow["metrics"], slow["float32"]),
             ("metrics", "NumPy float64", slow["metrics"], slow["float64"]),
             ("full ranking", "FAISS", slow["metrics"], full),
         ]
         print(
-            f"{name}: mAP and AUPRC {metrics()}, by sorting in NumPy {numpy_metrics(*signs, *names)}", file=sys.stderr
+            f"{name}: mAP and AUPRC {metrics()}, by sorting in NumPy {compute_numpy_metrics(*signs, *names)}",
+            file=sys.stderr,
         )
     else:
         rows.append(("metrics", "-", quick["metrics"], None))
@@ -198,8 +199,8 @@ print(imported - start, time.perf_counter() - imported)
 """
 
 
-def in_process(code, **environment):
-    """The numbers that a process of its own prints."""
+def run_in_process(code, **environment):
+    """Run code in a separate process and return the numbers that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
@@ -209,21 +210,23 @@ def in_process(code, **environment):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", help="folder of a run of train.py whose codes are measured too")
-    parser.add_argument("--json", help="file for the figures")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of ours and of every rival")
+    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of deephash and of every rival"
+    )
     arguments = parser.parse_args()
     if os.environ.get("OMP_WAIT_POLICY") != "passive":  # Read when the libraries load, so the process starts again.
         os.environ |= {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
     rows = []
-    for name, make in (("random", random_codes), ("skewed", skewed_codes)):
+    for name, make in (("random", draw_random_codes), ("skewed", draw_skewed_codes)):
         rows += compare(name, 64, *make(64, QUERIES, ITEMS), arguments.threads)
     if arguments.run:
-        bits, codes = run_codes(arguments.run)
+        bits, codes = encode_run(arguments.run)
         rows += compare("run", bits, *codes, arguments.threads)
     for bits in (16, 128, 256, 1024):
-        rows += compare("skewed", bits, *skewed_codes(bits, QUERIES, ITEMS), arguments.threads, slow_rivals=False)
+        rows += compare("skewed", bits, *draw_skewed_codes(bits, QUERIES, ITEMS), arguments.threads, slow_rivals=False)
 
     table = Table(title=f"{QUERIES:,} queries × {ITEMS:,} items, {arguments.threads} threads; minimum (median) in ms")
     for column in ("codes", "bits", "task", "deephash", "rival", "its time", "times faster", "bar"):
@@ -241,13 +244,13 @@ def main():
     console.print("NumPy sorts float32 faster than float64; published code has codes of either precision.")
     console.print(f"FAISS's full ranking: measured on {FULL_RANKING_QUERIES} queries and scaled.")
 
-    seconds, imported, peak = in_process(LARGE)
+    seconds, imported, peak = run_in_process(LARGE)
     console.print(
         f"10,000 × 1,000,000 × 64 bits, mAP and AUPRC: {seconds:.2f} s, peak memory {peak:.2f} GB, "
         f"of which imports {imported:.2f} GB (bar: under 2 GB)"
     )
     with tempfile.TemporaryDirectory() as cache:
-        first, second = (in_process(STARTUP, NUMBA_CACHE_DIR=cache) for _ in range(2))
+        first, second = (run_in_process(STARTUP, NUMBA_CACHE_DIR=cache) for _ in range(2))
     console.print(f"First ranking of a process: {first[1]:.2f} s with nothing cached, {second[1]:.2f} s after "
                   f"(imports {second[0]:.2f} s)")  # fmt: skip
     if arguments.json:

@@ -1,9 +1,10 @@
 """Ranking on a GPU against dense products of ±1 in torch: python benchmarks/ranking_gpu.py [--json FILE].
 
-Random and clustered codes on the device, all rivals interleaved in one process, minima of synchronised times.
-Histograms with label relevance, and the 100 nearest, by the Triton engine and by the torch engine; the rival for lists
-is what is commonly written: half-precision products of codes as ±1, and topk, in blocks that fit; for metrics, the same
-products sorted, and average precision of the sorted lists. Rivals get 1,000 queries at most, and their time is scaled.
+Codes are clustered and on the device. All rivals are interleaved in one process, and times are minima of synchronised
+repetitions. The tasks are metrics by label relevance and the 100 nearest, by the Triton engine and by the torch engine.
+The rival for lists is common code: half-precision products of ±1 codes and topk, in blocks that fit. For metrics it
+sorts the same products and computes the average precision of the lists. Rivals get at most 1,000 queries, and their
+times are scaled.
 """
 
 import argparse
@@ -26,8 +27,8 @@ CLASSES, K, DENSE_PAIRS = 10, 100, 2**28
 RIVAL_QUERIES = 1000
 
 
-def clustered_codes(bits, queries, items, device):
-    """Signs of random directions through one cluster a class, in 12 dimensions, and the classes."""
+def draw_clustered_codes(bits, queries, items, device):
+    """Draw signs of random directions through clusters in 12 dimensions, one per class, and the classes."""
     generator = torch.Generator(device).manual_seed(0)
     draw = {"generator": generator, "device": device}
     centres, directions = torch.randn(CLASSES, 12, **draw), torch.randn(12, bits, **draw)
@@ -36,22 +37,22 @@ def clustered_codes(bits, queries, items, device):
     return [pack(x @ directions + 1 >= 0) for x in points], labels
 
 
-def dense_blocks(codes, bits):
-    """Similarities of ±1 codes, half precision (rows, N), in blocks of queries."""
+def multiply_blocks(codes, bits):
+    """Yield rows of queries and similarities of ±1 codes, half precision (rows, N), block by block."""
     queries, database = (unpack(x, bits).half() * 2 - 1 for x in codes)
     rows = max(1, DENSE_PAIRS // len(database))
     for start in range(0, len(queries), rows):
         yield slice(start, start + rows), queries[start : start + rows] @ database.T
 
 
-def dense_search(codes, bits):
-    return [block.topk(K).values for _, block in dense_blocks(codes, bits)]
+def search_dense(codes, bits):
+    return [block.topk(K).values for _, block in multiply_blocks(codes, bits)]
 
 
-def dense_metrics(codes, bits, labels):
-    """Average precision of lists sorted by product, ties in the sort's order."""
+def score_dense(codes, bits, labels):
+    """Compute the mean average precision of lists sorted by product, with ties in the order of the sort."""
     total = 0.0
-    for rows, block in dense_blocks(codes, bits):
+    for rows, block in multiply_blocks(codes, bits):
         relevant = labels[1][block.argsort(1, descending=True)] == labels[0][rows, None]
         ranks = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
         precision = relevant.cumsum(1) / ranks
@@ -60,7 +61,7 @@ def dense_metrics(codes, bits, labels):
 
 
 def measure(tasks, repetitions):
-    """Least seconds of each task, repetitions interleaved after one that compiles and warms."""
+    """Measure the least seconds of each task, in interleaved repetitions after one that compiles."""
     seconds = {name: float("inf") for name in tasks}
     for repetition in range(repetitions + 1):
         for name, task in tasks.items():
@@ -74,8 +75,8 @@ def measure(tasks, repetitions):
 
 
 def compare(queries, items, bits, repetitions, device):
-    """Seconds and ratios of one size, after checking that the engines agree."""
-    codes, labels = clustered_codes(bits, queries, items, device)
+    """Check that the engines agree and return times and ratios for one size."""
+    codes, labels = draw_clustered_codes(bits, queries, items, device)
     distance = Hamming(bits)
     engines = {"Triton": TritonEngine(), "torch": TorchEngine()}
 
@@ -95,10 +96,10 @@ def compare(queries, items, bits, repetitions, device):
     tasks = {
         "metrics, Triton": lambda: metrics(triton, codes, labels),
         "metrics, torch": lambda: metrics(plain, part, part_labels),
-        "metrics, dense": lambda: dense_metrics(part, bits, part_labels),
+        "metrics, dense": lambda: score_dense(part, bits, part_labels),
         f"top {K}, Triton": lambda: triton.search(*codes, distance, K),
         f"top {K}, torch": lambda: plain.search(*part, distance, K),
-        f"top {K}, dense": lambda: dense_search(part, bits),
+        f"top {K}, dense": lambda: search_dense(part, bits),
     }
     seconds = measure(tasks, repetitions)
     for name in seconds:
@@ -123,7 +124,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bits", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("no CUDA device here; benchmarks/ranking.py measures the CPU.")

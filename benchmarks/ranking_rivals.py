@@ -11,8 +11,12 @@ import numpy as np
 SOURCE = Path(__file__).with_name("popcount_histogram.c")
 
 
-def c_histogram(bits, threads):
-    """The blocked single-pass popcount loop, compiled here and now for this machine and code length."""
+def compile_histogram(bits, threads):
+    """Compile the blocked single-pass popcount loop for this machine and code length.
+
+    Returns:
+        A function that pads codes to whole words, and one that counts distances of padded codes.
+    """
     words = (bits + 63) // 64
     folder = tempfile.mkdtemp()
     library = f"{folder}/popcount_histogram.so"
@@ -37,11 +41,11 @@ def c_histogram(bits, threads):
     return padded, histogram
 
 
-def numpy_metrics(query_signs, database_signs, query_labels, database_labels):
-    """Mean AP and the area under the mean PR curve as most published code has them: query by query, by argsort.
+def compute_numpy_metrics(query_signs, database_signs, query_labels, database_labels):
+    """Compute mean AP and the area under the mean PR curve as most published code does: query by query, by argsort.
 
-    Codes are ±1 and labels one-hot, both in the floating dtype given: distances and relevance are inner products,
-    precision and recall cumulative sums.
+    Codes are ±1 and labels one-hot, both of one floating dtype. Distances and relevance are inner products, precision
+    and recall cumulative sums.
     """
     bits, items = database_signs.shape[1], len(database_signs)
     ranks = np.arange(1, items + 1)
@@ -58,8 +62,8 @@ def numpy_metrics(query_signs, database_signs, query_labels, database_labels):
     return float(np.mean(average_precisions)), float(np.mean(areas))
 
 
-def faiss_index(database, bits, threads):
-    """`IndexBinaryFlat` of packed codes whose length is a multiple of 8."""
+def build_faiss_index(database, bits, threads):
+    """Build an `IndexBinaryFlat` of packed codes whose length is a multiple of 8."""
     faiss.omp_set_num_threads(threads)
     index = faiss.IndexBinaryFlat(bits)
     index.add(database)

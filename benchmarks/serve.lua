@@ -1,5 +1,5 @@
--- What wrk asks of deephash serve and how it judges the replies; benchmarks/serve.py runs it, with a thread for each
--- connection: the reply that a thread gets is then that to its last request.
+-- The requests that wrk sends to deephash serve, and the check of the replies. benchmarks/serve.py runs it with a thread
+-- for each connection, so that a reply always belongs to the last request of its thread.
 
 local threads = {}
 

@@ -2,16 +2,16 @@
 
 python benchmarks/serve.py [--items 2000000] [--shards 2] [--replicas 2] [--connections 32] [--seconds 20] [--turns ...]
 
-The load is that of wrk (`apt-get install wrk`): each connection asks one query after the other, drawn from 256, for its
+The load is that of wrk (`apt-get install wrk`): each connection sends one query after another, drawn from 256, for its
 10 nearest. The turns are
 
 - `one`: a saved index of all codes in one process, of one thread,
 - `one-wide`: the same with a thread for each core,
-- `shards`: shards and replicas as asked, each of one thread,
-- `replaced`: these under eight connections, while a new release of the index takes over; it must have within 5 s of its
-  build,
-- `disturbed`: these for three times as long, while a replica is killed every ten seconds, or as soon as the one before
-  is up again, and a new release of the index takes over. It must have taken over before the load ends.
+- `shards`: the given shards and replicas, each of one thread,
+- `replaced`: the same under eight connections, while a new release replaces the index, which must take at most 5 s from
+  its build,
+- `disturbed`: the same for three times as long, while a replica is killed every ten seconds, or as soon as the previous
+  one has restarted, and a new release replaces the index before the load ends.
 
 Every reply is compared with a scan of all codes: a wrong one, or a partial one without `partial`, ends the program.
 Refused queries (status 503, which names the missing shards) and lost ones (no reply within 30 s) are counted. The
@@ -43,11 +43,11 @@ from deephash.ranking.distance import Hamming
 
 BITS, K, QUERIES, SECONDS_BETWEEN_KILLS, LONGER = 64, 10, 256, 10.0, 3
 TURNS = ("one", "one-wide", "shards", "replaced", "disturbed")
-# Of the build of a release, until requests go to it.
+# Seconds from the build of a release until requests reach it, and connections meanwhile.
 MAX_SECONDS_TO_REPLACE, CLIENTS_WHILE_REPLACED = 5.0, 8
 
 
-def free_port():
+def find_free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -57,7 +57,7 @@ class Service:
     """A process of `deephash serve` with some threads, ready on entry."""
 
     def __init__(self, folder, *options, threads=1):
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.url = f"http://127.0.0.1:{(port := find_free_port())}"
         command = ["-m", "deephash.command_line.main", "serve", str(folder), "--port", str(port), *map(str, options)]
         self.process = subprocess.Popen(
             [sys.executable, *command],
@@ -75,7 +75,7 @@ class Service:
                 self.served.release()
 
     def wait_for_release(self, seconds):
-        """Wait until the service says that it serves a release."""
+        """Wait until the service reports that it serves a release."""
         assert self.served.acquire(timeout=seconds), f"no release was served within {seconds:.0f} s"
 
     def __enter__(self):
@@ -125,7 +125,7 @@ def finish_load(load):
     return found
 
 
-def cells(name, found, alone):
+def format_row(name, found, alone):
     rate = found["answered"] / found["seconds"]
     lone = "" if alone is None else f"{alone['p50']:.2f}"
     return (
@@ -144,7 +144,7 @@ def main():
     parser.add_argument("--turns", nargs="+", choices=TURNS, default=TURNS)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
-        raise SystemExit("wrk is not on the path; install it, as by apt-get install wrk.")
+        raise SystemExit("wrk is not on the path; install it, for example by apt-get install wrk.")
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 256, (arguments.items, BITS // 8), np.uint8)
     asked = codes[draw.integers(0, arguments.items, QUERIES)]
@@ -161,12 +161,12 @@ def main():
         save_index(read.codes, read.ids, read_hasher_info(read.description), "flat", {}, one)
         write_sharded(paths.codes, many, arguments.shards, "flat", {})
 
-        def alone_and_together(service):
-            finish_load(start_load(service.url, queries, 2, 3))  # Compiled and warm.
+        def measure_alone_and_together(service):
+            finish_load(start_load(service.url, queries, 2, 3))  # Warm-up.
             alone = finish_load(start_load(service.url, queries, 1, 5))
             return finish_load(start_load(service.url, queries, arguments.connections, arguments.seconds)), alone
 
-        def replaced(service):
+        def measure_replaced(service):
             finish_load(start_load(service.url, queries, 2, 3))
             load = start_load(service.url, queries, CLIENTS_WHILE_REPLACED, max(arguments.seconds, 15))
             time.sleep(2)
@@ -180,7 +180,7 @@ def main():
             assert found["releases"] == 2, "no reply of the new release"
             return found, None
 
-        def disturbed(service):
+        def measure_disturbed(service):
             seconds = LONGER * arguments.seconds
             finish_load(start_load(service.url, queries, 2, 3))
             load = start_load(service.url, queries, arguments.connections, seconds)
@@ -196,7 +196,7 @@ def main():
 
             threading.Thread(target=wait_for_release, daemon=True).start()
             while time.monotonic() < started + seconds - 2:
-                # Another one as soon as the one before is up again, so that each shard always has one.
+                # The next one only after the previous one has restarted, so that each shard always has a replica.
                 killed = service.kill_one(draw, arguments.replicas * arguments.shards)
                 kills += killed
                 time.sleep(SECONDS_BETWEEN_KILLS if killed else 1)
@@ -211,18 +211,18 @@ def main():
         shards = (many, "--replicas", arguments.replicas)
         cores = os.cpu_count() or 1
         turns = {
-            "one": ("one process, 1 thread", (one,), 1, alone_and_together),
-            "one-wide": (f"one process, {cores} threads", (one,), cores, alone_and_together),
-            "shards": (shape, shards, 1, alone_and_together),
-            "replaced": (f"{shape}, {CLIENTS_WHILE_REPLACED} connections, replaced", shards, 1, replaced),
-            "disturbed": (f"{shape}, killed and replaced", shards, 1, disturbed),
+            "one": ("one process, 1 thread", (one,), 1, measure_alone_and_together),
+            "one-wide": (f"one process, {cores} threads", (one,), cores, measure_alone_and_together),
+            "shards": (shape, shards, 1, measure_alone_and_together),
+            "replaced": (f"{shape}, {CLIENTS_WHILE_REPLACED} connections, replaced", shards, 1, measure_replaced),
+            "disturbed": (f"{shape}, killed and replaced", shards, 1, measure_disturbed),
         }
         print("| | queries/s | p50, ms | p99, ms | p50 of a lone client, ms | answered | refused | lost |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
         for turn in arguments.turns:
             title, options, threads, measure = turns[turn]
             with Service(*options, threads=threads) as service:
-                print(cells(title, *measure(service)), flush=True)
+                print(format_row(title, *measure(service)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""The schemas of docs/scale.md against running engines with their own shards: compare their results with a scan.
+"""Run the schemas of docs/scale.md on engines with their own shards, and compare the results with a scan.
 
 python benchmarks/sharded_engines.py postgres COORDINATOR SHARD SHARD ...   connection strings of PostgreSQL 14 or later
 python benchmarks/sharded_engines.py milvus http://localhost:19530
 
-Creates a table or collection `items`, which must not exist, loads codes, searches the nearest of queries, compares them
-with a scan by NumPy, prints wall-clock times and removes the table. PostgreSQL needs `psycopg`, Milvus
-`pymilvus`.
+Creates a table or collection `items`, which must not exist, loads codes, finds the nearest codes of queries, compares
+them with a scan by NumPy, prints wall-clock times and removes the table. PostgreSQL needs `psycopg`, Milvus `pymilvus`.
 """
 
 import argparse
@@ -16,7 +15,7 @@ import numpy as np
 BITS, CENTRES, FLIPPED, BLOCK = 64, 2_000, 0.08, 10_000
 
 
-def clustered_codes(n, seed):
+def draw_clustered_codes(n, seed):
     """Draw packed codes uint8 (n, 8) around centres that all seeds share."""
     centres = np.random.default_rng(0).random((CENTRES, BITS)) < 0.5
     draw = np.random.default_rng([1, seed])
@@ -24,19 +23,19 @@ def clustered_codes(n, seed):
     return np.packbits(bits, axis=1, bitorder="little")
 
 
-def apart(codes, query):
+def compute_distances(codes, query):
     """Compute the Hamming distances of all codes, int64 (n,)."""
     return np.bitwise_count(codes ^ query).sum(1, dtype=np.int64)
 
 
-def nearest(codes, query, k):
-    """Return distances and ids, with the lower id first among ties."""
-    distances = apart(codes, query)
+def find_nearest(codes, query, k):
+    """Return pairs of id and distance of the k nearest, with the lower id first among ties."""
+    distances = compute_distances(codes, query)
     ids = np.argsort(distances, kind="stable")[:k]
     return list(zip(ids.tolist(), distances[ids].tolist(), strict=True))
 
 
-def bit_string(code):
+def format_bits(code):
     return "".join(map(str, np.unpackbits(code, bitorder="little")))
 
 
@@ -73,14 +72,14 @@ class Postgres:
         """Store codes with ids from the first on; the coordinator finds each one's shard."""
         with self.coordinator.cursor() as cursor, cursor.copy("COPY items FROM STDIN") as copy:
             for row, code in enumerate(codes, first):
-                copy.write_row((row, bit_string(code)))
+                copy.write_row((row, format_bits(code)))
 
-    def query(self, k):
-        """Each shard's k nearest, and of them the k nearest.
+    def build_query(self, k):
+        """Build the query for the k nearest of each shard and the k nearest among these.
 
         Each branch has the limit, since PostgreSQL does not push it through a partitioned table. Sorting by an
-        expression lets it ask all shards at once, where for the column itself it would merge their sorted answers,
-        each shard beginning after the one before.
+        expression lets it query all shards at once. To sort by the column itself, it would merge their sorted results
+        and start each shard after the previous one.
         """
         branches = (
             f"(SELECT id, bit_count(code # %(code)s::bit(64)) AS distance FROM items_{number} "
@@ -91,16 +90,16 @@ class Postgres:
 
     def search(self, code, k):
         """Return ids and distances of the k nearest, with the lower id first among ties."""
-        return self.coordinator.execute(self.query(k), {"code": bit_string(code)}).fetchall()
+        return self.coordinator.execute(self.build_query(k), {"code": format_bits(code)}).fetchall()
 
     def describe(self):
         """Describe whether shards are queried in parallel, and how many rows each may send."""
-        plan = self.coordinator.execute("EXPLAIN (VERBOSE) " + self.query(10), {"code": "0" * BITS}).fetchall()
+        plan = self.coordinator.execute("EXPLAIN (VERBOSE) " + self.build_query(10), {"code": "0" * BITS}).fetchall()
         plan = "\n".join(line for (line,) in plan)
-        return f"{plan.count('Async Foreign Scan')} shards side by side, {plan.count('LIMIT 10')} send 10 rows"
+        return f"{plan.count('Async Foreign Scan')} shards in parallel, {plan.count('LIMIT 10')} send 10 rows"
 
     def remove(self):
-        """Drop what `create` made."""
+        """Drop the tables and servers that `create` made."""
         self.coordinator.execute("DROP TABLE IF EXISTS items")
         for number, shard in enumerate(self.shards):
             self.coordinator.execute(f"DROP SERVER IF EXISTS shard_{number} CASCADE")
@@ -120,7 +119,7 @@ class Milvus:
         from pymilvus import DataType, MilvusClient
 
         if "items" in self.client.list_collections():
-            raise SystemExit("there is a collection `items` already")
+            raise SystemExit("the collection `items` exists already; drop it or use another server")
         schema = MilvusClient.create_schema()
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("code", DataType.BINARY_VECTOR, dim=BITS)
@@ -156,7 +155,7 @@ def main():
     parser.add_argument("--queries", type=int, default=50)
     parser.add_argument("--k", type=int, default=10)
     arguments = parser.parse_args()
-    codes, queries = clustered_codes(arguments.items, 2), clustered_codes(arguments.queries, 1)
+    codes, queries = draw_clustered_codes(arguments.items, 2), draw_clustered_codes(arguments.queries, 1)
     engine = {"postgres": Postgres, "milvus": Milvus}[arguments.engine](*arguments.addresses)
     engine.create()
     try:
@@ -169,11 +168,11 @@ def main():
             started = time.perf_counter()
             found = engine.search(query, arguments.k)
             times.append(time.perf_counter() - started)
-            truth = nearest(codes, query, arguments.k)
-            # Which of the items at the k-th distance are taken is the engine's choice.
+            truth = find_nearest(codes, query, arguments.k)
+            # The engine chooses among the items at the k-th distance.
             assert [distance for _, distance in found] == [distance for _, distance in truth], "distances differ"
-            assert all(apart(codes[[row]], query)[0] == distance for row, distance in found), "ids differ"
-            assert len({row for row, _ in found}) == arguments.k, "an item comes twice"
+            assert all(compute_distances(codes[[row]], query)[0] == distance for row, distance in found), "ids differ"
+            assert len({row for row, _ in found}) == arguments.k, "an item is returned twice"
             same += found == truth
         print(
             f"{engine.describe()}: {len(queries)} answers have a scan's distances, {same} the same ids; "
