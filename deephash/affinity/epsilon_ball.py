@@ -46,7 +46,7 @@ class EpsilonBall(Affinity):
     the radius in the whole set (`among="database"`), where a query has hundreds. The radius is one number that defines
     neighbours and is learnt without labels.
 
-    Training pairs use only the size of the database. The 50th neighbour among N items is about as far away as the
+    Training pairs depend on the database only by its size. The 50th neighbour among N items is about as far away as the
     (50 n / N)-th among n, so methods are fitted from pairs within this distance in the training part. On CIFAR-10, with
     2,000 training items and a database of 46,000, this distance exceeds the radius of the truth by .5 %; the distance
     of the 50th neighbour in the training part exceeds that radius by 13 %. Balls of the smaller radius contain few

@@ -30,7 +30,7 @@ class TorchvisionFeatures(Descriptor):
             of the network's weights, .safetensors, .pth or .pt.
         image_size: side in pixels to which loaders scale and crop images; most of the weights were trained with 224.
         batch_size: images per forward pass; 32 need about 2 GiB for a ResNet-50.
-        device: such as "cpu" or "cuda"; features differ by rounding between devices.
+        device: device of the computation, such as "cpu" or "cuda"; features differ by rounding between devices.
 
     Raises:
         InvalidInputError: an unknown network, or no weights; in `describe`, missing or unsuitable weights.

@@ -44,7 +44,7 @@ class SentenceTransformer(TextDescriptor):
     Args:
         model: folder or name, such as sentence-transformers/all-MiniLM-L6-v2.
         batch_size: texts per forward pass.
-        device: such as "cpu" or "cuda"; features differ by rounding between devices.
+        device: device of the computation, such as "cpu" or "cuda"; features differ by rounding between devices.
 
     Raises:
         InvalidInputError: no model, or the library is not installed; in `describe`, an unreadable model.
