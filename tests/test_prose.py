@@ -62,6 +62,8 @@ PHRASES = {
     "otherwise than": "differently from",
     "ought|shall|shan't|needs must": "must, should",
     "says? so": "reports it",
+    "(stays?|remains?|keeps?) so(?=[.,;:)])": "repeat the adjective",
+    "what (to measure|is measured)": "settings of the scoring",
     "(is|are|was|were) sought": "is searched, is expected",
     "slip of the hand": "mistake",
     "so many": "this number of",

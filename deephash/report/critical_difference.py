@@ -138,7 +138,7 @@ def format_rankings(rankings: list[Ranking], metric: str) -> str:
 
 
 def find_groups(similar: np.ndarray) -> list[frozenset[int]]:
-    """Return the maximal groups in which every pair is similar, of at least two members.
+    """Return the maximal groups of two or more members in which every pair is similar.
 
     They are the maximal cliques of the graph of similar pairs, built member by member: a new member splits off the
     similar part of each group.
@@ -156,7 +156,7 @@ def find_groups(similar: np.ndarray) -> list[frozenset[int]]:
 
 
 def stack_intervals(intervals: list[tuple[float, float]]) -> list[int]:
-    """Return for each interval, in order, the first level, from 0, on which it meets none before it."""
+    """Return the level of each interval: the lowest, from 0, on which no earlier interval overlaps it."""
     levels: list[int] = []
     for place, (low, high) in enumerate(intervals):
         met = {
@@ -210,7 +210,7 @@ def draw_ranking(axes: "Axes", ranking: Ranking) -> None:
     middle = (len(ranks) + 1) // 2
     for place, (name, rank) in enumerate(zip(ranking.names, ranks, strict=True)):
         left = place < middle
-        # Lines to names do not cross: the outermost names stand uppermost.
+        # The outermost names are at the top, so that the lines to names do not cross.
         x, y = (ranks[0] - 0.01, first - place) if left else (ranks[-1] + 0.01, first - (len(ranks) - 1 - place))
         colour = LINE_COLOURS[place % len(LINE_COLOURS)]
         axes.plot([x, rank, rank], [y, y, 0], color=colour, linewidth=0.8)

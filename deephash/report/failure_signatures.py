@@ -8,7 +8,7 @@ from deephash.report.diagnostics import LARGE_CORRELATION, UNBALANCED_SHARE, Bit
 
 # LSH, whose projections are not orthogonal, has a mean of .10 to .22 on centred MNIST and SIFT; PCAH, of .01 to .03.
 MEAN_CORRELATION = 0.3
-# Chance gives large correlations among fewer items (a standard deviation of .1 at 100).
+# Among fewer items, correlations are large by chance (a standard deviation of .1 at 100).
 MIN_CORRELATION_ITEMS = 100
 # If more than one query in twenty is left out, the mean describes another task.
 SKIPPED_SHARE = 0.05

@@ -140,7 +140,7 @@ def _check_inputs(
     queries, count = neighbour_ids.shape
     if not (1 <= queries <= MAX_QUERIES and 1 <= count <= MAX_NEIGHBOURS):
         raise InvalidInputError(
-            f"{queries} queries with {count} neighbours each; the figure takes 1 to {MAX_QUERIES} queries with "
+            f"{queries} queries with {count} neighbours each; the figure shows 1 to {MAX_QUERIES} queries with "
             f"1 to {MAX_NEIGHBOURS} neighbours: pass fewer."
         )
     if images is not None and (

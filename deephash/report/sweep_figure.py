@@ -32,7 +32,7 @@ def draw_sweep(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits"
 
     Returns:
         A matplotlib figure whose horizontal axes are logarithmic with base 2. The title of a panel names its setting;
-        the title above several panels names what their settings share.
+        the title above several panels names the values that their settings share.
 
     Raises:
         InvalidInputError: no run is done, or no run has the metric.
@@ -65,7 +65,7 @@ def draw_sweep(runs: "polars.DataFrame", metric: str = "mAP", over: str = "bits"
 
 
 def split_setting_titles(settings: list[tuple[Any, ...]]) -> tuple[str, list[str]]:
-    """Return the title of what all settings share, and a title for the rest of each."""
+    """Return a title of the values that all settings share, and a title of the other values of each."""
     if len(settings) == 1:
         return "", [format_setting(settings[0])]
     common = [len(set(values)) == 1 for values in zip(*settings, strict=True)]

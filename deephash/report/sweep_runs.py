@@ -49,8 +49,8 @@ def collect(folder: Path, over: str = "bits") -> "polars.DataFrame":
     Returns:
         One row per job, by folder: the columns RUN_COLUMNS, then one column per metric. `status` is "done", "failed"
         (the job left `error.json`), "damaged" (a file cannot be read; `error` gives the reason), "interrupted" (no
-        result yet) or "repeated" (a newer job has the same settings and seed and replaces this one). `settings` gives
-        what else distinguishes jobs of one method and length, such as "projection.iterations=10".
+        result yet) or "repeated" (a newer job has the same settings and seed and replaces this one). `settings` has
+        the other settings that distinguish jobs of one method and length, such as "projection.iterations=10".
 
     Raises:
         InvalidInputError: the folder does not exist or holds no job, or `over` is not a whole number in the config of
@@ -208,7 +208,7 @@ def _replace_bits(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> No
             continue
         value = OmegaConf.select(RunFolder(job).read_config(to_build=False), over)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidInputError(f"{job} has {over}={value}; over takes a setting that is a whole number.")
+            raise InvalidInputError(f"{job} has {over}={value}; over must be a setting that is a whole number.")
         row["settings"] = f"{row['bits']} bits {row['settings']}".strip()
         row["bits"] = value
 

@@ -99,7 +99,7 @@ class FeatureDrift(Stream):
         check_fraction(begin, "stream.begin")
         check_fraction(end, "stream.end")
         if end < begin:
-            raise InvalidInputError(f"stream.end={end} lies before stream.begin={begin}; give a later end.")
+            raise InvalidInputError(f"stream.end={end} is before stream.begin={begin}; give a later end.")
         self.kind = kind
         self.size = size
         self.begin = begin

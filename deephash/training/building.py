@@ -113,7 +113,7 @@ def check_encoders(config: DictConfig) -> None:
 
 
 def fetch_encoders(config: DictConfig) -> None:
-    """Download what the encoders need, such as pretrained weights.
+    """Download the files that the encoders need, such as pretrained weights.
 
     Raises:
         InvalidInputError: a download fails, or a file does not exist.

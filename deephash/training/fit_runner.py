@@ -27,7 +27,7 @@ class FitRunner(Runner):
     """Runner that fits the projection, then the quantiser, once.
 
     Args:
-        joint: settings of joint training, which an experiment gives if it sweeps over `train=fit,joint`. A fit has no
+        joint: settings of joint training, which experiments that sweep over `train=fit,joint` contain. A fit has no
             settings, so they have no effect; the log names them.
 
     Raises:

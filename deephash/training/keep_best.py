@@ -10,6 +10,7 @@ import lightning
 from deephash.io.files import reading
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.metrics.user_metric import find_maximised_figures
+from deephash.report.tables import replace_nonfinite
 from deephash.training.joint_module import JointModule
 from deephash.validation import check_choice
 
@@ -50,7 +51,7 @@ class KeepBest(lightning.Callback):
         score = results[self.metric]
         if math.isnan(score):
             score = -math.inf
-        entry = {"epoch": epoch, "validation": {k: v if math.isfinite(v) else None for k, v in results.items()}}
+        entry = {"epoch": epoch, "validation": replace_nonfinite(results)}
         if not trainer.sanity_checking:
             entry["losses"] = joint.average_terms()
             entry["rate"] = trainer.optimizers[0].param_groups[0]["lr"]

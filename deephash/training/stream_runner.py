@@ -59,7 +59,7 @@ class StreamRunner(StreamSettings, Runner):
         row |= {"processor_seconds": progress.processor_seconds, "warnings": []}
         training.search.hasher.save(run.hasher)
         write_sealed_json(run.hasher / FIT_SECONDS, {"fit": progress.seconds["learn"]})
-        write_json(run.history, replace_nonfinite({"checkpoints": progress.history})["checkpoints"])
+        write_json(run.history, replace_nonfinite(progress.history))
         write_json(run.path / "environment.json", describe_environment())
         if config.get("figures", True):
             save_figure(draw_stream(progress.history, changes, format_title(row)), run.path / "stream.png")

@@ -26,7 +26,7 @@ from deephash.io.run_folder import RunFolder
 from deephash.io.sealed_files import read_sealed_json, write_sealed_json
 from deephash.metrics.user_metric import find_maximised_figures
 from deephash.ranking.base import RankingEngine
-from deephash.report.tables import format_value
+from deephash.report.tables import format_value, replace_nonfinite
 from deephash.training.fit_module import FittedHasher
 from deephash.validation import InvalidInputError, check_choice, check_count
 
@@ -200,7 +200,7 @@ def score_on_validation(
     queries, database = (encode_part(hasher, truth.data.part(role), device) for role in VALIDATION_ROLES)
     within = settings.within(min(map(len, database.values())))
     evaluation = score_views(hasher, queries, database, truth, VALIDATION_ROLES, ranking, within)
-    values = {name: _replace_nan(value) for name, value in evaluation.results.items()}
+    values: dict[str, float | None] = replace_nonfinite(evaluation.results)
     del values["skipped_queries"]
     return values
 
@@ -208,11 +208,6 @@ def score_on_validation(
 def format_values(values: Mapping[str, Any]) -> str:
     """Format values in one line, such as "projection.smoothing=0.1"."""
     return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _replace_nan(value: float) -> float | None:
-    """Return a score that JSON can store; None for NaN."""
-    return None if math.isnan(value) else value
 
 
 def _flatten(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -99,7 +99,7 @@ def test_wrong_inputs_are_refused(changes, message):
 
 def test_too_many_cells_are_refused():
     ids = torch.zeros(2, 21, dtype=torch.int64)
-    with pytest.raises(InvalidInputError, match=r"2 queries with 21 neighbours each; the figure takes 1 to 20 queries"):
+    with pytest.raises(InvalidInputError, match=r"2 queries with 21 neighbours each; the figure shows 1 to 20 queries"):
         draw_neighbours(QUERIES, ids, ids, ids.bool())
     with pytest.raises(InvalidInputError, match=r"0 queries with 3 neighbours each"):
         draw_neighbours(QUERIES[:0], NEIGHBOURS[:0], DISTANCES[:0], RELEVANT[:0])

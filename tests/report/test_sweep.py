@@ -520,5 +520,7 @@ def test_sweep_over_another_number(tmp_path):
     assert axes.get_xlabel() == "Training items"
     assert list(axes.get_lines()[0].get_xdata()) == [250, 1000]
     assert main([str(tmp_path), "--over", "protocol.name"]) == 2
-    with pytest.raises(InvalidInputError, match=r"has protocol.name=None; over takes a setting that is a whole number"):
+    with pytest.raises(
+        InvalidInputError, match=r"has protocol.name=None; over must be a setting that is a whole number"
+    ):
         collect(tmp_path, "protocol.name")

@@ -142,7 +142,7 @@ def test_data_that_no_such_stream_is_made_of_are_refused():
     Stationary().check(several, None)
     with pytest.raises(InvalidInputError, match="stream=feature_drift changes images before they are described"):
         FeatureDrift().check(plain, None)
-    with pytest.raises(InvalidInputError, match=r"stream.end=0.2 lies before stream.begin=0.4"):
+    with pytest.raises(InvalidInputError, match=r"stream.end=0.2 is before stream.begin=0.4"):
         FeatureDrift(begin=0.4, end=0.2)
     with pytest.raises(InvalidInputError, match="the stream needs items of class 7, which has none"):
         Stationary(500).arrivals(LABELS, POOL[LABELS[POOL] != 7], 10, 0)

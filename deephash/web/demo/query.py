@@ -51,7 +51,7 @@ def encode_item(run: ServedRun, row: int, view: str) -> Query:
     features = run.items.features
     if isinstance(features, Views):
         if not bool(features.present[view][row]):
-            raise InvalidInputError(f"item {row} has no {view}; ask with another item, or by its other view.")
+            raise InvalidInputError(f"item {row} has no {view}; choose another item, or its other view.")
         features = features.features[view]
     return encode_features(run, features[row : row + 1], view, row)
 
@@ -123,7 +123,7 @@ def get_image_side(run: ServedRun, descriptor: Descriptor) -> int:
 
 
 def explain_refusal(run: ServedRun, kind: str) -> str | None:
-    """Return one sentence that explains why a run takes no images, or texts, as queries; None if it takes them."""
+    """Explain in one sentence why a run accepts no images, or texts, as queries; None if it accepts them."""
     try:
         find_view(run, kind)
         if kind == IMAGE:

@@ -35,7 +35,7 @@ class ServedRun:
     Args:
         folder: run folder.
         row: its result row.
-        data: its data, set up.
+        data: its data module, set up.
         collection: key of the data set. Runs on equal data share it, so that one item can be a query of both.
         hasher: hasher of one view or of two.
         truth: ground truth.
@@ -79,7 +79,7 @@ def load_runs(folders: Sequence[Path], device: str = "cpu") -> list[ServedRun]:
 
     Args:
         folders: folders of complete runs.
-        device: device on which features are encoded; auto takes a GPU if there is one.
+        device: device on which features are encoded; auto chooses a GPU if there is one.
 
     Raises:
         InvalidInputError: a folder holds no complete run, or its data are missing.

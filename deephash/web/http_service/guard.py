@@ -131,7 +131,7 @@ class RequestGuard:
                 return True
 
     def _replay(self, body: bytes, receive: Receive) -> Receive:
-        """Return a receive function that gives the whole body at once, then the further messages."""
+        """Return a receive function that returns the whole body at once, then the further messages."""
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:

@@ -54,10 +54,10 @@ class Requirement:
         alternative: the alternative hypothesis.
         power: required power.
         independent_judgements: judgements required by the exact sign test if they are independent, including ties.
-        independent_participants: participants who give them.
+        independent_participants: number of participants for these judgements.
         clustered_participants: participants required by the sign-flip test, simulated with the intraclass correlation;
             None if that is 0.
-        clustered_judgements: judgements that they give.
+        clustered_judgements: number of their judgements.
         participants: number of participants in question, or None.
         reached: power with that number, by the same test.
     """
