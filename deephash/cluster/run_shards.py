@@ -4,7 +4,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from deephash.code_files.code_file import CodePaths, describe_codes
@@ -14,6 +13,7 @@ from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
 from deephash.io.files import write_json, write_whole
 from deephash.io.npy_file import save_npy
+from deephash.io.npz_file import write_npz
 from deephash.io.ownership import check_free
 from deephash.io.run_folder import RunFolder
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
@@ -36,7 +36,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
         Number of database items.
 
     Raises:
-        InvalidInputError: not such a run, more shards than items, or a folder that holds codes.
+        InvalidInputError: not such a run, more shards than items, or a folder that contains codes.
     """
     from deephash.io.instantiation import build
     from deephash.training.run_data import read_run_data
@@ -77,7 +77,8 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
         shard_labels = None if labels[1] is None else labels[1][some]
         write(out / DATABASE / f"shard-{shard:05d}.npy", codes[some], database.ids[some], shard_labels)
     if isinstance(relevance, Neighbours):
-        save_neighbours(CodePaths(out / QUERIES).neighbours, relevance)
+        path = CodePaths(out / QUERIES).neighbours
+        write_npz(path, offsets=relevance.offsets.numpy(), ids=relevance.ids.numpy())
     write(out / QUERIES, hasher.encode(queries.features), queries.ids, labels[0])
     return len(database)
 
@@ -91,13 +92,3 @@ def find_further_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
     further_shards = [path for path in known if path not in written]
     check_free(*written, *further_shards, overwrite=overwrite)
     return further_shards
-
-
-def save_neighbours(path: Path, relevance: Neighbours) -> None:
-    """Write the neighbours of queries atomically."""
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.savez(file, offsets=relevance.offsets.numpy(), ids=relevance.ids.numpy())
-
-    write_whole(path, write)

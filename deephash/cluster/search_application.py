@@ -39,7 +39,7 @@ MAX_NEIGHBOURS = 10_000
 # Maximal number of neighbours in a reply, for all queries of the request together.
 MAX_NEIGHBOURS_FOUND = 1_000_000
 MAX_BYTES = 1 << 24
-# Bytes of a request for each code beside the code: quotes, a comma, white space.
+# Bytes of a request per code in addition to the code: quotes, a comma, white space.
 BYTES_BESIDE_CODE = 64
 # Maximal number of JSON values in a request, each of which costs the parser memory, even if it has few bytes.
 MAX_VALUES = MAX_QUERIES + 64

@@ -64,7 +64,7 @@ def read_progress(folder: Path, task: Mapping[str, Any], overwrite: bool) -> dic
         overwrite: whether to replace shards of another task.
 
     Raises:
-        InvalidInputError: the folder holds shards of another task, or other files.
+        InvalidInputError: the folder contains shards of another task, or other files.
     """
     progress = folder / PROGRESS
     if not progress.exists():
@@ -114,7 +114,7 @@ def parse_record(line: str) -> ShardRecord:
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Raise an error if a folder is a file, or holds other files."""
+    """Raise an error if a folder is a file, or contains other files."""
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError(f"{folder} is a file; give a folder for the shards.")
     if overwrite or not folder.exists() or (folder / PROGRESS).exists():

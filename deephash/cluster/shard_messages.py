@@ -11,7 +11,7 @@ from numpy.lib import format as array_format
 from deephash.validation import InvalidInputError
 
 LENGTH = struct.Struct("<Q")
-# A reply holds up to a million neighbours, each with its distance, row and name.
+# A reply contains up to a million neighbours, each with its distance, row and name.
 MAX_BYTES = 1 << 30
 
 

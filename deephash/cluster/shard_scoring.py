@@ -155,7 +155,7 @@ def check_out(out: Path, sources: Sequence[Path], overwrite: bool) -> None:
         overwrite: whether to replace existing scores.
 
     Raises:
-        InvalidInputError: the folder holds scores, is inside a source, or is a file.
+        InvalidInputError: the folder contains scores, is inside a source, or is a file.
     """
     if out.exists() and not out.is_dir():
         raise InvalidInputError(f"{out} is a file; give a folder for the scores.")

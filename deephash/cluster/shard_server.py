@@ -81,7 +81,7 @@ class ShardServer:
 
     Args:
         shard: the shard to load.
-        token: token of the note that will hold its address; None creates a new one.
+        token: token of the note that will contain its address; None creates a new one.
 
     Raises:
         InvalidInputError: a damaged index.

@@ -30,7 +30,7 @@ OWN_FILE = re.compile(
 )
 BEGINNING = re.compile(rf"{re.escape(LOCK_FILE)}|{re.escape(MARK)}\.[0-9a-f]{{8}}\.partial")
 KEPT = "encoded rows are kept, and the same command continues"
-# Rows of a Parquet file to hold and compress at a time.
+# Rows of a Parquet file to hold in memory and compress at a time.
 PARQUET_ROWS = 1 << 18
 
 
@@ -190,7 +190,7 @@ def put_in_place(paths: CodePaths, overwrite: bool) -> None:
 
 
 def occupied_by_other(path: Path) -> InvalidInputError:
-    """Return the error for a path that holds another file."""
+    """Return the error for a path at which another file exists."""
     return InvalidInputError(
         f"{path} exists already and is not a file of these codes; choose another name, or --overwrite."
     )

@@ -38,7 +38,7 @@ def report_repeated(database: CodeShards) -> None:
 
 
 def repeated_ids(database: CodeShards) -> tuple[int, int | str | None]:
-    """Return the number of codes whose id another code has too, and the smallest such id.
+    """Return the number of codes that share their id with another code, and the smallest such id.
 
     To bound the memory, the ids are split into shares, and each share is compared in its own round.
     """
@@ -84,14 +84,14 @@ def assign_rounds(ids: NDArray[Any], rounds: int) -> NDArray[np.int64]:
 
 
 def unify_types(parts: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Convert all arrays to strings if one of them holds strings."""
+    """Convert all arrays to strings if one of them contains strings."""
     if all(part.dtype.kind in "iu" for part in parts):
         return parts
     return [part.astype(np.str_) for part in parts]
 
 
 def find_paths(database: CodeShards, repeated: int | str | None) -> Iterator[Path]:
-    """Yield the files that hold an id."""
+    """Yield the files that contain an id."""
     for path, rows in zip(database.paths, database.rows, strict=True):
         if (read_ids(path, range(rows)).astype(np.str_) == str(repeated)).any():
             yield path

@@ -53,7 +53,7 @@ def build_descriptor(run: Path, data: DictConfig, items: str, names: tuple[str, 
         run: folder of the run.
         data: settings of its data.
         items: images or texts, for the message.
-        names: names of the settings that may hold the descriptor.
+        names: names of the settings that may contain the descriptor.
         digest_name: name of the digest of its files in the run's split.
 
     Raises:

@@ -13,6 +13,7 @@ from deephash.code_files.open_source import open_source
 from deephash.code_files.rows import RowSource
 from deephash.indexes.sharded_index import OpenRelease, open_release
 from deephash.io.files import write_whole
+from deephash.io.npz_file import write_npz
 from deephash.validation import InvalidInputError, check_choice
 
 ENDINGS = (".npz", ".parquet")
@@ -48,10 +49,10 @@ def search_saved(
     """Find the k nearest codes of each query.
 
     Args:
-        index_folder: folder of a saved index, or of an index in shards, which gives the same answer.
+        index_folder: folder of a saved index, or of an index in shards, which returns the same neighbours.
         queries: a file of codes; with a run, a file or folder that `deephash encode` accepts.
         k: number of neighbours.
-        run: run whose hasher encodes the queries; the index must hold its codes. None if the queries are codes.
+        run: run whose hasher encodes the queries; the index must contain its codes. None if the queries are codes.
         view: view of a run of two views.
         device: device to encode queries on.
         features: with a run, array or columns of the queries' features.
@@ -120,12 +121,7 @@ def write_found(found: Found, out: Path) -> None:
     """
     check_choice(out.suffix, ENDINGS, f"the ending of {out.name}")
     if out.suffix == ".npz":
-
-        def write_arrays(partial: Path) -> None:
-            with partial.open("wb") as file:
-                np.savez(file, queries=found.queries, distances=found.distances, ids=found.ids)
-
-        write_whole(out, write_arrays)
+        write_npz(out, queries=found.queries, distances=found.distances, ids=found.ids)
         return
     import polars
 

@@ -242,7 +242,7 @@ class StoredImageRows(ImageRows):
 def open_store_rows(
     address: str, run: str | Path, *, features: Sequence[str] | None, ids: str | None, image_size: int | None
 ) -> RowSource:
-    """Open Parquet files in a store, or images if it holds no Parquet files; arguments as for `open_source`."""
+    """Open Parquet files in a store, or images if there are no Parquet files; arguments as for `open_source`."""
     if any(file.path.endswith(PARQUET) for file in Store(address).files):
         return StoredTableRows(address, features, ids)
     descriptor = image_descriptor(Path(run))

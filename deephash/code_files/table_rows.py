@@ -147,7 +147,7 @@ class TableRows(RowSource):
         return RowBlock(block.features, block.ids, sorted(bad + block.bad, key=lambda entry: entry.row), block.stop)
 
     def _schema(self) -> Mapping[str, Any]:
-        """Return the type of each column; columns of a CSV file hold numbers or strings."""
+        """Return the type of each column; columns of a CSV file contain numbers or strings."""
         import polars
 
         with self._reading():
@@ -166,7 +166,7 @@ class TableRows(RowSource):
             return find_index_columns(schema, polars.read_parquet_metadata(self.path).get("pandas"))
 
     def _holds_words(self, name: str) -> bool:
-        """Return whether a column of a CSV file holds values that are not whole numbers in their shortest form."""
+        """Return whether a column of a CSV file contains values that are not whole numbers in their shortest form."""
         import polars
 
         column = polars.col(name)
@@ -236,7 +236,7 @@ class TableRows(RowSource):
 
 
 def is_number_type(kind: Any) -> bool:
-    """Return whether a type holds numbers, booleans or only missing values."""
+    """Return whether the values of a type are numbers, booleans or missing."""
     import polars
 
     return bool(kind.is_numeric() or kind in (polars.Boolean, polars.Null))

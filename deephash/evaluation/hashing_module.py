@@ -30,7 +30,7 @@ class HashingModule(lightning.LightningModule):
 
     `trainer.test` scores the test queries against the database, and `trainer.validate` the validation queries against
     the validation database. Each process encodes its share of both. All processes then share the codes of the database,
-    and each ranks its own queries. The scores do not depend on the number of processes. `evaluation` holds them.
+    and each ranks its own queries. The scores are in `evaluation`, and do not depend on the number of processes.
 
     Args:
         hasher: fitted hasher of one view or of two.

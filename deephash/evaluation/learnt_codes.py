@@ -13,8 +13,8 @@ from deephash.data.views import Views
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.hasher_views import get_views
-from deephash.io.files import reading, write_whole
-from deephash.io.npz_file import open_npz
+from deephash.io.files import reading
+from deephash.io.npz_file import open_npz, write_npz
 from deephash.quantizers.sbq import SBQ
 from deephash.validation import InvalidInputError
 
@@ -51,12 +51,7 @@ class LearntCodes:
 
     def save(self, folder: Path) -> None:
         """Write `learnt_codes.npz` into a hasher's folder."""
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:  # Given a path, NumPy would add an extension.
-                np.savez(file, codes=self.codes.numpy(), ids=self.ids.numpy())
-
-        write_whole(folder / FILE, write)
+        write_npz(folder / FILE, codes=self.codes.numpy(), ids=self.ids.numpy())
 
 
 def load_learnt(folder: Path) -> LearntCodes | None:

@@ -85,7 +85,7 @@ def write_scores(path: Path, scores: Mapping[tuple[str, str], Scores], query_ids
     by_direction = [found.per_query for found in scores.values()]
     columns = {key: torch.cat([found[key] for found in by_direction]) for key in by_direction[0]}
     directions = [direction_name(*views) for views, found in scores.items() for _ in found.per_query["query"]]
-    # The column "query" holds positions in the query part.
+    # The column "query" contains positions in the query part.
     ids = query_ids[columns.pop("query").cpu()]
     write_per_query(path, columns, ids, directions if len(scores) > 1 else None)
 

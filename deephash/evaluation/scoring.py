@@ -124,8 +124,8 @@ def score_codes(
         settings: metrics to compute; None computes those without a depth or radius.
         query_ids: int64 (q,), distinct numbers of the queries over all processes; None numbers them from 0.
         highest_grade: highest grade of relevance of the queries of any process; None derives it from `relevance`.
-        gather: function that concatenates the rows of all processes, for a process that holds some of the queries;
-            None if this process holds all of them.
+        gather: function that concatenates the rows of all processes, for a process that has some of the queries; None
+            if this process has all of them.
 
     Returns:
         The scores over the queries of all processes.

@@ -18,7 +18,7 @@ def read_run_features(run: Path, view: str = "", rows: int = 2_048) -> Tensor:
         rows: maximum number of rows.
 
     Raises:
-        InvalidInputError: the folder holds no run, or its data cannot be read.
+        InvalidInputError: the folder contains no run, or its data cannot be read.
     """
     from deephash.training.run_data import read_run_data
 

@@ -70,7 +70,7 @@ class Index(PlainArguments, ABC):
     """A database of packed codes that is searched many times.
 
     Subclasses implement `_search`. They implement `_within` if their engine supports it, and `_write` if it has its own
-    file. Ids are rows of the codes that the index was built from. `names` holds the user's names of the items. Codes
+    file. Ids are rows of the codes that the index was built from. `names` contains the user's names of the items. Codes
     stay in memory for rescoring and saving.
 
     Args:
@@ -237,7 +237,7 @@ class Index(PlainArguments, ABC):
             )
 
     def check_hasher(self, hasher: Identified) -> None:
-        """Raise an error unless the index holds codes of this hasher.
+        """Raise an error unless the index contains codes of this hasher.
 
         Raises:
             InvalidInputError: the index was built with another hasher, or no hasher is recorded in it.

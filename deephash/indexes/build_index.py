@@ -48,8 +48,8 @@ def index(
 ) -> Index:
     """Build an index of packed codes.
 
-    `kind="auto"` chooses the scan or multi-index hashing. It takes the one that answers faster on this machine for
-    queries like the database's own codes. Both are exact and give equal answers, so the choice only changes the time.
+    `kind="auto"` chooses the scan or multi-index hashing. It uses the one that answers faster on this machine for
+    queries like the database's own codes. Both are exact and return the same neighbours; only the time differs.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.
@@ -132,7 +132,7 @@ def build_index(
 
 
 def build_faster(codes: Tensor, bits: int, **settings: Any) -> Index:
-    """Build the scan or multi-index hashing, the one that takes less time for some of the database's own codes.
+    """Build the scan or multi-index hashing, whichever answers some of the database's own codes in less time.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

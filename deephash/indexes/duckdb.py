@@ -56,7 +56,7 @@ class DuckDB(Index):
         columns: columns to store beside the codes, (N, any): the items' `name`, and the user's columns.
 
     Raises:
-        InvalidInputError: the package is not installed, or the database does not hold such a table.
+        InvalidInputError: the package is not installed, or the database does not contain such a table.
     """
 
     trial = "duckdb"

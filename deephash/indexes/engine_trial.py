@@ -50,7 +50,7 @@ def try_usearch(path: Path, codes: np.ndarray) -> None:
 
 
 def try_duckdb(path: Path, codes: np.ndarray) -> None:
-    """Check that a DuckDB database holds a table of codes, and not a view that could read other files."""
+    """Check that a DuckDB database contains a table of codes, and not a view that could read other files."""
     import duckdb
 
     words = -(-codes.shape[1] // 8)

@@ -18,7 +18,7 @@ RADIUS_QUERIES = 16
 class Flat(Index):
     """Scan that compares every query with every code.
 
-    The cost grows with the database, but a comparison takes one or two instructions. Below some million codes no exact
+    The cost grows with the database, but a comparison takes one or two instructions. Below some million codes, no exact
     method is faster for queries that are far from the database.
 
     Args:

@@ -1,6 +1,6 @@
 """Saved indexes: folders in which a reader always finds a complete index, even while another one is written.
 
-`index.json` names a generation, the subfolder that holds `codes.npy`, the items' names and the engine's own file. A
+`index.json` names a generation, the subfolder that contains `codes.npy`, the items' names and the engine's own file. A
 save fills a new generation, replaces `index.json` in one step, and then removes older generations. A reader whose
 generation is gone reads `index.json` again. Only one process may write at a time; a second one gets an error.
 """
@@ -30,6 +30,7 @@ from deephash.io.files import describe_error, flush, read_json, reading, write_j
 from deephash.io.item_names import as_names
 from deephash.io.npy_file import map_npy, save_npy
 from deephash.io.ownership import LOCK_FILE, lock_for_writing
+from deephash.io.sealed_files import file_digest
 from deephash.validation import InvalidInputError, StorageError, check_choice, check_count
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def write_index(index: Index, folder: Path) -> None:
     """Write an index into a folder; an earlier index stays intact until the new one is complete.
 
     Raises:
-        InvalidInputError: a folder that holds other files or that another process writes to, or a setting that is not
+        InvalidInputError: a folder with other files or one that another process writes to, or a setting that is not
             JSON-serialisable.
         StorageError: a folder that cannot be written to.
     """
@@ -124,7 +125,7 @@ def check_own_folder(
     leftover: re.Pattern[str] = LEFTOVER,
     content: str = "an index",
 ) -> None:
-    """Raise an error if a folder holds other files, so that a mistyped path cannot mix files.
+    """Raise an error if a folder contains other files, so that a mistyped path cannot mix files.
 
     Args:
         folder: the folder to write into.
@@ -204,7 +205,7 @@ def engine_path(folder: str | Path) -> Path:
     The next save into the folder writes another file and removes this one.
 
     Raises:
-        InvalidInputError: the folder holds no index, or its kind has no such file.
+        InvalidInputError: the folder contains no index, or its kind has no such file.
     """
     description = read_description(Path(folder))
     name = index_class(description["kind"]).engine_file
@@ -337,8 +338,7 @@ def map_codes(path: Path, size: int, bits: int) -> Tensor:
 def digest(path: Path) -> str:
     """Return the SHA-256, in hex, of a file, or of the names and contents of all files in a folder."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist")
     combined = hashlib.sha256()

@@ -65,7 +65,7 @@ class LanceDB(Index):
         columns: columns to store beside the codes, (N, any): the items' `name`, and the user's columns.
 
     Raises:
-        InvalidInputError: the package is not installed, the folder holds no table of codes, a setting is not a whole
+        InvalidInputError: the package is not installed, the folder contains no table of codes, a setting is not a whole
             number of at least 1, or LanceDB does not accept the columns.
     """
 

@@ -25,7 +25,7 @@ def substring_lengths(bits: int, tables: int) -> list[int]:
 
 
 def default_tables(bits: int, size: int) -> int:
-    """Return the number of tables with which a bucket holds about one item: substrings of log2 N bits (Section 4).
+    """Return the number of tables with which a bucket contains about one item: substrings of log2 N bits (Section 4).
 
     Args:
         bits: code length b.
@@ -42,12 +42,12 @@ class MIH(Index):
     Codes that differ in r bits differ in at most ⌊r/m⌋ bits in at least one of m substrings. Time grows with about the
     square root of the database, as long as the k-th neighbour is near. Known weakness: if the neighbours are far, a
     query would visit more buckets than there are items. Such a query stops, and scans all codes instead. Each table
-    holds a copy of the codes.
+    contains a copy of the codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.
         bits: code length b.
-        tables: number of substrings m; None uses the number with which a bucket holds about one item.
+        tables: number of substrings m; None uses the number with which a bucket contains about one item.
         threads: number of threads; None uses torch's number.
         patience: maximal work of a query on the tables before it scans, in units of a scan of all codes. With 1, no
             query takes much more than twice the time of a scan (the bound of the ski-rental problem).

@@ -1,6 +1,6 @@
 """Kernels of multi-index hashing for the CPU, compiled by numba.
 
-Codes are rows of uint64 words. The table of a substring holds the database sorted by the value of that substring: the
+Codes are rows of uint64 words. The table of a substring is the database sorted by the value of that substring: the
 start of each value's bucket, and the codes and ids of its items, so that a bucket is contiguous in memory.
 
 An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its

@@ -65,7 +65,7 @@ class IndexRelease:
 
 
 def is_sharded(folder: Path) -> bool:
-    """Return whether a folder holds an index in shards."""
+    """Return whether a folder contains an index in shards."""
     return (folder / DESCRIPTION).exists()
 
 

@@ -1,4 +1,4 @@
-"""Archives of arrays, `.npz`, whose members are checked before memory is allocated."""
+"""Archives of arrays, `.npz`: written atomically, and checked before memory is allocated for their members."""
 
 import os
 import zipfile
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deephash.io.files import write_whole
 from deephash.io.npy_file import MAX_EMPTY, read_header, read_values
 
 MAX_EXPANSION = 200
@@ -41,6 +42,16 @@ class NpzArrays(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._members)
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays by name with `write_whole`."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # Given a path, NumPy would add an extension.
+            np.savez(file, allow_pickle=False, **arrays)
+
+    write_whole(path, write)
 
 
 @contextmanager

@@ -22,12 +22,12 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(opened: int) -> None:
+    def _try_lock(opened: int) -> None:
         msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _take(opened: int) -> None:
+    def _try_lock(opened: int) -> None:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -116,7 +116,7 @@ def _lock(path: Path, what: str) -> int:
             if os.fstat(opened).st_size:
                 raise InvalidInputError(f"{path} is not a lock of deephash; remove it, or choose another output.")
             try:
-                _take(opened)
+                _try_lock(opened)
             except OSError as error:
                 if error.errno not in WITHOUT_LOCKS:
                     raise InvalidInputError(

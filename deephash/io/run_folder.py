@@ -263,13 +263,13 @@ def compare_configs(
 ) -> list[tuple[str, Any, Any]]:
     """Return the dotted names and both values of settings that differ, except those within `unbound`."""
     flat_one, flat_other = _flatten(one), _flatten(other)
-    keys = [key for key in {**flat_one, **flat_other} if not any(_within(key, free) for free in unbound)]
+    keys = [key for key in {**flat_one, **flat_other} if not any(_is_within(key, free) for free in unbound)]
     missing = "nothing"
     pairs = [(key, flat_one.get(key, missing), flat_other.get(key, missing)) for key in keys]
     return [(key, there, here) for key, there, here in pairs if there != here]
 
 
-def _within(key: str, parent: str) -> bool:
+def _is_within(key: str, parent: str) -> bool:
     return key == parent or key.startswith(parent + ".")
 
 

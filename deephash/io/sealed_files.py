@@ -17,7 +17,7 @@ SEAL_LINE = "# sha256 of the lines above, to be deleted where you change them: "
 
 
 def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object with its digest as its last entry, by `write_whole`."""
+    """Write a JSON object with its digest as its last entry, with `write_whole`."""
     write_json(path, content | {SEAL: content_digest(content)})
 
 
@@ -53,7 +53,7 @@ def file_digest(path: Path) -> str:
 
 
 def write_sealed_text(path: Path, text: str) -> None:
-    """Write text whose comments begin with #, with its digest in the last line, by `write_whole`."""
+    """Write text whose comments begin with #, and its digest as the last line, with `write_whole`."""
     write_text(path, f"{text}{SEAL_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n")
 
 

@@ -237,7 +237,7 @@ class HammingRetrieval(Metric):
         return values
 
     def _gather(self) -> Any:
-        """Return a context in which the states hold the queries of all processes, as within `compute`."""
+        """Return a context in which the states contain the queries of all processes, as within `compute`."""
         return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=not self._is_synced)
 
     def _empty_shapes(self) -> dict[str, tuple[int, ...]]:

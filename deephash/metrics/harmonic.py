@@ -21,7 +21,7 @@ def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tens
 
     The closed form is (a - s (N+1)) (H(N+n) - H(N)) + s n. The difference of harmonic numbers is log(1 + n/u) + φ(u+n)
     - φ(u), with u = N + 1/2 and φ(u) = 1/(24u²) - 7/(960u⁴) + 31/(8064u⁶) - ...; if the two parts would cancel,
-    `_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead, neither of which is negative.
+    `_compute_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead, neither of which is negative.
 
     Args:
         before: float64, any shape; N, the number of ranks before the group.
@@ -40,7 +40,7 @@ def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tens
     delicate = (step * end > _CANCELLATION * first).logical_or_(early).logical_and_(count > 0)
     short = early.logical_and_(count < _SHORT).logical_and_(delicate)
     delicate.logical_xor_(short)
-    for chosen, separate_sums in ((short, _tabled_sums), (delicate, _separate_sums)):
+    for chosen, separate_sums in ((short, _look_up_sums), (delicate, _compute_separate_sums)):
         where = torch.nonzero(chosen.view(-1)).view(-1)
         if len(where):
             a, s, N, n = (values.reshape(-1)[where] for values in (first, step, before, count))
@@ -62,14 +62,14 @@ def _half_integer_series(u: Tensor) -> Tensor:
     return (w * (31 / 8064)).sub_(7 / 960).mul_(w).add_(1 / 24).mul_(w)
 
 
-def _tabled_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def _look_up_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Look up Σ 1/(N+i) and Σ (i-1)/(N+i) over i = 1..n, for N < 128 and n < 64; (m,) → (m,) twice."""
-    inverse, rising, _ = _tables(before.device)
+    inverse, rising, _ = _tabulate_sums(before.device)
     entry = (before * _SHORT + count).long()
     return inverse[entry], rising[entry]
 
 
-def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def _compute_separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the same two sums for n >= 64 or N >= 128, each with a relative error of 1e-13; (m,) → (m,) twice.
 
     The second, n - (N+1) × the first, is u (x - log(1+x)) - log(1+x)/2 - (u+1/2) (φ(u+n) - φ(u)) with x = n/u.
@@ -81,7 +81,7 @@ def _separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     rising = u * _x_minus_log1p(n / u, log) - 0.5 * log - (u + 0.5) * shift
     # The series of φ is inaccurate for small u, but H itself is known there.
     early_inverse = (
-        torch.log(u + n) + _EULER_GAMMA + series - _tables(before.device)[2][before.clamp_max(_EARLY - 1).long()]
+        torch.log(u + n) + _EULER_GAMMA + series - _tabulate_sums(before.device)[2][before.clamp_max(_EARLY - 1).long()]
     )
     early = before < _EARLY
     inverse = torch.where(early, early_inverse, log + shift)
@@ -99,7 +99,7 @@ def _x_minus_log1p(x: Tensor, log: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _tabulate_sums(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Tabulate both separate sums at 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
     before = torch.arange(_EARLY, dtype=torch.float64)[:, None]
     i = torch.arange(_SHORT, dtype=torch.float64)

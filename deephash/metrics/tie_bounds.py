@@ -95,7 +95,7 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
     groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(best_gains(groups).masked_fill_(~cut.earlier, 0.0))
-    fewest, most = _possible_hits(cut)
+    fewest, most = _find_possible_hits(cut)
 
     def score(hits: Tensor) -> Tensor:
         gains = gains_before + _gains(cut.before, hits, cut.relevant_before)
@@ -117,7 +117,7 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
     groups = TieGroups.from_counts(counts, k)
     cut = cut_group(groups)
     gains_before = row_sums(worst_gains(groups).masked_fill_(~cut.earlier, 0.0))
-    low, high = _possible_hits(cut)
+    low, high = _find_possible_hits(cut)
 
     def score(hits: Tensor) -> Tensor:
         gains = gains_before + _gains(cut.before + cut.taken - hits, hits, cut.relevant_before)
@@ -130,7 +130,7 @@ def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tens
     return nan_without_relevant(score(low), counts)
 
 
-def _possible_hits(cut: CutGroup) -> tuple[Tensor, Tensor]:
+def _find_possible_hits(cut: CutGroup) -> tuple[Tensor, Tensor]:
     """Return the fewest and the most relevant items among the first c ranks of the cut group; float64 (q,) each."""
     others = cut.total - cut.relevant
     return (cut.taken - others).clamp_min(0), torch.minimum(cut.relevant, cut.taken)

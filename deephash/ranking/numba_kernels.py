@@ -2,7 +2,7 @@
 
 A kernel is serial code over a range of queries that releases the GIL; the engine runs it in its own threads. Queries
 and database share a layout, (n, width), whose dtype determines the cost of a pair (see `cost`): uint64 words are
-compared by popcount (Hamming), uint8 levels by absolute difference (Manhattan), and an int32 row of a query holds a
+compared by popcount (Hamming), uint8 levels by absolute difference (Manhattan), and an int32 row of a query contains a
 table of 256 costs for each database byte (asymmetric).
 
 A block of fewer than 8 queries repeats its last one, so that no distance exceeds the tables. All compiled functions are
@@ -187,7 +187,7 @@ def mask_kernel(words: int, mask_words: int) -> Kernel:
 def search_kernel(words: int, rows: int) -> Kernel:
     """Build the kernel that finds the k nearest items in one pass and without a sort.
 
-    A query takes items nearer than its limit and counts their distances. Once k items are within a distance, that
+    A query collects items nearer than its limit and counts their distances. Once k items are within a distance, that
     distance becomes the limit, since a later item at the same distance loses the tie. Finally the counts give the start
     of each distance in the result, and the taken items, in database order, are written to their places.
 

@@ -78,11 +78,11 @@ class TorchEngine(RankingEngine):
         # The rank of the next item at each distance.
         following = torch.zeros(len(query_codes), bins + 1, dtype=torch.int64, device=device)
         for rows, _, distances in self.blocks(query_codes, database_codes, distance):
-            following[rows, 1:] += _histogram(distances, bins)
+            following[rows, 1:] += _count_histogram(distances, bins)
         following = following.cumsum(1)[:, :-1]
         keys_by_block: list[Tensor] = []
         for rows, items, distances in self.blocks(query_codes, database_codes, distance):
-            histogram = _histogram(distances, bins)
+            histogram = _count_histogram(distances, bins)
             order = distances.argsort(dim=1, stable=True)
             place = torch.empty_like(order)
             place.scatter_(1, order, torch.arange(order.shape[1], device=device).expand_as(order))
@@ -142,7 +142,7 @@ class TorchEngine(RankingEngine):
         return distances
 
 
-def _histogram(distances: Tensor, bins: int) -> Tensor:
+def _count_histogram(distances: Tensor, bins: int) -> Tensor:
     """Count the items at each distance, int64 (rows, bins), from distances (rows, items)."""
     cells = distances + bins * torch.arange(len(distances), device=distances.device)[:, None]
     return torch.bincount(cells.flatten(), minlength=len(distances) * bins).view(-1, bins)

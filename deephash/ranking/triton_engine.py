@@ -121,7 +121,7 @@ class TritonEngine(RankingEngine):
     ) -> DistanceCounts:
         _check_device(query_codes)
         pairs = Pairs.from_codes(query_codes, database_codes, distance)
-        total, relevant = _histograms(pairs, relevance)
+        total, relevant = _count_histograms(pairs, relevance)
         if isinstance(relevance, Neighbours) and len(relevance.ids):
             rows, ids = neighbour_queries(relevance), relevance.ids.contiguous()
             arrays, sizes = (*pairs.arrays, rows, ids, relevant), (len(ids), *pairs.shape)
@@ -144,7 +144,7 @@ class TritonEngine(RankingEngine):
 
     def _collect(self, pairs: Pairs, k: int, nearest: Tensor) -> None:
         """Write each query's k smallest keys, distance * N + item, in order to a block of `nearest`, int64 (q, k)."""
-        reached = _histograms(pairs, None)[0].cumsum(1)
+        reached = _count_histograms(pairs, None)[0].cumsum(1)
         # The smallest distance within which there are k items, and the number of items within it, ties included.
         limits = (reached < k).sum(1)
         within = reached.gather(1, limits[:, None])[:, 0]
@@ -173,7 +173,7 @@ class TritonEngine(RankingEngine):
         return self._lists._relevant_ranks(query_codes, database_codes, distance, relevance)
 
 
-def _histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tensor]:
+def _count_histograms(pairs: Pairs, relevance: Relevance | None) -> tuple[Tensor, Tensor]:
     """Count the items, and those that a label makes relevant, at each distance: int32 (q, bins), twice."""
     query_labels, labels, label_width, relevance_kind = pairs.queries, pairs.database, 1, kernels.LISTED
     if relevance is not None:

@@ -1,6 +1,6 @@
 """Ranking kernels for a GPU, in Triton: distance histograms with relevance computed in the kernel, and nearest items.
 
-Queries (q, WIDTH) and the database (WIDTH, N) hold int32 words of packed codes (Hamming), uint8 levels (Manhattan), or
+Queries (q, WIDTH) and the database (WIDTH, N) are int32 words of packed codes (Hamming), uint8 levels (Manhattan), or
 bits as uint8, weighted by the query (asymmetric). The database is transposed, so that neighbouring threads read
 neighbouring words. With TRITON_INTERPRET=1, set before this module is imported, the kernels run on tensors of the CPU.
 """

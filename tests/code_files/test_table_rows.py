@@ -10,7 +10,7 @@ import pytest
 from deephash.code_files.open_source import open_source
 from deephash.validation import InvalidInputError
 
-UNCLEAR = "give --no-header if it is a row, and --header if it holds names"
+UNCLEAR = "give --no-header if it is a row, and --header if it names the columns"
 BEYOND = 2**63
 
 

@@ -194,7 +194,7 @@ def test_a_run_that_is_scored_again_keeps_its_figures(fitted_run, tmp_path):
         RunFolder(fitted_run).check_scores_go_here()
     RunFolder(tmp_path / "none").check_scores_go_here()
     (tmp_path / "per_query.parquet").write_text("precious")
-    with pytest.raises(InvalidInputError, match=r"per_query\.parquet is there"):
+    with pytest.raises(InvalidInputError, match=r"per_query\.parquet exists in a folder"):
         RunFolder(tmp_path).check_scores_go_here()
 
 

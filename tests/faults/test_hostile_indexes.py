@@ -156,8 +156,8 @@ def test_a_view_in_place_of_a_table_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "settings", "reason"),
     [
-        ("mih", {"tables": 10**9}, "take 2 to 32 tables"),
-        ("mih", {"tables": 33}, "take 2 to 32 tables"),
+        ("mih", {"tables": 10**9}, "use 2 to 32 tables"),
+        ("mih", {"tables": 33}, "use 2 to 32 tables"),
         ("faiss_hnsw", {"links": 10**9}, "expected 1 to 1024 neighbours"),
         ("usearch", {"links": 10**9}, "expected 1 to 1024 neighbours"),
         ("faiss_multi_hash", {"hashes": 1, "flips": 20}, "buckets per table; lower it"),

@@ -96,7 +96,7 @@ def test_the_hasher_is_kept_and_another_refused(tmp_path, features):
     assert ids.shape == (6, 1)
     with pytest.raises(InvalidInputError, match=f"of the hasher {own.identity}, and this one is {other.identity}"):
         index.search_features(other, features[:6])
-    with pytest.raises(InvalidInputError, match="does not say which hasher"):
+    with pytest.raises(InvalidInputError, match="does not record which hasher"):
         deephash.index(own.encode(features), "flat").check_hasher(own)
 
 

@@ -79,7 +79,7 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
 
     Args:
         config: config composed from `conf/train.yaml`. `train._target_` names the runner.
-        folder: folder of the run. If it holds a complete run of this config, the result is returned at once.
+        folder: folder of the run. If it contains a complete run of this config, the result is returned at once.
         cache: data of earlier runs of this process, for the runs of a sweep; None reads everything.
 
     Raises:
