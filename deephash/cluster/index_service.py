@@ -16,7 +16,7 @@ from deephash.cluster.search_application import (
     create_server,
     refresh_release,
 )
-from deephash.indexes.sharded_index import IndexRelease, OpenRelease, current_release
+from deephash.indexes.sharded_index import IndexRelease, OpenRelease, read_current_release
 from deephash.web.http_service.host_names import list_host_names
 from deephash.web.listening import open_listener
 
@@ -42,7 +42,7 @@ class LocalRelease(ServedRelease):
 
 async def refresh_index(folder: Path, served: ServedRelease | None) -> ServedRelease:
     """Return the served index, or the one that has replaced it in the folder."""
-    return await refresh_release(served, partial(current_release, folder), LocalRelease)
+    return await refresh_release(served, partial(read_current_release, folder), LocalRelease)
 
 
 def serve_index(

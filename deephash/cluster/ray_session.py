@@ -15,7 +15,7 @@ from deephash.validation import InvalidInputError
 SHARED_MEMORY = Path("/dev/shm")
 
 
-def ray_package() -> Any:
+def import_ray() -> Any:
     """Import Ray."""
     try:
         import ray
@@ -32,7 +32,7 @@ def ray_session(workers: int, address: str | None = None) -> Iterator[Any]:
         workers: processors of a session that is started on this machine.
         address: address of a running cluster, such as auto or ray://HOST:10001; None starts and ends one here.
     """
-    ray = ray_package()
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deephash.cluster.shard_messages import encode_message, read_message
-from deephash.cluster.shard_server import read_addresses, shard_key
+from deephash.cluster.shard_server import format_shard_key, read_addresses
 from deephash.indexes.sharded_index import IndexShard, ShardAnswer
 from deephash.validation import InvalidInputError
 
@@ -83,7 +83,7 @@ class ShardClient:
         seconds_to_answer: float = SECONDS_TO_ANSWER,
         seconds_to_give_up: float = SECONDS_TO_GIVE_UP,
     ) -> None:
-        self.shard, self.name = shard, shard_key(shard)
+        self.shard, self.name = shard, format_shard_key(shard)
         self.seconds_to_answer, self.seconds_to_give_up = seconds_to_answer, seconds_to_give_up
         self.replicas: dict[str, Replica] = {}
         self.gone: set[str] = set()

@@ -18,10 +18,10 @@ from deephash.cluster.shard_manifest import (
     MANIFEST,
     ShardRecord,
     check_folder,
+    digest_shard,
+    name_shard_file,
     read_progress,
     save_progress,
-    shard_digests,
-    shard_file,
     write_manifest,
 )
 from deephash.code_files.code_file import CodePaths, describe_codes
@@ -150,11 +150,11 @@ class ShardEncoder:
         attempt = out / f"attempt-{secrets.token_hex(8)}"
         with writing(attempt):
             attempt.mkdir(parents=True)
-        paths = CodePaths(attempt / shard_file(shard))
+        paths = CodePaths(attempt / name_shard_file(shard))
         try:
             part = RowRange(self.source, start, stop)
             rows, bad = write_shard(self.hasher, part, paths, self.identity, self.view, self.task.rows)
-            digests = shard_digests(attempt, shard) if rows else {}
+            digests = digest_shard(attempt, shard) if rows else {}
             with writing(out):
                 for file in sorted(attempt.iterdir(), key=lambda file: file.name == paths.description.name):
                     os.replace(file, out / file.name)
@@ -277,7 +277,7 @@ def encode_missing(
     rows, bad = (sum(getattr(record, name) for record in done.values()) for name in ("rows", "bad"))
     if bad and not skip_bad:
         first = min(record.shard for record in done.values() if record.bad)
-        listed = CodePaths(out / shard_file(first)).bad
+        listed = CodePaths(out / name_shard_file(first)).bad
         return EncodedShards(rows, bad, len(bounds), len(missing), hasher.bits, listed)
     if rows == 0:
         raise InvalidInputError(f"0 of {bad} rows can be encoded; they are listed beside their shards in {out}.")

@@ -44,14 +44,14 @@ class ShardRecord:
     digests: Mapping[str, str]
 
 
-def shard_file(shard: int) -> str:
+def name_shard_file(shard: int) -> str:
     """Return the name of a shard's file of codes."""
     return f"shard-{shard:06d}.npy"
 
 
-def shard_digests(folder: Path, shard: int) -> dict[str, str]:
+def digest_shard(folder: Path, shard: int) -> dict[str, str]:
     """Return the SHA-256 of a shard's files of codes and ids, by name."""
-    paths = CodePaths(folder / shard_file(shard))
+    paths = CodePaths(folder / name_shard_file(shard))
     return {path.name: digest(path) for path in (paths.codes, paths.ids)}
 
 
@@ -156,7 +156,7 @@ def append_line(folder: Path, entry: Mapping[str, Any]) -> None:
 def is_intact(folder: Path, record: ShardRecord) -> bool:
     """Return whether the files of a shard match its digests."""
     try:
-        return not record.rows or shard_digests(folder, record.shard) == record.digests
+        return not record.rows or digest_shard(folder, record.shard) == record.digests
     except OSError:
         return False
 

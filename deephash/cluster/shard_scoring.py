@@ -86,10 +86,10 @@ def score_shards(
         report_repeated(database)
     started = time.perf_counter()
     if engine == "ray":
-        process, counts, shared_by = Process(), *ray_counts(asked, database, workers, address, device)
+        process, counts, shared_by = Process(), *count_with_ray(asked, database, workers, address, device)
     else:
         with process_group() as process:
-            counts = process_counts(asked, database, process, device)
+            counts = count_in_process(asked, database, process, device)
         shared_by = process.world
     if not process.is_first:
         return None
@@ -110,14 +110,14 @@ def score_shards(
     return ShardScores(row, scores)
 
 
-def process_counts(queries: ShardQueries, shards: CodeShards, process: Process, device: str) -> DistanceCounts:
+def count_in_process(queries: ShardQueries, shards: CodeShards, process: Process, device: str) -> DistanceCounts:
     """Count distances over the whole database; each process ranks its share."""
     place = f"cuda:{process.local_rank}" if device == "cuda" else device
     counts = rank_rows(queries, shards, get_share(len(shards), process.rank, process.world), place)
     return DistanceCounts(sum_processes(counts.total), sum_processes(counts.relevant))
 
 
-def ray_counts(
+def count_with_ray(
     queries: ShardQueries, shards: CodeShards, workers: int | None, address: str | None, device: str
 ) -> tuple[DistanceCounts, int]:
     """Count distances over the whole database with tasks of Ray; return the counts and the number of workers.

@@ -28,7 +28,7 @@ def addresses_folder(shard: IndexShard) -> Path:
     return folder.parent / "replicas" / folder.name
 
 
-def shard_key(shard: IndexShard) -> str:
+def format_shard_key(shard: IndexShard) -> str:
     """Return the name of a shard, unique among all releases."""
     folder = Path(shard.folder)
     return f"{folder.parent.name}/{folder.name}"
@@ -88,7 +88,7 @@ class ShardServer:
     """
 
     def __init__(self, shard: IndexShard, token: str | None = None) -> None:
-        self.shard, self.name = shard, shard_key(shard)
+        self.shard, self.name = shard, format_shard_key(shard)
         self.opened = OpenShard(shard)
         # Compile the kernels, or read them from the cache, before the first request.
         self.opened.search(self.opened.index.codes[:1], 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deephash.cluster.ray_session import ray_package, ray_session
+from deephash.cluster.ray_session import import_ray, ray_session
 from deephash.cluster.search_application import (
     Answer,
     SearchApplication,
@@ -61,7 +61,7 @@ class ShardReplica:
 
     def __init__(self, folder: str, number: int, processes: int, replicas: int, host: str | None) -> None:
         torch.set_num_threads(1)
-        host = host or ray_package().util.get_node_ip_address()
+        host = host or import_ray().util.get_node_ip_address()
         self.holder = Holder(Path(folder), number, processes, replicas, host)
         self.starting = asyncio.ensure_future(self.holder.start())
         self.following = asyncio.ensure_future(self._follow())
@@ -194,7 +194,7 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
     """
     from ray import serve
 
-    here = f"node:{ray_package().util.get_node_ip_address()}"
+    here = f"node:{import_ray().util.get_node_ip_address()}"
     front_class = serve.deployment(
         num_replicas=fronts,
         health_check_period_s=1.0,
@@ -280,7 +280,7 @@ def serve_shards(
     Raises:
         InvalidInputError: no such index, a port that is taken, or Ray is not installed.
     """
-    ray_package()
+    import_ray()
     for shard in read_release(folder).shards:  # Report missing files at once.
         check_files(Path(shard.folder))
     with open_listener(host, port) as free:  # Fronts share a port, so they would not notice another program there.

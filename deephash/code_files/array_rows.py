@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, final
 
 import numpy as np
 
-from deephash.code_files.fingerprint import file_fingerprint
+from deephash.code_files.fingerprint import fingerprint_file
 from deephash.code_files.rows import RowBlock, RowSource, build_block, check_matrix
 from deephash.data.array_file import read_array, reading_array
 from deephash.data.vectors import extract_vectors, read_vector_layout
@@ -48,7 +48,7 @@ class ArrayRows(RowSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the fingerprint of the file, and the name of the array."""
-        return {**file_fingerprint(self.path), "key": self.key}
+        return {**fingerprint_file(self.path), "key": self.key}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
         """Yield blocks of rows; ids are row numbers."""

@@ -85,7 +85,7 @@ class CodeShards:
         """
         for number, piece in self.pieces(rows):
             path, count, first = self.paths[number], self.rows[number], sum(self.rows[:number])
-            read = code_reader(path, count, self.bits)
+            read = open_codes(path, count, self.bits)
             labels = map_labels(path, count)
             for start in range(piece.start, piece.stop, BLOCK_ROWS):
                 some = range(start, min(start + BLOCK_ROWS, piece.stop))
@@ -185,7 +185,7 @@ def open_queries(path: Path, shards: CodeShards) -> ShardQueries:
             f"{path} holds codes of the hasher {queries.hasher}, and the shards those of {shards.hasher}; encode both "
             "with the same hasher."
         )
-    codes = code_reader(path, len(queries), queries.bits)(range(len(queries)))
+    codes = open_codes(path, len(queries), queries.bits)(range(len(queries)))
     labels = map_labels(path, len(queries))
     listed = CodePaths(path).neighbours
     neighbours = None
@@ -205,7 +205,7 @@ def map_array(path: Path) -> Tensor:
         return torch.from_numpy(np.asarray(map_npy(path, "c")))
 
 
-def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
+def open_codes(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
     """Return a function that reads a range of rows: from an `.npy` mapped into memory, or from Parquet."""
     if path.suffix == ".npy":
         codes = map_array(path)
@@ -216,13 +216,13 @@ def code_reader(path: Path, rows: int, bits: int) -> Callable[[range], Tensor]:
 
     def read(wanted: range) -> Tensor:
         with reading_array(path):
-            values = parquet_rows(path, "code", wanted).to_numpy()
+            values = read_parquet_rows(path, "code", wanted).to_numpy()
         some = torch.from_numpy(np.array(values))
         check_packed(some, path, len(wanted), bits)
         return some
 
     with reading_array(path):
-        held = parquet_length(path)
+        held = count_parquet_rows(path)
     if held != rows:
         raise InvalidInputError(f"{path} holds {held} codes; its description says {rows}: encode again.")
     return read
@@ -249,21 +249,21 @@ def read_ids(path: Path, wanted: range) -> np.ndarray:
         beside = CodePaths(path).ids
         return as_names(np.array(read_array(beside)[wanted.start : wanted.stop]), f"ids of {beside}")
     with reading_array(path):
-        column = parquet_rows(path, "id", wanted)
+        column = read_parquet_rows(path, "id", wanted)
         if missing := column.null_count():
             raise InvalidInputError(f"column 'id' of {path} has {missing} missing values; encode again.")
         ids = np.array(column.to_list() if str(column.dtype) == "String" else column.to_numpy())
     return as_names(ids, f"ids of {path}")
 
 
-def parquet_rows(path: Path, column: str, wanted: range) -> "polars.Series":
+def read_parquet_rows(path: Path, column: str, wanted: range) -> "polars.Series":
     """Read some rows of a column of a Parquet file."""
     import polars
 
     return polars.scan_parquet(path, glob=False).select(column).slice(wanted.start, len(wanted)).collect()[column]
 
 
-def parquet_length(path: Path) -> int:
+def count_parquet_rows(path: Path) -> int:
     """Return the number of rows of a Parquet file."""
     import polars
 

@@ -175,7 +175,7 @@ def put_in_place(paths: CodePaths, overwrite: bool) -> None:
         if paths.description.exists() and read_json(paths.description, "the description of codes") != description:
             taken.append(paths.description)
         if taken:
-            raise occupied_by_other(taken[0])
+            raise build_occupied_error(taken[0])
     with writing(paths.codes, KEPT):
         paths.description.unlink(missing_ok=True)
         if description.get("skipped"):
@@ -189,7 +189,7 @@ def put_in_place(paths: CodePaths, overwrite: bool) -> None:
         clear_unfinished(paths)
 
 
-def occupied_by_other(path: Path) -> InvalidInputError:
+def build_occupied_error(path: Path) -> InvalidInputError:
     """Return the error for a path at which another file exists."""
     return InvalidInputError(
         f"{path} exists already and is not a file of these codes; choose another name, or --overwrite."

@@ -17,10 +17,10 @@ from deephash.code_files.code_writer import (
     PROGRESS,
     CodeWriter,
     Progress,
+    build_occupied_error,
     clear_unfinished,
     complete,
     is_own_folder,
-    occupied_by_other,
     put_in_place,
     unfinished_folder,
     write_unfinished_bad_rows,
@@ -108,11 +108,11 @@ def encode_file(
     }
     check_no_folder(*paths.all)
     check_not_source(task["source"].get("path", ""), *paths.all, paths.unfinished)
-    result = existing_result(paths, task, skip_bad, overwrite)
+    result = find_existing_result(paths, task, skip_bad, overwrite)
     if result is not None and not is_own_folder(paths.unfinished):
         return result
     with unfinished_folder(paths):
-        if (result := existing_result(paths, task, skip_bad, overwrite)) is not None:
+        if (result := find_existing_result(paths, task, skip_bad, overwrite)) is not None:
             clear_unfinished(paths)  # Files of a process that was killed after the last step.
             return result
         return encode_unfinished(hasher, source, paths, task, skip_bad, overwrite)
@@ -219,14 +219,14 @@ def read_progress(paths: CodePaths, task: dict[str, Any], overwrite: bool) -> Pr
     # The list of bad rows may belong to an earlier call.
     occupied = [path for path in paths.all if os.path.lexists(path) and not (path == paths.bad and progress.bad)]
     if occupied and not overwrite and not (paths.unfinished / COMPLETE).exists():
-        raise occupied_by_other(occupied[0])
+        raise build_occupied_error(occupied[0])
     if progress == Progress():
         with writing(paths.unfinished):
             clear_unfinished(paths)
     return progress
 
 
-def existing_result(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool) -> Encoded | None:
+def find_existing_result(paths: CodePaths, task: dict[str, Any], skip_bad: bool, overwrite: bool) -> Encoded | None:
     """Return the result of an earlier, complete call with the same task; None if there was none."""
     if overwrite or (paths.unfinished / PROGRESS).exists():
         return None
@@ -234,13 +234,13 @@ def existing_result(paths: CodePaths, task: dict[str, Any], skip_bad: bool, over
     if not occupied:
         return None
     if not paths.description.exists():
-        raise occupied_by_other(occupied[0])
+        raise build_occupied_error(occupied[0])
     stored = read_json(paths.description, "the description of codes")
     same = isinstance(stored, dict) and stored.get("file") == paths.codes.name and paths.codes.exists()
     same = same and all(type(stored.get(name)) is int for name in ("rows", "skipped"))
     same = same and all(stored.get(name) == task[name] for name in ("hasher", "view", "source"))
     if not same or (stored["skipped"] and not skip_bad):
-        raise occupied_by_other(occupied[0])
+        raise build_occupied_error(occupied[0])
     return Encoded(stored["rows"], stored["skipped"], "", is_done=True, was_there=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 END_BYTES = 1 << 20
 
 
-def file_fingerprint(path: Path) -> dict[str, Any]:
+def fingerprint_file(path: Path) -> dict[str, Any]:
     """Return the path, size and modification time of a file, and a SHA-256 of its first and last mebibyte."""
     state = path.stat()
     digest = hashlib.sha256()
@@ -25,13 +25,13 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
     }
 
 
-def folder_fingerprint(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
+def fingerprint_folder(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
     """Return the number of files, and a SHA-256 of their paths, sizes and modification times."""
     stats = ((file.relative_to(folder).as_posix(), file.stat()) for file in files)
-    return listing_fingerprint(str(folder.resolve()), (f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in stats))
+    return fingerprint_listing(str(folder.resolve()), (f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in stats))
 
 
-def listing_fingerprint(path: str, states: Iterable[str]) -> dict[str, Any]:
+def fingerprint_listing(path: str, states: Iterable[str]) -> dict[str, Any]:
     """Return the number of files, and a SHA-256 of their states, one line for each file."""
     digest, count = hashlib.sha256(), 0
     for state in states:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deephash.code_files.fingerprint import folder_fingerprint
+from deephash.code_files.fingerprint import fingerprint_folder
 from deephash.code_files.rows import BadRow, RowBlock, RowSource, build_block
 from deephash.data.descriptors.base import Descriptor
 from deephash.data.file_features import BLOCK_IMAGES
@@ -47,7 +47,7 @@ class ImageRows(RowSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the fingerprint of the files, and the settings of decoding and descriptor."""
-        return {**folder_fingerprint(self.folder, self.files), **self._description()}
+        return {**fingerprint_folder(self.folder, self.files), **self._description()}
 
     def _description(self) -> dict[str, Any]:
         """Return the settings that determine the features."""

@@ -47,14 +47,14 @@ def repeated_ids(database: CodeShards) -> tuple[int, int | str | None]:
     rounds = -(-len(database) // IDS_AT_ONCE)
     repeated, least = 0, list[Any]()
     for number in range(rounds):
-        shares = [ids[assign_rounds(ids, rounds) == number] for ids in ids_by_file(database)]
+        shares = [ids[assign_rounds(ids, rounds) == number] for ids in read_ids_by_file(database)]
         values, counts = np.unique(np.concatenate(unify_types(shares)), return_counts=True)
         repeated += int(counts[counts > 1].sum())
         least += values[counts > 1][:1].tolist()
     return repeated, min(least, default=None, key=str)
 
 
-def ids_by_file(database: CodeShards) -> Iterator[NDArray[Any]]:
+def read_ids_by_file(database: CodeShards) -> Iterator[NDArray[Any]]:
     """Yield the ids of each file, block by block."""
     for path, rows in zip(database.paths, database.rows, strict=True):
         for start in range(0, rows, IDS_AT_ONCE):
@@ -64,7 +64,7 @@ def ids_by_file(database: CodeShards) -> Iterator[NDArray[Any]]:
 def is_rising(database: CodeShards) -> bool:
     """Return whether the ids are whole numbers in strictly ascending order, so that none can be repeated."""
     last = None
-    for ids in ids_by_file(database):
+    for ids in read_ids_by_file(database):
         if ids.dtype.kind not in "iu" or not (np.diff(ids) > 0).all():
             return False
         if len(ids):

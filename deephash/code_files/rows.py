@@ -92,7 +92,7 @@ def build_block(values: np.ndarray, ids: Ids, places: np.ndarray, stop: int) -> 
         return RowBlock(features, ids, [], stop)
     finite = torch.isfinite(features).all(1)
     bad = [
-        BadRow(int(places[row]), plain_id(ids[row]), describe_bad_value(features[row]))
+        BadRow(int(places[row]), convert_id(ids[row]), describe_bad_value(features[row]))
         for row in torch.nonzero(~finite).flatten().tolist()
     ]
     return RowBlock(features[finite], select_ids(ids, finite.numpy()), bad, stop)
@@ -113,7 +113,7 @@ def select_ids(ids: Ids, kept: np.ndarray) -> Ids:
     return [name for name, keep in zip(ids, kept, strict=True) if keep]
 
 
-def plain_id(identifier: Any) -> int | str:
+def convert_id(identifier: Any) -> int | str:
     """Convert an id to a JSON value."""
     return identifier if isinstance(identifier, str) else int(identifier)
 

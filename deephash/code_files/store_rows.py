@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from deephash.code_files.fingerprint import listing_fingerprint
+from deephash.code_files.fingerprint import fingerprint_listing
 from deephash.code_files.image_rows import ImageRows
 from deephash.code_files.open_source import find_image_size
 from deephash.code_files.rows import RowSource
@@ -98,7 +98,7 @@ class Store:
 
     def fingerprint(self, files: Sequence[StoredFile]) -> dict[str, Any]:
         """Return the number of files, and a SHA-256 of their paths, sizes and modification times."""
-        return listing_fingerprint(self.address, (f"{file.path}\0{file.state}" for file in files))
+        return fingerprint_listing(self.address, (f"{file.path}\0{file.state}" for file in files))
 
     def unreadable(self, error: Exception) -> InvalidInputError:
         """Return the error for a store that cannot be read."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deephash.code_files.csv_layout import CsvLayout, read_layout
-from deephash.code_files.fingerprint import file_fingerprint
-from deephash.code_files.rows import BadRow, Ids, RowBlock, RowSource, build_block, plain_id, select_ids
+from deephash.code_files.fingerprint import fingerprint_file
+from deephash.code_files.rows import BadRow, Ids, RowBlock, RowSource, build_block, convert_id, select_ids
 from deephash.data.stored_index import find_ids, find_index_columns, log_left_out
 from deephash.io.files import reading
 from deephash.io.item_names import check_whole_name
@@ -100,7 +100,7 @@ class TableRows(RowSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the fingerprint of the file, and the names of the columns."""
-        return {**file_fingerprint(self.path), "features": self.columns, "ids": self.id_column}
+        return {**fingerprint_file(self.path), "features": self.columns, "ids": self.id_column}
 
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
         """Yield blocks of rows; lists that differ in length from the first become bad rows."""
@@ -133,7 +133,7 @@ class TableRows(RowSource):
             lengths = frame[self.columns[0]].cast(polars.List(polars.Float32)).list.len().fill_null(0).to_numpy()
             uneven = good & (lengths != self._length)
             bad += [
-                BadRow(int(places[row]), plain_id(ids[row]), f"{lengths[row]} values, not {self._length}")
+                BadRow(int(places[row]), convert_id(ids[row]), f"{lengths[row]} values, not {self._length}")
                 for row in np.flatnonzero(uneven)
             ]
             good &= ~uneven

@@ -43,7 +43,7 @@ def write_sharded(source: Path, out: Path, shards: int | None, kind: str, settin
         InvalidInputError: no codes, more shards than codes, a folder with other files, or an error of the build.
     """
     database = open_shards([source])
-    bounds = list(file_bounds(database.rows) if shards is None else even_bounds(len(database), shards))
+    bounds = list(list_file_bounds(database.rows) if shards is None else split_evenly(len(database), shards))
     check_own_folder(out, DESCRIPTION, FORMAT, LEFTOVER, "a sharded index")
     report_repeated(database)
     with lock_for_writing(out, str(out)):
@@ -88,7 +88,7 @@ def is_current(folder: Path, name: str) -> bool:
         return False
 
 
-def file_bounds(rows: tuple[int, ...]) -> Iterator[range]:
+def list_file_bounds(rows: tuple[int, ...]) -> Iterator[range]:
     """Yield the rows of each file."""
     first = 0
     for count in rows:
@@ -96,7 +96,7 @@ def file_bounds(rows: tuple[int, ...]) -> Iterator[range]:
         first += count
 
 
-def even_bounds(rows: int, shards: int) -> Iterator[range]:
+def split_evenly(rows: int, shards: int) -> Iterator[range]:
     """Return ranges of rows that differ in length by at most one."""
     check_count(shards, "shards")
     if shards > rows:

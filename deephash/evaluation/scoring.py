@@ -189,7 +189,7 @@ def score_codes(
         columns = gather(columns)[gather(query_ids[:, None])[:, 0].argsort()]
     else:
         columns = columns[query_ids.argsort()]
-    names = stable_order_names(settings.at)
+    names = list_stable_order_names(settings.at)
     by_name = dict(zip(names, columns.unbind(1), strict=True))
     means = {name: float(exact_mean(column)) for name, column in by_name.items()}
     return Scores(scores.results | means, scores.per_query | by_name, scores.curve)
@@ -243,8 +243,8 @@ def rank_in_stable_order(
     ranking: RankingEngine,
     at: tuple[int, ...],
 ) -> Tensor:
-    """Compute the scores of a stable sort by distance: float64 (q, m), in the order of `stable_order_names`."""
-    blocks = [torch.empty(0, len(stable_order_names(at)), dtype=torch.float64, device=query_codes.device)]
+    """Compute the scores of a stable sort by distance: float64 (q, m), in the order of `list_stable_order_names`."""
+    blocks = [torch.empty(0, len(list_stable_order_names(at)), dtype=torch.float64, device=query_codes.device)]
     for start in track(range(0, len(query_codes), SORTED_QUERIES), "Ranks of relevant items"):
         stop = min(start + SORTED_QUERIES, len(query_codes))
         block = select_queries(relevance, start, stop)
@@ -256,7 +256,7 @@ def rank_in_stable_order(
     return torch.cat(blocks)
 
 
-def stable_order_names(at: tuple[int, ...]) -> list[str]:
+def list_stable_order_names(at: tuple[int, ...]) -> list[str]:
     """Return the names of the scores of a stable sort."""
     offsets, ranks = torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
     return list(stable_order_metrics(offsets, ranks, at))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within
-from deephash.indexes.engine_package import engine_package
+from deephash.indexes.engine_package import import_engine
 from deephash.io.files import reading
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class DuckDB(Index):
         super().__init__(codes, bits)
         words = [f"w{place}" for place in range(-(-self.codes.shape[1] // 8))]
         self._distance = " + ".join(f"bit_count(xor({word}, ?::UBIGINT))::INTEGER" for word in words)
-        self._connection = engine_package("duckdb", "duckdb").connect()
+        self._connection = import_engine("duckdb", "duckdb").connect()
         self._database = "memory" if saved is None else "saved"
         if saved is None:
             arrays = {"id": np.arange(self.size), **dict(zip(words, code_words(self.codes.numpy()).T, strict=True))}

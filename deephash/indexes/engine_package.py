@@ -6,7 +6,7 @@ from typing import Any
 from deephash.validation import InvalidInputError
 
 
-def engine_package(module: str, extra: str) -> Any:
+def import_engine(module: str, extra: str) -> Any:
     """Import an engine's module.
 
     Args:

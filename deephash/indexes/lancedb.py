@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deephash.indexes.base import Index, arrange_nearest
-from deephash.indexes.engine_package import engine_package
+from deephash.indexes.engine_package import import_engine
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError, check_count
 
@@ -88,14 +88,14 @@ class LanceDB(Index):
         check_count(probes, "probes")
         if lists is not None:
             check_count(lists, "lists")
-        package = engine_package("lancedb", "lancedb")
+        package = import_engine("lancedb", "lancedb")
         self._folder = Path(tempfile.mkdtemp(prefix="deephash-lancedb-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         if saved is None:
             self._table = package.connect(self._folder).create_table(TABLE, self._rows(columns))
             if approximate:
                 settings = {} if lists is None else {"num_partitions": min(lists, self.size)}
-                index = engine_package("lancedb.index", "lancedb").IvfFlat(distance_type="hamming", **settings)
+                index = import_engine("lancedb.index", "lancedb").IvfFlat(distance_type="hamming", **settings)
                 self._table.create_index("code", config=index)
             return
         # LanceDB never changes the files of a table, so links keep them when the saved folder is replaced.
@@ -111,7 +111,7 @@ class LanceDB(Index):
 
     def _rows(self, columns: "polars.DataFrame | None") -> object:
         """Return the table to store, as a pyarrow table."""
-        arrow = engine_package("pyarrow", "lancedb")
+        arrow = import_engine("pyarrow", "lancedb")
         flat = arrow.array(self.codes.numpy().reshape(-1))
         packed = arrow.FixedSizeListArray.from_arrays(flat, self.codes.shape[1])
         check_writable(columns)

@@ -13,7 +13,7 @@ from torch import Tensor
 from deephash.codes import unpack
 from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within, check_graph
 from deephash.indexes.columns import NAME
-from deephash.indexes.engine_package import engine_package
+from deephash.indexes.engine_package import import_engine
 from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
 
@@ -54,7 +54,7 @@ def bit_strings(codes: Tensor, bits: int) -> list[str]:
     return ["".join("01"[bit] for bit in row) for row in unpack(codes, bits).tolist()]
 
 
-def column_type(kind: "polars.DataType") -> str:
+def find_column_type(kind: "polars.DataType") -> str:
     """Return PostgreSQL's type for a type of polars."""
     import polars
 
@@ -74,7 +74,7 @@ def connect(dsn: str) -> Iterator[Any]:
     Raises:
         InvalidInputError: the package is not installed, or the database reports an error.
     """
-    psycopg = engine_package("psycopg", "pgvector")
+    psycopg = import_engine("psycopg", "pgvector")
     try:
         with psycopg.connect(dsn) as connection:
             yield connection
@@ -84,10 +84,10 @@ def connect(dsn: str) -> Iterator[Any]:
 
 def remove_password(dsn: str) -> str:
     """Return a connection string as keywords and values, without its password."""
-    conninfo = engine_package("psycopg.conninfo", "pgvector")
+    conninfo = import_engine("psycopg.conninfo", "pgvector")
     try:
         parts = conninfo.conninfo_to_dict(dsn)
-    except engine_package("psycopg", "pgvector").Error as error:
+    except import_engine("psycopg", "pgvector").Error as error:
         raise InvalidInputError(
             "dsn is not a connection string of PostgreSQL; give one such as host=localhost dbname=items."
         ) from error
@@ -145,7 +145,7 @@ class PGVector(Index):
         check_graph(links, ef_construction, ef_search)
         if existing and columns is not None and columns.columns != [NAME]:
             raise InvalidInputError(f"table {table} exists already with its columns; leave columns out.")
-        self._sql = engine_package("psycopg.sql", "pgvector")
+        self._sql = import_engine("psycopg.sql", "pgvector")
         with connect(dsn) as connection:
             if existing:
                 self._check_table(connection)
@@ -167,7 +167,7 @@ class PGVector(Index):
         further = [] if columns is None else list(zip(columns.columns, columns.dtypes, strict=True))
         definitions = [self._statement("id bigint PRIMARY KEY, code {type} NOT NULL")]
         definitions += [
-            self._sql.SQL(" ").join([self._sql.Identifier(name), self._sql.SQL(column_type(kind))])
+            self._sql.SQL(" ").join([self._sql.Identifier(name), self._sql.SQL(find_column_type(kind))])
             for name, kind in further
         ]
         listed = self._sql.SQL(", ").join(definitions)

@@ -69,7 +69,7 @@ def is_sharded(folder: Path) -> bool:
     return (folder / DESCRIPTION).exists()
 
 
-def current_release(folder: Path) -> IndexRelease:
+def read_current_release(folder: Path) -> IndexRelease:
     """Return the release of an index in shards, or a saved index as a release of one shard.
 
     Raises:
@@ -197,9 +197,9 @@ def open_release(folder: Path) -> OpenRelease:
         InvalidInputError: no index in the folder, or a damaged one.
     """
     while True:
-        release = current_release(folder)
+        release = read_current_release(folder)
         try:
             return OpenRelease(release)
         except InvalidInputError:
-            if current_release(folder).name == release.name:
+            if read_current_release(folder).name == release.name:
                 raise

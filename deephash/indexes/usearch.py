@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deephash.indexes.base import Index, arrange_nearest, check_graph
-from deephash.indexes.engine_package import engine_package
+from deephash.indexes.engine_package import import_engine
 from deephash.io.files import reading
 
 
@@ -46,7 +46,7 @@ class USearch(Index):
         self.approximate, self.exact = approximate, not approximate
         self.links, self.ef_construction, self.ef_search = links, ef_construction, ef_search
         check_graph(links, ef_construction, ef_search)
-        self._package = engine_package("usearch.index", "usearch")
+        self._package = import_engine("usearch.index", "usearch")
         if not approximate:
             self.engine_file = None
             return

@@ -18,7 +18,7 @@ SEAL_LINE = "# sha256 of the lines above, to be deleted where you change them: "
 
 def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object with its digest as its last entry, with `write_whole`."""
-    write_json(path, content | {SEAL: content_digest(content)})
+    write_json(path, content | {SEAL: digest_content(content)})
 
 
 def read_sealed_json(path: Path, what: str) -> dict[str, Any]:
@@ -33,14 +33,14 @@ def read_sealed_json(path: Path, what: str) -> dict[str, Any]:
     """
     content = read_json_object(path, what)
     seal = content.pop(SEAL, None)
-    if seal is not None and seal != content_digest(content):
+    if seal is not None and seal != digest_content(content):
         raise InvalidInputError(
             f"{path} does not match its digest; it was changed or damaged: restore it or run again."
         )
     return content
 
 
-def content_digest(content: dict[str, Any]) -> str:
+def digest_content(content: dict[str, Any]) -> str:
     """Return the SHA-256, in hex, of JSON values, independent of the order of names and indents."""
     read_back = json.loads(json.dumps(content))
     return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()

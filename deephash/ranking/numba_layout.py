@@ -66,15 +66,17 @@ def build_layout(query_codes: Tensor, database_codes: Tensor, distance: Distance
         bits = np.array(distance.widths, np.int64)
         if distance.maximum <= UNARY_LENGTH:
             width = next_power_of_two((distance.maximum + 63) // 64)
-            return Layout(unary_words(queries, bits, width), unary_words(database, bits, width), 64 * width + 1)
+            return Layout(encode_unary(queries, bits, width), encode_unary(database, bits, width), 64 * width + 1)
         width = next_power_of_two(len(bits))
         return Layout(
-            levels(queries, bits, width), levels(database, bits, width), next_power_of_two(distance.maximum + 1)
+            decode_levels(queries, bits, width),
+            decode_levels(database, bits, width),
+            next_power_of_two(distance.maximum + 1),
         )
     width = next_power_of_two(queries.shape[1])
     database_bytes = np.zeros((len(database), width), np.uint8)
     database_bytes[:, : queries.shape[1]] = database
-    tables = cost_tables(queries, distance.weights[start:stop].numpy(), width)
+    tables = compute_cost_tables(queries, distance.weights[start:stop].numpy(), width)
     return Layout(tables, database_bytes, next_power_of_two(distance.maximum + 1))
 
 
@@ -87,7 +89,7 @@ def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
 
 
 @compiled
-def unary_words(codes, bits, width):
+def encode_unary(codes, bits, width):
     """Write levels in unary, level v as v ones, so that Hamming distance is the levels' Manhattan distance."""
     unary = np.zeros((codes.shape[0], width), np.uint64)
     for i in range(codes.shape[0]):
@@ -104,7 +106,7 @@ def unary_words(codes, bits, width):
 
 
 @compiled
-def levels(codes, bits, width):
+def decode_levels(codes, bits, width):
     """Decode the integer of each projection from packed codes, uint8 (n, width), padded with zeros."""
     decoded = np.zeros((codes.shape[0], width), np.uint8)
     for i in range(codes.shape[0]):
@@ -119,7 +121,7 @@ def levels(codes, bits, width):
 
 
 @compiled
-def cost_tables(codes, weights, width):
+def compute_cost_tables(codes, weights, width):
     """Compute the cost of each value of each database byte for each query, int32 (q, 256 width)."""
     tables = np.zeros((codes.shape[0], 256 * width), np.int32)
     costs = np.zeros(256, np.int32)

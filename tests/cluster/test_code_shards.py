@@ -172,7 +172,7 @@ def test_a_session_of_ray_is_refused_where_its_memory_cannot_be_written(monkeypa
     from deephash.cluster import ray_session
 
     monkeypatch.setattr(ray_session, "is_writable", lambda folder: False)
-    monkeypatch.setattr(ray_session, "ray_package", lambda: type("Ray", (), {"is_initialized": staticmethod(bool)}))
+    monkeypatch.setattr(ray_session, "import_ray", lambda: type("Ray", (), {"is_initialized": staticmethod(bool)}))
     with pytest.raises(InvalidInputError, match="cannot be written to"), ray_session.ray_session(1):
         pass
 

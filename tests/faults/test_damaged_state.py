@@ -10,7 +10,7 @@ import yaml
 
 from deephash.command_line.programs.train import train
 from deephash.io.run_folder import RunFolder
-from deephash.io.sealed_files import content_digest, read_sealed_json, write_sealed_json
+from deephash.io.sealed_files import digest_content, read_sealed_json, write_sealed_json
 from deephash.report.comparison import compare_runs
 from deephash.report.curve_file import read_curves
 from deephash.training.checkpoint import SafetensorsCheckpoint, latest
@@ -77,7 +77,7 @@ def test_a_flipped_bit_of_sealed_json_never_gives_other_values(tmp_path):
         assert {name: read.get(name) for name in expected} == expected
     (tmp_path / "old.json").write_text('{"a": 1}')
     assert read_sealed_json(tmp_path / "old.json", "a row") == {"a": 1}
-    assert content_digest({"a": 1, "b": 2}) == content_digest({"b": 2, "a": 1}) != content_digest({"a": 1, "b": 3})
+    assert digest_content({"a": 1, "b": 2}) == digest_content({"b": 2, "a": 1}) != digest_content({"a": 1, "b": 3})
 
 
 @pytest.fixture(scope="module")
