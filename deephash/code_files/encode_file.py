@@ -165,7 +165,7 @@ def encode_rest(hasher: Hasher, source: RowSource, writer: CodeWriter, task: dic
 
 
 def encode_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> Iterator[tuple[np.ndarray, RowBlock]]:
-    """Yield each block of a source from row `start` on, after its codes uint8 (m, ⌈b/8⌉).
+    """Yield the codes uint8 (m, ⌈b/8⌉) of each block of a source from row `start` on, with the block.
 
     Raises:
         InvalidInputError: a damaged source, or features of another dimension.

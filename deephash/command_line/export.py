@@ -48,11 +48,8 @@ def export(
     hasher, _, name = load_view(run, view)
     features, what = read_check_features(run, name, check_on, hasher.input_dim)
     done = export_hasher(hasher, features, out, format)
-    same = (
-        "bit for bit"
-        if not done.differing_bits
-        else f"except for {done.differing_bits} of {done.rows * hasher.bits} bits"
-    )
+    bits = done.rows * hasher.bits
+    same = "bit for bit" if not done.differing_bits else f"except for {done.differing_bits} of {bits} bits"
     typer.echo(
         f"{out}: {done.format}, features float32 (n, {hasher.input_dim}) to codes uint8 (n, {(hasher.bits + 7) // 8}); "
         f"codes equal the hasher's {same} on {done.rows:,} rows of {what}"

@@ -142,7 +142,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with two-space indents with `write_whole`."""
+    """Write JSON, indented by two spaces, with `write_whole`."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 

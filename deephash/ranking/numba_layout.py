@@ -46,7 +46,7 @@ def next_power_of_two(value: int) -> int:
 
 
 def pack_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """View packed bytes (n, B) as 64-bit words (n, W), W a power of two; copy them if they need padding."""
+    """View packed bytes (n, B) as 64-bit words (n, W), W a power of two; copy them only if necessary."""
     n, size = codes.shape
     width = next_power_of_two((size + 7) // 8)
     if size == 8 * width and codes.flags.c_contiguous and codes.ctypes.data % 8 == 0:
