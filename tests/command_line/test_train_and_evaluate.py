@@ -125,7 +125,7 @@ def test_wrong_evaluation_gives_one_line(forked, tmp_path):
 
 
 def test_killed_run_resumes(finished, forked, tmp_path):
-    """Killed at once after its fit, a run goes on with `resume=` and gives the figures of one never killed."""
+    """Killed at once after its fit, a run continues with `resume=` and gives the figures of one never killed."""
     process = start(tmp_path, "train.py", "method=itq", "bits=64", "logger=none", "hydra.run.dir=run")
     fitted = tmp_path / "run" / "hasher" / "fit.json"
     deadline = time.monotonic() + 120
