@@ -32,7 +32,7 @@ OPEN = {
     "docs/joint.md": {
         "Summary of gains": (1, "a summary of the tables below it"),
         "Against its own start": (4, JOINT),
-        "Neighbours by label": (3, JOINT),
+        "Neighbours by label": (2, JOINT),
         "From pixels": (1, "33 minutes a length"),
     },
     "docs/methods/crh.md": {"Figures": (1, "5 minutes")},
