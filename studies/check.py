@@ -7,8 +7,8 @@ python studies/check.py --status                 which tables of each page are f
 A cell is the runs that differ only in their seed. The mean of the rerun has to lie within the 95 % interval of the
 file's draws and within --tolerance of their mean; a cell of one draw has no interval. The same seed gives the same
 figures on the same kind of machine; others round differently, most of all in methods that train for epochs. The exit
-status is 1 if a figure lies outside. FOLDER may have cifar10.npz, wiki.npz and siftsmall.npz; data that it lacks are
-downloaded. Words with an equals sign are further settings of the runs.
+status is 1 if a figure lies outside. FOLDER may have cifar10.npz, wiki.npz and the folder siftsmall; data that it lacks
+are downloaded. Words with an equals sign are further settings of the runs.
 """
 
 import argparse
@@ -42,7 +42,8 @@ CHOICES = (
 QUICK = ("itq", "pcah", "lsh", "itq_cca", "streaming_lda", "streaming_itq_cca", "cvh", "cmssh", "imh")
 # A setting by its path in config.yaml; paths into metrics.json are figures.
 PATH = re.compile(r"(?!modality_bias|processor_seconds|seconds)[a-z_]+(\.[a-z_]+)+")
-DATA_FILES = {"cifar10": "cifar10.npz", "cifar10_gist": "cifar10.npz", "wiki": "wiki.npz", "siftsmall": "siftsmall.npz"}
+INITIAL = "projection.initial._target_"
+DATA_FILES = {"cifar10": "cifar10.npz", "cifar10_gist": "cifar10.npz", "wiki": "wiki.npz", "siftsmall": "siftsmall"}
 # A study of many runs at once, whose rows for its first systems need only these.
 STUDIES = {
     "satisfaction_systems": (
@@ -56,7 +57,9 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
     """Return the settings of a run by key of the configuration; None unless it is a single run of train.py."""
     settings = {}
     for field, value in run.items():
-        if field in CHOICES or PATH.fullmatch(field):
+        if field == INITIAL:
+            settings["initial"] = initial_word(value)
+        elif field in CHOICES or PATH.fullmatch(field):
             settings[field] = str(value)
         elif field == "settings":
             settings |= dict(word.split("=", 1) for word in value.split())
@@ -65,6 +68,11 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
         elif not isinstance(value, float | int):
             return None
     return settings
+
+
+def initial_word(target: str) -> str:
+    """Return the word of the command line for the class of an initial projection."""
+    return next(path.stem for path in (ROOT / "conf" / "initial").glob("*.yaml") if f"{target}\n" in path.read_text())
 
 
 def is_figure(field: str, value: Any) -> bool:
@@ -150,7 +158,7 @@ def complete(arguments: list[str], data: Path | None, further: list[str]) -> lis
     """Return the arguments of train.py with the file of their data, if the folder has it, and further settings."""
     composed = tuple(word for word in arguments[2:] if not word.startswith(("seed=", "hydra.")))
     file = data and data / DATA_FILES.get(data_of(composed), "none")
-    path = [f"data.path={file.resolve()}"] if file and file.is_file() else []
+    path = [f"data.path={file.resolve()}"] if file and file.exists() else []
     return [*arguments, *path, "logger=none", "figures=false", *further]
 
 
@@ -261,7 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="names of result files, all by default; and further settings")
     parser.add_argument("--cells", type=int, default=1, help="cells of each file (default 1, the quickest)")
-    parser.add_argument("--data", type=Path, help="folder of cifar10.npz, wiki.npz and siftsmall.npz")
+    parser.add_argument("--data", type=Path, help="folder of cifar10.npz, wiki.npz and siftsmall")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"difference allowed (default {TOLERANCE})")
     parser.add_argument("--status", action="store_true", help="rerun nothing")
     arguments = parser.parse_intermixed_args()

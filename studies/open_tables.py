@@ -42,7 +42,6 @@ OPEN = {
         "Quantisers on projections": (2, "15 minutes"),
         "Optimal thresholds": (1, "3 minutes"),
         "The grand table": (1, "hours"),
-        "SIFT vectors": (1, "3 minutes"),
         "Time and memory": (1, IDLE),
     },
     "docs/satisfaction.md": {"The users": (1, f"{NOT_MEASURED}: settings of the users")},

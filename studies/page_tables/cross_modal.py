@@ -1,4 +1,7 @@
-"""Tables of docs/cross_modal.md: Wiki under both protocols, with the signs of modality bias."""
+"""Tables of methods of two views: Wiki under both protocols, with the signs of modality bias, and beside papers."""
+
+from collections.abc import Callable
+from functools import partial
 
 from result_files import format_figure
 
@@ -52,6 +55,21 @@ def learnt_codes_table() -> str:
     ]
     headings = (f"{way.replace('_to_', '→')} at {' / '.join(map(str, BITS))} bits" for way in directions)
     return page_table(("database by learnt codes", *headings), rows)
+
+
+def beside_published(name: str, published: tuple[str, str], rows: dict[str, dict[str, str]]) -> str:
+    """Return the scores of lines under the protocol of RCMH's paper, beside the published ones.
+
+    Args:
+        name: name of the result file.
+        published: scores of image→text and of text→image.
+        rows: for each heading the values of its runs.
+    """
+    cells = [
+        (heading, *(slashed_means(name, f"{way}/mAP", **fixed) for way in DIRECTIONS[:2]))
+        for heading, fixed in rows.items()
+    ]
+    return page_table(("", "image→text", "text→image"), [("published", *published), *cells])
 
 
 TABLES = {"wiki": wiki_table, "wiki_learnt_codes": learnt_codes_table}

@@ -1,6 +1,7 @@
 """Tables of docs/results.md: quantisers, thresholds, numbers of labels, the grand table and SIFT vectors."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -59,9 +60,8 @@ def quantizers_table() -> str:
     rows = []
     for projection in PROJECTIONS:
         ours = [mean_figure("quantizers", "AUPRC_micro", method=projection, quantizer=q) for q in QUANTIZERS]
-        ours += [
-            mean_figure("quantizers_grh", "AUPRC_micro", **{"initial.type": projection}, quantizer=q) for q in REFINED
-        ]
+        initial = {"projection.initial._target_": f"deephash.projections.{name_choice(projection)}"}
+        ours += [mean_figure("quantizers_grh", "AUPRC_micro", quantizer=q, **initial) for q in REFINED]
         rows += [(name_choice(projection), "ours", *ours), ("", "published", *PUBLISHED[projection].split())]
     header = ("projection", "", *map(name_choice, QUANTIZERS), *(f"GRH + {name_choice(q)}" for q in REFINED))
     return page_table(header, rows)
@@ -75,6 +75,19 @@ def grid(name: str, metric: str, methods: Iterable[str], quantizers: Iterable[st
         for method in methods
     ]
     return page_table(("projection", *map(name_choice, columns)), rows)
+
+
+def exact_table() -> str:
+    """Return the AUPRC of the papers' random search and of the exact search, on the draws of the latter."""
+    rows = []
+    for projection in ("itq", "lsh", "pcah"):
+        cells = []
+        for quantizer in ("npq", "vbq"):
+            exact = results("quantizers_exact").scores("AUPRC_micro", method=projection, quantizer=f"{quantizer}_exact")
+            searched = results("quantizers").scores("AUPRC_micro", method=projection, quantizer=quantizer)
+            cells += [format_figure(fmean(searched[seed] for seed in exact)), format_figure(fmean(exact.values()))]
+        rows.append((name_choice(projection), *cells))
+    return page_table(("projection", "NPQ", "exact NPQ", "VBQ", "exact VBQ"), rows)
 
 
 def labels_gap() -> str:
@@ -116,4 +129,7 @@ GRAND_METHODS = (
 GRAND_QUANTIZERS = ("sbq", "hq", "dbq", "mhq", "npq", "npq_exact", "vbq", "vbq_exact")
 SIFT_METHODS = ("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sph", "sgh")
 
-TABLES: dict[str, Callable[[], str]] = {"labels_gap": labels_gap}
+TABLES: dict[str, Callable[[], str]] = {
+    "labels_gap": labels_gap,
+    "sift": partial(grid, "sift", "mAP", SIFT_METHODS, QUANTIZERS[:-1]),
+}
