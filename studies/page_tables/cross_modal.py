@@ -1,8 +1,5 @@
 """Tables of methods of two views: Wiki under both protocols, with the signs of modality bias, and beside papers."""
 
-from collections.abc import Callable
-from functools import partial
-
 from result_files import format_figure
 
 from page_tables.layout import page_table, results, slashed_means
