@@ -35,7 +35,6 @@ OPEN = {
         "Neighbours by label": (2, JOINT),
         "From pixels": (1, "33 minutes a length"),
     },
-    "docs/methods/crh.md": {"Figures": (1, "5 minutes")},
     "docs/methods/rcmh.md": {"Figures": (1, "10 minutes")},
     "docs/results.md": {
         "Projections in the GRH paper": (1, "an hour"),
@@ -53,7 +52,6 @@ OPEN = {
         "Check against measurements": (3, IDLE),
         "Workers against one": (1, IDLE),
     },
-    "docs/user_study.md": {"Sample size": (1, "minutes, simulated")},
 }
 
 

@@ -1,5 +1,8 @@
 """Tables of methods of two views: Wiki under both protocols, with the signs of modality bias, and beside papers."""
 
+from collections.abc import Callable
+from functools import partial
+
 from result_files import format_figure
 
 from page_tables.layout import page_table, results, slashed_means
@@ -69,4 +72,10 @@ def beside_published(name: str, published: tuple[str, str], rows: dict[str, dict
     return page_table(("", "image→text", "text→image"), [("published", *published), *cells])
 
 
-TABLES = {"wiki": wiki_table, "wiki_learnt_codes": learnt_codes_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "wiki": wiki_table,
+    "wiki_learnt_codes": learnt_codes_table,
+    "crh_wiki_rcmh": partial(
+        beside_published, "crh_wiki_rcmh", (".163 / .175 / .170", ".127 / .124 / .127"), {"here": {}}
+    ),
+}
