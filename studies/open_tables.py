@@ -35,7 +35,6 @@ OPEN = {
         "Neighbours by label": (2, JOINT),
         "From pixels": (1, "33 minutes a length"),
     },
-    "docs/methods/rcmh.md": {"Figures": (1, "10 minutes")},
     "docs/results.md": {
         "Projections in the GRH paper": (1, "an hour"),
         "Quantisers on projections": (1, "15 minutes"),

@@ -78,4 +78,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "crh_wiki_rcmh": partial(
         beside_published, "crh_wiki_rcmh", (".163 / .175 / .170", ".127 / .124 / .127"), {"here": {}}
     ),
+    "rcmh_wiki_rcmh": partial(
+        beside_published,
+        "rcmh_wiki_rcmh",
+        (".244 / .246 / .259", ".207 / .192 / .220"),
+        {
+            f"from {name}, α = .75": {"projection.initial._target_": f"deephash.projections.{kind}"}
+            for name, kind in (("ITQ+CCA", "ITQCCA"), ("LSH", "LSH"))
+        },
+    ),
 }

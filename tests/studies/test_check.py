@@ -12,6 +12,7 @@ import check  # noqa: E402
 from result_files import read_results  # noqa: E402
 
 from deephash.validation import InvalidInputError  # noqa: E402
+from deephash.web.study.power import Alternative, compute_requirement  # noqa: E402
 
 
 def test_one_run_of_a_sweep_keeps_its_settings():
@@ -102,3 +103,10 @@ def test_a_cell_of_digits_gives_the_figures_of_its_file(capsys):
     cell[1]["mAP"] += 0.1
     assert not check.check_cell(results, cell, None, [], 1e-4)
     assert capsys.readouterr().out.count(" DIFFERS\n") == 1
+
+
+def test_the_size_of_a_user_study_is_that_of_its_file():
+    (run,) = read_results("study_power").select(preference=0.8, icc=0.05)
+    needed = compute_requirement(Alternative(run["preference"], ties=0.2, icc=run["icc"]), 0.8)
+    assert needed.independent_judgements == run["independent_judgements"] == 29
+    assert needed.clustered_participants == run["clustered_participants"] == 6
