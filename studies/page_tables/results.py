@@ -132,6 +132,7 @@ SIFT_METHODS = ("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sph", "sgh")
 TABLES: dict[str, Callable[[], str]] = {
     "grand_label_32": partial(grand_table, "label", "mAP", 32),
     "labels_gap": labels_gap,
+    "quantizers_exact": exact_table,
     "quantizers_map": partial(grid, "quantizers", "mAP", PROJECTIONS, QUANTIZERS),
     "sift": partial(grid, "sift", "mAP", SIFT_METHODS, QUANTIZERS[:-1]),
 }
