@@ -5,7 +5,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 def pair_likelihood(codes: Tensor, neighbours: Tensor, pairs: Tensor) -> Tensor:
-    """Negative log-likelihood: the mean of log(1 + exp θ) - s θ over pairs, with θ = u·v / 2.
+    """Compute the negative log-likelihood, the mean of log(1 + exp θ) - s θ over pairs, with θ = u·v / 2.
 
     Args:
         codes: floating (n, l).

@@ -57,10 +57,11 @@ class BaseHasher(nn.Module, ABC):
 
         Args:
             folder: output folder, which is created if missing. An existing `README.md` is kept.
-            license: identifier of the licence of the weights, such as `mit` or `cc-by-4.0`. None: the card states none.
-            evidence: figures for the card, as `deephash.report.run_evidence.read_evidence(RUN)` returns. None: the
-                card has no figures.
-            repo: name of the repository for the example in the card. Empty: the name of the folder.
+            license: identifier of the licence of the weights, such as `mit` or `cc-by-4.0`. With None, the card states
+                none.
+            evidence: figures for the card, as returned by `deephash.report.run_evidence.read_evidence(RUN)`. With None,
+                the card has no figures.
+            repo: name of the repository for the example in the card. If empty, the name of the folder is used.
 
         Raises:
             InvalidInputError: a part is not fitted, or the folder contains the `config.json` of another library.
@@ -89,18 +90,18 @@ class BaseHasher(nn.Module, ABC):
 
         Args:
             name: a folder of `save_pretrained` or `save`, or `user/name` on the hub (pip install 'deephash[hub]').
-            revision: branch, tag or commit. None: the main branch.
-            token: access token. None: the one that `hf auth login` stored, if any. False: none.
-            cache_dir: folder of downloads. None: that of huggingface_hub.
+            revision: branch, tag or commit; None uses the main branch.
+            token: access token. None uses the one that `hf auth login` stored, if any, and False uses none.
+            cache_dir: folder of downloads; None uses that of huggingface_hub.
             force_download: whether to download files that are in the cache.
-            local_files_only: whether to use the cache without asking the hub.
+            local_files_only: whether to use only the cache, without a request to the hub.
 
         Returns:
             The hasher, in evaluation mode.
 
         Raises:
             InvalidInputError: no such folder, repository or revision, no access or connection, or files that are
-                damaged, of another library, or of a hasher of the other kind.
+                damaged, of another library, or of another class of hasher.
         """
         from deephash.hashers.loading import load
 
@@ -115,7 +116,7 @@ class BaseHasher(nn.Module, ABC):
         hasher = load(folder)
         if not isinstance(hasher, cls):
             kind = type(hasher).__name__
-            raise InvalidInputError(f"{name} holds a {kind}; call deephash.{kind}.from_pretrained.")
+            raise InvalidInputError(f"{name} contains a {kind}; call deephash.{kind}.from_pretrained.")
         return hasher.eval()
 
     def push_to_hub(
@@ -137,9 +138,9 @@ class BaseHasher(nn.Module, ABC):
             license: identifier of the licence of the weights, for the card.
             evidence: figures for the card.
             commit_message: first line of the commit.
-            private: whether a new repository is private. None: the default of the account.
-            token: access token with write permission. None: the one that `hf auth login` stored.
-            revision: branch to commit to. None: main.
+            private: whether a new repository is private; None uses the default of the account.
+            token: access token with write permission; None uses the one that `hf auth login` stored.
+            revision: branch to commit to; None uses main.
             create_pr: whether to open a pull request instead of committing.
 
         Returns:

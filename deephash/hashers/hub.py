@@ -44,14 +44,14 @@ def write_repository(folder: Path, description: dict[str, Any], weights: dict[st
     """
     config = folder / storage.HUB_DESCRIPTION_FILE
     if config.exists():
-        check_config(config, f"{config} is not of a hasher; choose another folder, so that it is not replaced.")
+        check_config(config, f"{config} does not describe a hasher; choose another folder, so that it is not replaced.")
     storage.write(folder, description, weights, FILES)
     if not (folder / CARD_FILE).exists():
         write_text(folder / CARD_FILE, card)
 
 
 def find_folder(name: str | Path, **options: Any) -> Path:
-    """Return the folder of a saved hasher, after downloading its two files if the name is one of the hub.
+    """Return the folder of a saved hasher, after downloading its two files if the name is a repository.
 
     Args:
         name: an existing folder, or `user/name`.
@@ -68,9 +68,9 @@ def find_folder(name: str | Path, **options: Any) -> Path:
     client = import_client()
     with hub_errors(name):
         config = Path(client.hf_hub_download(name, FILES[0], **options))
-        # Weights can be large, so they are downloaded only if they are of a hasher.
-        check_config(config, f"the repository {name} is not of a hasher; give one that save_pretrained wrote.")
-        # A folder of downloads is named by its commit, so both files are of the same one.
+        # Weights can be large, so they are downloaded only if the repository contains a hasher.
+        check_config(config, f"the repository {name} does not contain a hasher; give one that save_pretrained wrote.")
+        # A folder of downloads is named by its commit, so both files come from the same commit.
         client.hf_hub_download(name, FILES[1], **options | {"revision": config.parent.name})
     return config.parent
 
@@ -126,7 +126,7 @@ def hub_errors(repo: str) -> Iterator[None]:
         raise
     except errors.GatedRepoError as error:
         raise InvalidInputError(
-            f"{repo} asks for consent; give it on the page of {repo}, then `hf auth login`."
+            f"{repo} requires consent; give it on the page of {repo}, then run `hf auth login`."
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise InvalidInputError(
@@ -142,7 +142,7 @@ def hub_errors(repo: str) -> Iterator[None]:
         raise InvalidInputError(
             f"{repo} lacks {' or '.join(FILES)}; give a repository that save_pretrained or push_to_hub wrote."
         ) from error
-    except Exception as error:  # Network errors are of the HTTP library that the client's version uses.
+    except Exception as error:  # Network errors come from the HTTP library that the client's version uses.
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise InvalidInputError(

@@ -19,7 +19,7 @@ class Figure:
 
     Args:
         name: name of the metric.
-        value: its value; equal distances count as their mean over all orders.
+        value: its value, the mean over all orders of equal distances.
         interval: 95 % interval of the mean over queries; None if the metric is not a mean over queries.
         worst: value if items that are not relevant come first among equal distances; None if not computed.
         best: value if relevant items come first.
@@ -34,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a run measured, for a model card.
+    """Measurements of a run, for a model card.
 
     Args:
         settings: names and values, such as data and protocol, in order.
@@ -53,10 +53,10 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
     """Return the text of a model card.
 
     Args:
-        description: what `describe` of a hasher returns.
+        description: result of the hasher's `describe`.
         repo: name of the repository, `user/name`, or of a folder, for the example.
-        license: identifier of the licence of the weights; None: the card says that none is stated.
-        evidence: figures of a run; None: the card has no figures.
+        license: identifier of the licence of the weights; with None, the card says that none is stated.
+        evidence: figures of a run; with None, the card has no figures.
     """
     parts = list(list_parts(description))
     sizes, title = description["sizes"], describe_title(description)

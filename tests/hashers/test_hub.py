@@ -79,7 +79,7 @@ def test_two_views_come_back(tmp_path, pairs):
     card = (tmp_path / "views" / "README.md").read_text(encoding="utf-8")
     assert "8 numbers (image) or 6 numbers (text)" in card
     assert 'hasher.view("text").encode(text_features)' in card
-    with pytest.raises(InvalidInputError, match=r"holds a CrossModalHasher; call deephash.CrossModalHasher.from_pretr"):
+    with pytest.raises(InvalidInputError, match=r"contains a CrossModalHasher; call deephash.CrossModalHasher.from"):
         Hasher.from_pretrained(tmp_path / "views")
 
 
@@ -111,7 +111,7 @@ def test_the_cache_serves_without_the_hub(hub, hasher, tmp_path):
 
 def test_weights_of_another_library_are_not_downloaded(hub):
     hub.add("you/bert", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 1000})
-    with pytest.raises(InvalidInputError, match="repository you/bert is not of a hasher"):
+    with pytest.raises(InvalidInputError, match="repository you/bert does not contain a hasher"):
         Hasher.from_pretrained("you/bert")
     assert not any("model.safetensors" in request for request in hub.requests)
 
@@ -123,7 +123,7 @@ def test_weights_of_another_library_are_not_downloaded(hub):
         ("me/mine", "v9", "me/mine has no such revision; give a branch, a tag or a commit"),
         ("me/half", None, r"me/half lacks config.json or model.safetensors"),
         ("me/readme", None, r"me/readme lacks config.json or model.safetensors"),
-        ("me/text", None, "repository me/text is not of a hasher"),
+        ("me/text", None, "repository me/text does not contain a hasher"),
         ("a b", None, "a b is neither a folder nor user/name on the hub"),
         ("nofolder", None, "nofolder is neither a folder nor user/name"),
         ("../me/mine", None, "neither a folder nor user/name"),
@@ -196,7 +196,7 @@ def test_without_the_client_the_extra_is_named(hasher, monkeypatch, tmp_path):
 
 def test_the_files_of_another_library_are_kept(tmp_path, hasher):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
-    with pytest.raises(InvalidInputError, match=r"config.json is not of a hasher; choose another folder"):
+    with pytest.raises(InvalidInputError, match=r"config.json does not describe a hasher; choose another folder"):
         hasher.save_pretrained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
