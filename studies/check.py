@@ -38,13 +38,13 @@ CHOICES = (
     *("method", "quantizer", "train", "bits", "seed", "score", "protocol", "data", "truth", "stream", "reencoding"),
     *("initial", "loss", "supervision"),
 )
-# Of cells, the first of these methods is rerun: they are fitted in seconds.
+# Methods that are fitted in seconds; their cells are rerun first, in this order.
 QUICK = ("itq", "pcah", "lsh", "itq_cca", "streaming_lda", "streaming_itq_cca", "cvh", "cmssh", "imh")
 # A setting by its path in config.yaml; paths into metrics.json are figures.
 PATH = re.compile(r"(?!modality_bias|processor_seconds|seconds)[a-z_]+(\.[a-z_]+)+")
 INITIAL = "projection.initial._target_"
 DATA_FILES = {"cifar10": "cifar10.npz", "cifar10_gist": "cifar10.npz", "wiki": "wiki.npz", "siftsmall": "siftsmall"}
-# A study of many runs at once, whose rows for its first systems need only these.
+# Commands that make the rows of the first systems of a study of many runs.
 STUDIES = {
     "satisfaction_systems": (
         "train.py -m experiment=satisfaction seed=0 method=agh hydra.sweep.dir={folder}/satisfaction",
@@ -86,7 +86,7 @@ def is_figure(field: str, value: Any) -> bool:
 
 
 def is_setting(field: str, value: Any) -> bool:
-    """Whether a field tells cells apart: all but the seed, figures and times."""
+    """Return whether a field distinguishes cells: all fields except the seed, figures and times."""
     return field != "seed" and not is_figure(field, value) and not field.endswith("seconds")
 
 
@@ -186,7 +186,7 @@ def rerun(
 
 
 def rerun_study(name: str, data: Path | None) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
-    """Make the first rows of a study again: pairs of a row and what it is now."""
+    """Make the first rows of a study again and yield pairs of the old and the new row."""
     with tempfile.TemporaryDirectory() as folder:
         for command in STUDIES[name]:
             words = shlex.split(command.format(folder=folder))
@@ -197,7 +197,7 @@ def rerun_study(name: str, data: Path | None) -> Iterable[tuple[dict[str, Any], 
 
 
 def compare(old: Iterable[float], new: Iterable[float], tolerance: float) -> tuple[bool, str]:
-    """Return whether the mean of new figures lies in what the old ones allow, and all of it as text."""
+    """Return whether the mean of the new figures is in the interval of the old ones, and the comparison as text."""
     values = list(old)
     mean, again = fmean(values), fmean(new)
     half = max(mean_interval(values).half_width, ROUNDING) if len(values) > 1 else tolerance
@@ -235,7 +235,7 @@ def check_cell(
 
 
 def check_files(names: list[str], cells: int, data: Path | None, further: list[str], tolerance: float) -> int:
-    """Rerun cells of the named files, print what came out, and return how many differ or fail."""
+    """Rerun cells of the named files, print the results, and return the number that differ or fail."""
     wrong = 0
     # All files are read first, so that a wrong name ends the command before any run.
     for results in [read_results(name) for name in names]:

@@ -1,8 +1,9 @@
 """Measured tables that no result file fills yet.
 
 A table is measured if one of its cells has a decimal number outside code and links; others list options or formats.
-OPEN names by page and section those without a result file, with their number and what it takes to make them again. A
-test compares the list with the pages: a new measured table needs a result file, and a table that gets one leaves it.
+OPEN lists the tables without a result file by page and section, with their number and the cost of making them again. A
+test compares the list with the pages: a new measured table needs a result file, and a table that gets one is removed
+from the list.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Result files: the runs behind the tables of README.md and docs/, one JSON file per study, in studies/results.
 
-A file names the commands that make its runs, the commit, the machine and the date, and holds one row per run, so that
+A file names the commands that make its runs, the commit, the machine and the date, and has one row per run, so that
 means and intervals can be computed again:
 
     {"name": "deep_digits", "commands": [...], "commit": "...", "date": "2026-11-29", "machine": "...",
