@@ -38,7 +38,6 @@ OPEN = {
     },
     "docs/results.md": {
         "Projections in the GRH paper": (1, "an hour"),
-        "Quantisers on projections": (1, "15 minutes"),
         "The grand table": (1, "hours; grand_label_32 replaces it when it has all rows"),
         "Time and memory": (1, IDLE),
     },

@@ -104,22 +104,19 @@ def labels_gap() -> str:
 def grand_table(truth: str, metric: str, bits: int) -> str:
     """Return projections × quantisers over the draws so far; the best quantiser of a row is bold, open cells a dash."""
     cells = group_by(results("grand_table").select(truth=truth, bits=bits), "method", "quantizer")
-    methods, quantizers = (list(dict.fromkeys(words)) for words in zip(*sorted(cells, key=grand_order), strict=True))
+    methods = [method for method in GRAND_METHODS if any(method == found for found, _ in cells)]
     rows = []
     for method in methods:
-        scores = {q: [run[metric] for run in cells[method, q]] for q in quantizers if (method, q) in cells}
+        scores = {q: [run[metric] for run in cells[method, q]] for q in GRAND_QUANTIZERS if (method, q) in cells}
         means = {q: fmean(found) for q, found in scores.items()}
         best = max(means, key=lambda q: means[q])
         figures = {q: format_figure(mean) for q, mean in means.items()} | {best: f"**{format_figure(means[best])}**"}
         draws = sorted({len(found) for found in scores.values()})
-        rows.append((name_choice(method), *(figures.get(q, OPEN) for q in quantizers), " to ".join(map(str, draws))))
-    return page_table(("projection", *map(name_choice, quantizers), "draws"), rows, range(1, len(quantizers) + 2))
-
-
-def grand_order(cell: tuple[Any, ...]) -> tuple[int, int]:
-    """Return the place of a method and a quantiser in the grand table."""
-    method, quantizer = cell
-    return GRAND_METHODS.index(method), GRAND_QUANTIZERS.index(quantizer)
+        rows.append(
+            (name_choice(method), *(figures.get(q, OPEN) for q in GRAND_QUANTIZERS), " to ".join(map(str, draws)))
+        )
+    header = ("projection", *map(name_choice, GRAND_QUANTIZERS), "draws")
+    return page_table(header, rows, range(1, len(header)))
 
 
 GRAND_METHODS = (
@@ -132,6 +129,7 @@ SIFT_METHODS = ("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sph", "sgh")
 TABLES: dict[str, Callable[[], str]] = {
     "grand_label_32": partial(grand_table, "label", "mAP", 32),
     "labels_gap": labels_gap,
+    "quantizers": quantizers_table,
     "quantizers_exact": exact_table,
     "quantizers_map": partial(grid, "quantizers", "mAP", PROJECTIONS, QUANTIZERS),
     "sift": partial(grid, "sift", "mAP", SIFT_METHODS, QUANTIZERS[:-1]),
