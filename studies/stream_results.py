@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from page_tables.streams import COSTS, refitting_curve
-from result_files import FOLDER, write_results
+from result_files import FOLDER, read_results, write_results
 
 from deephash.report.drawing import BLUE, VERMILION, new_figure, paper_style, plain_axes, save_figure
 
@@ -31,17 +32,31 @@ COMMANDS = {
         f"{SWEEP} train.unlabelled=0.3 {PRIORS} hydra.sweep.dir=multirun/unlabelled_priors",
     ],
     "streams_refitting": [
-        f"for n in 500 1000 2500 5000; do {SWEEP} method=itq_cca reencoding=every train.refit_every=$n "
+        f"for n in 100 250 500 1000 2500 5000; do {SWEEP} method=itq_cca reencoding=every train.refit_every=$n "
         "reencoding.items=$n hydra.sweep.dir=multirun/refit$n; done",
-        f"for n in 5000; do {SWEEP} method=streaming_lda reencoding=every reencoding.items=$n "
+        f"for n in 500 2500 5000; do {SWEEP} method=streaming_lda reencoding=every reencoding.items=$n "
         "hydra.sweep.dir=multirun/every$n; done",
     ],
     "streams_kernel": [
         f"{SWEEP} encoder=random_fourier method=streaming_lda,streaming_itq_cca reencoding=every "
         "hydra.sweep.dir=multirun/fourier",
     ],
+    # Other streams and code lengths: the best lines, in one draw.
+    "streams_others": [
+        f"{SWEEP} seed=10 {setting} {line} hydra.sweep.dir=multirun/others{folder}"
+        for folder, setting in (
+            ("", "stream=stationary,shifting_priors"),
+            ("_noise", "stream=feature_drift stream.kind=noise stream.size=60"),
+            ("_brightness", "stream=feature_drift stream.kind=brightness stream.size=60"),
+            ("_bits", "bits=16,64"),
+        )
+        for line in ("method=streaming_lda,streaming_itq_cca,itq_cca reencoding=every", "method=hcoh reencoding=never")
+    ],
 }
+# Fields of streams_others beside those of every file.
+OTHER_FIELDS = ("bits", "settings")
 FIELDS = ("line", "reencoding", "interval", "stream", "seed", "area", "mAP", "reencoded_items", "learn_seconds")
+SETTINGS = 5
 
 
 def read_run(path: Path) -> list[Any]:
@@ -63,13 +78,29 @@ def read_run(path: Path) -> list[Any]:
     ]
 
 
+def read_other_run(path: Path) -> list[Any]:
+    """Return the fields of a run with its bits and the settings of its drift, which other files have in common."""
+    config = OmegaConf.load(path.parent / "config.yaml")
+    drift = config.stream.get("kind", "rotation")
+    settings = "" if drift == "rotation" else f"stream.kind={drift} stream.size={config.stream.size:g}"
+    run = read_run(path)
+    return [*run[:SETTINGS], config.bits, settings, *run[SETTINGS:]]
+
+
 def gather(folder: Path, commit: str) -> None:
-    """Write the result files from the runs of their sweeps."""
+    """Write the result files from the runs of their sweeps; runs in the files that were not made again are kept."""
     for name, commands in COMMANDS.items():
         sweeps = {sweep for command in commands for sweep in re.findall(r"multirun/([\w$]+)", command)}
         found = [path for sweep in sweeps for path in folder.glob(f"{sweep.replace('$n', '*')}/*/metrics.json")]
-        if runs := sorted(read_run(path) for path in found):
-            write_results(FOLDER / f"{name}.json", list(FIELDS), runs, commands, commit)
+        if not found:
+            continue
+        kept = read_results(name).runs if (FOLDER / f"{name}.json").exists() else []
+        # A run is identified by its settings, the first fields.
+        others = OTHER_FIELDS if name == "streams_others" else ()
+        read = read_other_run if others else read_run
+        runs = {tuple(run[: SETTINGS + len(others)]): run for run in [*kept, *map(read, found)]}
+        fields = [*FIELDS[:SETTINGS], *others, *FIELDS[SETTINGS:]]
+        write_results(FOLDER / f"{name}.json", fields, sorted(runs.values()), commands, commit)
 
 
 def draw_costs(path: Path) -> None:

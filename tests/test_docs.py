@@ -1,11 +1,14 @@
 """The gallery is whole: a page and a picture for every method and quantiser, and every code block on it runs."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from deephash import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -66,7 +69,18 @@ def test_pictures_are_what_the_code_draws(tmp_path):
 
 
 def test_site_builds(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    pytest.importorskip("mkdocstrings", reason="the site needs the extra docs")
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "site" / "methods" / "itq" / "index.html").exists()
+    page = (site / "methods" / "itq" / "index.html").read_text(encoding="utf-8")
+    assert "<math" in page
+    assert "arithmatex" not in page
+    # Pages load nothing from other hosts.
+    assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://[^"]*"', page) == []
+    words = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    assert any("Hamming" in word["text"] for word in words)
+    reference = (site / "reference" / "projections" / "index.html").read_text(encoding="utf-8")
+    for name in registry.list_public_names("deephash.projections"):
+        assert f'.{name}"' in reference, name

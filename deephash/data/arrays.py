@@ -91,7 +91,9 @@ class Arrays(HashingDataModule):
     """Features and labels from `.npy`, `.npz`, `.parquet`, `.fvecs`, `.bvecs` or `.ivecs` files.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         features: file of the features, numbers (n, d).
         features_key: array of an `.npz` file, or columns of a Parquet file: one column of lists or several of numbers.
             None reads all but the labels, the ids (`id`) and pandas indexes.

@@ -122,7 +122,9 @@ class CIFAR10(HashingDataModule):
     2009. The publisher's training images are the part "train", and the test images are "query".
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         descriptor: computes the features.
         path: a local `.npz` of images uint8 (n, 32, 32, 3), labels (n,), is_test bool (n,) and classes (c,); None
             downloads the publisher's archive, 170 MB.

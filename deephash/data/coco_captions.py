@@ -36,7 +36,9 @@ class COCOCaptions(ImageTextData):
     parts may be missing: with only `captions_val2017.json` and `val2017`, there are 5,000 items.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         path: the folder with `annotations` and the image folders, as published.
         image_descriptor: computes and caches the image features.
         text_descriptor: computes and caches the sentence features.

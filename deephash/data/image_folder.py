@@ -25,7 +25,9 @@ class ImageFolder(HashingDataModule):
     """Images in class subfolders or listed by a manifest, as GIST or pixels.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         path: a folder with a subfolder of images for each class, or a manifest for `list_manifest`, such as a CSV file
             with the heading "path,label".
         descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped.

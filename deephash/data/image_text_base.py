@@ -19,7 +19,9 @@ class ImageTextData(HashingDataModule):
     """Pairs of an image and a text, read from the publisher's files.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         path: folder of the publisher's files.
         view: "image" or "text" for only that view; None for both.
         cache: folder of computed features.

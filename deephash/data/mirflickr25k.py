@@ -85,7 +85,9 @@ class MIRFlickr25k(ImageTextData):
     labels. There is no official split.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         path: the folder of the publisher's two unpacked archives.
         labels: 24 labels in a wide sense, usual in papers on hashing, or 38 with the 14 labels in a narrow sense.
         image_descriptor: computes the features.

@@ -85,7 +85,9 @@ class NUSWIDE(ImageTextData):
     publisher's server has closed; web archives have its files, without checksums.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         path: a folder with the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last may be
             missing if the words are in one file, and then there is no official split.
         concepts: number of most frequent concepts used as labels: 10 and 21 are usual, and 81 is all.

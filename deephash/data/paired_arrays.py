@@ -70,7 +70,9 @@ class PairedArrays(HashingDataModule):
     the items that they can use, and an item is encoded and ranked in the views that it has.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         features: a file for each view, numbers (n, d of the view).
         views: names of the views, in the order of the files.
         features_keys: for each view, array of an `.npz` file or columns of a Parquet file; None for a file of one

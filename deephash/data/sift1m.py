@@ -50,7 +50,9 @@ class SIFT1M(HashingDataModule):
     no labels: truth is by distance. The database comes first, so that the ids of the published neighbours are valid.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         prefix: prefix of the file names: "sift", or "siftsmall" with 10,000, 100 and 25,000 vectors.
         path: a local folder of PREFIX_base.fvecs, PREFIX_query.fvecs and PREFIX_learn.fvecs; None downloads the
             published archive, 161 MB for "sift" and 5 MB for "siftsmall".

@@ -50,7 +50,9 @@ class Wiki(ImageTextData):
     are shown beside results, and descriptors such as a language model can compute other features from them.
 
     Args:
-        protocol, seed, split: see `HashingDataModule`.
+        protocol: see `HashingDataModule`.
+        seed: see `HashingDataModule`.
+        split: see `HashingDataModule`.
         path: a local folder in the publisher's layout (raw_features.mat, trainset_txt_img_cat.list,
             testset_txt_img_cat.list, optionally categories.list, texts and images), or an `.npz` of image_train,
             image_test, text_train, text_test, label_train, label_test and class_names; None downloads

@@ -5,8 +5,9 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from result_files import format_figure
+from result_files import format_figure, format_mean
 
+from deephash.metrics.confidence import wilcoxon
 from page_tables.layout import page_table, results
 
 STREAMS = {"new_classes": "new classes", "recurring": "recurring", "feature_drift": "rotation"}
@@ -27,7 +28,7 @@ LINES = {
 }
 COSTS = {"learn_seconds": "processor seconds of learning", "reencoded_items": "re-encoded items"}
 SEED = 10
-DRAWS = (10, 11)  # of the best lines
+DRAWS = tuple(range(10, 20))  # of the best lines
 
 
 def policies_table(stream: str) -> str:
@@ -62,13 +63,69 @@ def lines_table(name: str) -> str:
         cells = (
             LINES[line],
             f"`{policy}`",
-            *(", ".join(format_figure(run["area"]) for run in runs) for runs in by_stream),
+            *(format_range([run["area"] for run in runs]) for runs in by_stream),
             f"{fmean(run['learn_seconds'] for run in every):.1f}",
             f"{fmean(run['reencoded_items'] for run in every):,.0f}",
         )
         rows.append((-fmean(areas), cells))
     header = ("", "re-encoding", *STREAMS.values(), "s learning", "re-encoded")
     return page_table(header, [cells for _, cells in sorted(rows)], range(2, 7))
+
+
+def format_range(values: list[float]) -> str:
+    """Format the mean of draws with the lowest and the highest; of one draw, its value."""
+    if len(values) == 1:
+        return format_figure(values[0])
+    return f"{format_figure(fmean(values))} ({format_figure(min(values))}–{format_figure(max(values))})"
+
+
+def leads_table() -> str:
+    """Return the lead of each of our lines over the best other line of each draw, by stream, with its interval."""
+    ours = [("streaming_lda", "every"), ("streaming_lda_priors", "never")]
+    found = {(run["line"], run["reencoding"]) for run in results("streams_policies").find(seed=DRAWS[-1])}
+    others = sorted(line for line in found if not line[0].startswith("streaming_lda"))
+    rows = []
+    for line in ours:
+        cells = []
+        for stream in STREAMS:
+            own = [results("streams_policies").scores("area", **key(line, stream))[draw] for draw in DRAWS]
+            best = [
+                max(results("streams_policies").scores("area", **key(other, stream)).get(draw, 0) for other in others)
+                for draw in DRAWS
+            ]
+            leads = [mine - other for mine, other in zip(own, best, strict=True)]
+            wins = sum(lead > 0 for lead in leads)
+            p = wilcoxon(own, best).p_value
+            cells.append(f"{format_mean(leads)}, {wins} of {len(DRAWS)}, p = {format_figure(p)}")
+        rows.append((LINES[line[0]], f"`{line[1]}`", *cells))
+    return page_table(("", "re-encoding", *STREAMS.values()), rows, range(2, 5))
+
+
+def key(line: tuple[str, str], stream: str) -> dict[str, str]:
+    """Return the values that select the draws of a line on a stream."""
+    return {"line": line[0], "reencoding": line[1], "stream": stream}
+
+
+def others_table() -> str:
+    """Return the areas of the best lines on other streams, and with other code lengths, in one draw."""
+    columns = [("stationary", 32, ""), ("shifting_priors", 32, "")]
+    columns += [("feature_drift", 32, f"stream.kind={kind} stream.size=60") for kind in ("noise", "brightness")]
+    header = ["stationary", "shifting priors", "noise", "brightness"]
+    for bits in (16, 64):
+        columns += [(stream, bits, "") for stream in STREAMS]
+        header += [f"{name}, {bits} bits" for name in STREAMS.values()]
+    lines = sorted({(run["line"], run["reencoding"]) for run in results("streams_others").find()})
+    rows = []
+    for line, policy in lines:
+        cells = []
+        for stream, bits, settings in columns:
+            selected = results("streams_others").find(
+                line=line, reencoding=policy, stream=stream, bits=bits, settings=settings
+            )
+            cells.append(format_figure(selected[0]["area"]) if selected else "")
+        rows.append((LINES[line], f"`{policy}`", *cells))
+    rows.sort(key=lambda row: row[2], reverse=True)
+    return page_table(("", "re-encoding", *header), rows, range(2, 2 + len(header)))
 
 
 def refitting_runs(line: str) -> dict[int, list[dict[str, Any]]]:
@@ -132,4 +189,6 @@ TABLES = {f"streams_{stream}": partial(policies_table, stream) for stream in STR
     "streams_unlabelled": partial(lines_table, "streams_unlabelled"),
     "streams_kernel": partial(lines_table, "streams_kernel"),
     "streams_refitting": refitting_table,
+    "streams_leads": leads_table,
+    "streams_others": others_table,
 }
