@@ -64,7 +64,9 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
         elif field == "settings":
             settings |= dict(word.split("=", 1) for word in value.split())
         elif field == "line":
-            settings["method"] = value
+            settings["method"] = value.removesuffix("_priors")
+            if value.endswith("_priors"):
+                settings["projection.prior_half_life"] = "100"
         elif not isinstance(value, float | int):
             return None
     return settings
