@@ -23,6 +23,14 @@ settings.load_profile("deephash")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_runtest_setup(item):
+    """Skip a test whose mark `needs` names a package that is not installed."""
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            if importlib.util.find_spec(name) is None:
+                pytest.skip(f"{name} is not installed: pip install 'deephash[test]'")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets: DEEPHASH_TEST_DATA, or ../shared/data beside the repository."""

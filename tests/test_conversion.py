@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pandas
 import pytest
 import torch
 
@@ -59,6 +58,10 @@ def bfloat16(array):
     return array.astype(pytest.importorskip("ml_dtypes").bfloat16)
 
 
+def frame(columns):
+    return pytest.importorskip("pandas").DataFrame(columns)
+
+
 # Each kind of matrix that users have, from float32 rows and a folder.
 KINDS = {
     "array": lambda array, _: array,
@@ -78,8 +81,8 @@ KINDS = {
     "read-only": lambda array, _: read_only(array.copy()),
     "memory map": mapped,
     "big-endian memory map": lambda array, folder: mapped(array.astype(">f8"), folder),
-    "frame": lambda array, _: pandas.DataFrame(array),
-    "frame of types": lambda array, _: pandas.DataFrame(array).astype({0: np.int64, 1: np.float64}),
+    "frame": lambda array, _: frame(array),
+    "frame of types": lambda array, _: frame(array).astype({0: np.int64, 1: np.float64}),
     "lists": lambda array, _: array.tolist(),
     "list of arrays": lambda array, _: list(array),
     "list of tensors": lambda array, _: list(torch.from_numpy(array)),
@@ -132,7 +135,6 @@ def within_itself():
         (np.array([["1.0"]]), "are of dtype <U3; give numbers"),
         (np.array([[1 + 1j]]), "are of dtype complex128; give numbers"),
         (np.array([["2026-01-01"]], "datetime64[D]"), r"are of dtype datetime64\[D\]"),
-        (pandas.DataFrame({"a": [1.0], "b": ["x"]}), "are of dtype object"),
         (np.ma.masked_array([[1.0, 2.0]], [[True, False]]), "are a masked array, and some values are masked"),
         (torch.eye(3).to_sparse(), "are a tensor of layout torch.sparse_coo; give a dense one"),
         (torch.nn, "are a module; give numbers"),
@@ -151,6 +153,11 @@ def test_what_is_no_matrix_of_numbers_is_refused_in_one_line(given, message):
     assert "\n" not in str(refusal.value)
     with pytest.raises(InvalidInputError):
         hasher.project(given)
+
+
+def test_a_frame_that_holds_words_is_refused():
+    with pytest.raises(InvalidInputError, match="training features are of dtype object"):
+        Hasher(ITQ(2, 1), SBQ(1)).fit(frame({"a": [1.0], "b": ["x"]}))
 
 
 def test_sparse_matrices_are_refused():

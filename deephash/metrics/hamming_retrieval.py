@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.data import dim_zero_cat
 
 from deephash.conversion import convert_numpy_numbers, to_plain_number
 from deephash.metrics import average_precision, precision_recall, tie_bounds

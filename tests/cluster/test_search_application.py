@@ -5,7 +5,6 @@ import base64
 import json
 import tracemalloc
 
-import httpx
 import numpy as np
 import pytest
 
@@ -116,6 +115,7 @@ def replies_of(application, *requests):
     """Replies to requests (method, path, content), asked at the same time."""
 
     async def ask():
+        httpx = pytest.importorskip("httpx")
         async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
             return await asyncio.gather(*(client.request(way, path, content=body) for way, path, body in requests))
 
@@ -175,6 +175,7 @@ def test_other_hosts_sites_and_absurd_values_are_refused():
 
     async def ask():
         application = SearchApplication(refresh, 1, ("search.example",))
+        httpx = pytest.importorskip("httpx")
         transport = httpx.ASGITransport(application)
         body = json.dumps({"codes": ["AAA="], "k": 1})
         async with httpx.AsyncClient(transport=transport, base_url="http://search.example") as client:

@@ -9,7 +9,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import numpy as np
 import psutil
 import pytest
@@ -93,6 +92,7 @@ def replicas_of(driver):
 
 def test_served_through_a_kill_and_a_new_release(code_folder, database, queries, tmp_path):
     pytest.importorskip("ray")
+    httpx = pytest.importorskip("httpx")
     first = write_sharded(code_folder / "database", tmp_path / "index", 2, "flat", {})
     with (tmp_path / "errors").open("w") as errors:
         process = subprocess.Popen(

@@ -10,6 +10,7 @@ import pytest
 @pytest.fixture
 def served(monkeypatch):
     """What would be served, noted instead."""
+    pytest.importorskip("fastapi", reason="needs pip install 'deephash[demo]'")
     calls = []
     server = importlib.import_module("deephash.web.demo.demo_server")
     monkeypatch.setattr(server, "serve", lambda *arguments: calls.append(arguments[:5]))
@@ -35,12 +36,14 @@ def test_loopback_addresses_are_not_warned_of(deephash, served, fitted_run, host
     assert deephash("demo", fitted_run, "--host", host).err == ""
 
 
+@pytest.mark.needs("fastapi")
 def test_missing_run_is_one_line(deephash, tmp_path):
     ended = deephash("demo", tmp_path / "nowhere", "--port", "0")
     assert ended.status == 2
     assert ended.err == f"error: {tmp_path / 'nowhere'} does not exist; give the folder of a run of train.py.\n"
 
 
+@pytest.mark.needs("fastapi")
 def test_taken_port_is_one_line(deephash, fitted_run):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -52,6 +55,7 @@ def test_taken_port_is_one_line(deephash, fitted_run):
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.needs("fastapi")
 def test_address_of_another_machine_is_one_line(deephash, fitted_run):
     ended = deephash("demo", fitted_run, "--host", "192.0.2.7", "--port", "0")
     assert ended.status == 2

@@ -6,8 +6,10 @@ import torch
 
 from deephash.hashers.loading import load
 
+ONNX = pytest.mark.needs("onnx", "onnxscript", "onnxruntime")
 
-@pytest.mark.parametrize("ending", [".pt", ".pt2", ".onnx"])
+
+@pytest.mark.parametrize("ending", [".pt", ".pt2", pytest.param(".onnx", marks=ONNX)])
 def test_exported_program_gives_the_runs_codes(ending, deephash, fitted_run, digits, tmp_path):
     out = tmp_path / f"itq{ending}"
     ended = deephash("export", fitted_run, out)

@@ -158,6 +158,7 @@ def test_power_is_shown(deephash):
 @pytest.fixture
 def served(monkeypatch):
     """What would be served, noted instead."""
+    pytest.importorskip("fastapi", reason="needs pip install 'deephash[demo]'")
     calls = []
     server = importlib.import_module("deephash.web.study.study_server")
     monkeypatch.setattr(server, "serve_study", lambda *arguments: calls.append(arguments))
@@ -177,6 +178,7 @@ def test_other_addresses_are_warned_of(deephash, served, fitted_run, tmp_path):
     assert ended.err.startswith("warning: anyone who can reach 0.0.0.0 port 8000 sees items of these data")
 
 
+@pytest.mark.needs("fastapi")
 @pytest.mark.parametrize(
     ("setting", "named"), [("--mode=blind", "mode='blind'"), ("--depth=0", "depth=0"), ("--seed=-1", "seed=-1")]
 )
@@ -187,6 +189,7 @@ def test_wrong_settings_are_one_line(deephash, fitted_run, tmp_path, setting, na
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.needs("fastapi")
 def test_one_run_is_one_line(deephash, fitted_run, tmp_path):
     ended = deephash("study", "serve", fitted_run, "--log", tmp_path / "log", "--port", "0")
     assert ended.status == 2

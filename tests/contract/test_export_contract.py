@@ -34,6 +34,7 @@ def test_every_quantizer_is_exported(quantizer_class, sample, tmp_path):
     assert (done.rows, done.differing_bits) == (len(sample.features), 0)
 
 
+@pytest.mark.needs("onnx", "onnxscript", "onnxruntime")
 def test_onnx_of_several_bits_a_projection(sample, tmp_path):
     hasher = fitted(ITQ, VBQ(12), sample)
     export_hasher(hasher, sample.features, tmp_path / "program.onnx")

@@ -22,6 +22,8 @@ ENGINES = {
     "usearch": {},
     "duckdb": {},
 }
+USEARCH, DUCKDB = pytest.mark.needs("usearch"), pytest.mark.needs("duckdb")
+OPTIONAL = [pytest.param("usearch", marks=USEARCH), pytest.param("duckdb", marks=DUCKDB)]
 
 
 def saved(folder, kind, **settings):
@@ -91,7 +93,7 @@ def test_ids_of_no_item_are_never_given(tmp_path):
         trusted.search(CODES, 5)
 
 
-@pytest.mark.parametrize("kind", ["faiss_hnsw", "usearch", "duckdb"])
+@pytest.mark.parametrize("kind", ["faiss_hnsw", *OPTIONAL])
 def test_a_file_that_ends_its_reader_or_is_none_is_refused(tmp_path, kind):
     path = saved(tmp_path, kind, **ENGINES[kind])
     content = path.read_bytes()
@@ -109,7 +111,7 @@ def test_a_file_that_ends_its_reader_or_is_none_is_refused(tmp_path, kind):
     assert rebuilt.search(CODES[:20], 1)[1][:, 0].tolist() == list(range(20))
 
 
-@pytest.mark.parametrize("kind", ENGINES)
+@pytest.mark.parametrize("kind", [*(kind for kind in ENGINES if kind.startswith("faiss")), *OPTIONAL])
 def test_rebuilt_from_codes_an_engines_file_is_not_read(tmp_path, kind, monkeypatch):
     path = saved(tmp_path, kind, **ENGINES[kind])
     expected = deephash.load_index(tmp_path, engine="trust").search(CODES[:30], 1)[0]
@@ -137,6 +139,7 @@ def test_another_engines_index_is_refused(tmp_path):
             deephash.load_index(tmp_path, engine="trust")
 
 
+@DUCKDB
 def test_a_view_in_place_of_a_table_is_not_read(tmp_path):
     """A view of a database could read any file, by the rights of who opens it."""
     import duckdb
@@ -159,7 +162,7 @@ def test_a_view_in_place_of_a_table_is_not_read(tmp_path):
         ("mih", {"tables": 10**9}, "use 2 to 32 tables"),
         ("mih", {"tables": 33}, "use 2 to 32 tables"),
         ("faiss_hnsw", {"links": 10**9}, "expected 1 to 1024 neighbours"),
-        ("usearch", {"links": 10**9}, "expected 1 to 1024 neighbours"),
+        pytest.param("usearch", {"links": 10**9}, "expected 1 to 1024 neighbours", marks=USEARCH),
         ("faiss_multi_hash", {"hashes": 1, "flips": 20}, "buckets per table; lower it"),
         ("faiss_multi_hash", {"hashes": 10**9}, "exceeds the 32 bits"),
     ],
@@ -178,7 +181,7 @@ def test_settings_that_would_fill_the_memory_are_refused(tmp_path, kind, setting
     ("kind", "settings"),
     [
         ("faiss_hnsw", {"ef_search": 10**9, "ef_construction": 10**9}),
-        ("usearch", {"ef_search": 10**9, "ef_construction": 10**9}),
+        pytest.param("usearch", {"ef_search": 10**9, "ef_construction": 10**9}, marks=USEARCH),
         ("faiss_ivf", {"lists": 10**9, "probes": 10**9}),
     ],
 )

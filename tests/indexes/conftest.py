@@ -8,6 +8,9 @@ import torch
 
 import deephash
 
+# Packages of the kinds that extras install.
+OPTIONAL = {"usearch": "usearch", "duckdb": "duckdb", "lancedb": "lancedb", "pgvector": "psycopg"}
+
 
 def clustered(rows, bits, seed, centres=40, flipped=0.08, centre_seed=7):
     """Codes around a few random centres, uint8 (rows, ⌈bits/8⌉): what a hasher makes of items of some classes."""
@@ -39,6 +42,8 @@ def build(request):
     tables = []
 
     def built(kind, codes, bits, **settings):
+        if kind in OPTIONAL:
+            pytest.importorskip(OPTIONAL[kind], reason=f"needs pip install 'deephash[{kind}]'")
         if kind != "pgvector":
             return deephash.index(codes, kind, bits=bits, **settings)
         tables.append(f"codes_{len(tables)}")

@@ -194,6 +194,8 @@ def picture_file(pictures):
 @pytest.fixture(scope="module")
 def chromium():
     """The browser, or a reason to skip."""
+    for package in ("fastapi", "playwright"):
+        pytest.importorskip(package, reason="needs pip install 'deephash[test]'")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(f"no Chromium: none of {', '.join(NAMES)} is installed (or set CHROMIUM)")

@@ -10,14 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 
 from deephash.report.curve_file import read_curves
 from deephash.validation import InvalidInputError
 from deephash.web.demo.decoding import MAX_PIXELS
-from deephash.web.demo.demo_application import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, build_application
 from deephash.web.demo.served_run import load_runs
+
+pytest.importorskip("fastapi", reason="needs pip install 'deephash[demo]'")
+
+from fastapi.testclient import TestClient
+
+from deephash.web.demo.demo_application import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, build_application
 from deephash.web.page_application import JSONAnswer
 
 ADDRESS = "http://127.0.0.1:8000"

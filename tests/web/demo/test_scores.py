@@ -2,10 +2,14 @@
 
 import polars
 import pytest
+
+from deephash.web.demo.served_run import load_runs
+
+pytest.importorskip("fastapi", reason="needs pip install 'deephash[demo]'")
+
 from fastapi.testclient import TestClient
 
 from deephash.web.demo.demo_application import build_application
-from deephash.web.demo.served_run import load_runs
 
 BALL = ("method=itq", "bits=12", "truth=epsilon_ball", "protocol=five_way_small")
 RUNS = {

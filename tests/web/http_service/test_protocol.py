@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-uvicorn = pytest.importorskip("uvicorn")
+uvicorn = pytest.importorskip("uvicorn", reason="needs pip install 'deephash[demo]'")
 
 from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: E402
 

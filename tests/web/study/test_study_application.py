@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
 import deephash
 from deephash.validation import InvalidInputError
@@ -18,6 +17,11 @@ from deephash.web.study.design import StudyDesign
 from deephash.web.study.log import StudyLog
 from deephash.web.study.presentation import Presentation
 from deephash.web.study.records import Trial
+
+pytest.importorskip("fastapi", reason="needs pip install 'deephash[demo]'")
+
+from fastapi.testclient import TestClient
+
 from deephash.web.study.study_application import MAX_ANSWER_BYTES, build_study_application
 
 ADDRESS = "http://127.0.0.1:8000"
