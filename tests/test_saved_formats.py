@@ -66,7 +66,13 @@ def test_hasher_of_two_views_gives_the_same_bits(name, stored, expected):
         assert np.array_equal(codes[view].numpy()[expected[f"rows/{name}/{view}"]], expected[f"codes/{name}/{view}"])
 
 
-@pytest.mark.parametrize("kind", INDEXES)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.needs(kind) if kind in ("duckdb", "lancedb", "usearch") else ())
+        for kind in INDEXES
+    ],
+)
 def test_index_finds_the_same(kind, stored, expected):
     index = deephash.load_index(stored / "indexes" / kind)
     distances, ids = index.search(expected["asked"], k=5)

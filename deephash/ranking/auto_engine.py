@@ -12,13 +12,15 @@ from deephash.ranking.relevance import Relevance
 
 
 def select_engine(device: torch.device) -> RankingEngine:
-    """Return the Triton engine for a CUDA device, numba for the CPU, and plain torch for any other device."""
+    """Return the Triton engine for a CUDA device, numba for the CPU, and plain torch otherwise or if Triton is old."""
     # numba and Triton take a second each to import, so only the chosen engine is imported.
     if device.type == "cuda":
         from deephash.ranking.triton_engine import TritonEngine
+        from deephash.ranking.triton_kernels import COUNTS_UNDER_MASK
 
-        return TritonEngine()
-    if device.type == "cpu":
+        if COUNTS_UNDER_MASK:
+            return TritonEngine()
+    elif device.type == "cpu":
         from deephash.ranking.numba_engine import NumbaEngine
 
         return NumbaEngine()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+import triton
 from torch import Tensor
 
 from deephash.codes import pack, unpack
@@ -205,9 +206,13 @@ def _check_device(query_codes: Tensor) -> None:
     """Raise an error for codes that Triton cannot access: not on a CUDA device, unless the kernels are interpreted.
 
     Raises:
-        InvalidInputError: the codes are on another device.
+        InvalidInputError: the codes are on another device, or Triton is too old.
     """
-    interpreted = not hasattr(kernels.histogram_kernel, "device_caches")
+    if not kernels.COUNTS_UNDER_MASK:
+        raise InvalidInputError(
+            f"Triton {triton.__version__} is too old for TritonEngine; install a newer PyTorch, or use ranking=torch."
+        )
+    interpreted = not isinstance(kernels.histogram_kernel, triton.JITFunction)
     if query_codes.device.type != "cuda" and not interpreted:
         raise InvalidInputError(
             f"TritonEngine ranks codes on a CUDA device, but these are on {query_codes.device}; "

@@ -9,6 +9,8 @@ neighbouring words. With TRITON_INTERPRET=1, set before this module is imported,
 # ruff: noqa: ANN001, ANN201
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
+import inspect
+
 import triton
 import triton.language as tl
 
@@ -49,6 +51,10 @@ def pair_distances(queries, weights, database, rows, items, valid, n_items, widt
         else:
             distances += (query ^ item).to(tl.int32) * tl.load(weights + rows * width + column)
     return distances
+
+
+# The Triton of old versions of PyTorch counts no histogram under a mask.
+COUNTS_UNDER_MASK = "mask" in inspect.signature(tl.histogram).parameters
 
 
 @triton.jit

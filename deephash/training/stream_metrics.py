@@ -20,7 +20,8 @@ def area(seen: Sequence[int], scores: Sequence[float]) -> float:
     """
     if len(seen) == 1:
         return float(scores[0])
-    return float(np.trapezoid(scores, seen) / (seen[-1] - seen[0]))
+    values = np.asarray(scores, np.float64)
+    return float((np.diff(seen) * (values[1:] + values[:-1]) / 2).sum() / (seen[-1] - seen[0]))
 
 
 def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -> list[float]:

@@ -59,7 +59,9 @@ def pytest_generate_tests(metafunc):
     for fixture, (package, contract, _) in FAMILIES.items():
         if fixture in metafunc.fixturenames:
             classes = list(final_classes(package, contract))
-            metafunc.parametrize(fixture, classes, ids=[found.__name__ for found in classes])
+            needing = {"MetricLearning": pytest.mark.needs("pytorch_metric_learning")}
+            marked = [pytest.param(found, marks=needing.get(found.__name__, ())) for found in classes]
+            metafunc.parametrize(fixture, marked, ids=[found.__name__ for found in classes])
     if "config_file" in metafunc.fixturenames:
         files = sorted({file for _, _, group in FAMILIES.values() for file in (CONF / group).glob("*.yaml")})
         metafunc.parametrize("config_file", files, ids=[f"{file.parent.name}/{file.stem}" for file in files])

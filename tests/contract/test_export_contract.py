@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from packaging.version import Version
 
 from deephash.codes import unpack
 from deephash.export import packed_program
@@ -22,7 +23,14 @@ def fitted(projection_class, quantizer, sample):
 
 def test_every_projection_is_exported(projection_class, sample, tmp_path):
     hasher = fitted(projection_class, SBQ(5), sample)
-    done = export_hasher(hasher, sample.features, tmp_path / "program.pt2")
+    try:
+        done = export_hasher(hasher, sample.features, tmp_path / "program.pt2")
+    except InvalidInputError as refusal:
+        if Version(torch.__version__) < Version("2.13") and "Constraints violated" in str(refusal):
+            pytest.skip(
+                f"torch {torch.__version__} exports {projection_class.__name__} for a fixed number of rows only"
+            )
+        raise
     assert (done.rows, done.differing_bits) == (len(sample.features), 0)
     program = FORMATS["torch_export"].load(tmp_path / "program.pt2")
     assert torch.equal(program(sample.features[:7]), hasher.encode(sample.features[:7]))
