@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-
 from statistics import fmean
 
 from result_files import format_figure
@@ -31,12 +30,13 @@ def percent(share: float) -> str:
 
 
 def wiki_table() -> str:
-    """Return the scores of every method in each direction, and the signs of bias between the views, means over seeds."""
+    """Return means over seeds of every method's scores in each direction, and of the signs of bias between views."""
     rows = []
     for method, name in METHODS.items():
         for bits in BITS:
             runs = results("wiki").select(method=method, bits=bits, **{"metrics.database_codes": "functions"})
-            run = {field: fmean(run[field] for run in runs) for field, value in runs[0].items() if not isinstance(value, str)}
+            numbers = [field for field, value in runs[0].items() if not isinstance(value, str)]
+            run = {field: fmean(run[field] for run in runs) for field in numbers}
             bias = {sign: run[f"modality_bias.{sign}"] for sign in ("gap", "bit_agreement", "chance_agreement")}
             shares = " / ".join(percent(run[f"modality_bias.own_share.{view}"]) for view in ("image", "text"))
             agreement = f"{percent(bias['bit_agreement'])} ({percent(bias['chance_agreement'])})"
