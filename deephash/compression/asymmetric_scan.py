@@ -21,7 +21,7 @@ BLOCK_ITEMS, BLOCK_QUERIES = 8192, 256
 
 @final
 class AsymmetricScan:
-    """Comparison of every code with the float query, which preserves more of the order than the query's code.
+    """Scan that compares every code with the float query, for a better ranking than with the code of the query.
 
     A scan is a matrix product, tens of times slower than a scan by Hamming distance. `TwoStage` with `DecodedVectors`
     uses Hamming distance for its first stage.

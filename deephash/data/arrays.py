@@ -18,7 +18,7 @@ from deephash.io.path_settings import FilePath
 from deephash.validation import InvalidInputError, as_features, check_finite
 
 MAPPED_VALUES = 1 << 24
-"""Number of values from which a matrix stays in its file: 64 MB as float32."""
+"""Minimum number of values of a matrix that is memory-mapped: 64 MB as float32."""
 
 
 def convert_features(array: np.ndarray, name: str) -> Tensor:
@@ -41,7 +41,7 @@ def convert_features(array: np.ndarray, name: str) -> Tensor:
 
 
 def map_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
-    """Return features that stay in their file, after the checks of `convert_features` in blocks.
+    """Return memory-mapped features; runs the checks of `convert_features` block by block.
 
     Args:
         path: a file that can be mapped.
@@ -100,7 +100,7 @@ class Arrays(HashingDataModule):
         labels: file of the labels; None reads `labels_key`, if it is given, from the file of the features.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns of 0 and 1.
         label_separator: separator of several labels in a string: space, comma, semicolon, bar, tab or another
-            character; "none" if each string is one label. None raises an error if both are possible.
+            character; "none" if each string is one label. None raises an error if strings could have several.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:

@@ -135,12 +135,12 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
         return ids
 
     def hold_out(self, share: float) -> None:
-        """Hold out validation queries, and their database, from the training part of a split without validation parts.
+        """Hold out validation queries from the training part, for a split without validation parts.
 
-        If most of the database is used for training, the validation queries are ranked against the rest of the training
-        part. Otherwise, training sees few items of the database, and unseen items are harder to find. The validation
-        database is then also held out: a quarter of the held-out items are queries, and the others form their database.
-        The seed draws the items at random, in the class proportions if there are enough queries.
+        If training uses most of the database, the validation queries are ranked against the rest of the training part.
+        Otherwise a validation database is held out as well, because items that training has not used are harder to
+        find: a quarter of the held-out items are queries, and the others are their database. The items are drawn at
+        random, in the class proportions if there are enough queries.
 
         Args:
             share: fraction of the training items, above 0 and below 1.

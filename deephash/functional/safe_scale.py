@@ -1,14 +1,14 @@
-"""Exact scaling by powers of two to near 1, so that squares neither overflow nor vanish."""
+"""Exact scaling of values to magnitudes near 1 by powers of two, so that their squares neither overflow nor vanish."""
 
 import torch
 from torch import Tensor
 
 
 def power_of_two(values: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """Return the power of two just below the largest magnitude; 1 if there is none, as for zeros or non-finite values.
+    """Return the largest power of two up to the largest magnitude; 1 if that is zero or not finite.
 
-    Dividing by it rounds nothing (except values below 2^-126 of the largest), so results that neither overflowed nor
-    vanished keep their bits.
+    Division by a power of two is exact, except for values below 2^-126 of the largest. Results that are finite and
+    nonzero without scaling are therefore the same with it.
 
     Args:
         values: floating, any shape.

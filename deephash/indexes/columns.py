@@ -50,7 +50,7 @@ def as_columns(given: Any, size: int) -> "polars.DataFrame":
         if RESERVED.fullmatch(name) or not name or name.lower() in seen:
             raise InvalidInputError(
                 f"columns have the name {name!r}; id, name, code, distance, w0, w1, ... and names that begin with _ "
-                "are reserved, and names must differ in more than capitals: rename it."
+                "are reserved, and names are compared without case: rename it."
             )
         seen.add(name.lower())
         if isinstance(kind, polars.Categorical | polars.Enum):

@@ -1,7 +1,7 @@
 """A separate program that opens and searches an engine's file, because a damaged file can crash its reader.
 
 Run as `python engine_trial.py ENGINE FILE CODES MEMORY`. It does not import deephash, which is slow to import. The last
-line of its standard error states the fault. A trial does not find damage that only other queries reach.
+line of its standard error states the fault. Damage in parts of the file that no query of the trial reads is not found.
 """
 
 import sys
@@ -70,14 +70,14 @@ def try_duckdb(path: Path, codes: np.ndarray) -> None:
 
 
 def sample(codes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return some codes, spread over all, and the number of neighbours to search for."""
+    """Return evenly spaced codes as queries, and the number of neighbours to search for."""
     places = np.linspace(0, len(codes) - 1, min(QUERIES, len(codes))).astype(np.int64)
     return np.ascontiguousarray(codes[places]), min(NEIGHBOURS, len(codes))
 
 
 def check_ids(ids: np.ndarray, size: int) -> None:
     """Raise an error if ids are outside the database; -1 means not found."""
-    check(not ids.size or (int(ids.min()) >= -1 and int(ids.max()) < size), f"it names items beyond its {size}")
+    check(not ids.size or (int(ids.min()) >= -1 and int(ids.max()) < size), f"it has ids beyond its {size} items")
 
 
 def check(is_valid: bool, reason: str) -> None:

@@ -13,7 +13,7 @@ from deephash.projections.itq import iterative_quantisation, project_in_blocks
 from deephash.projections.linear_projection import LinearProjection
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# The authors add this to the diagonal of the covariance of indicators. Entries of that matrix are shares of classes.
+# The authors add this to the diagonal of the covariance of indicators, whose entries are at most 1/4 for any data.
 LABEL_REGULARISATION = 1e-4
 
 

@@ -27,9 +27,8 @@ class PCAH(LinearProjection):
         output_dim: number of projections k, at most d.
 
     Raises:
-        InvalidInputError: there are more projections than dimensions; in `fit`, there are more projections than
-            directions in which the rows vary, at most n - 1 for n rows. The solver would choose further directions
-            arbitrarily.
+        InvalidInputError: k exceeds d; in `fit`, k exceeds the number of directions in which the rows vary. There are
+            at most n - 1 of them for n rows, and the solver would choose further directions arbitrarily.
 
     References:
         Wang, Zhang, Jing & Ma, "AnnoSearch: image auto-annotation by search", CVPR 2006. Called PCA direct in Gong &

@@ -168,7 +168,7 @@ def build_score_settings(config: DictConfig) -> ScoreSettings:
 
 
 def build_user_metrics(config: DictConfig) -> list[UserMetric]:
-    """Build the metrics of user models in a config; runs of early versions have none.
+    """Build the metrics of user models; none for a config of an early version, which lacks `user_metric`.
 
     Raises:
         InvalidInputError: the settings of a metric are invalid.

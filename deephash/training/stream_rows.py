@@ -7,12 +7,12 @@ from torch import Tensor
 def draw_withheld(count: int, pool: Tensor, share: float, seed: int) -> Tensor:
     """Draw the rows of a data set that are never learnt from.
 
-    Rows are drawn rather than arrivals, so that a row that arrives again is treated as before.
+    The draw is over rows, not over arrivals: a withheld row stays withheld if it arrives several times.
 
     Args:
         count: number of rows N of the data set.
         pool: int64 (p,), rows that may arrive.
-        share: share of the pool.
+        share: fraction of the pool to withhold.
         seed: seed of the draw.
 
     Returns:

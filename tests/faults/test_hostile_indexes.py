@@ -70,8 +70,8 @@ def entry_beyond(index, faiss):
 @pytest.mark.parametrize(
     ("kind", "edit", "reason"),
     [
-        ("faiss_ivf", ids_beyond, "it names items beyond its 500"),
-        ("faiss_hnsw", links_beyond, "it names items beyond its 500|out of range"),
+        ("faiss_ivf", ids_beyond, "it has ids beyond its 500 items"),
+        ("faiss_hnsw", links_beyond, "it has ids beyond its 500 items|out of range"),
         ("faiss_hnsw", entry_beyond, "out of range"),
     ],
 )

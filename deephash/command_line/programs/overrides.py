@@ -43,7 +43,7 @@ def run_hydra(program: Callable[[], Any], explain: Callable[[list[str]], str | N
     try:
         return program()
     except SystemExit as end:
-        # A job that has started has its config, and exits with its own status.
+        # If Hydra has a config, the job had started: its own exit status is kept.
         if end.code == 1 and not multirun and not HydraConfig.initialized():
             sys.exit(2)
         raise
@@ -79,7 +79,7 @@ def explain_unreadable(argument: str, multirun: bool = False) -> str | None:
 
 
 def explain_other_mode(arguments: list[str]) -> str | None:
-    """Explain which training mode has a setting that the mode of this run lacks; None if there is no such setting.
+    """Explain an override of a setting that only other training modes have; None if there is none.
 
     Args:
         arguments: arguments of `deephash train` for a single run.

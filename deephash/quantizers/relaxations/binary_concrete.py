@@ -21,17 +21,17 @@ class BinaryConcrete(Relaxation):
     """A relaxed random bit: 2 σ((m + L) / τ) - 1 with logistic noise L and a temperature τ that falls in training.
 
     The bit is 1 with probability σ(m) at any temperature τ. As τ falls to 0, the value tends to the drawn ±1. The
-    gradient is that of the value for fixed noise, so the code learns to resist noise: margins must grow before codes
-    agree. No other relaxation requires this. τ falls geometrically with the progress t. In evaluation mode there is no
-    noise and the bits are hard. Known weakness: in long codes the noise of all bits adds up, so distances carry little
-    information until margins have grown.
+    gradient is that of the value for fixed noise, so training makes the bits robust to
+    noise: two draws for the same item agree only if its margins are large. τ falls geometrically with the progress t.
+    In evaluation mode there is no noise and the bits are hard. Known weakness: in long codes the noise of all bits adds
+    up, so distances carry little information until margins have grown.
 
     Shape:
         margins, any shape → the same shape, in [-1, 1].
 
     Args:
         initial_temperature: τ at progress 0; 1 as in Jang et al.
-        final_temperature: τ at progress 1; with 0.2, nine values in ten exceed .5 in magnitude.
+        final_temperature: τ at progress 1; with 0.2, nine values in ten exceed .5 in magnitude at margin 0.
         hard: whether values are ±1 in training too, with the gradient of the relaxed ones (Jang et al., section 2.2).
 
     Raises:

@@ -36,13 +36,13 @@ class ServedRun:
         folder: run folder.
         row: its result row.
         data: its data module, set up.
-        collection: key of the data set. Runs on equal data share it, so that one item can be a query of both.
+        collection: key of the data set. Runs on the same data share the key, so that an item can be a query of each.
         hasher: hasher of one view or of two.
         truth: ground truth.
         device: device on which features are encoded.
         database: the searched items.
         query_rows: int64 (q,), rows of the run's own queries in the data set.
-        searched: view → codes of the database. The view of a run of one view is empty.
+        searched: view → codes of the database; "" is the view of a run of one view.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class ServedRun:
 
 
 def load_runs(folders: Sequence[Path], device: str = "cpu") -> list[ServedRun]:
-    """Load runs, and read data that several of them share once.
+    """Load runs; data that several runs share are read once.
 
     Args:
         folders: folders of complete runs.
