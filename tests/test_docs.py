@@ -71,9 +71,8 @@ def test_pictures_are_what_the_code_draws(tmp_path):
     assert float(abs(drawn - kept).mean()) < 0.02
 
 
-@pytest.mark.needs("mkdocs", "material")
+@pytest.mark.needs("mkdocs", "material", "mkdocstrings", "latex2mathml")
 def test_site_builds(tmp_path):
-    pytest.importorskip("mkdocstrings", reason="the site needs the extra docs")
     site = tmp_path / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
