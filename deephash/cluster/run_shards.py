@@ -1,4 +1,4 @@
-"""Write the database of a run as files of codes in shards, with its queries and the items relevant to them."""
+"""Write the codes of a run: the database in shards, the queries, and the relevant items of each query."""
 
 import re
 from functools import partial
@@ -29,20 +29,21 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
     Args:
         run: folder of a complete run of one view.
         out: folder to write into.
-        shards: number of files of the database.
-        overwrite: whether to replace existing files of these names, and to remove further shards.
+        shards: number of shards of the database.
+        overwrite: whether to replace existing files of these names, and to remove surplus shards of an earlier call.
 
     Returns:
         Number of database items.
 
     Raises:
-        InvalidInputError: not such a run, more shards than items, or a folder that contains codes.
+        InvalidInputError: an incomplete run or one of two views, more shards than items, or, without `overwrite`, a
+            folder that contains codes.
     """
     from deephash.io.instantiation import build
     from deephash.training.run_data import read_run_data
 
     check_count(shards, "shards")
-    further_shards = find_further_shards(out, shards, overwrite)
+    surplus_shards = find_surplus_shards(out, shards, overwrite)
     stored = RunFolder(run)
     stored.check_complete()
     hasher, config = load(run), stored.read_config()
@@ -68,7 +69,7 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
     labels = (
         (relevance.query, relevance.database) if isinstance(relevance, SharedLabel | SharedLabels) else (None, None)
     )
-    for path in further_shards:
+    for path in surplus_shards:
         path.unlink(missing_ok=True)
     codes = hasher.encode(database.features)
     for shard in range(shards):
@@ -83,12 +84,16 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
     return len(database)
 
 
-def find_further_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
-    """Return the files of further shards that an earlier call left, which must be removed."""
+def find_surplus_shards(out: Path, shards: int, overwrite: bool) -> list[Path]:
+    """Return the files of an earlier call with more shards, which the caller must remove.
+
+    Raises:
+        InvalidInputError: a file exists and `overwrite` is False, or a folder has the name of a file.
+    """
     places = [out / QUERIES, *(out / DATABASE / f"shard-{shard:05d}.npy" for shard in range(shards))]
     written = [path for place in places for path in (*CodePaths(place).all[:3], CodePaths(place).labels)]
     written.append(CodePaths(out / QUERIES).neighbours)
     known = [path for path in (out / DATABASE).glob("shard-*") if SHARD_FILE.fullmatch(path.name)]
-    further_shards = [path for path in known if path not in written]
-    check_free(*written, *further_shards, overwrite=overwrite)
-    return further_shards
+    surplus_shards = [path for path in known if path not in written]
+    check_free(*written, *surplus_shards, overwrite=overwrite)
+    return surplus_shards

@@ -20,7 +20,7 @@ JOINING = ("-", ":", "_")
 """Characters that separate numbers but join words."""
 
 MAX_TABLE = 1 << 32
-"""Maximum number of values of a label table, of one byte each."""
+"""Maximum number of entries of a label table; each takes one byte."""
 
 
 def parse_labels(
@@ -29,8 +29,8 @@ def parse_labels(
     """Convert labels to class indices, or to an indicator table for several labels per item.
 
     Args:
-        labels: one class per item, whole numbers >= 0 or strings (n,) or (n, 1); or any number of labels per item, 0
-            and 1 (n, c) of any dtype.
+        labels: for one class per item, whole numbers >= 0 or strings, (n,) or (n, 1). For several labels per item, an
+            table (n, c) of 0 and 1, bool, integer or float, or strings (n,) with a separator.
         rows: required number of rows n.
         name: name of the values, for messages.
         separator: separator of the labels in a string: a key of `SEPARATORS` or a character. "none": each string is
@@ -135,9 +135,10 @@ def _normalise_unicode(labels: np.ndarray) -> np.ndarray:
 def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
     """Raise an error if a string may be one label or several.
 
-    Bars, semicolons and tabs always count as separators. Commas, spaces and similar characters count between numbers,
-    and between words that are labels themselves or occur at several positions; a name of several words, such as "polar
-    bear", is one label. Hyphens, colons and underscores join words and count only between numbers.
+    Bars, semicolons and tabs always count as separators. Commas, spaces and similar characters count between numbers.
+    Between words they count only if one of the words is itself a label, or occurs both first and later in such strings;
+    so a name of several words, such as "polar bear", is one label. Hyphens, colons and underscores count only between
+    numbers.
     """
     for label in known:
         if label[:1] + label[-1:] in ("[]", "()", "{}"):
@@ -169,7 +170,7 @@ def _convert_indicator(labels: np.ndarray, name: str) -> tuple[Tensor, tuple[str
     if len(wrong):
         row, column = wrong[0]
         raise InvalidInputError(
-            f"{name} contain {labels[row, column]} in row {row}, column {column}; several columns mean several labels "
-            "per item, as 0 and 1."
+            f"{name} contain {labels[row, column]} in row {row}, column {column}; labels in several columns must "
+            "be 0 or 1, one column for each class."
         )
     return torch.from_numpy(labels != 0), tuple(str(column) for column in range(labels.shape[1]))

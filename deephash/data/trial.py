@@ -26,7 +26,7 @@ def try_program(*arguments: str | Path, seconds: float | None = None) -> None:
     """Run a Python program in a separate process and discard its output.
 
     Args:
-        arguments: a file, or -c and code, and then the arguments of the program.
+        arguments: a Python file, or "-c" and code; then the arguments of the program.
         seconds: timeout; None for no limit.
 
     Raises:

@@ -14,7 +14,7 @@ FILES = (".safetensors", ".pth", ".pt")
 
 
 def fetch_weights(network: str, weights: str) -> Path:
-    """Return the file of a network's weights; download torchvision's if they are not in torch's cache.
+    """Return the file of a network's weights; download weights of torchvision that torch's cache lacks.
 
     Args:
         network: torchvision's name of the network.
@@ -31,7 +31,7 @@ def fetch_weights(network: str, weights: str) -> Path:
     address: str = torchvision.models.get_model_weights(network)[weights].url
     path = Path(str(torch.hub.get_dir())) / "checkpoints" / address.rpartition("/")[2]
     if not path.is_file():
-        digest = path.stem.rpartition("-")[2]  # torchvision's file names end with the beginning of their SHA-256
+        digest = path.stem.rpartition("-")[2]  # file names of torchvision contain the first digits of the SHA-256
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), digest, progress=sys.stderr.isatty())

@@ -15,7 +15,7 @@ from deephash.ranking.distance import Distance
 from deephash.ranking.relevance import SharedLabel
 from deephash.validation import InvalidInputError
 
-# Depth k: the views of the first k items in a database of both views are counted.
+# Depth k: number of nearest items, in a database of both views, whose views are counted.
 BIAS_DEPTH = 50
 # Pairs compared per block.
 BLOCK_PAIRS = 1 << 16
@@ -23,7 +23,7 @@ BLOCK_PAIRS = 1 << 16
 LARGE_GAP = 0.25
 # A warning is given if the share of a view among the first ranks exceeds its share of the database by more than this.
 LARGE_SURPLUS = 0.2
-# A warning is given unless bits of pairs agree more often than bits of unpaired items by at least this share.
+# A warning is given if the two codes of a pair agree in less than this share of bits above chance.
 SMALL_AGREEMENT = 0.05
 
 
@@ -34,9 +34,9 @@ class ModalityBias:
     Args:
         mean_average_precision: mAP by direction, such as "image_to_text".
         depth: depth k of the shares.
-        own_share: query view → share of the same view among the first k of a database of both views, expected over all
-            orders of tied items.
-        database_share: view → its share of that database, the value by chance.
+        own_share: for each view of queries, the share of the first k items that are of the same view, in a database of
+            both views; an expectation over all orders of tied items.
+        database_share: for each view, its share of that database: the value of `own_share` by chance.
         bit_agreement: float64 (b,), share of the pairs of the database whose codes agree in each bit.
         chance_agreement: float64 (b,), the share for items paired at random, given the share of ones in each view; .5
             if the bit is balanced in either view.
@@ -78,9 +78,9 @@ class ModalityBias:
             surplus = share - self.database_share[view]
             if surplus > LARGE_SURPLUS:
                 lines.append(
-                    f"modality bias: queries of {view} find {share:.0%} of their own view among the first "
-                    f"{self.depth} of a database in which it has {self.database_share[view]:.0%}; search one "
-                    "view at a time, or choose a method that brings the views of a pair together."
+                    f"modality bias: for queries of {view}, {share:.0%} of the first {self.depth} items are also of "
+                    f"{view}, which is {self.database_share[view]:.0%} of the database; search one view at a time, or "
+                    "choose a method that brings the views of a pair together."
                 )
         agreement, chance = float(self.bit_agreement.mean()), float(self.chance_agreement.mean())
         if agreement - chance < SMALL_AGREEMENT:

@@ -44,11 +44,11 @@ def calibrate_margins(hasher: AnyHasher, features: Tensor | Views) -> None:
 
 
 def relax_codes(hasher: AnyHasher, copies: Sequence[Tensor | Views]) -> list[tuple[Tensor, Tensor]]:
-    """Compute relaxed codes in unary and projections of each copy of the same items, differentiably.
+    """Compute the relaxed unary codes and the projections of each copy of the items, with gradients.
 
-    All copies of a view go through in one pass, so that batch normalisation sees the same statistics for each. Codes of
-    the first view precede those of the second, so that a loss over pairs of a batch compares them across and within
-    views.
+    All copies of a view are encoded in one pass, so that batch normalisation uses the same statistics for each. Codes
+    of the second view follow those of the first as rows of one batch, so a loss over pairs compares codes across and
+    within views.
     """
     by_view = []
     for name, of_view in get_views(hasher).items():
@@ -64,7 +64,10 @@ def relax_codes(hasher: AnyHasher, copies: Sequence[Tensor | Views]) -> list[tup
 
 
 def get_code_rows(hasher: AnyHasher, features: Tensor | Views) -> tuple[Tensor, Tensor | None]:
-    """Return the item's row and the view's number, int64, of each code of `relax_codes`; None for one view."""
+    """Return the row of the item and the number of the view of each code of `relax_codes`.
+
+    Both are int64; the second is None for one view.
+    """
     if isinstance(hasher, Hasher):
         rows = torch.arange(len(features), device=cast(Tensor, features).device)
         return rows, None

@@ -1,4 +1,4 @@
-"""Base class of FAISS's binary indexes, which have whole bytes, int32 distances and their own file."""
+"""Base class of FAISS's binary indexes: codes of whole bytes, int32 distances and a file in FAISS's format."""
 
 import os
 from abc import abstractmethod
@@ -45,8 +45,8 @@ class FaissBinary(Index):
         held = (type(self._faiss).__name__, self._faiss.ntotal, self._faiss.d)
         if held != (self.faiss_class, self.size, self._faiss_bits):
             raise InvalidInputError(
-                f"{saved} holds {held[0]} of {held[1]} codes of {held[2]} bits; expected {self.faiss_class} of "
-                f"{self.size} of {self._faiss_bits}: restore it or build it again."
+                f"{saved} contains {held[0]} of {held[1]} codes of {held[2]} bits; expected {self.faiss_class} of "
+                f"{self.size} codes of {self._faiss_bits} bits: restore it or build it again."
             )
 
     @property
@@ -56,12 +56,12 @@ class FaissBinary(Index):
 
     @abstractmethod
     def _create(self, faiss: Any) -> Any:
-        """Return an empty FAISS index of the package `faiss`."""
+        """Return an empty index; `faiss` is the imported module."""
 
     def _write(self, path: Path) -> None:
         import faiss
 
-        # FAISS's own file writer does not report that the last bytes do not fit on a full disk.
+        # FAISS's own file writer reports no error if the last bytes do not fit on a full disk.
         package: Any = faiss  # FAISS's type stubs lack the writer.
         with path.open("wb") as file:
             faiss.write_index_binary(self._faiss, package.PyCallbackIOWriter(file.write, 1 << 20))

@@ -18,8 +18,8 @@ RADIUS_QUERIES = 16
 class Flat(Index):
     """Scan that compares every query with every code.
 
-    The cost grows with the database, but a comparison takes one or two instructions. Below some million codes, no exact
-    method is faster for queries that are far from the database.
+    The cost grows with the database, but a comparison takes one or two instructions. Below a few million codes, no
+    exact method is faster for queries that are far from the database.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).

@@ -11,8 +11,8 @@ from deephash.ranking.counts import DistanceCounts
 
 P = ParamSpec("P")
 
-# On a CPU, temporaries of 256 KB stay in the cache, and torch does not split them over threads, which would take
-# longer to start than the arithmetic. On other devices, a block is large enough to hide the cost of a kernel launch.
+# On a CPU, temporaries of 256 KB stay in the cache, and torch does not split them over threads: to start threads would
+# take longer than the arithmetic. On other devices, a block is large enough to hide the cost of a kernel launch.
 _CPU_BLOCK_COUNTS = 1 << 15
 _BLOCK_COUNTS = 1 << 21
 
@@ -32,14 +32,14 @@ def query_blocks(counts: DistanceCounts) -> Iterator[DistanceCounts]:
 def select_used_distances(counts: DistanceCounts) -> DistanceCounts:
     """Return the counts from the smallest to the largest distance that occurs, at least one column.
 
-    For 1,024-bit codes, which are about 350 to 650 bits apart, that leaves a third.
+    For 1,024-bit codes, which are about 350 to 650 bits apart, a third of the columns remains.
     """
     used = find_used_columns(counts.total)
     return DistanceCounts(counts.total[:, used], counts.relevant[:, used])
 
 
 def find_used_columns(total: Tensor) -> slice:
-    """Return the slice from the first to the last column of (q, D + 1) that is not all 0; one column if all are."""
+    """Return the slice from the first to the last nonzero column of (q, D + 1); one column if all are 0."""
     used = torch.nonzero(total.sum(0)).flatten()
     return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
 
@@ -64,7 +64,7 @@ def in_query_blocks(
 def row_sums(values: Tensor) -> Tensor:
     """Sum each row in order, (q, m) → (q,).
 
-    Zeros at either end then change nothing. So no digit of a query's figure depends on the other queries of its block
-    or on their distances.
+    Zeros at either end do not change the sum, so the score of a query is the same, bit for bit, whichever other queries
+    are in its block.
     """
     return values.cumsum(1)[:, -1]

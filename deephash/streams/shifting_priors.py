@@ -19,7 +19,7 @@ class ShiftingPriors(Stream):
     Args:
         length: number of items in the stream.
         strength: s. At 2, the most frequent class arrives exp(4) = 55 times as often as the rarest.
-        turns: rounds in which each class is the most frequent once.
+        turns: number of cycles; in one cycle, each class is the most frequent once.
 
     Raises:
         InvalidInputError: strength or turns are not above 0.

@@ -27,18 +27,18 @@ class FitRunner(Runner):
     """Runner that fits the projection, then the quantiser, once.
 
     Args:
-        joint: settings of joint training, which experiments that sweep over `train=fit,joint` contain. A fit has no
-            settings, so they have no effect; the log names them.
+        joint: settings of joint training, accepted so that an experiment can sweep over `train=fit,joint`. They have
+            no effect on a fit; the log names them.
 
     Raises:
-        InvalidInputError: joint training has no such setting either.
+        InvalidInputError: a setting that joint training does not have.
     """
 
     def __init__(self, **joint: Any) -> None:
         unknown = joint.keys() - {field.name for field in fields(JointRunner)}
         if unknown:
             raise InvalidInputError(
-                f"train.{min(unknown)} is a setting neither of train=fit, which has none, nor of train=joint; see "
+                f"train.{min(unknown)} does not exist: train=fit has no settings; those of train=joint are in "
                 "conf/train/joint.yaml."
             )
         if joint:

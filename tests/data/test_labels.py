@@ -45,7 +45,7 @@ def test_a_table_of_0_and_1_becomes_an_indicator(dtype):
         (np.array([0, -1, 2]), "labels contain -1 in row 1; classes are whole numbers from 0: remove rows without"),
         (
             np.array([[1, 0], [0, 2], [0, 0]]),
-            "labels contain 2 in row 1, column 1; several columns mean several labels",
+            "labels contain 2 in row 1, column 1; labels in several columns must be 0 or 1",
         ),
         (np.array([[1, 0], [0, np.nan], [0, 0]]), "labels contain nan in row 1, column 1"),
         (np.array([["a", "b"]] * 3), r"labels have dtype <U1 and shape \(3, 2\); expected \(n, c\) of 0 and 1"),

@@ -92,7 +92,7 @@ def test_directions_far_apart_are_told():
 
 def test_a_view_that_crowds_out_the_other_is_told():
     (line,) = bias(own=(0.95, 0.45)).warnings()
-    assert line.startswith("modality bias: queries of image find 95% of their own view among the first 50")
+    assert line.startswith("modality bias: for queries of image, 95% of the first 50 items are also of image,")
 
 
 def test_bits_that_agree_by_chance_are_told():

@@ -129,8 +129,8 @@ def test_another_engines_index_is_refused(tmp_path):
 
     path = saved(tmp_path, "faiss_ivf", **ENGINES["faiss_ivf"])
     for other, held in (
-        (faiss.IndexBinaryFlat(32), "holds IndexBinaryFlat of 500 codes of 32 bits"),
-        (faiss.IndexBinaryFlat(64), "holds IndexBinaryFlat of 250 codes of 64 bits"),
+        (faiss.IndexBinaryFlat(32), "contains IndexBinaryFlat of 500 codes of 32 bits"),
+        (faiss.IndexBinaryFlat(64), "contains IndexBinaryFlat of 250 codes of 64 bits"),
     ):
         other.add(CODES.numpy().reshape(-1, other.d // 8))
         faiss.write_index_binary(other, str(path))

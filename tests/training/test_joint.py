@@ -381,7 +381,7 @@ def test_experiments_compare_the_fit_with_joint_training(experiment, mode, compo
 
 
 def test_a_fit_takes_no_setting_that_joint_training_lacks(compose_config):
-    with pytest.raises(InvalidInputError, match=r"train\.epoch is a setting neither of train=fit"):
+    with pytest.raises(InvalidInputError, match=r"train\.epoch does not exist: train=fit has no settings"):
         build(compose_config("train=fit", "+train.epochs=3", "+train.epoch=3").train)
 
 

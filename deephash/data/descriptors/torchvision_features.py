@@ -20,14 +20,13 @@ from deephash.validation import InvalidInputError, check_choice, check_count
 class TorchvisionFeatures(Descriptor):
     """Activations of the layer before a network's classifier, with fixed pretrained weights.
 
-    Features are computed once and cached; `encoder=torchvision_backbone` trains the same networks.
-
-    Known weakness: features of a random network are hardly better than pixels, so weights are required.
+    Features are computed once and cached; `encoder=torchvision_backbone` trains the same networks. Weights are
+    required, since features of a random network are hardly better than pixels.
 
     Args:
         network: torchvision's name of a network, such as resnet18, alexnet or vit_b_16.
-        weights: torchvision's name of weights, such as IMAGENET1K_V1, downloaded if torch's cache lacks them, or a file
-            of the network's weights, .safetensors, .pth or .pt.
+        weights: torchvision's name of weights, such as IMAGENET1K_V1, or a .safetensors, .pth or .pt file of weights.
+            Weights of torchvision are downloaded unless they are in torch's cache.
         image_size: side in pixels to which loaders scale and crop images; most of the weights were trained with 224.
         batch_size: images per forward pass; 32 need about 2 GiB for a ResNet-50.
         device: device of the computation, such as "cpu" or "cuda"; features differ by rounding between devices.
@@ -70,7 +69,7 @@ class TorchvisionFeatures(Descriptor):
         """Compute features of images.
 
         Args:
-            images: uint8 (n, h, w, 3), or (n, h, w), whose grey is repeated in three channels.
+            images: uint8, colour (n, h, w, 3) or grey (n, h, w). Grey values are repeated in three channels.
 
         Returns:
             float32 (n, d), for the width d of the network's penultimate layer.

@@ -23,8 +23,8 @@ class PairedProjection(Learner, ABC):
     """Two projections into one space: bit j of an image has the same meaning as bit j of its text.
 
     Each view has its own `Projection`, which maps new items without the other view. By default this is a `LinearView`;
-    a subclass may replace `views`. Subclasses implement `_fit`, the algorithm of the paper, which sets the weights of
-    both from pairs.
+    a subclass may replace `views`. Subclasses implement `_fit`, the algorithm of the paper, which learns the weights of
+    both views from pairs.
 
     Shape:
         features (n, d of the view) → projections (n, k), by `views[name]`.
@@ -43,8 +43,8 @@ class PairedProjection(Learner, ABC):
     views: nn.ModuleDict
 
     learnt_codes: Tensor | None = None
-    """Bits bool (n, k) that `fit` learnt for the training pairs themselves, in their order, if the method learns any;
-    not saved with the weights. See `metrics.database_codes` for their use."""
+    """Bits bool (n, k) of the training pairs, in their order, if the method learns them in `fit`; None otherwise. They
+    are not saved with the weights. `metrics.database_codes` chooses whether scores use them."""
 
     def __init__(self, input_dims: Mapping[str, int], output_dim: int) -> None:
         super().__init__()

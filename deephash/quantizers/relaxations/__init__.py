@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from deephash.registry import exports
 
-if TYPE_CHECKING:  # Users inherit from this class; the lazy ones have no type.
+if TYPE_CHECKING:  # Users subclass it, and lazily imported names have no static type.
     from deephash.quantizers.relaxations.base import Relaxation as Relaxation
 
 __getattr__, __dir__ = exports(__name__)

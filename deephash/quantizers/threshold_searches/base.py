@@ -10,13 +10,13 @@ from deephash.quantizers.neighbourhood_objective import NeighbourhoodObjective
 
 
 class ThresholdSearch(PlainArguments, nn.Module, ABC):
-    """Search for the cuts of one projection with a high `NeighbourhoodObjective`.
+    """Search method for the cuts of one projection that maximise a `NeighbourhoodObjective`.
 
     It is a module without weights, so that it is saved with the quantiser that contains it.
     """
 
     def best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
-        """Search for the best cuts; no region between them is empty.
+        """Search for the best cuts; every region contains at least one training item.
 
         Args:
             objective: objective of the projection.
@@ -24,7 +24,7 @@ class ThresholdSearch(PlainArguments, nn.Module, ABC):
             generator: CPU generator of every random draw.
 
         Returns:
-            int64 (T,), ascending; all existing cuts if there are at most T.
+            int64 (T,), ascending; all possible cuts if there are at most T.
         """
         if objective.cuts <= count:
             return torch.arange(1, objective.cuts + 1)
@@ -32,4 +32,4 @@ class ThresholdSearch(PlainArguments, nn.Module, ABC):
 
     @abstractmethod
     def _best_cuts(self, objective: NeighbourhoodObjective, count: int, generator: torch.Generator) -> Tensor:
-        """Implement `best_cuts` for more than `count` existing cuts."""
+        """Implement `best_cuts` if more than `count` cuts are possible."""

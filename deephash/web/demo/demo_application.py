@@ -48,7 +48,7 @@ def build_application(runs: Sequence[ServedRun], hosts: Sequence[str] = LOOPBACK
         hosts: host names and addresses of the page.
     """
     application = new_application("deephash demo", PAGE, hosts, get_max_body)
-    # One query at a time, to limit memory, and because the parts of a hasher are not safe in threads.
+    # One query at a time, to limit memory, and because the parts of a hasher are not thread-safe.
     lock = Lock()
 
     def get_run(number: int) -> ServedRun:

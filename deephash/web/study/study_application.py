@@ -57,7 +57,7 @@ def build_study_application(
         hosts: host names and addresses of the page.
     """
     application = new_application("deephash study", PAGE, hosts, lambda path: MAX_ANSWER_BYTES)
-    # One query at a time: the parts of a hasher are not safe in threads.
+    # One query at a time: the parts of a hasher are not thread-safe.
     lock = Lock()
 
     def get_session(session: str) -> int:
@@ -119,9 +119,9 @@ def build_study_application(
 
 
 def check_origin(request: Request) -> None:
-    """Raise an error if a request to change the log lacks the Origin header, which browsers add for scripts of pages.
+    """Raise an error if a request that changes the log has no Origin header.
 
-    The guard of the application refuses other origins.
+    Browsers add this header to requests of a page's scripts. The guard of the application rejects other origins.
 
     Raises:
         HTTPException: 403, the header is missing.
