@@ -19,7 +19,6 @@ NOT_MEASURED = "not measured"
 IDLE = "times: a machine without other work"
 JOINT = "joint training, hours"
 OPEN = {
-    "README.md": {"Speed": (2, f"{IDLE}; a GPU for the second")},
     "docs/cross_modal.md": {
         "Joint training across views": (1, JOINT),
         "Cost of a fit": (1, IDLE),
@@ -50,6 +49,7 @@ OPEN = {
         "Check against measurements": (3, IDLE),
         "Workers against one": (1, IDLE),
     },
+    "docs/speed.md": {"On a CPU": (1, IDLE), "On a GPU": (1, "a GPU")},
 }
 
 
