@@ -42,6 +42,6 @@ def test_dependencies_are_what_the_package_imports():
             found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found += [node.module] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0] for name in found} - sys.stdlib_module_names - {"deephash"}
-    required = {names.get(name, name) for name in imported}
+    required = {names.get(name, name.replace("_", "-")) for name in imported}
     assert core - required == set()
     assert required - core.union(*extras) == set()
