@@ -55,7 +55,7 @@ def serve_index(
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
         ready: called with the address and each release as soon as it is served.
-        names: further host names that requests may use.
+        names: additional host names that requests may use.
 
     Raises:
         InvalidInputError: no index, an address that is not available, or uvicorn is not installed.

@@ -119,7 +119,7 @@ class Front:
         host: address to listen on.
         port: port to listen on; fronts of one machine share it.
         at_once: number of searches that run at the same time.
-        names: further host names that requests may use.
+        names: additional host names that requests may use.
     """
 
     def __init__(self, folder: str, host: str, port: int, at_once: int, names: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
         host: address to listen on.
         port: port to listen on.
         at_once: number of searches that each front runs at the same time.
-        names: further host names that requests may use.
+        names: additional host names that requests may use.
     """
     from ray import serve
 
@@ -275,7 +275,7 @@ def serve_shards(
         replicas: replicas of each shard.
         fronts: number of processes that listen and merge.
         address: address of a running Ray cluster; None starts one here.
-        names: further host names that requests may use.
+        names: additional host names that requests may use.
 
     Raises:
         InvalidInputError: no such index, a port that is taken, or Ray is not installed.

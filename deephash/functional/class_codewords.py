@@ -11,7 +11,7 @@ DRAWS = 20
 
 
 def hadamard_matrix(order: int) -> Tensor:
-    """Build Sylvester's matrix of ±1, whose rows are orthogonal: any two differ in half of their places.
+    """Build Sylvester's matrix of ±1, whose rows are orthogonal: any two differ in half of their positions.
 
     Args:
         order: a power of two.

@@ -166,7 +166,7 @@ def read_json(path: Path, what: str, then: str = "restore it or run again") -> A
 
 
 def read_json_object(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object; arguments as those of `read_json`.
+    """Read a JSON object; the arguments are those of `read_json`.
 
     Raises:
         InvalidInputError: the file is missing or damaged, or is not an object.

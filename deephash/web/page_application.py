@@ -92,7 +92,7 @@ def serve_application(
         build: function from the host names and addresses of the application to the application.
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
-        names: further host names of the application.
+        names: additional host names of the application.
         ready: called with the address once the server is ready.
 
     Raises:

@@ -95,7 +95,7 @@ class PairedProjection(Learner, ABC):
             self, fitted, on the device of its weights.
 
         Raises:
-            InvalidInputError: the views are not those it was built for, features or labels are invalid, pairs are too
+            InvalidInputError: the views differ from `input_dims`, features or labels are invalid, pairs are too
                 few, or required supervision is missing.
         """
         if features.dimensions != self.input_dims:

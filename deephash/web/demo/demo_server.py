@@ -22,7 +22,7 @@ def serve(
         folders: folders of complete runs.
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
-        names: further host names of the page.
+        names: additional host names of the page.
         device: device on which features are encoded.
         ready: called with the address once the server is ready.
 

@@ -98,8 +98,8 @@ def load_run(
     Args:
         folder: folder of a complete run.
         device: device on which features are encoded.
-        read: data sets of earlier runs by their settings; this run's is added.
-        parts: databases of earlier runs by data, split and role; this run's is added.
+        read: data sets of earlier runs by their settings; that of this run is added.
+        parts: databases of earlier runs by data, split and role; that of this run is added.
     """
     run = RunFolder(folder)
     run.check_complete()

@@ -35,7 +35,7 @@ def list_host_names(host: str, names: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         host: address that the server listens on.
-        names: further names.
+        names: additional names.
     """
     return (*LOOPBACK, *find_own_names(host), *names)
 

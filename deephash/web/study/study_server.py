@@ -34,7 +34,7 @@ def serve_study(
         contact: contact for the consent text.
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
-        names: further host names of the page.
+        names: additional host names of the page.
         device: device on which features are encoded.
         ready: called with the address once the server is ready.
 
