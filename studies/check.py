@@ -1,13 +1,13 @@
-"""Rerun a cell of each result file in studies/results, and say whether it lies in the printed interval.
+"""Rerun a cell of each result file in studies/results, and report whether it is in the printed interval.
 
 python studies/check.py --data FOLDER            the cheapest cell of every file, in less than 20 minutes
 python studies/check.py deep_gist --cells 3      three cells of one file, spread over its rows
 python studies/check.py --status                 which tables of each page are filled from result files
 
-A cell is the runs that differ only in their seed. The mean of the rerun has to lie within the 95 % interval of the
+A cell is the runs that differ only in their seed. The mean of the rerun must be within the 95 % interval of the
 file's draws and within --tolerance of their mean; a cell of one draw has no interval. The same seed gives the same
 figures on the same kind of machine; others round differently, most of all in methods that train for epochs. The exit
-status is 1 if a figure lies outside. FOLDER may have cifar10.npz, wiki.npz and the folder siftsmall; data that it lacks
+status is 1 if a score is outside. FOLDER may have cifar10.npz, wiki.npz and the folder siftsmall; data that it lacks
 are downloaded. Words with an equals sign are further settings of the runs.
 """
 
@@ -44,7 +44,7 @@ QUICK = ("itq", "pcah", "lsh", "itq_cca", "streaming_lda", "streaming_itq_cca", 
 PATH = re.compile(r"(?!modality_bias|processor_seconds|seconds)[a-z_]+(\.[a-z_]+)+")
 INITIAL = "projection.initial._target_"
 DATA_FILES = {"cifar10": "cifar10.npz", "cifar10_gist": "cifar10.npz", "wiki": "wiki.npz", "siftsmall": "siftsmall"}
-# Commands that make the rows of the first systems of a study of many runs.
+# Commands that rerun the first rows of a result file whose rows summarise many runs.
 STUDIES = {
     "satisfaction_systems": (
         "train.py -m experiment=satisfaction seed=0 method=agh hydra.sweep.dir={folder}/satisfaction",
@@ -73,12 +73,12 @@ def run_settings(run: dict[str, Any]) -> dict[str, str] | None:
 
 
 def initial_word(target: str) -> str:
-    """Return the word of the command line for the class of an initial projection."""
+    """Return the value of `initial=` for the class of an initial projection."""
     return next(path.stem for path in (ROOT / "conf" / "initial").glob("*.yaml") if f"{target}\n" in path.read_text())
 
 
 def is_figure(field: str, value: Any) -> bool:
-    """Whether a field is a figure that a rerun gives again: not a setting, nor a time or the memory taken."""
+    """Return whether a field is a score that a rerun reproduces, not a setting or a time."""
     return (
         isinstance(value, float | int)
         and field not in (*CHOICES, "interval", "queries")
@@ -113,11 +113,11 @@ def single_run(command: str, settings: dict[str, str]) -> list[str] | None:
 
 
 def find_command(results: ResultFile, run: dict[str, Any]) -> list[str] | None:
-    """Return the arguments that make a run by the command of its file that names most of its settings, if one does."""
+    """Return the arguments of a run, from the command of its file that names most of its settings; None without one."""
     settings = run_settings(run)
     if settings is None:
         return None
-    # A loop of the shell over intervals.
+    # $n is the variable of a shell loop over intervals.
     commands = [command.replace("$n", str(run.get("interval"))) for command in results.commands]
     named = {command: sum(f" {key}=" in command for key in settings) for command in commands}
     return next(filter(None, (single_run(c, settings) for c in sorted(commands, key=lambda c: -named[c]))), None)
@@ -211,7 +211,7 @@ def compare(old: Iterable[float], new: Iterable[float], tolerance: float) -> tup
 def check_cell(
     results: ResultFile, cell: list[dict[str, Any]], data: Path | None, further: list[str], tolerance: float
 ) -> bool | None:
-    """Rerun a cell and print whether each figure lies in its interval; None if the cell is not made by single runs."""
+    """Rerun a cell and print whether each score is in its interval; None if no single runs make the cell."""
     what = " ".join(str(value) for field, value in cell[0].items() if is_setting(field, value))
     if results.name in STUDIES:
         what, cell = "the first systems", cell[:1]
@@ -252,7 +252,7 @@ def check_files(names: list[str], cells: int, data: Path | None, further: list[s
 
 
 def print_status() -> None:
-    """Print for each page with measured tables those filled from result files, and the others by section."""
+    """Print for each page the tables that are filled from result files, and the sections that have other tables."""
     measured = 0
     for path in find_pages():
         name, page = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1, help="cells of each file (default 1, the quickest)")
     parser.add_argument("--data", type=Path, help="folder of cifar10.npz, wiki.npz and siftsmall")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"difference allowed (default {TOLERANCE})")
-    parser.add_argument("--status", action="store_true", help="rerun nothing")
+    parser.add_argument("--status", action="store_true", help="list the tables filled from result files; rerun nothing")
     arguments = parser.parse_intermixed_args()
     if arguments.status:
         print_status()

@@ -1,4 +1,4 @@
-"""Fixtures that several test folders share: the real data sets, where they are at hand."""
+"""Fixtures that several test folders share: the real data sets, if they are available."""
 
 import importlib.util
 import json
@@ -75,10 +75,10 @@ def only_worker(name: str) -> FileLock:
 
 @pytest.fixture(scope="session")
 def forked(tmp_path_factory):
-    """A program of the repository in a process of its own, without the seconds of imports.
+    """Run a program of the repository in a separate process, without the seconds of imports.
 
-    Takes the folder to run in, the program and its arguments; gives the exit status and what it wrote to standard
-    output and standard error.
+    Takes the folder to run in, the program and its arguments; returns the exit status and the texts of standard output
+    and standard error.
     """
     texts = [tmp_path_factory.mktemp("forked") / name for name in ("out", "err")]
     command = [sys.executable, str(ROOT / "tests" / "forked_programs.py")]

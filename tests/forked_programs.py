@@ -1,4 +1,4 @@
-"""Runs programs in processes of their own, forked from one that has imported what they need: that takes most of a run.
+"""Runs programs in processes forked from one that has imported their packages, because imports take most of a run.
 
 A request is a line of JSON: folder to run in, path, arguments, environment, and the files that take what is written to
 standard output and standard error. The answer is a line with the exit status.

@@ -1,4 +1,4 @@
-"""Packing against NumPy, and what is refused."""
+"""Packing against NumPy, and its errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every YAML composes, and what it names can be built: no stored config can rot."""
+"""Every YAML composes, and the classes that it names can be built."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What users hand in, as tensors and plain numbers: of every kind the same hasher and the same codes."""
+"""Inputs of every kind, as tensors or plain numbers, give the same hasher and the same codes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The rooms of the package stand above each other: imports go down, and no file imports itself in a circle."""
+"""The folders of the package are layers: imports go down only, and there are no circular imports."""
 
 import ast
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The package itself: light to import, nothing unsafe, and required packages that are those it imports."""
+"""The package itself: fast to import, nothing unsafe, and its required packages are those that it imports."""
 
 import ast
 import re

@@ -1,8 +1,8 @@
-"""The tables and figures of README.md and docs/ that are made from result files: a name and a function for each.
+"""Functions, by name, that make the tables and single numbers of README.md and docs/ from result files.
 
-A table is on its page between `<!-- table: NAME -->` and `<!-- end table -->`, a figure of a sentence between
-`<!-- figure: NAME -->` and `<!-- end figure -->`. Each module of this folder may have dictionaries TABLES and FIGURES;
-write_tables.py fills the pages with them.
+On a page, a table is between `<!-- table: NAME -->` and `<!-- end table -->`, and a number in a sentence between
+`<!-- figure: NAME -->` and `<!-- end figure -->`. Each module of this folder may define dictionaries TABLES and
+FIGURES; write_tables.py fills the pages from them.
 """
 
 import importlib
@@ -20,10 +20,10 @@ def all_tables() -> dict[str, Callable[[], str]]:
 
 
 def all_figures() -> dict[str, Callable[[], str]]:
-    """Return the function of every figure of a sentence by its name.
+    """Return the function of every number in a sentence by its name.
 
     Raises:
-        ValueError: two modules have a figure of the same name.
+        ValueError: two modules have a number of the same name.
     """
     return collect("FIGURES")
 
@@ -34,6 +34,6 @@ def collect(kind: str) -> dict[str, Callable[[], str]]:
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         found = getattr(importlib.import_module(module.name), kind, {})
         if twice := every.keys() & found.keys():
-            raise ValueError(f"{module.name} has {kind} of a name that is taken: {sorted(twice)}; rename them.")
+            raise ValueError(f"{module.name} repeats names of {kind} in other modules: {sorted(twice)}; rename them.")
         every |= found
     return every

@@ -1,4 +1,4 @@
-"""Tables of methods of two views: Wiki under both protocols, with the signs of modality bias, and beside papers."""
+"""Tables of cross-modal methods on Wiki: scores under both protocols, modality bias, and published scores."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +30,7 @@ def percent(share: float) -> str:
 
 
 def wiki_table() -> str:
-    """Return means over seeds of every method's scores in each direction, and of the signs of bias between views."""
+    """Return means over seeds of every method's scores in each direction, and of its modality bias."""
     rows = []
     for method, name in METHODS.items():
         for bits in BITS:
@@ -61,12 +61,12 @@ def learnt_codes_table() -> str:
 
 
 def beside_published(name: str, published: tuple[str, str], rows: dict[str, dict[str, str]]) -> str:
-    """Return the scores of lines under the protocol of RCMH's paper, beside the published ones.
+    """Return our scores under the protocol of RCMH's paper, below the published ones.
 
     Args:
         name: name of the result file.
         published: scores of image→text and of text→image.
-        rows: for each heading the values of its runs.
+        rows: for each heading, the field values that select its runs.
     """
     cells = [
         (heading, *(slashed_means(name, f"{way}/mAP", **fixed) for way in DIRECTIONS[:2]))

@@ -42,9 +42,9 @@ def describe(scores: Sequence[float]) -> str:
 
 
 def compare(runs: list[dict[str, Any]], metric: str) -> tuple[str, ...]:
-    """Compare the best fit with the best joint training of one metric, paired by draw: cells of a row.
+    """Return the cells that compare the best fit with the best joint training by one metric, paired by draw.
 
-    The best are those of the highest mean over the draws that all pipelines have.
+    The best pipeline has the highest mean over the draws that all pipelines have.
 
     Args:
         runs: runs of one code length, with their method, quantiser, mode and seed.
@@ -64,7 +64,7 @@ def compare(runs: list[dict[str, Any]], metric: str) -> tuple[str, ...]:
 
 
 def compare_draws(one: dict[int, float], other: dict[int, float]) -> tuple[str, ...]:
-    """Compare two scores on the draws that both have: both, the gain, the draws that are better, and Wilcoxon's p.
+    """Return the cells that compare scores on common draws: both means, the gain, the number of better draws, and p.
 
     Args:
         one: scores by seed before training.

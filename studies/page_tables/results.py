@@ -78,7 +78,7 @@ def grid(name: str, metric: str, methods: Iterable[str], quantizers: Iterable[st
 
 
 def exact_table() -> str:
-    """Return the AUPRC of the papers' random search and of the exact search, on the draws of the latter."""
+    """Return the AUPRC of the papers' random search and of the exact search, on the draws of the exact search."""
     rows = []
     for projection in ("itq", "lsh", "pcah"):
         cells = []

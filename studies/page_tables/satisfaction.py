@@ -77,7 +77,7 @@ def pairs_table() -> str:
 
 
 def gains_table() -> str:
-    """Return the gains from which nine users of ten prefer the better system, by number of queries."""
+    """Return the smallest gains at which nine of ten users prefer the better system, by number of queries."""
     found = results("satisfaction_gains")
     rows = []
     for queries in sorted({run["queries"] for run in found.select()}):

@@ -1,4 +1,4 @@
-"""The three truths: what they call relevant, what they refuse, and the blocks that supervision takes."""
+"""The three definitions of relevance: relevant pairs, errors, and the blocks of supervision."""
 
 from pathlib import Path
 

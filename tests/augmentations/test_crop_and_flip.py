@@ -1,4 +1,4 @@
-"""Images moved, mirrored and cut."""
+"""Images shifted, mirrored and cropped."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Features left out."""
+"""Feature dropout."""
 
 import pytest
 import torch

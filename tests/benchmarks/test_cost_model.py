@@ -1,4 +1,4 @@
-"""The cost model of docs/scale.md: its counts of work are the index's own, and its law holds where theory knows it."""
+"""The cost model of docs/scale.md: operation counts equal to those of the index, and a law that agrees with theory."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Random damage to files of every kind that is read, as `benchmarks/fuzz_files.py` does at length."""
+"""Random damage to every kind of file that the package reads; `benchmarks/fuzz_files.py` runs it for longer."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A run on real digits, its database in shards, and commands in processes of their own."""
+"""A run on real digits, its database in shards, and commands in separate processes."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ def code_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def command():
-    """A command line in a process of its own, of one thread, that must end well: arguments → what it printed."""
+    """Run a command line in a separate process with one thread, which must succeed: arguments → its output."""
 
     def run(*arguments, status: int = 0, **environment) -> str:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""One process of several: fits methods on its share of the digits, and the first one saves them.
+"""One process of several: fits methods on its share of the digits; the first process saves them.
 
 Called as `fit_on_shares.py RANK WORLD RENDEZVOUS OUTPUT`.
 """

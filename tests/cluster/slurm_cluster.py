@@ -3,8 +3,8 @@
 python tests/cluster/slurm_cluster.py [--nodes 2] [--processors 2] COMMAND ...
 
 The command finds `srun`, `sbatch` and the rest, and a partition named `cpu`. Daemons are those of the packages
-`slurm-wlm` and `munge` (Debian's slurmd can stand for several nodes of one machine), run as root, keep all they write
-in a temporary folder, and end with the command.
+`slurm-wlm` and `munge` (Debian's slurmd can act as several nodes on one machine), run as root, write only to a
+temporary folder, and end with the command.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def free_port() -> int:
 
 @contextmanager
 def daemon(*command: str | Path, **environment: str) -> Iterator[None]:
-    """A daemon in the foreground of a process of its own, ended afterwards."""
+    """A daemon in a separate process, ended afterwards."""
     process = subprocess.Popen(
         list(map(str, command)),
         env={**os.environ, **environment},

@@ -1,4 +1,4 @@
-"""Files of codes as one database: NumPy's and Parquet alike, with ids that are there once, or a line that says so."""
+"""NumPy and Parquet files of codes as one database: ids that occur once, or a one-line error."""
 
 import numpy as np
 import polars

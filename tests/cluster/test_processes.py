@@ -1,4 +1,4 @@
-"""What launchers say of a process."""
+"""Rank and number of processes, as launchers report them."""
 
 import pytest
 

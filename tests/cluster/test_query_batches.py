@@ -1,4 +1,4 @@
-"""Queries that wait at the same time are searched together, and everyone gets his own part."""
+"""Queries that wait at the same time are searched together, and each caller receives its own results."""
 
 import asyncio
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def test_those_who_wait_go_together_and_get_their_own():
         assert isinstance(found.pop(4), asyncio.CancelledError)
         rows = [row for row in range(9) if row != 4]
         assert [one.values for one in found] == [[2 * row, 2 * row + 200] for row in rows] + [[100], [120]]
-        # A release and a k of its own are a search of their own; nothing mixes them.
+        # Queries of different releases or k are searched separately.
         assert search.asked == [("a", 2, 3), ("a", 16, 3), ("a", 1, 4), ("b", 1, 3)]
         assert search.most_at_once == 1
 

@@ -1,4 +1,4 @@
-"""Search over HTTP: what is asked and answered, in which release, and what is missing."""
+"""Search over HTTP: requests, replies, their release, and missing shards."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Replicas of a shard that are asked directly: which one, what happens when it ends, and what is no reply."""
+"""Direct requests to the replicas of a shard: the choice of a replica, its end, and invalid replies."""
 
 import asyncio
 import json

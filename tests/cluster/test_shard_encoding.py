@@ -1,4 +1,4 @@
-"""Encoding in shards by Ray Data: the codes of one process, whatever is killed, and each shard once."""
+"""Encoding in shards by Ray Data: the same codes as one process, after any kill, and each shard once."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Commands under a real SLURM: two nodes of this machine, where its programs are installed."""
+"""Commands under a real SLURM with two nodes on this machine; skipped if SLURM is not installed."""
 
 import json
 import os

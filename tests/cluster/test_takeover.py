@@ -1,4 +1,4 @@
-"""A release that takes over from another in the processes that serve: at once, whole, only if it can be loaded."""
+"""A release replaces another in all serving processes: at once, completely, and only if it can be loaded."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Tables as rows: which line is the heading, which columns are features, and ids that stay what they are."""
+"""Tables as rows: which line is the heading, which columns are features, and ids that keep their text."""
 
 import gzip
 import logging

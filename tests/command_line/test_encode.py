@@ -1,4 +1,4 @@
-"""`deephash encode` on a real run: every kind of source, bad rows, broken-off encodings."""
+"""`deephash encode` on a real run: every kind of source, bad rows, interrupted encodings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Overrides that Hydra's grammar cannot read are told with the form to type."""
+"""Overrides that Hydra cannot parse are reported with the form to type."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""What deephash did not write is never replaced or removed unasked; a source is never its own output."""
+"""Files that deephash did not write are kept unless the user asks; an output never replaces its source."""
 
 import errno
 import io

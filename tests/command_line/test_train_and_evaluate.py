@@ -1,4 +1,4 @@
-"""`train.py` and `evaluate.py` as a user types them: processes of their own, exit codes, one-line errors, sweeps."""
+"""`train.py` and `evaluate.py` as a user types them: separate processes, exit codes, one-line errors, sweeps."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Additive codes: the descent against every code there is, and what is gained over the hasher's."""
+"""Additive codes: the descent against all codes, and the gain over the codes of the hasher."""
 
 import itertools
 

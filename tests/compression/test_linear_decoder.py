@@ -1,4 +1,4 @@
-"""Decoders against NumPy's least squares, and what they refuse."""
+"""Decoders against NumPy's least squares, and their errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md gives as a template, word for word, fulfils the contract, by the command that the page names."""
+"""The template of CONTRIBUTING.md, word for word, fulfils the contract, by the command that the page names."""
 
 import os
 import re

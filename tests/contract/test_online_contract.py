@@ -1,4 +1,4 @@
-"""What every online projection promises beside what any projection does."""
+"""What every online projection promises, in addition to the contract of all projections."""
 
 import pytest
 import torch

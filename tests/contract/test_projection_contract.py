@@ -1,4 +1,4 @@
-"""What every projection promises; each check is a function, so that the last tests can show that it is able to fail."""
+"""What every projection promises; each check is a function, so that the last tests can show that it can fail."""
 
 import numpy as np
 import pytest

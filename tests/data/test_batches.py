@@ -1,4 +1,4 @@
-"""Batches of joint training: the same for a seed and an epoch, whoever shares them."""
+"""Batches of joint training: the same for a seed and an epoch, for any number of processes."""
 
 import pytest
 import torch

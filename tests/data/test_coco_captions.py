@@ -1,4 +1,4 @@
-"""COCO in the publisher's layout, as written here: squares and discs of four colours, and sentences that say so."""
+"""COCO in the publisher's layout, written by the tests: coloured squares and discs, with captions that name them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every data set's YAML makes its module, with nothing but a protocol, a seed and a split from outside."""
+"""The YAML of every data set builds its module from a protocol, a seed and a split alone."""
 
 import hashlib
 from pathlib import Path

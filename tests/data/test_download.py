@@ -1,4 +1,4 @@
-"""Downloads over a real loopback connection that breaks, refuses and lies."""
+"""Downloads over a real loopback connection that breaks, refuses or sends wrong data."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""What a file's pixels become, in every mode that Pillow gives."""
+"""Decoded pixels of files in every mode of Pillow."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Features that stay in their file give what those in memory give, and take memory for the rows that are used."""
+"""Memory-mapped features equal those in memory, and use memory only for the rows that are read."""
 
 import os
 

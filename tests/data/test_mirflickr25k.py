@@ -1,4 +1,4 @@
-"""MIRFlickr-25k in the publisher's layout, as written here for 20 images."""
+"""MIRFlickr-25k in the publisher's layout, written by the tests for 20 images."""
 
 import numpy as np
 import pytest

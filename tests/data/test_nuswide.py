@@ -1,4 +1,4 @@
-"""NUS-WIDE in the publisher's layout, as written here for 60 items."""
+"""NUS-WIDE in the publisher's layout, written by the tests for 60 items."""
 
 import numpy as np
 import pytest

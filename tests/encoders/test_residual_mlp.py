@@ -1,4 +1,4 @@
-"""Features and their correction."""
+"""The multilayer perceptron that corrects features."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""GIST without left and right."""
+"""GIST that is equal for an image and its mirror image."""
 
 import pytest
 import torch

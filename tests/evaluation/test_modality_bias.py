@@ -1,4 +1,4 @@
-"""Modality bias against plain loops: who crowds the first places, with ties in every order, and agreeing bits."""
+"""Modality bias against plain loops: the view that fills the first ranks, ties in every order, and agreeing bits."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""Files cut short at any byte or with bytes changed: each reader reads them or refuses them in one message."""
+"""Files cut short at any byte or with bytes changed: each reader reads them or raises a one-line error."""
 
 import json
 import shutil

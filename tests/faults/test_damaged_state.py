@@ -1,4 +1,4 @@
-"""A flipped bit in what a run keeps is refused before it is used, or changes nothing."""
+"""A flipped bit in a file of a run raises an error before the file is used, or changes nothing."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Files made to do harm: pickles, archives that lead out of their folder, small files that claim to be huge."""
+"""Malicious files: pickles, archives that write outside their folder, small files that claim to be huge."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Hashers made to do harm: small files with the right identity, whose arguments or weights are huge or wrong."""
+"""Malicious hashers: small files with the right identity, whose arguments or weights are huge or wrong."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Saved indexes made to do harm: engines' files with the right digests, and settings that would fill the memory."""
+"""Malicious saved indexes: engine files with the right digests, and settings that would fill the memory."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run that is read builds parts of a run, and calls nothing else that its config names."""
+"""Reading a run builds only parts of a run, and calls nothing else that its config names."""
 
 import os
 import shutil

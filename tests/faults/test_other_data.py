@@ -1,4 +1,4 @@
-"""A run names its own data from any folder, and refuses others under the same name."""
+"""A run finds its data from any working folder; other data under the same name raise an error."""
 
 import hashlib
 import json

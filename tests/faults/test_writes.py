@@ -1,4 +1,4 @@
-"""Writes that the disk refuses, at each of their steps, and processes that are killed while they write."""
+"""Writes that fail at each step, and processes that are killed while they write."""
 
 import errno
 import os

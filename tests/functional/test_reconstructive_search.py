@@ -1,4 +1,4 @@
-"""The compiled coordinate search against every step there is, tried one by one."""
+"""The compiled coordinate search against all possible steps, tried one by one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A reservoir holds every item so far with the same chance."""
+"""A reservoir contains every item so far with the same probability."""
 
 import torch
 

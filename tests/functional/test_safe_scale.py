@@ -1,4 +1,4 @@
-"""Powers of two, and what is computed by them, at scales that squares cannot have."""
+"""Powers of two, and scaling by them, for values whose squares overflow or vanish."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Agreement of two views with the similarity of labels: against the n × n matrix that it spares."""
+"""Agreement of two views with the similarity of labels: against the n × n matrix that the code avoids."""
 
 import numpy as np
 import pytest

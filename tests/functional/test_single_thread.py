@@ -1,4 +1,4 @@
-"""One thread within the block, as many as before after it, also where the block fails."""
+"""One thread within the block; the earlier number of threads is restored, even after an error."""
 
 import pytest
 import torch

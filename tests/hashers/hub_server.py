@@ -1,4 +1,4 @@
-"""A server on the loopback interface that speaks the Hugging Face hub's HTTP paths, for one process's repositories."""
+"""A loopback server with the HTTP paths of the Hugging Face hub, for the repositories of one process."""
 
 import base64
 import hashlib

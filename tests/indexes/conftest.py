@@ -1,4 +1,4 @@
-"""Codes for the indexes' tests: clustered, so that there are near ones and ties."""
+"""Codes for the tests of indexes: clustered, so that there are near items and ties."""
 
 import warnings
 

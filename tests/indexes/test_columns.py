@@ -1,4 +1,4 @@
-"""Databases that keep names and further columns beside codes: as given, after a save, and to filter and join by."""
+"""Databases that store names and further columns beside codes: as given, after a save, in filters and in joins."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""Saved indexes: a round trip, whole whatever happens, and one line for everything that is not an index."""
+"""Saved indexes: round trips, no incomplete files, and a one-line error for everything that is not an index."""
 
 import json
 import os

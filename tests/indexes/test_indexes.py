@@ -1,4 +1,4 @@
-"""Our own indexes against a plain scan: the same neighbours, item for item. Those of all kinds are in the contract."""
+"""Our own indexes against a plain scan: the same neighbours, item for item. The contract tests all kinds."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""PostgreSQL: what a table of a user's own demands of an index: names, passwords, transactions."""
+"""PostgreSQL: an index in a user's own table: names, passwords, transactions."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files whole or not at all."""
+"""Files are written completely or not at all."""
 
 import json
 import tokenize

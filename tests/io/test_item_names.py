@@ -1,4 +1,4 @@
-"""Names: whole numbers and words, each kept exactly or refused for what it is."""
+"""Names of items: integers and strings, stored exactly or rejected with the reason."""
 
 import numpy as np
 import pytest

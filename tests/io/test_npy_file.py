@@ -1,4 +1,4 @@
-"""The reader of NumPy's format: what NumPy writes is read as NumPy reads it, and nothing else."""
+"""The reader of NumPy's format: reads what NumPy writes, as NumPy does, and rejects everything else."""
 
 import io
 import threading

@@ -1,4 +1,4 @@
-"""What shows that work goes on, on a terminal that is not one."""
+"""Signs of progress on a terminal, and none elsewhere."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""A run's folder: whole files, the same config or a refusal."""
+"""Run folders: complete files, and an error for another config."""
 
 import pytest
 from hydra.utils import get_class

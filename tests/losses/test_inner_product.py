@@ -1,4 +1,4 @@
-"""The fit of inner products: against KSH's own objective, and its ends."""
+"""The fit of inner products: against KSH's own objective, and its extreme values."""
 
 import pytest
 import torch

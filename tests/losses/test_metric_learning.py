@@ -1,4 +1,4 @@
-"""Losses, miners and samplers of pytorch-metric-learning: handed codes and labels, and batches of m items a class."""
+"""Losses, miners and samplers of pytorch-metric-learning: their codes and labels, and batches of m items per class."""
 
 import itertools
 from functools import partial

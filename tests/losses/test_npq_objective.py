@@ -1,4 +1,4 @@
-"""NPQ's objective as a loss: its limit, and that gradients find thresholds which the search finds."""
+"""NPQ's objective as a loss: its limit, and gradients that find the thresholds of the search."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What quantisation loses: distances from hard bits, and ITQ's error."""
+"""Quantisation losses: distances from hard bits, and ITQ's error."""
 
 import numpy as np
 import pytest

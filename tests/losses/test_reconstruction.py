@@ -1,4 +1,4 @@
-"""Features from codes."""
+"""Reconstruction of features from codes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The similarity-preserving loss: against a loop over pairs, and zero for codes that lie as the features do."""
+"""The similarity-preserving loss: against a loop over pairs, and zero for codes with the features' similarities."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tie-aware AP against the mean over all orders, against exact fractions, and at sizes that no list can reach."""
+"""Tie-aware AP against the mean over all orders, against exact fractions, and at sizes beyond any list."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The accumulating metric: names, means, batches, processes, refusals."""
+"""The accumulating metric: names, means, batches, processes, errors."""
 
 import math
 import os

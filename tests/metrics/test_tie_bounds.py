@@ -1,4 +1,4 @@
-"""The best and worst tie orders against every order there is."""
+"""The best and worst tie orders against all orders."""
 
 import itertools
 

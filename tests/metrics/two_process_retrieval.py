@@ -1,4 +1,4 @@
-"""One process of several: its share of the queries goes in, the figures of all queries come out.
+"""One process of several: receives its share of the queries, and writes the scores of all queries.
 
 Called as `two_process_retrieval.py RANK WORLD RENDEZVOUS COUNTS OUTPUT SHARES...`; a SHARES is the first row of each
 process and the end, comma-separated, and case i is written to OUTPUT/RANK-i.npz.

@@ -1,4 +1,4 @@
-"""FastHash: terms of pairs, exact block cuts, the search that never rises, boosted trees, and soft gradients."""
+"""FastHash: terms of pairs, exact block cuts, a search that never raises the loss, boosted trees, soft gradients."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""GRH with kernel machines: against a plain version, where lines fail, and how many items it keeps."""
+"""GRH with kernel machines: against a plain version, where lines fail, and the number of stored items."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Quantisers of two bits a dimension on real CIFAR-10 GIST, in the order of the published figures.
+"""Quantisers of two bits per dimension on real CIFAR-10 GIST, in the order of the published figures.
 
 Moran, "Learning to hash for large scale image retrieval" (Edinburgh, 2016), AUPRC at 32 bits, truth by ε-ball, SBQ, HQ,
 DBQ, MHQ: on ITQ .267, .224, .221, .217; on PCAH .039, .078, .108, .141. The ball there has the radius of neighbours in

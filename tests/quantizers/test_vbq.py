@@ -1,4 +1,4 @@
-"""VBQ: the knapsack against brute force, the code it makes, and what it spends bits on."""
+"""VBQ: the knapsack against brute force, its code, and its allocation of bits."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""What every engine refuses, the message it gives, and the empty inputs that it accepts."""
+"""Inputs that every engine rejects, with the message, and empty inputs that it accepts."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The nearest of shards, merged, are those of a scan of all of them."""
+"""The merged neighbours of shards equal those of a scan of all items."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The Triton engine: interpreted on the CPU in a process of its own, and compiled for a GPU without one."""
+"""The Triton engine: interpreted on the CPU in a separate process, and compiled for a GPU on a machine without one."""
 
 import os
 import subprocess

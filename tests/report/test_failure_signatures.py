@@ -1,4 +1,4 @@
-"""Each failure signature: the line it gives, and that sound codes give none."""
+"""The line of each failure signature; sound codes have none."""
 
 import pytest
 import torch

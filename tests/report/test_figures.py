@@ -1,4 +1,4 @@
-"""What figures hold: curves, labels, panels; and that their files are the same each time."""
+"""Contents of figures: curves, labels, panels; the files are the same each time."""
 
 import numpy as np
 import pytest

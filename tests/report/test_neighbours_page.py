@@ -1,4 +1,4 @@
-"""The page of queries and what they found: whole in itself, and nothing of the data is taken for HTML."""
+"""The page of queries and their results: self-contained, with all data escaped."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The page of one run: what it is a result of, its figures, warnings and files."""
+"""The page of one run: its title, figures, warnings and files."""
 
 from deephash.report.summary import format_title, order_metrics, print_summary
 

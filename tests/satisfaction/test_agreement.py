@@ -1,4 +1,4 @@
-"""Agreement of orders and sureness of differences: against SciPy, exact enumeration and planted answers."""
+"""Agreement of orders and certainty of differences: against SciPy, exact enumeration and planted answers."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Simulated users: chances that follow from each model's definition, counted over many sessions."""
+"""Simulated users: probabilities that follow from each model's definition, counted over many sessions."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The store of a stream: whole while it fits, a uniform sample beyond, and the same after it was restored."""
+"""The store of a stream: every item while they fit, a uniform sample beyond, and the same after a restore."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What arrives when: every stream is a seeded order of real rows, with the class shares that it promises."""
+"""Order of arrival: every stream is a seeded order of real rows, with the class proportions that it promises."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One run of a result file is made again by its command, and a figure that differs is found."""
+"""A run of a result file is repeated by its command, and a score that differs is found."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmark on few verses: its data, its metrics against plain NumPy, its table and its picture."""
+"""The benchmark on a few verses: its data, its metrics against plain NumPy, its table and its picture."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Runs of streams are gathered by the folders of their sweeps, and costs are read off between points."""
+"""Runs of streams are collected from the folders of their sweeps, and costs are interpolated."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: what is written is read, and what cannot be is refused."""
+"""Checkpoints without pickle: round trips, and errors for everything that cannot be stored or read."""
 
 import pytest
 import torch

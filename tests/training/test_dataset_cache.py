@@ -1,4 +1,4 @@
-"""Runs of a sweep share what is the same for all of them, and nothing that is not."""
+"""Runs of a sweep share what is equal for all of them, and nothing else."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Deep methods are YAML alone: each composes, gives way to the command line, learns on real digits, and is stored."""
+"""Deep methods are YAML alone: each composes, accepts overrides, learns on real digits, and can be stored."""
 
 import json
 from pathlib import Path

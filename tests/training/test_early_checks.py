@@ -1,4 +1,4 @@
-"""What a run would refuse at its end is refused before anything is fitted; depths are lowered to the database."""
+"""Errors that a run would meet at its end are raised before fitting; depths are limited by the database."""
 
 import json
 

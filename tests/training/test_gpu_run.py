@@ -1,4 +1,4 @@
-"""The main job on a GPU, which CI has none of: the figures are those of the CPU up to the rounding of margins."""
+"""The main job on a GPU, which CI lacks: the figures are those of the CPU up to the rounding of margins."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Joint training as a library call: from the fitted start, kept by validation, resumed, constrained, refused."""
+"""Joint training as a library call: the fitted start, the choice by validation, resuming, constraints and errors."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Joint training in processes of their own: two that share batches, and one that is killed."""
+"""Joint training in separate processes: two that share batches, and one that is killed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The main job as a library call: what a run folder holds, resuming, scoring again."""
+"""The main job as a library call: contents of the run folder, resuming, scoring again."""
 
 import json
 import shutil

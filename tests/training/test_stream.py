@@ -1,4 +1,4 @@
-"""Learning from a stream, end to end: killed anywhere it ends the same, and each policy does what it says."""
+"""Learning from a stream, end to end: the same result after a kill at any point, and each policy."""
 
 import copy
 import json

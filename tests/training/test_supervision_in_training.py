@@ -1,4 +1,4 @@
-"""No method sees a label outside the training part: with all others changed, the same hasher comes out."""
+"""No method sees a label outside the training part: if all others change, the hasher is the same."""
 
 import json
 from pathlib import Path

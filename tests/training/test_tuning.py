@@ -1,4 +1,4 @@
-"""Settings chosen on validation queries: what is tried, what is chosen, that test queries have no say, resuming."""
+"""Settings chosen on validation queries: candidates, the choice, independence of test queries, resuming."""
 
 import json
 import shutil

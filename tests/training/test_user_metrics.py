@@ -1,4 +1,4 @@
-"""Metrics of user models among a run's figures: with grades where queries have several labels, by choice, and again."""
+"""Metrics of user models in the scores of a run: graded for several labels, optional, the same when rescored."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Runs on real pictures, articles and sentences for the page to show, and their answers worked out again."""
+"""Runs on real pictures, articles and sentences for the page to show, and their answers computed independently."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""GIST against a plain transcription of the published steps, and against what it must see in simple images."""
+"""GIST against a plain transcription of the published steps, and its values on simple images."""
 
 import numpy as np
 import pytest

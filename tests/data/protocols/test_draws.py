@@ -1,4 +1,4 @@
-"""Dealing items into parts: exact sizes, exact strata, one seed one split, on every platform."""
+"""Dealing items into parts: exact sizes, exact strata, and the same split for a seed on every platform."""
 
 import re
 import subprocess

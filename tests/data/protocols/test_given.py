@@ -1,4 +1,4 @@
-"""A split from a file, and what a saved split withstands."""
+"""Splits from a file: round trips, and an error for every damaged or edited file."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Texts to features: by hashed words, and by a language model that a package carries."""
+"""Texts to features: by hashed words, and by a language model from a package."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""AdaptHash: the most decided of the wrong bits take a gradient step, as many as are missing."""
+"""AdaptHash: gradient steps for the wrong bits with the largest margins, as many as are needed."""
 
 import math
 

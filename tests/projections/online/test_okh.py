@@ -1,4 +1,4 @@
-"""OKH: passive where a pair keeps its bound, and else the smallest change that prefers the lossless codes."""
+"""OKH: no step if a pair keeps its bound, otherwise the smallest change that prefers the lossless codes."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""OSupHash: codewords of classes as they come, and bits boosted from the first to the last."""
+"""OSupHash: codewords of classes as they appear, and bits boosted from the first to the last."""
 
 import math
 

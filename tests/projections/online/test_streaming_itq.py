@@ -1,4 +1,4 @@
-"""ITQ of a stream is ITQ where it holds all items, and carries its rotation along."""
+"""ITQ of a stream equals ITQ if the sample has all items, and carries its rotation over."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""ITQ+CCA of a stream is ITQ+CCA where it holds all items; classes may come at any time."""
+"""ITQ+CCA of a stream equals ITQ+CCA if the sample has all items; classes may appear at any time."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Joint training on a stream: it raises the measure, keeps the past in mind, and lets go of it at a change."""
+"""Joint training on a stream: it raises the metric, remembers earlier items, and forgets them after a change."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""PCAH of a stream is PCAH, and follows a drift where it is told to forget."""
+"""PCAH of a stream equals PCAH, and follows a drift if old items are to be forgotten."""
 
 import pytest
 import torch

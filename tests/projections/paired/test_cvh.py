@@ -1,4 +1,4 @@
-"""CVH: canonical pairs against SciPy's generalised eigenproblem, what is left past the smaller view, Wiki."""
+"""CVH: canonical pairs against SciPy's generalised eigenproblem, bits beyond the smaller view, Wiki."""
 
 import numpy as np
 import pytest

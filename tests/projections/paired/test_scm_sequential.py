@@ -1,4 +1,4 @@
-"""Sequential SCM: against a plain version that holds the whole residue, its objective, and Wiki."""
+"""Sequential SCM: against a plain version with the whole residual matrix, its objective, and Wiki."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The bi-half layer against plain loops, and the balance that it is for."""
+"""The bi-half layer against plain loops, and its balanced bits."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Binary concrete neurons: the chances, the temperature, and the gradient of a draw."""
+"""Binary concrete neurons: probabilities, the temperature, and the gradient of a draw."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The learnt step against LSQ's formulas as plain loops, and its life in a hasher."""
+"""The learnt step against LSQ's formulas as plain loops, and in a hasher."""
 
 import pytest
 import torch

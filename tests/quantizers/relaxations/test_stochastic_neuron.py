@@ -1,4 +1,4 @@
-"""Stochastic binary neurons: the chances of bits, and the gradient of their mean."""
+"""Stochastic binary neurons: probabilities of bits, and the gradient of their mean."""
 
 import math
 

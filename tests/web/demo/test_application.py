@@ -1,4 +1,4 @@
-"""What the page's server answers: equal to a search worked out by NumPy, within its bounds, to its own page alone."""
+"""Replies of the page's server: equal to a search by NumPy, within limits, and to its own page alone."""
 
 import io
 import json

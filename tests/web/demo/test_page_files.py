@@ -1,4 +1,4 @@
-"""The page's own files: shipped in the package, with nothing from elsewhere, and no markup made of strings."""
+"""The files of the page: shipped in the package, nothing from other hosts, and no markup made of strings."""
 
 import re
 from pathlib import Path

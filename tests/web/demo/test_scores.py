@@ -1,4 +1,4 @@
-"""What the page says of ties and relevance agrees with the scores that the runs kept of the same queries."""
+"""Ties and relevance on the page agree with the scores that the runs stored for the same queries."""
 
 import polars
 import pytest

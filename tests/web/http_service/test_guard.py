@@ -1,4 +1,4 @@
-"""What is refused before an application is asked: foreign names and sites, malformed headers, too large bodies."""
+"""Requests that are rejected before an application runs: foreign names and sites, malformed headers, large bodies."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Connections that stall at any place end in time, and keep nobody else out."""
+"""Connections that stall at any point time out, and block no others."""
 
 import asyncio
 import socket

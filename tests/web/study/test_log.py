@@ -1,4 +1,4 @@
-"""The log of a study: whole after any kill, blind to who answered, and refused where it is something else."""
+"""The log of a study: complete after any kill, without personal data, and an error for other files."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Statistics of judgements: known values, plain NumPy beside them, and rates of error under simulation."""
+"""Statistics of judgements: known values, plain NumPy versions, and error rates in simulations."""
 
 import itertools
 

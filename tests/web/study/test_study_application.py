@@ -1,4 +1,4 @@
-"""The study's page as its server gives it: blind, bounded, to its own page alone, and what it keeps of answers."""
+"""The server of a study: a blind page, limits, requests from its own page alone, and stored answers."""
 
 import json
 import re
