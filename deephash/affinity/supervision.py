@@ -98,7 +98,7 @@ class ListedPairs(TrainingAffinity):
         items: number of training items n.
 
     Raises:
-        InvalidInputError: pairs of another shape or dtype, or rows outside 0 to n - 1.
+        InvalidInputError: pairs of the wrong shape or dtype, or rows outside 0 to n - 1.
     """
 
     def __init__(self, pairs: Tensor, items: int) -> None:
@@ -155,7 +155,7 @@ def check_supervision(
         items: number of training items n.
 
     Raises:
-        InvalidInputError: a required argument is None, or the affinity has another number of items.
+        InvalidInputError: a required argument is None, or the affinity has a different number of items.
     """
     remedies = {
         "labels": "use data that have them, or pass labels=.",

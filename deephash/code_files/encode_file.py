@@ -89,8 +89,8 @@ def encode_file(
         Numbers of rows that were and were not encoded. Bad rows are listed in `.bad.json` beside the codes.
 
     Raises:
-        InvalidInputError: a damaged source, features of another dimension, other codes in place, an unfinished encoding
-            with other arguments, or no row that can be encoded.
+        InvalidInputError: a damaged source, features of the wrong dimension, other codes at the output, an unfinished
+            encoding with other arguments, or no row that can be encoded.
     """
     check_count(rows, "rows")
     paths = CodePaths(Path(out).expanduser())
@@ -168,7 +168,7 @@ def encode_blocks(hasher: Hasher, source: RowSource, start: int, rows: int) -> I
     """Yield the codes uint8 (m, ⌈b/8⌉) of each block of a source from row `start` on, with the block.
 
     Raises:
-        InvalidInputError: a damaged source, or features of another dimension.
+        InvalidInputError: a damaged source, or features of the wrong dimension.
     """
     device = hasher.projection.is_fitted.device
     remaining = None if source.rows is None else -(-(source.rows - start) // rows)

@@ -37,8 +37,8 @@ class AsymmetricScan:
             each search computes them, at the cost of b further queries.
 
     Raises:
-        InvalidInputError: there are no codes, they have another length, the factor is below 1, or the rescoring has
-            another number of items.
+        InvalidInputError: there are no codes, they have the wrong length, the factor is below 1, or the rescoring has
+            a different number of items.
 
     Example:
         >>> from deephash.codes import pack
@@ -90,7 +90,7 @@ class AsymmetricScan:
             of the rescoring.
 
         Raises:
-            InvalidInputError: the queries have another dimension, or k is not in 1 to N.
+            InvalidInputError: the queries have the wrong dimension, or k is not in 1 to N.
         """
         queries = as_features(queries, self.decoder.dimension, name="queries")
         check_count(k, "k")

@@ -25,7 +25,7 @@ class DecodedVectors(Rescoring):
             cosine is far better for vectors of equal length. It ignores the length of the query.
 
     Raises:
-        InvalidInputError: the codes have another length, or the measure is unknown.
+        InvalidInputError: the codes have the wrong length, or the measure is unknown.
     """
 
     def __init__(self, codes: Tensor | ArrayLike, decoder: LinearDecoder, measure: str = "cosine") -> None:

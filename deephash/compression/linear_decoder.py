@@ -154,7 +154,7 @@ class LinearDecoder:
             float32 (q, b).
 
         Raises:
-            InvalidInputError: the queries have another dimension or are not finite.
+            InvalidInputError: the queries have the wrong dimension or are not finite.
         """
         queries = as_features(queries, self.dimension, name="queries")
         return queries.float() @ self.directions.T

@@ -69,7 +69,7 @@ class Whitening:
         """Return whitened vectors of unit length, float32 (n, k), for vectors (n, d).
 
         Raises:
-            InvalidInputError: the vectors have another dimension or are not finite.
+            InvalidInputError: the vectors have the wrong dimension or are not finite.
         """
         vectors = as_features(vectors, len(self.mean), name="vectors")
         return torch.nn.functional.normalize((vectors.float() - self.mean) @ self.directions)

@@ -1,4 +1,4 @@
-"""Features that stay in their file; only the requested rows are in memory."""
+"""Memory-mapped features; only the requested rows are in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path

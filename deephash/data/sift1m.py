@@ -97,7 +97,7 @@ class SIFT1M(HashingDataModule):
         """Read the three files of vectors.
 
         Raises:
-            InvalidInputError: a missing or damaged file, or a file of another dimension.
+            InvalidInputError: a missing or damaged file, or a file of the wrong dimension.
         """
         parts = {part: read_vectors(self._get_file(name)) for part, name in FILES.items()}
         dimension = parts["database"].shape[1]

@@ -258,7 +258,7 @@ class Hasher(BaseHasher):
             database.
 
         Raises:
-            InvalidInputError: features or codes of another size, or k above N.
+            InvalidInputError: features or codes of the wrong size, or k above N.
         """
         # Imported here, since importing ranking engines compiles their kernels.
         from deephash.ranking.auto_engine import AutoEngine

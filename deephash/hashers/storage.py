@@ -97,7 +97,7 @@ def rebuild(description: Any, contract: type[nn.Module]) -> nn.Module:
         contract: base class that the class must have.
 
     Raises:
-        InvalidInputError: the class is unknown, has another base class, or does not accept the arguments.
+        InvalidInputError: the class is unknown, has the wrong base class, or does not accept the arguments.
     """
     kind, name = find_class(description)
     if not (isinstance(kind, type) and issubclass(kind, contract)):

@@ -78,7 +78,7 @@ class Index(PlainArguments, ABC):
         bits: code length b.
 
     Raises:
-        InvalidInputError: no codes, or codes of another length.
+        InvalidInputError: no codes, or codes of the wrong length.
     """
 
     exact: bool = True
@@ -164,7 +164,7 @@ class Index(PlainArguments, ABC):
 
     def _write(self, path: Path) -> None:
         """Write the engine's own file or folder; only called if `engine_file` is set."""
-        raise NotImplementedError(f"{type(self).__name__} writes no file of its own")
+        raise NotImplementedError(f"{type(self).__name__} has no engine file")
 
     @abstractmethod
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -188,7 +188,7 @@ class Index(PlainArguments, ABC):
             distance b + 1.
 
         Raises:
-            InvalidInputError: codes of another length, or k greater than the size of the database.
+            InvalidInputError: codes of the wrong length, or k greater than the size of the database.
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
@@ -212,7 +212,7 @@ class Index(PlainArguments, ABC):
             radius: largest distance r, 0 to b.
 
         Raises:
-            InvalidInputError: codes of another length, a radius above b, or an index without radius search.
+            InvalidInputError: codes of the wrong length, a radius above b, or an index without radius search.
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)

@@ -63,7 +63,7 @@ def index(
         settings: settings of the kind, as its YAML lists them.
 
     Raises:
-        InvalidInputError: an unknown kind or setting, codes of another length, a hasher whose codes are not ranked by
+        InvalidInputError: an unknown kind or setting, codes of the wrong length, a hasher whose codes are not ranked by
             Hamming distance, names or columns of another number or type, or columns for a kind that stores none.
 
     Example:

@@ -210,7 +210,7 @@ def engine_path(folder: str | Path) -> Path:
     description = read_description(Path(folder))
     name = index_class(description["kind"]).engine_file
     if name is None or name not in description["files"]:
-        raise InvalidInputError(f"{folder} is of kind={description['kind']}, which writes no file of its own.")
+        raise InvalidInputError(f"{folder} is of kind={description['kind']}, which has no engine file.")
     return Path(folder) / str(description["generation"]) / name
 
 

@@ -183,7 +183,7 @@ class OpenRelease:
         """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉).
 
         Raises:
-            InvalidInputError: k exceeds the size of the database, or codes of another length.
+            InvalidInputError: k exceeds the size of the database, or codes of the wrong length.
         """
         if k > self.release.size:
             raise InvalidInputError(f"k={k} exceeds the {self.release.size} items of the database; lower k.")

@@ -18,7 +18,7 @@ def build_initial(initial: InitialProjection, input_dim: int, output_dim: int) -
         output_dim: number of projections k.
 
     Raises:
-        InvalidInputError: the projection has another d or k, or it cannot be built with these.
+        InvalidInputError: the projection has a different d or k, or it cannot be built with these.
     """
     built = initial if isinstance(initial, Projection) else initial(input_dim, output_dim)
     if (built.input_dim, built.output_dim) != (input_dim, output_dim):

@@ -96,7 +96,8 @@ def graded_counts(
         Grades 0 to G.
 
     Raises:
-        InvalidInputError: codes of another length, labels that are not such indicators, or a G that is too low.
+        InvalidInputError: codes of the wrong length, labels that are not boolean indicators, or a G below the largest
+            number of labels.
     """
     check_ranked(query_codes, database_codes, distance)
     for labels, codes, name in ((query_labels, query_codes, "query"), (database_labels, database_codes, "database")):

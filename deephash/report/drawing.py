@@ -95,7 +95,7 @@ def save_figure(figure: "Figure", path: Path, resolution: int = RESOLUTION) -> P
         path.
 
     Raises:
-        InvalidInputError: the file has another ending.
+        InvalidInputError: the file has the wrong ending.
     """
     kind = path.suffix.lower().lstrip(".")
     check_choice(kind, UNDATED, f"the ending of {path.name}")

@@ -168,5 +168,5 @@ def test_other_kinds_keep_no_columns(codes, kind):
 
 def test_engine_path_is_of_engines_with_a_file(codes, tmp_path):
     deephash.index(codes, "flat", bits=72).save(tmp_path / "a")
-    with pytest.raises(InvalidInputError, match="kind=flat, which writes no file of its own"):
+    with pytest.raises(InvalidInputError, match="kind=flat, which has no engine file"):
         engine_path(tmp_path / "a")
