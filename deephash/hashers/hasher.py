@@ -201,7 +201,7 @@ class Hasher(BaseHasher):
 
         Args:
             features: numbers (n, d), as for `fit`, on any device, n from 0.
-            block_size: rows that are moved to the weights and computed at a time.
+            block_size: number of rows that are moved to the device of the weights and computed at a time.
 
         Returns:
             (n, k), on the features' device.
@@ -224,7 +224,7 @@ class Hasher(BaseHasher):
 
         Args:
             features: numbers (n, d), as for `fit`, on any device, n from 0. A memory map is read block by block.
-            block_size: rows that are moved to the weights and computed at a time.
+            block_size: number of rows that are moved to the device of the weights and computed at a time.
 
         Returns:
             uint8 (n, ⌈b/8⌉), on the features' device.
@@ -312,7 +312,7 @@ class Hasher(BaseHasher):
         }
 
     def _check_rows(self, features: Tensor | ArrayLike, block_size: int) -> tuple[Tensor | NDArray[Any], torch.device]:
-        """Check features; return them unconverted, and their device, on which results belong."""
+        """Check features; return them unconverted, and their device, on which the results are returned."""
         self.projection.check_fitted()
         check_count(block_size, "block_size")
         rows = as_rows(features, self.input_dim)

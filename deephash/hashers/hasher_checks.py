@@ -70,7 +70,7 @@ def warn_of_one_code(quantizer: Quantizer, projections: Tensor, method: str, blo
     """Warn if all training items have the same code, because searches cannot distinguish them.
 
     Args:
-        quantizer: fitted.
+        quantizer: fitted quantiser.
         projections: (n, k) of the training items.
         method: name of the projection's class.
         block_size: rows that are quantised at a time.

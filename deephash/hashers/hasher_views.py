@@ -64,7 +64,7 @@ def relax_codes(hasher: AnyHasher, copies: Sequence[Tensor | Views]) -> list[tup
 
 
 def get_code_rows(hasher: AnyHasher, features: Tensor | Views) -> tuple[Tensor, Tensor | None]:
-    """Return the row of the item and the number of the view of each code of `relax_codes`.
+    """Return, for each code of `relax_codes`, the row of its item and the number of its view.
 
     Both are int64; the second is None for one view.
     """

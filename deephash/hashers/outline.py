@@ -30,7 +30,7 @@ class OutlineMode(TorchFunctionMode):
     """A mode that makes large tensors on torch's meta device and stops constructors that do too much.
 
     Args:
-        small: number of values up to which a tensor is real, since constructors read values of small tables.
+        small: number of values up to which a tensor is allocated, since constructors read values of small tables.
     """
 
     def __init__(self, small: int) -> None:

@@ -45,11 +45,11 @@ class Comparison:
     """A comparison of runs.
 
     Args:
-        runs: their folders.
+        runs: folders of the runs.
         metrics: name → value for each run, None if a run lacks the metric.
         settings: dotted name → value for each run, of the settings that differ.
         metric: metric of the tests.
-        tests: tests of the first run against each of the others that has the same queries.
+        tests: tests of the first run against each other run with the same queries.
         untested: folders of the runs without a test, with the reason.
     """
 
@@ -65,7 +65,7 @@ def compare_runs(folders: Sequence[Path], metric: str = "mAP") -> Comparison:
     """Compare complete runs: the first with each of the others.
 
     Args:
-        folders: at least two.
+        folders: folders of at least two runs.
         metric: metric of the tests, a column of per_query.parquet.
 
     Raises:
@@ -151,7 +151,7 @@ def explain_differing_data(first: RunFolder, second: RunFolder, row: dict[str, A
     """Explain why two runs do not rank the same queries and database; empty if they do.
 
     Training items may differ, and so may features if labels define relevance. Digests of the data, if runs have
-    them, reveal other items.
+    them, show whether items differ.
     """
     for name in ("data", "truth", "score"):
         if row.get(name) != second_row.get(name):

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Friedman's test needs at least three lines; no signed-rank test of fewer blocks can give p < .05.
+# Friedman's test needs at least three lines, the rows of a sweep's table. No signed-rank test over fewer than six
+# blocks, the draws that all lines share, can give p < .05.
 MIN_LINES, MIN_BLOCKS = 3, 6
-# More names do not fit beside one axis; projections and quantisers are then compared separately.
+# More names do not fit beside one axis, so projections and quantisers are then compared separately.
 MAX_LINES = 30
 LEVEL = 0.05
 # Columns that a diagram compares: those of a line of the sweep's table, or of one of its two parts.
@@ -63,8 +64,8 @@ def compute_rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Rank
         metric: metric to rank by; larger is better.
 
     Returns:
-        One ranking for the lines of each setting. With more than MAX_LINES lines, one ranking for the projections,
-        whose draws are also separated by quantiser, and one for the quantisers.
+        One ranking for the lines of each setting. With more than MAX_LINES lines, one ranking for the projections, in
+        which each quantiser is a separate draw, and one for the quantisers, in which each projection is.
 
     Raises:
         InvalidInputError: no run is done, or no run has the metric.
@@ -82,7 +83,7 @@ def compute_rankings(runs: "polars.DataFrame", metric: str = "mAP") -> list[Rank
 
 
 def rank_lines(runs: "polars.DataFrame", metric: str, compared: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """Return the fields of a `Ranking` after its title for runs of one setting; None if there are too few."""
+    """Return the fields of a `Ranking` after its title for runs of one setting; None if too few lines share draws."""
     from scipy.stats import friedmanchisquare, rankdata
 
     draw_columns = [name for name in ("bits", "seed", "split", *LINE) if name not in compared]

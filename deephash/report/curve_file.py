@@ -18,9 +18,9 @@ class StoredCurve:
     """The micro-averaged curve of one direction of search.
 
     Args:
-        direction: such as image_to_text; empty with one view.
-        recall: at each radius from 0; None where undefined.
-        precision: at each radius from 0; None where undefined.
+        direction: direction of search, such as image_to_text; empty with one view.
+        recall: recall at each radius from 0; None where undefined.
+        precision: precision at each radius from 0; None where undefined.
         area: area under the curve, AUPRC_micro; None if undefined.
     """
 
@@ -40,7 +40,7 @@ def write_curves(folder: Path, curves: Mapping[str, tuple[PrecisionRecallCurve, 
 
 
 def read_curves(folder: Path) -> list[StoredCurve]:
-    """Read the curves of a run; empty for a run without the file, as older versions wrote.
+    """Read the curves of a run; return an empty list for a run of an older version, which lacks the file.
 
     Raises:
         InvalidInputError: the file is damaged.

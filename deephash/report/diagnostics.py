@@ -18,7 +18,8 @@ from deephash.validation import InvalidInputError, check_bits
 
 # A bit that is 1 for less than a tenth or more than nine tenths of the items carries less than .47 bit.
 UNBALANCED_SHARE = 0.1
-# Two balanced bits with this correlation agree or disagree on 9 of 10 items and share more than half a bit.
+# Two balanced bits with this correlation agree on 9 of 10 items, or disagree if it is negative. They share more than
+# half a bit of information.
 LARGE_CORRELATION = 0.8
 # Bytes of unpacked float bits per block, enough for a matrix product at full speed.
 BLOCK_BYTES = 1 << 24
@@ -169,7 +170,7 @@ def count_distinct(codes: Tensor) -> int:
 
 
 def bit_diagnostics(codes: Tensor, bits: int) -> BitDiagnostics:
-    """Compute diagnostics of the bits of packed codes, in O(BLOCK_BYTES + n·B + b²) memory besides the codes.
+    """Compute diagnostics of the bits of packed codes, in O(BLOCK_BYTES + n·b + b²) memory besides the codes.
 
     Args:
         codes: uint8 (n, ⌈bits/8⌉), n >= 1, on any device.

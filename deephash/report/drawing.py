@@ -25,7 +25,7 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
 LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY, PALE, INK = "#6B6B6B", "#DDDDDD", "#222222"
-# Dots per inch: a figure as wide as a page has 2,000 dots, as journals require for line art in colour.
+# Dots per inch: a figure as wide as a page is 2,000 dots wide, as journals require for line art in colour.
 RESOLUTION = 300
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -66,7 +66,7 @@ def paper_style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, **padding: Any) -> "Figure":
-    """Return an empty figure, size in inches, that pyplot does not track; `padding` sets the constrained layout."""
+    """Return an empty figure of a size in inches, not tracked by pyplot; `padding` sets the constrained layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -6,9 +6,10 @@ import numpy as np
 
 from deephash.report.diagnostics import LARGE_CORRELATION, UNBALANCED_SHARE, BitDiagnostics
 
-# LSH, whose projections are not orthogonal, has a mean of .10 to .22 on centred MNIST and SIFT; PCAH, of .01 to .03.
+# Mean |correlation| from which a warning is given. On centred MNIST and SIFT, it is .10 to .22 for LSH, whose
+# projections are not orthogonal, and .01 to .03 for PCAH.
 MEAN_CORRELATION = 0.3
-# Among fewer items, correlations are large by chance (a standard deviation of .1 at 100).
+# Among fewer items, correlations are large by chance; their standard deviation is .1 for 100 items.
 MIN_CORRELATION_ITEMS = 100
 # If more than one query in twenty is left out, the mean describes another task.
 SKIPPED_SHARE = 0.05

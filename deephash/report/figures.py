@@ -115,7 +115,7 @@ def _draw_curves(curves: Mapping[str, tuple[Tensor, Tensor]], title: str) -> tup
         if int(known.sum()) <= MAX_MARKED_RADII:
             line.set(marker=marker, markersize=2.5)
     highest = max(float(precision.nan_to_num(0).max()) for _, precision in curves.values())
-    # The axis ends a quarter above the curve, rounded up to a tenth, so that low curves stay readable; or above 1.
+    # The axis of a low curve ends a quarter above it, rounded up to a tenth, so that the curve stays readable.
     ceiling = 1.05 if highest > 0.8 else float(np.ceil(highest * 12.5) / 10 + 0.02)
     axes.set(xlim=(-0.02, 1.02), ylim=(0, ceiling), xlabel="Recall", ylabel="Precision", title=title)
     return figure, axes

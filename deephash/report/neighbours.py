@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # More cells than this are unreadable on a page and take minutes to draw.
 MAX_QUERIES, MAX_NEIGHBOURS = 20, 20
-# Inches of a cell: a thumbnail for an image of 32 × 32, and a box for a class name.
+# Sizes of a cell in inches: a thumbnail for an image of 32 × 32 pixels, and a box for a class name.
 THUMBNAIL, BOX_WIDTH, BOX_HEIGHT = 0.66, 0.98, 0.42
 # Characters of a class name that fit into a box.
 BOX_CHARACTERS = 13
@@ -36,7 +36,7 @@ def draw_neighbours(
     class_names: Sequence[str] = (),
     title: str = "",
 ) -> "Figure":
-    """Draw a row for each query: the query, then its nearest items with their distances, framed by relevance.
+    """Draw a row for each query: the query, then its nearest items with distances, in frames that show relevance.
 
     Args:
         query_ids: int64 (q,), rows of the data set, q from 1 to MAX_QUERIES.

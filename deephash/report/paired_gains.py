@@ -17,7 +17,7 @@ PIPELINE = ("method", "quantizer", "encoder")
 
 @dataclass(frozen=True)
 class Gain:
-    """A pipeline with each of two choices, over the draws that both have.
+    """Mean scores of a pipeline with each of two choices, over the draws that both have.
 
     Args:
         pipeline: values of the columns that identify the pipeline.
@@ -67,7 +67,7 @@ def compute_gains(
         common draws are left out.
 
     Raises:
-        InvalidInputError: no pipeline has both choices, or one has two results of one draw.
+        InvalidInputError: no pipeline has two draws with both choices, or one has two results of one draw.
     """
     scores: dict[tuple[Any, ...], dict[tuple[Any, ...], float]] = {}
     pipelines: dict[tuple[str, ...], None] = {}
@@ -102,7 +102,7 @@ def compute_gains(
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Return the matched-pairs rank-biserial correlation: the share of rank sum above 0 minus the share below.
+    """Return the matched-pairs rank-biserial correlation: shares of the rank sum, of positive minus negative values.
 
     Args:
         differences: floating (n,). Zeros are ignored.

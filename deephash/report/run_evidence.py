@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def read_evidence(folder: str | Path) -> Evidence:
-    """Return the settings and the figures of a finished run, with intervals over queries and bounds of ties.
+    """Return the settings and the figures of a finished run, with intervals over queries and bounds over tie orders.
 
     Args:
         folder: folder of a run of train.py.

@@ -23,7 +23,7 @@ GROUP = (*SETTING, "method", "quantizer", "settings", "bits")
 RUN_COLUMNS = ("status", "folder", "error", *GROUP, "seed", "split", "skipped_queries", "warnings")
 # Config keys that other columns of a row cover.
 COVERED_SETTINGS = ("seed", "bits", "score", "choices")
-# Config groups that are named by their choice, with the places of their settings.
+# Config groups that the column `settings` names by their choice, with the config keys of their settings.
 NAMED_CHOICES = {
     "encoder": ("encoder",),
     "loss": ("loss",),
@@ -222,7 +222,7 @@ def _format_setting(key: str, value: Any) -> str:
 
 
 def _mark_repeated(rows: list[dict[str, Any]], jobs: list[Path]) -> None:
-    """Mark all but the newest of jobs with equal settings and seed, which are one draw."""
+    """Mark all but the newest of the jobs with equal settings and seed, because they are one draw."""
     newest: dict[tuple[Any, ...], tuple[float, int]] = {}
     for place, (row, job) in enumerate(zip(rows, jobs, strict=True)):
         if row["status"] != "done":

@@ -20,7 +20,7 @@ class StreamDatabase:
         capacity: maximum number of items.
         input_dim: feature dimension d.
         bits: code length b.
-        labels: labels of any items, which set dtype and classes: int64 (n,) or bool (n, c); None without labels.
+        labels: int64 (n,) or bool (n, c), any labels of the data, from which dtype and classes are taken; or None.
     """
 
     def __init__(self, capacity: int, input_dim: int, bits: int, labels: Tensor | None) -> None:
@@ -53,7 +53,7 @@ class StreamDatabase:
 
     @property
     def codes(self) -> Tensor:
-        """Packed codes uint8 (n, B)."""
+        """Packed codes uint8 (n, B), B = ⌈b/8⌉ bytes each."""
         return self._codes[: len(self)]
 
     @property

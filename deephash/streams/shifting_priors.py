@@ -18,7 +18,7 @@ class ShiftingPriors(Stream):
 
     Args:
         length: number of items in the stream.
-        strength: s. At 2, the most frequent class arrives exp(4) = 55 times as often as the rarest.
+        strength: factor s. At s = 2, the most frequent class arrives exp(4) = 55 times as often as the rarest.
         turns: number of cycles; in one cycle, each class is the most frequent once.
 
     Raises:

@@ -84,9 +84,9 @@ class StreamSearch:
         return flipped
 
     def precision(self, features: Tensor, labels: Tensor, neighbours: int) -> Tensor:
-        """Return the precision of the nearest items of each item, among those that a method may learn from.
+        """Return the precision of the nearest items of each item.
 
-        If queries are mapped, only current codes are searched.
+        Only items that a method may learn from are searched and, if queries are mapped, only current codes.
 
         Args:
             features: floating (n, d).

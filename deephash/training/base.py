@@ -32,7 +32,7 @@ class Runner(ABC):
     """Whether gradients of a loss train the hasher further, which makes the codes of the fit obsolete."""
 
     scores_parts: ClassVar[bool] = True
-    """Whether the result row scores the final hasher on the parts of the split, which an evaluation can repeat."""
+    """Whether the result row scores the final hasher on the parts of the split, so that an evaluation can repeat it."""
 
     @abstractmethod
     def run(self, config: DictConfig, run: RunFolder, cache: DatasetCache) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _list_encoders(config: DictConfig) -> list[DictConfig]:
 
 
 def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, int]) -> nn.Module | None:
-    """Build the augmentation of training items, one for each view if there are several; None without augmentation."""
+    """Build the augmentation of training items, one for each view; return None if the config has no augmentation."""
     if not config:
         return None
     if isinstance(feature_dim, int):

@@ -13,8 +13,8 @@ from deephash.io.instantiation import build
 class DatasetCache:
     """The items of the last data set and the fitted truth of its last split, for the next run on them.
 
-    The jobs of a sweep run one after another in a few processes, and most differ only in method or code length. The
-    cache does not notice files that change in between, so a single run does not share its cache.
+    The jobs of a sweep run one after another in a few processes, and most differ only in method or code length. Only
+    they share a cache, because it does not notice files that change between runs.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class DatasetCache:
             config: config of the run.
             data: data module that `read` has set up.
         """
-        # With one split, each seed holds out different items.
+        # Runs with the same split and different seeds hold out different items.
         parts = (data.split.hash, f"{data.held_out} of seed {data.seed}" if data.held_out else "")
         key = "\n".join((self._data_key, OmegaConf.to_yaml(config.truth, resolve=True), *parts))
         if self._truth is None or key != self._truth_key:

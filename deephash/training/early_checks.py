@@ -1,4 +1,4 @@
-"""Checks of settings before a fit, so that errors appear early; depths beyond the database are lowered."""
+"""Checks of settings before a fit, so that errors appear early; depths are limited to the size of the database."""
 
 import dataclasses
 import logging
@@ -96,7 +96,7 @@ def check_labelled(config: DictConfig, labelled: bool | None, fits: bool = True)
 
 
 def choose_score_settings(config: DictConfig, truth: FittedTruth) -> tuple[ScoreSettings, list[str]]:
-    """Check before a fit that its hasher can be scored, and lower depths that exceed the database to its size.
+    """Check before a fit that its hasher can be scored, and limit depths to the size of the database.
 
     Args:
         config: config of the run.
@@ -114,14 +114,14 @@ def choose_score_settings(config: DictConfig, truth: FittedTruth) -> tuple[Score
 
 
 def count_searched_items(features: Any) -> int:
-    """Return the number of searched items of the smallest view."""
+    """Return the number of items to search; with several views, that of the view with the fewest items."""
     if isinstance(features, Views):
         return min(int(present.sum()) for present in features.present.values())
     return len(features)
 
 
 def lower_depths(settings: ScoreSettings, items: int) -> tuple[ScoreSettings, list[str]]:
-    """Lower depths that exceed the database to its size.
+    """Limit depths to the size of the database.
 
     Args:
         settings: settings of the scoring.

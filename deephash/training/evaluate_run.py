@@ -35,8 +35,8 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
         folder: folder for the new result row and figures.
 
     Returns:
-        The result, and the stored row if no setting that affects the figures has changed, else None. It is also None
-        for the run of a stream, whose row scores codes of all ages.
+        The result, and the stored row to compare it with. The stored row is None if a setting that affects the figures
+        has changed, and for the run of a stream, whose row also scores codes of earlier hash functions.
 
     Raises:
         InvalidInputError: the run is not complete, or the data do not fit the hasher.

@@ -21,8 +21,8 @@ from deephash.hashers.hasher_views import AnyHasher
 
 log = logging.getLogger(__name__)
 
-# Number of rows from which processes share a fit; a fit of fewer rows takes seconds. Shares begin at the block
-# boundaries of a fit by one process, so float32 products are equal. Only the order of the float64 sums differs.
+# Processes share fits of at least this number of rows; a fit of fewer rows takes seconds. Each share consists of whole
+# blocks of a fit by one process, so float32 products of blocks are equal. Only the order of the float64 sums differs.
 SHARED_ROWS = 100_000
 
 
@@ -108,7 +108,7 @@ class FitModule(lightning.LightningModule):
             check_learnt(self._learnt, self.hasher)
 
     def _fits_on_shares(self, batch: dict[str, Any]) -> bool:
-        """Return whether all processes fit: many rows, all with every view, and a method that needs only sums."""
+        """Return whether all processes fit: rows are many and have every view, and the method needs only sums."""
         features = batch["features"]
         complete = not isinstance(features, Views) or bool(features.complete.all())
         enough = len(features) >= max(SHARED_ROWS, BLOCK_ROWS * self.trainer.world_size)
@@ -142,7 +142,7 @@ def training_affinity(
         supervision: another definition, fitted here on the training items; or None.
         features: floating (n, d), the whole training part.
         labels: int64 (n,), bool (n, c) or None.
-        ids: int64 (n,), the items' rows in the data set, by which listed pairs name them.
+        ids: int64 (n,), rows of the items in the data set; lists of pairs refer to items by these rows.
     """
     definition = truth if supervision is None else supervision.fit(features, labels)
     return definition.supervise(features, labels, ids)

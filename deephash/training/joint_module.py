@@ -30,7 +30,7 @@ from deephash.training.relative_rates import compute_weight_sizes, parameter_gro
 from deephash.training.sharded_gradients import clip_norm, has_sharded
 from deephash.validation import InvalidInputError
 
-# Number of items whose projections set the unit of margins; a mean over them is accurate to a hundredth.
+# Number of items over which the unit of margins, a mean absolute deviation of projections, is estimated, to about 1 %.
 CALIBRATION_ROWS = 10_000
 
 # Fields of a batch that may contain NaN or infinity.
@@ -209,7 +209,7 @@ class JointModule(HashingModule):
         self._validated = [plain_hasher(self.hasher).to(self.device)]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Encode one block with the copy; processes have different numbers of blocks, and weights may be sharded."""
+        """Encode one block with the copy. Sharded weights would need equal numbers of blocks on all processes."""
         self._encode_block(self.validated, batch, dataloader_idx)
 
     @property

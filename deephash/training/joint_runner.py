@@ -179,7 +179,7 @@ class JointRunner(JointSettings, Runner):
             InvalidInputError: a setting is invalid; the message names it.
         """
         with torch.random.fork_rng(devices=[]):  # The weights drawn here are not those that are trained.
-            # The largest distance is known only after the fit. The code length replaces it, since no loss rejects one.
+            # The largest distance is known only after the fit. The code length replaces it; no loss rejects a length.
             joint = self.build_module(config, hasher, truth, settings, config.bits)
         data = truth.data
         rows = torch.from_numpy(data.ids("train"))

@@ -24,8 +24,8 @@ class JointSettings:
         epochs: passes over the training part.
         batch_size: items per batch, over all processes.
         moves: parts that learn, of encoder, projection and quantizer; the others stay as fitted.
-        rates: factor of the learning rate by part, where the part "loss" is the weights of losses; 1 by default. The
-            rates of projection and quantiser are relative to the size of each weight, see `compute_weight_sizes`.
+        rates: factor of the learning rate by part, 1 by default; the part "loss" stands for the parameters of losses.
+            The rates of projection and quantiser are relative to the size of each weight, see `compute_weight_sizes`.
         keep_orthogonal: whether weights that a projection declares orthonormal stay orthonormal.
         order: sampler of the batches, see `EpochBatches`.
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class KeepBest(lightning.Callback):
     """Callback that records validations, saves the best hasher, and stops training when scores no longer improve.
 
-    The fitted hasher is scored before the first step, so the saved hasher never scores lower on the validation queries.
+    The fitted hasher is scored before the first step, so the saved hasher never scores lower than it on validation.
 
     Args:
         folder: folder of the best hasher.

@@ -41,9 +41,9 @@ def compute_weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:
     """Return the step size that a relative rate of 1 means for each weight of projection and quantiser, by name.
 
     Fitted weights have the scales of the data, but optimisers that normalise gradients, such as Adam, move all weights
-    by equal steps: a step that is negligible for a bandwidth of 20 ruins directions of .04. So weights of a projection
-    move relative to their root mean square. Thresholds, and offsets that are 0, are compared with projections, so they
-    move relative to the mean absolute deviation of the projections.
+    by equal steps: a step that is negligible for a bandwidth of 20 ruins a direction with entries of .04. So weights of
+    a projection move relative to their root mean square. Thresholds, and offsets that are 0, are compared with
+    projections, so they move relative to the mean absolute deviation of the projections.
 
     Args:
         hasher: fitted and calibrated hasher.

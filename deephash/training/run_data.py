@@ -20,7 +20,7 @@ def read_run_data(
     Args:
         run: folder of the run.
         config: config of the run.
-        before: called with the data module before it reads, for example to pass items that are in memory.
+        before: function that is called with the data module before it reads, for example to pass items in memory.
 
     Raises:
         InvalidInputError: the data cannot be read, or differ from the data of the run.

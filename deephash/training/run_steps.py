@@ -153,7 +153,7 @@ def report_run(
     notes: Sequence[str],
     history: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the report of a run and, last, its result row; the first process does this.
+    """Write the report of a run and, last, its result row, in the first process only.
 
     Args:
         config: config of the run.

@@ -18,8 +18,8 @@ from deephash.validation import InvalidInputError
 def shard_weights(encoder: nn.Module) -> None:
     """Shard an encoder's weights over the processes.
 
-    Each element of an `nn.Sequential` that has a matrix is gathered only while it computes. The other weights are
-    gathered while the encoder computes.
+    An element of an `nn.Sequential` whose weights include a matrix is gathered only while it computes. The other
+    weights are gathered while the encoder computes.
     """
     from torch.distributed.fsdp import fully_shard
 

@@ -18,7 +18,7 @@ def has_sharded(weights: Iterable[Tensor]) -> bool:
 def clip_norm(weights: Iterable[Tensor], most: float) -> None:
     """Clip the norm of all gradients, sharded or not, as one vector, in place.
 
-    torch's `clip_grad_norm_` does not accept a mixture.
+    torch's `clip_grad_norm_` does not accept sharded and other gradients together.
 
     Args:
         weights: weights; those without a gradient are ignored.

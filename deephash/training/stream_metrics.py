@@ -25,10 +25,10 @@ def area(seen: Sequence[int], scores: Sequence[float]) -> float:
 
 
 def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -> list[float]:
-    """Count the items from each change to the first checkpoint that reaches 95 % of the final level of its phase.
+    """Count the items from each change to the first checkpoint whose score is at least 95 % of the final level.
 
-    That level is the mean of the checkpoints in the last quarter of the phase. The resolution is that of the
-    checkpoints.
+    The final level is the mean score of the checkpoints in the last quarter of the phase, which ends at the next
+    change. The resolution is the distance between checkpoints.
 
     Args:
         seen: number of items at each checkpoint, ascending.
@@ -36,7 +36,7 @@ def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -
         changes: positions at which the stream changes.
 
     Returns:
-        The lag of each change whose phase has a checkpoint.
+        Lags in items, one for each change whose phase has a checkpoint.
     """
     lengths = []
     for start, stop in zip(changes, [*changes, seen[-1]][1:], strict=True):

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 @final
 @dataclass(frozen=True, kw_only=True)
 class StreamRunner(StreamSettings, Runner):
-    """Runner that learns from a stream and, at checkpoints, scores the searchable database with codes of all ages."""
+    """Runner that learns from a stream and, at checkpoints, scores a database with codes of old and new functions."""
 
     scores_parts: ClassVar[bool] = False
 

@@ -44,7 +44,7 @@ class StreamSettings:
         capacity: maximum number of items in the database.
         refit_every: items between fits, for methods that learn from all items at once; None fits only on the first
             batch.
-        neighbours: number of nearest items on which arriving items are tested.
+        neighbours: number of nearest items over which the precision of an arriving item is computed.
         unlabelled: share of the rows that are never learnt from. If it is above 0, queries are ranked against these
             items alone, so that no scored code, re-encoded or not, is computed by a function that has learnt from its
             item.
@@ -77,9 +77,9 @@ class StreamTraining:
     """Training of a hasher on a stream, with a searchable database, in memory that does not grow with the stream.
 
     A batch is encoded by the hash function in use before the method learns from it, so a code that was never
-    re-encoded does not depend on the label of its item. A re-encoded code may. With `settings.unlabelled`, the scored
-    items are never learnt from. Queries are held out of the stream in any case. All this holds until items arrive a
-    second time, which happens in streams longer than the data.
+    re-encoded does not depend on the label of its item. It may in a stream longer than the data, in which items arrive
+    again, and so may any re-encoded code. With `settings.unlabelled`, the scored items are never learnt from. Queries
+    are held out of the stream in any case.
 
     An online method learns from each batch when it arrives. Any other method is refitted from scratch on all items of
     the database whenever `refit_every` items have arrived; it is the baseline for online methods.
@@ -208,7 +208,7 @@ class StreamTraining:
         self._reencode(precisions)
 
     def evaluate(self) -> dict[str, Any]:
-        """Rank the current queries, and return the costs and the mAP, weighted by the shares of the classes.
+        """Rank the queries, and return the costs so far and the mAP, in which classes weigh their current shares.
 
         Items with codes are ranked; with `settings.unlabelled`, only those that are never learnt from.
 

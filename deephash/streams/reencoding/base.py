@@ -52,7 +52,7 @@ class Reencoding(PlainArguments, ABC):
         """Return whether the learnt hasher becomes the current one, which encodes items and queries from now on.
 
         Args:
-            items: number of items that have arrived since the last update.
+            items: number of items that have arrived since a hasher last became the current one.
         """
         return True
 

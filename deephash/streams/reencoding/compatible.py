@@ -49,7 +49,7 @@ def chain_maps(map_to_old: Tensor, map_to_older: Tensor) -> Tensor:
 
 @final
 class Compatible(Reencoding):
-    """Policy that adds a version at intervals, and keeps codes of the last few searchable through learnt maps.
+    """Policy that adds a version at intervals, and keeps codes of recent versions searchable through learnt maps.
 
     Between updates, the last version encodes new items and queries. At an update, an affine map from the projections of
     the new version to those of the previous one is learnt from stored items. A query is projected once and mapped into
