@@ -2,7 +2,7 @@
 
 A code of b bits is packed into B = ⌈b/8⌉ bytes in the order of `numpy.packbits(..., bitorder="little")` and of
 FAISS's binary indexes: bit j is bit j mod 8 of byte j // 8. The bits that pad the last byte are 0.
-A margin m, the distance of a projection from its threshold, gives the bit m >= 0; a zero margin gives 1.
+A margin m, the signed distance of a projection from its threshold, gives the bit m >= 0; a zero margin gives 1.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ def pack(bits: Tensor) -> Tensor:
         uint8 (n, ⌈b/8⌉) on the same device.
 
     Raises:
-        InvalidInputError: floating-point numbers, numbers other than 0 and 1, or another number of axes.
+        InvalidInputError: floating-point numbers, numbers other than 0 and 1, or not two axes.
 
     Example:
         >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
@@ -92,8 +92,8 @@ def swap_bit_order(codes: Any) -> Tensor:
     """Convert packed codes between little and big bit order, by reversing the bits of each byte.
 
     deephash and FAISS store bit j of a code in bit j mod 8 of a byte, counted from the lowest. The default of
-    `numpy.packbits` and `ubinary` of sentence-transformers and vLLM count from the highest. Hamming distances are the
-    same in either order if queries and database share it. The conversion is its own inverse.
+    `numpy.packbits`, and the format `ubinary` of sentence-transformers and vLLM, count from the highest. Hamming
+    distances are the same in either order if queries and database share it. The conversion is its own inverse.
 
     Args:
         codes: uint8 (n, B), a tensor, an array or nested lists.
@@ -121,7 +121,7 @@ def as_codes(codes: Any, name: str = "codes") -> Tensor:
 
     Args:
         codes: a tensor, an array, a memory map or nested lists.
-        name: their name in messages.
+        name: name of the codes in messages.
 
     Raises:
         InvalidInputError: the codes are not numbers, or not uint8.

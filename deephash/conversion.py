@@ -28,7 +28,7 @@ class NotNumbersError(ValueError):
 
 
 def to_plain_number(value: Any) -> Any:
-    """Convert NumPy's numbers and tensors of one whole number to Python's, also within lists, tuples and dictionaries.
+    """Convert NumPy's numbers, and tensors of one whole number, to Python numbers, also in lists, tuples and dicts.
 
     Other values are returned unchanged.
     """
@@ -62,7 +62,7 @@ def convert_numpy_numbers(function: Callable[P, R]) -> Callable[P, R]:
 def convert_numpy_arguments(kind: C) -> C:
     """Decorate a class so that NumPy's numbers among its constructor's arguments become Python's.
 
-    NumPy's whole numbers overflow, and none of NumPy's numbers is JSON-serialisable.
+    NumPy's whole numbers overflow, and most of NumPy's numbers are not JSON-serialisable.
     """
     changed: Any = kind
     changed.__init__ = convert_numpy_numbers(changed.__init__)
@@ -70,7 +70,7 @@ def convert_numpy_arguments(kind: C) -> C:
 
 
 class PlainArguments:
-    """A base class whose subclasses all have `convert_numpy_arguments`."""
+    """A base class that decorates all its subclasses with `convert_numpy_arguments`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

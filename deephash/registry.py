@@ -161,7 +161,7 @@ def get_word(kind: type[Any]) -> str:
 
 
 def get_public_name(kind: type[Any]) -> str:
-    """Return a class's name in YAML files and messages: its family's package, or else its module, and the class."""
+    """Return a class's name in YAML files and messages: PACKAGE.CLASS of its family, else MODULE.CLASS."""
     entry = locate(kind)
     package = kind.__module__ if entry is None else FAMILIES[entry.family]
     return f"{package}.{kind.__qualname__}"
@@ -191,7 +191,7 @@ def resolve_former(path: str) -> type[Any] | None:
 
 
 def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return functions `__getattr__` and `__dir__` of a family's package, which import its classes on first use.
+    """Return `__getattr__` and `__dir__` for a family's package; they import its classes on first use.
 
     Args:
         package: `__name__` of the family's package.

@@ -26,7 +26,7 @@ from deephash.validation import InvalidInputError, check_choice, check_whole
 
 PACKED, BITS = "packed", "bits"
 MAX_SEED = 2**63 - 1
-# Families of the registry whose plugins a group can choose.
+# For each group of choices, the families of the registry whose plugins are also choices.
 FAMILIES = {
     "method": ("projections", "online_projections", "paired_projections"),
     "quantizer": ("quantizers",),
@@ -84,8 +84,8 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Args:
             X: numbers (n, d).
-            y: class of each item (n,), or 0 and 1 (n, c), one-hot or with several labels per item; methods that do not
-                learn from labels ignore it.
+            y: class of each item (n,), or a table (n, c) of 0 and 1 with one or several labels per item. Methods that
+                do not learn from labels ignore it.
 
         Returns:
             self.
@@ -145,7 +145,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 
 def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
-    """Convert scikit-learn's labels to those of methods.
+    """Convert labels in scikit-learn's formats to those that methods accept.
 
     Args:
         y: classes (n,) or (n, 1) of any sortable type, or 0 and 1 (n, c): one-hot classes, or several labels per item.
@@ -155,7 +155,8 @@ def convert_labels(y: NDArray[Any], rows: int) -> Tensor:
         Class indices int64 (n,), or an indicator bool (n, c) if an item has none or several labels.
 
     Raises:
-        InvalidInputError: another number of rows, columns of other numbers, NaN, or values that cannot be sorted.
+        InvalidInputError: another number of rows, columns of numbers other than 0 and 1, NaN, or values that cannot be
+            sorted.
     """
     if y.ndim == 2 and y.shape[1] > 1:
         indicator, _ = parse_labels(y, rows, "y")

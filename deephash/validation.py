@@ -17,7 +17,7 @@ from deephash.conversion import NotNumbersError, as_array, as_floating, as_tenso
 
 # Elements per block in checks for NaN: 16 MB of float32.
 BLOCK_ELEMENTS = 2**22
-# Bounds of magnitudes whose squares, and sums of these over all items, float32 can represent.
+# Bounds of the largest magnitude. Within them, float32 can represent squares and their sums over all items.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-15, 1e15
 
 MAX_BITS = 65_536
@@ -44,10 +44,10 @@ def as_features(features: Any, dimension: int | None = None, minimum_rows: int =
             Whole numbers and truth values become float32, or float64 if float32 is not exact for their dtype.
         dimension: the required d; None accepts any d >= 1.
         minimum_rows: the smallest n.
-        name: their name in messages.
+        name: name of the values in messages.
 
     Raises:
-        InvalidInputError: not numbers, wrong rank, dimension, too few rows, NaN or infinity.
+        InvalidInputError: not numbers, wrong rank or dimension, too few rows, NaN or infinity.
     """
     return to_floating(as_rows(features, dimension, minimum_rows, name), name)
 
@@ -106,7 +106,7 @@ def check_finite(features: Any, name: str = "features") -> None:
 
     Args:
         features: a tensor, an array, or rows in a file that can be sliced.
-        name: their name in messages.
+        name: name of the values in messages.
 
     Raises:
         InvalidInputError: the message has the first row with such a value.
@@ -135,8 +135,8 @@ def check_scale(
 
     Args:
         features: finite, floating (n, d).
-        name: their name in messages.
-        least: lower bound of the largest magnitude, unless all features are 0; by default for float32.
+        name: name of the values in messages.
+        least: lower bound of the largest magnitude, not applied if all features are 0. The default is for float32.
         most: upper bound of the largest magnitude.
 
     Raises:
@@ -158,7 +158,7 @@ def as_labels(labels: Any, rows: int, name: str = "labels") -> Tensor:
         labels: class indices, whole numbers (n,) >= 0 of any dtype, or truth values (n, c); a tensor, an array or
             lists.
         rows: the required n.
-        name: their name in messages.
+        name: name of the values in messages.
 
     Returns:
         int64 (n,) or bool (n, c).
@@ -238,7 +238,7 @@ def is_whole(value: Any) -> bool:
 
 
 def check_whole(value: Any, least: int, name: str, most: int | None = None) -> None:
-    """Raise an error unless a value is a whole number from `least` to `most`; None is no upper bound."""
+    """Raise an error unless a value is a whole number from `least` to `most`; with None, there is no upper bound."""
     if not is_whole(value) or not least <= value or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InvalidInputError(f"{name}={value!r}; expected a whole number {bounds}.")

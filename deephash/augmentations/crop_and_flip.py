@@ -34,11 +34,11 @@ class CropAndFlip(Augmentation):
 
     Args:
         input_dim: number of values of an image, h · w · c.
-        shift: maximum shift along each axis in pixels; 2, which suits short training at 32 × 32; He et al. (2016) use
-            4.
-        flip: probability of mirroring left and right; 0.5.
-        cutout: side of a square, at a random place, that is set to the image's mean colour; 0 for none, 16 in the paper
-            at 32 × 32.
+        shift: maximum shift along each axis in pixels. The default of 2 suits short training at 32 × 32; He et al.
+            (2016) use 4.
+        flip: probability of mirroring left and right, by default 0.5.
+        cutout: side of a square, at a random place, that is set to the image's mean colour; 0 for none. The paper
+            uses 16 at 32 × 32.
         channels: number of channels; None for 3 or 1, whichever fits the number of values.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.

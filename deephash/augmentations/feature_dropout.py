@@ -15,8 +15,7 @@ REPLACEMENTS = ("zero", "mean")
 class FeatureDropout(Augmentation):
     """Replacement of each feature of each item with a given probability, as in a denoising autoencoder.
 
-    Unlike dropout, it does not enlarge the other features, because items with missing features are the training
-    examples.
+    Unlike dropout, it does not enlarge the other features: training uses items with missing features as they are.
 
     Known weakness: 0 means "absent" for counts and kernel values, but for features far from 0 it is an extreme value
     that shifts all projections. The mean over the batch as a replacement avoids this.
@@ -26,7 +25,7 @@ class FeatureDropout(Augmentation):
 
     Args:
         input_dim: feature dimension d.
-        share: probability that a feature is replaced; 0.1, the smallest in the paper.
+        share: probability that a feature is replaced. The default of 0.1 is the smallest in the paper.
         replacement: "zero" as in the paper, or "mean" for the mean of the feature over the batch.
 
     Raises:

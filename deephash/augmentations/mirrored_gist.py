@@ -13,23 +13,23 @@ from deephash.validation import check_fraction
 
 @final
 class MirroredGIST(Augmentation):
-    """Mirroring of images left and right for which only GIST features are available.
+    """Left-right mirroring of images of which only GIST features are available.
 
     The filters and blocks of GIST are symmetric, so the features of the mirrored image are the same values in other
-    places, and no images are needed. If the number of frequencies is even, the highest is not symmetric; this changes
-    features by about a hundredth of their size.
+    places, and no images are needed. If the number of frequencies is even, the highest is not symmetric, so
+    features differ from the exact ones by about a hundredth of their size.
 
-    Known weakness: it is only valid for GIST; other features with the same number of values are permuted without an
-    error.
+    Known weakness: only GIST features are mirrored; other features with the same number of values are permuted without
+    an error.
 
     Shape:
         GIST features (n, d) → (n, d).
 
     Args:
         input_dim: feature dimension d, the number of filters times blocks².
-        flip: probability of mirroring; 0.5.
-        orientations_per_scale: orientations of the descriptor, [8, 8, 8, 8].
-        blocks: blocks of the descriptor along each side, 4.
+        flip: probability of mirroring, by default 0.5.
+        orientations_per_scale: number of orientations of the descriptor at each scale.
+        blocks: number of blocks of the descriptor along each side.
 
     Raises:
         InvalidInputError: the dimension does not match such a descriptor, or a setting is out of range.

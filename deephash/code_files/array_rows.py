@@ -24,8 +24,8 @@ class ArrayRows(RowSource):
     Args:
         path: the file, for messages and its fingerprint.
         shape: (n, d).
-        read: function of a first row and a block size; it returns an iterator over blocks of that many rows, of which
-            the last may have fewer.
+        read: function of a first row and a block size in rows, which returns an iterator over blocks. The last block
+            may have fewer rows.
         key: name of the array in an `.npz`.
     """
 

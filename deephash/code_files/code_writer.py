@@ -263,7 +263,7 @@ def write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 def write_words(lines: Path, path: Path, rows: int) -> None:
-    """Write strings, given as one JSON string a line, as a NumPy array."""
+    """Write strings, given as one JSON string per line, as a NumPy array."""
     with lines.open(encoding="utf-8") as file:
         longest = max(len(json.loads(line)) for line in file)
     with path.open("wb") as file:

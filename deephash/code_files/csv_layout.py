@@ -93,7 +93,7 @@ def read_layout(path: Path, header: bool | None) -> CsvLayout:
 
     Args:
         path: the file.
-        header: whether the first line names the columns; with None, it does unless it contains numbers.
+        header: whether the first line names the columns. None is like True, but an unclear line raises an error.
     """
     with reading(path, ".csv data", "write it again"):
         lines = read_lines(path)

@@ -31,12 +31,13 @@ def open_source(
 
     Args:
         path: a `.npy`, `.npz`, `.parquet`, `.csv`, `.fvecs`, `.bvecs` or `.ivecs` file; a folder of Parquet files or of
-            images; or the address of either in an object store, such as s3://BUCKET/FOLDER.
+            images; or the address of such a folder in an object store, such as s3://BUCKET/FOLDER.
         run: folder of the run whose hasher encodes the rows; its data determine the features of images.
         features: array of an `.npz`, or columns of a table; None uses the only array, or all columns except the ids.
         ids: column of ids in a table; None uses `id` if there is one.
         image_size: side in pixels to which images are scaled; None uses that of the run's data.
-        header: whether the first line of a CSV file names its columns; with None, it does unless it contains numbers.
+        header: whether the first line of a CSV file names its columns. None is like True, but an unclear line raises an
+            error.
 
     Raises:
         InvalidInputError: a missing or damaged file, another kind of file, or images for a run without images.

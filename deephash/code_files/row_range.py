@@ -8,7 +8,7 @@ from deephash.code_files.rows import RowBlock, RowSource
 
 @final
 class RowRange(RowSource):
-    """Rows start to stop of a source, in the same blocks and with the same ids.
+    """Rows `start` to `stop` - 1 of a source, in the same blocks and with the same ids.
 
     Args:
         source: a source of at least `stop` rows.

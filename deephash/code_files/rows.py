@@ -69,7 +69,7 @@ class RowSource(ABC):
 
     @abstractmethod
     def blocks(self, start: int, rows: int) -> Iterator[RowBlock]:
-        """Yield blocks of `rows` rows, the last one with fewer, from row `start`, which is a multiple of `rows`.
+        """Yield blocks of `rows` rows from row `start` on, a multiple of `rows`; the last block may have fewer.
 
         Raises:
             InvalidInputError: a damaged source.

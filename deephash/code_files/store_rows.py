@@ -164,7 +164,7 @@ class StoredTableRows(TableRows):
         return rebatch(self._groups(columns, start), rows)
 
     def _groups(self, columns: list[str], start: int) -> Iterator["polars.DataFrame"]:
-        """Yield the row groups from row `start` on, the first cut to begin there; earlier groups are not read."""
+        """Yield the row groups from row `start` on; the first is cut at this row, and earlier groups are not read."""
         import polars
 
         first = 0

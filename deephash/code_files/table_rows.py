@@ -34,8 +34,8 @@ class TableRows(RowSource):
         features: one column of lists, or several columns of numbers; None uses all columns except the ids.
         ids: column of ids, whole numbers or strings; None uses `id`, in upper or lower case, if there is one, or else
             row numbers.
-        header: whether the first line of a CSV file names its columns; with None, it does unless it contains numbers.
-            Columns without names are named by their positions from 0.
+        header: whether the first line of a CSV file names its columns. None is like True, but an unclear line raises an
+            error. Columns without names are named by their positions from 0.
 
     Raises:
         InvalidInputError: a damaged file, no such column, columns that are not numbers, ids too large for int64, or an

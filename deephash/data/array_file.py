@@ -26,12 +26,13 @@ def read_array(
     Args:
         path: the file; its ending determines the format.
         keys: array of an `.npz` file, or columns of a Parquet file: one column of lists or any number of
-            scalar columns. None reads the only array of an `.npz` file, or all columns of a Parquet file but ids and
-            pandas indexes.
+            scalar columns. None reads the only array of an `.npz` file, or all columns of a Parquet file
+            except ids and pandas indexes.
         drop: arrays or columns that are not read if `keys` is None, such as labels beside features.
 
     Returns:
-        A read-only array of any dtype but object. Several scalar columns form a matrix, a single one a vector.
+        An array of any dtype except object, possibly read-only. Several scalar columns form a matrix, a single one a
+        vector.
 
     Raises:
         InvalidInputError: a missing file, array or column, a damaged file, or a file of Python objects.

@@ -41,7 +41,7 @@ def convert_features(array: np.ndarray, name: str) -> Tensor:
 
 
 def map_features(path: Path, array: np.ndarray, name: str) -> MappedRows:
-    """Return memory-mapped features; runs the checks of `convert_features` block by block.
+    """Return memory-mapped features after the checks of `convert_features`, block by block.
 
     Args:
         path: a file that can be mapped.
@@ -100,7 +100,7 @@ class Arrays(HashingDataModule):
         labels: file of the labels; None reads `labels_key`, if it is given, from the file of the features.
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns of 0 and 1.
         label_separator: separator of several labels in a string: space, comma, semicolon, bar, tab or another
-            character; "none" if each string is one label. None raises an error if strings could have several.
+            character; "none" if each string is one label. None raises an error if a string may be one label or several.
         images: file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:

@@ -139,8 +139,8 @@ class HashingDataModule(PlainArguments, lightning.LightningDataModule, ABC):
 
         If training uses most of the database, the validation queries are ranked against the rest of the training part.
         Otherwise a validation database is held out as well, because items that training has not used are harder to
-        find: a quarter of the held-out items are queries, and the others are their database. The items are drawn at
-        random, in the class proportions if there are enough queries.
+        find. A quarter of the held-out items are then queries, and the others are their database. The items are drawn
+        at random, in the class proportions if there are enough queries.
 
         Args:
             share: fraction of the training items, above 0 and below 1.

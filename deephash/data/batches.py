@@ -12,7 +12,7 @@ from deephash.data.items import Part
 from deephash.validation import InvalidInputError, check_count
 
 Order = Callable[..., Iterable[int]]
-"""A class of samplers with the argument `labels`, such as those of pytorch-metric-learning, over training rows."""
+"""A callable that returns training rows for its argument `labels`, such as a sampler of pytorch-metric-learning."""
 
 
 class EpochBatches(Sampler[Tensor]):

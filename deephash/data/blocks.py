@@ -13,7 +13,7 @@ BLOCK_ROWS = 16_384
 class PartBlocks(Dataset[dict[str, Any]]):
     """One process's share of a part, in blocks of consecutive rows.
 
-    Unlike a distributed sampler, shares are not padded to equal length: a repeated query would count twice.
+    Unlike those of a distributed sampler, shares are not padded to equal length: a repeated query would count twice.
 
     Args:
         part: the items.
@@ -31,7 +31,7 @@ class PartBlocks(Dataset[dict[str, Any]]):
         return len(self._bounds)
 
     def __getitem__(self, block: int) -> dict[str, Any]:
-        """Return a block's positions in the part, rows in the data set (int64 (m,)), features (m, d) and any labels."""
+        """Return a block: positions in the part and ids in the data set, int64 (m,); features (m, d); any labels."""
         start, stop = self._bounds[block]
         part = self._part
         content = {"positions": torch.arange(start, stop), "ids": part.ids[start:stop]}

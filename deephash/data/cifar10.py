@@ -38,13 +38,13 @@ MAX_MEMBER = 1 << 27
 def read_binary_archive(archive: Path) -> dict[str, np.ndarray]:
     """Read the publisher's binary edition from its archive.
 
-    Each image is its label, one byte, and then 1,024 red, 1,024 green and 1,024 blue bytes, row by row.
+    Each image is stored as a byte for its label, then 1,024 red, 1,024 green and 1,024 blue bytes, row by row.
 
     Returns:
         images uint8 (n, 32, 32, 3), labels uint8 (n,), is_test bool (n,) and classes str (c,).
 
     Raises:
-        InvalidInputError: another or a damaged archive.
+        InvalidInputError: a damaged archive, or one without these files.
     """
     try:
         with tarfile.open(archive) as file:

@@ -31,9 +31,9 @@ LAYOUT = (
 class COCOCaptions(ImageTextData):
     """Images and sentences as cached features of two descriptors, labelled by object categories.
 
-    An item is an image with its first sentence, or several joined sentences. With the annotations of objects, items
-    without any object are left out, as in papers on hashing; without them, there are no labels. One of the publisher's
-    parts may be missing: with only `captions_val2017.json` and `val2017`, there are 5,000 items.
+    An item is an image with its first sentence, or with several sentences joined. If the annotations of objects are
+    present, items without any object are left out, as in papers on hashing; otherwise there are no labels. One of the
+    publisher's parts may be missing: with only `captions_val2017.json` and `val2017`, there are 5,000 items.
 
     Args:
         protocol: see `HashingDataModule`.

@@ -46,8 +46,8 @@ def download(
         addresses: http, https or ftp addresses of the file, tried in this order.
         path: destination; missing folders are created.
         checksum: "md5:" or "sha256:" and the hexadecimal digest that the file must have. None if the publisher has
-            none: the file is then complete at the length that the server reports, and code that reads it must verify
-            it, for example by the internal checksums of a zip archive.
+            none. The file is then complete at the length that the server reports, and code that reads it must verify
+            its contents, for example by the internal checksums of a zip archive.
         pause: seconds before the second attempt, doubled for each later one.
         timeout: seconds without data after which a connection counts as lost.
 

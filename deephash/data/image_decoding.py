@@ -1,4 +1,4 @@
-"""Decoding of image files: every mode that Pillow reads becomes 8-bit RGB or raises an error that names it."""
+"""Decoding of image files: every mode that Pillow reads becomes 8-bit RGB or raises an error that names the mode."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image as Pillow
 
 MAX_IMAGE = 1 << 26
-"""Pixels of the largest image that is decoded: 8,192 × 8,192, in 200 MB."""
+"""Pixels of the largest image that is decoded: 8,192 × 8,192, which need 200 MB as RGB."""
 
 DECODING_VERSION = 2
 """Increased whenever the pixels of the same file change, so that cached features of the old pixels are not used."""
@@ -35,7 +35,7 @@ def list_image_formats() -> list[str]:
 
 
 def list_image_endings() -> tuple[str, ...]:
-    """Return the file name endings of these formats, in lower case with dots."""
+    """Return the file name endings of the formats that Pillow decodes itself, in lower case with dots."""
     from PIL import Image
 
     formats = set(list_image_formats())
@@ -56,7 +56,7 @@ def read_image(
         most_pixels: maximum number of pixels.
 
     Raises:
-        TooManyPixelsError: more pixels by the header of the file.
+        TooManyPixelsError: the header of the file claims more pixels.
         InvalidInputError: an image mode without a fixed black and white.
         Exception: errors of Pillow for an unreadable file, which have no common type.
     """
@@ -73,7 +73,7 @@ def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.I
     """Convert an image to 8-bit RGB, with transparent pixels over white.
 
     Grey of more than 8 bits is scaled so that black and white are kept: 16 bits by 1/257. Pillow itself reduces colours
-    of more bits to 8.
+    of more than 8 bits.
 
     Args:
         opened: the image as read, with the metadata of its format.
@@ -110,7 +110,7 @@ def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.I
 
 
 def _convert_integers(values: np.ndarray, opened: "Pillow.Image") -> "Pillow.Image":
-    """Convert grey of up to 16 bits. TIFF stores the bits and whether 0 is white; PNG stores a transparent value."""
+    """Convert grey of up to 16 bits. TIFF stores their number and whether 0 is white, PNG a transparent value."""
     from PIL import Image
 
     tags = getattr(opened, "tag_v2", {})

@@ -33,7 +33,8 @@ class ImageFolder(HashingDataModule):
         descriptor: computes the features; its `image_size` is the side to which images are scaled and cropped.
         labels_key: label columns of a manifest, of 0 and 1 or of names.
         label_separator: separator of several labels in a field of a manifest: space, comma, semicolon, bar, tab
-            or another character; "none" if each field is one label. None raises an error if both are possible.
+            or another character; "none" if each field is one label. None raises an error if a field may be
+            either.
         cache: folder of computed features.
 
     Raises:

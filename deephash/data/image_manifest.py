@@ -45,14 +45,14 @@ def list_manifest(
     """Return the images that a manifest lists, in its order.
 
     Relative paths start from the folder of the manifest. A CSV file has a header and one line per image. The header is
-    "path,label", only "path" for images without labels, or "path" and a column of 0 and 1 per label; if there is a
+    "path,label", only "path" for images without labels, or "path" and a column of 0 and 1 per label. If there is a
     column "label", other columns are ignored. A text file has no header; each line is a path followed by the 0 or 1 of
     each label, or by a class number, separated by spaces.
 
     Args:
         manifest: a `.csv` or `.txt` file in UTF-8.
         labels_key: label columns, of 0 and 1 or of names; None uses the columns named label or labels, or all columns
-            but path if they contain only 0 and 1.
+            except path if they contain only 0 and 1.
         separator: separator of several labels in a field, as in `parse_labels`.
 
     Raises:

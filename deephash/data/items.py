@@ -29,8 +29,8 @@ class Items:
             published split.
         images: uint8 (n, h, w) or (n, h, w, 3) to show beside results, one per item, or None.
         texts: n texts to show beside results, or None.
-        computed_from: digests by view of the inputs of features that were computed here, which replace the features in
-            `digests`; a single view has the name "".
+        computed_from: for each view with features that were computed here, the digest of their inputs, which `digests`
+            covers instead of the features. A single view has the name "".
     """
 
     features: Features

@@ -29,7 +29,7 @@ def parse_labels(
     """Convert labels to class indices, or to an indicator table for several labels per item.
 
     Args:
-        labels: for one class per item, whole numbers >= 0 or strings, (n,) or (n, 1). For several labels per item, an
+        labels: for one class per item, whole numbers >= 0 or strings, (n,) or (n, 1). For several labels per item, a
             table (n, c) of 0 and 1, bool, integer or float, or strings (n,) with a separator.
         rows: required number of rows n.
         name: name of the values, for messages.
@@ -136,9 +136,9 @@ def _check_single(known: Sequence[str], labels: np.ndarray, name: str) -> None:
     """Raise an error if a string may be one label or several.
 
     Bars, semicolons and tabs always count as separators. Commas, spaces and similar characters count between numbers.
-    Between words they count only if one of the words is itself a label, or occurs both first and later in such strings;
-    so a name of several words, such as "polar bear", is one label. Hyphens, colons and underscores count only between
-    numbers.
+    Between words they count only if one of the words is itself a label, or is first in one such string and later in
+    another; so a name of several words, such as "polar bear", is one label. Hyphens, colons and underscores
+    count only between numbers.
     """
     for label in known:
         if label[:1] + label[-1:] in ("[]", "()", "{}"):

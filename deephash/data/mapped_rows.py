@@ -46,7 +46,7 @@ class RowFile:
         if not self.path.is_file() or _read_state(self.path) != self.state:
             raise InvalidInputError(f"{self.path} changed while it was in use; start again.")
         if self.path.suffix in COMPONENTS:
-            # The first reading compared the dimensions of all vectors, which takes a pass through the whole file.
+            # The first reading checked the dimensions of all vectors, which takes a pass through the whole file.
             vectors: np.ndarray = np.memmap(self.path, read_vector_layout(self.path)[0], mode="r")["vector"]
             return vectors
         return read_array(self.path)
@@ -81,7 +81,7 @@ class MappedRows:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Tensor:
-        """Read rows by a slice, int64 or bool (m,) as float32 (m, d), or one row by its number as (d,)."""
+        """Read rows: float32 (m, d) for a slice, int64 (m,) or bool (n,), or float32 (d,) for one row number."""
         if isinstance(key, slice) and self._rows is None and key.step in (None, 1):
             start, stop, _ = key.indices(len(self))
             return self._read(np.arange(start, stop))

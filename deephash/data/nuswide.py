@@ -76,20 +76,21 @@ def find_most_frequent(labels: np.ndarray, concepts: int) -> np.ndarray:
 
 @final
 class NUSWIDE(ImageTextData):
-    """Images as 500 counts of SIFT words, texts as indicators of the 1,000 most frequent tags, with several labels.
+    """Images as 500 counts of SIFT words, and texts as indicators of 1,000 tags, with several labels per item.
 
-    Only items with at least one of the chosen concepts are kept: of the published 269,648, 186,577 have one of the 10
-    most frequent and 195,834 one of the 21. The publisher's parts are "train" and "query" (its "test").
+    The tags are the 1,000 most frequent. Only items with at least one of the chosen concepts are kept: 186,577 of the
+    269,648 published items for the 10 most frequent concepts, and 195,834 for the 21 most frequent. The publisher's
+    parts are "train" and "query" (its "test").
 
-    Known weakness: only the addresses of the images are published, so there are no images to show or to describe. The
-    publisher's server has closed; web archives have its files, without checksums.
+    Only the addresses of the images are published, so there are no images to show or to describe. The publisher's
+    server has closed; web archives have its files, without checksums.
 
     Args:
         protocol: see `HashingDataModule`.
         seed: see `HashingDataModule`.
         split: see `HashingDataModule`.
-        path: a folder with the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList; the last may be
-            missing if the words are in one file, and then there is no official split.
+        path: a folder with the publisher's Groundtruth, NUS_WID_Tags, Low_Level_Features and ImageList. If the word
+            counts are in one file, ImageList may be missing, and there is then no official split.
         concepts: number of most frequent concepts used as labels: 10 and 21 are usual, and 81 is all.
         view: "image" or "text" for only that view; None for both.
         cache: folder of the parsed tables, which load in seconds; parsing the text files takes minutes.
@@ -154,7 +155,12 @@ class NUSWIDE(ImageTextData):
         )
 
     def _load_tables(self) -> dict[str, Tensor]:
-        """Return all items' image float32 (n, 500), text uint8 (n, 1000), labels uint8 (n, 81) and train uint8 (n,)."""
+        """Return the tables of all n items.
+
+        Returns:
+            image float32 (n, 500), text uint8 (n, 1000) and labels uint8 (n, 81); train uint8 (n,) if there is a list
+            of images.
+        """
         if not self.path.is_dir():
             raise InvalidInputError(f"{format_missing_path(self.path)} is not a folder; give one with {LAYOUT}.")
         files = [file for file in sorted(walk_files(self.path, hidden=True)) if file.suffix in (".txt", ".dat")]

@@ -81,12 +81,12 @@ class PairedArrays(HashingDataModule):
         labels_key: array or columns of the labels: integers or strings, one per item, or several columns
             of 0 and 1.
         label_separator: separator of several labels in a string: space, comma, semicolon, bar, tab or another
-            character; "none" if each string is one label. None raises an error if both are possible.
+            character; "none" if each string is one label. None raises an error if a string may be one label or several.
         texts: a file of strings (n,) to show beside results.
         images: a file of uint8 images (n, h, w) or (n, h, w, 3) to show beside results.
 
     Raises:
-        InvalidInputError: fewer than two files, or another number of names or keys.
+        InvalidInputError: fewer than two files, or a number of names or keys other than that of files.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PairedArrays(HashingDataModule):
 
         Raises:
             InvalidInputError: a missing, damaged or unusable file, or files of different numbers of rows; the message
-                names it.
+                names the file.
         """
         features: dict[str, Tensor] = {}
         present: dict[str, Tensor] = {}

@@ -47,13 +47,15 @@ class SIFT1M(HashingDataModule):
     """SIFT vectors with the publisher's parts: 1,000,000 database, 10,000 query and 100,000 training vectors.
 
     H. Jégou, M. Douze and C. Schmid, "Product quantization for nearest neighbor search", PAMI 33(1), 2011. There are
-    no labels: truth is by distance. The database comes first, so that the ids of the published neighbours are valid.
+    no labels: true neighbours are the nearest by distance. The database comes first, so that the ids of the published
+    neighbours are valid.
 
     Args:
         protocol: see `HashingDataModule`.
         seed: see `HashingDataModule`.
         split: see `HashingDataModule`.
-        prefix: prefix of the file names: "sift", or "siftsmall" with 10,000, 100 and 25,000 vectors.
+        prefix: prefix of the file names: "sift", or "siftsmall" with 10,000 database, 100 query and 25,000
+            training vectors.
         path: a local folder of PREFIX_base.fvecs, PREFIX_query.fvecs and PREFIX_learn.fvecs; None downloads the
             published archive, 161 MB for "sift" and 5 MB for "siftsmall".
         cache: folder of downloads.

@@ -44,10 +44,11 @@ PARTS = ("train", "test")
 
 @final
 class Wiki(ImageTextData):
-    """Images as 128 counts of SIFT words, texts as 10 LDA topics, in the publisher's 2,173 and 693 pairs.
+    """Images as 128 counts of SIFT words, and texts as 10 LDA topics.
 
-    The parts are "train" and "query"; the 2,173 are also the database. Texts and images, if they are in the folder,
-    are shown beside results, and descriptors such as a language model can compute other features from them.
+    The publisher's 2,173 training pairs are "train" and also the database; the 693 test pairs are "query". Texts and
+    images, if they are in the folder, are shown beside results, and descriptors such as a language model can compute
+    other features from them.
 
     Args:
         protocol: see `HashingDataModule`.

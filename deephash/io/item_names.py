@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from deephash.validation import InvalidInputError
 
 MAX_WHOLE = (1 << 63) - 1
-"""Largest number of a name."""
+"""Largest number that can be a name."""
 
 
 def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[Any]:
@@ -16,7 +16,7 @@ def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[A
 
     Args:
         values: whole numbers or strings (n,): an array, a list, or a column of a frame.
-        name: their name in messages.
+        name: description of the values in messages.
         size: the required n; None accepts any.
 
     Returns:
@@ -25,7 +25,7 @@ def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[A
     Raises:
         InvalidInputError: another shape, neither whole numbers nor strings, a mix of both, or a number beyond int64.
     """
-    # NumPy turns a list of numbers and strings into strings, and one with a number beyond int64 into floats.
+    # NumPy turns a list of numbers and strings into strings, and a list with a number beyond int64 into floats.
     array = np.asarray(values, object) if isinstance(values, list | tuple) else np.asarray(values)
     fits = array.ndim == 1 and size in (None, len(array))
     if fits and array.dtype.kind in "iu":

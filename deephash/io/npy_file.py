@@ -45,7 +45,7 @@ class NpyHeader:
 
     @property
     def count(self) -> int:
-        """Number of values, which cannot overflow."""
+        """Number of values, a Python integer that cannot overflow."""
         return math.prod(self.shape)
 
     @property

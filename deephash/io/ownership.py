@@ -16,7 +16,7 @@ LOCK_FILE = ".deephash-lock"
 
 # Attempts to lock the file; one fails if another process ends at that moment and removes the file.
 ATTEMPTS = 100
-# Errors of file systems without locks, such as some network ones. There, no error prevents a second process.
+# Errors of file systems without locks, such as some network ones. There, a second process is not detected.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 if sys.platform == "win32":
@@ -78,7 +78,7 @@ def check_not_source(source: str | Path, *places: Path) -> None:
 def lock_for_writing(folder: Path, what: str) -> Iterator[None]:
     """Prevent other processes from writing the same output; a killed process releases its lock.
 
-    The lock is an empty file in the folder, which is created if missing and removed if empty at the end.
+    The lock is an empty file in the folder. The folder is created if missing, and removed at the end if empty.
 
     Args:
         folder: folder of the output.

@@ -37,7 +37,7 @@ FILES = "files"
 # Bounds of a config that is read, since YAML's parser takes minutes for deep or long files.
 MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH = 1 << 18, 50
 
-# Duration of the fit, the last file that is written into a hasher's folder.
+# File with the duration of the fit, written last into a hasher's folder.
 FIT_SECONDS = "fit.json"
 # Files that a run writes into its folder, besides its config.
 RUN_FILES = frozenset(
@@ -52,8 +52,8 @@ RUN_FILES = frozenset(
 class RunFolder:
     """The files of one run.
 
-    `config.yaml` is written first and `metrics.json` last: a folder that has only the first was interrupted and can be
-    resumed.
+    `config.yaml` is written first and `metrics.json` last: a folder without `metrics.json` is of an interrupted run,
+    which can be resumed.
 
     Args:
         path: the folder; `open` creates it.
@@ -83,7 +83,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Folder of the best hasher so far of a joint training, by its validation queries."""
+        """Folder of the best hasher so far in a joint training, by the scores of its validation queries."""
         return self.path / "best"
 
     @property
@@ -108,7 +108,7 @@ class RunFolder:
 
     @property
     def tuning(self) -> Path:
-        """The tuned values with their scores, and those chosen."""
+        """Candidate values with their scores, and the chosen values."""
         return self.path / "tune.json"
 
     @property
@@ -217,7 +217,10 @@ class RunFolder:
             )
 
     def check_built_on(self) -> None:
-        """Raise an error if a complete run has the split or hasher of another run, which may have fitted on queries."""
+        """Raise an error if a complete run has the split or the hasher of another run.
+
+        The hasher of another run may have been fitted on rows that are queries in this one.
+        """
         for name in BUILT_ON:
             self.check_file(name)
 
@@ -295,7 +298,7 @@ def use_public_names(settings: Any) -> Any:
         return settings
     named = {key: use_public_names(value) for key, value in settings.items()}
     if isinstance(target := named.get("_target_"), str):
-        # Renamed classes come first: another class may have an earlier name now.
+        # Renamed classes come first: another class may now have their former name.
         found = None if target in FORMER_NAMES else resolve_former(target)
         named["_target_"] = FORMER_NAMES.get(target, target) if found is None else get_public_name(found)
     return named

@@ -17,7 +17,7 @@ class Descriptor(PlainArguments, ABC):
     """Increased whenever features of the same images change, so that cached ones are not used."""
 
     costly: ClassVar[bool] = True
-    """Whether features are cached."""
+    """Whether features are slow to compute, and therefore cached."""
 
     image_size: int | None
     """Side in pixels to which loaders scale and crop images; None keeps their size."""

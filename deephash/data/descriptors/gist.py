@@ -1,10 +1,10 @@
 """GIST, the spatial envelope of a scene: energies of oriented band-pass filters, averaged over a grid of blocks.
 
 A. Oliva and A. Torralba, "Modeling the shape of the scene: a holistic representation of the spatial envelope", IJCV
-42(3), 2001. Parameters and steps are those of the authors' LMgist. Grey is the mean of R, G and B, stretched to
-[0, 255]. Logarithm, whitening and local contrast normalisation below 4 cycles per image use a border of 5 pixels. The 4
-scales of 8 log-spaced Gabor-like transfer functions use mirrored borders of 32 pixels. Magnitudes are averaged over
-4 × 4 blocks.
+42(3), 2001. Parameters and steps are those of LMgist, the authors' code. Grey is the mean of R, G and B, stretched
+to [0, 255]. Its logarithm is whitened and its local contrast normalised, with a cutoff of 4 cycles per image and a
+mirrored border of 5 pixels. The filters are Gabor-like transfer functions with 8 orientations at each of 4 log-spaced
+scales, and use a mirrored border of 32 pixels. Magnitudes are averaged over 4 × 4 blocks.
 
 Both discrete Fourier transforms are products with small matrices, restricted to the frequencies of a filter's support
 and to the pixels inside the border. For images of 32 to 256 pixels this is faster than FFTs of the whole bordered

@@ -1,6 +1,6 @@
 """The mathematics of GIST: transfer functions, and linear maps along an axis of pixels as small matrices.
 
-Formulae of A. Oliva and A. Torralba's LMgist, the code of IJCV 42(3), 2001.
+Formulae of A. Oliva and A. Torralba's LMgist, the code of their paper in IJCV 42(3), 2001.
 """
 
 import math
@@ -35,7 +35,7 @@ def fourier_matrix(n: int) -> Tensor:
 def transfer_functions(n: int, orientations_per_scale: Sequence[int]) -> Tensor:
     """Gabor-like transfer functions, real and one-sided, from the finest scale to the coarsest.
 
-    With r and θ the polar frequency, scale i of o orientations, orientation j:
+    For the frequency (r, θ) in polar coordinates, and orientation j of the o orientations of scale i:
     exp(−3.5 (r / (0.3 n / 1.85^i) − 1)² − 2π (o²/64) (θ + π j / o)²).
 
     Args:
@@ -66,7 +66,7 @@ def low_pass_matrix(n: int, cutoff: float) -> Tensor:
 
 
 def block_averages(size: int, blocks: int) -> Tensor:
-    """Return averages over consecutive runs of pixels, whose lengths differ by at most one: float32 (blocks, size)."""
+    """Return a matrix of averages over runs of pixels, whose lengths differ by at most one: float32 (blocks, size)."""
     edges = [size * i // blocks for i in range(blocks + 1)]
     averages = torch.zeros(blocks, size)
     for i, (first, last) in enumerate(pairwise(edges)):

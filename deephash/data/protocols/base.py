@@ -115,7 +115,7 @@ class Split:
         return split
 
     def check_data(self, digests: Mapping[str, str], files: str = "") -> None:
-        """Raise an error if the data differ from the data of this split, if their digests are recorded.
+        """Raise an error if the recorded digests of this split differ from those of the data.
 
         Args:
             digests: digests of the given data, as from `HashingDataModule.get_digests`.
@@ -182,8 +182,8 @@ class Protocol(PlainArguments, ABC):
 
         Args:
             n: number of items.
-            labels: class indices int64 (n,) for stratified draws; an indicator bool (n, c) or None is drawn without
-                strata.
+            labels: class indices int64 (n,) for stratified draws. With an indicator bool (n, c) or None, draws
+                are not stratified.
             official: the publisher's part of each item, "train", "query" or "database", or None.
             seed: equal seeds give equal splits.
 

@@ -12,8 +12,8 @@ class FiveWay(Protocol):
 
     The improved protocol of Moran's thesis (2016): hyper-parameters are chosen with the validation queries against the
     validation database, projections and quantisers use only the training part, and test queries are scored against the
-    test database. The thesis averages 10 runs with different seeds. The defaults are those for the 60,000 images of
-    CIFAR-10, which leave 46,000 for the test database.
+    test database. The thesis averages 10 runs with different seeds. The defaults are for the 60,000 images of CIFAR-10,
+    of which 46,000 remain for the test database.
 
     Args:
         queries: test queries.

@@ -17,7 +17,7 @@ class TextDescriptor(PlainArguments, ABC):
     """Increased whenever features of the same texts change, so that cached ones are not used."""
 
     costly: ClassVar[bool] = True
-    """Whether features are cached."""
+    """Whether features are slow to compute, and therefore cached."""
 
     @abstractmethod
     def describe(self, texts: Sequence[str]) -> Tensor:

@@ -24,7 +24,7 @@ class HashedWords(TextDescriptor):
     Known weakness: synonyms have unrelated features.
 
     Args:
-        dimension: number of buckets d; 1,024 give few collisions per text for the few thousand words of captions.
+        dimension: number of buckets d. For captions, with a few thousand words, 1,024 give few collisions per text.
         stop_words: "english" leaves out the most common English words; None keeps all.
 
     Raises:

@@ -36,8 +36,8 @@ def contents_digest(folder: Path) -> str:
 class SentenceTransformer(TextDescriptor):
     """Sentence embeddings of a model in the format of sentence-transformers, such as MiniLM.
 
-    Needs `pip install 'deephash[text]'`. A model is a folder, or a name of the Hugging Face hub, which is downloaded
-    if its cache lacks it.
+    Needs `pip install 'deephash[text]'`. A model is a folder, or a name of the Hugging Face hub. A named
+    model is downloaded unless it is in the hub's cache.
 
     Known weakness: a model reads only the beginning of a long text; MiniLM reads 256 word pieces.
 
