@@ -22,7 +22,7 @@ class Affinity(PlainArguments, ABC):
     """
 
     learns_from: str = "train"
-    """Part of a split from which `fit` learns when this is the truth."""
+    """Part of a split from which `fit` learns when the affinity is the ground truth."""
 
     needs_labels: ClassVar[bool] = False
     """Whether items without labels have no neighbours."""
@@ -36,7 +36,7 @@ class Affinity(PlainArguments, ABC):
 
     @abstractmethod
     def fit(self, features: Tensor, labels: Tensor | None) -> "Affinity":
-        """Learn what the definition needs from the training items: features (n, d), labels (n,) or (n, c) or None."""
+        """Learn the definition's parameters from items: features (n, d), labels (n,) or (n, c) or None."""
 
     @abstractmethod
     def relevance(
@@ -61,7 +61,7 @@ class Affinity(PlainArguments, ABC):
         Args:
             features: (n, d) of the training items.
             labels: int64 (n,), bool (n, c) or None.
-            positions: int64 (n,), data set rows of the items, for definitions by row.
+            positions: int64 (n,), rows of the items in the data set, for definitions that list rows, such as `Pairs`.
         """
         return AmongItems(self, features, labels)
 

@@ -13,15 +13,15 @@ MAX_AGREEMENT = 1 - 1e-9
 
 
 def sample_pairs(affinity: TrainingAffinity, count: int, similar: bool, generator: torch.Generator) -> Tensor:
-    """Draw random items, each with one of its neighbours or of the other items.
+    """Draw random items, and for each a random partner among its neighbours, or among the other items.
 
-    Items are drawn uniformly with replacement, so that the pairs of a class are proportional to its items. Items
+    Items are drawn uniformly with replacement, so that each class has pairs in proportion to its items. Items
     without a partner are skipped.
 
     Args:
         affinity: affinity among the n items.
         count: number of items drawn.
-        similar: whether partners are neighbours, possibly the item itself.
+        similar: True to draw partners among neighbours, possibly the item itself; False among the other items.
         generator: CPU generator.
 
     Returns:

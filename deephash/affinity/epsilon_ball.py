@@ -22,8 +22,8 @@ PARTS = {"train": "training", "database": "database"}
 def neighbour_rank(neighbours: int, n: int, items: int) -> float:
     """Return the rank among n items that corresponds to rank `neighbours` among more items.
 
-    The fraction of items nearer than the j-th of n neighbours has a median near (j - 1/2) / n; in many dimensions this
-    also holds at the mean distance.
+    The fraction of items nearer than the j-th of n neighbours has a median near (j - 1/2) / n. In many dimensions,
+    the fraction within that neighbour's mean distance is also near this value.
 
     Args:
         neighbours: rank among all items, from 1.
@@ -31,7 +31,7 @@ def neighbour_rank(neighbours: int, n: int, items: int) -> float:
         items: number of all items.
 
     Returns:
-        A rank from 1/2; below 1, the neighbour is nearer than the first of n.
+        A rank of at least 1/2; below 1, the distance is shorter than that of the first of the n neighbours.
     """
     return (neighbours - 0.5) * n / items + 0.5
 
@@ -41,28 +41,28 @@ class EpsilonBall(Affinity):
 
     The radius of Raginsky & Lazebnik (NIPS 2009) and Gong & Lazebnik (CVPR 2011), also used by Kong, Li & Guo (SIGIR
     2012) and by Moran, Lavrenko & Osborne (SIGIR 2013). Neighbours are searched within one part only, so the radius
-    decreases as that part grows; compare only figures from parts of equal size. In the training part of the five-way
-    split, with 2,000 items, the ball is wide: a query has thousands of neighbours in the database. The papers compute
-    the radius in the whole set (`among="database"`), where a query has hundreds. The radius is one number that defines
-    neighbours and is learnt without labels.
+    decreases as that part grows; compare only figures from parts of equal size. A radius computed in the 2,000 training
+    items of the five-way split is wide: a query has thousands of neighbours in the database. The papers compute the
+    radius in the whole set (`among="database"`), so that a query has hundreds. No labels are used.
 
-    Training pairs depend on the database only by its size. The 50th neighbour among N items is about as far away as the
-    (50 n / N)-th among n, so methods are fitted from pairs within this distance in the training part. On CIFAR-10, with
-    2,000 training items and a database of 46,000, this distance exceeds the radius of the truth by .5 %; the distance
-    of the 50th neighbour in the training part exceeds that radius by 13 %. Balls of the smaller radius contain few
-    pairs. Methods that need many pairs use the distance of the 50th neighbour in the training part (see
-    `TrainingAffinity.wide`), as do all methods with `supervision=epsilon_ball`.
+    With `among="database"`, training pairs depend on the database only by its size. The 50th neighbour among N items is
+    about as far away as the (50 n / N)-th among n, so methods are fitted from pairs within this estimate in the
+    training part. On CIFAR-10, with 2,000 training items and a database of 46,000, the estimate exceeds the radius of
+    the truth by .5 %; the distance of the 50th neighbour in the training part exceeds the radius of the truth by 13 %.
+    Balls of the estimated radius contain few pairs. Methods that need many pairs use the distance of the 50th neighbour
+    in the training part (see `TrainingAffinity.wide`), as do all methods with `supervision=epsilon_ball`.
 
     A pair is within the radius if its squared distance in float64 is at most radius²; see `euclidean`.
 
     Args:
         neighbours: rank of the neighbour whose distance is averaged; 50 in the papers.
-        sample: number of items in the average, at most all; with 1,000, the sampling error of the radius is about 1 %.
+        sample: number of items over which the distance is averaged, at most all; with 1,000 items, the sampling error
+            of the radius is about 1 %.
         seed: seed of the sample.
         among: "train" or "database", the part in which the radius is computed.
 
     Raises:
-        InvalidInputError: neighbours or sample below 1 or not whole, or another part.
+        InvalidInputError: neighbours or sample is not an integer of at least 1, or an unknown part.
     """
 
     def __init__(self, neighbours: int = 50, sample: int = 1000, seed: int = 0, among: str = "train") -> None:
@@ -119,7 +119,7 @@ class EpsilonBall(Affinity):
         return type(self)(self.neighbours, self.sample, self.seed)
 
     def _compute_mean_distance(self, features: Tensor, rank: int) -> float:
-        """Return the mean distance from sampled items to their neighbour of a rank, excluding themselves."""
+        """Return the mean distance from sampled items to their neighbour of this rank, not counting themselves."""
         array = as_array(features)
         sampled = random_order(len(array), self.seed)[: self.sample]
         # An item is its own nearest neighbour at distance 0, so the rank increases by one.
@@ -127,7 +127,7 @@ class EpsilonBall(Affinity):
         return float(np.sqrt(squared).mean())
 
     def _estimate_radius(self, features: Tensor, items: int) -> float:
-        """Estimate the radius among `items` items of the same distribution from n < items of them, (n, d)."""
+        """Estimate the radius among `items` items from the features (n, d) of a sample of n < items of them."""
         rank = neighbour_rank(self.neighbours, len(features), items)
         below = max(1, math.floor(rank))
         nearer = self._compute_mean_distance(features, below)
@@ -135,7 +135,7 @@ class EpsilonBall(Affinity):
             return nearer + (rank - below) * (self._compute_mean_distance(features, below + 1) - nearer)
         if nearer == 0 or len(features) <= 2:
             return nearer
-        # Nearer than the first neighbour: distances are a power of the fraction of items within them.
+        # Below rank 1, extrapolate: the distance is a power of the fraction of items within it.
         far = max(2, self.neighbours)
         power = math.log(self._compute_mean_distance(features, far) / nearer) / math.log((far - 0.5) / 0.5)
         return nearer * math.pow((rank - 0.5) / 0.5, power)

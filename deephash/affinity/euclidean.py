@@ -23,7 +23,7 @@ from deephash.validation import check_scale
 BLOCK_PAIRS = 2**25
 # Elements per step of the float64 computation of undecided pairs.
 EXACT_ELEMENTS = 2**22
-# Bounds of magnitudes whose squares, and sums of these over all dimensions, float64 represents at full precision.
+# Between these magnitudes, float64 represents squares, and their sums over dimensions, at full precision.
 MIN_MAGNITUDE, MAX_MAGNITUDE = 1e-140, 1e140
 # Rows converted at a time, to avoid a float64 copy of all features.
 ROWS = 2**14
@@ -161,7 +161,7 @@ def _approximate_blocks(
     mean = database.mean(0, dtype=np.float64)
     largest = max(float(np.abs(part - mean).max(initial=0)) for part in _split_rows((database, queries)))
     scale = 2.0 ** min(-math.ceil(math.log2(largest)), 400) if largest > 0 else 1.0
-    # With −2a beside a 1, and b beside |b|², one product gives |b|² − 2ab.
+    # The inner product of rows (−2a, 1) and (b, |b|²) is |b|² − 2ab.
     right = np.empty((len(database), d + 1), np.float32)
     left = np.ones((len(queries), d + 1), np.float32)
     for source, target in ((database, right), (queries, left)):
@@ -189,6 +189,7 @@ def _split_rows(matrices: tuple[np.ndarray, ...]) -> Iterator[np.ndarray]:
 
 
 def _to_float32(bounds: np.ndarray) -> np.ndarray:
-    # Rounding changes a bound by less than the slack in the error; infinity gives the same decisions.
+    # Rounding changes a bound by less than the slack in the error. A bound that overflows to infinity
+    # gives the same decisions.
     with np.errstate(over="ignore"):
         return bounds.astype(np.float32)

@@ -10,7 +10,7 @@ from deephash.io.progress import track
 
 # Entries of the affinity matrix per block, 64 MB of float64.
 BLOCK_PAIRS = 2**23
-# Float64 sums nearer to 0 are ties, so that their rounding, and thus the order of summation, decides no bit.
+# Float64 sums nearer to 0 than this count as 0, so that rounding, and thus the order of summation, decides no bit.
 ROUNDING = 1e-9
 
 

@@ -13,7 +13,7 @@ from deephash.io.progress import track
 
 # Entries of the affinity matrix per block: 16 MB of truth values, and 128 MB of float64 cosines.
 BLOCK_PAIRS = 2**24
-# Eigenvectors of one component are 0 on the others, up to this fraction of their largest entry.
+# Eigenvectors of one component are 0 on the other components, up to this fraction of their largest entry.
 ROUNDING = 1e-9
 # Neighbours with a cosine of at most 0 keep an edge of negligible weight.
 MIN_WEIGHT = 1e-6
@@ -27,7 +27,8 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
         affinity: affinity among the same n items.
 
     Returns:
-        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal; full if all items share a label.
+        A symmetric SciPy CSR matrix, float64 (n, n), with an empty diagonal; all other entries are stored if all
+        items share a label.
     """
     from scipy.sparse import csr_array, vstack
 
@@ -44,12 +45,12 @@ def build_affinity_graph(features: Tensor, affinity: TrainingAffinity) -> Any:
 
 
 def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
-    """Compute the k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant.
+    """Compute the k vectors y that minimise Σ w_ij (y_i - y_j)², orthonormal in yᵀ D y, without the constant vector.
 
-    They solve L y = λ D y. In a disconnected graph, any vector that is constant on each component has cost 0, and an
-    eigensolver would return an arbitrary mixture. Here the first vectors are those along which the component means
-    differ most, as in PCA of the means. The others are the leading eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos'
-    method.
+    They solve L y = λ D y, with the degrees D and the Laplacian L = D - W. In a disconnected graph, any vector that is
+    constant on each component has cost 0, and an eigensolver would return an arbitrary mixture. Here the first vectors
+    are those along which the component means differ most, as in PCA of the means. The others are the leading
+    eigenvectors of D^(-1/2) W D^(-1/2), by Lanczos' method.
 
     Args:
         graph: W, symmetric and non-negative, SciPy CSR (n, n).

@@ -25,7 +25,7 @@ class Pairs(Affinity):
     item outside the training part are ignored, so that training uses no scored items.
 
     Args:
-        path: an .npy file of data set rows, int64 (p, 2), as in the split; required.
+        path: an .npy file, int64 (p, 2), of rows in the data set, numbered as in the split; required.
 
     Raises:
         InvalidInputError: no path, a missing or damaged file, or contents that are not pairs of rows.

@@ -55,7 +55,7 @@ class AmongItems(TrainingAffinity):
         affinity: the definition, fitted on the training items.
         features: floating (n, d).
         labels: int64 (n,), bool (n, c) or None.
-        wider: a definition of wider neighbourhoods for `wide`, fitted on the training items; None for `affinity`.
+        wider: a definition of wider neighbourhoods for `wide`, fitted on the training items; None to use `affinity`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AmongItems(TrainingAffinity):
     ) -> None:
         self.affinity = affinity
         self.wider = wider
-        # Views are checked by the methods that use them.
+        # Features of several views are checked by the methods that use them.
         items = features if hasattr(features, "detach") else as_features(features)
         self.features = items.detach().cpu()
         self.labels = None if labels is None else as_labels(labels, len(items)).cpu()
@@ -150,8 +150,8 @@ def check_supervision(
     Args:
         method: name of the class, for the message.
         requires: a subset of {"labels", "affinity"}.
-        labels: labels of the call, or None.
-        affinity: affinity of the call, or None.
+        labels: labels passed to the fit, or None.
+        affinity: affinity passed to the fit, or None.
         items: number of training items n.
 
     Raises:

@@ -14,9 +14,11 @@ from deephash.functional.flat_images import image_shape
 from deephash.functional.layers import check_widths
 from deephash.validation import InvalidInputError, check_count
 
-# Number of images for the filters of the first layer, batch size for them and for statistics, and side of a patch.
+# Number of images for the filters of the first layer.
 WHITENING_IMAGES = 5000
+# Images per batch, for the filters and for the normalisation statistics.
 BATCH = 256
+# Side of a patch in pixels.
 PATCH = 2
 # Fraction of the mean variance added to each variance, so that directions of tiny variance are not amplified.
 RIDGE = 0.01
@@ -83,7 +85,7 @@ class Convolutional(ImageEncoder):
     Args:
         input_dim: values of an image, h · w · c.
         widths: channels of each block, the last of which is e; [32, 128, 128] for three blocks.
-        channels: channels of the images; None for 3 or 1, as `input_dim` allows.
+        channels: channels of the images; None to infer 3 or 1 from `input_dim`.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 
@@ -146,7 +148,7 @@ class Convolutional(ImageEncoder):
         for layer in self.blocks.modules():
             if isinstance(layer, nn.Conv2d):
                 # torch's default, uniform with variance 1 / (3 fan-in). As normalisation removes the scale of the
-                # weights, it only affects how far a step of a given learning rate rotates them.
+                # weights, the variance only affects how far a step of a given learning rate rotates them.
                 drawn = torch.empty(layer.weight.shape, dtype=torch.float64)
                 layer.weight.copy_(nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator))
             elif isinstance(layer, nn.BatchNorm2d):

@@ -21,7 +21,7 @@ class GridConvolutional(Encoder):
     perceptron that learns them for each position. Features are ordered by filter, then by block. The output of the
     hidden layer, after its ReLU, is projected. Initial weights are random.
 
-    Known weakness: it is useless for features without such a grid, and cannot detect this: any 32 s² features are
+    Known weakness: it is useless for features without such a grid, and cannot detect this: any c · s² features are
     accepted.
 
     Shape:

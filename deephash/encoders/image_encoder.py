@@ -8,8 +8,8 @@ from torch import Tensor
 from deephash.encoders.base import Encoder
 from deephash.functional.flat_images import as_images
 
-# Images per forward pass outside of training, so that their maps fit into the caches and thousands of rows do not need
-# gigabytes.
+# Images per forward pass outside of training, so that feature maps fit into the caches and thousands of images do not
+# need gigabytes.
 BLOCK_IMAGES = 256
 
 

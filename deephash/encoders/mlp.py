@@ -17,7 +17,7 @@ class MLP(Encoder):
     """Hidden layers on standardised features; the output is the last layer after its ReLU.
 
     The projection is thus the network's last linear map. Initial weights are random, so before joint training the codes
-    are worse than those of the features themselves; `ResidualMLP` starts at the classical solution.
+    are worse than without an encoder; `ResidualMLP` starts with the codes of the projection alone.
 
     Known weakness: with a few hundred labels per class it overfits; dropout and augmentation reduce this.
 

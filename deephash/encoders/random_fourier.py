@@ -28,11 +28,11 @@ class RandomFourier(Encoder):
     exp(-1/2) at any scale of the features, as in the anchor map. Directions are parameters in units of 1 / σ, so that
     joint training can move them. The cost does not depend on the number of items, and no items are stored.
 
-    The cosine and the sine of each direction have a smaller error than one cosine with a random phase, and z(x) has
-    length 1 exactly.
+    The cosine and the sine of each direction approximate the kernel with a smaller error than one cosine with a random
+    phase, and z(x) has length 1 exactly.
 
-    Known weakness: the directions do not depend on the data, so more of them than anchors are needed for the same
-    quality; the error of a kernel value decreases as 1 / √m.
+    Known weakness: the directions do not depend on the data, so the same quality needs more directions than anchors of
+    `AnchorMap`; the error of a kernel value decreases as 1 / √m.
 
     Shape:
         features (n, d) → (n, 2m), rows of length 1.
@@ -48,7 +48,7 @@ class RandomFourier(Encoder):
 
     References:
         Rahimi & Recht, "Random features for large-scale kernel machines", NIPS 2007, Algorithm 1; Sutherland &
-        Schneider, "On the error of random Fourier features", UAI 2015, for cosine and sine against cosine and phase.
+        Schneider, "On the error of random Fourier features", UAI 2015, which compares the two forms.
     """
 
     mean: Tensor

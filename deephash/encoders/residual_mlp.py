@@ -13,7 +13,7 @@ from deephash.validation import check_count
 
 
 def branch_generator(generator: torch.Generator) -> torch.Generator:
-    """Return a generator seeded from the state of another, which does not advance.
+    """Return a new generator seeded from the state of another, without advancing the other.
 
     Args:
         generator: CPU generator.

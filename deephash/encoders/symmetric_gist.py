@@ -17,18 +17,20 @@ class SymmetricGIST(Encoder):
 
     The class of an object does not depend on the direction it faces. Averaging removes this direction and gives
     closed-form methods the benefit of mirroring augmentation: a linear map of the averages is the mean of the map over
-    both images. The root spreads the many small energies and compresses large ones. Average and root raise the mAP of
-    ITQ+CCA by .01 on CIFAR-10 with 5,000 labels. There are no weights.
+    both images. The square root spreads the many small energies and compresses large ones. Average and root raise the
+    mAP of ITQ+CCA by .01 on CIFAR-10 with 5,000 labels. There are no weights.
 
-    Known weakness: it works only for GIST; other features of the same dimension are mixed without an error. Each value,
-    except those of filters along the axis, occurs twice, at the positions of its two orientations.
+    Known weakness: it works only for GIST; other features of the same dimension are mixed without an error. In the
+    result, each value, except those of filters along the mirror axis, occurs twice, at the positions of its two
+    orientations.
 
     Shape:
         GIST features (n, d) → (n, d).
 
     Args:
         input_dim: feature dimension d, the number of filters times blocks².
-        power: exponent of each magnitude, with the sign kept; 0.5, the root, as in Perronnin et al.; 1 for none.
+        power: exponent of each magnitude, with the sign kept; 0.5, the square root, as in Perronnin et al.; 1 leaves
+            magnitudes unchanged.
         orientations_per_scale: orientations of the descriptor, [8, 8, 8, 8].
         blocks: blocks of the descriptor along each side, 4.
 

@@ -23,7 +23,8 @@ UNSUPPORTED = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 # Mean and standard deviation of red, green and blue in [0, 1] on ImageNet, for all of torchvision's weights.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-# Number of images for the statistics of random weights: 256 of 224 × 224 take a ResNet-50 a minute on a CPU.
+# Number of images for the statistics of random weights: a ResNet-50 needs a minute on a CPU for 256 images of
+# 224 × 224 pixels.
 SAMPLE, BATCH = 256, 32
 
 
@@ -67,8 +68,8 @@ def check_network(network: str, weights: str | None) -> None:
 class TorchvisionBackbone(ImageEncoder):
     """The input of the classifier of a torchvision network, for images of any size.
 
-    Images are scaled to the input size of the network and normalised as for its ImageNet weights. `fit` sets the
-    weights, not the constructor, so that a stored hasher, which contains its weights, needs no download and no file.
+    Images are scaled to the input size of the network and normalised as for its ImageNet weights. `fit`, not the
+    constructor, sets the weights, so that a stored hasher, which contains its weights, needs no download and no file.
 
     Known weakness: images much smaller than the input size leave most layers without information but cost as much as
     large ones; for 32 × 32 pixels use `Convolutional`, at a thirtieth of the cost of a ResNet-18. The networks are
@@ -84,7 +85,7 @@ class TorchvisionBackbone(ImageEncoder):
             the network's weights, .safetensors, .pth or .pt; or None for random weights.
         frozen: whether training leaves the weights and the normalisation statistics unchanged.
         image_size: side to which images are scaled; 224, as for most of the weights.
-        channels: channels of the images, 3 or 1; None for 3 or 1, as `input_dim` allows.
+        channels: channels of the images, 3 or 1; None to infer them from `input_dim`.
         height: rows of pixels; None for square images.
         width: columns of pixels; None for square images.
 

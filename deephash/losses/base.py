@@ -15,7 +15,7 @@ class Loss(PlainArguments, nn.Module, ABC):
 
     Training passes constructor arguments of these names: `code_length` l, `classes` c, `projections` k, `input_dim` d,
     and `generator`, a CPU generator. They serve losses with their own weights, such as a classifier or class centres.
-    All other arguments are settings. Pairs of an item with itself never count.
+    All other arguments are settings. With one view, pairs of an item with itself do not count.
 
     Shape:
         `TrainingBatch` of n items → scalar, finite for every batch of at least 1 item; 0 with gradient 0 if the batch

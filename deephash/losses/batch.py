@@ -16,8 +16,8 @@ class TrainingBatch:
     loss over pairs does not depend on the number of processes.
 
     Args:
-        codes: relaxed codes, floating (n, l) in [-1, 1], in unary: the distance between two codes u, v is
-            (l - u·v) / 2, by which hard codes are ranked. For quantisers ranked by Hamming distance these are the bits.
+        codes: relaxed codes, floating (n, l) in [-1, 1], in unary: hard codes u, v are ranked by the distance
+            (l - u·v) / 2. For quantisers ranked by Hamming distance, the entries are the bits.
         projections: floating (n, k), before the quantiser, with gradients.
         features: floating (n, d), the input of the hasher, after augmentation; with two views, `Views` of the items.
         positions: int64 (n,), rows of the training part.

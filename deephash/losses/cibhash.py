@@ -20,7 +20,7 @@ def cross_entropy_of_views(first: Tensor, second: Tensor, temperature: float) ->
 
     Args:
         first: floating (n, l), codes of one view.
-        second: (n, l), of the other.
+        second: (n, l), codes of the other view.
         temperature: temperature of the softmax.
 
     Returns:
@@ -55,8 +55,8 @@ class CIBHash(Loss):
 
     The contrastive term makes the codes of two random changes of an item similar to each other and dissimilar to those
     of other items. The second term, from the information bottleneck, limits a code to what both views share.
-    Known weakness: the augmentations determine what counts as similar; items of one class repel each other like all
-    others.
+    Known weakness: the augmentations determine what counts as similar; items of one class repel each other like
+    items of different classes.
 
     Shape:
         codes (n, l), second codes (n, l) → scalar, at least 0.

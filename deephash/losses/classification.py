@@ -13,7 +13,7 @@ from deephash.validation import check_fraction
 
 
 def classification_error(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Cross-entropy for one class per item; binary cross-entropy of each class for several.
+    """Cross-entropy for one class per item; binary cross-entropy of each class for several classes per item.
 
     Args:
         logits: floating (n, c).
@@ -21,7 +21,7 @@ def classification_error(logits: Tensor, labels: Tensor, label_smoothing: float)
         label_smoothing: ε, the share of the target that is spread over all classes, or over yes and no.
 
     Returns:
-        A scalar, the mean over items, and over classes for several per item.
+        A scalar, the mean over items; for several classes per item, also over classes.
     """
     if labels.ndim == 1:
         return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)

@@ -38,7 +38,7 @@ def log_cosh(values: Tensor) -> Tensor:
 
 @final
 class CSQ(Loss):
-    """Central similarity quantisation: pulls codes to fixed centres of their classes, far from each other.
+    """Central similarity quantisation: pulls codes to fixed class centres, which are far from each other.
 
     Each item has the centre of its class as a target, so no pairs are needed, and frequent and rare classes are
     separated equally. Centres are rows of a Hadamard matrix, or random codewords if no such matrix fits. The centre of
@@ -53,10 +53,10 @@ class CSQ(Loss):
     Args:
         code_length: code length l.
         classes: number of classes c.
-        generator: CPU generator of the centres, and of the tie-break of a majority, fixed for each bit.
+        generator: CPU generator of the centres, and of the fixed bits that break ties of a majority.
         quantization_weight: λ of log cosh(|u| - 1), which is 0 for hard bits; 0.0001 as in public code.
-        least_probability: ε in (0, 1/2), the probability of the other value at u = ±1; it bounds the slope at hard
-            bits, such as those of `straight_through`.
+        least_probability: ε in (0, 1/2), the probability that a hard bit has the other value; it bounds the slope at
+            hard bits, such as those of `straight_through`.
 
     Raises:
         InvalidInputError: settings are out of range, or there are more classes than codewords.

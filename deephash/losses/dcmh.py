@@ -12,7 +12,7 @@ from deephash.losses.batch import TrainingBatch
 
 
 def shared_bits(codes: Tensor, rows: Tensor) -> Tensor:
-    """B = sign(F + G), the bits ±1 that the two codes of an item share (Eq. 5), for each of the codes.
+    """B = sign(F + G), the bits ±1 shared by an item's codes F and G in its two views (Eq. 5), for each code.
 
     Args:
         codes: floating (n, l).
@@ -40,15 +40,15 @@ class DCMH(Loss):
     The first term is the likelihood of the neighbours, given half the inner products of codes from different views. The
     second is the distance of codes from the bits that the two codes of an item share, and the third balances the bits.
     Pairs within a view do not count, because the shared bits bring neighbours together in each view.
-    Known weakness: half of an inner product of long codes is often in the flat part of the likelihood; all pairs count
-    equally, so that pairs which are not neighbours dominate, as in DPSH.
+    Known weakness: half of an inner product of long codes is often in the flat part of the likelihood. All pairs count
+    equally, so pairs that are not neighbours dominate, as in DPSH.
 
     Shape:
         codes (n, l) of both views, neighbours (n, n), views (n,), rows (n,) → scalar, at least 0.
 
     Args:
-        gamma: weight of the squared distance between codes and shared bits. The paper sums over n² pairs and n codes,
-            and this loss averages: the paper's 1 for 10,000 pairs of 16 bits corresponds to 0.003. Unlike in the
+        gamma: weight of the squared distance between codes and shared bits. The paper sums over n² pairs and 2n codes,
+            and this loss averages: the paper's 1 for 10,000 items and 16 bits corresponds to 0.003. Unlike in the
             paper, the codes are bounded, by the relaxation.
         eta: weight of the squared mean of each bit over each view, summed; 1 as in the paper.
 

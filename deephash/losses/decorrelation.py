@@ -32,8 +32,8 @@ class Decorrelation(Loss):
         codes (n, l) or projections (n, k) → scalar in [0, 1], averaged over pairs of bits; 0 with one bit or one item.
 
     Args:
-        of: "codes" or "projections". With projections, the loss approximates orthogonal directions, for methods that do
-            not define them as orthogonal (`train.keep_orthogonal` keeps those of the others exactly orthogonal).
+        of: "codes" or "projections". With projections, the loss makes directions nearly orthogonal. Methods that define
+            orthogonal directions keep them exactly so with `train.keep_orthogonal`.
 
     Raises:
         InvalidInputError: another value of `of`.

@@ -16,8 +16,8 @@ def joint_semantics(first: Tensor, second: Tensor, beta: float, eta: float) -> T
     The product measures the similarity of the neighbourhoods of two items.
 
     Args:
-        first: features of m items, floating (m, d).
-        second: vectors of the same items, (m, e).
+        first: features of m items in the first view, floating (m, d).
+        second: features of the same items in the second view, (m, e).
         beta: weight of the first view.
         eta: weight of the neighbourhoods.
 
@@ -39,8 +39,8 @@ class DJSRH(Loss):
     """Deep joint-semantics reconstructing hashing: makes cosines of codes follow the features of both views.
 
     No labels are needed. The affinities combine the cosines of the batch's features in both views with the similarity
-    of neighbourhoods. The loss is the squared error between them and the cosines of codes, across views and within
-    each. An item is compared with itself too, because its two codes should agree.
+    of neighbourhoods. The loss is the squared error between these affinities and the cosines of codes, across
+    views and within each. An item is compared with itself too, because its two codes should agree.
     Known weakness: affinities are only as good as feature distances, and a small batch contains few neighbours of an
     item. Negative features, for example standardised ones, lead to affinities outside [-1, 1]; use counts, shares or
     activations. Items that lack a view do not count.

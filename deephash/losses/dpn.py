@@ -16,8 +16,9 @@ from deephash.validation import check_positive
 class DPN(Loss):
     """Deep polarised network: moves bits to the side of a random codeword per class, with the hinge max(0, m - c u).
 
-    The loss bounds the Hamming distance between items of a class from above. Unlike the cross-entropy of CSQ, it does
-    not change a bit that is far enough on its side. The codeword of an item with several classes is their majority.
+    Here u is a relaxed bit and c = ±1 its target. The loss bounds the Hamming distance between items of a class from
+    above. Unlike the cross-entropy of CSQ, it does not change a bit that is far enough on its side. The codeword of an
+    item with several classes is their majority.
     Known weakness: random codewords of short codes may be near each other, and they ignore which classes are similar.
     They also ignore the fitted codes that training starts from, so codes become worse before they improve, and training
     needs a large learning rate and many epochs. The variant of the paper that adapts the codewords (DPN-A) is not
@@ -29,7 +30,7 @@ class DPN(Loss):
     Args:
         code_length: code length l.
         classes: number of classes c.
-        generator: CPU generator of the codewords, and of the tie-break of a majority, fixed for each bit.
+        generator: CPU generator of the codewords, and of the fixed bits that break ties of a majority.
         margin: m; 1 requires hard bits, as in the paper's experiments.
 
     Raises:

@@ -41,7 +41,7 @@ class DSH(Loss):
         codes (n, l), neighbours (n, n) → scalar, at least 0.
 
     Args:
-        margin: m; None for 2 l, half of the code in Hamming distance, as in the paper.
+        margin: m; None for 2 l, a Hamming distance of half the code length, as in the paper.
         alpha: weight of the second term, .01 as in the paper.
 
     Raises:

@@ -67,8 +67,8 @@ class DTSH(Loss):
 
     The loss is the negative log-likelihood of all triplets of the batch: an item, a neighbour and another item.
     Similarity is half the inner product of codes. A second term keeps codes near bits.
-    Known weakness: most triplets are right early and add little, and the cost of a step is their number: neighbour
-    pairs times items.
+    Known weakness: most triplets are right early and add little, and the cost of a step is proportional to their
+    number: neighbour pairs times items.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar, at least 0.

@@ -31,7 +31,7 @@ def neighbours_by_fractions(features: Tensor, fractions: Sequence[float]) -> lis
         fractions: fractions of the n (n - 1) / 2 pairs, above 0 and at most 1; at least one pair each.
 
     Returns:
-        bool (n, n) for each fraction, symmetric, with a False diagonal; empty if there is no pair.
+        bool (n, n) for each fraction, symmetric, with a False diagonal; an empty list if there is no pair.
     """
     squared = squared_distances(features)
     others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
@@ -51,7 +51,7 @@ class GradedAP(Loss):
     items have no neighbour at all. Here each item is a query for several radii, so nearer pairs weigh more and their
     order counts too. Each radius contains a fraction f of all pairs of the batch, by the distances of their features.
     Known weakness: distances of the features must be meaningful. The loss favours queries in sparse regions, as mAP
-    does; for a single radius for all queries (micro AUPRC), use `PooledAP`.
+    does; for one ranking of all pairs (micro AUPRC), use `PooledAP`.
 
     Shape:
         codes (n, l), features (n, d) → scalar in [0, 1]. Items without a neighbour are not queries for that radius.

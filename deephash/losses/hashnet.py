@@ -14,7 +14,8 @@ from deephash.validation import check_positive
 def weighted_likelihood(codes: Tensor, neighbours: Tensor, alpha: float) -> Tensor:
     """Mean of w (log(1 + exp(α u·v)) - s α u·v) over pairs; w is |S| / |S₁| for neighbours, else |S| / |S₀| (Eq. 4).
 
-    This is the mean over neighbour pairs plus the mean over the other pairs, independent of their numbers.
+    S is the set of all pairs, S₁ of neighbours, and S₀ of other pairs. The result is the mean over neighbour pairs plus
+    the mean over other pairs.
 
     Args:
         codes: floating (n, l).

@@ -14,8 +14,9 @@ class InnerProduct(Loss):
     """Inner products: minimises the squared difference between u·v / l and 1 for neighbours, or -1 for others.
 
     `method=ksh` minimises the same objective bit by bit; here all bits are trained together.
-    Known weakness: it requires opposite codes for other items, which is impossible with more than two classes, and most
-    pairs are of this kind. The result is a compromise in which all distances count, not only the small ones.
+    Known weakness: it requires opposite codes for items that are not neighbours, which is impossible with more than two
+    classes, and most pairs are of this kind. The result is a compromise in which all distances count, not only small
+    ones.
 
     Shape:
         codes (n, l), neighbours (n, n) → scalar in [0, 4]; 0 if there is no pair.

@@ -32,9 +32,9 @@ class Reconstruction(Loss):
     """Reconstruction: trains codes and a linear decoder to recover the features.
 
     No labels or neighbours are needed: items near each other get similar codes, because codes describe their position.
-    With a linear encoder this is the binary autoencoder, whose optimum without thresholds is PCA.
-    Known weakness: it spends bits on the directions of largest variance, relevant or not. Features are the input of the
-    hasher, after augmentation.
+    Features are the input of the hasher, after augmentation. With a linear encoder this is the binary autoencoder,
+    whose optimum without thresholds is PCA.
+    Known weakness: it spends bits on the directions of largest variance, relevant or not.
 
     Shape:
         codes (n, l), features (n, d) → scalar, 1 if codes carry no information; 0 if all items are the same.

@@ -11,7 +11,7 @@ from deephash.validation import check_positive
 
 
 def contrast(similarities: Tensor, neighbours: Tensor, temperature: float) -> Tensor:
-    """-log of the softmax over all other items at a neighbour, averaged over the neighbours of an anchor.
+    """Mean over an item's neighbours of -log p, where p is the softmax of a neighbour among all other items.
 
     Args:
         similarities: floating (n, n).
@@ -19,7 +19,7 @@ def contrast(similarities: Tensor, neighbours: Tensor, temperature: float) -> Te
         temperature: τ.
 
     Returns:
-        A scalar, averaged over the anchors with a neighbour (L_out, Eq. 2 of the paper); 0 if there is none.
+        A scalar, averaged over the items (anchors) with a neighbour (L_out, Eq. 2 of the paper); 0 if there is none.
     """
     itself = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
     logits = similarities / temperature

@@ -13,7 +13,8 @@ from deephash.projections.reconstructive_embedding import ReconstructiveEmbeddin
 def scale_to_unit_range(features: Tensor) -> Tensor:
     """Centre features and scale each row to length 1/√2, so that ½‖x - y‖² = (1 - cos) / 2 lies in [0, 1].
 
-    Hamming distances divided by b are in the same range, and the mean of both is 1/2 if bits are balanced. With rows of
+    Hamming distances divided by the number of bits are in the same range, and if bits are balanced, both distances have
+    mean 1/2. With rows of
     unit length, ½‖x - y‖² would reach 2, which no code can reproduce.
     """
     centred = features - features.mean(0, dtype=torch.float64).to(features.dtype)

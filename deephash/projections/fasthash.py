@@ -32,7 +32,7 @@ def pair_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
     depends on the labels; with a hinge loss, bits would become indifferent once all classes are r / 2 apart.
 
     Args:
-        distances: D over the bits before this one, floating (m, n).
+        distances: Hamming distances over the first r - 1 bits, floating (m, n).
         neighbours: bool (m, n).
         bit: r.
 
@@ -43,7 +43,9 @@ def pair_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
 
 
 def infer_bit(z: Tensor, codes: Tensor, neighbours: Tensor, blocks: list[Tensor], generator: torch.Generator) -> Tensor:
-    """Reduce Σ a_ij z_i z_j over z in {-1, 1}, by setting each block in turn to its minimum given all others.
+    """Reduce Σ a_ij z_i z_j over z in {-1, 1}, with a from `pair_terms`.
+
+    Each block of items in turn is set to its best values given all other items.
 
     Args:
         z: initial values, floating (n,).
@@ -97,8 +99,8 @@ class FastHash(Projection):
     features of an item. Projections are the outputs of the trees, a step function. Gradients are those of soft cuts:
     sigmoids of (x - threshold) divided by a tenth of the feature's standard deviation. They reach the features,
     thresholds and leaf values (straight through).
-    Known weakness: the loss includes all pairs of items, so there must be few items. Long ensembles fit their training
-    items far better than others.
+    Known weakness: the loss includes all pairs of items, so there must be few items. Ensembles of many trees fit
+    the training items far better than other items.
 
     Shape:
         features (n, d) → projections (n, k), the margins of the ensembles.

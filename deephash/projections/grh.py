@@ -45,8 +45,8 @@ class GRH(GraphRegularised):
             cannot be built or fitted with these dimensions and this supervision; in `fit`, all items are the same.
 
     References:
-        Moran & Lavrenko, "Graph regularised hashing", ECIR 2015; the graph step is score regularisation,
-        Diaz, "Regularizing query-based retrieval scores", Information Retrieval 2007.
+        Moran & Lavrenko, "Graph regularised hashing", ECIR 2015; the graph step is the score
+        regularisation of Diaz, "Regularizing query-based retrieval scores", Information Retrieval 2007.
     """
 
     mean: Tensor

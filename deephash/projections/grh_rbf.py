@@ -27,7 +27,7 @@ class GRHRBF(GraphRegularised):
     result. Here the machines have a Gaussian kernel and expand over the labelled items, so that a boundary can bend
     around groups of neighbours.
     Known weakness: encoding an item needs its distances to all these items, and the time of a fit grows faster than
-    their squared number; `anchors` bounds both.
+    the square of their number; `anchors` bounds both.
 
     Shape:
         features (n, d) → projections (n, k), the margins of the machines.

@@ -23,7 +23,7 @@ BLOCK_ROWS = 2048
 # Largest width of the compiled kernel, which keeps a rotation in the first cache levels, 64 KB at this width. For
 # larger rotations, a library's matrix product is faster.
 WIDEST_KERNEL = 128
-# Number of terms of all inner products from which the kernel saves more than the .3 s that it takes to load.
+# From this number of multiplications, the compiled kernel saves more than the .3 s that it takes to load.
 WORTH_COMPILING = 10**10
 
 

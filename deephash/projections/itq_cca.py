@@ -24,7 +24,7 @@ def canonical_directions(
 
     In the principal components, the covariance of the features is diagonal. The singular vectors of the whitened
     cross-covariance (C_xx + ρI)^(-1/2) C_xy (C_yy + ρ'I)^(-1/2) give the canonical directions, and its singular values
-    are their correlations ρ_j. There are at most as many directions as labels.
+    are their correlations. There are at most as many directions as labels.
 
     Args:
         features: X, floating (n, d), n >= 2.

@@ -57,7 +57,7 @@ def group_by_neighbours(affinity: TrainingAffinity) -> tuple[Tensor, Tensor]:
 class ResidualLabels:
     """The residual R = r S - Σ h hᵀ after the bits so far, with products R y and yᵀ R y that need no n × n matrix.
 
-    Both use the sums of y over each group and its inner products with each bit; for yᵀ R y these suffice.
+    Both use the sums of y over each group and the inner products of y with each bit; yᵀ R y needs only these.
 
     Args:
         group: group of each item, int64 (n,).
@@ -107,7 +107,7 @@ def sigmoid_direction(kernel: Tensor, residual: ResidualLabels, start: Tensor, r
     """Minimise -φ(K a)ᵀ R φ(K a) with the smooth sign φ(x) = 2 / (1 + exp(-x)) - 1, by Nesterov's method.
 
     A line search doubles the inverse step length until the quadratic bound holds. Because K a is linear in a, a round
-    needs only two products with K for any number of step lengths, and each length only adds sums over items.
+    needs only two products with K for any number of step lengths, and each step length needs only sums over items.
 
     Args:
         kernel: K, floating (n, m), centred; fastest if its columns are contiguous.

@@ -82,8 +82,8 @@ class SGH(Projection):
     matrix is therefore a product of two thin matrices, and learning a bit costs only order n operations. Bits are
     learnt one after another, each for the residual of the previous ones. Features are centred and scaled to length 1,
     which the approximation requires; the authors' program does not scale them.
-    Known weakness: on such features the linear approximation only keeps the order of inner products, so that distant
-    items count as much as near ones; and the length of an item is lost.
+    Known weakness: on features of length 1, the linear approximation only keeps the order of inner products, so that
+    distant items count as much as near ones; and the length of an item is lost.
 
     Shape:
         features (n, d) → projections (n, k).

@@ -48,9 +48,9 @@ class SKLSH(Projection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
-        neighbour: rank r of the neighbour that determines the kernel width, which is the mean distance between a
-            training item and its r-th nearest neighbour over a sample of 1,000; γ = 1 / width². 50 as in Gong &
-            Lazebnik (2011).
+        neighbour: rank r of the neighbour that determines the kernel width; 50 as in Gong & Lazebnik (2011). The width
+            is the mean distance between a training item and its r-th nearest neighbour, over a sample of 1,000 items,
+            and γ = 1 / width².
         gamma: a fixed γ, such as 1 for unit-scale GIST in Moran's work; None derives it from the data.
 
     Attributes:
@@ -105,7 +105,7 @@ class SKLSH(Projection):
         self.heights.copy_(2 * torch.rand(k, generator=generator, dtype=torch.float64) - 1)
 
     def _measure_neighbour_distance(self, features: Tensor, generator: torch.Generator) -> float:
-        """Compute the mean distance of sampled rows from their neighbour of the given rank, or of the last rank."""
+        """Compute the mean distance of sampled rows from their neighbour of the given rank, at most n - 1."""
         data = as_array(features)
         rows = torch.randperm(len(data), generator=generator)[:SAMPLE].numpy()
         rank = min(self.neighbour, len(data) - 1)

@@ -16,10 +16,10 @@ from deephash.validation import InvalidInputError, check_count
 # Bounds on the mean and standard deviation of the overlaps' deviations from n/4, relative to n/4 (section 3.3).
 MEAN_TOLERANCE = 0.10
 SPREAD_TOLERANCE = 0.15
-# An initial centre is the mean of that many rows, as in the authors' code: means are nearer to the middle than rows.
+# An initial centre is the mean of this many rows, as in the authors' code: means are nearer to the middle than rows.
 ROWS_PER_CENTRE = 5
 # With few distinct rows, spheres share their medians and forces cannot balance them, so centres would move away without
-# end. They stop when an initial centre has this weight in another centre.
+# end. Centres are weighted sums of the initial centres, and moves stop when a weight would exceed this.
 MAX_WEIGHT = 100
 
 
@@ -111,10 +111,11 @@ class SpH(Projection):
         input_dim: feature dimension d.
         output_dim: number of spheres k, without a limit.
         rounds: maximum number of steps; 500. The rule of the paper, mean |o_ij - n/4| <= 0.10 n/4 and standard
-            deviation of o_ij <= 0.15 n/4, stops after about 40 on image features, and after up to about a hundred in
-            few dimensions.
+            deviation of o_ij <= 0.15 n/4, stops after about 40 steps on image features, and after up to about a
+            hundred in few dimensions.
         training_items: maximum number of items among which overlaps are counted; more are sampled at random, as in the
-            paper. With 100,000, the standard error of an overlap is about 1 in 200. Radii are medians over all items.
+            paper. With 100,000, the standard error of an overlap is about 1/200 of it. Radii are medians over all
+            items.
 
     Attributes:
         deviations: float64 (2,), mean of |o_ij - n/4| and standard deviation of o_ij over pairs of spheres, divided by

@@ -22,7 +22,7 @@ class STH(LinearProjection):
     functions on the graph of nearest neighbours (the Laplacian eigenmap), cut at their medians so that each bit is 1
     for half of the items. In the second stage, one linear support vector machine per bit learns to predict it. The
     output of the machine is the projection.
-    Known weakness: exact neighbours of n items cost n² d operations, too many from a few hundred thousand items; later
+    Known weakness: exact neighbours of n items cost n² d operations, too many from a few hundred thousand items. Later
     eigenvectors vary faster than a hyperplane can follow.
 
     Shape:

@@ -35,7 +35,7 @@ class STHRBF(Projection):
         output_dim: number of projections k.
         items: maximum number of training items to use; more are sampled at random, because the kernel and, with few
             classes, the graph are full matrices. `fit` lowers it to the number of items if there are fewer.
-        cost: C of the machines; it and the width were chosen on validation items of CIFAR-10 GIST.
+        cost: C of the machines; `cost` and `width` were chosen on validation items of CIFAR-10 GIST.
         width: σ of the kernel, in units of the root mean square distance between training items.
 
     Raises:
