@@ -20,7 +20,7 @@ from deephash.indexes.sharded_index import IndexRelease, OpenRelease, read_curre
 from deephash.web.http_service.host_names import list_host_names
 from deephash.web.listening import open_listener
 
-# Number of searches at a time: the second one waits, and starts as soon as the first ends.
+# Number of searches at a time. A search uses all cores, so the second one waits, and starts as soon as the first ends.
 AT_ONCE = 2
 
 

@@ -70,7 +70,7 @@ def ray_workers(workers: int | None, address: str | None, device: str) -> Iterat
     """Connect to Ray; yield its module, the resources of a task, and the number of available workers.
 
     Args:
-        workers: number of workers; None uses one per processor, or each GPU if `device` is cuda.
+        workers: number of workers; None uses one per processor, or one per GPU if `device` is cuda.
         address: address of a running cluster; None starts one here.
         device: device of a task.
     """

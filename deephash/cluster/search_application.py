@@ -45,7 +45,7 @@ BYTES_BESIDE_CODE = 64
 MAX_VALUES = MAX_QUERIES + 64
 # Smaller requests (bytes) and replies (neighbours) are parsed and written faster than a thread starts.
 SMALL_REQUEST, FEW_NEIGHBOURS = 1 << 16, 10_000
-# Requests that are answered at the same time, and connections; further requests get an error.
+# Maximum number of connections, and of requests that are answered at the same time; further requests get an error.
 MAX_REQUESTS = 4096
 
 

@@ -12,8 +12,8 @@ from deephash.cluster.shard_server import format_shard_key, read_addresses
 from deephash.indexes.sharded_index import IndexShard, ShardAnswer
 from deephash.validation import InvalidInputError
 
-# After `SECONDS_TO_ANSWER` without an answer, another replica is asked, and this one rests. After `SECONDS_TO_GIVE_UP`,
-# the shard counts as missing; a killed replica restarts before that.
+# After `SECONDS_TO_ANSWER` without an answer, another replica is asked, and the silent one is left out for that time.
+# After `SECONDS_TO_GIVE_UP`, the shard counts as missing; a killed replica restarts before that.
 SECONDS_TO_ANSWER, SECONDS_TO_GIVE_UP = 5.0, 15.0
 # Polling interval for new replicas; shorter if none is left.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -108,7 +108,7 @@ class ShardClient:
                 replica.rests_until = time.monotonic() + self.seconds_to_answer
                 continue
             except (ConnectionRefusedError, InvalidInputError):
-                # A replica listens before it writes its address, so this one has ended. Its port may be in other use.
+                # A replica listens before it writes its address, so this one has ended. Another may use its port now.
                 reply = []
             except (OSError, asyncio.IncompleteReadError) as error:
                 reason = f"its connection broke ({type(error).__name__})"

@@ -94,8 +94,8 @@ class EncodedShards:
         shards: number of shards.
         made: number of shards that this call encoded.
         bits: code length b.
-        bad_rows: first list of rows that cannot be encoded, if they prevent the manifest from being written because
-            they are not skipped.
+        bad_rows: first file that lists rows that cannot be encoded, if these rows are not skipped and so prevent the
+            manifest.
     """
 
     rows: int

@@ -131,7 +131,7 @@ class ShardServer:
             writer.close()
 
     def _answer(self, request: list[np.ndarray]) -> bytes:
-        """Return distances, rows and names; the reason of a failure; or an empty message if the shard is another."""
+        """Return distances, rows and names; the reason of a failure; or nothing if the request names another shard."""
         try:
             name, k, codes = request
             if name.item() != self.name:

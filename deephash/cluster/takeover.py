@@ -25,7 +25,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_LEAVE = 2.0
 # Time after which a failed load is tried again.
 SECONDS_BETWEEN_ATTEMPTS = 5.0
-# When each shard has one replica, time to wait for the others, which may have failed.
+# Time to wait for the other replicas, which may have failed, once one replica of each shard listens.
 SECONDS_FOR_ALL = 2.0
 # A release is not loaded again after this number of processes have ended while loading it.
 MAX_LOST = 3

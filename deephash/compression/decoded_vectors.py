@@ -44,7 +44,7 @@ class DecodedVectors(Rescoring):
         as_features(queries, self.decoder.dimension, name="queries")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """Return inner products, or cosines up to the length of the query, float64 (q, c)."""
+        """Return inner products, or cosines times the length of the query, float64 (q, c)."""
         decoder, query_powers = self._normalised, power_of_two(queries, 1)
         queries = (queries / query_powers).float()
         estimates = unpack_signs(self.codes[ids.flatten()], decoder.bits).view(*ids.shape, -1)

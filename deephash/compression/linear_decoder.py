@@ -139,7 +139,7 @@ class LinearDecoder:
         Returns:
             float32 (...), above 0.
         """
-        # The triangular factor has the inner products of offset and directions in at most b + 1 dimensions.
+        # The triangular factor preserves the inner products of offset and directions in at most b + 1 dimensions.
         triangle = torch.linalg.qr(torch.cat([self.offset[None], self.directions]).T, mode="r").R.T
         lengths: Tensor = torch.linalg.vector_norm(triangle[0] + estimates @ triangle[1:], dim=-1)
         return lengths.clamp_min(TINY)

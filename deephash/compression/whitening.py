@@ -22,8 +22,8 @@ class Whitening:
 
     Embeddings share a mean and some directions of large variance that carry little meaning. With less weight on these
     directions, neighbours by cosine improve in many tasks, and codes preserve the neighbours better. Apply the same map
-    to queries. The order of the original vectors changes, so choose the power on your own queries, from 0 (only
-    centring) to 1 (equal variances).
+    to queries. Neighbours differ from those of the original vectors, so choose the power on your own queries, from 0
+    (only centring) to 1 (equal variances).
 
     Args:
         mean: float32 (d,).

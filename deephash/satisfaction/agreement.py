@@ -38,7 +38,7 @@ def order_overlap(first: Values, second: Values, persistence: float = 0.9) -> fl
 
 
 def per_query_tau(first: Values, second: Values) -> float:
-    """Return the mean over queries of τ between two measures of systems, (s, q) each.
+    """Return the mean over q queries of τ between two measures of s systems, (s, q) each.
 
     Queries on which a measure is equal for all systems are left out; NaN if all are.
     """

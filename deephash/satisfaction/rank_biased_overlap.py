@@ -9,7 +9,8 @@ from deephash.validation import InvalidInputError
 def rank_biased_overlap(first: Sequence[Hashable], second: Sequence[Hashable], persistence: float = 0.9) -> float:
     """Return the top-weighted similarity of two orders of the same items, extrapolated: RBO_ext, Equation 23.
 
-    (1 - p) Σ_d p^(d-1) A_d, where A_d is the share that the first d have in common, constant beyond the end.
+    (1 - p) Σ_d p^(d-1) A_d, where A_d is the share of their first d items that both orders contain, constant beyond the
+    end.
 
     Args:
         first: items, best first, without ties.

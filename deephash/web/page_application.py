@@ -89,7 +89,7 @@ def serve_application(
     """Serve an application until interrupted.
 
     Args:
-        build: function from the host names and addresses of the application to the application.
+        build: function that builds the application from its host names and addresses.
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
         names: additional host names of the application.

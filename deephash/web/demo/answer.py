@@ -59,7 +59,8 @@ class Answer:
     Args:
         searched: the searched view; empty for runs of one view.
         bits: code of the query as a text of 0 and 1.
-        margins: distance of each bit from its threshold; None if bits have no thresholds of their own.
+        margins: signed distance of each bit's projection from its threshold; None if bits have no thresholds of their
+            own.
         found: nearest items first; ties in database order.
         ties: one tie for each distance of the items found, ascending.
         size: number of items searched.

@@ -28,8 +28,8 @@ class Query:
     Args:
         view: the query view; empty for runs of one view.
         code: packed uint8 (1, ⌈b/8⌉), on the CPU.
-        margins: floating (b,), signed distance of each bit from its threshold; None if bits have no thresholds of their
-            own.
+        margins: floating (b,), signed distance of each bit's projection from its threshold; None if bits have no
+            thresholds of their own.
         row: row of the item in the data set; None for other queries.
     """
 

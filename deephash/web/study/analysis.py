@@ -40,7 +40,7 @@ class Analysis:
         left: share of decided side-by-side judgements for the left list, with its 95 % Wilson interval; None without
             such judgements. Sides are drawn at random, so a share far from one half shows a habit of participants.
         seconds: median time of a judgement.
-        agreements: agreement of each metric; empty if the runs are not given.
+        agreements: agreement of each metric with the judgements; empty if the runs are not given.
         warnings: limits of the analysis.
     """
 

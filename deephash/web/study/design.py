@@ -18,8 +18,8 @@ class StudyDesign:
     """Settings of a study, which all participants share.
 
     Args:
-        mode: interleaved shows one list of the items of both runs by team draft; side_by_side shows a list of each run;
-            both shows half of the queries in each form, in random order.
+        mode: interleaved shows one list, to which both runs add items in turns (team draft). side_by_side shows a list
+            of each run. both shows half of the queries in each form, in random order.
         seed: seed of all draws, together with the number of the participant.
         depth: items per list.
         queries: maximum number of queries per participant.

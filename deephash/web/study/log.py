@@ -20,7 +20,7 @@ class UnknownSessionError(InvalidInputError):
 
 
 class AlreadyAnsweredError(InvalidInputError):
-    """Error for an answer to a query that is not waiting for one."""
+    """Error for an answer to a query that is already answered or not shown yet."""
 
 
 @final

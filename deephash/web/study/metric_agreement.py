@@ -15,10 +15,10 @@ class MetricAgreement:
 
     Args:
         metric: name of the metric, compared by its difference between the two runs on each query.
-        judged: preference, the mean of 1 for the first run, -1 for the second and 0 for neither; or rating, the mean
-            difference of ratings.
-        queries: number of queries with both.
-        tau: Kendall's tau-b; None if either is the same for all queries.
+        judged: "preference" (mean of 1 for the first run, -1 for the second and 0 for neither) or "rating" (mean
+            difference of ratings).
+        queries: number of queries with a judgement and a value of the metric.
+        tau: Kendall's tau-b; None if the judgements or the differences of the metric are equal for all queries.
         interval: 95 % interval by resampling queries.
     """
 

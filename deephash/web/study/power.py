@@ -59,7 +59,7 @@ class Requirement:
             None if that is 0.
         clustered_judgements: number of their judgements.
         participants: number of participants in question, or None.
-        reached: power with that number, by the same test.
+        reached: power with that number: by simulation if judgements are correlated, by the exact test otherwise.
     """
 
     alternative: Alternative

@@ -9,7 +9,7 @@ import numpy as np
 from deephash.web.study.records import Judgement
 
 RESAMPLES = 10_000
-# Up to this number of participants all 2¹² sign flips are counted; beyond it FLIPS are drawn.
+# Up to this number of participants, all sign flips are counted, at most 2¹². For more participants, FLIPS are drawn.
 MAX_COUNTED_PARTICIPANTS, FLIPS = 12, 9_999
 
 Interval = tuple[float, float]
@@ -71,7 +71,7 @@ def estimate_preference(judgements: Sequence[Judgement], mode: str, draw: np.ran
     """Estimate the preference between the two runs.
 
     Args:
-        judgements: at least one.
+        judgements: judgements, at least one.
         mode: name of the form of list.
         draw: generator of the resamples and flips.
     """
@@ -158,7 +158,7 @@ def sign_flip_p_values(nets: np.ndarray, draw: np.random.Generator, flips: int =
     even if the judgements of one participant are correlated.
 
     Args:
-        nets: whole numbers (P, S), of S studies with P participants.
+        nets: whole numbers (P, S), net number of judgements of each of P participants in each of S studies.
         draw: generator of the flips, if there are too many to count.
         flips: number of flips to draw.
 
