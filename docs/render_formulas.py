@@ -17,5 +17,7 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def render(found: re.Match[str]) -> str:
     """Return the MathML of a formula, on a line of its own if it was displayed."""
-    display = "inline" if found[2] == "(" else "block"
-    return str(convert(html.unescape(found[3]), display=display))
+    formula = html.unescape(found[3])
+    if found[2] == "(":
+        return str(convert(formula, display="inline"))
+    return f'<div class="formula">{convert(formula, display="block")}</div>'

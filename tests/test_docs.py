@@ -80,6 +80,8 @@ def test_site_builds(tmp_path):
     page = (site / "methods" / "itq" / "index.html").read_text(encoding="utf-8")
     assert "<math" in page
     assert "arithmatex" not in page
+    # On a narrow screen, a displayed formula scrolls by itself.
+    assert '<div class="formula"><math' in page
     # Pages load nothing from other hosts.
     assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://[^"]*"', page) == []
     words = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]

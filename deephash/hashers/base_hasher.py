@@ -1,5 +1,6 @@
 """Base class of hashers of one view and of two: a description, an identity, a folder on disk and on a model hub."""
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
@@ -64,12 +65,13 @@ class BaseHasher(nn.Module, ABC):
             repo: name of the repository for the example in the card. If empty, the name of the folder is used.
 
         Raises:
-            InvalidInputError: a part is not fitted, or the folder contains the `config.json` of another library.
+            InvalidInputError: a part is not fitted, the licence is not an identifier, or the folder contains the
+                `config.json` of another library.
             StorageError: a file cannot be written.
         """
         self.check_fitted()
         path = Path(folder)
-        card = render_card(self.describe(), repo or path.name, license, evidence)
+        card = render_card(self.describe(), repo or Path(os.path.abspath(path)).name, license, evidence)
         hub.write_repository(path, self.describe(), self.state_dict(), card)
 
     @classmethod
@@ -147,7 +149,8 @@ class BaseHasher(nn.Module, ABC):
             URL of the commit.
 
         Raises:
-            InvalidInputError: a part is not fitted, `repo` is not `user/name`, or the hub refuses the upload.
+            InvalidInputError: a part is not fitted, `repo` is not `user/name`, the licence is not an identifier, or
+                the hub refuses the upload.
         """
         self.check_fitted()
         card = render_card(self.describe(), repo, license, evidence)

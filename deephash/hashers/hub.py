@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from deephash.hashers import storage
-from deephash.io.files import describe_error, write_text
+from deephash.io.files import describe_error, write_text, writing
 from deephash.validation import InvalidInputError
 
 FILES = (storage.HUB_DESCRIPTION_FILE, storage.HUB_WEIGHTS_FILE)
@@ -30,7 +30,7 @@ def check_config(path: Path, message: str) -> None:
     """Raise an error with this message if a `config.json` does not describe a hasher."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict) or stored.get("format") != storage.FORMAT:
         raise InvalidInputError(message)
@@ -43,7 +43,9 @@ def write_repository(folder: Path, description: dict[str, Any], weights: dict[st
         InvalidInputError: the folder contains the `config.json` of another library.
     """
     config = folder / storage.HUB_DESCRIPTION_FILE
-    if config.exists():
+    with writing(config):
+        exists = config.exists()
+    if exists:
         check_config(config, f"{config} does not describe a hasher; choose another folder, so that it is not replaced.")
     storage.write(folder, description, weights, FILES)
     if not (folder / CARD_FILE).exists():
@@ -61,8 +63,9 @@ def find_folder(name: str | Path, **options: Any) -> Path:
         InvalidInputError: neither a folder nor a repository, or the download fails.
     """
     folder = Path(name)
-    if folder.is_dir():
-        return folder
+    with suppress(OSError):  # A name can be too long for a folder.
+        if folder.is_dir():
+            return folder
     if not isinstance(name, str) or not REPOSITORY.fullmatch(name):
         raise InvalidInputError(f"{name} is neither a folder nor user/name on the hub; give one of them.")
     client = import_client()
@@ -143,10 +146,14 @@ def hub_errors(repo: str) -> Iterator[None]:
             f"{repo} lacks {' or '.join(FILES)}; give a repository that save_pretrained or push_to_hub wrote."
         ) from error
     except Exception as error:  # Network errors come from the HTTP library that the client's version uses.
-        status = getattr(getattr(error, "response", None), "status_code", None)
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # A message of the client can refer to "the above error".
+            cause = cause.__cause__
+        responses = (getattr(each, "response", None) for each in (error, cause))
+        status = next((response.status_code for response in responses if response is not None), None)
         if status in (401, 403):
             raise InvalidInputError(
-                f"the hub refuses access to {repo} (status {status}); run `hf auth login` with a token that may write."
+                f"the hub refuses access to {repo} (status {status}); run `hf auth login` with a token that has access."
             ) from error
-        reason = describe_error(error).removesuffix(".")
+        reason = describe_error(cause if "above error" in str(error) else error).removesuffix(".")
         raise InvalidInputError(f"the request to the hub for {repo} failed ({reason}); try again.") from error

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,10 @@ from typing import Any
 
 from deephash.codes import code_bytes
 from deephash.hashers import storage
+from deephash.validation import InvalidInputError
 
+# Identifiers of licences on the hub, such as apache-2.0.
+LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 TAGS = ("learning-to-hash", "binary-codes", "nearest-neighbour-search")
 
 
@@ -39,14 +43,18 @@ class Evidence:
     Args:
         settings: names and values, such as data and protocol, in order.
         data: name of the data set.
-        queries: number of queries scored.
+        queries: number of queries scored; None if it differs between metrics.
         figures: metrics, the most important first.
+        notes: sentences that a reader of the figures needs.
+        is_joint: whether all parts were trained together after they were fitted.
     """
 
     settings: Mapping[str, str]
     data: str
-    queries: int
+    queries: int | None
     figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_joint: bool = False
 
 
 def render_card(description: dict[str, Any], repo: str, license: str | None, evidence: Evidence | None) -> str:
@@ -57,14 +65,19 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
         repo: name of the repository, `user/name`, or of a folder, for the example.
         license: identifier of the licence of the weights; with None, the card says that none is stated.
         evidence: figures of a run; with None, the card has no figures.
+
+    Raises:
+        InvalidInputError: a licence that is not an identifier.
     """
+    if license is not None and not LICENCE.fullmatch(license):
+        raise InvalidInputError(f"license={license!r}; expected an identifier, such as mit or cc-by-4.0.")
     parts = list(list_parts(description))
-    sizes, title = description["sizes"], describe_title(description)
+    sizes, title = description["sizes"], describe_title(description, evidence)
     header = to_yaml(list_metadata(description, repo, license, evidence))
-    table = "\n".join(f"| {stage} | {name} | {summary} |" for stage, name, summary, _ in parts)
+    table = "\n".join(f"| {stage} | {escape(name)} | {escape(summary)} |" for stage, name, summary, _ in parts)
     sections = [
         f"---\n{header}---",
-        f"# {title}",
+        f"# {escape(title)}",
         f"A hasher of the Python package `deephash`. {describe_codes(sizes)}",
         f"| stage | class | |\n| --- | --- | --- |\n{table}",
         "## Use",
@@ -75,9 +88,13 @@ def render_card(description: dict[str, Any], repo: str, license: str | None, evi
     ]
     if evidence is not None:
         sections += ["## Evaluation", *describe_evidence(evidence)]
+    if evidence is not None and evidence.is_joint:
+        sections.insert(
+            4, "Joint training changed the weights of these parts after each was fitted as described in the table."
+        )
     references = [reference for _, _, _, reference in parts if reference]
     if references:
-        sections += ["## References", "\n".join(f"- {reference}" for reference in dict.fromkeys(references))]
+        sections += ["## References", "\n".join(f"- {escape(reference)}" for reference in dict.fromkeys(references))]
     sections += ["## Licence", f"`{license}`." if license else "The author states no licence for the weights."]
     return "\n\n".join(sections) + "\n"
 
@@ -91,7 +108,8 @@ def list_metadata(
     if license:
         metadata["license"] = license
     metadata["tags"] = [*TAGS, *dict.fromkeys(word.lower() for word in words)]
-    if evidence is not None and evidence.figures:
+    figures = [figure for figure in evidence.figures if math.isfinite(figure.value)] if evidence else []
+    if evidence is not None and figures:
         metadata["model-index"] = [
             {
                 "name": repo.rpartition("/")[2],
@@ -99,9 +117,7 @@ def list_metadata(
                     {
                         "task": {"type": "feature-extraction", "name": "Hamming ranking"},
                         "dataset": {"type": evidence.data, "name": evidence.data},
-                        "metrics": [
-                            {"type": figure.name, "value": round(figure.value, 5)} for figure in evidence.figures
-                        ],
+                        "metrics": [{"type": figure.name, "value": round(figure.value, 5)} for figure in figures],
                     }
                 ],
             }
@@ -129,20 +145,30 @@ def read_docstring(kind: type[Any] | None) -> tuple[str, str]:
     return text.partition("\n")[0], " ".join(reference[1].split()) if reference else ""
 
 
-def describe_title(description: dict[str, Any]) -> str:
-    """Return the title of a card: the projection, the quantiser and the bits."""
-    names = [name for stage, name, _, _ in list_parts(description) if stage != "encoder" and name != "SBQ"]
-    return f"{' and '.join(names)}, {description['sizes']['bits']} bits"
+def describe_title(description: dict[str, Any], evidence: Evidence | None) -> str:
+    """Return the title of a card: the projection, the quantiser and the bits; after joint training, the encoder too."""
+    is_joint = evidence is not None and evidence.is_joint
+    names = [
+        name for stage, name, _, _ in list_parts(description) if name != "SBQ" and (stage != "encoder" or is_joint)
+    ]
+    trained = ", trained jointly" if is_joint else ""
+    return f"{' and '.join(names)}{trained}, {description['sizes']['bits']} bits"
 
 
 def describe_codes(sizes: dict[str, Any]) -> str:
     """Return a sentence about the input and the output of a hasher."""
     views = sizes.get("input_dims", {"": sizes.get("input_dim")})
-    numbers = " or ".join(f"{d} numbers" + (f" ({view})" if view else "") for view, d in views.items())
+    numbers = " or ".join(f"{d} numbers" + (f" ({escape(view)})" if view else "") for view, d in views.items())
     return (
         f"It maps feature vectors of {numbers} to binary codes of {sizes['bits']} bits "
-        f"({code_bytes(sizes['bits'])} bytes), so that similar items have codes at a small distance."
+        f"({count_bytes(sizes['bits'])}), so that similar items have codes at a small distance."
     )
+
+
+def count_bytes(bits: int) -> str:
+    """Return the number of bytes of a code, in words."""
+    count = code_bytes(bits)
+    return f"{count} byte" if count == 1 else f"{count} bytes"
 
 
 def write_example(description: dict[str, Any], repo: str) -> str:
@@ -150,15 +176,19 @@ def write_example(description: dict[str, Any], repo: str) -> str:
     views = description["sizes"].get("input_dims")
     if views:
         first, second = list(views)[:2]
+        # A view of the data arrays can have a name that is not one of Python.
+        queries, database = (f"{view}_features" for view in (first, second))
+        if not (queries.isidentifier() and database.isidentifier()):
+            queries, database = "queries", "database"
         return (
             "from deephash import CrossModalHasher\n\n"
-            f"hasher = CrossModalHasher.from_pretrained({json.dumps(repo)})\n"
-            f"codes = hasher.view({json.dumps(second)}).encode({second}_features)\n"
-            f"distances, ids = hasher.view({json.dumps(first)}).search({first}_features, codes, k=10)"
+            f"hasher = CrossModalHasher.from_pretrained({quote(repo)})\n"
+            f"codes = hasher.view({quote(second)}).encode({database})\n"
+            f"distances, ids = hasher.view({quote(first)}).search({queries}, codes, k=10)"
         )
     return (
         "from deephash import Hasher\n\n"
-        f"hasher = Hasher.from_pretrained({json.dumps(repo)})\n"
+        f"hasher = Hasher.from_pretrained({quote(repo)})\n"
         f"codes = hasher.encode(database)  # (n, {description['sizes']['input_dim']}) → uint8 "
         f"(n, {code_bytes(description['sizes']['bits'])})\n"
         "distances, ids = hasher.search(queries, codes, k=10)"
@@ -166,24 +196,48 @@ def write_example(description: dict[str, Any], repo: str) -> str:
 
 
 def describe_evidence(evidence: Evidence) -> Iterator[str]:
-    """Yield the blocks of the section on evaluation."""
-    yield "\n".join(f"- {name}: {value}" for name, value in evidence.settings.items())
-    rows = []
-    for figure in evidence.figures:
-        interval = "" if figure.interval is None else f"{figure.interval[0]:.4f} to {figure.interval[1]:.4f}"
-        worst, best = ("" if bound is None else f"{bound:.4f}" for bound in (figure.worst, figure.best))
-        rows.append(f"| {figure.name} | {figure.value:.4f} | {interval} | {worst} | {best} |")
-    yield "\n".join(
-        [
-            f"| metric | value | 95 % interval over {evidence.queries:,} queries | ties worst | ties best |",
-            "| --- | ---: | ---: | ---: | ---: |",
-            *rows,
-        ]
-    )
-    yield (
-        "Equal distances count as their mean over all orders. Published figures often break ties in the order of the "
-        "database; they lie between the last two columns."
-    )
+    """Yield the blocks of the section on evaluation; columns without a value are left out."""
+    yield "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in evidence.settings.items())
+    queries = "queries" if evidence.queries is None else f"{evidence.queries:,} queries"
+    columns = {
+        "value": [format_figure(figure.value) for figure in evidence.figures],
+        f"95 % interval over {queries}": [format_interval(figure.interval) for figure in evidence.figures],
+        "ties worst": [format_figure(figure.worst) for figure in evidence.figures],
+        "ties best": [format_figure(figure.best) for figure in evidence.figures],
+    }
+    columns = {title: cells for title, cells in columns.items() if any(cells)}
+    names = [escape(figure.name) for figure in evidence.figures]
+    rows = [("metric", *columns), ("---", *("---:" for _ in columns)), *zip(names, *columns.values(), strict=True)]
+    yield "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    ties = "Equal distances count as their mean over all orders."
+    if "ties best" in columns:
+        ties += (
+            " Published figures often break ties in the order of the database; they lie between the last two columns."
+        )
+    yield ties
+    yield from map(escape, evidence.notes)
+
+
+def format_figure(value: float | None) -> str:
+    """Format a figure with four decimals, or as it is if it is a count; empty if there is none."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def format_interval(interval: tuple[float, float] | None) -> str:
+    """Format the ends of an interval; empty if there is none."""
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def escape(text: str) -> str:
+    """Return text on one line, in which Markdown sees no cell, tag, link or code."""
+    return re.sub(r"([\\|<\[\]`])", r"\\\1", " ".join(text.split()))
+
+
+def quote(text: str) -> str:
+    """Return a string literal of Python, readable in any script, that a file in UTF-8 can contain."""
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def to_yaml(content: dict[str, Any]) -> str:

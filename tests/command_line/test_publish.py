@@ -64,3 +64,31 @@ def test_the_folder_of_the_run_is_not_an_output(fitted_run, deephash):
     done = deephash("publish", str(fitted_run), "me/digits", "--license", "mit", "--folder", str(fitted_run))
     assert done.status == 2
     assert not (fitted_run / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        (
+            ["train=stream", "method=streaming_lda", "bits=8", "train.batch_size=1000", "train.checkpoints=2"],
+            ["- stream: stationary", "- re-encoding: every", "| metric | value |", "| reencoded_items |"],
+        ),
+        (
+            ["method=lsh", "bits=8", "protocol=five_way_small", "score=validation"],
+            ["- queries: validation, not test", "interval over 250 queries", "# LSH, 8 bits"],
+        ),
+        (
+            ["method=pcah", "train=joint", "loss=balance", "train.epochs=1", "encoder=mlp", "bits=8"],
+            ["# MLP and PCAH, trained jointly, 8 bits", "Joint training changed the weights", "- method: pcah"],
+        ),
+    ],
+)
+def test_the_card_of_each_kind_of_run(compose_config, deephash, tmp_path, settings, lines):
+    from deephash.command_line.programs.train import train
+
+    train(compose_config(*settings, "figures=false", "metrics.at=[10]"), tmp_path / "run")
+    done = deephash("publish", str(tmp_path / "run"), "me/x", "--license", "mit", "--folder", str(tmp_path / "out"))
+    assert (done.status, done.err) == (0, "")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert [line for line in lines if line not in card] == []
+    assert load(tmp_path / "out").identity == load(tmp_path / "run").identity

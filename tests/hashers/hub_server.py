@@ -21,6 +21,7 @@ class Hub(ThreadingHTTPServer):
         self.private: set[str] = set()
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.broken = 0  # status of every answer, if not 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -76,6 +77,8 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         path = self.path.partition("?")[0]
         self.server.requests.append(f"{method} {path}")
+        if self.server.broken:
+            return self.reply(self.server.broken, {"error": "broken"})
         for verb, pattern, answer in ROUTES:
             found = re.fullmatch(pattern, path)
             if found and method in verb:

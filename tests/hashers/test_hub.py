@@ -1,5 +1,6 @@
 """Hashers on a model hub: a loopback server speaks the hub's HTTP paths to the real client."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from deephash.hashers import hub as hub_module
 from deephash.hashers.model_card import Evidence, Figure
 from deephash.projections.paired import CVH
 from deephash.quantizers import SBQ
+from deephash.validation import StorageError
 
 from .hub_server import TOKEN, Hub
 
@@ -54,7 +56,7 @@ def pairs():
 
 
 def read_metadata(card):
-    return yaml.safe_load(card.split("---\n")[1])
+    return yaml.safe_load(card.split("\n---\n")[0].removeprefix("---\n"))
 
 
 def test_a_folder_comes_back_bit_for_bit(tmp_path, hasher, features):
@@ -248,6 +250,75 @@ def test_the_metadata_has_the_form_that_the_hub_reads(tmp_path, hasher):
     hasher.save_pretrained(tmp_path / "model", license="mit", evidence=evidence, repo="me/mine")
     data = ModelCard.load(tmp_path / "model" / "README.md").data
     assert [(result.metric_type, result.metric_value) for result in data.eval_results] == [("mAP", 0.5)]
+
+
+def test_a_forced_download_names_the_cause(hub, hasher, monkeypatch):
+    hasher.push_to_hub("me/mine")
+    for status, message in ((500, "500 Internal Server Error"), (403, r"refuses access to me/mine \(status 403\)")):
+        monkeypatch.setattr(hub, "broken", status)
+        with pytest.raises(InvalidInputError, match=message) as error:
+            Hasher.from_pretrained("me/mine", force_download=True)
+        assert "above error" not in str(error.value)
+
+
+def test_a_name_that_no_folder_can_have_gets_one_line(tmp_path, hasher):
+    with pytest.raises(InvalidInputError, match="neither a folder nor user/name"):
+        Hasher.from_pretrained("a" * 5000)
+    with pytest.raises(StorageError, match="cannot be written"):
+        hasher.save_pretrained(tmp_path / ("a" * 5000))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000 + "]" * 100_000, "9" * 5000, None])
+def test_a_config_that_cannot_be_read_is_kept(tmp_path, hasher, content):
+    config = tmp_path / "config.json"
+    config.mkdir() if content is None else config.write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"config.json does not describe a hasher; choose another folder"):
+        hasher.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("licence", ["", "mit\nprivate: true", "a: b", "`", "---", "CC BY 4.0"])
+def test_a_licence_that_is_no_identifier_is_an_error(tmp_path, hasher, licence):
+    with pytest.raises(InvalidInputError, match="expected an identifier, such as mit"):
+        hasher.save_pretrained(tmp_path / "model", license=licence)
+    assert not (tmp_path / "model").exists()
+
+
+def test_hostile_text_stays_in_its_place_of_the_card(tmp_path, hasher):
+    evil = "x | y\n---\n# <b>`title`</b> [link](http://a)"
+    figures = [Figure(name="a|b", value=0.5), Figure(name="unknown", value=float("nan"))]
+    evidence = Evidence(settings={"data": evil}, data=evil, queries=9, figures=figures, notes=[evil])
+    hasher.save_pretrained(tmp_path / "model", license="mit", evidence=evidence, repo='a"\n---\n😀')
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    metadata = read_metadata(card)["model-index"][0]
+    assert metadata["results"][0]["dataset"]["name"] == evil
+    assert metadata["results"][0]["metrics"] == [{"type": "a|b", "value": 0.5}]
+    assert [line for line in card.splitlines() if line.startswith("# ")] == ["# ITQ and MHQ, 24 bits"]
+    assert r"- data: x \| y --- # \<b>\`title\`\</b> \[link\](http://a)" in card
+    assert r"| a\|b | 0.5000 |" in card
+    assert "interval" not in card
+    code = card.split("```python\n")[1].split("```")[0]
+    assert ast.literal_eval(code.split("from_pretrained(")[1].split(")\n")[0]) == 'a"\n---\n😀'
+
+
+def test_the_example_names_the_folder(tmp_path, hasher, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    hasher.save_pretrained(".")
+    assert 'from_pretrained("model")' in Path("README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_any_two_views_is_python(tmp_path, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    parts = {"a b": torch.randn(60, 8, generator=generator), '"': torch.randn(60, 6, generator=generator)}
+    views = Views(parts)
+    hasher = CrossModalHasher(CVH(views.dimensions, 4), {view: SBQ(4) for view in parts}).fit(views)
+    monkeypatch.chdir(tmp_path)
+    hasher.save_pretrained("model")
+    code = Path("model/README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    names = {"queries": parts["a b"], "database": parts['"']}
+    exec(code, names)
+    assert names["ids"].shape == (60, 10)
 
 
 def test_only_two_files_are_ever_asked_for(hub, hasher):

@@ -18,6 +18,8 @@ from hydra.errors import HydraException
 from deephash.io.configuration import find_configuration_folder, list_choices, read_choice
 
 MULTIRUN = ("-m", "--multirun")
+# Groups whose files choose the mode.
+MODE = re.compile(r"\+{0,2}(train|method|experiment|local)=")
 TRAINING_SETTING = re.compile(r"\+{0,2}train\.(\w+)[^=]*=")
 
 
@@ -26,7 +28,7 @@ def run_hydra(program: Callable[[], Any], explain: Callable[[list[str]], str | N
 
     Args:
         program: function decorated by `hydra.main`.
-        explain: function that returns what is wrong with the arguments of a single run; None without such a check.
+        explain: function that returns what is wrong with the arguments; None without such a check.
 
     Returns:
         The result of the program.
@@ -34,7 +36,7 @@ def run_hydra(program: Callable[[], Any], explain: Callable[[list[str]], str | N
     arguments = sys.argv[1:]
     multirun = any(flag in arguments for flag in MULTIRUN)
     lines = [explain_unreadable(argument, multirun) for argument in arguments]
-    if explain is not None and not multirun:
+    if explain is not None:
         lines.append(explain(arguments))
     line = next(filter(None, lines), None)
     if line is not None:
@@ -82,15 +84,21 @@ def explain_other_mode(arguments: list[str]) -> str | None:
     """Explain an override of a setting that only other training modes have; None if there is none.
 
     Args:
-        arguments: arguments of `deephash train` for a single run.
+        arguments: arguments of `deephash train`; of a sweep, only those with one value are read.
     """
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     names = {override: found[1] for override in overrides if (found := TRAINING_SETTING.match(override))}
     if not names or any(override.startswith("resume=") for override in overrides):
         return None
+    single = [override for override in overrides if not is_sweep(override)]
+    swept = [override for override in overrides if override not in single]
+    if any(flag in arguments for flag in MULTIRUN):
+        swept += [override for override in overrides if override.startswith(("experiment=", "+experiment="))]
+    if any(MODE.match(override) for override in swept):
+        return None  # The runs of a sweep, or of an experiment that is one, can have different modes.
     try:
         with initialize_config_dir(find_configuration_folder(), version_base="1.3"):
-            config = compose("train", [o for o in overrides if o not in names], return_hydra_config=True)
+            config = compose("train", [o for o in single if o not in names], return_hydra_config=True)
     except HydraException:
         return None  # Hydra explains it.
     for name in names.values():
@@ -102,6 +110,14 @@ def explain_other_mode(arguments: list[str]) -> str | None:
                 f"choose {choices}, or leave the setting out."
             )
     return None
+
+
+def is_sweep(override: str) -> bool:
+    """Return whether an override has several values."""
+    try:
+        return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+    except HydraException:
+        return False
 
 
 def _is_readable(argument: str) -> bool:
