@@ -74,7 +74,7 @@ def load_learnt(folder: Path) -> LearntCodes | None:
 def extract_learnt_codes(
     hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor
 ) -> LearntCodes | None:
-    """Return the codes that a fit learnt for its items; None if there are none, or none comparable with encoded ones.
+    """Return the codes that a fit learnt for its items; None without codes comparable with encoded ones.
 
     Args:
         hasher: hasher that has just been fitted.

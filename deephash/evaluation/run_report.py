@@ -198,7 +198,7 @@ def spread_rows(rows: int) -> torch.Tensor:
 def find_neighbours(
     evaluation: Evaluation, sample: Part, view: str, items: CodedItems
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the distances and the positions in the database part of the items nearest to sample queries of a view."""
+    """Return the distances and positions in the database part of the nearest items of each sample query of a view."""
     codes = encode_part(evaluation.hasher, sample, items.codes.device)[view].codes
     depth = min(SAMPLE_NEIGHBOURS, len(items))
     distances, nearest = evaluation.ranking.search(codes, items.codes, evaluation.hasher.distance, depth)

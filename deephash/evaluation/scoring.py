@@ -170,7 +170,7 @@ def score_codes(
     metric = settings.build_metric(distance.maximum, highest_grade, synchronise=gather is not None)
     metric = metric.to(query_codes.device)
     # At least one block, so that a process without queries takes part in the synchronisation.
-    # Asymmetric distances have weights of all queries, and their counts are as wide as the largest of them.
+    # An asymmetric distance contains the weights of all queries, so all are ranked in one block.
     size = max(1, queries) if isinstance(distance, Asymmetric) else RANKED_QUERIES
     for start in track(range(0, max(1, queries), size), "Ranking"):
         stop = min(start + size, queries)

@@ -100,7 +100,7 @@ def join_results(scores: Mapping[tuple[str, str], Scores]) -> dict[str, float]:
 
 
 def encode_part(hasher: AnyHasher, part: Part, device: torch.device | str) -> dict[str, CodedItems]:
-    """Encode the items of a part on the device of the hasher's weights, and return their codes by view."""
+    """Encode the items of a part on a device, that of the hasher's weights, and return their codes by view."""
     coded = encode_views(hasher, part.features.to(device))
     return {view: CodedItems(codes, rows) for view, (codes, rows) in coded.items()}
 

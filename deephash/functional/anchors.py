@@ -84,8 +84,8 @@ def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
 def gaussian_kernel(features: Tensor, anchors: Tensor, bandwidth: Tensor) -> Tensor:
     """Compute exp(-‖x - a‖² / 2σ²) of every row and anchor.
 
-    If ‖x‖² and 1 are appended to x, and their factors to a / σ², one product gives the exponent. Two passes over the
-    values then suffice instead of six, which would take as long as the product.
+    With ‖x‖² and 1 appended to x, and their factors to a / σ², one matrix product gives the exponent. Two passes over
+    the values then suffice; six passes would take as long as the product.
 
     Args:
         features: floating (n, d).

@@ -24,8 +24,8 @@ def check_rising(initial: float, final: float, name: str) -> None:
     """Raise an error for scales that are not above 0, or that fall: a step sharpens with its scale.
 
     Args:
-        initial: at progress 0.
-        final: at progress 1.
+        initial: value at progress 0.
+        final: value at progress 1.
         name: name of the setting after "initial_" and "final_".
 
     Raises:
@@ -43,8 +43,8 @@ def check_falling(initial: float, final: float, name: str) -> None:
     """Raise an error for temperatures that are not above 0, or that rise: a step sharpens as it cools.
 
     Args:
-        initial: at progress 0.
-        final: at progress 1.
+        initial: value at progress 0.
+        final: value at progress 1.
         name: name of the setting after "initial_" and "final_".
 
     Raises:

@@ -35,7 +35,7 @@ def minimise_submodular(unary: np.ndarray, pairwise: np.ndarray) -> np.ndarray:
 
 
 def _find_minimum_cut(unary: np.ndarray, attraction: np.ndarray) -> np.ndarray:
-    """Cut items into two sides: a pair that differs costs its attraction, an item with the sign of its u costs |u|.
+    """Cut items into two sides: a pair that differs costs its attraction, an item whose z has the sign of u costs |u|.
 
     zᵀ A z counts a pair twice, so 2 uᵀ z + zᵀ A z changes by 4 times either cost; the cut omits the factor.
     """

@@ -17,7 +17,7 @@ def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cu
     """Find the best cut of every node of one layer, for each of some features.
 
     A leaf with weights w₊ and w₋ and its best value, ½ log(w₊ / w₋), has exponential loss 2 √(w₊ w₋); a cut's score is
-    half the sum over its two sides.
+    half the sum of the losses of its two sides.
 
     Args:
         levels: uint8 (d, n).
@@ -83,7 +83,7 @@ def boost(levels, classes, sampled, depth, share, limit):
         classes: float32 (n,), each -1 or 1.
         sampled: int64 (trees, f), the features that each tree may use (LazyBoost).
         depth: depth of the trees, all of which are full: a node without a useful cut sends every row left.
-        share: share of the total weight of the rows from which a tree is learnt.
+        share: share of the total weight that the rows used for a tree have together.
         limit: number of levels.
 
     Returns:

@@ -31,7 +31,7 @@ def bernoulli_codewords(classes: int, length: int, generator: torch.Generator) -
 
     Args:
         classes: number of codewords c.
-        length: bits l.
+        length: code length l in bits.
         generator: CPU generator of the draws.
 
     Returns:
@@ -47,11 +47,11 @@ def class_codewords(classes: int, length: int, construction: str, generator: tor
     """Return a codeword for each class.
 
     Args:
-        classes: c.
-        length: bits l.
+        classes: number of classes c.
+        length: code length l in bits.
         construction: "bernoulli" for fair coins; "hadamard" for rows of the Hadamard matrix, and of its negative if
             there are more than l classes. If l is not a power of two, or c exceeds 2l, "hadamard" uses fair coins too.
-            Rows are drawn at random, because the first rows repeat the same columns, which would be redundant bits.
+            Rows are drawn at random, because the first rows have equal columns, which would be redundant bits.
         generator: CPU generator of the draws; None for one seeded with 0.
 
     Returns:

@@ -9,8 +9,8 @@ def build_detector(name: str, settings: dict[str, Any]) -> Any:
     """Build a drift detector of river.
 
     Args:
-        name: its class in river.drift.
-        settings: its arguments.
+        name: class of the detector in river.drift.
+        settings: arguments of the class.
 
     Raises:
         InvalidInputError: river is not installed, has no such detector, or the detector rejects the settings.

@@ -40,7 +40,7 @@ def gist_mirror(input_dim: int, orientations_per_scale: Iterable[int], blocks: i
         int64 (d,).
 
     Raises:
-        InvalidInputError: settings out of range, or of the wrong dimension.
+        InvalidInputError: settings out of range, or whose GIST has another dimension.
     """
     check_count(blocks, "blocks")
     orientations = list(orientations_per_scale)

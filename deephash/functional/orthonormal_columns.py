@@ -28,7 +28,7 @@ class OrthonormalColumns(nn.Module):
     """A parametrisation for `torch.nn.utils.parametrize`: any matrix of full rank → one with orthonormal columns.
 
     torch's own `orthogonal` builds d × d matrices or long products of reflections, which takes 15 to 60 ms for 512 × 16
-    to 64 on one core, much longer than the rest of a step.
+    to 512 × 64 on one core, much longer than the rest of a step.
     """
 
     def forward(self, matrix: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ BLOCK_COLUMNS = 128
 # smallest wanted variance is not far above that, the products are in float64 too, at twice the cost.
 SAFE_VARIANCE = 1e-4
 
-# Rounding at the mean may produce a variance. Directions whose variance is below this share of it are ignored.
+# Rounding at a large mean may hide directions. Those below this share of the variance that it can produce are not
+# computed again.
 MIN_SHARE_OF_OFFSET = 1e-6
 
 
@@ -124,7 +125,7 @@ def _decompose_covariance(features: Tensor, mean: Tensor, k: int, working: torch
 
 
 def _decompose_gram_matrix(features: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Compute the same through the n × n matrix of inner products, whose nonzero eigenvalues are the same."""
+    """Compute the same as `_decompose_covariance` through the Gram matrix, which has the same nonzero eigenvalues."""
     centred = features.double() - mean
     variances, left = torch.linalg.eigh(centred @ centred.T / len(features))
     variances, left = variances.flip(0)[:k], left.flip(1)[:, :k]

@@ -18,8 +18,8 @@ def row_shares() -> Iterator[None]:
     """Within this context, the rows passed to a fit are this process's share of all rows.
 
     All processes of torch.distributed's group must fit the same method, each on its own rows, in the order of their
-    ranks. If shares begin at blocks of `principal_components.BLOCK_ROWS`, results differ from those of one process only
-    by float64 rounding of sums of blocks.
+    ranks. If shares begin at multiples of `principal_components.BLOCK_ROWS`, results differ from those of one process
+    only by float64 rounding of sums of blocks.
     """
     before = _shared.set(True)
     try:

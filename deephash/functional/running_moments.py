@@ -10,8 +10,8 @@ def decay_weights(count: int, half_life: float | None) -> tuple[Tensor, float]:
     """Compute the weight of each item of a batch at the batch's end, and the factor for all earlier items.
 
     Args:
-        count: items of the batch, in the order of their arrival.
-        half_life: items after which a weight halves; None for no decay.
+        count: number n of items in the batch, which are in the order of arrival.
+        half_life: number of items after which a weight halves; None for no decay.
 
     Returns:
         float64 (n,), 1 for the last item; and the factor for earlier items.
@@ -37,7 +37,7 @@ def update_moments(
         scatter: float64 (p, p).
         rows: floating (n, p), n >= 1.
         weights: w of the rows, float64 (n,), above 0.
-        remains: factor for earlier rows.
+        remains: factor for the weights of earlier rows.
     """
     rows, weights = rows.double(), weights.to(rows.device)
     total = weights.sum()

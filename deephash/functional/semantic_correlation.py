@@ -48,7 +48,7 @@ def semantic_agreement(first: Tensor, second: Tensor, means: tuple[Tensor, Tenso
 
 
 def regularised_whitening(covariance: Tensor, regularisation: float) -> Tensor:
-    """Compute T with Tᵀ (C + ρI) T = I, ρ being `regularisation` in units of C's mean variance; float64 (d, d)."""
+    """Compute T with Tᵀ (C + ρI) T = I, where ρ is `regularisation` × C's mean variance; float64 (d, d)."""
     values, vectors = torch.linalg.eigh(covariance)
     ridge = regularisation * covariance.diagonal().mean()
     scales: Tensor = (values.clamp_min(0) + ridge).clamp_min(torch.finfo(torch.float64).tiny).sqrt()

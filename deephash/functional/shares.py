@@ -6,7 +6,7 @@ def get_share(rows: int, worker: int, workers: int, block: int = 1) -> range:
 
     Args:
         rows: number of rows.
-        worker: from 0.
+        worker: index of the worker, from 0.
         workers: number of workers.
         block: rows that stay together, starting at a multiple of it; shares then differ by at most one block.
     """

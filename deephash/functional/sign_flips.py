@@ -1,7 +1,7 @@
 """C = Vᵀ sign(V R) for successive rotations R, updated by the signs that flip between them; compiled for the CPU.
 
-From one round of ITQ to the next under 1 % of the signs change. Updating C for only those saves half of the arithmetic,
-and the rotated rows are compared with the stored signs while they are in the first-level cache.
+Fewer than 1 % of the signs change from one round of ITQ to the next. Updating C for only these saves half of the
+arithmetic, and the rotated rows are compared with the stored signs while they are in the first-level cache.
 """
 
 from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ class SignFlips:
         self._shape = (k, width)
         # The zero rows and columns that pad the kernel's steps never change sign.
         self._projections = torch.nn.functional.pad(projections, (0, width - k, 0, n % 2)).contiguous()
-        # All signs start as positive, so each column of C is the sum of V.
+        # All signs start as positive, so each column of C is the sum of V's rows.
         self._negative = np.zeros(self._projections.shape, np.int8)
         self._correlation = projections.sum(0, dtype=torch.float64)[:, None].repeat(1, k)
         bounds = np.linspace(0, len(self._projections) // 2, PARTS + 1).astype(int) * 2

@@ -9,7 +9,7 @@ from deephash.validation import InvalidInputError, check_count
 
 
 class _SoftHistogram(torch.autograd.Function):
-    """A distance adds 1 - |x - i| to the bins i within 1 of it; its gradient is the difference of the bins' gradients.
+    """A distance at x adds 1 - |x - i| to each bin i within 1 of x; its gradient is that of the two bins' difference.
 
     The matrix of all distances and all bins is never built: each distance touches two bins, so both passes are linear
     in the number of distances.
@@ -49,8 +49,8 @@ def soft_histogram(distances: Tensor, weights: Tensor, maximum: float, bins: int
         bins: number of bins, at least 2; None for maximum + 1, with which integer distances are counted exactly.
 
     Returns:
-        (q, bins), differentiable in the distances except at the centre of a bin: there the slope is that to the right,
-        and 0 beyond the ends.
+        (q, bins), differentiable in the distances except at the centre of a bin, where the gradient is the slope to the
+        right. Beyond the ends the gradient is 0.
     """
     bins = int(maximum) + 1 if bins is None else bins
     histogram: Tensor

@@ -90,7 +90,7 @@ def _multiply_transposed(centred: Tensor, values: Tensor) -> Tensor:
 
 
 def _build_preconditioner(centred: Tensor, cost: float) -> Tensor:
-    """Invert the Hessian with every item at half its weight, (d + 1, d + 1), which is close to those of all bits."""
+    """Invert the Hessian with every item at half its weight, (d + 1, d + 1), which is close to each bit's."""
     n, d = centred.shape
     hessian = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=centred.device)
     hessian[:d, :d] = cost * (centred.T @ centred).double()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-# A bin with fewer items counts as empty; its rate of change equals that at 0 to six digits.
+# Smallest number of items of a bin; the rates of change at this number and at 0 agree to six digits.
 EMPTY = 1e-6
 # Half the width of the window around one item within which a share is interpolated linearly.
 WINDOW = 1e-3
@@ -15,7 +15,7 @@ def harmonic_rise(before: Tensor, items: Tensor) -> Tensor:
 
 
 def _compute_pair_share(before: Tensor, items: Tensor) -> Tensor:
-    """Compute Σ_{i=1..n} (i - 1) / (N + i) over n (n - 1), for n other than 0 and 1."""
+    """Compute Σ_{i=1..n} (i - 1) / (N + i), divided by n (n - 1), for n other than 0 and 1."""
     return (items - (before + 1) * harmonic_rise(before, items)) / (items * (items - 1))
 
 
@@ -24,13 +24,13 @@ def tie_aware_average_precision(total: Tensor, relevant: Tensor) -> Tensor:
 
     A group of n items, r of them relevant, after N items with R relevant, adds (r/n) Σ_{i=1..n} (R + 1 + (i-1)(r-1) /
     (n-1)) / (N+i) to the sum of precisions (McSherry & Najork, ECIR 2008, Section 3.5). This is exact, whereas He et
-    al. (Eq. 8) use the middle rank for all. Sums over 1 / (N+i) are differences of the digamma function, which extends
-    the formula to counts that are not integers. With such counts, a relevant item shared between two otherwise empty
-    bins still adds exactly the precision at its rank.
+    al. (Eq. 8) use the middle rank for all items of a group. Sums over 1 / (N+i) are differences of the digamma
+    function, which extends the formula to counts that are not integers. With such counts, a relevant item shared
+    between two otherwise empty bins still adds exactly the precision at its rank.
 
     Args:
         total: floating (q, bins), items at each distance, nearest first.
-        relevant: (q, bins), the relevant ones among them.
+        relevant: (q, bins), relevant items at each distance.
 
     Returns:
         (q,), 0 for a query without relevant items; differentiable in both.

@@ -30,8 +30,8 @@ def random_unit_directions(d: int, k: int, generator: torch.Generator) -> Tensor
     """Draw Gaussian directions scaled to unit length, float64 (d, k), as LSH does: the start of online methods.
 
     Args:
-        d: their dimension.
-        k: their number.
+        d: dimension of the directions.
+        k: number of directions.
         generator: CPU generator of the draw.
     """
     return normalize(torch.randn(d, k, generator=generator, dtype=torch.float64), dim=0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars
 
 MAX_LINKS = 1024
-"""Neighbours of a node of a graph; each takes 4 to 8 bytes per item."""
+"""Maximum number of neighbours of a graph's node; each takes 4 to 8 bytes per item."""
 NOT_FOUND = -1
 """Id of a neighbour that an approximate index did not find."""
 
@@ -82,13 +82,13 @@ class Index(PlainArguments, ABC):
     """
 
     exact: bool = True
-    """Whether distances equal those of a scan, and so do ids, except among ties at the last place."""
+    """Whether distances and ids equal those of a scan; only ids of ties at the last place may differ."""
     trial: ClassVar[str] = ""
-    """Trial in `engine_trial` that opens a saved engine file first; empty for no trial."""
+    """Name of the trial in `engine_trial` that opens a saved engine file first; empty for no trial."""
     engine_file: str | None = None
-    """Name of the engine's own file or folder in a saved index; such a class has an argument `saved` for its path."""
+    """Name of the engine's own file or folder in a saved index; the class then has an argument `saved` for its path."""
     keeps_columns: bool = False
-    """Whether the index stores names and further columns beside the codes; such a class has an argument `columns`."""
+    """Whether the index stores names and further columns beside the codes; the class then has an argument `columns`."""
     not_settings: ClassVar[frozenset[str]] = frozenset({"codes", "bits", "saved", "columns"})
     """Constructor arguments that are not settings of a saved index."""
 
@@ -155,7 +155,7 @@ class Index(PlainArguments, ABC):
         Args:
             codes: codes that the index was built from.
             bits: code length b.
-            settings: the value of `settings` when it was saved.
+            settings: the value of `settings` when the index was saved.
             engine: path of the engine's own file, if it has one.
             columns: columns beside the codes, for a class that keeps columns and writes a new file.
         """

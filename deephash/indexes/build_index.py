@@ -20,7 +20,7 @@ from deephash.validation import InvalidInputError, check_choice
 AUTO = "auto"
 # With fewer codes, nothing is measured: a scan takes a tenth of a millisecond for each query of a batch.
 MIN_CODES_FOR_TABLES = 250_000
-# Queries of a timed search, which are items of the database, and neighbours of each, including the item itself.
+# Number of queries of a timed search, all items of the database, and of neighbours of each, including the item itself.
 TRIED_QUERIES, TRIED_NEIGHBOURS = 32, 11
 PASSES = 2
 
@@ -48,8 +48,8 @@ def index(
 ) -> Index:
     """Build an index of packed codes.
 
-    `kind="auto"` chooses the scan or multi-index hashing. It uses the one that answers faster on this machine for
-    queries like the database's own codes. Both are exact and return the same neighbours; only the time differs.
+    `kind="auto"` builds the scan or multi-index hashing, whichever answers faster on this machine for queries like the
+    database's own codes. Both are exact and return the same neighbours.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), moved to the CPU.

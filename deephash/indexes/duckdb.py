@@ -103,7 +103,7 @@ class DuckDB(Index):
         return arrange_within(*self._select("WHERE distance <= ?", "", queries, radius), len(queries))
 
     def _select(self, condition: str, limit: str, queries: Tensor, value: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Run one statement for each query; return the query rows, distances and ids of what it finds.
+        """Run one statement for each query; return the query rows, distances and ids of the items found.
 
         Args:
             condition: SQL after the table of distances, or empty.

@@ -17,7 +17,7 @@ MAX_FLIPS, MAX_BUCKETS = 32, 1 << 24
 
 @final
 class FaissMultiHash(FaissBinary):
-    """Tables of substrings, in which a search looks up each substring within a fixed number of flipped bits.
+    """Tables of the codes' substrings; a search looks up each query substring and its variants of a few flipped bits.
 
     All codes within hashes · (flips + 1) - 1 bits are found; farther codes may be missed. `MIH` widens the radius until
     the k nearest are certain, and is faster. Use this class for comparison, or in services that already run FAISS.

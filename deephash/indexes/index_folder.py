@@ -45,7 +45,7 @@ GENERATION = re.compile(r"generation-[0-9a-f]{16}")
 LEFTOVER = re.compile(rf"{GENERATION.pattern}|{re.escape(LOCK_FILE)}|index\.json\.[0-9a-f]{{8}}\.partial")
 TRY, REBUILD, TRUST = "try", "rebuild", "trust"
 """Treatments of an engine's own file; see `load_index`."""
-# Memory and time for the trial of an engine's file.
+# Limits of the trial of an engine's file: memory of 1 GiB plus 4 times the size of the files; 30 s plus 1 s per 10 MB.
 TRIAL_BYTES, TRIAL_EXPANSION = 1 << 30, 4
 TRIAL_SECONDS, TRIAL_BYTES_PER_SECOND = 30, 10_000_000
 # Maximal number of saves that may end while an index is read; after more, something else is wrong.
@@ -129,8 +129,8 @@ def check_own_folder(
 
     Args:
         folder: the folder to write into.
-        description: name of the description that an earlier save left.
-        expected: its format.
+        description: name of the description file that an earlier save left.
+        expected: format that this file must name.
         leftover: names of files that a killed save may have left before it wrote a description.
         content: name of the saved object, for messages.
 

@@ -15,7 +15,7 @@ from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
 from deephash.ranking.numba_layout import pack_words
 from deephash.validation import InvalidInputError, check_count, check_positive
 
-# A table stores the start of every value of its substring; 2^26 of them take 512 MB.
+# A table stores the start of the bucket of every value of its substring; 2^26 starts take 512 MB.
 MAX_SUBSTRING_BITS = 26
 
 
@@ -39,8 +39,9 @@ def default_tables(bits: int, size: int) -> int:
 class MIH(Index):
     """Tables of substrings; a search visits their buckets, nearest values first, until no nearer code can remain.
 
-    Codes that differ in r bits differ in at most ⌊r/m⌋ bits in at least one of m substrings. Time grows with about the
-    square root of the database, as long as the k-th neighbour is near. Known weakness: if the neighbours are far, a
+    A bucket contains the codes with one value of a substring. Codes that differ in r bits differ in at most ⌊r/m⌋ bits
+    in at least one of m substrings. Time grows with about the square root of the number of codes, as long as the k-th
+    neighbour is near. Known weakness: if the neighbours are far, a
     query would visit more buckets than there are items. Such a query stops, and scans all codes instead. Each table
     contains a copy of the codes.
 

@@ -157,7 +157,8 @@ def nearest_kernel(words: int) -> Kernel:
             kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
             for table in range(tables):
                 query_values[table] = substring(query, firsts[table], lengths[table])
-            # Steps visit the tables radius by radius. After step m · radius + table, all codes within it are found.
+            # Steps visit the tables radius by radius. After step m · radius + table, all codes within that distance are
+            # found.
             step = 0
             while bound >= step or within < k:
                 table, radius = step % tables, step // tables
@@ -179,7 +180,8 @@ def nearest_kernel(words: int) -> Kernel:
                             if step == 0 and within >= k and bound == 0:
                                 # All copies of the query are in this bucket, ordered by id.
                                 break
-                            # It was met before if another substring is nearer, or equally near in an earlier table.
+                            # The item was met before if another substring is nearer, or equally near in an earlier
+                            # table.
                             met = False
                             for other in range(tables):
                                 if other != table:

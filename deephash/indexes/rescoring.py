@@ -1,4 +1,4 @@
-"""Scores that order candidates more finely than their codes: by float or int8 vectors, or by the query's margins."""
+"""Scores that order candidates more finely than Hamming distance: by float or int8 vectors, or the query's margins."""
 
 from abc import ABC, abstractmethod
 from typing import Self, final
@@ -40,7 +40,7 @@ class Rescoring(PlainArguments, ABC):
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-            queries: their vectors or margins, one row per query.
+            queries: vectors or margins of the queries, one row per query.
             ids: int64 (q, c), rows of the database.
 
         Returns:
@@ -176,7 +176,7 @@ class Int8Vectors(Rescoring):
 
 @final
 class Margins(Rescoring):
-    """The asymmetric distance: a differing bit costs the query's margin; needs no memory besides the codes.
+    """The asymmetric distance: a differing bit costs the size of the query's margin; no memory besides the codes.
 
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), such as `index.codes`.
@@ -199,7 +199,7 @@ class Margins(Rescoring):
         as_features(queries, self.bits, name="margins")
 
     def scores(self, codes: Tensor, queries: Tensor, ids: Tensor) -> Tensor:
-        """Return sums of the query's weights, float64 (q, c), in steps of its largest margin / 255."""
+        """Return sums of the query's weights, float64 (q, c), in steps of 1/255 of its largest margin."""
         # Each query has its own step: a common one would make its scores depend on the other queries.
         weights = torch.cat([Asymmetric.from_margins(query).weights for query in torch.split(queries, 1)])
         distance = Asymmetric(self.bits, weights)

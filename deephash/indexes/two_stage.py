@@ -53,7 +53,7 @@ class TwoStage:
 
         Args:
             codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-            queries: their vectors (q, d), or margins (q, b), as the rescoring expects them.
+            queries: vectors (q, d) or margins (q, b) of the queries, as the rescoring expects them.
             k: number of neighbours, 1 to N.
 
         Returns:
@@ -91,12 +91,12 @@ def nearest_candidates(
     Args:
         rescoring: scores of the database.
         codes: the queries' packed codes uint8 (q, ⌈b/8⌉).
-        queries: their vectors or margins, as the rescoring expects them.
+        queries: vectors or margins of the queries, as the rescoring expects them.
         ids: int64 (q, c), rows of the database in any order, -1 for a candidate that was not found; c at least k.
         k: number of neighbours.
 
     Returns:
-        Scores and ids, (q, k); the scores of candidates that were not found are infinitely far.
+        Scores and ids, (q, k); candidates that were not found have an infinite score, the farthest.
     """
     # Missing candidates come last, so that they stay behind candidates that are infinitely far.
     ids = ids.masked_fill(ids == NOT_FOUND, torch.iinfo(torch.int64).max).sort(1).values

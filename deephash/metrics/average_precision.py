@@ -2,8 +2,8 @@
 
 A Hamming ranking has many ties, which sorting code breaks arbitrarily. McSherry & Najork, "Computing information
 retrieval performance measures efficiently in the presence of tied scores" (ECIR 2008), average over all orders instead;
-Cakir et al., "Hashing with mutual information" (TPAMI 2019), use that for hashing. `tie_bounds` and `stable_order` give
-the values that sorting code can report.
+Cakir et al., "Hashing with mutual information" (TPAMI 2019), use this average for hashing. `tie_bounds` and
+`stable_order` give the values that sorting code can report.
 """
 
 import torch
@@ -20,9 +20,9 @@ from deephash.ranking.counts import DistanceCounts
 def expected_gains(groups: TieGroups) -> Tensor:
     """Compute each tie group's expected contribution to the sum of precisions at relevant ranks; float64 (q, g).
 
-    A group of n items, r of them relevant, after N items with R relevant, cut after its first c ranks, adds (r/n)
-    Σ_{i=1..c} (R + 1 + (i-1)(r-1)/(n-1)) / (N+i): a rank holds a relevant item with probability r/n, and then each of
-    the i-1 ranks before it does with probability (r-1)/(n-1) (McSherry & Najork 2008, Section 3.5).
+    A group of n items, r of them relevant, follows N items, R of them relevant, and is cut after its first c ranks. It
+    adds (r/n) Σ_{i=1..c} (R + 1 + (i-1)(r-1)/(n-1)) / (N+i). Its i-th rank holds a relevant item with probability r/n.
+    Each of the i-1 ranks before then does so with probability (r-1)/(n-1) (McSherry & Najork 2008, Section 3.5).
     """
     n, r = groups.total, groups.relevant
     step = (r - 1).clamp_min_(0).div_((n - 1).clamp_min_(1))
@@ -50,9 +50,9 @@ def average_precision(counts: DistanceCounts) -> Tensor:
 def average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
     """Compute expected AP@k, divided by min(k, relevant items): the form called mAP@k here.
 
-    The sum over the relevant items among the first k is divided by the largest possible number of them. So it is 1
-    exactly if the first k ranks are as good as possible, for every query, and an additional relevant item among them
-    never lowers it; the two forms below each lack one of these properties.
+    The divisor is the largest possible number of relevant items among the first k. The score is therefore 1 exactly if
+    these ranks are as good as possible, and an additional relevant item among them never lowers the score. Each of the
+    two forms below lacks one of these properties.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
@@ -86,9 +86,9 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
 
     It is 0 if there are none. A single relevant item at rank 1 scores 1, and another one further down lowers the score.
     The tie group at k has n items, r of them relevant, and c of its ranks are above the cut. The number h of relevant
-    items at these ranks is hypergeometric, and the expectation over h is exact. If A is the gain of the groups before,
-    the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h). This is a quadratic in h over R + h, so
-    division leaves a linear function of h and a multiple of 1/(R+h).
+    items at these ranks is hypergeometric, and the expectation over h is exact. With N items before the group, R of
+    them relevant and of gain A, the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h). This is a
+    quadratic in h over R + h, so division leaves a linear function of h and a multiple of 1/(R+h).
 
     Args, returns, raises: as `average_precision_at`.
     """
@@ -109,14 +109,14 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
 def _hypergeometric_moments(total: Tensor, relevant: Tensor, drawn: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Compute P(R + h > 0) and E[1/(R+h); R + h > 0] for the number h of relevant items among those drawn.
 
-    The probabilities follow from the ratios of consecutive ones, so that they are accurate to about 1e-14 at any size.
-    They cover the range outside which Bernstein's inequality leaves at most 1e-18.
+    Probabilities are computed from the ratios of consecutive ones, so that they are accurate to about 1e-14 at any
+    size. Values of h that together have a probability of at most 1e-18, by Bernstein's inequality, are left out.
 
     Args:
-        total: whole float64 (q,), n >= 1.
-        relevant: whole float64 (q,), r, the relevant items among them.
-        drawn: whole float64 (q,), c >= 1.
-        before: whole float64 (q,), R.
+        total: number n >= 1 of items in the group, float64 (q,), as all arguments.
+        relevant: number r of relevant items in the group.
+        drawn: number c >= 1 of items drawn.
+        before: number R of relevant items before the group.
     """
     low, high = (drawn + relevant - total).clamp_min(0), torch.minimum(drawn, relevant)
     mode = ((drawn + 1) * (relevant + 1) / (total + 2)).floor_().clamp_(low, high)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deephash.validation import InvalidInputError
 
-# With n pairs the p of the signed-rank test is at least 2^(1 - n): with fewer pairs, it cannot reach .05.
+# With n pairs the p of the signed-rank test is at least 2^(1 - n): with fewer than 6 pairs, it cannot reach .05.
 FEWEST_PAIRS = 6
 
 Values = Sequence[float] | np.ndarray | Tensor

@@ -19,16 +19,16 @@ MAX_RANKS = 500
 
 
 def chances_to_stop(highest: int, device: torch.device | None = None) -> Tensor:
-    """Return (2^g - 1) / 2^G, the probability that an item of grade g satisfies: float64 (G + 1,) (Equation 4)."""
+    """Return (2^g - 1) / 2^G, the probability that an item of grade g satisfies a user: float64 (G + 1,) (Eq. 4)."""
     return grade_gains(highest, device) / 2.0**highest
 
 
 def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
     """Compute the probability that a user passes the first t items of a tie group, averaged over its orders.
 
-    It is the mean, over all choices of t of the n items, of the product of their probabilities. This is the coefficient
-    of z^t in Π_g (1 + p_g z)^(n_g), multiplied grade by grade, divided by C(n, t), the coefficient for items that are
-    always passed. No term is negative, so no digits are lost. Beyond the group's size it is 0.
+    It is the mean, over all choices of t of the n items, of the product of their probabilities of being passed. This
+    is the coefficient of z^t in Π_g (1 + p_g z)^(n_g), divided by C(n, t). The product is expanded grade by grade; no
+    term is negative, so no digits are lost. For t > n the result is 0.
 
     Args:
         by_grade: float64 (p, G + 1), items of each grade in p groups.
@@ -39,7 +39,7 @@ def chances_to_pass(by_grade: Tensor, pass_one: Tensor, depth: int) -> Tensor:
         float64 (p, depth + 1), t = 0 to `depth`.
     """
     sizes = by_grade.sum(1)
-    # Coefficients of z^t for z in units that keep them between the powers of 2 and e.
+    # z is scaled so that no coefficient exceeds e^depth, which float64 can represent.
     unit = depth / sizes.clamp_min(1)
     grades = zip(by_grade.unbind(1), pass_one.unbind(), strict=True)
     product, *others = (binomial_coefficients(n, p * unit, depth) for n, p in grades)

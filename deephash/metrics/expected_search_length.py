@@ -17,8 +17,9 @@ from deephash.validation import check_count
 def expected_search_length(ranking: GradedRanking, wanted: int = 1) -> Tensor:
     """Compute the expected number of irrelevant items before the n-th relevant one.
 
-    All irrelevant items of earlier groups count. If the group of the n-th relevant item has i irrelevant and r relevant
-    items, of which s are still wanted, i·s/(r + 1) more come first on average over the orders (Cooper 1968).
+    All irrelevant items of earlier groups count. The group of the n-th relevant item has i irrelevant and r relevant
+    items. If s of its relevant items are still wanted, i·s/(r + 1) of its irrelevant ones come first on average over
+    the orders (Cooper 1968).
 
     Args:
         ranking: ranking of q queries.

@@ -27,7 +27,7 @@ from deephash.validation import InvalidInputError, check_count
 
 
 def per_query_metrics(counts: DistanceCounts, at: Sequence[int], radii: Sequence[int]) -> dict[str, Tensor]:
-    """Compute every metric that is defined for a single query, by the name of its mean over queries.
+    """Compute every metric that is defined for a single query, keyed by the name of its mean over queries.
 
     Args:
         counts: items and relevant items at each distance, (q, D + 1).
@@ -71,9 +71,10 @@ class HammingRetrieval(Metric):
     Figures are means over the queries that have a relevant item; "skipped_queries" is the number of the others. Only
     AUPRC_micro pools all pairs, including the wrong pairs of skipped queries. For each k in `at` and r in `radii`:
 
-    - mAP, AUPRC_macro, AUPRC_micro: tie-aware AP over the whole ranking; areas under the precision-recall curve.
+    - mAP: tie-aware AP of the whole ranking.
+    - AUPRC_macro, AUPRC_micro: area under each query's precision-recall curve; area under that of all pairs.
     - AUPRC_micro/published: the area as the code published with NPQ and GRH integrates it.
-    - mAP@k: AP of the first k ranks over min(k, relevant items), which can reach 1 and never rewards a miss;
+    - mAP@k: AP of the first k ranks, divided by min(k, relevant items); it can reach 1 and never rewards a miss;
       mAP@k/hits divides by the relevant items among the first k, as most deep hashing code does;
       mAP@k/relevant divides by all relevant items, as TREC does.
     - mAP_best, mAP_worst (and @k, @k/hits): the values of the best and the worst order of tied items.
@@ -206,8 +207,8 @@ class HammingRetrieval(Metric):
         """Compute the figures of each query, in the order of their ids; all processes must call this together.
 
         Returns:
-            (q,) each: "query" and "relevant" (items), int64, and every metric of `per_query_metrics` and of
-            `user_metrics`, float64.
+            (q,) each: "query", the id, and "relevant", the number of relevant items, int64; every metric of
+            `per_query_metrics` and of `user_metrics`, float64.
 
         Raises:
             InvalidInputError: as `compute`.
@@ -247,7 +248,7 @@ class HammingRetrieval(Metric):
         return shapes | ({"by_grade": (*counts, self.highest_grade + 1)} if self.takes_grades else {})
 
     def _merge_queries(self) -> tuple[DistanceCounts, GradedCounts | None, Tensor]:
-        """Return counts, those by grade if there are any, and ids: each query once, in the order of ids."""
+        """Return the counts, the counts by grade (None without grades) and the ids: each query once, by id."""
         gathered = {state: getattr(self, state) for state in self._empty_shapes()}
         states = {name: dim_zero_cat(state) if len(state) else torch.zeros(0) for name, state in gathered.items()}
         total, relevant, ids = states["total"], states["relevant"], states["query_ids"]

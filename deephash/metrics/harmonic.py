@@ -1,6 +1,6 @@
 """Sums over the ranks of a tie group in closed form, by harmonic numbers H(m) = 1 + 1/2 + ... + 1/m.
 
-The textbook forms, differences of numbers of the size of N, lose as many digits as N has; these forms do not.
+The textbook forms are differences of numbers of size N, so they lose as many digits as N has; these forms do not.
 """
 
 from functools import lru_cache
@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 _EULER_GAMMA = 0.5772156649015329
-# Sums that start before this rank are looked up or follow from H; from this rank on, three terms of φ suffice.
+# Sums that start before this rank are looked up or follow from H. From this rank on, three terms of the series φ of
+# `rank_sum` suffice.
 _EARLY = 128
 _SHORT = 64
-# Largest accepted ratio of the parts of the closed form to their sum; it costs little more than one of 16 digits.
+# Largest accepted ratio of the parts of the closed form to their sum. A ratio of 16 costs little more than one of the
+# 16 digits of a float64.
 _CANCELLATION = 16.0
 
 
@@ -20,8 +22,8 @@ def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tens
     """Compute Σ (a + (i-1) s) / (N + i) over i = 1..n, with a relative error of about 1e-13.
 
     The closed form is (a - s (N+1)) (H(N+n) - H(N)) + s n. The difference of harmonic numbers is log(1 + n/u) + φ(u+n)
-    - φ(u), with u = N + 1/2 and φ(u) = 1/(24u²) - 7/(960u⁴) + 31/(8064u⁶) - ...; if the two parts would cancel,
-    `_compute_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead, neither of which is negative.
+    - φ(u), with u = N + 1/2 and φ(u) = 1/(24u²) - 7/(960u⁴) + 31/(8064u⁶) - ...; if the two parts of the closed form
+    would cancel, `_compute_separate_sums` adds Σ 1/(N+i) and Σ (i-1)/(N+i) instead; neither is negative.
 
     Args:
         before: float64, any shape; N, the number of ranks before the group.
@@ -70,9 +72,10 @@ def _look_up_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _compute_separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the same two sums for n >= 64 or N >= 128, each with a relative error of 1e-13; (m,) → (m,) twice.
+    """Compute the sums of `_look_up_sums` for n >= 64 or N >= 128, with a relative error of 1e-13; (m,) → (m,) twice.
 
-    The second, n - (N+1) × the first, is u (x - log(1+x)) - log(1+x)/2 - (u+1/2) (φ(u+n) - φ(u)) with x = n/u.
+    The second sum, n - (N+1) × the first, equals u (x - log(1+x)) - log(1+x)/2 - (u+1/2) (φ(u+n) - φ(u)), with
+    u = N + 1/2 and x = n/u.
     """
     n, u = count, before + 0.5
     log = torch.log1p(n / u)
@@ -100,7 +103,7 @@ def _x_minus_log1p(x: Tensor, log: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _tabulate_sums(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Tabulate both separate sums at 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
+    """Tabulate both sums of `_look_up_sums` at entry 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
     before = torch.arange(_EARLY, dtype=torch.float64)[:, None]
     i = torch.arange(_SHORT, dtype=torch.float64)
     inverse = torch.where(i > 0, 1 / (before + i), 0.0).cumsum(1)

@@ -15,11 +15,11 @@ from deephash.metrics.user_metric import DepthMetric
 
 @convert_numpy_numbers
 def ndcg_at(ranking: GradedRanking, k: int) -> Tensor:
-    """Compute expected nDCG@k: Σ_i gain at rank i / log2(i + 1), divided by the sum of the best order.
+    """Compute expected nDCG@k: Σ_i gain at rank i / log2(i + 1), divided by the same sum for the best order.
 
     A rank in a tie group has the group's mean gain in expectation (McSherry & Najork 2008, Section 3.6), so a group
     adds its mean gain times the discounts of its ranks. An item of grade g gains 2^g - 1 (Burges et al., ICML 2005);
-    with two grades this is the grade itself.
+    with grades 0 and 1 this is the grade itself.
 
     Args:
         ranking: ranking of q queries.

@@ -2,10 +2,10 @@
 
 Points are at the radii 0 to D, joined by straight lines (the trapezoid rule), as in Moran's papers and thesis
 ("Learning to hash for large scale image retrieval", Edinburgh 2016). A curve of few points needs a starting point at
-recall 0: here it is the precision of the first radius that finds anything, so that a code which maps everything to one
-point scores its share of relevant items, the score of a random order. Starting at (0, 1), as scikit-learn does, would
-give it half the plane; without a starting point, a perfect code, with all relevant items at distance 0, would have no
-area.
+recall 0. Here its precision is that of the first radius that finds anything. A code that maps all items to one point
+then scores the share of relevant items, as a random order does. A start at (0, 1), as in scikit-learn, would give this
+code an area of more than 1/2. Without a starting point, a perfect code, with all relevant items at distance 0, would
+have area 0.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,8 @@ def auprc(counts: DistanceCounts) -> Tensor:
         counts: items and relevant items at each distance, (q, D + 1).
 
     Returns:
-        float64 (q,); NaN if a query has no relevant item. Its mean over the others is the macro-averaged AUPRC.
+        float64 (q,); NaN if a query has no relevant item. Its mean over the other queries is the macro-averaged
+        AUPRC.
     """
     precision = _precision_by_radius(counts.total, counts.relevant)
     heights = precision.clone()
@@ -101,7 +102,7 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
 
     It has no starting point at recall 0, gives precision 0 to a radius that finds nothing, and omits the largest
     distance that occurs. It is a little smaller than `auprc_micro` if few relevant items are at the smallest distance,
-    and 0 if all of them do.
+    and 0 if all of them are at distance 0.
     """
     total, relevant = counts.total.sum(0), counts.relevant.sum(0)
     used = torch.nonzero(total).flatten()

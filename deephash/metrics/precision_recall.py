@@ -65,7 +65,7 @@ def _count_within(counts: DistanceCounts, radius: int) -> tuple[Tensor, Tensor]:
 
 @convert_numpy_numbers
 def precision_within(counts: DistanceCounts, radius: int) -> Tensor:
-    """Compute the share of relevant items among those within a distance; 0 if there are none (a failed look-up).
+    """Compute the share of relevant items among the items within a distance; 0 without such items (a failed look-up).
 
     Some papers ignore failed look-ups instead, which favours codes that rarely find anything.
 

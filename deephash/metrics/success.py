@@ -16,8 +16,8 @@ from deephash.metrics.user_metric import DepthMetric
 def success_at(ranking: GradedRanking, k: int) -> Tensor:
     """Compute the probability that a relevant item is among the first k, over the orders of tied items.
 
-    It is 1 if a group above the cutoff contains one. Otherwise it is 1 - C(n - r, c) / C(n, c), for a cut group of n
-    items, r of them relevant, with c places above the cutoff.
+    It is 1 if a tie group that ends above the cutoff contains a relevant item. Otherwise it is 1 - C(n - r, c) /
+    C(n, c): the group at the cutoff has n items, r of them relevant, and c places above the cutoff.
 
     Args:
         ranking: ranking of q queries.

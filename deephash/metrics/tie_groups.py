@@ -16,11 +16,11 @@ class TieGroups:
     Integers are stored as float64, which is exact to 2^53, because metrics combine them with fractions.
 
     Args:
-        total: (q, g), n, items in the group.
-        relevant: (q, g), r, relevant ones.
-        before: (q, g), N, items in the groups before.
-        relevant_before: (q, g), R, relevant ones in the groups before.
-        taken: (q, g), c, ranks of the group above the cutoff; n without a cutoff.
+        total: number n of items in each group, (q, g).
+        relevant: number r of relevant items in each group, (q, g).
+        before: number N of items in the groups before, (q, g).
+        relevant_before: number R of relevant items in the groups before, (q, g).
+        taken: number c of ranks of each group above the cutoff, (q, g); n without a cutoff.
     """
 
     total: Tensor

@@ -1,4 +1,4 @@
-"""Base class of metrics of user models among the figures of a run: the benefit of a ranked list for its user."""
+"""Base class of metrics by a model of a user: the benefit of a ranked list for the user who reads it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -81,7 +81,7 @@ def compute_user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, ma
     """Compute the figures of several metrics, block by block of queries.
 
     Args:
-        metrics: their figures have distinct names.
+        metrics: metrics whose figures have distinct names.
         counts: items of each grade at each distance, (q, D + 1, G + 1).
         mark: see `UserMetric.values`.
 
@@ -100,7 +100,7 @@ def compute_user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, ma
 def find_maximised_figures(names: Iterable[str]) -> list[str]:
     """Return the names of the figures for which higher is better, by which settings may be chosen.
 
-    Names of two views begin with a direction.
+    The name of a figure between two views begins with a direction and "/".
     """
     return [name for name in names if not name.rpartition("/")[2].startswith(COSTS)]
 

@@ -15,9 +15,9 @@ from deephash.quantizers.threshold_quantizer import ThresholdQuantizer
 def adaptive_thresholds(values: Tensor) -> Tensor:
     """Compute the two thresholds of one projection with the smallest error, given that the middle region has mean 0.
 
-    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where
-    F = (Σ₁ x)²/n₁ + (Σ₃ x)²/n₃ of the outer ones. The middle region grows from 0: by the smallest positive value while
-    its sum is <= 0, by the largest non-positive one otherwise. The state with the largest F is kept.
+    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where F = (Σ₁
+    x)²/n₁ + (Σ₃ x)²/n₃ over the outer regions, 1 and 3. The middle region grows from 0: by the smallest positive value
+    while its sum is <= 0, by the largest non-positive value otherwise. The state with the largest F is kept.
 
     That order of growth is a merge of two lists, the magnitudes of the two sides of 0, both ascending. The next value
     comes from the side with the smaller sum so far. So the rank of a value follows from the sum of the values before it
@@ -63,10 +63,10 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
 class DBQ(ThresholdQuantizer):
     """Two bits per projection: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
 
-    A single threshold at 0 cuts where projections are densest, and many near neighbours get different bits. Here the
-    densest part is one region, and the Hamming distance of two regions is the number of thresholds between them: the
-    code 11 is not used. Known weakness: only three of four codes are used, and the budget pays for half as many
-    projections.
+    A single threshold at 0 cuts where projections are densest, so many near neighbours get different bits. Here the
+    densest part is one region. The Hamming distance of two regions is the number of thresholds between them, because
+    the code 11 is not used. Known weakness: only three of four codes are used, and the budget pays for half as many
+    projections as with one bit each.
 
     The thresholds assume that 0 divides a projection in the middle, as it does for projections of centred features.
 

@@ -17,15 +17,16 @@ from deephash.validation import check_count
 def second_thresholds(values: Tensor, weights: Tensor, anchors: Tensor) -> Tensor:
     """Compute the thresholds b- <= 0 <= b+ that cut each side of 0 again (section 4).
 
-    With y the values, 1+ and 1- the indicators of y >= 0 and y < 0, and n+ and n- their numbers, the second bit relaxes
-    to f = |y| - b+ 1+ + b- 1-. Among all f whose sum is 0, the one that varies least over the graph, by fᵀ L f with
-    L = I - Z Λ⁻¹ Zᵀ, has c = b+ + b- = 1+ᵀ L |y| / 1+ᵀ L 1+, so b+ = (Σ |y| + n- c) / n and b- = (n+ c - Σ |y|) / n.
-    If the two sides mirror each other, c is 0 and the thresholds are ± the mean of |y|.
+    Let y be the values, 1+ and 1- the indicators of y >= 0 and y < 0, and n+ and n- the numbers of these values. The
+    second bit relaxes to f = |y| - b+ 1+ + b- 1-. The graph of anchor weights Z, with column sums Λ, has the Laplacian
+    L = I - Z Λ⁻¹ Zᵀ. Among all f whose sum is 0, the one that varies least over the graph, by fᵀ L f, has
+    c = b+ + b- = 1+ᵀ L |y| / 1+ᵀ L 1+, so b+ = (Σ |y| + n- c) / n and b- = (n+ c - Σ |y|) / n. If the two sides mirror
+    each other, c is 0 and the thresholds are ± the mean of |y|.
 
     Args:
         values: y, floating (n,).
-        weights: the nonzero entries of Z, (n, s).
-        anchors: their columns in Z, int64 (n, s).
+        weights: the s nonzero entries in each row of Z, (n, s).
+        anchors: column of each of these entries, int64 (n, s).
 
     Returns:
         float64 (2,), b- and b+. A threshold on the wrong side of 0 is moved to 0, which changes no bit.
@@ -48,9 +49,9 @@ class HQ(ThresholdQuantizer):
     """Two bits per projection: its side of 0, and whether it lies beyond the second threshold of that side.
 
     The second thresholds make the relaxed second bits balanced, and as equal as possible between neighbours in an
-    anchor graph. The regions have codes 01, 00, 10, 11 from the lowest to the highest and are ranked by Hamming
-    distance. Known weakness: the two outermost regions differ in one bit, like neighbouring ones (Kong & Li, AAAI
-    2012), and the first threshold still cuts where projections are densest.
+    anchor graph, which joins rows through k-means centres. The regions have codes 01, 00, 10, 11 from the lowest to the
+    highest and are ranked by Hamming distance. Known weakness: the two outermost regions differ in one bit, like
+    neighbouring ones (Kong & Li, AAAI 2012), and the first threshold still cuts where projections are densest.
 
     The paper builds the graph over features, and its projections are the eigenfunctions of that graph. Here the graph
     is over the given projections, so that any projections can be used. For eigenfunctions, the thresholds of the two

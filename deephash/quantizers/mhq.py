@@ -39,8 +39,8 @@ class MHQ(ThresholdQuantizer):
     cannot do this with two or more bits per projection. Known weakness: the budget pays for q times fewer projections,
     and a sum of integers is slower to compute than a count of bits.
 
-    The clusters have the smallest possible squared error: in one dimension dynamic programming finds it, whereas the
-    paper runs Lloyd's k-means from a random start. Nothing is random.
+    Dynamic programming finds the clusters of smallest squared error, which is possible in one dimension; the paper runs
+    Lloyd's k-means from a random start. Nothing here is random.
 
     Shape:
         projections (n, b/q) → bits (n, b), the least significant bit of a projection first.

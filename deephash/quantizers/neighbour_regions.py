@@ -1,7 +1,8 @@
 """Compiled kernels for regions of a line: count neighbours in every region, and find the best division into regions.
 
-B(r, j), the largest value of r regions below cut j, is the maximum over cuts i < j of B(r - 1, i) + gain(i, j). The
-gain has no structure to exploit, so all pairs of cuts are visited.
+Let gain(i, j) be the value of the region between cuts i and j. B(r, j), the largest value of r regions below cut j, is
+the maximum over cuts i < j of B(r - 1, i) + gain(i, j). The gain has no structure to exploit, so all pairs of cuts are
+visited.
 """
 
 # numba infers the types of compiled functions, and refuses annotations on some.
@@ -57,7 +58,7 @@ def neighbours_within(affinity: NDArray[np.bool_], order: NDArray[np.int64]) -> 
         order: (n,), the items in order.
 
     Returns:
-        (n + 1, n + 1), entry (j, i) for i <= j the pairs among items i to j - 1 of the order; 0 above the diagonal.
+        (n + 1, n + 1), entry (j, i), i <= j, counts items i to j - 1 of the order; 0 above the diagonal.
     """
     within: NDArray[np.int32] = _count_neighbours_within(affinity, order)
     return within
@@ -70,7 +71,7 @@ def best_partition(
     weights: tuple[float, float, float],
     cuts: int,
 ) -> NDArray[np.int64]:
-    """Find the cuts, without empty regions, that maximise Σ a·(neighbours) + b·(pairs) + c·(sum²/items).
+    """Find cuts, without empty regions, that maximise Σ_regions a·(neighbours) + b·(pairs) + c·(sum²/items).
 
     Args:
         neighbours: (g + 1, g + 1), entry (j, i) the pairs of neighbours between cuts i and j >= i.

@@ -20,13 +20,13 @@ class NeighbourhoodObjective:
     """J = α·F1 + (1 - α)(1 - Ω) of the cuts of one projection (Moran, Lavrenko & Osborne, SIGIR 2013).
 
     A cut is a position among the g distinct values: cut i, from 1 to g - 1, separates the i smallest from the rest. Ω
-    is the squared distance from the means of regions, divided by that from the mean of all values.
+    is the squared distance of values from the means of their regions, divided by that from the mean of all values.
 
     Args:
         distinct: floating (g,), the distinct values, ascending.
         items: int64 (g + 1,), items below each cut; 0 first and n last.
         neighbours: int32 (g + 1, g + 1), entry (j, i) the pairs of neighbours between cuts i and j >= i.
-        sums: float64 (g + 1,), sum of the values below each cut, measured from their mean.
+        sums: float64 (g + 1,), sum over the values below each cut of value - mean of all values.
         scatter: squared distance of all values from their mean.
         f1_weight: α.
     """
@@ -128,7 +128,7 @@ def sample_neighbours(
         The rows of the m items, int64 (m,), and their affinity, bool (m, m).
 
     Raises:
-        InvalidInputError: no two of them are neighbours.
+        InvalidInputError: no two items of the sample are neighbours.
     """
     n = len(affinity)
     rows = torch.arange(n) if n <= sample else torch.randperm(n, generator=generator)[:sample].sort().values

@@ -29,11 +29,11 @@ def region_encoding(thresholds: int) -> Tensor:
 class NPQ(ThresholdQuantizer):
     """Thresholds that keep neighbours in one region: they maximise J = α·F1 + (1 - α)(1 - Ω) of each projection.
 
-    F1 scores the pairs of training items in a common region as predictions of which pairs are neighbours; Ω is the
-    share of the variance that remains within regions. Other quantisers see only the values of a projection; this one
+    F1 scores the prediction that two training items are neighbours exactly if they share a region. Ω is the share of
+    the variance that remains within regions. Other quantisers see only the values of a projection; this one
     sees whether the items on either side of a threshold belong together. The encoding and the distance are those of SBQ
     (one threshold), DBQ (two) or MHQ (3, 7 or 15). Known weakness: each projection is fitted independently, so
-    redundant ones are not recognised; and J needs pairs of neighbours, which have to be known.
+    redundant ones are not recognised, and some pairs of neighbours must be known.
 
     Shape:
         projections (n, b/q) → bits (n, b), where q is 1 for 1 threshold, 2 for 2 or 3 thresholds, 3 for 7, and 4 for
@@ -46,7 +46,7 @@ class NPQ(ThresholdQuantizer):
             finds the optimum.
         f1_weight: α, from 0 to 1; None for the authors' choice, 1 below 128 bits and 0.8 from there.
         pairs_sample: number of training items among which pairs are counted, drawn at random if there are more; memory
-            and time grow with its square. 2,000 as in the five-way split.
+            and time grow with its square. 2,000 as in the protocol `FiveWay`.
         relaxation: stand-in for the steps in `forward`; None for `StraightThrough()`, hard bits with a gradient.
 
     Raises:

@@ -92,7 +92,7 @@ def bit_margins(projections: Tensor, thresholds: Tensor, encoding: Tensor) -> Te
 
     Near each threshold of a bit, its margin is that of a single threshold, so relaxations apply as for one bit per
     projection; between two thresholds it rises and falls with slope 1. A bit that is 0 exactly at its threshold has the
-    smallest negative margin, so that margin >= 0 always equals the bit.
+    negative margin nearest to 0, so that margin >= 0 always equals the bit.
 
     Args:
         projections: floating (n, k).

@@ -37,7 +37,7 @@ class VBQ(Quantizer):
     of q bits for this projection; the value of 0 bits is the F1 of a single region, which predicts that all pairs are
     neighbours. Dynamic programming, instead of the authors' binary linear programme, finds the allocation of largest
     total value that spends exactly b bits. Another `allocator` may spend them differently. Regions are numbered in
-    binary and ranked by Manhattan distance, to which a projection of q bits adds up to 2^q - 1. Known weakness:
+    binary and ranked by Manhattan distance, to which a projection of q bits adds at most 2^q - 1. Known weakness:
     redundant projections each get bits, unless `Gumbel` allocates them.
 
     Shape:

@@ -49,7 +49,7 @@ class LevelDistance(ABC):
 
     @property
     def maximum(self) -> int:
-        """The largest distance, Σ (2^q - 1) over the projections."""
+        """The largest distance, Σ (2^q - 1) over the projections, each of q bits."""
         return sum((1 << bits) - 1 for bits in self.widths)
 
     @property
@@ -65,7 +65,7 @@ class Manhattan(LevelDistance):
 
     Args:
         dimensions: number of projections k.
-        bits_per_dimension: number of bits q of each region number, 1 to 8.
+        bits_per_dimension: number of bits q of each integer, 1 to 8.
     """
 
     dimensions: int
@@ -117,8 +117,9 @@ class VariableManhattan(LevelDistance):
 class Asymmetric:
     """Weighted Hamming distance with weights from each query's own projections (Gordo et al., TPAMI 2014).
 
-    A differing bit j costs the query's integer weight w_j, the size of its margin on a fixed grid, so that distances
-    are integers and rankings are exact histograms. The weights belong to the queries that are passed to `rank`.
+    A differing bit j costs the query's integer weight w_j: the distance of its projection from the threshold, rounded
+    to a fixed grid. Distances are therefore integers, and their histograms are exact. The weights belong to the queries
+    that are passed to `rank`.
 
     Args:
         bits: code length b.
@@ -142,7 +143,7 @@ class Asymmetric:
     @classmethod
     @convert_numpy_numbers
     def from_margins(cls, margins: Tensor | ArrayLike, levels: int = 255) -> "Asymmetric":
-        """Compute weights from the queries' margins (q, b): |margin| in steps of the batch's largest margin / levels.
+        """Compute weights from the queries' margins (q, b): |margin| in steps of 1/levels of the batch's largest one.
 
         Args:
             margins: floating (q, b), projections minus thresholds.

@@ -45,7 +45,7 @@ class GradedCounts:
 
     @classmethod
     def from_nested(cls, *at_least: DistanceCounts) -> "GradedCounts":
-        """Build counts from those of the same rankings with items relevant from grade 1 on, from 2 on, and so on."""
+        """Build counts from one `DistanceCounts` per grade, whose relevant items have at least that grade, from 1."""
         steps = [at_least[0].total, *(counts.relevant for counts in at_least)]
         above = [*steps[1:], torch.zeros_like(steps[0])]
         return cls(torch.stack([step - higher for step, higher in zip(steps, above, strict=True)], 2))
@@ -61,7 +61,7 @@ class GradedCounts:
         return self.by_grade.sum(2)
 
     def at_least(self, grade: int) -> DistanceCounts:
-        """Return two histograms with items relevant from `grade` on.
+        """Return counts in which an item is relevant from `grade` on.
 
         Raises:
             InvalidInputError: a grade below 1 or above G.

@@ -48,7 +48,7 @@ def form_levels(codes: Tensor, distance: LevelDistance) -> Tensor:
 
 
 def number_entries(counts: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return, for Σ counts entries in a row, the owner of each and its number within the owner: int64, both from 0."""
+    """Return the owner of each of Σ counts entries and its number within the owner, int64 from 0."""
     lengths = torch.tensor(counts, device=device)
     owners = torch.arange(len(counts), device=device).repeat_interleave(lengths)
     return owners, torch.arange(len(owners), device=device) - (lengths.cumsum(0) - lengths)[owners]

@@ -37,7 +37,7 @@ def popcount(typing_context: Any, word: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def stack(typing_context, dtype, size):
-    """Allocate `size` elements on the stack, which LLVM can prove not to alias and can keep in registers."""
+    """Allocate `size` elements on the stack; LLVM can prove that they do not alias, and keep them in registers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return cgutils.alloca_once(builder, context.get_data_type(dtype.dtype), size=size.literal_value)
@@ -46,7 +46,7 @@ def stack(typing_context, dtype, size):
 
 
 def cost(queries, row, column, item):
-    """Return the part of an item's distance that is due to one word, level or byte; only in compiled code."""
+    """Return the part of an item's distance that is due to one word, level or byte; works only in compiled code."""
     raise NotImplementedError
 
 
@@ -67,7 +67,7 @@ def segment_kernel(words: int) -> Kernel:
     ends.
 
     Args:
-        words: 64-bit words of a code that the kernel is for; 0 for any layout.
+        words: number of 64-bit words per code; 0 for any layout.
     """
     rows = BLOCK if words else 1
     table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
@@ -133,8 +133,8 @@ def mask_kernel(words: int, mask_words: int) -> Kernel:
     A relevant item is counted `bins` places further in its query's table, so a pair always costs one increment.
 
     Args:
-        words: 64-bit words of a code that the kernel is for; 0 for any layout.
-        mask_words: 64-bit words of a mask; 0 for any number.
+        words: number of 64-bit words per code; 0 for any layout.
+        mask_words: number of 64-bit words per mask; 0 for any number.
     """
     rows = BLOCK if words else 1
     table, table_size, block_size = 64 * words + 1, 2 * rows * (64 * words + 1), rows * max(words, 1)
@@ -192,7 +192,7 @@ def search_kernel(words: int, rows: int) -> Kernel:
     of each distance in the result, and the taken items, in database order, are written to their places.
 
     Args:
-        words: 64-bit words of a code that the kernel is for; 0 for any layout.
+        words: number of 64-bit words per code; 0 for any layout.
         rows: queries in a pass over the database, BLOCK or 1; must be 1 if words is 0.
     """
     table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)

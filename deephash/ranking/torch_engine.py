@@ -13,7 +13,8 @@ from deephash.ranking.linear_form import form_bits, form_dtype, form_queries, fo
 from deephash.ranking.relevance import Neighbours, Relevance, SharedLabel, neighbour_queries
 from deephash.validation import check_whole
 
-# Maximal bytes per pair of a block: distances, keys or cells, and the copies of a sort, as int64 and floating.
+# Maximum memory in bytes of a query-item pair of a block, as int64 and floating: its distance, its key or cell, and the
+# copies that a sort makes.
 PAIR_BYTES = 64
 # Queries of a block; more would only shorten its part of the database.
 QUERIES = 256

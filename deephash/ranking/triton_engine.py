@@ -19,9 +19,10 @@ from deephash.validation import InvalidInputError
 
 # Items of a tile: 8 for each of the 128 threads of a program.
 TILE = 1024
-# Tables of more distances are counted in global memory; 1,025 distances of 1,024 bits still fit.
+# Tables of more distances are counted in global memory; the 1,025 distances of 1,024-bit codes fit in shared memory.
 SHARED_BINS = 2048
-# Up to this many distances, k-th neighbours are found by counting; larger tables would outgrow the lists.
+# Up to this many distances, k-th neighbours are found by counting; larger tables would outgrow the lists of
+# `TorchEngine`.
 LISTED_BINS = 65536
 # Tiles that a program counts before it adds its table to the query's: few, so that a small batch fills the GPU.
 TILES = 8
@@ -49,7 +50,7 @@ class Pairs:
 
     Args:
         queries: (q, width), see `layout_codes`.
-        weights: int32 (q, width), a query's cost of each differing bit; for other distances, the queries again.
+        weights: int32 (q, width), the query's cost of each differing bit if the distance is asymmetric; else `queries`.
         database: (width, N).
         kind: HAMMING, MANHATTAN or ASYMMETRIC of the kernels.
         bins: columns of a table of distances: a power of two above the largest.

@@ -37,7 +37,7 @@ def popcount(word):
 
 @triton.jit
 def pair_distances(queries, weights, database, rows, items, valid, n_items, width, DISTANCE: tl.constexpr):
-    """Compute the distances of items (p,), counted from the pointer `database`, from one query or one query each."""
+    """Compute the distances (p,) of items, numbered from the pointer `database`, to one query or to one query each."""
     distances = tl.zeros_like(items).to(tl.int32)
     column_start = database
     for column in range(width):

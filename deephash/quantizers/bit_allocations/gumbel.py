@@ -14,9 +14,9 @@ from deephash.validation import check_count, check_positive
 
 # Maximum number of pairs of each kind, neighbours and others, on which codes are judged.
 PAIRS = 16_384
-# Choices drawn in each step, and bins of the histograms of their distances.
+# Allocations drawn in each step, and bins of the histograms of distances under each.
 DRAWS, BINS = 8, 64
-# Temperature of the choices, first and last, and the rate of Adam.
+# First and last temperature of the draws, and the learning rate of Adam.
 TEMPERATURES = 1.0, 0.2
 RATE = 0.1
 
@@ -58,20 +58,20 @@ def code_distances(added: Tensor, bits: Tensor) -> Tensor:
 
 @final
 class Gumbel(BitAllocation):
-    """Bits that make the best code together: choices drawn by Gumbel-softmax maximise the average precision of pairs.
+    """Allocation of the best whole code: draws by Gumbel-softmax maximise the average precision of pairs.
 
-    The knapsack adds up the values of projections one by one. Here whole codes are judged by the order in which their
+    `Knapsack` adds up the values of projections one by one. Here whole codes are judged by the order in which their
     distances rank pairs of training items. The measure is the average precision of neighbours among all pairs, which is
     the area under the micro-averaged precision-recall curve. A projection that repeats another then adds little. Each
-    projection has a log-probability for every number of bits. Each step draws choices from them, relaxed by the
-    Gumbel-softmax at a temperature that falls from 1 to 0.2. A gradient step on the log-probabilities then raises the
-    average precision, computed from soft histograms of distances, minus a penalty on the bits spent, the square of
-    (bits - budget) / budget. The start favours the knapsack's choice. At the end a knapsack over the learnt
-    log-probabilities spends exactly the budget. If its code is no better on the pairs than the paper's allocation, the
-    latter is kept.
+    projection has a log-probability for every number of bits. Each step draws allocations by these probabilities,
+    relaxed by the Gumbel-softmax at a temperature that falls from 1 to 0.2. A gradient step on the log-probabilities
+    then raises the average precision, computed from soft histograms of distances, less a penalty: the square of
+    (bits spent - budget) / budget. The start favours the allocation of `Knapsack`. At the end a knapsack over the
+    learnt log-probabilities spends exactly the budget. If the resulting code is no better on the pairs than that of
+    `Knapsack`, the latter's allocation is kept.
 
-    Known weakness: it learns from training pairs, so part of its choice between similar random projections is chance;
-    and thresholds remain those that are best for each projection alone.
+    Known weakness: it learns from training pairs, so its choice between similar random projections is partly chance.
+    The thresholds remain those that are best for each projection alone.
 
     Args:
         steps: steps of Adam.
@@ -93,7 +93,7 @@ class Gumbel(BitAllocation):
         self.penalty = penalty
 
     def allocate(self, options: BitOptions, budget: int, generator: torch.Generator) -> Tensor:
-        """Choose the number of bits of each projection: as learnt, or as the knapsack does if its code is as good."""
+        """Choose the number of bits of each projection: as learnt, or as `Knapsack` if its code is at least as good."""
         start = Knapsack().allocate(options, budget, generator)
         pairs, kinds, weights = sample_pairs(options.neighbours, PAIRS, generator)
         added = (options.regions[pairs[:, 0]] - options.regions[pairs[:, 1]]).abs().float()

@@ -14,8 +14,9 @@ from deephash.validation import InvalidInputError
 def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
     """Find the allocation of largest total worth that spends exactly the budget.
 
-    With A(j, s) the largest worth of the first j projections for s bits, A(j, s) = max over b of A(j - 1, s - b) +
-    worth of b bits for projection j. Among equal allocations, the one with fewer bits in the last projections is taken.
+    Let A(j, s) be the largest worth of the first j projections for s bits. It is the maximum over b of the worth of b
+    bits for projection j plus A(j - 1, s - b). Among equal allocations, the one with fewer bits in the last projections
+    is taken.
 
     Args:
         worth: (k, most + 1), the worth of 0, 1, ..., most bits for each projection.
@@ -25,7 +26,7 @@ def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
         (k,), bits of each projection, which sum to `budget`.
 
     Raises:
-        InvalidInputError: the budget is below 0, or k projections have fewer bits.
+        InvalidInputError: the budget is below 0 or above k·most.
     """
     k, choices = worth.shape
     if not 0 <= budget <= k * (choices - 1):
@@ -53,7 +54,7 @@ def allocate_bits(worth: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
 class Knapsack(BitAllocation):
     """Allocation of largest total F1 in the budget by dynamic programming; the authors use a binary linear programme.
 
-    Exact and deterministic. Known weakness: each of several redundant projections has the full value.
+    Exact and deterministic. Known weakness: each of several redundant projections counts with its full value.
 
     References:
         Moran, Lavrenko & Osborne, "Variable bit quantisation for LSH", ACL 2013.

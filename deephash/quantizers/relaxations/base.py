@@ -10,12 +10,12 @@ from deephash.validation import check_fraction
 
 
 class Relaxation(PlainArguments, nn.Module, ABC):
-    """A differentiable stand-in for the step at a threshold, whose own gradient is zero wherever it is defined.
+    """A differentiable stand-in for the step function of a threshold, which has gradient 0 wherever it has one.
 
     A margin is a projection's distance from its threshold. In joint training, its unit is the projection's mean
     absolute deviation. Its bit follows the zero rule: bit 1, here +1, if margin >= 0. In evaluation mode every
-    relaxation keeps that side: its value is >= 0 exactly if the margin is. In training mode a relaxation may draw the
-    side from torch's default generator, or choose it from the batch.
+    relaxation keeps the side of the threshold: its value is >= 0 exactly if the margin is. In training mode a
+    relaxation may draw the side from torch's default generator, or choose it from the batch.
 
     A relaxation that depends on the batch treats the last axis of the margins as bits and all axes before it as items.
     It sees only the items of its own process.

@@ -11,10 +11,10 @@ from deephash.validation import InvalidInputError, check_number
 
 
 def halves(margins: Tensor) -> Tensor:
-    """Return +1 for the larger half of each column and -1 for the smaller; the middle of an odd number keeps its sign.
+    """Return +1 for the larger half of each column, -1 for the smaller; a middle value of an odd number keeps its sign.
 
-    Among all columns with as many +1 as -1 it is the nearest to the margins: the optimal transport of their values to
-    ±1. Among equal values, earlier rows count as larger.
+    Of all columns with as many +1 as -1, the result is the nearest to the margins: the optimal transport of their
+    values to ±1. Among equal values, earlier rows count as larger.
 
     Args:
         margins: floating (n, b).
@@ -52,13 +52,13 @@ class _BiHalf(torch.autograd.Function):
 class BiHalf(Relaxation):
     """In training, +1 for the half of a batch with the larger margins in each bit, and -1 for the other half.
 
-    A bit carries most information if half of the items have it. Every batch is coded that way.
-    The gradient passes unchanged, plus γ/(n·b)·(m - assigned), which pulls margins towards the assigned codes, so that
-    the signs finally split the items by themselves. In evaluation mode, and in stored codes, bits are signs.
+    A bit carries most information if half of the items have it, so every batch is coded that way. The gradient passes
+    unchanged, plus γ/(n·b)·(m - assigned). This term pulls margins towards the assigned codes, so that the signs
+    finally split the items by themselves. In evaluation mode, and in stored codes, bits are signs.
 
-    Known weakness: the pull acts even if no loss does, so γ has to suit the weight of the loss; and a batch with
-    unbalanced classes is split evenly too. Each process halves its own share of a batch. It is meant for one threshold
-    per projection: with several, each of them halves the items.
+    Known weakness: the pull acts even if no loss does, so γ has to suit the weight of the loss. A batch with unbalanced
+    classes is split evenly too. Each process halves its own share of a batch. The layer is meant for one threshold per
+    projection: with several, each of them halves the items.
 
     Shape:
         margins (..., b) → ±1, the same shape and dtype.

@@ -21,10 +21,10 @@ class BinaryConcrete(Relaxation):
     """A relaxed random bit: 2 σ((m + L) / τ) - 1 with logistic noise L and a temperature τ that falls in training.
 
     The bit is 1 with probability σ(m) at any temperature τ. As τ falls to 0, the value tends to the drawn ±1. The
-    gradient is that of the value for fixed noise, so training makes the bits robust to
-    noise: two draws for the same item agree only if its margins are large. τ falls geometrically with the progress t.
-    In evaluation mode there is no noise and the bits are hard. Known weakness: in long codes the noise of all bits adds
-    up, so distances carry little information until margins have grown.
+    gradient is that of the value for fixed noise. Training makes the bits robust to noise, because two draws for the
+    same item agree only if its margins are large. τ falls geometrically with the progress t. In evaluation mode there
+    is no noise and the bits are hard. Known weakness: in long codes the noise of all bits adds up, so distances carry
+    little information until margins have grown.
 
     Shape:
         margins, any shape → the same shape, in [-1, 1].

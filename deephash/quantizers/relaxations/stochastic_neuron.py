@@ -13,10 +13,10 @@ from deephash.quantizers.relaxations.base import Relaxation
 class StochasticNeuron(Relaxation):
     """Forward: random hard bits, 1 with probability σ(m). Backward: the gradient of their mean, 2 σ(m) - 1.
 
-    The loss of the mean code is not the mean loss of codes; this is a biased estimator of the gradient of the latter.
-    Draws sometimes try the other side of a threshold, more rarely for larger margins. In evaluation mode the more
-    probable bit is taken. Known weakness: the noise does not decrease in training, whereas `BinaryConcrete` introduces
-    it gradually; codes are stable only if margins are large.
+    The loss of the mean code is not the mean loss of codes, so this gradient is a biased estimate of that of the
+    latter. Draws sometimes try the other side of a threshold, more rarely for larger margins. In evaluation mode the
+    more probable bit is taken. Known weakness: the noise does not decrease in training, whereas `BinaryConcrete`
+    introduces it gradually; codes are stable only if margins are large.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.

@@ -11,7 +11,7 @@ from deephash.quantizers.threshold_searches.base import ThresholdSearch
 
 
 def find_partition(objective: NeighbourhoodObjective, count: int, weights: tuple[float, float, float]) -> Tensor:
-    """Find the cuts that maximise Σ a·(neighbours) + b·(pairs) + c·(sum²/items), int64 (count,)."""
+    """Find the cuts that maximise Σ_regions a·(neighbours) + b·(pairs) + c·(sum²/items), int64 (count,)."""
     from deephash.quantizers.neighbour_regions import best_partition
 
     tables = objective.neighbours.numpy(), objective.items.numpy(), objective.sums.numpy()
@@ -19,7 +19,7 @@ def find_partition(objective: NeighbourhoodObjective, count: int, weights: tuple
 
 
 def improve(objective: NeighbourhoodObjective, cuts: Tensor) -> Tensor:
-    """Maximise J with its ratio N/D replaced by its first-order change at the current cuts, as long as J rises.
+    """Maximise J with F1 = N/D replaced by its first-order change at the current cuts, repeatedly while J rises.
 
     At N₀ and D₀ that change is (N - λD) / D₀, with λ = N₀ / D₀. For α = 1 these are the steps of Dinkelbach's method,
     and the last cuts maximise F1.
@@ -54,9 +54,9 @@ class ExactSearch(ThresholdSearch):
     """All cuts for one threshold; Dinkelbach's method for several thresholds, each step a dynamic programme.
 
     F1 = N/D is a ratio of sums over regions, N = 2t and D = c + P. Given the best ratio λ so far, thresholds that
-    maximise N - λD have a ratio above λ if any has; once the maximum is 0, none has (Dinkelbach, 1967). The maximum of
-    a sum over regions follows from the best r - 1 regions below each cut, for r = 2, 3, ..., in O(T n²) time for T
-    thresholds: every cut is tried, none is rounded to a grid.
+    maximise N - λD have a ratio above λ if any thresholds do; once the maximum is 0, none do (Dinkelbach, 1967). The
+    maximum of a sum over regions follows from the best r - 1 regions below each cut, for r = 2, 3, ..., in O(T n²) time
+    for T thresholds: every cut is tried, none is rounded to a grid.
 
     If α < 1, the search starts from the optima of F1 and of Ω. Each step maximises J with the ratio replaced by its
     first-order change at the current thresholds, as long as J rises. That is exact for one threshold. For more it is at

@@ -13,10 +13,11 @@ from deephash.quantizers.threshold_searches.base import ThresholdSearch
 from deephash.quantizers.threshold_searches.evolutionary_search import place_cuts
 from deephash.validation import check_count
 
-# First and last temperature of the sigmoids, and rate of the thresholds, as fractions of the distinct values.
+# First and last temperature of the sigmoids, as fractions of the distinct values.
 TEMPERATURES = 0.05, 0.005
-# Lower bounds of the temperatures, in groups.
+# Lower bounds of these temperatures, as numbers of groups.
 WIDTHS = 1.0, 0.5
+# First and last learning rate of the thresholds, as fractions of the distinct values.
 STEPS = 0.02, 0.001
 # A climb sees the values in this many groups; the final cuts are chosen among all values.
 GROUPS = 128
@@ -29,10 +30,10 @@ class GroupedPairs:
     """A projection in groups of neighbouring values: the input of soft J, independent of the number of items.
 
     Args:
-        places: float64 (m,), position of a group's middle among the distinct values, from 0 to 1.
-        items: float64 (m,), number of its items.
-        sums: float64 (m,), the sum of its values, measured from the mean of all.
-        neighbours: float64 (m, m), symmetric, pairs of neighbours between two groups, and twice those within one.
+        places: float64 (m,), position of each group's middle among the distinct values, from 0 to 1.
+        items: float64 (m,), number of items in each group.
+        sums: float64 (m,), sum over each group of value - mean of all values.
+        neighbours: float64 (m, m), symmetric, pairs of neighbours between two groups, and twice those within one group.
     """
 
     places: Tensor
@@ -42,7 +43,7 @@ class GroupedPairs:
 
 
 def group_pairs(objective: NeighbourhoodObjective, groups: int) -> GroupedPairs:
-    """Form groups of nearly equal numbers of distinct values; single values if there are at most as many as groups."""
+    """Form groups of nearly equal numbers of distinct values; each of one value if there are too few values."""
     values = len(objective.distinct)
     edges = torch.linspace(0, values, min(groups, values) + 1, dtype=torch.float64).round().long()
     # Pairs in every run are known; those between two groups follow by inclusion and exclusion.
@@ -58,7 +59,7 @@ def group_pairs(objective: NeighbourhoodObjective, groups: int) -> GroupedPairs:
 
 
 def soft_objective(objective: NeighbourhoodObjective, pairs: GroupedPairs, membership: Tensor) -> Tensor:
-    """Compute J of soft regions as `soft_f1` and `soft_explained_variance`, from groups that share a membership.
+    """Compute J of soft regions as `soft_f1` and `soft_explained_variance` do, with one membership per group.
 
     Args:
         objective: objective of the projection, for P, the scatter and α.
