@@ -9,7 +9,7 @@ def minimise_submodular(unary: np.ndarray, pairwise: np.ndarray) -> np.ndarray:
     """Find the z in {-1, 1} that minimises 2 uᵀ z + zᵀ A z, where no entry of A off its diagonal is above 0.
 
     An item whose unary term outweighs all its pairwise terms is settled at once, and then adds to the unary terms of
-    the others. The remainder is a minimum cut between source and sink.
+    the others. A minimum cut between source and sink divides the remaining items.
 
     Args:
         unary: u, integers (b,).

@@ -81,7 +81,7 @@ def random_codeword(length: int, generator: torch.Generator | None = None) -> Te
 
 
 def target_codewords(labels: Tensor, codewords: Tensor, ties: Tensor) -> Tensor:
-    """Return the target codeword of each item: that of its class, or the bitwise majority of those of its classes.
+    """Return the target codeword of each item: that of its class, or the bitwise majority of its classes' codewords.
 
     Args:
         labels: class indices int64 (n,), or indicator bool (n, c).

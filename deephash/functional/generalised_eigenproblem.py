@@ -5,7 +5,7 @@ from torch import Tensor
 
 from deephash.functional.principal_components import canonical_signs
 
-# Directions below this share of the largest eigenvalue of G are rounding errors and ignored.
+# Eigenvalues of G below this share of the largest are rounding errors; their directions are ignored.
 RANK_TOLERANCE = 1e-10
 
 

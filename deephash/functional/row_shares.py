@@ -34,7 +34,7 @@ def rows_are_shared() -> bool:
 
 
 def sum_over_processes(sums: Tensor) -> Tensor:
-    """Sum tensors over all processes, with the same bits on each; return the tensor itself if rows are not shared."""
+    """Sum tensors over all processes, identically on each; return the tensor itself if rows are not shared."""
     return _reduce(sums, distributed.ReduceOp.SUM) if rows_are_shared() else sums
 
 

@@ -9,7 +9,7 @@ from deephash.validation import InvalidInputError, check_count
 
 
 class _SoftHistogram(torch.autograd.Function):
-    """A distance at x adds 1 - |x - i| to each bin i within 1 of x; its gradient is that of the two bins' difference.
+    """A distance at x adds 1 - |x - i| to each bin i within 1; its gradient is the difference of the bins' gradients.
 
     The matrix of all distances and all bins is never built: each distance touches two bins, so both passes are linear
     in the number of distances.

@@ -61,8 +61,8 @@ def substring_kernel() -> Kernel:
 def sort_kernel() -> Kernel:
     """Return a kernel that sorts codes by the value of a substring, stably.
 
-    Arguments: codes; values; starts int64 (2^length + 1,), zeros, to fill with the start of each value's bucket; sorted
-    codes and ids, to fill.
+    The kernel fills `starts`, zeros int64 (2^length + 1,), with the start of each value's bucket, and `laid` and `ids`
+    with the sorted codes and their ids.
     """
 
     def sort(codes, values, starts, laid, ids):
@@ -134,10 +134,11 @@ def apart(query, codes, place, words):
 def nearest_kernel(words: int) -> Kernel:
     """Return a kernel that finds the k nearest codes of each query, exactly, with ties ordered by id.
 
-    Arguments: queries (q, W); sorted codes of each table (m, n, W); ids int32 (m, n); starts of the buckets of all
-    tables, concatenated, int64; start of each table among them, int64 (m,); first bits int64 (m,); lengths int64 (m,);
-    k; maximal work, in codes of a scan; to fill: distances int64 (q, k), ids int64 (q, k), and the numbers of visited
-    buckets and codes int64 (q, 2); begin and end of the queries to answer.
+    The kernel answers `queries` (q, W) from `begin` to `end`. It reads the sorted codes `laid` (m, n, W) and the `ids`
+    int32 (m, n) of each table. `starts` contains the bucket starts of all tables, and `table_starts` (m,) the place of
+    each table in it. `firsts` (m,) and `lengths` (m,) are the first bits and lengths of the substrings, and `most_work`
+    is in codes of a scan. The kernel fills `distances` (q, k), `found` (q, k), the ids, and `looked` (q, 2), the
+    numbers of visited buckets and codes. Integers are int64 unless noted.
 
     After the buckets within distance ρ of tables 0 to j, and within ρ - 1 of the others, every code within mρ + j is
     found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from all codes would visit more buckets than
@@ -217,8 +218,8 @@ def nearest_kernel(words: int) -> Kernel:
 def radius_kernel(words: int) -> Kernel:
     """Return a kernel that finds the codes within a radius of each query, exactly, in the order of the buckets.
 
-    Arguments: as for `nearest_kernel` up to `lengths`; radius; counts int64 (q,); offsets int64 (q + 1,); distances and
-    ids int64, to fill; whether to fill them or only to count; begin and end of the queries.
+    Arguments are as for `nearest_kernel`, except these: the kernel fills `counts`, int64 (q,), and if `fill` is true,
+    also `distances` and `found`, int64, from offsets[i], int64 (q + 1,), for query i.
 
     Codes within r differ from the query by at most ⌊r/m⌋ in one of the first r mod m + 1 substrings, or by at most
     ⌊r/m⌋ - 1 in one of the others (Section 3.1).

@@ -78,7 +78,7 @@ class HammingRetrieval(Metric):
       mAP@k/hits divides by the relevant items among the first k, as most deep hashing code does;
       mAP@k/relevant divides by all relevant items, as TREC does.
     - mAP_best, mAP_worst (and @k, @k/hits): the values of the best and the worst order of tied items.
-    - precision@k, recall@k, F1@k; precision@r2, recall@r2, F1@r2 within Hamming radius 2.
+    - precision@k, recall@k, F1@k: of the first k ranks; precision@r2, recall@r2, F1@r2: within distance r = 2.
     - figures of `user_metrics`, such as nDCG@10; if relevance has grades, metrics that distinguish them are also
       computed with grades, such as nDCG_graded@10.
 

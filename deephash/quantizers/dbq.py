@@ -63,10 +63,10 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
 class DBQ(ThresholdQuantizer):
     """Two bits per projection: 01 below both thresholds, 00 between them, 10 above, ranked by Hamming distance.
 
-    A single threshold at 0 cuts where projections are densest, so many near neighbours get different bits. Here the
-    densest part is one region. The Hamming distance of two regions is the number of thresholds between them, because
-    the code 11 is not used. Known weakness: only three of four codes are used, and the budget pays for half as many
-    projections as with one bit each.
+    A single threshold at 0 cuts where projections are densest, which gives many near neighbours different bits. Here
+    the densest part is one region. The Hamming distance of two regions is the number of thresholds between them,
+    because the code 11 is not used. Known weakness: only three of four codes are used, and the budget pays for half as
+    many projections as with one bit each.
 
     The thresholds assume that 0 divides a projection in the middle, as it does for projections of centred features.
 

@@ -30,7 +30,7 @@ MAX_BITS = 8
 
 @final
 class VBQ(Quantizer):
-    """0 to 4 bits per projection, allocated by its value: a knapsack over F1 under the budget.
+    """0 to 4 bits per projection: a knapsack spends the budget where bits have the highest F1.
 
     A projection that keeps neighbours together gets many bits; one that does not gets none. For each projection and
     each number of bits q, 2^q - 1 thresholds are fitted as in NPQ with α = 1. Their F1 on training pairs is the value

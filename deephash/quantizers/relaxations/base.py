@@ -13,8 +13,8 @@ class Relaxation(PlainArguments, nn.Module, ABC):
     """A differentiable stand-in for the step function of a threshold, which has gradient 0 wherever it has one.
 
     A margin is a projection's distance from its threshold. In joint training, its unit is the projection's mean
-    absolute deviation. Its bit follows the zero rule: bit 1, here +1, if margin >= 0. In evaluation mode every
-    relaxation keeps the side of the threshold: its value is >= 0 exactly if the margin is. In training mode a
+    absolute deviation. The bit of a margin follows the zero rule: bit 1, here +1, if margin >= 0. In evaluation mode
+    every relaxation keeps the side of the threshold: its value is >= 0 exactly if the margin is. In training mode a
     relaxation may draw the side from torch's default generator, or choose it from the batch.
 
     A relaxation that depends on the batch treats the last axis of the margins as bits and all axes before it as items.

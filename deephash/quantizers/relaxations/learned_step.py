@@ -20,12 +20,12 @@ class LearnedStep(Relaxation):
     """Forward: hard bits. Backward: the gradient of m/s clipped to [-1, 1], for margins and for the step size s itself.
 
     LSQ quantises v to v̂ = s·v̄, where v̄ is v/s rounded, and lets the gradient pass the rounding. So ∂v̂/∂v is 1
-    within the range and 0 beyond, and ∂v̂/∂s is v̄ - v/s within and v̄ beyond (Eq. 3 and 5). Codes have signs but no
-    size, so the value here is v̂/s. By the quotient rule, its gradient is 1/s for m and -m/s² for s, and 0 for both if
-    |m| > s. As in the paper, the gradient of s is scaled by 1/√n, where n is the number of margins of an item, so that
-    it does not dominate. The range of margins that learn, a setting of `StraightThrough`, is thus trained. Known
-    weakness: losses that demand unreachable distances narrow s until few margins learn; a lower `train.rates` for the
-    quantiser slows this.
+    within the clipping range and 0 beyond, and ∂v̂/∂s is v̄ - v/s within and v̄ beyond (Eq. 3 and 5). Codes have signs
+    but no size, so the value here is v̂/s. By the quotient rule, its gradient is 1/s for m and -m/s² for s, and 0 for
+    both if |m| > s. As in the paper, the gradient of s is scaled by 1/√n, where n is the number of margins of an item,
+    so that it does not dominate. The range of margins that learn, a setting of `StraightThrough`, is thus trained.
+    Known weakness: losses that demand unreachable distances narrow s until few margins learn; a lower `train.rates` for
+    the quantiser slows this.
 
     Shape:
         margins (..., b) → ±1, the same shape and dtype.
