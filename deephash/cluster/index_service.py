@@ -58,7 +58,7 @@ def serve_index(
         names: additional host names that requests may use.
 
     Raises:
-        InvalidInputError: no index, an address that is not available, or uvicorn is not installed.
+        InvalidInputError: the folder contains no index, the address is not available, or uvicorn is not installed.
     """
 
     async def refresh(served: ServedRelease | None) -> ServedRelease:

@@ -13,7 +13,7 @@ MAX_QUERIES_TOGETHER = 256
 
 
 class Cuttable(Protocol):
-    """An answer to several queries that can be cut into the answers to parts of them."""
+    """An answer to several queries, from which the answer to any consecutive ones can be cut."""
 
     def cut(self, start: int, stop: int) -> Self:
         """Return the answer to the queries from start to stop."""

@@ -36,8 +36,8 @@ def write_run_shards(run: Path, out: Path, shards: int, overwrite: bool = False)
         Number of database items.
 
     Raises:
-        InvalidInputError: an incomplete run or one of two views, more shards than items, or, without `overwrite`, a
-            folder that contains codes.
+        InvalidInputError: the run is incomplete or has two views, there are more shards than items, or the folder
+            contains codes and `overwrite` is False.
     """
     from deephash.io.instantiation import build
     from deephash.training.run_data import read_run_data

@@ -155,7 +155,7 @@ class SearchApplication:
         """Refresh the served release, and return it.
 
         Raises:
-            InvalidInputError: no release, or a damaged one.
+            InvalidInputError: there is no release, or it is damaged.
         """
         async with self.looking:
             before = self.served
@@ -229,9 +229,9 @@ def read_json_body(body: bytes) -> Any:
     """Parse the JSON of a request.
 
     Raises:
-        InvalidInputError: more values than a request can have.
-        ValueError: not JSON.
-        RecursionError: too deeply nested values.
+        InvalidInputError: the body has more values than a request can have.
+        ValueError: the body is not JSON.
+        RecursionError: values are nested too deeply.
     """
     # Each value of a list or an object follows one of these.
     if sum(map(body.count, (b"[", b"{", b","))) > MAX_VALUES:

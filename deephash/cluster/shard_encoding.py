@@ -212,7 +212,7 @@ def encode_shards(
     """Encode all rows of a source into `shard-NNNNNN.npy` files with ids, and a manifest with their checksums.
 
     The codes equal those of `encode_file`, since blocks begin at the same rows. The same call continues where an
-    earlier one stopped, and encodes shards again that no longer match their checksums. Rows that cannot be encoded are
+    earlier one stopped, and repeats the shards that no longer match their checksums. Rows that cannot be encoded are
     listed beside their shard.
 
     Args:
@@ -224,7 +224,8 @@ def encode_shards(
         overwrite: whether to replace shards of another encoding.
 
     Raises:
-        InvalidInputError: an invalid run, source or folder; a source of unknown length; no row that can be encoded.
+        InvalidInputError: the run, the source or the folder is invalid, the length of the source is unknown, or no row
+            can be encoded.
     """
     check_count(shard_rows, "shard_rows")
     hasher, identity, view = load_view(task.run, task.view, "cpu")

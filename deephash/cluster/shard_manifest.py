@@ -101,7 +101,7 @@ def parse_record(line: str) -> ShardRecord:
     """Parse a line of `manifest.jsonl`.
 
     Raises:
-        ValueError: a line that is cut off or damaged.
+        ValueError: the line is cut off or damaged.
     """
     try:
         record = ShardRecord(**json.loads(line))
@@ -114,7 +114,7 @@ def parse_record(line: str) -> ShardRecord:
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Raise an error if a folder is a file, or contains other files."""
+    """Raise an error if a folder is a file, or contains files but no encoding in shards."""
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError(f"{folder} is a file; give a folder for the shards.")
     if overwrite or not folder.exists() or (folder / PROGRESS).exists():

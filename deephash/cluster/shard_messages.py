@@ -1,4 +1,4 @@
-"""Messages between a front and the replicas of shards: a length in bytes, then arrays in NumPy's format."""
+"""Messages between a front (the HTTP server) and replicas of shards: a length in bytes, then arrays in NumPy format."""
 
 import asyncio
 import io

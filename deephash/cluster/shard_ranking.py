@@ -32,7 +32,7 @@ def rank_rows(
         Counts int64 (q, D + 1) on the CPU; zeros if there are no rows.
 
     Raises:
-        InvalidInputError: damaged shards, or labels that differ in kind from the queries' labels.
+        InvalidInputError: shards are damaged, or their labels have another form than the labels of the queries.
     """
     engine = AutoEngine() if engine is None else engine
     codes = queries.codes.to(device)

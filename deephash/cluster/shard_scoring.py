@@ -74,7 +74,7 @@ def score_shards(
         The scores; None for processes of torch.distributed other than the first.
 
     Raises:
-        InvalidInputError: files that do not match each other, or a depth above the size of the database.
+        InvalidInputError: files do not match each other, or a depth exceeds the size of the database.
     """
     check_choice(engine, ENGINES, "engine")
     database = open_shards(shards)

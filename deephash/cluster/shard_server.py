@@ -1,8 +1,8 @@
 """A server for one replica of a shard; clients find its address in a file beside the index.
 
-A front connects to replicas directly. It reads their addresses from the release's folder `replicas/SHARD`, into which
-each replica writes its address once it is ready. Such a file may outlive its replica, and the port may then belong to
-another replica. Therefore each request names its shard.
+A front, the HTTP server, connects to replicas directly. It reads their addresses from the release's folder
+`replicas/SHARD`, into which each replica writes its address once it is ready. Such a file may outlive its replica, and
+the port may then belong to another replica. Therefore each request names its shard.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class ShardServer:
         token: token of the note that will contain its address; None creates a new one.
 
     Raises:
-        InvalidInputError: a damaged index.
+        InvalidInputError: the index is damaged.
     """
 
     def __init__(self, shard: IndexShard, token: str | None = None) -> None:

@@ -150,8 +150,8 @@ def deploy_shards(release: IndexRelease, folder: Path, replicas: int, address: s
         address: address of a Ray cluster; None if the session only has this machine.
 
     Raises:
-        InvalidInputError: a missing shard.
-        RuntimeError: a shard that does not start.
+        InvalidInputError: a shard is missing.
+        RuntimeError: a shard does not start.
     """
     from ray import serve
 
@@ -278,7 +278,7 @@ def serve_shards(
         names: additional host names that requests may use.
 
     Raises:
-        InvalidInputError: no such index, a port that is taken, or Ray is not installed.
+        InvalidInputError: the folder contains no such index, the port is taken, or Ray is not installed.
     """
     import_ray()
     for shard in read_release(folder).shards:  # Report missing files at once.

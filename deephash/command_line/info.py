@@ -33,7 +33,7 @@ def info(
 
 
 def flatten(described: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return names and values as text; a nested value has both names."""
+    """Return names and values as text; the name of a nested value follows that of its parent."""
     rows = []
     for name, value in described.items():
         if isinstance(value, dict):

@@ -68,7 +68,7 @@ app.add_typer(study, name="study")
 def main() -> None:
     """Run the program; invalid input ends it with one red line on standard error and exit status 2.
 
-    Errors of the operating system do so too: a file that cannot be read or written, a full disk.
+    Errors of the operating system, such as a full disk or a file that cannot be read, have the same effect.
     """
     show_every_letter()
     try:

@@ -166,7 +166,7 @@ def load_resumed(config: DictConfig, stored: DictConfig) -> DictConfig:
     """Return the stored config of a run to resume, with this command's settings of execution, output and scoring.
 
     Raises:
-        InvalidInputError: the command sets anything else.
+        InvalidInputError: the command sets another setting.
     """
     keys = {override: override.lstrip("+~").split("=")[0].split("@")[0] for override in get_overrides()}
     bound = [override for override, key in keys.items() if key.split(".")[0] not in RESUMABLE]

@@ -80,7 +80,7 @@ class LinearDecoder:
             bits: code length b.
 
         Raises:
-            InvalidInputError: the codes or vectors are invalid, or their numbers differ.
+            InvalidInputError: the codes or vectors are invalid, or there are more of one than of the other.
         """
         codes = as_codes(codes)
         check_codes(codes, bits)

@@ -102,8 +102,8 @@ class BaseHasher(nn.Module, ABC):
             The hasher, in evaluation mode.
 
         Raises:
-            InvalidInputError: no such folder, repository or revision, no access or connection, or files that are
-                damaged, of another library, or of another class of hasher.
+            InvalidInputError: the folder, repository or revision does not exist, access or connection fails, or the
+                files are damaged, of another library, or of another class of hasher.
         """
         from deephash.hashers.loading import load
 

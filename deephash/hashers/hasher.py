@@ -207,7 +207,8 @@ class Hasher(BaseHasher):
             (n, k), on the features' device.
 
         Raises:
-            InvalidInputError: invalid features or block size; `NotFittedError` if the projection is not fitted.
+            InvalidInputError: the features or the block size are invalid.
+            NotFittedError: the projection is not fitted.
         """
         rows, device = self._check_rows(features, block_size)
         blocks = [block.to(device) for block in self._project_blocks(rows, block_size, "Projecting")]
@@ -230,7 +231,8 @@ class Hasher(BaseHasher):
             uint8 (n, ⌈b/8⌉), on the features' device.
 
         Raises:
-            InvalidInputError: invalid features or block size; `NotFittedError` if a part is not fitted.
+            InvalidInputError: the features or the block size are invalid.
+            NotFittedError: a part is not fitted.
         """
         self.quantizer.check_fitted()
         rows, device = self._check_rows(features, block_size)
@@ -258,7 +260,7 @@ class Hasher(BaseHasher):
             database.
 
         Raises:
-            InvalidInputError: features or codes of the wrong size, or k above N.
+            InvalidInputError: features or codes have the wrong size, or k exceeds N.
         """
         # Imported here, since importing ranking engines compiles their kernels.
         from deephash.ranking.auto_engine import AutoEngine
@@ -279,8 +281,8 @@ class Hasher(BaseHasher):
         only deephash and its installed plugins.
 
         Raises:
-            InvalidInputError: missing or damaged files, another format version, an unknown class, or contents that do
-                not match their identity.
+            InvalidInputError: a file is missing or damaged, the format version or a class is unknown, or the contents
+                do not match their identity.
         """
         description, weights = storage.read(Path(folder))
         if "quantizers" in description:

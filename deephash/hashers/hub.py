@@ -60,7 +60,7 @@ def find_folder(name: str | Path, **options: Any) -> Path:
         options: revision, token, cache_dir, force_download and local_files_only of huggingface_hub.
 
     Raises:
-        InvalidInputError: neither a folder nor a repository, or the download fails.
+        InvalidInputError: the name is neither a folder nor a repository, or the download fails.
     """
     folder = Path(name)
     with suppress(OSError):  # A name can be too long for a folder.
@@ -93,7 +93,7 @@ def upload(
     """Upload a repository's files in one commit, and return its URL; the repository is created if missing.
 
     Raises:
-        InvalidInputError: a name that is not `user/name`, or the hub refuses the upload.
+        InvalidInputError: `repo` is not `user/name`, or the hub refuses the upload.
     """
     check_repository(repo)
     client = import_client()

@@ -17,8 +17,8 @@ def load(folder: str | Path) -> Hasher | CrossModalHasher:
         A `Hasher`, or a `CrossModalHasher` of two views.
 
     Raises:
-        InvalidInputError: missing or damaged files, another format version, an unknown class, or contents that do not
-            match their identity.
+        InvalidInputError: a file is missing or damaged, the format version or a class is unknown, or the contents do
+            not match their identity.
     """
     path = Path(folder)
     if not storage.find_files(path)[0].exists() and (path / "hasher").is_dir():

@@ -201,8 +201,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the description and the weights that `write` wrote, by either pair of names, onto the CPU.
 
     Raises:
-        InvalidInputError: missing folder or file, damaged or foreign contents, another format version, or contents
-            that do not match their hash.
+        InvalidInputError: the folder or a file is missing, the contents are damaged, of another program or of an
+            unknown format version, or they do not match their hash.
     """
     from safetensors import safe_open
 
@@ -257,9 +257,9 @@ def restore(
 
     Args:
         build: function from a description to a hasher whose weights are loaded later.
-        description: as read.
-        weights: as read.
-        folder: where they were read, for the message.
+        description: description that `read` returned.
+        weights: weights that `read` returned.
+        folder: folder that was read, for the message.
 
     Raises:
         InvalidInputError: the weights do not fit the description, or the description is invalid.

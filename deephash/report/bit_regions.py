@@ -47,7 +47,7 @@ def draw_bit_regions(hasher: Hasher, features: Tensor, labels: Tensor | None = N
     """Draw the regions of a hasher's bits over two-dimensional data.
 
     Args:
-        hasher: fitted on features of two dimensions.
+        hasher: hasher fitted on features of two dimensions.
         features: floating (n, 2), drawn as points.
         labels: int64 (n,), classes of the points, or None.
         title: title of the figure.

@@ -141,8 +141,8 @@ def format_rankings(rankings: list[Ranking], metric: str) -> str:
 def find_groups(similar: np.ndarray) -> list[frozenset[int]]:
     """Return the maximal groups of two or more members in which every pair is similar.
 
-    They are the maximal cliques of the graph of similar pairs, built member by member: a new member splits off the
-    similar part of each group.
+    They are the maximal cliques of the graph of similar pairs. They are built member by member: a new member forms a
+    group with the part of each earlier group that is similar to it.
 
     Args:
         similar: bool (m, m), symmetric.

@@ -49,7 +49,7 @@ def draw_neighbours(
         title: title of the figure.
 
     Returns:
-        A matplotlib figure with one axes per cell: q rows of 1 + k.
+        A matplotlib figure with one axes per cell, in q rows of 1 + k cells.
 
     Raises:
         InvalidInputError: shapes do not match, there are too many cells, or ids lie outside the images or labels.

@@ -102,7 +102,9 @@ def compute_gains(
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Return the matched-pairs rank-biserial correlation: shares of the rank sum, of positive minus negative values.
+    """Return the matched-pairs rank-biserial correlation.
+
+    It is the share that positive differences have of the sum of ranks, minus the share of negative differences.
 
     Args:
         differences: floating (n,). Zeros are ignored.

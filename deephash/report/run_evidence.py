@@ -48,7 +48,7 @@ def read_evidence(folder: str | Path) -> Evidence:
         folder: folder of a run of train.py.
 
     Raises:
-        InvalidInputError: no finished run in the folder, or a damaged file.
+        InvalidInputError: the folder contains no finished run, or a file is damaged.
     """
     run = RunFolder(Path(folder))
     run.check_complete()

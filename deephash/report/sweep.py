@@ -108,7 +108,7 @@ class SweepReport(Callback):
 
     Args:
         metric: metric of the tables, tests and plots.
-        over: code length, or the config key of another number.
+        over: "bits" for the code length, or the config key of another number.
     """
 
     def __init__(self, metric: str = "mAP", over: str = "bits") -> None:

@@ -32,15 +32,15 @@ def kendall_tau(first: Values, second: Values) -> float:
 
 
 def order_overlap(first: Values, second: Values, persistence: float = 0.9) -> float:
-    """Return the rank-biased overlap of the orders, best first, of two measures. Ties keep their order."""
+    """Return the rank-biased overlap of the orders, best first, that two measures give. Ties keep their order."""
     best_first = [np.argsort(-values, kind="stable").tolist() for values in (first, second)]
     return rank_biased_overlap(best_first[0], best_first[1], persistence)
 
 
 def per_query_tau(first: Values, second: Values) -> float:
-    """Return the mean over q queries of τ between two measures of s systems, (s, q) each.
+    """Return Kendall's τ between two measures of s systems, (s, q) each, averaged over q queries.
 
-    Queries on which a measure is equal for all systems are left out; NaN if all are.
+    Queries on which a measure is equal for all systems are left out; the result is NaN if all are.
     """
     taus = kendall_taus(first, second)
     taus = taus[~np.isnan(taus)]
@@ -72,7 +72,7 @@ def randomisation_p(differences: Values, flips: int, rng: np.random.Generator, b
 def needed_gain(gains: Values, shares: Values, wanted: float = 0.9) -> float:
     """Return the smallest gain from which on at least a `wanted` share of users prefers the better system.
 
-    Isotonic regression, under which the share never falls with the gain, smooths single pairs.
+    Isotonic regression, in which the share never falls as the gain grows, smooths the shares of single pairs.
 
     Args:
         gains: (pairs,), gains of one system over the other by a metric, at least 0.

@@ -27,7 +27,7 @@ class Cascade:
         get_chances(self.attraction, torch.zeros(1, dtype=torch.int64))
 
     def read(self, grades: Tensor, generator: torch.Generator) -> Sessions:
-        """Simulate one session per list, int64 (n, K)."""
+        """Simulate one session per list of grades, int64 (n, K)."""
         attracted = draw_uniform(grades.shape, generator) < get_chances(self.attraction, grades)
         stop = find_first_rank(attracted)
         clicks = torch.arange(1, grades.shape[1] + 1) == stop[:, None]

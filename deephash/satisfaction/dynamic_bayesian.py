@@ -17,7 +17,7 @@ class DynamicBayesian:
     Args:
         attraction: a_u, chance of a click on an item that is read, by grade from 0.
         satisfaction: s_u, chance that a clicked item satisfies, by grade from 0.
-        perseverance: γ, chance that an unsatisfied user reads the next item; .9 reads ten on average.
+        perseverance: γ, chance that an unsatisfied user reads the next item; at .9, such a user reads ten on average.
 
     Raises:
         InvalidInputError: a chance is outside 0 to 1.
@@ -32,7 +32,7 @@ class DynamicBayesian:
             get_chances(chances, torch.zeros(1, dtype=torch.int64))
 
     def read(self, grades: Tensor, generator: torch.Generator) -> Sessions:
-        """Simulate one session per list, int64 (n, K)."""
+        """Simulate one session per list of grades, int64 (n, K)."""
         attracted = draw_uniform(grades.shape, generator) < get_chances(self.attraction, grades)
         contented = attracted & (draw_uniform(grades.shape, generator) < get_chances(self.satisfaction, grades))
         tired = draw_uniform(grades.shape, generator) >= self.perseverance

@@ -65,7 +65,7 @@ class GridBrowsing:
             check_positive(self.spread, "spread")
 
     def read(self, grades: Tensor, generator: torch.Generator) -> Sessions:
-        """Simulate one session per list, int64 (n, K), shown as a page of ⌈K / columns⌉ rows."""
+        """Simulate one session per list of grades, int64 (n, K), shown as a page of ⌈K / columns⌉ rows."""
         places = torch.arange(grades.shape[1])
         row, ranks = places // self.columns, places + 1
         by_row = torch.Size((len(grades), int(row[-1]) + 1))

@@ -34,7 +34,7 @@ class PositionBased:
             raise InvalidInputError(f"decay={self.decay}; expected at least 0.")
 
     def read(self, grades: Tensor, generator: torch.Generator) -> Sessions:
-        """Simulate one session per list, int64 (n, K)."""
+        """Simulate one session per list of grades, int64 (n, K)."""
         ranks = torch.arange(1, grades.shape[1] + 1, dtype=torch.float64)
         looked = draw_uniform(grades.shape, generator) < ranks**-self.decay
         clicks = looked & (draw_uniform(grades.shape, generator) < get_chances(self.attraction, grades))

@@ -15,7 +15,7 @@ def rank_biased_overlap(first: Sequence[Hashable], second: Sequence[Hashable], p
     Args:
         first: items, best first, without ties.
         second: the same items in another order.
-        persistence: p; .9 puts 86 % of the weight on the first ten.
+        persistence: p; at .9, the first ten items have 86 % of the weight.
 
     Returns:
         A value from 0 to 1.

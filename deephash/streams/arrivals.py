@@ -63,13 +63,13 @@ class Arrivals:
         self.due = torch.empty(0, dtype=torch.int64)
 
     def take(self, count: int) -> Tensor:
-        """Return the next rows, at most as many as remain. The order does not depend on the size of the calls.
+        """Return the next rows, or all that remain. The order does not depend on the size of the calls.
 
         Args:
             count: number of rows.
 
         Returns:
-            int64 (count,).
+            int64 (m,), where m is `count`, or less at the end of the stream.
         """
         while len(self.due) < count and self.drawn < self.length:
             self.due = torch.cat([self.due, self._draw_block()])

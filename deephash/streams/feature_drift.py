@@ -39,7 +39,7 @@ def brighten(images: np.ndarray, levels: float) -> np.ndarray:
 
     Args:
         images: uint8.
-        levels: grey levels of 255 to add; negative levels darken.
+        levels: grey levels to add, on the scale from 0 to 255; negative levels darken.
 
     Returns:
         uint8, the same shape.

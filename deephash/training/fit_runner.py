@@ -31,7 +31,7 @@ class FitRunner(Runner):
             no effect on a fit; the log names them.
 
     Raises:
-        InvalidInputError: a setting that joint training does not have.
+        InvalidInputError: joint training does not have one of the settings.
     """
 
     def __init__(self, **joint: Any) -> None:

@@ -1,4 +1,4 @@
-"""Fitting a hasher in the folder of a run, on the data of the run or on one device."""
+"""Fitting a hasher: with a trainer in the folder of a run, or without a trainer on a given device."""
 
 import logging
 import time

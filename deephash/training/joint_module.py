@@ -38,7 +38,7 @@ FLOATS = ("codes", "projections", "features")
 
 
 class JointModule(HashingModule):
-    """End-to-end training of a fitted hasher: a loss of the relaxed codes of a batch sends gradients into every part.
+    """End-to-end training of a fitted hasher: a loss on relaxed (continuous) codes sends gradients into every part.
 
     The relaxation sharpens as training proceeds. Validation encodes without relaxation, and is scored like any run.
     Parameters that a projection declares orthonormal stay orthonormal.

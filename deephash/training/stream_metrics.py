@@ -50,7 +50,7 @@ def lags(seen: Sequence[int], scores: Sequence[float], changes: Sequence[int]) -
 
 
 def forgetting(per_class: Sequence[Sequence[float | None]], present: Sequence[bool]) -> float:
-    """Compute the mean fall of absent classes from their best earlier score.
+    """Compute the mean fall of the scores of absent classes from their best earlier score.
 
     Args:
         per_class: score of each class at each checkpoint; None if the class had no score.

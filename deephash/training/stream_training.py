@@ -76,17 +76,17 @@ class StreamSettings:
 class StreamTraining:
     """Training of a hasher on a stream, with a searchable database, in memory that does not grow with the stream.
 
-    A batch is encoded by the hash function in use before the method learns from it, so a code that was never
-    re-encoded does not depend on the label of its item. It may in a stream longer than the data, in which items arrive
-    again, and so may any re-encoded code. With `settings.unlabelled`, the scored items are never learnt from. Queries
-    are held out of the stream in any case.
+    A batch is encoded by the hash function in use before the method learns from it. So a code does not depend on the
+    label of its item, unless the code was re-encoded, or the item arrived before, as items do in streams longer than
+    the data. With `settings.unlabelled`, the scored items are never learnt from. Queries are held out of the stream in
+    any case.
 
     An online method learns from each batch when it arrives. Any other method is refitted from scratch on all items of
     the database whenever `refit_every` items have arrived; it is the baseline for online methods.
 
     Args:
         hasher: unfitted hasher.
-        truth: ground truth; labels only.
+        truth: ground truth by labels.
         ranking: engine that ranks the codes.
         stream: order of arrival.
         reencoding: policy that chooses which codes to re-encode.

@@ -20,8 +20,8 @@ class Staleness:
         current_version: version of the current hash function; codes of lower versions may be stale.
         seen: number of items that have arrived.
         items_since_update: number of items that have arrived since codes were last re-encoded.
-        precisions: float64 (m,), precision of the nearest neighbours of each arriving item before it was learnt, a
-            signal of drift. Empty if nothing was searched.
+        precisions: float64 (m,), precision of the nearest neighbours of each arriving item before the method learnt
+            from it, a signal of drift. Empty if nothing was searched.
     """
 
     code_versions: Tensor

@@ -167,7 +167,7 @@ def read_content_length(scope: Any) -> int:
     """Return the Content-Length of a request, 0 without it.
 
     Raises:
-        RefusedRequestError: it is not a number.
+        RefusedRequestError: the header is not a whole number.
     """
     length = get_header(scope, b"content-length") or "0"
     if not (length.isascii() and length.isdecimal()):

@@ -59,7 +59,7 @@ def analyse_log(path: Path, folders: Sequence[Path] = (), seed: int = 0) -> Anal
     """Analyse a log.
 
     Args:
-        path: path of the log, which may grow meanwhile.
+        path: path of the log, to which answers may be added meanwhile.
         folders: folders of both runs, for agreement with their metrics; empty leaves it out.
         seed: seed of the resamples.
 

@@ -133,7 +133,7 @@ class StudyLog:
         """Return the number of queries that a participant has answered.
 
         Raises:
-            UnknownSessionError: no such session.
+            UnknownSessionError: the log has no such session.
         """
         with self._file.transaction(writes=False) as connection:
             return self._count_answers(connection, session)
@@ -142,7 +142,7 @@ class StudyLog:
         """Record the lists shown to a participant, or return the lists recorded earlier for that place.
 
         Raises:
-            UnknownSessionError: no such session.
+            UnknownSessionError: the log has no such session.
         """
         with self._file.transaction() as connection:
             self._count_answers(connection, session)
@@ -164,7 +164,7 @@ class StudyLog:
         """Store an answer on the disk.
 
         Raises:
-            UnknownSessionError: no such session.
+            UnknownSessionError: the log has no such session.
             AlreadyAnsweredError: the query at that place is answered or not shown yet.
             InvalidInputError: the answer does not fit the lists shown.
         """
@@ -189,7 +189,7 @@ class StudyLog:
             The number of its answers.
 
         Raises:
-            UnknownSessionError: no such session.
+            UnknownSessionError: the log has no such session.
         """
         with self._file.transaction() as connection:
             answers = self._count_answers(connection, session)

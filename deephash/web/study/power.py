@@ -23,8 +23,8 @@ class Alternative:
         level: significance level of the two-sided test.
         ties: share of judgements for neither run, from 0, below 1.
         judgements: number of judgements per participant.
-        icc: intraclass correlation of the decided judgements of a participant, from 0, below 1. The shares of
-            participants have a beta distribution with this correlation.
+        icc: intraclass correlation of the decided judgements of a participant, from 0, below 1. Participants differ in
+            their share for the better run, which has a beta distribution with this correlation.
 
     Raises:
         InvalidInputError: a value is out of bounds.
@@ -56,7 +56,7 @@ class Requirement:
         independent_judgements: judgements required by the exact sign test if they are independent, including ties.
         independent_participants: number of participants for these judgements.
         clustered_participants: participants required by the sign-flip test, simulated with the intraclass correlation;
-            None if that is 0.
+            None if the correlation is 0.
         clustered_judgements: number of their judgements.
         participants: number of participants in question, or None.
         reached: power with that number: by simulation if judgements are correlated, by the exact test otherwise.
