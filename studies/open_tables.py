@@ -37,7 +37,6 @@ OPEN = {
     },
     "docs/results.md": {
         "Projections in the GRH paper": (1, "an hour"),
-        "The grand table": (1, "hours; grand_label_32 replaces it when it has all rows"),
         "Time and memory": (1, IDLE),
     },
     "docs/satisfaction.md": {"The users": (1, f"{NOT_MEASURED}: settings of the users")},

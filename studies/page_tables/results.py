@@ -128,6 +128,7 @@ SIFT_METHODS = ("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sph", "sgh")
 
 TABLES: dict[str, Callable[[], str]] = {
     "grand_label_32": partial(grand_table, "label", "mAP", 32),
+    "grand_ball_32": partial(grand_table, "epsilon_ball_database", "AUPRC_micro", 32),
     "labels_gap": labels_gap,
     "quantizers": quantizers_table,
     "quantizers_exact": exact_table,
