@@ -37,7 +37,7 @@ class LearntCodes:
     ids: Tensor
 
     def select(self, ids: Tensor) -> Tensor:
-        """Return the learnt codes of the items with these rows in the data set, int64 (m,).
+        """Return the learnt codes of the items in rows `ids`, int64 (m,), of the data set.
 
         Raises:
             InvalidInputError: an item that was not trained on.
@@ -74,7 +74,7 @@ def load_learnt(folder: Path) -> LearntCodes | None:
 def extract_learnt_codes(
     hasher: Hasher | CrossModalHasher, features: Tensor | Views, ids: Tensor
 ) -> LearntCodes | None:
-    """Return the codes that a fit learnt for its items; None without codes comparable with encoded ones.
+    """Return the codes that a fit learnt for its items; None if it learnt none comparable with encoded codes.
 
     Args:
         hasher: hasher that has just been fitted.

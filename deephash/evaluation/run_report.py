@@ -1,4 +1,4 @@
-"""The report of a run: figures, per-query scores and warnings in its folder, and the same for its logger."""
+"""The report of a run: figures, per-query scores and warnings, written into its folder and sent to its logger."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -198,7 +198,7 @@ def spread_rows(rows: int) -> torch.Tensor:
 def find_neighbours(
     evaluation: Evaluation, sample: Part, view: str, items: CodedItems
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the distances and positions in the database part of the nearest items of each sample query of a view."""
+    """Find the items nearest to each sample query; return their distances and their positions in the database part."""
     codes = encode_part(evaluation.hasher, sample, items.codes.device)[view].codes
     depth = min(SAMPLE_NEIGHBOURS, len(items))
     distances, nearest = evaluation.ranking.search(codes, items.codes, evaluation.hasher.distance, depth)

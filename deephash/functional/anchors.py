@@ -10,7 +10,7 @@ from deephash.io.progress import track
 
 # Pairs of a row and an anchor in a block of distances, 64 MB of float32.
 BLOCK_PAIRS = 2**24
-# Lloyd's iterations, few as in FAISS and published code of anchor graphs: anchors need not converge.
+# Number of Lloyd's iterations, as few as in FAISS and published code of anchor graphs: anchors need not converge.
 KMEANS_ROUNDS = 25
 
 
@@ -65,11 +65,11 @@ def kmeans_anchors(features: Tensor, count: int, generator: torch.Generator) -> 
 def squared_distances(features: Tensor, anchors: Tensor) -> Tensor:
     """Compute ‖x - a‖² of every row and anchor, differentiable in both; never below 0.
 
-    Both are first centred on the anchors' mean: far from the origin, x² - 2xa + a² would lose its digits to
+    Rows and anchors are first centred on the anchors' mean: far from the origin, x² - 2xa + a² would lose its digits to
     cancellation.
 
     Args:
-        features: floating (n, d), few enough rows to hold (n, m).
+        features: floating (n, d), so few rows that (n, m) fits in memory.
         anchors: (m, d); the result has their dtype.
 
     Returns:

@@ -21,8 +21,8 @@ def measure_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> N
     shrink from layer to layer.
 
     Args:
-        network: maps a batch to any output; changed in place.
-        batches: each of at least two items.
+        network: module that maps a batch to any output; changed in place.
+        batches: batches of at least two items each.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not layers:

@@ -16,18 +16,18 @@ from deephash.functional.compiled import compiled
 def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cuts):
     """Find the best cut of every node of one layer, for each of some features.
 
-    A leaf with weights w₊ and w₋ and its best value, ½ log(w₊ / w₋), has exponential loss 2 √(w₊ w₋); a cut's score is
-    half the sum of the losses of its two sides.
+    A leaf with class weights w₊ and w₋ and its best value, ½ log(w₊ / w₋), has exponential loss 2 √(w₊ w₋); a cut's
+    score is half the sum of the losses of its two sides.
 
     Args:
         levels: uint8 (d, n).
         features: int64 (f,), the features to try.
         rows: int64 (m,), the rows to use.
-        cells: int64 (m,), index of the first sum of each row's node and class: 2 · node · limit + class.
+        cells: int64 (m,), index of the sum at level 0 of each row's node and class: 2 · node · limit + class.
         weights: float32 (m,).
         nodes: number of nodes of the layer.
         limit: number of levels.
-        scores: output, float64 (f, nodes), of the best cuts.
+        scores: output, float64 (f, nodes), scores of the best cuts; lower is better.
         cuts: output, int64 (f, nodes); rows of a level up to the cut go left; -1 if no cut improves.
     """
     sums = np.empty(nodes * limit * 2, dtype=np.float64)
@@ -87,8 +87,8 @@ def boost(levels, classes, sampled, depth, share, limit):
         limit: number of levels.
 
     Returns:
-        Feature and last level that goes left, int64 (trees, 2^depth - 1); leaf values float64 (trees, 2^depth); and the
-        sum of all trees for each row, float64 (n,).
+        Features and last levels that go left, int64 (trees, 2^depth - 1) each; leaf values float64 (trees, 2^depth);
+        and the sum of all trees for each row, float64 (n,).
     """
     n = levels.shape[1]
     trees = len(sampled)

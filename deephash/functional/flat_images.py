@@ -16,10 +16,10 @@ def image_shape(
     3a² = b² has no solution in integers, so this is unambiguous.
 
     Args:
-        input_dim: values of an image.
-        channels: channels c.
-        height: rows of pixels h.
-        width: columns of pixels w.
+        input_dim: number of values of an image.
+        channels: number of channels c.
+        height: height h in pixels.
+        width: width w in pixels.
 
     Returns:
         (c, h, w) with c · h · w = input_dim.

@@ -32,7 +32,7 @@ def largest_direction(agreement: Tensor, whitening: Tensor) -> Tensor:
         whitening: T of G, float64 (m, q).
 
     Returns:
-        w float64 (m,); its largest entry is positive.
+        w float64 (m,); its entry of largest magnitude is positive.
     """
     import scipy.linalg
 

@@ -13,7 +13,7 @@ def build_hidden_layers(input_dim: int, hidden: Sequence[int], dropout: float) -
 
     Args:
         input_dim: dimension of the input.
-        hidden: widths.
+        hidden: widths of the layers.
         dropout: share of a layer's values set to 0 in training.
     """
     layers: list[nn.Module] = []
@@ -52,8 +52,8 @@ def draw_layers(network: nn.Module, generator: torch.Generator) -> None:
     deep into rectifiers", ICCV 2015, Eq. 10).
 
     Args:
-        network: changed in place.
-        generator: CPU generator.
+        network: network to initialise, changed in place.
+        generator: CPU generator of the draws.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 def orthonormalise(matrix: Tensor) -> Tensor:
     """Return the matrix with orthonormal columns and the same column space, by Cholesky QR.
 
-    With XᵀX = L Lᵀ, Q is X L⁻ᵀ, and X itself if its columns are orthonormal. The cost is products of the size of X and
+    With XᵀX = L Lᵀ, Q is X L⁻ᵀ, and X itself if its columns are orthonormal. The cost is that of products with X and of
     a k × k factorisation.
 
     Args:
@@ -27,8 +27,8 @@ def orthonormalise(matrix: Tensor) -> Tensor:
 class OrthonormalColumns(nn.Module):
     """A parametrisation for `torch.nn.utils.parametrize`: any matrix of full rank → one with orthonormal columns.
 
-    torch's own `orthogonal` builds d × d matrices or long products of reflections, which takes 15 to 60 ms for 512 × 16
-    to 512 × 64 on one core, much longer than the rest of a step.
+    torch's own `orthogonal` builds d × d matrices or long products of reflections, which takes 15 to 60 ms for matrices
+    of 512 × 16 to 512 × 64 on one core, much longer than the rest of a step.
     """
 
     def forward(self, matrix: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ BLOCK_COLUMNS = 128
 # smallest wanted variance is not far above that, the products are in float64 too, at twice the cost.
 SAFE_VARIANCE = 1e-4
 
-# Rounding at a large mean may hide directions. Those below this share of the variance that it can produce are not
-# computed again.
+# Rounding at a large mean produces a variance, which may hide directions. Directions with less than this share of it
+# are not computed again.
 MIN_SHARE_OF_OFFSET = 1e-6
 
 

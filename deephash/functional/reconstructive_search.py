@@ -112,7 +112,7 @@ class ReconstructiveSearch:
 
         Args:
             bit: index of the hash function.
-            moved: int64, its anchors, in the order in which their weights are set.
+            moved: int64, anchors in the order in which their weights are set.
         """
         weights, margins = self.weights[bit], self._margins[bit]
         _descend(weights, margins, self.kernel, moved, self._share, self._errors, self._offsets, self._partners)

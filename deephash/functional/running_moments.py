@@ -10,7 +10,7 @@ def decay_weights(count: int, half_life: float | None) -> tuple[Tensor, float]:
     """Compute the weight of each item of a batch at the batch's end, and the factor for all earlier items.
 
     Args:
-        count: number n of items in the batch, which are in the order of arrival.
+        count: number n of items in the batch, in the order of arrival.
         half_life: number of items after which a weight halves; None for no decay.
 
     Returns:

@@ -23,7 +23,7 @@ PARTS = 16
 
 @cache
 def _compile_flip_kernel(k: int) -> Callable[..., None]:
-    """Compile the loop over rows for a width k, a multiple of 8. A constant lets inner loops become SIMD code."""
+    """Compile the loop over rows for a width k, a multiple of 8. A constant k lets inner loops become SIMD code."""
 
     def correct(projections: Any, rotation: Any, negative: Any, correlation: Any) -> None:
         """Update `negative` (n, k) int8, -1 where V R < 0, and `correlation` (k, k), Cᵀ, by the rows' flipped signs."""

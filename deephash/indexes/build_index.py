@@ -20,7 +20,8 @@ from deephash.validation import InvalidInputError, check_choice
 AUTO = "auto"
 # With fewer codes, nothing is measured: a scan takes a tenth of a millisecond for each query of a batch.
 MIN_CODES_FOR_TABLES = 250_000
-# Number of queries of a timed search, all items of the database, and of neighbours of each, including the item itself.
+# A timed search has this number of queries, which are items of the database, and finds this number of neighbours of
+# each, including the item itself.
 TRIED_QUERIES, TRIED_NEIGHBOURS = 32, 11
 PASSES = 2
 

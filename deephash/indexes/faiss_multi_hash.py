@@ -25,7 +25,8 @@ class FaissMultiHash(FaissBinary):
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉).
         bits: code length b.
-        hashes: number of substrings; None uses the number with which a bucket contains about one item.
+        hashes: number of substrings; None uses the number with which a bucket, the codes with one value of a
+            substring, contains about one item.
         flips: maximal number of flipped bits of a substring; the number of buckets grows exponentially with it.
         saved: file that FAISS wrote; None builds the index.
     """

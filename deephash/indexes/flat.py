@@ -38,7 +38,7 @@ class Flat(Index):
         return self.engine.search(queries, self.codes, self.distance, k)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
-        # Count first. Then search each block of queries for as many neighbours as its largest count.
+        # Count first. Then search each block of queries for as many neighbours as the largest count in the block.
         nobody = SharedLabel(torch.zeros(len(queries), dtype=torch.int64), torch.ones(self.size, dtype=torch.int64))
         counts = self.engine.rank(queries, self.codes, self.distance, nobody).total[:, : radius + 1].sum(1)
         empty = torch.empty(0, dtype=torch.int64)

@@ -41,9 +41,8 @@ class MIH(Index):
 
     A bucket contains the codes with one value of a substring. Codes that differ in r bits differ in at most ⌊r/m⌋ bits
     in at least one of m substrings. Time grows with about the square root of the number of codes, as long as the k-th
-    neighbour is near. Known weakness: if the neighbours are far, a
-    query would visit more buckets than there are items. Such a query stops, and scans all codes instead. Each table
-    contains a copy of the codes.
+    neighbour is near. Known weakness: if the neighbours are far, a query would visit more buckets than there are items.
+    Such a query stops, and scans all codes instead. Each table contains a copy of the codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.

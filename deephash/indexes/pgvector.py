@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars
 
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
-# Rows to send at a time, in binary form and as text, and queries per statement.
+# Number of rows sent at a time in binary form, of rows sent at a time as text, and of queries per statement.
 ROWS, TEXT_ROWS, QUERIES = 100_000, 10_000, 256
 # Largest number of candidates that pgvector lets a search keep.
 MAX_EF_SEARCH = 1000

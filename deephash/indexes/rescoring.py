@@ -21,7 +21,7 @@ MAX_INT8 = 127
 
 
 class Rescoring(PlainArguments, ABC):
-    """Scores of each query's candidates, by which they are ordered."""
+    """Scores that order the candidates of each query."""
 
     size: int
     """Number of items N."""
@@ -110,7 +110,7 @@ class FloatVectors(Rescoring):
         self.vectors, self.measure = vectors, measure
         self.size, self.dimension = (int(axis) for axis in vectors.shape)
         self.more_is_nearer = MEASURES[measure]
-        # Stored rows, their copies in float64 and scaled, and magnitudes.
+        # Stored rows, their float64 copies, their scaled copies, and magnitudes.
         self.item_bytes = 32 * self.dimension
 
     def check(self, codes: Tensor, queries: Tensor) -> None:

@@ -96,7 +96,7 @@ def nearest_candidates(
         k: number of neighbours.
 
     Returns:
-        Scores and ids, (q, k); candidates that were not found have an infinite score, the farthest.
+        Scores and ids, (q, k); candidates that were not found are infinitely far.
     """
     # Missing candidates come last, so that they stay behind candidates that are infinitely far.
     ids = ids.masked_fill(ids == NOT_FOUND, torch.iinfo(torch.int64).max).sort(1).values

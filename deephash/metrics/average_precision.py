@@ -86,8 +86,8 @@ def average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
 
     It is 0 if there are none. A single relevant item at rank 1 scores 1, and another one further down lowers the score.
     The tie group at k has n items, r of them relevant, and c of its ranks are above the cut. The number h of relevant
-    items at these ranks is hypergeometric, and the expectation over h is exact. With N items before the group, R of
-    them relevant and of gain A, the score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h). This is a
+    items at these ranks is hypergeometric, and the expectation over h is exact. Before the group are N items, R of
+    them relevant, with gain A. The score is (A + (h/c) Σ_{i=1..c} (R+1+(i-1)(h-1)/(c-1)) / (N+i)) / (R+h). This is a
     quadratic in h over R + h, so division leaves a linear function of h and a multiple of 1/(R+h).
 
     Args, returns, raises: as `average_precision_at`.

@@ -62,5 +62,5 @@ class ExpectedSearchLength(UserMetric):
             check_count(n, "wanted")
 
     def values(self, ranking: GradedRanking, mark: str = "") -> dict[str, Tensor]:
-        """Return the irrelevant items before the n-th relevant one, for each query."""
+        """Return the number of irrelevant items before the n-th relevant one, for each query."""
         return {f"search_length{mark}@{n}": expected_search_length(ranking, n) for n in self.wanted}

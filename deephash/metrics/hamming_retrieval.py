@@ -69,10 +69,10 @@ class HammingRetrieval(Metric):
     """Retrieval figures over a set of queries, from their distance counts.
 
     Figures are means over the queries that have a relevant item; "skipped_queries" is the number of the others. Only
-    AUPRC_micro pools all pairs, including the wrong pairs of skipped queries. For each k in `at` and r in `radii`:
+    AUPRC_micro pools all pairs, including the wrong pairs of skipped queries. With k from `at` and r from `radii`:
 
     - mAP: tie-aware AP of the whole ranking.
-    - AUPRC_macro, AUPRC_micro: area under each query's precision-recall curve; area under that of all pairs.
+    - AUPRC_macro: area under each query's precision-recall curve; AUPRC_micro: area under the curve of all pairs.
     - AUPRC_micro/published: the area as the code published with NPQ and GRH integrates it.
     - mAP@k: AP of the first k ranks, divided by min(k, relevant items); it can reach 1 and never rewards a miss;
       mAP@k/hits divides by the relevant items among the first k, as most deep hashing code does;
@@ -148,7 +148,7 @@ class HammingRetrieval(Metric):
         Args:
             counts: items and relevant items at each distance, int64 (q, D + 1); q may be 0.
             query_ids: int64 (q,), one number per query, the same in every process and batch.
-            graded: the same items by grade, 0 to the highest; for metrics that use grades.
+            graded: counts of the same items by grade, 0 to the highest; for metrics that use grades.
 
         Raises:
             InvalidInputError: counts of another D or invalid counts, ids that are not one per query, a k above N, or

@@ -112,7 +112,10 @@ def auprc_micro_without_start(counts: DistanceCounts) -> Tensor:
 
 
 def _precision_by_radius(total: Tensor, relevant: Tensor) -> Tensor:
-    """Compute precision within each radius, float64 (q, D + 1); empty radii have that of the first with items."""
+    """Compute precision within each radius, float64 (q, D + 1).
+
+    A radius without items has the precision of the first radius with items.
+    """
     items, hits = total.cumsum(1), relevant.cumsum(1)
     has_items = items > 0
     precision = hits.double().div_(items.clamp_min_(1))

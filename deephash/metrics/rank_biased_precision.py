@@ -33,7 +33,7 @@ def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> T
 
     Args:
         ranking: ranking of q queries.
-        persistence: p. A user with 0.8 looks at 5 items on average, with 0.95 at 20.
+        persistence: p; a user with p = 0.8 looks at 5 items on average, one with p = 0.95 at 20.
 
     Returns:
         float64 (q,); NaN if a query has no relevant item.

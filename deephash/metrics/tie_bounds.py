@@ -87,8 +87,9 @@ def worst_average_precision_at(counts: DistanceCounts, k: int) -> Tensor:
 def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the largest AP@k, divided by the relevant items among the first k, of any order of tied items.
 
-    More hits are not always better here. With h hits at the start of the group at rank k and R hits before the group,
-    the sum of precisions is convex in h. Its ratio to R + h is therefore largest for the fewest or the most hits.
+    More hits are not always better here. Let the group at rank k have h hits, at its first ranks, after R hits of
+    earlier groups. The sum of precisions is convex in h, so its ratio to R + h is largest for the fewest or the most
+    hits.
 
     Args, returns, raises: as `best_average_precision_at`.
     """
@@ -109,8 +110,8 @@ def best_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tenso
 def worst_average_precision_at_over_hits(counts: DistanceCounts, k: int) -> Tensor:
     """Compute the smallest AP@k, divided by the relevant items among the first k, of any order of tied items.
 
-    With h hits at the last ranks up to k of the group at rank k and R hits before the group, the sum of precisions is
-    convex in h. Its ratio to R + h therefore falls and then rises, and bisection finds its minimum.
+    Let the group at rank k have h hits, at its last ranks up to k, after R hits of earlier groups. The sum of
+    precisions is convex in h, so its ratio to R + h falls and then rises, and bisection finds the minimum.
 
     Args, returns, raises: as `best_average_precision_at`.
     """

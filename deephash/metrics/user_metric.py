@@ -78,7 +78,7 @@ class DepthMetric(UserMetric):
 
 
 def compute_user_figures(metrics: Sequence[UserMetric], counts: GradedCounts, mark: str = "") -> dict[str, Tensor]:
-    """Compute the figures of several metrics, block by block of queries.
+    """Compute the figures of several metrics in blocks of queries.
 
     Args:
         metrics: metrics whose figures have distinct names.

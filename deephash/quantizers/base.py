@@ -62,8 +62,8 @@ class Quantizer(PlainArguments, nn.Module, ABC):
     def unary(self, projections: Tensor) -> Tensor:
         """Return a relaxed code whose Hamming distances are the ranking distances, (n, k) → (n, l), differentiable.
 
-        If codes are ranked by Hamming distance, it is the relaxed bits. If they are ranked by Manhattan distance of the
-        regions' numbers, it has one relaxed step per threshold, which gives the region's number in unary. The
+        If codes are ranked by Hamming distance, it consists of the relaxed bits. If they are ranked by Manhattan
+        distance of the regions' numbers, it has one relaxed step per threshold: the region's number in unary. The
         distance of two codes u and v in [-1, 1] is (l - u·v) / 2, which losses use; l is the largest distance.
         """
 

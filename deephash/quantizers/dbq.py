@@ -15,14 +15,15 @@ from deephash.quantizers.threshold_quantizer import ThresholdQuantizer
 def adaptive_thresholds(values: Tensor) -> Tensor:
     """Compute the two thresholds of one projection with the smallest error, given that the middle region has mean 0.
 
-    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where F = (Σ₁
-    x)²/n₁ + (Σ₃ x)²/n₃ over the outer regions, 1 and 3. The middle region grows from 0: by the smallest positive value
-    while its sum is <= 0, by the largest non-positive value otherwise. The state with the largest F is kept.
+    This is Algorithm 1. With a middle region of mean 0, the squared error of three regions is Σ x² - F, where
+    F = (Σ₁ x)²/n₁ + (Σ₃ x)²/n₃ over the outer regions, 1 and 3. The middle region grows from 0, state by state: by the
+    smallest positive value while its sum is <= 0, by the largest non-positive value otherwise. The state with the
+    largest F is kept.
 
     That order of growth is a merge of two lists, the magnitudes of the two sides of 0, both ascending. The next value
-    comes from the side with the smaller sum so far. So the rank of a value follows from the sum of the values before it
-    on its own side, and one sort gives all states. States that would separate equal values, or leave an outer region
-    empty, are skipped.
+    comes from the side with the smaller sum so far. So the place of a value in this order follows from the sum of the
+    values before it on its own side, and one sort gives all states. States that would separate equal values, or leave
+    an outer region empty, are skipped.
 
     Args:
         values: floating (n,), n >= 1; centred, so that 0 divides the projection.
@@ -40,7 +41,7 @@ def adaptive_thresholds(values: Tensor) -> Tensor:
 
     upward, downward = sums[negative:] - sums[negative], sums[negative] - sums[: negative + 1].flip(0)
     sums_before = torch.cat([upward[:-1], -downward[:-1]])
-    # Stable, with the positive values first: at a sum of exactly 0 a positive value enters.
+    # The sort is stable, with the positive values first: at a sum of exactly 0 a positive value enters.
     enters = sums_before.sort(stable=True).indices
     right = (enters < n - negative).cumsum(0)
     left = torch.arange(1, n + 1, device=values.device) - right

@@ -58,7 +58,7 @@ def neighbours_within(affinity: NDArray[np.bool_], order: NDArray[np.int64]) -> 
         order: (n,), the items in order.
 
     Returns:
-        (n + 1, n + 1), entry (j, i), i <= j, counts items i to j - 1 of the order; 0 above the diagonal.
+        (n + 1, n + 1), entry (j, i), i <= j, for items i to j - 1 of the order; 0 above the diagonal.
     """
     within: NDArray[np.int32] = _count_neighbours_within(affinity, order)
     return within

@@ -147,7 +147,7 @@ class Asymmetric:
 
         Args:
             margins: floating (q, b), projections minus thresholds.
-            levels: weight of the largest margin; 255 gives a rounding error of 0.2 % of it.
+            levels: weight of the largest margin; 255 gives a rounding error of 0.2 % of that margin.
         """
         margins = as_features(margins, name="margins")
         if margins.dtype not in (torch.float32, torch.float64):

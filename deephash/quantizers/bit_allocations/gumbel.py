@@ -67,8 +67,8 @@ class Gumbel(BitAllocation):
     relaxed by the Gumbel-softmax at a temperature that falls from 1 to 0.2. A gradient step on the log-probabilities
     then raises the average precision, computed from soft histograms of distances, less a penalty: the square of
     (bits spent - budget) / budget. The start favours the allocation of `Knapsack`. At the end a knapsack over the
-    learnt log-probabilities spends exactly the budget. If the resulting code is no better on the pairs than that of
-    `Knapsack`, the latter's allocation is kept.
+    learnt log-probabilities spends exactly the budget. If the resulting code is no better on the pairs, the
+    allocation of `Knapsack` is kept.
 
     Known weakness: it learns from training pairs, so its choice between similar random projections is partly chance.
     The thresholds remain those that are best for each projection alone.

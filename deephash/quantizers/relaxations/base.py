@@ -10,7 +10,7 @@ from deephash.validation import check_fraction
 
 
 class Relaxation(PlainArguments, nn.Module, ABC):
-    """A differentiable stand-in for the step function of a threshold, which has gradient 0 wherever it has one.
+    """A differentiable stand-in for the step function of a threshold, whose gradient is 0 wherever it exists.
 
     A margin is a projection's distance from its threshold. In joint training, its unit is the projection's mean
     absolute deviation. The bit of a margin follows the zero rule: bit 1, here +1, if margin >= 0. In evaluation mode

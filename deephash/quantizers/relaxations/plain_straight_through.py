@@ -12,10 +12,10 @@ from deephash.quantizers.relaxations.base import Relaxation
 class PlainStraightThrough(Relaxation):
     """Forward: hard bits. Backward: the gradient passes unchanged, however large the margin is.
 
-    Every item continues to learn, whereas the clipped estimator (`StraightThrough`) stops at large margins. It is also
-    the rule of GreedyHash: a step of gradient descent on the bits, followed by the sign, is the greedy update of the
-    bits themselves. Known weakness: margins can grow without limit, as this does not change the codes; GreedyHash adds
-    a loss that pulls them towards ±1.
+    Every item continues to learn, whereas the clipped estimator (`StraightThrough`) stops at large margins. This is
+    also the rule of GreedyHash: a step of gradient descent on the bits, followed by the sign, is the greedy update of
+    the bits themselves. Known weakness: margins can grow without limit, as this does not change the codes; GreedyHash
+    adds a loss that pulls them towards ±1.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.

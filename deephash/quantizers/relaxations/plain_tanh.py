@@ -12,9 +12,9 @@ class PlainTanh(Relaxation):
     """tanh(m), the same function throughout training.
 
     Only the loss drives codes to bits, by a penalty on |u| - 1 or targets of ±1; `Tanh` sharpens without such a loss.
-    It also serves papers whose hash layer passes its real outputs to the loss (DSH, DPSH, DTSH, DPN, OrthoHash),
-    because relaxed codes must lie in [-1, 1]. Known weakness: without a loss that pulls codes to ±1, the thresholds
-    discard the information in the size of relaxed codes; and far from a threshold gradients vanish.
+    `PlainTanh` also serves papers whose hash layer passes its real outputs to the loss (DSH, DPSH, DTSH, DPN,
+    OrthoHash), because relaxed codes must lie in [-1, 1]. Known weakness: without a loss that pulls codes to ±1, the
+    thresholds discard the information in the size of relaxed codes; and far from a threshold gradients vanish.
 
     Shape:
         margins, any shape → the same shape, in [-1, 1].

@@ -15,8 +15,8 @@ class StochasticNeuron(Relaxation):
 
     The loss of the mean code is not the mean loss of codes, so this gradient is a biased estimate of that of the
     latter. Draws sometimes try the other side of a threshold, more rarely for larger margins. In evaluation mode the
-    more probable bit is taken. Known weakness: the noise does not decrease in training, whereas `BinaryConcrete`
-    introduces it gradually; codes are stable only if margins are large.
+    more probable bit is taken. Known weakness: the noise is the same throughout training, whereas
+    `BinaryConcrete` introduces it gradually; codes are stable only if margins are large.
 
     Shape:
         margins, any shape → ±1, the same shape and dtype.

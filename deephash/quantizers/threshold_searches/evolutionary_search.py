@@ -18,7 +18,7 @@ def place_cuts(places: Tensor, cuts: int) -> Tensor:
 
     Args:
         places: float64 (m, T), in any order; values outside [0, 1) count as the nearest end.
-        cuts: number of existing cuts, at least T.
+        cuts: number of possible cuts, at least T.
 
     Returns:
         int64 (m, T), each row strictly ascending, between 1 and `cuts`.
@@ -36,8 +36,8 @@ class EvolutionarySearch(ThresholdSearch):
     The best candidate always survives, so J never falls from one round to the next. The authors report the kind of
     search and its size, 15 candidates and 15 rounds; the operators are our choice. A child takes each of its
     thresholds, in order, from one of two random parents, and moves it by a normal step that shrinks from a tenth of the
-    items to a hundredth. Known weakness: with many thresholds, 240 trials leave J below the optimum that `ExactSearch`
-    finds.
+    items to a hundredth. Known weakness: with many thresholds, the default 240 trials leave J below the optimum that
+    `ExactSearch` finds.
 
     Args:
         candidates: sets of thresholds in a generation.
