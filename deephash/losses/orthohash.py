@@ -20,8 +20,8 @@ def margin_cross_entropy(cosines: Tensor, indicators: Tensor, scale: float, marg
     Args:
         cosines: floating (n, c).
         indicators: y, bool (n, c). Several classes of an item have equal shares.
-        scale: s.
-        margin: m.
+        scale: factor s of the logits.
+        margin: margin m of the cosine.
 
     Returns:
         (n,); 0 for an item without classes.

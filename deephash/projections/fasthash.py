@@ -34,7 +34,7 @@ def pair_terms(distances: Tensor, neighbours: Tensor, bit: int) -> Tensor:
     Args:
         distances: Hamming distances over the first r - 1 bits, floating (m, n).
         neighbours: bool (m, n).
-        bit: r.
+        bit: number r of this bit, from 1.
 
     Returns:
         (m, n).

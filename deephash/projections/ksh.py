@@ -63,7 +63,7 @@ class ResidualLabels:
         group: group of each item, int64 (n,).
         labels: S among groups, floating (g, g).
         codes: the bits so far, ±1 (b, n).
-        bits: r.
+        bits: number of all bits r.
     """
 
     def __init__(self, group: Tensor, labels: Tensor, codes: Tensor, bits: int) -> None:
@@ -161,7 +161,7 @@ def fit_codes_to_labels(
         kernel: K, floating (n, m), centred.
         group: group of each item, int64 (n,).
         labels: S among groups, (g, g).
-        bits: r.
+        bits: number of bits r.
         rounds: maximum number of gradient steps per bit.
 
     Returns:

@@ -65,7 +65,7 @@ def cyclic_coordinate_descent(codes: Tensor, targets: Tensor, classifier: Tensor
     Args:
         codes: B, floating (k, n), one bit per row.
         targets: Q = W Yᵀ + ν F(X), (k, n).
-        classifier: W, (k, c).
+        classifier: weights W of the classes, (k, c).
     """
     interactions = classifier @ classifier.T
     interactions.fill_diagonal_(0)
@@ -92,7 +92,7 @@ def discrete_codes(
 
     Args:
         kernel: Φ, floating (n, m).
-        indicators: Y, (n, c).
+        indicators: label indicators Y, (n, c).
         codes: initial B in {-1, 1}, (n, k); changed in place.
         rounds: number of rounds of the three steps.
         classifier_ridge: λ.

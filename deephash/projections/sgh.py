@@ -51,7 +51,7 @@ def sequential_directions(
     Args:
         kernel: K, floating (n, m), centred.
         similarity: Kᵀ S̃ K, float64 (m, m).
-        bits: c.
+        bits: number of bits c.
         rounds: number of passes after the first.
         generator: CPU generator of the order.
 

@@ -47,7 +47,7 @@ def force_step(overlaps: Tensor, n: int) -> Tensor:
     along the line between their centres: p_i moves by the mean over all k of ½ (o_ij - n/4) / (n/4) (p_i - p_j).
 
     Args:
-        overlaps: o, (k, k).
+        overlaps: o, (k, k), number of items inside both spheres.
         n: number of items.
 
     Returns:

@@ -45,7 +45,7 @@ def pair_gradient(weights: Tensor, pair: Tensor, similar: bool, moved: Tensor) -
         weights: W (d, k).
         pair: x and y as rows, (2, d).
         similar: whether s = 1.
-        moved: int64, the columns.
+        moved: int64, indices of these columns.
 
     Returns:
         (d, k), 0 in the other columns.
@@ -64,8 +64,8 @@ class AdaptHash(UnitProjection):
     """Adaptive hashing: learns hyperplanes from pairs, by gradient steps only for the bits that are wrong.
 
     Items are paired in the order of their arrival; a pair is similar if it shares a label. A pair whose Hamming
-    distance satisfies its bound changes nothing. Otherwise, the wrong bits with the largest margins take a gradient
-    step, just enough of them to reach the bound, and all bits take a step on ‖Wᵀ W - I‖², which pulls the hyperplanes
+    distance satisfies its bound changes nothing. Otherwise, just enough wrong bits to reach the bound take a gradient
+    step, those with the largest margins first. All bits then take a step on ‖Wᵀ W - I‖², which pulls the hyperplanes
     towards orthogonality. Features are centred by the mean of the first batch and scaled to unit length.
     Known weakness: like OKH, it looks at one pair at a time, and with several classes most pairs are dissimilar.
 
@@ -75,7 +75,8 @@ class AdaptHash(UnitProjection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
-        alpha: share of bits in which dissimilar items must differ, and similar items agree; .9 in the authors' code.
+        alpha: share of bits in which dissimilar items must differ, and similar items must agree; .9 in the authors'
+            code.
         regularisation: λ, the weight of the pull towards orthogonality; .01 in the authors' code.
         step_size: step size of the gradient; 1 in the authors' code.
 

@@ -45,7 +45,7 @@ class OnlineProjection(Projection):
     Subclasses implement `_start`, which sets the initial state from the first items, and `_learn`, which learns from a
     batch. All state, including that of the random generator, is in parameters and buffers. It is saved and loaded with
     the weights, and a loaded projection continues exactly as the saved one would have. Sizes that grow with the stream,
-    such as the number of classes, are constructor arguments whose attributes grow too.
+    such as the number of classes, are constructor arguments, and the attributes of the same name grow too.
 
     Shape:
         features (n, d) → projections (n, k).

@@ -36,7 +36,7 @@ def draw_codebook(order: int, k: int, generator: torch.Generator) -> Tensor:
 
 
 def codebook_order(k: int, order: int | None) -> int:
-    """Return a given order of the Hadamard matrix, or the smallest that is at least k and 16.
+    """Return a given order of the Hadamard matrix, or the smallest power of two that is at least k and 16.
 
     Raises:
         InvalidInputError: the order is not a power of two.
@@ -60,8 +60,8 @@ def check_codewords(classes: int, codewords: int) -> None:
 class HCOH(UnitProjection):
     """Hadamard codebook online hashing: learns linear functions that reproduce the codeword of each item's class.
 
-    Any two codewords differ in half of their bits. A class takes the next row of the codebook when it first appears, so
-    the number of classes need not be known. Each item causes one gradient step of a regression through tanh. An item
+    Any two codewords differ in half of their bits. Each class index has a row of the codebook, so the number of
+    classes need not be known in advance. Each item causes one gradient step of a regression through tanh. An item
     with several labels uses the majority of their codewords, bit by bit. Features are centred by the mean of the first
     batch and scaled to unit length.
     Known weakness: it is linear and needs a step size; codewords ignore which classes are similar.
@@ -73,7 +73,8 @@ class HCOH(UnitProjection):
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
         step_size: η of the gradient; .2 in the paper.
-        regularisation: λ, the share of W that each step subtracts, so that an item is forgotten after about 1/λ others.
+        regularisation: λ, the share of W that each step subtracts, so that an item is forgotten after about 1/λ
+            further items.
         order: order of the Hadamard matrix, a power of two, and the maximum number of classes; None for the smallest
             that is at least k and 16.
 

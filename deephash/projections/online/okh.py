@@ -63,7 +63,7 @@ def passive_aggressive_step(
         similar: whether the items should be near.
         alpha: bound of similar pairs, as a share of the bits.
         beta: bound of other pairs.
-        aggressiveness: C.
+        aggressiveness: C, the maximum of τ.
 
     Returns:
         (m, k).
@@ -97,7 +97,7 @@ class OKH(OnlineProjection):
         output_dim: number of projections k, without a limit.
         anchors: number of anchors of the kernel; 300 as in the paper. Lowered to the rows of the first batch.
         alpha: share of bits in which similar items may differ; 0 in the authors' journal version.
-        beta: share of bits in which others must differ; .5 in the same version.
+        beta: share of bits in which other items must differ; .5 in the same version.
         aggressiveness: C, the longest step; .1 in the authors' code.
 
     Raises:

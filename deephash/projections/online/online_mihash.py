@@ -65,9 +65,9 @@ class OnlineMIHash(UnitProjection):
         output_dim: number of projections k, without a limit.
         capacity: number of items in the reservoir; 200 in the paper.
         step_size: step size of the gradient; 1 in the authors' code.
-        decay: the step size is divided by 1 + decay · items; .0001 in the authors' code.
+        decay: the step size is divided by 1 + decay · (number of items so far); .0001 in the authors' code.
         scale: steepness of the smooth codes.
-        bins: number of bins of the distance histograms; 16 intervals, so 17, in the authors' code.
+        bins: number of bins of the distance histograms; 17 for the 16 intervals of the authors' code.
         classes: number of classes c that the reservoir has room for; it grows with the labels.
 
     Raises:

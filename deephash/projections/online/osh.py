@@ -44,10 +44,10 @@ def frequent_directions(sketch: Tensor, rows: Tensor) -> Tensor:
 class OSH(MovingProjection):
     """Online sketching hashing: learns the principal components of a stream from a sketch of a few rows.
 
-    Each batch enters the sketch minus its own mean, with one additional row for the distance between this mean and the
-    previous mean. The sketch thus describes the centred data, although the mean moves. The leading right singular
-    vectors are multiplied by a rotation drawn once, which evens out the variances of the bits. The columns of W are
-    orthonormal.
+    Each batch enters the sketch minus its own mean, with one additional row for the difference between this mean and
+    the mean of earlier items. The sketch thus describes the centred data, although the mean moves. The leading right
+    singular vectors are multiplied by a rotation drawn once, which evens out the variances of the bits. The columns of
+    W are orthonormal.
     Known weakness: it uses no labels and forgets nothing: after a drift, older items outweigh new ones.
 
     Shape:

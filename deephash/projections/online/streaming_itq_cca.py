@@ -51,9 +51,9 @@ class StreamingITQCCA(RotatedProjection):
     The joint mean and scatter of features and label indicators determine the canonical directions, so no step size has
     to be chosen. New classes may appear at any time: the statistics grow by a row and a column, as if the class had
     been known but not seen. The rotation is learnt on a reservoir and starts from the previous one, as in StreamingITQ.
-    If a batch contains a new class, it starts from a random matrix, because the previous rotation has no place for the
-    additional direction. With `carried=False`, without decay and while the reservoir holds all items, the result is
-    ITQ+CCA of all items, up to rounding.
+    If a batch contains a new class, the rotation starts from a random matrix, because the previous rotation has no
+    place for the additional direction. With `carried=False`, without decay and while the reservoir holds all items, the
+    result is ITQ+CCA of all items, up to rounding.
     Known weakness: it is linear and has no more directions than classes.
 
     Shape:

@@ -23,7 +23,7 @@ MEMORY = 2000
 
 
 def nearest_shares_label(codes: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor) -> Tensor:
-    """Return whether the nearest held item of each item shares a label with it; of equally near ones, the first counts.
+    """Return whether each item shares a label with the nearest held item; of equally near held items, the first counts.
 
     Args:
         codes: bool (n, k).
@@ -44,10 +44,11 @@ class StreamingJoint(OnlineProjection):
     """Joint training on a stream: learns directions by gradient steps on the average precision among recent items.
 
     Directions start from ITQ+CCA of the first batch. In each step, the items of the batch and some items of a reservoir
-    (replay) are queries against each other, and Adam lowers 1 - mAP of their smooth codes, with ties. Optionally, a
-    drift detector of the library river observes whether the nearest held item is of the same class. When it finds a
-    change, the reservoir and the moments of Adam restart, because earlier items no longer represent the stream.
-    Known weakness: step size and number of steps must be chosen; it is slower than closed-form methods.
+    (replay) are queries against each other, and Adam lowers the tie-aware 1 - mAP of their smooth codes. Optionally, a
+    drift detector of the library river observes whether an item's nearest item in the reservoir is of the same class.
+    When it finds a change, the reservoir and the moments of Adam restart, because earlier items no longer represent the
+    stream.
+    Known weakness: step size and number of steps must be chosen, and training is slower than closed-form methods.
 
     Shape:
         features (n, d) → projections (n, k).
@@ -55,7 +56,7 @@ class StreamingJoint(OnlineProjection):
     Args:
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
-        rate: length of a step, as a share of the size of the initial directions.
+        rate: step size of Adam, as a share of the root mean square weight of the initial directions.
         steps: number of gradient steps per batch.
         replay: number of items of the reservoir in each step.
         capacity: number of items in the reservoir.
@@ -181,7 +182,7 @@ class StreamingJoint(OnlineProjection):
         self.directions.sub_(self.rate * self.size * first / (second.sqrt() + EPSILON))
 
     def _has_changed(self, features: Tensor, indicators: Tensor) -> bool:
-        """Return whether the detector, after replaying earlier signals, finds a change in those of these items."""
+        """Return whether the detector, after replaying earlier signals, finds a change in these items' signals."""
         if self.detector is None or int(self.held) == 0:
             return False
         held = int(self.held.clamp_max(self.capacity))

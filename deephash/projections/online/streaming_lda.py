@@ -16,7 +16,8 @@ def update_class_moments(
 ) -> None:
     """Add items to the weighted means of their classes and to the scatter within classes, in place.
 
-    The scatter of each class about its mean in the batch is added, and a term for the distance between the means.
+    The scatter of each class about its mean in the batch is added, and a term for the difference between this mean and
+    the mean of earlier items.
     Except for rounding, the result does not depend on the batches.
 
     Args:
@@ -51,7 +52,7 @@ def discriminants(
         means: float64 (c, d).
         scatter: scatter within classes, float64 (d, d).
         regularisation: ridge on the covariance Σ, in units of the mean variance.
-        scarcity: further ridge, times d / Σ w, for few items.
+        scarcity: further ridge in the same units, multiplied by d / Σ w, for few items.
 
     Returns:
         directions Σ⁻¹(μ_c - μ), float64 (d, c), and offsets, float64 (c,), -∞ for classes without weight. μ is the mean
@@ -70,7 +71,7 @@ def discriminants(
 
 @final
 class StreamingLDA(OnlineProjection):
-    """Linear discriminant analysis of a stream: learns the classes' posteriors, and with them the bits of codewords.
+    """Linear discriminant analysis of a stream: learns class posteriors, and from them bits of codewords.
 
     Each class has a codeword, a row of a Hadamard codebook, as in HCOH. Each projection is the expected bit of the
     codeword of an item's class, Σ_c p(c|x) b_c, and its sign is the more probable bit. The codewords never change, so
@@ -80,7 +81,7 @@ class StreamingLDA(OnlineProjection):
     a step size. All classes count the same, however often each arrived. With `prior_half_life`, their prior
     probabilities follow the recent labels: with recurring concepts, items are assigned to the classes that currently
     arrive. Old items should not be re-encoded with the current priors: choose `reencoding=never` with this setting, and
-    None for other policies.
+    leave it None with other policies.
     Known weakness: the posterior assumes classes of one covariance. Logits are linear in the features; a kernel map
     (`encoder=random_fourier`) makes them more accurate.
 
@@ -91,7 +92,8 @@ class StreamingLDA(OnlineProjection):
         input_dim: feature dimension d.
         output_dim: number of projections k, without a limit.
         regularisation: ridge on the covariance within classes, in units of the mean variance.
-        scarcity: further ridge, times d divided by the number of items: with few items the covariance is uncertain.
+        scarcity: further ridge in the same units, multiplied by d and divided by the number of items, because with few
+            items the covariance is uncertain.
         likelihood_power: power of the likelihoods in the posterior. A power below 1 compensates for overconfidence,
             which comes from estimating d² covariances.
         half_life: number of items after which an item counts half in means and scatter; None weighs all items equally.

@@ -32,10 +32,10 @@ def collective_factors(
 
     Args:
         joint: covariance of [x; y], float64 (d + e, d + e).
-        split: d.
+        split: dimension d of the first view.
         start: initial A, float64 (k, d + e).
         weight: λ, weight of the first view's reconstruction against the second's.
-        linearity: μ.
+        linearity: μ, weight of the linear maps against the reconstructions.
         regularisation: γ.
         rounds: number of alternations, the last ending with W_t.
 
@@ -105,7 +105,7 @@ class CMFH(PairedProjection):
 
     The factors of an item describe what its views have in common, for example topics that a picture shows and a text
     mentions. Each view has a linear map that predicts the factors, and the signs of the predictions are the bits. Any
-    rotation of the factors is equally good, so they start at random, and longer codes keep improving even if a view has
+    rotation of the factors is equally good, so they start at random. Longer codes keep improving even if a view has
     few dimensions.
     Known weakness: the factors follow the directions in which features vary most, relevant or not; γ determines their
     number, because it removes factors of little weight, as a threshold removes small singular values.
@@ -117,7 +117,7 @@ class CMFH(PairedProjection):
         input_dims: feature dimension of each view by name.
         output_dim: number of projections k.
         weight: λ, weight of the first view's reconstruction against the second's. The default was chosen on held-out
-            pairs of Wiki, whose images vary in many ways that are unrelated to the texts; there the paper's .5 of
+            pairs of Wiki, whose images vary in many ways that are unrelated to the texts; there the paper's .5 for
             unscaled features corresponds to .16. Use .5 for views that count equally, and more if the second view is
             less informative.
         linearity: μ, weight of the linear maps against the reconstructions; 100 as in the paper.

@@ -82,7 +82,8 @@ class CMSSH(PairedProjection):
             means.
 
     Attributes:
-        agreements: float64 (k,), r = Σ w s h of each bit, with the weights that it was learnt with; 0 is chance.
+        agreements: float64 (k,), r = Σ w s h of each bit, for the weights w that it was learnt with, the signs s of the
+            pairs and the products h of the two bits ±1; 0 is chance.
 
     Raises:
         InvalidInputError: pairs is below 1, step is not above 0, or threshold_rounds is below 0; in `fit`, pairs of one

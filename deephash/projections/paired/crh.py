@@ -33,7 +33,7 @@ def convex_part(distances: np.ndarray) -> np.ndarray:
 
 
 def convex_slope(distances: np.ndarray) -> np.ndarray:
-    """τ₁'(d): 0 up to λ, then steeper than d until both are equal at aλ."""
+    """τ₁'(d): 0 up to λ, then it rises more steeply than d until both are equal at aλ."""
     d = np.abs(distances)
     slope: np.ndarray = np.sign(distances) * np.minimum(np.maximum(REACH * (d - KNEE) / (REACH - 1), 0.0), d)
     return slope
@@ -63,7 +63,7 @@ class Problem(NamedTuple):
         return self._sum_losses(np.maximum(1 - np.abs(values), 0), losses, direction)
 
     def surrogate(self, direction: np.ndarray, start: np.ndarray) -> float:
-        """Convex upper bound of the objective: concave parts become tangents at `start`, where both are equal."""
+        """Convex upper bound of the objective, equal to it at `start`, where concave parts have their tangents."""
         values, before = self.items @ direction, self.items @ start
         distances, tangent = values[self.rows] - self.partners, before[self.rows] - self.partners
         # -τ₂ along its tangent at t: (aλ² - t²) / 2 - t (d - t) = (aλ² + t²) / 2 - t d.
@@ -111,7 +111,7 @@ class CRH(PairedProjection):
     tangent, and stochastic subgradient steps minimise the result, first in one view and then in the other. Pairs that a
     bit gets wrong weigh more for the next bit.
     Known weakness: each bit ends in a local minimum near its random start; the loss of a similar pair has no bound, so
-    an uninformative view keeps the margins of the other small.
+    an uninformative view keeps the margins of the other view small.
 
     Shape:
         features (n, d of the view) → projections (n, k); k may exceed either d.

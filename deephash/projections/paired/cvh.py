@@ -40,7 +40,7 @@ def canonical_pairs(
     Args:
         first_covariance: C_xx, float64 (d, d).
         second_covariance: C_yy, (e, e).
-        cross: C_xy, (d, e).
+        cross: covariance C_xy of both views, (d, e).
         regularisation: added to the diagonal of each covariance, in units of its mean.
 
     Returns:
@@ -88,7 +88,7 @@ class CVH(PairedProjection):
         input_dims: feature dimension of each view by name.
         output_dim: number of projections k, at most the larger dimension.
         regularisation: ridge on each view's covariance, in units of its mean variance. It is needed because features
-            that sum to one have a direction without variance; with many pairs, little more is needed.
+            that sum to one have a direction without variance; with many pairs, a small ridge suffices.
 
     Attributes:
         correlations: float64 (k,), correlations of the canonical pairs; 0 beyond their number.

@@ -129,7 +129,7 @@ class IMH(PairedProjection):
 
     References:
         Song, Yang, Yang, Huang & Shen, "Inter-media hashing for large-scale retrieval from heterogeneous data
-        sources", SIGMOD 2013; here every training item has both views, whose values are the same.
+        sources", SIGMOD 2013; here every training item has both views and one value for both.
     """
 
     minimum_rows: ClassVar[int] = 3

@@ -81,8 +81,8 @@ class PDH(PairedProjection):
         cost: C of the machines, for features of mean squared length 1.
         regularisation: ridge of the canonical directions, as in `CVH`.
         decorrelation: "nearest" changes only the bits that depend most on others, so that the machines keep what they
-            agree on; "eigenvectors", as in the paper, replaces each bit, and if a view has fewer dimensions than the
-            code has bits, the last ones are mostly noise.
+            agree on; "eigenvectors", as in the paper, replaces each bit, and the last bits are mostly noise if a view
+            has fewer dimensions than the code has bits.
 
     Raises:
         InvalidInputError: rounds is below 1, cost or regularisation is not above 0, or decorrelation is unknown; in

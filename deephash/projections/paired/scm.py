@@ -16,7 +16,7 @@ from deephash.validation import check_directions, check_positive
 def agreeing_directions(
     agreement: Tensor, cross: Tensor, whitenings: tuple[Tensor, Tensor], k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find directions of two views that maximise tr(Wᵀ A V), WᵀC_xx W = VᵀC_yy V = I, by descending agreement.
+    """Find directions of both views that maximise tr(Wᵀ A V) with WᵀC_xx W = VᵀC_yy V = I, by descending agreement.
 
     A comes from c labels and has at most c - 1 directions. Further directions add 0; of these, the ones whose
     projections correlate best on pairs are chosen.
@@ -24,7 +24,7 @@ def agreeing_directions(
     Args:
         agreement: A, float64 (d, e).
         cross: covariance of the views, float64 (d, e).
-        whitenings: T of each view, (d, d) and (e, e).
+        whitenings: whitening matrix T of each view, (d, d) and (e, e).
         k: number of directions, at most min(d, e).
 
     Returns:
@@ -49,7 +49,7 @@ class SCM(PairedProjection):
     Without the signs, and with projections that are uncorrelated in each view, this is one eigenproblem. S̃ enters it
     through sums over labels and is never stored.
     Known weakness: there are at most as many uncorrelated projections as the smaller view has dimensions, and c labels
-    determine only c - 1 of them: later directions blur the first ones. `SCMSequential` has neither limit.
+    determine only c - 1 of them. Further directions blur the first ones. `SCMSequential` has neither limit.
 
     Shape:
         features (n, d of the view) → projections (n, k).

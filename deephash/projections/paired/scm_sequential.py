@@ -29,7 +29,7 @@ def correlated_directions(cross: Tensor, whitenings: tuple[Tensor, Tensor]) -> t
 
     Args:
         cross: covariance of the views, float64 (d, e).
-        whitenings: T of each view, (d, d) and (e, e).
+        whitenings: whitening matrix T of each view, (d, d) and (e, e).
 
     Returns:
         Directions (d, p) and (e, p) of the p pairs with a non-zero correlation.
@@ -51,7 +51,7 @@ def residual_directions(
 
     Args:
         views: X and Y, not centred, floating (n, d) and (n, e).
-        statistics: their statistics.
+        statistics: statistics of both views.
         canonical: pairs of directions (d, p) and (e, p).
         k: number of bits, without a limit.
 
@@ -83,9 +83,9 @@ class SCMSequential(PairedProjection):
     As in `SCM`, the codes should satisfy sgn(XW) sgn(YV)ᵀ ≈ k S̃, where S̃ is the cosine of labels rescaled to [-1, 1].
     Here the signs are kept: the product of every bit is subtracted from k S̃, and the next pair of directions is the
     leading one of the residual. Directions may repeat or depend on each other, so that two small views can give any
-    number of bits. When hyperplanes cannot reduce the residual further, a bit increases it, and its leading value
-    rises. From there on, the bits are the directions whose projections correlate best, as in the authors' program. Two
-    small views have few of these, so more bits are learnt from the residual first.
+    number of bits. When hyperplanes cannot reduce the residual further, a bit increases it, and the leading
+    singular value of the residual rises. From there on, the bits are the directions whose projections correlate best,
+    as in the authors' program. Two small views have few of these, so more bits are learnt from the residual first.
     Known weakness: it is greedy, and no bit is revised; all hyperplanes pass through the mean.
 
     Shape:

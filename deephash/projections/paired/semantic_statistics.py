@@ -20,9 +20,9 @@ class SemanticStatistics(NamedTuple):
     cross: Tensor
     """Covariance of the views, float64 (d, e)."""
     agreement: Tensor
-    """XᵀS̃Y / n², float64 (d, e)."""
+    """XᵀS̃Y / n², float64 (d, e), with the similarities S̃ of labels as in `SCM`."""
     whitenings: tuple[Tensor, Tensor]
-    """T of each view, (d, d) and (e, e)."""
+    """Whitening matrix T of each view, (d, d) and (e, e)."""
 
 
 def semantic_statistics(first: Tensor, second: Tensor, labels: Tensor, regularisation: float) -> SemanticStatistics:

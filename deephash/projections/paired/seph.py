@@ -67,7 +67,7 @@ def semantic_codes(
 
     Args:
         labels: L̂, float64 (n, c).
-        bits: k.
+        bits: number of bits k.
         alpha: α.
         rounds: maximum number of steps.
         generator: CPU generator of the start.
@@ -112,9 +112,9 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
 
     Args:
         kernel: K(X, A), floating (n, m).
-        anchor_kernel: K_AA, (m, m).
+        anchor_kernel: kernel values K_AA among the anchors, (m, m).
         bits: bool (n, k).
-        cost: C.
+        cost: weight C of the loss.
 
     Returns:
         Coefficients u float64 (m, k) and offsets (k,); a bit that is the same for all items has coefficients 0 and
@@ -127,7 +127,7 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
     targets = bits.cpu().numpy()
     coefficients = np.zeros((features.shape[1], bits.shape[1]))
     offsets = np.where(targets.any(0), 1.0, -1.0)
-    # Bits with the same values for all items, which few classes produce, share one solution.
+    # Identical columns of bits, which few classes produce, share one solution.
     distinct, places = np.unique(targets, axis=1, return_inverse=True)
     for j in track(range(distinct.shape[1]), "Logistic regression"):
         if distinct[:, j].any() and not distinct[:, j].all():
@@ -172,15 +172,15 @@ class SePH(PairedProjection):
     Args:
         input_dims: feature dimension d of each view by name.
         output_dim: number of projections k.
-        alpha: α, the weight of bits near ±1; .01 in the paper.
+        alpha: α, the weight of the penalty on codes far from ±1; .01 in the paper.
         rounds: maximum number of steps of the descent.
         items: maximum number of training items whose codes are learnt, because the divergence includes all pairs of
-            them; more are sampled at random. The `learnt_codes` of the others combine both views.
+            them; more are sampled at random. The `learnt_codes` of the other items combine both views.
         anchors: number of anchors m of each view; 500 in the paper. `fit` lowers it to the number of items.
         selection: "kmeans" for centres of clusters, or "random" for random items: SePH_km and SePH_rnd.
         width: σ of the kernel, in units of the root mean square distance between items and anchors.
-        cost: C of the logistic regressions; 50 corresponds to the authors' weight of .01 on the penalty. It and the
-            width were best on held-out queries against a held-out database of Wiki.
+        cost: C of the logistic regressions; 50 corresponds to the authors' weight of .01 on the penalty. `cost` and
+            `width` were best on held-out queries against a held-out database of Wiki.
 
     Attributes:
         objectives: the divergence up to a constant, at the start and after each step of the last fit; not saved.
