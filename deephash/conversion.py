@@ -24,7 +24,10 @@ BYTES_IN_FLOAT32 = 2
 
 
 class NotNumbersError(ValueError):
-    """An error for values that are not an array of numbers; its message continues "features ..."."""
+    """An error for values that are not an array of numbers.
+
+    Its message lacks a subject, as in "are a masked array": callers put the name of the values before it.
+    """
 
 
 def to_plain_number(value: Any) -> Any:
@@ -173,7 +176,7 @@ def share_writable(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class _ArrayInterface:
-    """An array's memory with another `__array_interface__`; it keeps the array alive."""
+    """A view of an array's memory with another `__array_interface__`; the view keeps the array alive."""
 
     def __init__(self, array: NDArray[Any], interface: dict[str, Any]) -> None:
         self.array = array

@@ -23,8 +23,8 @@ UNSUPPORTED = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 # Mean and standard deviation of red, green and blue in [0, 1] on ImageNet, for all of torchvision's weights.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-# Number of images for the statistics of random weights: a ResNet-50 needs a minute on a CPU for 256 images of
-# 224 × 224 pixels.
+# Number of images, and images per batch, on which the normalisation statistics of a network with random weights are
+# measured. A ResNet-50 needs a minute on a CPU for 256 images of 224 × 224 pixels.
 SAMPLE, BATCH = 256, 32
 
 

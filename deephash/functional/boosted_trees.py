@@ -16,14 +16,15 @@ from deephash.functional.compiled import compiled
 def best_splits(levels, features, rows, cells, weights, nodes, limit, scores, cuts):
     """Find the best cut of every node of one layer, for each of some features.
 
-    A leaf with class weights w₊ and w₋ and its best value, ½ log(w₊ / w₋), has exponential loss 2 √(w₊ w₋); a cut's
-    score is half the sum of the losses of its two sides.
+    The best value of a leaf with class weights w₊ and w₋ is ½ log(w₊ / w₋). Its exponential loss is then 2 √(w₊ w₋).
+    The score of a cut is half the sum of the losses of its two sides.
 
     Args:
         levels: uint8 (d, n).
         features: int64 (f,), the features to try.
         rows: int64 (m,), the rows to use.
-        cells: int64 (m,), index of the sum at level 0 of each row's node and class: 2 · node · limit + class.
+        cells: int64 (m,), 2 · node · limit + class for the node and class of each row. Weights are summed by node,
+            level and class in one flat array; this is the index of the row's sum if its level is 0.
         weights: float32 (m,).
         nodes: number of nodes of the layer.
         limit: number of levels.
@@ -83,12 +84,12 @@ def boost(levels, classes, sampled, depth, share, limit):
         classes: float32 (n,), each -1 or 1.
         sampled: int64 (trees, f), the features that each tree may use (LazyBoost).
         depth: depth of the trees, all of which are full: a node without a useful cut sends every row left.
-        share: share of the total weight that the rows used for a tree have together.
+        share: share of the total weight; each tree is trained on the fewest rows that together have it.
         limit: number of levels.
 
     Returns:
-        Features and last levels that go left, int64 (trees, 2^depth - 1) each; leaf values float64 (trees, 2^depth);
-        and the sum of all trees for each row, float64 (n,).
+        The feature of each node, int64 (trees, 2^depth - 1); the highest level that goes left at each node, of the same
+        shape and dtype; leaf values, float64 (trees, 2^depth); and the sum of all trees for each row, float64 (n,).
     """
     n = levels.shape[1]
     trees = len(sampled)

@@ -27,7 +27,9 @@ def hadamard_matrix(order: int) -> Tensor:
 
 
 def bernoulli_codewords(classes: int, length: int, generator: torch.Generator) -> Tensor:
-    """Draw codewords of fair coins: of several sets, the one whose two nearest codewords are farthest apart.
+    """Draw codewords whose bits are fair coins.
+
+    Several sets of codewords are drawn. The function returns the set whose two nearest codewords are farthest apart.
 
     Args:
         classes: number of codewords c.
@@ -51,7 +53,8 @@ def class_codewords(classes: int, length: int, construction: str, generator: tor
         length: code length l in bits.
         construction: "bernoulli" for fair coins; "hadamard" for rows of the Hadamard matrix, and of its negative if
             there are more than l classes. If l is not a power of two, or c exceeds 2l, "hadamard" uses fair coins too.
-            Rows are drawn at random, because the first rows have equal columns, which would be redundant bits.
+            Rows are drawn at random: in a matrix of only the first rows, some columns are equal, and equal columns are
+            redundant bits.
         generator: CPU generator of the draws; None for one seeded with 0.
 
     Returns:

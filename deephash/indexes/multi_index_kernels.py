@@ -1,14 +1,15 @@
 """Kernels of multi-index hashing for the CPU, compiled by numba.
 
-Codes are rows of uint64 words. The table of a substring is the database sorted by the value of that substring: the
-start of each value's bucket, and the codes and ids of its items, so that a bucket is contiguous in memory.
+Codes are rows of uint64 words. The table of a substring is the database sorted by the value of that substring. Items
+with the same value form a bucket, which is contiguous in memory. The table consists of the sorted codes, their ids, and
+the start of each bucket.
 
 An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its
 substrings show which table that is, so no list of visited items is needed.
 
 All compiled functions that may change are in this file, because numba's disk cache only watches the file of the kernel
 itself. The variables that a kernel closes over are part of its cache key. They must be numbers, since a compiled
-function differs between processes.
+function would give a different key in each process.
 """
 
 # numba infers the types of compiled functions, and does not accept annotations on some.
@@ -22,7 +23,8 @@ import numpy as np
 from deephash.functional.compiled import Kernel, compiled
 from deephash.ranking.numba_kernels import popcount
 
-# Cost of a bucket, and of a code in it, in units of a scanned code; most of it is memory latency.
+# Costs of visiting a bucket and of reading a code in it; the unit is the cost of a code in a linear scan. Most of both
+# is memory latency.
 BUCKET_COST, CANDIDATE_COST = 100, 5
 
 
@@ -61,8 +63,8 @@ def substring_kernel() -> Kernel:
 def sort_kernel() -> Kernel:
     """Return a kernel that sorts codes by the value of a substring, stably.
 
-    The kernel fills `starts`, zeros int64 (2^length + 1,), with the start of each value's bucket, and `laid` and `ids`
-    with the sorted codes and their ids.
+    The kernel fills `starts`, int64 (2^length + 1,), with the start of each value's bucket, and `laid` and `ids` with
+    the sorted codes and their ids. All values of `starts` must be 0 before the call.
     """
 
     def sort(codes, values, starts, laid, ids):
@@ -136,13 +138,15 @@ def nearest_kernel(words: int) -> Kernel:
 
     The kernel answers `queries` (q, W) from `begin` to `end`. It reads the sorted codes `laid` (m, n, W) and the `ids`
     int32 (m, n) of each table. `starts` contains the bucket starts of all tables, and `table_starts` (m,) the place of
-    each table in it. `firsts` (m,) and `lengths` (m,) are the first bits and lengths of the substrings, and `most_work`
-    is in codes of a scan. The kernel fills `distances` (q, k), `found` (q, k), the ids, and `looked` (q, 2), the
-    numbers of visited buckets and codes. Integers are int64 unless noted.
+    each table in it. `firsts` (m,) and `lengths` (m,) are the first bits and lengths of the substrings. `most_work` is
+    the maximal work of a query; its unit is the cost of a code in a linear scan. The kernel fills `distances` (q, k),
+    `found` (q, k) with the ids, and `looked` (q, 2) with the numbers of visited buckets and codes. Integers are int64
+    unless noted.
 
-    After the buckets within distance ρ of tables 0 to j, and within ρ - 1 of the others, every code within mρ + j is
-    found (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far from all codes would visit more buckets than
-    there are items. It stops before a step that would exceed the maximal work, and has -1 as its first id.
+    Let a search visit all buckets within distance ρ of the query in tables 0 to j, and within ρ - 1 in the others. It
+    has then found every code within distance mρ + j (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far
+    from all codes would visit more buckets than there are items. The search of a query therefore stops before a step
+    that would exceed the maximal work, and sets the query's first id to -1.
     """
 
     def search(
@@ -158,8 +162,8 @@ def nearest_kernel(words: int) -> Kernel:
             kept, bound, within, seen, buckets = 0, 64 * width, 0, 0, 0
             for table in range(tables):
                 query_values[table] = substring(query, firsts[table], lengths[table])
-            # Steps visit the tables radius by radius. After step m · radius + table, all codes within that distance are
-            # found.
+            # Steps visit the tables radius by radius. After step s = m · radius + table, all codes within distance s
+            # are found.
             step = 0
             while bound >= step or within < k:
                 table, radius = step % tables, step // tables
@@ -218,8 +222,9 @@ def nearest_kernel(words: int) -> Kernel:
 def radius_kernel(words: int) -> Kernel:
     """Return a kernel that finds the codes within a radius of each query, exactly, in the order of the buckets.
 
-    Arguments are as for `nearest_kernel`, except these: the kernel fills `counts`, int64 (q,), and if `fill` is true,
-    also `distances` and `found`, int64, from offsets[i], int64 (q + 1,), for query i.
+    Arguments are as for `nearest_kernel`, except the outputs. The kernel fills `counts`, int64 (q,), with the number of
+    codes found for each query. If `fill` is true, it also writes their distances and ids to `distances` and `found`,
+    both int64 and flat. The results of query i begin at offsets[i], with `offsets` int64 (q + 1,).
 
     Codes within r differ from the query by at most ⌊r/m⌋ in one of the first r mod m + 1 substrings, or by at most
     ⌊r/m⌋ - 1 in one of the others (Section 3.1).

@@ -23,7 +23,8 @@ GROUP = (*SETTING, "method", "quantizer", "settings", "bits")
 RUN_COLUMNS = ("status", "folder", "error", *GROUP, "seed", "split", "skipped_queries", "warnings")
 # Config keys that other columns of a row cover.
 COVERED_SETTINGS = ("seed", "bits", "score", "choices")
-# Config groups that the column `settings` names by their choice, with the config keys of their settings.
+# Config groups whose choice appears in the column `settings`, such as "loss=csq", each with the config keys of its
+# settings.
 NAMED_CHOICES = {
     "encoder": ("encoder",),
     "loss": ("loss",),
@@ -42,9 +43,9 @@ def collect(folder: Path, over: str = "bits") -> "polars.DataFrame":
     Args:
         folder: folder of the sweep. A job is a subfolder with `metrics.json`, `error.json` or `config.yaml`. Folders
             within a job, such as those of later evaluations, are ignored.
-        over: meaning of the columns of tables and of the horizontal axis of plots: the code length, or the config key
-            of another number, such as "protocol.train". That number then replaces the column `bits`, and the code
-            length joins the settings.
+        over: number that varies over the columns of tables and along the horizontal axis of plots: "bits", or the
+            config key of another number, such as "protocol.train". Another number replaces the code length in the
+            column `bits`, and the code length joins the settings.
 
     Returns:
         One row per job, by folder: the columns RUN_COLUMNS, then one column per metric. `status` is "done", "failed"
@@ -118,7 +119,7 @@ def _read_result(path: Path) -> dict[str, Any]:
     if any(name not in result for name in REQUIRED):
         raise InvalidInputError(f"{path} lacks one of {', '.join(REQUIRED)}; run that job again.")
     result.setdefault("skipped_queries", 0)
-    # Rows of versions without this setting score codes of the hash functions.
+    # Versions without the setting `database_codes` always scored codes of the hash functions.
     result = {"database_codes": "functions", **result}
     for name in ("bits", "seed", "skipped_queries"):
         if type(result[name]) is not int or not 0 <= result[name] < 2**63:
@@ -150,7 +151,7 @@ def _parse_overrides(overrides: list[str]) -> dict[str, Any]:
 
 
 def _fill_settings(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> None:
-    """Fill `settings` of done jobs of one method whose configs differ in more than length and seed."""
+    """Fill `settings` of done jobs with the settings, except length and seed, in which jobs of one method differ."""
     groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], DictConfig]]] = {}
     for row, job in zip(rows, jobs, strict=True):
         if row["status"] == "done" and (job / "config.yaml").exists():
@@ -170,7 +171,7 @@ def _fill_settings(rows: list[dict[str, Any]], jobs: list[Path], over: str) -> N
 def _find_differing_values(configs: list[DictConfig], over: str) -> list[dict[str, Any]]:
     """Return, for each config, its values of the settings that differ, except length and seed.
 
-    A setting that follows from the length or the seed, with one value for each, is left out.
+    A setting that has one value for each length, or whose value is always the seed, is left out.
     """
     first = configs[0]
     changes = [
