@@ -204,7 +204,7 @@ def deploy_fronts(folder: Path, fronts: int, host: str, port: int, at_once: int,
 
 
 def explain_failed_start(release: IndexRelease, error: RuntimeError) -> InvalidInputError:
-    """Return the error of the first shard that cannot be loaded here either, or otherwise that of Ray Serve."""
+    """Return the error of the first shard that fails to load here too; if all load, return the error of Ray Serve."""
     for shard in release.shards:
         try:
             load_index(shard.folder)

@@ -27,7 +27,7 @@ class TableRows(RowSource):
     A row with a missing value or without an id cannot be encoded. In a CSV file, a cell without a number counts as
     missing. Ids of a CSV file are whole numbers if each number is written in its shortest form, and otherwise strings:
     `00012` stays `00012`. The index that pandas stores beside the columns is left out, with a line in the log, unless
-    it is named.
+    `features` or `ids` names it.
 
     Args:
         path: the file, `.parquet` or `.csv`.
@@ -190,7 +190,7 @@ class TableRows(RowSource):
         return self._scan().select(column.min().alias("least"), column.max().alias("most")).collect().row(0)
 
     def _frames(self, columns: list[str], start: int, rows: int) -> Iterator["polars.DataFrame"]:
-        """Yield frames of exactly `rows`, beginning at a row; the last frame may have fewer."""
+        """Yield frames of exactly `rows` rows from row `start` on; the last frame may have fewer."""
         return rebatch(
             self._scan_typed().select(columns).slice(start).collect_batches(chunk_size=rows, maintain_order=True), rows
         )
@@ -204,7 +204,7 @@ class TableRows(RowSource):
         return self.layout.scan(self.path)
 
     def _scan_typed(self) -> "polars.LazyFrame":
-        """Return the lazy table; features of a CSV file are numbers, and other cells are missing values."""
+        """Return the lazy table; features of a CSV file are numbers, missing where a cell contains none."""
         import polars
 
         if self.layout is None:

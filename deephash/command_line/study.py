@@ -91,7 +91,10 @@ def analyse(
     seed: Annotated[int, typer.Option(help="Seed of the resampling.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show which run is preferred, with intervals and tests, the ratings, and which metrics agree, query by query."""
+    """Show which run is preferred, with intervals and tests, and the ratings.
+
+    With both runs, also show how well each metric agrees with the judgements, query by query.
+    """
     from deephash.web.study.analysis import analyse_log
 
     analysis = analyse_log(log, run or (), seed)

@@ -21,8 +21,8 @@ class DecodedVectors(Rescoring):
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), as in the index.
         decoder: decoder for b bits, fitted on codes of the same hasher.
-        measure: cosine or inner_product. Decoded vectors are shorter than the originals by varying factors, so the
-            cosine is far better for vectors of equal length. The cosine ignores the length of the query.
+        measure: cosine or inner_product. Decoded vectors are shorter than the originals by varying factors, so if all
+            originals have equal lengths, the cosine is far better. The cosine ignores the length of the query.
 
     Raises:
         InvalidInputError: the codes have the wrong length, or the measure is unknown.
@@ -36,7 +36,7 @@ class DecodedVectors(Rescoring):
         self._normalised, self._power = decoder.normalise()
         self.size = len(codes)
         self.more_is_nearer = True
-        # Bytes per candidate: its bits as bytes, integers and floats, and their products with the triangular factor.
+        # Bytes per candidate: its bits as bytes, integers and floats, and the product in `decoder.lengths`.
         self.item_bytes = 28 * 8 * code_bytes(decoder.bits)
 
     def check(self, codes: Tensor, queries: Tensor) -> None:

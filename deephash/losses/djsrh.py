@@ -11,9 +11,10 @@ from deephash.validation import check_fraction, check_positive
 
 
 def joint_semantics(first: Tensor, second: Tensor, beta: float, eta: float) -> Tensor:
-    """S = (1 - η) S̃ + η S̃ S̃ᵀ / m, S̃ = β S₁ + (1 - β) S₂, where S_t is 2 cos - 1 of a view's features (Eqs. 1, 2).
+    """S = (1 - η) S̃ + η S̃ S̃ᵀ / m, with S̃ = β S₁ + (1 - β) S₂ (Eqs. 1, 2).
 
-    The product measures the similarity of the neighbourhoods of two items.
+    An entry of S_t is 2 cos θ - 1, with the angle θ between the features of two items in view t. The product S̃ S̃ᵀ
+    measures the similarity of the neighbourhoods of two items.
 
     Args:
         first: features of m items in the first view, floating (m, d).
@@ -53,7 +54,7 @@ class DJSRH(Loss):
         beta: weight of the first view's affinity, with 1 - beta for the second; the authors use 0.3 on Wiki, 0.6 on
             NUS-WIDE and 0.9 on MIRFlickr, with images first.
         eta: weight of the similarity of neighbourhoods.
-        mu: factor of the target affinities; above 1, similar items get more equal bits, and others fewer.
+        mu: factor of the target affinities; above 1, similar items share more bits, and other items share fewer.
         intra: weight of the terms within each view; the authors use 0.3 on Wiki and 0.1 elsewhere.
 
     Raises:

@@ -28,8 +28,8 @@ def check_persistence(persistence: float) -> None:
 def rank_biased_precision(ranking: GradedRanking, persistence: float = 0.8) -> Tensor:
     """Compute the expected gain per item seen, by a user who continues with probability p: (1 - p) Σ_i p^(i-1) gain_i.
 
-    All ranks count, in closed form by tie group: n ranks after N add p^N (1 - p^n) times the group's mean gain. An
-    item of grade g gains 2^g - 1, divided by the gain of the highest grade, so that the value is between 0 and 1.
+    All ranks count. A tie group at ranks N + 1 to N + n adds p^N (1 - p^n) times its mean gain. An item of grade g
+    gains 2^g - 1, divided by the gain of the highest grade, so that the value is between 0 and 1.
 
     Args:
         ranking: ranking of q queries.

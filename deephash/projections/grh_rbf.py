@@ -15,13 +15,13 @@ from deephash.projections.learner import draw_items
 from deephash.projections.lsh import LSH
 from deephash.validation import check_count, check_positive
 
-# Rows whose kernel values with 5,000 anchors are held at a time, 40 MB of float32.
+# Number of rows whose kernel values are held at a time: 40 MB of float32 with 5,000 anchors.
 BLOCK_ROWS = 2048
 
 
 @final
 class GRHRBF(GraphRegularised):
-    """Graph regularised hashing with kernel machines: learns curved boundaries whose bits neighbours agree on.
+    """Graph regularised hashing with kernel machines: learns curved boundaries that give neighbours the same bits.
 
     As in GRH, every item takes the majority bits of its neighbours in each round, and one machine per bit learns the
     result. Here the machines have a Gaussian kernel and expand over the labelled items, so that a boundary can bend

@@ -13,7 +13,7 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 # Total bytes of bodies that have been read but not answered.
 MAX_BUFFERED_BYTES = 256 * 2**20
-# Bytes of a refused body that are read and dropped, since most clients read the reply only after sending everything.
+# Largest refused body that is read and dropped, since most clients read the reply only after sending everything.
 MAX_DROPPED_BYTES = 64 * 2**20
 
 
