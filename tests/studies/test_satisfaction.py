@@ -71,7 +71,7 @@ def test_result_files_hold_each_run_in_its_fields(study, draws, tmp_path):
         assert all(len(run) == len(file["fields"]) for run in file["runs"])
     rows = [dict(zip(found["satisfaction"]["fields"], run, strict=True)) for run in found["satisfaction"]["runs"]]
     assert [(row["seed"], row["metric"], row["τ, grid"]) for row in rows[2:]] == [
-        (1, "mAP", 0.33333),
+        (1, "mAP", 0.333333),
         (1, "precision@10", 0.9),
     ]
 
