@@ -81,8 +81,8 @@ def read_run(path: Path) -> list[Any]:
 def read_other_run(path: Path) -> list[Any]:
     """Return the fields of a run with its bits and the settings of its drift, which other files have in common."""
     config = OmegaConf.load(path.parent / "config.yaml")
-    drift = config.stream.get("kind", "rotation")
-    settings = "" if drift == "rotation" else f"stream.kind={drift} stream.size={config.stream.size:g}"
+    drift = config.stream.get("kind")
+    settings = f"stream.kind={drift} stream.size={config.stream.size:g}" if drift else ""
     run = read_run(path)
     return [*run[:SETTINGS], config.bits, settings, *run[SETTINGS:]]
 
