@@ -62,6 +62,8 @@ def find_folder(name: str | Path, **options: Any) -> Path:
     Raises:
         InvalidInputError: the name is neither a folder nor a repository, or the download fails.
     """
+    if not isinstance(name, str | Path):
+        raise InvalidInputError(f"{name!r} is neither a folder nor user/name on the hub; give one of them.")
     folder = Path(name)
     with suppress(OSError):  # A name can be too long for a folder.
         if folder.is_dir():

@@ -328,3 +328,9 @@ def test_only_two_files_are_ever_asked_for(hub, hasher):
     Hasher.from_pretrained("me/mine")
     names = {request.rpartition("/")[2] for request in hub.requests}
     assert names == set(hub_module.FILES)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"me/mine"])
+def test_a_name_that_is_no_text_gets_one_line(name):
+    with pytest.raises(InvalidInputError, match="is neither a folder nor user/name on the hub"):
+        Hasher.from_pretrained(name)
