@@ -109,11 +109,11 @@ def swap_bit_order(codes: Any) -> Tensor:
         >>> bool((swap_bit_order(np.packbits(bits, axis=1)) == pack(bits)).all())
         True
     """
-    codes = as_codes(codes)
+    swapped = as_codes(codes)
     # Halves of four, two and one bits change places; no index of eight bytes is made for each byte.
     for width, mask in ((4, 0x0F), (2, 0x33), (1, 0x55)):
-        codes = ((codes & mask) << width) | ((codes >> width) & mask)
-    return codes
+        swapped = ((swapped & mask) << width) | ((swapped >> width) & mask)
+    return swapped
 
 
 def as_codes(codes: Any, name: str = "codes") -> Tensor:
