@@ -4,8 +4,8 @@ python studies/grand_table.py --hours 2                     further settings, su
 python studies/grand_table.py --gather multirun/grand_table   only adds the runs of a folder
 
 Finished cells are in studies/results/grand_table.json, so any machine continues where another one stopped. The first
-draw at 32 bits comes first, then two more draws, then 16 and 64 bits. A cell that cannot be combined is listed by the
-report of its sweep, and is tried again the next time.
+draw at 32 bits comes first, then two more draws, then 64 and 16 bits. FastHash and exact VBQ take minutes a cell, so
+they come last. A cell that cannot be combined is listed by the report of its sweep, and is tried again the next time.
 """
 
 import argparse
@@ -31,14 +31,14 @@ COMMANDS = [
 ]
 PARTS = ((32, 10), (32, 11), (32, 12), (64, 10), (16, 10))
 TRUTHS = ("label", "epsilon_ball_database")
-# FastHash takes minutes a cell, so that it comes last.
-METHODS = sorted(GRAND_METHODS, key=lambda method: method == "fasthash")
+SLOW = {"fasthash", "vbq_exact"}
 
 
 def find_missing(done: set[tuple[Any, ...]]) -> Iterator[tuple[str, str, list[str], int, int]]:
-    """Yield truth, method, quantisers, bits and seed of the cells that are not done, one row of the table at a time."""
-    for (bits, seed), truth, method in product(PARTS, TRUTHS, METHODS):
+    """Yield truth, method, quantisers, bits and seed of the cells that are not done, a row at a time, slow ones last."""
+    for slow, (bits, seed), truth, method in product((False, True), PARTS, TRUTHS, GRAND_METHODS):
         missing = [q for q in GRAND_QUANTIZERS if (truth, method, q, bits, seed) not in done]
+        missing = [q for q in missing if slow == bool({method, q} & SLOW)]
         if missing:
             yield truth, method, missing, bits, seed
 
