@@ -35,7 +35,7 @@ SLOW = {"fasthash", "vbq_exact"}
 
 
 def find_missing(done: set[tuple[Any, ...]]) -> Iterator[tuple[str, str, list[str], int, int]]:
-    """Yield truth, method, quantisers, bits and seed of the cells that are not done, a row at a time, slow ones last."""
+    """Yield truth, method, quantisers, bits and seed of the missing cells, a row at a time, slow ones last."""
     for slow, (bits, seed), truth, method in product((False, True), PARTS, TRUTHS, GRAND_METHODS):
         missing = [q for q in GRAND_QUANTIZERS if (truth, method, q, bits, seed) not in done]
         missing = [q for q in missing if slow == bool({method, q} & SLOW)]
