@@ -39,8 +39,11 @@ def python_blocks():
 @pytest.mark.parametrize("name", GALLERY)
 def test_every_choice_has_its_page_and_picture(name):
     text = GALLERY[name].read_text(encoding="utf-8")
-    assert text.startswith("# ")
-    idea = text.split("\n\n")[1]
+    title, purpose, command, idea = text.split("\n\n")[:4]
+    assert title.startswith("# ")
+    assert re.fullmatch(r"[^.]*\S\.", re.sub(r"\]\(.*?\)", "]", purpose)), "a sentence of what it is for"
+    choice = GALLERY[name].parent.name.removesuffix("s")
+    assert re.fullmatch(rf"```bash\npython train\.py .*\b{choice}={name}\b.*\n```", command), "and its command"
     assert len(idea.splitlines()) <= 6, "the idea in five lines"
     assert [section for section in SECTIONS if f"\n## {section}\n" not in text] == []
     if name not in PAIRED:

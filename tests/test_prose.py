@@ -15,7 +15,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("*.py", "deephash/**/*.py", "benchmarks/**/*.py", "studies/**/*.py", "docs/**/*.py")
-PAGES = ("*.md", "docs/**/*.md", "benchmarks/*.md", "studies/*.md", "deephash/**/*.html", "deephash/**/*.js")
+PAGES = (
+    "*.md",
+    ".github/**/*.md",
+    ".github/**/*.yml",
+    "docs/**/*.md",
+    "benchmarks/*.md",
+    "studies/*.md",
+    "deephash/**/*.html",
+    "deephash/**/*.js",
+)
 OTHERS = ("conf/**/*.yaml", "deephash/**/*.css", "benchmarks/*.lua")
 
 # A regular expression (a space stands for any blank) → what to write instead.
