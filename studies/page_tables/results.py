@@ -7,6 +7,7 @@ from typing import Any
 
 from result_files import format_figure, format_mean, group_by
 
+from deephash.metrics.confidence import mean_interval
 from page_tables.layout import page_table, results
 
 PROJECTIONS = ("lsh", "itq", "sh", "pcah", "sklsh")
@@ -119,6 +120,24 @@ def grand_table(truth: str, metric: str, bits: int) -> str:
     return page_table(header, rows, range(1, len(header)))
 
 
+def half_widths(name: str, metric: str) -> list[float]:
+    """Return half the 95 % interval over draws of every cell of a file, in ascending order."""
+    runs = results(name).select()
+    fields = [field for field in results(name).fields if field not in ("seed", "mAP", "AUPRC_micro")]
+    return sorted(mean_interval([run[metric] for run in cell]).half_width for cell in group_by(runs, *fields).values())
+
+
+def interval_range(name: str, metric: str) -> str:
+    """Return the smallest and the largest half of an interval of a file, as .002 and .059."""
+    found = half_widths(name, metric)
+    return f"{format_figure(found[0])} and {format_figure(found[-1])}"
+
+
+def largest_interval(name: str, metric: str) -> str:
+    """Return the largest half of an interval of a file."""
+    return format_figure(half_widths(name, metric)[-1])
+
+
 GRAND_METHODS = (
     *("lsh", "sklsh", "pcah", "sh", "itq", "agh", "sth", "bre", "sph", "sgh"),
     *("itq_cca", "ksh", "bre_supervised", "sth_rbf", "grh", "grh_rbf", "sdh", "fasthash"),
@@ -134,4 +153,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantizers_exact": exact_table,
     "quantizers_map": partial(grid, "quantizers", "mAP", PROJECTIONS, QUANTIZERS),
     "sift": partial(grid, "sift", "mAP", SIFT_METHODS, QUANTIZERS[:-1]),
+}
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "quantizers_interval": partial(interval_range, "quantizers", "AUPRC_micro"),
+    "quantizers_map_interval": partial(interval_range, "quantizers", "mAP"),
+    "quantizers_grh_interval": partial(largest_interval, "quantizers_grh", "AUPRC_micro"),
+    "sift_interval": partial(largest_interval, "sift", "mAP"),
 }
