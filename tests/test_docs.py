@@ -92,3 +92,24 @@ def test_site_builds(tmp_path):
     reference = (site / "reference" / "projections" / "index.html").read_text(encoding="utf-8")
     for name in registry.list_public_names("deephash.projections"):
         assert f'.{name}"' in reference, name
+    check_tutorials(site)
+
+
+def check_tutorials(site):
+    """Each notebook has a page with its code, outputs and figures, and a copy for download."""
+    tutorials = site / "tutorials"
+    contents = (tutorials / "index.html").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        assert f'href="{path.stem}/"' in contents
+        assert (tutorials / path.name).read_bytes() == path.read_bytes()
+        page = (tutorials / path.stem / "index.html").read_text(encoding="utf-8")
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert page.count('<div class="highlight">') >= sum(cell["cell_type"] == "code" for cell in cells)
+        pictures = [
+            output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+        ]
+        shown = re.findall(rf'<img alt="[^"]+" src="\.\./({path.stem}-\d+\.png)"', page)
+        assert len(shown) == len(pictures)
+        assert all((tutorials / name).read_bytes().startswith(b"\x89PNG") for name in shown)
+        assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://[^"]*"', page) == []
+        assert "require.js" not in page

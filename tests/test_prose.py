@@ -7,6 +7,7 @@ that end with `prose: off` and `prose: on`.
 import ast
 import functools
 import io
+import json
 import re
 import tokenize
 from pathlib import Path
@@ -14,12 +15,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("*.py", "deephash/**/*.py", "benchmarks/**/*.py", "studies/**/*.py", "docs/**/*.py")
+SOURCES = ("*.py", "deephash/**/*.py", "examples/*.py", "benchmarks/**/*.py", "studies/**/*.py", "docs/**/*.py")
 PAGES = (
     "*.md",
     ".github/**/*.md",
     ".github/**/*.yml",
     "docs/**/*.md",
+    "examples/*.ipynb",
     "benchmarks/*.md",
     "studies/*.md",
     "deephash/**/*.html",
@@ -145,6 +147,9 @@ def unchecked_lines(source):
 
 def faults(path):
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        # The lines of all cells, without outputs.
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
     if path.suffix == ".py":
         unchecked = unchecked_lines(text)
         return (fault for fault in faults_of_source(text) if fault[0] not in unchecked)
@@ -188,6 +193,13 @@ def code_count(codes):
         (5, "anew"),
         (6, "something else than"),
     ]
+
+
+def test_cells_of_notebooks_are_checked(tmp_path):
+    cells = [{"source": ["# Title\n", "Fitted anew."], "outputs": [{"text": "made anew"}]}, {"source": ["# Anew"]}]
+    notebook = tmp_path / "notebook.ipynb"
+    notebook.write_text(json.dumps({"cells": cells}))
+    assert [line for line, _, _ in faults(notebook)] == [2, 3]
 
 
 def test_marked_text_is_exempt(tmp_path):
