@@ -4,11 +4,12 @@ python benchmarks/indexes.py --images cifar10.npz --sizes 100000 1000000 1000000
 python benchmarks/indexes.py --images cifar10.npz --sizes 100000 --kinds flat faiss_ivf faiss_hnsw usearch duckdb
 
 The second command prints, for each kind of index with its defaults, the time to build it, the time of a query in a
-batch and alone (wall-clock), and recall@10; pgvector uses libpq's environment, such as PGHOST.
+batch and alone (wall-clock), and recall@10; pgvector uses libpq's environment, such as PGHOST. With `--json
+studies/results/indexes.json` the times of all passes are also written as a result file.
 
 Codes are 64-bit ITQ codes of random 12 × 12 patches of CIFAR-10's images (an .npz with `images` uint8 (n, 32, 32,
 3)), in any number; queries are further patches. Each time is the minimum of three passes, in processor time if one
-thread works, which a busy machine disturbs little.
+thread works, which a busy machine disturbs little. The rivals take turns.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
+from measurements import result_path, write_measurements
 from usearch.index import search as usearch_search
 
 import deephash
@@ -54,14 +56,29 @@ def encode_patches(path, count, seed=0):
     return torch.cat(blocks)
 
 
-def measure_least(search, clock):
-    """Return the least time of some passes."""
-    times = []
+def measure_passes(searches, clock):
+    """Return the times of some passes of each search, which take turns: name → list of seconds."""
+    times = {name: [] for name in searches}
     for _ in range(PASSES):
-        started = clock()
-        search()
-        times.append(clock() - started)
-    return min(times)
+        for name, search in searches.items():
+            started = clock()
+            search()
+            times[name].append(clock() - started)
+    return times
+
+
+def measure_least(search, clock):
+    """Return the least time of some passes of one search."""
+    return min(measure_passes({"": search}, clock)[""])
+
+
+def list_passes(times, codes, k, queries):
+    """Return rows of a result file from the times of passes: milliseconds per query."""
+    return [
+        {"codes": codes, "k": k, "engine": name, "pass": place, "milliseconds": 1e3 * seconds / queries}
+        for name, passes in times.items()
+        for place, seconds in enumerate(passes)
+    ]
 
 
 def build_multi_hash(codes, queries, farthest, tables):
@@ -74,20 +91,23 @@ def build_multi_hash(codes, queries, farthest, tables):
 
 
 def compare_scans(flat, queries, k, clock, threads):
-    """Compare the exact scans of FAISS and USearch with ours, for the k nearest."""
+    """Compare the exact scans of FAISS and USearch with ours, for the k nearest, and return the times of all passes."""
     codes, asked = flat.codes.numpy(), queries.numpy()
     rival = faiss.IndexBinaryFlat(8 * codes.shape[1])
     rival.add(codes)
-    scans = {"ours": lambda: flat.search(queries, k), "FAISS": lambda: rival.search(asked, k)}
+    scans = {"flat": lambda: flat.search(queries, k), "FAISS": lambda: rival.search(asked, k)}
     if len(codes) * len(asked) <= USEARCH_PAIRS:
         scans["USearch"] = lambda: usearch_search(codes, asked, k, "hamming", exact=True, dtype="b1", threads=threads)
-    seconds = {name: measure_least(scan, clock) / len(queries) for name, scan in scans.items()}
-    theirs = ", ".join(f"{seconds[name] / seconds['ours']:.1f} × by {name}" for name in scans if name != "ours")
-    print(f"{len(codes):>10,}: scan for the {k} nearest {1e3 * seconds['ours']:.3f} ms a query; {theirs}", flush=True)
+    times = measure_passes(scans, clock)
+    seconds = {name: min(passes) / len(queries) for name, passes in times.items()}
+    theirs = ", ".join(f"{seconds[name] / seconds['flat']:.1f} × by {name}" for name in scans if name != "flat")
+    print(f"{len(codes):>10,}: scan for the {k} nearest {1e3 * seconds['flat']:.3f} ms a query; {theirs}", flush=True)
+    return times
 
 
 def compare_kinds(kinds, database, queries, k):
-    """Measure build time, query time and recall of each kind with its defaults."""
+    """Measure build time, query time and recall of each kind with its defaults, and return them as rows."""
+    rows = []
     expected = Flat(database, 64).search(queries, k)[0][:, -1:]
     for kind in kinds:
         if kind != "pgvector":  # Its table would exist already.
@@ -100,12 +120,22 @@ def compare_kinds(kinds, database, queries, k):
         alone = measure_least(
             lambda index=index: [index.search(q, k) for q in queries[:20].split(1)], time.perf_counter
         )
+        row = {
+            "codes": len(database),
+            "k": k,
+            "engine": kind,
+            "build_seconds": built,
+            "milliseconds": 1e3 * together,
+            "milliseconds_alone": 1e3 * alone / min(20, len(queries)),
+            "recall": float((found <= expected).double().mean()),
+        }
         print(
-            f"{len(database):>10,}: {kind:<16} built in {built:.2f} s, {1e3 * together:.3f} ms a query of "
-            f"{len(queries)}, {1e3 * alone / min(20, len(queries)):.3f} ms alone, "
-            f"recall@{k} {(found <= expected).double().mean():.3f}",
+            f"{len(database):>10,}: {kind:<16} built in {built:.2f} s, {row['milliseconds']:.3f} ms a query of "
+            f"{len(queries)}, {row['milliseconds_alone']:.3f} ms alone, recall@{k} {row['recall']:.3f}",
             flush=True,
         )
+        rows.append(row)
+    return rows
 
 
 def main():
@@ -118,38 +148,50 @@ def main():
     parser.add_argument("--faiss-up-to", type=int, default=1_000_000, help="largest size for FAISS's multi-hash")
     parser.add_argument("--scanned", type=int, default=100, help="number of neighbours k in the comparison of scans")
     parser.add_argument("--kinds", nargs="+", default=[], help="compare these kinds instead")
+    parser.add_argument("--json", type=result_path, help="result file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     faiss.omp_set_num_threads(arguments.threads)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     codes = encode_patches(arguments.images, max(arguments.sizes) + arguments.queries)
     queries, k = codes[-arguments.queries :], arguments.k
-    measured = []
+    measured, rows = [], []
     for size in arguments.sizes:
         database = codes[:size]
         if arguments.kinds:
-            compare_kinds(arguments.kinds, database, queries, k)
+            rows += compare_kinds(arguments.kinds, database, queries, k)
             continue
         flat, index = Flat(database, 64), MIH(database, 64)
         (expected, expected_ids), (found, ids) = flat.search(queries, k), index.search(queries, k)
         if not (torch.equal(expected, found) and torch.equal(expected_ids, ids)):
             raise SystemExit("multi-index hashing and the scan differ")
-        seconds = measure_least(lambda index=index: index.search(queries, k), clock) / len(queries)
-        scan = measure_least(lambda flat=flat: flat.search(queries, k), clock) / len(queries)
-        measured.append((size, seconds))
-        line = (
-            f"{size:>10,}: MIH of {index.tables} tables {1e3 * seconds:.3f} ms a query, {scan / seconds:.1f} × the scan"
-        )
+        searches = {
+            "mih": lambda index=index: index.search(queries, k),
+            "flat": lambda flat=flat: flat.search(queries, k),
+        }
         if size <= arguments.faiss_up_to:
             rival = build_multi_hash(database, queries, int(expected.max()), index.tables)
-            theirs = measure_least(lambda rival=rival: rival.search(queries.numpy(), k), clock) / len(queries)
             recall = (np.sort(rival.search(queries.numpy(), k)[0], 1) == np.sort(expected.numpy(), 1)).mean()
-            line += f", {theirs / seconds:.1f} × FAISS's multi-hash (nflip {rival.nflip}, recall {recall:.3f})"
+            searches["FAISS multi-hash"] = lambda rival=rival: rival.search(queries.numpy(), k)
+        times = measure_passes(searches, clock)
+        seconds = {name: min(passes) / len(queries) for name, passes in times.items()}
+        measured.append((size, seconds["mih"]))
+        line = (
+            f"{size:>10,}: MIH of {index.tables} tables {1e3 * seconds['mih']:.3f} ms a query, "
+            f"{seconds['flat'] / seconds['mih']:.1f} × the scan"
+        )
+        if size <= arguments.faiss_up_to:
+            ratio = seconds["FAISS multi-hash"] / seconds["mih"]
+            line += f", {ratio:.1f} × FAISS's multi-hash (nflip {rival.nflip}, recall {recall:.3f})"
         print(line, flush=True)
-        compare_scans(flat, queries, arguments.scanned, clock, arguments.threads)
+        rows += list_passes(times, size, k, len(queries))
+        times = compare_scans(flat, queries, arguments.scanned, clock, arguments.threads)
+        rows += list_passes(times, size, arguments.scanned, len(queries))
     if len(measured) > 1:
         (first, start), (last, end) = measured[0], measured[-1]
         print(f"growth from {first:,} to {last:,}: N^{math.log(end / start) / math.log(last / first):.2f}")
+    if arguments.json:
+        write_measurements(arguments.json, rows, arguments.threads)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python benchmarks/itq.py                                59,000 × 512 synthetic features → 64 bits, 50 rounds
 python benchmarks/itq.py --features gist.npy            the same on features of your own, float32 (n, d)
-python benchmarks/itq.py --json results.json            also as JSON
+python benchmarks/itq.py --json studies/results/itq_times.json        also as a result file
 
 Runs alternate, so that other load on the machine affects both. FAISS scales centred rows to unit length before its
 PCA, so the total errors belong to different problems. The script compares the errors of its rotation (ITQMatrix) and
@@ -10,13 +10,13 @@ ours, ‖B - V R‖² on the same PCA projections V.
 """
 
 import argparse
-import json
 import statistics
 import time
 
 import faiss
 import numpy as np
 import torch
+from measurements import result_path, write_measurements
 
 from deephash.functional.principal_components import principal_components
 from deephash.projections.itq import ITQ
@@ -86,7 +86,7 @@ def main():
     parser.add_argument("--rows", type=int, default=59000)
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--json", type=result_path, help="result file to write")
     arguments = parser.parse_args()
     if arguments.features:
         stored = np.load(arguments.features, allow_pickle=False)[: arguments.rows]
@@ -114,18 +114,14 @@ def main():
     }
     print("time, deephash / faiss: " + ", ".join(f"{name} {value:.3f}" for name, value in ratio.items()))
     if arguments.json:
-        figures = {
-            "rows": features.shape[0],
-            "dimensions": features.shape[1],
-            "bits": arguments.bits,
-            "rounds": ROUNDS,
-            "threads": torch.get_num_threads(),
-            "seconds": seconds,
-            "ratio": ratio,
-            "errors": errors,
-        }
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=2)
+        sizes = {"rows": features.shape[0], "dimensions": features.shape[1], "bits": arguments.bits, "rounds": ROUNDS}
+        error = {name: statistics.median(values) for name, values in errors.items()}
+        rows = [
+            {**sizes, "engine": name, "repetition": place, "seconds": value, "median_error": error[name]}
+            for name, values in seconds.items()
+            for place, value in enumerate(values)
+        ]
+        write_measurements(arguments.json, rows, torch.get_num_threads())
 
 
 if __name__ == "__main__":

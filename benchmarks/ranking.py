@@ -8,10 +8,7 @@ take the cores from the rival that runs next. About 2 minutes on 2 cores.
 """
 
 import argparse
-import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measurements import result_path, write_measurements
 from ranking_rivals import build_faiss_index, compile_histogram, compute_numpy_metrics
 from rich.console import Console
 from rich.table import Table
@@ -199,6 +197,18 @@ print(imported - start, time.perf_counter() - imported)
 """
 
 
+def list_milliseconds(row):
+    """Return a row of a result file: minimum and median of deephash and of the rival, in milliseconds."""
+    ours, theirs = ([1e3 * x for x in row.get(side) or ()] or [None, None] for side in ("ours", "theirs"))
+    described = {"codes": row["codes"], "bits": row["bits"], "task": row["task"], "rival": row.get("rival", "")}
+    return described | {
+        "milliseconds": ours[0],
+        "median": ours[1],
+        "rival_milliseconds": theirs[0],
+        "rival_median": theirs[1],
+    }
+
+
 def run_in_process(code, **environment):
     """Run code in a separate process and return the numbers that it prints."""
     done = subprocess.run(
@@ -210,7 +220,7 @@ def run_in_process(code, **environment):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", help="folder of a run of train.py whose codes are measured too")
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--json", type=result_path, help="result file to write, such as studies/results/ranking.json")
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="threads of deephash and of every rival"
     )
@@ -254,19 +264,10 @@ def main():
     console.print(f"First ranking of a process: {first[1]:.2f} s with nothing cached, {second[1]:.2f} s after "
                   f"(imports {second[0]:.2f} s)")  # fmt: skip
     if arguments.json:
-        figures = {
-            "rows": rows,
-            "large": {"seconds": seconds, "imports_gb": imported, "peak_gb": peak},
-            "first_ranking_seconds": {"compiling": first[1], "cached": second[1]},
-            "threads": arguments.threads,
-            "machine": platform.processor() or platform.machine(),
-            "load": os.getloadavg(),
-            "peak_gb_of_this": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-            "torch": torch.__version__,
-        }
-        partial = Path(f"{arguments.json}.partial")
-        partial.write_text(json.dumps(figures, indent=2) + "\n")
-        partial.replace(arguments.json)
+        measured = [list_milliseconds(row) for row in rows]
+        for task, whole in (("large", seconds), ("first ranking", first[1]), ("first ranking, cached", second[1])):
+            measured.append(list_milliseconds({"codes": "", "bits": 64, "task": task, "ours": (whole, whole)}))
+        write_measurements(arguments.json, measured, arguments.threads)
 
 
 if __name__ == "__main__":

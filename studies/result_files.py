@@ -110,7 +110,15 @@ def read_results(name: str, folder: Path = FOLDER) -> ResultFile:
     return results
 
 
-def write_results(path: Path, fields: list[str], runs: list[list[Any]], commands: list[str], commit: str = "") -> None:
+def describe_machine(threads: int) -> str:
+    """Return architecture, vector instructions and number of threads as text."""
+    plural = "" if threads == 1 else "s"
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {threads} thread{plural}"
+
+
+def write_results(
+    path: Path, fields: list[str], runs: list[list[Any]], commands: list[str], commit: str = "", machine: str = ""
+) -> None:
     """Write a result file: one JSON object with a run on each line, and six significant digits.
 
     Args:
@@ -119,13 +127,14 @@ def write_results(path: Path, fields: list[str], runs: list[list[Any]], commands
         runs: rows of values.
         commands: commands that make the runs.
         commit: commit of the code that ran; the current one by default.
+        machine: machine that ran; by default its architecture, vector instructions and torch's threads.
     """
     about = {
         "commands": commands,
         "commit": commit or subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "fields": fields,
-        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} thread",
+        "machine": machine or describe_machine(torch.get_num_threads()),
         "name": path.stem,
     }
     head = json.dumps(about, sort_keys=True, indent=1, ensure_ascii=False)[:-2]
