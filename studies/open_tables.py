@@ -28,7 +28,7 @@ OPEN = {
         "Large matrices": (1, IDLE),
     },
     "docs/embeddings.md": {"Measurements": (2, "40 minutes")},
-    "docs/indexes.md": {"Measurements": (2, f"{IDLE}; a PostgreSQL server for two rows")},
+    "docs/indexes.md": {"Measurements": (1, f"{IDLE}; a PostgreSQL server for two rows")},
     "docs/joint.md": {
         "Summary of gains": (1, "a summary of the tables below it"),
         "Against its own start": (4, JOINT),

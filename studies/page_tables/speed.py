@@ -1,0 +1,57 @@
+"""Tables of times, from result files that the scripts in benchmarks/ write with --json."""
+
+from collections.abc import Sequence
+
+from result_files import format_figure
+
+from page_tables.layout import page_table, results
+
+LISTED, NEAREST = 100, 10  # neighbours of a scan, and of multi-index hashing
+
+
+def format_milliseconds(value: float) -> str:
+    """Format a time with two significant digits, without the zero before its point."""
+    digits = f"{value:.2g}"
+    return f"{digits.removeprefix('0')} ms"
+
+
+def format_times(value: float) -> str:
+    """Format a ratio with one decimal below 10, and without decimals above."""
+    return format_figure(value, 1) if value < 9.95 else f"{value:.0f}"
+
+
+def compare_passes(slower: Sequence[float], faster: Sequence[float]) -> str:
+    """Return the ratio of the minima and, in brackets, the range of the ratios of single passes."""
+    ratios = sorted(a / b for a, b in zip(slower, faster, strict=True))
+    low, high = format_times(ratios[0]), format_times(ratios[-1])
+    single = low if low == high else f"{low} to {high}"
+    return f"{format_times(min(slower) / min(faster))} ({single})"
+
+
+def indexes_table() -> str:
+    """Return the times of scans and of multi-index hashing, and those of their rivals as ratios, by number of codes."""
+    found = results("indexes")
+    sizes = sorted({run["codes"] for run in found.select()})
+
+    def passes(codes: int, k: int, engine: str) -> list[float]:
+        return [run["milliseconds"] for run in found.find(codes=codes, k=k, engine=engine)]
+
+    def ratio(codes: int, k: int, slower: str, faster: str, words: str) -> str:
+        theirs = passes(codes, k, slower)
+        return f"{compare_passes(theirs, passes(codes, k, faster))} times as {words}" if theirs else "not run"
+
+    rows = [
+        [f"`flat`, {LISTED} nearest", *(format_milliseconds(min(passes(n, LISTED, "flat"))) for n in sizes)],
+        ["FAISS's scan takes", *(ratio(n, LISTED, "FAISS", "flat", "long") for n in sizes)],
+        ["USearch's scan takes", *(ratio(n, LISTED, "USearch", "flat", "long") for n in sizes)],
+        [f"`mih`, {NEAREST} nearest", *(format_milliseconds(min(passes(n, NEAREST, "mih"))) for n in sizes)],
+        ["- against `flat`", *(ratio(n, NEAREST, "flat", "mih", "fast") for n in sizes)],
+        [
+            "FAISS's multi-hash at full recall, against `mih`",
+            *(ratio(n, NEAREST, "FAISS multi-hash", "mih", "long") for n in sizes),
+        ],
+    ]
+    return page_table(("", *(f"{n:,} codes" for n in sizes)), rows)
+
+
+TABLES = {"indexes": indexes_table}
