@@ -18,6 +18,7 @@ __all__ = [
     "index",
     "load",
     "load_index",
+    "open_index",
 ]
 
 # The module of each public name, imported on first use. The registry finds methods and quantisers.
@@ -30,6 +31,7 @@ HOMES = {
     "index": "deephash.indexes.build_index",
     "load": "deephash.hashers.loading",
     "load_index": "deephash.indexes.index_folder",
+    "open_index": "deephash.indexes.open_index",
 }
 PACKAGES = (
     "affinity",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from deephash.hashers.loading import load
     from deephash.indexes.build_index import index
     from deephash.indexes.index_folder import load_index
+    from deephash.indexes.open_index import open_index
     from deephash.metrics.hamming_retrieval import HammingRetrieval
     from deephash.sklearn_transformer import HashingTransformer
     from deephash.validation import InvalidInputError

@@ -32,7 +32,7 @@ from deephash.code_files.open_source import open_source
 from deephash.code_files.row_range import RowRange
 from deephash.code_files.rows import RowSource
 from deephash.hashers.hasher import Hasher
-from deephash.indexes.index_folder import remove_subfolders
+from deephash.indexes.index_writing import remove_subfolders
 from deephash.io.files import flush, write_json, writing
 from deephash.io.npy_file import save_npy
 from deephash.io.ownership import check_not_source, lock_for_writing

@@ -11,7 +11,7 @@ from torch import Tensor
 from deephash.code_files.code_file import read_codes
 from deephash.indexes.base import Index
 from deephash.indexes.build_index import index
-from deephash.indexes.index_folder import check_own_folder
+from deephash.indexes.index_writing import check_own_folder
 from deephash.ranking import distance as distances
 from deephash.ranking.distance import Distance
 from deephash.validation import InvalidInputError

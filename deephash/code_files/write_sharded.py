@@ -13,7 +13,7 @@ from deephash.code_files.code_shards import CodeShards, open_shards
 from deephash.code_files.index_codes import HasherInfo, save_index
 from deephash.code_files.repeated_ids import report_repeated
 from deephash.functional.shares import get_share
-from deephash.indexes.index_folder import check_own_folder, remove_subfolders
+from deephash.indexes.index_writing import check_own_folder, remove_subfolders
 from deephash.indexes.sharded_index import (
     DESCRIPTION,
     FORMAT,

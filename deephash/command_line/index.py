@@ -30,7 +30,7 @@ def index(
 ) -> None:
     """Build an index of packed codes and save it, together with the identity of their hasher."""
     from deephash.code_files.index_codes import read_codes_and_hasher, save_index
-    from deephash.indexes.index_folder import check_own_folder
+    from deephash.indexes.index_writing import check_own_folder
     from deephash.io.ownership import check_not_source
     from deephash.validation import InvalidInputError
 

@@ -1,21 +1,25 @@
 """The interface of an index of packed codes: search for the nearest codes, or for all codes within a radius."""
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from deephash import registry
 from deephash.codes import as_codes
-from deephash.conversion import PlainArguments, convert_numpy_numbers
+from deephash.conversion import convert_numpy_numbers
+from deephash.indexes.allowed_search import keep_allowed, search_allowed
+from deephash.indexes.changing_items import ChangingItems
+from deephash.indexes.neighbour_lists import NOT_FOUND, WithinRadius
+from deephash.indexes.row_filter import Where, select_rows
 from deephash.io.files import reading
-from deephash.ranking.distance import Distance, Hamming
+from deephash.ranking.distance import Distance
 from deephash.ranking.inputs import check_ranked
 from deephash.validation import InvalidInputError, check_count, check_whole
 
@@ -24,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_LINKS = 1024
 """Maximum number of neighbours of a graph's node; each takes 4 to 8 bytes per item."""
-NOT_FOUND = -1
-"""Id of a neighbour that an approximate index did not find."""
 
 
 class Identified(Protocol):
@@ -51,27 +53,14 @@ class Encoding(Identified, Protocol):
         """Encode features (n, d) to packed codes uint8 (n, ⌈b/8⌉)."""
 
 
-@dataclass(frozen=True)
-class WithinRadius:
-    """Items within a radius of each of q queries, concatenated.
-
-    Args:
-        offsets: int64 (q + 1,); the items of query i are at offsets[i] to offsets[i + 1].
-        distances: int64 (offsets[q],), ascending within a query.
-        ids: int64 (offsets[q],), rows of the database; among equal distances, ascending.
-    """
-
-    offsets: Tensor
-    distances: Tensor
-    ids: Tensor
-
-
-class Index(PlainArguments, ABC):
+class Index(ChangingItems):
     """A database of packed codes that is searched many times.
 
-    Subclasses implement `_search`. They implement `_within` if their engine supports it, and `_write` if it has its own
-    file. Ids are rows of the codes that the index was built from. `names` contains the user's names of the items. Codes
-    stay in memory for rescoring and saving.
+    Subclasses implement `_search`. They implement `_within` if their engine supports it, `_write` if it has its own
+    file, and `_extend` and `_build` if items can be added and removed. These methods see rows; ids are the rows of the
+    codes that the index was built from, and an added item gets the next id. Ids of removed items are not used again.
+    `names` contains the user's names of the items. Codes stay in memory for rescoring and saving. Do not search in one
+    thread while another one changes the index.
 
     Args:
         codes: packed codes of the database, uint8 (N, ⌈b/8⌉), on the CPU.
@@ -93,43 +82,10 @@ class Index(PlainArguments, ABC):
     """Constructor arguments that are not settings of a saved index."""
 
     def __init__(self, codes: Tensor, bits: int) -> None:
-        codes = as_codes(codes)
-        self.distance = Hamming(bits)
-        check_ranked(codes[:0], codes, self.distance)
-        if len(codes) == 0:
-            raise InvalidInputError("codes have 0 rows; expected at least one to search.")
-        self.size = len(codes)
-        self.codes = codes.contiguous()
+        super().__init__(codes, bits)
         self.hasher: str | None = None
         self.folder: Path | None = None
-        self.names: NDArray[Any] | None = None
         self.extra_columns: tuple[str, ...] = ()  # Names of the user's columns in the database.
-
-    def __len__(self) -> int:
-        return self.size
-
-    @property
-    def bits(self) -> int:
-        """Code length b."""
-        return self.distance.bits
-
-    @property
-    def kind(self) -> str:
-        """Registry key of this class."""
-        return registry.get_word(type(self))
-
-    def named(self, ids: Tensor) -> NDArray[Any]:
-        """Return the user's names of ids, in the same shape; the ids themselves if the index has no names.
-
-        Args:
-            ids: int64, any shape, as `search` returns; -1 (not found) becomes -1 or the empty string.
-        """
-        rows = ids.numpy()
-        if self.names is None:
-            return rows
-        found: NDArray[Any] = self.names[rows]
-        found[rows < 0] = "" if found.dtype.kind == "U" else NOT_FOUND
-        return found
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -175,52 +131,92 @@ class Index(PlainArguments, ABC):
             f"{type(self).__name__} only finds the k nearest; for a radius choose kind=mih or flat."
         )
 
+    def _filter_rows(self, where: Where) -> NDArray[np.bool_]:
+        """Return which rows a filter selects, bool (rows,)."""
+        return select_rows(self.items, where)
+
+    def _search_among(
+        self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_filter: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Search among `count` allowed rows, at least k; `is_filter` tells a user's filter from removed rows."""
+        return search_allowed(self, queries, k, allowed, count)
+
     @convert_numpy_numbers
-    def search(self, queries: Tensor | ArrayLike, k: int = 10) -> tuple[Tensor, Tensor]:
+    def search(self, queries: Tensor | ArrayLike, k: int = 10, where: Where | None = None) -> tuple[Tensor, Tensor]:
         """Find the k nearest codes of each query, nearest first; ties are ordered by id.
 
         Args:
             queries: packed codes uint8 (q, ⌈b/8⌉), q from 0.
             k: number of neighbours, 1 to N.
+            where: filter of the items: bool (N,) in the order of `ids`; a list of names, or of ids if the index has no
+                names; or a condition on `id`, `name` and the columns of the index, SQL such as "price < 60" or an
+                expression of polars. None searches all items.
 
         Returns:
-            Distances and ids, int64 (q, k). If an approximate index finds fewer than k, the last ids are -1, at
-            distance b + 1.
+            Distances and ids, int64 (q, k). If a filter selects fewer than k items, or an approximate index finds
+            fewer, the last ids are -1, at distance b + 1.
 
         Raises:
-            InvalidInputError: codes of the wrong length, or k greater than the size of the database.
+            InvalidInputError: codes of the wrong length, k greater than the size of the database, or an invalid filter.
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
         check_count(k, "k")
         if k > self.size:
             raise InvalidInputError(f"k={k} exceeds the {self.size} items of the database; lower k.")
+        allowed = self._allow(where)
         if len(queries) == 0:
             empty = torch.empty(0, k, dtype=torch.int64)
             return empty, empty.clone()
+        queries = queries.cpu().contiguous()
         with self._engine_errors():
-            distances, ids = self._search(queries.cpu().contiguous(), k)
-        self._check_ids(ids)
-        return distances, ids
+            if allowed is None:
+                distances, rows = self._search(queries, k)
+            else:
+                count = int(np.count_nonzero(allowed))
+                shape = (len(queries), k)
+                distances, rows = torch.full(shape, self.bits + 1), torch.full(shape, NOT_FOUND)
+                if count:
+                    wanted = min(k, count)
+                    distances[:, :wanted], rows[:, :wanted] = self._search_among(
+                        queries, wanted, allowed, count, is_filter=where is not None
+                    )
+        self._check_ids(rows)
+        return distances, torch.from_numpy(self.items.ids_of(rows.numpy()))
 
     @convert_numpy_numbers
-    def within(self, queries: Tensor | ArrayLike, radius: int) -> WithinRadius:
+    def within(self, queries: Tensor | ArrayLike, radius: int, where: Where | None = None) -> WithinRadius:
         """Find all codes within a Hamming radius of each query, nearest first; ties are ordered by id.
 
         Args:
             queries: packed codes uint8 (q, ⌈b/8⌉), q from 0.
             radius: largest distance r, 0 to b.
+            where: filter of the items, as for `search`.
 
         Raises:
-            InvalidInputError: codes of the wrong length, a radius above b, or an index without radius search.
+            InvalidInputError: codes of the wrong length, a radius above b, an invalid filter, or an index without
+                radius search.
         """
         queries = as_codes(queries, "query codes")
         check_ranked(queries, queries[:0], self.distance)
         check_whole(radius, 0, "radius", self.bits)
+        allowed = self._allow(where)
         with self._engine_errors():
             found = self._within(queries.cpu().contiguous(), radius)
         self._check_ids(found.ids)
-        return found
+        if allowed is not None:
+            found = keep_allowed(found, allowed)
+        return replace(found, ids=torch.from_numpy(self.items.ids_of(found.ids.numpy())))
+
+    def _allow(self, where: Where | None) -> NDArray[np.bool_] | None:
+        """Return which rows a search may find, or None for all."""
+        alive = self.items.alive
+        if where is None:
+            return alive
+        selected: NDArray[np.bool_] = self._filter_rows(where)
+        if alive is not None:
+            selected &= alive
+        return selected
 
     def _engine_errors(self) -> AbstractContextManager[None]:
         """Turn an engine's errors about its own file into one line, if the index was loaded from a folder."""
@@ -229,11 +225,11 @@ class Index(PlainArguments, ABC):
         return reading(self.folder, f"an index of kind={self.kind}", "build it again or load it with engine='rebuild'")
 
     def _check_ids(self, ids: Tensor) -> None:
-        """Raise an error if ids are outside the database, which a damaged engine file can cause."""
-        if ids.numel() and not (int(ids.min()) >= NOT_FOUND and int(ids.max()) < self.size):
+        """Raise an error if rows are outside the database, which a damaged engine file can cause."""
+        if ids.numel() and not (int(ids.min()) >= NOT_FOUND and int(ids.max()) < self.items.rows):
             raise InvalidInputError(
-                f"the index of kind={self.kind} names item {int(ids.max())} of {self.size}; its own file is damaged: "
-                "build it again, or load it with engine='rebuild'."
+                f"the index of kind={self.kind} names item {int(ids.max())} of {self.items.rows}; its own file is "
+                "damaged: build it again, or load it with engine='rebuild'."
             )
 
     def check_hasher(self, hasher: Identified) -> None:
@@ -277,7 +273,7 @@ class Index(PlainArguments, ABC):
         Raises:
             InvalidInputError: a folder that cannot be written, or a setting that is not JSON-serialisable.
         """
-        from deephash.indexes.index_folder import write_index
+        from deephash.indexes.index_writing import write_index
 
         write_index(self, Path(folder))
 
@@ -288,59 +284,3 @@ def check_graph(links: int, ef_construction: int, ef_search: int) -> None:
         check_count(value, name)
     if links > MAX_LINKS:
         raise InvalidInputError(f"links={links}; expected 1 to {MAX_LINKS} neighbours of a node.")
-
-
-def sort_nearest(distances: Tensor, ids: Tensor, farthest: int) -> tuple[Tensor, Tensor]:
-    """Sort an engine's neighbours by distance, then by id; neighbours with an id below 0 go to the end.
-
-    Args:
-        distances: (q, k) of any dtype that holds whole numbers, in any order.
-        ids: (q, k).
-        farthest: distance of neighbours that were not found, b + 1.
-
-    Returns:
-        Distances and ids, int64 (q, k).
-    """
-    ids = ids.to(torch.int64)
-    missing = ids < 0
-    distances = distances.masked_fill(missing, 0).to(torch.int64).masked_fill(missing, farthest)
-    order = ids.argsort(dim=1, stable=True)
-    order = order.gather(1, distances.gather(1, order).argsort(dim=1, stable=True))
-    return distances.gather(1, order), ids.gather(1, order).clamp_min(NOT_FOUND)
-
-
-def arrange_nearest(
-    rows: Tensor, distances: Tensor, ids: Tensor, shape: tuple[int, int], farthest: int
-) -> tuple[Tensor, Tensor]:
-    """Arrange neighbours, listed query by query, as matrices; see `sort_nearest` for their order.
-
-    Args:
-        rows: int64 (n,), ascending, the query of each neighbour; at most k of each.
-        distances: (n,).
-        ids: (n,).
-        shape: (q, k).
-        farthest: distance of neighbours that were not found, b + 1.
-
-    Returns:
-        Distances and ids, int64 (q, k).
-    """
-    rows = rows.contiguous()
-    rank = torch.arange(len(rows)) - torch.searchsorted(rows, rows)
-    near, found = torch.zeros(shape, dtype=distances.dtype), torch.full(shape, NOT_FOUND, dtype=torch.int64)
-    near[rows, rank], found[rows, rank] = distances, ids.to(torch.int64)
-    return sort_nearest(near, found, farthest)
-
-
-def sort_within(offsets: Tensor, distances: Tensor, ids: Tensor) -> WithinRadius:
-    """Sort each query's items by distance, then by id."""
-    queries = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
-    order = ids.argsort(stable=True)
-    order = order[distances[order].argsort(stable=True)]
-    order = order[queries[order].argsort(stable=True)]
-    return WithinRadius(offsets, distances[order], ids[order])
-
-
-def arrange_within(rows: Tensor, distances: Tensor, ids: Tensor, queries: int) -> WithinRadius:
-    """Group items by query, and sort them; arguments as for `arrange_nearest`, with the number of queries."""
-    counts = torch.bincount(rows, minlength=queries)
-    return sort_within(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), distances, ids)

@@ -12,7 +12,7 @@ from deephash import registry
 from deephash.codes import as_codes
 from deephash.conversion import convert_numpy_numbers
 from deephash.indexes.base import Identified, Index
-from deephash.indexes.columns import KINDS, NAME, collect_columns
+from deephash.indexes.columns import NAME, as_columns, collect_columns
 from deephash.io.item_names import as_names
 from deephash.ranking.distance import Hamming
 from deephash.validation import InvalidInputError, check_choice
@@ -59,13 +59,14 @@ def index(
         hasher: the hasher that made the codes; the index stores its identity, and `check_hasher` compares it.
         names: the user's names of the items, whole numbers or strings (N,). They are saved with the index, and its
             `named` returns them for ids. Databases store them in the column `name`. None names items by their rows.
-        columns: further columns that a database (duckdb, lancedb or pgvector) stores beside the codes, to filter by and
-            to join with: a frame of polars or pandas, a table of pyarrow, or lists by name, with a row for each code.
+        columns: further columns to filter by, `search(..., where="price < 60")`: a frame of polars or pandas, a table
+            of pyarrow, or lists by name, with a row for each code. A database (duckdb, lancedb or pgvector) stores them
+            beside the codes; other kinds keep them in memory and in a file.
         settings: settings of the kind, as its YAML lists them.
 
     Raises:
         InvalidInputError: an unknown kind or setting, codes of the wrong length, a hasher whose codes are not ranked by
-            Hamming distance, names or columns of another number or type, or columns for a kind that stores none.
+            Hamming distance, or names or columns of another number or type.
 
     Example:
         >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
@@ -89,12 +90,14 @@ def index(
     elif hasher is not None and bits != hasher.bits:
         raise InvalidInputError(f"bits={bits}, but codes of the hasher have {hasher.bits}; leave bits out.")
     names = None if names is None else as_names(names, "names", len(codes))
-    if kind == AUTO and columns is None:
+    if kind == AUTO:
+        columns = None if columns is None else as_columns(columns, len(codes))
         built = build_faster(codes, bits, **settings)
+        built.items.columns = columns
     else:
         built = build_index(kind, codes, bits, settings, names, columns)
     built.hasher = None if hasher is None else hasher.identity
-    built.names = names
+    built.items.set_names(names)
     return built
 
 
@@ -109,14 +112,10 @@ def build_index(
     """Build an index of one kind; arguments as for `index`, converted.
 
     Raises:
-        InvalidInputError: an unknown kind or setting, or columns for a kind that stores none.
+        InvalidInputError: an unknown kind or setting, or columns that are no table.
     """
-    if kind != AUTO:
-        check_choice(kind, [*index_kinds(), AUTO], "kind")
-    chosen = None if kind == AUTO else index_class(kind)
-    if columns is not None and not (chosen and chosen.keeps_columns):
-        raise InvalidInputError(f"kind={kind} keeps no columns; leave them out, or choose one of: {', '.join(KINDS)}.")
-    assert chosen is not None
+    check_choice(kind, [*index_kinds(), AUTO], "kind")
+    chosen = index_class(kind)
     # Include arguments that are not saved, such as the engine of a scan.
     allowed = sorted(set(inspect.signature(chosen).parameters) - Index.not_settings)
     for name in settings:
@@ -125,7 +124,10 @@ def build_index(
                 f"kind={kind} has no setting {name}; it has {', '.join(allowed) if allowed else 'none'}."
             )
     if not chosen.keeps_columns:
-        return chosen(codes, bits, **settings)
+        beside = None if columns is None else as_columns(columns, len(codes))
+        built = chosen(codes, bits, **settings)
+        built.items.columns = beside
+        return built
     stored = collect_columns(names, columns, len(codes))
     built = chosen(codes, bits, **{**settings, "columns": stored})
     built.extra_columns = () if stored is None else tuple(name for name in stored.columns if name != NAME)

@@ -1,4 +1,4 @@
-"""Columns that an index in a database stores beside its codes: the items' names, and the user's columns."""
+"""Columns that an index stores beside its codes: the items' names, and the user's columns."""
 
 import re
 from collections.abc import Mapping
@@ -17,8 +17,6 @@ NAME = "name"
 """Column of the items' names."""
 RESERVED = re.compile(r"id|name|code|distance|w\d+|_.*", re.IGNORECASE)
 """Column names that the index and the engines use."""
-KINDS = ("duckdb", "lancedb", "pgvector")
-"""Kinds of index that store columns."""
 
 
 def as_columns(given: Any, size: int) -> "polars.DataFrame":
@@ -82,3 +80,23 @@ def collect_columns(names: NDArray[Any] | None, columns: Any, size: int) -> "pol
         return further
     named = polars.DataFrame({NAME: names.tolist() if names.dtype.kind == "U" else names})
     return named if further is None else named.hstack(further)
+
+
+def match_columns(given: "polars.DataFrame", schema: "polars.Schema") -> "polars.DataFrame":
+    """Arrange columns of new items as those of an index.
+
+    Raises:
+        InvalidInputError: missing or further columns, or values that the type of a column does not hold.
+    """
+    import polars
+
+    if set(given.columns) != set(schema):
+        raise InvalidInputError(
+            f"the columns are {', '.join(given.columns) or 'none'}; expected {', '.join(schema)}, as in the index."
+        )
+    try:
+        return given.select(polars.col(name).cast(kind) for name, kind in schema.items())
+    except polars.exceptions.PolarsError as error:
+        raise InvalidInputError(
+            f"the columns are not of the types of the index ({describe_error(error)}); convert them."
+        ) from error

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within
+from deephash.indexes.base import Index
 from deephash.indexes.engine_package import import_engine
+from deephash.indexes.neighbour_lists import WithinRadius, arrange_nearest, arrange_within
+from deephash.indexes.row_filter import Where, filtering
 from deephash.io.files import reading
 
 if TYPE_CHECKING:
@@ -94,6 +96,15 @@ class DuckDB(Index):
             cursor.execute(f"ATTACH {quote(path)} AS written")
             cursor.execute(f"COPY FROM DATABASE {self._database} TO written")
             cursor.execute("DETACH written")
+
+    def _filter_rows(self, where: Where) -> NDArray[np.bool_]:
+        if not isinstance(where, str):
+            return super()._filter_rows(where)
+        selected = np.zeros(self.items.rows, bool)
+        with filtering(where), self._connection.cursor() as cursor:
+            found = cursor.execute(f"SELECT id FROM {self._database}.codes WHERE ({where})").fetchnumpy()
+            selected[found["id"]] = True
+        return selected
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         neighbours = self._select("", "LIMIT ?", queries, k)

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import Index, sort_nearest
+from deephash.indexes.base import Index
+from deephash.indexes.neighbour_lists import sort_nearest
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError
 
@@ -23,6 +24,7 @@ class FaissBinary(Index):
         saved: file that FAISS wrote; None builds the index.
     """
 
+    takes_changes = True
     trial = "faiss"
     engine_file: str | None = "index.faiss"
     faiss_class: ClassVar[str]
@@ -34,20 +36,33 @@ class FaissBinary(Index):
         super().__init__(codes, bits)
         limit_forked_threads()
         if saved is None:
-            self._faiss = self._create(faiss)
-            array = self.codes.numpy()
-            if not self._faiss.is_trained:
-                self._faiss.train(array)
-            self._faiss.add(array)
+            self._build()
             return
         with reading(saved, "an index of FAISS", "restore it or build it again"):
-            self._faiss = faiss.read_index_binary(str(saved))
+            self._faiss: Any = faiss.read_index_binary(str(saved))
         held = (type(self._faiss).__name__, self._faiss.ntotal, self._faiss.d)
         if held != (self.faiss_class, self.size, self._faiss_bits):
             raise InvalidInputError(
                 f"{saved} contains {held[0]} of {held[1]} codes of {held[2]} bits; expected {self.faiss_class} of "
                 f"{self.size} codes of {self._faiss_bits} bits: restore it or build it again."
             )
+        self._set_up()
+
+    def _build(self) -> None:
+        import faiss
+
+        self._faiss = self._create(faiss)
+        array = self.codes.numpy()
+        if not self._faiss.is_trained:
+            self._faiss.train(array)
+        self._faiss.add(array)
+        self._set_up()
+
+    def _extend(self, first: int) -> None:
+        self._faiss.add(self.codes.numpy()[first:])
+
+    def _set_up(self) -> None:
+        """Set what FAISS does not save."""
 
     @property
     def _faiss_bits(self) -> int:

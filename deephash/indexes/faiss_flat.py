@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import WithinRadius, sort_within
 from deephash.indexes.faiss_binary import FaissBinary
+from deephash.indexes.neighbour_lists import WithinRadius, sort_within
 
 
 @final

@@ -51,5 +51,5 @@ class FaissHNSW(FaissBinary):
         return index
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        self._faiss.hnsw.efSearch = min(max(self.ef_search, k), self.size)
+        self._faiss.hnsw.efSearch = min(max(self.ef_search, k), self.items.rows)
         return super()._search(queries, k)

@@ -42,7 +42,9 @@ class FaissIVF(FaissBinary):
         check_count(self.lists, "lists")
         check_count(probes, "probes")
         super().__init__(codes, bits, saved)
-        self._faiss.nprobe = min(probes, self._faiss.nlist)
+
+    def _set_up(self) -> None:
+        self._faiss.nprobe = min(self.probes, self._faiss.nlist)
 
     def _create(self, faiss: Any) -> Any:
         centres = faiss.IndexBinaryFlat(self._faiss_bits)

@@ -52,7 +52,9 @@ class FaissMultiHash(FaissBinary):
             )
         self.flips = flips
         super().__init__(codes, bits, saved)
-        self._faiss.nflip = flips
+
+    def _set_up(self) -> None:
+        self._faiss.nflip = self.flips
 
     def _create(self, faiss: Any) -> Any:
         return faiss.IndexBinaryMultiHash(self._faiss_bits, self.hashes, self.bits // self.hashes)

@@ -5,7 +5,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import Index, WithinRadius
+from deephash.indexes.base import Index
+from deephash.indexes.neighbour_lists import WithinRadius
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.base import RankingEngine
 from deephash.ranking.relevance import SharedLabel
@@ -27,6 +28,8 @@ class Flat(Index):
         engine: ranking engine; None uses the fastest for the device of the codes.
     """
 
+    takes_changes = True
+    compacts_itself = True
     # All engines give the same results, so the choice is not saved.
     not_settings: ClassVar[frozenset[str]] = Index.not_settings | {"engine"}
 
@@ -34,12 +37,17 @@ class Flat(Index):
         super().__init__(codes, bits)
         self.engine = AutoEngine() if engine is None else engine
 
+    def _extend(self, first: int) -> None:
+        """A scan needs nothing besides the codes."""
+
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return self.engine.search(queries, self.codes, self.distance, k)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
         # Count first. Then search each block of queries for as many neighbours as the largest count in the block.
-        nobody = SharedLabel(torch.zeros(len(queries), dtype=torch.int64), torch.ones(self.size, dtype=torch.int64))
+        nobody = SharedLabel(
+            torch.zeros(len(queries), dtype=torch.int64), torch.ones(self.items.rows, dtype=torch.int64)
+        )
         counts = self.engine.rank(queries, self.codes, self.distance, nobody).total[:, : radius + 1].sum(1)
         empty = torch.empty(0, dtype=torch.int64)
         distances, ids = [empty], [empty]

@@ -1,22 +1,20 @@
 """Saved indexes: folders in which a reader always finds a complete index, even while another one is written.
 
-`index.json` names a generation, the subfolder that contains `codes.npy`, the items' names and the engine's own file. A
-save fills a new generation, replaces `index.json` in one step, and then removes older generations. A reader whose
-generation is gone reads `index.json` again. Only one process may write at a time; a second one gets an error.
+`index.json` names a generation, the subfolder that contains `codes.npy`, the items' names, ids and columns, the
+engine's own file, and the log of later changes. A save fills a new generation, replaces `index.json` in one step, and
+then removes older generations (`index_writing`). A reader whose generation is gone reads `index.json` again. Only one
+process may write at a time; a second one gets an error.
 """
 
 import hashlib
-import json
 import logging
 import re
-import secrets
-import shutil
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.codes import code_bytes
@@ -25,24 +23,29 @@ from deephash.data.trial import try_program
 from deephash.indexes import engine_trial
 from deephash.indexes.base import Index
 from deephash.indexes.build_index import index_class
-from deephash.indexes.columns import collect_columns
-from deephash.io.files import describe_error, flush, read_json, reading, write_json, writing
+from deephash.indexes.change_log import replay_log
+from deephash.indexes.columns import as_columns, collect_columns
+from deephash.io.files import read_json, reading
 from deephash.io.item_names import as_names
-from deephash.io.npy_file import map_npy, save_npy
-from deephash.io.ownership import LOCK_FILE, lock_for_writing
+from deephash.io.npy_file import map_npy
 from deephash.io.sealed_files import file_digest
-from deephash.validation import InvalidInputError, StorageError, check_choice, check_count
+from deephash.validation import InvalidInputError, check_choice, check_count
+
+if TYPE_CHECKING:
+    import polars
 
 log = logging.getLogger(__name__)
 
 FORMAT = "deephash index"
-VERSION = 1
+VERSION, VERSION_OF_CHANGES = 1, 2
+"""Format versions; an index with further columns, ids or a log of changes has the second."""
 DESCRIPTION_FILE = "index.json"
 CODES_FILE = "codes.npy"
 NAMES_FILE = "names.npy"
+IDS_FILE = "ids.npy"
+COLUMNS_FILE = "columns.parquet"
+LOG_FILE = "changes.log"
 GENERATION = re.compile(r"generation-[0-9a-f]{16}")
-# Files that a killed save may leave in a new folder.
-LEFTOVER = re.compile(rf"{GENERATION.pattern}|{re.escape(LOCK_FILE)}|index\.json\.[0-9a-f]{{8}}\.partial")
 TRY, REBUILD, TRUST = "try", "rebuild", "trust"
 """Treatments of an engine's own file; see `load_index`."""
 # Limits of the trial of an engine's file: memory of 1 GiB plus 4 times the size of the files; 30 s plus 1 s per 10 MB.
@@ -50,122 +53,6 @@ TRIAL_BYTES, TRIAL_EXPANSION = 1 << 30, 4
 TRIAL_SECONDS, TRIAL_BYTES_PER_SECOND = 30, 10_000_000
 # Maximal number of saves that may end while an index is read; after more, something else is wrong.
 ATTEMPTS = 10
-
-
-def write_index(index: Index, folder: Path) -> None:
-    """Write an index into a folder; an earlier index stays intact until the new one is complete.
-
-    Raises:
-        InvalidInputError: a folder with other files or one that another process writes to, or a setting that is not
-            JSON-serialisable.
-        StorageError: a folder that cannot be written to.
-    """
-    generation = f"generation-{secrets.token_hex(8)}"
-    description = describe_index(index, generation)
-    check_own_folder(folder)
-    with lock_for_writing(folder, str(folder)):
-        try:
-            write_files(index, folder / generation)
-            description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
-            write_json(folder / DESCRIPTION_FILE, description)
-        except BaseException:
-            # If the description is in place but was not flushed, keep the generation that it names.
-            if not is_current(folder, generation):
-                shutil.rmtree(folder / generation, ignore_errors=True)
-            with writing(folder, "an earlier index is unchanged"):
-                raise
-        remove_subfolders(folder, GENERATION, keep=(generation,))
-
-
-def is_current(folder: Path, generation: str) -> bool:
-    """Return whether the folder's description names a generation."""
-    try:
-        return bool(read_description(folder)["generation"] == generation)
-    except InvalidInputError:
-        return False
-
-
-def remove_subfolders(folder: Path, pattern: re.Pattern[str], keep: Collection[object] = ()) -> None:
-    """Remove subfolders of earlier or killed writers, by the pattern of their names."""
-    for path in folder.iterdir():
-        if pattern.fullmatch(path.name) and path.name not in keep:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def describe_index(index: Index, generation: str) -> dict[str, Any]:
-    """Return the content of `index.json`, without the digests of the files.
-
-    Raises:
-        InvalidInputError: a setting that is not JSON-serialisable.
-    """
-    description = {
-        "format": FORMAT,
-        "version": VERSION,
-        "kind": index.kind,
-        "settings": index.settings,
-        "bits": index.bits,
-        "size": index.size,
-        "hasher": index.hasher,
-        "generation": generation,
-        **({"columns": list(index.extra_columns)} if index.extra_columns else {}),
-    }
-    try:
-        json.dumps(description, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"a setting of kind={index.kind} is not JSON-serialisable ({error}); the index cannot be saved."
-        ) from error
-    return description
-
-
-def check_own_folder(
-    folder: Path,
-    description: str = DESCRIPTION_FILE,
-    expected: str = FORMAT,
-    leftover: re.Pattern[str] = LEFTOVER,
-    content: str = "an index",
-) -> None:
-    """Raise an error if a folder contains other files, so that a mistyped path cannot mix files.
-
-    Args:
-        folder: the folder to write into.
-        description: name of the description file that an earlier save left.
-        expected: format that this file must name.
-        leftover: names of files that a killed save may have left before it wrote a description.
-        content: name of the saved object, for messages.
-
-    Raises:
-        InvalidInputError: another file with the name of the description, or other files.
-    """
-    if not folder.exists():
-        return
-    path = folder / description
-    if path.exists():
-        stored = read_json(path, f"the description of {content}", "give another folder, or remove it")
-        if not isinstance(stored, dict) or stored.get("format") != expected:
-            raise InvalidInputError(f"{path} does not describe {content}; give another folder.")
-    elif not folder.is_dir():
-        raise InvalidInputError(f"{folder} is a file and does not contain {content}; give a folder.")
-    elif any(not leftover.fullmatch(file.name) for file in folder.iterdir()):
-        raise InvalidInputError(f"{folder} is not empty and does not contain {content}; give another folder.")
-
-
-def write_files(index: Index, content: Path) -> None:
-    """Write the codes, the names and the engine's own file into a new folder, and flush them."""
-    content.mkdir(parents=True)
-    save_npy(content / CODES_FILE, index.codes.numpy())
-    if index.names is not None:
-        save_npy(content / NAMES_FILE, index.names)
-    if index.engine_file is not None:
-        try:
-            index._write(content / index.engine_file)
-        except Exception as error:  # Each engine has its own exceptions for a full disk.
-            raise StorageError(
-                f"{content / index.engine_file} cannot be written ({describe_error(error)}); an earlier index is "
-                "unchanged: free space or choose another folder."
-            ) from error
-    for path in (*content.rglob("*"), content):
-        flush(path)
 
 
 def load_index(folder: str | Path, engine: str = TRY) -> Index:
@@ -224,10 +111,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     stored = read_json(path, "the description of an index")
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         raise InvalidInputError(f"{path} does not describe an index; give the folder of one.")
-    if stored.get("version") != VERSION:
+    if stored.get("version") not in (VERSION, VERSION_OF_CHANGES) or isinstance(stored["version"], bool | float):
         raise InvalidInputError(
-            f"{path} has format version {stored.get('version')!r}; this deephash reads {VERSION}: upgrade it or build "
-            "the index again."
+            f"{path} has format version {stored.get('version')!r}; this deephash reads {VERSION} and "
+            f"{VERSION_OF_CHANGES}: upgrade it or build the index again."
         )
     expected: dict[str, type | tuple[type, ...]] = {
         "kind": str,
@@ -237,11 +124,12 @@ def read_description(folder: Path) -> dict[str, Any]:
         "hasher": (str, type(None)),
         "generation": str,
         "files": dict,
+        **({"next_id": int, "log": bool} if stored["version"] == VERSION_OF_CHANGES else {}),
     }
     for name, kinds in expected.items():
         if name not in stored:
             raise InvalidInputError(f"{path} lacks {name}; restore it or build the index again.")
-        if not isinstance(stored[name], kinds) or isinstance(stored[name], bool):
+        if not isinstance(stored[name], kinds) or (isinstance(stored[name], bool) and kinds is not bool):
             raise InvalidInputError(f"{path} has {name}={stored[name]!r}; restore it or build the index again.")
     if not isinstance(stored.get("columns", []), list):
         raise InvalidInputError(f"{path} has columns={stored['columns']!r}; restore it or build the index again.")
@@ -275,7 +163,7 @@ def read_generation(folder: Path, description: dict[str, Any], treatment: str = 
             "deephash."
         ) from error
     listed = set(description["files"])
-    if not {CODES_FILE} <= listed <= {CODES_FILE, NAMES_FILE, kind.engine_file}:
+    if not {CODES_FILE} <= listed <= {CODES_FILE, NAMES_FILE, IDS_FILE, COLUMNS_FILE, kind.engine_file}:
         raise InvalidInputError(f"{folder} lists files {sorted(listed)} that kind={description['kind']} does not have.")
     for name, expected in description["files"].items():
         if digest(content / name) != expected:
@@ -301,8 +189,33 @@ def read_generation(folder: Path, description: dict[str, Any], treatment: str = 
     with reading(folder, f"an index of kind={description['kind']}", "restore it or build it again"):
         index = kind.restore(codes, description["bits"], description["settings"], engine, columns)
     index.hasher, index.folder = description["hasher"], folder
-    index.names, index.extra_columns = names, extra_columns
+    index.items.set_names(names)
+    index.extra_columns = extra_columns
+    if IDS_FILE in listed:
+        index.items.set_ids(read_ids(content / IDS_FILE, len(codes)), description.get("next_id", 0))
+    elif description.get("next_id", len(codes)) != len(codes):
+        raise InvalidInputError(f"{folder} has next_id={description['next_id']} and no ids; restore it.")
+    if COLUMNS_FILE in listed:
+        index.items.columns = read_columns(content / COLUMNS_FILE, len(codes))
+    if description.get("log", False):
+        index.log_end = replay_log(content / LOG_FILE, description["generation"], index)
     return index
+
+
+def read_ids(path: Path, size: int) -> NDArray[np.int64]:
+    """Read the ids of the items, int64 (size,)."""
+    ids = read_array(path)
+    if ids.dtype != np.int64 or ids.shape != (size,):
+        raise InvalidInputError(f"{path} holds {ids.dtype} {ids.shape}; expected int64 {(size,)}: restore it.")
+    return np.array(ids)
+
+
+def read_columns(path: Path, size: int) -> "polars.DataFrame":
+    """Read the further columns of the items."""
+    import polars
+
+    with reading(path, "the columns of an index", "restore it or build it again"):
+        return as_columns(polars.read_parquet(path), size)
 
 
 def try_engine(engine: str, path: Path, codes: Path) -> None:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from deephash.indexes.base import Index, arrange_nearest
+from deephash.indexes.base import Index
 from deephash.indexes.engine_package import import_engine
+from deephash.indexes.neighbour_lists import arrange_nearest
+from deephash.indexes.row_filter import Where, filtering
 from deephash.io.files import reading
 from deephash.validation import InvalidInputError, check_count
 
@@ -120,6 +123,15 @@ class LanceDB(Index):
 
     def _write(self, path: Path) -> None:
         shutil.copytree(self._folder, path)
+
+    def _filter_rows(self, where: Where) -> NDArray[np.bool_]:
+        if not isinstance(where, str):
+            return super()._filter_rows(where)
+        selected = np.zeros(self.items.rows, bool)
+        with filtering(where):
+            found = self._table.search().where(where).select(["id"]).limit(self.size).to_arrow()
+            selected[found["id"].to_numpy()] = True
+        return selected
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         parts = []

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.indexes import multi_index_kernels as kernels
-from deephash.indexes.base import Index, WithinRadius, sort_within
+from deephash.indexes.allowed_search import scan_rows
+from deephash.indexes.base import Index
+from deephash.indexes.growing_array import GrowingRows
+from deephash.indexes.neighbour_lists import WithinRadius, sort_within
 from deephash.io.progress import track
 from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
 from deephash.ranking.numba_layout import pack_words
@@ -17,6 +20,10 @@ from deephash.validation import InvalidInputError, check_count, check_positive
 
 # A table stores the start of the bucket of every value of its substring; 2^26 starts take 512 MB.
 MAX_SUBSTRING_BITS = 26
+# Later codes from which the tables are built again: this number, and this share of all codes.
+MIN_LATE, MAX_LATE = 1 << 14, 1 / 3
+# Share of allowed codes from which a filtered search visits the tables, and its patience in shares of that of others.
+MIN_SHARE, FILTERED_PATIENCE = 0.1, 0.25
 
 
 def substring_lengths(bits: int, tables: int) -> list[int]:
@@ -35,6 +42,44 @@ def default_tables(bits: int, size: int) -> int:
     return max(1, math.ceil(bits / MAX_SUBSTRING_BITS), round(bits / length))
 
 
+def check_rows(rows: int) -> None:
+    """Raise an error if there are more codes than the tables can number."""
+    if rows >= 2**31:
+        raise InvalidInputError(f"{rows} codes exceed the 2^31 that one index supports; split them.")
+
+
+class LaterCodes:
+    """Codes that were added after the tables were built, in a list for each bucket.
+
+    Args:
+        tables: number of tables m.
+        words: number of words W of a code.
+        buckets: number of places for buckets, as in the starts of the tables; 0 for no lists.
+    """
+
+    def __init__(self, tables: int, words: int, buckets: int) -> None:
+        self._codes = GrowingRows(np.empty((0, words), np.uint64))
+        self.heads, self._tails = np.full(buckets, -1, np.int32), np.full(buckets, -1, np.int32)
+        self.following = np.empty((tables, 0), np.int32)
+
+    @property
+    def codes(self) -> NDArray[np.uint64]:
+        """Codes in the order in which they were added (l, W)."""
+        codes: NDArray[np.uint64] = self._codes.values
+        return codes
+
+    def append(self, words: NDArray[np.uint64], *tables: NDArray[np.int64]) -> None:
+        """Add codes; `tables` are the first bits and the lengths of the substrings, and the places of the tables."""
+        first = len(self._codes)
+        self._codes.append(words)
+        stop, room = len(self._codes), self.following.shape[1]
+        if stop > room:
+            wider = np.empty((len(self.following), max(stop, 3 * room // 2, 1024)), np.int32)
+            wider[:, :first] = self.following[:, :first]
+            self.following = wider
+        kernels.append_kernel()(self.codes, first, stop, *tables, self.heads, self._tails, self.following)
+
+
 @final
 class MIH(Index):
     """Tables of substrings; a search visits their buckets, nearest values first, until no nearer code can remain.
@@ -42,7 +87,8 @@ class MIH(Index):
     A bucket contains the codes with one value of a substring. Codes that differ in r bits differ in at most ⌊r/m⌋ bits
     in at least one of m substrings. Time grows with about the square root of the number of codes, as long as the k-th
     neighbour is near. Known weakness: if the neighbours are far, a query would visit more buckets than there are items.
-    Such a query stops, and scans all codes instead. Each table contains a copy of the codes.
+    Such a query stops, and scans all codes instead. Each table contains a copy of the codes. Codes that are added later
+    are in lists beside the tables; the tables are built again when the lists contain a third of all codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.
@@ -59,13 +105,24 @@ class MIH(Index):
         Norouzi, Punjani & Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012.
     """
 
+    takes_changes = True
+    compacts_itself = True
+
     def __init__(
         self, codes: Tensor, bits: int, tables: int | None = None, threads: int | None = None, patience: float = 1.0
     ) -> None:
         super().__init__(codes, bits)
-        if self.size >= 2**31:
-            raise InvalidInputError(f"{self.size} codes exceed the 2^31 that one index supports; split them.")
-        self.tables = default_tables(bits, self.size) if tables is None else tables
+        self._given_tables = tables
+        check_positive(patience, "patience")
+        self.threads = threads
+        self._scan = NumbaEngine(threads)
+        self.patience = patience
+        self._build()
+
+    def _build(self) -> None:
+        rows, bits, tables = self.items.rows, self.bits, self._given_tables
+        check_rows(rows)
+        self.tables = default_tables(bits, rows) if tables is None else tables
         check_count(self.tables, "tables")
         # Compare first: the lengths of a billion tables would fill the memory.
         lengths = substring_lengths(bits, self.tables) if self.tables <= bits else [0]
@@ -74,25 +131,32 @@ class MIH(Index):
                 f"tables={tables} cuts {bits} bits into substrings of {lengths[0]}; expected 1 to {MAX_SUBSTRING_BITS} "
                 f"bits: use {max(1, math.ceil(bits / MAX_SUBSTRING_BITS))} to {bits} tables."
             )
-        check_positive(patience, "patience")
-        self.threads = threads
-        self._scan = NumbaEngine(threads)
-        self.patience = patience
         self._lengths = np.array(lengths, np.int64)
         self._firsts = np.cumsum(self._lengths) - self._lengths
-        rows = pack_words(self.codes.numpy())
-        self._codes = np.empty((self.tables, *rows.shape), np.uint64)
-        self._ids = np.empty((self.tables, self.size), np.int32)
+        words = pack_words(self.codes.numpy())
+        self._codes = np.empty((self.tables, *words.shape), np.uint64)
+        self._ids = np.empty((self.tables, rows), np.int32)
         starts = []
-        values = np.empty(self.size, np.int64)
+        values = np.empty(rows, np.int64)
         for table in track(range(self.tables), "Tables of the index"):
-            kernels.substring_kernel()(rows, self._firsts[table], self._lengths[table], values)
+            kernels.substring_kernel()(words, self._firsts[table], self._lengths[table], values)
             bucket_starts = np.zeros(2 ** lengths[table] + 1, np.int64)
-            kernels.sort_kernel()(rows, values, bucket_starts, self._codes[table], self._ids[table])
+            kernels.sort_kernel()(words, values, bucket_starts, self._codes[table], self._ids[table])
             starts.append(bucket_starts)
         sizes = np.array([len(bucket_starts) for bucket_starts in starts], np.int64)
         self._table_starts = np.cumsum(sizes) - sizes
         self._starts = np.concatenate(starts)
+        self._late = LaterCodes(self.tables, words.shape[1], 0)
+
+    def _extend(self, first: int) -> None:
+        rows, built = self.items.rows, self._codes.shape[1]
+        check_rows(rows)
+        if rows - built > max(MIN_LATE, MAX_LATE * rows):
+            self.rebuild()
+            return
+        if not len(self._late.heads):
+            self._late = LaterCodes(self.tables, self._codes.shape[2], len(self._starts))
+        self._late.append(pack_words(self.items.codes[first:]), self._firsts, self._lengths, self._table_starts)
 
     @property
     def looked_at(self) -> NDArray[np.int64]:
@@ -100,14 +164,32 @@ class MIH(Index):
         return self._looked_at
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        return self._search_tables(queries, k, np.empty(0, bool), self.items.rows, self.patience)
+
+    def _search_among(
+        self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_filter: bool
+    ) -> tuple[Tensor, Tensor]:
+        if is_filter and count < MIN_SHARE * len(allowed):
+            return scan_rows(self, queries, k, np.flatnonzero(allowed))
+        return self._search_tables(queries, k, allowed, count, self.patience * (FILTERED_PATIENCE if is_filter else 1))
+
+    def _search_tables(
+        self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, patience: float
+    ) -> tuple[Tensor, Tensor]:
+        """Search the tables, with at most the work of `patience` scans of `count` codes, then scan for the rest."""
         distances, ids = (np.empty((len(queries), k), np.int64) for _ in range(2))
-        most_work = int(min(self.patience * self.size, 2.0**62))
+        most_work = int(min(patience * count, 2.0**62))
         looked = np.zeros((len(queries), 2), np.int64)
-        self._run(kernels.nearest_kernel(self._codes.shape[2]), queries, (k, most_work, distances, ids, looked))
+        kernel = kernels.nearest_kernel(self._codes.shape[2])
+        self._run(kernel, queries, (allowed, k, most_work, distances, ids, looked))
         given_up = ids[:, 0] < 0
-        self._looked_at = np.column_stack([looked, given_up * self.size])
+        self._looked_at = np.column_stack([looked, given_up * count])
         if given_up.any():
-            near, found = self._scan.search(queries[given_up], self.codes, self.distance, k)
+            far = queries[given_up]
+            if len(allowed):
+                near, found = scan_rows(self, far, k, np.flatnonzero(allowed))
+            else:
+                near, found = self._scan.search(far, self.codes, self.distance, k)
             distances[given_up], ids[given_up] = near.numpy(), found.numpy()
         return torch.from_numpy(distances), torch.from_numpy(ids)
 
@@ -124,5 +206,6 @@ class MIH(Index):
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:
         rows = pack_words(queries.numpy())
         tables = (self._codes, self._ids, self._starts, self._table_starts, self._firsts, self._lengths)
+        arrays = (*tables, self._late.codes, self._late.heads, self._late.following)
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        run_in_threads(kernel, (rows, *tables, *arguments), len(queries), threads)
+        run_in_threads(kernel, (rows, arrays, *arguments), len(queries), threads)

@@ -4,6 +4,9 @@ Codes are rows of uint64 words. The table of a substring is the database sorted 
 with the same value form a bucket, which is contiguous in memory. The table consists of the sorted codes, their ids, and
 the start of each bucket.
 
+Items that are added later are in lists, one for each value that occurs: `heads` names the first item of a bucket's
+list, and `following` the next item of each. A search reads the list of a bucket after the bucket itself.
+
 An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its
 substrings show which table that is, so no list of visited items is needed.
 
@@ -86,6 +89,41 @@ def sort_kernel() -> Kernel:
     return compiled(sort)
 
 
+@cache
+def append_kernel() -> Kernel:
+    """Return a kernel that appends codes to the lists of their buckets.
+
+    The kernel adds items `first` to `stop` of the later codes `late` (n, W). `heads` and `tails`, int32, contain the
+    first and the last item of each bucket's list, with the places of `starts` and -1 for an empty list; `following`,
+    int32 (m, n), the next item of each item in each table.
+    """
+
+    def append(late, first, stop, firsts, lengths, table_starts, heads, tails, following):
+        for table in range(len(firsts)):
+            for item in range(first, stop):
+                bucket = table_starts[table] + np.int64(substring(late[item], firsts[table], lengths[table]))
+                following[table, item] = -1
+                last = tails[bucket]
+                if last < 0:
+                    heads[bucket] = item
+                else:
+                    following[table, last] = item
+                tails[bucket] = item
+
+    return compiled(append)
+
+
+@compiled
+def is_met(codes, place, query_values, firsts, lengths, table, radius):
+    """Return whether an item was met before: another substring is nearer, or equally near in an earlier table."""
+    met = False
+    for other in range(len(firsts)):
+        if other != table:
+            gap = np.int64(popcount(substring(codes[place], firsts[other], lengths[other]) ^ query_values[other]))
+            met = met or gap < radius or (gap == radius and other < table)
+    return met
+
+
 @compiled
 def keep(distance, item, near, near_ids, counts, kept, bound, within, k):
     """Keep an item within the bound, and lower the bound to the least distance within which k items are kept.
@@ -136,12 +174,14 @@ def apart(query, codes, place, words):
 def nearest_kernel(words: int) -> Kernel:
     """Return a kernel that finds the k nearest codes of each query, exactly, with ties ordered by id.
 
-    The kernel answers `queries` (q, W) from `begin` to `end`. It reads the sorted codes `laid` (m, n, W) and the `ids`
-    int32 (m, n) of each table. `starts` contains the bucket starts of all tables, and `table_starts` (m,) the place of
-    each table in it. `firsts` (m,) and `lengths` (m,) are the first bits and lengths of the substrings. `most_work` is
-    the maximal work of a query; its unit is the cost of a code in a linear scan. The kernel fills `distances` (q, k),
-    `found` (q, k) with the ids, and `looked` (q, 2) with the numbers of visited buckets and codes. Integers are int64
-    unless noted.
+    The kernel answers `queries` (q, W) from `begin` to `end`. `arrays` are the sorted codes `laid` (m, n, W) and the
+    `ids` int32 (m, n) of each table; `starts`, the bucket starts of all tables, and `table_starts` (m,), the place of
+    each table in it; `firsts` (m,) and `lengths` (m,), the first bits and lengths of the substrings; `late` (l, W), the
+    later codes, whose ids are n to n + l - 1, and their lists `heads` and `following`. Without later codes, these three
+    are empty. `allowed`, bool (n + l,), is false for an item that must not be found; if it is empty, all are allowed.
+    `most_work` is the maximal work of a query; its unit is the cost of a code in a linear scan. The kernel fills
+    `distances` (q, k), `found` (q, k) with the ids, and `looked` (q, 2) with the numbers of visited buckets and codes.
+    Integers are int64 unless noted.
 
     Let a search visit all buckets within distance ρ of the query in tables 0 to j, and within ρ - 1 in the others. It
     has then found every code within distance mρ + j (Norouzi, Punjani & Fleet, CVPR 2012, Section 3.1). A query far
@@ -149,9 +189,8 @@ def nearest_kernel(words: int) -> Kernel:
     that would exceed the maximal work, and sets the query's first id to -1.
     """
 
-    def search(
-        queries, laid, ids, starts, table_starts, firsts, lengths, k, most_work, distances, found, looked, begin, end
-    ):
+    def search(queries, arrays, allowed, k, most_work, distances, found, looked, begin, end):
+        laid, ids, starts, table_starts, firsts, lengths, late, heads, following = arrays
         tables, n, width = laid.shape
         counts = np.empty(64 * width + 1, np.int64)
         query_values = np.empty(tables, np.uint64)
@@ -185,18 +224,25 @@ def nearest_kernel(words: int) -> Kernel:
                             if step == 0 and within >= k and bound == 0:
                                 # All copies of the query are in this bucket, ordered by id.
                                 break
-                            # The item was met before if another substring is nearer, or equally near in an earlier
-                            # table.
-                            met = False
-                            for other in range(tables):
-                                if other != table:
-                                    item_value = substring(codes[place], firsts[other], lengths[other])
-                                    gap = np.int64(popcount(item_value ^ query_values[other]))
-                                    met = met or gap < radius or (gap == radius and other < table)
-                            if not met:
+                            item = of[place]
+                            if len(allowed) and not allowed[item]:
+                                continue
+                            if not is_met(codes, place, query_values, firsts, lengths, table, radius):
                                 near, near_ids, kept, bound, within = keep(
-                                    distance, of[place], near, near_ids, counts, kept, bound, within, k
+                                    distance, item, near, near_ids, counts, kept, bound, within, k
                                 )
+                        later = heads[bucket] if len(heads) else -1
+                        while later >= 0:
+                            seen += 1
+                            distance = apart(query, late, later, words)
+                            if distance <= bound and (not len(allowed) or allowed[n + later]):
+                                if step == 0 and within >= k and bound == 0:
+                                    break
+                                if not is_met(late, later, query_values, firsts, lengths, table, radius):
+                                    near, near_ids, kept, bound, within = keep(
+                                        distance, n + later, near, near_ids, counts, kept, bound, within, k
+                                    )
+                            later = following[table, later]
                         if mask == 0:
                             break
                         mask = next_mask(mask)
@@ -210,7 +256,7 @@ def nearest_kernel(words: int) -> Kernel:
                 if near[entry] <= bound:
                     near[left], near_ids[left] = near[entry], near_ids[entry]
                     left += 1
-            order = np.argsort(near[:left] * np.int64(n) + near_ids[:left])
+            order = np.argsort(near[:left] * np.int64(n + len(late)) + near_ids[:left])
             for rank in range(k):
                 distances[row, rank] = near[order[rank]]
                 found[row, rank] = near_ids[order[rank]]
@@ -230,24 +276,9 @@ def radius_kernel(words: int) -> Kernel:
     ⌊r/m⌋ - 1 in one of the others (Section 3.1).
     """
 
-    def search(
-        queries,
-        laid,
-        ids,
-        starts,
-        table_starts,
-        firsts,
-        lengths,
-        radius,
-        counts,
-        offsets,
-        distances,
-        found,
-        fill,
-        begin,
-        end,
-    ):
-        tables = len(laid)
+    def search(queries, arrays, radius, counts, offsets, distances, found, fill, begin, end):
+        laid, ids, starts, table_starts, firsts, lengths, late, heads, following = arrays
+        tables, n = laid.shape[:2]
         query_values = np.empty(tables, np.uint64)
         for row in range(begin, end):
             query = queries[row]
@@ -267,17 +298,20 @@ def radius_kernel(words: int) -> Kernel:
                         distance = apart(query, codes, place, words)
                         if distance > radius:
                             continue
-                        met = False
-                        for other in range(tables):
-                            if other != table:
-                                item_value = substring(codes[place], firsts[other], lengths[other])
-                                gap = np.int64(popcount(item_value ^ query_values[other]))
-                                met = met or gap < near or (gap == near and other < table)
-                        if not met:
+                        if not is_met(codes, place, query_values, firsts, lengths, table, near):
                             if fill:
                                 distances[offsets[row] + total] = distance
                                 found[offsets[row] + total] = of[place]
                             total += 1
+                    later = heads[bucket] if len(heads) else -1
+                    while later >= 0:
+                        distance = apart(query, late, later, words)
+                        if distance <= radius and not is_met(late, later, query_values, firsts, lengths, table, near):
+                            if fill:
+                                distances[offsets[row] + total] = distance
+                                found[offsets[row] + total] = n + later
+                            total += 1
+                        later = following[table, later]
                     if mask == 0:
                         break
                     mask = next_mask(mask)

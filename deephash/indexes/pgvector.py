@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.codes import unpack
-from deephash.indexes.base import Index, WithinRadius, arrange_nearest, arrange_within, check_graph
+from deephash.indexes.base import Index, check_graph
 from deephash.indexes.columns import NAME
 from deephash.indexes.engine_package import import_engine
+from deephash.indexes.neighbour_lists import WithinRadius, arrange_nearest, arrange_within
+from deephash.indexes.row_filter import Where, filtering
 from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
 
@@ -214,6 +216,16 @@ class PGVector(Index):
                 f"table {self.table} holds {stored} codes of {shortest} to {longest} bits; expected {self.size} of "
                 f"{self.bits}: it has changed, so build the index again."
             )
+
+    def _filter_rows(self, where: Where) -> NDArray[np.bool_]:
+        if not isinstance(where, str):
+            return super()._filter_rows(where)
+        statement = self._statement("SELECT id FROM {table} WHERE (") + self._sql.SQL(f"{where})")
+        selected = np.zeros(self.items.rows, bool)
+        with connect(self.dsn) as connection, filtering(where):
+            connection.execute("SET TRANSACTION READ ONLY")
+            selected[[row for (row,) in connection.execute(statement).fetchall()]] = True
+        return selected
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # PostgreSQL does not use the graph if ties are ordered by id.

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from deephash.codes import as_codes
 from deephash.conversion import convert_numpy_numbers
-from deephash.indexes.base import NOT_FOUND, Index
+from deephash.indexes.base import Index
+from deephash.indexes.neighbour_lists import NOT_FOUND
 from deephash.indexes.rescoring import Rescoring
 from deephash.validation import InvalidInputError, check_count, to_floating
 

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.indexes.base import Index, arrange_nearest, check_graph
+from deephash.indexes.base import Index, check_graph
 from deephash.indexes.engine_package import import_engine
+from deephash.indexes.neighbour_lists import arrange_nearest
 from deephash.io.files import reading
 
 
@@ -29,6 +30,7 @@ class USearch(Index):
         InvalidInputError: the package is not installed, or a setting is not a whole number of at least 1.
     """
 
+    takes_changes = True
     trial = "usearch"
     engine_file: str | None = "index.usearch"
 
@@ -49,22 +51,35 @@ class USearch(Index):
         self._package = import_engine("usearch.index", "usearch")
         if not approximate:
             self.engine_file = None
-            return
+        elif saved is None:
+            self._build()
+        else:
+            self._create()
+            with reading(saved, "an index of USearch", "restore it or build it again"):
+                self._graph.load(str(saved))
+                if len(self._graph) != self.size or self._graph.ndim != 8 * self.codes.shape[1]:
+                    raise ValueError(f"it holds {len(self._graph)} codes of {self._graph.ndim} bits")
+
+    def _create(self) -> None:
+        """Create an empty graph."""
         self._graph = self._package.Index(
             ndim=8 * self.codes.shape[1],
             metric="hamming",
             dtype="b1",
-            connectivity=links,
-            expansion_add=min(ef_construction, self.size),
-            expansion_search=min(ef_search, self.size),
+            connectivity=self.links,
+            expansion_add=min(self.ef_construction, self.size),
+            expansion_search=min(self.ef_search, self.size),
         )
-        if saved is None:
-            self._graph.add(np.arange(self.size), self.codes.numpy(), threads=torch.get_num_threads())
-            return
-        with reading(saved, "an index of USearch", "restore it or build it again"):
-            self._graph.load(str(saved))
-            if len(self._graph) != self.size or self._graph.ndim != 8 * self.codes.shape[1]:
-                raise ValueError(f"it holds {len(self._graph)} codes of {self._graph.ndim} bits")
+
+    def _build(self) -> None:
+        if self.approximate:
+            self._create()
+            self._extend(0)
+
+    def _extend(self, first: int) -> None:
+        if self.approximate:
+            rows = np.arange(first, self.items.rows)
+            self._graph.add(rows, self.codes.numpy()[first:], threads=torch.get_num_threads())
 
     def _write(self, path: Path) -> None:
         self._graph.save(str(path))
@@ -76,7 +91,7 @@ class USearch(Index):
                 self.codes.numpy(), queries.numpy(), k, "hamming", exact=True, dtype="b1", threads=threads
             )
         else:
-            self._graph.expansion_search = min(max(self.ef_search, k), self.size)
+            self._graph.expansion_search = min(max(self.ef_search, k), self.items.rows)
             found = self._graph.search(queries.numpy(), k, threads=threads)
         # USearch returns matrices and the valid length of each row; for one query, a row without padding.
         keys, distances = (np.atleast_2d(array) for array in (found.keys, found.distances))

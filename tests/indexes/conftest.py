@@ -1,12 +1,16 @@
 """Codes for the tests of indexes: clustered, so that there are near items and ties."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import deephash
+
+sys.path.insert(0, str(Path(__file__).parent))  # for item_list
 
 # Packages of the kinds that extras install.
 OPTIONAL = {"usearch": "usearch", "duckdb": "duckdb", "lancedb": "lancedb", "pgvector": "psycopg"}

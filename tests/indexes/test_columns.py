@@ -158,14 +158,6 @@ def test_what_lancedb_does_not_take_is_refused_by_name(codes, name):
         deephash.index(codes, "lancedb", bits=72, columns=columns)
 
 
-@pytest.mark.parametrize("kind", ["flat", "mih", "auto"])
-def test_other_kinds_keep_no_columns(codes, kind):
-    with pytest.raises(
-        InvalidInputError, match=f"kind={kind} keeps no columns; leave them out, or choose one of: duckdb"
-    ):
-        deephash.index(codes, kind, bits=72, columns=COLUMNS)
-
-
 def test_engine_path_is_of_engines_with_a_file(codes, tmp_path):
     deephash.index(codes, "flat", bits=72).save(tmp_path / "a")
     with pytest.raises(InvalidInputError, match="kind=flat, which has no engine file"):

@@ -12,7 +12,7 @@ import torch
 
 import deephash
 from deephash.hashers.hasher import Hasher
-from deephash.indexes import index_folder
+from deephash.indexes import index_folder, index_writing
 from deephash.io import files
 from deephash.projections.lsh import LSH
 from deephash.quantizers.mhq import MHQ
@@ -175,7 +175,7 @@ def test_a_failed_save_leaves_the_old_index(tmp_path, codes, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(index_folder, "flush", full)
+    monkeypatch.setattr(index_writing, "flush", full)
     with pytest.raises(InvalidInputError, match=r"No space left on device.*unchanged"):
         deephash.index(codes[:7], "flat", bits=20).save(tmp_path)
     monkeypatch.undo()

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import deephash
-from deephash.indexes.base import sort_within
 from deephash.indexes.flat import Flat
 from deephash.indexes.mih import MAX_SUBSTRING_BITS, MIH, default_tables, substring_lengths
 from deephash.indexes.multi_index_kernels import BUCKET_COST
+from deephash.indexes.neighbour_lists import sort_within
 from deephash.validation import InvalidInputError
 
 

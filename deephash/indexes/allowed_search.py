@@ -1,0 +1,86 @@
+"""Searches among some rows of an index: those that a filter selects, or those that are not removed."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.neighbour_lists import NOT_FOUND, WithinRadius
+from deephash.ranking.auto_engine import AutoEngine
+from deephash.ranking.distance import Hamming
+
+# Share of allowed rows from which the whole index is searched for some more neighbours, and rows that are not allowed
+# are dropped. Below, the allowed rows are copied and scanned.
+MIN_SHARE = 0.5
+# Neighbours searched for, in multiples of those that contain k allowed ones on average, and beyond.
+EXCESS, MORE = 1.3, 8
+
+
+class RowSearch(Protocol):
+    """An index, as this module sees it."""
+
+    @property
+    def codes(self) -> Tensor:
+        """Packed codes of all rows."""
+
+    @property
+    def bits(self) -> int:
+        """Code length b."""
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]: ...
+
+
+def search_allowed(
+    index: RowSearch, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int
+) -> tuple[Tensor, Tensor]:
+    """Find the k nearest among the allowed rows, with the index's own search if most rows are allowed.
+
+    The nearest of all rows, in order, contain the nearest of the allowed ones if at least k of them are allowed.
+    Queries with fewer are answered by a scan of the allowed rows.
+
+    Args:
+        index: the index.
+        queries: packed codes uint8 (q, ⌈b/8⌉), q at least 1.
+        k: number of neighbours, 1 to the number of allowed rows.
+        allowed: bool (rows,).
+        count: number of allowed rows.
+
+    Returns:
+        Distances and rows, int64 (q, k).
+    """
+    share = count / len(allowed)
+    if share < MIN_SHARE:
+        return scan_rows(index, queries, k, np.flatnonzero(allowed))
+    depth = min(len(allowed), int(k / share * EXCESS) + MORE)
+    distances, rows = index._search(queries, depth)
+    kept = torch.from_numpy(allowed)[rows.clamp_min(0)] & (rows != NOT_FOUND)
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
+    distances, rows = distances.gather(1, order), rows.gather(1, order)
+    short = kept.sum(1) < k
+    if short.any():
+        distances[short], rows[short] = scan_rows(index, queries[short], k, np.flatnonzero(allowed))
+    return distances, rows
+
+
+def scan_rows(index: RowSearch, queries: Tensor, k: int, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Find the k nearest among some ascending rows by a scan; returns distances and rows, int64 (q, k)."""
+    taken = torch.from_numpy(take_codes(index.codes.numpy(), rows))
+    distances, places = AutoEngine().search(queries, taken, Hamming(index.bits), k)
+    return distances, torch.from_numpy(rows)[places]
+
+
+def take_codes(codes: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return some rows of packed codes (n, B); a row is copied as one value, which is several times faster."""
+    width = codes.shape[1]
+    kind = np.dtype(np.uint64) if width == 8 and codes.ctypes.data % 8 == 0 else np.dtype((np.void, width))
+    taken: NDArray[np.uint8] = codes.view(kind)[:, 0].take(rows).view(np.uint8).reshape(len(rows), width)
+    return taken
+
+
+def keep_allowed(found: WithinRadius, allowed: NDArray[np.bool_]) -> WithinRadius:
+    """Drop the rows within a radius that are not allowed."""
+    kept = torch.from_numpy(allowed)[found.ids]
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    return WithinRadius(before[found.offsets], found.distances[kept], found.ids[kept])

@@ -1,0 +1,45 @@
+"""Rows of names: a sorted array of the first names, and a dictionary of those that were added later."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deephash.validation import InvalidInputError
+
+
+class NameLookup:
+    """Find the latest row of each name; a sorted array takes less memory than a dictionary of millions of names.
+
+    Args:
+        names: names of rows 0 to n - 1, int64 or strings (n,).
+
+    Raises:
+        InvalidInputError: a name that occurs twice.
+    """
+
+    def __init__(self, names: NDArray[Any]) -> None:
+        self._order = np.argsort(names, kind="stable")
+        self._sorted = names[self._order]
+        repeated = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        if len(repeated):
+            raise InvalidInputError(
+                f"several items of the index are named {self._sorted[repeated].tolist()[0]!r}; build it with distinct "
+                "names to select or change items by name."
+            )
+        self._later: dict[Any, int] = {}
+
+    def extend(self, names: NDArray[Any], first: int) -> None:
+        """Add the names of rows from `first` on; they replace earlier rows of the same names."""
+        self._later.update(zip(names.tolist(), range(first, first + len(names)), strict=True))
+
+    def find(self, names: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the rows of names (n,); -1 for a name that no row has."""
+        places = np.searchsorted(self._sorted, names).clip(max=len(self._sorted) - 1)
+        rows = np.where(self._sorted[places] == names, self._order[places], -1)
+        if self._later:
+            for place, name in enumerate(names.tolist()):
+                row = self._later.get(name)
+                if row is not None:
+                    rows[place] = row
+        return rows

@@ -1,0 +1,165 @@
+"""Open a saved index for changes, each of which is on the disk before it counts."""
+
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from deephash.indexes.base import Index
+from deephash.indexes.change_log import LogEnd, create_log, encode_record, start_of_log
+from deephash.indexes.changing_items import ChangingItems
+from deephash.indexes.index_folder import (
+    DESCRIPTION_FILE,
+    LOG_FILE,
+    TRY,
+    VERSION_OF_CHANGES,
+    load_index,
+    read_description,
+)
+from deephash.indexes.index_writing import write_generation
+from deephash.indexes.item_rows import Change
+from deephash.io.files import write_json, writing
+from deephash.io.ownership import lock_for_writing
+from deephash.validation import InvalidInputError
+
+
+def open_index(folder: str | Path, engine: str = TRY) -> Index:
+    """Open a saved index for changes: `add`, `update` and `remove` return after the disk has the change.
+
+    Changes are appended to a log beside the index, and `load_index` reads both. `compact` writes the index again and
+    starts an empty log. Only one process can have an index open; others can load and search it as it was when they
+    loaded it. Close the index, or open it in a `with` statement.
+
+    Args:
+        folder: the folder that `save` wrote.
+        engine: treatment of an engine's own file; see `load_index`.
+
+    Raises:
+        InvalidInputError: no index or a damaged one, a kind that takes no changes, or an index that another process has
+            open.
+        StorageError: a folder that cannot be written to.
+
+    Example:
+        >>> import deephash, numpy as np, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> deephash.index(np.zeros((2, 8), np.uint8), "flat", names=["a", "b"]).save(folder)
+        >>> with open_index(folder) as index:
+        ...     added = index.add(np.ones((1, 8), np.uint8), names=["c"])
+        ...     index.remove(["a"])
+        >>> deephash.load_index(folder).names.tolist()
+        ['b', 'c']
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    with ExitStack() as lock:
+        lock.enter_context(lock_for_writing(folder, str(folder)))
+        index = load_index(folder, engine)
+        if not index.takes_changes:
+            raise InvalidInputError(
+                f"{folder} is of kind={index.kind}, which takes no changes; build the index again, or use mih or flat."
+            )
+        description = read_description(folder)
+        if not description.get("log", False):
+            start_log(folder, description, index)
+        assert index.log_end is not None
+        log = ChangeLog(folder, description["generation"], index.log_end, lock)
+        log.lock = lock.pop_all()
+        index.journal = log
+    return index
+
+
+def start_log(folder: Path, description: dict[str, Any], index: Index) -> None:
+    """Add a log to the current generation of a locked folder."""
+    with writing(folder, "the index is unchanged"):
+        create_log(folder / description["generation"] / LOG_FILE, description["generation"], index.bits)
+        changed = {"version": VERSION_OF_CHANGES, "next_id": index.items.next_id, "log": True}
+        write_json(folder / DESCRIPTION_FILE, description | changed)
+    index.log_end = start_of_log(description["generation"], index.bits)
+
+
+class ChangeLog:
+    """The log of an open index.
+
+    Args:
+        folder: folder of the index, which is locked.
+        generation: its current generation.
+        end: end of the whole records of its log; what follows is removed.
+        lock: lock of the folder, which `close` releases.
+    """
+
+    def __init__(self, folder: Path, generation: str, end: LogEnd, lock: ExitStack) -> None:
+        self.folder, self.lock = folder, lock
+        # Why no change can be logged.
+        self.fault: str | None = None
+        self._open(generation, end)
+
+    def _open(self, generation: str, end: LogEnd) -> None:
+        self.generation, self.end = generation, end
+        self.path = self.folder / generation / LOG_FILE
+        with writing(self.path, "its changes are unchanged"):
+            self.file = self.path.open("r+b", buffering=0)
+            if self.file.seek(0, os.SEEK_END) != end.place:
+                self._cut()
+
+    def _cut(self) -> None:
+        """Remove everything after the whole records."""
+        self.file.truncate(self.end.place)
+        os.fsync(self.file.fileno())
+
+    def check_open(self) -> None:
+        """Raise an error if no change can be logged."""
+        if self.fault is not None:
+            raise InvalidInputError(f"{self.folder}: {self.fault}; open it again with deephash.open_index.")
+
+    def commit(self, index: ChangingItems, change: Change) -> None:
+        """Log a change, flush the log to the disk, and carry the change out.
+
+        Raises:
+            StorageError: the disk does not accept it; nothing is changed.
+        """
+        self.check_open()
+        record, end = encode_record(change, self.end)
+        self.fault = "a change was interrupted"
+        try:
+            with writing(self.path, "nothing is changed"):
+                self._append(record)
+        except BaseException:
+            with suppress(OSError):
+                self._cut()
+                self.fault = None
+            raise
+        self.end = end
+        index.apply(change)
+        self.fault = None
+
+    def _append(self, record: bytes) -> None:
+        rest = memoryview(record)
+        self.file.seek(self.end.place)
+        while rest:
+            rest = rest[self.file.write(rest) :]
+        os.fsync(self.file.fileno())
+
+    def compact(self, index: ChangingItems) -> None:
+        """Save the index as a new generation with an empty log.
+
+        Raises:
+            StorageError: the disk does not accept it; the folder has the earlier generation and its log.
+        """
+        self.check_open()
+        assert isinstance(index, Index)
+        self.fault = "its compaction was interrupted"
+        try:
+            generation = write_generation(index, self.folder, has_log=True)
+        except BaseException:
+            with suppress(InvalidInputError):
+                self.fault = None if read_description(self.folder)["generation"] == self.generation else self.fault
+            raise
+        self.file.close()
+        self._open(generation, start_of_log(generation, index.bits))
+        self.fault = None
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        self.fault = self.fault or "the index is closed"
+        self.file.close()
+        self.lock.close()

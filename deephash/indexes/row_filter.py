@@ -1,0 +1,113 @@
+"""Filters of a search: a mask, a list of names, or an expression over the columns of the items."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deephash.indexes.item_rows import ROW, Items
+from deephash.io.files import describe_error
+from deephash.validation import InvalidInputError
+
+if TYPE_CHECKING:
+    import polars
+
+Where = Any
+"""A filter: bool (N,) in the order of the ids, names, or an expression, text of SQL or of polars."""
+MAX_EXPRESSION = 10_000
+"""Maximal length of an expression in SQL; a parser of nested brackets needs memory for each."""
+
+
+def select_rows(items: Items, where: Where) -> NDArray[np.bool_]:
+    """Return which rows a filter selects, bool (rows,); removed rows may be among them.
+
+    Args:
+        items: items of the index.
+        where: bool (N,) for the N items in the order of their ids; names of items; or an expression over `id`, `name`
+            and the columns of the index, in SQL or of polars.
+
+    Raises:
+        InvalidInputError: a mask of another length, names that are no items, or an expression that is not a condition.
+    """
+    if isinstance(where, str) or is_expression(where):
+        return select_by_expression(items, where)
+    mask = as_mask(where)
+    selected = np.zeros(items.rows, bool)
+    if mask is None:
+        selected[items.find_items(where, "the names of where")[1]] = True
+        return selected
+    if mask.shape != (items.live,):
+        raise InvalidInputError(f"where is a mask of shape {mask.shape}; expected ({items.live},), one for each item.")
+    selected[items.live_rows()] = mask
+    return selected
+
+
+def is_expression(where: Where) -> bool:
+    """Return whether a filter is an expression of polars, without importing polars for other filters."""
+    if not type(where).__module__.startswith("polars"):
+        return False
+    import polars
+
+    return isinstance(where, polars.Expr)
+
+
+def as_mask(where: Where) -> NDArray[np.bool_] | None:
+    """Return a filter as an array if it is a mask, and None for names."""
+    if isinstance(where, Tensor):
+        return where.cpu().numpy() if where.dtype == torch.bool else None
+    if isinstance(where, list | tuple):
+        return np.array(where) if len(where) and all(isinstance(each, bool | np.bool_) for each in where) else None
+    array = np.asarray(where)
+    return array if array.dtype == np.bool_ else None
+
+
+def select_by_expression(items: Items, where: "str | polars.Expr") -> NDArray[np.bool_]:
+    """Return which rows fulfil a condition; a condition without a value, such as one on a missing price, is false."""
+    selected = np.zeros(items.rows, bool)
+    named = [] if items.names is None else ["name"]
+    further = [] if items.columns is None else items.columns.columns
+    with filtering(where, ["id", *named, *further]):
+        condition = parse_sql(where) if isinstance(where, str) else where
+        table = items.table(None if condition.meta.has_multiple_outputs() else condition.meta.root_names())
+        selected[table.filter(condition)[ROW].to_numpy()] = True
+    return selected
+
+
+@contextmanager
+def filtering(where: "str | polars.Expr", columns: Sequence[str] = ()) -> Iterator[None]:
+    """Turn any error of an engine about a condition into one line.
+
+    Args:
+        where: the condition.
+        columns: columns that a condition can use, for the message.
+
+    Raises:
+        InvalidInputError: any error of the block.
+    """
+    try:
+        yield
+    except (InvalidInputError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # A panic of polars is no Exception.
+        of = f" on {', '.join(columns)}" if columns else ""
+        text = " ".join(str(where).split())[:200]
+        raise InvalidInputError(
+            f"where={text!r} is not a condition{of} ({describe_error(error)}); correct it."
+        ) from error
+
+
+def parse_sql(text: str) -> "polars.Expr":
+    """Parse a condition in SQL.
+
+    Raises:
+        InvalidInputError: a text that is too long.
+    """
+    import polars
+
+    if len(text) > MAX_EXPRESSION:
+        raise InvalidInputError(f"where has {len(text)} characters; expected at most {MAX_EXPRESSION}: shorten it.")
+    return polars.sql_expr(text)

@@ -1,0 +1,193 @@
+"""Indexes whose items are added, changed and removed: every search equals a scan of a plain list of the items."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from item_list import NAMINGS, ItemList
+
+import deephash
+from deephash.indexes import allowed_search, changing_items, mih
+from deephash.indexes.build_index import index_class, index_kinds
+from deephash.indexes.mih import MIH
+from deephash.validation import InvalidInputError
+
+OWN = ["flat", "mih"]
+CHANGEABLE = [kind for kind in index_kinds() if index_class(kind).takes_changes]
+
+
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch):
+    """Merge and compact at sizes that a test reaches."""
+    monkeypatch.setattr(changing_items, "MIN_REMOVED", 6)
+    monkeypatch.setattr(mih, "MIN_LATE", 12)
+
+
+OPERATIONS = ["add", "add", "remove", "update", "remove_most", "compact", "reload"]
+
+
+@pytest.mark.parametrize("kind", OWN)
+@settings(max_examples=60, deadline=None)
+@given(
+    operations=st.lists(st.sampled_from(OPERATIONS), max_size=12),
+    naming=st.sampled_from(NAMINGS),
+    bits=st.sampled_from([7, 16, 64, 100]),
+    rows=st.integers(1, 40),
+    patience=st.sampled_from([1.0, 1e9]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_changes_leave_what_a_list_finds(kind, operations, naming, bits, rows, patience, seed, tmp_path_factory):
+    more = {"patience": patience} if kind == "mih" else {}
+    model = ItemList(kind, naming, bits, np.random.default_rng(seed), rows, **more)
+    model.check()
+    for operation in operations:
+        folder = (tmp_path_factory.mktemp("index"),) if operation == "reload" else ()
+        getattr(model, operation)(*folder)
+        model.check()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CHANGEABLE if kind not in OWN])
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_engines_change(kind, naming, tmp_path):
+    if kind == "usearch":
+        pytest.importorskip("usearch")
+    exact = {"approximate": False} if kind == "usearch" else {}
+    model = ItemList(kind, naming, 64, np.random.default_rng(3), 40, **exact)
+    for operation in ("add", "remove", "update", "add", "remove_most", "add", "reload", "remove", "compact", "add"):
+        getattr(model, operation)(*((tmp_path,) if operation == "reload" else ()))
+        if model.index.exact:
+            model.check(any_tie=True, radius=kind == "faiss_flat")
+        elif model.items:
+            codes = np.array([item[2] for item in model.items])
+            distances, ids = model.index.search(codes, 1)
+            found = ids[:, 0].tolist()
+            assert set(found) <= {-1, *(item[0] for item in model.items)}, "no removed item is found"
+            assert (distances == 0).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", [kind for kind in index_kinds() if kind not in CHANGEABLE])
+def test_databases_take_no_changes_but_filters(kind, build, clustered_codes):
+    codes = clustered_codes(60, 64, 0)
+    index = build(kind, codes, 64, names=[f"n{row}" for row in range(60)], columns={"price": range(60)})
+    for change in (lambda: index.add(codes, names=range(60)), lambda: index.remove(["n3"]), index.compact):
+        with pytest.raises(InvalidInputError, match=f"kind={kind} takes no changes"):
+            change()
+    near = index.search(codes[:1], 60)[1][0].tolist()
+    below = [row for row in near if row < 30]
+    by_name = index.search(codes[:1], 31, where=[f"n{row}" for row in below])[1][0].tolist()
+    by_price = index.search(codes[:1], 31, where="price < 30")[1][0].tolist()
+    assert by_name == by_price
+    assert sorted(by_price) == [-1, *range(30)]
+    with pytest.raises(InvalidInputError, match=r"where='colour < 3' is not a condition"):
+        index.search(codes[:1], 3, where="colour < 3")
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_removed_cluster_hides_no_neighbour(kind, clustered_codes):
+    """More neighbours than are searched for beyond k are removed; a filter selects other clusters alone."""
+    codes = torch.cat([torch.zeros(500, 8, dtype=torch.uint8), clustered_codes(1500, 64, 1)])
+    index = deephash.index(codes, kind)
+    index.remove(range(3, 500))
+    expected = deephash.index(torch.cat([codes[:3], codes[500:]]), kind).search(codes[:1], 6)[0]
+    assert torch.equal(index.search(codes[:1], 6)[0], expected)
+    mask = torch.ones(len(index), dtype=torch.bool)
+    mask[:3] = False
+    near = index.search(codes[:1], 6, where=mask)[1]
+    assert (near >= 500).all()
+    assert allowed_search.MORE - 3 < 6
+
+
+def test_an_empty_index_takes_items_again(clustered_codes, tmp_path):
+    codes = clustered_codes(5, 64, 0)
+    index = deephash.index(codes, "mih", names=list("abcde"))
+    index.remove(list("abcde"))
+    assert len(index) == 0
+    assert index.within(codes, 64).ids.tolist() == []
+    assert index.names.tolist() == []
+    with pytest.raises(InvalidInputError, match="k=1 exceeds the 0 items"):
+        index.search(codes, 1)
+    for refused in (index.compact, lambda: index.save(tmp_path / "a")):
+        with pytest.raises(InvalidInputError, match="all items have been removed; add some first"):
+            refused()
+    assert index.add(codes[:2], names=["a", "f"]).tolist() == [5, 6]
+    assert index.named(index.search(codes[:1], 1)[1]).tolist() == [["a"]]
+
+
+def test_refused_changes_change_nothing(clustered_codes):
+    codes = clustered_codes(6, 64, 0)
+    named = deephash.index(codes, "mih", names=list("abcdef"), columns={"price": range(6)})
+    nameless = deephash.index(codes, "flat")
+    two = {"price": [1, 2]}
+    cases = [
+        (lambda: named.add(codes[:2], columns=two), "the index has names; give names="),
+        (lambda: named.add(codes[:2], ["g", "g"], two), "names contain 'g' twice"),
+        (lambda: named.add(codes[:2], ["g", "a"], two), "contains 'a' already; update it, or remove it first"),
+        (lambda: named.add(codes[:2], [1, 2], two), "names of the index are words, and these are whole numbers"),
+        (lambda: named.add(codes[:2], ["g"], two), "names are .*expected a whole number or a word for each of the 2"),
+        (lambda: named.add(codes[:2], ["g", "h"]), "the index has the columns price; give columns="),
+        (lambda: named.add(codes[:2], ["g", "h"], {"cost": [1, 2]}), "the columns are cost; expected price"),
+        (lambda: named.add(codes[:2], ["g", "h"], {"price": ["x", "y"]}), "not of the types of the index"),
+        (lambda: named.add(codes[:2, :4], ["g", "h"], two), "codes have shape"),
+        (lambda: named.remove(["a", "z", "y"]), "contain 'z' and 1 more that the index does not contain"),
+        (lambda: named.remove(["a", "a"]), "contain 'a' twice"),
+        (lambda: named.update(codes[:2], ["a", "z"], two), "contain 'z' that the index does not contain"),
+        (lambda: named.update(codes[:2], ["a"], two), "there are 1 names and 2 codes"),
+        (lambda: nameless.add(codes, list("abcdef")), "the index has no names, and its items are called by their ids"),
+        (lambda: nameless.add(codes, columns={"price": range(6)}), "the index has no columns"),
+        (lambda: nameless.remove(["a"]), "call its items by their ids"),
+        (lambda: nameless.remove([6]), "contain 6 that the index does not contain"),
+        (lambda: nameless.remove([1.5]), "expected a whole number or a word"),
+        (lambda: nameless.search(codes, 1, where=[True]), r"mask of shape \(1,\); expected \(6,\)"),
+        (lambda: nameless.search(codes, 1, where=[7]), "names of where contain 7"),
+        (lambda: nameless.search(codes, 1, where="price < 3"), "is not a condition on id "),
+        (lambda: named.search(codes, 1, where="price"), "is not a condition on id, name, price "),
+        (lambda: named.search(codes, 1, where="price <"), "is not a condition"),
+        (lambda: named.search(codes, 1, where="x" * 10_001), "where has 10001 characters"),
+    ]
+    for refused, message in cases:
+        with pytest.raises(InvalidInputError, match=message) as error:
+            refused()
+        assert "\n" not in str(error.value)
+    assert named.names.tolist() == list("abcdef")
+    assert (len(nameless), nameless.items.next_id) == (6, 6)
+    assert named.search(codes, 1)[1][:, 0].tolist() == nameless.search(codes, 1)[1][:, 0].tolist()
+
+
+def test_repeated_names_are_searched_but_not_changed(clustered_codes):
+    codes = clustered_codes(4, 64, 0)
+    index = deephash.index(codes, "flat", names=list("abca"))
+    assert index.named(index.search(codes[3:], 1)[1]).size == 1
+    with pytest.raises(InvalidInputError, match="several items of the index are named 'a'"):
+        index.remove(["b"])
+
+
+def test_a_mask_or_a_condition_without_matches_finds_nothing(clustered_codes):
+    codes = clustered_codes(9, 64, 0)
+    index = deephash.index(codes, "mih", columns={"price": [None, *range(8)]})
+    for where in (np.zeros(9, bool), "price > 99", [], "price IS NULL AND price > 1"):
+        distances, ids = index.search(codes[:2], 3, where=where)
+        assert (ids == -1).all()
+        assert (distances == 65).all()
+    assert index.search(codes[:1], 9, where="price IS NULL")[1][0].tolist() == [0] + [-1] * 8
+    assert index.search(codes[:1], 9, where="true")[1].sort().values.tolist() == [list(range(9))]
+
+
+def test_lists_of_later_codes_are_visited_and_merged(monkeypatch, clustered_codes):
+    monkeypatch.setattr(mih, "MIN_LATE", 4000)
+    codes, more = clustered_codes(8000, 64, 1), clustered_codes(8000, 64, 2)
+    index = MIH(codes, 64)
+    sizes = []
+    for start in range(0, 8000, 500):
+        index.add(more[start : start + 500])
+        sizes.append(len(index._late.codes))
+    assert max(sizes) >= 3500
+    assert sizes[-1] < 4500, "the lists were merged into the tables"
+    together = torch.cat([codes, more])
+    fresh = MIH(together, 64)
+    queries = torch.cat([more[-30:], clustered_codes(10, 64, 3)])
+    for found, expected in zip(index.search(queries, 7), fresh.search(queries, 7), strict=True):
+        assert torch.equal(found, expected)
+    near = index.search(more[-30:], 1)
+    assert (near[0] == 0).all()
+    assert np.median(index.looked_at.sum(1)) < 16_000 / 4, "the tables answer, not a scan"
