@@ -1,7 +1,7 @@
 """The interface of an index of packed codes: search for the nearest codes, or for all codes within a radius."""
 
 import inspect
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 from deephash.codes import as_codes
 from deephash.conversion import convert_numpy_numbers
 from deephash.indexes.allowed_search import keep_allowed, search_allowed
-from deephash.indexes.changing_items import ChangingItems
+from deephash.indexes.changing_items import MutableItems
 from deephash.indexes.neighbour_lists import NOT_FOUND, WithinRadius
 from deephash.indexes.row_filter import Where, select_rows
 from deephash.io.files import reading
@@ -53,7 +53,7 @@ class Encoding(Identified, Protocol):
         """Encode features (n, d) to packed codes uint8 (n, ⌈b/8⌉)."""
 
 
-class Index(ChangingItems):
+class Index(MutableItems, ABC):
     """A database of packed codes that is searched many times.
 
     Subclasses implement `_search`. They implement `_within` if their engine supports it, `_write` if it has its own

@@ -112,7 +112,7 @@ def build_index(
     """Build an index of one kind; arguments as for `index`, converted.
 
     Raises:
-        InvalidInputError: an unknown kind or setting, or columns that are no table.
+        InvalidInputError: an unknown kind or setting, or columns that are not a table.
     """
     check_choice(kind, [*index_kinds(), AUTO], "kind")
     chosen = index_class(kind)

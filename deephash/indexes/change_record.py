@@ -105,7 +105,7 @@ def decode_columns(content: bytes) -> "polars.DataFrame | None":
     """Return the columns of a Parquet file; None for no bytes.
 
     Raises:
-        ValueError: bytes that are no such file.
+        ValueError: bytes of another format.
     """
     if not content:
         return None

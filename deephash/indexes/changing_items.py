@@ -28,17 +28,17 @@ class Journal(Protocol):
     def check_open(self) -> None:
         """Raise an error if no change can be logged."""
 
-    def commit(self, index: "ChangingItems", change: Change) -> None:
+    def commit(self, index: "MutableItems", change: Change) -> None:
         """Log a change, flush the log to the disk, and carry the change out."""
 
-    def compact(self, index: "ChangingItems") -> None:
+    def compact(self, index: "MutableItems") -> None:
         """Save the index without its log."""
 
     def close(self) -> None:
         """Let others write the log."""
 
 
-class ChangingItems(PlainArguments, ABC):
+class MutableItems(PlainArguments, ABC):
     """Codes, ids and names of items, and their changes.
 
     Args:
@@ -158,7 +158,7 @@ class ChangingItems(PlainArguments, ABC):
             New ids of the items, int64 (n,).
 
         Raises:
-            InvalidInputError: as for `add`, an index without names, or a name that is no item; nothing is changed.
+            InvalidInputError: as for `add`, an index without names, or an unknown name; nothing is changed.
         """
         change = self.check_update(codes, names, columns)
         first = self.items.next_id
@@ -173,7 +173,7 @@ class ChangingItems(PlainArguments, ABC):
             names: names of the items (n,), or their ids if the index has no names.
 
         Raises:
-            InvalidInputError: a kind that takes no changes, or a name that is no item or given twice; nothing is
+            InvalidInputError: a kind that takes no changes, or an unknown name or given twice; nothing is
                 removed.
         """
         self._check_changeable()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deephash.indexes.growing_array import GrowingRows
-from deephash.indexes.name_lookup import NameLookup
+from deephash.indexes.name_lookup import SortedNames
 from deephash.io.item_names import as_names
 from deephash.validation import InvalidInputError
 
@@ -59,7 +59,7 @@ class Items:
         self._names: GrowingRows | None = None
         self._ids: GrowingRows | None = None  # None: the ids are the rows.
         self._alive: GrowingRows | None = None  # None: no row is removed.
-        self._lookup: NameLookup | None = None
+        self._lookup: SortedNames | None = None
         self.columns: polars.DataFrame | None = None
         self.next_id = len(codes)
         self.live = len(codes)
@@ -117,7 +117,7 @@ class Items:
         return np.where(rows < 0, rows, self._ids.values[rows])
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of ids of any shape; -1 for an id that is no item."""
+        """Return the rows of ids of any shape; -1 for an unknown id."""
         if self._ids is None:
             rows = np.where((ids >= 0) & (ids < self.rows), ids, -1)
         else:
@@ -127,7 +127,7 @@ class Items:
         return rows if self.alive is None else np.where((rows >= 0) & self.alive[rows], rows, -1)
 
     def find(self, names: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the rows of names (or of ids, for an index without names); -1 for a name that is no item.
+        """Return the rows of names (or of ids, for an index without names); -1 for an unknown name.
 
         Raises:
             InvalidInputError: several items have the same name, or names of another type.
@@ -138,7 +138,7 @@ class Items:
             return self.rows_of(names)
         self._check_kind(names)
         if self._lookup is None:
-            self._lookup = NameLookup(self._names.values)
+            self._lookup = SortedNames(self._names.values)
         rows = self._lookup.find(names)
         return rows if self.alive is None else np.where((rows >= 0) & self.alive[rows], rows, -1)
 
@@ -146,7 +146,7 @@ class Items:
         """Convert a user's names, and return them with their rows.
 
         Raises:
-            InvalidInputError: names that are no items, given twice, or of another type.
+            InvalidInputError: unknown names, given twice, or of another type.
         """
         converted = np.empty(0, np.int64) if is_empty(names) else as_names(names, what)
         if not len(converted):
@@ -195,7 +195,7 @@ class Items:
         """Check new codes of items.
 
         Raises:
-            InvalidInputError: an index without names, names that are no items or given twice, or other columns.
+            InvalidInputError: an index without names, unknown names or given twice, or other columns.
         """
         if self._names is None:
             raise InvalidInputError("the index has no names to update; remove items by their ids, and add others.")
@@ -208,7 +208,7 @@ class Items:
         """Check items to remove.
 
         Raises:
-            InvalidInputError: names that are no items or given twice.
+            InvalidInputError: unknown names or given twice.
         """
         return Change(REMOVE, names=self.find_items(names)[0])
 

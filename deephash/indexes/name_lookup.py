@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from deephash.validation import InvalidInputError
 
 
-class NameLookup:
+class SortedNames:
     """Find the latest row of each name; a sorted array takes less memory than a dictionary of millions of names.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from deephash.indexes.base import Index
 from deephash.indexes.change_log import LogEnd, create_log, encode_record, start_of_log
-from deephash.indexes.changing_items import ChangingItems
+from deephash.indexes.changing_items import MutableItems
 from deephash.indexes.index_folder import (
     DESCRIPTION_FILE,
     LOG_FILE,
@@ -111,7 +111,7 @@ class ChangeLog:
         if self.fault is not None:
             raise InvalidInputError(f"{self.folder}: {self.fault}; open it again with deephash.open_index.")
 
-    def commit(self, index: ChangingItems, change: Change) -> None:
+    def commit(self, index: MutableItems, change: Change) -> None:
         """Log a change, flush the log to the disk, and carry the change out.
 
         Raises:
@@ -139,7 +139,7 @@ class ChangeLog:
             rest = rest[self.file.write(rest) :]
         os.fsync(self.file.fileno())
 
-    def compact(self, index: ChangingItems) -> None:
+    def compact(self, index: MutableItems) -> None:
         """Save the index as a new generation with an empty log.
 
         Raises:

@@ -31,7 +31,7 @@ def select_rows(items: Items, where: Where) -> NDArray[np.bool_]:
             and the columns of the index, in SQL or of polars.
 
     Raises:
-        InvalidInputError: a mask of another length, names that are no items, or an expression that is not a condition.
+        InvalidInputError: a mask of another length, unknown names, or an expression that is not a condition.
     """
     if isinstance(where, str) or is_expression(where):
         return select_by_expression(items, where)
