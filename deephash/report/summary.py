@@ -115,7 +115,7 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
 
     Args:
         result: as in `metrics.json`.
-        folder: the run folder.
+        folder: the run folder; if it is inside the working folder, its path is printed relative to it.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -151,6 +151,8 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
         console.print(f"queries without a relevant item, left out: {result['skipped_queries']:,}")
     for line in result.get("warnings", ()):
         console.print(f"[yellow]warning:[/yellow] {escape(line)}")
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())  # Shorter, and works for the next command.
     console.print(f"files    {escape(str(folder))}")
     for name, content in FILES:
         if (folder / name).exists():

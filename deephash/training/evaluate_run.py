@@ -19,6 +19,7 @@ from deephash.training.base import RunResult, get_runner_class
 from deephash.training.building import build_data, build_trainer
 from deephash.training.early_checks import check_labelled, check_settings, choose_score_settings
 from deephash.training.fit_module import FittedHasher
+from deephash.training.quiet_lightning import hide_announcements
 from deephash.training.run_steps import evaluation_row, score
 from deephash.validation import InvalidInputError
 
@@ -69,6 +70,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
             f"metrics.database_codes={LEARNT} ranks the training items of the run; do not change data."
         )
     truth = FittedTruth(build(merged.truth), data)
+    hide_announcements()
     settings, notes = choose_score_settings(merged, truth)
     trainer = build_trainer(merged, folder)
     fitted = FittedHasher(hasher, load_learnt(run.hasher))

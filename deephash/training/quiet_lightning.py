@@ -1,5 +1,6 @@
-"""Suppression of Lightning's warnings that need no action."""
+"""Suppression of Lightning's messages and warnings that need no action."""
 
+import logging
 import warnings
 
 import torch
@@ -23,3 +24,9 @@ class quiet_lightning(warnings.catch_warnings):  # noqa: N801 - a context manage
         for message in QUIET:
             warnings.filterwarnings("ignore", message)
         torch.set_warn_always(False)
+
+
+def hide_announcements() -> None:
+    """Hide the messages about devices and products that Lightning logs at each start; warnings are still logged."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,6 +1,5 @@
 """Steps that the runners share: reading the data, scoring, the result row, and the files of a run."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ from deephash.training.dataset_cache import DatasetCache
 from deephash.training.early_checks import check_labelled
 from deephash.training.environment import describe_environment
 from deephash.training.fit_module import FittedHasher
-from deephash.training.quiet_lightning import quiet_lightning
+from deephash.training.quiet_lightning import hide_announcements, quiet_lightning
 
 
 def start_lightning(config: DictConfig) -> None:
@@ -37,9 +36,7 @@ def start_lightning(config: DictConfig) -> None:
     Raises:
         InvalidInputError: there is no such device.
     """
-    # Lightning announces itself and the devices at each start. Warnings and errors still come through.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    hide_announcements()
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     if config.trainer.get("accelerator") not in ("auto", "cpu"):
         build_lightning_trainer(config, logger=False, callbacks=None)

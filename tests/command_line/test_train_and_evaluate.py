@@ -63,6 +63,8 @@ def test_evaluation_reproduces_the_main_job(finished):
     status, out, err = run(folder, "evaluate.py", f"run={run_folder}")
     assert status == 0, err
     assert "The metrics equal those of the saved run exactly." in out
+    assert out.startswith("itq · sbq, 64 bits, mnist5k\n")
+    assert err == ""
     (again,) = run_folder.glob("evaluations/*")
     assert metrics(again) == metrics(run_folder)
 

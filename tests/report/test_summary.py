@@ -118,3 +118,11 @@ def test_an_offline_run_says_how_it_is_sent(tmp_path, capsys):
     print_summary({"metrics": {"mAP": 0.5}}, folder)
     lines = [line for line in capsys.readouterr().out.splitlines() if "wandb" in line]
     assert lines == [f"W&B      wandb sync '{folder}/wandb/offline-run-20260101_000000-abc'"]
+
+
+def test_a_folder_inside_the_working_folder_is_printed_relative_to_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    print_summary({"metrics": {"mAP": 0.5}}, tmp_path / "runs" / "one")
+    print_summary({"metrics": {"mAP": 0.5}}, tmp_path.parent)
+    shown = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("files")]
+    assert shown == ["runs/one", str(tmp_path.parent)]
