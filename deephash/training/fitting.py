@@ -85,7 +85,12 @@ def load_fitted(folder: Path) -> FittedHasher:
 def describe_fit_size(data: HashingDataModule) -> str:
     """Describe the number of items of a fit; for many, name the setting that fits on a sample."""
     items = len(data.ids("train"))
-    text = f"{items:,} items of {data.feature_dim} dimensions"
+    dimension = data.feature_dim
+    if isinstance(dimension, dict):
+        dimensions = " and ".join(f"{size} ({view})" for view, size in dimension.items())
+    else:
+        dimensions = str(dimension)
+    text = f"{items:,} items of {dimensions} dimensions"
     if items > MANY_ITEMS and isinstance(data.protocol, QueryDatabase):
         text += f"; protocol.train={SAMPLE_ITEMS} fits on a sample of them, in less time and for a little less mAP"
     return text

@@ -1,4 +1,7 @@
-"""Discovery for the contract tests: every final class of a family, with no list to keep."""
+"""Discovery for the contract tests: every final class of a family, with no list to keep.
+
+Classes of installed packages that add to a family by an entry point are tested in the same way.
+"""
 
 import importlib
 import inspect
@@ -21,7 +24,7 @@ from deephash.projections.online.base import OnlineProjection
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
 from deephash.quantizers.relaxations.base import Relaxation
-from deephash.registry import get_public_name
+from deephash.registry import get_public_name, list_plugins_of, load_plugin
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FAMILIES = {
@@ -41,7 +44,7 @@ VIEW_DIMENSIONS, PAIRS = {"image": 12, "text": 8}, 160
 
 
 def final_classes(package_names, contract):
-    """The classes defined in the files of packages that fulfil a contract and can be built."""
+    """The classes of packages, and of entry points to their families, that fulfil a contract and can be built."""
     for package_name in package_names.split():
         package = importlib.import_module(package_name)
         for module_info in pkgutil.iter_modules(package.__path__, package_name + "."):
@@ -53,6 +56,7 @@ def final_classes(package_names, contract):
                     and not inspect.isabstract(found)
                 ):
                     yield found
+        yield from (load_plugin(point) for point in list_plugins_of(package_name))
 
 
 def pytest_generate_tests(metafunc):

