@@ -114,6 +114,22 @@ def joint_decoupled() -> str:
     return page_table(("", "bits", "best on validation queries, mean of two draws"), rows, (1,))
 
 
+def joint_pairs() -> str:
+    """Return pipelines whose projection is fitted from pairs beside ITQ's, on validation queries of one draw."""
+    lines = [("ITQ", "joint_decoupled", {"method": "itq"}), ("KSH", "joint_decoupled_ksh", {})]
+    for initial in ("ITQ", "LSH"):
+        chosen = {"projection.initial._target_": f"deephash.projections.{initial}"}
+        lines.append((f"GRH from {initial}", "joint_decoupled_grh", chosen))
+    runs = [
+        (f"{name} + {NAMES[quantizer]}", run)
+        for name, file, chosen in lines
+        for quantizer in ("npq_exact", "mhq")
+        for run in results(file).select(quantizer=quantizer, bits=32, seed=100, **chosen)
+    ]
+    rows = [(name, *(format_figure(run[metric]) for metric in METRICS)) for name, run in runs]
+    return page_table(("32 bits, one draw", *METRICS.values()), rows, (1, 2))
+
+
 def joint_labels() -> str:
     """Return the mAP of joint training with labels against the fit that it starts from."""
     found = results("joint_labels")
@@ -149,6 +165,7 @@ TABLES = {
     "joint_gist": joint_gist,
     "joint_labels": joint_labels,
     "joint_map_causes": joint_map_causes,
+    "joint_pairs": joint_pairs,
 }
 
 
