@@ -3,6 +3,7 @@
 The registry and the folders name what is listed, so a new method appears without an edit here.
 """
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,27 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages of methods, of quantisers and of the reference to the navigation."""
     assert config.nav is not None
     methods = next(section["Methods"] for section in config.nav if "Methods" in section)
-    methods[1:1] = list_pages(config, "methods")
+    methods[1:1] = group_methods(Path(config.docs_dir) / "methods" / "index.md")
     methods[-1]["Quantisers"] += list_pages(config, "quantizers")
     pages = [{title: path_of(package)} for title, package in PACKAGES.items()]
     reference = [{"deephash": path_of("deephash")}, *pages, {"Evaluation": path_of("deephash.evaluation")}]
     config.nav = [*config.nav, {"Reference": reference}]
     return config
+
+
+def group_methods(index: Path) -> list[dict[str, list[str]]]:
+    """Return the pages that the sections of the methods' index link to, by heading, in the order of its tables."""
+    sections = re.split(r"^## ", index.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    pages = {section.partition("\n")[0]: re.findall(r"\]\((\w+\.md)\)", section) for section in sections}
+    rest = {path.name for path in index.parent.glob("*.md")} - {index.name}
+    groups = []
+    for heading, names in pages.items():
+        first = [name for name in dict.fromkeys(names) if name in rest]
+        rest -= set(first)
+        groups.append({heading: [f"methods/{name}" for name in first]})
+    if rest:
+        raise ValueError(f"no section of {index} links to {sorted(rest)}; add them to a table.")
+    return groups
 
 
 def list_pages(config: MkDocsConfig, folder: str) -> list[str]:

@@ -85,6 +85,10 @@ def test_site_builds(tmp_path):
     assert "arithmatex" not in page
     # On a narrow screen, a displayed formula scrolls by itself.
     assert '<div class="formula"><math' in page
+    formulas = (site / "methods" / "ksh" / "index.html").read_text(encoding="utf-8")
+    assert "<munder><mo>min</mo>" in formulas
+    assert "<mo>\u2016</mo>" not in formulas, "bars of two sizes"
+    assert "With labels or pairs" in re.search(r"<nav .*?</nav>.*?<article", formulas, flags=re.DOTALL).group()
     # Pages load nothing from other hosts.
     assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://[^"]*"', page) == []
     words = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]

@@ -4,6 +4,7 @@ A link must work on the built site and in a viewer of the repository, so an anch
 heading.
 """
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("docs", "studies", "benchmarks", "tests", ".github")
-PAGES = sorted(path for pattern in ("*.md", *(f"{name}/**/*.md" for name in FOLDERS)) for path in ROOT.glob(pattern))
+PATTERNS = ("*.md", *(f"{name}/**/*.md" for name in FOLDERS), "examples/*.ipynb")
+PAGES = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 # Files that the reader of a page writes, and a folder of the wheel.
 ABSENT = {
     "deephash/projections/example.py",
@@ -21,6 +23,14 @@ ABSENT = {
     "conf/data/mine.yaml",
     "deephash/conf",
 }
+
+
+def read(page):
+    """The Markdown of a page; of a notebook, that of its cells of text."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
 
 
 def prose(text):
@@ -45,7 +55,7 @@ def anchors(text):
 
 def faults(page):
     """What is wrong with each relative link of a page."""
-    text = page.read_text(encoding="utf-8")
+    text = read(page)
     targets = re.findall(r"\]\(\s*<?([^)>\s]+)>?(?:\s+\"[^\"]*\")?\s*\)", prose(text))
     targets += re.findall(r"^ *\[[^\]]+\]: +(\S+)", prose(text), flags=re.MULTILINE)
     targets += re.findall(r"<(?:a|img)\b[^>]*\b(?:href|src)=\"([^\"]+)\"", prose(text))
@@ -56,7 +66,7 @@ def faults(page):
         linked = (page.parent / name).resolve() if name else page
         if name.startswith("/") or not linked.exists():
             yield f"{target}: no such file"
-        elif anchor and (linked.suffix != ".md" or anchor not in anchors(linked.read_text(encoding="utf-8"))):
+        elif anchor and (linked.suffix != ".md" or anchor not in anchors(read(linked))):
             yield f"{target}: no such heading"
 
 
@@ -67,7 +77,7 @@ def test_links_resolve(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_exist(page):
-    text = page.read_text(encoding="utf-8")
+    text = read(page)
     if page.name == "CHANGELOG.md":  # It also names files of earlier versions.
         return
     named = re.findall(r"`((?:\.ci|benchmarks|conf|deephash|docs|studies|tests)/[^`\s:]+)`", text)
@@ -83,6 +93,10 @@ def test_links_of_all_forms_are_found(tmp_path):
         "```\n[f](block.md)\n```\n[g](missing.md) ![h](missing.png) [i](other.md#three) [j](other.md#four-five)\n"
         '[k](#there) <img src="picture.png"> [l][m]\n\n[m]: reference.md\n[n](missing%20file.md "title")\n'
     )
+    notebook = tmp_path / "notebook.ipynb"
+    cells = [("markdown", "[o](other.md) [p](gone.md)"), ("code", "# [q](code.md)")]
+    notebook.write_text(json.dumps({"cells": [{"cell_type": kind, "source": [text]} for kind, text in cells]}))
+    assert list(faults(notebook)) == ["gone.md: no such file"]
     found = [fault.partition(":")[0] for fault in faults(page)]
     files = ["missing.md", "missing.png", "missing%20file.md", "reference.md", "picture.png"]
     assert sorted(found) == sorted([*files, "other.md#three", "other.md#four-five", "#there"])

@@ -1,4 +1,4 @@
-"""Deep polarised network (Fan, Ng, Ju, Zhang, Liu, Chan & Yang, IJCAI 2020)."""
+"""Deep polarised network (Fan, Ng, Ju, Zhang & Chan, IJCAI 2020)."""
 
 from typing import ClassVar, final
 
@@ -37,7 +37,7 @@ class DPN(Loss):
         InvalidInputError: margin is not above 0, or there are more classes than codewords.
 
     References:
-        Fan, Ng, Ju, Zhang, Liu, Chan & Yang, "Deep polarized network for supervised learning of accurate binary
+        Fan, Ng, Ju, Zhang & Chan, "Deep polarized network for supervised learning of accurate binary
         hashing codes", IJCAI 2020.
     """
 

@@ -109,24 +109,23 @@ def key(line: tuple[str, str], stream: str) -> dict[str, str]:
 
 def others_table() -> str:
     """Return the areas of the best lines on other streams, and with other code lengths, in one draw."""
-    columns = [("stationary", 32, ""), ("shifting_priors", 32, "")]
-    columns += [("feature_drift", 32, f"stream.kind={kind} stream.size=60") for kind in ("noise", "brightness")]
-    header = ["stationary", "shifting priors", "noise", "brightness"]
+    streams = {"stationary": ("stationary", 32, ""), "shifting priors": ("shifting_priors", 32, "")}
+    for kind in ("noise", "brightness"):
+        streams[kind] = ("feature_drift", 32, f"stream.kind={kind} stream.size=60")
     for bits in (16, 64):
-        columns += [(stream, bits, ROTATION if stream == "feature_drift" else "") for stream in STREAMS]
-        header += [f"{name}, {bits} bits" for name in STREAMS.values()]
-    lines = sorted({(run["line"], run["reencoding"]) for run in results("streams_others").find()})
-    rows = []
-    for line, policy in lines:
-        cells = []
-        for stream, bits, settings in columns:
-            selected = results("streams_others").find(
-                line=line, reencoding=policy, stream=stream, bits=bits, settings=settings
-            )
-            cells.append(format_figure(selected[0]["area"]) if selected else "")
-        rows.append((LINES[line], f"`{policy}`", *cells))
-    rows.sort(key=lambda row: row[2], reverse=True)
-    return page_table(("", "re-encoding", *header), rows, range(2, 2 + len(header)))
+        for stream, name in STREAMS.items():
+            streams[f"{name}, {bits} bits"] = (stream, bits, ROTATION if stream == "feature_drift" else "")
+    found = results("streams_others")
+    areas = {}
+    for line, policy in sorted({(run["line"], run["reencoding"]) for run in found.find()}):
+        selected = (
+            found.find(line=line, reencoding=policy, stream=stream, bits=bits, settings=settings)
+            for stream, bits, settings in streams.values()
+        )
+        areas[f"{LINES[line]}, `{policy}`"] = [format_figure(runs[0]["area"]) if runs else "" for runs in selected]
+    lines = sorted(areas, key=lambda line: areas[line][0], reverse=True)
+    rows = [(name, *(areas[line][row] for line in lines)) for row, name in enumerate(streams)]
+    return page_table(("", *lines), rows, range(1, 1 + len(lines)))
 
 
 def refitting_runs(line: str) -> dict[int, list[dict[str, Any]]]:

@@ -80,8 +80,8 @@ class OSupHash(UnitProjection):
         InvalidInputError: step_size is not above 0, or classes is below 1.
 
     References:
-        Cakir, Bargal & Sclaroff, "Online supervised hashing", CVIU 2017; Cakir & Sclaroff, "Online supervised hashing
-        for ever-growing datasets", arXiv 1511.03257; Dietterich & Bakiri, JAIR 1995, for the codes.
+        Cakir, Bargal & Sclaroff, "Online supervised hashing", CVIU 2017; the same authors, "Online supervised
+        hashing for ever-growing datasets", arXiv 1511.03257; Dietterich & Bakiri, JAIR 1995, for the codes.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
