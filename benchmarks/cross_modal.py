@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from measurements import result_path, write_measurements
 
 from deephash.affinity.label import Label
 from deephash.codes import unpack
@@ -89,7 +90,7 @@ def measure(arguments, method):
         mean_average_precision(asked[one], searched[other], relevant, arguments.bits)
         for one, other in (("gist", "colour"), ("colour", "gist"))
     ]
-    return [method, arguments.bits, f"{seconds:.1f}", f"{peak:.0f}", *(f"{score:.4f}" for score in scores)]
+    return [method, arguments.bits, seconds, peak, *scores]
 
 
 def main():
@@ -98,6 +99,7 @@ def main():
     parser.add_argument("--cache", type=Path, required=True, help="folder in which GIST features are cached")
     parser.add_argument("--methods", nargs="+", default=["cvh", "cmfh", "imh", "scm_sequential"])
     parser.add_argument("--bits", type=int, default=64)
+    parser.add_argument("--json", type=result_path, help="result file to write")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -108,7 +110,14 @@ def main():
         command = [sys.executable, __file__, *sys.argv[1:], "--methods", method, "--one"]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-    print(markdown_table(COLUMNS, rows, right=range(1, len(COLUMNS))))
+    shown = [
+        [method, bits, f"{seconds:.1f}", f"{peak:.0f}", *(f"{score:.4f}" for score in scores)]
+        for method, bits, seconds, peak, *scores in rows
+    ]
+    print(markdown_table(COLUMNS, shown, right=range(1, len(COLUMNS))))
+    if arguments.json:
+        measured = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        write_measurements(arguments.json, measured, torch.get_num_threads())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python benchmarks/methods.py --features gist.npy --labels labels.npy       every projection and quantiser of conf/
 python benchmarks/methods.py --methods ksh sdh --quantizers                some projections, no quantiser
 python benchmarks/methods.py --rows 1000000 --dimension 128 --sift FOLDER/siftsmall_base.fvecs
-python benchmarks/methods.py ... --output methods                          writes methods.md and methods.json too
+python benchmarks/methods.py ... --json studies/results/methods_times.json  writes a result file too
 
 59,000 × 512 features, synthetic of ten clusters without --features, to 64 bits; methods fitted from pairs see the first
 5,000 rows. With --rows 1000000 the features are real SIFT vectors repeated with Gaussian noise of a hundredth of their
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
+from measurements import result_path, write_measurements
 
 from deephash.affinity.epsilon_ball import EpsilonBall
 from deephash.affinity.label import Label
@@ -179,7 +180,7 @@ def main():
     parser.add_argument("--features", help="features as .npy, floating (n, d)")
     parser.add_argument("--labels", help="class indices as .npy (n,)")
     parser.add_argument("--sift", help="SIFT vectors as .fvecs, or .npz with the array base")
-    parser.add_argument("--output", type=Path, help="file name without ending, for Markdown and JSON")
+    parser.add_argument("--json", type=result_path, help="result file to write")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -210,10 +211,10 @@ def main():
     failures = "".join(f"- {row['name']}: {row['error']}\n" for row in rows if "error" in row)
     page = f"{title}\n\n{table}" + (f"\nFailed:\n\n{failures}" if failures else "")
     print(page)
-    if arguments.output:
-        arguments.output.with_suffix(".md").write_text(page, encoding="utf-8")
-        content = {"title": title, "baseline MB": baseline, "rows": rows}
-        arguments.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        sizes = {"bits": arguments.bits, "baseline MB": baseline["method"]}
+        measured = [sizes | {name: row.get(name) for name in (*COLUMNS, "error")} for row in rows]
+        write_measurements(arguments.json, measured, torch.get_num_threads())
 
 
 if __name__ == "__main__":
