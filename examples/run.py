@@ -9,6 +9,8 @@ one with an error or a warning in an output. Needs `pip install "deephash[notebo
 """
 
 import argparse
+import base64
+import io
 import os
 import re
 import sys
@@ -20,10 +22,15 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 CELL_SECONDS = 300
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# A progress bar or a clock that a program leaves on the screen, with the rest of its line up to two spaces.
+BARS = re.compile(
+    r"^(?:[^┏\n]*━{5,}|[\u2801-\u28ff] ).*?\d:\d\d:\d\d(?: ?[•\d:. ]*it/s| \d:\d\d:\d\d)?(?:  |$)", re.MULTILINE
+)
 # Python imports this module at its start, also in programs that a notebook starts.
 GUARD = '''
 """Refuse connections to other machines, and record them."""
@@ -65,7 +72,6 @@ def execute(path: Path) -> NotebookNode:
             extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
-            coalesce_streams=True,
         )
         try:
             client.execute(env=kernel_environment(Path(scratch)))
@@ -73,7 +79,7 @@ def execute(path: Path) -> NotebookNode:
             raise RuntimeError(f"{path.name}: {ANSI.sub('', str(error))}") from None
         if record.exists():
             raise RuntimeError(f"{path.name} connects to {', '.join(sorted(set(record.read_text().split())))}")
-    clean(notebook)
+        clean(notebook, str(folder))
     for place, cell in enumerate(notebook.cells):
         if any(output.get("name") == "stderr" for output in cell.get("outputs", [])):
             raise RuntimeError(f"{path.name}: cell {place} writes to standard error:\n{cell.outputs}")
@@ -100,25 +106,64 @@ def kernel_environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def clean(notebook: NotebookNode) -> None:
-    """Remove versions, times and terminal colours; keep tags and the `alt` texts of figures."""
+def clean(notebook: NotebookNode, folder: str) -> None:
+    """Remove versions, times, progress bars and the folder of the run; keep tags and the `alt` texts of figures."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("alt", "tags") if key in cell.metadata}
-        for output in cell.get("outputs", []):
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = merge_streams(cell.outputs)
+        for output in cell.outputs:
             if "metadata" in output:
                 output.metadata = {}
             if output.output_type == "stream":
-                output.text = last_states(ANSI.sub("", output.text))
+                text = render_terminal(output.text).replace(folder + os.sep, "")
+                output.text = "".join(line for line in BARS.sub("", text).splitlines(keepends=True) if line.strip())
+            if picture := output.get("data", {}).get("image/png"):
+                output.data["image/png"] = shrink_picture(picture)
 
 
-def last_states(text: str) -> str:
-    """Return the text as a terminal shows it at the end: of each progress bar its last state."""
-    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    return "\n".join(lines)
+def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return the outputs with successive texts of one stream as one output: where a text is cut depends on time."""
+    merged: list[NotebookNode] = []
+    for output in outputs:
+        if merged and output.output_type == "stream" and output.name == merged[-1].get("name"):
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def shrink_picture(picture: str) -> str:
+    """Return a PNG picture in base64 with 64 colours and without the name of the program that drew it."""
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
+        reduced = opened.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    reduced.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def render_terminal(text: str) -> str:
+    """Return the text as a terminal shows it at the end, without colours and without replaced progress bars."""
+    lines, row, column = [""], 0, 0
+    for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|[\r\n])", text):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row == len(lines))
+        elif part == "\r":
+            column = 0
+        elif up := re.fullmatch(r"\x1b\[(\d*)A", part):
+            row = max(0, row - int(up[1] or 1))
+        elif re.fullmatch(r"\x1b\[2K", part):
+            lines[row] = ""
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def main() -> None:

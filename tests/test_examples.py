@@ -1,6 +1,7 @@
 """The notebooks of `examples/` run without a network, their stored outputs are current, and their texts state them."""
 
 import base64
+import importlib.util
 import json
 import re
 import subprocess
@@ -169,6 +170,48 @@ def test_a_run_keeps_what_is_stable(tmp_path):
     assert texts(read(path))[:1] == ["red\n100 %\n"]
     assert cell["metadata"] == {"alt": "none"}
     assert "version" not in read(path)["metadata"]["language_info"]
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """The module examples/run.py."""
+    spec = importlib.util.spec_from_file_location("run_examples", EXAMPLES / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_jupyter
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("one\ntwo\n", "one\ntwo\n"),
+        ("10 %\r100 %\n", "100 %\n"),
+        ("100 %\r50\n", "500 %\n"),
+        ("\x1b[31mred\x1b[0m  \n", "red\n"),
+        ("⠸ wait\r\x1b[2K⠼ wait\n\r\x1b[1A\x1b[2K\x1b[?25hdone\n", "done\n"),
+        ("\x1b[5Atop\r\n", "top\n"),
+    ],
+)
+def test_terminal_output_is_rendered(written, shown, runner):
+    assert runner.render_terminal(written) == shown
+
+
+@needs_jupyter
+@pytest.mark.parametrize(
+    ("line", "rest"),
+    [
+        ("⠙ Loading Lightning 0:00:19", ""),
+        ("Images ━━━━━━━━━━━━━━━ 10/10 0:00:01 0:00:00", ""),
+        ("Epoch 0/0  ━━━━━━━━━━ 1/1 0:00:02 • 0:00:00 0.00it/s", ""),
+        ("Epoch 4/9  ━━━━━━━━━━ 7/7 0:00:01 • 0:00:00 4.12it/s  epoch 5: mAP 0.8893", "epoch 5: mAP 0.8893"),
+        ("┏━━━━━━━━━━━━┳━━━━━━━━┓", "┏━━━━━━━━━━━━┳━━━━━━━━┓"),
+        ("┡━━━━━━━━━━━━╇━━━━━━━━┩", "┡━━━━━━━━━━━━╇━━━━━━━━┩"),
+        ("seconds  fit 2.82 at 0:00:01", "seconds  fit 2.82 at 0:00:01"),
+    ],
+)
+def test_progress_bars_are_removed(line, rest, runner):
+    assert runner.BARS.sub("", line) == rest
 
 
 def test_untrue_figures_are_found():
