@@ -110,6 +110,14 @@ def mean_agreement(metric: str, page: str, sweep: str = "satisfaction") -> str:
     return format_mean([fmean(run[column] for column in columns) for run in draws], 2)
 
 
+def mean_lead(metric: str, other: str, page: str) -> str:
+    """Return by how much the mean τ of a metric exceeds that of another, with its interval over draws."""
+    columns = user_columns()[page == "grids"]
+    runs = [results("satisfaction").select(sweep="satisfaction", metric=name) for name in (metric, other)]
+    one, two = ({run["seed"]: fmean(run[column] for column in columns) for run in found} for found in runs)
+    return format_mean(one[seed] - two[seed] for seed in one)
+
+
 def without_interval(figure: Callable[[], str]) -> str:
     """Return the mean alone."""
     return figure().partition(" ")[0]
@@ -127,4 +135,14 @@ FIGURES: dict[str, Callable[[], str]] = {
 FIGURES |= {
     f"satisfaction_neighbours_{page}": partial(without_interval, FIGURES[f"satisfaction_neighbours_mAP_{page}"])
     for page in ("lists", "grids")
+}
+FIGURES |= {
+    f"satisfaction_{metric}_{other}_{page}": partial(mean_lead, metric, other, page)
+    for metric, other, page in (
+        ("ERR@20", "mAP", "lists"),
+        ("ERR@20", "success@5", "lists"),
+        ("ERR@20", "precision@1", "lists"),
+        ("success@5", "mAP", "grids"),
+        ("success@5", "ERR@20", "grids"),
+    )
 }

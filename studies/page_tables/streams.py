@@ -30,6 +30,7 @@ COSTS = {"learn_seconds": "processor seconds of learning", "reencoded_items": "r
 ROTATION = "stream.kind=rotation stream.size=90"
 SEED = 10
 DRAWS = tuple(range(10, 20))  # of the best lines
+BEST = ("streaming_lda", "every")
 
 
 def policies_table(stream: str) -> str:
@@ -80,24 +81,33 @@ def format_range(values: list[float]) -> str:
     return f"{format_figure(fmean(values))} ({format_figure(min(values))}–{format_figure(max(values))})"
 
 
+def find_rival_areas(line: tuple[str, str], stream: str) -> tuple[list[float], list[float]]:
+    """Return the areas of a line and of the best line of other methods, by draw."""
+    found = {(run["line"], run["reencoding"]) for run in results("streams_policies").find(seed=DRAWS[-1])}
+    others = sorted(other for other in found if not other[0].startswith("streaming_lda"))
+    own = [results("streams_policies").scores("area", **key(line, stream))[draw] for draw in DRAWS]
+    best = [
+        max(results("streams_policies").scores("area", **key(other, stream)).get(draw, 0) for other in others)
+        for draw in DRAWS
+    ]
+    return own, best
+
+
+def mean_lead(line: tuple[str, str], stream: str) -> str:
+    """Return the mean lead of a line over the best line of other methods in each draw, with its interval."""
+    return format_mean(mine - other for mine, other in zip(*find_rival_areas(line, stream), strict=True))
+
+
 def leads_table() -> str:
     """Return the lead of each of our lines over the best other line of each draw, by stream, with its interval."""
-    ours = [("streaming_lda", "every"), ("streaming_lda_priors", "never")]
-    found = {(run["line"], run["reencoding"]) for run in results("streams_policies").find(seed=DRAWS[-1])}
-    others = sorted(line for line in found if not line[0].startswith("streaming_lda"))
     rows = []
-    for line in ours:
+    for line in (BEST, ("streaming_lda_priors", "never")):
         cells = []
         for stream in STREAMS:
-            own = [results("streams_policies").scores("area", **key(line, stream))[draw] for draw in DRAWS]
-            best = [
-                max(results("streams_policies").scores("area", **key(other, stream)).get(draw, 0) for other in others)
-                for draw in DRAWS
-            ]
-            leads = [mine - other for mine, other in zip(own, best, strict=True)]
-            wins = sum(lead > 0 for lead in leads)
+            own, best = find_rival_areas(line, stream)
+            wins = sum(mine > other for mine, other in zip(own, best, strict=True))
             p = wilcoxon(own, best).p_value
-            cells.append(f"{format_mean(leads)}, {wins} of {len(DRAWS)}, p = {format_figure(p)}")
+            cells.append(f"{mean_lead(line, stream)}, {wins} of {len(DRAWS)}, p = {format_figure(p)}")
         rows.append((LINES[line[0]], f"`{line[1]}`", *cells))
     return page_table(("", "re-encoding", *STREAMS.values()), rows, range(2, 5))
 
@@ -192,3 +202,5 @@ TABLES = {f"streams_{stream}": partial(policies_table, stream) for stream in STR
     "streams_leads": leads_table,
     "streams_others": others_table,
 }
+
+FIGURES = {f"streams_lead_{stream}": partial(mean_lead, BEST, stream) for stream in STREAMS}
