@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from result_files import format_figure
+from result_files import FOLDER, format_figure
 
 from page_tables.layout import page_table, results
 
@@ -11,13 +11,18 @@ LISTED, NEAREST = 100, 10  # neighbours of a scan, and of multi-index hashing
 
 def format_milliseconds(value: float) -> str:
     """Format a time with two significant digits, without the zero before its point."""
-    digits = f"{value:.2g}"
+    digits = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
     return f"{digits.removeprefix('0')} ms"
 
 
 def format_times(value: float) -> str:
     """Format a ratio with one decimal below 10, and without decimals above."""
     return format_figure(value, 1) if value < 9.95 else f"{value:.0f}"
+
+
+def format_speedup(value: float) -> str:
+    """Format a ratio with two decimals below 2, where a few per cent matter."""
+    return format_figure(value, 2) if value < 2 else format_times(value)
 
 
 def compare_passes(slower: Sequence[float], faster: Sequence[float]) -> str:
@@ -54,4 +59,37 @@ def indexes_table() -> str:
     return page_table(("", *(f"{n:,} codes" for n in sizes)), rows)
 
 
-TABLES = {"indexes": indexes_table}
+def ranking_table() -> str:
+    """Return the times of ranking random 64-bit codes beside those of each rival, in milliseconds."""
+    runs = results("ranking").select(codes="random", bits=64)
+    rows = [
+        (
+            TASKS[run["task"]],
+            format_milliseconds(run["milliseconds"]),
+            RIVALS[run["rival"]],
+            format_milliseconds(run["rival_milliseconds"]),
+            format_speedup(run["rival_milliseconds"] / run["milliseconds"]),
+        )
+        for run in runs
+    ]
+    return page_table(("task", "deephash", "rival", "its time", "deephash's speed over its"), rows, (1, 3, 4))
+
+
+TASKS = {
+    "histograms": "distance histograms",
+    "metrics": "mAP@all and AUPRC, relevance by label included",
+    "full ranking": "the same, against a full ranking",
+    "top 100": "100 nearest with ids",
+}
+RIVALS = {
+    "C": "a blocked popcount loop in C, `-O3 -march=native`",
+    "NumPy float32": "NumPy by query, float32: ±1 products, argsort, cumulative sums",
+    "NumPy float64": "the same in float64",
+    "FAISS": "`faiss.IndexBinaryFlat`",
+}
+# A table of times joins its page when a quiet machine has written its result file.
+TABLES = {
+    name: table
+    for name, table in {"indexes": indexes_table, "ranking": ranking_table}.items()
+    if (FOLDER / f"{name}.json").exists()
+}

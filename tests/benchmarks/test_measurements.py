@@ -67,3 +67,20 @@ def test_the_table_of_indexes_compares_minima_and_single_passes(tmp_path, monkey
         "| - against `flat` | 1.8 (1.5 to 2.0) times as fast |",
         "| FAISS's multi-hash at full recall, against `mih` | not run |",
     ]
+
+
+def test_the_table_of_ranking_lists_every_rival(tmp_path, monkeypatch):
+    fields = ["seed", "codes", "bits", "task", "rival", "milliseconds", "median", "rival_milliseconds", "rival_median"]
+    runs = [
+        [0, "random", 64, "histograms", "C", 11.0, 12.0, 9.9, 10.0],
+        [0, "random", 64, "metrics", "NumPy float64", 15.0, 16.0, 2250.0, 2300.0],
+        [0, "skewed", 64, "histograms", "C", 1.0, 1.0, 1.0, 1.0],
+        [0, "", 64, "large", "", 2000.0, 2000.0, None, None],
+    ]
+    content = {"name": "ranking", "commands": [], "commit": "", "date": "", "machine": "", "fields": fields}
+    (tmp_path / "ranking.json").write_text(json.dumps(content | {"runs": runs}))
+    monkeypatch.setattr(speed, "results", lambda name: read_results(name, tmp_path))
+    assert speed.ranking_table().splitlines()[2:] == [
+        "| distance histograms | 11 ms | a blocked popcount loop in C, `-O3 -march=native` | 9.9 ms | .90 |",
+        "| mAP@all and AUPRC, relevance by label included | 15 ms | the same in float64 | 2,250 ms | 150 |",
+    ]

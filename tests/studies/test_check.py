@@ -71,9 +71,11 @@ def test_every_run_has_a_command_but_those_of_whole_studies():
     without = set()
     for path in FOLDER.glob("*.json"):
         found = read_results(path.stem)
+        if "benchmarks/" in found.commands[0]:  # times, which another machine does not repeat
+            continue
         if not all(check.find_command(found, run) for run in found.select()):
             without.add(path.stem)
-    studies = {"satisfaction", "satisfaction_systems", "satisfaction_gains", "study_power", "indexes"}
+    studies = {"satisfaction", "satisfaction_systems", "satisfaction_gains", "study_power"}
     assert without == studies | {"joint_map_causes"}  # whose runs are named by their folders
 
 
