@@ -54,7 +54,7 @@ from deephash.evaluation.learnt_codes import LearntCodes, load_learnt
 from deephash.hashers import storage
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.loading import load
-from deephash.indexes import index_folder
+from deephash.indexes import change_log, index_folder
 from deephash.indexes.sharded_index import open_release
 from deephash.io.files import read_json_object, write_json
 from deephash.io.run_folder import RunFolder
@@ -403,6 +403,35 @@ def repair_index(folder: Path) -> None:
     path.write_text(json.dumps(stored))
 
 
+def change_all(folder: Path) -> None:
+    """Open an index for changes, change and search it, and load it again."""
+    with deephash.open_index(folder) as index:
+        index.search(CODES[:5], min(3, len(index)), where="price < 20")
+        index.remove(index.named(index.ids[:1]))
+        index.compact()
+    search_all(folder)
+
+
+def repair_log(folder: Path) -> None:
+    """Recompute the digests of the files of an index, and of the records of its log as far as their lengths fit."""
+    repair_index(folder)
+    stored = json.loads((folder / index_folder.DESCRIPTION_FILE).read_text())
+    path = folder / stored["generation"] / index_folder.LOG_FILE
+    content = path.read_bytes()[change_log.HEAD_BYTES :]
+    repaired = [change_log.log_head(stored["generation"], stored["bits"])]
+    key = change_log.start_of_log(stored["generation"], stored["bits"]).digest
+    head, end = change_log.LENGTH.size + change_log.CHECK_BYTES, change_log.DIGEST_BYTES
+    while len(content) >= head + end:
+        (length,) = change_log.LENGTH.unpack_from(content)
+        length = min(length, len(content) - head - end)
+        packed, record = change_log.LENGTH.pack(length), content[head : head + length]
+        repaired += [packed, change_log.check_of_length(packed, key), record]
+        key = change_log.digest_of_content(record, key)
+        repaired.append(key)
+        content = content[head + length + end :]
+    path.write_bytes(b"".join([*repaired, content]))
+
+
 def repair_sharded(folder: Path) -> None:
     """Recompute the digests of each shard of an index."""
     for path in folder.rglob(index_folder.DESCRIPTION_FILE):
@@ -481,6 +510,11 @@ def list_targets() -> dict[str, Target]:
         "index-lancedb", ("index.json", "*/index.lancedb/*/data/*", "*/index.lancedb/*/_versions/*"), search_all,
         repair_index, weight=0.4,
     )  # fmt: skip
+    for name, read in (("loaded", search_all), ("opened", change_all)):
+        found[f"index with a log, {name}"] = Target(
+            "index-changing", ("*/changes.log", "*/changes.log", "*/ids.npy", "*/columns.parquet", "index.json"), read,
+            repair_log, weight=2,
+        )  # fmt: skip
     found["index in shards"] = Target(
         "sharded", ("shards.json", "**/index.json", "**/codes.npy"),
         lambda folder: open_release(folder).search(torch.from_numpy(CODES[:3]), 3), repair_sharded,
@@ -537,6 +571,7 @@ def write_corpus(folder: Path) -> None:
         settings = {"lists": 4, "probes": 4} if kind == "faiss_ivf" else {}
         names = np.array([f"n{row}" for row in range(ROWS)])
         deephash.index(codes, kind, bits=BITS, names=names, **settings).save(folder / f"index-{kind}")
+    write_changed_index(folder / "index-changing")
     write_run(folder / "run", hashers["itq"])
     for name in ("runs/a", "runs/b", "sweep/0"):
         shutil.copytree(folder / "run", folder / name)
@@ -549,6 +584,18 @@ def write_corpus(folder: Path) -> None:
         shard_manifest.save_progress(shards, record)
     shard_manifest.write_manifest(shards, {"rows": 30}, {0: record})
     write_study(folder / "study")
+
+
+def write_changed_index(folder: Path) -> None:
+    """Write an index whose ids differ from its rows, with columns and a log of every kind of change."""
+    names, prices = np.array([f"n{row}" for row in range(ROWS)]), {"price": np.arange(ROWS)}
+    index = deephash.index(CODES, "mih", bits=BITS, names=names, columns=prices)
+    index.remove(names[:3])
+    index.save(folder)
+    with deephash.open_index(folder) as index:
+        index.add(CODES[:3], names=["a", "b", "c"], columns={"price": [1, 2, 3]})
+        index.update(CODES[5:6], names=["n7"], columns={"price": [9]})
+        index.remove(["b", "n9"])
 
 
 def write_arrays(folder: Path) -> None:

@@ -1,12 +1,38 @@
 """`deephash index`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from deephash.command_line.change import add, compact, remove, update
+
+BUILD = "build"
 
 
-def index(
+class BuildByDefault(TyperGroup):
+    """A group of commands that builds an index if its first argument is not a command.
+
+    `deephash index CODES OUT` is older than the other commands. A file that is called like one of them is given with
+    its folder, as in `./add`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command before arguments that begin with none."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [BUILD, *args]
+        return super().parse_args(ctx, args)
+
+
+index = typer.Typer(
+    cls=BuildByDefault,
+    no_args_is_help=True,
+    help="Build an index of packed codes, or change one. deephash index CODES OUT is short for deephash index build.",
+)
+
+
+def build(
     source: Annotated[
         Path,
         typer.Argument(
@@ -74,3 +100,7 @@ def parse_value(text: str) -> object:
     except ValueError:
         return text
     return value
+
+
+for command in (build, add, update, remove, compact):
+    index.command()(command)

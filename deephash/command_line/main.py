@@ -60,8 +60,9 @@ def options(
 
 app.command(context_settings=PASSED_ON, add_help_option=False)(train)
 app.command(context_settings=PASSED_ON, add_help_option=False)(evaluate)
-for command in (encode, index, search, shard, score, serve, info, compare, demo, export, publish):
+for command in (encode, search, shard, score, serve, info, compare, demo, export, publish):
     app.command()(command)
+app.add_typer(index, name="index")
 app.add_typer(study, name="study")
 
 

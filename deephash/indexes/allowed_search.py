@@ -11,9 +11,11 @@ from deephash.indexes.neighbour_lists import NOT_FOUND, WithinRadius
 from deephash.ranking.auto_engine import AutoEngine
 from deephash.ranking.distance import Hamming
 
-# Share of allowed rows from which the whole index is searched for some more neighbours, and rows that are not allowed
-# are dropped. Below, the allowed rows are copied and scanned.
+# If this share of all rows is allowed, the whole index may be searched for some more neighbours, and those that are not
+# allowed are dropped. Otherwise the allowed rows are copied and scanned.
 MIN_SHARE = 0.5
+# Time to copy a row, in units of a pass of a scan over it for this number of queries.
+COPY_COST, QUERIES_OF_PASS = 3, 8
 # Neighbours searched for, in multiples of those that contain k allowed ones on average, and beyond.
 EXCESS, MORE = 1.3, 8
 
@@ -33,7 +35,7 @@ class RowSearch(Protocol):
 
 
 def search_allowed(
-    index: RowSearch, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int
+    index: RowSearch, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_scan: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest among the allowed rows, with the index's own search if most rows are allowed.
 
@@ -46,12 +48,14 @@ def search_allowed(
         k: number of neighbours, 1 to the number of allowed rows.
         allowed: bool (rows,).
         count: number of allowed rows.
+        is_scan: whether the index's own search is a scan, which takes less time for fewer rows.
 
     Returns:
         Distances and rows, int64 (q, k).
     """
     share = count / len(allowed)
-    if share < MIN_SHARE:
+    passes = -(-len(queries) // QUERIES_OF_PASS)
+    if share < MIN_SHARE or (is_scan and passes * (1 - share) > COPY_COST * share):
         return scan_rows(index, queries, k, np.flatnonzero(allowed))
     depth = min(len(allowed), int(k / share * EXCESS) + MORE)
     distances, rows = index._search(queries, depth)

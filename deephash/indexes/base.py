@@ -173,7 +173,7 @@ class Index(MutableItems, ABC):
             if allowed is None:
                 distances, rows = self._search(queries, k)
             else:
-                count = int(np.count_nonzero(allowed))
+                count = self.size if where is None else int(np.count_nonzero(allowed))
                 shape = (len(queries), k)
                 distances, rows = torch.full(shape, self.bits + 1), torch.full(shape, NOT_FOUND)
                 if count:

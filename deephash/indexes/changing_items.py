@@ -18,8 +18,8 @@ from deephash.ranking.distance import Hamming
 from deephash.ranking.inputs import check_ranked
 from deephash.validation import InvalidInputError
 
-# Removed rows from which some kinds drop them: this number, and this share of all rows.
-MIN_REMOVED, MAX_REMOVED = 1024, 0.25
+# Fewer removed rows are kept.
+MIN_REMOVED = 1024
 
 
 class Journal(Protocol):
@@ -51,8 +51,8 @@ class MutableItems(PlainArguments, ABC):
 
     takes_changes: ClassVar[bool] = False
     """Whether items can be added and removed."""
-    compacts_itself: ClassVar[bool] = False
-    """Whether a removal drops the rows of removed items if they are many; a rebuild of some engines takes minutes."""
+    max_removed: ClassVar[float] = 1.0
+    """Share of removed rows from which a removal drops them; 1 for engines whose rebuild may take minutes."""
 
     def __init__(self, codes: Tensor, bits: int) -> None:
         codes = as_codes(codes)
@@ -223,7 +223,7 @@ class MutableItems(PlainArguments, ABC):
         if change.codes is not None:
             self._extend(self.items.append(change.codes, change.names, change.columns))
         removed = self.items.rows - self.size
-        if self.compacts_itself and self.size and removed > max(MIN_REMOVED, MAX_REMOVED * self.items.rows):
+        if self.size and removed > max(MIN_REMOVED, self.max_removed * self.items.rows):
             self.rebuild()
 
     def _check_changeable(self) -> None:

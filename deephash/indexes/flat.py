@@ -2,9 +2,12 @@
 
 from typing import ClassVar, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.indexes.allowed_search import search_allowed
 from deephash.indexes.base import Index
 from deephash.indexes.neighbour_lists import WithinRadius
 from deephash.ranking.auto_engine import AutoEngine
@@ -29,7 +32,7 @@ class Flat(Index):
     """
 
     takes_changes = True
-    compacts_itself = True
+    max_removed = 0.1
     # All engines give the same results, so the choice is not saved.
     not_settings: ClassVar[frozenset[str]] = Index.not_settings | {"engine"}
 
@@ -42,6 +45,12 @@ class Flat(Index):
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return self.engine.search(queries, self.codes, self.distance, k)
+
+    def _search_among(
+        self, queries: Tensor, k: int, allowed: NDArray[np.bool_], count: int, *, is_filter: bool
+    ) -> tuple[Tensor, Tensor]:
+        # A copy for removed rows would be made by each search.
+        return search_allowed(self, queries, k, allowed, count, is_scan=is_filter)
 
     def _within(self, queries: Tensor, radius: int) -> WithinRadius:
         # Count first. Then search each block of queries for as many neighbours as the largest count in the block.

@@ -11,7 +11,6 @@ from torch import Tensor
 from deephash.indexes import multi_index_kernels as kernels
 from deephash.indexes.allowed_search import scan_rows
 from deephash.indexes.base import Index
-from deephash.indexes.growing_array import GrowingRows
 from deephash.indexes.neighbour_lists import WithinRadius, sort_within
 from deephash.io.progress import track
 from deephash.ranking.numba_engine import NumbaEngine, run_in_threads
@@ -21,7 +20,7 @@ from deephash.validation import InvalidInputError, check_count, check_positive
 # A table stores the start of the bucket of every value of its substring; 2^26 starts take 512 MB.
 MAX_SUBSTRING_BITS = 26
 # Later codes from which the tables are built again: this number, and this share of all codes.
-MIN_LATE, MAX_LATE = 1 << 14, 1 / 3
+MIN_LATE, MAX_LATE = 1 << 14, 0.1
 # Share of allowed codes from which a filtered search visits the tables, and its patience in shares of that of others.
 MIN_SHARE, FILTERED_PATIENCE = 0.1, 0.25
 
@@ -49,7 +48,7 @@ def check_rows(rows: int) -> None:
 
 
 class LaterCodes:
-    """Codes that were added after the tables were built, in a list for each bucket.
+    """Lists of the codes that were added after the tables were built, one for each bucket.
 
     Args:
         tables: number of tables m.
@@ -58,26 +57,24 @@ class LaterCodes:
     """
 
     def __init__(self, tables: int, words: int, buckets: int) -> None:
-        self._codes = GrowingRows(np.empty((0, words), np.uint64))
+        self.size = 0
+        self.pool, self._used, self._tables = np.empty((0, words + 1), np.uint64), 0, tables
         self.heads, self._tails = np.full(buckets, -1, np.int32), np.full(buckets, -1, np.int32)
-        self.following = np.empty((tables, 0), np.int32)
 
-    @property
-    def codes(self) -> NDArray[np.uint64]:
-        """Codes in the order in which they were added (l, W)."""
-        codes: NDArray[np.uint64] = self._codes.values
-        return codes
-
-    def append(self, words: NDArray[np.uint64], *tables: NDArray[np.int64]) -> None:
-        """Add codes; `tables` are the first bits and the lengths of the substrings, and the places of the tables."""
-        first = len(self._codes)
-        self._codes.append(words)
-        stop, room = len(self._codes), self.following.shape[1]
-        if stop > room:
-            wider = np.empty((len(self.following), max(stop, 3 * room // 2, 1024)), np.int32)
-            wider[:, :first] = self.following[:, :first]
-            self.following = wider
-        kernels.append_kernel()(self.codes, first, stop, *tables, self.heads, self._tails, self.following)
+    def append(self, words: NDArray[np.uint64], first: int, *arrays: NDArray[np.int64]) -> None:
+        """Add codes with ids from `first` on; `arrays` are the first bits, lengths and places of the tables."""
+        done = 0
+        while True:
+            done, self._used = kernels.append_kernel()(
+                words, done, first, *arrays, self.heads, self._tails, self.pool, self._used
+            )
+            if done == len(words):
+                break
+            more = self._tables * (2 * (len(words) - done) + kernels.MAX_CHUNK + 1)
+            wider = np.empty((max(self._used + more, 3 * len(self.pool) // 2), self.pool.shape[1]), np.uint64)
+            wider[: self._used] = self.pool[: self._used]
+            self.pool = wider
+        self.size += len(words)
 
 
 @final
@@ -88,7 +85,7 @@ class MIH(Index):
     in at least one of m substrings. Time grows with about the square root of the number of codes, as long as the k-th
     neighbour is near. Known weakness: if the neighbours are far, a query would visit more buckets than there are items.
     Such a query stops, and scans all codes instead. Each table contains a copy of the codes. Codes that are added later
-    are in lists beside the tables; the tables are built again when the lists contain a third of all codes.
+    are in lists beside the tables; the tables are built again when the lists contain a tenth of all codes.
 
     Args:
         codes: packed codes uint8 (N, ⌈b/8⌉), fewer than 2^31.
@@ -106,7 +103,7 @@ class MIH(Index):
     """
 
     takes_changes = True
-    compacts_itself = True
+    max_removed = 0.2
 
     def __init__(
         self, codes: Tensor, bits: int, tables: int | None = None, threads: int | None = None, patience: float = 1.0
@@ -156,7 +153,7 @@ class MIH(Index):
             return
         if not len(self._late.heads):
             self._late = LaterCodes(self.tables, self._codes.shape[2], len(self._starts))
-        self._late.append(pack_words(self.items.codes[first:]), self._firsts, self._lengths, self._table_starts)
+        self._late.append(pack_words(self.items.codes[first:]), first, self._firsts, self._lengths, self._table_starts)
 
     @property
     def looked_at(self) -> NDArray[np.int64]:
@@ -206,6 +203,6 @@ class MIH(Index):
     def _run(self, kernel: Any, queries: Tensor, arguments: tuple[Any, ...]) -> None:
         rows = pack_words(queries.numpy())
         tables = (self._codes, self._ids, self._starts, self._table_starts, self._firsts, self._lengths)
-        arrays = (*tables, self._late.codes, self._late.heads, self._late.following)
+        arrays = (*tables, self._late.pool, self._late.heads)
         threads = torch.get_num_threads() if self.threads is None else self.threads
         run_in_threads(kernel, (rows, arrays, *arguments), len(queries), threads)

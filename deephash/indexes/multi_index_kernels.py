@@ -4,8 +4,11 @@ Codes are rows of uint64 words. The table of a substring is the database sorted 
 with the same value form a bucket, which is contiguous in memory. The table consists of the sorted codes, their ids, and
 the start of each bucket.
 
-Items that are added later are in lists, one for each value that occurs: `heads` names the first item of a bucket's
-list, and `following` the next item of each. A search reads the list of a bucket after the bucket itself.
+Items that are added later are in lists of chunks beside the tables: a bucket may have a list, whose chunks double in
+size, so that a search reads most of a long list in sequence. The rows of `pool`, W + 1 words, are the heads of chunks
+and their items: a code and its id. A head is the number of items, with the size of the chunk above bit 32, and the row
+of the next chunk plus 1. `heads` and `tails` are the rows of a bucket's first and last chunk. A search reads the list
+of a bucket after the bucket itself.
 
 An item may share a bucket with the query in several tables. It only counts in the first one. The distances of its
 substrings show which table that is, so no list of visited items is needed.
@@ -17,7 +20,7 @@ function would give a different key in each process.
 
 # numba infers the types of compiled functions, and does not accept annotations on some.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
+# mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined, arg-type"
 
 from functools import cache
 
@@ -29,6 +32,10 @@ from deephash.ranking.numba_kernels import popcount
 # Costs of visiting a bucket and of reading a code in it; the unit is the cost of a code in a linear scan. Most of both
 # is memory latency.
 BUCKET_COST, CANDIDATE_COST = 100, 5
+# Ids are below this number.
+MAX_IDS = np.int64(1 << 31)
+# Maximum number of items of a chunk, and the bits of their number.
+MAX_CHUNK, LOW = 64, np.uint64((1 << 32) - 1)
 
 
 @compiled
@@ -93,22 +100,37 @@ def sort_kernel() -> Kernel:
 def append_kernel() -> Kernel:
     """Return a kernel that appends codes to the lists of their buckets.
 
-    The kernel adds items `first` to `stop` of the later codes `late` (n, W). `heads` and `tails`, int32, contain the
-    first and the last item of each bucket's list, with the places of `starts` and -1 for an empty list; `following`,
-    int32 (m, n), the next item of each item in each table.
+    The kernel appends the codes (n, W) from row `begin` on, with ids from `first` on, in chunks from row `used` of the
+    pool on. `heads` and `tails`, int32, have the places of `starts`, and -1 for an empty list. It returns the row of
+    the first code for which the pool may be too small, or n, and the number of used rows of the pool.
     """
 
-    def append(late, first, stop, firsts, lengths, table_starts, heads, tails, following):
-        for table in range(len(firsts)):
-            for item in range(first, stop):
-                bucket = table_starts[table] + np.int64(substring(late[item], firsts[table], lengths[table]))
-                following[table, item] = -1
-                last = tails[bucket]
-                if last < 0:
-                    heads[bucket] = item
-                else:
-                    following[table, last] = item
-                tails[bucket] = item
+    def append(codes, begin, first, firsts, lengths, table_starts, heads, tails, pool, used):
+        width = codes.shape[1]
+        for row in range(begin, len(codes)):
+            if used + len(firsts) * (MAX_CHUNK + 1) > len(pool):
+                return row, used
+            for table in range(len(firsts)):
+                bucket = table_starts[table] + np.int64(substring(codes[row], firsts[table], lengths[table]))
+                chunk = np.int64(tails[bucket])
+                size, count = np.int64(0), np.int64(0)
+                if chunk >= 0:
+                    size, count = np.int64(pool[chunk, 0] >> np.uint64(32)), np.int64(pool[chunk, 0] & LOW)
+                if count == size:
+                    if chunk < 0:
+                        heads[bucket] = used
+                    else:
+                        pool[chunk, 1] = np.uint64(used + 1)
+                    chunk, count, size = used, np.int64(0), min(max(2 * size, 1), MAX_CHUNK)
+                    tails[bucket] = chunk
+                    pool[chunk, 1] = 0
+                    used += size + 1
+                place = chunk + 1 + count
+                for word in range(width):
+                    pool[place, word] = codes[row, word]
+                pool[place, width] = np.uint64(first + row)
+                pool[chunk, 0] = (np.uint64(size) << np.uint64(32)) | np.uint64(count + 1)
+        return len(codes), used
 
     return compiled(append)
 
@@ -176,9 +198,9 @@ def nearest_kernel(words: int) -> Kernel:
 
     The kernel answers `queries` (q, W) from `begin` to `end`. `arrays` are the sorted codes `laid` (m, n, W) and the
     `ids` int32 (m, n) of each table; `starts`, the bucket starts of all tables, and `table_starts` (m,), the place of
-    each table in it; `firsts` (m,) and `lengths` (m,), the first bits and lengths of the substrings; `late` (l, W), the
-    later codes, whose ids are n to n + l - 1, and their lists `heads` and `following`. Without later codes, these three
-    are empty. `allowed`, bool (n + l,), is false for an item that must not be found; if it is empty, all are allowed.
+    each table in it; `firsts` (m,) and `lengths` (m,), the first bits and lengths of the substrings; and the lists of
+    later codes, `pool` and `heads`. Without later codes, `heads` is empty. `allowed`, bool, of all items, is false for
+    an item that must not be found; if it is empty, all are allowed.
     `most_work` is the maximal work of a query; its unit is the cost of a code in a linear scan. The kernel fills
     `distances` (q, k), `found` (q, k) with the ids, and `looked` (q, 2) with the numbers of visited buckets and codes.
     Integers are int64 unless noted.
@@ -190,8 +212,8 @@ def nearest_kernel(words: int) -> Kernel:
     """
 
     def search(queries, arrays, allowed, k, most_work, distances, found, looked, begin, end):
-        laid, ids, starts, table_starts, firsts, lengths, late, heads, following = arrays
-        tables, n, width = laid.shape
+        laid, ids, starts, table_starts, firsts, lengths, pool, heads = arrays
+        tables, _, width = laid.shape
         counts = np.empty(64 * width + 1, np.int64)
         query_values = np.empty(tables, np.uint64)
         near, near_ids = np.empty(4 * k + 1024, np.int64), np.empty(4 * k + 1024, np.int64)
@@ -231,18 +253,21 @@ def nearest_kernel(words: int) -> Kernel:
                                 near, near_ids, kept, bound, within = keep(
                                     distance, item, near, near_ids, counts, kept, bound, within, k
                                 )
-                        later = heads[bucket] if len(heads) else -1
-                        while later >= 0:
-                            seen += 1
-                            distance = apart(query, late, later, words)
-                            if distance <= bound and (not len(allowed) or allowed[n + later]):
-                                if step == 0 and within >= k and bound == 0:
-                                    break
-                                if not is_met(late, later, query_values, firsts, lengths, table, radius):
+                        chunk = np.int64(heads[bucket]) if len(heads) else -1
+                        while chunk >= 0:
+                            for place in range(chunk + 1, chunk + 1 + np.int64(pool[chunk, 0] & LOW)):
+                                seen += 1
+                                distance = apart(query, pool, place, words)
+                                if distance > bound or (step == 0 and within >= k and bound == 0):
+                                    continue
+                                item = np.int64(pool[place, width])
+                                if len(allowed) and not allowed[item]:
+                                    continue
+                                if not is_met(pool, place, query_values, firsts, lengths, table, radius):
                                     near, near_ids, kept, bound, within = keep(
-                                        distance, n + later, near, near_ids, counts, kept, bound, within, k
+                                        distance, item, near, near_ids, counts, kept, bound, within, k
                                     )
-                            later = following[table, later]
+                            chunk = np.int64(pool[chunk, 1]) - 1
                         if mask == 0:
                             break
                         mask = next_mask(mask)
@@ -256,7 +281,7 @@ def nearest_kernel(words: int) -> Kernel:
                 if near[entry] <= bound:
                     near[left], near_ids[left] = near[entry], near_ids[entry]
                     left += 1
-            order = np.argsort(near[:left] * np.int64(n + len(late)) + near_ids[:left])
+            order = np.argsort(near[:left] * MAX_IDS + near_ids[:left])
             for rank in range(k):
                 distances[row, rank] = near[order[rank]]
                 found[row, rank] = near_ids[order[rank]]
@@ -277,8 +302,8 @@ def radius_kernel(words: int) -> Kernel:
     """
 
     def search(queries, arrays, radius, counts, offsets, distances, found, fill, begin, end):
-        laid, ids, starts, table_starts, firsts, lengths, late, heads, following = arrays
-        tables, n = laid.shape[:2]
+        laid, ids, starts, table_starts, firsts, lengths, pool, heads = arrays
+        tables, _, width = laid.shape
         query_values = np.empty(tables, np.uint64)
         for row in range(begin, end):
             query = queries[row]
@@ -303,15 +328,18 @@ def radius_kernel(words: int) -> Kernel:
                                 distances[offsets[row] + total] = distance
                                 found[offsets[row] + total] = of[place]
                             total += 1
-                    later = heads[bucket] if len(heads) else -1
-                    while later >= 0:
-                        distance = apart(query, late, later, words)
-                        if distance <= radius and not is_met(late, later, query_values, firsts, lengths, table, near):
-                            if fill:
-                                distances[offsets[row] + total] = distance
-                                found[offsets[row] + total] = n + later
-                            total += 1
-                        later = following[table, later]
+                    chunk = np.int64(heads[bucket]) if len(heads) else -1
+                    while chunk >= 0:
+                        for place in range(chunk + 1, chunk + 1 + np.int64(pool[chunk, 0] & LOW)):
+                            distance = apart(query, pool, place, words)
+                            if distance <= radius and not is_met(
+                                pool, place, query_values, firsts, lengths, table, near
+                            ):
+                                if fill:
+                                    distances[offsets[row] + total] = distance
+                                    found[offsets[row] + total] = np.int64(pool[place, width])
+                                total += 1
+                        chunk = np.int64(pool[chunk, 1]) - 1
                     if mask == 0:
                         break
                     mask = next_mask(mask)

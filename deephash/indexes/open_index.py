@@ -137,7 +137,8 @@ class ChangeLog:
         self.file.seek(self.end.place)
         while rest:
             rest = rest[self.file.write(rest) :]
-        os.fsync(self.file.fileno())
+        # The size of the file is flushed, too, but not its times.
+        getattr(os, "fdatasync", os.fsync)(self.file.fileno())
 
     def compact(self, index: MutableItems) -> None:
         """Save the index as a new generation with an empty log.

@@ -180,7 +180,7 @@ def test_lists_of_later_codes_are_visited_and_merged(monkeypatch, clustered_code
     sizes = []
     for start in range(0, 8000, 500):
         index.add(more[start : start + 500])
-        sizes.append(len(index._late.codes))
+        sizes.append(index._late.size)
     assert max(sizes) >= 3500
     assert sizes[-1] < 4500, "the lists were merged into the tables"
     together = torch.cat([codes, more])

@@ -204,14 +204,15 @@ def test_a_full_disk_changes_nothing(folder, clustered_codes, monkeypatch):
                 raise failure
             fsync(opened)
 
-        monkeypatch.setattr(os, "fsync", full)
+        monkeypatch.setattr(os, "fdatasync", full)
         with pytest.raises(StorageError, match=r"changes\.log cannot be written \(No space .*nothing is changed"):
             index.remove(["c"])
         assert index.names.tolist() == STATES[-1]
         assert log_of(folder).stat().st_size == size
         index.remove(["d"])
         assert index.names.tolist() == names_in(folder) == [name for name in STATES[-1] if name != "d"]
-        monkeypatch.setattr(os, "fsync", lambda opened: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        for flush in ("fdatasync", "fsync"):
+            monkeypatch.setattr(os, flush, lambda opened: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         with pytest.raises(StorageError, match="Input/output error"):
             index.remove(["c"])
         monkeypatch.undo()

@@ -1,0 +1,101 @@
+"""`deephash index add`, `update`, `remove` and `compact` on real codes, and the short form of `build`."""
+
+import numpy as np
+import polars
+import pytest
+
+import deephash as package
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory, deephash, fitted_run, digits):
+    """A folder with codes of digits in three files, with ids of words and of row numbers."""
+    folder = tmp_path_factory.mktemp("encoded")
+    for name, rows in (("first", range(300)), ("second", range(300, 500)), ("changed", range(290, 300))):
+        vectors = polars.Series(digits[list(rows)], dtype=polars.Array(polars.Float32, digits.shape[1]))
+        table = polars.DataFrame({"id": [f"digit {row}" for row in rows], "vector": vectors})
+        table.write_parquet(folder / f"{name}.parquet")
+        np.save(folder / f"{name}.npy", digits[list(rows)])
+        assert deephash("encode", fitted_run, folder / f"{name}.parquet", folder / f"{name}_words.npy").status == 0
+        assert deephash("encode", fitted_run, folder / f"{name}.npy", folder / f"{name}_rows.npy").status == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["flat", "mih"])
+def test_an_index_changes_and_is_searched(deephash, encoded, tmp_path, kind):
+    index = tmp_path / "index"
+    assert deephash("index", "--kind", kind, encoded / "first_words.npy", index).status == 0
+    assert (
+        deephash("index", "add", index, encoded / "second_words.npy").out == f"{index}: added 200 codes; 500 in all\n"
+    )
+    ended = deephash("index", "remove", index, "digit 7", "digit 444")
+    assert ended.out == f"{index}: removed 2 items; 498 are left\n"
+    (tmp_path / "gone.txt").write_text("digit 8\r\ndigit 9\n")
+    assert "removed 2 items; 496 are left" in deephash("index", "remove", index, "--names", tmp_path / "gone.txt").out
+    ended = deephash("index", "update", index, encoded / "changed_words.npy")
+    assert ended.out == f"{index}: replaced 10 codes; 496 in all\n"
+    asked = ("search", index, encoded / "second_words.npy", "-k", 3, "--json")
+    before = deephash(*asked).json
+    assert deephash("index", "compact", index).out == f"{index}: 496 codes, with an empty log\n"
+    assert deephash(*asked).json == before
+    assert {"digit 7", "digit 8", "digit 9", "digit 444"}.isdisjoint(package.load_index(index).names.tolist())
+    assert before[0]["distances"][0] == 0
+    described = deephash("info", index, "--json").json
+    assert described["size"] == 496
+
+
+def test_items_without_names_are_called_by_their_numbers(deephash, encoded, tmp_path):
+    index = tmp_path / "index"
+    assert deephash("index", "build", encoded / "first_rows.npy", index).status == 0
+    assert "500 in all" in deephash("index", "add", index, encoded / "second_rows.npy").out
+    assert "498 are left" in deephash("index", "remove", index, "499", "0").out
+    assert package.load_index(index).ids.tolist() == list(range(1, 499))
+    ended = deephash("index", "remove", index, "seven")
+    assert (ended.status, "called by numbers; 'seven' is not one" in ended.err) == (2, True)
+    ended = deephash("index", "add", index, encoded / "second_words.npy")
+    assert (ended.status, "has no names, so that its items are numbered as they are added" in ended.err) == (2, True)
+
+
+def test_names_are_given_in_a_file(deephash, encoded, tmp_path):
+    index = tmp_path / "index"
+    assert deephash("index", encoded / "first_words.npy", index).status == 0
+    np.save(tmp_path / "names.npy", np.array([f"again {row}" for row in range(10)]))
+    assert (
+        "310 in all"
+        in deephash("index", "add", index, encoded / "changed_words.npy", "--names", tmp_path / "names.npy").out
+    )
+    assert package.load_index(index).names.tolist()[-1] == "again 9"
+
+
+def test_what_does_not_fit_is_refused_in_one_line(deephash, encoded, fitted_run, tmp_path):
+    index, shards = tmp_path / "index", tmp_path / "shards"
+    assert deephash("index", encoded / "first_words.npy", index).status == 0
+    assert deephash("index", encoded / "first_words.npy", shards, "--shards", 2).status == 0
+    stored = package.load_index(index)
+    package.index(stored.codes, "flat", bits=stored.bits, names=stored.names).save(tmp_path / "other")
+    for arguments, message in [
+        (("add", index, encoded / "first_words.npy"), "the index contains 'digit 0' already; update it"),
+        (("add", tmp_path / "other", encoded / "second_words.npy"), "and .* those of None; encode with the same"),
+        (("add", shards, encoded / "second_words.npy"), "is an index in shards, which takes no changes"),
+        (("add", tmp_path / "nowhere", encoded / "second_words.npy"), "does not exist"),
+        (("update", index, encoded / "second_words.npy"), "that the index does not contain"),
+        (("remove", index), "no names are given; give the names of the items to remove, or --names FILE"),
+        (("remove", index, "digit 999"), "'digit 999' that the index does not contain"),
+        (("remove", index, "--names", encoded / "first.parquet"), "is not readable as names"),
+        (("compact", shards), "is an index in shards"),
+    ]:
+        ended = deephash("index", *arguments)
+        assert ended.status == 2
+        assert len(ended.err.strip().splitlines()) == 1, ended.err
+        assert __import__("re").search(message, ended.err), ended.err
+    assert len(package.load_index(index)) == 300
+
+
+def test_help_lists_the_commands_and_a_file_may_be_called_like_one(deephash, encoded, tmp_path, monkeypatch):
+    listed = deephash("index", "--help").out
+    assert all(command in listed for command in ("build", "add", "update", "remove", "compact"))
+    for part in ("", ".ids"):
+        (tmp_path / f"add{part}.npy").write_bytes((encoded / f"first_words{part}.npy").read_bytes())
+    described = (encoded / "first_words.json").read_text().replace("first_words.npy", "add.npy")
+    (tmp_path / "add.json").write_text(described)
+    assert deephash("index", tmp_path / "add.npy", tmp_path / "out").status == 0
