@@ -413,7 +413,7 @@ def change_all(folder: Path) -> None:
 
 
 def repair_log(folder: Path) -> None:
-    """Recompute the digests of the files of an index, and of the records of its log as far as their lengths fit."""
+    """Recompute the digests of the files of an index, and of the records of its log."""
     repair_index(folder)
     stored = json.loads((folder / index_folder.DESCRIPTION_FILE).read_text())
     path = folder / stored["generation"] / index_folder.LOG_FILE
