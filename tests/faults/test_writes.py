@@ -202,7 +202,7 @@ def test_full_disk_in_a_run_says_what_is_saved(small_disk):
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith(f"error: {small_disk}/run/"), line
     assert "cannot be written (No space left on device)" in line
-    assert f"All that was saved before is intact; continue with: deephash train resume={small_disk}/run" in line
+    assert f"All that was saved before is intact; continue with: deephash train resume={small_disk.name}/run" in line
     assert Hasher.load(small_disk / "run" / "hasher").bits == 16
     assert not (small_disk / "run" / "metrics.json").exists()
 

@@ -85,6 +85,7 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
     Raises:
         InvalidInputError: settings, data or files are invalid.
     """
+    from deephash.io.files import shorten_path
     from deephash.io.instantiation import build
     from deephash.training.base import RunResult
     from deephash.training.building import fetch_encoders
@@ -96,7 +97,7 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
     run = RunFolder(folder)
     run.open(config)
     if run.is_complete:
-        log.info("%s already holds this complete run; nothing to do.", folder)
+        log.info("%s already holds this complete run; nothing to do.", shorten_path(folder))
         return RunResult(run.read_row(), folder)
     if not any((place / FIT_SECONDS).exists() for place in (run.start, run.hasher)):
         fetch_encoders(config)
