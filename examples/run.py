@@ -116,8 +116,7 @@ def clean(notebook: NotebookNode, folder: str) -> None:
         cell.metadata = {key: cell.metadata[key] for key in ("alt", "tags") if key in cell.metadata}
         if cell.cell_type != "code":
             continue
-        cell.outputs = merge_streams(cell.outputs)
-        for output in cell.outputs:
+        for output in (merged := merge_streams(cell.outputs)):
             if "metadata" in output:
                 output.metadata = {}
             if output.output_type == "stream":
@@ -125,6 +124,7 @@ def clean(notebook: NotebookNode, folder: str) -> None:
                 output.text = "".join(line for line in BARS.sub("", text).splitlines(keepends=True) if line.strip())
             if picture := output.get("data", {}).get("image/png"):
                 output.data["image/png"] = shrink_picture(picture)
+        cell.outputs = [output for output in merged if output.output_type != "stream" or output.text]
 
 
 def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
