@@ -12,6 +12,7 @@ from page_tables.layout import page_table, results
 
 METRICS = {"AUPRC_micro": "AUPRC, micro", "mAP": "mAP"}
 NAMES = {
+    "bre": "BRE",
     "itq": "ITQ",
     "itq_cca": "ITQ+CCA",
     "ksh": "KSH",
