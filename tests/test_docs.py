@@ -53,6 +53,13 @@ def test_every_choice_has_its_page_and_picture(name):
     assert f"{name}.md" in (GALLERY[name].parent / "index.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_page_begins_with_what_to_run(page):
+    head = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[0]
+    if page.name != "glossary.md":
+        assert re.search(r"^```(bash|python)$", head, flags=re.MULTILINE), "what to run, before the first section"
+
+
 @pytest.mark.parametrize("code", list(python_blocks()))
 def test_code_block_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
