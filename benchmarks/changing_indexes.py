@@ -10,6 +10,7 @@ items; and `filters` that select a share of the items, against a scan of a copy 
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -39,6 +40,16 @@ def compare(searches):
     return {name: min(passes) for name, passes in times.items()}
 
 
+def measure_flushes(folder, count, size):
+    """Return the seconds of appending records of a size to a file and flushing each, without an index."""
+    with (folder / "bare").open("wb", buffering=0) as file:
+        began = time.perf_counter()
+        for _ in range(count):
+            file.write(bytes(size))
+            os.fdatasync(file.fileno())
+    return time.perf_counter() - began
+
+
 def measure_adds(kind, codes, start, batch, queries, k, folder):
     """Add codes in batches to a saved index of the first ones, and search after every tenth batch."""
     names = np.arange(len(codes)) * 7
@@ -65,9 +76,12 @@ def measure_adds(kind, codes, start, batch, queries, k, folder):
             }
         )
     added = len(codes) - start
+    (log,) = folder.glob("*/changes.log")
+    bare = measure_flushes(folder.parent, len(walls), log.stat().st_size // len(walls))
     near_half = [seconds for size, seconds in searched if abs(size / len(codes) - 0.5) < 0.1]
     print(f"{kind:<5} slowest batch {1e3 * max(walls):.0f} ms, median {1e3 * np.median(walls):.1f} ms", flush=True)
     yield "codes/s added and flushed", added / sum(walls)
+    yield "time of the adds, against flushes of the same bytes alone", sum(walls) / bare
     yield "codes/s added, processor time", added / processor
     yield "queries between adds, against a new index", float(np.median(near_half)) / rest["half"]
     yield "queries after adds, against a new index", rest["changed"] / rest["new"]

@@ -3,12 +3,12 @@
 `POST /search` accepts `{"codes": [BASE64, ...], "k": 10, "partial": false}`, with a base64 string for each packed code,
 and returns `{"distances", "ids", "release", "partial", "missing"}`. If a shard does not answer, even when asked again,
 the status is 503. A request with `"partial": true` gets the neighbours of the other shards, and the rows of the missing
-ones. `GET /status` names the served release.
+ones. `GET /status` names the served release. `"where"` of a search is a filter, and `POST /add`, `/update` and
+`/remove` change an index that is open for changes; neither exists for an index in shards.
 """
 
 import asyncio
-import base64
-import binascii
+import hmac
 import json
 import logging
 from abc import ABC, abstractmethod
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
+from deephash.cluster.change_request import MAX_ITEMS, OPERATIONS, read_filter
 from deephash.cluster.polling import poll
 from deephash.cluster.query_batches import QueryBatches
+from deephash.cluster.request_codes import decode_codes
 from deephash.codes import code_bytes
 from deephash.indexes.sharded_index import IndexRelease, ShardAnswer, merge_answers
 from deephash.io.files import describe_error
-from deephash.ranking.inputs import check_padding
 from deephash.validation import InvalidInputError
 from deephash.web.http_service.guard import RequestGuard
 from deephash.web.http_service.host_names import LOOPBACK
@@ -43,6 +43,8 @@ MAX_BYTES = 1 << 24
 BYTES_BESIDE_CODE = 64
 # Maximal number of JSON values in a request, each of which costs the parser memory, even if it has few bytes.
 MAX_VALUES = MAX_QUERIES + 64
+# Of a change: codes, names and some columns.
+MAX_CHANGE_VALUES = 16 * MAX_ITEMS + 64
 # Smaller requests (bytes) and replies (neighbours) are parsed and written faster than a thread starts.
 SMALL_REQUEST, FEW_NEIGHBOURS = 1 << 16, 10_000
 # Maximum number of connections, and of requests that are answered at the same time; further requests get an error.
@@ -102,6 +104,22 @@ class ServedRelease(ABC):
     async def search(self, codes: np.ndarray, k: int) -> Answer:
         """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉)."""
 
+    async def search_where(self, codes: np.ndarray, k: int, where: Any) -> Answer:
+        """Find the k nearest items among those that a filter selects.
+
+        Raises:
+            InvalidInputError: an invalid filter, or a release in shards.
+        """
+        raise InvalidInputError("an index in shards has no filters; leave where out.")
+
+    async def change(self, operation: str, asked: Any) -> dict[str, Any]:
+        """Carry out a change, one of OPERATIONS, and return the reply.
+
+        Raises:
+            InvalidInputError: an invalid change, or an index that is not open for changes.
+        """
+        raise InvalidInputError("this service takes no changes; start it with --changes.")
+
     def close(self) -> None:  # noqa: B027 - a release in one process has nothing to close
         """Close connections; running searches finish."""
 
@@ -117,7 +135,7 @@ async def refresh_release(
         load: function that loads a release.
     """
     release = await asyncio.to_thread(read)
-    if served is not None and release == served.release:
+    if served is not None and release.name == served.release.name:
         return served
     return await asyncio.to_thread(load, release)
 
@@ -129,6 +147,7 @@ class SearchApplication:
         refresh: function of the served release (None before the first); it returns the release to serve next.
         at_once: number of searches that run at the same time.
         hosts: host names and addresses that requests may use, besides the address of the connection.
+        token: token that each request must contain, as `Authorization: Bearer TOKEN`; None accepts all requests.
     """
 
     def __init__(
@@ -136,12 +155,14 @@ class SearchApplication:
         refresh: Callable[[ServedRelease | None], Awaitable[ServedRelease]],
         at_once: int,
         hosts: Sequence[str] = LOOPBACK,
+        token: str | None = None,
     ) -> None:
         self.refresh = refresh
+        self.token = None if token is None else f"Bearer {token}".encode()
         self.guard = RequestGuard(
             self._answer,
             hosts,
-            lambda path: MAX_BYTES if self.served is None else request_bytes(self.served.release.bits),
+            self._max_body,
             {"X-Content-Type-Options": "nosniff"},
             field="error",
             advice="send several requests",
@@ -172,9 +193,23 @@ class SearchApplication:
         """Answer a request."""
         await self.guard(scope, receive, send)
 
+    def _max_body(self, path: str) -> int:
+        """Return the maximal number of bytes of a request."""
+        if self.served is None or path.strip("/") in OPERATIONS:
+            return MAX_BYTES
+        return request_bytes(self.served.release.bits)
+
+    def _is_allowed(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Return whether a request contains the token."""
+        given = next((value for name, value in headers if name.lower() == b"authorization"), b"")
+        return self.token is None or hmac.compare_digest(given, self.token)
+
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         body = (await receive())["body"]
-        reply, status = await self._reply(scope["method"], scope["path"].rstrip("/"), body)
+        if self._is_allowed(scope["headers"]):
+            reply, status = await self._reply(scope["method"], scope["path"].rstrip("/"), body)
+        else:
+            reply, status = {"error": "the token is missing or wrong; send Authorization: Bearer TOKEN."}, 401
         text = await write_reply(reply)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -186,20 +221,41 @@ class SearchApplication:
         if (method, path) == ("GET", "/status"):
             shards = len(release.shards)
             return {"release": release.name, "shards": shards, "size": release.size, "bits": release.bits}, 200
+        if method == "POST" and path[1:] in OPERATIONS:
+            return await self._change(served, path[1:], body)
         if (method, path) != ("POST", "/search"):
             return {"error": "expected POST /search or GET /status."}, 404
         try:
             if len(body) < SMALL_REQUEST:
-                codes, k, partial = read_request(read_json_body(body), release)
+                codes, k, partial, where = read_request(read_json_body(body), release)
             else:
-                codes, k, partial = await asyncio.to_thread(lambda: read_request(read_json_body(body), release))
+                codes, k, partial, where = await asyncio.to_thread(lambda: read_request(read_json_body(body), release))
         except (InvalidInputError, ValueError, RecursionError) as error:
             return {"error": describe_error(error)}, 400
         try:
+            if where is not None:
+                return await self._search_where(served, codes, k, where)
             return build_reply(await self.batches.search(served, codes, k), partial)
         except Exception as error:
             log.exception("a search failed")
             return {"error": f"the search failed ({type(error).__name__})."}, 500
+
+    @staticmethod
+    async def _search_where(served: ServedRelease, codes: np.ndarray, k: int, where: Any) -> tuple[dict[str, Any], int]:
+        try:
+            return build_reply(await served.search_where(codes, k, where), partial=False)
+        except InvalidInputError as error:
+            return {"error": describe_error(error)}, 400
+
+    async def _change(self, served: ServedRelease, operation: str, body: bytes) -> tuple[dict[str, Any], int]:
+        try:
+            asked = await asyncio.to_thread(read_json_body, body, MAX_CHANGE_VALUES)
+            return await served.change(operation, asked), 200
+        except (InvalidInputError, ValueError, RecursionError) as error:
+            return {"error": describe_error(error)}, 400
+        except Exception as error:
+            log.exception("a change failed")
+            return {"error": f"the change failed ({type(error).__name__})."}, 500
 
     async def _search(self, served: ServedRelease, codes: np.ndarray, k: int) -> Answer:
         answer = await served.search(codes, k)
@@ -225,8 +281,8 @@ def request_bytes(bits: int) -> int:
     return min(MAX_BYTES, MAX_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
 
 
-def read_json_body(body: bytes) -> Any:
-    """Parse the JSON of a request.
+def read_json_body(body: bytes, most: int = MAX_VALUES) -> Any:
+    """Parse the JSON of a request of at most `most` values.
 
     Raises:
         InvalidInputError: the body has more values than a request can have.
@@ -234,13 +290,14 @@ def read_json_body(body: bytes) -> Any:
         RecursionError: values are nested too deeply.
     """
     # Each value of a list or an object follows one of these.
-    if sum(map(body.count, (b"[", b"{", b","))) > MAX_VALUES:
-        raise InvalidInputError(f"the request has more than {MAX_QUERIES} codes; send several requests.")
+    if sum(map(body.count, (b"[", b"{", b","))) > most:
+        limit = MAX_QUERIES if most == MAX_VALUES else MAX_ITEMS
+        raise InvalidInputError(f"the request has more than {limit} codes; send several requests.")
     return json.loads(body)
 
 
-def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool]:
-    """Return codes uint8 (q, ⌈b/8⌉), k, and whether an answer from only some of the shards is accepted."""
+def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bool, Any]:
+    """Return codes uint8 (q, ⌈b/8⌉), k, whether an answer from only some shards is accepted, and the filter."""
     if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
         raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
     k, partial, texts = asked.get("k", 10), asked.get("partial", False), asked["codes"]
@@ -255,16 +312,8 @@ def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bo
         raise InvalidInputError(
             f"{len(texts)} codes with k={k}; at most {MAX_NEIGHBOURS_FOUND:,} neighbours per request."
         )
-    width = code_bytes(release.bits)
-    try:
-        packed = [base64.b64decode(code, validate=True) for code in texts]
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise InvalidInputError(f"a code is not base64 ({error}).") from error
-    if any(len(code) != width for code in packed):
-        raise InvalidInputError(f"a code does not have {width} bytes; the index has codes of {release.bits} bits.")
-    codes = np.frombuffer(bytearray(b"".join(packed)), np.uint8).reshape(len(packed), width)
-    check_padding(torch.from_numpy(codes), release.bits, "codes")
-    return codes, k, partial
+    codes = decode_codes(texts, release.bits)
+    return codes, k, partial, read_filter(asked)
 
 
 def build_reply(answer: Answer, partial: bool) -> tuple[dict[str, Any], int]:

@@ -1,11 +1,15 @@
 """`deephash serve`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deephash.command_line.arguments import Address, HostNames
+
+TOKEN = "DEEPHASH_TOKEN"
+"""Environment variable of the token of requests; other users can read the arguments of a command."""
 
 
 def serve(
@@ -18,6 +22,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
     name: HostNames = None,
     address: Address = None,
+    changes: Annotated[
+        bool, typer.Option(help="Open the index for changes, and accept POST /add, /update and /remove.")
+    ] = False,
 ) -> None:
     """Serve an index over HTTP until interrupted; a new version in its folder replaces it without downtime.
 
@@ -25,9 +32,13 @@ def serve(
     without shards.
     POST /search with {"codes": [BASE64, ...], "k": 10}. If a shard does not answer, the status is 503, or, with
     "partial": true, the reply names the missing shards.
+    If the environment variable DEEPHASH_TOKEN is set, requests must contain it as Authorization: Bearer TOKEN.
     """
     from deephash.indexes.sharded_index import IndexRelease, is_sharded
     from deephash.validation import InvalidInputError
+    from deephash.web.http_service.host_names import is_loopback
+
+    token = os.environ.get(TOKEN) or None
 
     def ready(url: str, release: IndexRelease) -> None:
         shards = f"{len(release.shards)} shard{'s' if len(release.shards) > 1 else ''}"
@@ -36,6 +47,10 @@ def serve(
     if is_sharded(index):
         from deephash.cluster.shard_service import serve_shards
 
+        if changes or token is not None:
+            raise InvalidInputError(
+                f"{index} is in shards, which take no changes and no token; leave out --changes and {TOKEN}."
+            )
         serve_shards(index, host, port, ready, replicas, fronts, address, name or ())
         return
     if replicas > 1 or fronts > 1 or address is not None:
@@ -44,4 +59,8 @@ def serve(
         )
     from deephash.cluster.index_service import serve_index
 
-    serve_index(index, host, port, ready, name or ())
+    if changes and token is None and not is_loopback(host):
+        raise InvalidInputError(
+            f"--changes on {host} lets everyone change the index; set {TOKEN}, or leave out --host."
+        )
+    serve_index(index, host, port, ready, name or (), changes=changes, token=token)

@@ -58,14 +58,16 @@ def search_allowed(
     if share < MIN_SHARE or (is_scan and passes * (1 - share) > COPY_COST * share):
         return scan_rows(index, queries, k, np.flatnonzero(allowed))
     depth = min(len(allowed), int(k / share * EXCESS) + MORE)
-    distances, rows = index._search(queries, depth)
-    kept = torch.from_numpy(allowed)[rows.clamp_min(0)] & (rows != NOT_FOUND)
-    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
-    distances, rows = distances.gather(1, order), rows.gather(1, order)
-    short = kept.sum(1) < k
+    distances, rows = (found.numpy() for found in index._search(queries, depth))
+    # For few queries, NumPy's functions take less time than torch's.
+    kept = allowed[rows] & (rows != NOT_FOUND)
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+    distances, rows = np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+    short = np.count_nonzero(kept, axis=1) < k
     if short.any():
-        distances[short], rows[short] = scan_rows(index, queries[short], k, np.flatnonzero(allowed))
-    return distances, rows
+        scanned = scan_rows(index, queries[torch.from_numpy(short)], k, np.flatnonzero(allowed))
+        distances[short], rows[short] = (found.numpy() for found in scanned)
+    return torch.from_numpy(distances), torch.from_numpy(rows)
 
 
 def scan_rows(index: RowSearch, queries: Tensor, k: int, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -214,9 +214,7 @@ class Index(MutableItems, ABC):
         if where is None:
             return alive
         selected: NDArray[np.bool_] = self._filter_rows(where)
-        if alive is not None:
-            selected &= alive
-        return selected
+        return selected if alive is None else np.logical_and(selected, alive)
 
     def _engine_errors(self) -> AbstractContextManager[None]:
         """Turn an engine's errors about its own file into one line, if the index was loaded from a folder."""

@@ -83,8 +83,10 @@ def encode_record(change: Change, end: LogEnd) -> tuple[bytes, LogEnd]:
     return record, LogEnd(end.place + len(record), digest)
 
 
-def read_records(file: IO[bytes], generation: str, bits: int) -> Iterator[tuple[bytes, LogEnd]]:
-    """Yield the content of each whole record, and the end of the log after it.
+def read_records(
+    file: IO[bytes], generation: str, bits: int, start: LogEnd | None = None
+) -> Iterator[tuple[bytes, LogEnd]]:
+    """Yield the content of each whole record after `start`, and the end of the log after it.
 
     Raises:
         ValueError: a damaged log, or one of another generation.
@@ -92,7 +94,10 @@ def read_records(file: IO[bytes], generation: str, bits: int) -> Iterator[tuple[
     size = os.fstat(file.fileno()).st_size
     if file.read(HEAD_BYTES) != log_head(generation, bits):
         raise ValueError("it is not the log of its index")
-    end = start_of_log(generation, bits)
+    end = start_of_log(generation, bits) if start is None else start
+    if size < end.place:
+        raise ValueError("it is shorter than before")
+    file.seek(end.place)
     overhead = LENGTH.size + CHECK_BYTES + DIGEST_BYTES
     number = 0
     while size - end.place >= LENGTH.size + CHECK_BYTES:
@@ -115,13 +120,14 @@ def read_records(file: IO[bytes], generation: str, bits: int) -> Iterator[tuple[
         yield content, end
 
 
-def replay_log(path: Path, generation: str, index: "Index") -> LogEnd:
+def replay_log(path: Path, generation: str, index: "Index", start: LogEnd | None = None) -> LogEnd:
     """Carry out the changes of a log in memory.
 
     Args:
         path: the log.
         generation: name of the generation that the log belongs to.
-        index: the index as it was saved.
+        index: the index as it was saved, or with the changes up to `start`.
+        start: end of the changes that the index contains already; None for none.
 
     Returns:
         The end of its whole records.
@@ -131,9 +137,9 @@ def replay_log(path: Path, generation: str, index: "Index") -> LogEnd:
     """
     if not index.takes_changes:
         raise InvalidInputError(f"{path} exists, but kind={index.kind} takes no changes; restore the index.")
-    end = start_of_log(generation, index.bits)
+    end = start_of_log(generation, index.bits) if start is None else start
     with reading(path, "the changes of an index", "restore it or build the index again"), path.open("rb") as file:
-        for content, after in read_records(file, generation, index.bits):
+        for content, after in read_records(file, generation, index.bits, start):
             index.apply(check_again(index, decode_change(content, index.codes.shape[1])))
             end = after
     return end

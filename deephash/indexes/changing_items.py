@@ -1,6 +1,7 @@
 """Items that can be added, changed and removed: the part of an index that does not search."""
 
 from abc import ABC
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -63,6 +64,8 @@ class MutableItems(PlainArguments, ABC):
         self.items = Items(codes.contiguous().numpy())
         self.journal: Journal | None = None
         self.log_end: LogEnd | None = None
+        # A server searches in one thread and changes the index in another.
+        self.guard: AbstractContextManager[Any] = nullcontext()
 
     @property
     def bits(self) -> int:
@@ -212,7 +215,8 @@ class MutableItems(PlainArguments, ABC):
         if not len(change):
             return
         if self.journal is None:
-            self.apply(change)
+            with self.guard:
+                self.apply(change)
         else:
             self.journal.commit(self, change)
 

@@ -22,7 +22,7 @@ MAX_SUBSTRING_BITS = 26
 # Later codes from which the tables are built again: this number, and this share of all codes.
 MIN_LATE, MAX_LATE = 1 << 14, 0.1
 # Share of allowed codes from which a filtered search visits the tables, and its patience in shares of that of others.
-MIN_SHARE, FILTERED_PATIENCE = 0.1, 0.25
+MIN_SHARE, FILTERED_PATIENCE = 0.25, 0.25
 
 
 def substring_lengths(bits: int, tables: int) -> list[int]:
@@ -103,7 +103,7 @@ class MIH(Index):
     """
 
     takes_changes = True
-    max_removed = 0.2
+    max_removed = 0.1
 
     def __init__(
         self, codes: Tensor, bits: int, tables: int | None = None, threads: int | None = None, patience: float = 1.0

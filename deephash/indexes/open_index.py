@@ -129,7 +129,8 @@ class ChangeLog:
                 self.fault = None
             raise
         self.end = end
-        index.apply(change)
+        with index.guard:
+            index.apply(change)
         self.fault = None
 
     def _append(self, record: bytes) -> None:

@@ -23,7 +23,7 @@ MAX_EXPRESSION = 10_000
 
 
 def select_rows(items: Items, where: Where) -> NDArray[np.bool_]:
-    """Return which rows a filter selects, bool (rows,); removed rows may be among them.
+    """Return which rows a filter selects, bool (rows,), possibly the user's own mask; removed rows may be among them.
 
     Args:
         items: items of the index.
@@ -36,13 +36,16 @@ def select_rows(items: Items, where: Where) -> NDArray[np.bool_]:
     if isinstance(where, str) or is_expression(where):
         return select_by_expression(items, where)
     mask = as_mask(where)
-    selected = np.zeros(items.rows, bool)
     if mask is None:
+        selected = np.zeros(items.rows, bool)
         selected[items.find_items(where, "the names of where")[1]] = True
         return selected
     if mask.shape != (items.live,):
         raise InvalidInputError(f"where is a mask of shape {mask.shape}; expected ({items.live},), one for each item.")
-    selected[items.live_rows()] = mask
+    if items.alive is None:
+        return mask
+    selected = np.zeros(items.rows, bool)
+    selected[items.alive] = mask
     return selected
 
 

@@ -7,14 +7,17 @@
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deephash.indexes.index_folder import load_index, read_description
+from deephash.indexes.base import Index
+from deephash.indexes.change_log import replay_log
+from deephash.indexes.index_folder import LOG_FILE, load_index, read_description
+from deephash.indexes.row_filter import Where
 from deephash.io.files import read_json, reading
 from deephash.io.ownership import LOCK_FILE
 from deephash.ranking.nearest_merge import nearest_places
@@ -72,6 +75,9 @@ def is_sharded(folder: Path) -> bool:
 def read_current_release(folder: Path) -> IndexRelease:
     """Return the release of an index in shards, or a saved index as a release of one shard.
 
+    The name of an index with a log of changes contains the length of the log. Its number of items is known once it is
+    loaded.
+
     Raises:
         InvalidInputError: no index in the folder, or a damaged one.
     """
@@ -79,7 +85,12 @@ def read_current_release(folder: Path) -> IndexRelease:
         return read_release(folder)
     stored = read_description(folder)
     shard = IndexShard(str(folder.resolve()), 0, stored["size"])
-    return IndexRelease(stored["generation"], stored["bits"], stored["hasher"], (shard,))
+    name = stored["generation"]
+    if stored.get("log", False):
+        path = folder / name / LOG_FILE
+        with reading(path, "the changes of an index"):
+            name = f"{name}+{path.stat().st_size}"
+    return IndexRelease(name, stored["bits"], stored["hasher"], (shard,))
 
 
 def read_release(folder: Path) -> IndexRelease:
@@ -130,22 +141,27 @@ class OpenShard:
 
     Args:
         shard: the shard to load.
+        index: its index, if it is loaded already.
 
     Raises:
         InvalidInputError: a damaged index.
     """
 
-    def __init__(self, shard: IndexShard) -> None:
+    def __init__(self, shard: IndexShard, index: Index | None = None) -> None:
         self.start = shard.start
-        self.index = load_index(shard.folder)
+        self.index = load_index(shard.folder) if index is None else index
         self.lock = threading.Lock()
 
-    def search(self, queries: Tensor, k: int) -> ShardAnswer:
-        """Find the k nearest items, or all items if the shard has fewer."""
+    def search(self, queries: Tensor, k: int, where: Where | None = None) -> ShardAnswer:
+        """Find the k nearest items, or all items if the shard has fewer; `where` is a filter of `Index.search`."""
         with self.lock:
-            distances, ids = self.index.search(queries, min(k, len(self.index)))
+            if not len(self.index):
+                empty = np.empty((len(queries), 0), np.int64)
+                return ShardAnswer(empty, empty, empty)
+            distances, ids = self.index.search(queries, min(k, len(self.index)), where=where)
+            names = self.index.named(ids)
         rows = torch.where(ids < 0, ids, ids + self.start)
-        return ShardAnswer(distances.numpy(), rows.numpy(), self.index.named(ids))
+        return ShardAnswer(distances.numpy(), rows.numpy(), names)
 
 
 def merge_answers(answers: list[ShardAnswer], k: int) -> ShardAnswer:
@@ -170,24 +186,58 @@ class OpenRelease:
 
     Args:
         release: the release to load.
+        index: the index of its only shard, if it is loaded already.
 
     Raises:
-        InvalidInputError: a damaged index.
+        InvalidInputError: a damaged index, or a shard that was changed apart from the others.
     """
 
-    def __init__(self, release: IndexRelease) -> None:
+    def __init__(self, release: IndexRelease, index: Index | None = None) -> None:
+        self.shards = [OpenShard(shard, index) for shard in release.shards]
+        self.generation = release.name.partition("+")[0]
+        if len(self.shards) > 1:
+            for shard, opened in zip(release.shards, self.shards, strict=True):
+                if len(opened.index) != shard.size or opened.index.log_end is not None:
+                    raise InvalidInputError(f"{shard.folder} was changed apart from the other shards; build it again.")
         self.release = release
-        self.shards = [OpenShard(shard) for shard in release.shards]
+        self.count(release.name)
 
-    def search(self, queries: Tensor, k: int) -> ShardAnswer:
-        """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉).
+    @property
+    def size(self) -> int:
+        """Number of items."""
+        return sum(len(shard.index) for shard in self.shards)
+
+    def count(self, name: str) -> None:
+        """Name the release, and update its number of items, after a change of its only shard."""
+        if len(self.shards) == 1:
+            shard = replace(self.release.shards[0], size=self.size)
+            self.release = replace(self.release, name=name, shards=(shard,))
+
+    def follow(self, release: IndexRelease) -> bool:
+        """Carry out the changes that were logged since the index was loaded; False if it was replaced.
+
+        Raises:
+            InvalidInputError: a damaged log.
+        """
+        end = self.shards[0].index.log_end
+        if release.name.partition("+")[0] != self.generation or end is None:
+            return False
+        with self.shards[0].lock:
+            index = self.shards[0].index
+            path = Path(release.shards[0].folder) / self.generation / LOG_FILE
+            index.log_end = replay_log(path, self.generation, index, end)
+        self.count(release.name)
+        return True
+
+    def search(self, queries: Tensor, k: int, where: Where | None = None) -> ShardAnswer:
+        """Find the k nearest items of packed codes uint8 (q, ⌈b/8⌉); `where` is a filter of `Index.search`.
 
         Raises:
             InvalidInputError: k exceeds the size of the database, or codes of the wrong length.
         """
-        if k > self.release.size:
-            raise InvalidInputError(f"k={k} exceeds the {self.release.size} items of the database; lower k.")
-        return merge_answers([shard.search(queries, k) for shard in self.shards], k)
+        if k > self.size:
+            raise InvalidInputError(f"k={k} exceeds the {self.size} items of the database; lower k.")
+        return merge_answers([shard.search(queries, k, where) for shard in self.shards], k)
 
 
 def open_release(folder: Path) -> OpenRelease:
