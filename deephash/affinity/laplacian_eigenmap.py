@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from deephash.affinity.supervision import TrainingAffinity
+from deephash.functional.leading_eigenvectors import leading_eigenvectors
 from deephash.functional.principal_components import canonical_signs, working_dtype
-from deephash.functional.single_thread import single_thread
 from deephash.io.progress import track
 
 # Entries of the affinity matrix per block: 16 MB of truth values, and 128 MB of float64 cosines.
@@ -62,7 +62,6 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
     """
     from scipy.sparse import dia_array
     from scipy.sparse.csgraph import connected_components
-    from scipy.sparse.linalg import LinearOperator, eigsh
 
     n = graph.shape[0]
     degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), MIN_WEIGHT)
@@ -82,11 +81,8 @@ def smoothest_vectors(graph: Any, features: Tensor, k: int) -> Tensor:
             return product
 
         start = np.random.default_rng(0).standard_normal(n)
-        operator = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
-        # One thread is many times faster, because threads that share short vectors wait for each other.
-        with single_thread():
-            values, leading = eigsh(operator, k=rest, which="LA", v0=start, ncv=min(n, max(2 * rest + 1, 40)))
-        leading = leading[:, np.argsort(-values, kind="stable")] / roots[:, None]
+        _, leading = leading_eigenvectors(multiply, start, rest, basis=40)
+        leading /= roots[:, None]
         # Noise instead of 0 would give items of the other components random bits.
         leading[np.abs(leading) < ROUNDING * np.abs(leading).max(0)] = 0
         vectors = np.concatenate([vectors, leading], 1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +26,7 @@ def shorten_solver_errors(method: str, items: int) -> Iterator[None]:
     """
     try:
         yield
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         raise InvalidInputError(
             f"{method} finds no solution for these {items} training items ({shorten_error(error)}); {ADVICE}."
         ) from error

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from deephash.affinity.laplacian_eigenmap import balanced_bits
 from deephash.affinity.supervision import TrainingAffinity
+from deephash.functional.leading_eigenvectors import leading_eigenvectors
 from deephash.functional.neighbour_graph import nearest_neighbours, symmetric_graph
 from deephash.functional.principal_components import canonical_signs
-from deephash.functional.single_thread import single_thread
 from deephash.projections.paired.base import PairedProjection, ViewTensors
 from deephash.projections.paired.standardised_views import standardise_views
 from deephash.validation import InvalidInputError, check_count, check_directions, check_positive
@@ -62,7 +62,7 @@ def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[
     """
     from scipy.linalg import cho_factor, cho_solve
     from scipy.sparse import eye_array
-    from scipy.sparse.linalg import LinearOperator, eigsh, splu
+    from scipy.sparse.linalg import splu
 
     n = len(regressions)
     factored = splu(
@@ -81,16 +81,8 @@ def consistent_values(laplacian: Any, regressions: np.ndarray, k: int) -> tuple[
         return product
 
     start = np.random.default_rng(0).standard_normal(n)
-    with single_thread():
-        inverse, vectors = eigsh(
-            LinearOperator((n, n), matvec=multiply, dtype=np.float64),
-            k=k,
-            which="LA",
-            v0=start - start.mean(),
-            ncv=min(n, max(2 * k + 1, 20)),
-        )
-    order = np.argsort(-inverse, kind="stable")
-    return 1 / inverse[order] - BELOW, vectors[:, order]
+    inverse, vectors = leading_eigenvectors(multiply, start - start.mean(), k)
+    return 1 / inverse - BELOW, vectors
 
 
 @final
