@@ -74,9 +74,11 @@ def main() -> None:
     show_every_letter()
     try:
         try:
-            app()
+            status = app(standalone_mode=False)
         finally:
             sys.stdout.flush()
+        if isinstance(status, int) and status:
+            sys.exit(status)
     except BrokenPipeError:
         # The reader of the output has closed it; standard output must not be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,6 +100,17 @@ def main() -> None:
     except KeyboardInterrupt:
         show_error("interrupted.", "")
         sys.exit(130)
+    except Exception as error:
+        # Typer's own errors of usage; depending on its version, their classes are Click's or copies of them.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+        else:
+            command = getattr(getattr(error, "ctx", None), "command_path", "deephash")
+            text = error.format_message().removesuffix(".")
+            show_error(f"{text}{'' if text.endswith('?') else ';'} `{command} -h` shows the usage.")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Model repositories: a folder of three files, downloaded from and uploaded to the Hugging Face hub."""
 
+import errno
 import json
 import re
 import tempfile
@@ -17,6 +18,11 @@ from deephash.validation import InvalidInputError
 
 FILES = (storage.HUB_DESCRIPTION_FILE, storage.HUB_WEIGHTS_FILE)
 CARD_FILE = "README.md"
+# The operating system refuses to write a download; errors of connections have other numbers or none.
+REFUSED_BY_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -156,6 +162,12 @@ def hub_errors(repo: str) -> Iterator[None]:
         if status in (401, 403):
             raise InvalidInputError(
                 f"the hub refuses access to {repo} (status {status}); run `hf auth login` with a token that has access."
+            ) from error
+        if isinstance(cause, OSError) and cause.errno in REFUSED_BY_DISK:
+            place = cause.filename2 or cause.filename or "a file of the hub's cache"
+            raise InvalidInputError(
+                f"{place} cannot be written ({cause.strerror}); free space, or name another folder by cache_dir or the "
+                "environment variable HF_HOME."
             ) from error
         reason = describe_error(cause if "above error" in str(error) else error).removesuffix(".")
         raise InvalidInputError(f"the request to the hub for {repo} failed ({reason}); try again.") from error

@@ -35,7 +35,10 @@ def read_choice(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     other_groups: dict[str, str] = {}
     for entry in content.pop("defaults", []):
         if isinstance(entry, str):
-            included, groups = ({}, {}) if entry == "_self_" else read_choice(file.parent / f"{entry}.yaml")
+            # An entry such as /supervision/label@_here_ starts from the folder of all groups.
+            start = Path(find_configuration_folder()) if entry.startswith("/") else file.parent
+            name = entry.lstrip("/").partition("@")[0]
+            included, groups = ({}, {}) if entry == "_self_" else read_choice(start / f"{name}.yaml")
             settings, other_groups = {**settings, **included}, {**other_groups, **groups}
         else:
             other_groups |= {str(group).removeprefix("override /"): name for group, name in entry.items()}

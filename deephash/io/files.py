@@ -85,9 +85,7 @@ def writing(path: Path, kept: str = "earlier files are unchanged") -> Iterator[N
         reason = find_system_reason(error)
         if reason is None:
             raise
-        raise StorageError(
-            f"{path} cannot be written ({reason}); {kept}: free space or choose another folder."
-        ) from error
+        raise StorageError(f"{path} cannot be written ({reason}); {kept}: {find_remedy(path, reason)}.") from error
 
 
 def remove_leftovers(folder: Path, stem: str) -> None:
@@ -129,6 +127,27 @@ def find_system_reason(error: BaseException) -> str | None:
     if isinstance(error, Exception) and (found := re.search(r"([\w ]+) \(os error \d+\)|write error.*\((.+)\)", text)):
         return (found[1] or found[2]).strip()
     return text or type(error).__name__ if isinstance(error, OSError) else None
+
+
+def find_remedy(path: Path, reason: str) -> str:
+    """Say what to do if the operating system refuses to write a path.
+
+    Args:
+        path: the file or folder.
+        reason: the system's reason, as `find_system_reason` returns it.
+    """
+    for parent in path.parents:
+        with suppress(OSError):  # A name can be too long.
+            if parent.exists() and not parent.is_dir():
+                return f"{parent} is a file, not a folder; choose another folder"
+    remedies = {
+        "choose a folder that you may write to": (errno.EACCES, errno.EPERM, errno.EROFS),
+        "choose a shorter name": (errno.ENAMETOOLONG,),
+        "it is a folder; choose another name": (errno.EISDIR,),
+        "it is a file; choose another name": (errno.ENOTDIR, errno.EEXIST),
+    }
+    found = (remedy for remedy, codes in remedies.items() if reason in map(os.strerror, codes))
+    return next(found, "free space or choose another folder")
 
 
 def format_missing_path(path: Path | str) -> str:

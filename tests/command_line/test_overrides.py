@@ -98,7 +98,7 @@ def test_statuses(monkeypatch, capsys):
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("error: data.features=a=b.npy cannot be read")
     for given, expected in ((1, 2), (2, 2), (130, 130)):
-        monkeypatch.setattr("sys.argv", ["train.py", "nonsense"])
+        monkeypatch.setattr("sys.argv", ["train.py", "bits=3"])
         with pytest.raises(SystemExit) as ended:
             run_hydra(lambda code=given: exit_with(code))
         assert ended.value.code == expected

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TOKEN = "hf_right"
@@ -22,6 +23,9 @@ class Hub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.broken = 0  # status of every answer, if not 0
+        self.xet = False  # whether weights are announced as files of the hub's other protocol, xet
+        self.stall = threading.Event()  # while set, no request is answered
+        self.cuts = 0  # number of downloads that end after half of the file
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -77,6 +81,8 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         path = self.path.partition("?")[0]
         self.server.requests.append(f"{method} {path}")
+        while self.server.stall.is_set():
+            time.sleep(0.05)
         if self.server.broken:
             return self.reply(self.server.broken, {"error": "broken"})
         for verb, pattern, answer in ROUTES:
@@ -118,7 +124,28 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
             return
         etag = f'"{hashlib.sha256(files[name]).hexdigest()}"'
-        self.reply(200, files[name], ETag=etag, X_Repo_Commit=sha, Accept_Ranges="bytes")
+        headers = {"ETag": etag, "X_Repo_Commit": sha, "Accept_Ranges": "bytes"}
+        if self.server.xet and name.endswith(".safetensors"):
+            refresh = f"{self.server.url}/api/models/{repo}/xet-read-token/{sha}"
+            headers |= {"X_Xet_Hash": "0" * 63 + "1", "X_Xet_Refresh_Route": refresh}
+        start = int((self.headers.get("Range") or "bytes=0-")[6:].partition("-")[0])
+        if self.command == "GET" and self.server.cuts and name.endswith(".safetensors"):
+            self.server.cuts -= 1
+            self.cut(files[name][start:], headers)
+            return
+        if start:
+            headers["Content_Range"] = f"bytes {start}-{len(files[name]) - 1}/{len(files[name])}"
+        self.reply(206 if start else 200, files[name][start:], **headers)
+
+    def cut(self, content, headers):
+        """Send half of a file and end the connection."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        self.close_connection = True
 
     def create(self, body):
         if not self.is_writer:

@@ -1,6 +1,7 @@
 """Hashers on a model hub: a loopback server speaks the hub's HTTP paths to the real client."""
 
 import ast
+import errno
 import json
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import torch
 import yaml
 
 import deephash
-from deephash import ITQ, MHQ, CrossModalHasher, Hasher, InvalidInputError
+from deephash import ITQ, MHQ, PCAH, CrossModalHasher, Hasher, InvalidInputError
 from deephash.data.views import Views
+from deephash.encoders import Convolutional
 from deephash.hashers import hub as hub_module
 from deephash.hashers.model_card import Evidence, Figure
 from deephash.projections.paired import CVH
@@ -334,3 +336,63 @@ def test_only_two_files_are_ever_asked_for(hub, hasher):
 def test_a_name_that_is_no_text_gets_one_line(name):
     with pytest.raises(InvalidInputError, match="is neither a folder nor user/name on the hub"):
         Hasher.from_pretrained(name)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/deep/below"])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, hasher, place):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for save in (hasher.save_pretrained, hasher.save):
+        with pytest.raises(StorageError, match=f"{tmp_path}/file is a file, not a folder; choose another folder"):
+            save(tmp_path / place)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_full_disk_names_the_cache(hub, hasher, monkeypatch):
+    hasher.push_to_hub("me/mine")
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/cache/model.incomplete")
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", refuse)
+    message = (
+        r"/cache/model.incomplete cannot be written \(No space left on device\); free space, or name another folder"
+    )
+    with pytest.raises(InvalidInputError, match=message):
+        Hasher.from_pretrained("me/mine")
+
+
+def test_a_cache_that_cannot_be_a_folder_is_named(hub, hasher, tmp_path):
+    hasher.push_to_hub("me/mine")
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InvalidInputError, match=f"{tmp_path}/file.* cannot be written .*name another folder by cache_dir"
+    ):
+        Hasher.from_pretrained("me/mine", cache_dir=tmp_path / "file")
+
+
+def test_a_download_that_is_cut_is_continued(hub, hasher):
+    hasher.push_to_hub("me/mine")
+    hub.cuts = 2
+    assert Hasher.from_pretrained("me/mine").identity == hasher.identity
+    assert hub.cuts == 0
+
+
+def test_without_xet_all_bytes_go_through_the_hub(hub, hasher):
+    """With HF_HUB_DISABLE_XET=1, as the fixture sets it, files that are stored by xet come by HTTP too."""
+    hub.xet = True
+    hasher.push_to_hub("me/mine")
+    assert Hasher.from_pretrained("me/mine").identity == hasher.identity
+    assert not any("xet" in request for request in hub.requests)
+
+
+def test_an_encoder_of_images_is_published(tmp_path, hub):
+    pixels = torch.rand(60, 3 * 32 * 32, generator=torch.Generator().manual_seed(0))
+    encoder = Convolutional(3 * 32 * 32, (8, 8, 8), channels=3)
+    hasher = Hasher(PCAH(encoder.output_dim, 4), encoder=encoder).fit(pixels)
+    hasher.push_to_hub("me/images", license="mit")
+    found = Hasher.from_pretrained("me/images")
+    assert found.identity == hasher.identity
+    assert torch.equal(found.encode(pixels), hasher.encode(pixels))
+    card = hub.repositories["me/images"][-1]["README.md"].decode()
+    assert "3072 numbers" in card or "3,072 numbers" in card
+    assert "Convolutional" in card

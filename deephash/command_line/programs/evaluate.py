@@ -6,7 +6,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from deephash.command_line.programs.overrides import run_hydra
+from deephash.command_line.programs.overrides import MULTIRUN, is_sweep, run_hydra
 from deephash.io.configuration import find_configuration_folder
 from deephash.io.progress import show_waiting
 
@@ -48,9 +48,21 @@ def describe_differences(stored: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(f"{name} {stored[name]!r} then, {now[name]!r} now" for name in differing)
 
 
+def explain_missing_run(arguments: list[str]) -> str | None:
+    """Explain that a run is missing, or that there are several; None for one run, and for commands that show help."""
+    given = [argument for argument in arguments if argument.startswith("run=")]
+    if any(argument.startswith("-") and argument not in MULTIRUN for argument in arguments):
+        return None
+    if not given or given[-1] == "run=":
+        return "run is missing; type run=FOLDER, with the folder of a run of deephash train."
+    if any(flag in arguments for flag in MULTIRUN) and is_sweep(given[-1]):
+        return f"{given[-1]} names several runs; score one after the other, each with its own command."
+    return None
+
+
 def main() -> None:
     """Run the program on the command line."""
-    run_hydra(run_job)
+    run_hydra(run_job, explain_missing_run, "evaluate")
 
 
 if __name__ == "__main__":
