@@ -119,7 +119,7 @@ def test_wrong_values_give_one_line_beside_the_default_logger(forked, tmp_path, 
         ("train.py", ["--cfg", "job", "method=itqq"], "method=itqq is unknown; did you mean itq?"),
         ("evaluate.py", [], "run is missing; type run=FOLDER"),
         ("evaluate.py", ["-m", "run=a,b"], "run=a,b names several runs"),
-        ("evaluate.py", ["run=x", "truth=lable"], "truth=lable is unknown; did you mean label?"),
+        ("evaluate.py", ["run=x", "truth=labels"], "truth=labels is unknown; did you mean label?"),
     ],
 )
 def test_wrong_names_give_one_line(forked, tmp_path, program, overrides, line):

@@ -40,17 +40,17 @@ def explain(*overrides, program="train", multirun=False):
         (["++method=itq"], "++method=itq: every run has one choice of method; type method=itq."),
         (["+experiment=wiki"], "+experiment=wiki: every run has one choice of experiment; type experiment=wiki."),
         (["~method"], "~method: every run has one choice of method; choose another one by method=NAME."),
-        (["~methd"], "~methd: there is no setting methd; did you mean method?"),
+        (["~metho"], "~metho: there is no setting metho; did you mean method?"),
         (["~bits=3"], "~bits=3: bits is 64; type ~bits to delete it."),
         (["+bits=3"], "+bits=3: bits exists; type bits=3, without +."),
         (["+bitz=3"], "+bitz=3: there is no setting bitz; did you mean bits?"),
         (["++metrics.att=[3]"], "++metrics.att=[3]: there is no setting metrics.att; did you mean metrics.at?"),
-        (["+experimnt=wiki"], "+experimnt=wiki: there is no setting experimnt; did you mean experiment?"),
+        (["+exxperiment=wiki"], "+exxperiment=wiki: there is no setting exxperiment; did you mean experiment?"),
         (["METHOD=itq"], "METHOD=itq: there is no setting METHOD; did you mean method?"),
         (["method.x=3"], "method.x=3: method is a choice, such as method=adapthash, and has no settings itself;"),
         (["bits.x=3"], "bits.x=3: bits is one value, 64, and has no setting x; type bits=VALUE."),
         (["zzz=3"], "zzz=3: there is no setting zzz; `deephash train --cfg job` lists the settings."),
-        (["data=arrays", "data.featurs=x"], "data.featurs=x: data has no setting featurs; did you mean data.features?"),
+        (["data=arrays", "data.feature=x"], "data.feature=x: data has no setting feature; did you mean data.features?"),
         (["data.features=x"], "data.features=x: data has no setting features in this run; these have it: data=arrays"),
         (
             ["train.epoch=5"],
@@ -122,8 +122,8 @@ def test_choices_of_installed_packages_are_known():
     store.store(group="method", name="plugged", node={"projection": {"_target_": "x.Y"}}, package="_global_")
     try:
         assert explain_overrides(["method=plugged"], False, "train") is None
-        assert explain_overrides(["method=pluged"], False, "train").startswith(
-            "method=pluged is unknown; did you mean plugg"
+        assert explain_overrides(["method=plugge"], False, "train").startswith(
+            "method=plugge is unknown; did you mean plugg"
         )
         with initialize_config_dir(find_configuration_folder(), version_base="1.3"):
             assert compose("train", ["method=plugged"]).projection._target_ == "x.Y"
