@@ -1,6 +1,8 @@
 """`deephash search`."""
 
 import json
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -67,11 +69,22 @@ def search(
     from rich.markup import escape
     from rich.table import Table
 
+    console = Console(soft_wrap=True)
     table = Table("query", "nearest, each with its distance")
-    for query, ids, near in list(rows)[:SHOWN_QUERIES]:
+    # The table takes 7 columns for its lines and margins, and the first column is as wide as its widest query.
+    shown = list(rows)[:SHOWN_QUERIES]
+    width = console.width - 7 - max([len("query"), *(len(str(query)) for query, _, _ in shown)])
+    for query, ids, near in shown:
         cells = [f"{name} ({distance})" for name, distance in zip(ids, near, strict=True)][:SHOWN_NEIGHBOURS]
         more = [f"and {k - SHOWN_NEIGHBOURS} more"] if k > SHOWN_NEIGHBOURS else []
-        table.add_row(escape(str(query)), escape("  ".join(cells + more)))
-    Console(soft_wrap=True).print(table)
+        table.add_row(escape(str(query)), escape(fold_neighbours(cells + more, width)))
+    console.print(table)
     if len(found.queries) > SHOWN_QUERIES:
         typer.echo(f"and {len(found.queries) - SHOWN_QUERIES:,} more queries; --out FILE or --json gives all")
+
+
+def fold_neighbours(neighbours: Sequence[str], width: int) -> str:
+    """Join neighbours to lines of at most a width, so that an id and its distance are on the same line."""
+    text = "  ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in neighbours)
+    folded = textwrap.fill(text, max(1, width), break_long_words=False, break_on_hyphens=False)
+    return folded.replace("\N{NO-BREAK SPACE}", " ")

@@ -7,6 +7,7 @@ import torch
 
 import deephash as package
 from deephash.codes import unpack
+from deephash.command_line.search import fold_neighbours
 from deephash.hashers.loading import load
 
 
@@ -144,3 +145,12 @@ def test_ids_are_a_column_of_a_database(deephash, encoded, tmp_path):
     with duckdb.connect(str(engine_path(tmp_path / "index")), read_only=True) as database:
         stored = database.execute("SELECT name FROM codes ORDER BY id").fetchall()
     assert [name for (name,) in stored] == [f"digit {row}" for row in range(1_000)]
+
+
+def test_lines_of_the_table_keep_ids_beside_their_distances():
+    neighbours = [f"item {row} ({row % 7})" for row in range(40)]
+    for width in (14, 33, 80):
+        lines = fold_neighbours(neighbours, width).split("\n")
+        assert [cell for line in lines for cell in line.split("  ")] == neighbours
+        assert max(map(len, lines)) <= width
+    assert fold_neighbours(["a long name (1)", "b (2)"], 4) == "a long name (1)\nb (2)"
