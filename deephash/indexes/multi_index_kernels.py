@@ -27,7 +27,7 @@ from functools import cache
 import numpy as np
 
 from deephash.functional.compiled import Kernel, compiled
-from deephash.ranking.numba_kernels import popcount
+from deephash.ranking.numba_vectors import popcount
 
 # Costs of visiting a bucket and of reading a code in it; the unit is the cost of a code in a linear scan. Most of both
 # is memory latency.

@@ -1,316 +1,349 @@
-"""Ranking kernels for the CPU, compiled by numba: blocks of 8 queries, tables on the stack, specialised by code width.
+"""Ranking kernels for the CPU, compiled by numba: they measure 8 queries against a chunk of items, then count or pick.
 
-A kernel is serial code over a range of queries that releases the GIL; the engine runs it in its own threads. Queries
-and database share a layout, (n, width), whose dtype determines the cost of a pair (see `cost`): uint64 words are
-compared by popcount (Hamming), uint8 levels by absolute difference (Manhattan), and an int32 row of a query contains a
-table of 256 costs for each database byte (asymmetric).
+A kernel is serial code over a range of queries that releases the GIL; the engine runs it in its own threads. Every
+kernel calls `measure`, which has one form for each layout (`numba_layout.Layout`), and then reads the distances from
+the cache. Their dtype, that of `scratch`, is uint8 where that is wide enough, since vectors hold more of them.
 
-A block of fewer than 8 queries repeats its last one, so that no distance exceeds the tables. All compiled functions are
-in this file, because numba's disk cache watches only the file of the function itself.
+All compiled functions that may change are in this file and in `numba_vectors`, because numba's disk cache watches only
+the file of the kernel itself.
 """
 
 # numba infers the types of compiled functions, and rejects annotations on some.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: allow-untyped-defs, disable-error-code="call-arg, attr-defined"
-
-from functools import cache
-from typing import Any
+# mypy: allow-untyped-defs, disable-error-code="assignment, call-arg, attr-defined, var-annotated"
 
 import numpy as np
-from numba import carray, types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba import types
+from numba.extending import overload
 
-from deephash.functional.compiled import Kernel, compiled
+from deephash.functional.compiled import compiled
+from deephash.ranking.numba_vectors import (
+    GROUP,
+    LANES,
+    SHUFFLES,
+    add_costs,
+    add_popcounts,
+    at_most,
+    lowest_one,
+    pointer_to,
+    popcount,
+    tally,
+)
 
-# 8 queries share each load of a database item, and their words stay in registers.
-BLOCK = 8
-# Words of the widest codes with specialised kernels: their tables, at most 128 KiB, fit on the stack of any thread.
-WIDEST = 16
-
-
-@intrinsic
-def popcount(typing_context: Any, word: Any) -> Any:
-    """Count the ones in a uint64 with one machine instruction."""
-    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
-
-
-@intrinsic(prefer_literal=True)
-def stack(typing_context, dtype, size):
-    """Allocate `size` elements on the stack; LLVM can prove that they do not alias, and keep them in registers."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return cgutils.alloca_once(builder, context.get_data_type(dtype.dtype), size=size.literal_value)
-
-    return types.CPointer(dtype.dtype)(dtype, size), generate
+# Queries of a block, and items of a chunk: their distances stay in the first-level cache.
+BLOCK, CHUNK = 2 * GROUP, 1024
+# Items whose distances are counted at a time.
+COUNTED = 32 * CHUNK
+# Distances of a block that vectors count.
+TALLIED = 512
 
 
-def cost(queries, row, column, item):
-    """Return the part of an item's distance that is due to one word, level or byte; works only in compiled code."""
+def measure(queries, first, used, database, start, size, group, distances):
+    """Write the distances of queries from `first` to the items from `start`, a multiple of 64; only in compiled code.
+
+    Args:
+        queries: queries of a layout.
+        first: first query, a multiple of 4 for tiles.
+        used: number of queries, at most 8.
+        database: database of the layout.
+        start: first item.
+        size: number of items.
+        group: bytes of a code whose sums of costs fit in a uint8.
+        distances: unsigned (8, n) with n >= size, a multiple of 64; rows beyond `used` may be overwritten.
+    """
     raise NotImplementedError
 
 
-@overload(cost)
-def _cost(queries, row, column, item):
+@overload(measure)
+def _measure(queries, first, used, database, start, size, group, distances):
+    if database.ndim == 3 and queries.ndim == 4:
+        return _measure_costs
+    if database.ndim == 3:
+        return _measure_bytes
     if queries.dtype == types.uint64:
-        return lambda queries, row, column, item: np.int64(popcount(queries[row, column] ^ item))
-    if queries.dtype == types.uint8:
-        return lambda queries, row, column, item: np.int64(abs(np.int32(queries[row, column]) - np.int32(item)))
-    return lambda queries, row, column, item: np.int64(queries[row, column * 256 + np.int64(item)])
+        return _measure_words
+    return _measure_levels if queries.dtype == types.uint8 else _measure_tables
 
 
-@cache
-def segment_kernel(words: int) -> Kernel:
-    """Build the kernel that counts all items, and those in each query's segment of a database sorted by class.
+def _measure_costs(queries, first, used, database, start, size, group, distances):
+    digits, width, row_length = queries.shape[1], database.shape[1], distances.strides[0] // distances.itemsize
+    for tile in range(start // LANES, (start + size + LANES - 1) // LANES):
+        items = pointer_to(database, tile * width * LANES)
+        for row in range(0, used, GROUP):
+            out = pointer_to(distances, row * row_length + tile * LANES - start)
+            for digit in range(digits):
+                tables = pointer_to(queries, ((first + row) * digits + digit) * width * 32)
+                for byte in range(0, width, group):
+                    stop, more = min(byte + group, width), digit + byte > 0
+                    add_costs(tables, digits * width, items, byte, stop, out, row_length, 4 * digit, more)
 
-    Relevance costs nothing: a query's table is copied where the segment of its class starts and subtracted where it
-    ends.
 
-    Args:
-        words: number of 64-bit words per code; 0 for any layout.
+def _measure_bytes(queries, first, used, database, start, size, group, distances):
+    width, row_length = database.shape[1], distances.strides[0] // distances.itemsize
+    for tile in range(start // LANES, (start + size + LANES - 1) // LANES):
+        items = pointer_to(database, tile * width * LANES)
+        for row in range(0, used, GROUP):
+            out = pointer_to(distances, row * row_length + tile * LANES - start)
+            words = pointer_to(queries, (first + row) * width)
+            for byte in range(0, width, group):
+                stop = min(byte + group, width)
+                add_popcounts(words, width, items, byte, stop, out, row_length, 0, byte > 0)
+
+
+def _measure_words(queries, first, used, database, start, size, group, distances):
+    width = queries.shape[1]
+    part = database[start : start + size]
+    for a in range(used):
+        row = distances[a]
+        if width == 1:  # A loop over one word would not become vector instructions.
+            word = queries[first + a, 0]
+            for j in range(size):
+                row[j] = popcount(word ^ part[j, 0])
+        else:
+            for j in range(size):
+                distance = np.uint64(0)
+                for w in range(width):
+                    distance += popcount(queries[first + a, w] ^ part[j, w])
+                row[j] = distance
+
+
+def _measure_levels(queries, first, used, database, start, size, group, distances):
+    part = database[start : start + size]
+    for a in range(used):
+        for j in range(size):
+            distance = np.int32(0)
+            for w in range(queries.shape[1]):
+                distance += abs(np.int32(queries[first + a, w]) - np.int32(part[j, w]))
+            distances[a, j] = distance
+
+
+def _measure_tables(queries, first, used, database, start, size, group, distances):
+    part = database[start : start + size]
+    for a in range(used):
+        for j in range(size):
+            distance = np.int32(0)
+            for w in range(part.shape[1]):
+                distance += queries[first + a, 256 * w + np.int64(part[j, w])]
+            distances[a, j] = distance
+
+
+def count(distances, counts):
+    """Add the numbers of contiguous distances to counts (D + 8,), int64; works only in compiled code."""
+    raise NotImplementedError
+
+
+@overload(count)
+def _count(distances, counts):
+    def count_each(distances, counts):
+        for j in range(distances.size):
+            counts[np.uint64(distances[j])] += 1
+
+    if not SHUFFLES or distances.dtype != types.uint8:
+        return count_each
+
+    def count_bytes(distances, counts):
+        # The processor stores one count per cycle at most, so that up to 128 distances are sooner counted in vectors.
+        counted = distances.size // TALLIED * TALLIED
+        if counted:
+            lowest, highest = distances[0], distances[0]
+            for j in range(distances.size):
+                lowest, highest = min(lowest, distances[j]), max(highest, distances[j])
+            least, most = np.int64(lowest), np.int64(highest)
+            if most - least > 128:
+                counted = 0
+        if counted:
+            expected = counted + counts[least : most + 1].sum()
+            for d in range(least, most, 8):
+                tally(pointer_to(distances, 0), counted // TALLIED, d, pointer_to(counts, d))
+            # The items at the largest distance are the rest.
+            counts[most] = expected - counts[least:most].sum()
+        for j in range(counted, distances.size):
+            counts[np.uint64(distances[j])] += 1
+
+    return count_bytes
+
+
+@compiled
+def count_relevant(queries, database, items, group, scratch, segments, lists, ids, total, relevant, begin, end):
+    """Count all items, and the relevant ones, at each distance; fills `total` and `relevant`, int64 (q, D + 1).
+
+    Relevant are the items of a segment of the database, sorted by class, whose start and stop are in `segments`, int64
+    (q, 2), and the listed ones. `lists`, int64 (q, 2), contains the start and stop of each list in `ids`, ascending.
+
+    The first arguments of every kernel are those of the layout. `scratch` is an empty array of the distances' dtype.
+    The last two are the first query, a multiple of 8, and the one after the last.
     """
-    rows = BLOCK if words else 1
-    table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
-
-    def count(queries, database, order, segments, bins, total, relevant, begin, end):
-        if words:
-            bins, width = table, words
-            tables = carray(stack(np.int32, table_size), (rows, table))
-            block = carray(stack(queries.dtype, block_size), (rows, words))
-        else:
-            width = database.shape[1]
-            tables = np.empty((rows, bins), np.int32)
-            block = np.empty((rows, queries.shape[1]), queries.dtype)
-        edges = np.empty(2 * rows + 1, np.int64)
-        heads = np.empty(rows + 1, np.int64)
-        distances = total.shape[1]
-        for first in range(begin, end, rows):
-            used = min(rows, end - first)
-            for a in range(rows):
-                for d in range(tables.shape[1]):
-                    tables[a, d] = 0
-            for a in range(rows):
-                for w in range(block.shape[1]):
-                    block[a, w] = queries[order[first + min(a, used - 1)], w]
-            groups = 0
+    bins = total.shape[1]
+    # One tile more, since rows a power of two apart would compete for the same places of the cache.
+    distances = np.empty((BLOCK, min(COUNTED, items) // LANES * LANES + 2 * LANES), scratch.dtype)
+    everywhere, inside = np.empty((BLOCK, bins + 7), np.int64), np.empty((BLOCK, bins + 7), np.int64)
+    entries = np.empty(BLOCK, np.int64)
+    for first in range(begin, end, BLOCK):
+        used = min(BLOCK, end - first)
+        everywhere[:], inside[:] = 0, 0
+        entries[:used] = lists[first : first + used, 0]
+        for start in range(0, items, COUNTED):
+            size = min(COUNTED, items - start)
+            measure(queries, first, used, database, start, size, group, distances)
             for a in range(used):
-                row = first + a
-                if a == 0 or segments[row, 0] != segments[row - 1, 0] or segments[row, 1] != segments[row - 1, 1]:
-                    edges[2 * groups] = segments[row, 0]
-                    edges[2 * groups + 1] = segments[row, 1]
-                    heads[groups] = a
-                    groups += 1
-            heads[groups] = used
-            edges[2 * groups] = database.shape[0]
-            position = 0
-            for edge in range(2 * groups + 1):
-                # A slice starts at 0, which saves the loop a check for negative indices.
-                part = database[position : edges[edge]]
-                for j in range(part.shape[0]):
-                    for a in range(rows):
-                        distance = np.int64(0)
-                        for w in range(width):
-                            distance += cost(block, a, w, part[j, w])
-                        tables[a, np.uint64(distance)] += 1
-                position = edges[edge]
-                if edge < 2 * groups:
-                    for a in range(heads[edge // 2], heads[edge // 2 + 1]):
-                        row = order[first + a]
-                        for d in range(distances):
-                            relevant[row, d] = tables[a, d] - (relevant[row, d] if edge % 2 else 0)
+                row = distances[a]
+                low = min(max(segments[first + a, 0] - start, 0), size)
+                high = min(max(segments[first + a, 1] - start, low), size)
+                count(row[:size], everywhere[a])
+                count(row[low:high], inside[a])
+                entry = entries[a]
+                while entry < lists[first + a, 1] and ids[entry] < start + size:
+                    inside[a, np.uint64(row[ids[entry] - start])] += 1
+                    entry += 1
+                entries[a] = entry
+        for a in range(used):
+            for d in range(bins):
+                relevant[first + a, d] = inside[a, d]
+                total[first + a, d] = everywhere[a, d]
+
+
+@compiled
+def count_sharing(queries, database, items, group, scratch, query_masks, masks, total, relevant, begin, end):
+    """Count all items, and those that share a label by the bit masks uint64 (q, M) and (M, N), at each distance."""
+    bins = total.shape[1]
+    distances = np.empty((BLOCK, CHUNK), scratch.dtype)
+    shares, places = np.empty(CHUNK, np.uint8), np.empty(CHUNK, np.uint32)
+    # Two counts in turn, so that equal distances one after another do not wait for each other's count.
+    counts = np.empty((BLOCK, 2, 2 * bins), np.int64)
+    for first in range(begin, end, BLOCK):
+        used = min(BLOCK, end - first)
+        counts[:] = 0
+        for start in range(0, items, CHUNK):
+            size = min(CHUNK, items - start)
+            measure(queries, first, used, database, start, size, group, distances)
             for a in range(used):
-                row = order[first + a]
-                for d in range(distances):
-                    total[row, d] = tables[a, d]
+                shares[:] = 0
+                for word in range(len(masks)):
+                    mask = query_masks[first + a, word]
+                    if mask:
+                        part = masks[word, start : start + size]
+                        for j in range(size):
+                            shares[j] |= (part[j] & mask) != 0
+                row, half = distances[a], size // 2
+                for j in range(size):
+                    places[j] = row[j] + shares[j] * np.uint32(bins)
+                even, odd = counts[a]
+                for j in range(half):
+                    even[np.uint64(places[j])] += 1
+                    odd[np.uint64(places[np.uint64(half + j)])] += 1
+                if size % 2:
+                    even[np.uint64(places[size - 1])] += 1
+        for a in range(used):
+            for d in range(bins):
+                relevant[first + a, d] = counts[a, :, bins + d].sum()
+                total[first + a, d] = counts[a, :, d].sum() + relevant[first + a, d]
 
-    return compiled(count)
 
+@compiled
+def search_nearest(queries, database, items, group, scratch, bins, distances, ids, begin, end):
+    """Find the k nearest items of each query in one pass and without a sort.
 
-@cache
-def mask_kernel(words: int, mask_words: int) -> Kernel:
-    """Build the kernel that counts all items, and those that share a label, by the bit masks of their labels.
-
-    A relevant item is counted `bins` places further in its query's table, so a pair always costs one increment.
-
-    Args:
-        words: number of 64-bit words per code; 0 for any layout.
-        mask_words: number of 64-bit words per mask; 0 for any number.
+    A query takes the items nearer than its limit and counts their distances. After each chunk, the limit falls to the
+    distance within which k items are, since a later item at that distance loses the tie. The first chunk's own counts
+    give its limit. Finally the counts give the start of each distance in the result, and the taken items, in database
+    order, are written to their places. `bins` is the number of possible distances, D + 1; `distances` and `ids`, int64
+    (q, k), are filled.
     """
-    rows = BLOCK if words else 1
-    table, table_size, block_size = 64 * words + 1, 2 * rows * (64 * words + 1), rows * max(words, 1)
-    labels_size = rows * max(mask_words, 1)
-
-    def count(queries, database, query_masks, masks, bins, total, relevant, begin, end):
-        if words:
-            bins, width = table, words
-            tables = carray(stack(np.int32, table_size), (rows, 2 * table))
-            block = carray(stack(queries.dtype, block_size), (rows, words))
-        else:
-            width = database.shape[1]
-            tables = np.empty((rows, 2 * bins), np.int32)
-            block = np.empty((rows, queries.shape[1]), queries.dtype)
-        if mask_words:
-            mask_width = mask_words
-            labels = carray(stack(np.uint64, labels_size), (rows, mask_words))
-        else:
-            mask_width = masks.shape[1]
-            labels = np.empty((rows, masks.shape[1]), np.uint64)
-        for first in range(begin, end, rows):
-            used = min(rows, end - first)
-            for a in range(rows):
-                for d in range(tables.shape[1]):
-                    tables[a, d] = 0
-            for a in range(rows):
-                row = first + min(a, used - 1)
-                for w in range(block.shape[1]):
-                    block[a, w] = queries[row, w]
-                for w in range(labels.shape[1]):
-                    labels[a, w] = query_masks[row, w]
-            for j in range(database.shape[0]):
-                for a in range(rows):
-                    distance = np.int64(0)
-                    for w in range(width):
-                        distance += cost(block, a, w, database[j, w])
-                    shared = np.uint64(0)
-                    for m in range(mask_width):
-                        shared |= labels[a, m] & masks[j, m]
-                    tables[a, np.uint64(distance + bins * (shared != 0))] += 1
+    k = distances.shape[1]
+    near = np.empty((BLOCK, CHUNK), scratch.dtype)
+    counts = np.empty((BLOCK, bins), np.int64)
+    limits, within, lengths = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    tiles, masks = np.empty(CHUNK // LANES, np.int64), np.empty(CHUNK // LANES, np.uint64)
+    # Distance and id of each taken item. Few elements are used, and unused memory is not committed.
+    taken = np.empty((BLOCK, items + 1), np.int64)
+    placed = np.empty(k + 1, np.int64)
+    for first in range(begin, end, BLOCK):
+        used = min(BLOCK, end - first)
+        limits[:], within[:], lengths[:], counts[:] = bins, 0, 0, 0
+        for start in range(0, items, CHUNK):
+            size = min(CHUNK, items - start)
+            measure(queries, first, used, database, start, size, group, near)
             for a in range(used):
-                for d in range(total.shape[1]):
-                    relevant[first + a, d] = tables[a, bins + d]
-                    total[first + a, d] = tables[a, d] + tables[a, bins + d]
-
-    return compiled(count)
-
-
-@cache
-def search_kernel(words: int, rows: int) -> Kernel:
-    """Build the kernel that finds the k nearest items in one pass and without a sort.
-
-    A query collects items nearer than its limit and counts their distances. Once k items are within a distance, that
-    distance becomes the limit, since a later item at the same distance loses the tie. Finally the counts give the start
-    of each distance in the result, and the taken items, in database order, are written to their places.
-
-    Args:
-        words: number of 64-bit words per code; 0 for any layout.
-        rows: queries in a pass over the database, BLOCK or 1; must be 1 if words is 0.
-    """
-    table, table_size, block_size = 64 * words + 1, rows * (64 * words + 1), rows * max(words, 1)
-
-    def search(queries, database, bins, distances, ids, begin, end):
-        if words:
-            bins, width = table, words
-            tables = carray(stack(np.int32, table_size), (rows, table))
-            block = carray(stack(queries.dtype, block_size), (rows, words))
-        else:
-            width = database.shape[1]
-            tables = np.empty((rows, bins), np.int32)
-            block = np.empty((rows, queries.shape[1]), queries.dtype)
-        limits = carray(stack(np.int64, rows), (rows,))
-        within = carray(stack(np.int64, rows), (rows,))
-        lengths = carray(stack(np.int64, rows), (rows,))
-        # Few elements are used, and unused memory is not committed.
-        taken = np.empty((rows, database.shape[0]), np.int64)
-        k = distances.shape[1]
-        for first in range(begin, end, rows):
-            used = min(rows, end - first)
-            for a in range(rows):
-                for d in range(bins):
-                    tables[a, d] = 0
-                for w in range(block.shape[1]):
-                    block[a, w] = queries[first + min(a, used - 1), w]
-                limits[a], within[a], lengths[a] = bins, 0, 0
-            for j in range(database.shape[0]):
-                sign = np.int64(0)
-                for a in range(rows):
-                    distance = np.int64(0)
-                    for w in range(width):
-                        distance += cost(block, a, w, database[j, w])
-                    sign |= distance - limits[a]
-                if sign < 0:  # One branch per item: at least one query takes it.
-                    for a in range(rows):
-                        distance = np.int64(0)
-                        for w in range(width):
-                            distance += cost(block, a, w, database[j, w])
-                        if distance < limits[a]:
-                            taken[a, lengths[a]] = j
-                            lengths[a] += 1
-                            tables[a, np.uint64(distance)] += 1
-                            within[a] += 1
-                            while within[a] >= k:
-                                limits[a] -= 1
-                                within[a] -= tables[a, np.uint64(limits[a])]
-            for a in range(used):
-                nearer = 0
-                for d in range(limits[a] + 1):
-                    items = tables[a, d]
-                    tables[a, d] = nearer
-                    for place in range(nearer, min(k, nearer + items)):
-                        distances[first + a, place] = d
-                    nearer += items
-                for entry in range(lengths[a]):
-                    distance = np.int64(0)
-                    for w in range(width):
-                        distance += cost(block, a, w, database[taken[a, entry], w])
-                    if distance <= limits[a]:
-                        place = tables[a, np.uint64(distance)]
-                        tables[a, np.uint64(distance)] = place + 1
-                        if place < k:
-                            ids[first + a, place] = taken[a, entry]
-
-    return compiled(search)
+                limit, length, row, number = limits[a], lengths[a], near[a], counts[a]
+                if start == 0 and size > k:
+                    for j in range(size):
+                        number[np.uint64(row[j])] += 1
+                    limit, reached = 0, 0
+                    while reached < k:
+                        reached += number[limit]
+                        limit += 1
+                    number[:] = 0
+                if limit == 0:
+                    continue
+                hits = 0
+                for tile in range((size + LANES - 1) // LANES):
+                    tiles[hits] = tile * LANES
+                    masks[hits] = at_most(pointer_to(near, a * CHUNK + tile * LANES), limit - 1)
+                    hits += masks[hits] != 0
+                for hit in range(hits):
+                    mask = masks[hit]
+                    while mask:
+                        j = tiles[hit] + np.int64(lowest_one(mask))
+                        mask &= mask - np.uint64(1)
+                        if j < size:
+                            distance = np.int64(row[j])
+                            taken[a, np.uint64(length)] = distance << 40 | start + j
+                            length += 1
+                            number[np.uint64(distance)] += 1
+                inside = within[a] + length - lengths[a]
+                while inside >= k:
+                    limit -= 1
+                    inside -= number[np.uint64(limit)]
+                limits[a], within[a], lengths[a] = limit, inside, length
+        for a in range(used):
+            number, length = counts[a], 0
+            # Compact without branches first, since the order of distances is random.
+            for entry in range(lengths[a]):
+                taken[a, np.uint64(length)] = taken[a, entry]
+                length += taken[a, entry] >> 40 <= limits[a]
+            nearer = 0
+            for d in range(limits[a] + 1):
+                nearer, number[d] = nearer + number[d], nearer
+            for entry in range(length):
+                distance = np.uint64(taken[a, entry] >> 40)
+                placed[min(number[distance], k)] = taken[a, entry]
+                number[distance] += 1
+            for place in range(k):
+                distances[first + a, place] = placed[place] >> 40
+                ids[first + a, place] = placed[place] & ((1 << 40) - 1)
 
 
-def _count_listed(queries, database, starts, stops, ids, relevant, begin, end):
-    """Count the distances to each query's listed items, ids[starts[i] : stops[i]]."""
-    for i in range(begin, end):
-        for entry in range(starts[i], stops[i]):
-            distance = np.int64(0)
-            for w in range(database.shape[1]):
-                distance += cost(queries, i, w, database[ids[entry], w])
-            relevant[i, distance] += 1
-
-
-def _rank_listed(queries, database, starts, stops, ids, bins, offsets, ranks, begin, end):
+@compiled
+def rank_listed(queries, database, items, group, scratch, bins, lists, ids, offsets, ranks, begin, end):
     """Compute the ranks of each query's listed items in the stable order, without a sort.
 
     Histograms give the first rank at each distance; a pass over the items in database order then meets them in the
     order of their ranks within a distance. `nearer` and `listed_nearer` contain, for each distance, the next rank of an
-    item and the next place of a listed item's rank.
+    item and the next place of a listed item's rank. `lists` and `ids` are as for `count_relevant`; the ranks of query i
+    are written to `ranks` from offsets[i].
     """
-    distances = np.empty(database.shape[0], np.int32)
-    for i in range(begin, end):
-        nearer = np.zeros(bins + 1, np.int64)
-        listed_nearer = np.zeros(bins + 1, np.int64)
-        for j in range(database.shape[0]):
-            distance = np.int64(0)
-            for w in range(database.shape[1]):
-                distance += cost(queries, i, w, database[j, w])
-            distances[j] = distance
-            nearer[distance + 1] += 1
-        for entry in range(starts[i], stops[i]):
-            listed_nearer[distances[ids[entry]] + 1] += 1
-        listed_nearer[0] = offsets[i]
-        for d in range(bins):
-            nearer[d + 1] += nearer[d]
-            listed_nearer[d + 1] += listed_nearer[d]
-        entry = starts[i]
-        for j in range(database.shape[0]):
-            d = distances[j]
-            if entry < stops[i] and ids[entry] == j:
-                ranks[listed_nearer[d]] = nearer[d]
-                listed_nearer[d] += 1
-                entry += 1
-            nearer[d] += 1
-
-
-@cache
-def listed_count_kernel() -> Kernel:
-    """Compile `_count_listed`."""
-    return compiled(_count_listed)
-
-
-@cache
-def listed_rank_kernel() -> Kernel:
-    """Compile `_rank_listed`."""
-    return compiled(_rank_listed)
+    distances = np.empty((BLOCK, (items + LANES - 1) // LANES * LANES), scratch.dtype)
+    for first in range(begin, end, BLOCK):
+        used = min(BLOCK, end - first)
+        for start in range(0, items, CHUNK):
+            size = min(CHUNK, items - start)
+            measure(queries, first, used, database, start, size, group, distances[:, start:])
+        for a in range(used):
+            row, (entry, stop) = distances[a], lists[first + a]
+            nearer = np.zeros(bins + 1, np.int64)
+            listed_nearer = np.zeros(bins + 1, np.int64)
+            for j in range(items):
+                nearer[np.int64(row[j]) + 1] += 1
+            for place in range(entry, stop):
+                listed_nearer[np.int64(row[ids[place]]) + 1] += 1
+            listed_nearer[0] = offsets[first + a]
+            for d in range(bins):
+                nearer[d + 1] += nearer[d]
+                listed_nearer[d + 1] += listed_nearer[d]
+            for j in range(items):
+                d = np.int64(row[j])
+                if entry < stop and ids[entry] == j:
+                    ranks[listed_nearer[d]] = nearer[d]
+                    listed_nearer[d] += 1
+                    entry += 1
+                nearer[d] += 1

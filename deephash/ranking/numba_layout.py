@@ -1,4 +1,4 @@
-"""Layouts of packed codes, labels and weights for the CPU kernels."""
+"""Layouts of packed codes and weights for the CPU kernels."""
 
 # numba infers the types of compiled functions, and rejects annotations on some.
 # ruff: noqa: ANN001, ANN201
@@ -8,40 +8,75 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deephash.functional.compiled import compiled
 from deephash.ranking.distance import Asymmetric, Distance, Hamming, LevelDistance, distance_bytes
-from deephash.ranking.numba_kernels import WIDEST
+from deephash.ranking.numba_kernels import BLOCK
+from deephash.ranking.numba_vectors import LANES, SHUFFLES, target_features
 
-# Up to this length, levels in unary are ranked by popcount faster than as bytes.
-UNARY_LENGTH = 512
-# Memory of the cost tables of asymmetric distances, which take 1 KiB for each byte of each query.
+# Up to so many queries, codes are compared as they are: to lay the database out in tiles takes longer.
+FEW, FEW_ASYMMETRIC = 6, 2
+# Memory of the cost tables of a block of queries.
 TABLE_BYTES = 64 * 2**20
+
+
+def choose_form(features: frozenset[str]) -> str:
+    """Return the layout of Hamming codes that is fastest for many queries, from a processor's features.
+
+    Args:
+        features: names of instruction sets, as in LLVM.
+
+    Returns:
+        "popcounts" if one instruction counts the ones in each byte of a vector (AVX-512 BITALG, NEON); "costs" if byte
+        shuffles can look up the cost of each half byte (AVX2); otherwise "words", popcounts of 64-bit words.
+    """
+    if {"avx512bw", "avx512bitalg"} <= features or "neon" in features:
+        return "popcounts"
+    return "costs" if "avx2" in features else "words"
+
+
+FORM = choose_form(target_features())
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Queries and database in one layout, and the parameters that specialise the kernels.
+    """Queries and database in one layout, and what the kernels need to know of it.
+
+    The layout is one of these, which the dtypes and dimensions of the arrays tell apart:
+
+    - words: queries and database uint64 (n, width), compared by popcount;
+    - levels: uint8 (n, width), compared by absolute difference;
+    - tables: queries int32 (q, 256 width), the cost of each value of each byte of a database uint8 (N, width);
+    - popcounts: queries uint32 (q, width), each byte of a code four times, and a database in tiles;
+    - costs: queries uint8 (q, digits, width, 32), the cost of each value of the lower and the upper half of each byte,
+      in digits of base 16, and a database in tiles.
+
+    Tiles are uint8 (tiles, width, 64): byte w of item 64 t + i is at [t, w, i]. Beside tiles, queries are padded to
+    whole blocks.
 
     Args:
-        queries: uint64 (q, width), uint8 (q, width) or int32 (q, 256 width).
-        database: uint64 (N, width) or uint8 (N, width).
-        bins: columns of the tables, for the distances 0 to bins - 1.
+        queries: queries in the layout.
+        database: database in the layout.
+        items: number of items N.
+        maximum: largest distance D.
+        group: bytes of a code in tiles whose sums of costs fit in a uint8.
     """
 
     queries: NDArray[np.generic]
     database: NDArray[np.generic]
-    bins: int
+    items: int
+    maximum: int
+    group: int = 1
 
     @property
-    def words(self) -> int:
-        """Words of a code with specialised kernels; 0 if the kernels for any layout are needed."""
-        return self.database.shape[1] if self.database.dtype == np.uint64 and self.database.shape[1] <= WIDEST else 0
+    def arguments(self) -> tuple[NDArray[np.generic], NDArray[np.generic], int, int, NDArray[np.generic]]:
+        """First arguments of every kernel; the last is an empty array of the narrowest dtype for the distances."""
+        scratch = np.empty(0, np.min_scalar_type(self.maximum))
+        return self.queries, self.database, self.items, self.group, scratch
 
 
 def next_power_of_two(value: int) -> int:
-    """Return the smallest power of two >= `value`, at least 1; it limits the number of compiled kernels."""
+    """Return the smallest power of two >= `value`, at least 1."""
     return 1 << max(value - 1, 0).bit_length()
 
 
@@ -56,59 +91,179 @@ def pack_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return padded.view(np.uint64)
 
 
-def build_layout(query_codes: Tensor, database_codes: Tensor, distance: Distance, start: int, stop: int) -> Layout:
-    """Lay out the packed codes of the database and of queries start to stop for their distance."""
-    queries, database = query_codes[start:stop].numpy(), database_codes.numpy()
-    if isinstance(distance, Hamming):
-        query_words = pack_words(queries)
-        return Layout(query_words, pack_words(database), 64 * query_words.shape[1] + 1)
-    if isinstance(distance, LevelDistance):
-        bits = np.array(distance.widths, np.int64)
-        if distance.maximum <= UNARY_LENGTH:
-            width = next_power_of_two((distance.maximum + 63) // 64)
-            return Layout(encode_unary(queries, bits, width), encode_unary(database, bits, width), 64 * width + 1)
-        width = next_power_of_two(len(bits))
-        return Layout(
-            decode_levels(queries, bits, width),
-            decode_levels(database, bits, width),
-            next_power_of_two(distance.maximum + 1),
-        )
-    width = next_power_of_two(queries.shape[1])
-    database_bytes = np.zeros((len(database), width), np.uint8)
-    database_bytes[:, : queries.shape[1]] = database
-    tables = compute_cost_tables(queries, distance.weights[start:stop].numpy(), width)
-    return Layout(tables, database_bytes, next_power_of_two(distance.maximum + 1))
-
-
 def query_blocks(queries: int, distance: Distance) -> list[tuple[int, int]]:
-    """Return starts and stops of blocks of queries whose cost tables take at most TABLE_BYTES."""
-    step = queries
-    if isinstance(distance, Asymmetric):
-        step = max(TABLE_BYTES // (1024 * next_power_of_two(distance_bytes(distance))), 1)
+    """Return starts and stops of blocks of queries whose tables of costs take about TABLE_BYTES at most."""
+    step = max(TABLE_BYTES // (1024 * distance_bytes(distance)) // BLOCK, 1) * BLOCK
     return [(start, min(start + step, queries)) for start in range(0, queries, step)]
 
 
+def build_layout(
+    query_codes: NDArray[np.uint8],
+    database_codes: NDArray[np.uint8],
+    distance: Distance,
+    weights: NDArray[np.int32],
+    order: NDArray[np.int64] | None = None,
+) -> Layout:
+    """Lay out packed codes for their distance.
+
+    Args:
+        query_codes: uint8 (q, B).
+        database_codes: uint8 (N, B).
+        distance: distance to rank by.
+        weights: int32 (q, b), the weights of these queries in an asymmetric distance; otherwise ignored.
+        order: int64 (N,), database rows in the order of the layout; None keeps their order.
+    """
+    items, maximum, width = len(database_codes), distance.maximum, query_codes.shape[1]
+    few = len(query_codes) <= FEW
+    if isinstance(distance, Hamming) and FORM == "popcounts" and not few:
+        words = np.zeros((pad(len(query_codes), BLOCK), width), np.uint32)
+        words[: len(query_codes)] = query_codes * np.uint32(0x01010101)
+        return Layout(words, lay_tiles(database_codes, order), items, maximum, width if maximum < 256 else 31)
+    if isinstance(distance, Hamming) and (FORM != "costs" or few):
+        return Layout(pack_words(query_codes), reorder(pack_words(database_codes), order), items, maximum)
+    widths = np.array(distance_widths(distance), np.int64)
+    few = isinstance(distance, Asymmetric) and len(query_codes) <= FEW_ASYMMETRIC
+    if FORM != "words" and SHUFFLES and widths.max() <= 4 and not few:
+        if not isinstance(distance, Asymmetric):
+            weights = np.ones((0, len(widths)), np.int32)
+        return lay_costs(query_codes, database_codes, maximum, widths, weights, order)
+    if isinstance(distance, LevelDistance):
+        queries, database = decode_levels(query_codes, widths), decode_levels(database_codes, widths)
+        return Layout(queries, reorder(database, order), items, maximum)
+    return Layout(compute_cost_tables(query_codes, weights), reorder(database_codes, order), items, maximum)
+
+
+def lay_costs(
+    query_codes: NDArray[np.uint8],
+    database_codes: NDArray[np.uint8],
+    maximum: int,
+    widths: NDArray[np.int64],
+    weights: NDArray[np.int32],
+    order: NDArray[np.int64] | None,
+) -> Layout:
+    """Lay out levels of at most 4 bits, with weights (q, levels) or none (0, levels), as costs of half bytes."""
+    places = place_levels(widths)
+    width = int(places[-1] + widths[-1] + 7) // 8
+    if (places != np.cumsum(widths) - widths).any():
+        query_codes = spread_levels(query_codes, widths, places, width)
+        database_codes = spread_levels(database_codes, widths, places, width)
+    # One digit is enough if the sums of all costs fit in a uint8. Otherwise digits are small, so that many fit.
+    digits, group, mask = 1, width, 255
+    if maximum > 255:
+        halves = np.flatnonzero(np.diff(places // 4, prepend=-1))
+        most = (weights if len(weights) else 1) * ((1 << widths) - 1)
+        largest = int(np.add.reduceat(np.atleast_2d(most), halves, axis=1).max())
+        digits, group, mask = -(-largest.bit_length() // 4), 255 // (2 * min(largest, 15)), 15
+    costs = np.zeros((pad(len(query_codes), BLOCK), digits, width, 32), np.uint8)
+    if len(weights):
+        compute_costs(query_codes, widths, places, weights, mask, costs)
+    else:
+        # Costs depend on the half byte alone, and are computed for its 16 values.
+        values = np.repeat(np.arange(0, 256, 17, dtype=np.uint8)[:, None], width, axis=1)
+        costs_of_value = np.empty((16, *costs.shape[1:]), np.uint8)
+        compute_costs(values, widths, places, np.ones((16, len(widths)), np.int32), mask, costs_of_value)
+        copy_costs(query_codes, costs_of_value, costs)
+    return Layout(costs, lay_tiles(database_codes, order), len(database_codes), maximum, group)
+
+
+def lay_tiles(codes: NDArray[np.uint8], order: NDArray[np.int64] | None) -> NDArray[np.uint8]:
+    """Lay out codes (N, B) in tiles of 64 items, uint8 (tiles, B, 64), padded with zeros."""
+    tiles: NDArray[np.uint8] = fill_tiles(codes, np.empty(0, np.int64) if order is None else order)
+    return tiles
+
+
+def reorder(codes: NDArray[np.generic], order: NDArray[np.int64] | None) -> NDArray[np.generic]:
+    """Return rows in another order, if one is given."""
+    return codes if order is None else codes[order]
+
+
+def distance_widths(distance: Distance) -> tuple[int, ...]:
+    """Return the bits of each level of a code; those of Hamming codes have one bit."""
+    return distance.widths if isinstance(distance, LevelDistance) else (1,) * distance.code_bits
+
+
+def place_levels(widths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first bit of each level in codes where no level, of at most 4 bits, is in two half bytes."""
+    places, bit = [], 0
+    for width in widths.tolist():
+        if bit % 4 + width > 4:
+            bit += 4 - bit % 4
+        places.append(bit)
+        bit += width
+    return np.array(places, np.int64)
+
+
+def pad(number: int, multiple: int) -> int:
+    """Return the smallest multiple of `multiple` that is at least `number`."""
+    return -(-number // multiple) * multiple
+
+
 @compiled
-def encode_unary(codes, bits, width):
-    """Write levels in unary, level v as v ones, so that Hamming distance is the levels' Manhattan distance."""
-    unary = np.zeros((codes.shape[0], width), np.uint64)
+def spread_levels(codes, widths, places, width):
+    """Move each level of packed codes to its place, in codes of `width` bytes."""
+    spread = np.zeros((codes.shape[0], width), np.uint8)
     for i in range(codes.shape[0]):
-        bit, start = 0, 0
-        for dimension in range(len(bits)):
-            level = 0
-            for b in range(bits[dimension]):
-                level |= ((codes[i, bit >> 3] >> (bit & 7)) & 1) << b
+        bit = 0
+        for level in range(len(widths)):
+            for place in range(places[level], places[level] + widths[level]):
+                spread[i, place >> 3] |= ((codes[i, bit >> 3] >> (bit & 7)) & 1) << (place & 7)
                 bit += 1
-            for place in range(start, start + level):
-                unary[i, place >> 6] |= np.uint64(1) << np.uint64(place & 63)
-            start += (1 << bits[dimension]) - 1
-    return unary
+    return spread
 
 
 @compiled
-def decode_levels(codes, bits, width):
-    """Decode the integer of each projection from packed codes, uint8 (n, width), padded with zeros."""
-    decoded = np.zeros((codes.shape[0], width), np.uint8)
+def compute_costs(codes, widths, places, weights, mask, costs):
+    """Fill costs (q, digits, width, 32) with the cost of each half byte; the digits are cut out by `mask`."""
+    values = np.empty((costs.shape[2], 2, 16), np.int32)
+    for i in range(codes.shape[0]):
+        values[:] = 0
+        for level in range(len(widths)):
+            place, ones = places[level], np.int32((1 << widths[level]) - 1)
+            # A level of 0 bits at the end has no byte.
+            if ones:
+                query, shift = np.int32(codes[i, place >> 3] >> (place & 7)) & ones, np.int32(place & 3)
+                row = values[place >> 3, (place >> 2) & 1]
+                weight = weights[i, level]
+                for value in range(16):
+                    row[value] += weight * abs(((np.int32(value) >> shift) & ones) - query)
+        for digit in range(costs.shape[1]):
+            for byte in range(costs.shape[2]):
+                for entry in range(32):
+                    cost = values[byte, entry // 16, entry % 16] >> np.int32(4 * digit)
+                    costs[i, digit, byte, entry] = cost & np.int32(mask)
+
+
+@compiled
+def copy_costs(codes, costs_of_value, costs):
+    """Fill costs (q, digits, width, 32) with those of each half byte, given for its 16 values."""
+    for i in range(codes.shape[0]):
+        for digit in range(costs.shape[1]):
+            for byte in range(costs.shape[2]):
+                lower, upper = codes[i, byte] & 15, codes[i, byte] >> 4
+                for entry in range(16):
+                    costs[i, digit, byte, entry] = costs_of_value[lower, digit, byte, entry]
+                    costs[i, digit, byte, 16 + entry] = costs_of_value[upper, digit, byte, 16 + entry]
+
+
+@compiled
+def fill_tiles(codes, order):
+    """Fill the tiles of `lay_tiles`; an empty order keeps the order of the rows."""
+    items, width = codes.shape
+    tiles = np.zeros(((items + LANES - 1) // LANES, width, LANES), np.uint8)
+    for tile in range(len(tiles)):
+        for lane in range(min(LANES, items - tile * LANES)):
+            item = tile * LANES + lane
+            if len(order):
+                item = order[item]
+            for byte in range(width):
+                tiles[tile, byte, lane] = codes[item, byte]
+    return tiles
+
+
+@compiled
+def decode_levels(codes, bits):
+    """Decode the integer of each projection from packed codes, uint8 (n, k)."""
+    decoded = np.zeros((codes.shape[0], len(bits)), np.uint8)
     for i in range(codes.shape[0]):
         bit = 0
         for dimension in range(len(bits)):
@@ -121,9 +276,9 @@ def decode_levels(codes, bits, width):
 
 
 @compiled
-def compute_cost_tables(codes, weights, width):
-    """Compute the cost of each value of each database byte for each query, int32 (q, 256 width)."""
-    tables = np.zeros((codes.shape[0], 256 * width), np.int32)
+def compute_cost_tables(codes, weights):
+    """Compute the cost of each value of each database byte for each query, int32 (q, 256 B)."""
+    tables = np.zeros((codes.shape[0], 256 * codes.shape[1]), np.int32)
     costs = np.zeros(256, np.int32)
     for i in range(codes.shape[0]):
         for byte in range(codes.shape[1]):
@@ -134,72 +289,3 @@ def compute_cost_tables(codes, weights, width):
             for value in range(256):
                 tables[i, 256 * byte + value] = costs[value ^ codes[i, byte]]
     return tables
-
-
-@compiled
-def sort_by_class(labels, classes):
-    """Sort labels 0 to classes - 1 by counting: rows in order of class, stable, and the start of each class."""
-    starts = np.zeros(classes + 1, np.int64)
-    for j in range(len(labels)):
-        starts[labels[j] + 1] += 1
-    for c in range(classes):
-        starts[c + 1] += starts[c]
-    position = starts[:-1].copy()
-    order = np.empty(len(labels), np.int64)
-    for j in range(len(labels)):
-        order[position[labels[j]]] = j
-        position[labels[j]] += 1
-    return order, starts
-
-
-@compiled
-def select_rows(codes, order):
-    """Return rows of `codes` in another order, several times faster than fancy indexing for rows of a few words."""
-    selected = np.empty_like(codes)
-    for i in range(len(order)):
-        for w in range(codes.shape[1]):
-            selected[i, w] = codes[order[i], w]
-    return selected
-
-
-@compiled
-def list_sharing(query_masks, masks):
-    """List the database rows that share a label with each query, by bit masks: offsets (q + 1,) and ids."""
-    offsets = np.zeros(len(query_masks) + 1, np.int64)
-    for i in range(len(query_masks)):
-        offsets[i + 1] = offsets[i]
-        for j in range(len(masks)):
-            if np.any(query_masks[i] & masks[j]):
-                offsets[i + 1] += 1
-    ids = np.empty(offsets[-1], np.int64)
-    for i in range(len(query_masks)):
-        entry = offsets[i]
-        for j in range(len(masks)):
-            if np.any(query_masks[i] & masks[j]):
-                ids[entry] = j
-                entry += 1
-    return offsets, ids
-
-
-def segment_by_class(
-    query: NDArray[np.int64], database: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sort the database by class and return each query's segment of it.
-
-    Args:
-        query: class indices (q,).
-        database: class indices (N,).
-
-    Returns:
-        order: int64 (N,), database rows by class, ascending within a class.
-        segments: int64 (q, 2), start and stop in `order` of the query's class, ascending with the class index.
-    """
-    count = int(database.max()) + 1 if len(database) else 0
-    if count > 4 * len(database) + 1024:  # Sparse indices, such as hashes: number the classes that occur.
-        present, database = np.unique(database, return_inverse=True)
-        order, starts = sort_by_class(database, len(present))
-        place = np.searchsorted(present, query)
-        known = np.append(present, -1)[place] == query
-        return order, np.stack([starts[place], starts[place + known]], 1)
-    order, starts = sort_by_class(database, count)
-    return order, np.stack([starts[np.minimum(query, count)], starts[np.minimum(query + 1, count)]], 1)

@@ -1,44 +1,153 @@
-"""The CPU engine: equal to the naive rankings, safe in threads, cached on disk."""
+"""The CPU engine: equal to the naive rankings in every form of its kernels, safe in threads, cached on disk."""
 
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_ranking import assert_equals_naive, cases, make_case, naive_rank
+from naive_ranking import Case, assert_equals_naive, cases, make_case, naive_distances, naive_rank
 
+from deephash.ranking import numba_engine, numba_layout
+from deephash.ranking.distance import Asymmetric, VariableManhattan
 from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.numba_vectors import SHUFFLES
 from deephash.validation import InvalidInputError
 
-# 1, 2, 4 and 16 words: each width compiles kernels of its own, so a few stand for all.
-LENGTHS = st.one_of(st.integers(1, 64), st.integers(65, 128), st.integers(129, 256), st.integers(513, 1024))
+# Distances of one and of two bytes; sums of 31 bytes of a code fit in one byte.
+LENGTHS = st.one_of(st.integers(1, 64), st.integers(65, 243), st.integers(244, 260), st.integers(490, 1024))
+# Popcounts of bytes and of words run on any processor; LLVM translates them into other instructions.
+FORMS = ["words", "popcounts", *(["costs"] if SHUFFLES else [])]
+# Number of queries from which codes are laid out in tiles.
+MANY = numba_layout.FEW + 1
 
 SECOND_PROCESS = """
 import sys, numba, torch
 from deephash.codes import pack
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import NumbaEngine
-from deephash.ranking.numba_kernels import search_kernel
+from deephash.ranking.numba_kernels import search_nearest
 if "unwritable" in sys.argv:
     from numba.core import caching
     caching.CacheImpl._locator_classes = []
 codes = pack(torch.eye(20, dtype=torch.bool))
 distances, ids = NumbaEngine().search(codes, codes, Hamming(20), 2)
 assert distances.tolist() == [[0, 2]] * 20 and ids[:, 0].tolist() == list(range(20)), (distances, ids)
-kernel = search_kernel(1, 8)
+kernel = search_nearest
 print(sum(kernel.stats.cache_hits.values()) if "unwritable" not in sys.argv else "ran")
 """
 
 
+BASELINE_PROCESS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from naive_ranking import KINDS, assert_equals_naive, make_case
+from deephash.ranking import numba_layout, numba_vectors
+from deephash.ranking.numba_engine import NumbaEngine
+assert not numba_vectors.SHUFFLES and numba_layout.FORM == "words", numba_vectors.target_features()
+for kind in KINDS:
+    for relevance in ("label", "labels", "neighbours"):
+        assert_equals_naive(NumbaEngine(), make_case(1, 11, 700, kind, relevance))
+print("equal")
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(cases(LENGTHS))
-def test_equals_naive(case):
+def test_equals_naive(form, case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba_layout, "FORM", form)
+        assert_equals_naive(NumbaEngine(), case)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("items", [63, 64, 65, 1024, 1025, 2 * 1024 + 511])
+def test_items_around_the_sizes_of_tiles_and_chunks(monkeypatch, form, items):
+    monkeypatch.setattr(numba_layout, "FORM", form)
+    for relevance, bits in (("label", 64), ("neighbours", 300)):
+        assert_equals_naive(NumbaEngine(), make_case(2, MANY, items, "hamming", relevance, bits))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bits", [247, 248, 249, 255, 256, 257])
+def test_lengths_around_the_largest_distance_of_a_byte(monkeypatch, form, bits):
+    """Complements of the queries are among the items, so that the largest distances occur."""
+    monkeypatch.setattr(numba_layout, "FORM", form)
+    case = make_case(4, MANY, 90, "hamming", "label", bits)
+    case.database_bits[:MANY] = ~case.query_bits
     assert_equals_naive(NumbaEngine(), case)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bits", [16, 64, 200, 300])
+@pytest.mark.parametrize("spread", [0.0, 0.03, 0.5])
+def test_many_items_are_counted(monkeypatch, form, bits, spread):
+    """More items than are counted at a time, at one distance, in a narrow band or in a wide one."""
+    monkeypatch.setattr(numba_layout, "FORM", form)
+    case = make_case(7, MANY, 40_000, "hamming", "label", bits, spread=spread)
+    counts = NumbaEngine().rank(case.query_codes, case.database_codes, case.distance, case.relevance)
+    for i, row in enumerate(naive_distances(Case(case.query_bits, case.database_bits, case.distance, None, None))):
+        np.testing.assert_array_equal(counts.total[i], np.bincount(row, minlength=bits + 1))
+        np.testing.assert_array_equal(counts.relevant[i], np.bincount(row[case.relevant[i]], minlength=bits + 1))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("queries", [1, 3, MANY])
+@pytest.mark.parametrize("largest", [0, 1, 3, 4, 15, 60, 1000, 2**12])
+def test_weights_of_any_size(monkeypatch, form, queries, largest):
+    """Costs of half a byte have one to four digits, and distances one, two or four bytes."""
+    monkeypatch.setattr(numba_layout, "FORM", form)
+    case = make_case(8, queries, 70, "asymmetric", "label", 61)
+    weights = torch.randint(0, largest + 1, (queries, 61), generator=torch.Generator().manual_seed(0))
+    weights[0] = largest
+    case.distance = Asymmetric(61, weights.to(torch.int32))
+    assert_equals_naive(NumbaEngine(), case)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("widths", [(3, 3, 1, 4, 0, 2, 0), (0, 4) * 9, (1,) * 13, (2, 5, 8), (4,) * 80, (0, 1)])
+def test_levels_of_any_widths(monkeypatch, form, widths):
+    monkeypatch.setattr(numba_layout, "FORM", form)
+    case = make_case(9, MANY, 130, "hamming", "label", sum(widths))
+    case.distance = VariableManhattan(widths)
+    assert_equals_naive(NumbaEngine(), case)
+
+
+def test_databases_are_searched_in_parts(monkeypatch):
+    """Ties between parts are ordered by id, and the last part has fewer items than neighbours are wanted."""
+    monkeypatch.setattr(numba_engine, "PART", 32)
+    for queries in (1, MANY):
+        assert_equals_naive(NumbaEngine(), make_case(3, queries, 100, "hamming", "label", 9))
+
+
+@pytest.mark.parametrize(
+    ("features", "form"),
+    [
+        ({"avx2", "avx512bw", "avx512bitalg", "avx512vpopcntdq"}, "popcounts"),
+        ({"avx2", "avx512bw"}, "costs"),
+        ({"avx2", "popcnt"}, "costs"),
+        ({"sse2", "popcnt"}, "words"),
+        ({"neon"}, "popcounts"),
+        (set(), "words"),
+    ],
+)
+def test_form_follows_the_processor(features, form):
+    assert numba_layout.choose_form(frozenset(features)) == form
+
+
+def test_processors_without_vector_instructions(tmp_path):
+    environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", BASELINE_PROCESS, str(Path(__file__).parent)],
+        env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "equal", done.stderr
 
 
 @pytest.mark.parametrize(

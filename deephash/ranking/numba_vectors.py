@@ -1,0 +1,277 @@
+"""Vector instructions for the CPU kernels, as LLVM code that numba inlines.
+
+Items are in tiles of 64, byte by byte (see `numba_layout.Layout`), so that a vector holds the same byte of many items.
+`add_costs` looks each half byte up in a table of the query with one byte shuffle (`vpshufb`), as product quantisers do
+(André, Kermarrec & Le Scouarnec, "Cache locality is not enough", VLDB 2015). `add_popcounts` counts differing bits per
+byte, which is one instruction where the processor has one (AVX-512 BITALG, NEON) and correct elsewhere.
+
+numba's disk cache does not watch this file: delete the cache after a change.
+"""
+
+# numba calls the generators of code with types that have no annotations.
+# ruff: noqa: ANN001, ANN002, ANN201, ANN202, D417
+# mypy: allow-untyped-defs, disable-error-code="misc"
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+# Items of a tile.
+LANES = 64
+# Queries that share each load of a tile, so that their sums stay in registers.
+GROUP = 4
+
+_INT8, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_BYTES = ir.VectorType(_INT8, 32)
+
+
+def target_features() -> frozenset[str]:
+    """Return the names of the instruction sets that numba compiles for, such as "avx2"."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
+
+
+# Whether byte shuffles of 32 bytes exist.
+SHUFFLES = "avx2" in target_features()
+
+
+def _constant(kind: Any, values: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(kind, len(values)), values)
+
+
+def _vector_at(builder, pointer, index, kind, lanes):
+    """Return a pointer to the vector that begins at an element."""
+    return builder.bitcast(builder.gep(pointer, [index]), ir.VectorType(kind, lanes).as_pointer())
+
+
+def _splat(builder, value, lanes):
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
+    return builder.shuffle_vector(first, undefined, _constant(_INT32, [0] * lanes))
+
+
+def _call(builder, name, result, *arguments):
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _shuffle(builder, table, places):
+    return _call(builder, "llvm.x86.avx2.pshuf.b", _BYTES, table, places)
+
+
+def _add_to(builder, place, value):
+    builder.store(builder.add(builder.load(place), value), place)
+
+
+@contextmanager
+def _loop(builder: Any, start: Any, stop: Any) -> Iterator[Any]:
+    """Generate a loop that LLVM does not unroll, since more sums at a time would not fit in the registers."""
+    before, head, body, after = builder.block, *(builder.append_basic_block(n) for n in ("head", "body", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(_INT64)
+    index.add_incoming(start, before)
+    builder.cbranch(builder.icmp_signed("<", index, stop), body, after)
+    builder.position_at_end(body)
+    yield index
+    index.add_incoming(builder.add(index, ir.Constant(_INT64, 1)), builder.block)
+    options = builder.module.add_metadata([ir.MetaDataString(builder.module, "llvm.loop.unroll.disable")])
+    # The identity of a loop is a node that refers to itself.
+    identity = ir.MDValue(builder.module, [options], str(len(builder.module.metadata)))
+    identity.operands = (identity, options)
+    builder.branch(head).set_metadata("llvm.loop", identity)
+    builder.position_at_end(after)
+
+
+def _sum_planes(context, builder, signature, args, lanes, planes_of, add_plane):
+    """Generate the loop over bytes of a code, and store the sums of `GROUP` queries for the items of a tile."""
+    queries, stride, tile, start, stop, out, row, shift, add = args
+    kind = ir.VectorType(_INT8, lanes)
+    parts = range(LANES // lanes)
+    sums = [[cgutils.alloca_once_value(builder, ir.Constant(kind, None)) for _ in parts] for _ in range(GROUP)]
+    for place in (place for row_sums in sums for place in row_sums):
+        builder.store(ir.Constant(kind, None), place)
+    with _loop(builder, start, stop) as plane:
+        base = builder.mul(plane, ir.Constant(_INT64, LANES))
+        places = [builder.add(base, ir.Constant(_INT64, lanes * part)) for part in parts]
+        items = [planes_of(builder.load(_vector_at(builder, tile, place, _INT8, lanes), align=1)) for place in places]
+        for query in range(GROUP):
+            entry = builder.add(builder.mul(stride, ir.Constant(_INT64, query)), plane)
+            add_plane(queries, entry, items, sums[query])
+    wide = signature.args[5].dtype.bitwidth
+    for query in range(GROUP):
+        for part in parts:
+            index = builder.add(builder.mul(row, ir.Constant(_INT64, query)), ir.Constant(_INT64, lanes * part))
+            place = _vector_at(builder, out, index, ir.IntType(wide), lanes)
+            value = builder.load(sums[query][part])
+            if wide > 8:
+                value = builder.zext(value, place.type.pointee)
+                value = builder.shl(value, _splat(builder, builder.trunc(shift, ir.IntType(wide)), lanes))
+                before = builder.load(place, align=1)
+                value = builder.add(value, builder.select(add, before, ir.Constant(before.type, None)))
+            builder.store(value, place, align=1)
+    return context.get_dummy_value()
+
+
+def _pass_signature(queries, tile, out):
+    return types.void(
+        queries, types.int64, tile, types.int64, types.int64, out, types.int64, types.int64, types.boolean
+    )
+
+
+@intrinsic
+def add_costs(typing_context, queries, stride, tile, start, stop, out, row, shift, add):
+    """Write the sums of the costs of the bytes start to stop, for 4 queries and the 64 items of a tile.
+
+    Args:
+        queries: pointer to the tables of the first query, 32 costs uint8 per byte: of its lower and of its upper half.
+        stride: bytes of a code from the tables of a query to those of the next.
+        tile: pointer to a tile, uint8 (bytes, 64).
+        start: first byte of the codes.
+        stop: byte after the last one; no sum of costs may exceed 255.
+        out: pointer to the results of the first query, uint8, uint16 or uint32.
+        row: elements from the results of a query to those of the next.
+        shift: places by which the sums are shifted to the left, except for uint8.
+        add: whether the sums are added to the results, except for uint8.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        both = _constant(_INT32, [*range(16)] * 2)
+
+        def halves(items):
+            lower = builder.and_(items, _constant(_INT8, [15] * 32))
+            return lower, builder.lshr(items, _constant(_INT8, [4] * 32))
+
+        def add_plane(tables, entry, items, sums):
+            for half in range(2):
+                index = builder.add(builder.mul(entry, ir.Constant(_INT64, 32)), ir.Constant(_INT64, 16 * half))
+                table = builder.load(_vector_at(builder, tables, index, _INT8, 16), align=1)
+                table = builder.shuffle_vector(table, ir.Constant(table.type, ir.Undefined), both)
+                for part, place in enumerate(sums):
+                    _add_to(builder, place, _shuffle(builder, table, items[part][half]))
+
+        return _sum_planes(context, builder, signature, args, 32, halves, add_plane)
+
+    return _pass_signature(queries, tile, out), generate
+
+
+@intrinsic
+def add_popcounts(typing_context, queries, stride, tile, start, stop, out, row, shift, add):
+    """Write the numbers of differing bits in the bytes start to stop, for 4 queries and the 64 items of a tile.
+
+    Arguments are as for `add_costs`, except the queries: each byte of their codes four times, as a uint32, which a
+    vector instruction spreads over all lanes for free.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def add_plane(words, entry, items, sums):
+            word = _splat(builder, builder.load(builder.gep(words, [entry])), LANES // 4)
+            differing = builder.xor(items[0], builder.bitcast(word, items[0].type))
+            _add_to(builder, sums[0], _call(builder, "llvm.ctpop.v64i8", differing.type, differing))
+
+        return _sum_planes(context, builder, signature, args, LANES, lambda items: items, add_plane)
+
+    return _pass_signature(queries, tile, out), generate
+
+
+@intrinsic
+def at_most(typing_context, distances, bound):
+    """Compare 64 distances with a bound: a uint64 whose bit i is 1 if distance i is at most the bound."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.IntType(signature.args[0].dtype.bitwidth)
+        place = builder.bitcast(args[0], ir.VectorType(kind, LANES).as_pointer())
+        bounds = _splat(builder, builder.trunc(args[1], kind), LANES)
+        return builder.bitcast(builder.icmp_unsigned("<=", builder.load(place, align=1), bounds), _INT64)
+
+    return types.uint64(distances, types.int64), generate
+
+
+@intrinsic
+def tally(typing_context, distances, blocks, first, counts):
+    """Count the 8 distances from `first` among 512 × `blocks` distances, without a memory access per item.
+
+    A shuffle turns each distance into a byte with one bit. Carry-save adders sum 16 vectors of such bits in the form of
+    binary digits, one vector per digit (Harley & Seal; Muła, Kurz & Lemire, "Faster population counts using AVX2
+    instructions", The Computer Journal 2018), so that the bits of only one vector in 16 must be counted.
+
+    Args:
+        distances: pointer to uint8.
+        blocks: number of blocks of 512 distances.
+        first: first of the 8 distances, which differs from all others by at most 128.
+        counts: pointer to the int64 count of the first distance, which is added to.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer, blocks, first, counts = args
+        base = _splat(builder, builder.trunc(first, _INT8), 32)
+        one_bit = _constant(_INT8, [1 << place if place < 8 else 0 for place in range(16)] * 2)
+        digits = [cgutils.alloca_once_value(builder, ir.Constant(_BYTES, None)) for _ in range(4)]
+        for digit in digits:
+            builder.store(ir.Constant(_BYTES, None), digit)
+
+        def one_hot(index):
+            values = builder.sub(builder.load(_vector_at(builder, pointer, index, _INT8, 32), align=1), base)
+            # Differences outside of 0 to 15 get their highest bit set, for which a shuffle returns 0.
+            values = _call(builder, "llvm.uadd.sat.v32i8", _BYTES, values, _constant(_INT8, [0x70] * 32))
+            return _shuffle(builder, one_bit, values)
+
+        def carry(level, start):
+            """Add 2^level vectors from an element to the digits below the level, and return the carry."""
+            if level == 0:
+                return one_hot(start)
+            half = carry(level - 1, start)
+            middle = builder.add(start, ir.Constant(_INT64, 32 << (level - 1)))
+            other, digit = carry(level - 1, middle), builder.load(digits[level - 1])
+            differing = builder.xor(half, other)
+            builder.store(builder.xor(differing, digit), digits[level - 1])
+            return builder.or_(builder.and_(half, other), builder.and_(differing, digit))
+
+        def count_bits(bits, weight):
+            for d in reversed(range(8)):
+                highest = builder.icmp_signed("<", bits, ir.Constant(_BYTES, None))
+                ones = builder.zext(builder.ctpop(builder.bitcast(highest, _INT32)), _INT64)
+                ones = builder.mul(ones, ir.Constant(_INT64, weight))
+                _add_to(builder, builder.gep(counts, [ir.Constant(_INT64, d)]), ones)
+                bits = builder.add(bits, bits)
+
+        with _loop(builder, ir.Constant(_INT64, 0), blocks) as block:
+            count_bits(carry(4, builder.mul(block, ir.Constant(_INT64, 512))), 16)
+        for level, digit in enumerate(digits):
+            count_bits(builder.load(digit), 1 << level)
+        return context.get_dummy_value()
+
+    return types.void(distances, types.int64, types.int64, counts), generate
+
+
+@intrinsic
+def popcount(typing_context: Any, word: Any) -> Any:
+    """Count the ones in a uint64 with one machine instruction."""
+    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
+
+
+@intrinsic
+def lowest_one(typing_context: Any, word: Any) -> Any:
+    """Return the place of the lowest one of a uint64 that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def pointer_to(typing_context, array, index):
+    """Return a pointer to an element of a contiguous array, given its place in the flattened array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.gep(make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+
+    return types.CPointer(array.dtype)(array, types.int64), generate
