@@ -1,4 +1,4 @@
-"""Competitors of the ranking benchmark: a C loop, the common NumPy routine, and FAISS's flat binary index."""
+"""Competitors of the ranking benchmark: C loops, the common NumPy routine, and FAISS's flat binary index."""
 
 import ctypes
 import subprocess
@@ -8,7 +8,37 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-SOURCE = Path(__file__).with_name("popcount_histogram.c")
+FOLDER = Path(__file__).parent
+
+
+def compile_c(source, *flags):
+    """Compile a C file of this folder for this machine and load it."""
+    library = f"{tempfile.mkdtemp()}/{source}.so"
+    flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", *flags]
+    subprocess.run(["cc", *flags, str(FOLDER / source), "-o", library], check=True)
+    return ctypes.CDLL(library)
+
+
+def compile_limit(bits, threads):
+    """Compile the loop of vector intrinsics that decides which items are nearer than a limit.
+
+    Returns:
+        A function (query codes, database codes, limits int32 (q,)) → numbers of nearer items, int64 (q,). The number of
+        queries is a multiple of 4.
+    """
+    function = compile_c("nearest_limit.c", f"-DBYTES={(bits + 7) // 8}").count_near
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = [pointer, integer, pointer, integer, pointer, ctypes.c_int, pointer]
+
+    def count_near(queries, database, limits):
+        near = np.empty(len(queries), np.int64)
+        function(
+            queries.ctypes.data, len(queries), database.ctypes.data, len(database), limits.ctypes.data, threads,
+            near.ctypes.data,
+        )  # fmt: skip
+        return near
+
+    return count_near
 
 
 def compile_histogram(bits, threads):
@@ -18,11 +48,7 @@ def compile_histogram(bits, threads):
         A function that pads codes to whole words, and one that counts distances of padded codes.
     """
     words = (bits + 63) // 64
-    folder = tempfile.mkdtemp()
-    library = f"{folder}/popcount_histogram.so"
-    flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", f"-DWORDS={words}"]
-    subprocess.run(["cc", *flags, str(SOURCE), "-o", library], check=True)
-    function = ctypes.CDLL(library).histogram
+    function = compile_c("popcount_histogram.c", f"-DWORDS={words}").histogram
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     function.argtypes = [pointer, integer, pointer, integer, integer, ctypes.c_int, pointer]
 

@@ -32,10 +32,7 @@ from deephash.ranking.numba_vectors import (
 
 # Queries of a block, and items of a chunk: their distances stay in the first-level cache.
 BLOCK, CHUNK = 2 * GROUP, 1024
-# Items whose distances are counted at a time.
-COUNTED = 32 * CHUNK
-# Distances of a block that vectors count.
-TALLIED = 512
+COUNTED, TALLIED = 32 * CHUNK, 512  # Items that are counted at a time, and those of a block that vectors count.
 
 
 def measure(queries, first, used, database, start, size, group, distances):
@@ -152,11 +149,15 @@ def _count(distances, counts):
             if most - least > 128:
                 counted = 0
         if counted:
-            expected = counted + counts[least : most + 1].sum()
+            expected = counted + counts[most]
+            for d in range(least, most):
+                expected += counts[d]
             for d in range(least, most, 8):
                 tally(pointer_to(distances, 0), counted // TALLIED, d, pointer_to(counts, d))
             # The items at the largest distance are the rest.
-            counts[most] = expected - counts[least:most].sum()
+            for d in range(least, most):
+                expected -= counts[d]
+            counts[most] = expected
         for j in range(counted, distances.size):
             counts[np.uint64(distances[j])] += 1
 
@@ -181,7 +182,8 @@ def count_relevant(queries, database, items, group, scratch, segments, lists, id
     for first in range(begin, end, BLOCK):
         used = min(BLOCK, end - first)
         everywhere[:], inside[:] = 0, 0
-        entries[:used] = lists[first : first + used, 0]
+        for a in range(used):  # Assignment of arrays takes seconds to compile.
+            entries[a] = lists[first + a, 0]
         for start in range(0, items, COUNTED):
             size = min(COUNTED, items - start)
             measure(queries, first, used, database, start, size, group, distances)
@@ -235,8 +237,8 @@ def count_sharing(queries, database, items, group, scratch, query_masks, masks, 
                     even[np.uint64(places[size - 1])] += 1
         for a in range(used):
             for d in range(bins):
-                relevant[first + a, d] = counts[a, :, bins + d].sum()
-                total[first + a, d] = counts[a, :, d].sum() + relevant[first + a, d]
+                relevant[first + a, d] = counts[a, 0, bins + d] + counts[a, 1, bins + d]
+                total[first + a, d] = counts[a, 0, d] + counts[a, 1, d] + relevant[first + a, d]
 
 
 @compiled
@@ -251,7 +253,7 @@ def search_nearest(queries, database, items, group, scratch, bins, distances, id
     """
     k = distances.shape[1]
     near = np.empty((BLOCK, CHUNK), scratch.dtype)
-    counts = np.empty((BLOCK, bins), np.int64)
+    counts = np.empty((BLOCK, bins + 7), np.int64)
     limits, within, lengths = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     tiles, masks = np.empty(CHUNK // LANES, np.int64), np.empty(CHUNK // LANES, np.uint64)
     # Distance and id of each taken item. Few elements are used, and unused memory is not committed.
@@ -266,8 +268,7 @@ def search_nearest(queries, database, items, group, scratch, bins, distances, id
             for a in range(used):
                 limit, length, row, number = limits[a], lengths[a], near[a], counts[a]
                 if start == 0 and size > k:
-                    for j in range(size):
-                        number[np.uint64(row[j])] += 1
+                    count(row[:size], number)
                     limit, reached = 0, 0
                     while reached < k:
                         reached += number[limit]

@@ -5,6 +5,7 @@
 # mypy: allow-untyped-defs
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,12 +159,33 @@ def lay_costs(
     if len(weights):
         compute_costs(query_codes, widths, places, weights, mask, costs)
     else:
-        # Costs depend on the half byte alone, and are computed for its 16 values.
-        values = np.repeat(np.arange(0, 256, 17, dtype=np.uint8)[:, None], width, axis=1)
-        costs_of_value = np.empty((16, *costs.shape[1:]), np.uint8)
-        compute_costs(values, widths, places, np.ones((16, len(widths)), np.int32), mask, costs_of_value)
-        copy_costs(query_codes, costs_of_value, costs)
+        by_value = costs_by_value(tuple(widths.tolist()), digits, width, mask)
+        half_bytes = np.stack([query_codes & 15, query_codes >> 4], 2).astype(np.intp)
+        rows = by_value.take(half_bytes + 16 * np.arange(2 * width).reshape(width, 2), axis=0)
+        costs[: len(query_codes)] = rows.transpose(0, 3, 1, 2, 4).reshape(len(query_codes), digits, width, 32)
     return Layout(costs, lay_tiles(database_codes, order), len(database_codes), maximum, group)
+
+
+@lru_cache(maxsize=16)
+def costs_by_value(widths: tuple[int, ...], digits: int, width: int, mask: int) -> NDArray[np.uint8]:
+    """Tabulate the costs of levels without weights by the 16 values of a query's half byte.
+
+    Args:
+        widths: bits of each level.
+        digits: number of digits of a cost.
+        width: bytes of a code.
+        mask: largest value of a digit.
+
+    Returns:
+        uint8 (width × 2 × 16, digits, 16): rows by byte, half and the query's value; columns by digit and item's value.
+    """
+    values = np.arange(16)
+    costs = np.zeros((2 * width, 16, 16), np.int64)
+    for place, bits in zip(place_levels(np.array(widths, np.int64)).tolist(), widths, strict=True):
+        if bits:
+            level = values >> place % 4 & (1 << bits) - 1
+            costs[place // 4] += abs(level[:, None] - level)
+    return (costs[:, :, None] >> 4 * np.arange(digits)[:, None] & mask).astype(np.uint8).reshape(width * 32, digits, 16)
 
 
 def lay_tiles(codes: NDArray[np.uint8], order: NDArray[np.int64] | None) -> NDArray[np.uint8]:
@@ -231,18 +253,6 @@ def compute_costs(codes, widths, places, weights, mask, costs):
                 for entry in range(32):
                     cost = values[byte, entry // 16, entry % 16] >> np.int32(4 * digit)
                     costs[i, digit, byte, entry] = cost & np.int32(mask)
-
-
-@compiled
-def copy_costs(codes, costs_of_value, costs):
-    """Fill costs (q, digits, width, 32) with those of each half byte, given for its 16 values."""
-    for i in range(codes.shape[0]):
-        for digit in range(costs.shape[1]):
-            for byte in range(costs.shape[2]):
-                lower, upper = codes[i, byte] & 15, codes[i, byte] >> 4
-                for entry in range(16):
-                    costs[i, digit, byte, entry] = costs_of_value[lower, digit, byte, entry]
-                    costs[i, digit, byte, 16 + entry] = costs_of_value[upper, digit, byte, 16 + entry]
 
 
 @compiled

@@ -12,8 +12,6 @@ numba's disk cache does not watch this file: delete the cache after a change.
 # ruff: noqa: ANN001, ANN002, ANN201, ANN202, D417
 # mypy: allow-untyped-defs, disable-error-code="misc"
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -70,26 +68,6 @@ def _add_to(builder, place, value):
     builder.store(builder.add(builder.load(place), value), place)
 
 
-@contextmanager
-def _loop(builder: Any, start: Any, stop: Any) -> Iterator[Any]:
-    """Generate a loop that LLVM does not unroll, since more sums at a time would not fit in the registers."""
-    before, head, body, after = builder.block, *(builder.append_basic_block(n) for n in ("head", "body", "after"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    index = builder.phi(_INT64)
-    index.add_incoming(start, before)
-    builder.cbranch(builder.icmp_signed("<", index, stop), body, after)
-    builder.position_at_end(body)
-    yield index
-    index.add_incoming(builder.add(index, ir.Constant(_INT64, 1)), builder.block)
-    options = builder.module.add_metadata([ir.MetaDataString(builder.module, "llvm.loop.unroll.disable")])
-    # The identity of a loop is a node that refers to itself.
-    identity = ir.MDValue(builder.module, [options], str(len(builder.module.metadata)))
-    identity.operands = (identity, options)
-    builder.branch(head).set_metadata("llvm.loop", identity)
-    builder.position_at_end(after)
-
-
 def _sum_planes(context, builder, signature, args, lanes, planes_of, add_plane):
     """Generate the loop over bytes of a code, and store the sums of `GROUP` queries for the items of a tile."""
     queries, stride, tile, start, stop, out, row, shift, add = args
@@ -98,7 +76,7 @@ def _sum_planes(context, builder, signature, args, lanes, planes_of, add_plane):
     sums = [[cgutils.alloca_once_value(builder, ir.Constant(kind, None)) for _ in parts] for _ in range(GROUP)]
     for place in (place for row_sums in sums for place in row_sums):
         builder.store(ir.Constant(kind, None), place)
-    with _loop(builder, start, stop) as plane:
+    with cgutils.for_range_slice(builder, start, stop, ir.Constant(_INT64, 1)) as (plane, _):
         base = builder.mul(plane, ir.Constant(_INT64, LANES))
         places = [builder.add(base, ir.Constant(_INT64, lanes * part)) for part in parts]
         items = [planes_of(builder.load(_vector_at(builder, tile, place, _INT8, lanes), align=1)) for place in places]
@@ -242,8 +220,8 @@ def tally(typing_context, distances, blocks, first, counts):
                 _add_to(builder, builder.gep(counts, [ir.Constant(_INT64, d)]), ones)
                 bits = builder.add(bits, bits)
 
-        with _loop(builder, ir.Constant(_INT64, 0), blocks) as block:
-            count_bits(carry(4, builder.mul(block, ir.Constant(_INT64, 512))), 16)
+        with cgutils.for_range(builder, blocks) as loop:
+            count_bits(carry(4, builder.mul(loop.index, ir.Constant(_INT64, 512))), 16)
         for level, digit in enumerate(digits):
             count_bits(builder.load(digit), 1 << level)
         return context.get_dummy_value()
