@@ -15,7 +15,7 @@ from deephash.ranking.distance import Asymmetric, Distance, Hamming, LevelDistan
 from deephash.ranking.numba_kernels import BLOCK
 from deephash.ranking.numba_vectors import LANES, SHUFFLES, target_features
 
-# Up to so many queries, codes are compared as they are: to lay the database out in tiles takes longer.
+# Up to this many queries, codes are compared as they are: to lay the database out in tiles takes longer.
 FEW, FEW_ASYMMETRIC = 6, 2
 # Memory of the cost tables of a block of queries.
 TABLE_BYTES = 64 * 2**20
@@ -41,7 +41,7 @@ FORM = choose_form(target_features())
 
 @dataclass(frozen=True)
 class Layout:
-    """Queries and database in one layout, and what the kernels need to know of it.
+    """Queries and database in one layout, and what the kernels need beside it.
 
     The layout is one of these, which the dtypes and dimensions of the arrays tell apart:
 
