@@ -9,6 +9,7 @@ from torch import Tensor
 
 from deephash.indexes.neighbour_lists import NOT_FOUND, WithinRadius
 from deephash.ranking.auto_engine import AutoEngine
+from deephash.ranking.base import RankingEngine
 from deephash.ranking.distance import Hamming
 
 # If this share of all rows is allowed, the whole index may be searched for some more neighbours, and those that are not
@@ -32,6 +33,22 @@ class RowSearch(Protocol):
         """Code length b."""
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]: ...
+
+
+class RowScan:
+    """A scan of all rows, for `search_allowed`.
+
+    Args:
+        codes: packed codes of all rows uint8 (rows, ⌈b/8⌉).
+        bits: code length b.
+        engine: ranking engine.
+    """
+
+    def __init__(self, codes: Tensor, bits: int, engine: RankingEngine) -> None:
+        self.codes, self.bits, self.engine = codes, bits, engine
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        return self.engine.search(queries, self.codes, Hamming(self.bits), k)
 
 
 def search_allowed(

@@ -86,6 +86,11 @@ class MutableItems(PlainArguments, ABC):
         return self.items.live
 
     @property
+    def next_id(self) -> int:
+        """Id of the next item to be added, which is the number of items that the index has had."""
+        return self.items.next_id
+
+    @property
     def codes(self) -> Tensor:
         """Packed codes of all rows, uint8 (rows, ⌈b/8⌉); after removals, also of removed items until `compact`."""
         return torch.from_numpy(self.items.codes)

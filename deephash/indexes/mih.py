@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.indexes import multi_index_kernels as kernels
-from deephash.indexes.allowed_search import scan_rows
+from deephash.indexes.allowed_search import RowScan, scan_rows, search_allowed
 from deephash.indexes.base import Index
 from deephash.indexes.neighbour_lists import WithinRadius, sort_within
 from deephash.io.progress import track
@@ -184,7 +184,8 @@ class MIH(Index):
         if given_up.any():
             far = queries[given_up]
             if len(allowed):
-                near, found = scan_rows(self, far, k, np.flatnonzero(allowed))
+                rows = RowScan(self.codes, self.bits, self._scan)
+                near, found = search_allowed(rows, far, k, allowed, count, is_scan=True)
             else:
                 near, found = self._scan.search(far, self.codes, self.distance, k)
             distances[given_up], ids[given_up] = near.numpy(), found.numpy()

@@ -42,7 +42,7 @@ class TwoStage:
     @convert_numpy_numbers
     def __init__(self, index: Index, rescoring: Rescoring, factor: int = 10) -> None:
         check_count(factor, "factor")
-        check_same_items(rescoring, index.size)
+        check_same_items(rescoring, index.next_id)
         self.index, self.rescoring, self.factor = index, rescoring, factor
 
     @convert_numpy_numbers
@@ -65,6 +65,7 @@ class TwoStage:
             InvalidInputError: the queries do not fit the index or the rescoring, or the numbers of queries and codes
                 differ.
         """
+        check_same_items(self.rescoring, self.index.next_id)
         codes = as_codes(codes, "query codes")
         queries = to_floating(queries, "queries")
         self.rescoring.check(codes, queries)

@@ -94,4 +94,7 @@ def describe_index(folder: Path) -> dict[str, Any]:
     stored = index_folder.read_description(folder)
     names = ("kind", "settings", "size", "bits", "hasher")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return {"what": "index", **{name: stored[name] for name in names}, "bytes": size}
+    described = {"what": "index", **{name: stored[name] for name in names}, "bytes": size}
+    if stored.get("log", False):
+        described["size"] = len(index_folder.load_index(folder))
+    return described

@@ -87,9 +87,23 @@ RIVALS = {
     "NumPy float64": "the same in float64",
     "FAISS": "`faiss.IndexBinaryFlat`",
 }
+
+
 # A table of times joins its page when a quiet machine has written its result file.
-TABLES = {
-    name: table
-    for name, table in {"indexes": indexes_table, "ranking": ranking_table}.items()
-    if (FOLDER / f"{name}.json").exists()
-}
+def changing_indexes_table() -> str:
+    """Return the rates of adds, and the ratios of searches of changed and filtered indexes, by kind."""
+    found = results("changing_indexes")
+    kinds = ("flat", "mih")
+
+    def figure(value: float) -> str:
+        return f"{value:,.0f}" if value >= 1000 else format_figure(value, 2)
+
+    rows = [
+        [measure, *(figure(next(run["value"] for run in found.find(kind=kind, measure=measure))) for kind in kinds)]
+        for measure in dict.fromkeys(run["measure"] for run in found.select())
+    ]
+    return page_table(("", *(f"`{kind}`" for kind in kinds)), rows, (1, 2))
+
+
+MAKERS = {"changing_indexes": changing_indexes_table, "indexes": indexes_table, "ranking": ranking_table}
+TABLES = {name: table for name, table in MAKERS.items() if (FOLDER / f"{name}.json").exists()}

@@ -36,6 +36,7 @@ def test_an_index_changes_and_is_searched(deephash, encoded, tmp_path, kind):
     assert ended.out == f"{index}: replaced 10 codes; 496 in all\n"
     asked = ("search", index, encoded / "second_words.npy", "-k", 3, "--json")
     before = deephash(*asked).json
+    assert deephash("info", index, "--json").json["size"] == 496
     assert deephash("index", "compact", index).out == f"{index}: 496 codes, with an empty log\n"
     assert deephash(*asked).json == before
     assert {"digit 7", "digit 8", "digit 9", "digit 444"}.isdisjoint(package.load_index(index).names.tolist())

@@ -175,7 +175,7 @@ def test_what_half_precision_cannot_hold_ranks_last(spoilt):
 class Missing:
     """An index that finds two candidates of four."""
 
-    size = 4
+    size = next_id = 4
 
     def search(self, codes, k):
         return torch.zeros(1, 4, dtype=torch.int64), torch.tensor([[3, 1, -1, -1]])
@@ -222,3 +222,19 @@ def test_margins_of_any_scale(vectors):
 def test_int8_vectors_beyond_float32_are_refused(vectors):
     with pytest.raises(InvalidInputError, match="scale has values beyond float32; divide the vectors"):
         Int8Vectors.of(vectors[0].double() * 1e300)
+
+
+def test_vectors_in_the_order_of_the_ids_fit_an_index_that_changes():
+    """Vectors are appended in the order of `add`; those of removed items stay."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, 16)).astype(np.float32)
+    codes = np.packbits(vectors > 0, axis=1, bitorder="little")
+    index = deephash.index(codes[:40], "mih")
+    early = TwoStage(index, FloatVectors(vectors[:40], "cosine"), factor=4)
+    index.add(codes[40:])
+    index.remove(range(5, 20))
+    index.compact()
+    _, ids = TwoStage(index, FloatVectors(vectors, "cosine"), factor=4).search(codes[35:50], vectors[35:50], k=1)
+    assert ids[:, 0].tolist() == list(range(35, 50))
+    with pytest.raises(InvalidInputError, match="there are 40 to score"):
+        early.search(codes[:1], vectors[:1], k=1)
