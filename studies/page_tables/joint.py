@@ -130,12 +130,13 @@ def joint_pairs() -> str:
         lines.append((f"GRH from {initial}", "joint_decoupled_grh", chosen))
     runs = [
         (f"{name} + {NAMES[quantizer]}", run)
+        for bits in (16, 32)
         for name, file, chosen in lines
         for quantizer in ("npq_exact", "mhq")
-        for run in results(file).select(quantizer=quantizer, bits=32, seed=100, **chosen)
+        for run in results(file).find(quantizer=quantizer, bits=bits, seed=100, **chosen)
     ]
-    rows = [(name, *(format_figure(run[metric]) for metric in METRICS)) for name, run in runs]
-    return page_table(("32 bits, one draw", *METRICS.values()), rows, (1, 2))
+    rows = [(name, str(run["bits"]), *(format_figure(run[metric]) for metric in METRICS)) for name, run in runs]
+    return page_table(("one draw", "bits", *METRICS.values()), rows, (1, 2, 3))
 
 
 def joint_labels() -> str:
