@@ -1,5 +1,6 @@
 """Semantics-preserving hashing (Lin, Ding, Hu & Wang, CVPR 2015)."""
 
+import warnings
 from collections.abc import Mapping
 from typing import ClassVar, final
 
@@ -131,7 +132,10 @@ def logistic_regressions(kernel: Tensor, anchor_kernel: Tensor, bits: Tensor, co
     distinct, places = np.unique(targets, axis=1, return_inverse=True)
     for j in track(range(distinct.shape[1]), "Logistic regression"):
         if distinct[:, j].any() and not distinct[:, j].all():
-            model = LogisticRegression(C=cost, solver="newton-cholesky").fit(features, distinct[:, j])
+            with warnings.catch_warnings():
+                # The solver changes to lbfgs, which solves the same convex problem, and warns itself if it fails.
+                warnings.filterwarnings("ignore", message=r"(?s).*resort to lbfgs")
+                model = LogisticRegression(C=cost, solver="newton-cholesky").fit(features, distinct[:, j])
             same = places.ravel() == j
             coefficients[:, same] = model.coef_.T
             offsets[same] = model.intercept_
