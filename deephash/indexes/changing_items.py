@@ -245,6 +245,8 @@ class MutableItems(PlainArguments, ABC):
         """Check codes to add."""
         self._check_changeable()
         codes = as_codes(codes)
+        if codes.ndim != 2:
+            raise InvalidInputError(f"codes are {tuple(codes.shape)}; expected packed codes uint8 (n, bytes).")
         check_ranked(codes[:0], codes, self.distance)
         checked: NDArray[np.uint8] = codes.cpu().contiguous().numpy()
         return checked

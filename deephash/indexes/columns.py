@@ -19,13 +19,14 @@ RESERVED = re.compile(r"id|name|code|distance|w\d+|_.*", re.IGNORECASE)
 """Column names that the index and the engines use."""
 
 
-def as_columns(given: Any, size: int) -> "polars.DataFrame":
+def as_columns(given: Any, size: int, schema: "polars.Schema | None" = None) -> "polars.DataFrame":
     """Convert a user's table of further columns, and check it.
 
     Args:
         given: a frame of polars or pandas, a table of pyarrow, or lists or arrays by name, with a row for each item in
             the order of the codes. The index of a pandas frame is dropped if it has no name.
         size: number of items N.
+        schema: types of columns without values, by name, from an index that has them already.
 
     Returns:
         Columns of booleans, numbers, strings, dates or times.
@@ -41,6 +42,9 @@ def as_columns(given: Any, size: int) -> "polars.DataFrame":
     except Exception as error:  # polars, pyarrow and pandas have their own exceptions
         raise InvalidInputError(f"columns are not a table ({describe_error(error)}); give one.") from error
     table = table.select(name for name in table.columns if not NAMELESS.fullmatch(name))
+    for name, kind in ({} if schema is None else schema).items():
+        if name in table.columns and table.schema[name] == polars.Null:
+            table = table.with_columns(polars.col(name).cast(kind))
     if table.height != size:
         raise InvalidInputError(f"columns have {table.height} rows; expected {size}, one for each code.")
     seen: set[str] = set()

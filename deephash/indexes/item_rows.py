@@ -283,7 +283,7 @@ class Items:
             raise InvalidInputError(
                 f"the index has the columns {', '.join(self.columns.columns)}; give columns= with them."
             )
-        return match_columns(as_columns(columns, size), self.columns.schema)
+        return match_columns(as_columns(columns, size, self.columns.schema), self.columns.schema)
 
 
 def is_empty(values: Any) -> bool:

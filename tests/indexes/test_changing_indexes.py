@@ -129,6 +129,7 @@ def test_refused_changes_change_nothing(clustered_codes):
         (lambda: named.add(codes[:2], ["g", "h"], {"cost": [1, 2]}), "the columns are cost; expected price"),
         (lambda: named.add(codes[:2], ["g", "h"], {"price": ["x", "y"]}), "not of the types of the index"),
         (lambda: named.add(codes[:2, :4], ["g", "h"], two), "codes have shape"),
+        (lambda: named.add(codes[0], ["g"], two), r"codes are \(8,\); expected packed codes"),
         (lambda: named.remove(["a", "z", "y"]), "contain 'z' and 1 more that the index does not contain"),
         (lambda: named.remove(["a", "a"]), "contain 'a' twice"),
         (lambda: named.update(codes[:2], ["a", "z"], two), "contain 'z' that the index does not contain"),
@@ -152,6 +153,14 @@ def test_refused_changes_change_nothing(clustered_codes):
     assert named.names.tolist() == list("abcdef")
     assert (len(nameless), nameless.items.next_id) == (6, 6)
     assert named.search(codes, 1)[1][:, 0].tolist() == nameless.search(codes, 1)[1][:, 0].tolist()
+
+
+def test_items_without_values_of_a_column_are_added(clustered_codes):
+    codes = clustered_codes(6, 64, 0)
+    index = deephash.index(codes[:4], "flat", columns={"price": range(4), "colour": list("abcd")})
+    index.add(codes[:0], columns={"price": [], "colour": []})
+    index.add(codes[4:], columns={"colour": [None, None], "price": [4, None]})
+    assert index.search(codes[:1], 3, where="colour IS NULL")[1].sort().values.tolist() == [[-1, 4, 5]]
 
 
 def test_repeated_names_are_searched_but_not_changed(clustered_codes):
