@@ -44,7 +44,7 @@ def pack(bits: Tensor) -> Tensor:
     Raises:
         InvalidInputError: floating-point numbers, numbers other than 0 and 1, or not two axes.
 
-    Example:
+    Examples:
         >>> pack(torch.tensor([[True, False, False, False, False, False, False, False, True]]))
         tensor([[1, 1]], dtype=torch.uint8)
     """
@@ -104,7 +104,7 @@ def swap_bit_order(codes: Any) -> Tensor:
     Raises:
         InvalidInputError: the codes are not uint8.
 
-    Example:
+    Examples:
         >>> bits = np.array([[True, True, False, False, False, False, False, False]])
         >>> bool((swap_bit_order(np.packbits(bits, axis=1)) == pack(bits)).all())
         True

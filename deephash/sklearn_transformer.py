@@ -55,7 +55,7 @@ class HashingTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     Raises:
         InvalidInputError: in `fit`: an unknown name or setting, or items that the method cannot be fitted on.
 
-    Example:
+    Examples:
         >>> features = np.random.default_rng(0).normal(size=(100, 16))
         >>> HashingTransformer(method="itq", bits=12).fit_transform(features).shape
         (100, 2)

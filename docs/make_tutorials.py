@@ -7,6 +7,7 @@ from another host. Notebooks are not executed here: `examples/run.py` stores the
 import base64
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mkdocs.structure.pages import Page
 FOLDER = "tutorials"
 # Kinds of outputs that pages show, the first that an output has.
 MARKDOWN, PNG, TEXT = "text/markdown", "image/png", "text/plain"
+# Characters of a line of output that a page of 1280 pixels shows without scrolling.
+WIDTH = 110
 
 
 def list_notebooks(config: MkDocsConfig) -> list[Path]:
@@ -61,7 +64,7 @@ def render_notebook(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str,
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if output["output_type"] == "stream":
-                parts.append(fence("".join(output["text"]), "text"))
+                parts.append(fence(wrap("".join(output["text"])), "text"))
             elif MARKDOWN in data:
                 parts.append("".join(data[MARKDOWN]))
             elif PNG in data:
@@ -69,7 +72,7 @@ def render_notebook(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str,
                 figures[name] = base64.b64decode("".join(data[PNG]))
                 parts.append(f"![{cell['metadata'].get('alt', '')}]({name})")
             elif TEXT in data:
-                parts.append(fence("".join(data[TEXT]), "text"))
+                parts.append(fence(wrap("".join(data[TEXT])), "text"))
     title, _, rest = "\n\n".join(parts).partition("\n")
     note = f"This page is a notebook: [download it]({stem}.ipynb) and run it."
     return f"{title}\n\n{note}\n{rest}\n", figures
@@ -79,6 +82,15 @@ def relink(source: str) -> str:
     """Point links to `docs/` and to other notebooks, which work in the repository, at pages of the site."""
     source = re.sub(r"\]\(\.\./docs/", "](../", source)
     return re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source)
+
+
+def wrap(text: str) -> str:
+    """Return an output with its long lines wrapped between words, with a hanging indent."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent=indent) if len(line) > WIDTH else [line]
+    return "\n".join(lines)
 
 
 def fence(text: str, language: str) -> str:

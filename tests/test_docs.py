@@ -103,7 +103,23 @@ def test_site_builds(tmp_path):
     reference = (site / "reference" / "projections" / "index.html").read_text(encoding="utf-8")
     for name in registry.list_public_names("deephash.projections"):
         assert f'.{name}"' in reference, name
+    public = (site / "reference" / "deephash" / "index.html").read_text(encoding="utf-8")
+    assert 'class="example"' not in public, "a section Example is not shown as code; its name is Examples"
     check_tutorials(site)
+
+
+def test_long_lines_of_outputs_are_wrapped(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    tutorials = pytest.importorskip("make_tutorials", exc_type=ImportError)
+    table = "│ mAP │  0.5 │\n\n  last"
+    assert tutorials.wrap(table) == table
+    text = "  0.65  " + "word " * 60
+    first, *others = tutorials.wrap(text).splitlines()
+    assert first.startswith("  0.65  word")
+    assert others
+    assert all(line.startswith("      word") for line in others)
+    assert max(map(len, [first, *others])) <= tutorials.WIDTH
+    assert " ".join([first, *others]).split() == text.split()
 
 
 def check_tutorials(site):

@@ -81,7 +81,7 @@ class AdditiveCoder:
         Babenko & Lempitsky, "Additive quantization for extreme vector compression", CVPR 2014. Carreira-Perpiñán &
         Raziperchikolaei, "Hashing with binary autoencoders", CVPR 2015.
 
-    Example:
+    Examples:
         >>> from deephash.projections.itq import ITQ
         >>> from deephash.quantizers.sbq import SBQ
         >>> vectors = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))

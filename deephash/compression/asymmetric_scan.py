@@ -40,7 +40,7 @@ class AsymmetricScan:
         InvalidInputError: there are no codes, they have the wrong length, the factor is below 1, or the rescoring has
             a different number of items.
 
-    Example:
+    Examples:
         >>> from deephash.codes import pack
         >>> vectors = torch.tensor([[1.0, 0.1], [0.1, 1.0], [-1.0, 0.1]])
         >>> codes = pack(vectors >= 0)

@@ -48,7 +48,7 @@ class LinearDecoder:
         Gordo, Perronnin, Gong & Lazebnik, "Asymmetric distances for binary embeddings", TPAMI 2014: the expectation of
         a projection given its bit, here estimated for all bits at once.
 
-    Example:
+    Examples:
         >>> vectors = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
         >>> codes = torch.tensor([[3], [1], [2], [0]], dtype=torch.uint8)
         >>> LinearDecoder.fit(codes, vectors, bits=2).decode(codes[:1]).round().tolist()

@@ -33,7 +33,7 @@ class Whitening:
         Jégou & Chum, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening", ECCV
         2012. Su, Cao, Liu & Ou, "Whitening sentence representations for better semantics and faster retrieval", 2021.
 
-    Example:
+    Examples:
         >>> vectors = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 1.0])
         >>> whitened = Whitening.fit(vectors, power=1)(vectors)
         >>> bool((whitened.std(0) - 0.7).abs().max() < 0.05)

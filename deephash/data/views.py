@@ -24,7 +24,7 @@ class Views:
     Raises:
         InvalidInputError: fewer than two views, views of different lengths, or an item without views.
 
-    Example:
+    Examples:
         >>> pairs = Views({"image": torch.zeros(3, 4), "text": torch.zeros(3, 2)})
         >>> len(pairs[torch.tensor([0, 2])]), pairs.dimensions
         (2, {'image': 4, 'text': 2})

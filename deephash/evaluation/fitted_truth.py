@@ -15,7 +15,7 @@ class FittedTruth:
         definition: definition of relevance, unfitted.
         data: data module that has been set up. `definition.learns_from` names the part to fit on.
 
-    Example:
+    Examples:
         truth = FittedTruth(EpsilonBall(neighbours=50), data)
         relevance = truth.relevance(data.part("query"), data.part("database"))
     """

@@ -134,7 +134,7 @@ def score_codes(
         InvalidInputError: a depth exceeds the size of the database, there is no query or no item, codes and
             relevance do not match, or an argument has the wrong type or shape.
 
-    Example:
+    Examples:
         >>> from deephash.ranking.distance import Hamming
         >>> from deephash.ranking.relevance import SharedLabel
         >>> codes = torch.tensor([[0], [1], [3], [7]], dtype=torch.uint8)

@@ -30,7 +30,7 @@ def with_gradient_of(values: Tensor, surrogate: Tensor) -> Tensor:
         values: any shape, without gradient.
         surrogate: tensor of the same shape and dtype.
 
-    Example:
+    Examples:
         >>> margins = torch.tensor([-2.0, 0.5], requires_grad=True)
         >>> with_gradient_of(signs(margins.detach()), learning_within(margins, 1)).sum().backward()
         >>> margins.grad

@@ -39,7 +39,7 @@ class CrossModalHasher(BaseHasher):
     Raises:
         InvalidInputError: the parts belong to other views, or do not fit each other.
 
-    Example:
+    Examples:
         >>> from deephash.projections.paired.cvh import CVH
         >>> from deephash.quantizers.sbq import SBQ
         >>> generator = torch.Generator().manual_seed(0)

@@ -52,7 +52,7 @@ class Hasher(BaseHasher):
     Raises:
         InvalidInputError: neighbouring parts differ in e or k.
 
-    Example:
+    Examples:
         >>> from deephash import ITQ
         >>> features = torch.randn(100, 16, generator=torch.Generator().manual_seed(0))
         >>> hasher = Hasher(ITQ(16, 12)).fit(features)

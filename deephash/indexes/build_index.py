@@ -68,7 +68,7 @@ def index(
         InvalidInputError: an unknown kind or setting, codes of the wrong length, a hasher whose codes are not ranked by
             Hamming distance, or names or columns of another number or type.
 
-    Example:
+    Examples:
         >>> codes = torch.tensor([[0b0000], [0b0111], [0b0001]], dtype=torch.uint8)
         >>> distances, ids = index(codes, kind="flat").search(codes[:1], k=2)
         >>> distances.tolist(), ids.tolist()

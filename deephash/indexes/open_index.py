@@ -39,7 +39,7 @@ def open_index(folder: str | Path, engine: str = TRY) -> Index:
             open.
         StorageError: a folder that cannot be written to.
 
-    Example:
+    Examples:
         >>> import deephash, numpy as np, tempfile
         >>> folder = tempfile.mkdtemp()
         >>> deephash.index(np.zeros((2, 8), np.uint8), "flat", names=["a", "b"]).save(folder)

@@ -29,7 +29,7 @@ class TwoStage:
     Raises:
         InvalidInputError: the factor is below 1, or the numbers of items differ.
 
-    Example:
+    Examples:
         >>> from deephash.indexes.flat import Flat
         >>> from deephash.indexes.rescoring import FloatVectors
         >>> vectors = torch.tensor([[0.1], [0.9], [0.8], [-1.0]])

@@ -96,7 +96,7 @@ class HammingRetrieval(Metric):
     Raises:
         InvalidInputError: a k or a highest grade below 1, or a radius below 0 or above D.
 
-    Example:
+    Examples:
         >>> counts = DistanceCounts(torch.tensor([[1, 1, 2]]), torch.tensor([[0, 1, 1]]))
         >>> metric = HammingRetrieval(maximum_distance=2, radii=[1])
         >>> metric.update(counts, query_ids=torch.tensor([0]))

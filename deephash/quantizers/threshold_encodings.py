@@ -38,7 +38,7 @@ def natural_binary_encoding(bits: int) -> Tensor:
     Returns:
         bool (2^q, q).
 
-    Example:
+    Examples:
         >>> natural_binary_encoding(2).int()
         tensor([[0, 0],
                 [1, 0],

@@ -179,7 +179,7 @@ def bit_diagnostics(codes: Tensor, bits: int) -> BitDiagnostics:
     Raises:
         InvalidInputError: there are no codes, or they are not packed codes of that length.
 
-    Example:
+    Examples:
         >>> codes = torch.tensor([[0b01], [0b11], [0b01], [0b11]], dtype=torch.uint8)
         >>> diagnostics = bit_diagnostics(codes, bits=2)
         >>> diagnostics.dead_bits, diagnostics.entropy.tolist(), diagnostics.distinct_codes
