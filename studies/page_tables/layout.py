@@ -42,3 +42,9 @@ def slashed_means(name: str, metric: str, **fixed: str) -> str:
     found = results(name)
     lengths = sorted({run["bits"] for run in found.select(**fixed)})
     return " / ".join(format_figure(fmean(found.scores(metric, bits=bits, **fixed).values())) for bits in lengths)
+
+
+def left_out(name: str) -> str:
+    """Return the range over draws, and the mean, of the number of queries without a relevant item, of 1,000."""
+    counts = {run["seed"]: run["skipped_queries"] for run in results(name).select()}.values()
+    return f"{min(counts)} to {max(counts)} of the 1,000 queries ({fmean(counts):.0f} on average)"

@@ -8,7 +8,7 @@ from typing import Any
 from result_files import format_figure, format_mean, group_by
 
 from deephash.metrics.confidence import mean_interval
-from page_tables.layout import page_table, results
+from page_tables.layout import left_out, page_table, results
 
 PROJECTIONS = ("lsh", "itq", "sh", "pcah", "sklsh")
 QUANTIZERS = ("sbq", "hq", "dbq", "mhq", "npq", "vbq")
@@ -156,6 +156,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 FIGURES: dict[str, Callable[[], str]] = {
+    "quantizers_left_out": partial(left_out, "quantizers_left_out"),
     "quantizers_interval": partial(interval_range, "quantizers", "AUPRC_micro"),
     "quantizers_map_interval": partial(interval_range, "quantizers", "mAP"),
     "quantizers_grh_interval": partial(largest_interval, "quantizers_grh", "AUPRC_micro"),
