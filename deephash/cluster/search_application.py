@@ -237,6 +237,8 @@ class SearchApplication:
                 return await self._search_where(served, codes, k, where)
             return build_reply(await self.batches.search(served, codes, k), partial)
         except Exception as error:
+            if k > served.release.size:  # Items were removed since the request was read.
+                return {"error": describe_error(error)}, 400
             log.exception("a search failed")
             return {"error": f"the search failed ({type(error).__name__})."}, 500
 
@@ -301,6 +303,8 @@ def read_request(asked: Any, release: IndexRelease) -> tuple[np.ndarray, int, bo
     if not isinstance(asked, dict) or not isinstance(asked.get("codes"), list):
         raise InvalidInputError('expected {"codes": [BASE64, ...], "k": 10}.')
     k, partial, texts = asked.get("k", 10), asked.get("partial", False), asked["codes"]
+    if not release.size:
+        raise InvalidInputError("the index has no items; add some first.")
     largest = min(MAX_NEIGHBOURS, release.size)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= largest:
         raise InvalidInputError(f"k={k!r}; expected a whole number from 1 to {largest}.")

@@ -1,6 +1,7 @@
 """`deephash serve`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,9 @@ def serve(
     from deephash.validation import InvalidInputError
     from deephash.web.http_service.host_names import is_loopback
 
-    token = os.environ.get(TOKEN) or None
+    token = os.environ.get(TOKEN)
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise InvalidInputError(f"{TOKEN} is empty or has white space or signs beyond ASCII; set another, or unset it.")
 
     def ready(url: str, release: IndexRelease) -> None:
         shards = f"{len(release.shards)} shard{'s' if len(release.shards) > 1 else ''}"

@@ -141,7 +141,8 @@ def replay_log(path: Path, generation: str, index: "Index", start: LogEnd | None
     with reading(path, "the changes of an index", "restore it or build the index again"), path.open("rb") as file:
         for content, after in read_records(file, generation, index.bits, start):
             index.apply(check_again(index, decode_change(content, index.codes.shape[1])))
-            end = after
+            # If a later record is damaged, the next call does not carry this one out again.
+            end = index.log_end = after
     return end
 
 

@@ -99,7 +99,17 @@ def match_columns(given: "polars.DataFrame", schema: "polars.Schema") -> "polars
             f"the columns are {', '.join(given.columns) or 'none'}; expected {', '.join(schema)}, as in the index."
         )
     try:
-        return given.select(polars.col(name).cast(kind) for name, kind in schema.items())
+        matched = given.select(polars.col(name).cast(kind) for name, kind in schema.items())
+        for name, kind in schema.items():
+            own = given.schema[name]
+            # A cast from text is strict, and a number of floating point is rounded to the precision of the index.
+            if own in (kind, polars.String) or (own.is_float() and kind.is_float()):
+                continue
+            changed = matched[name].cast(own).ne_missing(given[name])
+            if changed.any():
+                value = given[name].filter(changed)[0]
+                raise InvalidInputError(f"column {name!r} contains {value!r}, which {kind} does not hold; convert it.")
+        return matched
     except polars.exceptions.PolarsError as error:
         raise InvalidInputError(
             f"the columns are not of the types of the index ({describe_error(error)}); convert them."

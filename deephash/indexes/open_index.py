@@ -110,6 +110,16 @@ class ChangeLog:
         """Raise an error if no change can be logged."""
         if self.fault is not None:
             raise InvalidInputError(f"{self.folder}: {self.fault}; open it again with deephash.open_index.")
+        try:
+            is_own = os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
+        except OSError:
+            is_own = False
+        if not is_own:
+            # A change would go into a file that no reader finds, and a compaction into a new folder.
+            raise InvalidInputError(
+                f"{self.path} is not the log that was opened; the folder was moved, removed or replaced: open the "
+                "index again with deephash.open_index."
+            )
 
     def commit(self, index: MutableItems, change: Change) -> None:
         """Log a change, flush the log to the disk, and carry the change out.

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deephash.indexes.condition_text import check_condition
 from deephash.indexes.item_rows import ROW, Items
 from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 Where = Any
 """A filter: bool (N,) in the order of the ids, names, or an expression, text of SQL or of polars."""
-MAX_EXPRESSION = 10_000
-"""Maximal length of an expression in SQL; a parser of nested brackets needs memory for each."""
 
 
 def select_rows(items: Items, where: Where) -> NDArray[np.bool_]:
@@ -73,8 +72,13 @@ def select_by_expression(items: Items, where: "str | polars.Expr") -> NDArray[np
     selected = np.zeros(items.rows, bool)
     named = [] if items.names is None else ["name"]
     further = [] if items.columns is None else items.columns.columns
-    with filtering(where, ["id", *named, *further]):
-        condition = parse_sql(where) if isinstance(where, str) else where
+    columns = ["id", *named, *further]
+    if isinstance(where, str):
+        check_condition(where, columns)
+    with filtering(where, columns):
+        import polars
+
+        condition = polars.sql_expr(where) if isinstance(where, str) else where
         table = items.table(None if condition.meta.has_multiple_outputs() else condition.meta.root_names())
         selected[table.filter(condition)[ROW].to_numpy()] = True
     return selected
@@ -101,16 +105,3 @@ def filtering(where: "str | polars.Expr", columns: Sequence[str] = ()) -> Iterat
         raise InvalidInputError(
             f"where={text!r} is not a condition{of} ({describe_error(error)}); correct it."
         ) from error
-
-
-def parse_sql(text: str) -> "polars.Expr":
-    """Parse a condition in SQL.
-
-    Raises:
-        InvalidInputError: a text that is too long.
-    """
-    import polars
-
-    if len(text) > MAX_EXPRESSION:
-        raise InvalidInputError(f"where has {len(text)} characters; expected at most {MAX_EXPRESSION}: shorten it.")
-    return polars.sql_expr(text)

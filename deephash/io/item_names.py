@@ -23,7 +23,8 @@ def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[A
         int64 or strings (n,).
 
     Raises:
-        InvalidInputError: another shape, neither whole numbers nor strings, a mix of both, or a number beyond int64.
+        InvalidInputError: another shape, neither whole numbers nor strings, a mix of both, a number beyond int64, or
+            a word that ends with NUL.
     """
     # NumPy turns a list of numbers and strings into strings, and a list with a number beyond int64 into floats.
     array = np.asarray(values, object) if isinstance(values, list | tuple) else np.asarray(values)
@@ -34,6 +35,9 @@ def as_names(values: ArrayLike, name: str, size: int | None = None) -> NDArray[A
         return array
     if fits and array.dtype.kind in "OT" and len(array):
         if all(isinstance(each, str) for each in array):
+            for word in array:
+                if word.endswith("\0"):  # NumPy would drop it, so that two names could become one.
+                    raise InvalidInputError(f"{name} contain {word!r}, which ends with a NUL; remove that character.")
             return np.array(array.tolist(), np.str_)
         if all(isinstance(each, int | np.integer) and not isinstance(each, bool) for each in array):
             for extreme in (min(array), max(array)):

@@ -16,7 +16,7 @@ import pytest
 import deephash
 from deephash.cluster.index_service import AT_ONCE, ChangingRelease, refresh_index
 from deephash.cluster.search_application import SearchApplication
-from deephash.indexes.sharded_index import IndexRelease, IndexShard, OpenRelease
+from deephash.indexes.sharded_index import IndexRelease, IndexShard, OpenRelease, open_release, read_current_release
 from deephash.validation import InvalidInputError
 
 CODES = np.random.default_rng(0).integers(0, 256, (60, 8), dtype=np.uint8)
@@ -224,3 +224,62 @@ def test_a_shard_that_was_changed_by_itself_is_refused(tmp_path):
         index.add(CODES[:1])
     with pytest.raises(InvalidInputError, match="was changed apart from the other shards"):
         OpenRelease(release)
+
+
+def test_no_condition_reads_a_file_or_makes_long_texts(folder, tmp_path):
+    (tmp_path / "secret.csv").write_text("secret\nn1\n")
+    application, served = serve(folder)
+    asked = {"codes": encoded(CODES[:1]), "k": 4}
+    hostile = [
+        f"name IN (SELECT secret FROM read_csv('{tmp_path}/secret.csv'))",
+        f"name IN (SELECT name FROM read_csv('{tmp_path}/secret.csv'))",
+        f"name IN (select name from read_csv('{tmp_path}/absent.csv'))",
+        "LPAD(name, 100000000000, 'x') = 'a'",
+        "REPLACE(name, 'n', 'nnnn') = 'a'",
+        "name" + " + name" * 17 + " = 'a'",
+    ]
+    for reply, text in zip(
+        ask(application, *(("/search", {**asked, "where": w}) for w in hostile)), hostile, strict=True
+    ):
+        assert reply.status_code == 400, text
+        assert "it contains" in reply.json()["error"] or "where has 17 additions" in reply.json()["error"]
+        assert "valid columns" not in reply.text
+    served.close()
+
+
+def test_a_search_after_all_items_were_removed_is_told(folder):
+    application, served = serve(folder)
+    removed, search = ask(
+        application, ("/remove", {"names": NAMES[:50]}), ("/search", {"codes": encoded(CODES[:1]), "k": 1})
+    )
+    assert (removed.json()["size"], search.status_code) == (0, 400)
+    assert search.json()["error"] == "the index has no items; add some first."
+    served.close()
+
+
+def test_whole_records_before_a_damaged_one_are_followed_once(tmp_path):
+    deephash.index(CODES[:5], "flat").save(tmp_path)
+    deephash.open_index(tmp_path).close()
+    opened = open_release(tmp_path)
+    with deephash.open_index(tmp_path) as index:
+        index.add(CODES[5:7])
+        index.add(CODES[7:8])
+    (path,) = tmp_path.glob("*/changes.log")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for _ in range(3):
+        with pytest.raises(InvalidInputError, match="is damaged"):
+            opened.follow(read_current_release(tmp_path))
+        assert opened.size == 7
+    path.write_bytes(whole)
+    assert opened.follow(read_current_release(tmp_path))
+    assert opened.shards[0].index.codes.numpy().tolist() == CODES[:8].tolist()
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "schlüssel", "a\n"])
+def test_a_token_that_no_request_can_contain_is_refused(folder, monkeypatch, token):
+    from deephash.command_line.serve import TOKEN, serve
+
+    monkeypatch.setenv(TOKEN, token)
+    with pytest.raises(InvalidInputError, match=f"{TOKEN} is empty or has white space"):
+        serve(folder, changes=True)

@@ -200,3 +200,82 @@ def test_lists_of_later_codes_are_visited_and_merged(monkeypatch, clustered_code
     near = index.search(more[-30:], 1)
     assert (near[0] == 0).all()
     assert np.median(index.looked_at.sum(1)) < 16_000 / 4, "the tables answer, not a scan"
+
+
+def test_values_that_a_column_does_not_hold_are_refused(clustered_codes):
+    codes = clustered_codes(4, 64, 0)
+    index = deephash.index(codes[:2], "flat", columns={"count": [1, 2], "new": [True, False], "price": [0.5, 1]})
+    for changed, shown in (
+        ({"count": [4.7]}, "'count' contains 4.7, which Int64 does not hold"),
+        ({"new": [2]}, "'new' contains 2, which Boolean does not hold"),
+        ({"price": [2**53 + 1]}, "'price' contains 9007199254740993, which Float64 does not hold"),
+    ):
+        with pytest.raises(InvalidInputError, match=shown):
+            index.add(codes[2:3], columns={"count": [3], "new": [True], "price": [1]} | changed)
+    index.add(codes[2:], columns={"count": [3.0, None], "new": [1, 0], "price": [3, None]})
+    assert index.items.columns.rows()[2:] == [(3, True, 3.0), (None, False, None)]
+
+
+def test_names_that_end_with_a_nul_are_refused(clustered_codes):
+    codes = clustered_codes(4, 64, 0)
+    index = deephash.index(codes[:2], "flat", names=["a", "b"])
+    for refused in (
+        lambda: index.add(codes[2:3], names=["c\0"]),
+        lambda: index.remove(["a\0"]),
+        lambda: index.search(codes, 1, where=["a\0"]),
+        lambda: deephash.index(codes[:2], "flat", names=["a", "a\0"]),
+    ):
+        with pytest.raises(InvalidInputError, match="ends with a NUL; remove that character"):
+            refused()
+    index.add(codes[2:3], names=["c\0d"])
+    assert index.names.tolist() == ["a", "b", "c\0d"]
+
+
+ALLOWED = {
+    "price < 3": [0, 1, 2],
+    "NOT (price >= 1 AND price::int <> 2)": [0, 2],
+    '"unit price" = 2 OR id IN (0, 4)': [0, 2, 4],
+    "name LIKE 'n%' AND LOWER(name) ~ '[12]$'": [1, 2],
+    "name = 'it''s'": [5],
+    "ABS(price - 3.5) < 1 AND CASE WHEN price > 3 THEN true ELSE false END": [4],
+    "price IS NULL OR COALESCE(price, 0) BETWEEN -1 AND 0": [0],
+    "name NOT IN ('n0', 'select') AND CAST(price AS VARCHAR) = '4'": [4],
+}
+REFUSED = [
+    "name IN (SELECT name FROM t)",
+    "name IN (WITH t AS (SELECT 1))",
+    "EXISTS (TABLE t)",
+    "read_csv('x')",
+    "\"read_csv\"('x')",
+    "price < 1; DROP TABLE t",
+    "price < 1 -- x",
+    "price < 1 /* x */",
+    "E'\\'' = name",
+    "name = 'x\\' OR price > 1 OR name = ''",
+    "name = $$x$$",
+    "_row = 1",
+    "COUNT(*) > 1",
+    "ROW_NUMBER() OVER (ORDER BY price) < 3",
+    "UNNEST(price) > 1",
+    "select < 3",
+    "from = 1",
+    "price = 1e",
+    "name || name = 'x'",
+    "ABS(" * 33 + "price" + ")" * 33 + " > 1",
+    "CASE WHEN " * 33 + "true" + " THEN true END" * 33,
+]
+
+
+def test_conditions_contain_comparisons_and_simple_functions_only(clustered_codes):
+    codes = clustered_codes(6, 64, 0)
+    columns = {"price": range(6), "unit price": range(6), "select": range(6), "from": range(6)}
+    index = deephash.index(codes, "flat", names=[*(f"n{row}" for row in range(5)), "it's"], columns=columns)
+    for text, expected in ALLOWED.items():
+        assert sorted(set(index.search(codes[:1], 6, where=text)[1][0].tolist()) - {-1}) == expected, text
+    assert sorted(index.search(codes[:1], 6, where='"select" < 6')[1][0].tolist()) == list(range(6))
+    for text in REFUSED:
+        with pytest.raises(
+            InvalidInputError, match=r"^where(=.* is not a condition on .*\(it contains| has 33 nested)"
+        ) as error:
+            index.search(codes[:1], 1, where=text)
+        assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -352,3 +353,29 @@ def test_mapped_codes_are_not_changed(tmp_path, clustered_codes, bits):
     index.compact()
     assert path.read_bytes() == before
     assert torch.equal(deephash.load_index(tmp_path).codes, codes)
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+def test_a_folder_that_is_moved_or_replaced_takes_no_changes(folder, clustered_codes, how):
+    codes = clustered_codes(2, 64, 5)
+    index = deephash.open_index(folder)
+    moved = folder.with_name("moved")
+    if how == "removed":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(moved)
+    if how == "replaced":
+        shutil.copytree(moved, folder)
+    for refused in (
+        lambda: index.add(codes[:1], names=["g"], columns={"price": [1]}),
+        lambda: index.remove(["c"]),
+        index.compact,
+    ):
+        with pytest.raises(InvalidInputError, match="the folder was moved, removed or replaced: open the index again"):
+            refused()
+    index.close()
+    assert folder.exists() == (how == "replaced")
+    if how != "removed":
+        with deephash.open_index(moved) as index:
+            index.add(codes[:1], names=["g"], columns={"price": [1]})
+        assert names_in(moved) == [*STATES[-1], "g"]
