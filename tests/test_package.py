@@ -34,8 +34,8 @@ def test_dependencies_are_what_the_package_imports():
     requirements = [project["dependencies"], *project["optional-dependencies"].values()]
     core, *extras = ({re.match(r"[\w-]+", line)[0] for line in lines} for lines in requirements)
     names = {"PIL": "pillow", "faiss": "faiss-cpu", "hydra": "hydra-core", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-    # What always comes with another: torch, requests and fastapi.
-    names |= {"triton": "torch", "urllib3": "requests", "pydantic": "fastapi"}
+    # What always comes with another: torch, requests, fastapi and numba.
+    names |= {"triton": "torch", "urllib3": "requests", "pydantic": "fastapi", "llvmlite": "numba"}
     imported = set()
     for path in [*ROOT.glob("deephash/**/*.py"), ROOT / "train.py", ROOT / "evaluate.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
