@@ -101,7 +101,7 @@ def filtering(where: "str | polars.Expr", columns: Sequence[str] = ()) -> Iterat
         raise
     except BaseException as error:  # A panic of polars is no Exception.
         of = f" on {', '.join(columns)}" if columns else ""
-        text = " ".join(str(where).split())[:200]
-        raise InvalidInputError(
-            f"where={text!r} is not a condition{of} ({describe_error(error)}); correct it."
-        ) from error
+        text, reason = " ".join(str(where).split())[:200], describe_error(error)
+        # polars advises objects of Python, which a condition in SQL cannot contain.
+        advice = "write dates as DATE '2026-01-31'" if "cannot compare 'date/" in reason else "correct it"
+        raise InvalidInputError(f"where={text!r} is not a condition{of} ({reason}); {advice}.") from error

@@ -1,5 +1,7 @@
 """Indexes whose items are added, changed and removed: every search equals a scan of a plain list of the items."""
 
+import datetime
+
 import numpy as np
 import pytest
 import torch
@@ -279,3 +281,13 @@ def test_conditions_contain_comparisons_and_simple_functions_only(clustered_code
         ) as error:
             index.search(codes[:1], 1, where=text)
         assert "\n" not in str(error.value)
+
+
+def test_dates_are_written_as_dates(clustered_codes):
+    codes = clustered_codes(6, 64, 0)
+    days = [datetime.date(2026, 1, day) for day in range(1, 7)]
+    index = deephash.index(codes, "flat", columns={"day": days})
+    for text in ("day <= DATE '2026-01-02'", "day < CAST('2026-01-03' AS DATE)", "day < '2026-01-03'::date"):
+        assert sorted(index.search(codes[:1], 2, where=text)[1][0].tolist()) == [0, 1], text
+    with pytest.raises(InvalidInputError, match=r"write dates as DATE '2026-01-31'\.$"):
+        index.search(codes[:1], 2, where="day = '2026-01-02'")
