@@ -148,6 +148,7 @@ def test_overwriting_shards_removes_no_other_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*mine, "manifest.jsonl"}
 
 
+@pytest.mark.needs("pyarrow")
 def test_a_worker_hands_back_what_it_refuses_as_one_line(run_folder, tmp_path):
     x = np.random.default_rng(0).random((400, 784), np.float32)
     column = polars.Series(x, dtype=polars.Array(polars.Float32, 784))

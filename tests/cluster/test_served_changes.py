@@ -179,6 +179,7 @@ def test_changes_of_another_process_are_followed(folder):
         assert ask(application, ("/search", {"codes": encoded(CODES[56:57]), "k": 1}))[0].json()["ids"] == [["n56"]]
 
 
+@pytest.mark.needs("fastapi", "uvicorn")
 @pytest.mark.skipif(os.name != "posix", reason="interrupted as on POSIX systems")
 def test_the_program_serves_changes_until_it_is_interrupted(folder):
     command = [sys.executable, "-m", "deephash.command_line.main", "serve", str(folder), "--changes", "--port", "0"]

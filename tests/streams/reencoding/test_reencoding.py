@@ -103,11 +103,15 @@ def test_on_drift_goes_on_from_its_state():
         assert found(kill) == found(None)
 
 
-def test_on_drift_says_what_is_missing(monkeypatch):
+@pytest.mark.needs("river")
+def test_on_drift_names_the_detectors_of_river():
     with pytest.raises(InvalidInputError, match=r"detector=Nothing is not in river.drift; give ADWIN, KSWIN or Page"):
         OnDrift(detector="Nothing")
     with pytest.raises(InvalidInputError, match="do not suit river's ADWIN"):
         OnDrift(settings={"nothing": 1})
+
+
+def test_on_drift_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "river", None)
     monkeypatch.setitem(sys.modules, "river.drift", None)
     with pytest.raises(
