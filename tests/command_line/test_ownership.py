@@ -90,18 +90,28 @@ def test_a_source_is_never_its_own_output(deephash, fitted_run, source, tmp_path
     (tmp_path / "hard.npy").hardlink_to(source)
     (tmp_path / "link").symlink_to(tmp_path)
     np.save(tmp_path / "y.ids.npy", np.load(source))
-    (tmp_path / "tables").mkdir()
-    polars.DataFrame({"x": [[0.0] * 784]}).write_parquet(tmp_path / "tables" / "a.parquet")
     before = tree(tmp_path)
     monkeypatch.chdir(tmp_path / "sub")
     spelt = ("x.npy", "../x.npy", "soft.npy", "hard.npy", "link/x.npy")
     cases = [(source, name if name.startswith("..") else tmp_path / name) for name in spelt]
     cases += [(tmp_path / "soft.npy", source), ("../x.npy", source), (tmp_path / "y.ids.npy", tmp_path / "y.npy")]
-    cases += [(tmp_path / "tables", tmp_path / "tables" / name) for name in ("b.parquet", "deeper/b.npy")]
     for read, written in cases:
         ended = deephash("encode", fitted_run, read, written, "--overwrite")
         assert (ended.status, ended.err.count("\n")) == (2, 1), (read, written)
         assert "choose another place for the output" in ended.err or "outside it" in ended.err
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.needs("pyarrow")
+@pytest.mark.parametrize("name", ["b.parquet", "deeper/b.npy"])
+def test_a_folder_of_tables_never_contains_its_output(deephash, fitted_run, tmp_path, name):
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    polars.DataFrame({"x": [[0.0] * 784]}).write_parquet(tables / "a.parquet")
+    before = tree(tmp_path)
+    ended = deephash("encode", fitted_run, tables, tables / name, "--overwrite")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert "choose another place for the output" in ended.err or "outside it" in ended.err
     assert tree(tmp_path) == before
 
 
