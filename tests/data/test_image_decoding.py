@@ -144,6 +144,7 @@ def test_the_first_of_several_frames_is_taken_and_16_bits_are_turned_upright():
     assert np.array_equal(read(wide, "PNG", exif=turned), threefold(GREY))
 
 
+@pytest.mark.needs("pyarrow")
 def test_every_reader_decodes_the_same(tmp_path):
     """A data set's, encoding's, an object store's and the demo's."""
     logo = np.zeros((SIDE, SIDE, 4), np.uint8)

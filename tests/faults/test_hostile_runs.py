@@ -156,8 +156,11 @@ def test_targets_that_are_no_parts(target):
     "target",
     [
         *("torch.optim.SGD", "torch.optim.lr_scheduler.StepLR", "torch.nn.CrossEntropyLoss"),
-        *("lightning.pytorch.callbacks.EMAWeightAveraging", "pytorch_metric_learning.losses.ContrastiveLoss"),
-        *("pytorch_metric_learning.miners.BatchHardMiner", "pytorch_metric_learning.samplers.MPerClassSampler"),
+        "lightning.pytorch.callbacks.EMAWeightAveraging",
+        *(
+            pytest.param(f"pytorch_metric_learning.{name}", marks=pytest.mark.needs("pytorch_metric_learning"))
+            for name in ("losses.ContrastiveLoss", "miners.BatchHardMiner", "samplers.MPerClassSampler")
+        ),
         *("deephash.data.text_descriptors.HashedWords", "deephash.training.schedules.cosine"),
     ],
 )

@@ -32,6 +32,7 @@ def folder(tmp_path):
     return root
 
 
+@pytest.mark.needs("pyarrow")
 def test_links_are_followed_by_every_reader_of_images(folder):
     listing = list_folder(folder)
     assert [file.relative_to(folder).as_posix() for file in listing.files] == NAMES
@@ -40,6 +41,7 @@ def test_links_are_followed_by_every_reader_of_images(folder):
     assert StoredImageRows(folder.as_uri(), Pixels(), 4).names == NAMES
 
 
+@pytest.mark.needs("pyarrow")
 def test_a_link_that_leads_back_is_left_out_with_a_warning(folder, caplog):
     (folder / "cat" / "up").symlink_to(folder)
     (folder / "bee" / "here").symlink_to(".")
@@ -55,6 +57,7 @@ def test_two_links_to_one_folder_are_two_classes(folder):
     assert list_folder(folder).labels.tolist() == [0, 1, 2, 2, 3]
 
 
+@pytest.mark.needs("pyarrow")
 @pytest.mark.parametrize("name", ["bee/lost.png", "lost"])
 def test_a_link_to_nothing_is_refused_by_name(folder, name):
     (folder / name).symlink_to("/nowhere")
