@@ -74,6 +74,7 @@ def test_notebooks_are_found():
     assert NOTEBOOKS
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, marks=pytest.mark.needs(*NEEDS.get(path.stem, ())), id=path.stem) for path in NOTEBOOKS],

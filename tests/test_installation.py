@@ -29,6 +29,7 @@ def resolve(folder: Path, *arguments: str) -> list[dict]:
     return [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("version", ENVIRONMENTS)
 def test_installing_changes_no_installed_package(version, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
