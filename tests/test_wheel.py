@@ -30,6 +30,7 @@ def run(installed, folder, *command):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.ci
 def test_package_and_configuration_come_from_the_wheel(installed, tmp_path):
     code = (
         "import deephash; from deephash.io.configuration import find_configuration_folder;"
@@ -45,6 +46,7 @@ def test_package_and_configuration_come_from_the_wheel(installed, tmp_path):
         assert {path.name for path in installed.glob(f"deephash/{folder}/page/*")} == page
 
 
+@pytest.mark.ci
 def test_train_and_evaluate_run_outside_a_clone(installed, tmp_path):
     program = str(installed / "bin" / "deephash")
     settings = ("bits=16", "logger=none", "figures=false", "hydra.run.dir=run")

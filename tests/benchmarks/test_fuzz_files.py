@@ -9,6 +9,7 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz_files.py"
 
 
+@pytest.mark.ci
 @pytest.mark.needs("duckdb", "lancedb", "pyarrow", "usearch")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited as on Linux")
 def test_a_thousand_damaged_files_are_read_or_refused():

@@ -84,6 +84,7 @@ def test_a_process_that_has_all_rows_needs_no_others():
     assert sum_over_processes(sums) is sums
 
 
+@pytest.mark.ci
 def test_two_processes_of_the_trainer_share_a_large_fit(tmp_path, command, compose_config):
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 4, SHARED_ROWS + 500)

@@ -73,6 +73,7 @@ def test_one_process_gives_the_run_s_own_figures_exactly(run_folder, shards_fold
     assert read_curves(tmp_path) == read_curves(run_folder)
 
 
+@pytest.mark.ci
 def test_three_processes_give_the_run_s_own_figures_exactly(run_folder, shards_folder, command):
     launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", 3, "-m", PROGRAM)
     row = json.loads(command(*launcher, "score", shards_folder / "queries.npy", shards_folder / "database", *ASKED))
@@ -80,6 +81,7 @@ def test_three_processes_give_the_run_s_own_figures_exactly(run_folder, shards_f
     assert_same_figures(row, run_folder)
 
 
+@pytest.mark.ci
 def test_ray_gives_the_run_s_own_figures_exactly(run_folder, shards_folder, command):
     pytest.importorskip("ray")
     asked = (PROGRAM, "score", shards_folder / "queries.npy", shards_folder / "database", *ASKED)

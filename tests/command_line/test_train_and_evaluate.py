@@ -166,6 +166,7 @@ def test_killed_run_resumes(finished, forked, tmp_path):
 LOWERED = ("method=agh", "projection.anchors=1200", "protocol=five_way_small")
 
 
+@pytest.mark.ci
 def test_two_processes_give_the_figures_of_one(forked, tmp_path, monkeypatch):
     # As many threads in both: with all items as anchors, eigenvectors turn with the last digit of a sum.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -181,6 +181,7 @@ def test_only_queries_without_relevant_items_have_no_figures():
     assert all(value.isnan() for value in figures.values())
 
 
+@pytest.mark.ci
 def test_two_processes_give_the_figures_of_one(tmp_path):
     shares = ["0,23,60", "0,60,60", "0,0,60"]  # uneven; one process without a query
     counts, ids = random_counts()

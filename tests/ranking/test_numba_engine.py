@@ -141,6 +141,7 @@ def test_form_follows_the_processor(features, form):
     assert numba_layout.choose_form(frozenset(features)) == form
 
 
+@pytest.mark.ci
 def test_processors_without_vector_instructions(tmp_path):
     environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

@@ -98,6 +98,7 @@ def test_settings_may_follow_options(monkeypatch):
     assert found == [["deep_gist"], 2, None, ["data.path=a.npz"], check.TOLERANCE]
 
 
+@pytest.mark.ci
 def test_a_cell_of_digits_gives_the_figures_of_its_file(capsys):
     results = read_results("deep_digits")
     cell = [run for run in results.select(method="itq", bits=32) if run["seed"] < 2]

@@ -80,7 +80,13 @@ def test_averaged_weights_of_a_spread_encoder_are_refused(tmp_path):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("trainer", [(), pytest.param(("trainer=fsdp", *NETWORK), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        pytest.param((), marks=pytest.mark.ci),
+        pytest.param(("trainer=fsdp", *NETWORK), marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment_resumes_to_the_same_weights(forked, tmp_path, trainer):
     status, _, err = forked(tmp_path, "train.py", *SETTINGS, *trainer, "train.epochs=8", "hydra.run.dir=whole")
     assert status == 0, err

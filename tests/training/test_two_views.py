@@ -262,6 +262,7 @@ def test_tables_never_mix_the_protocols(learnt, pairs, compose_config, capsys):
     assert "mAP: paired_arrays, literature, label truth, test queries, database by learnt codes\n" in out
 
 
+@pytest.mark.ci
 def test_two_processes_give_the_figures_of_one(pairs, compose_config, tmp_path):
     """Learnt codes reach the process that did not fit, and items of either view are shared out and put together."""
     settings = (*pairs, *SETTINGS, "method=cmfh", "metrics.database_codes=learnt", "figures=false", "logger=none")
