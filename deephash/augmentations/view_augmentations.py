@@ -23,10 +23,19 @@ class ViewAugmentations(nn.Module):
 
     def forward(self, features: Views) -> Views:
         """Return the same items, changed in training mode; a view that an item lacks stays as it is."""
+        return self._change(features, False)
+
+    def second(self, features: Views) -> Views:
+        """Return the second view of items in training mode; a view that an item lacks stays as it is."""
+        return self._change(features, True)
+
+    def _change(self, features: Views, second: bool) -> Views:
         changed = {}
         for name, rows in features.features.items():
+            part = self.views[name]
+            assert isinstance(part, Augmentation)
             new = rows.clone()
             present = features.present[name]
-            new[present] = self.views[name](rows[present])
+            new[present] = part.second(rows[present]) if second else part(rows[present])
             changed[name] = new
         return features.map(changed)

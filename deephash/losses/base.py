@@ -14,8 +14,9 @@ class Loss(PlainArguments, nn.Module, ABC):
     """A differentiable objective of a batch.
 
     Training passes constructor arguments of these names: `code_length` l, `classes` c, `projections` k, `input_dim` d,
-    and `generator`, a CPU generator. They serve losses with their own weights, such as a classifier or class centres.
-    All other arguments are settings. With one view, pairs of an item with itself do not count.
+    `items`, the number of training items, and `generator`, a CPU generator. They serve losses with their own weights,
+    such as a classifier or class centres, or with a memory of codes. All other arguments are settings. With one view,
+    pairs of an item with itself do not count.
 
     Shape:
         `TrainingBatch` of n items → scalar, finite for every batch of at least 1 item; 0 with gradient 0 if the batch
@@ -26,6 +27,10 @@ class Loss(PlainArguments, nn.Module, ABC):
     """Requirements besides codes: a subset of {"labels", "single_labels", "neighbours", "second_codes", "one_view",
     "two_views"}. "single_labels" requires class indices; "labels" also accepts indicators of several labels. A loss
     with "one_view" reads features or thresholds of one view; a loss with "two_views" compares views."""
+
+    stops_gradients: ClassVar[bool] = False
+    """Whether the paper takes some of the codes as targets, through which no gradient passes. The gradient is then not
+    the slope of the value."""
 
     @abstractmethod
     def forward(self, batch: TrainingBatch) -> Tensor:

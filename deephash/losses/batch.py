@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deephash.data.items import Features
+from deephash.data.views import Views
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class TrainingBatch:
         positions: int64 (n,), rows of the training part.
         labels: class indices int64 (n,), indicator bool (n, c), or None if the data have none.
         neighbours: bool (n, n), symmetric, True for neighbours and on the diagonal; None if no loss needs it.
-        second_codes: floating (n, l), codes of another augmentation of the same items; None if no loss needs them.
+        second_codes: floating (n, l), codes of another augmentation of the same items, the second view of
+            `Augmentation`; None if no loss needs them.
         quantizer: the quantiser that produced `codes`, for losses that use its thresholds.
         rows: with two views, the row of `features` of each code, int64 (n,); an item has one code per view, and all of
             its codes are in one batch. None with one view.
@@ -53,6 +55,22 @@ class TrainingBatch:
     def others(self) -> Tensor:
         """Bool (n, n), pairs of two different items."""
         return ~torch.eye(len(self), dtype=torch.bool, device=self.codes.device)
+
+    def complete_codes(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the codes of the items that have both views, with two views only.
+
+        Returns:
+            Codes of the first view (m, l), codes of the same items in the second view (m, l), and the positions of the
+            items, int64 (m,), in the order of `features`.
+        """
+        assert isinstance(self.features, Views)
+        assert self.rows is not None
+        complete = self.features.complete[self.rows]
+        first, second = (
+            chosen[self.rows[chosen].argsort()]
+            for chosen in (((self.views == number) & complete).nonzero()[:, 0] for number in range(2))
+        )
+        return self.codes[first], self.codes[second], self.positions[first]
 
     @property
     def across(self) -> Tensor:

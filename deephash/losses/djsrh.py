@@ -78,13 +78,10 @@ class DJSRH(Loss):
     def forward(self, batch: TrainingBatch) -> Tensor:
         """Mean squared error of cosines across views, and within each of them."""
         assert isinstance(batch.features, Views)
-        assert batch.rows is not None
-        assert batch.views is not None
         features = batch.features.pairs()
         if not len(features):
             return 0 * batch.codes.sum()
-        complete = batch.features.complete[batch.rows]
-        first, second = (self._select_view(batch, complete, number) for number in range(2))
+        first, second, _ = batch.complete_codes()
         images, texts = (features.features[name].to(batch.codes) for name in features.names)
         target = self.mu * joint_semantics(images, texts, self.beta, self.eta)
 
@@ -92,10 +89,3 @@ class DJSRH(Loss):
             return (cosines(codes, partners) - target).square().mean()
 
         return error(first, second) + self.intra * (error(first, first) + error(second, second))
-
-    @staticmethod
-    def _select_view(batch: TrainingBatch, complete: Tensor, number: int) -> Tensor:
-        """Return the codes of one view for the items that have both, in the order of the items."""
-        assert batch.rows is not None
-        chosen = ((batch.views == number) & complete).nonzero()[:, 0]
-        return batch.codes[chosen[batch.rows[chosen].argsort()]]

@@ -10,9 +10,9 @@ from typing import Any
 import lightning
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from deephash.affinity.base import Affinity
+from deephash.augmentations.base import Augmentation
 from deephash.augmentations.view_augmentations import ViewAugmentations
 from deephash.data.base import HashingDataModule
 from deephash.data.descriptors.pixels import Pixels
@@ -129,12 +129,14 @@ def _list_encoders(config: DictConfig) -> list[DictConfig]:
     return [entry for entry in entries if isinstance(entry, DictConfig) and "_target_" in entry]
 
 
-def build_augmentation(config: DictConfig | None, feature_dim: int | dict[str, int]) -> nn.Module | None:
+def build_augmentation(
+    config: DictConfig | None, feature_dim: int | dict[str, int]
+) -> Augmentation | ViewAugmentations | None:
     """Build the augmentation of training items, one for each view; return None if the config has no augmentation."""
     if not config:
         return None
     if isinstance(feature_dim, int):
-        augmentation: nn.Module = build(config, input_dim=feature_dim)
+        augmentation: Augmentation = build(config, input_dim=feature_dim)
         return augmentation
     return ViewAugmentations(
         {
@@ -206,7 +208,7 @@ def build_loss(config: DictConfig, sizes: Mapping[str, Any]) -> WeightedSum:
     Args:
         config: config of a run.
         sizes: arguments that losses may take besides their settings: code_length, projections, classes (0 without
-            labels), input_dim and generator.
+            labels), items, input_dim and generator.
 
     Raises:
         InvalidInputError: a loss needs classes and there are none, a loss takes one view and there are two, or a

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 import torch.distributed.nn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grad_value_
 
 from deephash.affinity.base import Affinity
 from deephash.affinity.supervision import TrainingAffinity
+from deephash.augmentations.base import Augmentation
+from deephash.augmentations.view_augmentations import ViewAugmentations
 from deephash.data.batches import EpochBatches, build_batch_loader
 from deephash.data.views import Views
 from deephash.evaluation.fitted_truth import FittedTruth
@@ -69,7 +71,7 @@ class JointModule(HashingModule):
         learning: JointSettings,
         loss: WeightedSum,
         supervision: Affinity | None = None,
-        augmentation: nn.Module | None = None,
+        augmentation: Augmentation | ViewAugmentations | None = None,
         seed: int = 0,
         failed_batch: Path | None = None,
     ) -> None:
@@ -222,9 +224,10 @@ class JointModule(HashingModule):
         """Compute relaxed codes of a batch, joined over all processes."""
         wants_second = "second_codes" in self.loss.requires
         features, positions = batch["features"], batch["positions"]
-        copies = [
-            features if self.augmentation is None else self.augmentation(features) for _ in range(1 + wants_second)
-        ]
+        copies = [features if self.augmentation is None else self.augmentation(features)]
+        if wants_second:
+            assert self.augmentation is not None
+            copies.append(self.augmentation.second(features))
         (codes, projections), *second = relax_codes(self.hasher, copies)
         # With two views, each item has a code in each view.
         rows, views = get_code_rows(self.hasher, features)

@@ -226,6 +226,7 @@ class JointRunner(JointSettings, Runner):
             "code_length": code_length,
             "projections": hasher.projection.output_dim,
             "classes": data.classes,
+            "items": len(data.ids("train")),
             "input_dim": hasher.input_dim,
             "generator": torch.Generator().manual_seed(config.seed),
         }

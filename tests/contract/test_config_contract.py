@@ -27,8 +27,10 @@ CONTRACT_OF_GROUP = {
     "augmentation": Augmentation,
     "user_metric": UserMetric,
 }
-# What a recipe sets otherwise than its block by itself: CVH's ridge, for random hidden units that say nearly the same.
-CHOSEN = {"dcmh": {"regularisation"}, "djsrh": {"regularisation"}}
+# What a recipe sets otherwise than its block by itself: CVH's ridge, for random hidden units that say nearly the same;
+# and the two strengths of one augmentation.
+CHOSEN = {name: {"regularisation"} for name in ("dcmh", "djsrh", "dchmt", "ucch")}
+CHOSEN["weak_and_strong"] = {"weak", "strong"}
 
 
 def test_every_projection_has_its_config(projection_class, configs_of):

@@ -46,7 +46,7 @@ def pairs(tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("method", ["dcmh", "djsrh"])
+@pytest.mark.parametrize("method", ["dcmh", "djsrh", "dchmt", "ucch"])
 def test_deep_methods_learn_both_directions_and_are_stored(method, pairs, compose_config, tmp_path):
     small = ("encoder.hidden=[64]", "train.epochs=12", "train.validate_every=12", "train.batch_size=50")
     result = train(compose_config(f"method={method}", *pairs, *small, *FEW), tmp_path)

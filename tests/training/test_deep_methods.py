@@ -17,10 +17,17 @@ from deephash.training.dataset_cache import DatasetCache
 from deephash.validation import InvalidInputError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-UNSUPERVISED = {"bihalf", "cibhash", "djsrh"}
+UNSUPERVISED = {"bihalf", "cibhash", "djsrh", "ucch"}
 # Ten classes of equal size: what codes that know nothing reach.
 CHANCE = 0.1
-SIZES = {"code_length": 16, "projections": 16, "classes": 10, "input_dim": 784, "generator": torch.Generator()}
+SIZES = {
+    "code_length": 16,
+    "projections": 16,
+    "classes": 10,
+    "items": 1000,
+    "input_dim": 784,
+    "generator": torch.Generator(),
+}
 SMALL = ("protocol=five_way_small", "bits=16", "metrics.at=[10]", "figures=false")
 
 
@@ -38,7 +45,9 @@ def overrides_of(path):
 METHODS = {path.stem: overrides_of(path) for path in sorted((CONF / "method").glob("*.yaml"))}
 DEEP = {name: choices for name, choices in METHODS.items() if choices.get("train") == "joint"}
 # What learns from two views is trained on them in test_cross_modal_training.py.
-OF_TWO_VIEWS = {"dcmh", "djsrh"}
+OF_TWO_VIEWS = {
+    name for name in DEEP if "shared/deep_paired" in (CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8")
+}
 
 
 def losses_of(choice):
@@ -62,7 +71,8 @@ def digits(compose_config):
 
 def test_the_known_ones_are_there():
     known = {"dsh", "dpsh", "hashnet", "dsdh", "dtsh", "greedyhash", "dpn", "csq", "orthohash", "cibhash", "bihalf"}
-    assert known | OF_TWO_VIEWS <= DEEP.keys()
+    assert known | {"dhd", "mdshc"} <= DEEP.keys() - OF_TWO_VIEWS
+    assert {"dcmh", "djsrh", "dchmt", "ucch"} <= OF_TWO_VIEWS
 
 
 @pytest.mark.parametrize("name", DEEP)
