@@ -4,7 +4,9 @@ python benchmarks/changing_indexes.py --images cifar10.npz --size 1000000
 
 Codes are 64-bit ITQ codes of random image patches, as in `indexes.py`. Every comparison is a ratio of searches that
 take turns in one run: the least of several passes each, in processor time of one thread. The parts are: `adds`, in
-batches with a flush to the disk for each (wall-clock), and the queries between the batches; `churn`, searches after
+batches with a flush to the disk for each (wall-clock, in turns with flushes of as many bytes alone, the lower bound),
+and the queries between the batches; `during`, single queries in one thread while another one adds batches (wall-clock,
+in turns with a writer that rests); `churn`, searches after
 half of the items have been removed and as many added, before and after `compact`, both against a new index of the same
 items; and `filters` that select a share of the items, against a scan of a copy of the selected codes.
 """
@@ -12,6 +14,7 @@ items; and `filters` that select a share of the items, against a scan of a copy 
 import argparse
 import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -24,8 +27,9 @@ import deephash
 from deephash.indexes.flat import Flat
 
 PASSES = 9
+TURNS = 3
 SHARES = (0.9, 0.5, 0.2, 0.1, 0.01, 0.001)
-PARTS = ("adds", "churn", "filters")
+PARTS = ("adds", "during", "churn", "filters")
 
 
 def compare(searches):
@@ -40,13 +44,11 @@ def compare(searches):
     return {name: min(passes) for name, passes in times.items()}
 
 
-def measure_flushes(folder, count, size):
-    """Return the seconds of appending records of a size to a file and flushing each, without an index."""
-    with (folder / "bare").open("wb", buffering=0) as file:
-        began = time.perf_counter()
-        for _ in range(count):
-            file.write(bytes(size))
-            os.fdatasync(file.fileno())
+def measure_flush(file, size):
+    """Return the seconds of appending a record of a size to a file and flushing it, without an index."""
+    began = time.perf_counter()
+    file.write(bytes(size))
+    os.fdatasync(file.fileno())
     return time.perf_counter() - began
 
 
@@ -54,10 +56,12 @@ def measure_adds(kind, codes, start, batch, queries, k, folder):
     """Add codes in batches to a saved index of the first ones, and search after every tenth batch."""
     names = np.arange(len(codes)) * 7
     deephash.index(codes[:start], kind, names=names[:start]).save(folder)
-    searched, walls, processor = [], [], 0.0
-    with deephash.open_index(folder) as index:
+    searched, walls, bare, processor = [], [], [], 0.0
+    record = batch * (codes.shape[1] + names.itemsize) + 100
+    with deephash.open_index(folder) as index, (folder.parent / "bare").open("wb", buffering=0) as file:
         index.search(queries, k)
         for first in range(start, len(codes), batch):
+            bare.append(measure_flush(file, record))
             began, worked = time.perf_counter(), time.process_time()
             index.add(codes[first : first + batch], names=names[first : first + batch])
             walls.append(time.perf_counter() - began)
@@ -76,15 +80,55 @@ def measure_adds(kind, codes, start, batch, queries, k, folder):
             }
         )
     added = len(codes) - start
-    (log,) = folder.glob("*/changes.log")
-    bare = measure_flushes(folder.parent, len(walls), log.stat().st_size // len(walls))
     near_half = [seconds for size, seconds in searched if abs(size / len(codes) - 0.5) < 0.1]
     print(f"{kind:<5} slowest batch {1e3 * max(walls):.0f} ms, median {1e3 * np.median(walls):.1f} ms", flush=True)
     yield "codes/s added and flushed", added / sum(walls)
-    yield "time of the adds, against flushes of the same bytes alone", sum(walls) / bare
+    yield "codes/s, if the same bytes are only flushed", added / sum(bare)
+    yield "time of the adds, against flushes of the same bytes alone", sum(walls) / sum(bare)
     yield "codes/s added, processor time", added / processor
     yield "queries between adds, against a new index", float(np.median(near_half)) / rest["half"]
     yield "queries after adds, against a new index", rest["changed"] / rest["new"]
+
+
+def measure_during(kind, codes, start, batch, queries, k, folder):
+    """Search in one thread, while another one adds batches and flushes each, and while it rests."""
+    deephash.index(codes[:start], kind).save(folder)
+    writes, ended, rests = threading.Event(), threading.Event(), threading.Event()
+    times = {"rest": [], "writes": []}
+    with deephash.open_index(folder) as index:
+        index.guard = lock = threading.Lock()
+
+        def write():
+            for first in range(start, len(codes), batch):
+                if not writes.is_set():
+                    rests.set()
+                    writes.wait()
+                    rests.clear()
+                index.add(codes[first : first + batch])
+                time.sleep(0.005)  # A writer that never waits would measure the share of the cores that it takes.
+            ended.set()
+            rests.set()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        for asked in [queries[place : place + 1] for place in range(len(queries))] * TURNS:
+            index.search(asked, k)  # Compiles kernels, and fills caches.
+            if ended.is_set():
+                break
+            for state, measured in times.items():
+                writes.set() if state == "writes" else writes.clear()
+                if state == "rest":
+                    rests.wait()
+                for _ in range(10):
+                    began = time.perf_counter()
+                    with lock:
+                        index.search(asked, k)
+                    measured.append(time.perf_counter() - began)
+        writes.set()
+        writer.join()
+    for share, name in ((0.5, "median"), (0.95, "95th percentile")):
+        rest, during = (float(np.quantile(times[state], share)) for state in ("rest", "writes"))
+        yield f"query during adds, {name}, against rest", during / rest
 
 
 def measure_churn(kind, codes, batch, queries, k):
@@ -148,6 +192,9 @@ def main():
         for kind in given.kinds:
             measures = {
                 "adds": measure_adds(kind, codes, given.start, given.batch, queries, given.k, Path(folder) / kind),
+                "during": measure_during(
+                    kind, codes, given.size // 2, given.batch, queries, given.k, Path(folder) / f"{kind}-during"
+                ),
                 "churn": measure_churn(kind, codes, given.batch, queries, given.k),
                 "filters": measure_filters(kind, codes[: given.size], queries, given.k),
             }

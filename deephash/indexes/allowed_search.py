@@ -76,8 +76,10 @@ def search_allowed(
         return scan_rows(index, queries, k, np.flatnonzero(allowed))
     depth = min(len(allowed), int(k / share * EXCESS) + MORE)
     distances, rows = (found.numpy() for found in index._search(queries, depth))
-    # For few queries, NumPy's functions take less time than torch's.
+    # For few queries, NumPy's functions take less time than torch's, and fewer of them still less.
     kept = allowed[rows] & (rows != NOT_FOUND)
+    if len(queries) == 1 and len(places := kept[0].nonzero()[0][:k]) == k:
+        return torch.from_numpy(distances[:, places]), torch.from_numpy(rows[:, places])
     order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
     distances, rows = np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
     short = np.count_nonzero(kept, axis=1) < k

@@ -172,14 +172,16 @@ class Index(MutableItems, ABC):
         with self._engine_errors():
             if allowed is None:
                 distances, rows = self._search(queries, k)
+            elif where is None:
+                distances, rows = self._search_among(queries, k, allowed, self.size, is_filter=False)
             else:
-                count = self.size if where is None else int(np.count_nonzero(allowed))
+                count = int(np.count_nonzero(allowed))
                 shape = (len(queries), k)
                 distances, rows = torch.full(shape, self.bits + 1), torch.full(shape, NOT_FOUND)
                 if count:
                     wanted = min(k, count)
                     distances[:, :wanted], rows[:, :wanted] = self._search_among(
-                        queries, wanted, allowed, count, is_filter=where is not None
+                        queries, wanted, allowed, count, is_filter=True
                     )
         self._check_ids(rows)
         return distances, torch.from_numpy(self.items.ids_of(rows.numpy()))

@@ -132,6 +132,10 @@ class MutableItems(PlainArguments, ABC):
     def _build(self) -> None:
         """Build the index again from `codes`; only called if `takes_changes`."""
 
+    def _renumber(self, new_rows: NDArray[np.int64] | None) -> None:
+        """Give rows their new numbers (old rows,), -1 for removed ones; None keeps them. Take in all later rows."""
+        self._build()
+
     @convert_numpy_numbers
     def add(self, codes: Tensor | ArrayLike, names: ArrayLike | None = None, columns: Any = None) -> Tensor:
         """Add items.
@@ -204,8 +208,7 @@ class MutableItems(PlainArguments, ABC):
         """Drop the rows of removed items, and build the index again in memory."""
         if not self.size:
             raise InvalidInputError("all items have been removed; add some first.")
-        self.items.compact()
-        self._build()
+        self._renumber(self.items.compact())
 
     def check_add(self, codes: Tensor | ArrayLike, names: ArrayLike | None, columns: Any) -> Change:
         """Check items to add; arguments and errors are those of `add`."""

@@ -32,7 +32,7 @@ class Flat(Index):
     """
 
     takes_changes = True
-    max_removed = 0.1
+    max_removed = 0.03  # Rows are dropped in a few milliseconds per million.
     # All engines give the same results, so the choice is not saved.
     not_settings: ClassVar[frozenset[str]] = Index.not_settings | {"engine"}
 

@@ -239,11 +239,16 @@ class Items:
         self._alive.values[rows] = False
         self.live -= len(rows)
 
-    def compact(self) -> None:
-        """Drop removed rows; ids and names stay. At least one item must remain."""
+    def compact(self) -> NDArray[np.int64] | None:
+        """Drop removed rows; ids and names stay. At least one item must remain.
+
+        Returns:
+            The new rows of all rows (rows,), -1 for removed ones; None if no row is removed.
+        """
         if self._alive is None:
-            return
+            return None
         kept = self.live_rows()
+        new_rows = np.where(self._alive.values, np.cumsum(self._alive.values) - 1, -1)
         if self._ids is None:
             self._ids = GrowingRows(np.arange(self.rows))
         for part in (self._codes, self._ids, self._names):
@@ -251,7 +256,10 @@ class Items:
                 part.keep(kept)
         if self.columns is not None:
             self.columns = self.columns[kept].rechunk()
-        self._alive = self._lookup = None
+        if self._lookup is not None:
+            self._lookup.renumber(new_rows)
+        self._alive = None
+        return new_rows
 
     def table(self, columns: "list[str] | None" = None) -> "polars.DataFrame":
         """Return a table of all rows: `id`, `name` and the further columns, or only some of them, with row numbers."""
@@ -293,6 +301,7 @@ def is_empty(values: Any) -> bool:
 
 def check_distinct(names: NDArray[Any], what: str) -> None:
     """Raise an error if a name is given twice."""
-    found, counts = np.unique(names, return_counts=True)
-    if len(found) < len(names):
+    # A set of a few thousand names takes less time than a sort.
+    if len(set(names.tolist())) < len(names):
+        found, counts = np.unique(names, return_counts=True)
         raise InvalidInputError(f"{what} contain {found[counts > 1].tolist()[0]!r} twice; give each once.")

@@ -1,5 +1,6 @@
 """Rows of names: a sorted array of the first names, and a dictionary of those that were added later."""
 
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,18 @@ class SortedNames:
         places = np.searchsorted(self._sorted, names).clip(max=len(self._sorted) - 1)
         rows = np.where(self._sorted[places] == names, self._order[places], -1)
         if self._later:
-            for place, name in enumerate(names.tolist()):
-                row = self._later.get(name)
-                if row is not None:
-                    rows[place] = row
+            later = np.fromiter(map(self._later.get, names.tolist(), repeat(-1)), np.int64, len(names))
+            rows = np.where(later >= 0, later, rows)
         return rows
+
+    def renumber(self, new_rows: NDArray[np.int64]) -> None:
+        """Give rows their new numbers (old rows,), -1 for rows that are dropped; at least one must remain."""
+        rows = new_rows[self._order]
+        names, rows = self._sorted[rows >= 0], rows[rows >= 0]
+        if self._later:
+            later = new_rows[np.fromiter(self._later.values(), np.int64, len(self._later))]
+            words = np.array(list(self._later), np.int64 if names.dtype.kind == "i" else np.str_)[later >= 0]
+            names, rows = np.concatenate([names, words]), np.concatenate([rows, later[later >= 0]])
+            order = np.argsort(names, kind="stable")  # Takes linear time for the sorted names.
+            names, rows = names[order], rows[order]
+        self._sorted, self._order, self._later = names, rows, {}
