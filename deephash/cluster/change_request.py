@@ -60,6 +60,8 @@ def read_filter(asked: dict[str, Any]) -> Any:
     where = asked.get("where")
     if where is None or isinstance(where, str):
         return where
+    if isinstance(where, list) and len(where) > MAX_ITEMS:
+        raise InvalidInputError(f"where has {len(where)} names; expected at most {MAX_ITEMS}: use a condition.")
     if isinstance(where, list) and not any(isinstance(name, bool) for name in where):
         return where if where else np.empty(0, np.int64)
     raise InvalidInputError('where is neither a condition, such as "price < 60", nor a list of names.')

@@ -41,8 +41,11 @@ MAX_NEIGHBOURS_FOUND = 1_000_000
 MAX_BYTES = 1 << 24
 # Bytes of a request per code in addition to the code: quotes, a comma, white space.
 BYTES_BESIDE_CODE = 64
-# Maximal number of JSON values in a request, each of which costs the parser memory, even if it has few bytes.
-MAX_VALUES = MAX_QUERIES + 64
+# Bytes of a request per name of a filter.
+BYTES_OF_NAME = 64
+# Maximal number of JSON values in a request, each of which costs the parser memory, even if it has few bytes. They are
+# codes and the names of a filter.
+MAX_VALUES = MAX_QUERIES + MAX_ITEMS + 64
 # Of a change: codes, names and some columns.
 MAX_CHANGE_VALUES = 16 * MAX_ITEMS + 64
 # Smaller requests (bytes) and replies (neighbours) are parsed and written faster than a thread starts.
@@ -279,8 +282,9 @@ def create_server(application: SearchApplication) -> Any:
 
 
 def request_bytes(bits: int) -> int:
-    """Return the maximal size of a request, in bytes, for codes of this number of bits."""
-    return min(MAX_BYTES, MAX_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE))
+    """Return the maximal size of a request, in bytes, for codes of this number of bits and names of a filter."""
+    codes = MAX_QUERIES * (4 * -(-code_bytes(bits) // 3) + BYTES_BESIDE_CODE)
+    return min(MAX_BYTES, codes + MAX_ITEMS * BYTES_OF_NAME)
 
 
 def read_json_body(body: bytes, most: int = MAX_VALUES) -> Any:
@@ -293,8 +297,8 @@ def read_json_body(body: bytes, most: int = MAX_VALUES) -> Any:
     """
     # Each value of a list or an object follows one of these.
     if sum(map(body.count, (b"[", b"{", b","))) > most:
-        limit = MAX_QUERIES if most == MAX_VALUES else MAX_ITEMS
-        raise InvalidInputError(f"the request has more than {limit} codes; send several requests.")
+        most_items = f"{MAX_QUERIES} codes and {MAX_ITEMS} names" if most == MAX_VALUES else f"{MAX_ITEMS} items"
+        raise InvalidInputError(f"the request has more than {most_items}; send several requests.")
     return json.loads(body)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deephash.code_files.code_file import read_codes
+from deephash.code_files.item_columns import read_item_columns
 from deephash.data.array_file import read_array
 from deephash.indexes.base import Index
 from deephash.indexes.open_index import open_index
@@ -28,7 +29,9 @@ def open_whole(folder: Path) -> Index:
     return open_index(folder)
 
 
-def put_codes(folder: Path, source: Path, names: Path | None = None, *, update: bool = False) -> tuple[int, int]:
+def put_codes(
+    folder: Path, source: Path, names: Path | None = None, columns: Path | None = None, *, update: bool = False
+) -> tuple[int, int]:
     """Add codes to a saved index, or replace those of its items.
 
     Args:
@@ -36,6 +39,7 @@ def put_codes(folder: Path, source: Path, names: Path | None = None, *, update: 
         source: file of codes of the index's hasher. Its ids are the names of the items; for an index without names,
             they must be row numbers, and the items get the next ids.
         names: file of other names; see `read_names`.
+        columns: table of further columns of the items; see `read_item_columns`.
         update: whether the items are in the index already, and get new codes.
 
     Returns:
@@ -61,10 +65,12 @@ def put_codes(folder: Path, source: Path, names: Path | None = None, *, update: 
                 f"{folder} has no names, so that its items are numbered as they are added, and {source} has other ids; "
                 "build the index again from all codes."
             )
+        numbers = np.arange(index.next_id, index.next_id + len(read.codes))
+        further = None if columns is None else read_item_columns(columns, numbers if given is None else given)
         if update:
-            index.update(read.codes, names=read.ids if given is None else given)
+            index.update(read.codes, names=read.ids if given is None else given, columns=further)
         else:
-            index.add(read.codes, names=given)
+            index.add(read.codes, names=given, columns=further)
         return len(read.codes), len(index)
 
 

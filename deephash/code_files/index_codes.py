@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from deephash.code_files.code_file import read_codes
+from deephash.code_files.item_columns import read_item_columns
 from deephash.indexes.base import Index
 from deephash.indexes.build_index import index
 from deephash.indexes.index_writing import check_own_folder
@@ -33,7 +34,13 @@ class HasherInfo:
 
 
 def save_index(
-    codes: Tensor, ids: np.ndarray, hasher: HasherInfo, kind: str, settings: Mapping[str, Any], out: Path
+    codes: Tensor,
+    ids: np.ndarray,
+    hasher: HasherInfo,
+    kind: str,
+    settings: Mapping[str, Any],
+    out: Path,
+    columns: Path | None = None,
 ) -> Index:
     """Build an index, and save it with the ids of its codes.
 
@@ -44,9 +51,10 @@ def save_index(
         kind: kind of index, or auto.
         settings: settings of the kind.
         out: folder of the index.
+        columns: table of further columns of the items; see `read_item_columns`.
 
     Raises:
-        InvalidInputError: a setting that the kind does not have, or an error of building or saving.
+        InvalidInputError: a setting that the kind does not have, or an error of the table, of building or of saving.
     """
     for name in ("codes", "bits", "hasher", "kind", "names", "columns"):
         if name in settings:
@@ -55,7 +63,8 @@ def save_index(
             )
     check_own_folder(out)
     names = None if np.array_equal(ids, np.arange(len(ids))) else ids
-    built = index(codes, kind=kind, hasher=hasher, names=names, **settings)
+    further = None if columns is None else read_item_columns(columns, ids)
+    built = index(codes, kind=kind, hasher=hasher, names=names, columns=further, **settings)
     built.save(out)
     return built
 

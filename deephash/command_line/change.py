@@ -17,20 +17,29 @@ NewNames = Annotated[
     ),
 ]
 
+Columns = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table of columns to filter by, Parquet, CSV or Arrow: a row for each code in their order, or in any order "
+        "with the names of the items in a column called name or id.",
+        show_default=False,
+    ),
+]
 
-def add(folder: Folder, codes: Codes, names: NewNames = None) -> None:
+
+def add(folder: Folder, codes: Codes, names: NewNames = None, columns: Columns = None) -> None:
     """Add codes to an index; all are on the disk when the command ends, or none."""
     from deephash.code_files.change_index import put_codes
 
-    added, size = put_codes(folder, codes, names)
+    added, size = put_codes(folder, codes, names, columns)
     typer.echo(f"{folder}: added {added:,} codes; {size:,} in all")
 
 
-def update(folder: Folder, codes: Codes, names: NewNames = None) -> None:
+def update(folder: Folder, codes: Codes, names: NewNames = None, columns: Columns = None) -> None:
     """Give items of an index new codes, by their names; all are replaced, or none."""
     from deephash.code_files.change_index import put_codes
 
-    replaced, size = put_codes(folder, codes, names, update=True)
+    replaced, size = put_codes(folder, codes, names, columns, update=True)
     typer.echo(f"{folder}: replaced {replaced:,} codes; {size:,} in all")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deephash.command_line.change import add, compact, remove, update
+from deephash.command_line.change import Columns, add, compact, remove, update
 
 BUILD = "build"
 
@@ -53,6 +53,7 @@ def build(
             help="Number of shards for deephash serve; 0 for one per file of codes.", show_default=False, min=0
         ),
     ] = None,
+    columns: Columns = None,
 ) -> None:
     """Build an index of packed codes and save it, together with the identity of their hasher."""
     from deephash.code_files.index_codes import read_codes_and_hasher, save_index
@@ -69,6 +70,8 @@ def build(
     out = out.expanduser()
     if shards is not None or source.is_file():
         check_not_source(source, out)
+    if shards is not None and columns is not None:
+        raise InvalidInputError("an index in shards has no columns; leave out --shards or --columns.")
     if shards is not None:
         from deephash.code_files.write_sharded import write_sharded
 
@@ -87,7 +90,7 @@ def build(
         codes, ids, maker = encode_run_database(source)
     else:
         codes, ids, maker = read_codes_and_hasher(source)
-    built = save_index(codes, ids, maker, kind, settings, out)
+    built = save_index(codes, ids, maker, kind, settings, out, columns)
     typer.echo(f"{out}: {built.kind} index of {len(built):,} codes of {built.bits} bits")
 
 

@@ -96,6 +96,12 @@ class MutableItems(PlainArguments, ABC):
         return torch.from_numpy(self.items.codes)
 
     @property
+    def item_codes(self) -> Tensor:
+        """Packed codes of the items, uint8 (N, ⌈b/8⌉), in the order of `ids` and `names`."""
+        alive = self.items.alive
+        return self.codes if alive is None else torch.from_numpy(self.items.codes[alive])
+
+    @property
     def ids(self) -> Tensor:
         """Ids of the items, int64 (N,), ascending."""
         return torch.from_numpy(self.items.ids_of(self.items.live_rows()))

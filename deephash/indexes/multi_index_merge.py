@@ -4,7 +4,7 @@ A merge reads and writes the tables in sequence, so it takes less than half of t
 """
 
 # numba infers the types of compiled functions, and does not accept annotations on some.
-# ruff: noqa: ANN001, ANN201, ANN202
+# ruff: noqa: ANN001, ANN202
 # mypy: allow-untyped-defs
 
 from functools import cache

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.indexes.condition_text import check_condition
+from deephash.indexes.condition_types import check_dates
 from deephash.indexes.item_rows import ROW, Items
 from deephash.io.files import describe_error
 from deephash.validation import InvalidInputError
@@ -80,6 +81,7 @@ def select_by_expression(items: Items, where: "str | polars.Expr") -> NDArray[np
 
         condition = polars.sql_expr(where) if isinstance(where, str) else where
         table = items.table(None if condition.meta.has_multiple_outputs() else condition.meta.root_names())
+        check_dates(condition, table)
         selected[table.filter(condition)[ROW].to_numpy()] = True
     return selected
 

@@ -99,6 +99,16 @@ def test_filters_are_names_and_conditions(folder):
     served.close()
 
 
+def test_a_filter_of_many_names_is_answered(tmp_path):
+    codes = np.random.default_rng(1).integers(0, 256, (9_000, 8), dtype=np.uint8)
+    names = [f"item {row}" for row in range(len(codes))]
+    deephash.index(codes, "flat", names=names).save(tmp_path)
+    application, served = serve(tmp_path)
+    (reply,) = ask(application, ("/search", {"codes": encoded(codes[:1]), "k": 9_000, "where": names[500:]}))
+    assert (reply.status_code, set(reply.json()["ids"][0])) == (200, {*names[500:], ""})
+    served.close()
+
+
 def test_what_does_not_fit_is_refused_and_changes_nothing(folder):
     application, served = serve(folder)
     code = encoded(CODES[:1])
@@ -121,6 +131,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(folder):
         (("/search", {"codes": code, "where": "cost < 3"}), "is not a condition"),
         (("/search", {"codes": code, "where": "x" * 20_000}), "has 20000 characters"),
         (("/search", {"codes": code, "where": [True]}), "where is neither"),
+        (("/search", {"codes": code, "where": NAMES * 167}), "where has 10020 names; expected at most 10000"),
     ]
     replies = ask(application, *(request for request, _ in cases))
     for reply, (request, message) in zip(replies, cases, strict=True):

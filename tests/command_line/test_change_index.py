@@ -100,3 +100,35 @@ def test_help_lists_the_commands_and_a_file_may_be_called_like_one(deephash, enc
     described = (encoded / "first_words.json").read_text().replace("first_words.npy", "add.npy")
     (tmp_path / "add.json").write_text(described)
     assert deephash("index", tmp_path / "add.npy", tmp_path / "out").status == 0
+
+
+def test_columns_come_from_a_table(deephash, encoded, tmp_path):
+    index, table = tmp_path / "index", tmp_path / "items.parquet"
+    rows = list(range(499, -1, -1))  # In another order, with rows of items that the index does not have.
+    polars.DataFrame({"name": [f"digit {row}" for row in rows], "half": [row / 2 for row in rows]}).write_parquet(table)
+    assert deephash("index", encoded / "first_words.npy", index, "--columns", table).status == 0
+    assert "500 in all" in deephash("index", "add", index, encoded / "second_words.npy", "--columns", table).out
+    in_order = tmp_path / "changed.csv"
+    in_order.write_text("half\n" + "\n".join(["-1.5"] * 10) + "\n")
+    assert deephash("index", "update", index, encoded / "changed_words.npy", "--columns", in_order).status == 0
+    loaded = package.load_index(index)
+    found = loaded.named(loaded.search(loaded.item_codes[:1], 3, where="half > 249")[1])[0]
+    assert set(found.tolist()) == {"digit 499", ""}
+    negative = loaded.named(loaded.search(loaded.item_codes[:1], 11, where="half < 0")[1])[0]
+    assert set(negative.tolist()) == {*(f"digit {row}" for row in range(290, 300)), ""}
+    (tmp_path / "short.csv").write_text("name,half\ndigit 3,1\n")
+    (tmp_path / "twice.csv").write_text("id,half\ndigit 3,1\ndigit 3,2\n")
+    (tmp_path / "three.csv").write_text("half\n1\n2\n3\n")
+    for name, message in [
+        ("short.csv", "column 'name' of .*short.csv lacks 'digit 0'; give each item a row"),
+        ("twice.csv", "column 'id' of .*twice.csv contains 'digit 3' twice"),
+        ("three.csv", "columns have 3 rows; expected 300"),
+        ("absent.csv", "absent.csv does not exist"),
+        ("first.txt", "first.txt is not a table; give a file that ends with .parquet"),
+    ]:
+        ended = deephash("index", encoded / "first_words.npy", tmp_path / "new", "--columns", tmp_path / name)
+        assert (ended.status, len(ended.err.strip().splitlines())) == (2, 1), ended.err
+        assert __import__("re").search(message, ended.err), ended.err
+        assert not (tmp_path / "new").exists()
+    ended = deephash("index", encoded / "first_words.npy", tmp_path / "new", "--columns", table, "--shards", 2)
+    assert "an index in shards has no columns" in ended.err

@@ -3,6 +3,7 @@
 import datetime
 
 import numpy as np
+import polars
 import pytest
 import torch
 from hypothesis import given, settings
@@ -286,8 +287,33 @@ def test_conditions_contain_comparisons_and_simple_functions_only(clustered_code
 def test_dates_are_written_as_dates(clustered_codes):
     codes = clustered_codes(6, 64, 0)
     days = [datetime.date(2026, 1, day) for day in range(1, 7)]
-    index = deephash.index(codes, "flat", columns={"day": days})
+    index = deephash.index(codes, "flat", columns={"day": days, "price": range(1, 7)})
     for text in ("day <= DATE '2026-01-02'", "day < CAST('2026-01-03' AS DATE)", "day < '2026-01-03'::date"):
         assert sorted(index.search(codes[:1], 2, where=text)[1][0].tolist()) == [0, 1], text
     with pytest.raises(InvalidInputError, match=r"write dates as DATE '2026-01-31'\.$"):
         index.search(codes[:1], 2, where="day = '2026-01-02'")
+    for text in (
+        "day > 20260103",
+        "20260103 < day",
+        "NOT (price = 2 OR day BETWEEN 1 AND 5.5)",
+        "COALESCE(day, day) = 5",
+        "price > DATE '2026-01-03'",
+        polars.col("day") > 20260103,
+    ):
+        with pytest.raises(InvalidInputError, match=r"^where compares .+, a date or a time, with .+, a number; write"):
+            index.search(codes[:1], 1, where=text)
+    assert index.search(codes[:1], 6, where="DATE_PART('day', day) > 4 AND price < 6")[1].tolist()[0].count(-1) == 5
+
+
+@pytest.mark.parametrize("kind", ["flat", "mih"])
+def test_item_codes_are_those_of_the_names(kind, clustered_codes):
+    codes = clustered_codes(9, 64, 0)
+    index = deephash.index(codes[:8], kind, names=list("abcdefgh"))
+    assert torch.equal(index.item_codes, codes[:8])
+    index.remove(["b", "g"])
+    index.update(codes[8:], ["a"])
+    expected = codes[[2, 3, 4, 5, 7, 8]]
+    assert index.names.tolist() == list("cdefha")
+    assert torch.equal(index.item_codes, expected)
+    index.compact()
+    assert torch.equal(index.item_codes, expected)
