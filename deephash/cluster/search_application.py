@@ -39,12 +39,9 @@ MAX_NEIGHBOURS = 10_000
 # Maximal number of neighbours in a reply, for all queries of the request together.
 MAX_NEIGHBOURS_FOUND = 1_000_000
 MAX_BYTES = 1 << 24
-# Bytes of a request per code in addition to the code: quotes, a comma, white space.
-BYTES_BESIDE_CODE = 64
-# Bytes of a request per name of a filter.
-BYTES_OF_NAME = 64
-# Maximal number of JSON values in a request, each of which costs the parser memory, even if it has few bytes. They are
-# codes and the names of a filter.
+# Bytes of a request per code in addition to the code, with quotes, a comma and white space, and per name of a filter.
+BYTES_BESIDE_CODE, BYTES_OF_NAME = 64, 64
+# Maximal number of JSON values in a request, codes and names; each costs the parser memory, even if it has few bytes.
 MAX_VALUES = MAX_QUERIES + MAX_ITEMS + 64
 # Of a change: codes, names and some columns.
 MAX_CHANGE_VALUES = 16 * MAX_ITEMS + 64

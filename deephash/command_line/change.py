@@ -20,8 +20,8 @@ NewNames = Annotated[
 Columns = Annotated[
     Path | None,
     typer.Option(
-        help="Table of columns to filter by, Parquet, CSV or Arrow: a row for each code in their order, or in any order "
-        "with the names of the items in a column called name or id.",
+        help="Table of columns to filter by, Parquet, CSV or Arrow: a row for each code in their order, or in any "
+        "order with the names of the items in a column called name or id.",
         show_default=False,
     ),
 ]
