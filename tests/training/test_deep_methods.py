@@ -12,7 +12,7 @@ from deephash.evaluation import FittedTruth, score_codes
 from deephash.hashers.hasher import Hasher
 from deephash.io.instantiation import build
 from deephash.io.run_folder import RunFolder
-from deephash.training.building import build_data, build_hasher, build_loss
+from deephash.training.building import build_data, build_hasher, build_loss, build_score_settings
 from deephash.training.dataset_cache import DatasetCache
 from deephash.validation import InvalidInputError
 
@@ -169,3 +169,19 @@ def test_greedyhash_s_classifier_learns_slower_than_its_network(compose_config):
     """At the network's rate it is sure of every item before the codes of a class agree."""
     rates = compose_config("method=greedyhash").train.rates
     assert dict(rates) == {"encoder": 1.0, "projection": 1.0, "quantizer": 1.0, "loss": 0.1}
+
+
+def test_the_second_codes_of_dhd_are_those_of_strong_changes(compose_config, digits):
+    strengths = ("augmentation.weak.scale=1e-9", "augmentation.strong.scale=3.0")
+    config = compose_config("method=dhd", *SMALL, *strengths, "encoder.hidden=[32]", "encoder.dropout=0")
+    part = digits.part("train").rows(torch.arange(50))
+    hasher = build_hasher(config, 784).fit(part.features)
+    truth = FittedTruth(build(config.truth), digits)
+    settings = build_score_settings(config)
+    joint = build(config.train).build_module(config, hasher, truth, settings, hasher.distance.maximum)
+    joint.prepare()
+    batch = joint.encode_batch({"positions": torch.arange(50), "features": part.features, "labels": part.labels})
+    with torch.no_grad():
+        plain = hasher.quantizer.unary(hasher.projection(hasher.encoder(part.features)))
+    assert torch.allclose(batch.codes, plain, atol=1e-3)
+    assert float((batch.second_codes.detach() - plain).abs().mean()) > 0.1
