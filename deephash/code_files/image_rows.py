@@ -83,4 +83,4 @@ class ImageRows(RowSource):
             return describe_error(error)
 
     def _read(self, name: str) -> np.ndarray:
-        return read_image(self.folder / name, self.size)
+        return read_image(self.folder / name, self.size, interpolation=self.descriptor.interpolation)

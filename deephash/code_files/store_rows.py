@@ -236,7 +236,8 @@ class StoredImageRows(ImageRows):
         return {**self.store.fingerprint(self.stored), **self._description()}
 
     def _read(self, name: str) -> np.ndarray:
-        return read_image(io.BytesIO(self.store.read(f"{self.store.root}/{name}")), self.size)
+        contents = self.store.read(f"{self.store.root}/{name}")
+        return read_image(io.BytesIO(contents), self.size, interpolation=self.descriptor.interpolation)
 
 
 def open_store_rows(

@@ -84,10 +84,11 @@ def describe_files(files: Sequence[Path], descriptor: Descriptor | None, size: i
     from PIL import Image
 
     features, thumbnails, unreadable = [], [], []
+    interpolation = "bilinear" if descriptor is None else descriptor.interpolation
 
     def decode(file: Path) -> np.ndarray | str:
         try:
-            return read_image(file, size)
+            return read_image(file, size, interpolation=interpolation)
         except Exception as error:  # Pillow's decoders raise many types for damaged files
             return str(error) or type(error).__name__
 

@@ -43,7 +43,11 @@ def list_image_endings() -> tuple[str, ...]:
 
 
 def read_image(
-    file: Path | BinaryIO, size: int, formats: tuple[str, ...] | None = None, most_pixels: int = MAX_IMAGE
+    file: Path | BinaryIO,
+    size: int,
+    formats: tuple[str, ...] | None = None,
+    most_pixels: int = MAX_IMAGE,
+    interpolation: str = "bilinear",
 ) -> np.ndarray:
     """Read the central square of an upright image, scaled to side `size`, as uint8 (size, size, 3).
 
@@ -54,6 +58,7 @@ def read_image(
         size: side in pixels.
         formats: Pillow's names of the accepted formats; None accepts all that Pillow decodes itself.
         most_pixels: maximum number of pixels.
+        interpolation: bilinear or bicubic.
 
     Raises:
         TooManyPixelsError: the header of the file claims more pixels.
@@ -66,7 +71,7 @@ def read_image(
         if opened.width * opened.height > most_pixels:
             raise TooManyPixelsError(f"it claims {opened.width} × {opened.height} pixels, more than {most_pixels}")
         image = convert_to_rgb(opened, ImageOps.exif_transpose(opened))
-    return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+    return np.array(ImageOps.fit(image, (size, size), Image.Resampling[interpolation.upper()]))
 
 
 def convert_to_rgb(opened: "Pillow.Image", upright: "Pillow.Image") -> "Pillow.Image":

@@ -133,6 +133,7 @@ class TorchvisionBackbone(ImageEncoder):
         self.backbone = backbone
         self._head = head
         self.requires_grad_()
+        self.train()  # Lightning keeps the modes that it finds.
 
     @classmethod
     def fetch(cls, settings: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from deephash.losses.weighted_sum import WeightedSum
 from deephash.metrics.user_metric import UserMetric
 from deephash.projections.paired.base import PairedProjection
 from deephash.quantizers.base import Quantizer
+from deephash.training.encoder_placement import get_hasher_encoder, is_described
 from deephash.training.fit_module import FitModule
 from deephash.validation import InvalidInputError
 
@@ -48,6 +49,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         InvalidInputError: the method takes one view and the data have two, or the reverse.
     """
     paired = issubclass(get_class(config.projection._target_), PairedProjection)
+    encoder_config = get_hasher_encoder(config)
     if isinstance(feature_dim, int):
         if paired:
             raise InvalidInputError(
@@ -55,7 +57,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
                 "with two, such as data=wiki."
             )
         quantizer: Quantizer = build(config.quantizer, bits=config.bits)
-        encoder: Encoder = build(config.encoder, input_dim=feature_dim)
+        encoder: Encoder = build(encoder_config, input_dim=feature_dim)
         projection = build(config.projection, input_dim=encoder.output_dim, output_dim=quantizer.projection_dim)
         return Hasher(projection, quantizer, encoder)
     if not paired:
@@ -66,7 +68,7 @@ def build_hasher(config: DictConfig, feature_dim: int | dict[str, int]) -> Hashe
         )
     quantizers: dict[str, Quantizer] = {view: build(config.quantizer, bits=config.bits) for view in feature_dim}
     encoders: dict[str, Encoder] = {
-        view: build(select_view(config.encoder, view, feature_dim, "encoder"), input_dim=size)
+        view: build(select_view(encoder_config, view, feature_dim, "encoder"), input_dim=size)
         for view, size in feature_dim.items()
     }
     projection = build(
@@ -102,7 +104,7 @@ def check_encoders(config: DictConfig) -> None:
         InvalidInputError: the features are not pixels; the message names data to choose instead.
     """
     target = (config.data.get("descriptor") or {}).get("_target_")
-    if target is None or issubclass(get_class(target), Pixels):
+    if target is None or issubclass(get_class(target), Pixels) or is_described(config):
         return
     if any(issubclass(get_class(entry._target_), ImageEncoder) for entry in _list_encoders(config)):
         raise InvalidInputError(

@@ -18,6 +18,7 @@ from deephash.report.tables import replace_nonfinite
 from deephash.training.base import RunResult, get_runner_class
 from deephash.training.building import build_data, build_trainer
 from deephash.training.early_checks import check_labelled, check_settings, choose_score_settings
+from deephash.training.encoder_placement import place_encoder
 from deephash.training.fit_module import FittedHasher
 from deephash.training.quiet_lightning import hide_announcements
 from deephash.training.run_steps import evaluation_row, score
@@ -48,7 +49,7 @@ def evaluate(config: DictConfig, folder: Path) -> tuple[RunResult, dict[str, Any
     stored_row = run.read_row()
     stored_config = run.read_config()
     check_sections(stored_config, run.config, SECTIONS)
-    merged = make_paths_absolute(merge_settings(stored_config, config))
+    merged = make_paths_absolute(place_encoder(merge_settings(stored_config, config)))
     check_settings(merged)
     same_split = not is_any_set(config, "data", "protocol", "seed")
     hasher = load_hasher(run.hasher)

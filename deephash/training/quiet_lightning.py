@@ -5,13 +5,14 @@ import warnings
 
 import torch
 
-# Warnings about loops without gradients, without workers, or resumed after an interruption.
+# Warnings about loops without gradients, without workers, resumed after an interruption, or with frozen networks.
 QUIET = (
     "`LightningModule.configure_optimizers` returned `None`",
     ".*does not have many workers.*",
     "Checkpoint directory .* exists and is not empty.*",
     ".*GPU available but not used.*",
     ".*You defined a `validation_step` but have no `val_dataloader`.*",
+    "Found .* in eval mode at the start of training.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 

@@ -1,10 +1,11 @@
 """Learning rates relative to the scale of each weight."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
+from deephash.encoders.pretrained_encoder import PretrainedEncoder
 from deephash.hashers.cross_modal_hasher import CrossModalHasher
 from deephash.hashers.hasher import Hasher
 from deephash.hashers.hasher_views import get_views
@@ -26,15 +27,23 @@ def parameter_groups(
         sizes: result of `compute_weight_sizes`.
     """
     groups = []
+    pretrained = find_pretrained_rates(parts.values())
     for part, module in parts.items():
         for name, weight in module.named_parameters():
             if weight.requires_grad:
                 size = sizes[f"{part}.{name}"] if part in SOLUTIONS else 1.0
                 group: dict[str, Any] = {"params": [weight], "rate": float(rates.get(part, 1.0)) * size}
+                group["rate"] *= pretrained.get(id(weight), 1.0)
                 if part in SOLUTIONS or weight.ndim < 2:
                     group["weight_decay"] = 0.0
                 groups.append(group)
     return groups
+
+
+def find_pretrained_rates(modules: Iterable[nn.Module]) -> dict[int, float]:
+    """Return the factor of the learning rate of each weight of a pretrained network, by the identity of the weight."""
+    encoders = [part for module in modules for part in module.modules() if isinstance(part, PretrainedEncoder)]
+    return {id(weight): encoder.rate for encoder in encoders for weight in encoder.parameters()}
 
 
 def compute_weight_sizes(hasher: Hasher | CrossModalHasher) -> dict[str, float]:

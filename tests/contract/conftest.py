@@ -63,7 +63,10 @@ def pytest_generate_tests(metafunc):
     for fixture, (package, contract, _) in FAMILIES.items():
         if fixture in metafunc.fixturenames:
             classes = list(final_classes(package, contract))
-            needing = {"MetricLearning": pytest.mark.needs("pytorch_metric_learning")}
+            needing = {
+                "MetricLearning": pytest.mark.needs("pytorch_metric_learning"),
+                "Timm": pytest.mark.needs("timm"),
+            }
             marked = [pytest.param(found, marks=needing.get(found.__name__, ())) for found in classes]
             metafunc.parametrize(fixture, marked, ids=[found.__name__ for found in classes])
     if "config_file" in metafunc.fixturenames:

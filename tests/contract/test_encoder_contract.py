@@ -28,6 +28,9 @@ SIZES = {
     "widths": 6,
 }
 
+# Names of networks, and random weights, for encoders that need them.
+NETWORKS = {"Timm": {"network": "mobilenetv3_small_050", "weights": None}}
+
 
 @pytest.fixture
 def features():
@@ -39,7 +42,7 @@ def build(encoder_class):
     taken = inspect.signature(encoder_class).parameters
     sizes = {name: size for name, size in SIZES.items() if name in taken}
     lists = {name: [size] for name, size in sizes.items() if isinstance(taken[name].default, tuple)}
-    return encoder_class(DIMENSION, **sizes | lists)
+    return encoder_class(DIMENSION, **sizes | lists | NETWORKS.get(encoder_class.__name__, {}))
 
 
 def fitted(encoder_class, features, seed=0):
@@ -140,6 +143,7 @@ def check_device(encoder_class, features):
 def check_refusals(encoder_class):
     taken = inspect.signature(encoder_class).parameters
     sizes = {"network": "resnet18"} if "network" in taken else {}
+    sizes |= NETWORKS.get(encoder_class.__name__, {})
     for bad in (0, -8, 1.5, True, "768", None):
         with pytest.raises(InvalidInputError, match=f"input_dim={bad!r}; expected a whole number"):
             encoder_class(bad, **sizes)

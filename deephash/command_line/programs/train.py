@@ -91,7 +91,9 @@ def train(config: DictConfig, folder: Path, cache: "DatasetCache | None" = None)
     from deephash.training.building import fetch_encoders
     from deephash.training.dataset_cache import DatasetCache
     from deephash.training.early_checks import check_settings
+    from deephash.training.encoder_placement import place_encoder
 
+    config = place_encoder(config)
     check_settings(config)
     config = make_paths_absolute(config)
     run = RunFolder(folder)

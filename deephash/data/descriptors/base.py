@@ -19,6 +19,9 @@ class Descriptor(PlainArguments, ABC):
     costly: ClassVar[bool] = True
     """Whether features are slow to compute, and therefore cached."""
 
+    interpolation: str = "bilinear"
+    """How loaders scale images: bilinear or bicubic."""
+
     image_size: int | None
     """Side in pixels to which loaders scale and crop images; None keeps their size."""
 

@@ -1,0 +1,87 @@
+"""Where a pretrained encoder computes: once for all images of the data if it is frozen, otherwise in the hasher."""
+
+import inspect
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from deephash.data.descriptors.network_features import NetworkFeatures
+from deephash.data.descriptors.pixels import Pixels
+from deephash.data.image_folder import ImageFolder
+from deephash.encoders.pretrained_encoder import PretrainedEncoder
+
+DESCRIPTORS = ("descriptor", "image_descriptor")
+"""Names of the settings of data that compute features of images."""
+IDENTITY = "deephash.encoders.Identity"
+FEATURES = "deephash.data.descriptors.NetworkFeatures"
+PIXELS = "deephash.data.descriptors.Pixels"
+
+
+def place_encoder(config: DictConfig) -> DictConfig:
+    """Return a config whose data compute what its pretrained encoder needs; other configs are returned unchanged.
+
+    The output of a frozen encoder never changes, so it takes the place of the data's descriptor, and is computed once
+    and cached. Any method then learns from it in seconds. If the network learns, or if images are augmented, the data
+    are pixels, and the encoder is a part of the hasher.
+
+    Args:
+        config: config of a run; placing it again changes nothing.
+
+    Raises:
+        InvalidInputError: the library does not have the network, or is not installed.
+    """
+    encoder = config.encoder
+    name = find_descriptor_setting(config.data)
+    if name is None or not is_pretrained(encoder):
+        return config
+    placed = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(placed, DictConfig)
+    settings = {key: value for key, value in placed.encoder.items() if key not in ("_target_", "_partial_")}
+    kind: type[PretrainedEncoder] = get_class(encoder._target_)
+    if encoder.get("frozen") and not config.get("augmentation"):
+        placed.data[name] = {"_target_": FEATURES, "encoder": {**placed.encoder, "_partial_": True}}
+    elif name == "descriptor" and issubclass(get_class(config.data._target_), ImageFolder):
+        size = kind.get_source(settings).read_preprocessing()
+        placed.data[name] = {"_target_": PIXELS, "image_size": size.scaled_size}
+    return placed
+
+
+def find_descriptor_setting(data: DictConfig) -> str | None:
+    """Return the name of the setting of data whose descriptor an encoder may replace; None if there is none.
+
+    Pixels may be replaced, and the features of a pretrained encoder. So may the descriptors of image folders and of
+    captioned images, because these data do not stand for one descriptor, as data=cifar10_gist does.
+    """
+    for name in DESCRIPTORS:
+        descriptor = data.get(name)
+        if not isinstance(descriptor, DictConfig) or "_target_" not in descriptor:
+            continue
+        stands_for_images = name == "image_descriptor" or issubclass(get_class(data._target_), ImageFolder)
+        if stands_for_images or issubclass(get_class(descriptor._target_), Pixels | NetworkFeatures):
+            return name
+    return None
+
+
+def is_pretrained(encoder: Any) -> bool:
+    """Return whether the config of an encoder is that of a pretrained one."""
+    if not isinstance(encoder, DictConfig) or "_target_" not in encoder:
+        return False
+    kind = get_class(encoder._target_)
+    return inspect.isclass(kind) and issubclass(kind, PretrainedEncoder)
+
+
+def is_described(config: DictConfig) -> bool:
+    """Return whether the features of the data are the output of the config's encoder."""
+    name = find_descriptor_setting(config.data)
+    if name is None or not is_pretrained(config.encoder):
+        return False
+    return issubclass(get_class(config.data[name]._target_), NetworkFeatures)
+
+
+def get_hasher_encoder(config: DictConfig) -> DictConfig:
+    """Return the config of the encoder that is a part of the hasher: the identity if the data already encode."""
+    if is_described(config):
+        return OmegaConf.create({"_target_": IDENTITY})
+    encoder: DictConfig = config.encoder
+    return encoder

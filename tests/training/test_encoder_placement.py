@@ -1,0 +1,123 @@
+"""Runs with pretrained encoders, from a folder of photographs to codes of other photographs."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from deephash.code_files.open_source import open_source
+from deephash.command_line.programs.train import train
+from deephash.hashers.loading import load
+from deephash.training.evaluate_run import evaluate
+from deephash.training.relative_rates import parameter_groups
+from deephash.validation import InvalidInputError
+
+pytestmark = pytest.mark.needs("timm")
+
+NETWORK = "mobilenetv3_small_050"
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Bright and dark photographs in two folders, and a network with random weights in a file."""
+    timm = importlib.import_module("timm")
+    folder = tmp_path_factory.mktemp("photographs")
+    draw = np.random.default_rng(0)
+    for name, low in (("bright", 128), ("dark", 0)):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = draw.integers(low, low + 128, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    torch.manual_seed(0)
+    torch.save(timm.create_model(NETWORK).state_dict(), folder / "weights.pt")
+    return folder
+
+
+@pytest.fixture
+def compose(compose_config, photographs):
+    def with_encoder(*overrides):
+        return compose_config(
+            *("data=image_folder", f"data.path={photographs / 'images'}", f"data.cache={photographs / 'cache'}"),
+            *("encoder=timm", f"encoder.network={NETWORK}", f"encoder.weights={photographs / 'weights.pt'}"),
+            *("encoder.image_size=32", "protocol.queries=6", "bits=8", "metrics.at=[5]", "user_metric=[]"),
+            *("figures=false", "logger=none", *overrides),
+        )
+
+    return with_encoder
+
+
+@pytest.mark.parametrize("method", ["itq", "csq"])
+def test_a_frozen_encoder_describes_the_images(method, compose, photographs, tmp_path, compose_config):
+    result = train(compose(f"method={method}", *(["train.epochs=2"] if method == "csq" else [])), tmp_path / "run")
+    assert result.row["feature_dim"] == 1024
+    assert result.row["encoder"] == "timm"
+    hasher = load(tmp_path / "run")
+    assert hasher.input_dim == 1024
+    source = open_source(photographs / "images", tmp_path / "run")
+    (block,) = source.blocks(0, 24)
+    assert block.features.shape == (24, 1024)
+    stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert stored.data.descriptor.encoder.network == NETWORK
+    again, row = evaluate(
+        compose_config(f"run={tmp_path / 'run'}", "figures=false", config_name="evaluate"), tmp_path / "again"
+    )
+    assert row["metrics"] == again.row["metrics"]
+
+
+def test_one_that_learns_is_a_part_of_the_hasher(compose, photographs, tmp_path):
+    config = compose(
+        "method=csq",
+        "train.epochs=1",
+        "train.select_by=null",
+        "encoder.frozen=false",
+        "encoder.unfreeze_from=conv_head",
+    )
+    train(config, tmp_path / "run")
+    start, learnt = load(tmp_path / "run" / "start"), load(tmp_path / "run")
+    assert learnt.input_dim == 3 * 36 * 36  # the side before the crop
+    differing = {
+        name
+        for name, weight in learnt.encoder.state_dict().items()
+        if not torch.equal(weight, start.encoder.state_dict()[name])
+    }
+    assert differing == {"backbone.conv_head.weight", "backbone.conv_head.bias"}
+    source = open_source(photographs / "images", tmp_path / "run")
+    (block,) = source.blocks(0, 24)
+    assert learnt.encode(block.features).shape == (24, 1)
+
+
+def test_the_network_learns_at_a_tenth_of_the_rate():
+    from deephash.encoders.timm import Timm
+
+    encoder = Timm(768, NETWORK, None, frozen=False, image_size=32)
+    other = torch.nn.Linear(2, 2)
+    groups = parameter_groups({"encoder": torch.nn.ModuleDict({"a": encoder, "b": other})}, {"encoder": 0.5}, {})
+    rates = {id(group["params"][0]): group["rate"] for group in groups}
+    assert {rates[id(weight)] for weight in encoder.parameters()} == {0.05}
+    assert {rates[id(weight)] for weight in other.parameters()} == {0.5}
+
+
+def test_augmented_images_are_encoded_in_each_step(compose, tmp_path):
+    config = compose("method=csq", "train.epochs=1", "train.select_by=null", "augmentation=crop_and_flip")
+    train(config, tmp_path / "run")
+    start, learnt = load(tmp_path / "run" / "start"), load(tmp_path / "run")
+    assert learnt.input_dim == 3 * 36 * 36
+    for name, weight in learnt.encoder.state_dict().items():
+        assert torch.equal(weight, start.encoder.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=cifar10_gist"], "encoder=timm takes pixels, and data=cifar10_gist gives Gist features"),
+        (["encoder.network=resnet181"], "network='resnet181' is not a network of timm; did you mean .*resnet18"),
+        (["encoder.weights=missing.pt"], "missing.pt' does not exist"),
+    ],
+)
+def test_errors_come_before_any_image_is_read(overrides, message, compose_config, tmp_path):
+    given = [f"encoder.network={NETWORK}", "encoder.weights=null", "data=image_folder", "data.path=missing"]
+    with pytest.raises(InvalidInputError, match=message):
+        train(compose_config("encoder=timm", *given, *overrides), tmp_path / "run")
