@@ -51,7 +51,7 @@ def find_descriptor_setting(data: DictConfig) -> str | None:
     """Return the name of the setting of data whose descriptor an encoder may replace; None if there is none.
 
     Pixels may be replaced, and the features of a pretrained encoder. So may the descriptors of image folders and of
-    captioned images, because these data do not stand for one descriptor, as data=cifar10_gist does.
+    captioned images, because the names of these data do not include a descriptor, unlike `cifar10_gist`.
     """
     for name in DESCRIPTORS:
         descriptor = data.get(name)

@@ -70,7 +70,7 @@ def test_a_frozen_encoder_describes_the_images(method, compose, photographs, tmp
 def test_one_that_learns_is_a_part_of_the_hasher(compose, photographs, tmp_path):
     config = compose(
         "method=csq",
-        "train.epochs=1",
+        "train.epochs=3",
         "train.select_by=null",
         "encoder.frozen=false",
         "encoder.unfreeze_from=conv_head",
@@ -101,7 +101,7 @@ def test_the_network_learns_at_a_tenth_of_the_rate():
 
 
 def test_augmented_images_are_encoded_in_each_step(compose, tmp_path):
-    config = compose("method=csq", "train.epochs=1", "train.select_by=null", "augmentation=crop_and_flip")
+    config = compose("method=csq", "train.epochs=3", "train.select_by=null", "augmentation=crop_and_flip")
     train(config, tmp_path / "run")
     start, learnt = load(tmp_path / "run" / "start"), load(tmp_path / "run")
     assert learnt.input_dim == 3 * 36 * 36
