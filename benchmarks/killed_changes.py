@@ -2,9 +2,9 @@
 
 python benchmarks/killed_changes.py --kills 200
 
-The process adds, updates and removes items in batches, compacts now and then, and reports the number of each change
-once it is acknowledged. It is forked, so that it starts at once. All values follow from the number. After a kill, the
-index must be that of the acknowledged changes, or of these and the one that was under way.
+The process adds, updates and removes items in batches, compacts now and then, also in the background, and reports the
+number of each change once it is acknowledged. It is forked, so that it starts at once. All values follow from the
+number. After a kill, the index must be that of the acknowledged changes, or of these and the one that was under way.
 """
 
 import argparse
@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 import deephash
+from deephash.indexes import background_compaction
 
 FIRST = 50
-COMPACT_EVERY = 40
+COMPACT_EVERY = 200
 
 
 def make_codes(numbers):
@@ -78,6 +79,7 @@ def replay(count):
 def write_forever(folder, done, report):
     """Change the index without end, from the change `done` on; `report` is called with the number of changes."""
     items, next_item = replay(done)
+    background_compaction.MIN_LOG_BYTES = 1 << 11  # So that a thread compacts often.
     with deephash.open_index(folder) as index:
         number = done
         report(number)

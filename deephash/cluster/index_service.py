@@ -90,7 +90,9 @@ class ChangingRelease(LocalRelease):
         with self.writing:
             index = self.index.shards[0].index
             done = change_index(index, operation, request)
-            end = index.journal.end.place if isinstance(index.journal, ChangeLog) else 0
+            end = 0
+            if isinstance(index.journal, ChangeLog):
+                self.index.generation, end = index.journal.generation, index.journal.end.place
             self.index.count(f"{self.index.generation}+{end}")
             self.release = self.index.release
         return {**done, "size": self.index.size, "release": self.release.name}

@@ -35,8 +35,8 @@ class Journal(Protocol):
     def compact(self, index: "MutableItems") -> None:
         """Save the index without its log."""
 
-    def close(self) -> None:
-        """Let others write the log."""
+    def close(self, index: "MutableItems") -> None:
+        """Finish a compaction, and let others write the log."""
 
 
 class MutableItems(PlainArguments, ABC):
@@ -216,6 +216,11 @@ class MutableItems(PlainArguments, ABC):
             raise InvalidInputError("all items have been removed; add some first.")
         self._renumber(self.items.compact())
 
+    def adopt(self, other: "MutableItems") -> None:
+        """Take over the rows and tables of another index of this kind, which must not be used again."""
+        own = ("journal", "guard", "log_end", "hasher", "folder", "extra_columns")
+        vars(self).update({name: value for name, value in vars(other).items() if name not in own})
+
     def check_add(self, codes: Tensor | ArrayLike, names: ArrayLike | None, columns: Any) -> Change:
         """Check items to add; arguments and errors are those of `add`."""
         return self.items.check_add(self._check_codes(codes), names, columns)
@@ -261,9 +266,12 @@ class MutableItems(PlainArguments, ABC):
         return checked
 
     def close(self) -> None:
-        """Let others write to the folder of an index that `deephash.open_index` opened; it can still be searched."""
+        """Let others write to the folder of an index that `deephash.open_index` opened; it can still be searched.
+
+        A compaction in the background is finished first.
+        """
         if self.journal is not None:
-            self.journal.close()
+            self.journal.close(self)
 
     def __enter__(self) -> Self:
         return self

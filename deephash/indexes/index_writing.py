@@ -57,22 +57,37 @@ def write_generation(index: Index, folder: Path, *, has_log: bool) -> str:
         folder: its folder.
         has_log: whether to start a log of changes beside it.
     """
-    generation = f"generation-{secrets.token_hex(8)}"
-    description = describe_index(index, generation, has_log=has_log)
+    generation = new_generation()
     try:
-        write_files(index, folder / generation)
-        description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
-        if has_log:
-            create_log(folder / generation / LOG_FILE, generation, index.bits)
-        write_json(folder / DESCRIPTION_FILE, description)
+        write_json(folder / DESCRIPTION_FILE, write_content(index, folder, generation, has_log=has_log))
     except BaseException:
         # If the description is in place but was not flushed, keep the generation that it names.
         if not is_current(folder, generation):
             shutil.rmtree(folder / generation, ignore_errors=True)
         with writing(folder, "an earlier index is unchanged"):
             raise
-    remove_subfolders(folder, GENERATION, keep=(generation,))
+    remove_generations(folder, generation)
     return generation
+
+
+def new_generation() -> str:
+    """Return a name that no other generation has."""
+    return f"generation-{secrets.token_hex(8)}"
+
+
+def write_content(index: Index, folder: Path, generation: str, *, has_log: bool) -> dict[str, Any]:
+    """Write and flush the files of a generation, and return the description that `index.json` gets to name it."""
+    description = describe_index(index, generation, has_log=has_log)
+    write_files(index, folder / generation)
+    description["files"] = {path.name: digest(path) for path in sorted((folder / generation).iterdir())}
+    if has_log:
+        create_log(folder / generation / LOG_FILE, generation, index.bits)
+    return description
+
+
+def remove_generations(folder: Path, current: str) -> None:
+    """Remove all generations but the current one."""
+    remove_subfolders(folder, GENERATION, keep=(current,))
 
 
 def is_current(folder: Path, generation: str) -> bool:

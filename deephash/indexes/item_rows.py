@@ -106,6 +106,16 @@ class Items:
         self._ids = GrowingRows(ids)
         self.next_id = next_id
 
+    def freeze(self) -> "Items":
+        """Return a copy that later changes of these items leave as it is; most memory is shared."""
+        frozen = Items(self.codes)
+        for name in ("_names", "_ids"):
+            held = getattr(self, name)
+            setattr(frozen, name, None if held is None else GrowingRows(held.values))
+        frozen._alive = None if self._alive is None else GrowingRows(self._alive.values.copy())
+        frozen.columns, frozen.next_id, frozen.live = self.columns, self.next_id, self.live
+        return frozen
+
     def live_rows(self) -> NDArray[np.int64]:
         """Return the rows that are not removed."""
         return np.arange(self.rows) if self.alive is None else np.flatnonzero(self.alive)

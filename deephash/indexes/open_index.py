@@ -5,6 +5,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from deephash.indexes.background_compaction import BackgroundCompaction, is_due, report_failure
 from deephash.indexes.base import Index
 from deephash.indexes.change_log import LogEnd, create_log, encode_record, start_of_log
 from deephash.indexes.changing_items import MutableItems
@@ -16,14 +17,14 @@ from deephash.indexes.index_folder import (
     load_index,
     read_description,
 )
-from deephash.indexes.index_writing import write_generation
+from deephash.indexes.index_writing import is_current, write_generation
 from deephash.indexes.item_rows import Change
 from deephash.io.files import write_json, writing
 from deephash.io.ownership import lock_for_writing
 from deephash.validation import InvalidInputError
 
 
-def open_index(folder: str | Path, engine: str = TRY) -> Index:
+def open_index(folder: str | Path, engine: str = TRY, *, compaction: bool = True) -> Index:
     """Open a saved index for changes: `add`, `update` and `remove` return after the disk has the change.
 
     Changes are appended to a log beside the index, and `load_index` reads both. `compact` writes the index again and
@@ -33,6 +34,8 @@ def open_index(folder: str | Path, engine: str = TRY) -> Index:
     Args:
         folder: the folder that `save` wrote.
         engine: treatment of an engine's own file; see `load_index`.
+        compaction: whether a thread compacts the index in the background when its log, or the number of removed items,
+            is half as large as the index, and the log has at least 1 MiB. This takes as much memory as another index.
 
     Raises:
         InvalidInputError: no index or a damaged one, a kind that takes no changes, or an index that another process has
@@ -62,7 +65,7 @@ def open_index(folder: str | Path, engine: str = TRY) -> Index:
         if not description.get("log", False):
             start_log(folder, description, index)
         assert index.log_end is not None
-        log = ChangeLog(folder, description["generation"], index.log_end, lock)
+        log = ChangeLog(folder, description["generation"], index.log_end, lock, compaction=compaction)
         log.lock = lock.pop_all()
         index.journal = log
     return index
@@ -85,10 +88,15 @@ class ChangeLog:
         generation: its current generation.
         end: end of the whole records of its log; what follows is removed.
         lock: lock of the folder, which `close` releases.
+        compaction: whether to compact in the background.
     """
 
-    def __init__(self, folder: Path, generation: str, end: LogEnd, lock: ExitStack) -> None:
-        self.folder, self.lock = folder, lock
+    def __init__(
+        self, folder: Path, generation: str, end: LogEnd, lock: ExitStack, *, compaction: bool = False
+    ) -> None:
+        self.folder, self.lock, self.compacts = folder, lock, compaction
+        self.compaction: BackgroundCompaction | None = None
+        self.patience = 1.0
         # Why no change can be logged.
         self.fault: str | None = None
         self._open(generation, end)
@@ -96,6 +104,8 @@ class ChangeLog:
     def _open(self, generation: str, end: LogEnd) -> None:
         self.generation, self.end = generation, end
         self.path = self.folder / generation / LOG_FILE
+        self.description = read_description(self.folder)
+        self.content = sum(file.stat().st_size for file in self.path.parent.rglob("*") if file != self.path)
         with writing(self.path, "its changes are unchanged"):
             self.file = self.path.open("r+b", buffering=0)
             if self.file.seek(0, os.SEEK_END) != end.place:
@@ -128,6 +138,8 @@ class ChangeLog:
             StorageError: the disk does not accept it; nothing is changed.
         """
         self.check_open()
+        if self.compaction is not None and not self.compaction.is_running:
+            self._finish_compaction(index)
         record, end = encode_record(change, self.end)
         self.fault = "a change was interrupted"
         try:
@@ -141,6 +153,36 @@ class ChangeLog:
         self.end = end
         with index.guard:
             index.apply(change)
+        self.fault = None
+        if self.compaction is not None:
+            self.compaction.take(change)
+        elif self._is_due(index):
+            assert isinstance(index, Index)
+            self.compaction = BackgroundCompaction(index, self.folder)
+
+    def _is_due(self, index: MutableItems) -> bool:
+        """Return whether to compact in the background."""
+        return self.compacts and is_due(index, self.description, self.content, self.end, self.patience)
+
+    def _finish_compaction(self, index: MutableItems) -> None:
+        """Wait for a compaction in the background, and take its result over; after an error, all stays as it is."""
+        compaction, self.compaction = self.compaction, None
+        assert compaction is not None
+        self.fault = "its compaction was interrupted"
+        try:
+            fresh, end = compaction.finish()
+        except Exception as error:
+            if is_current(self.folder, compaction.generation):
+                raise  # The disk may lose the new description, and so the changes of the new log.
+            compaction.discard()
+            self.patience *= 2
+            report_failure(self.folder, error)
+        else:
+            self.file.close()
+            self._open(compaction.generation, end)
+            with index.guard:
+                index.adopt(fresh)
+            self.patience = 1.0
         self.fault = None
 
     def _append(self, record: bytes) -> None:
@@ -159,6 +201,9 @@ class ChangeLog:
         """
         self.check_open()
         assert isinstance(index, Index)
+        if self.compaction is not None:
+            self.compaction.discard()
+            self.compaction = None
         self.fault = "its compaction was interrupted"
         try:
             generation = write_generation(index, self.folder, has_log=True)
@@ -170,8 +215,14 @@ class ChangeLog:
         self._open(generation, start_of_log(generation, index.bits))
         self.fault = None
 
-    def close(self) -> None:
-        """Let others write to the folder."""
-        self.fault = self.fault or "the index is closed"
-        self.file.close()
-        self.lock.close()
+    def close(self, index: MutableItems) -> None:
+        """Finish a compaction in the background, and let others write to the folder."""
+        try:
+            if self.compaction is not None and self.fault is None:
+                self._finish_compaction(index)
+        finally:
+            if self.compaction is not None:
+                self.compaction.discard()
+            self.fault = self.fault or "the index is closed"
+            self.file.close()
+            self.lock.close()
