@@ -29,7 +29,6 @@ def expected_gains(groups: TieGroups) -> Tensor:
     return rank_sum(groups.before, groups.taken, groups.relevant_before + 1, step).mul_(r / n.clamp_min(1))
 
 
-@in_query_blocks
 def average_precision(counts: DistanceCounts) -> Tensor:
     """Compute expected AP of the whole ranking: the mean of the precisions at the ranks of relevant items.
 
@@ -42,6 +41,17 @@ def average_precision(counts: DistanceCounts) -> Tensor:
     Returns:
         float64 (q,); NaN if a query has no relevant item.
     """
+    if counts.total.device.type == "cpu":
+        # numba takes a second to import.
+        from deephash.metrics.compiled_precision import compute_average_precisions
+
+        return compute_average_precisions(counts)
+    return _average_precision_of_tensors(counts)
+
+
+@in_query_blocks
+def _average_precision_of_tensors(counts: DistanceCounts) -> Tensor:
+    """Compute `average_precision` by operations on tensors, for any device."""
     return row_sums(expected_gains(TieGroups.from_counts(counts))) / counts.relevant.sum(1)
 
 

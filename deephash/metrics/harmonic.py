@@ -8,14 +8,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_EULER_GAMMA = 0.5772156649015329
+EULER_GAMMA = 0.5772156649015329
 # Sums that start before this rank are looked up or follow from H. From this rank on, three terms of the series φ of
 # `rank_sum` suffice.
-_EARLY = 128
-_SHORT = 64
+EARLY = 128
+SHORT = 64
 # Largest accepted ratio of the parts of the closed form to their sum. A ratio of 16 costs little more than one of the
 # 16 digits of a float64.
-_CANCELLATION = 16.0
+CANCELLATION = 16.0
 
 
 def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tensor:
@@ -38,9 +38,9 @@ def rank_sum(before: Tensor, count: Tensor, first: Tensor, step: Tensor) -> Tens
     end = u + count
     harmonic = (count / u).log1p_().add_(_series_difference(u, end))
     total = (u + 0.5).mul_(step).neg_().add_(first).mul_(harmonic).addcmul_(step, count)
-    early = before < _EARLY
-    delicate = (step * end > _CANCELLATION * first).logical_or_(early).logical_and_(count > 0)
-    short = early.logical_and_(count < _SHORT).logical_and_(delicate)
+    early = before < EARLY
+    delicate = (step * end > CANCELLATION * first).logical_or_(early).logical_and_(count > 0)
+    short = early.logical_and_(count < SHORT).logical_and_(delicate)
     delicate.logical_xor_(short)
     for chosen, separate_sums in ((short, _look_up_sums), (delicate, _compute_separate_sums)):
         where = torch.nonzero(chosen.view(-1)).view(-1)
@@ -66,8 +66,8 @@ def _half_integer_series(u: Tensor) -> Tensor:
 
 def _look_up_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Look up Σ 1/(N+i) and Σ (i-1)/(N+i) over i = 1..n, for N < 128 and n < 64; (m,) → (m,) twice."""
-    inverse, rising, _ = _tabulate_sums(before.device)
-    entry = (before * _SHORT + count).long()
+    inverse, rising, _ = tabulate_sums(before.device)
+    entry = (before * SHORT + count).long()
     return inverse[entry], rising[entry]
 
 
@@ -84,9 +84,9 @@ def _compute_separate_sums(before: Tensor, count: Tensor) -> tuple[Tensor, Tenso
     rising = u * _x_minus_log1p(n / u, log) - 0.5 * log - (u + 0.5) * shift
     # The series of φ is inaccurate for small u, but H itself is known there.
     early_inverse = (
-        torch.log(u + n) + _EULER_GAMMA + series - _tabulate_sums(before.device)[2][before.clamp_max(_EARLY - 1).long()]
+        torch.log(u + n) + EULER_GAMMA + series - tabulate_sums(before.device)[2][before.clamp_max(EARLY - 1).long()]
     )
-    early = before < _EARLY
+    early = before < EARLY
     inverse = torch.where(early, early_inverse, log + shift)
     rising = torch.where(early, n - (u + 0.5) * early_inverse, rising)
     # The second sum of a single rank is exactly 0.
@@ -102,10 +102,10 @@ def _x_minus_log1p(x: Tensor, log: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _tabulate_sums(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def tabulate_sums(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Tabulate both sums of `_look_up_sums` at entry 64 N + n, (8192,), and H(N), (128,), for N < 128 and n < 64."""
-    before = torch.arange(_EARLY, dtype=torch.float64)[:, None]
-    i = torch.arange(_SHORT, dtype=torch.float64)
+    before = torch.arange(EARLY, dtype=torch.float64)[:, None]
+    i = torch.arange(SHORT, dtype=torch.float64)
     inverse = torch.where(i > 0, 1 / (before + i), 0.0).cumsum(1)
     rising = torch.where(i > 0, (i - 1) / (before + i), 0.0).cumsum(1)
     harmonic = torch.cat([torch.zeros(1, dtype=torch.float64), 1 / before[1:, 0]]).cumsum(0)

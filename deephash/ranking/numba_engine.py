@@ -16,7 +16,8 @@ from deephash.ranking.base import RankingEngine
 from deephash.ranking.counts import DistanceCounts
 from deephash.ranking.distance import Asymmetric, Distance
 from deephash.ranking.nearest_merge import merge_nearest
-from deephash.ranking.numba_relevance import list_relevant, pack_masks, segment_by_class
+from deephash.ranking.numba_relevance import list_relevant, pack_masks, segment_by_class, transpose_masks
+from deephash.ranking.numba_search import search_nearest
 from deephash.ranking.relevance import Relevance, SharedLabel, SharedLabels, select_queries
 from deephash.validation import InvalidInputError, is_whole
 
@@ -72,7 +73,7 @@ class NumbaEngine(RankingEngine):
             results = (total[start:stop].numpy(), relevant[start:stop].numpy())
             if isinstance(part, SharedLabels):
                 layout = self._lay_out(query_codes, database_codes, distance, start, stop)
-                masks = (pack_masks(part.query), np.ascontiguousarray(pack_masks(part.database).T))
+                masks = (pack_masks(part.query), transpose_masks(part.database))
                 self._run(kernels.count_sharing, (*layout.arguments, *masks, *results), stop - start)
                 continue
             nothing = np.zeros((stop - start, 2), np.int64)
@@ -96,7 +97,7 @@ class NumbaEngine(RankingEngine):
             for start, stop in layouts.query_blocks(len(query_codes), distance):
                 layout = self._lay_out(query_codes, part, distance, start, stop)
                 results = (distances[start:stop].numpy(), ids[start:stop].numpy())
-                self._run(kernels.search_nearest, (*layout.arguments, distance.maximum + 1, *results), stop - start)
+                self._run(search_nearest, (*layout.arguments, distance.maximum + 1, *results), stop - start)
             found.append((distances, ids.add_(first)))
         if len(found) == 1:
             return found[0]

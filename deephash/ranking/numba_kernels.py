@@ -1,11 +1,11 @@
-"""Ranking kernels for the CPU, compiled by numba: they measure 8 queries against a chunk of items, then count or pick.
+"""Ranking kernels for the CPU, compiled by numba: they measure 8 queries against a chunk of items, then count.
 
 A kernel is serial code over a range of queries that releases the GIL; the engine runs it in its own threads. Every
 kernel calls `measure`, which has one form for each layout (`numba_layout.Layout`), and then reads the distances from
 the cache. Their dtype, that of `scratch`, is uint8 where that is wide enough, since vectors hold more of them.
 
-All compiled functions that may change are in this file and in `numba_vectors`, because numba's disk cache watches only
-the file of the kernel itself.
+numba's disk cache watches only the file of the kernel itself: after a change of a file that a kernel imports, delete
+the cache.
 """
 
 # numba infers the types of compiled functions, and rejects annotations on some.
@@ -17,22 +17,22 @@ from numba import types
 from numba.extending import overload
 
 from deephash.functional.compiled import compiled
+from deephash.ranking.numba_tallies import any_common, keep_marked, tally, tally_64, tally_128
 from deephash.ranking.numba_vectors import (
     GROUP,
     LANES,
+    PERMUTES,
     SHUFFLES,
     add_costs,
     add_popcounts,
-    at_most,
-    lowest_one,
     pointer_to,
     popcount,
-    tally,
+    write_popcounts,
 )
 
 # Queries of a block, and items of a chunk: their distances stay in the first-level cache.
 BLOCK, CHUNK = 2 * GROUP, 1024
-COUNTED, TALLIED = 32 * CHUNK, 512  # Items that are counted at a time, and those of a block that vectors count.
+COUNTED, TALLIED = 32 * CHUNK, 128  # Items that are counted at a time, and from how many on by vectors.
 
 
 def measure(queries, first, used, database, start, size, group, distances):
@@ -82,9 +82,12 @@ def _measure_bytes(queries, first, used, database, start, size, group, distances
         for row in range(0, used, GROUP):
             out = pointer_to(distances, row * row_length + tile * LANES - start)
             words = pointer_to(queries, (first + row) * width)
-            for byte in range(0, width, group):
-                stop = min(byte + group, width)
-                add_popcounts(words, width, items, byte, stop, out, row_length, 0, byte > 0)
+            if width == 8:  # A constant makes a sequence of instructions without a loop.
+                add_popcounts(words, 8, items, 0, 8, out, row_length, 0, False)
+            elif distances.itemsize == 1:
+                add_popcounts(words, width, items, 0, width, out, row_length, 0, False)
+            else:
+                write_popcounts(words, items, width, group, out, row_length)
 
 
 def _measure_words(queries, first, used, database, start, size, group, distances):
@@ -124,44 +127,57 @@ def _measure_tables(queries, first, used, database, start, size, group, distance
             distances[a, j] = distance
 
 
-def count(distances, counts):
-    """Add the numbers of contiguous distances to counts (D + 8,), int64; works only in compiled code."""
+def count(distances, narrow, counts):
+    """Add the numbers of contiguous distances to counts (D + 8,), int64; works only in compiled code.
+
+    Vectors read up to 63 distances beyond the last one. `narrow` is scratch, uint8, for 63 more than all distances.
+    """
     raise NotImplementedError
 
 
 @overload(count)
-def _count(distances, counts):
-    def count_each(distances, counts):
+def _count(distances, narrow, counts):
+    def count_each(distances, narrow, counts):
         for j in range(distances.size):
             counts[np.uint64(distances[j])] += 1
 
-    if not SHUFFLES or distances.dtype != types.uint8:
+    if not SHUFFLES or distances.dtype.bitwidth > 16:
         return count_each
+    is_wide = distances.dtype.bitwidth == 16
 
-    def count_bytes(distances, counts):
-        # The processor stores one count per cycle at most, so that up to 128 distances are sooner counted in vectors.
-        counted = distances.size // TALLIED * TALLIED
-        if counted:
+    def count_vectors(distances, narrow, counts):
+        least, most = np.int64(0), np.int64(255)
+        if distances.size >= TALLIED:
             lowest, highest = distances[0], distances[0]
             for j in range(distances.size):
                 lowest, highest = min(lowest, distances[j]), max(highest, distances[j])
             least, most = np.int64(lowest), np.int64(highest)
-            if most - least > 128:
-                counted = 0
-        if counted:
-            expected = counted + counts[most]
-            for d in range(least, most):
-                expected += counts[d]
-            for d in range(least, most, 8):
-                tally(pointer_to(distances, 0), counted // TALLIED, d, pointer_to(counts, d))
-            # The items at the largest distance are the rest.
-            for d in range(least, most):
-                expected -= counts[d]
-            counts[most] = expected
-        for j in range(counted, distances.size):
-            counts[np.uint64(distances[j])] += 1
+        # The processor stores one count per cycle at most, so that up to 128 distances are sooner counted in vectors.
+        if most - least >= 128:
+            for j in range(distances.size):
+                counts[np.uint64(distances[j])] += 1
+            return
+        values, base = pointer_to(distances, 0), np.int64(0)
+        if is_wide:
+            for j in range(distances.size):
+                narrow[j] = distances[j] - least
+            values, base = pointer_to(narrow, 0), least
+        expected = distances.size + counts[most]
+        for d in range(least, most):
+            expected += counts[d]
+        for d in range(least, most, 8):
+            if not PERMUTES:
+                tally(values, distances.size, d - base, pointer_to(counts, d))
+            elif most - least < 64:
+                tally_64(values, distances.size, d - base, pointer_to(counts, d))
+            else:
+                tally_128(values, distances.size, d - base, pointer_to(counts, d))
+        # The items at the largest distance are the rest.
+        for d in range(least, most):
+            expected -= counts[d]
+        counts[most] = expected
 
-    return count_bytes
+    return count_vectors
 
 
 @compiled
@@ -178,7 +194,7 @@ def count_relevant(queries, database, items, group, scratch, segments, lists, id
     # One tile more, since rows a power of two apart would compete for the same places of the cache.
     distances = np.empty((BLOCK, min(COUNTED, items) // LANES * LANES + 2 * LANES), scratch.dtype)
     everywhere, inside = np.empty((BLOCK, bins + 7), np.int64), np.empty((BLOCK, bins + 7), np.int64)
-    entries = np.empty(BLOCK, np.int64)
+    entries, narrow = np.empty(BLOCK, np.int64), np.empty(COUNTED + LANES, np.uint8)
     for first in range(begin, end, BLOCK):
         used = min(BLOCK, end - first)
         everywhere[:], inside[:] = 0, 0
@@ -191,8 +207,8 @@ def count_relevant(queries, database, items, group, scratch, segments, lists, id
                 row = distances[a]
                 low = min(max(segments[first + a, 0] - start, 0), size)
                 high = min(max(segments[first + a, 1] - start, low), size)
-                count(row[:size], everywhere[a])
-                count(row[low:high], inside[a])
+                count(row[:size], narrow, everywhere[a])
+                count(row[low:high], narrow, inside[a])
                 entry = entries[a]
                 while entry < lists[first + a, 1] and ids[entry] < start + size:
                     inside[a, np.uint64(row[ids[entry] - start])] += 1
@@ -206,112 +222,39 @@ def count_relevant(queries, database, items, group, scratch, segments, lists, id
 
 @compiled
 def count_sharing(queries, database, items, group, scratch, query_masks, masks, total, relevant, begin, end):
-    """Count all items, and those that share a label by the bit masks uint64 (q, M) and (M, N), at each distance."""
+    """Count all items, and those that share a label, at each distance.
+
+    Labels are bit masks, uint64 (q, M) of the queries and (M, N) of the items, padded with zeros to whole tiles.
+    """
     bins = total.shape[1]
-    distances = np.empty((BLOCK, CHUNK), scratch.dtype)
-    shares, places = np.empty(CHUNK, np.uint8), np.empty(CHUNK, np.uint32)
-    # Two counts in turn, so that equal distances one after another do not wait for each other's count.
-    counts = np.empty((BLOCK, 2, 2 * bins), np.int64)
+    distances = np.empty((BLOCK, min(COUNTED, items) // LANES * LANES + 2 * LANES), scratch.dtype)
+    kept, lengths = np.empty_like(distances), np.empty(BLOCK, np.int64)
+    everywhere, inside = np.empty((BLOCK, bins + 7), np.int64), np.empty((BLOCK, bins + 7), np.int64)
+    narrow = np.empty(COUNTED + LANES, np.uint8)
     for first in range(begin, end, BLOCK):
         used = min(BLOCK, end - first)
-        counts[:] = 0
-        for start in range(0, items, CHUNK):
-            size = min(CHUNK, items - start)
+        everywhere[:], inside[:] = 0, 0
+        for start in range(0, items, COUNTED):
+            size = min(COUNTED, items - start)
             measure(queries, first, used, database, start, size, group, distances)
+            lengths[:] = 0
+            for place in range(0, size, LANES):
+                for a in range(used):
+                    sharing = np.uint64(0)
+                    for word in range(masks.shape[0]):
+                        mask = query_masks[first + a, word]
+                        if mask:
+                            sharing |= any_common(pointer_to(masks, word * masks.shape[1] + start + place), mask)
+                    row = a * distances.shape[1]
+                    out = pointer_to(kept, row + lengths[a])
+                    lengths[a] += keep_marked(pointer_to(distances, row + place), sharing, out)
             for a in range(used):
-                shares[:] = 0
-                for word in range(len(masks)):
-                    mask = query_masks[first + a, word]
-                    if mask:
-                        part = masks[word, start : start + size]
-                        for j in range(size):
-                            shares[j] |= (part[j] & mask) != 0
-                row, half = distances[a], size // 2
-                for j in range(size):
-                    places[j] = row[j] + shares[j] * np.uint32(bins)
-                even, odd = counts[a]
-                for j in range(half):
-                    even[np.uint64(places[j])] += 1
-                    odd[np.uint64(places[np.uint64(half + j)])] += 1
-                if size % 2:
-                    even[np.uint64(places[size - 1])] += 1
+                count(distances[a, :size], narrow, everywhere[a])
+                count(kept[a, : lengths[a]], narrow, inside[a])
         for a in range(used):
             for d in range(bins):
-                relevant[first + a, d] = counts[a, 0, bins + d] + counts[a, 1, bins + d]
-                total[first + a, d] = counts[a, 0, d] + counts[a, 1, d] + relevant[first + a, d]
-
-
-@compiled
-def search_nearest(queries, database, items, group, scratch, bins, distances, ids, begin, end):
-    """Find the k nearest items of each query in one pass and without a sort.
-
-    A query takes the items nearer than its limit and counts their distances. After each chunk, the limit falls to the
-    distance within which k items are, since a later item at that distance loses the tie. The first chunk's own counts
-    give its limit. Finally the counts give the start of each distance in the result, and the taken items, in database
-    order, are written to their places. `bins` is the number of possible distances, D + 1; `distances` and `ids`, int64
-    (q, k), are filled.
-    """
-    k = distances.shape[1]
-    near = np.empty((BLOCK, CHUNK), scratch.dtype)
-    counts = np.empty((BLOCK, bins + 7), np.int64)
-    limits, within, lengths = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    tiles, masks = np.empty(CHUNK // LANES, np.int64), np.empty(CHUNK // LANES, np.uint64)
-    # Distance and id of each taken item. Few elements are used, and unused memory is not committed.
-    taken = np.empty((BLOCK, items + 1), np.int64)
-    placed = np.empty(k + 1, np.int64)
-    for first in range(begin, end, BLOCK):
-        used = min(BLOCK, end - first)
-        limits[:], within[:], lengths[:], counts[:] = bins, 0, 0, 0
-        for start in range(0, items, CHUNK):
-            size = min(CHUNK, items - start)
-            measure(queries, first, used, database, start, size, group, near)
-            for a in range(used):
-                limit, length, row, number = limits[a], lengths[a], near[a], counts[a]
-                if start == 0 and size > k:
-                    count(row[:size], number)
-                    limit, reached = 0, 0
-                    while reached < k:
-                        reached += number[limit]
-                        limit += 1
-                    number[:] = 0
-                if limit == 0:
-                    continue
-                hits = 0
-                for tile in range((size + LANES - 1) // LANES):
-                    tiles[hits] = tile * LANES
-                    masks[hits] = at_most(pointer_to(near, a * CHUNK + tile * LANES), limit - 1)
-                    hits += masks[hits] != 0
-                for hit in range(hits):
-                    mask = masks[hit]
-                    while mask:
-                        j = tiles[hit] + np.int64(lowest_one(mask))
-                        mask &= mask - np.uint64(1)
-                        if j < size:
-                            distance = np.int64(row[j])
-                            taken[a, np.uint64(length)] = distance << 40 | start + j
-                            length += 1
-                            number[np.uint64(distance)] += 1
-                inside = within[a] + length - lengths[a]
-                while inside >= k:
-                    limit -= 1
-                    inside -= number[np.uint64(limit)]
-                limits[a], within[a], lengths[a] = limit, inside, length
-        for a in range(used):
-            number, length = counts[a], 0
-            # Compact without branches first, since the order of distances is random.
-            for entry in range(lengths[a]):
-                taken[a, np.uint64(length)] = taken[a, entry]
-                length += taken[a, entry] >> 40 <= limits[a]
-            nearer = 0
-            for d in range(limits[a] + 1):
-                nearer, number[d] = nearer + number[d], nearer
-            for entry in range(length):
-                distance = np.uint64(taken[a, entry] >> 40)
-                placed[min(number[distance], k)] = taken[a, entry]
-                number[distance] += 1
-            for place in range(k):
-                distances[first + a, place] = placed[place] >> 40
-                ids[first + a, place] = placed[place] & ((1 << 40) - 1)
+                relevant[first + a, d] = inside[a, d]
+                total[first + a, d] = everywhere[a, d]
 
 
 @compiled

@@ -9,13 +9,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deephash.functional.compiled import compiled
-from deephash.ranking.numba_layout import pack_words
+from deephash.ranking.numba_layout import pack_words, pad
+from deephash.ranking.numba_vectors import LANES
 from deephash.ranking.relevance import Neighbours, SharedLabel, SharedLabels
 
 
 def pack_masks(labels: Tensor) -> NDArray[np.uint64]:
     """Pack multi-label indicators (n, c) into bit masks of 64-bit words (n, M)."""
     return pack_words(np.packbits(labels.numpy(), axis=1, bitorder="little"))
+
+
+def transpose_masks(labels: Tensor) -> NDArray[np.uint64]:
+    """Pack multi-label indicators (n, c) into bit masks (M, n'), padded with zeros to whole tiles of items."""
+    masks = pack_masks(labels)
+    transposed = np.zeros((masks.shape[1], pad(len(masks), LANES)), np.uint64)
+    transposed[:, : len(masks)] = masks.T
+    return transposed
 
 
 def list_relevant(relevance: Neighbours | SharedLabel | SharedLabels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -26,8 +26,8 @@ LANES = 64
 # Queries that share each load of a tile, so that their sums stay in registers.
 GROUP = 4
 
-_INT8, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_BYTES = ir.VectorType(_INT8, 32)
+INT8, INT32, INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+BYTES = ir.VectorType(INT8, 32)
 
 
 def target_features() -> frozenset[str]:
@@ -36,62 +36,68 @@ def target_features() -> frozenset[str]:
     return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
 
 
-# Whether byte shuffles of 32 bytes exist.
+# Whether byte shuffles of 32 bytes exist; whether tables of 64 bytes and lists of a mask's ones are one instruction.
 SHUFFLES = "avx2" in target_features()
+PERMUTES = {"avx512bw", "avx512vbmi", "avx512vbmi2"} <= target_features()
 
 
-def _constant(kind: Any, values: list[int]) -> ir.Constant:
+def constant(kind: Any, values: list[int]) -> ir.Constant:
+    """Return a constant vector."""
     return ir.Constant(ir.VectorType(kind, len(values)), values)
 
 
-def _vector_at(builder, pointer, index, kind, lanes):
+def vector_at(builder, pointer, index, kind, lanes):
     """Return a pointer to the vector that begins at an element."""
     return builder.bitcast(builder.gep(pointer, [index]), ir.VectorType(kind, lanes).as_pointer())
 
 
-def _splat(builder, value, lanes):
+def splat(builder, value, lanes):
+    """Return a vector whose lanes all have one value."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
-    return builder.shuffle_vector(first, undefined, _constant(_INT32, [0] * lanes))
+    first = builder.insert_element(undefined, value, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(first, undefined, constant(INT32, [0] * lanes))
 
 
-def _call(builder, name, result, *arguments):
+def call(builder, name, result, *arguments):
+    """Call a function of LLVM by its name."""
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
-def _shuffle(builder, table, places):
-    return _call(builder, "llvm.x86.avx2.pshuf.b", _BYTES, table, places)
+def shuffle_bytes(builder, table, places):
+    """Look bytes up in each half of a table of 32 bytes."""
+    return call(builder, "llvm.x86.avx2.pshuf.b", BYTES, table, places)
 
 
-def _add_to(builder, place, value):
+def add_to(builder, place, value):
+    """Add a value to that at a place in memory."""
     builder.store(builder.add(builder.load(place), value), place)
 
 
 def _sum_planes(context, builder, signature, args, lanes, planes_of, add_plane):
     """Generate the loop over bytes of a code, and store the sums of `GROUP` queries for the items of a tile."""
     queries, stride, tile, start, stop, out, row, shift, add = args
-    kind = ir.VectorType(_INT8, lanes)
+    kind = ir.VectorType(INT8, lanes)
     parts = range(LANES // lanes)
     sums = [[cgutils.alloca_once_value(builder, ir.Constant(kind, None)) for _ in parts] for _ in range(GROUP)]
     for place in (place for row_sums in sums for place in row_sums):
         builder.store(ir.Constant(kind, None), place)
-    with cgutils.for_range_slice(builder, start, stop, ir.Constant(_INT64, 1)) as (plane, _):
-        base = builder.mul(plane, ir.Constant(_INT64, LANES))
-        places = [builder.add(base, ir.Constant(_INT64, lanes * part)) for part in parts]
-        items = [planes_of(builder.load(_vector_at(builder, tile, place, _INT8, lanes), align=1)) for place in places]
+    with cgutils.for_range_slice(builder, start, stop, ir.Constant(INT64, 1)) as (plane, _):
+        base = builder.mul(plane, ir.Constant(INT64, LANES))
+        places = [builder.add(base, ir.Constant(INT64, lanes * part)) for part in parts]
+        items = [planes_of(builder.load(vector_at(builder, tile, place, INT8, lanes), align=1)) for place in places]
         for query in range(GROUP):
-            entry = builder.add(builder.mul(stride, ir.Constant(_INT64, query)), plane)
+            entry = builder.add(builder.mul(stride, ir.Constant(INT64, query)), plane)
             add_plane(queries, entry, items, sums[query])
     wide = signature.args[5].dtype.bitwidth
     for query in range(GROUP):
         for part in parts:
-            index = builder.add(builder.mul(row, ir.Constant(_INT64, query)), ir.Constant(_INT64, lanes * part))
-            place = _vector_at(builder, out, index, ir.IntType(wide), lanes)
+            index = builder.add(builder.mul(row, ir.Constant(INT64, query)), ir.Constant(INT64, lanes * part))
+            place = vector_at(builder, out, index, ir.IntType(wide), lanes)
             value = builder.load(sums[query][part])
             if wide > 8:
                 value = builder.zext(value, place.type.pointee)
-                value = builder.shl(value, _splat(builder, builder.trunc(shift, ir.IntType(wide)), lanes))
+                value = builder.shl(value, splat(builder, builder.trunc(shift, ir.IntType(wide)), lanes))
                 before = builder.load(place, align=1)
                 value = builder.add(value, builder.select(add, before, ir.Constant(before.type, None)))
             builder.store(value, place, align=1)
@@ -121,19 +127,19 @@ def add_costs(typing_context, queries, stride, tile, start, stop, out, row, shif
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        both = _constant(_INT32, [*range(16)] * 2)
+        both = constant(INT32, [*range(16)] * 2)
 
         def halves(items):
-            lower = builder.and_(items, _constant(_INT8, [15] * 32))
-            return lower, builder.lshr(items, _constant(_INT8, [4] * 32))
+            lower = builder.and_(items, constant(INT8, [15] * 32))
+            return lower, builder.lshr(items, constant(INT8, [4] * 32))
 
         def add_plane(tables, entry, items, sums):
             for half in range(2):
-                index = builder.add(builder.mul(entry, ir.Constant(_INT64, 32)), ir.Constant(_INT64, 16 * half))
-                table = builder.load(_vector_at(builder, tables, index, _INT8, 16), align=1)
+                index = builder.add(builder.mul(entry, ir.Constant(INT64, 32)), ir.Constant(INT64, 16 * half))
+                table = builder.load(vector_at(builder, tables, index, INT8, 16), align=1)
                 table = builder.shuffle_vector(table, ir.Constant(table.type, ir.Undefined), both)
                 for part, place in enumerate(sums):
-                    _add_to(builder, place, _shuffle(builder, table, items[part][half]))
+                    add_to(builder, place, shuffle_bytes(builder, table, items[part][half]))
 
         return _sum_planes(context, builder, signature, args, 32, halves, add_plane)
 
@@ -150,13 +156,63 @@ def add_popcounts(typing_context, queries, stride, tile, start, stop, out, row, 
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         def add_plane(words, entry, items, sums):
-            word = _splat(builder, builder.load(builder.gep(words, [entry])), LANES // 4)
+            word = splat(builder, builder.load(builder.gep(words, [entry])), LANES // 4)
             differing = builder.xor(items[0], builder.bitcast(word, items[0].type))
-            _add_to(builder, sums[0], _call(builder, "llvm.ctpop.v64i8", differing.type, differing))
+            add_to(builder, sums[0], call(builder, "llvm.ctpop.v64i8", differing.type, differing))
 
         return _sum_planes(context, builder, signature, args, LANES, lambda items: items, add_plane)
 
     return _pass_signature(queries, tile, out), generate
+
+
+@intrinsic
+def write_popcounts(typing_context, queries, tile, width, group, out, row):
+    """Write the distances of 4 queries to the 64 items of a tile, as `add_popcounts` with all sums in registers.
+
+    Args:
+        queries: pointer to the words of the first query.
+        tile: pointer to a tile, uint8 (width, 64).
+        width: bytes of a code.
+        group: number of bytes whose differing bits fit in a uint8.
+        out: pointer to the results of the first query, uint16 or uint32.
+        row: elements from the results of a query to those of the next.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        queries, tile, width, group, out, row = args
+        narrow = ir.VectorType(INT8, LANES)
+        wide = ir.VectorType(ir.IntType(signature.args[4].dtype.bitwidth), LANES)
+        sums, totals = (
+            [cgutils.alloca_once_value(builder, ir.Constant(kind, None)) for _ in range(GROUP)]
+            for kind in (narrow, wide)
+        )
+        for place in totals:
+            builder.store(ir.Constant(wide, None), place)
+        with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), width, group) as (start, _):
+            for place in sums:
+                builder.store(ir.Constant(narrow, None), place)
+            end = builder.add(start, group)
+            stop = builder.select(builder.icmp_signed("<", end, width), end, width)
+            with cgutils.for_range_slice(builder, start, stop, ir.Constant(INT64, 1)) as (byte, _):
+                place = builder.mul(byte, ir.Constant(INT64, LANES))
+                items = builder.load(vector_at(builder, tile, place, INT8, LANES), align=1)
+                # The next tile: for reading, into the first level of the data cache.
+                ahead = builder.gep(tile, [builder.add(place, builder.mul(width, ir.Constant(INT64, LANES)))])
+                hints = [ir.Constant(INT32, hint) for hint in (0, 3, 1)]
+                call(builder, "llvm.prefetch", ir.VoidType(), ahead, *hints)
+                for query in range(GROUP):
+                    entry = builder.add(builder.mul(width, ir.Constant(INT64, query)), byte)
+                    word = splat(builder, builder.load(builder.gep(queries, [entry])), LANES // 4)
+                    differing = builder.xor(items, builder.bitcast(word, narrow))
+                    add_to(builder, sums[query], call(builder, "llvm.ctpop.v64i8", narrow, differing))
+            for query in range(GROUP):
+                add_to(builder, totals[query], builder.zext(builder.load(sums[query]), wide))
+        for query in range(GROUP):
+            index = builder.mul(row, ir.Constant(INT64, query))
+            builder.store(builder.load(totals[query]), vector_at(builder, out, index, wide.element, LANES), align=1)
+        return context.get_dummy_value()
+
+    return types.void(queries, tile, types.int64, types.int64, out, types.int64), generate
 
 
 @intrinsic
@@ -166,67 +222,10 @@ def at_most(typing_context, distances, bound):
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.IntType(signature.args[0].dtype.bitwidth)
         place = builder.bitcast(args[0], ir.VectorType(kind, LANES).as_pointer())
-        bounds = _splat(builder, builder.trunc(args[1], kind), LANES)
-        return builder.bitcast(builder.icmp_unsigned("<=", builder.load(place, align=1), bounds), _INT64)
+        bounds = splat(builder, builder.trunc(args[1], kind), LANES)
+        return builder.bitcast(builder.icmp_unsigned("<=", builder.load(place, align=1), bounds), INT64)
 
     return types.uint64(distances, types.int64), generate
-
-
-@intrinsic
-def tally(typing_context, distances, blocks, first, counts):
-    """Count the 8 distances from `first` among 512 × `blocks` distances, without a memory access per item.
-
-    A shuffle turns each distance into a byte with one bit. Carry-save adders sum 16 vectors of such bits in the form of
-    binary digits, one vector per digit (Harley & Seal; Muła, Kurz & Lemire, "Faster population counts using AVX2
-    instructions", The Computer Journal 2018), so that the bits of only one vector in 16 must be counted.
-
-    Args:
-        distances: pointer to uint8.
-        blocks: number of blocks of 512 distances.
-        first: first of the 8 distances, which differs from all others by at most 128.
-        counts: pointer to the int64 count of the first distance, which is added to.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer, blocks, first, counts = args
-        base = _splat(builder, builder.trunc(first, _INT8), 32)
-        one_bit = _constant(_INT8, [1 << place if place < 8 else 0 for place in range(16)] * 2)
-        digits = [cgutils.alloca_once_value(builder, ir.Constant(_BYTES, None)) for _ in range(4)]
-        for digit in digits:
-            builder.store(ir.Constant(_BYTES, None), digit)
-
-        def one_hot(index):
-            values = builder.sub(builder.load(_vector_at(builder, pointer, index, _INT8, 32), align=1), base)
-            # Differences outside of 0 to 15 get their highest bit set, for which a shuffle returns 0.
-            values = _call(builder, "llvm.uadd.sat.v32i8", _BYTES, values, _constant(_INT8, [0x70] * 32))
-            return _shuffle(builder, one_bit, values)
-
-        def carry(level, start):
-            """Add 2^level vectors from an element to the digits below the level, and return the carry."""
-            if level == 0:
-                return one_hot(start)
-            half = carry(level - 1, start)
-            middle = builder.add(start, ir.Constant(_INT64, 32 << (level - 1)))
-            other, digit = carry(level - 1, middle), builder.load(digits[level - 1])
-            differing = builder.xor(half, other)
-            builder.store(builder.xor(differing, digit), digits[level - 1])
-            return builder.or_(builder.and_(half, other), builder.and_(differing, digit))
-
-        def count_bits(bits, weight):
-            for d in reversed(range(8)):
-                highest = builder.icmp_signed("<", bits, ir.Constant(_BYTES, None))
-                ones = builder.zext(builder.ctpop(builder.bitcast(highest, _INT32)), _INT64)
-                ones = builder.mul(ones, ir.Constant(_INT64, weight))
-                _add_to(builder, builder.gep(counts, [ir.Constant(_INT64, d)]), ones)
-                bits = builder.add(bits, bits)
-
-        with cgutils.for_range(builder, blocks) as loop:
-            count_bits(carry(4, builder.mul(loop.index, ir.Constant(_INT64, 512))), 16)
-        for level, digit in enumerate(digits):
-            count_bits(builder.load(digit), 1 << level)
-        return context.get_dummy_value()
-
-    return types.void(distances, types.int64, types.int64, counts), generate
 
 
 @intrinsic

@@ -61,7 +61,6 @@ def indexes_table() -> str:
 
 def ranking_table() -> str:
     """Return the times of ranking random 64-bit codes beside those of each rival, in milliseconds."""
-    runs = results("ranking").select(codes="random", bits=64)
     rows = [
         (
             TASKS[run["task"]],
@@ -70,9 +69,39 @@ def ranking_table() -> str:
             format_milliseconds(run["rival_milliseconds"]),
             format_speedup(run["rival_milliseconds"] / run["milliseconds"]),
         )
-        for run in runs
+        for run in results("ranking").select(codes="random", bits=64)
+        if run["rival_milliseconds"]
     ]
     return page_table(("task", "deephash", "rival", "its time", "deephash's speed over its"), rows, (1, 3, 4))
+
+
+def ranking_lengths_table() -> str:
+    """Return the times of ranking codes of clustered items, and the ratios to rivals, by code length."""
+    found = results("ranking")
+    rows = []
+    for bits in sorted({run["bits"] for run in found.select(codes="skewed")}):
+        runs = {(run["task"], run["rival"]): run for run in found.select(codes="skewed", bits=bits)}
+        faiss, limit, counts = (runs[key] for key in (("top 100", "FAISS"), ("top 100", "limit"), ("histograms", "C")))
+        rows.append(
+            (
+                f"{bits:,}",
+                format_milliseconds(faiss["milliseconds"]),
+                format_times(faiss["rival_milliseconds"] / faiss["milliseconds"]),
+                format_figure(limit["milliseconds"] / limit["rival_milliseconds"], 2),
+                format_milliseconds(counts["milliseconds"]),
+                format_figure(counts["milliseconds"] / counts["rival_milliseconds"], 2),
+            )
+        )
+    header = (
+        "bits", "100 nearest", "speed over FAISS", "time / C intrinsics", "histograms", "time / popcount loop in C"
+    )  # fmt: skip
+    return page_table(header, rows, tuple(range(6)))
+
+
+def ranking_time(task: str, unit: float = 1000.0) -> str:
+    """Return the time of a task of `benchmarks/ranking.py` that has no rival, in units of a number of milliseconds."""
+    (run,) = results("ranking").find(task=task)
+    return f"{run['milliseconds'] / unit:.2g}"
 
 
 TASKS = {
@@ -80,12 +109,15 @@ TASKS = {
     "metrics": "mAP@all and AUPRC, relevance by label included",
     "full ranking": "the same, against a full ranking",
     "top 100": "100 nearest with ids",
+    "asymmetric": "histograms of asymmetric distances",
 }
 RIVALS = {
     "C": "a blocked popcount loop in C, `-O3 -march=native`",
     "NumPy float32": "NumPy by query, float32: ±1 products, argsort, cumulative sums",
     "NumPy float64": "the same in float64",
     "FAISS": "`faiss.IndexBinaryFlat`",
+    "limit": "a C loop of vector intrinsics that only counts the items within a distance",
+    "byte tables": "the same without vector instructions, by a table of costs per byte",
 }
 
 
@@ -107,3 +139,12 @@ def changing_indexes_table() -> str:
 
 MAKERS = {"changing_indexes": changing_indexes_table, "indexes": indexes_table, "ranking": ranking_table}
 TABLES = {name: table for name, table in MAKERS.items() if (FOLDER / f"{name}.json").exists()}
+FIGURES = {}
+if "ranking" in TABLES:
+    TABLES["ranking_lengths"] = ranking_lengths_table
+    FIGURES = {
+        "ranking_labels": lambda: f"{ranking_time('several labels', 1)} ms",
+        "ranking_large": lambda: ranking_time("large"),
+        "ranking_first": lambda: ranking_time("first ranking"),
+        "ranking_cached": lambda: ranking_time("first ranking, cached").removeprefix("0"),
+    }

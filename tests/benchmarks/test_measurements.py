@@ -74,7 +74,10 @@ def test_the_table_of_ranking_lists_every_rival(tmp_path, monkeypatch):
     runs = [
         [0, "random", 64, "histograms", "C", 11.0, 12.0, 9.9, 10.0],
         [0, "random", 64, "metrics", "NumPy float64", 15.0, 16.0, 2250.0, 2300.0],
-        [0, "skewed", 64, "histograms", "C", 1.0, 1.0, 1.0, 1.0],
+        [0, "random", 64, "several labels", "-", 20.0, 21.0, None, None],
+        [0, "skewed", 64, "top 100", "limit", 8.0, 8.0, 4.0, 4.0],
+        [0, "skewed", 64, "histograms", "C", 1.0, 1.0, 4.0, 1.0],
+        [0, "skewed", 64, "top 100", "FAISS", 8.0, 8.0, 100.0, 1.0],
         [0, "", 64, "large", "", 2000.0, 2000.0, None, None],
     ]
     content = {"name": "ranking", "commands": [], "commit": "", "date": "", "machine": "", "fields": fields}
@@ -84,3 +87,5 @@ def test_the_table_of_ranking_lists_every_rival(tmp_path, monkeypatch):
         "| distance histograms | 11 ms | a blocked popcount loop in C, `-O3 -march=native` | 9.9 ms | .90 |",
         "| mAP@all and AUPRC, relevance by label included | 15 ms | the same in float64 | 2,250 ms | 150 |",
     ]
+    assert speed.ranking_lengths_table().splitlines()[2:] == ["| 64 | 8 ms | 12 | 2.00 | 1 ms | .25 |"]
+    assert speed.ranking_time("large") == "2"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from deephash.metrics.average_precision import (
+    _average_precision_of_tensors,
     average_precision,
     average_precision_at,
     average_precision_at_over_hits,
@@ -186,6 +187,20 @@ def test_more_queries_than_a_block_are_scored_each_alone():
         alone = torch.cat([metric(DistanceCounts(total[i : i + 1], relevant[i : i + 1])) for i in chosen])
         assert torch.equal(together[chosen], alone)
         assert together.dtype == torch.float64
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(1, 70), st.sampled_from([1, 40, 3000, 10**7]))
+def test_compiled_equals_tensors(seed, queries, bins, largest):
+    """Groups that are early, short, late or delicate, empty distances, and queries without relevant items."""
+    rng = np.random.default_rng(seed)
+    total = rng.integers(0, largest + 1, (queries, bins)) * (rng.random((queries, bins)) < 0.7)
+    total[:, 0] += 1
+    share = rng.choice([0.0, 0.001, 0.5, 1.0], (queries, 1))
+    counts = DistanceCounts(torch.from_numpy(total), torch.from_numpy(rng.binomial(total, share)))
+    torch.testing.assert_close(
+        average_precision(counts), _average_precision_of_tensors(counts), rtol=1e-12, atol=0, equal_nan=True
+    )
 
 
 def test_no_queries_give_no_values():

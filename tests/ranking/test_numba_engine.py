@@ -11,11 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_ranking import Case, assert_equals_naive, cases, make_case, naive_distances, naive_rank
+from naive_ranking import Case, assert_equals_naive, cases, make_case, naive_distances, naive_rank, naive_search
 
+from deephash.functional.compiled import compiled
 from deephash.ranking import numba_engine, numba_layout
 from deephash.ranking.distance import Asymmetric, VariableManhattan
 from deephash.ranking.numba_engine import NumbaEngine
+from deephash.ranking.numba_kernels import count
 from deephash.ranking.numba_vectors import SHUFFLES
 from deephash.validation import InvalidInputError
 
@@ -23,6 +25,7 @@ from deephash.validation import InvalidInputError
 LENGTHS = st.one_of(st.integers(1, 64), st.integers(65, 243), st.integers(244, 260), st.integers(490, 1024))
 # Popcounts of bytes and of words run on any processor; LLVM translates them into other instructions.
 FORMS = ["words", "popcounts", *(["costs"] if SHUFFLES else [])]
+NEEDS_AVX2 = pytest.mark.skipif(not SHUFFLES, reason="the processor lacks AVX2")
 # Number of queries from which codes are laid out in tiles.
 MANY = numba_layout.FEW + 1
 
@@ -31,7 +34,7 @@ import sys, numba, torch
 from deephash.codes import pack
 from deephash.ranking.distance import Hamming
 from deephash.ranking.numba_engine import NumbaEngine
-from deephash.ranking.numba_kernels import search_nearest
+from deephash.ranking.numba_search import search_nearest
 if "unwritable" in sys.argv:
     from numba.core import caching
     caching.CacheImpl._locator_classes = []
@@ -49,7 +52,7 @@ sys.path.insert(0, sys.argv[1])
 from naive_ranking import KINDS, assert_equals_naive, make_case
 from deephash.ranking import numba_layout, numba_vectors
 from deephash.ranking.numba_engine import NumbaEngine
-assert not numba_vectors.SHUFFLES and numba_layout.FORM == "words", numba_vectors.target_features()
+assert [numba_layout.FORM, numba_vectors.PERMUTES] == [sys.argv[2], False], numba_vectors.target_features()
 for kind in KINDS:
     for relevance in ("label", "labels", "neighbours"):
         assert_equals_naive(NumbaEngine(), make_case(1, 11, 700, kind, relevance))
@@ -87,14 +90,54 @@ def test_lengths_around_the_largest_distance_of_a_byte(monkeypatch, form, bits):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bits", [16, 64, 200, 300])
 @pytest.mark.parametrize("spread", [0.0, 0.03, 0.5])
-def test_many_items_are_counted(monkeypatch, form, bits, spread):
+@pytest.mark.parametrize("relevance", ["label", "labels"])
+def test_many_items_are_counted(monkeypatch, form, bits, spread, relevance):
     """More items than are counted at a time, at one distance, in a narrow band or in a wide one."""
     monkeypatch.setattr(numba_layout, "FORM", form)
-    case = make_case(7, MANY, 40_000, "hamming", "label", bits, spread=spread)
+    case = make_case(7, MANY, 40_000, "hamming", relevance, bits, spread=spread)
     counts = NumbaEngine().rank(case.query_codes, case.database_codes, case.distance, case.relevance)
     for i, row in enumerate(naive_distances(Case(case.query_bits, case.database_bits, case.distance, None, None))):
         np.testing.assert_array_equal(counts.total[i], np.bincount(row, minlength=bits + 1))
         np.testing.assert_array_equal(counts.relevant[i], np.bincount(row[case.relevant[i]], minlength=bits + 1))
+
+
+@compiled
+def count_row(distances, size, narrow, counts):
+    count(distances[:size], narrow, counts)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 5000),
+    st.integers(0, 140),
+    st.sampled_from([np.uint8, np.uint16]),
+    st.booleans(),
+)
+def test_counts_of_any_size_and_band(seed, size, span, dtype, is_largest):
+    """Bands of up to 64 and 128 distances are counted in vectors, and a count adds to what is there."""
+    rng = np.random.default_rng(seed)
+    bins = 256 if dtype == np.uint8 else 1025
+    least = bins - 1 - span if is_largest else int(rng.integers(0, bins - span))
+    # Distances beyond the row are read, and must not count.
+    distances = rng.integers(least, least + span + 1, size + 63).astype(dtype)
+    counts = rng.integers(0, 9, bins + 7)
+    expected = counts[:bins] + np.bincount(distances[:size], minlength=bins)
+    count_row(distances, size, np.empty(size + 64, np.uint8), counts)
+    np.testing.assert_array_equal(counts[:bins], expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("bits", "spread"), [(8, 0.5), (64, 0.0), (64, 0.5), (300, 0.05), (300, 0.5)])
+@pytest.mark.parametrize("k", [1, 100, 1024, 4000])
+def test_nearest_of_many_items(monkeypatch, form, bits, spread, k):
+    """The limit falls over several chunks, with few or many ties, and k may exceed a chunk."""
+    monkeypatch.setattr(numba_layout, "FORM", form)
+    case = make_case(6, MANY, 4127, "hamming", "label", bits, spread=spread)
+    distances, ids = NumbaEngine().search(case.query_codes, case.database_codes, case.distance, k)
+    expected_distances, expected_ids = naive_search(case, k)
+    np.testing.assert_array_equal(distances, expected_distances)
+    np.testing.assert_array_equal(ids, expected_ids)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -142,10 +185,17 @@ def test_form_follows_the_processor(features, form):
 
 
 @pytest.mark.ci
-def test_processors_without_vector_instructions(tmp_path):
-    environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+@pytest.mark.parametrize(
+    ("processor", "features", "form"),
+    [
+        ("generic", "", "words"),
+        pytest.param("haswell", "+avx2,+popcnt", "costs", marks=NEEDS_AVX2),
+    ],
+)
+def test_processors_with_fewer_instructions(tmp_path, processor, features, form):
+    environment = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", BASELINE_PROCESS, str(Path(__file__).parent)],
+        [sys.executable, "-c", BASELINE_PROCESS, str(Path(__file__).parent), form],
         env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "equal", done.stderr
